@@ -1,0 +1,201 @@
+"""The command line: arguments, one call into ``pipeline.stages``, what is printed. ``audio-rkd`` runs it too.
+
+Heavy libraries are imported inside the commands, so that ``--help`` and a finished stage answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipeline import __version__, config
+from pipeline.config import InputError
+
+if TYPE_CHECKING:
+    from pipeline.corpus import Corpus
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DATASETS = ("auto", "synthetic", "urbansound8k", "esc50", "esc10", "folder")
+
+
+class Numbers(click.ParamType):
+    """``1,2 5-7`` as (1, 2, 5, 6, 7)."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        numbers: list[int] = []
+        for word in str(value).replace(",", " ").split():
+            first, dash, last = word.partition("-")
+            if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+                self.fail(f"{value!r}: expected whole numbers such as '1,2' or '1-3'", param, ctx)
+            numbers += range(int(first), int(last or first) + 1)
+        if len(set(numbers)) != len(numbers):
+            self.fail(f"{value!r} names a number twice", param, ctx)
+        return tuple(numbers)
+
+
+def corpus_options(command: F) -> F:
+    command = click.option("--data", type=click.Path(path_type=Path), help="The corpus' folder; default: "
+                           "the data set's own name in data/.")(command)  # fmt: skip
+    return click.option("--dataset", type=click.Choice(DATASETS), default="auto", show_default=True,
+                        help="auto: UrbanSound8K where it lies in data/, else the built-in synthetic corpus.")(command)  # fmt: skip
+
+
+def settings_options(command: F) -> F:
+    command = click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE",
+                           help="Change one setting, say student.lr=0.002; may be repeated.")(command)  # fmt: skip
+    command = click.option("--preset", default="default", show_default=True,
+                           help="default, paper, demo, or a TOML file.")(command)  # fmt: skip
+    return corpus_options(command)
+
+
+def training_options(command: F) -> F:
+    for option in (
+        click.option("--log-seconds", type=float, default=0.0, hidden=True),
+        click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
+                     help="How often an unfinished pack is saved."),
+        click.option("--layout", default=None, help="Kernel layout; default: by a short measurement."),
+        click.option("--pack", type=click.IntRange(min=1), help="Runs trained as one; default: by a short measurement."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--seeds", type=Numbers(), default="0", show_default=True, help="Say 0,1,2 or 0-4."),
+        click.option("--folds", type=Numbers(), help="Held-out folds, say 1,2 or 1-10; default: all there are."),
+    ):  # fmt: skip
+        command = option(command)
+    return settings_options(command)
+
+
+def opened_corpus(dataset: str, data: Path | None) -> Corpus:
+    """The corpus asked for; the synthetic one is written first where it is not there yet."""
+    from pipeline.stages import data as stage
+
+    corpus, note = stage.open_or_make(dataset, data)
+    if note:
+        click.echo(note, err=True)
+    return corpus
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="audio-rkd")
+def main() -> None:
+    """Compress audio classifiers by relational knowledge distillation.
+
+    The stages in order: features, teacher, distill, report. Each does only what is missing.
+    """
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Bad input is one line and exit code 1; Ctrl-C is 130; a closed pipe is silence."""
+    try:
+        yield
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt as stop:
+        click.echo(f"stopped. {stop}" if str(stop) else "stopped. The same command goes on where it was.", err=True)
+        sys.exit(130)
+    except OSError as error:
+        import errno
+
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPIPE):
+            raise
+        if error.errno != errno.EPIPE:
+            click.echo(f"error: {error.filename or 'writing'}: {error.strerror}. What was finished is kept; "
+                       "make room or choose a folder that can be written, then the same command again.", err=True)  # fmt: skip
+        sys.exit(1)
+
+
+class Command(click.Command):
+    """A command whose bad input ends in one line instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with clear_errors():
+            return super().invoke(ctx)
+
+
+main.command_class = Command
+
+
+@main.command()
+@settings_options
+@click.option("--folds", type=Numbers(), help="Only these folds; default: all there are.")
+@click.option("--jobs", type=int, default=-1, show_default=True, help="Processes; -1: one a core.")
+@click.option("--plain", is_flag=True, help="librosa's public functions one by one: the slow reference.")
+@click.option("--deep", is_flag=True, help="Compare clips by SHA-256, not by size and time.")
+@click.option("--compress", is_flag=True, help="gzip the features (for archives; slower to read).")
+@click.option("--on-error", type=click.Choice(["finish", "skip"]), default="finish", show_default=True,
+              help="finish: the other clips, then stop with failures.csv; skip: leave bad clips out, and say so in every table.")  # fmt: skip
+@click.option("--backend", type=click.Choice(["loky", "dask", "sequential"]), default="loky", show_default=True)
+@click.option("--scheduler", help="Address of a dask scheduler.")
+def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], folds: tuple[int, ...] | None,
+             **options: Any) -> None:  # fmt: skip
+    """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file a fold."""
+    from pipeline.stages import extraction
+
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    extraction.run(corpus, settings.features, Path("cache"), folds=folds, **options)
+
+
+@main.command()
+@training_options
+def teacher(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], **options: Any) -> None:
+    """Stage two: a teacher per held-out fold, trained on the labels of the other folds."""
+    from pipeline.stages import training
+
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    training.train_teachers(corpus, settings, **options)
+
+
+@main.command()
+@training_options
+@click.option("--losses", multiple=True, default=("angle,area",), show_default=True,
+              help="A mix such as angle,area or angle:40,area:20,hinton@T=1.5; may be repeated.")  # fmt: skip
+@click.option("--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing.")
+def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], losses: tuple[str, ...],
+            explain: bool, **options: Any) -> None:  # fmt: skip
+    """Stage three: students under any mix of losses, each with the teacher of its own held-out fold."""
+    from pipeline import losses as library
+
+    if explain:
+        click.echo("\n\n".join(library.explain(text) for text in losses))
+        return
+    mixes = [library.LossMix.parse(text) for text in losses]
+    from pipeline.stages import training
+
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    training.train_students(corpus, settings, mixes, **options)
+
+
+@main.command()
+@corpus_options
+def report(dataset: str, data: Path | None) -> None:
+    """The table of all finished runs of a corpus: printed, and as Markdown, CSV and LaTeX in reports/."""
+    from pipeline import report as tables
+
+    corpus = opened_corpus(dataset, data)
+    click.echo(tables.report(Path("runs"), Path("reports"), corpus.name))
+
+
+@main.command()
+@settings_options
+def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...]) -> None:
+    """Where things stand: corpus, caches, runs, and the next command."""
+    from pipeline.stages import data as stage
+
+    click.echo(stage.status(dataset, data, config.read(preset, overrides)))
+
+
+if __name__ == "__main__":
+    main()

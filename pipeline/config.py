@@ -1,0 +1,230 @@
+"""Every setting of the project, as frozen dataclasses read from a TOML file that refuses unknown keys.
+
+A *preset* is one TOML file with the tables ``[features]``, ``[teacher]`` and ``[student]``; the ones that
+come with the project lie in ``pipeline/presets``. What a number depends on is a field here, and the
+digest of the fields is part of every cache's and run's path, so changed settings never meet old results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+PRESETS = Path(__file__).with_name("presets")
+
+#: The stacked features, in the order of axis ``feature``.
+FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
+
+#: The two views of a clip, in the order of axis ``view``.
+VIEWS = ("clean", "noisy")
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong. The message names the value, what was expected and the remedy."""
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """How a clip becomes an array (feature, bin, frame); the clip length comes from the corpus.
+
+    ``version`` is raised whenever the same settings give other numbers, so that old caches are not reused.
+    """
+
+    seconds: float = 4.0
+    sr: int = 22050
+    n_fft: int = 2048
+    hop_length: int = 512
+    bins: int = 20
+    """Rows of each feature: ``n_mfcc``, ``n_mels`` and ``n_chroma``."""
+    bins_per_octave: int = 40
+    """Of the constant-Q transform; a multiple of ``bins`` and of ``chroma_bins``."""
+    chroma_bins: int = 0
+    """Rows of CENS; 0 means ``bins``. Fewer rows than ``bins`` are padded with zero rows."""
+    tuning: float | str = "estimate"
+    """Deviation from A440 in fractions of a bin, or "estimate" as librosa does, clip by clip."""
+    noise_std: float = 0.005
+    """Standard deviation of the Gaussian noise of the noisy view, in units of full scale (1.0)."""
+    noise_seed: int = 0
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("sr", "n_fft", "hop_length", "bins", "bins_per_octave"):
+            if getattr(self, name) < 1:
+                raise InputError(f"features.{name} = {getattr(self, name)}: expected a positive whole number")
+        if not 0 < self.seconds <= 600:
+            raise InputError(f"features.seconds = {self.seconds}: expected more than 0 and at most 600")
+        if not 0 <= self.noise_std <= 1:
+            raise InputError(f"features.noise_std = {self.noise_std}: expected 0 to 1 (1 is full scale)")
+        if not 0 <= self.chroma_bins <= self.bins:
+            raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
+        for rows in (self.bins, self.cens_bins):
+            if self.bins_per_octave % rows:
+                raise InputError(
+                    f"features.bins_per_octave = {self.bins_per_octave}: expected a multiple of {rows}, "
+                    f"say {rows * max(1, round(self.bins_per_octave / rows))}"
+                )
+        if self.tuning != "estimate" and not (
+            isinstance(self.tuning, int | float) and -0.5 <= self.tuning < 0.5
+        ):
+            raise InputError(
+                f"features.tuning = {self.tuning!r}: expected 'estimate' or a number in [-0.5, 0.5)"
+            )
+
+    @property
+    def samples(self) -> int:
+        """Samples of a clip after it was cut or padded."""
+        return round(self.sr * self.seconds)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a centred STFT of ``samples`` samples."""
+        return 1 + self.samples // self.hop_length
+
+    @property
+    def cens_bins(self) -> int:
+        return self.chroma_bins or self.bins
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(feature, bin, frame) of one view."""
+        return len(FEATURES), self.bins, self.frames
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How one network is trained. Optimiser: SGD with (Nesterov) momentum."""
+
+    model: str = "resnet18"
+    epochs: int = 40
+    batch: int = 8
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    """"step": lr × gamma every ``step_epochs``; "cosine": to 0 over the epochs; "constant"; all after the warm-up."""
+    step_epochs: int = 10
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    """The learning rate rises linearly over this many epochs (fractions count steps)."""
+    clip_norm: float = 0.0
+    """Largest gradient norm of a run; 0: no clipping."""
+    label_smoothing: float = 0.0
+    """Of the term ``ce`` only."""
+    class_weights: str = "none"
+    """Of the term ``ce``: "none", or "balanced" (by the training folds' counts)."""
+    precision: str = "float32"
+    """"float32", or "bfloat16" (autocast; relations stay float32)."""
+    tf32: bool = False
+    """Allow TensorFloat-32 in float32 products on a GPU."""
+    data: str = "float32"
+    """Type of the features on the device: "float32" or "bfloat16"."""
+    teacher_epoch: str = "last"
+    """Students only: which weights of the teacher teach: "last", or "best" (peeks at the held-out fold)."""
+    teacher_seed: int = 0
+    """Students only: the seed of the teacher that all seeds of a fold share."""
+
+    def __post_init__(self) -> None:
+        choices = {
+            "schedule": ("step", "cosine", "constant"),
+            "class_weights": ("none", "balanced"),
+            "precision": ("float32", "bfloat16"),
+            "data": ("float32", "bfloat16"),
+            "teacher_epoch": ("last", "best"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
+        for name in ("epochs", "batch", "step_epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}: expected at least 1")
+        for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing = {self.label_smoothing}: expected 0 or more, below 1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One preset: what the three stages do. ``preset`` is a name for people and paths."""
+
+    preset: str = "default"
+    features: FeatureSpec = field(default_factory=FeatureSpec)
+    teacher: TrainSettings = field(default_factory=TrainSettings)
+    student: TrainSettings = field(default_factory=lambda: TrainSettings(model="cnn2"))
+
+
+def digest(*parts: Any) -> str:
+    """Eight hexadecimal digits that change when any setting in ``parts`` (dataclasses, JSON values) changes."""
+    text = json.dumps([dataclasses.asdict(p) if dataclasses.is_dataclass(p) else p for p in parts],
+                      sort_keys=True)  # fmt: skip
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """``kind(**values)``, with a clear line for an unknown key or a value of the wrong type."""
+    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    clean: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise InputError(f"{where}: unknown key {key!r}; expected one of {', '.join(known)}")
+        wanted = str(known[key].type)
+        names = {"int": int, "float": (int, float), "str": str, "bool": bool, "float | str": (int, float, str)}
+        if not isinstance(value, names[wanted]) or (isinstance(value, bool) and wanted != "bool"):
+            raise InputError(f"{where}: {key} = {value!r}: expected {wanted}")
+        clean[key] = float(value) if wanted.startswith("float") and isinstance(value, int) else value
+    return kind(**clean)
+
+
+def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
+    """The settings of a preset's name or TOML file, with ``table.key=value`` overrides (TOML values).
+
+    Raises ``InputError`` for a preset, table, key or value that is not known.
+    """
+    path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise InputError(f"no preset {preset!r}; expected one of {names}, or the path of a .toml file")
+    try:
+        tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+    where = str(path)
+    for override in overrides:
+        apply_override(tables, override)
+        where = f"{path} with {override}"
+    kinds = {"features": FeatureSpec, "teacher": TrainSettings, "student": TrainSettings}
+    for table in tables:
+        if table not in kinds or not isinstance(tables[table], dict):
+            raise InputError(f"{where}: unknown table [{table}]; expected {', '.join(kinds)}")
+    parts = {name: dict(tables.get(name, {})) for name in kinds}
+    parts["student"].setdefault("model", "cnn2")
+    built = {name: build(kind, parts[name], f"{where} [{name}]") for name, kind in kinds.items()}
+    return Settings(preset=path.stem, **built)  # type: ignore[arg-type]
+
+
+def apply_override(tables: dict[str, Any], override: str) -> None:
+    """Set ``table.key=value`` in ``tables``; the value is TOML, or a plain word."""
+    target, equals, text = override.partition("=")
+    table, dot, key = target.strip().partition(".")
+    if not (equals and dot and key):
+        raise InputError(f"{override!r}: expected TABLE.KEY=VALUE, say student.lr=0.002")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    tables.setdefault(table, {})[key.strip()] = value
+
+
+def for_corpus(settings: Settings, seconds: float) -> Settings:
+    """``settings`` with the clip length of a corpus."""
+    return dataclasses.replace(settings, features=dataclasses.replace(settings.features, seconds=float(seconds)))

@@ -1,0 +1,85 @@
+"""Which corpus a command means, and where things stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import config
+from pipeline.config import InputError, Settings
+from pipeline.corpus import Corpus, open_corpus
+
+DATA = Path("data")
+CACHE = Path("cache")
+RUNS = Path("runs")
+
+#: Where a data set is looked for in ``data/``: the folder's published name.
+FOLDERS = {
+    "urbansound8k": ("UrbanSound8K",),
+    "esc50": ("ESC-50", "ESC-50-master"),
+    "esc10": ("ESC-50", "ESC-50-master"),
+    "synthetic": ("synthetic",),
+}
+
+
+def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
+    """The data set and its folder. ``auto`` is UrbanSound8K where it is (or where ``data`` points), else synthetic."""
+    if dataset == "auto":
+        dataset = "urbansound8k" if data or (DATA / "UrbanSound8K").is_dir() else "synthetic"
+    if data is not None:
+        return dataset, data
+    if dataset == "folder":
+        raise InputError("--dataset folder needs --data FOLDER, a folder of CLASS/CLIP.wav")
+    here = [DATA / name for name in FOLDERS[dataset]]
+    return dataset, next((folder for folder in here if folder.is_dir()), here[0])
+
+
+def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
+    """The corpus, and a line for the user where it is the synthetic one (written first if need be)."""
+    name, root = chosen(dataset, data)
+    note = ""
+    if name == "synthetic":
+        if not root.is_dir():
+            from pipeline.synthetic import write_synthetic
+
+            write_synthetic(root)
+        found = "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
+        note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
+    elif not root.is_dir():
+        raise InputError(f"no folder {root}; expected the data set {name} there. Fetch it with "
+                         f"'make data DATASET={name}' or point to it with --data FOLDER (make: DATA=FOLDER)")  # fmt: skip
+    return open_corpus(name, root), note
+
+
+def status(dataset: str, data: Path | None, settings: Settings) -> str:
+    """A few lines: the corpus meant, its caches and runs, and the command that comes next."""
+    from pipeline import runs
+    from pipeline.cache import fold_path
+
+    name, root = chosen(dataset, data)
+    again = "".join([f" DATASET={dataset}" if dataset != "auto" else "", f" DATA={data}" if data else ""])
+    if not root.is_dir():
+        return f"corpus    none yet; the next step makes the synthetic one in {root}\nnext      make demo, or make features{again}"
+    corpus = open_corpus(name, root)
+    spec = config.for_corpus(settings, corpus.seconds).features
+    paths = [fold_path(CACHE, corpus.name, spec, fold) for fold in corpus.folds]
+    cached = [path for path in paths if path.is_file()]
+    records = runs.find(RUNS, corpus.name)
+    counts: dict[str, int] = {}
+    for record in records:
+        kind = record.config["role"] if record.config["role"] == "teacher" else record.config["mix"]
+        counts[kind] = counts.get(kind, 0) + 1
+    lines = [
+        f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
+        f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, in {root}",
+        f"features  {len(cached)} of {len(paths)} folds in {paths[0].parent}",
+        "runs      " + (", ".join(f"{kind} × {n}" for kind, n in sorted(counts.items())) or "none finished yet"),
+    ]
+    if len(cached) < len(paths):
+        following = "features"
+    elif not counts.get("teacher"):
+        following = "teacher"
+    elif len(counts) < 2:
+        following = "distill LOSSES=angle,area"
+    else:
+        following = "report"
+    return "\n".join([*lines, f"next      make {following}{again}"])
