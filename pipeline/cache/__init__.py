@@ -1,0 +1,37 @@
+"""The features of a fold as one self-describing HDF5 file, written in full or not at all.
+
+Layout, schema 1; n clips, those that were skipped not among them::
+
+    features        (clip, view, feature, bin, frame) float32; contiguous, or gzip + shuffle a clip
+    label           (clip,) int64, index into the attribute ``classes``
+    clip source     (clip,) text: the clip's name; the recording it was cut from
+    view feature bin frame    scales of the other axes; ``frame`` in seconds
+    file/           path size mtime_ns sha256 seconds, (clip,): what each clip was computed from
+    skipped/        clip path size mtime_ns reason expected found, (skipped,): the clips left out, and why
+
+Every axis of every dataset has its scale and its label, every dataset its unit and description. Attributes of the
+file: ``schema corpus dataset synthetic fold classes spec versions plain skipped digest``; ``spec`` (all
+settings of stage one) and ``versions`` are JSON, ``digest`` is ``content_digest`` of what the file holds.
+"""
+
+from __future__ import annotations
+
+from pipeline.cache.reading import feature_blocks, load, opened, read_fold, read_header
+from pipeline.cache.schema import Data, Failure, File, Fold, Header, content_digest, fold_path
+from pipeline.cache.writing import write_fold
+
+__all__ = [
+    "Data",
+    "Failure",
+    "File",
+    "Fold",
+    "Header",
+    "content_digest",
+    "feature_blocks",
+    "fold_path",
+    "load",
+    "opened",
+    "read_fold",
+    "read_header",
+    "write_fold",
+]

@@ -1,0 +1,172 @@
+"""Reading folds' files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+
+from pipeline import config
+from pipeline.cache.schema import SCHEMA, Data, Failure, File, Fold, Header
+from pipeline.config import FeatureSpec, InputError
+
+ATTRIBUTES = (
+    "schema",
+    "corpus",
+    "dataset",
+    "synthetic",
+    "fold",
+    "classes",
+    "spec",
+    "versions",
+    "plain",
+    "digest",
+)
+DATASETS = ("features", "label", "clip", "source", "file", "skipped")
+
+T = TypeVar("T")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, for reading; one clear line where it is missing, damaged or of another kind."""
+    if not path.is_file():
+        raise InputError(f"no features in {path}; compute them first: make features (audio-rkd features)")
+    remedy = "delete it and compute it again: make features (audio-rkd features)"
+    try:
+        file = h5py.File(path, "r")
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it") from None
+    except OSError as error:
+        raise InputError(f"{path}: damaged or not an HDF5 file ({error}); {remedy}") from None
+    with file:
+        missing = [f"attribute {a}" for a in ATTRIBUTES if a not in file.attrs]
+        missing += [name for name in DATASETS if name not in file]
+        if missing:
+            raise InputError(f"{path}: not the features of a fold (it has no {missing[0]}); {remedy}")
+        if file.attrs["schema"] != SCHEMA:
+            raise InputError(f"{path}: schema {file.attrs['schema']}, expected {SCHEMA}; {remedy}")
+        try:
+            yield file
+        except (OSError, KeyError) as error:
+            raise InputError(f"{path}: damaged ({error}); {remedy}") from None
+
+
+def header_of(file: h5py.File) -> Header:
+    attrs = file.attrs
+    return Header(
+        corpus=str(attrs["corpus"]),
+        dataset=str(attrs["dataset"]),
+        synthetic=bool(attrs["synthetic"]),
+        fold=int(attrs["fold"]),
+        classes=tuple(map(str, attrs["classes"])),
+        spec=config.build(FeatureSpec, json.loads(attrs["spec"]), str(file.filename)),
+        clips=texts(file["clip"]),
+        labels=tuple(file["label"][()].tolist()),
+        sources=texts(file["source"]),
+        files=files_of(file["file"]),
+        skipped=tuple(
+            Failure(*values)
+            for values in zip(texts(file["skipped/clip"]), files_of(file["skipped"]),
+                              *(texts(file[f"skipped/{name}"]) for name in ("reason", "expected", "found")))
+        ),
+        versions=json.loads(attrs["versions"]),
+        plain=bool(attrs["plain"]),
+        compressed=file["features"].compression is not None,
+        units=tuple(map(str, file["feature"].attrs["feature_units"])),
+        calls=tuple(map(str, file["feature"].attrs["feature_calls"])),
+        digest=str(attrs["digest"]),
+    )  # fmt: skip
+
+
+def texts(dataset: h5py.Dataset) -> tuple[str, ...]:
+    return tuple(dataset.asstr()[()].tolist())
+
+
+def files_of(group: h5py.Group) -> tuple[File, ...]:
+    seconds = [None if np.isnan(s) else s for s in group["seconds"][()].tolist()]
+    size, mtime_ns = (group[name][()].tolist() for name in ("size", "mtime_ns"))
+    return tuple(map(File, texts(group["path"]), size, mtime_ns, texts(group["sha256"]), seconds))
+
+
+def read_header(path: Path) -> Header:
+    """What a fold's file says, without its features. ``InputError`` where it is missing, damaged or foreign."""
+    with opened(path) as file:
+        return header_of(file)
+
+
+def read_fold(path: Path) -> Fold:
+    """A fold's whole file. ``InputError`` as for ``read_header``."""
+    with opened(path) as file:
+        return Fold(header_of(file), file["features"][()])
+
+
+def feature_blocks(path: Path, clips: int = 64) -> Iterator[np.ndarray]:
+    """The features of a fold's file, ``clips`` clips at a time."""
+    with opened(path) as file:
+        features = file["features"]
+        for start in range(0, len(features), clips):
+            yield features[start : start + clips]
+
+
+def load(paths: Iterable[Path]) -> Data:
+    """The folds in ``paths``, one after another in the given order, clips by name inside a fold.
+
+    ``InputError`` for no path at all, a missing or damaged file, a fold given twice, or files that do not
+    belong together (corpus, classes or settings differ).
+    """
+    paths = [Path(path) for path in paths]
+    if not paths:
+        raise InputError("no feature files given; expected one a fold: make features (audio-rkd features)")
+    headers = [read_header(path) for path in paths]
+    first = headers[0]
+    for path, header in zip(paths, headers, strict=True):
+        for name in ("corpus", "dataset", "synthetic", "classes", "spec"):
+            theirs, ours = getattr(header, name), getattr(first, name)
+            if theirs != ours:
+                raise InputError(f"{path}: {name} {difference(theirs, ours)} in {paths[0]}; "
+                                 "folds of one corpus and one set of settings go together")  # fmt: skip
+    folds = [header.fold for header in headers]
+    for fold in folds:
+        if folds.count(fold) > 1:
+            raise InputError(f"fold {fold} is given twice: {', '.join(map(str, paths))}")
+    counts = [len(header.clips) for header in headers]
+    features = np.empty((sum(counts), *first.shape[1:]), dtype=np.float32)
+    start = 0
+    for path, count in zip(paths, counts, strict=True):
+        with opened(path) as file:
+            if count:
+                file["features"].read_direct(features[start : start + count])
+        start += count
+    return Data(
+        features=features,
+        labels=np.array(joined(h.labels for h in headers), dtype=np.int64),
+        folds=np.repeat(np.array(folds, dtype=np.int64), counts),
+        clips=joined(h.clips for h in headers),
+        sources=joined(h.sources for h in headers),
+        classes=first.classes,
+        corpus=first.corpus,
+        synthetic=first.synthetic,
+        spec=first.spec,
+        skipped={h.fold: len(h.skipped) for h in headers},
+        digests={h.fold: h.digest for h in headers},
+    )
+
+
+def difference(theirs: Any, ours: Any) -> str:
+    """What differs between two values, said shortly: of settings the ones that differ."""
+    if isinstance(theirs, FeatureSpec):
+        other = dataclasses.asdict(ours)
+        pairs = [(k, v, other[k]) for k, v in dataclasses.asdict(theirs).items() if v != other[k]]
+        return ", ".join(f"{k} = {v!r}, but {k} = {o!r}" for k, v, o in pairs)
+    return f"= {theirs!r}, but {ours!r}"
+
+
+def joined(parts: Iterable[tuple[T, ...]]) -> tuple[T, ...]:
+    return tuple(value for part in parts for value in part)

@@ -1,0 +1,113 @@
+"""What a fold's file holds, as frozen dataclasses; where it belongs; its digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import config
+from pipeline.config import VIEWS, FeatureSpec
+
+SCHEMA = 1
+AXES = ("clip", "view", "feature", "bin", "frame")
+
+
+@dataclass(frozen=True)
+class File:
+    """The file a clip was computed from: relative path, bytes, time of change, hash, annotated length."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip that could not be computed, in the words of ``audio.ClipError``."""
+
+    clip: str
+    file: File
+    reason: str
+    expected: str = ""
+    found: str = ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """All that a fold's file says, without the features themselves; sequences are parallel, one entry a clip."""
+
+    corpus: str
+    dataset: str
+    synthetic: bool
+    fold: int
+    classes: tuple[str, ...]
+    spec: FeatureSpec
+    clips: tuple[str, ...]
+    labels: tuple[int, ...]
+    sources: tuple[str, ...]
+    files: tuple[File, ...]
+    skipped: tuple[Failure, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    plain: bool = False
+    """Computed by librosa's public functions one by one."""
+    compressed: bool = False
+    """Stored with gzip and shuffle, one chunk a clip."""
+    units: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    """A unit and a description for each feature."""
+    digest: str = ""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        return (len(self.clips), len(VIEWS), *self.spec.shape)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A whole file: ``features`` (clip, view, feature, bin, frame) float32 and what is said of them."""
+
+    header: Header
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class Data:
+    """The folds of a corpus, one after another."""
+
+    features: np.ndarray
+    """(clip, view, feature, bin, frame) float32; view 0 is clean, 1 is noisy."""
+    labels: np.ndarray
+    """(clip,) int64."""
+    folds: np.ndarray
+    """(clip,) int64."""
+    clips: tuple[str, ...]
+    sources: tuple[str, ...]
+    classes: tuple[str, ...]
+    corpus: str
+    synthetic: bool
+    spec: FeatureSpec
+    skipped: dict[int, int]
+    """Fold → number of clips that were left out."""
+    digests: dict[int, str]
+    """Fold → ``content_digest``."""
+
+
+def fold_path(root: Path, corpus: str, spec: FeatureSpec, fold: int) -> Path:
+    """Where the features of a fold belong; other settings are another folder."""
+    return Path(root) / corpus / f"f{spec.bins}-{config.digest(spec)}" / f"fold{fold}.h5"
+
+
+def content_digest(blocks: Iterable[np.ndarray], labels: Sequence[int], clips: Sequence[str]) -> str:
+    """SHA-256 of features (little-endian float32, clip by clip), labels (int64) and names, in that order."""
+    state = hashlib.sha256()
+    for block in blocks:
+        state.update(np.ascontiguousarray(block, dtype="<f4").data)
+    state.update(np.asarray(labels, dtype="<i8").tobytes())
+    state.update("\n".join(clips).encode())
+    return state.hexdigest()

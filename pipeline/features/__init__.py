@@ -1,0 +1,88 @@
+"""Samples → stacked librosa features.
+
+Five features a clip, in the order of ``pipeline.config.FEATURES``: MFCC, mel-spectrogram in dB, chromagram of
+the short-time Fourier transform, chromagram of the constant-Q transform, and CENS. All have ``spec.bins`` rows
+and one column a hop. Their definition is librosa's (``describe`` gives the calls in words); there are two ways
+to compute them:
+
+- ``pipeline.features.plain``: librosa's public functions one by one;
+- ``pipeline.features.fast``: the same numbers to float32 rounding, some twenty-five times sooner.
+
+Importing this module is cheap: librosa is imported on first use.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.config import FEATURES, FeatureSpec, InputError
+
+#: Feature → unit of its values.
+UNITS = {
+    "mfcc": "dB (orthonormal DCT-II of 128 mel bands in dB)",
+    "melspectrogram": "dB re 1, at most 80 dB below the clip's peak",
+    "chroma_stft": "1 (largest of a frame is 1)",
+    "chroma_cqt": "1 (largest of a frame is 1)",
+    "chroma_cens": "1 (Euclidean norm of a frame is 1)",
+}
+
+
+def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> np.ndarray:
+    """The five features of one clip or of several, each on its own.
+
+    ``samples``: (n,) or (k, n) float32 in units of full scale, at ``spec.sr``. Returned: (5, bins, frames) or
+    (k, 5, bins, frames) float32 with frames = 1 + n // hop_length, always finite. ``plain`` takes librosa's
+    functions one by one. Clips are never computed together: the floor of the MFCC is relative to the
+    peak of what is passed to librosa, and the tuning is one number for all of it.
+
+    Raises ``InputError`` for samples that are not finite, not floating-point or not of that shape, and for
+    settings that librosa cannot follow (a constant-Q transform above half the sampling rate).
+    """
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2) or samples.shape[-1] == 0 or samples.dtype.kind != "f":
+        raise InputError(
+            f"samples of shape {samples.shape} and type {samples.dtype}: "
+            "expected floating-point (n,) or (clips, n) with n > 0"
+        )
+    check(spec)
+    clips = np.ascontiguousarray(samples.reshape(-1, samples.shape[-1]), dtype=np.float32)
+    if not np.isfinite(clips).all():
+        raise InputError("samples hold NaN or infinity: expected finite numbers in units of full scale")
+    if plain:
+        from pipeline.features.plain import stacked
+    else:
+        from pipeline.features.fast import stacked
+    out = np.empty((len(clips), len(FEATURES), spec.bins, 1 + clips.shape[1] // spec.hop_length), np.float32)
+    for values, clip in zip(out, clips):
+        values[...] = stacked(clip, spec)
+    return out.reshape(*samples.shape[:-1], *out.shape[1:])
+
+
+def check(spec: FeatureSpec) -> None:
+    """``InputError`` for settings that librosa's functions refuse or that would give other numbers of frames."""
+    if spec.n_fft % 2:
+        raise InputError(f"features.n_fft = {spec.n_fft}: expected an even number, say {spec.n_fft + 1}")
+
+
+def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
+    """Feature → {"call": the librosa call in words, "unit": of its values}; JSON-able, for readers of files."""
+    from pipeline.features.plain import calls
+
+    def text(name: str, arguments: dict[str, object]) -> str:
+        call = f"librosa.feature.{name}(y=y, {', '.join(f'{k}={v}' for k, v in arguments.items())})"
+        return f"librosa.power_to_db({call})" if name == "melspectrogram" else call
+
+    return {
+        name: {"call": text(name, arguments), "unit": UNITS[name]} for name, arguments in calls(spec).items()
+    }
+
+
+def warm_up(spec: FeatureSpec) -> None:
+    """Compile and build all that is built once a process, so that the first clip costs what the others do.
+
+    On a fresh install this compiles librosa's and this module's kernels (kept on disk by numba): some twenty
+    seconds. Later processes need about one.
+    """
+    click = np.zeros(spec.samples, dtype=np.float32)
+    click[len(click) // 2] = 1.0
+    extract(click, spec)

@@ -1,0 +1,56 @@
+"""The plain path: librosa's public functions, one by one. Slow, and the oracle of the fast path.
+
+Whatever these calls return is the definition of the five features; ``CALLS`` says the same in words.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import FeatureSpec
+
+
+def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
+    """Feature name → keyword arguments of ``librosa.feature.<name>`` for one clip ``y``."""
+    tuning = None if spec.tuning == "estimate" else float(spec.tuning)
+    stft = {"sr": spec.sr, "n_fft": spec.n_fft, "hop_length": spec.hop_length}
+    cqt = {
+        "sr": spec.sr,
+        "bins_per_octave": spec.bins_per_octave,
+        "hop_length": spec.hop_length,
+        "tuning": tuning,
+    }
+    return {
+        "mfcc": {"n_mfcc": spec.bins} | stft,
+        "melspectrogram": {"n_mels": spec.bins} | stft,
+        "chroma_stft": {"n_chroma": spec.bins, "tuning": tuning} | stft,
+        "chroma_cqt": {"n_chroma": spec.bins} | cqt,
+        "chroma_cens": {"n_chroma": spec.cens_bins} | cqt,
+    }
+
+
+def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """The features of one clip, (n,) float32 → (5, bins, 1 + n // hop_length) float32.
+
+    The mel-spectrogram is in dB (``librosa.power_to_db``, at most 80 dB below the clip's peak); CENS of
+    fewer rows than ``bins`` is padded with zero rows.
+    """
+    import librosa
+
+    out = np.zeros((5, spec.bins, 1 + len(y) // spec.hop_length), dtype=np.float32)
+    with warnings.catch_warnings():
+        # Of silence ("empty frequency set"), of clips shorter than a window and of many narrow mel bands.
+        warnings.filterwarnings("ignore", message="Trying to estimate tuning")
+        warnings.filterwarnings("ignore", message="n_fft=.* is too large")
+        warnings.filterwarnings("ignore", message="Empty filters detected")
+        for plane, (name, arguments) in zip(out, calls(spec).items()):
+            values = getattr(librosa.feature, name)(y=y, **arguments)
+            if name == "melspectrogram":
+                values = librosa.power_to_db(values)
+            # The early down-sampling of the constant-Q transform can round up to one more frame.
+            values = values[:, : plane.shape[1]]
+            plane[: len(values)] = values
+    return out

@@ -1,0 +1,38 @@
+"""Angle-wise relational knowledge distillation.
+
+L = mean over distinct i, j, k of l_δ(ψ(t_i, t_j, t_k), ψ(s_i, s_j, s_k)),
+ψ(e_i, e_j, e_k) = cos of the angle at e_j between e_i − e_j and e_k − e_j.
+
+Park et al. 2019, eq. 9 and 10. Their code averages over B³: theirs is ours × (B − 1)(B − 2) / B².
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from pipeline.losses import Outputs
+from pipeline.relations import angles, huber
+
+FORMULA = "mean over distinct i, j, k of Huber(cos angle(t_i, t_j, t_k) - cos angle(s_i, s_j, s_k))"
+SOURCE = "Park et al. 2019, eq. 9 and 10"
+LAYER = "embedding"
+TEACHER = True
+WEIGHT = 20.0
+
+
+def angle(
+    student: Outputs,
+    teacher: Outputs,
+    labels: Tensor | None,
+    *,
+    delta: float = 1.0,
+    layer: Literal["embedding", "hidden"] = "embedding",
+) -> Tensor:
+    """Huber loss of cosines at every vertex: embeddings (..., B, D) → (...,), no unit; widths may differ.
+
+    ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared.
+    """
+    ours = angles(getattr(student, layer))
+    return huber(ours, angles(teacher.embedding.detach()), points=3, delta=delta)

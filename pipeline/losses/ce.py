@@ -1,0 +1,41 @@
+"""Cross-entropy of the student's output with the labels.
+
+L = Σ_n w_{y_n} (−log p_s(y_n | x_n)) / Σ_n w_{y_n},  p_s = softmax(z_s)
+
+With all class weights w = 1 this is the mean over the batch. With label smoothing ε the target is
+(1 − ε) of the label and ε / C of every class (Szegedy et al. 2016), each class with its own weight, as in
+``torch.nn.functional.cross_entropy``.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pipeline.losses import Outputs, log_probabilities
+
+FORMULA = "mean over the batch of -log softmax(z_s)[label]"
+SOURCE = "standard; the base term of plain training (not in the area paper's total loss)"
+LAYER = "logits"
+TEACHER = False
+WEIGHT = 1.0
+
+
+def ce(
+    student: Outputs,
+    teacher: Outputs | None,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy with the labels: logits (..., B, C), labels (..., B) → (...,), in nats.
+
+    ``class_weights`` (..., C) are those of each run. ``teacher`` is not used.
+    """
+    costs = -log_probabilities(student.logits)
+    weights = costs.new_ones(costs.shape[-1]) if class_weights is None else class_weights.to(costs)
+    chosen = weights[..., None, :].expand_as(costs).gather(-1, labels[..., None])[..., 0]
+    hard = (chosen * costs.gather(-1, labels[..., None])[..., 0]).sum(-1)
+    if label_smoothing:
+        spread = (weights[..., None, :] * costs).mean(-1).sum(-1)
+        hard = (1 - label_smoothing) * hard + label_smoothing * spread
+    return hard / chosen.sum(-1)

@@ -1,0 +1,38 @@
+"""Distance-wise relational knowledge distillation.
+
+L = mean over i ≠ j of l_δ(ψ(t_i, t_j), ψ(s_i, s_j)),  ψ(e_i, e_j) = |e_i − e_j| / μ,
+μ the mean of |e_i − e_j| over i ≠ j, each network's own, from the same mini-batch.
+
+Park et al. 2019, eq. 5 to 8. They average over B² pairs: theirs is ours × (B − 1) / B.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from pipeline.losses import Outputs
+from pipeline.relations import huber, relative_distances
+
+FORMULA = "mean over i != j of Huber(|t_i - t_j| / mu_t - |s_i - s_j| / mu_s)"
+SOURCE = "Park et al. 2019, eq. 5 to 8"
+LAYER = "embedding"
+TEACHER = True
+WEIGHT = 20.0
+
+
+def distance(
+    student: Outputs,
+    teacher: Outputs,
+    labels: Tensor | None,
+    *,
+    delta: float = 1.0,
+    layer: Literal["embedding", "hidden"] = "embedding",
+) -> Tensor:
+    """Huber loss of relative distances: embeddings (..., B, D) → (...,), no unit; widths may differ.
+
+    ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared.
+    """
+    ours = relative_distances(getattr(student, layer))
+    return huber(ours, relative_distances(teacher.embedding.detach()), points=2, delta=delta)

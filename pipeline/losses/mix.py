@@ -1,0 +1,248 @@
+"""The mix: which losses, with which weights and options, as text, as a value and as the name of a path.
+
+Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, say ``angle:40,area:20``,
+``hinton@T=4``, ``angle:40@layer=hidden``. Order does not matter. ``soft:1`` is added unless ``soft`` or
+``ce`` is named. Without weights, the paper's weights for that very mix (Table 3 of Cho et al. 2023)
+where it has it, else each loss's own default (20 for the relational ones, 1 for the others).
+
+Path name (``slug``): the same without ``: = ,``, say ``angle40+area20+soft1``, ``hinton1@T_4+soft1``.
+``LossMix.parse`` reads both.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pipeline import losses
+from pipeline.config import InputError
+
+Value = float | str
+
+#: The first of these that a mix names is its base term; ``soft:1`` is added where it names none.
+BASES = ("soft", "ce")
+
+
+class Published(NamedTuple):
+    """One row of Table 3 (UrbanSound8K) of Cho et al. 2023."""
+
+    name: str
+    mix: str
+    """Canonical text; empty for the teacher."""
+    percent: float
+
+
+#: Table 3 in its order: accuracy in percent, mean of ten folds.
+TABLE3 = (
+    Published("ResNet-18 teacher", "", 68.16),
+    Published("student, soft alone (baseline)", "soft:1", 63.70),
+    Published("angle", "angle:50,soft:1", 64.46),
+    Published("distance, angle", "angle:10,distance:40,soft:1", 65.12),
+    Published("distance, area", "area:20,distance:20,soft:1", 65.13),
+    Published("angle, area", "angle:40,area:20,soft:1", 65.28),
+    Published("distance, angle, area", "angle:20,area:40,distance:40,soft:1", 64.27),
+    Published("hinton (T = 1.5)", "hinton:1,soft:1", 64.37),
+    Published("hinton, angle, area", "angle:10,area:50,hinton:1,soft:1", 65.53),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Term:
+    """One loss of a mix. ``options``: only those that differ from the loss's defaults, sorted."""
+
+    name: str
+    weight: float
+    options: tuple[tuple[str, Value], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The term without its weight, say ``hinton@T=4``: the same key is the same loss."""
+        return self.name + "".join(f"@{key}={_shown(value)}" for key, value in self.options)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{_shown(self.weight)}{self.key.removeprefix(self.name)}"
+
+    @property
+    def slug(self) -> str:
+        between = "-" if self.name[-1].isdigit() else ""
+        options = "".join(f"@{key}_{_shown(value)}" for key, value in self.options)
+        return f"{self.name}{between}{_shown(self.weight)}{options}"
+
+
+@dataclass(frozen=True)
+class LossMix:
+    """Terms, sorted. Equal mixes are equal values, have one text (``str``) and one path name (``slug``)."""
+
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", tuple(sorted(self.terms)))
+
+    @staticmethod
+    def parse(text: str) -> LossMix:
+        """The mix of a text or a path name. Raises ``InputError`` (one line) for whatever it cannot read."""
+        parts = [part.strip() for part in re.split(r",|(?<![0-9.][eE])\+", text)]
+        if not any(parts):
+            raise InputError("no losses named; expected say angle,area or hinton:1@T=1.5 or soft")
+        if "" in parts:
+            raise InputError(f"{text!r}: nothing between two separators; expected say angle:40,area:20")
+        read = [_read_term(part) for part in parts]
+        keys = [(name, options) for name, _, options in read]
+        for name, options in keys:
+            if keys.count((name, options)) > 1:
+                raise InputError(
+                    f"{text!r}: {Term(name, 1, options).key!r} is named twice; name each term once"
+                )
+        if not {name for name, _, _ in read} & set(BASES):
+            read.append(("soft", 1.0, ()))
+        return LossMix(tuple(_weighted(read)))
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.terms))
+
+    @property
+    def slug(self) -> str:
+        """A name for paths, without ``: = ,`` and spaces, that ``parse`` reads back."""
+        return "+".join(term.slug for term in self.terms)
+
+    @property
+    def needs_teacher(self) -> bool:
+        return any(_constant(term.name, "TEACHER", True) for term in self.terms)
+
+    def explain(self) -> str:
+        """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source."""
+        paper = published(self)
+        lines = [f"{self}  (path name {self.slug})"]
+        if paper is not None:
+            lines.append(f"A row of Table 3 of Cho et al. 2023: {paper:.2f} % published.")
+        for term in self.terms:
+            if term == Term("soft", 1.0):
+                origin = "the base term"
+            elif paper is not None:
+                origin = "of Table 3" if _constant(term.name, "WEIGHT", 1.0) != 1 else "the default"
+            else:
+                origin = "the default" if term.weight == _constant(term.name, "WEIGHT", 1.0) else "given"
+            layer = _constant(term.name, "LAYER", "outputs")
+            settings = {**{k: d for k, (d, _) in options(term.name).items()}, **dict(term.options)}
+            student_layer = settings.pop("layer", layer)
+            lines += [
+                f"{term.key}: weight {_shown(term.weight)} ({origin})",
+                f"    formula  {_constant(term.name, 'FORMULA', _first_line(term.name))}",
+                f"    layer    student's {student_layer}"
+                + (f", teacher's {layer}" if _constant(term.name, "TEACHER", True) else ", no teacher"),
+            ]
+            if settings:
+                lines.append("    options  " + ", ".join(f"{k} = {_shown(v)}" for k, v in settings.items()))
+            lines.append(f"    source   {_constant(term.name, 'SOURCE', 'a file of this project')}")
+        return "\n".join(lines)
+
+
+def published(mix: LossMix) -> float | None:
+    """The accuracy in percent that Table 3 states for this very mix (weights and options), else None."""
+    return next((row.percent for row in TABLE3 if row.mix == str(mix)), None)
+
+
+def options(name: str) -> dict[str, tuple[Value, tuple[str, ...]]]:
+    """Of a loss, what a mix can set: its keyword-only arguments → (default, allowed words if it is a word)."""
+    function = losses.load(name)
+    hints = typing.get_type_hints(function)
+    return {
+        key: (parameter.default, typing.get_args(hints[key]) if isinstance(parameter.default, str) else ())
+        for key, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def _read_term(part: str) -> tuple[str, float | None, tuple[tuple[str, Value], ...]]:
+    """``NAME[:WEIGHT][@OPTION=VALUE]...`` or its path form → name, weight or None, options."""
+    head, *texts = part.split("@")
+    name, weight = _read_head(head.strip(), part)
+    known = options(name)
+    given: dict[str, Value] = {}
+    for text in texts:
+        key, value = _read_option(text.strip(), name, known, part)
+        if key in given:
+            raise InputError(f"{part!r}: option {key} is given twice; give it once")
+        given[key] = value
+    return name, weight, tuple(sorted((k, v) for k, v in given.items() if v != known[k][0]))
+
+
+def _read_head(head: str, part: str) -> tuple[str, float | None]:
+    name, colon, text = (piece.strip() for piece in head.partition(":"))
+    if colon or name in losses.names():
+        losses.module(name)
+        return name, _positive(text, f"{part!r}: the weight of {name}") if colon else None
+    fitting = [known for known in losses.names() if re.match(re.escape(known) + r"-?[0-9.]", name)]
+    if fitting:
+        known = max(fitting, key=len)
+        return known, _positive(name[len(known) :].removeprefix("-"), f"{part!r}: the weight of {known}")
+    losses.module(re.sub(r"-?[0-9.].*$", "", name) or name)
+    raise InputError(f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, say angle:40")
+
+
+def _read_option(
+    text: str, name: str, known: dict[str, tuple[Value, tuple[str, ...]]], part: str
+) -> tuple[str, Value]:
+    key, equals, value = (piece.strip() for piece in text.partition("="))
+    if not equals:  # the path form; the option's own name may have underscores
+        key = max((k for k in known if text.startswith(k + "_")), key=len, default=text.partition("_")[0])
+        value = text[len(key) + 1 :]
+    if key not in known:
+        near = losses.suggestion(key, known)
+        expected = f"expected one of {', '.join(known)}" if known else f"{name} has no options"
+        raise InputError(f"{part!r}: unknown option {key!r} of {name}{near}; {expected}")
+    default, words = known[key]
+    if isinstance(default, str):
+        if words and value not in words:
+            near = losses.suggestion(value, words)
+            raise InputError(f"{part!r}: unknown {key} {value!r}{near}; expected one of {', '.join(words)}")
+        return key, value
+    return key, _positive(value, f"{part!r}: option {key} of {name}")
+
+
+def _positive(text: str, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (0 < number < math.inf) or "_" in text:
+        raise InputError(f"{what} is {text!r}; expected a number above 0, say 20") from None
+    return number
+
+
+def _weighted(read: Iterable[tuple[str, float | None, tuple[tuple[str, Value], ...]]]) -> Iterable[Term]:
+    """Terms with weights: the given ones, else Table 3's for that very mix, else each loss's default."""
+    read = list(read)
+    base = [weight for name, weight, _ in read if name == "soft"] in ([None], [1.0])
+    bare = all(weight is None for name, weight, _ in read if name != "soft")
+    wanted = {Term(name, 1, options).key for name, _, options in read}
+    row: dict[str, float] = {}
+    if base and bare:
+        rows = [
+            {t[0]: float(t[2]) for t in (p.partition(":") for p in r.mix.split(","))} for r in TABLE3 if r.mix
+        ]
+        row = next((weights for weights in rows if set(weights) == wanted), {})
+    for name, weight, given in read:
+        default = row.get(name, _constant(name, "WEIGHT", 1.0))
+        yield Term(name, float(default if weight is None else weight), given)
+
+
+def _constant(name: str, constant: str, default: Any) -> Any:
+    return getattr(losses.module(name), constant, default)
+
+
+def _first_line(name: str) -> str:
+    return (losses.module(name).__doc__ or "no formula given").strip().splitlines()[0]
+
+
+def _shown(value: Value) -> str:
+    """As short as it can be read back exactly, without the plus sign of an exponent."""
+    if isinstance(value, str):
+        return value
+    short = f"{value:g}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", short if float(short) == value else repr(value))

@@ -1,0 +1,97 @@
+"""The mixes of many runs as one function: R runs in one batch, each with its own terms and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline import losses
+from pipeline.config import InputError
+from pipeline.losses.mix import LossMix
+
+
+class _Rows:
+    """Network outputs of some of the runs, each output selected when it is asked for."""
+
+    def __init__(self, outputs: Any, runs: Tensor) -> None:
+        self._outputs, self._runs = outputs, runs
+
+    def __getattr__(self, name: str) -> Tensor:
+        return getattr(self._outputs, name).index_select(0, self._runs)  # type: ignore[no-any-return]
+
+
+class MixedLoss:
+    """``(student, teacher, labels) → (total (R,), {key: raw (R,)})``; made by ``mixed_loss``.
+
+    A term is computed only for the runs that have it, so that what goes wrong in one run (a NaN) stays
+    there. Nothing depends on values and all indices are made beforehand: fit for CUDA graphs.
+    """
+
+    def __init__(
+        self, mixes: Sequence[LossMix], device: torch.device | str, ce_options: Mapping[str, Any]
+    ) -> None:
+        self.mixes = tuple(mixes)
+        weights = [{term.key: term.weight for term in mix.terms} for mix in self.mixes]
+        terms = {term.key: term for mix in self.mixes for term in mix.terms}
+        #: The terms of all runs, sorted.
+        self.keys = tuple(sorted(terms))
+        #: term key → the runs that have it.
+        self.members = {key: tuple(r for r, w in enumerate(weights) if key in w) for key in self.keys}
+        #: term key → (R,) float32 weights; 0 where the run lacks the term.
+        self.weights = {
+            key: torch.tensor([w.get(key, 0.0) for w in weights], device=device) for key in self.keys
+        }
+        # None where all runs have the term: no selection is needed then.
+        self._runs: dict[str, Tensor | None] = {
+            key: None if len(members) == len(self.mixes) else torch.tensor(members, device=device)
+            for key, members in self.members.items()
+        }
+        self._functions = {
+            key: self._function(term.name, dict(term.options), self._runs[key], ce_options)
+            for key, term in terms.items()
+        }
+
+    @staticmethod
+    def _function(
+        name: str, options: dict[str, Any], runs: Tensor | None, ce_options: Mapping[str, Any]
+    ) -> Callable[..., Tensor]:
+        if name == "ce":
+            for key, value in ce_options.items():
+                by_run = isinstance(value, Tensor) and value.ndim > 1 and runs is not None
+                options[key] = value.index_select(0, runs) if by_run else value
+        return partial(losses.load(name), **options)
+
+    def __call__(self, student: Any, teacher: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs and labels lead with the runs axis. total = Σ weight · raw; raw is 0 where a run lacks it."""
+        raw: dict[str, Tensor] = {}
+        total: Tensor | None = None
+        for key in self.keys:
+            runs, function = self._runs[key], self._functions[key]
+            if runs is None:
+                raw[key] = function(student, teacher, labels)
+            else:
+                taught = None if teacher is None else _Rows(teacher, runs)
+                some = function(_Rows(student, runs), taught, labels.index_select(0, runs))
+                raw[key] = some.new_zeros(len(self.mixes)).index_copy(0, runs, some)
+            weighted = self.weights[key] * raw[key]
+            total = weighted if total is None else total + weighted
+        assert total is not None
+        return total, raw
+
+
+def mixed_loss(
+    mixes: Sequence[LossMix],
+    device: torch.device | str = "cpu",
+    ce_options: Mapping[str, Any] | None = None,
+) -> MixedLoss:
+    """The loss of ``len(mixes)`` runs that are trained together; indices and weights lie on ``device``.
+
+    ``ce_options`` go to the term ``ce`` (``label_smoothing``, ``class_weights`` (R, C) or (C,)).
+    """
+    if not mixes:
+        raise InputError("no mixes; expected one for each run")
+    return MixedLoss(mixes, device, ce_options or {})

@@ -1,0 +1,158 @@
+"""Relations between the embeddings of a mini-batch: distances, angles and areas, and their comparison.
+
+Embeddings are (..., B, D): B rows of a batch, leading axes (runs) are kept. The geometric quantities come
+un-normalised; ``normalised`` divides a matrix by its mean over i ≠ j, which gives the ψ of the papers
+(Park et al. 2019, eq. 5; Cho et al. 2023, eq. 3.2), and ``huber`` compares two relations.
+
+How the numbers stay right
+    - Everything is computed in float64 outside autocast and returned as float32 (float64 for float64
+      input). A batch is small, so this costs little, and neither half precision nor TensorFloat-32
+      products can spoil a difference of nearly equal rows.
+    - Distances are sums of squared differences, never |a|² + |b|² − 2ab, so a shared offset does no harm.
+      Their gradient is written as one (B, B) by (B, D) product of the centred rows: no (B, B, D) tensor.
+    - Angles come from the distances alone (law of cosines): B³ numbers, no matter how wide the rows are.
+    - Sines of areas are ½|â − b̂||â + b̂| of the unit rows, which keeps small angles. Rows are not centred.
+    - Where a direction or a mean is not defined (equal, zero or collinear rows) a floor takes its place.
+      Floors are proportional to the rows' own length, so scale does not matter, and constant in the graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: A mean distance below this share of the rows' length (or a mean area of its square) counts as this share.
+FLAT = 1e-4
+
+#: For directions, a distance below this share of the batch's mean distance counts as this share ...
+NEAR = 1e-3
+
+#: ... and so does one below this share of the rows' length.
+NEAR_ROWS = 1e-5
+
+#: Replaces a zero divisor where the numerator is zero as well.
+TINY = 1e-150
+
+
+class _PairNorm(torch.autograd.Function):
+    """|x_i − sign · x_j| for all i, j: (..., B, D) → (..., B, B); the gradient where it is 0 is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sign: int) -> Tensor:
+        norm = torch.cdist(x, x if sign == 1 else -x, compute_mode="donot_use_mm_for_euclid_dist")
+        ctx.save_for_backward(x, norm)
+        ctx.sign = sign
+        return norm
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        x, norm = ctx.saved_tensors
+        if ctx.sign == 1:  # only differences matter, and small numbers keep them
+            x = x - x.mean(-2, keepdim=True)
+        pull = torch.where(norm > 0, (grads[0] + grads[0].mT) / norm, 0.0)
+        return pull.sum(-1, keepdim=True) * x - ctx.sign * (pull @ x), None
+
+
+def pair_norms(x: Tensor, sign: int = 1) -> Tensor:
+    return _PairNorm.apply(x, sign)  # type: ignore[no-any-return]
+
+
+def distances(embeddings: Tensor) -> Tensor:
+    """|e_i − e_j|, Euclidean, un-normalised: (..., B, D) → (..., B, B). In the units of the embeddings.
+
+    The gradient of the distance of equal rows is 0. Park et al. 2019, eq. 5 without μ.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        return pair_norms(embeddings.double()).to(_result(embeddings))
+
+
+def angles(embeddings: Tensor) -> Tensor:
+    """Cosine of the angle at e_j between e_i and e_k, at [..., i, j, k]: (..., B, D) → (..., B, B, B).
+
+    In [-1, 1]; 0 where i = j or k = j, 1 where i = k. Park et al. 2019, eq. 9. Exact where both
+    distances are at least ``NEAR`` of the batch's mean distance and ``NEAR_ROWS`` of the rows' root mean
+    square length; shorter differences are divided by that floor instead of their own length, so the
+    cosine fades to 0 and its gradient stays below 1 / floor.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        x = embeddings.double()
+        sides = pair_norms(x)
+        floor = torch.maximum(NEAR * mean_of_pairs(sides), NEAR_ROWS * row_length(x)).detach() + TINY
+        length = torch.maximum(sides, floor[..., None, None])
+        ij, jk, ik = sides[..., :, :, None], sides[..., None, :, :], sides[..., :, None, :]
+        products = ij * ij + (jk - ik) * (jk + ik)  # twice <e_i − e_j, e_k − e_j>
+        cosines = products / (2 * length[..., :, :, None] * length[..., None, :, :])
+        return cosines.to(_result(embeddings))
+
+
+def areas(embeddings: Tensor) -> Tensor:
+    """Area of the triangle 0, e_i, e_j, un-normalised: (..., B, D) → (..., B, B). In squared units.
+
+    S(i, j) = ½ |e_i| |e_j| sin θ (Cho et al. 2023, eq. 3.2) with sin θ = ½ |â − b̂| |â + b̂| of the unit
+    rows. Rows collinear within rounding, and zero rows, have area 0 and gradient 0.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        x = embeddings.double()
+        lengths = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        unit = x / lengths.clamp_min(TINY)
+        sines = 0.5 * pair_norms(unit) * pair_norms(unit, -1)
+        rounding = 8 * torch.finfo(_result(embeddings)).eps
+        sines = torch.where(sines > rounding, sines, 0.0)
+        return (0.5 * lengths * lengths.mT * sines).to(_result(embeddings))
+
+
+def row_length(embeddings: Tensor) -> Tensor:
+    """Root mean square length of the rows, without gradient: (..., B, D) → (...,), float64."""
+    return embeddings.detach().double().square().sum(-1).mean(-1).sqrt()
+
+
+def mean_of_pairs(matrix: Tensor) -> Tensor:
+    """Mean over i ≠ j of a matrix with zero diagonal: (..., B, B) → (...,); 0 where B = 1."""
+    rows = matrix.shape[-1]
+    return matrix.sum((-2, -1)) / max(rows * (rows - 1), 1)
+
+
+def normalised(matrix: Tensor, floor: Tensor | float = 0.0) -> Tensor:
+    """``matrix`` (zero diagonal) over its mean over i ≠ j: (..., B, B) → (..., B, B), no unit.
+
+    The mean is part of the graph. ``floor`` (...,) replaces a smaller mean; with 0 a zero matrix stays zero.
+    """
+    mean = mean_of_pairs(matrix)
+    least = torch.as_tensor(floor, dtype=mean.dtype, device=mean.device).clamp_min(
+        torch.finfo(mean.dtype).tiny
+    )
+    return matrix / torch.maximum(mean, least)[..., None, None]
+
+
+def relative_distances(embeddings: Tensor) -> Tensor:
+    """ψ of the distance: |e_i − e_j| / μ, Park et al. 2019, eq. 5 and 6: (..., B, D) → (..., B, B)."""
+    return normalised(distances(embeddings), FLAT * row_length(embeddings))
+
+
+def relative_areas(embeddings: Tensor) -> Tensor:
+    """ψ of the area: S(i, j) / μ, Cho et al. 2023, eq. 3.2 and 3.3: (..., B, D) → (..., B, B)."""
+    return normalised(areas(embeddings), FLAT * 0.5 * row_length(embeddings).square())
+
+
+def huber(student: Tensor, teacher: Tensor, points: int, delta: float = 1.0) -> Tensor:
+    """Mean Huber loss over the tuples of distinct rows, in relations of ``points`` rows (2 or 3).
+
+    student, teacher: (..., B, B) or (..., B, B, B) → (...,). ½x² up to |x| = delta, then
+    delta (|x| − ½ delta) (Park et al. 2019, eq. 8, with delta = 1). 0 where there is no such tuple.
+    """
+    rows = student.shape[-1]
+    with torch.autocast(student.device.type, enabled=False):
+        losses = F.huber_loss(student, teacher, reduction="none", delta=delta)
+        # i = j and j = k are 0 in both relations; only i = k of an angle has to be left out.
+        if points == 3:
+            losses = losses * (1 - torch.eye(rows, dtype=losses.dtype, device=losses.device))[:, None, :]
+            return losses.sum((-3, -2, -1)) / max(rows * (rows - 1) * (rows - 2), 1)
+        return losses.sum((-2, -1)) / max(rows * (rows - 1), 1)
+
+
+def _result(embeddings: Tensor) -> torch.dtype:
+    """float64 for float64, else float32."""
+    return torch.promote_types(embeddings.dtype, torch.float32)

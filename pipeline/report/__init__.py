@@ -1,0 +1,41 @@
+"""Run folders → the table: a row a mix, as printed text, Markdown, CSV and LaTeX.
+
+Conventions. Accuracies are in percent and their differences in percentage points. A row averages the runs
+that trained; those that did not are counted and named beside it. A table holds runs of one preset, one
+digest of the settings and one state of the features, so figures that do not compare never stand together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline import losses, runs, tables
+from pipeline.config import InputError
+from pipeline.report.aggregation import BASELINE, Key, Row, rows
+from pipeline.report.wording import COLUMNS, csv_row, document
+
+__all__ = ["Key", "Row", "report", "rows"]
+
+
+def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[str] | None = None) -> str:
+    """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``; the result is the text to print.
+
+    ``mixes`` (texts that ``LossMix.parse`` reads) keeps those students' rows, and the baseline's; None keeps
+    all. Raises ``InputError`` without a finished run, for a damaged file, and for two runs of one cell.
+    """
+    records = runs.find(runs_root, corpus)
+    if mixes is not None:
+        kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
+        records = [r for r in records if r.config["role"] == "teacher" or r.config["mix"] in kept]
+    if not records:
+        raise InputError(
+            f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
+        )
+    found = rows(records)
+    paper = document(found, records, runs.unfinished(runs_root, corpus))
+    folder = reports_root / corpus
+    runs.write_atomic(folder / "table.md", tables.markdown(paper).encode())
+    runs.write_atomic(folder / "table.tex", tables.latex(paper).encode())
+    runs.write_atomic(folder / "table.csv", tables.comma_separated(COLUMNS, map(csv_row, found)).encode())
+    return tables.text(paper)

@@ -1,0 +1,232 @@
+"""Run folders → rows: which runs stand in one table and one row, and their figures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline import config, losses, runs, statistics
+from pipeline.config import InputError
+from pipeline.runs import Record
+from pipeline.statistics import Cell, Comparison, Spread
+
+BASELINE = "soft"
+STAMP = "SYNTHETIC"
+
+#: Published figures hold for this data set and these networks only (Cho et al. 2023, Table 3).
+PUBLISHED_FOR = {"dataset": "urbansound8k", "teacher": "resnet18", "student": "cnn2"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """What all rows of one table share."""
+
+    preset: str
+    digest: str
+    """Of the settings: (features, teacher, student), or (features, teacher) where there are only teachers."""
+    data: str
+    """Of the folds' content."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mix (or the teacher): its trained runs' figures, in percent, and what is missing."""
+
+    key: Key
+    corpus: str
+    synthetic: bool
+    role: str
+    model: str
+    mix: str
+    """Canonical text; "" for a teacher."""
+    baseline: bool
+    spread: Spread | None
+    """Of the last epoch's accuracy; None where no run trained."""
+    best: float | None
+    """Mean of each run's best epoch: optimistic, the held-out fold chose the epoch."""
+    all_runs: float | None
+    """Mean with the runs that did not train; differs from ``spread.mean`` only where there are some."""
+    macro_f1: float | None
+    ece: float | None
+    agreement: float | None
+    """With the teacher, on the held-out clips."""
+    parameters: int
+    runs: int
+    """Finished ones, trained or not."""
+    did_not_train: tuple[Cell, ...]
+    failures: tuple[str, ...]
+    """fold{k}-seed{s}: what stopped it."""
+    all_folds: tuple[int, ...]
+    """Of the published corpus."""
+    skipped: int
+    """Clips of the corpus that could not be read, and are in no fold."""
+    published: float | None
+    comparison: Comparison | None = None
+    """Less the baseline; None for the baseline, the teacher, and without a common cell."""
+    p_holm: float | None = None
+
+    @property
+    def name(self) -> str:
+        kind = "teacher" if self.role == "teacher" else "baseline" if self.baseline else ""
+        text = (self.mix or self.model) + (f" ({kind})" if kind else "")
+        return f"{STAMP} {text}" if self.synthetic else text
+
+    @property
+    def partial(self) -> str:
+        """Which share of the published folds the mean is over; "" where it is over all."""
+        here = len(self.spread.folds) if self.spread else 0
+        return f"partial ({here} of {len(self.all_folds)} folds)" if here < len(self.all_folds) else ""
+
+    @property
+    def difference_to_published(self) -> float | None:
+        if self.spread is None or self.published is None:
+            return None
+        return self.spread.mean - self.published
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """One row for each mix of each table; tables by preset, a table's rows as in Table 3, own mixes after.
+
+    Raises ``InputError`` where two finished runs claim one cell.
+    """
+    cells = unique(records)
+    teachers: dict[Key, list[Record]] = {}
+    students: dict[Key, list[Record]] = {}
+    for record in cells:
+        groups = teachers if record.config["role"] == "teacher" else students
+        groups.setdefault(key_of(record), []).append(record)
+    taught: dict[Key, list[Record]] = {}
+    for key, members in students.items():
+        own = replace(key, digest=runs.settings_digest("teacher", members[0].config["settings"]))
+        taught[key] = teachers.get(own, []) + members
+    used = {id(record) for members in taught.values() for record in members}
+    alone = {key: members for key, members in teachers.items() if id(members[0]) not in used}
+    tables = {**taught, **alone}
+    order = sorted(tables, key=lambda key: (key.preset, key.digest, key.data))
+    return [row for key in order for row in table_rows(key, tables[key])]
+
+
+def key_of(record: Record) -> Key:
+    return Key(str(record.config["preset"]), record.digest, config.digest(record.config["data"]))
+
+
+def unique(records: Iterable[Record]) -> list[Record]:
+    """The records; ``InputError`` where two finished runs are of one preset, settings, mix, fold and seed."""
+    seen: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        own = record.config
+        cell = (
+            own["corpus"],
+            own["role"],
+            own["preset"],
+            record.digest,
+            own["mix"],
+            own["fold"],
+            own["seed"],
+        )
+        if cell in seen:
+            what = f"{own['mix'] or own['role']}, fold {own['fold']}, seed {own['seed']}"
+            raise InputError(
+                f"two finished runs of one cell ({what}): {seen[cell].folder} and {record.folder}; "
+                "expected one; remove the one that should not count"
+            )
+        seen[cell] = record
+    return list(seen.values())
+
+
+def table_rows(key: Key, records: Sequence[Record]) -> list[Row]:
+    """The rows of one table, with the comparisons to its baseline and Holm's adjustment over them."""
+    by_mix: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        by_mix.setdefault((record.config["role"], canonical(record.config["mix"])), []).append(record)
+    baseline_mix = str(losses.LossMix.parse(BASELINE))
+    baseline = percents(trained(by_mix.get(("student", baseline_mix), [])), "accuracy")
+    found = []
+    for (role, mix), members in by_mix.items():
+        row = bare_row(key, members, is_baseline=role == "student" and mix == baseline_mix)
+        if role == "student" and mix != baseline_mix:
+            folds = len(members[0].config["data"])
+            # One fold is tested, the others train: n_test / n_train, folds taken as equally large.
+            values = percents(trained(members), "accuracy")
+            row = replace(row, comparison=statistics.comparison(values, baseline, 1 / max(1, folds - 1)))
+        found.append(row)
+    found.sort(key=lambda row: place(row.mix))
+    adjusted = statistics.holm([row.comparison.p if row.comparison else None for row in found])
+    return [replace(row, p_holm=p) for row, p in zip(found, adjusted, strict=True)]
+
+
+def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
+    """A row without its comparison."""
+    first = records[0].config
+    good = trained(records)
+    values = percents(good, "accuracy")
+    everything = percents(records, "accuracy")
+
+    def mean(name: str) -> float | None:
+        found = percents(good, name)
+        return statistics.spread(found).mean if found else None
+
+    return Row(
+        key=key,
+        corpus=first["corpus"],
+        synthetic=any(record.config["synthetic"] for record in records),
+        role=first["role"],
+        model=first["model"],
+        mix=canonical(first["mix"]),
+        baseline=is_baseline,
+        spread=statistics.spread(values) if values else None,
+        best=mean("best_accuracy"),
+        all_runs=statistics.spread(everything).mean if everything else None,
+        macro_f1=mean("macro_f1"),
+        ece=mean("ece"),
+        agreement=mean("agreement"),
+        parameters=int(records[0].result["parameters"]),
+        runs=len(records),
+        did_not_train=tuple(sorted(cell(r) for r in records if r.result["status"] == "did not train")),
+        failures=tuple(
+            "fold{}-seed{}: {}".format(*cell(r), r.result.get("failure") or "no reason kept")
+            for r in records
+            if r.result["status"] == "failed"
+        ),
+        all_folds=tuple(first["all_folds"]),
+        skipped=sum(int(n) for n in first["skipped"].values()),
+        published=published(first),
+    )
+
+
+def cell(record: Record) -> Cell:
+    return int(record.config["fold"]), int(record.config["seed"])
+
+
+def trained(records: Iterable[Record]) -> list[Record]:
+    return [record for record in records if record.result["status"] == "trained"]
+
+
+def percents(records: Iterable[Record], name: str) -> dict[Cell, float]:
+    """100 × the result's figure for each cell that has one."""
+    return {cell(r): 100 * r.result[name] for r in records if r.result.get(name) is not None}
+
+
+def published(run: dict[str, Any]) -> float | None:
+    """The paper's figure in percent for a run's data set, network and mix; None where it has none."""
+    role = run["role"]
+    if run["synthetic"] or run["dataset"] != PUBLISHED_FOR["dataset"] or run["model"] != PUBLISHED_FOR[role]:
+        return None
+    return {row.mix: row.percent for row in losses.TABLE3}.get(canonical(run["mix"]))
+
+
+@functools.cache
+def canonical(mix: str | None) -> str:
+    """A run's mix as this version writes it; "" for a teacher, and as it stands where a loss is gone since."""
+    try:
+        return str(losses.LossMix.parse(mix)) if mix else ""
+    except InputError:
+        return mix or ""
+
+
+def place(mix: str) -> tuple[int, str]:
+    """Sorts Table 3's rows, the teacher ("") first, in its order, then other mixes by name."""
+    order = [row.mix for row in losses.TABLE3]
+    return (order.index(mix), "") if mix in order else (len(order), mix)

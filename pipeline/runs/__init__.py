@@ -1,0 +1,53 @@
+"""The run folder: what one training leaves on disk, and where.
+
+Conventions. A folder ``fold{k}-seed{s}`` holds one training with fold k held out::
+
+    config.json       what was trained, on what, with which settings       (schema 1)
+    environment.json  versions of Python and packages, commit, time
+    metrics.jsonl     one line an epoch
+    model.pt          the network (written by the caller; no torch here)
+    predictions.npz   clips, sources, labels, logits of the held-out fold's clean clips
+    result.json       the figures, in [0, 1]; written last: a folder with it is finished, one without is not
+
+Each file is written under another name, synced, and renamed. JSON is strict: NaN and infinities become null.
+Folders whose names begin with a dot (checkpoints of packs) are never looked into.
+"""
+
+from __future__ import annotations
+
+from pipeline.runs.folder import (
+    Predictions,
+    Record,
+    cell_path,
+    find,
+    finished,
+    read_config,
+    read_environment,
+    read_metrics,
+    read_predictions,
+    read_result,
+    settings_digest,
+    unfinished,
+)
+from pipeline.runs.machine import environment
+from pipeline.runs.writing import append_metrics, restart_metrics, write_atomic, write_finished
+
+__all__ = [
+    "Predictions",
+    "Record",
+    "append_metrics",
+    "cell_path",
+    "environment",
+    "find",
+    "finished",
+    "read_config",
+    "read_environment",
+    "read_metrics",
+    "read_predictions",
+    "read_result",
+    "restart_metrics",
+    "settings_digest",
+    "unfinished",
+    "write_atomic",
+    "write_finished",
+]

@@ -1,0 +1,195 @@
+"""What a run folder holds, where it lies, and reading it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline import config
+from pipeline.config import InputError
+
+SCHEMA = 1
+STATUSES = ("trained", "did not train", "failed")
+
+#: Keys that the other modules rely on; a file without one of them is damaged.
+CONFIG_KEYS = ("schema", "role", "model", "corpus", "dataset", "synthetic", "fold", "seed", "mix", "settings",
+               "preset", "data", "skipped", "all_folds")  # fmt: skip
+RESULT_KEYS = ("accuracy", "best_accuracy", "best_epoch", "epochs", "test_clips", "parameters", "status")
+
+FOLDER = re.compile(r"fold(\d+)-seed(\d+)")
+
+
+class Predictions(NamedTuple):
+    """The held-out fold's clean clips, in the order of their names, and what the last epoch's network says."""
+
+    clips: np.ndarray
+    """(clips,) text."""
+    labels: np.ndarray
+    """(clips,) int64."""
+    logits: np.ndarray
+    """(clips, classes) float32."""
+    sources: np.ndarray
+    """(clips,) text: the recording a clip was cut from."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished run: its folder and what ``read_config`` and ``read_result`` say of it."""
+
+    folder: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Of the settings the run was trained with: (features, teacher) or (features, teacher, student)."""
+        return settings_digest(self.config["role"], self.config["settings"])
+
+
+def settings_digest(role: str, settings: Mapping[str, Any]) -> str:
+    """``config.digest`` over the settings that a role's numbers depend on.
+
+    ``settings`` maps features, teacher and student to dataclasses or to their dictionaries; both give the
+    same digest.
+    """
+    names = ("features", "teacher") if role == "teacher" else ("features", "teacher", "student")
+    return config.digest(*(settings[name] for name in names))
+
+
+def cell_path(
+    root: Path, corpus: str, role: str, settings: config.Settings, mix_slug: str | None, fold: int, seed: int
+) -> Path:
+    """``root/<corpus>/<role>-<model>-<preset>-<digest>/[<mix slug>/]fold{k}-seed{s}``."""
+    if role not in ("teacher", "student"):
+        raise InputError(f"role {role!r}: expected teacher or student")
+    if (mix_slug is None) != (role == "teacher"):
+        raise InputError(
+            f"mix {mix_slug!r} of a {role}: a student's run has a mix of losses, a teacher's none"
+        )
+    parts = {"features": settings.features, "teacher": settings.teacher, "student": settings.student}
+    model = getattr(settings, role).model
+    group = root / corpus / f"{role}-{model}-{settings.preset}-{settings_digest(role, parts)}"
+    return (group / mix_slug if mix_slug else group) / f"fold{fold}-seed{seed}"
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in ``folder`` wrote its last file."""
+    return (folder / "result.json").is_file()
+
+
+def damaged(path: Path, reason: object) -> InputError:
+    return InputError(f"{path}: damaged ({reason}); remove the folder {path.parent} and run again")
+
+
+def read_json(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """The object in a JSON file; ``InputError`` if it is missing, not JSON, or lacks one of ``keys``."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; remove the folder {path.parent} and run again") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise damaged(path, f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise damaged(path, f"expected an object, found {type(value).__name__}")
+    lacking = [key for key in keys if key not in value]
+    if lacking:
+        raise damaged(path, f"no {', '.join(lacking)}")
+    return value
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Accuracies in [0, 1] (None where a failed run has none), status, counts; see the module's top."""
+    path = folder / "result.json"
+    result = read_json(path, RESULT_KEYS)
+    if result["status"] not in STATUSES:
+        raise damaged(path, f"status {result['status']!r}: expected one of {', '.join(STATUSES)}")
+    for key in ("accuracy", "best_accuracy"):
+        value = result[key]
+        if value is None and result["status"] != "trained":
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise damaged(path, f"{key} = {value!r}: expected a number in [0, 1]")
+    return result
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the run was: keys as in ``CONFIG_KEYS``; folds in ``data`` and ``skipped`` are text keys."""
+    path = folder / "config.json"
+    found = read_json(path, ("schema",))
+    if found["schema"] != SCHEMA:
+        raise InputError(
+            f"{path}: schema {found['schema']!r}, this version reads {SCHEMA}; "
+            f"remove the folder {folder} and run again"
+        )
+    return read_json(path, CONFIG_KEYS)
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "environment.json", ("python", "packages"))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The epochs' lines, in order. A last line cut off in the middle of writing is left out."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    *lines, _cut_off = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise damaged(path, f"line {number} is not JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise damaged(path, f"line {number}: expected an object, found {type(record).__name__}")
+        records.append(record)
+    return records
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """The held-out fold's predictions; see ``Predictions`` for shapes."""
+    path = folder / "predictions.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; remove the folder {folder} and run again") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        raise damaged(path, error) from None
+
+
+def find(root: Path, corpus: str | None = None) -> list[Record]:
+    """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
+
+    Raises ``InputError`` for a finished run whose files are damaged.
+    """
+    folders = [path for path, files in run_folders(root, corpus) if "result.json" in files]
+    return [Record(folder, read_config(folder), read_result(folder)) for folder in folders]
+
+
+def unfinished(root: Path, corpus: str | None = None) -> list[Path]:
+    """The folders named as runs, ``fold{k}-seed{s}``, that have no ``result.json``."""
+    return [path for path, files in run_folders(root, corpus) if "result.json" not in files]
+
+
+def run_folders(root: Path, corpus: str | None) -> list[tuple[Path, list[str]]]:
+    """Folders with a ``result.json`` or a run's name, and their files' names; fold 10 after fold 9."""
+    found = []
+    for folder, below, files in os.walk(root / corpus if corpus else root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if "result.json" in files or FOLDER.fullmatch(Path(folder).name):
+            found.append((Path(folder), files))
+    return sorted(found, key=lambda item: natural(item[0]))
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts fold10 after fold9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.as_posix())]

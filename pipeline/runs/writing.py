@@ -1,0 +1,121 @@
+"""Writing a run folder: whole files only, and ``result.json`` last."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from pipeline.runs.folder import CONFIG_KEYS, RESULT_KEYS, STATUSES, Predictions
+from pipeline.runs.machine import utc_now
+
+
+def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> None:
+    """Write ``path`` under another name, sync it and rename it: it is there in full or not at all.
+
+    ``content`` is the bytes, or a function that writes them to an open binary file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two processes on one folder from writing into each other's unfinished file.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power cut, where the system can (Windows cannot)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def json_bytes(value: Any, *, indent: int | None = 2) -> bytes:
+    return (json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's types: numpy scalars and arrays unpacked, non-finite numbers as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_finished(
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    model_bytes: bytes | Callable[[IO[bytes]], None],
+    predictions: Predictions,
+    result: Mapping[str, Any],
+) -> None:
+    """Write all files of a run but metrics.jsonl; ``result.json`` goes first when it is old, and comes last.
+
+    ``model_bytes`` may be a function of an open binary file, say ``lambda file: torch.save(state, file)``.
+    Raises ``ValueError`` for a config or result without the keys that readers rely on: that is a bug here,
+    not a user's mistake.
+    """
+    missing = [key for key in CONFIG_KEYS if key not in config] + [
+        key for key in RESULT_KEYS if key not in result
+    ]
+    if missing:
+        raise ValueError(f"{folder}: a run's record lacks {', '.join(missing)}")
+    if result["status"] not in STATUSES:
+        raise ValueError(f"{folder}: status {result['status']!r}: expected one of {', '.join(STATUSES)}")
+    clips, labels, logits, sources = predictions
+    if not len(clips) == len(labels) == len(logits) == len(sources):
+        raise ValueError(
+            f"{folder}: predictions of {len(clips)} clips, {len(labels)} labels, {len(logits)} logits"
+        )
+    (folder / "result.json").unlink(missing_ok=True)
+    write_atomic(folder / "config.json", json_bytes(config))
+    write_atomic(folder / "environment.json", json_bytes(environment))
+    write_atomic(folder / "model.pt", model_bytes)
+    arrays = {
+        "clips": np.asarray(clips, dtype=np.str_),
+        "labels": np.asarray(labels, dtype=np.int64),
+        "logits": np.asarray(logits, dtype=np.float32),
+        "sources": np.asarray(sources, dtype=np.str_),
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomic(folder / "predictions.npz", buffer.getvalue())
+    finished_at = {"finished": utc_now()} if "finished" not in result else {}
+    write_atomic(folder / "result.json", json_bytes({**result, **finished_at}))
+
+
+def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
+    """Add one epoch's line to ``metrics.jsonl``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(json_bytes(record, indent=None))
+
+
+def restart_metrics(folder: Path, records: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Replace ``metrics.jsonl`` by ``records``: when a run starts, or goes on from a checkpoint."""
+    write_atomic(folder / "metrics.jsonl", b"".join(json_bytes(record, indent=None) for record in records))

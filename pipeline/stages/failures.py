@@ -1,0 +1,45 @@
+"""Clips that could not be computed: a table beside the cache, and a few lines for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline import runs
+from pipeline.cache import Failure
+
+COLUMNS = ("fold", "clip", "path", "reason", "expected", "found")
+SHOWN = 20
+
+
+def rows_of(root: Path, failures: Mapping[int, tuple[Failure, ...]]) -> list[list[str]]:
+    return [[str(fold), f.clip, str(root / f.file.path), f.reason, f.expected, f.found]
+            for fold in sorted(failures) for f in failures[fold]]  # fmt: skip
+
+
+def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failure, ...]]) -> None:
+    """``failures.csv`` in a folder: these folds' failures, other folds' as they were; no file where there are none."""
+    path = folder / "failures.csv"
+    others: list[list[str]] = []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            others = [row for row in list(csv.reader(file))[1:] if row and row[0] not in map(str, failures)]
+    rows = sorted(others + rows_of(root, failures), key=lambda row: (int(row[0]), row[1]))
+    if rows:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+        if not path.is_file() or path.read_text(encoding="utf-8") != text.getvalue():
+            runs.write_atomic(path, text.getvalue().encode())
+    elif path.is_file():
+        path.unlink()
+
+
+def failed_text(root: Path, failures: Mapping[int, tuple[Failure, ...]], folder: Path) -> str:
+    """A line a failed clip, the first ones, and where all of them are listed."""
+    rows = rows_of(root, failures)
+    lines = [f"fold {fold}: {path}: {reason}" + (f" (expected {expected}, found {found})" if expected or found else "")
+             for fold, _, path, reason, expected, found in rows[:SHOWN]]  # fmt: skip
+    more = f"{len(rows) - SHOWN} more; " if len(rows) > SHOWN else ""
+    return "\n".join([*lines, f"{more}all {len(rows)} failed clips are listed in {folder / 'failures.csv'}"])

@@ -1,0 +1,124 @@
+"""What there is of a fold's features, and what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import cache
+from pipeline.cache import Failure, File
+from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus import Clip, Corpus
+from pipeline.stages import workers
+from pipeline.stages.workers import Job
+
+
+@dataclass
+class Plan:
+    """What there is for a fold and what is to do."""
+
+    fold: int
+    path: Path
+    clips: tuple[Clip, ...]
+    files: dict[str, File]
+    keys: dict[str, str]
+    finished: bool = False
+    skipped: tuple[Failure, ...] = ()
+    """Of the finished file."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Key → row in the file that is there."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    left: int = 0
+    note: str = ""
+
+    @property
+    def parts(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.parts")
+
+
+def plan(
+    corpus: Corpus, spec: FeatureSpec, root: Path, fold: int, *, plain: bool, deep: bool, compress: bool
+) -> Plan:
+    """What is there for a fold and what is missing; touches nothing."""
+    clips = corpus.fold_clips(fold)
+    files = {clip.name: file for clip, file in zip(clips, seen_files(corpus, clips, deep), strict=True)}
+    libraries = workers.versions()
+    path = cache.fold_path(root, corpus.name, spec, fold)
+    context = workers.key_context(spec, libraries, plain)
+    keys = {name: workers.clip_key(name, file, context, deep) for name, file in files.items()}
+    made = Plan(fold, path, clips, files, keys)
+    if path.is_file():
+        compare(made, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
+    if not made.finished:
+        there = set(made.rows) | set(workers.found_parts(made.parts, check=True))
+        made.jobs = [Job(c.name, c.path.resolve(), files[c.name], keys[c.name]) for c in clips
+                     if keys[c.name] not in there]  # fmt: skip
+        made.left = len(made.jobs)
+    return made
+
+
+def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, str], *, plain: bool, deep: bool,
+            compress: bool) -> None:  # fmt: skip
+    """Note in a plan what of the fold's old file still holds."""
+    try:
+        old = cache.read_header(made.path)
+    except InputError as error:
+        made.note = f"computed again: {error}"
+        return
+    context = workers.key_context(old.spec, old.versions, old.plain)
+    known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
+    theirs = {name: workers.clip_key(name, file, context, deep) for name, file in known}
+    # What librosa's own functions computed also serves where the fast way was asked for, as long as it is whole.
+    context = workers.key_context(spec, libraries, plain or old.plain)
+    ours = {name: workers.clip_key(name, file, context, deep) for name, file in made.files.items()}
+    left_out = {skip.clip for skip in old.skipped}
+    kept = [clip for clip in made.clips if clip.name not in left_out]
+    said = (old.clips, old.labels, old.sources, old.classes, old.dataset, old.synthetic)
+    says = (tuple(c.name for c in kept), tuple(c.label for c in kept), tuple(c.source for c in kept),
+            tuple(corpus.classes), corpus.dataset, corpus.synthetic)  # fmt: skip
+    made.finished = theirs == ours and said == says and (old.compressed or not compress)
+    if made.finished:
+        made.skipped = old.skipped
+        return
+    for row, name in enumerate(old.clips):
+        if theirs[name] == made.keys.get(name):
+            made.rows[theirs[name]] = row
+            made.hashes[theirs[name]] = old.files[row].sha256
+    changes = [f"{name} {old.versions.get(name)} → {libraries[name]}" for name in workers.DECISIVE
+               if old.versions.get(name) != libraries[name]]  # fmt: skip
+    if plain != old.plain:
+        changes.append("plain" if plain else "no longer plain")
+    if changes:
+        made.note = f"computed again: {', '.join(changes)}"
+
+
+def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
+    """The clips' files as they stand now; a missing one has size −1, and fails when it is read."""
+
+    def seen(clip: Clip) -> File:
+        relative = os.path.relpath(clip.path, corpus.root)
+        try:
+            state = clip.path.stat()
+        except OSError:
+            return File(relative, -1, -1, "", clip.seconds)
+        content = workers.sha256(clip.path) if deep else ""
+        return File(relative, state.st_size, state.st_mtime_ns, content, clip.seconds)
+
+    if not deep:
+        return [seen(clip) for clip in clips]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(seen, clips))
+
+
+def clean(fold_plan: Plan) -> None:
+    """Delete what killed processes left half-written. Only with the fold's lock."""
+    for left in (
+        *fold_plan.path.parent.glob(f".{fold_plan.path.name}.*.tmp"),
+        *fold_plan.parts.glob(".*.tmp"),
+    ):
+        left.unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""How far a stage is: a bar in a terminal, at most two lines a minute in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+SECONDS_A_LINE = 30.0
+
+
+@contextmanager
+def progress(stage: str, total: int, unit: str, stream: TextIO | None) -> Iterator[Callable[[int], None]]:
+    """A function that is told how many more are done; ``stream`` None is silence."""
+    if stream is None:
+        yield lambda count: None
+    elif stream.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, unit=unit, desc=stage, file=stream, smoothing=0.1, dynamic_ncols=True) as bar:
+            yield lambda count: bar.update(count) and None
+    else:
+        yield lines(stage, total, unit, stream)
+
+
+def lines(stage: str, total: int, unit: str, stream: TextIO) -> Callable[[int], None]:
+    start = last = time.monotonic()
+    done = 0
+
+    def tell(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= SECONDS_A_LINE and done < total:
+            last, rate = now, done / (now - start)
+            left = (total - done) / rate
+            print(f"{stage}: {done} of {total} {unit}s, {rate:.1f} a second, {left / 60:.0f} min {left % 60:.0f} s left",
+                  file=stream, flush=True)  # fmt: skip
+
+    return tell

@@ -1,0 +1,88 @@
+"""Stages two and three: which runs are wanted, which are missing, and the missing ones trained in packs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import cache, config, runs
+from pipeline.config import InputError, Settings
+from pipeline.corpus import Corpus
+from pipeline.losses import LossMix
+from pipeline.stages.data import CACHE, RUNS
+from pipeline.stages.packs import Cell
+
+#: What a teacher is trained on: the labels alone.
+LABELS = "ce"
+
+
+def say(line: str) -> None:
+    """A line of progress. Progress goes to standard error, so that standard output stays the result's."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]:
+    """The held-out folds asked for; all that are present by default. Two folds at least must be present."""
+    if len(corpus.folds) < 2:
+        raise InputError(f"{corpus.root} has fold {corpus.folds[0]} alone; expected two at least: one is held out, "
+                         "the others train")  # fmt: skip
+    for fold in folds or ():
+        if fold not in corpus.folds:
+            raise InputError(f"fold {fold} is not in {corpus.root}; expected some of "
+                             f"{' '.join(map(str, corpus.folds))}")  # fmt: skip
+    return tuple(folds or corpus.folds)
+
+
+def feature_files(corpus: Corpus, settings: Settings) -> tuple[Path, ...]:
+    """The cached files of all folds: a held-out fold's training needs all the others."""
+    paths = tuple(cache.fold_path(CACHE, corpus.name, settings.features, fold) for fold in corpus.folds)
+    missing = [str(fold) for fold, path in zip(corpus.folds, paths) if not path.is_file()]
+    if missing:
+        raise InputError(f"no features of fold {', '.join(missing)} in {paths[0].parent}; make them first: "
+                         "'make features' (or 'python cli.py features') with the same dataset and settings")  # fmt: skip
+    return paths
+
+
+def missing_cells(cells: Sequence[Cell], digests: dict[str, str]) -> list[Cell]:
+    """The cells without a finished run. A finished one that was trained on other data is an error."""
+    missing = []
+    for cell in cells:
+        if not runs.finished(cell.folder):
+            missing.append(cell)
+            continue
+        trained_on = runs.read_config(cell.folder)["data"]
+        if trained_on != digests:
+            other = sorted(k for k in digests.keys() | trained_on.keys() if digests.get(k) != trained_on.get(k))
+            raise InputError(f"{cell.folder} was trained on other features of fold {', '.join(other)} (clips were added, "
+                             "removed or changed since); results of different data are not mixed: remove "
+                             f"{cell.folder.parents[0 if cell.role == 'teacher' else 1]} and run again")  # fmt: skip
+    return missing
+
+
+def train_teachers(corpus: Corpus, settings: Settings, *, folds: Sequence[int] | None, seeds: Sequence[int],
+                   **how: Any) -> None:  # fmt: skip
+    """A teacher for each held-out fold and seed, on labels; those that are finished are left alone."""
+    cells = [
+        Cell(runs.cell_path(RUNS, corpus.name, "teacher", settings, None, fold, seed), "teacher", fold, seed,
+             str(LossMix.parse(LABELS)))
+        for fold in wanted_folds(corpus, folds) for seed in seeds
+    ]  # fmt: skip
+    train_cells(corpus, settings, cells, **how)
+
+
+def train_students(corpus: Corpus, settings: Settings, mixes: Sequence[LossMix], *, folds: Sequence[int] | None,
+                   seeds: Sequence[int], **how: Any) -> None:  # fmt: skip
+    """A student for each mix, held-out fold and seed; all seeds of a fold share that fold's teacher."""
+    cells = []
+    for mix in dict.fromkeys(mixes):
+        for fold in wanted_folds(corpus, folds):
+            teacher = runs.cell_path(RUNS, corpus.name, "teacher", settings, None, fold, settings.student.teacher_seed)
+            if mix.needs_teacher and not runs.finished(teacher):
+                raise InputError(f"no finished teacher of fold {fold} ({teacher}); train it first: 'make teacher' "
+                                 "(or 'python cli.py teacher') with the same dataset, settings and folds")  # fmt: skip
+            for seed in seeds:
+                folder = runs.cell_path(RUNS, corpus.name, "student", settings, mix.slug, fold, seed)
+                cells.append(Cell(folder, "student", fold, seed, str(mix), teacher if mix.needs_teacher else None))
+    train_cells(corpus, settings, cells, **how)

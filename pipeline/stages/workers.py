@@ -1,0 +1,271 @@
+"""What a worker of stage one does, where it leaves its part, and who the workers are.
+
+A *part* is the features of a few clips of a fold in ``fold{k}.h5.parts/``, written under another name and
+renamed. Each clip in it goes by a key made of everything its numbers depend on, so a part is taken up again
+after a stop, and never for a clip, a setting or a library that has changed. A zip's checksums guard its content.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import __version__, config
+from pipeline.cache import Failure, File
+from pipeline.config import VIEWS, FeatureSpec, InputError
+
+PACKAGES = ("librosa", "numpy", "soundfile", "soxr", "h5py")
+
+#: Libraries whose change makes cached features another thing; the others only are recorded.
+DECISIVE = ("librosa", "soxr")
+
+#: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
+TASK_CLIPS = 16
+
+
+@dataclass(frozen=True)
+class Job:
+    """A clip to compute: its name, its absolute path, its file as it stood, and the key of the result."""
+
+    clip: str
+    path: Path
+    file: File
+    key: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """A few clips of a fold, and all a worker has to know about them."""
+
+    fold: int
+    jobs: tuple[Job, ...]
+    parts: Path
+    spec: FeatureSpec
+    plain: bool
+    parent: int
+    """Process that reads the results; 0 where it is on another machine, maybe."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a task: how many clips it had, the part with those that went well, and those that failed."""
+
+    fold: int
+    clips: int
+    part: Path | None
+    failures: tuple[Failure, ...]
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what the features go through, without importing any of it."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {**found, "python": platform.python_version(), "project": __version__}
+
+
+def key_context(spec: FeatureSpec, libraries: dict[str, str], plain: bool) -> str:
+    """What the features of all clips depend on: settings, libraries, way of computing."""
+    return repr((config.digest(spec), [libraries.get(name) for name in DECISIVE], plain))
+
+
+def clip_key(clip: str, file: File, context: str, deep: bool) -> str:
+    """Changes when anything that a clip's features depend on changes; ``deep``: its content, not its time."""
+    state = file.sha256 if deep else file.mtime_ns
+    text = repr((clip, file.path, file.size, state, file.seconds, context))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+# ---------------------------------------------------------------------------------------------- computing
+
+
+def compute(task: Task) -> Done:
+    """Compute a task's clips, both views, and write them as one part. Runs in a worker."""
+    from pipeline import audio
+
+    warm(task.spec, task.plain)
+    keys, hashes, arrays, failures = [], [], [], []
+    for job in task.jobs:
+        if task.parent and os.getppid() != task.parent and os.getpid() != task.parent:
+            os._exit(1)  # Whoever wanted this was killed.
+        try:
+            found = views(job, task.spec, task.plain)
+            hashes.append(job.file.sha256 or sha256(job.path))
+            arrays.append(found)
+            keys.append(job.key)
+        except audio.ClipError as error:
+            failures.append(Failure(job.clip, job.file, error.reason, str(error.expected), str(error.found)))
+    part = None
+    if arrays:
+        part = task.parts / f"{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:16]}.npz"
+        write_part(part, keys, hashes, np.stack(arrays))
+    return Done(task.fold, len(task.jobs), part, tuple(failures))
+
+
+def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
+    """Features (view, feature, bin, frame) of a clip, clean and with noise. ``ClipError`` for a bad file."""
+    from pipeline import audio, features
+
+    clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
+    noise = audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)
+    found = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)
+    if found.shape != (len(VIEWS), *spec.shape):
+        raise InputError(f"features of shape {found.shape}, expected {(len(VIEWS), *spec.shape)}")
+    if not np.isfinite(found).all():
+        raise audio.ClipError(job.path, "features are not finite", "finite numbers", "NaN or infinity")
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+@functools.cache
+def warm(spec: FeatureSpec, plain: bool) -> None:
+    """Once a worker: one thread (there is a worker a core), and all that the first clip would wait for."""
+    import threadpoolctl
+
+    from pipeline import features
+
+    if not plain:
+        features.warm_up(spec)
+    threadpoolctl.threadpool_limits(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+# ---------------------------------------------------------------------------------------------- parts
+
+
+def write_part(path: Path, keys: Sequence[str], hashes: Sequence[str], features: np.ndarray) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            np.savez(file, keys=np.array(keys), hashes=np.array(hashes), features=features)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def part_features(path: Path) -> np.ndarray:
+    """Features (clip, view, feature, bin, frame) of a part."""
+    with np.load(path, allow_pickle=False) as part:
+        return part["features"]
+
+
+def found_parts(folder: Path, *, check: bool) -> dict[str, tuple[Path, int, str]]:
+    """Key → (part, row in it, hash) of all clips in a folder's parts; ``check`` deletes damaged parts."""
+    found: dict[str, tuple[Path, int, str]] = {}
+    for path in sorted(folder.glob("*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as part:
+                keys, hashes = part["keys"].tolist(), part["hashes"].tolist()
+                if check and len(part["features"]) != len(keys):
+                    raise ValueError("not as many clips as keys")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            path.unlink(missing_ok=True)
+            continue
+        found.update({key: (path, row, sha) for row, (key, sha) in enumerate(zip(keys, hashes, strict=True))})
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- workers
+
+
+def kernels_compiled() -> bool:
+    """Whether librosa's numba kernels lie compiled on disk (they may still be of another numba)."""
+    spec = importlib.util.find_spec("librosa")
+    folders = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+    folders += [Path(os.environ[n]) for n in ("NUMBA_CACHE_DIR",) if n in os.environ]
+    folders += [Path.home() / ".cache" / "numba"]
+    return any(next(folder.rglob("*.nbi"), None) is not None for folder in folders if folder.is_dir())
+
+
+@contextmanager
+def results(
+    tasks: Iterable[Task], jobs: int, backend: str, scheduler: str | None
+) -> Iterator[Iterator[Done]]:
+    """The tasks' outcomes as they come, from workers that are stopped at the end, in the middle too."""
+    if backend == "sequential":
+        with restored_threads():
+            yield map(compute, tasks)
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    with ExitStack() as stack:
+        options: dict[str, Any] = {"backend": "loky", "n_jobs": jobs, "inner_max_num_threads": 1}
+        if backend == "dask":
+            client = stack.enter_context(dask_client(jobs, scheduler))
+            options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 120}
+            tasks = (replace(task, parent=0) for task in tasks)
+        stack.enter_context(parallel_config(**options))
+        outcomes = Parallel(return_as="generator_unordered", batch_size=1)(delayed(compute)(t) for t in tasks)
+        try:
+            yield outcomes
+        except BaseException:
+            if backend == "loky":
+                kill_loky()
+            raise
+        finally:
+            outcomes.close()
+
+
+def kill_loky() -> None:
+    """End the workers at once, whatever they are doing; parts that are half written have no final name."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=False, kill_workers=True)
+
+
+@contextmanager
+def restored_threads() -> Iterator[None]:
+    """Work in this process as a worker does, and give back the numbers of threads afterwards."""
+    import threadpoolctl
+
+    torch: Any = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else None
+    with threadpoolctl.threadpool_limits(1):
+        try:
+            yield
+        finally:
+            warm.cache_clear()
+            if "torch" in sys.modules and before:
+                sys.modules["torch"].set_num_threads(before)
+
+
+@contextmanager
+def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
+    """A client of the scheduler at an address, or of a cluster of processes on this machine."""
+    try:
+        from dask.distributed import Client, LocalCluster
+    except ImportError:
+        raise InputError("--backend dask needs dask.distributed, which is not installed; "
+                         "pip install 'audio-rkd[dask]'") from None  # fmt: skip
+    with ExitStack() as stack:
+        if scheduler is None:
+            count = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
+            scheduler = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
+                                                         dashboard_address=None))  # fmt: skip
+        try:
+            client = Client(scheduler, timeout=30, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
+                             "such as tcp://HOST:8786, as dask-scheduler prints it") from None  # fmt: skip
+        yield stack.enter_context(client)

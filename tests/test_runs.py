@@ -1,0 +1,249 @@
+"""The run folder on disk: paths, what counts as finished, damage, and nothing half written."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import config, runs
+from pipeline.config import InputError, Settings, TrainSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def record(role="student", fold=1, seed=0, **changes):
+    """The arguments of ``write_finished`` for a made-up run."""
+    settings = Settings()
+    own = {
+        "schema": 1, "role": role, "model": getattr(settings, role).model, "corpus": "tiny",
+        "dataset": "urbansound8k", "synthetic": False, "fold": fold, "seed": seed,
+        "mix": None if role == "teacher" else "soft:1", "slug": None if role == "teacher" else "soft-1",
+        "settings": {name: dataclasses.asdict(getattr(settings, name)) for name in ("features", "teacher", "student")},
+        "preset": "default", "teacher": None, "data": {"1": "aa", "2": "bb"}, "skipped": {"1": 0, "2": 0},
+        "all_folds": [1, 2], "classes": ["dog", "cat"], "shape": [5, 20, 173], "pack": {},
+    }  # fmt: skip
+    result = {
+        "accuracy": 0.5, "best_accuracy": 0.75, "best_epoch": 3, "epochs": 4, "test_clips": 4, "parameters": 116538,
+        "seconds": 1.5, "status": "trained", "failure": None, "macro_f1": 0.4, "ece": 0.1, "agreement": None,
+    }  # fmt: skip
+    clips = np.array(["a.wav", "b.wav", "ü.wav", "d.wav"])
+    predictions = runs.Predictions(
+        clips, np.array([0, 1, 0, 1]), np.arange(8.0).reshape(4, 2), np.array(list("wxyz"))
+    )
+    return {
+        "config": own, "environment": {"python": "3", "packages": {}}, "model_bytes": b"weights",
+        "predictions": predictions, "result": {**result, **changes},
+    }  # fmt: skip
+
+
+def test_round_trip(tmp_path):
+    folder = tmp_path / "tiny" / "x" / "fold1-seed0"
+    given = record()
+    assert not runs.finished(folder)
+    runs.write_finished(folder, **given)
+    assert runs.finished(folder)
+    assert runs.read_config(folder) == given["config"]
+    found = runs.read_result(folder)
+    assert found.pop("finished").endswith("+00:00")
+    assert found == given["result"]
+    assert (folder / "model.pt").read_bytes() == b"weights"
+    back = runs.read_predictions(folder)
+    assert back.clips.tolist() == ["a.wav", "b.wav", "ü.wav", "d.wav"] and back.sources.tolist() == list(
+        "wxyz"
+    )
+    assert back.labels.dtype == np.int64 and back.logits.dtype == np.float32
+    np.testing.assert_array_equal(back.logits, given["predictions"].logits)
+    names = ["config.json", "environment.json", "model.pt", "predictions.npz", "result.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_the_model_may_be_written_by_a_function(tmp_path):
+    given = record() | {"model_bytes": lambda file: file.write(b"by callback")}
+    runs.write_finished(tmp_path / "fold1-seed0", **given)
+    assert (tmp_path / "fold1-seed0" / "model.pt").read_bytes() == b"by callback"
+
+
+def test_same_numbers_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        runs.write_finished(tmp_path / name, **record(finished="2026-01-01T00:00:00+00:00"))
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_a_failed_write_leaves_an_unfinished_run(tmp_path):
+    """Also where an older run was finished there: its result does not vouch for the new files."""
+    folder = tmp_path / "fold1-seed0"
+    runs.write_finished(folder, **record())
+
+    def fails(file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        runs.write_finished(folder, **(record() | {"model_bytes": fails}))
+    assert not runs.finished(folder)
+    assert (folder / "model.pt").read_bytes() == b"weights"  # the old one, whole
+    assert not list(folder.glob(".*"))
+    assert runs.find(tmp_path) == [] and runs.unfinished(tmp_path) == [folder]
+
+
+def test_killed_while_writing_looks_unfinished(tmp_path):
+    """A real process, killed by SIGKILL in the middle of model.pt."""
+    code = f"""
+        import sys; sys.path.insert(0, {str(ROOT)!r})
+        import os, signal
+        from pathlib import Path
+        from pipeline import runs
+        from tests.test_runs import record
+        def die(file):
+            file.write(b"half"); file.flush(); os.kill(os.getpid(), signal.SIGKILL)
+        runs.write_finished(Path({str(tmp_path / "fold1-seed0")!r}), **(record() | {{"model_bytes": die}}))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    folder = tmp_path / "fold1-seed0"
+    assert (folder / "config.json").exists() and not (folder / "model.pt").exists()
+    assert not runs.finished(folder) and runs.unfinished(tmp_path) == [folder]
+
+
+def test_a_record_that_readers_could_not_use_is_not_written(tmp_path):
+    given = record()
+    del given["config"]["data"]
+    with pytest.raises(ValueError, match="lacks data"):
+        runs.write_finished(tmp_path / "fold1-seed0", **given)
+    with pytest.raises(ValueError, match="status 'fine'"):
+        runs.write_finished(tmp_path / "fold1-seed0", **record(status="fine"))
+    assert not (tmp_path / "fold1-seed0").exists()
+
+
+def test_not_a_number_becomes_null(tmp_path):
+    given = record(
+        status="failed", accuracy=float("nan"), best_accuracy=np.float32("inf"), ece=np.float32(0.5)
+    )
+    runs.write_finished(tmp_path / "fold1-seed0", **given)
+    text = (tmp_path / "fold1-seed0" / "result.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert (found["accuracy"], found["best_accuracy"], found["ece"]) == (None, None, 0.5)
+    assert runs.read_result(tmp_path / "fold1-seed0")["accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("result.json", "{", "not JSON"),
+        ("result.json", "[]", "expected an object"),
+        ("result.json", "{}", "no accuracy"),
+        ("result.json", None, "accuracy = 55"),
+        ("config.json", "", "not JSON"),
+        ("config.json", '{"schema": 2}', "schema 2"),
+        ("config.json", '{"schema": 1}', "no role"),
+        ("predictions.npz", "PK\x03\x04", "damaged"),
+        ("environment.json", "{}", "no python"),
+    ],
+)
+def test_damage_is_one_line_with_the_file_and_the_remedy(tmp_path, name, content, words):
+    folder = tmp_path / "fold1-seed0"
+    runs.write_finished(folder, **record())
+    if content is None:
+        content = json.dumps(runs.read_result(folder) | {"accuracy": 55})
+    (folder / name).write_text(content)
+    reader = {
+        "result.json": runs.read_result, "config.json": runs.read_config,
+        "predictions.npz": runs.read_predictions, "environment.json": runs.read_environment,
+    }[name]  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        reader(folder)
+    message = str(caught.value)
+    assert words in message and str(folder / name) in message and "\n" not in message
+    assert f"remove the folder {folder} and run again" in message
+
+
+def test_metrics_line_by_line_and_restarted(tmp_path):
+    folder = tmp_path / "fold1-seed0"
+    assert runs.read_metrics(folder) == []
+    for epoch in range(3):
+        runs.append_metrics(folder, {"epoch": epoch, "loss": np.float32(0.5), "terms": {"soft": math.nan}})
+    assert runs.read_metrics(folder)[2] == {"epoch": 2, "loss": 0.5, "terms": {"soft": None}}
+    # Killed in the middle of the next line.
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"epoch": 3, "lo')
+    assert [line["epoch"] for line in runs.read_metrics(folder)] == [0, 1, 2]
+    # The checkpoint was after epoch 1: the lines after it go.
+    runs.restart_metrics(folder, runs.read_metrics(folder)[:2])
+    runs.append_metrics(folder, {"epoch": 2})
+    assert [line["epoch"] for line in runs.read_metrics(folder)] == [0, 1, 2]
+    (folder / "metrics.jsonl").write_text('{"epoch": 0}\nnonsense\n{"epoch": 2}\n')
+    with pytest.raises(InputError, match="line 2 is not JSON"):
+        runs.read_metrics(folder)
+
+
+def test_cell_path():
+    settings = Settings(preset="mine")
+    teacher = runs.cell_path(Path("runs"), "esc10", "teacher", settings, None, 3, 1)
+    digest = config.digest(settings.features, settings.teacher)
+    assert teacher.as_posix() == f"runs/esc10/teacher-resnet18-mine-{digest}/fold3-seed1"
+    student = runs.cell_path(Path("runs"), "esc10", "student", settings, "angle-40", 3, 1)
+    digest = config.digest(settings.features, settings.teacher, settings.student)
+    assert student.as_posix() == f"runs/esc10/student-cnn2-mine-{digest}/angle-40/fold3-seed1"
+
+
+def test_the_path_changes_with_what_the_numbers_depend_on():
+    def both(settings):
+        return [runs.cell_path(Path("r"), "c", role, settings, slug, 1, 0).parts[2]
+                for role, slug in (("teacher", None), ("student", "soft"))]  # fmt: skip
+
+    plain = Settings()
+    slower = TrainSettings(model="cnn2", lr=0.01)
+    other_student = dataclasses.replace(plain, student=slower)
+    assert both(plain)[0] == both(other_student)[0] and both(plain)[1] != both(other_student)[1]
+    other_teacher = dataclasses.replace(plain, teacher=dataclasses.replace(plain.teacher, epochs=3))
+    assert both(plain)[0] != both(other_teacher)[0] and both(plain)[1] != both(other_teacher)[1]
+    other_features = config.for_corpus(plain, 5.0)
+    assert both(plain)[0] != both(other_features)[0] and both(plain)[1] != both(other_features)[1]
+
+
+@pytest.mark.parametrize(("role", "slug"), [("teacher", "soft"), ("student", None), ("pupil", "soft")])
+def test_a_mix_belongs_to_students(role, slug):
+    with pytest.raises(InputError):
+        runs.cell_path(Path("runs"), "c", role, Settings(), slug, 1, 0)
+
+
+def test_records_carry_the_digest_of_their_path(tmp_path):
+    for role, slug in (("teacher", None), ("student", "soft-1")):
+        path = runs.cell_path(tmp_path, "tiny", role, Settings(), slug, 1, 0)
+        runs.write_finished(path, **record(role))
+    for found in runs.find(tmp_path, "tiny"):
+        assert found.folder.relative_to(tmp_path).parts[1].endswith(found.digest)
+
+
+def test_find_by_corpus_in_order_without_hidden_folders(tmp_path):
+    for fold in (10, 2, 1):
+        runs.write_finished(tmp_path / "tiny" / "g" / f"fold{fold}-seed0", **record(fold=fold))
+    runs.write_finished(tmp_path / "other" / "g" / "fold1-seed0", **record())
+    runs.write_finished(tmp_path / "tiny" / ".packs" / "fold1-seed0", **record())
+    (tmp_path / "tiny" / "g" / "fold3-seed0").mkdir()
+    runs.append_metrics(tmp_path / "tiny" / "g" / "fold4-seed0", {"epoch": 1})
+    assert [found.config["fold"] for found in runs.find(tmp_path, "tiny")] == [1, 2, 10]
+    assert [path.name for path in runs.unfinished(tmp_path, "tiny")] == ["fold3-seed0", "fold4-seed0"]
+    assert len(runs.find(tmp_path)) == 4
+    assert runs.find(tmp_path, "nothing") == []
+
+
+def test_environment_names_versions_but_not_the_machine():
+    code = "import json, sys; from pipeline import runs; print(json.dumps(runs.environment())); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    text, torch_imported = done.stdout.splitlines()
+    found = json.loads(text)
+    assert found["packages"]["numpy"] == np.__version__ and found["python"].startswith("3.")
+    assert torch_imported == "False"
+    assert (
+        str(ROOT) not in text and str(Path.home()) not in found.values() and os.uname().nodename not in text
+    )
