@@ -7,6 +7,8 @@ they are NaN. All sums run in float64.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import stats
 
@@ -56,8 +58,9 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """(clips, classes) float64: log of the softmax over the classes."""
+    """(clips, classes) float64: log of the softmax over the classes; NaN in a row that is not finite."""
     values = _matrix(logits).astype(np.float64)
+    values[~np.isfinite(values).all(axis=1)] = np.nan
     values = values - values.max(axis=1, keepdims=True)
     return values - np.log(np.exp(values).sum(axis=1, keepdims=True))
 
@@ -79,6 +82,8 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int
     if not len(labels):
         return float("nan")
     confidence = np.exp(log_softmax(logits).max(axis=1))
+    if not np.isfinite(confidence).all():
+        return float("nan")
     hits = (predicted(logits) == labels).astype(np.float64)
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     # |mean hits − mean confidence| times the bin's share is |Σ hits − Σ confidence| / clips.
@@ -121,7 +126,7 @@ def trained(logits: np.ndarray, labels: np.ndarray, alpha: float = ALPHA) -> boo
 
 def summary(
     logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray | None = None
-) -> dict[str, float | str | None]:
+) -> dict[str, Any]:
     """The figures of a run's last epoch as they stand in ``result.json``.
 
     accuracy, macro_f1, ece, nll, agreement (None without a teacher), status ("trained" or "did not train").

@@ -81,11 +81,17 @@ class Conv2d(nn.Module):
         """The convolution as one batched product of weights (R, out, in·k·k) and patches (R, in·k·k, B·h·w)."""
         runs, outputs, _, size, _ = self.weight.shape
         if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))  # patches are nine times the input: halve them early
+            x = x.to(
+                torch.get_autocast_dtype(x.device.type)
+            )  # patches are nine times the input: halve them early
         columns = _Patches.apply(x, size, self.stride, self.padding)
         height, width = ((side + 2 * self.padding - size) // self.stride + 1 for side in x.shape[3:])
         weight = self.weight.flatten(2)
-        y = torch.bmm(weight, columns) if self.bias is None else torch.baddbmm(self.bias[..., None], weight, columns)
+        y = (
+            torch.bmm(weight, columns)
+            if self.bias is None
+            else torch.baddbmm(self.bias[..., None], weight, columns)
+        )
         return y.view(runs, outputs, x.shape[1], height, width).transpose(1, 2)
 
 
@@ -138,7 +144,9 @@ def max_pool2d(x: Tensor, size: int) -> Tensor:
     if x.shape[0] == 1:
         return F.max_pool2d(x[0], size).unsqueeze(0)
     if x.transpose(0, 1).is_contiguous():
-        return F.max_pool2d(x.transpose(0, 1).flatten(0, 1), size).unflatten(0, x.shape[1::-1]).transpose(0, 1)
+        return (
+            F.max_pool2d(x.transpose(0, 1).flatten(0, 1), size).unflatten(0, x.shape[1::-1]).transpose(0, 1)
+        )
     if x.transpose(1, 2).is_contiguous():  # of a batched product
         pooled = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), size)
         return pooled.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)

@@ -52,13 +52,13 @@ class Network(nn.Module):
         self.register_buffer("std", torch.ones(runs, *self.shape[:2], 1))
 
     def standardised(self, x: Tensor) -> Tensor:
-        """(R, B, C, H, W) in float32 with mean 0 and variance 1 a feature and bin, as ``mean`` and ``std`` say."""
+        """(R, B, C, H, W) in the type of the buffers (float32) with mean 0 and variance 1 a feature and bin, as ``mean`` and ``std`` say."""
         if x.ndim == 4 and self.runs == 1:
             x = x.unsqueeze(1)
         if tuple(x.shape[1:]) != (self.runs, *self.shape):
             expected = f"(batch, {self.runs}, {', '.join(map(str, self.shape))})"
             raise InputError(f"{self.name}: input of shape {tuple(x.shape)}; expected {expected}")
-        x = ((x.float() - self.mean) / self.std).transpose(0, 1)
+        x = ((x - self.mean) / self.std).transpose(0, 1)  # bfloat16 samples become float32 here
         if self.runs == 1 and x.device.type == "cpu":
             x = x[0].contiguous(memory_format=torch.channels_last).unsqueeze(0)
         return x
@@ -71,7 +71,9 @@ class Cnn2(Network):
         super().__init__("cnn2", shape, classes, runs)
         channels, height, width = shape
         if min(height, width) < 4:
-            raise InputError(f"cnn2: input of {height} × {width}; expected at least 4 × 4 (it is halved twice)")
+            raise InputError(
+                f"cnn2: input of {height} × {width}; expected at least 4 × 4 (it is halved twice)"
+            )
         self.conv1 = Conv2d(runs, channels, 32)
         self.conv2 = Conv2d(runs, 32, 16)
         self.linear1 = Linear(runs, 16 * (height // 4) * (width // 4), 32)
@@ -84,7 +86,7 @@ class Cnn2(Network):
         x = F.relu(max_pool2d(self.conv2(x), 2))
         embedding = x.flatten(2)
         hidden = F.relu(self.linear1(embedding))
-        return Outputs(embedding.float(), hidden.float(), self.linear2(hidden).float())
+        return Outputs(*(value.to(self.mean.dtype) for value in (embedding, hidden, self.linear2(hidden))))
 
 
 class Block(nn.Module):
@@ -132,9 +134,9 @@ class ResNet(Network):
 
     def forward(self, x: Tensor) -> Outputs:
         x = F.relu(self.norm(self.stem(self.standardised(x))), inplace=True)
-        x = self.blocks(x).mean(3, dtype=torch.float32)  # (R, B, C, W)
+        x = self.blocks(x).mean(3, dtype=self.mean.dtype)  # (R, B, C, W)
         embedding = (x.unsqueeze(3) * self.windows).sum(-1).flatten(2)
-        return Outputs(embedding, embedding, self.linear(embedding).float())
+        return Outputs(embedding, embedding, self.linear(embedding).to(self.mean.dtype))
 
 
 def build(name: str, shape: Sequence[int], classes: int, runs: int = 1) -> Network:
@@ -146,7 +148,9 @@ def build(name: str, shape: Sequence[int], classes: int, runs: int = 1) -> Netwo
     if name not in MODELS:
         raise InputError(f"no model {name!r}; expected one of {', '.join(MODELS)}")
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"{name}: input shape {tuple(shape)}; expected (channels, bins, frames), each at least 1")
+        raise InputError(
+            f"{name}: input shape {tuple(shape)}; expected (channels, bins, frames), each at least 1"
+        )
     if classes < 1 or runs < 1:
         raise InputError(f"{name}: {classes} classes and {runs} runs; expected at least 1 of each")
     network: Network
@@ -168,9 +172,16 @@ def initialise(network: Network, keys: Iterable[tuple[int, int]]) -> None:
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1)
         for layer in network.modules():
             if isinstance(layer, Conv2d | Linear):
-                draw_weights(layer, run, generator, he=isinstance(network, ResNet) and isinstance(layer, Conv2d))
+                draw_weights(
+                    layer, run, generator, he=isinstance(network, ResNet) and isinstance(layer, Conv2d)
+                )
             elif isinstance(layer, BatchNorm2d):
-                for tensor, value in ((layer.weight, 1), (layer.bias, 0), (layer.running_mean, 0), (layer.running_var, 1)):
+                for tensor, value in (
+                    (layer.weight, 1),
+                    (layer.bias, 0),
+                    (layer.running_mean, 0),
+                    (layer.running_var, 1),
+                ):
                     tensor[run] = value
 
 
@@ -210,7 +221,9 @@ def cut(network: Network, run: int) -> Network:
 
 def view(network: Network, run: int) -> Network:
     """The network of one run, whose weights and buffers are those of ``network``, not copies."""
-    single = build(network.name, network.shape, network.classes).to(network.mean.device).train(network.training)
+    single = (
+        build(network.name, network.shape, network.classes).to(network.mean.device).train(network.training)
+    )
     whole = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     for name, tensor in (*single.named_parameters(), *single.named_buffers()):
         if name != "windows":

@@ -7,6 +7,7 @@ Gradient clipping is torch.nn.utils.clip_grad_norm_'s, by the norm of each run's
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,33 +16,30 @@ from pipeline.config import TrainSettings
 
 
 @torch.no_grad()
-def flattened(network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weights and gradients (R, P) of a network with a runs axis; its parameters become views of them."""
+def flattened(network: nn.Module) -> Tensor:
+    """Weights (R, P) of a network with a runs axis; its parameters become views of them."""
     parameters = list(network.parameters())
     weights = torch.cat([parameter.flatten(1) for parameter in parameters], 1)
-    gradients = torch.zeros_like(weights)
     start = 0
     for parameter in parameters:
         stop = start + parameter[0].numel()
         parameter.data = weights[:, start:stop].unflatten(1, parameter.shape[1:])
-        parameter.grad = gradients[:, start:stop].unflatten(1, parameter.shape[1:])
         start = stop
-    return weights, gradients
+    return weights
 
 
-def named_slices(network: nn.Module) -> dict[str, slice]:
-    """Where each parameter lies on axis P of the flat weights."""
-    places, start = {}, 0
-    for name, parameter in network.named_parameters():
-        places[name] = slice(start, start + parameter[0].numel())
-        start = places[name].stop
-    return places
+def gradients(network: nn.Module, values: Sequence[Tensor], slopes: Sequence[Tensor] | None = None) -> Tensor:
+    """Gradient (R, P) of Σ ``values`` (each times its ``slopes``), in the order of ``flattened``."""
+    found = torch.autograd.grad(
+        values, list(network.parameters()), slopes, materialize_grads=True, allow_unused=True
+    )
+    return torch.cat([gradient.flatten(1) for gradient in found], 1)
 
 
 @torch.no_grad()
 def descend(weights: Tensor, gradients: Tensor, momentum: Tensor, lr: Tensor, settings: TrainSettings,
             alive: Tensor | None = None) -> None:  # fmt: skip
-    """One step in place, gradients zeroed after it. All (R, P); ``lr`` and ``alive`` (boolean) are (R, 1).
+    """One step in place; ``gradients`` are used up. All (R, P); ``lr`` and ``alive`` (boolean) are (R, 1).
 
     A run that is not alive keeps its weights and momentum bit for bit. ``alive`` None: all are.
     """
@@ -60,7 +58,6 @@ def descend(weights: Tensor, gradients: Tensor, momentum: Tensor, lr: Tensor, se
     else:
         momentum.copy_(torch.where(alive, momentum, kept))
         weights.copy_(torch.where(alive, weights.addcmul(direction, lr, value=-1), weights))
-    gradients.zero_()
 
 
 def learning_rate(settings: TrainSettings, epoch: int, step: int, steps: int) -> float:

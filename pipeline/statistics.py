@@ -12,9 +12,10 @@ the n = k·r differences enter together, as for repeated cross-validation in Bou
 t = mean / √((1/(k·r) + n_test/n_train)·σ²), k·r − 1 degrees of freedom.
 
 What that leaves open. Bouckaert and Frank draw new folds for each repetition; here the seeds of one fold
-share their clips, so with few folds and many seeds k·r − 1 counts too many degrees of freedom. The same
-test on the k means over seeds (k − 1 degrees of freedom) does not, and stands beside it as ``p_folds``;
-where the two disagree, believe that one. Wilcoxon's signed-rank test has no correction for either.
+share their clips. Where folds differ more than seeds, k·r − 1 counts too many degrees of freedom and p is
+too small; where seeds differ more, the correction multiplies their noise too and p is too large. The same
+test on the k means over seeds (k − 1 degrees of freedom) does neither, and stands beside it as ``p_folds``;
+to claim an effect, take the larger of the two. Wilcoxon's signed-rank test has no correction at all.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Comparison:
     p: float | None
     """Corrected resampled t-test over fold × seed."""
     p_folds: float | None
-    """The same over the folds' means: stricter; see the module's top."""
+    """The same over the folds' means; see the module's top."""
     p_wilcoxon: float | None
     """Signed ranks over fold × seed, uncorrected."""
     n: int

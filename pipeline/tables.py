@@ -103,8 +103,9 @@ def markdown_cell(cell: str) -> str:
 # ----------------------------------------------------------------------------------------------- LaTeX
 
 #: What LaTeX reads as its own, or what plain pdflatex has no glyph for; everything else must be ASCII.
+#: (The dollar by its number: "\\$" is of a font, TS1, that minimal installations lack.)
 LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#",
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"{\char36}", "#": r"\#",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
     '"': "''", "–": "--", "—": "---", "−": "$-$", "-": "{-}", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
     "≥": r"$\geq$", "≤": r"$\leq$", "√": r"$\surd$", "σ": r"$\sigma$", "Δ": r"$\Delta$", "²": "$^2$",
@@ -132,7 +133,8 @@ def latex(document: Document) -> str:
         for grid in section.grids:
             lines += [*latex_grid(grid), ""]
     if document.notes:
-        lines += [r"\footnotesize", r"\begin{itemize}"]
+        # LaTeX's own bullet is of a font (TS1) that minimal installations lack.
+        lines += [r"\footnotesize", r"\renewcommand{\labelitemi}{$\bullet$}", r"\begin{itemize}"]
         lines += [rf"\item {latex_text(note)}" for note in document.notes]
         lines += [r"\end{itemize}"]
     return "\n".join([*lines, r"\end{document}"]) + "\n"

@@ -109,6 +109,16 @@ def test_logits_that_are_not_finite_did_not_train():
     assert not evaluation.trained(logits, labels)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_diverged_run_has_figures_without_warnings(bad):
+    labels, logits = np.arange(20) % 10, np.zeros((20, 10), dtype=np.float32)
+    logits[4] = bad
+    found = evaluation.summary(logits, labels, logits)
+    assert found["status"] == "did not train" and 0 <= found["accuracy"] <= 1
+    assert np.isnan(found["ece"]) and np.isnan(found["nll"])
+
+
 def test_summary_names_the_teachers_agreement(run):
     logits, labels = run
     assert evaluation.summary(logits, labels)["agreement"] is None

@@ -299,14 +299,14 @@ def refused(content: bytes, tmp_path: Path, line: str, limit: int = 2_000_000) -
 
 
 @pytest.mark.parametrize(
-    "name", ["../../out", "a/../../../out", "/tmp/out-of-the-folder", "a\\..\\..\\out", "C:\\out", "a/.."]
+    "name", ["../../out", "a/../../../out", "/ABSOLUTE/out", "a\\..\\..\\out", "C:\\out", "a/.."]
 )
 @pytest.mark.parametrize("pack", [tar_gz, zipped])
 def test_members_that_leave_the_folder(
     tmp_path: Path, name: str, pack: Callable[[dict[str, bytes]], bytes]
 ) -> None:
+    name = name.replace("/ABSOLUTE", str(tmp_path))
     refused(pack({"a/good": b"1", name: b"evil"}), tmp_path, "leaves the folder")
-    assert not Path("/tmp/out-of-the-folder").exists()
 
 
 @pytest.mark.parametrize(

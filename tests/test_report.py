@@ -37,7 +37,7 @@ def put(root, mix, table, *, corpus="mini", folds=10, settings=None, change=None
             own = {
                 "schema": 1, "role": role, "model": getattr(settings, role).model, "corpus": corpus,
                 "dataset": "urbansound8k", "synthetic": False, "fold": fold, "seed": seed,
-                "mix": canonical(mix) if mix else None, "slug": slug, "preset": settings.preset, "teacher": None,
+                "mix": canonical(mix or "ce"), "slug": slug, "preset": settings.preset, "teacher": None,
                 "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
                 "data": {str(k + 1): f"digest{k}" for k in range(len(table))}, "skipped": {},
                 "all_folds": list(range(1, folds + 1)), "classes": ["a", "b"], "shape": [5, 20, 173], "pack": {},
@@ -46,7 +46,7 @@ def put(root, mix, table, *, corpus="mini", folds=10, settings=None, change=None
                 "accuracy": accuracy, "best_accuracy": accuracy + 0.1, "best_epoch": 3, "epochs": 4, "test_clips": 240,
                 "parameters": 178466 if role == "teacher" else 116538, "seconds": 1.0, "status": "trained",
                 "failure": None, "macro_f1": accuracy / 2, "ece": 0.2, "agreement": None if role == "teacher" else 0.7,
-                "finished": f"2026-01-0{fold}T00:00:00+00:00",
+                "finished": f"2026-01-{fold:02d}T00:00:00+00:00",
             }  # fmt: skip
             folder = runs.cell_path(root, corpus, role, settings, slug, fold, seed)
             runs.write_finished(
@@ -266,10 +266,8 @@ def test_settings_never_mix(root, tmp_path):
     found = report.rows(runs.find(root))
     keys = list(dict.fromkeys(row.key for row in found))
     assert len(keys) == 3 and [sum(row.key == key for row in found) for key in keys] == [3, 3, 1]
-    means = {(row.key, row.mix): row.spread.mean for row in found}
-    assert sorted(mean for (_, mix), mean in means.items() if mix == canonical("soft")) == pytest.approx(
-        [30, 52]
-    )
+    means = [(row.mix, row.spread.mean) for row in found if row.spread]
+    assert sorted(mean for mix, mean in means if mix == canonical("soft")) == pytest.approx([30, 52])
     lifts = sorted(row.comparison.difference for row in found if row.comparison)
     assert lifts == pytest.approx([10 / 6, 31 / 6])
     assert [mean for mix, mean in means if mix == ""] == pytest.approx([50, 50, 90])
@@ -288,8 +286,9 @@ def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path):
 
 def test_mixes_can_be_chosen(root, tmp_path):
     put(root, "area:7", SOFT)
-    printed = report.report(root, tmp_path / "reports", "mini", mixes=["angle:50"])
+    printed = report.report(root, tmp_path / "reports", "mini", mixes=["angle:50", "angle:3"])
     assert canonical("angle:50") in printed and canonical("area:7") not in printed and "(baseline)" in printed
+    assert "Asked for, without a finished run: angle:3,soft:1." in printed
 
 
 def test_without_runs_the_next_step_is_named(tmp_path):
@@ -300,7 +299,7 @@ def test_without_runs_the_next_step_is_named(tmp_path):
 def test_unfinished_runs_are_told(root, tmp_path):
     next(root.rglob("student-*/*/fold2-seed1/result.json")).unlink()
     printed = report.report(root, tmp_path / "reports", "mini")
-    assert "Unfinished, not in the table: 1 runs" in printed and "fold2-seed1)" in printed
+    assert "Unfinished, not in the table: 1 run (" in printed and "fold2-seed1)" in printed
 
 
 def test_printed_columns_line_up(root, tmp_path):

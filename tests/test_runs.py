@@ -25,7 +25,7 @@ def record(role="student", fold=1, seed=0, **changes):
     own = {
         "schema": 1, "role": role, "model": getattr(settings, role).model, "corpus": "tiny",
         "dataset": "urbansound8k", "synthetic": False, "fold": fold, "seed": seed,
-        "mix": None if role == "teacher" else "soft:1", "slug": None if role == "teacher" else "soft-1",
+        "mix": "ce:1" if role == "teacher" else "soft:1", "slug": None if role == "teacher" else "soft-1",
         "settings": {name: dataclasses.asdict(getattr(settings, name)) for name in ("features", "teacher", "student")},
         "preset": "default", "teacher": None, "data": {"1": "aa", "2": "bb"}, "skipped": {"1": 0, "2": 0},
         "all_folds": [1, 2], "classes": ["dog", "cat"], "shape": [5, 20, 173], "pack": {},

@@ -84,7 +84,7 @@ def write_content(file: h5py.File, header: Header, blocks: Iterable[np.ndarray])
 
     layout = (
         {"chunks": (1, *header.shape[1:]), "compression": "gzip", "shuffle": True}
-        if header.compressed
+        if header.compressed and header.clips
         else {}
     )
     features = file.create_dataset("features", shape=header.shape, dtype="<f4", **layout)

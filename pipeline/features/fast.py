@@ -1,3 +1,117 @@
-"""The fast path (not yet)."""
+"""The fast path: librosa's numbers to float32 rounding, in another order of work.
 
-from pipeline.features.plain import stacked as stacked
+One short-time Fourier transform serves mel-spectrogram, MFCC, chroma_stft and both tunings; one constant-Q
+transform serves chroma_cqt and CENS. All that is a definition (filters, windows, banks, thresholds of
+tuning) comes from librosa; see ``banks``, ``tuning`` and ``transforms``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import FeatureSpec
+from pipeline.features import banks, transforms, tuning
+
+MFCC_MELS = 128  # librosa.feature.melspectrogram's default, which librosa.feature.mfcc takes
+CQT_N_FFT = 2048  # librosa.estimate_tuning's default, which librosa.cqt takes; its hop is a quarter
+CENS_STEPS = (0.4, 0.2, 0.1, 0.05)  # librosa.feature.chroma_cens' thresholds, a quarter each
+TINY = np.finfo(np.float32).tiny
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Short-time Fourier transform of a clip, without its phase; (frame, bin) float32."""
+
+    magnitude: np.ndarray
+    power: np.ndarray
+    largest: np.ndarray
+    """Largest magnitude of each frame."""
+    peaks: np.ndarray
+    """Where the tunings look for peaks (``tuning.candidates``)."""
+
+
+def spectrum_of(y: np.ndarray, *, sr: int, n_fft: int, hop_length: int) -> Spectrum:
+    magnitude = transforms.magnitudes(y, n_fft=n_fft, hop_length=hop_length)
+    power, largest = np.square(magnitude), magnitude.max(axis=1)
+    # A peak of the magnitude is above 0.1 of the largest, one of the power above 0.1 of its largest.
+    floors = np.float32(0.99 * tuning.THRESHOLD**2) * np.square(largest)
+    low, high = tuning.bins_that_count(sr, n_fft)
+    return Spectrum(magnitude, power, largest, tuning.candidates(power, floors, low, high))
+
+
+def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """The features of one clip, (n,) float32 → (5, bins, 1 + n // hop_length) float32."""
+    spectrum = spectrum_of(y, sr=spec.sr, n_fft=spec.n_fft, hop_length=spec.hop_length)
+    power = spectrum.power
+    out = np.zeros((5, spec.bins, len(power)), dtype=np.float32)
+    levels = decibels(product(power, banks.mel(spec.sr, spec.n_fft, MFCC_MELS)))
+    out[0] = (levels @ banks.dct(MFCC_MELS, spec.bins)).T
+    out[1] = decibels(product(power, banks.mel(spec.sr, spec.n_fft, spec.bins))).T
+    chroma = power @ banks.chroma(spec.sr, spec.n_fft, spec.bins, stft_tuning(spectrum, spec))
+    out[2] = peak_normalised(chroma).T
+    plan = banks.constant_q(spec.sr, spec.hop_length, spec.bins_per_octave, cqt_tuning(y, spectrum, spec))
+    octave = transforms.octave_sum(y, plan, bins_per_octave=spec.bins_per_octave, count=len(power))
+    out[3] = peak_normalised(octave @ banks.fold(spec.bins_per_octave, spec.bins)).T
+    out[4, : spec.cens_bins] = cens(octave @ banks.fold(spec.bins_per_octave, spec.cens_bins)).T
+    return out
+
+
+def stft_tuning(spectrum: Spectrum, spec: FeatureSpec) -> float:
+    """chroma_stft's: estimated from the power spectrum."""
+    if spec.tuning != "estimate":
+        return float(spec.tuning)
+    largest = np.square(spectrum.largest)
+    return tuning.estimate(spectrum.power, largest, spectrum.peaks, sr=spec.sr, bins_per_octave=spec.bins)
+
+
+def cqt_tuning(y: np.ndarray, spectrum: Spectrum, spec: FeatureSpec) -> float:
+    """The constant-Q transform's: estimated from a magnitude spectrum of 2048 samples, whatever ``n_fft`` is."""
+    if spec.tuning != "estimate":
+        return float(spec.tuning)
+    if (spec.n_fft, spec.hop_length) != (CQT_N_FFT, CQT_N_FFT // 4):
+        spectrum = spectrum_of(y, sr=spec.sr, n_fft=CQT_N_FFT, hop_length=CQT_N_FFT // 4)
+    return tuning.estimate(
+        spectrum.magnitude,
+        spectrum.largest,
+        spectrum.peaks,
+        sr=spec.sr,
+        bins_per_octave=spec.bins_per_octave,
+    )
+
+
+def product(x: np.ndarray, bank: tuple[banks.Block, ...]) -> np.ndarray:
+    """(frame, bin) × bank → (frame, filter)."""
+    out = np.empty((len(x), bank[-1].columns.stop), dtype=np.float32)
+    for block in bank:
+        np.matmul(x[:, block.rows], block.weights, out=out[:, block.columns])
+    return out
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    """``librosa.power_to_db(power)``: re 1, at least -100 dB and at most 80 dB below the largest."""
+    level = np.log(np.maximum(power, np.float32(1e-10)))
+    level *= np.float32(10.0 / np.log(10.0))
+    return np.maximum(level, level.max() - np.float32(80.0), out=level)
+
+
+def peak_normalised(chroma: np.ndarray) -> np.ndarray:
+    """Each frame over its largest value; frames of zeros stay."""
+    return over(chroma, chroma.max(axis=1, keepdims=True))
+
+
+def over(chroma: np.ndarray, norm: np.ndarray) -> np.ndarray:
+    """``librosa.util.normalize``, given the norms: frames with less than the smallest normal number stay."""
+    return chroma / np.where(norm < TINY, np.float32(1.0), norm)
+
+
+def cens(chroma: np.ndarray) -> np.ndarray:
+    """(frame, bin) → CENS: shares of a frame, quantised, smoothed over 41 frames, of unit length (Müller and
+    Ewert, 2011)."""
+    share = over(chroma, chroma.sum(axis=1, keepdims=True))
+    quantised = np.zeros_like(share)
+    for step in CENS_STEPS:
+        quantised += (share > np.float32(step)) * np.float32(0.25)
+    smooth = banks.smoothing(len(chroma)) @ quantised
+    return over(smooth, np.sqrt(np.square(smooth).sum(axis=1, keepdims=True)))

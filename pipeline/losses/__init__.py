@@ -40,8 +40,7 @@ class Outputs(Protocol):
 def log_probabilities(logits: Tensor, T: float = 1.0) -> Tensor:
     """log softmax(z / T) over the last axis, in float32 at least."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    with torch.autocast(logits.device.type, enabled=False):
-        return F.log_softmax(wide / T, -1)
+    return F.log_softmax(wide / T, -1)
 
 
 def names() -> tuple[str, ...]:

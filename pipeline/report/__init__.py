@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline import losses, runs, tables
 from pipeline.config import InputError
-from pipeline.report.aggregation import BASELINE, Key, Row, rows
+from pipeline.report.aggregation import BASELINE, Key, Row, mix_of, rows
 from pipeline.report.wording import COLUMNS, csv_row, document
 
 __all__ = ["Key", "Row", "report", "rows"]
@@ -25,15 +25,17 @@ def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[
     all. Raises ``InputError`` without a finished run, for a damaged file, and for two runs of one cell.
     """
     records = runs.find(runs_root, corpus)
+    missing: list[str] = []
     if mixes is not None:
         kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
-        records = [r for r in records if r.config["role"] == "teacher" or r.config["mix"] in kept]
+        records = [r for r in records if mix_of(r.config) in {"", *kept}]
+        missing = sorted(kept - {mix_of(r.config) for r in records})
     if not records:
         raise InputError(
             f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
         )
     found = rows(records)
-    paper = document(found, records, runs.unfinished(runs_root, corpus))
+    paper = document(found, records, runs.unfinished(runs_root, corpus), missing)
     folder = reports_root / corpus
     runs.write_atomic(folder / "table.md", tables.markdown(paper).encode())
     runs.write_atomic(folder / "table.tex", tables.latex(paper).encode())

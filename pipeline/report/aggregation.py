@@ -117,22 +117,15 @@ def unique(records: Iterable[Record]) -> list[Record]:
     seen: dict[tuple[Any, ...], Record] = {}
     for record in records:
         own = record.config
-        cell = (
-            own["corpus"],
-            own["role"],
-            own["preset"],
-            record.digest,
-            own["mix"],
-            own["fold"],
-            own["seed"],
-        )
-        if cell in seen:
-            what = f"{own['mix'] or own['role']}, fold {own['fold']}, seed {own['seed']}"
+        mix, key = mix_of(own), (own["corpus"], own["role"], own["preset"], record.digest)
+        claimed = (*key, mix, own["fold"], own["seed"])
+        if claimed in seen:
+            what = f"{mix or own['role']}, fold {own['fold']}, seed {own['seed']}"
             raise InputError(
-                f"two finished runs of one cell ({what}): {seen[cell].folder} and {record.folder}; "
+                f"two finished runs of one cell ({what}): {seen[claimed].folder} and {record.folder}; "
                 "expected one; remove the one that should not count"
             )
-        seen[cell] = record
+        seen[claimed] = record
     return list(seen.values())
 
 
@@ -140,7 +133,7 @@ def table_rows(key: Key, records: Sequence[Record]) -> list[Row]:
     """The rows of one table, with the comparisons to its baseline and Holm's adjustment over them."""
     by_mix: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        by_mix.setdefault((record.config["role"], canonical(record.config["mix"])), []).append(record)
+        by_mix.setdefault((record.config["role"], mix_of(record.config)), []).append(record)
     baseline_mix = str(losses.LossMix.parse(BASELINE))
     baseline = percents(trained(by_mix.get(("student", baseline_mix), [])), "accuracy")
     found = []
@@ -174,7 +167,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         synthetic=any(record.config["synthetic"] for record in records),
         role=first["role"],
         model=first["model"],
-        mix=canonical(first["mix"]),
+        mix=mix_of(first),
         baseline=is_baseline,
         spread=statistics.spread(values) if values else None,
         best=mean("best_accuracy"),
@@ -214,16 +207,21 @@ def published(run: dict[str, Any]) -> float | None:
     role = run["role"]
     if run["synthetic"] or run["dataset"] != PUBLISHED_FOR["dataset"] or run["model"] != PUBLISHED_FOR[role]:
         return None
-    return {row.mix: row.percent for row in losses.TABLE3}.get(canonical(run["mix"]))
+    return {row.mix: row.percent for row in losses.TABLE3}.get(mix_of(run))
+
+
+def mix_of(run: dict[str, Any]) -> str:
+    """A student's mix as this version writes it; "" for a teacher, whatever it was trained with."""
+    return "" if run["role"] == "teacher" else canonical(run["mix"])
 
 
 @functools.cache
-def canonical(mix: str | None) -> str:
-    """A run's mix as this version writes it; "" for a teacher, and as it stands where a loss is gone since."""
+def canonical(mix: str) -> str:
+    """The mix as this version writes it; as it stands where one of its losses is gone since."""
     try:
-        return str(losses.LossMix.parse(mix)) if mix else ""
+        return str(losses.LossMix.parse(mix))
     except InputError:
-        return mix or ""
+        return mix
 
 
 def place(mix: str) -> tuple[int, str]:

@@ -27,17 +27,23 @@ def runs_counted(row: Row) -> str:
     return f"{n} ({folds} × {seeds})" if n == folds * seeds else f"{n} ({folds} folds, uneven)"
 
 
+def listed(names: Sequence[str], between: str = ", ", most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
 def remarks(row: Row) -> list[str]:
     """What keeps a row from being the whole truth: missing folds, runs that did not train, skipped clips."""
     found = [row.partial] if row.partial else []
     if row.did_not_train:
-        names = ", ".join(f"fold{fold}-seed{seed}" for fold, seed in row.did_not_train)
+        names = listed([f"fold{fold}-seed{seed}" for fold, seed in row.did_not_train])
         found.append(
             f"{len(row.did_not_train)} of {row.runs} runs did not train ({names}); "
             f"mean with them {number(row.all_runs)}"
         )
     if row.failures:
-        found.append(f"{len(row.failures)} of {row.runs} runs failed ({'; '.join(row.failures)})")
+        found.append(f"{len(row.failures)} of {row.runs} runs failed ({listed(row.failures, '; ')})")
     if row.skipped:
         found.append(f"{row.skipped} {'clip' if row.skipped == 1 else 'clips'} skipped")
     return found
@@ -107,7 +113,7 @@ def footnotes(found: Sequence[Row]) -> list[str]:
             + ", ".join(f"{ratio:.3g}" for ratio in ratios)
             + ". Two-sided.",
             "p (Holm): p adjusted for the number of mixes in the table. p (folds' means): the same test with one "
-            "difference a fold; seeds of one fold share their clips, so where the two disagree believe this one. "
+            "difference a fold; seeds of one fold share their clips, so to claim an effect take the larger of the two. "
             "p (Wilcoxon): signed ranks over fold × seed, not corrected for overlap.",
         ]
     elif any(row.role == "student" and not row.baseline for row in found):
@@ -152,8 +158,10 @@ def provenance(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def document(found: Sequence[Row], records: Sequence[Record], unfinished: Sequence[Path]) -> Document:
-    """The rows as sections, one a table, with footnotes."""
+def document(
+    found: Sequence[Row], records: Sequence[Record], unfinished: Sequence[Path], missing: Sequence[str] = ()
+) -> Document:
+    """The rows as sections, one a table, with footnotes; ``missing``: mixes asked for that have no run."""
     keys = list(dict.fromkeys(row.key for row in found))
     sections = tuple(section([row for row in found if row.key == key]) for key in keys)
     notes = [*footnotes(found)]
@@ -162,9 +170,11 @@ def document(found: Sequence[Row], records: Sequence[Record], unfinished: Sequen
             "The tables differ in settings or in data: figures of one do not compare with another's."
         )
     if unfinished:
-        names = ", ".join("/".join(folder.parts[-2:]) for folder in unfinished[:5])
-        more = f" and {len(unfinished) - 5} more" if len(unfinished) > 5 else ""
-        notes.append(f"Unfinished, not in the table: {len(unfinished)} runs ({names}{more}).")
+        names = listed(["/".join(folder.parts[-2:]) for folder in unfinished])
+        count = f"{len(unfinished)} {'run' if len(unfinished) == 1 else 'runs'}"
+        notes.append(f"Unfinished, not in the table: {count} ({names}).")
+    if missing:
+        notes.append(f"Asked for, without a finished run: {'; '.join(missing)}.")
     stamp = f"{STAMP}: " if any(row.synthetic for row in found) else ""
     return Document(
         f"{stamp}{found[0].corpus}: teacher and students", sections, (*notes, *provenance(records))

@@ -16,6 +16,7 @@ Folders whose names begin with a dot (checkpoints of packs) are never looked int
 from __future__ import annotations
 
 from pipeline.runs.folder import (
+    SCHEMA,
     Predictions,
     Record,
     cell_path,
@@ -30,9 +31,10 @@ from pipeline.runs.folder import (
     unfinished,
 )
 from pipeline.runs.machine import environment
-from pipeline.runs.writing import append_metrics, restart_metrics, write_atomic, write_finished
+from pipeline.runs.writing import append_metrics, json_bytes, restart_metrics, write_atomic, write_finished
 
 __all__ = [
+    "SCHEMA",
     "Predictions",
     "Record",
     "append_metrics",
@@ -40,6 +42,7 @@ __all__ = [
     "environment",
     "find",
     "finished",
+    "json_bytes",
     "read_config",
     "read_environment",
     "read_metrics",

@@ -128,7 +128,7 @@ def extract_corpus(
     start = time.monotonic()
 
     def planned(fold: int) -> Plan:
-        return plan(corpus, spec, Path(cache_root).resolve(), fold, plain=plain, deep=deep, compress=compress)
+        return plan(corpus, spec, Path(cache_root), fold, plain=plain, deep=deep, compress=compress)
 
     plans = {fold: planned(fold) for fold in wanted}
     unfinished = [fold for fold in wanted if not plans[fold].finished]
@@ -213,7 +213,7 @@ def work(plans: list[Plan], spec: FeatureSpec, finish, *, jobs: int, plain: bool
 def tasks_of(made: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
     for start in range(0, len(made.jobs), workers.TASK_CLIPS):
         jobs = tuple(made.jobs[start : start + workers.TASK_CLIPS])
-        yield Task(made.fold, jobs, made.parts, spec, plain, os.getpid())
+        yield Task(made.fold, jobs, made.parts.resolve(), spec, plain, os.getpid())
 
 
 def assemble(made: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool, compress: bool) -> None:

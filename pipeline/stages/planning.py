@@ -81,7 +81,7 @@ def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, 
     said = (old.clips, old.labels, old.sources, old.classes, old.dataset, old.synthetic)
     says = (tuple(c.name for c in kept), tuple(c.label for c in kept), tuple(c.source for c in kept),
             tuple(corpus.classes), corpus.dataset, corpus.synthetic)  # fmt: skip
-    made.finished = theirs == ours and said == says and (old.compressed or not compress)
+    made.finished = theirs == ours and said == says and (old.compressed or not compress or not old.clips)
     if made.finished:
         made.skipped = old.skipped
         return

@@ -7,17 +7,19 @@ after a stop, and never for a clip, a setting or a library that has changed. A z
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import multiprocessing
 import os
 import platform
+import signal
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ class Done:
     failures: tuple[Failure, ...]
 
 
-@functools.cache
+@cache
 def versions() -> dict[str, str]:
     """Versions of what the features go through, without importing any of it."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -137,7 +139,7 @@ def sha256(path: Path) -> str:
         return ""
 
 
-@functools.cache
+@cache
 def warm(spec: FeatureSpec, plain: bool) -> None:
     """Once a worker: one thread (there is a worker a core), and all that the first clip would wait for."""
     import threadpoolctl
@@ -208,6 +210,7 @@ def results(
             yield map(compute, tasks)
         return
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.backend import resource_tracker
 
     with ExitStack() as stack:
         options: dict[str, Any] = {"backend": "loky", "n_jobs": jobs, "inner_max_num_threads": 1}
@@ -216,7 +219,10 @@ def results(
             options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 120}
             tasks = (replace(task, parent=0) for task in tasks)
         stack.enter_context(parallel_config(**options))
-        outcomes = Parallel(return_as="generator_unordered", batch_size=1)(delayed(compute)(t) for t in tasks)
+        with ctrl_c_held_back(resource_tracker):
+            outcomes = Parallel(return_as="generator_unordered", batch_size=1)(
+                delayed(compute)(t) for t in tasks
+            )
         try:
             yield outcomes
         except BaseException:
@@ -225,6 +231,20 @@ def results(
             raise
         finally:
             outcomes.close()
+
+
+@contextmanager
+def ctrl_c_held_back(tracker: Any) -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C; the one that starts them sees it at the end.
+
+    ``tracker`` is the module of the resource tracker: its start lets Ctrl-C through again, so it goes first.
+    """
+    tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kill_loky() -> None:
@@ -253,6 +273,8 @@ def restored_threads() -> Iterator[None]:
 @contextmanager
 def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
     """A client of the scheduler at an address, or of a cluster of processes on this machine."""
+    from multiprocessing import resource_tracker
+
     try:
         from dask.distributed import Client, LocalCluster
     except ImportError:
@@ -261,11 +283,25 @@ def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
     with ExitStack() as stack:
         if scheduler is None:
             count = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
-            scheduler = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=1, processes=True,
-                                                         dashboard_address=None))  # fmt: skip
+            with ctrl_c_held_back(resource_tracker):
+                cluster = LocalCluster(
+                    n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None
+                )
+                stack.enter_context(cluster)
+                stack.push(partial(kill_nannies, cluster))
+            scheduler = cluster
         try:
             client = Client(scheduler, timeout=30, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
                              "such as tcp://HOST:8786, as dask-scheduler prints it") from None  # fmt: skip
         yield stack.enter_context(client)
+
+
+def kill_nannies(cluster: Any, kind: type[BaseException] | None, *_: Any) -> None:
+    """After a failure or Ctrl-C: end this machine's dask workers at once, not when their task is done."""
+    if kind is not None:
+        for nanny in cluster.workers.values():
+            nanny.auto_restart = False
+        for child in multiprocessing.active_children():
+            child.kill()

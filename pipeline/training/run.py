@@ -32,7 +32,10 @@ class Run:
 
     def identity(self) -> list[Any]:
         """What tells this run from another, for checkpoints."""
-        rows = [hashlib.sha256(np.ascontiguousarray(part, dtype=np.int64)).hexdigest() for part in (self.train, self.test)]
+        rows = [
+            hashlib.sha256(np.ascontiguousarray(part, dtype=np.int64)).hexdigest()
+            for part in (self.train, self.test)
+        ]
         return [self.fold, self.seed, str(self.mix), *rows, self.teacher]
 
 
@@ -124,12 +127,14 @@ def plan(runs: Sequence[Run], settings: TrainSettings, epoch: int, stopped: Sequ
 
 
 def normalisation(samples: Tensor, rows: np.ndarray, chunk: int = 512) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C, H, 1) over the given rows and all frames; float64 sums, float32 result.
+    """Mean and standard deviation (C, H, 1) over the given rows and all frames; float64 sums, float32 result (float64 for float64).
 
     A feature and bin that is constant gets the standard deviation 1, so that it becomes 0 and not infinity.
     """
     index = torch.from_numpy(np.ascontiguousarray(rows)).to(samples.device)
-    shift = samples.index_select(0, index[:chunk]).double().mean((0, 3), keepdim=True)  # any value near the mean: squares then lose no digits
+    shift = (
+        samples.index_select(0, index[:chunk]).double().mean((0, 3), keepdim=True)
+    )  # any value near the mean: squares then lose no digits
     total, square, count = torch.zeros_like(shift), torch.zeros_like(shift), 0
     for part in index.split(chunk):
         x = samples.index_select(0, part).double() - shift
@@ -140,4 +145,5 @@ def normalisation(samples: Tensor, rows: np.ndarray, chunk: int = 512) -> tuple[
     std = (square / count - mean.square()).clamp(min=0).sqrt()
     mean = (mean + shift)[0]
     std = torch.where(std[0] > 1e-6 * mean.abs() + 1e-12, std[0], 1.0)
-    return mean.float(), std.float()
+    dtype = torch.promote_types(samples.dtype, torch.float32)
+    return mean.to(dtype), std.to(dtype)

@@ -47,7 +47,6 @@ class Pack:
     plan: Plan
     augment: Augment | None = None
     weights: Tensor = field(init=False)
-    gradients: Tensor = field(init=False)
     momentum: Tensor = field(init=False)
     sums: Tensor = field(init=False)
     """(1 + terms + 1, R) float64: total, each term, and correct answers, summed over the steps of the epoch."""
@@ -60,17 +59,13 @@ class Pack:
 
     def __post_init__(self) -> None:
         runs, device = self.network.runs, self.samples.device
-        self.weights, self.gradients = optimizer.flattened(self.network)
+        self.weights = optimizer.flattened(self.network)
         self.momentum = torch.zeros_like(self.weights)
         self.sums = torch.zeros(len(self.terms) + 2, runs, dtype=torch.float64, device=device)
         self.bad = torch.full((len(self.terms) + 1, runs), -1, device=device)
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
         if self.layout == "loop":
             self.singles = [models.view(self.network, run) for run in range(runs)]
-            for run, single in enumerate(self.singles):
-                for mine, whole in zip(single.parameters(), self.network.parameters()):
-                    assert whole.grad is not None
-                    mine.grad = whole.grad[run : run + 1]
         elif runs > 1:
             models.set_kernel(self.network, self.layout)
 
@@ -97,7 +92,9 @@ def threads(layout: str, runs: int) -> Iterator[ThreadPoolExecutor | None]:
     inside = max(1, cores // runs)
     torch.set_num_threads(inside)
     try:
-        with ThreadPoolExecutor(min(runs, cores), initializer=torch.set_num_threads, initargs=(inside,)) as pool:
+        with ThreadPoolExecutor(
+            min(runs, cores), initializer=torch.set_num_threads, initargs=(inside,)
+        ) as pool:
             yield pool
     finally:
         torch.set_num_threads(cores)
@@ -139,13 +136,15 @@ def packed_step(pack: Pack, rows: Tensor, labels: Tensor, teacher: Outputs | Non
     """All runs through one network. Returns logits (R, B, classes) and values (1 + terms, R)."""
     kept = []
     if alive is not None:  # batch norm's running statistics of a run that is past its end stay as they are
-        kept = [(buffer, buffer.clone()) for buffer in pack.network.buffers() if buffer.shape[0] == len(alive)]
+        kept = [
+            (buffer, buffer.clone()) for buffer in pack.network.buffers() if buffer.shape[0] == len(alive)
+        ]
     with pack.autocast():
         outputs = pack.network(batch(pack, rows, draws))
     total, raw = pack.loss(outputs, teacher, labels)
-    total.sum().backward()
+    gradients = optimizer.gradients(pack.network, [total.sum()])
     keep = None if alive is None else alive[:, None]
-    optimizer.descend(pack.weights, pack.gradients, pack.momentum, lr, pack.settings, keep)
+    optimizer.descend(pack.weights, gradients, pack.momentum, lr, pack.settings, keep)
     for buffer, before in kept:
         assert alive is not None
         buffer.copy_(torch.where(alive.view(-1, *[1] * (buffer.ndim - 1)), buffer, before))
@@ -164,15 +163,15 @@ def loop_step(pack: Pack, rows: Tensor, labels: Tensor, teacher: Outputs | None,
             found[run] = pack.singles[run](x)
 
     def backward(run: int) -> None:
-        roots = [(value, leaf.grad[run : run + 1]) for value, leaf in zip(found.pop(run), leaves) if leaf.grad is not None]
-        torch.autograd.backward([value for value, _ in roots], [gradient for _, gradient in roots])
         own = slice(run, run + 1)
-        optimizer.descend(pack.weights[own], pack.gradients[own], pack.momentum[own], lr[own], pack.settings)
+        roots = [(value, slope[own]) for value, slope in zip(found.pop(run), slopes) if slope is not None]
+        gradients = optimizer.gradients(pack.singles[run], *zip(*roots))
+        optimizer.descend(pack.weights[own], gradients, pack.momentum[own], lr[own], pack.settings)
 
     pack.spread(forward, runs)
     leaves = leaves_of(found, len(rows))
     total, raw = pack.loss(leaves, teacher, labels)
-    total.sum().backward()
+    slopes = torch.autograd.grad(total.sum(), leaves, allow_unused=True)
     pack.spread(backward, runs)
     return leaves.logits.detach(), values_of(pack, total, raw)
 

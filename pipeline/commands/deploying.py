@@ -1,0 +1,207 @@
+"""``predict``, ``export`` and ``cost``: what a person does with a finished run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.config import InputError
+
+if TYPE_CHECKING:
+    from pipeline.prediction import Checkpoint, Prediction
+
+DATASETS = ("auto", "synthetic", "urbansound8k", "esc50", "esc10", "folder")
+STDIN = "-"
+COLUMNS = ("file", "start_s", "end_s", "rank", "class", "probability")
+
+
+def which_corpus(command: Any) -> Any:
+    """Options that say which corpus' runs to choose from, where no run is named."""
+    command = click.option("--data", type=click.Path(path_type=Path), help="The corpus' folder.")(command)
+    return click.option("--dataset", type=click.Choice(DATASETS), default="auto", show_default=True,
+                        help="Whose runs to choose from where none is named.")(command)  # fmt: skip
+
+
+def corpus_name(run: Path | None, dataset: str, data: Path | None) -> str:
+    if run is not None:
+        return ""
+    from pipeline.stages.data import open_or_make
+
+    return open_or_make(dataset, data)[0].name
+
+
+# -------------------------------------------------------------------------------------------------- predict
+
+
+def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The leading runs, and the sounds behind them."""
+    from pipeline.prediction import model_file
+
+    count = next((i for i, path in enumerate(paths) if model_file(path) is None), len(paths))
+    # The first is meant as a run in any case, so that the error is about what was meant.
+    return list(paths[: max(1, count)]), list(paths[max(1, count) :])
+
+
+def top_classes(probabilities: Any, classes: Sequence[str], top: int) -> list[tuple[str, float]]:
+    order = sorted(range(len(classes)), key=lambda i: -probabilities[i])[:top]
+    return [(classes[i], float(probabilities[i])) for i in order]
+
+
+def as_text(name: str, found: Prediction, classes: Sequence[str], top: int) -> str:
+    def line(head: str, probabilities: Any) -> str:
+        words = (f"{label} {100 * p:5.1f} %" for label, p in top_classes(probabilities, classes, top))
+        return "   ".join([head, *words])
+
+    values = found.probabilities
+    if len(values) == 1:
+        return line(name, values[0])
+    lines = [line(f"{name}  (mean of {len(values)} windows)", values.mean(0))]
+    return "\n".join(lines + [line(f"  {a:8.2f}–{b:.2f} s", p) for (a, b), p in zip(found.times, values)])
+
+
+def as_csv(name: str, found: Prediction, classes: Sequence[str], top: int) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for (start, end), values in zip(found.times, found.probabilities):
+        for rank, (label, p) in enumerate(top_classes(values, classes, top), 1):
+            writer.writerow([name, f"{start:.3f}", f"{end:.3f}", rank, label, f"{p:.6f}"])
+    return out.getvalue().rstrip("\n")
+
+
+def as_json(name: str, found: Prediction, classes: Sequence[str], top: int) -> str:
+    def ranked(probabilities: Any) -> list[dict[str, Any]]:
+        return [{"class": label, "probability": p} for label, p in top_classes(probabilities, classes, top)]
+
+    values = found.probabilities
+    windows = [
+        {"start_s": start, "end_s": end, "top": ranked(values[i]), "logits": found.logits[:, i].tolist()}
+        for i, (start, end) in enumerate(found.times)
+    ]
+    return json.dumps({"file": name, "seconds": found.seconds, "top": ranked(values.mean(0)), "windows": windows},
+                      ensure_ascii=False)  # fmt: skip
+
+
+def listen(members: Sequence[Checkpoint], show: Any) -> None:
+    """Predict from the microphone until Ctrl-C."""
+    import dataclasses
+
+    from pipeline import prediction
+
+    spec = members[0].spec
+    for count, samples in enumerate(prediction.microphone(spec)):
+        start = count * (spec.samples // 2) / spec.sr
+        found = prediction.predict(members, samples)
+        end = start + spec.seconds
+        show(f"microphone {start:.1f}–{end:.1f} s", dataclasses.replace(found, times=((start, end),)))
+
+
+@click.command()
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="RUN... [SOUND...]", type=click.Path(path_type=Path)
+)
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes shown.")
+@click.option("--json", "form", flag_value="json", help="One JSON object a line, one line a sound.")
+@click.option("--csv", "form", flag_value="csv", help="A line for each window and class shown.")
+@click.option(
+    "--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra: pip install 'audio-rkd[mic]')."
+)
+def predict(paths: tuple[Path, ...], top: int, form: str | None, microphone: bool) -> None:
+    """What a trained run says of sounds: files of any format, rate and length, folders, or - for WAV on stdin.
+
+    RUN is a run folder or its model.pt; of several runs the probabilities are averaged. Sounds longer than the clip
+    length are heard in windows that overlap by half. A corpus' clip was heard in training by the runs of all folds
+    but its own. A bad file costs only itself; the exit code is 1 then.
+    """
+    folders, sounds = parted(paths)
+    if not sounds and not microphone:
+        raise click.UsageError(
+            f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone"
+        )
+    from pipeline import prediction
+
+    members = prediction.ensemble(folders)
+    if any(member.synthetic for member in members):
+        click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
+    written: Callable[..., str] = as_json if form == "json" else as_csv if form == "csv" else as_text
+
+    def show(name: str, found: prediction.Prediction) -> None:
+        click.echo(written(name, found, members[0].classes, top))
+
+    if form == "csv":
+        click.echo(",".join(COLUMNS))
+    failed = sum(predicted(members, path, show) for path in sounds)
+    if microphone:
+        listen(members, show)
+    if failed:
+        sys.exit(1)
+
+
+def predicted(members: Sequence[Checkpoint], path: Path, show: Any) -> int:
+    """Show what is in a file, folder or pipe; the number of files that could not be read, each with its line."""
+    from pipeline import prediction
+
+    failed = 0
+    try:
+        files = [path] if str(path) == STDIN else prediction.sound_files(path)
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
+    for file in files:
+        try:
+            if str(file) == STDIN:
+                samples = prediction.read_stream(sys.stdin.buffer, members[0].spec)
+            else:
+                samples = prediction.read_sound(file, members[0].spec)
+            found = prediction.predict(members, samples)
+        except InputError as error:
+            click.echo(f"error: {error}", err=True)
+            failed += 1
+        else:
+            show(str(file), found)
+    return failed
+
+
+# ------------------------------------------------------------------------------------------- export, cost
+
+
+@click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@which_corpus
+@click.option("--calibration", type=click.IntRange(min=1), default=400, show_default=True,
+              help="Samples of the training folds that fix the scales of int8.")  # fmt: skip
+def export(run: Path | None, dataset: str, data: Path | None, calibration: int) -> None:
+    """A run as ONNX, in float and int8, with labels, feature settings and the proof; default: the best mix's."""
+    from pipeline import export as exporting
+
+    corpus = corpus_name(run, dataset, data)
+    folder, notes = exporting.chosen(run, Path("runs"), corpus)
+    for note in notes:
+        click.echo(note, err=True)
+    click.echo(
+        exporting.text(*exporting.export(folder, Path("cache"), Path("exports"), calibration=calibration))
+    )
+
+
+@click.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@which_corpus
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the network.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Clips a call.")
+@click.option("--repeats", type=click.IntRange(min=10), default=200, show_default=True, help="Calls timed.")
+def cost(run: Path | None, dataset: str, data: Path | None, threads: int, batch: int, repeats: int) -> None:
+    """What a clip costs, teacher against student: parameters, bytes, multiply-adds, CPU time, features, accuracy."""
+    from pipeline import cost as costs
+
+    found = costs.measured(run, Path("runs"), Path("exports"), corpus_name(run, dataset, data),
+                           threads=threads, batch=batch, repeats=repeats)  # fmt: skip
+    click.echo(costs.report(found, Path("reports")), nl=False)
+
+
+COMMANDS = (predict, export, cost)

@@ -1,0 +1,88 @@
+"""A clip, a corpus, and what holds for every corpus."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import InputError
+
+#: File in a corpus' folder that says: made-up sounds. However the folder is opened, its figures are stamped.
+MARKER = "SYNTHETIC"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sound file of a corpus."""
+
+    name: str
+    """Unique in the corpus: the file's name, "100032-3-0-0.wav"; in a ``folder`` corpus "class/clip.wav"."""
+    path: Path
+    fold: int
+    label: int
+    source: str
+    """The recording it was cut from: clips of one source are not independent."""
+    seconds: float | None
+    """Length by the annotation, where there is one."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data set as it lies in a folder."""
+
+    name: str
+    """Slug of the folder's name; part of the paths of caches and runs."""
+    dataset: str
+    root: Path
+    classes: tuple[str, ...]
+    folds: tuple[int, ...]
+    """Those that are there, in order."""
+    all_folds: tuple[int, ...]
+    """Those of the published data set."""
+    seconds: float
+    """Length to which clips are cut or padded."""
+    clips: tuple[Clip, ...]
+    """By fold, then by name."""
+    synthetic: bool
+
+    def fold_clips(self, fold: int) -> tuple[Clip, ...]:
+        """The clips of a fold, by name."""
+        return tuple(clip for clip in self.clips if clip.fold == fold)
+
+
+def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple[int, ...], seconds: float,
+            clips: Iterable[Clip], listing: Path) -> Corpus:  # fmt: skip
+    """The corpus, after what holds for every one of them: not empty, and each file there."""
+    clips = sorted(clips, key=lambda clip: (clip.fold, clip.name))
+    if not clips:
+        raise InputError(
+            f"{listing} lists no clip that is in {root}; expected at least one: fetch the data set again"
+        )
+    there = {parent: file_names(parent) for parent in {clip.path.parent for clip in clips}}
+    missing = [clip.path for clip in clips if clip.path.name not in there[clip.path.parent]]
+    if missing:
+        raise InputError(f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
+                         f"{missing[0]}: fetch the data set again, or remove the rows")  # fmt: skip
+    name = re.sub(r"[^\w.-]+", "-", Path(os.path.abspath(root)).name.lower()).strip("-.")  # noqa: PTH100
+    return Corpus(
+        name=dataset if dataset == "esc10" or not name else name,
+        dataset=dataset,
+        root=root,
+        classes=classes,
+        folds=tuple(sorted({clip.fold for clip in clips})),
+        all_folds=all_folds,
+        seconds=seconds,
+        clips=tuple(clips),
+        synthetic=(root / MARKER).exists(),
+    )
+
+
+def file_names(folder: Path) -> set[str]:
+    """Names of what lies in a folder; nothing where there is no such folder. (One call, not one a clip.)"""
+    if not folder.is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries}

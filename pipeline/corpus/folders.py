@@ -1,0 +1,163 @@
+"""A corpus of one's own, ``CLASS/CLIP.wav``, and the folds it is given once and for all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import re
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.config import InputError
+from pipeline.corpus.clips import Clip, Corpus, checked, file_names
+from pipeline.corpus.tables import table
+
+#: Sound files of a corpus in the layout ``folder``, by the end of the name.
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
+
+
+def folder(root: Path) -> Corpus:
+    """A corpus of your own: ``CLASS/CLIP.wav``; classes in alphabetical order.
+
+    ``folds.csv`` (columns ``file``, as "CLASS/CLIP.wav", ``fold``, a whole number from 1, and maybe ``source``, the
+    recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it,
+    so that a clip never changes its fold. ``corpus.toml`` may give the clip length: ``seconds = 4.0``.
+    """
+    files = class_files(root)
+    classes = tuple(sorted({name.partition("/")[0] for name in files}))
+    if len(classes) < 2:
+        raise InputError(f"{root} has {len(classes)} folders with sound files ({', '.join(SUFFIXES)}); expected "
+                         "at least two, one a class: CLASS/CLIP.wav")  # fmt: skip
+    path = root / "folds.csv"
+    known: dict[str, int] = {}
+    sources = recordings(files)
+    for row in [] if not path.exists() else table(path, "file", "fold", unique="file"):
+        known[row["file"]] = row.whole("fold", 1)
+        sources[row["file"]] = row.get("source") or sources.get(row["file"], "")
+    lost = [name for name in known if name not in files]
+    if lost:
+        raise InputError(f"{path} lists {len(lost)} of {len(known)} clips that are not there as CLASS/CLIP.wav, the "
+                         f"first {lost[0]!r}: put the files back, or remove the rows")  # fmt: skip
+    folds = assigned_folds({name: name.partition("/")[0] for name in files}, sources, known)
+    store_folds(path, {name: (fold, sources[name]) for name, fold in folds.items() if name not in known})
+    clips = [
+        Clip(name, root / name, fold, classes.index(name.partition("/")[0]), sources[name], None)
+        for name, fold in folds.items()
+    ]
+    all_folds = tuple(sorted({clip.fold for clip in clips}))
+    return checked(root, "folder", classes, all_folds, stated_seconds(root / "corpus.toml"), clips, path)
+
+
+def class_files(root: Path) -> set[str]:
+    """``CLASS/CLIP`` of every sound file; folders and files that begin with "." or "_" are left alone."""
+    found: set[str] = set()
+    for place in sorted(root.iterdir()):
+        if place.name[0] in "._" or not place.is_dir():
+            continue
+        names = [n for n in file_names(place) if n.lower().endswith(SUFFIXES) and n[0] not in "._"]
+        if not names:
+            raise InputError(f"{place} holds no sound file; expected {', '.join(SUFFIXES)} in every folder of "
+                             f"{root}: add some, or move it away")  # fmt: skip
+        found |= {f"{place.name}/{name}" for name in names}
+    return found
+
+
+def recordings(files: Iterable[str]) -> dict[str, str]:
+    """Which recording a clip was cut from, by its name.
+
+    That is the name up to the first "-" ("100032-3-0-0" → "100032"), or else without a number of a piece at its end
+    ("park_03", "park.3", "park_chunk3" → "park"; "park3" stays). Where this makes all clips of a class one recording,
+    the numbers count clips, not pieces of one ("dog_001", "dog_002"), and every clip is a recording of its own.
+    """
+    found: dict[str, str] = {}
+    by_class: dict[str, set[str]] = defaultdict(set)
+    for name in files:
+        stem = Path(name).stem
+        head, dash, _ = stem.partition("-")
+        piece = re.sub(
+            r"[_. ](?:chunk|part|piece|seg|segment|slice)?[_ ]?\d+$", "", stem, flags=re.IGNORECASE
+        )
+        found[name] = (head if dash and head else piece) or stem
+        by_class[name.partition("/")[0]].add(found[name])
+    return {
+        name: source if len(by_class[name.partition("/")[0]]) > 1 else name for name, source in found.items()
+    }
+
+
+def assigned_folds(classes: dict[str, str], sources: dict[str, str], known: dict[str, int]) -> dict[str, int]:
+    """Fold of every clip in ``classes`` (clip → class): as in ``known``, else grouped by recording and stratified.
+
+    Whole recordings, the longest first, go to the fold with the fewest clips of their classes; a new clip of a
+    known recording goes where that one is. Folds are those of ``known``, or 1 to 5. The same input, in any order,
+    gives the same folds.
+    """
+    choices = sorted(set(known.values())) or list(range(1, 6))
+    folds = {name: known[name] for name in classes if name in known}
+    homes: dict[str, set[int]] = defaultdict(set)
+    counts: Counter[tuple[int, str]] = Counter()
+    totals: Counter[int] = Counter()
+    for name, fold in folds.items():
+        homes[sources[name]].add(fold)
+        counts[fold, classes[name]] += 1
+        totals[fold] += 1
+    new: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set(classes) - set(known)):
+        new[sources[name]].append(name)
+    for source, names in sorted(new.items(), key=lambda item: (-len(item[1]), item[0])):
+        own = Counter(classes[name] for name in names)
+        fold = min(
+            sorted(homes.get(source, ())) or choices,
+            key=lambda k: (sum(n * counts[k, c] for c, n in own.items()), totals[k], k),
+        )
+        folds.update(dict.fromkeys(names, fold))
+        counts.update({(fold, c): n for c, n in own.items()})
+        totals[fold] += len(names)
+    return folds
+
+
+def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:
+    """Add clips (name → fold, recording) to ``folds.csv``, whose rows stay as they are; whole or not at all."""
+    if not new:
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        header = next(csv.reader([text.partition("\n")[0].strip()]), []) or ["file", "fold", "source"]
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            file.write(text + ("" if not text or text.endswith("\n") else "\n"))
+            writer = csv.DictWriter(
+                file, [h.strip() for h in header], extrasaction="ignore", lineterminator="\n"
+            )
+            if not text.strip():
+                writer.writeheader()
+            for name, (fold, source) in sorted(new.items()):
+                writer.writerow({"file": name, "fold": fold, "source": source})
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise InputError(f"the folds of {len(new)} clips cannot be stored in {path} ({error.strerror}); expected a "
+                         f"folder that can be written: make one of links with 'cp -rs {path.parent.resolve()} "
+                         "FOLDER' and name that one") from None  # fmt: skip
+    finally:
+        with contextlib.suppress(OSError):  # The error above says it already.
+            unfinished.unlink(missing_ok=True)
+
+
+def stated_seconds(path: Path, default: float = 4.0) -> float:
+    """``seconds`` of a ``corpus.toml``; ``default`` where there is none."""
+    if not path.is_file():
+        return default
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}; expected a line such as seconds = 4.0") from None
+    seconds = values.pop("seconds", default)
+    if values:
+        raise InputError(f"{path}: unknown key {next(iter(values))!r}; expected only seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 600:
+        raise InputError(f"{path}: seconds = {seconds!r}: expected a number above 0, 600 at most")
+    return float(seconds)

@@ -1,0 +1,306 @@
+"""What a clip costs: parameters, bytes, multiply-adds, CPU time; teacher against student, features against network.
+
+Conventions. Multiply-adds are those of convolutions and linear layers, one for each weight and place; batch norm,
+ReLU, pooling and standardisation are left out. Latency is of the network alone, from features to logits, one call
+a repetition after a warm-up; the feature time is that of ``features.extract`` on one thread. The real-time factor
+is (features + network) / clip length: below 1 keeps up with a microphone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import config, export, features, models, runs, statistics, tables
+from pipeline.config import FeatureSpec, InputError
+from pipeline.layers import Conv2d, Linear
+from pipeline.models import Network
+from pipeline.prediction import network_of, read_payload
+from pipeline.runs import Record
+
+#: Parameters of Cho et al. 2023 for input (5, 20, 173) and ten classes.
+PUBLISHED = {"resnet18": 178_466, "cnn2": 116_538}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in one form."""
+
+    name: str
+    parameters: int
+    published: int | None
+    file: str
+    bytes: int
+    multiply_adds: int
+    """A clip."""
+    median_ms: float
+    """Of a call of the network, for a whole batch."""
+    p90_ms: float
+    accuracy: float | None
+    """In percent; None where no run trained."""
+    measured_on: str
+    """What ``accuracy`` is the mean of."""
+    real_time_factor: float
+    feature_share: float
+    """Of the time a clip takes, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The table, and under which conditions it was measured."""
+
+    rows: tuple[Row, ...]
+    feature_median_ms: float
+    """A clip, on one thread."""
+    feature_p90_ms: float
+    clip_seconds: float
+    batch: int
+    threads: int
+    repeats: int
+    processor: str
+    corpus: str
+    synthetic: bool
+
+
+# ---------------------------------------------------------------------------------------------- counting
+
+
+@torch.inference_mode()
+def multiply_adds(network: Network) -> int:
+    """Of one clip through a network with R = 1, counted at its convolutions and linear layers as they run."""
+    counts: list[int] = []
+
+    def count(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> None:
+        places = output.shape[-2] * output.shape[-1] if isinstance(layer, Conv2d) else 1
+        counts.append(layer.weight[0].numel() * places)  # type: ignore[index, union-attr, operator]
+
+    layers = [layer for layer in network.modules() if isinstance(layer, Conv2d | Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        network(torch.zeros(1, *network.shape))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counts)
+
+
+# ---------------------------------------------------------------------------------------------- timing
+
+
+def times_ms(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Median and 90th percentile of the wall time of ``call``, in ms, after a tenth as many calls of warm-up."""
+    for _ in range(max(2, repeats // 10)):
+        call()
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        found.append(1000 * (time.perf_counter() - start))
+    return float(np.median(found)), float(np.percentile(found, 90))
+
+
+@contextmanager
+def torch_threads(count: int) -> Any:
+    """torch on ``count`` threads, and on as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def feature_times(spec: FeatureSpec, repeats: int) -> tuple[float, float]:
+    """Median and 90th percentile in ms of one clip's features on one thread: of a decaying tone in noise."""
+    from threadpoolctl import threadpool_limits
+
+    seconds = np.arange(spec.samples) / spec.sr
+    tone = 0.3 * np.sin(2 * np.pi * 440 * seconds) * np.exp(-seconds)
+    sound = (tone + 0.01 * np.random.default_rng(0).standard_normal(spec.samples)).astype(np.float32)
+    with threadpool_limits(1), torch_threads(1):
+        return times_ms(lambda: features.extract(sound, spec), repeats)
+
+
+@torch.inference_mode()
+def torch_times(network: Network, batch: int, threads: int, repeats: int) -> tuple[float, float]:
+    values = torch.randn(batch, *network.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), torch_threads(threads):
+        return times_ms(lambda: network(values), repeats)
+
+
+def onnx_times(
+    file: Path, shape: Sequence[int], batch: int, threads: int, repeats: int
+) -> tuple[float, float]:
+    session = export.session(file, threads)
+    values = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
+    return times_ms(lambda: session.run([export.OUTPUT], {export.INPUT: values}), repeats)
+
+
+def processor() -> str:
+    """The processor's model where the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+# ---------------------------------------------------------------------------------------------- the table
+
+
+def siblings(record: Record, records: Sequence[Record]) -> list[Record]:
+    """The runs of the same network, settings and mix, itself among them."""
+    own = (record.digest, record.config["role"], record.config["mix"])
+    found = [r for r in records if (r.digest, r.config["role"], r.config["mix"]) == own]
+    return found if any(r.folder.resolve() == record.folder.resolve() for r in found) else [*found, record]
+
+
+def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
+    """A teacher of the same settings, of the student's own fold where there is one; None where there is none."""
+    digest = runs.settings_digest("teacher", student.config["settings"])
+    found = [r for r in records if r.config["role"] == "teacher" and r.digest == digest]
+    return min(
+        found, key=lambda r: (r.config["fold"] != student.config["fold"], r.config["seed"]), default=None
+    )
+
+
+def mean_accuracy(record: Record, records: Sequence[Record]) -> tuple[float | None, str]:
+    """Percent, the mean of the folds' means over the siblings that trained; and what it is the mean of."""
+    group = siblings(record, records)
+    values = {
+        (r.config["fold"], r.config["seed"]): 100 * r.result["accuracy"]
+        for r in group if r.result["status"] == "trained"
+    }  # fmt: skip
+    if not values:
+        return None, f"none of {len(group)} runs trained"
+    found = statistics.spread(values)
+    everywhere = f"{len(found.folds)} of {len(record.config['all_folds'])} folds"
+    return found.mean, f"{found.n} {'run' if found.n == 1 else 'runs'}, {everywhere}"
+
+
+def rows_of(record: Record, records: Sequence[Record], exports_root: Path, feature_ms: float, seconds: float,
+            batch: int, threads: int, repeats: int) -> list[Row]:  # fmt: skip
+    """A run's network in torch, and in ONNX float and int8 where this run was exported."""
+    payload = read_payload(record.folder)
+    network = network_of(payload)
+    accuracy, measured_on = mean_accuracy(record, records)
+    file = record.folder / "model.pt"
+    # Form, file, accuracy, what that is of, times of a call.
+    forms = [("torch", file, accuracy, measured_on, torch_times(network, batch, threads, repeats))]
+    exported = export.existing(exports_root, record)
+    if exported:
+        folder, proof = exported
+        for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
+            percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.config['fold']} alone"
+            latency = onnx_times(folder / name, network.shape, batch, threads, repeats)
+            forms.append((form, folder / name, percent, fold, latency))
+    counted, macs = models.parameters(network), multiply_adds(network)
+    found = []
+    for form, path, percent, where, (median, p90) in forms:
+        clip_ms = feature_ms + median / batch
+        found.append(Row(
+            name=f"{record.config['role']} {record.config['model']}, {form}", parameters=counted,
+            published=PUBLISHED.get(record.config["model"]), file=path.name, bytes=path.stat().st_size,
+            multiply_adds=macs, median_ms=median, p90_ms=p90, accuracy=percent, measured_on=where,
+            real_time_factor=clip_ms / 1000 / seconds, feature_share=feature_ms / clip_ms,
+        ))  # fmt: skip
+    return found
+
+
+def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str, *, batch: int = 1,
+             threads: int = 1, repeats: int = 200) -> Cost:  # fmt: skip
+    """The cost of a student (``run``, or the best mix's) and of its teacher, measured on this machine now.
+
+    Raises ``InputError`` without a finished run, for a teacher's run in place of a student's, and where an export
+    is there but onnxruntime is not.
+    """
+    if run is None:
+        records = runs.find(runs_root, corpus)
+        student = export.best_student(records)
+    else:
+        read_payload(run)
+        folder = run if run.is_dir() else run.parent
+        student = Record(folder, runs.read_config(folder), runs.read_result(folder))
+        records = runs.find(runs_root, student.config["corpus"])
+    if student.config["role"] != "student":
+        raise InputError(
+            f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself"
+        )
+    teacher = teacher_of(student, records)
+    spec = config.build(FeatureSpec, read_payload(student.folder)["features"], str(student.folder))
+    if any(export.existing(exports_root, one) for one in (teacher, student) if one):
+        export.require_extra()
+    feature_ms, feature_p90 = feature_times(spec, max(5, repeats // 10))
+    rows = [
+        row for one in (teacher, student) if one
+        for row in rows_of(one, records, exports_root, feature_ms, spec.seconds, batch, threads, repeats)
+    ]  # fmt: skip
+    return Cost(tuple(rows), feature_ms, feature_p90, spec.seconds, batch, threads, repeats, processor(),
+                student.config["corpus"], bool(student.config["synthetic"]))  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- words
+
+
+def verdict(cost: Cost) -> str:
+    """What a device pays for, in one line."""
+    row = min((row for row in cost.rows if row.name.startswith("student")), key=lambda row: row.median_ms)
+    network_ms = row.median_ms / cost.batch
+    payer = "The features are" if row.feature_share > 0.5 else "The network is"
+    return (
+        f"{payer} what a device pays for: of a clip's {cost.feature_median_ms + network_ms:.2f} ms the features take "
+        f"{cost.feature_median_ms:.2f} ms ({100 * row.feature_share:.1f} %) and the network, in its fastest form "
+        f"({row.name}), {network_ms:.2f} ms."
+    )
+
+
+def document(cost: Cost) -> tables.Document:
+    stamp = "SYNTHETIC " if cost.synthetic else ""
+    clips = "1 clip" if cost.batch == 1 else f"{cost.batch} clips"
+    threads = "1 thread" if cost.threads == 1 else f"{cost.threads} threads"
+    header = ("Network", "Parameters", "Published", "Bytes", "Multiply-adds\na clip", "Median\nms", "p90\nms",
+              "Features\nms a clip", "Real-time\nfactor", "Accuracy\n%", "Accuracy of")  # fmt: skip
+    lines = tuple(
+        (row.name, f"{row.parameters:,}", f"{row.published:,}" if row.published else tables.NONE, f"{row.bytes:,}",
+         f"{row.multiply_adds:,}", f"{row.median_ms:.3f}", f"{row.p90_ms:.3f}", f"{cost.feature_median_ms:.2f}",
+         f"{row.real_time_factor:.5f}", tables.NONE if row.accuracy is None else f"{row.accuracy:.2f}", row.measured_on)
+        for row in cost.rows
+    )  # fmt: skip
+    grid = tables.Grid(f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}.",
+                       header, lines, wide=True)  # fmt: skip
+    notes = [
+        verdict(cost),
+        f"Features: librosa's five of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
+        "ms), from samples in memory. Real-time factor: (features + network) / clip length.",
+        "Multiply-adds: convolutions and linear layers. Published: Cho et al. 2023, for (5, 20, 173) and ten classes.",
+        "model.pt holds the weights twice (last and best epoch) and all settings; an ONNX file holds one network.",
+    ]
+    if cost.synthetic:
+        notes.append(
+            "SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones."
+        )
+    return tables.Document(f"{stamp}Cost of a clip: {cost.corpus}", (tables.Section("Teacher against student", (grid,)),),
+                           tuple(notes))  # fmt: skip
+
+
+def report(cost: Cost, reports_root: Path) -> str:
+    """Write ``reports_root/<corpus>/cost.md``, ``.csv`` and ``.json``; the result is the text to print."""
+    folder, paper = reports_root / cost.corpus, document(cost)
+    values = [dataclasses.asdict(row) for row in cost.rows]
+    common = {key: value for key, value in dataclasses.asdict(cost).items() if key != "rows"}
+    runs.write_atomic(folder / "cost.md", tables.markdown(paper).encode())
+    lines = [[*row.values(), *common.values()] for row in values]
+    runs.write_atomic(folder / "cost.csv", tables.comma_separated([*values[0], *common], lines).encode())
+    runs.write_atomic(
+        folder / "cost.json", runs.json_bytes({**common, "verdict": verdict(cost), "rows": values})
+    )
+    return tables.text(paper)

@@ -1,0 +1,114 @@
+"""Short-time Fourier and constant-Q transforms of the fast path.
+
+Frames are rows here (frame, bin), the other way round than librosa's, so that a frame is contiguous.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import librosa
+import numpy as np
+import soxr
+from numba import njit
+
+from pipeline.features import banks
+
+try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give the same to rounding
+    import torch
+
+    def rfft(frames: np.ndarray) -> np.ndarray:
+        return torch.fft.rfft(torch.from_numpy(frames)).numpy()
+except ImportError:
+    from scipy.fft import rfft
+
+def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An empty array on a 64-byte boundary: MKL's last bit can depend on where its input lies."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+@njit(cache=True)
+def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
+    """Frame t of ``out`` (frame, n_fft): ``y`` between zeros, centred on sample t · hop."""
+    n_fft = out.shape[1]
+    for t in range(out.shape[0]):
+        start = t * hop - n_fft // 2
+        low = min(max(-start, 0), n_fft)
+        high = max(min(n_fft, len(y) - start), low)
+        out[t, :low] = 0
+        source, target = y[start + low : start + high], out[t, low:high]
+        for i in range(len(target)):
+            target[i] = source[i]
+        out[t, high:] = 0
+
+
+@njit(cache=True)
+def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
+    """As ``gather_frames``, times ``window``."""
+    n_fft = out.shape[1]
+    for t in range(out.shape[0]):
+        start = t * hop - n_fft // 2
+        low = min(max(-start, 0), n_fft)
+        high = max(min(n_fft, len(y) - start), low)
+        out[t, :low] = 0
+        source, target, weights = y[start + low : start + high], out[t, low:high], window[low:high]
+        for i in range(len(target)):
+            target[i] = source[i] * weights[i]
+        out[t, high:] = 0
+
+
+@lru_cache(maxsize=4)
+def hann(n_fft: int) -> np.ndarray:
+    return librosa.filters.get_window("hann", n_fft, fftbins=True)
+
+
+def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
+    """``abs(librosa.stft(y))``: (frame, 1 + n_fft // 2) float32, bit for bit (on x86).
+
+    Windowed and transformed in float64, as librosa does (its window is float64): bins 80 dB below a frame's
+    peak are then right to float32 rounding, and the tuning, a mode, does not hop.
+    """
+    frames = aligned((1 + len(y) // hop_length, n_fft), np.float64)
+    gather_windowed(y, hop_length, hann(n_fft), frames)
+    return np.abs(rfft(frames).astype(np.complex64))
+
+
+def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
+    """``librosa.resample(y, orig_sr=factor, target_sr=1, res_type="soxr_hq", scale=True)``."""
+    ratio = 1.0 / factor
+    shorter = soxr.resample(y, factor, 1, quality="soxr_hq")
+    shorter = librosa.util.fix_length(shorter, size=int(np.ceil(len(y) * ratio)))
+    shorter /= np.sqrt(ratio)
+    return shorter
+
+
+@njit(cache=True)
+def add_magnitudes(total: np.ndarray, start: int, parts: np.ndarray) -> None:
+    """total[:, start:] += |parts|; ``parts``: (frame, 2 · filters), real parts and then imaginary parts."""
+    filters = parts.shape[1] // 2
+    for t in range(parts.shape[0]):
+        for i in range(filters):
+            real, imaginary = parts[t, i], parts[t, filters + i]
+            total[t, start + i] += np.sqrt(real * real + imaginary * imaginary)
+
+
+def octave_sum(y: np.ndarray, plan: banks.ConstantQ, *, bins_per_octave: int, count: int) -> np.ndarray:
+    """Magnitudes of ``librosa.cqt`` added over the octaves: (frame, bins_per_octave) float32.
+
+    All that a chromagram needs: the map onto pitch classes is the same for every octave.
+    """
+    total = np.zeros((count, bins_per_octave), dtype=np.float32)
+    if plan.early > 1:
+        y = halved(y, plan.early)
+    for octave in plan.octaves:
+        if octave.halve:
+            y = halved(y)
+        frames = aligned((count, octave.n_fft), np.float32)
+        gather_frames(y, octave.hop, frames)
+        spectrum = rfft(frames).view(np.float32)
+        for block in octave.bank:
+            add_magnitudes(total, block.columns.start, spectrum[:, block.rows] @ block.weights)
+    return total

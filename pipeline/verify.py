@@ -1,0 +1,285 @@
+"""A data set on the disk against its own annotations and the published numbers; every fault is a line.
+
+Opening a corpus stops at the first fault. This goes on: it reads annotations row by row, so that what is
+wrong with one row or file hides nothing of the others.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import soundfile
+
+from pipeline.cifar import read_cifar100
+from pipeline.config import InputError
+from pipeline.corpus import URBANSOUND8K as URBAN_CLASSES
+from pipeline.corpus import open_corpus
+from pipeline.corpus.tables import Row, first_file, first_folder
+
+#: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
+#: up to 6 ms, from rounded annotations; ADPCM files are filled up to a whole block, some 50 ms.
+TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a data set from its publication."""
+
+    annotations: tuple[str, str]
+    """Where the table of clips may lie."""
+    columns: tuple[str, str, str]
+    """Of that table: file, class number, class name."""
+    folds: dict[int, int]
+    """Clips of each fold."""
+    classes: dict[str, int]
+    """Clips of each class."""
+    ordered: bool
+    """Whether ``classes`` is in the order of the class numbers, from 0."""
+    seconds: float | None = None
+    """Length of every clip; None: in the columns start and end."""
+
+
+_URBAN_TABLE = ("metadata/UrbanSound8K.csv", "UrbanSound8K.csv")
+_ESC_TABLE = ("meta/esc50.csv", "esc50.csv")
+_ESC_COLUMNS = ("filename", "target", "category")
+
+URBANSOUND8K = Published(
+    annotations=_URBAN_TABLE,
+    columns=("slice_file_name", "classID", "class"),
+    folds=dict(enumerate((873, 888, 925, 990, 936, 823, 838, 806, 816, 837), start=1)),
+    classes=dict(zip(URBAN_CLASSES, (1000, 429, 1000, 1000, 1000, 1000, 374, 1000, 929, 1000))),
+    ordered=True,
+)
+
+ESC50 = Published(
+    annotations=_ESC_TABLE,
+    columns=_ESC_COLUMNS,
+    folds=dict.fromkeys(range(1, 6), 400),
+    classes=dict.fromkeys((
+        "dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow",
+        "rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds",
+        "water_drops", "wind", "pouring_water", "toilet_flush", "thunderstorm",
+        "crying_baby", "sneezing", "clapping", "breathing", "coughing",
+        "footsteps", "laughing", "brushing_teeth", "snoring", "drinking_sipping",
+        "door_wood_knock", "mouse_click", "keyboard_typing", "door_wood_creaks", "can_opening",
+        "washing_machine", "vacuum_cleaner", "clock_alarm", "clock_tick", "glass_breaking",
+        "helicopter", "chainsaw", "siren", "car_horn", "engine",
+        "train", "church_bells", "airplane", "fireworks", "hand_saw",
+    ), 40),
+    ordered=True,
+    seconds=5.0,
+)  # fmt: skip
+
+ESC10 = Published(
+    annotations=_ESC_TABLE,
+    columns=_ESC_COLUMNS,
+    folds=dict.fromkeys(range(1, 6), 80),
+    classes=dict.fromkeys((
+        "dog", "rooster", "rain", "sea_waves", "crackling_fire",
+        "crying_baby", "sneezing", "clock_tick", "helicopter", "chainsaw",
+    ), 40),
+    ordered=False,
+    seconds=5.0,
+)  # fmt: skip
+
+PUBLISHED = {"urbansound8k": URBANSOUND8K, "esc50": ESC50, "esc10": ESC10}
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One annotated clip."""
+
+    path: Path
+    fold: int
+    label: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found. ``problems`` is empty for a sound data set, be it whole or part of the published one."""
+
+    dataset: str
+    root: Path
+    clips: int
+    """Clips that are annotated and there."""
+    folds: dict[int, int]
+    """Of these, by fold."""
+    classes: dict[str, int]
+    """Of these, by class."""
+    seconds: float
+    """Of these, together."""
+    published: int | None = None
+    """Clips of the published data set; None where nothing is published."""
+    missing_folds: tuple[int, ...] = ()
+    """Folds of the published data set without a clip here."""
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def partial(self) -> bool:
+        """Whether this is a part of the published data set."""
+        return self.published is not None and self.clips < self.published
+
+    def lines(self) -> list[str]:
+        """The report: counts, whole or partial, and a line for each problem."""
+        unit = "images" if self.dataset == "cifar100" else "clips"
+        lengths = f", {self.seconds / 60:.1f} minutes" if self.seconds else ""
+        report = [f"{self.dataset} in {self.root}: {self.clips} {unit}, {len(self.classes)} classes{lengths}"]
+        if self.folds:
+            report.append("folds    " + ", ".join(f"{k}: {n}" for k, n in sorted(self.folds.items())))
+        counts = Counter(self.classes.values())
+        report.append("classes  " + (f"{next(iter(counts))} {unit} each" if len(counts) == 1 else
+                                     ", ".join(f"{c}: {n}" for c, n in sorted(self.classes.items()))))  # fmt: skip
+        if self.partial:
+            absent = f", without folds {' '.join(map(str, self.missing_folds))}" if self.missing_folds else ""
+            report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
+        elif self.published is not None:
+            report.append(f"whole    all {self.published} published {unit}")
+        report += [f"problem  {problem}" for problem in self.problems]
+        report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
+        return report
+
+
+def verify(root: Path, dataset: str) -> Verification:
+    """``dataset`` in the folder ``root`` (CIFAR-100: or its archive) against annotations and published numbers.
+
+    Raises ``InputError`` where there is nothing to verify: no folder, no table of clips, or not a table.
+    """
+    if dataset == "cifar100":
+        images = read_cifar100(root)
+        counts = Counter(images.train_labels.tolist() + images.test_labels.tolist())
+        classes = {images.classes[label]: n for label, n in sorted(counts.items())}
+        return Verification(dataset, root, sum(counts.values()), {}, classes, 0.0, published=60_000)
+    problems: list[str] = []
+    published = PUBLISHED.get(dataset)
+    if published:
+        everything, rows = annotated(root, dataset, published, problems)
+        problems += counted(rows, published)
+        problems += extra_files(root, everything)
+    else:
+        found = open_corpus(dataset, root)
+        rows = [Annotated(c.path, c.fold, found.classes[c.label], c.seconds) for c in found.clips]
+    there, seconds = measured(root, rows, problems)
+    if not problems:  # whatever else opening it looks at
+        try:
+            open_corpus(dataset, root)
+        except InputError as error:
+            problems.append(str(error))
+    folds = Counter(row.fold for row in there)
+    return Verification(
+        dataset=dataset,
+        root=root,
+        clips=len(there),
+        folds=dict(sorted(folds.items())),
+        classes=dict(sorted(Counter(row.label for row in there).items())),
+        seconds=seconds,
+        published=sum(published.folds.values()) if published else None,
+        missing_folds=tuple(k for k in published.folds if k not in folds) if published else (),
+        problems=tuple(problems),
+    )
+
+
+def annotated(
+    root: Path, dataset: str, published: Published, problems: list[str]
+) -> tuple[set[Path], list[Annotated]]:
+    """The paths of all annotated files, and the rows of ``dataset``; a line in ``problems`` for each bad row."""
+    name_column, number_column, label_column = published.columns
+    lengths = () if published.seconds else ("start", "end")
+    table = first_file(root, *published.annotations)
+    numbers = {label: n for n, label in enumerate(published.classes)} if published.ordered else {}
+    paths: set[Path] = set()
+    rows: list[Annotated] = []
+    for row in table_rows(table, name_column, "fold", number_column, label_column, *lengths):
+        try:
+            name, fold, number = row.file_name(name_column), row.whole("fold", 1), row.whole(number_column, 0)
+            seconds = published.seconds or row.number("end") - row.number("start")
+            if not name:
+                raise row.error(name_column, "a file's name")
+            if numbers and numbers.get(row[label_column]) != number:
+                raise row.error(label_column, f"the published name of {number_column} {number}")
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        folder = f"fold{fold}"
+        parent = root / "audio" if published.seconds else (
+            first_folder(root / "audio" / folder, root / folder) or root / "audio" / folder
+        )  # fmt: skip
+        if parent / name in paths:
+            problems.append(f"{row.where}: {name} is annotated twice")
+            continue
+        paths.add(parent / name)
+        if dataset != "esc10" or row.get("esc10", "").lower() == "true":
+            rows.append(Annotated(parent / name, fold, row[label_column], seconds))
+    return paths, rows
+
+
+def table_rows(path: Path, *columns: str) -> Iterator[Row]:
+    """The rows of a table as they are: cells empty or too many, names twice. Raises ``InputError`` where it is none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}")
+            for cells in reader:
+                row = Row({column: cells[column].strip() for column in reader.fieldnames or ()})
+                row.where = f"{path}, line {reader.line_num}"
+                yield row
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{path}: not a table that can be read ({error}); fetch it again") from None
+
+
+def counted(rows: list[Annotated], published: Published) -> Iterator[str]:
+    """A line for each fold or class that is not published, or of which there is more than was published."""
+    yield from beyond(
+        "fold", Counter(str(row.fold) for row in rows), {str(k): n for k, n in published.folds.items()}
+    )
+    yield from beyond("class", Counter(row.label for row in rows), published.classes)
+
+
+def beyond(kind: str, found: Counter[str], expected: dict[str, int]) -> Iterator[str]:
+    for key, n in sorted(found.items()):
+        if key not in expected:
+            yield f"{kind} {key}: {n} clips annotated, expected no such {kind}"
+        elif n > expected[key]:
+            yield f"{kind} {key}: {n} clips annotated, expected {expected[key]}"
+
+
+def extra_files(root: Path, annotated: set[Path]) -> Iterator[str]:
+    """A line for each file beside the annotated ones that no row names; hidden files are the file system's."""
+    places = {root / "audio"} | {path.parent for path in annotated}
+    for path in sorted({path for place in places for path in place.rglob("*")} - annotated):
+        if path.is_file() and not path.name.startswith("."):
+            yield f"{path.relative_to(root)}: not annotated"
+
+
+def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[list[Annotated], float]:
+    """The rows whose files are there and readable, and their seconds; a line in ``problems`` for every other.
+
+    A fold without a single file was left out, not lost: it is told as missing, and no problem.
+    """
+    present = {row.fold for row in rows if row.path.is_file()}
+    there: list[Annotated] = []
+    total = 0.0
+    for row in rows:
+        name = row.path.relative_to(root)
+        if not row.path.is_file():
+            if row.fold in present:
+                problems.append(f"{name}: missing")
+            continue
+        try:
+            info = soundfile.info(row.path)
+        except (soundfile.SoundFileError, OSError) as error:
+            problems.append(f"{name}: unreadable ({' '.join(str(error).split())})")
+            continue
+        if not info.frames:
+            problems.append(f"{name}: no samples in it")
+        elif row.seconds is not None and abs(info.duration - row.seconds) > TOLERANCE:
+            problems.append(f"{name}: {info.duration:.3f} s long, annotated {row.seconds:.3f} s")
+        there.append(row)
+        total += info.duration
+    return there, total

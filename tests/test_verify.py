@@ -1,0 +1,256 @@
+"""Verification: sound sets pass, and each fault put into one is named, whatever else is wrong."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline import verify as module
+from pipeline.config import InputError
+from pipeline.verify import PUBLISHED, Published, verify
+
+SR = 8000
+
+
+def write_clip(path: Path, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(round(SR * seconds), np.float32), SR)
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def urban_row(fold: int, number: int, take: int, **changes: object) -> dict[str, object]:
+    label = list(PUBLISHED["urbansound8k"].classes)[number]
+    row = {
+        "slice_file_name": f"{fold}-{number}-0-{take}.wav",
+        "fsID": fold,
+        "start": 1.0,
+        "end": 1.5,
+        "salience": 1,
+    }
+    return row | {"fold": fold, "classID": number, "class": label} | changes
+
+
+@pytest.fixture
+def urban(tmp_path: Path) -> Path:
+    """A sound part of UrbanSound8K: folds 1 and 2, classes 0 and 1, two half seconds of each."""
+    rows = [urban_row(fold, number, take) for fold in (1, 2) for number in (0, 1) for take in (0, 1)]
+    write_rows(tmp_path / "metadata/UrbanSound8K.csv", rows)
+    for row in rows:
+        write_clip(tmp_path / f"audio/fold{row['fold']}/{row['slice_file_name']}", 0.5)
+    return tmp_path
+
+
+def change_rows(root: Path, *changes: tuple[int, dict[str, object]]) -> None:
+    path = root / "metadata/UrbanSound8K.csv"
+    with path.open(newline="") as file:
+        rows: list[dict[str, object]] = [dict(row) for row in csv.DictReader(file)]
+    for index, change in changes:
+        rows[index] |= change
+    write_rows(path, rows)
+
+
+def test_published_numbers_add_up() -> None:
+    urban = PUBLISHED["urbansound8k"]
+    assert sum(urban.folds.values()) == sum(urban.classes.values()) == 8732
+    assert [urban.folds[k] for k in (1, 4, 10)] == [873, 990, 837] and len(urban.classes) == 10
+    for name, clips, classes in (("esc50", 2000, 50), ("esc10", 400, 10)):
+        published = PUBLISHED[name]
+        assert sum(published.folds.values()) == sum(published.classes.values()) == clips
+        assert len(published.classes) == classes and len(published.folds) == 5
+    assert set(PUBLISHED["esc10"].classes) < set(PUBLISHED["esc50"].classes)
+
+
+def test_a_sound_part(urban: Path) -> None:
+    found = verify(urban, "urbansound8k")
+    assert found.problems == () and found.partial and found.clips == 8
+    assert found.folds == {1: 4, 2: 4} and found.classes == {"air_conditioner": 4, "car_horn": 4}
+    assert found.seconds == pytest.approx(4.0) and found.missing_folds == tuple(range(3, 11))
+    text = "\n".join(found.lines())
+    assert "8 of the 8732 published clips, without folds 3 4 5 6 7 8 9 10" in text and text.endswith(
+        "\n0 problems"
+    )
+
+
+def test_the_real_mini_set_is_a_sound_part(mini: Path) -> None:
+    found = verify(mini, "urbansound8k")
+    assert found.problems == () and found.partial and found.clips == 720
+    with (mini / "metadata/UrbanSound8K.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert found.folds == Counter(int(row["fold"]) for row in rows)
+    assert found.classes == Counter(row["class"] for row in rows)
+
+
+def test_a_whole_set(urban: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Published(
+        annotations=PUBLISHED["urbansound8k"].annotations,
+        columns=PUBLISHED["urbansound8k"].columns,
+        folds={1: 4, 2: 4},
+        classes={"air_conditioner": 4, "car_horn": 4},
+        ordered=True,
+    )
+    monkeypatch.setitem(module.PUBLISHED, "urbansound8k", small)
+    found = verify(urban, "urbansound8k")
+    assert not found.partial and "whole    all 8 published clips" in found.lines()
+    monkeypatch.setitem(
+        module.PUBLISHED, "urbansound8k", Published(small.annotations, small.columns, {1: 3}, {"air_conditioner": 3, "car_horn": 4}, True)
+    )  # fmt: skip
+    assert verify(urban, "urbansound8k").problems == (
+        "fold 1: 4 clips annotated, expected 3",
+        "fold 2: 4 clips annotated, expected no such fold",
+        "class air_conditioner: 4 clips annotated, expected 3",
+    )
+
+
+def test_files_that_are_not_as_annotated(urban: Path) -> None:
+    audio = urban / "audio"
+    (audio / "fold1/1-0-0-0.wav").unlink()
+    (audio / "fold1/1-0-0-1.wav").write_bytes(b"not a sound file")
+    write_clip(audio / "fold1/1-1-0-0.wav", 0.8)
+    write_clip(audio / "fold1/1-1-0-1.wav", 0.45)  # within the tolerance
+    write_clip(audio / "fold2/2-0-0-0.wav", 0.0)
+    write_clip(audio / "fold2/extra.wav", 0.5)
+    (audio / "fold2/notes.txt").touch()
+    for hidden in (".DS_Store", "._2-0-0-0.wav"):
+        (audio / "fold2" / hidden).touch()
+    found = verify(urban, "urbansound8k")
+    assert set(found.problems) > {
+        "audio/fold1/1-1-0-0.wav: 0.800 s long, annotated 0.500 s",
+        "audio/fold1/1-0-0-0.wav: missing",
+        "audio/fold2/2-0-0-0.wav: no samples in it",
+        "audio/fold2/extra.wav: not annotated",
+        "audio/fold2/notes.txt: not annotated",
+    }
+    (unreadable,) = (line for line in found.problems if "unreadable" in line)
+    assert unreadable.startswith("audio/fold1/1-0-0-1.wav: unreadable (") and "\n" not in unreadable
+    assert len(found.problems) == 6 and found.folds == {1: 2, 2: 4}
+    assert found.lines()[-1] == "6 problems"
+
+
+def test_a_file_cut_in_the_middle(urban: Path) -> None:
+    path = urban / "audio/fold1/1-0-0-0.wav"
+    path.write_bytes(path.read_bytes()[:3000])
+    assert verify(urban, "urbansound8k").problems == (
+        "audio/fold1/1-0-0-0.wav: 0.185 s long, annotated 0.500 s",
+    )
+
+
+def test_a_fold_that_was_left_out_is_told_and_no_problem(urban: Path) -> None:
+    shutil.rmtree(urban / "audio/fold2")
+    found = verify(urban, "urbansound8k")
+    assert found.problems == () and found.folds == {1: 4} and found.missing_folds == tuple(range(2, 11))
+
+
+def test_what_cannot_be_opened_is_never_called_sound(urban: Path) -> None:
+    """A fold's folder without files: opening the corpus takes the files as lost."""
+    for path in (urban / "audio/fold2").iterdir():
+        path.unlink()
+    (problem,) = verify(urban, "urbansound8k").problems
+    assert "4 of 8 clips that are not there" in problem
+
+
+def test_folds_at_the_top_of_the_folder(urban: Path) -> None:
+    for path in (urban / "audio/fold1", urban / "audio/fold2", urban / "metadata/UrbanSound8K.csv"):
+        path.rename(urban / path.name)
+    (urban / "fold1" / "extra.wav").touch()
+    found = verify(urban, "urbansound8k")
+    assert found.clips == 8 and found.problems == ("fold1/extra.wav: not annotated",)
+
+
+def test_rows_that_are_wrong(urban: Path) -> None:
+    change_rows(
+        urban,
+        (0, {"fold": "one"}),
+        (1, {"slice_file_name": "../../../etc/passwd"}),
+        (2, {"slice_file_name": "1-1-0-1.wav"}),  # as row 3 has
+        (4, {"classID": 3}),
+        (5, {"class": "dragon"}),
+        (6, {"end": ""}),
+        (7, {"slice_file_name": ""}),
+    )
+    lines = verify(urban, "urbansound8k").problems
+    for line, text in [
+        (2, "fold = 'one': expected a whole number"),
+        (3, "slice_file_name = '../../../etc/passwd': expected a file's name"),
+        (5, "1-1-0-1.wav is annotated twice"),
+        (6, "class = 'air_conditioner': expected the published name of classID 3"),
+        (7, "class = 'dragon': expected the published name of classID 0"),
+        (8, "end = '': expected a number"),
+        (9, "slice_file_name = '': expected a file's name"),
+    ]:
+        assert any(f"UrbanSound8K.csv, line {line}: {text}" in found for found in lines), (line, lines)
+    assert "audio/fold1/1-0-0-1.wav: not annotated" in lines  # its row names another
+
+
+def test_no_annotations_at_all(urban: Path) -> None:
+    with pytest.raises(InputError, match=r"no meta/esc50\.csv"):
+        verify(urban, "esc50")
+    (urban / "metadata/UrbanSound8K.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="no column slice_file_name"):
+        verify(urban, "urbansound8k")
+    with pytest.raises(InputError, match="gtzan"):
+        verify(urban, "gtzan")
+
+
+def esc(root: Path) -> Path:
+    names = list(PUBLISHED["esc50"].classes)
+    rows: list[dict[str, object]] = []
+    for fold in (1, 2):
+        for label in ("dog", "cat", "rain"):
+            number = names.index(label)
+            row: dict[str, object] = {
+                "filename": f"{fold}-77-A-{number}.wav",
+                "fold": fold,
+                "target": number,
+                "category": label,
+            }
+            rows.append(row | {"esc10": label in PUBLISHED["esc10"].classes, "src_file": 77, "take": "A"})
+            write_clip(root / "audio" / str(row["filename"]), 5.0)
+    write_rows(root / "meta/esc50.csv", rows)
+    return root
+
+
+def test_esc50_and_its_part_esc10(tmp_path: Path) -> None:
+    root = esc(tmp_path)
+    fifty, ten = verify(root, "esc50"), verify(root, "esc10")
+    assert fifty.problems == () == ten.problems  # the clips of the other forty classes are no extra files
+    assert fifty.clips == 6 and fifty.classes == {"cat": 2, "dog": 2, "rain": 2} and fifty.published == 2000
+    assert ten.clips == 4 and ten.classes == {"dog": 2, "rain": 2} and ten.published == 400
+    assert ten.missing_folds == (3, 4, 5)
+    write_clip(root / "audio" / "1-77-A-0.wav", 4.0)
+    assert verify(root, "esc10").problems == ("audio/1-77-A-0.wav: 4.000 s long, annotated 5.000 s",)
+
+
+def test_a_folder_corpus_has_no_published_numbers(tmp_path: Path) -> None:
+    for label in ("bell", "drum"):
+        for take in range(10):
+            write_clip(tmp_path / label / f"rec{take}-{label}.wav", 0.5)
+    found = verify(tmp_path, "folder")
+    assert found.problems == () and found.clips == 20 and found.classes == {"bell": 10, "drum": 10}
+    assert found.published is None and not found.partial
+    assert not any(line.startswith(("partial", "whole")) for line in found.lines())
+
+
+def test_cifar100_is_verified_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.archives import write_stand_in
+
+    path = write_stand_in(tmp_path / "cifar-100-python.tar.gz")
+    with pytest.raises(InputError, match="MD5"):
+        verify(path, "cifar100")
+    read = module.read_cifar100
+    monkeypatch.setattr(module, "read_cifar100", lambda path: read(path, checksum=None))
+    found = verify(path, "cifar100")
+    assert found.clips == 60 and found.partial and set(found.classes.values()) == {15}
+    assert "60 images, 4 classes" in found.lines()[0]
