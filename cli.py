@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline import __version__, config
+from pipeline.commands import corpora, deploying
 from pipeline.config import InputError
+from pipeline.corpus import DATASETS as CORPORA
 
 if TYPE_CHECKING:
     from pipeline.corpus import Corpus
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DATASETS = ("auto", "synthetic", "urbansound8k", "esc50", "esc10", "folder")
+DATASETS = ("auto", *CORPORA)
 
 
 class Numbers(click.ParamType):
@@ -60,7 +62,8 @@ def settings_options(command: F) -> F:
 
 def training_options(command: F) -> F:
     for option in (
-        click.option("--log-seconds", type=float, default=0.0, hidden=True),
+        click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Processes on a CPU; 0: one a core."),
         click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
                      help="How often an unfinished pack is saved."),
         click.option("--layout", default=None, help="Kernel layout; default: by a short measurement."),
@@ -101,7 +104,9 @@ def clear_errors() -> Iterator[None]:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt as stop:
-        click.echo(f"stopped. {stop}" if str(stop) else "stopped. The same command goes on where it was.", err=True)
+        click.echo(
+            f"stopped. {stop}" if str(stop) else "stopped. The same command goes on where it was.", err=True
+        )
         sys.exit(130)
     except OSError as error:
         import errno
@@ -125,6 +130,12 @@ class Command(click.Command):
 main.command_class = Command
 
 
+def guarded(command: click.Command) -> click.Command:
+    """A command of another module, with the same ending for bad input."""
+    command.__class__ = Command
+    return command
+
+
 @main.command()
 @settings_options
 @click.option("--folds", type=Numbers(), help="Only these folds; default: all there are.")
@@ -134,7 +145,9 @@ main.command_class = Command
 @click.option("--compress", is_flag=True, help="gzip the features (for archives; slower to read).")
 @click.option("--on-error", type=click.Choice(["finish", "skip"]), default="finish", show_default=True,
               help="finish: the other clips, then stop with failures.csv; skip: leave bad clips out, and say so in every table.")  # fmt: skip
-@click.option("--backend", type=click.Choice(["loky", "dask", "sequential"]), default="loky", show_default=True)
+@click.option(
+    "--backend", type=click.Choice(["loky", "dask", "sequential"]), default="loky", show_default=True
+)
 @click.option("--scheduler", help="Address of a dask scheduler.")
 def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], folds: tuple[int, ...] | None,
              **options: Any) -> None:  # fmt: skip
@@ -161,14 +174,16 @@ def teacher(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
 @training_options
 @click.option("--losses", multiple=True, default=("angle,area",), show_default=True,
               help="A mix such as angle,area or angle:40,area:20,hinton@T=1.5; may be repeated.")  # fmt: skip
-@click.option("--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing.")
+@click.option(
+    "--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing."
+)
 def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], losses: tuple[str, ...],
             explain: bool, **options: Any) -> None:  # fmt: skip
     """Stage three: students under any mix of losses, each with the teacher of its own held-out fold."""
     from pipeline import losses as library
 
     if explain:
-        click.echo("\n\n".join(library.explain(text) for text in losses))
+        click.echo("\n\n".join(library.LossMix.parse(text).explain() for text in losses))
         return
     mixes = [library.LossMix.parse(text) for text in losses]
     from pipeline.stages import training
@@ -180,12 +195,47 @@ def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
 
 @main.command()
 @corpus_options
-def report(dataset: str, data: Path | None) -> None:
+@click.option("--losses", multiple=True, help="Only these mixes (and the baseline); may be repeated.")
+def report(dataset: str, data: Path | None, losses: tuple[str, ...]) -> None:
     """The table of all finished runs of a corpus: printed, and as Markdown, CSV and LaTeX in reports/."""
     from pipeline import report as tables
 
     corpus = opened_corpus(dataset, data)
-    click.echo(tables.report(Path("runs"), Path("reports"), corpus.name))
+    click.echo(tables.report(Path("runs"), Path("reports"), corpus.name, mixes=losses or None))
+
+
+@main.command()
+@settings_options
+@click.option("--fold", type=int, help="Default: the first that is there.")
+@click.option("--clip", help="One clip's five features, clean and noisy, as a picture.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where the picture goes; default: reports/CORPUS/CLIP.png.",
+)
+@click.option("--verify", is_flag=True, help="Read every value and compare with the stored digest.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], fold: int | None,
+            clip: str | None, output: Path | None, verify: bool, as_json: bool) -> None:  # fmt: skip
+    """What is in a fold's file: tree, axes, units, counts a class, values a feature, settings, versions."""
+    import json
+
+    from pipeline import cache, inspection
+
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    paths = {k: cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds}
+    present = [k for k, path in paths.items() if path.is_file()]
+    if not present or (fold is not None and fold not in present):
+        raise InputError(f"no features of fold {corpus.folds[0] if fold is None else fold} in "
+                         f"{next(iter(paths.values())).parent}; make them first: make features")  # fmt: skip
+    if clip:
+        holder = next((c.fold for c in corpus.clips if c.name == clip), present[0])
+        target = output or Path("reports") / corpus.name / f"{Path(clip).stem}.png"
+        click.echo(inspection.clip_picture(paths[fold or holder], clip, target))
+        return
+    found = inspection.inspect_fold(paths[fold or present[0]], verify=verify)
+    click.echo(json.dumps(found, indent=2) if as_json else inspection.fold_text(found))
 
 
 @main.command()
@@ -196,6 +246,9 @@ def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
 
     click.echo(stage.status(dataset, data, config.read(preset, overrides)))
 
+
+for command in (corpora.data, corpora.verify, deploying.predict, deploying.export, deploying.cost):
+    main.add_command(guarded(command))
 
 if __name__ == "__main__":
     main()

@@ -165,9 +165,10 @@ class Settings:
 
 def digest(*parts: Any) -> str:
     """Eight hexadecimal digits that change when any setting in ``parts`` (dataclasses, JSON values) changes."""
-    text = json.dumps([dataclasses.asdict(p) if dataclasses.is_dataclass(p) else p for p in parts],
-                      sort_keys=True)  # fmt: skip
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    plain = [
+        dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts
+    ]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -178,7 +179,13 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         if key not in known:
             raise InputError(f"{where}: unknown key {key!r}; expected one of {', '.join(known)}")
         wanted = str(known[key].type)
-        names = {"int": int, "float": (int, float), "str": str, "bool": bool, "float | str": (int, float, str)}
+        names: dict[str, Any] = {
+            "int": int,
+            "float": (int, float),
+            "str": str,
+            "bool": bool,
+            "float | str": (int, float, str),
+        }
         if not isinstance(value, names[wanted]) or (isinstance(value, bool) and wanted != "bool"):
             raise InputError(f"{where}: {key} = {value!r}: expected {wanted}")
         clean[key] = float(value) if wanted.startswith("float") and isinstance(value, int) else value
@@ -208,8 +215,10 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
             raise InputError(f"{where}: unknown table [{table}]; expected {', '.join(kinds)}")
     parts = {name: dict(tables.get(name, {})) for name in kinds}
     parts["student"].setdefault("model", "cnn2")
-    built = {name: build(kind, parts[name], f"{where} [{name}]") for name, kind in kinds.items()}
-    return Settings(preset=path.stem, **built)  # type: ignore[arg-type]
+    built: dict[str, Any] = {
+        name: build(kind, parts[name], f"{where} [{name}]") for name, kind in kinds.items()
+    }
+    return Settings(preset=path.stem, **built)
 
 
 def apply_override(tables: dict[str, Any], override: str) -> None:
@@ -227,4 +236,6 @@ def apply_override(tables: dict[str, Any], override: str) -> None:
 
 def for_corpus(settings: Settings, seconds: float) -> Settings:
     """``settings`` with the clip length of a corpus."""
-    return dataclasses.replace(settings, features=dataclasses.replace(settings.features, seconds=float(seconds)))
+    return dataclasses.replace(
+        settings, features=dataclasses.replace(settings.features, seconds=float(seconds))
+    )

@@ -28,7 +28,7 @@ class _Patches(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:  # type: ignore[no-untyped-def, override]
         ctx.shape, ctx.geometry = x.shape, (kernel, stride, padding)
-        runs, batch, channels = x.shape[:3]
+        runs, channels = x.shape[0], x.shape[2]
         padded = F.pad(x, (padding,) * 4) if padding else x
         windows = padded.unfold(3, kernel, stride).unfold(4, kernel, stride)  # (R, B, C, h, w, k, k)
         return windows.permute(0, 2, 5, 6, 1, 3, 4).reshape(runs, channels * kernel * kernel, -1)
@@ -67,7 +67,7 @@ class Conv2d(nn.Module):
         self.kernel = "grouped"
 
     def forward(self, x: Tensor) -> Tensor:
-        runs, outputs, _, size, _ = self.weight.shape
+        runs, outputs = self.weight.shape[:2]
         if runs == 1:
             bias = None if self.bias is None else self.bias[0]
             return F.conv2d(x[0], self.weight[0], bias, self.stride, self.padding).unsqueeze(0)

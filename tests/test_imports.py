@@ -14,10 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Row of each module; an import may go to a lower row only (1 is the top) or stay inside its own subject.
 ROWS = {
     "cli": 1,
+    "pipeline.commands": 1,
     "pipeline.stages": 2,
     "pipeline.report": 3,
     "pipeline.tables": 3,
     "pipeline.inspection": 3,
+    "pipeline.prediction": 3,
+    "pipeline.export": 3,
+    "pipeline.cost": 3,
     "pipeline.training": 4,
     "pipeline.packing": 4,
     "pipeline.checkpoint": 4,

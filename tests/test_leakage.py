@@ -34,7 +34,9 @@ def made_up(seed: int = 0, clips: int = 12) -> cache.Data:
 def trained(data: cache.Data, fold: int) -> training.Trained:
     values, labels = packs.samples(data, torch.device("cpu"), "float32")
     run = training.Run(fold, 0, LossMix.parse("ce"), *packs.rows(data, fold))
-    (result,) = training.fit(values, labels, [run], SETTINGS, classes=2, teacher=None, device=torch.device("cpu"))
+    (result,) = training.fit(
+        values, labels, [run], SETTINGS, classes=2, teacher=None, device=torch.device("cpu")
+    )
     return result
 
 
@@ -76,4 +78,7 @@ def test_a_training_folds_audio_does_change_the_weights() -> None:
     data = made_up()
     changed = dataclasses.replace(data, features=data.features.copy())
     changed.features[data.folds == 1] += 1
-    assert any(not torch.equal(a, b) for a, b in zip(trained(data, 2).state.values(), trained(changed, 2).state.values()))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(trained(data, 2).state.values(), trained(changed, 2).state.values())
+    )

@@ -14,6 +14,7 @@ import librosa
 import numpy as np
 import scipy.fft
 import scipy.ndimage
+import scipy.sparse
 from librosa.core import constantq
 
 OCTAVES = 7  # librosa.feature.chroma_cqt's and chroma_cens' default
@@ -63,10 +64,15 @@ def chroma(sr: int, n_fft: int, n_chroma: int, tuning: float) -> np.ndarray:
 @lru_cache(maxsize=8)
 def fold(bins_per_octave: int, n_chroma: int) -> np.ndarray:
     """(bins_per_octave, n_chroma): one octave of a constant-Q transform onto pitch classes, all octaves alike."""
-    bank = librosa.filters.cq_to_chroma(
+    return np.ascontiguousarray(whole_fold(bins_per_octave, n_chroma)[:, :bins_per_octave].T)
+
+
+@lru_cache(maxsize=8)
+def whole_fold(bins_per_octave: int, n_chroma: int) -> np.ndarray:
+    """(n_chroma, constant-Q bin), as librosa has it."""
+    return librosa.filters.cq_to_chroma(
         OCTAVES * bins_per_octave, bins_per_octave=bins_per_octave, n_chroma=n_chroma
     )
-    return np.ascontiguousarray(bank[:, :bins_per_octave].T)
 
 
 @lru_cache(maxsize=8)
@@ -87,7 +93,9 @@ class Octave:
     n_fft: int
     bank: tuple[Block, ...]
     """Complex filters as real blocks: rows are interleaved (real, imaginary) parts of a spectrum, columns
-    the real parts of a block's filters and then their imaginary parts."""
+    the real parts of a block's filters and then their imaginary parts. Scaled by 1 / sqrt(length)."""
+    basis: scipy.sparse.csr_matrix
+    """The same filters as librosa has them, not scaled."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,14 @@ class ConstantQ:
     early: int
     """The clip is first down-sampled by this factor."""
     octaves: tuple[Octave, ...]
+    """From the highest down."""
+    lengths: np.ndarray
+    """Of all filters, in samples at the first octave's rate; from the lowest up."""
+
+    @property
+    def reach(self) -> int:
+        """Half the longest window, in frames."""
+        return max(-(-octave.n_fft // (2 * octave.hop)) for octave in self.octaves)
 
 
 def frequencies(bins_per_octave: int, tuning: float) -> np.ndarray:
@@ -134,12 +150,14 @@ def constant_q(sr: int, hop_length: int, bins_per_octave: int, tuning: float) ->
             )
             scale = np.sqrt(start_rate / rate) / np.sqrt(lengths[part])
             shared = n_fft, real_blocks(basis.toarray() * scale[:, np.newaxis], 10)
-        octaves.append(Octave(halve, hop, *shared))
+        scaled = basis.copy()
+        scaled.data *= np.sqrt(start_rate / rate)
+        octaves.append(Octave(halve, hop, *shared, scaled))
         halve = hop % 2 == 0
         if halve:
             hop //= 2
             rate /= 2.0
-    return ConstantQ(early, tuple(octaves))
+    return ConstantQ(early, tuple(octaves), lengths)
 
 
 def real_blocks(basis: np.ndarray, width: int) -> tuple[Block, ...]:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.ndimage
 
 from pipeline.config import FeatureSpec
 from pipeline.features import banks, transforms, tuning
 
 MFCC_MELS = 128  # librosa.feature.melspectrogram's default, which librosa.feature.mfcc takes
 CQT_N_FFT = 2048  # librosa.estimate_tuning's default, which librosa.cqt takes; its hop is a quarter
+WEAK = 1e-2  # of the loudest frame in reach of the lowest octave's window
+NEAR = 4e-6  # of a threshold
 CENS_STEPS = (0.4, 0.2, 0.1, 0.05)  # librosa.feature.chroma_cens' thresholds, a quarter each
 TINY = np.finfo(np.float32).tiny
 
@@ -52,10 +55,38 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     chroma = power @ banks.chroma(spec.sr, spec.n_fft, spec.bins, stft_tuning(spectrum, spec))
     out[2] = peak_normalised(chroma).T
     plan = banks.constant_q(spec.sr, spec.hop_length, spec.bins_per_octave, cqt_tuning(y, spectrum, spec))
-    octave = transforms.octave_sum(y, plan, bins_per_octave=spec.bins_per_octave, count=len(power))
-    out[3] = peak_normalised(octave @ banks.fold(spec.bins_per_octave, spec.bins)).T
-    out[4, : spec.cens_bins] = cens(octave @ banks.fold(spec.bins_per_octave, spec.cens_bins)).T
+    wide, narrow = cqt_chromagrams(y, plan, spec)
+    out[3] = peak_normalised(wide).T
+    out[4, : spec.cens_bins] = cens(narrow).T
     return out
+
+
+def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Constant-Q chromagrams of ``bins`` and of ``cens_bins`` rows, (frame, row) each, not normalised.
+
+    Two kinds of frames are computed once more in librosa's own arithmetic, for there rounding is all: those
+    far below the loudest in reach (after a hard cut, chroma_cqt blows up rounding dust to full scale), and
+    those with a share so near a threshold of CENS that the last bit decides.
+    """
+    rows = (spec.bins, spec.cens_bins)
+    signals = transforms.octave_signals(y, plan)
+    total = transforms.octave_sum(signals, plan, 1 + len(y) // spec.hop_length)
+    wide, narrow = (total @ banks.fold(spec.bins_per_octave, n) for n in rows)
+    loudness = total.sum(axis=1, keepdims=True)
+    nearby = scipy.ndimage.maximum_filter1d(loudness, 2 * plan.reach + 1, axis=0, mode="nearest")
+    doubtful = (loudness > 0) & (loudness < WEAK * nearby)
+    share = narrow / np.maximum(loudness, TINY)
+    for step in CENS_STEPS:
+        doubtful |= (np.abs(share - np.float32(step)) < NEAR * step).any(axis=1, keepdims=True)
+    again = np.flatnonzero(doubtful)
+    if len(again):
+        # Whole and in librosa's layout: the order in which a matrix product adds depends on the place.
+        bins = np.zeros((len(plan.lengths), len(total)), dtype=np.float32, order="F")
+        bins[:, again] = transforms.constant_q(signals, plan, again)
+        for chroma, n in zip((wide, narrow), rows):
+            bank = banks.whole_fold(spec.bins_per_octave, n)
+            chroma[again] = np.einsum("cf,ft->ct", bank, bins, optimize=True)[:, again].T
+    return wide, narrow
 
 
 def stft_tuning(spectrum: Spectrum, spec: FeatureSpec) -> float:

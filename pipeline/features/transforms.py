@@ -22,6 +22,7 @@ try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give
 except ImportError:
     from scipy.fft import rfft
 
+
 def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     """An empty array on a 64-byte boundary: MKL's last bit can depend on where its input lies."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -31,23 +32,28 @@ def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
 
 
 @njit(cache=True)
-def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
-    """Frame t of ``out`` (frame, n_fft): ``y`` between zeros, centred on sample t · hop."""
+def gather_chosen(y: np.ndarray, hop: int, wanted: np.ndarray, out: np.ndarray) -> None:
+    """Row k of ``out`` (frame, n_fft): ``y`` between zeros, centred on sample wanted[k] · hop."""
     n_fft = out.shape[1]
-    for t in range(out.shape[0]):
-        start = t * hop - n_fft // 2
+    for k in range(out.shape[0]):
+        start = wanted[k] * hop - n_fft // 2
         low = min(max(-start, 0), n_fft)
         high = max(min(n_fft, len(y) - start), low)
-        out[t, :low] = 0
-        source, target = y[start + low : start + high], out[t, low:high]
+        out[k, :low] = 0
+        source, target = y[start + low : start + high], out[k, low:high]
         for i in range(len(target)):
             target[i] = source[i]
-        out[t, high:] = 0
+        out[k, high:] = 0
+
+
+def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
+    """All frames from the first on."""
+    gather_chosen(y, hop, np.arange(len(out)), out)
 
 
 @njit(cache=True)
 def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
-    """As ``gather_frames``, times ``window``."""
+    """As ``gather_frames``, every frame times ``window``."""
     n_fft = out.shape[1]
     for t in range(out.shape[0]):
         start = t * hop - n_fft // 2
@@ -91,24 +97,49 @@ def add_magnitudes(total: np.ndarray, start: int, parts: np.ndarray) -> None:
     filters = parts.shape[1] // 2
     for t in range(parts.shape[0]):
         for i in range(filters):
-            real, imaginary = parts[t, i], parts[t, filters + i]
-            total[t, start + i] += np.sqrt(real * real + imaginary * imaginary)
+            real, imaginary = abs(parts[t, i]), abs(parts[t, filters + i])
+            # The largest part keeps what is so small that its square is 0.
+            total[t, start + i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
-def octave_sum(y: np.ndarray, plan: banks.ConstantQ, *, bins_per_octave: int, count: int) -> np.ndarray:
-    """Magnitudes of ``librosa.cqt`` added over the octaves: (frame, bins_per_octave) float32.
-
-    All that a chromagram needs: the map onto pitch classes is the same for every octave.
-    """
-    total = np.zeros((count, bins_per_octave), dtype=np.float32)
+def octave_signals(y: np.ndarray, plan: banks.ConstantQ) -> list[np.ndarray]:
+    """The clip at the sampling rate of each octave, from the highest down."""
     if plan.early > 1:
         y = halved(y, plan.early)
+    signals = []
     for octave in plan.octaves:
         if octave.halve:
             y = halved(y)
+        signals.append(y)
+    return signals
+
+
+def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> np.ndarray:
+    """Magnitudes of ``librosa.cqt`` added over the octaves: (count, bins_per_octave) float32.
+
+    All that a chromagram needs: the map onto pitch classes is the same for every octave. Errors are some
+    1e-7 of the loudest sample in reach of a frame's windows, not of the frame itself: see ``constant_q``.
+    """
+    total = np.zeros((count, len(plan.lengths) // len(plan.octaves)), dtype=np.float32)
+    for y, octave in zip(signals, plan.octaves):
         frames = aligned((count, octave.n_fft), np.float32)
         gather_frames(y, octave.hop, frames)
         spectrum = rfft(frames).view(np.float32)
         for block in octave.bank:
             add_magnitudes(total, block.columns.start, spectrum[:, block.rows] @ block.weights)
     return total
+
+
+def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndarray) -> np.ndarray:
+    """Frames ``wanted`` of ``abs(librosa.cqt)``, bit for bit (on x86): (bin, frame) float32.
+
+    librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters.
+    """
+    parts = []
+    for y, octave in zip(signals, plan.octaves):
+        frames = np.empty((len(wanted), octave.n_fft), dtype=np.float64)
+        gather_chosen(y, octave.hop, wanted, frames)
+        parts.append(octave.basis.dot(np.ascontiguousarray(rfft(frames).astype(np.complex64).T)))
+    response = np.concatenate(parts[::-1])
+    response /= np.sqrt(plan.lengths)[:, np.newaxis]
+    return np.abs(response)

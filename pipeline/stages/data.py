@@ -38,13 +38,15 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
     name, root = chosen(dataset, data)
     note = ""
     if name == "synthetic":
-        if not root.is_dir():
+        if data is None:  # in place, and of this version: then this does nothing
             from pipeline.synthetic import write_synthetic
 
             write_synthetic(root)
-        found = "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
+        found = (
+            "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
+        )
         note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
-    elif not root.is_dir():
+    if not root.is_dir():
         raise InputError(f"no folder {root}; expected the data set {name} there. Fetch it with "
                          f"'make data DATASET={name}' or point to it with --data FOLDER (make: DATA=FOLDER)")  # fmt: skip
     return open_corpus(name, root), note
@@ -72,7 +74,8 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
         f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
         f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, in {root}",
         f"features  {len(cached)} of {len(paths)} folds in {paths[0].parent}",
-        "runs      " + (", ".join(f"{kind} × {n}" for kind, n in sorted(counts.items())) or "none finished yet"),
+        "runs      "
+        + (", ".join(f"{kind} × {n}" for kind, n in sorted(counts.items())) or "none finished yet"),
     ]
     if len(cached) < len(paths):
         following = "features"

@@ -1,15 +1,16 @@
-"""One pack: runs that are trained as one network, from cached features to finished run folders.
+"""Runs trained together: from cached features to finished run folders.
 
-A pack is described by a ``Pack`` of plain values, so that the same function trains it in this process, in
-another one, or on another machine that sees the same files.
+What is to be done is a ``Work`` of plain values, so that the same function does it in this process, in another
+one, or on another machine that sees the same files.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,44 +18,43 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import cache, evaluation, models, runs, training
+from pipeline import cache, evaluation, models, packing, runs, training
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.losses import LossMix
+from pipeline.stages.cells import Cell
 from pipeline.training import Run, TeacherOutputs, Trained
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One run to be: where it goes, what it holds out, its seed and its mix; a student's teacher run."""
-
-    folder: Path
-    role: str
-    fold: int
-    seed: int
-    mix: str
-    teacher: Path | None = None
+#: Fold → its training and test rows.
+Split = dict[int, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Pack:
-    """Cells that share a network and a schedule, and how they are trained."""
+class Work:
+    """A pack: cells that share a network and a schedule, and how they are trained; plain values, for any process."""
 
     cells: tuple[Cell, ...]
     settings: Settings
     features: tuple[Path, ...]
     """The folds' files: all folds of the corpus, those held out too."""
     corpus: dict[str, Any]
-    """What the run folders say of the corpus: name, dataset, synthetic, classes, all_folds."""
+    """What the run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
     device: str
     layout: str
     checkpoint: Path
-    checkpoint_seconds: float
+    checkpoint_seconds: float = 300.0
     threads: int = 0
-    """CPU threads of this pack; 0: torch's own choice."""
+    """CPU threads; 0: torch's own choice."""
+    measured: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """How pack size and layout were chosen, for the record."""
 
     @property
     def network(self) -> TrainSettings:
         return self.settings.teacher if self.cells[0].role == "teacher" else self.settings.student
+
+    @property
+    def note(self) -> Path:
+        """Beside the checkpoint: which cells it is of."""
+        return self.checkpoint.with_suffix(".json")
 
 
 def rows(data: cache.Data, fold: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +70,16 @@ def rows(data: cache.Data, fold: int) -> tuple[np.ndarray, np.ndarray]:
     return train, clips[data.folds == fold] * views
 
 
-def samples(data: cache.Data, device: torch.device, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+@functools.lru_cache(maxsize=1)
+def loaded(files: tuple[Path, ...], device: str, kind: str) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
+    """The data of all folds, and its ``samples``; kept, so that the packs of a process load once."""
+    data = cache.load(files)
+    return data, *samples(data, torch.device(device), kind)
+
+
+def samples(
+    data: cache.Data, device: torch.device, kind: str = "float32"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """All views as one tensor (rows, feature, bin, frame) on the device, and their labels (rows,)."""
     clips, views = data.features.shape[:2]
     dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
@@ -79,83 +88,123 @@ def samples(data: cache.Data, device: torch.device, kind: str) -> tuple[torch.Te
     return features.to(device=device, dtype=dtype), labels.to(device)
 
 
+def trainings(cells: Sequence[Cell], data: cache.Data) -> list[Run]:
+    """The cells as ``training.fit`` wants them; teachers are numbered in the order in which they come."""
+    split = {fold: rows(data, fold) for fold in {cell.fold for cell in cells}}
+    teachers = teachers_of(cells)
+    return [
+        Run(cell.fold, cell.seed, LossMix.parse(cell.mix), *split[cell.fold],
+            teacher=teachers.index(cell.teacher) if cell.teacher else 0)
+        for cell in cells
+    ]  # fmt: skip
+
+
+def teachers_of(cells: Sequence[Cell]) -> list[Path]:
+    return list(dict.fromkeys(cell.teacher for cell in cells if cell.teacher))
+
+
 # ---------------------------------------------------------------------------------------------- training
 
 
-def train_pack(pack: Pack, say: Callable[[str], None]) -> list[str]:
-    """Train a pack's cells, and write their run folders. Returns a line for each run that failed.
+def train(work: Work, say: Callable[[str], None]) -> list[str]:
+    """Train a pack and write its run folders. Returns a line for each run that failed.
 
-    Only the training rows (both views) and the clean test rows of each cell's own fold are read. Goes on from
-    ``pack.checkpoint`` where there is one; removes it at the end.
+    Only the training rows (both views) and the clean test rows of each cell's own fold are read. A stopped call
+    leaves a checkpoint, and the same call goes on from there. What does not fit into the device's memory is
+    trained in halves.
     """
-    if pack.threads:
-        torch.set_num_threads(pack.threads)
-    network, device = pack.network, torch.device(pack.device)
-    data = cache.load(pack.features)
-    values, labels = samples(data, device, network.data)
-    split = {fold: rows(data, fold) for fold in {cell.fold for cell in pack.cells}}
-    teachers = list(dict.fromkeys(cell.teacher for cell in pack.cells if cell.teacher))
-    outputs = teacher_outputs(pack, teachers, values, split)
-    trainings = [
-        Run(cell.fold, cell.seed, LossMix.parse(cell.mix), *split[cell.fold],
-            teacher=teachers.index(cell.teacher) if cell.teacher else 0)
-        for cell in pack.cells
-    ]  # fmt: skip
-    for cell in pack.cells:
-        write_start(pack, cell, data)
-    started = time.monotonic()
-    trained = training.fit(
-        values, labels, trainings, network, classes=len(data.classes), teacher=outputs, device=device,
-        layout=pack.layout, checkpoint=pack.checkpoint, checkpoint_seconds=pack.checkpoint_seconds,
-        on_epoch=epoch_log(pack, say),
-    )  # fmt: skip
-    failures = []
-    for cell, result in zip(pack.cells, trained):
-        write_run(pack, cell, data, result, time.monotonic() - started)
-        if result.failure:
-            failures.append(f"{cell.folder}: {result.failure}")
-    pack.checkpoint.unlink(missing_ok=True)
-    return failures
+    if work.threads:
+        torch.set_num_threads(work.threads)
+    data, values, labels = loaded(work.features, work.device, work.network.data)
+    runs.write_atomic(work.note, runs.json_bytes([str(cell.folder) for cell in work.cells]))
+
+    def train_cells(cells: list[Cell]) -> list[Trained]:
+        own = dataclasses.replace(work, cells=tuple(cells))
+        whole = len(cells) == len(work.cells)
+        log = EpochLog(own, say)
+        for cell in cells:
+            write_start(own, cell, data)
+        done = training.fit(
+            values, labels, trainings(cells, data), work.network, classes=len(data.classes),
+            teacher=teacher_outputs(own), device=values.device, layout=work.layout, checkpoint_seconds=work.checkpoint_seconds,
+            checkpoint=work.checkpoint if whole else work.checkpoint.with_name(f"{cells[0].folder.name}-{len(cells)}.pt"),
+            on_epoch=log.keep, say=say,
+        )  # fmt: skip
+        log.flush()
+        for cell, result in zip(cells, done):
+            write_run(own, cell, data, result)
+        return done
+
+    results = packing.in_halves(train_cells, work.cells, say)
+    for path in (work.checkpoint, work.note):
+        path.unlink(missing_ok=True)
+    return [f"{cell.folder}: {one.failure}" for cell, one in zip(work.cells, results) if one.failure]
 
 
-def teacher_outputs(
-    pack: Pack, teachers: list[Path], values: torch.Tensor, split: dict[int, tuple[np.ndarray, np.ndarray]]
-) -> TeacherOutputs | None:
-    """What each teacher says of the training rows of its own fold, computed once; None without teachers."""
-    if not teachers:
+def teacher_outputs(work: Work) -> TeacherOutputs | None:
+    """What each teacher says of the training rows of its own fold, computed once for all of its students.
+
+    Raises ``InputError`` for a teacher of another fold than the student's: it has seen the clips held out here.
+    """
+    for cell in work.cells:
+        if cell.teacher and (fold := read_model(cell.teacher)["fold"]) != cell.fold:
+            raise InputError(f"{cell.teacher} is the teacher of fold {fold}, wanted for fold {cell.fold}: it was trained on "
+                             f"the clips that are held out there; use the teacher of fold {cell.fold}")  # fmt: skip
+    found = [
+        taught(folder, work.features, work.device, work.network.data, work.network.teacher_epoch)
+        for folder in teachers_of(work.cells)
+    ]
+    if not found:
         return None
-    found = []
-    for folder in teachers:
-        model = read_model(folder)
-        if model["fold"] not in split:
-            raise InputError(f"{folder} is the teacher of fold {model['fold']}, wanted for fold {sorted(split)}; "
-                             "a teacher has seen every other fold's clips: use the teacher of the same fold")  # fmt: skip
-        found.append(training.outputs(model_of(model, pack.network.teacher_epoch), values, split[model["fold"]][0]))
-    return TeacherOutputs(torch.stack([one.embedding for one in found]), torch.stack([one.logits for one in found]))
+    return TeacherOutputs(torch.stack([one[0] for one in found]), torch.stack([one[1] for one in found]))
 
 
-def epoch_log(pack: Pack, say: Callable[[str], None]) -> Callable[[int, dict[str, Any]], None]:
-    """A callback that keeps ``metrics.jsonl`` of every cell, and says one line an epoch for the whole pack."""
-    latest: dict[int, dict[str, Any]] = {}
-    beginning: list[tuple[int, float]] = []
+@functools.lru_cache(maxsize=32)
+def taught(
+    folder: Path, files: tuple[Path, ...], device: str, kind: str, epoch: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embedding (rows, D) and logits (rows, classes) of one teacher; NaN on rows that it was not trained on."""
+    data, values, _ = loaded(files, device, kind)
+    model = read_model(folder)
+    said = training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0])
+    return said.embedding, said.logits
 
-    def keep(index: int, record: dict[str, Any]) -> None:
-        folder, epoch = pack.cells[index].folder, record["epoch"]
-        if index not in latest:
+
+class EpochLog:
+    """Keeps ``metrics.jsonl`` of every cell, and says one line an epoch for the whole pack."""
+
+    def __init__(self, work: Work, say: Callable[[str], None]) -> None:
+        self.work, self.say = work, say
+        self.seen: set[int] = set()
+        self.records: list[dict[str, Any]] = []
+        self.times: list[tuple[int, float]] = []
+
+    def keep(self, index: int, record: dict[str, Any]) -> None:
+        folder, epoch = self.work.cells[index].folder, record["epoch"]
+        if self.records and self.records[-1]["epoch"] != epoch:
+            self.flush()
+        if index not in self.seen:
             # Lines past the checkpoint that this call goes on from would stand there twice.
             runs.restart_metrics(folder, [old for old in runs.read_metrics(folder) if old["epoch"] < epoch])
+            self.seen.add(index)
         runs.append_metrics(folder, record)
-        latest[index] = record
-        if index == len(pack.cells) - 1:
-            beginning.append((epoch, time.monotonic()))
-            say(epoch_line(pack, list(latest.values()), beginning))
+        self.records.append(record)
 
-    return keep
+    def flush(self) -> None:
+        if self.records:
+            epoch = self.records[-1]["epoch"]
+            self.times = (
+                [*self.times, (epoch, time.monotonic())]
+                if not self.times or self.times[-1][0] < epoch
+                else []
+            )
+            self.say(epoch_line(self.work.network, self.records, self.times))
+            self.records = []
 
 
-def epoch_line(pack: Pack, records: list[dict[str, Any]], times: list[tuple[int, float]]) -> str:
+def epoch_line(network: TrainSettings, records: list[dict[str, Any]], times: list[tuple[int, float]]) -> str:
     """Epoch, accuracies and the terms, raw and weighted, each a mean over the pack's runs; time left."""
-    epoch, epochs = records[-1]["epoch"], pack.network.epochs
+    epoch = records[-1]["epoch"]
     accuracies = [record["accuracy"] for record in records]
     terms: dict[str, list[tuple[float, float]]] = {}
     for record in records:
@@ -168,63 +217,66 @@ def epoch_line(pack: Pack, records: list[dict[str, Any]], times: list[tuple[int,
     left = ""
     if len(times) > 1:
         pace = (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0])
-        seconds = pace * (epochs - epoch)
-        left = f"  {int(seconds // 60)}:{int(seconds % 60):02d} left"
+        seconds = int(pace * (network.epochs - epoch))
+        left = f"  {seconds // 60}:{seconds % 60:02d} left"
     spread = f" worst {min(accuracies):.3f}" if len(accuracies) > 1 else ""
     many = f"  {len(records)} runs" if len(records) > 1 else ""
-    return (f"  {pack.network.model}{many}  epoch {epoch}/{epochs}  accuracy {np.mean(accuracies):.3f}{spread}"
+    return (f"  {network.model}{many}  epoch {epoch}/{network.epochs}  accuracy {np.mean(accuracies):.3f}{spread}"
             f"  loss {np.mean([record['loss'] for record in records]):.4g} = {' + '.join(parts)}{left}")  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------- run folders
 
 
-def run_config(pack: Pack, cell: Cell, data: cache.Data) -> dict[str, Any]:
-    settings = {name: dataclasses.asdict(getattr(pack.settings, name)) for name in ("features", "teacher", "student")}
+def run_config(work: Work, cell: Cell, data: cache.Data) -> dict[str, Any]:
+    settings = {
+        name: dataclasses.asdict(getattr(work.settings, name)) for name in ("features", "teacher", "student")
+    }
     return {
-        "schema": runs.SCHEMA, "role": cell.role, "model": pack.network.model, **pack.corpus,
+        "schema": runs.SCHEMA, "role": cell.role, "model": work.network.model, **work.corpus,
         "fold": cell.fold, "seed": cell.seed, "mix": cell.mix, "slug": LossMix.parse(cell.mix).slug,
-        "settings": settings, "preset": pack.settings.preset,
+        "settings": settings, "preset": work.settings.preset,
         "teacher": str(cell.teacher) if cell.teacher else None,
         "data": {str(fold): digest for fold, digest in data.digests.items()},
         "skipped": {str(fold): count for fold, count in data.skipped.items()},
         "classes": list(data.classes), "shape": list(data.features.shape[2:]),
-        "pack": {"runs": len(pack.cells), "layout": pack.layout, "device": pack.device, "threads": torch.get_num_threads()},
+        "pack": {"runs": len(work.cells), "layout": work.layout, "device": work.device,
+                 "threads": torch.get_num_threads(), **work.measured},
     }  # fmt: skip
 
 
-def write_start(pack: Pack, cell: Cell, data: cache.Data) -> None:
+def write_start(work: Work, cell: Cell, data: cache.Data) -> None:
     """The record of a run that has begun: who follows it knows what it is."""
-    runs.write_atomic(cell.folder / "config.json", runs.json_bytes(run_config(pack, cell, data)))
+    runs.write_atomic(cell.folder / "config.json", runs.json_bytes(run_config(work, cell, data)))
     runs.write_atomic(cell.folder / "environment.json", runs.json_bytes(runs.environment()))
 
 
-def write_run(pack: Pack, cell: Cell, data: cache.Data, trained: Trained, seconds: float) -> None:
+def write_run(work: Work, cell: Cell, data: cache.Data, trained: Trained) -> None:
     """All files of a finished run; a run that failed is written too, with its reason in place of an accuracy."""
     test = np.flatnonzero(data.folds == cell.fold)
     logits, labels = trained.logits, data.labels[test]
     history = trained.history
     best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
     taught = runs.read_predictions(cell.teacher).logits if cell.teacher else None
-    model = models.build(pack.network.model, tuple(data.features.shape[2:]), len(data.classes))
+    model = models.build(work.network.model, tuple(data.features.shape[2:]), len(data.classes))
     result = {
         **evaluation.summary(logits, labels, taught),
         "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
-        "test_clips": len(test), "parameters": models.parameters(model), "seconds": round(seconds, 2),
-        "runs_in_pack": len(pack.cells), "failure": trained.failure,
+        "test_clips": len(test), "parameters": models.parameters(model), "seconds": round(trained.seconds, 2),
+        "runs_in_pack": len(work.cells), "failure": trained.failure,
     }  # fmt: skip
     if trained.failure:
         result |= {"status": "failed", "accuracy": None}
     payload = {
-        "format": 1, "role": cell.role, "model": pack.network.model, "fold": cell.fold, "seed": cell.seed,
+        "format": 1, "role": cell.role, "model": work.network.model, "fold": cell.fold, "seed": cell.seed,
         "mix": cell.mix, "shape": list(data.features.shape[2:]), "classes": list(data.classes),
-        "features": dataclasses.asdict(data.spec), **{k: pack.corpus[k] for k in ("corpus", "dataset", "synthetic")},
+        "features": dataclasses.asdict(data.spec), **{k: work.corpus[k] for k in ("corpus", "dataset", "synthetic")},
         "state": trained.state, "best_state": trained.best_state,
     }  # fmt: skip
     runs.restart_metrics(cell.folder, history)
     runs.write_finished(
         cell.folder,
-        config=run_config(pack, cell, data),
+        config=run_config(work, cell, data),
         environment=runs.environment(),
         model_bytes=lambda file: torch.save(payload, file),
         predictions=runs.Predictions(
@@ -247,7 +299,7 @@ def read_model(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read ({reason}); remove the folder and run again") from None
 
 
-def model_of(payload: dict[str, Any], epoch: str = "last") -> torch.nn.Module:
+def model_of(payload: dict[str, Any], epoch: str = "last") -> models.Network:
     """The network of a ``model.pt``, in evaluation mode, with the last or the best epoch's weights."""
     model = models.build(payload["model"], tuple(payload["shape"]), len(payload["classes"]))
     model.load_state_dict(payload["best_state" if epoch == "best" else "state"])

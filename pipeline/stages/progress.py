@@ -34,8 +34,8 @@ def lines(stage: str, total: int, unit: str, stream: TextIO) -> Callable[[int], 
         now = time.monotonic()
         if now - last >= SECONDS_A_LINE and done < total:
             last, rate = now, done / (now - start)
-            left = (total - done) / rate
-            print(f"{stage}: {done} of {total} {unit}s, {rate:.1f} a second, {left / 60:.0f} min {left % 60:.0f} s left",
+            minutes, seconds = divmod(round((total - done) / rate), 60)
+            print(f"{stage}: {done} of {total} {unit}s, {rate:.1f} a second, {minutes} min {seconds} s left",
                   file=stream, flush=True)  # fmt: skip
 
     return tell

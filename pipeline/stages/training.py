@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import cache, config, runs
+from pipeline import cache, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.losses import LossMix
+from pipeline.stages.cells import Cell
 from pipeline.stages.data import CACHE, RUNS
-from pipeline.stages.packs import Cell
+from pipeline.stages.locks import locked
 
 #: What a teacher is trained on: the labels alone.
 LABELS = "ce"
@@ -54,7 +56,9 @@ def missing_cells(cells: Sequence[Cell], digests: dict[str, str]) -> list[Cell]:
             continue
         trained_on = runs.read_config(cell.folder)["data"]
         if trained_on != digests:
-            other = sorted(k for k in digests.keys() | trained_on.keys() if digests.get(k) != trained_on.get(k))
+            other = sorted(
+                k for k in digests.keys() | trained_on.keys() if digests.get(k) != trained_on.get(k)
+            )
             raise InputError(f"{cell.folder} was trained on other features of fold {', '.join(other)} (clips were added, "
                              "removed or changed since); results of different data are not mixed: remove "
                              f"{cell.folder.parents[0 if cell.role == 'teacher' else 1]} and run again")  # fmt: skip
@@ -78,11 +82,58 @@ def train_students(corpus: Corpus, settings: Settings, mixes: Sequence[LossMix],
     cells = []
     for mix in dict.fromkeys(mixes):
         for fold in wanted_folds(corpus, folds):
-            teacher = runs.cell_path(RUNS, corpus.name, "teacher", settings, None, fold, settings.student.teacher_seed)
+            teacher = runs.cell_path(
+                RUNS, corpus.name, "teacher", settings, None, fold, settings.student.teacher_seed
+            )
             if mix.needs_teacher and not runs.finished(teacher):
                 raise InputError(f"no finished teacher of fold {fold} ({teacher}); train it first: 'make teacher' "
                                  "(or 'python cli.py teacher') with the same dataset, settings and folds")  # fmt: skip
             for seed in seeds:
                 folder = runs.cell_path(RUNS, corpus.name, "student", settings, mix.slug, fold, seed)
-                cells.append(Cell(folder, "student", fold, seed, str(mix), teacher if mix.needs_teacher else None))
+                cells.append(
+                    Cell(folder, "student", fold, seed, str(mix), teacher if mix.needs_teacher else None)
+                )
     train_cells(corpus, settings, cells, **how)
+
+
+def train_cells(corpus: Corpus, settings: Settings, cells: Sequence[Cell], *, device: str, pack: int | None = None,
+                layout: str | None = None, checkpoint_minutes: float = 5.0, jobs: int = 0) -> None:  # fmt: skip
+    """Train the cells that have no finished run, in packs; every pack that ends writes its run folders at once.
+
+    Raises ``InputError`` at the end, naming each, if runs failed (their loss was not finite); the others are kept.
+    """
+    files = feature_files(corpus, settings)
+    digests = {str(header.fold): header.digest for header in map(cache.read_header, files)}
+    missing = missing_cells(cells, digests)
+    role, where = cells[0].role, cells[0].folder.parents[0 if cells[0].role == "teacher" else 1]
+    what = f"{role}: {len(cells) - len(missing)} of {len(cells)} runs finished in {where}"
+    if not missing:
+        say(f"{what}; nothing to do")
+        return
+    say(f"{what}; {len(missing)} to train with preset {settings.preset}")
+    if note := departure(settings, role):
+        say(note)
+    # torch comes here and not at the top, so that a finished stage answers at once.
+    from pipeline.stages import schedule
+
+    with locked(where / "training", f"{where}"):
+        started = time.monotonic()
+        about = {"corpus": corpus.name, "dataset": corpus.dataset, "synthetic": corpus.synthetic,
+                 "all_folds": list(corpus.all_folds)}  # fmt: skip
+        failures = schedule.train_all(
+            missing, settings, files, about, device=device, pack=pack, layout=layout, jobs=jobs,
+            checkpoints=where / ".checkpoints", checkpoint_seconds=60 * checkpoint_minutes, say=say,
+        )  # fmt: skip
+    say(f"{role}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
+    if failures:
+        lines = [f"{len(failures)} of {len(missing)} runs stopped; the others are kept", *failures]
+        raise InputError("\n       ".join(lines))
+
+
+def departure(settings: Settings, role: str) -> str:
+    """A line for settings that are known not to train, so that nobody takes the result for a finding."""
+    network = getattr(settings, role)
+    if network.model == "cnn2" and network.lr >= 0.03 and not network.warmup_epochs and not network.clip_norm:
+        return (f"note: {role}.lr = {network.lr:g} is the published value; the student has no batch norm and stays at "
+                "chance with it (see the README). Preset default has the smallest change that trains.")  # fmt: skip
+    return ""

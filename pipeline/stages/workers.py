@@ -16,8 +16,8 @@ import platform
 import signal
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -141,13 +141,18 @@ def sha256(path: Path) -> str:
 
 @cache
 def warm(spec: FeatureSpec, plain: bool) -> None:
-    """Once a worker: one thread (there is a worker a core), and all that the first clip would wait for."""
-    import threadpoolctl
-
+    """Once a worker: one thread, and all that the first clip would wait for."""
     from pipeline import features
 
     if not plain:
         features.warm_up(spec)
+    one_thread()
+
+
+def one_thread() -> None:
+    """No threads inside a worker: there is a worker a core."""
+    import threadpoolctl
+
     threadpoolctl.threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
@@ -206,8 +211,8 @@ def results(
 ) -> Iterator[Iterator[Done]]:
     """The tasks' outcomes as they come, from workers that are stopped at the end, in the middle too."""
     if backend == "sequential":
-        with restored_threads():
-            yield map(compute, tasks)
+        with closing(in_this_process(tasks)) as outcomes:
+            yield outcomes
         return
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.backend import resource_tracker
@@ -254,20 +259,21 @@ def kill_loky() -> None:
     get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
-@contextmanager
-def restored_threads() -> Iterator[None]:
-    """Work in this process as a worker does, and give back the numbers of threads afterwards."""
+def in_this_process(tasks: Iterable[Task]) -> Generator[Done, None, None]:
+    """Work here as a worker does, and give back the numbers of threads afterwards."""
     import threadpoolctl
 
     torch: Any = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else None
     with threadpoolctl.threadpool_limits(1):
         try:
-            yield
+            for task in tasks:
+                warm(task.spec, task.plain)
+                one_thread()
+                yield compute(task)
         finally:
-            warm.cache_clear()
-            if "torch" in sys.modules and before:
-                sys.modules["torch"].set_num_threads(before)
+            if torch:
+                torch.set_num_threads(before)
 
 
 @contextmanager
@@ -281,6 +287,7 @@ def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
         raise InputError("--backend dask needs dask.distributed, which is not installed; "
                          "pip install 'audio-rkd[dask]'") from None  # fmt: skip
     with ExitStack() as stack:
+        address: Any = scheduler
         if scheduler is None:
             count = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
             with ctrl_c_held_back(resource_tracker):
@@ -289,9 +296,9 @@ def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
                 )
                 stack.enter_context(cluster)
                 stack.push(partial(kill_nannies, cluster))
-            scheduler = cluster
+            address = cluster
         try:
-            client = Client(scheduler, timeout=30, set_as_default=False)
+            client = Client(address, timeout=30, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
                              "such as tcp://HOST:8786, as dask-scheduler prints it") from None  # fmt: skip

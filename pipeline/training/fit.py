@@ -81,7 +81,7 @@ def fit(
     if teacher is not None:
         teacher = TeacherOutputs(*(part.to(device) for part in teacher))
     check(samples, labels, runs, classes, teacher, layout)
-    statistics = [normalisation(samples, run.train) for run in runs]
+    statistics = standardisation(samples, runs)
     key = identity(samples, labels, runs, settings, classes, teacher, statistics)
     saved = resumable(checkpoint, key, say)
     layout = saved["layout"] if saved else layout or ("loop" if device.type == "cpu" else "grouped")
@@ -93,6 +93,15 @@ def fit(
             job.restore(saved)
             say(f"going on from {checkpoint}: epoch {job.progress.epoch + 1}, step {job.progress.done}")
         return job.run()
+
+
+def standardisation(samples: Tensor, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
+    """``normalisation`` of every run; runs that train on the same rows share it."""
+    rows = {run.train.tobytes(): run.train for run in runs}
+    with threads("loop", len(rows)) as workers:
+        spread = map if workers is None or samples.device.type != "cpu" else workers.map
+        found = dict(zip(rows, spread(lambda own: normalisation(samples, own), rows.values())))
+    return [found[run.train.tobytes()] for run in runs]
 
 
 def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, teacher: TeacherOutputs | None,
@@ -242,10 +251,9 @@ class Job:
 
     def set_plan(self, fresh: Plan) -> None:
         """Put an epoch's tables where the steps, and the graphs of them, look for them."""
-        for table, values in zip(
-            (self.pack.plan.rows, self.pack.plan.lr, self.pack.plan.alive, self.pack.plan.draws), fresh
-        ):
-            if table is not None:
+        old = self.pack.plan
+        for table, values in zip(old[:4], fresh[:4]):
+            if isinstance(table, Tensor) and isinstance(values, Tensor):
                 table[: len(values)] = values
         self.full = fresh.full
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline import models
 from pipeline.models import Network, Outputs
 from pipeline.training.run import Run, TeacherOutputs
-from pipeline.training.step import Pack
+from pipeline.training.step import Pack, threads
 
 #: Rows a run and forward pass; fixed, so that the numbers do not depend on it.
 CHUNK = 64
@@ -26,14 +26,17 @@ def outputs(network: Network, samples: Tensor, rows: np.ndarray | Tensor, chunk:
     not read either.
     """
     network = network.to(samples.device).eval()
-    index = torch.as_tensor(rows, device=samples.device)
-    whole: list[Tensor] = []
-    for part in index.split(chunk):
-        found = network(samples.index_select(0, part))
-        whole = whole or [
-            torch.full((len(samples), v.shape[-1]), torch.nan, device=samples.device) for v in found
-        ]
-        for target, value in zip(whole, found):
+    parts = torch.as_tensor(rows, device=samples.device).split(chunk)
+
+    def said(part: Tensor) -> Outputs:
+        with torch.no_grad():
+            return network(samples.index_select(0, part))
+
+    with threads("loop" if samples.device.type == "cpu" else "grouped", len(parts)) as workers:
+        found = list((workers.map if workers else map)(said, parts))
+    whole = [torch.full((len(samples), v.shape[-1]), torch.nan, device=samples.device) for v in found[0]]
+    for part, values in zip(parts, found):
+        for target, value in zip(whole, values):
             target.index_copy_(0, part, value[0].float())
     return Outputs(*whole)
 

@@ -33,7 +33,7 @@ class Run:
     def identity(self) -> list[Any]:
         """What tells this run from another, for checkpoints."""
         rows = [
-            hashlib.sha256(np.ascontiguousarray(part, dtype=np.int64)).hexdigest()
+            hashlib.sha256(np.ascontiguousarray(part, dtype=np.int64).tobytes()).hexdigest()
             for part in (self.train, self.test)
         ]
         return [self.fold, self.seed, str(self.mix), *rows, self.teacher]
@@ -122,11 +122,11 @@ def plan(runs: Sequence[Run], settings: TrainSettings, epoch: int, stopped: Sequ
     if augmented:
         each = [torch.rand((steps, batch, 3), generator=generator("augment", run, epoch)) for run in runs]
         draws = torch.stack(each, 1).to(device)
-    tables = (torch.from_numpy(table).to(device) for table in (rows, lr, alive))
-    return Plan(*tables, draws, min(counts))
+    tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
+    return Plan(tables[0], tables[1], tables[2], draws, min(counts))
 
 
-def normalisation(samples: Tensor, rows: np.ndarray, chunk: int = 512) -> tuple[Tensor, Tensor]:
+def normalisation(samples: Tensor, rows: np.ndarray, chunk: int = 64) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C, H, 1) over the given rows and all frames; float64 sums, float32 result (float64 for float64).
 
     A feature and bin that is constant gets the standard deviation 1, so that it becomes 0 and not infinity.

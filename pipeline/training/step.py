@@ -84,17 +84,21 @@ class Pack:
 
 @contextmanager
 def threads(layout: str, runs: int) -> Iterator[ThreadPoolExecutor | None]:
-    """Threads for the layout ``loop``: cores are given to runs first, what is left over to the operations in them."""
+    """Threads for the layout ``loop``: as many as torch would use, each with whole runs.
+
+    An operation is never split over threads, so that a run's numbers depend neither on the number of cores nor on
+    the runs beside it, and a busy machine slows it only by its share.
+    """
     cores = torch.get_num_threads()
-    if layout != "loop" or min(runs, cores) < 2:
+    if layout != "loop":
         yield None
         return
-    inside = max(1, cores // runs)
-    torch.set_num_threads(inside)
+    torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(
-            min(runs, cores), initializer=torch.set_num_threads, initargs=(inside,)
-        ) as pool:
+        if min(runs, cores) < 2:
+            yield None
+            return
+        with ThreadPoolExecutor(min(runs, cores), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
         torch.set_num_threads(cores)

@@ -1,0 +1,45 @@
+"""Commands about data sets: fetch one, verify one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+FETCHED = ("urbansound8k", "esc50", "cifar100")
+
+
+@click.command()
+@click.option("--dataset", type=click.Choice(FETCHED), required=True)
+@click.option("--url", help="Another place to fetch the same archive from.")
+@click.option("--yes", is_flag=True, help="Do not ask after size and licence were shown.")
+def data(dataset: str, url: str | None, yes: bool) -> None:
+    """Fetch a data set into data/: size and licence first; resumes, verifies the checksum, unpacks in full or not at all."""
+    from pipeline.fetch import fetch
+    from pipeline.stages.data import DATA
+
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to say yes to size and licence: give --yes")
+    fetch(dataset, DATA, url=url, confirm=None if yes else click.confirm, say=click.echo)
+
+
+@click.command()
+@click.option("--dataset", type=click.Choice(["auto", "synthetic", "urbansound8k", "esc50", "esc10", "folder", "cifar100"]),
+              default="auto", show_default=True)  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), help="The corpus' folder.")
+def verify(dataset: str, data: Path | None) -> None:
+    """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""
+    from pipeline import verify as checks
+    from pipeline.stages import data as places
+
+    if dataset == "cifar100":
+        from pipeline.cifar import find_cifar100
+
+        name, root = dataset, data or find_cifar100(places.DATA)
+    else:
+        name, root = places.chosen(dataset, data)
+    found = checks.verify(root, name)
+    click.echo("\n".join(found.lines()))
+    if found.problems:
+        sys.exit(1)

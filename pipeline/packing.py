@@ -1,0 +1,265 @@
+"""How many runs go into one pack, and in which layout: by memory and a short measurement on this very machine.
+
+The choice changes the numbers by rounding only (on a CPU, in the layout ``loop``, not at all), but it is a choice:
+it is said, it is part of the record, and ``pack=`` and ``layout=`` take it over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from pipeline import config
+from pipeline.config import InputError, TrainSettings
+from pipeline.training import fit
+from pipeline.training.fit import packed, tensor_cores
+from pipeline.training.run import Run, TeacherOutputs, Trained
+from pipeline.training.step import LAYOUTS, Pack, graphed_step, step, threads
+
+#: Part of the memory that is free at the start which a pack may take.
+SHARE = 0.6
+
+#: Runs of a pack at most: more save nothing, and lose more on a failure.
+LARGEST = {"cpu": 32, "cuda": 120}
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How runs are packed on a device, and the measurement behind it."""
+
+    device: str
+    pack: int
+    layout: str
+    run_steps_per_second: float
+    """Of the chosen pack size and layout; 0 where nothing was measured because both were given."""
+    bytes_per_run: int
+    measured: dict[str, float] = field(default_factory=dict)
+    """"layout × runs" → run-steps per second."""
+
+    def __str__(self) -> str:
+        speed = (
+            f", {self.run_steps_per_second:.0f} run-steps/s measured"
+            if self.run_steps_per_second
+            else ", as asked"
+        )
+        return f"packs of {self.pack} runs in layout {self.layout} on {self.device}{speed}"
+
+
+def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, *, classes: int,
+           teacher: TeacherOutputs | None = None, pack: int | None = None, layout: str | None = None,
+           seconds: float = 4.0) -> Choice:  # fmt: skip
+    """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
+
+    ``pack`` and ``layout`` where given are kept. Otherwise every layout is timed at a few runs, then the best one at
+    other pack sizes, all within about ``seconds``; the most runs within 5 % of the fastest are taken. Reads only
+    rows that the runs train on, and changes nothing.
+    """
+    if not runs:
+        raise InputError("no runs to pack; expected at least one")
+    if (pack is not None and pack < 1) or (layout is not None and layout not in LAYOUTS):
+        raise InputError(f"pack {pack}, layout {layout}; expected at least 1 and one of {', '.join(LAYOUTS)}")
+    device, cores = samples.device, torch.get_num_threads()
+    pack = None if pack is None else min(pack, len(runs))
+
+    def made(kind: str, count: int) -> Pack:
+        statistics = [unit_statistics(samples)] * count
+        return packed(samples, labels, runs[:count], settings, classes, teacher, kind, statistics)
+
+    each = bytes_per_run(made("loop", 1))
+    most = min(len(runs), LARGEST[device.type], max(1, int(SHARE * free_memory(device) / each)))
+    if pack is not None and layout is not None:
+        return Choice(str(device), pack, layout, 0.0, each)
+    kinds = [layout] if layout else ["loop", "grouped", "bmm"] if device.type == "cpu" else ["grouped", "bmm"]
+    few = min(most, 2 * cores if device.type == "cpu" else 10)
+    speeds: dict[tuple[str, int], float] = {}
+    sizes = sorted({pack} if pack else {few, most, min(most, cores), min(most, 30)})
+    tries = [(kind, pack or few) for kind in kinds]
+    share = seconds / (len(tries) + len(sizes) - 1)
+    with tensor_cores(settings.tf32):
+        for kind, count in tries:
+            speeds[kind, count] = speed(made(kind, count), share)
+        best = max(speeds, key=lambda each: speeds[each])[0]
+        for count in sizes:
+            if (best, count) not in speeds:
+                speeds[best, count] = speed(made(best, count), share)
+    fastest = max(speeds.values())
+    kind, count = max((key for key in speeds if speeds[key] >= 0.95 * fastest), key=lambda key: key[1])
+    measured = {f"{kind} × {count}": round(value, 1) for (kind, count), value in speeds.items()}
+    return Choice(str(device), count, kind, round(speeds[kind, count], 1), each, measured)
+
+
+def unit_statistics(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean 0 and deviation 1: what is timed does not depend on the real ones."""
+    zeros = torch.zeros(
+        *samples.shape[1:3], 1, device=samples.device, dtype=torch.promote_types(samples.dtype, torch.float32)
+    )
+    return zeros, torch.ones_like(zeros)
+
+
+def speed(pack: Pack, seconds: float) -> float:
+    """Run-steps per second of a pack, from whole steps after a warm-up, for about ``seconds`` (one step at least)."""
+    device, steps = pack.samples.device, len(pack.plan.rows)
+    with threads(pack.layout, pack.network.runs) as workers:
+        pack.workers = workers
+        take: Callable[[], None] = lambda: step(pack, False)
+        begun = time.perf_counter()
+        take()
+        if device.type == "cuda":
+            state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
+            take = graphed_step(take, state)
+            torch.cuda.synchronize(device)
+            begun = time.perf_counter()
+        best, done = float("inf"), 1
+        while best == float("inf") or time.perf_counter() - begun < seconds:
+            if done % steps == 0:
+                pack.counter.zero_()
+            start = time.perf_counter()
+            take()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best, done = min(best, time.perf_counter() - start), done + 1
+    return pack.network.runs / best
+
+
+def bytes_per_run(pack: Pack) -> int:
+    """Memory that a run of a pack takes: what its backward pass keeps, twice (gradients), and its weights."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        rows = pack.plan.rows[0]
+        outputs = pack.network(pack.samples[rows.t()])
+        total, _ = pack.loss(outputs, None if pack.teacher is None else outputs, pack.labels[rows])
+    kept.pop(pack.weights.untyped_storage().data_ptr(), None)
+    del total
+    # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them.
+    return 2 * sum(kept.values()) + 8 * pack.weights.nbytes
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had: of the card, or of the machine within its container's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+        cgroup = Path("/sys/fs/cgroup")
+        limit = (cgroup / "memory.max").read_text().strip()
+        if limit.isdigit():
+            free.append(int(limit) - int((cgroup / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return max(1 << 28, min(free, default=1 << 31))
+
+
+def split(items: Sequence[T], pack: int) -> list[list[T]]:
+    """``items`` in order, in as few packs of at most ``pack`` as there must be, of sizes that differ by one at most."""
+    packs = -(-len(items) // pack)
+    cuts = [len(items) * i // packs for i in range(packs + 1)] if packs else [0]
+    return [list(items[a:b]) for a, b in itertools.pairwise(cuts)]
+
+
+def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Callable[[str], None]) -> list[U]:
+    """``train(items)``; where the device's memory does not do, the halves one after the other, and so on.
+
+    ``train`` returns one result an item. A single item that does not fit is an ``InputError``.
+    """
+    try:
+        return train(list(items))
+    except torch.cuda.OutOfMemoryError as error:
+        if len(items) == 1:
+            raise InputError("out of memory with a single run; expected a GPU with more free memory: choose a smaller "
+                             "batch, data = 'bfloat16' or the device cpu") from error  # fmt: skip
+    # Outside the handler, so that nothing of the failed pack is still held by its traceback.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(items) // 2
+    say(
+        f"out of memory with {len(items)} runs in a pack: going on with packs of {half} and {len(items) - half}"
+    )
+    return in_halves(train, items[:half], say) + in_halves(train, items[half:], say)
+
+
+def fit_all(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, *, classes: int,
+            teacher: TeacherOutputs | None = None, device: torch.device | str | None = None, pack: int | None = None,
+            layout: str | None = None, checkpoints: Path | None = None, checkpoint_seconds: float = 300.0,
+            on_epoch: Callable[[int, dict[str, Any]], None] | None = None,
+            on_pack: Callable[[Sequence[int], Sequence[Trained]], None] | None = None,
+            say: Callable[[str], None] | None = None, **options: Any) -> tuple[list[Trained], Choice]:  # fmt: skip
+    """Train any number of runs that share ``settings``, pack by pack. Returns their results in order, and the choice.
+
+    ``checkpoints``: a folder with one checkpoint a pack, and the choice that was made, so that the same call after a
+    stop takes the same packs up again. ``on_pack(indices, results)`` is called when a pack is done, before the next
+    begins. See ``pipeline.training.fit`` for the rest.
+    """
+    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
+    samples, labels = samples.to(device or samples.device), labels.to(device or samples.device)
+    path = choice_path(checkpoints, runs, pack, layout) if checkpoints else None
+    choice = kept_choice(path)
+    if choice is None:
+        choice = choose(
+            samples, labels, runs, settings, classes=classes, teacher=teacher, pack=pack, layout=layout
+        )
+        keep_choice(path, choice)
+    say(str(choice))
+
+    def train(indices: list[int]) -> list[Trained]:
+        own = [runs[i] for i in indices]
+        checkpoint = checkpoints / f"{run_digest(own)}.pt" if checkpoints else None
+        done = fit(
+            samples, labels, own, settings, classes=classes, teacher=teacher, layout=choice.layout, checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds, say=say,
+            on_epoch=(lambda r, record: on_epoch(indices[r], record)) if on_epoch else None, **options,
+        )  # fmt: skip
+        if on_pack:
+            on_pack(indices, done)
+        return done
+
+    trained = [
+        one for indices in split(range(len(runs)), choice.pack) for one in in_halves(train, indices, say)
+    ]
+    return trained, choice
+
+
+def run_digest(runs: Sequence[Run]) -> str:
+    return config.digest([run.identity() for run in runs])
+
+
+def choice_path(folder: Path, runs: Sequence[Run], pack: int | None, layout: str | None) -> Path:
+    return folder / f"packing-{run_digest(runs)}-{pack or 'any'}-{layout or 'any'}.json"
+
+
+def kept_choice(path: Path | None) -> Choice | None:
+    """The choice that an earlier call made for the same runs and wishes; None where there is none."""
+    try:
+        return Choice(**json.loads(path.read_text())) if path else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def keep_choice(path: Path | None, choice: Choice) -> None:
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        unfinished.write_text(json.dumps(asdict(choice)))
+        unfinished.replace(path)

@@ -1,0 +1,143 @@
+"""Which cells are trained together and where: packs, one after another or one a process."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline import config, packing
+from pipeline.config import InputError, Settings
+from pipeline.stages import packs
+from pipeline.stages.cells import Cell
+from pipeline.stages.packs import Work
+
+
+def chosen_device(device: str) -> str:
+    """``auto`` is the GPU where torch sees one, else the CPU."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device cuda: torch {torch.__version__} sees no GPU; expected a CUDA build of torch and a card, "
+                         "or say --device cpu (make: DEVICE=cpu)")  # fmt: skip
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def train_all(cells: Sequence[Cell], settings: Settings, files: tuple[Path, ...], about: dict[str, Any], *, device: str,
+              pack: int | None, layout: str | None, jobs: int, checkpoints: Path, checkpoint_seconds: float,
+              say: Callable[[str], None]) -> list[str]:  # fmt: skip
+    """Train all cells. Returns a line for each run that failed.
+
+    Packs that an earlier call left with a checkpoint are taken up as they were; the other cells are packed anew, by
+    memory and a short measurement. On a CPU the packs are spread over ``jobs`` processes (0: one a core).
+    """
+    place = chosen_device(device)
+    make = partial(
+        Work,
+        settings=settings,
+        features=files,
+        corpus=about,
+        device=place,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+    left = left_over(checkpoints, cells)
+    works = [make(cells=own, layout=layout or "loop", checkpoint=path) for path, own in left]
+    taken = {cell for _, own in left for cell in own}
+    rest = [cell for cell in cells if cell not in taken]
+    processes = 1
+    if place == "cpu":
+        processes = min(jobs or torch.get_num_threads(), len(cells))
+    if rest:
+        choice = choose(rest, make, pack, layout)
+        say(f"device {place}: {choice}" + (f", {processes} processes" if processes > 1 else ""))
+        size = choice.pack if processes == 1 else min(choice.pack, -(-len(rest) // processes))
+        measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
+        works += [
+            make(
+                cells=tuple(own),
+                layout=choice.layout,
+                checkpoint=checkpoints / f"{pack_name(own)}.pt",
+                measured=measured,
+            )
+            for own in packing.split(rest, size)
+        ]
+    if processes == 1 or len(works) == 1:
+        return [line for work in works for line in packs.train(work, say)]
+    return in_processes(works, processes)
+
+
+def choose(
+    cells: Sequence[Cell], make: Callable[..., Work], pack: int | None, layout: str | None
+) -> packing.Choice:
+    """Pack size and layout, from a short measurement on the cells' own data."""
+    work = make(cells=tuple(cells), layout="loop", checkpoint=Path())
+    data, values, labels = packs.loaded(work.features, work.device, work.network.data)
+    few = cells[: packing.LARGEST[values.device.type]]
+    outputs = packs.teacher_outputs(make(cells=tuple(few), layout="loop", checkpoint=Path()))
+    return packing.choose(values, labels, packs.trainings(few, data), work.network, classes=len(data.classes),
+                          teacher=outputs, pack=pack, layout=layout)  # fmt: skip
+
+
+def pack_name(cells: Sequence[Cell]) -> str:
+    return f"pack-{config.digest([str(cell.folder) for cell in cells])}"
+
+
+def left_over(folder: Path, cells: Sequence[Cell]) -> list[tuple[Path, tuple[Cell, ...]]]:
+    """Checkpoints of packs that were stopped, all of whose cells are wanted now, with those cells."""
+    wanted = {str(cell.folder): cell for cell in cells}
+    found = []
+    for note in sorted(folder.glob("pack-*.json")):
+        try:
+            names = json.loads(note.read_text())
+        except (OSError, ValueError):
+            names = []
+        path = note.with_suffix(".pt")
+        if path.is_file() and names and all(name in wanted for name in names):
+            found.append((path, tuple(wanted[name] for name in names)))
+    return found
+
+
+# --------------------------------------------------------------------------------------------- processes
+
+
+def in_processes(works: Sequence[Work], processes: int) -> list[str]:
+    """``packs.train`` for each pack, one pack a process; each gets its share of the threads."""
+    share = max(1, torch.get_num_threads() // processes)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),)) as pool:
+        waiting = [pool.submit(train_here, work, share) for work in works]
+        try:
+            return [line for one in waiting for line in one.result()]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def stay_with(parent: int) -> None:
+    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def train_here(work: Work, threads: int) -> list[str]:
+    """``packs.train`` in a process of its own."""
+    import dataclasses
+
+    from pipeline.stages.training import say
+
+    return packs.train(dataclasses.replace(work, threads=threads), say)

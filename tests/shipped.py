@@ -1,0 +1,116 @@
+"""A tiny corpus with its caches and finished runs, made from real WAVs and really (if briefly) trained networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from pipeline import audio, cache, config, evaluation, features, models, runs
+from pipeline.config import FeatureSpec, Settings
+from pipeline.training.run import normalisation
+
+CORPUS = "tiny"
+CLASSES = ("low", "high", "hiss")
+SPEC = FeatureSpec(seconds=0.5, noise_std=0.002)
+CLIPS = 9  # a fold
+
+
+def sound(label: int, index: int, samples: int = SPEC.samples) -> np.ndarray:
+    """A tone below 400 Hz, one above 2 kHz, or noise."""
+    random = np.random.default_rng([label, index])
+    times = np.arange(samples) / SPEC.sr
+    hertz = (random.uniform(150, 400), random.uniform(2000, 4000), 0)[label]
+    wave = 0.4 * np.sin(2 * np.pi * hertz * times) if hertz else 0.2 * random.standard_normal(samples)
+    return (wave + 0.003 * random.standard_normal(samples)).astype(np.float32)
+
+
+def write_corpus(root: Path, spec: FeatureSpec = SPEC) -> list[Path]:
+    """WAVs in ``data/``, and the features of two folds in ``cache/``; the folds' files."""
+    paths = []
+    for fold in (1, 2):
+        names, labels, blocks, files = [], [], [], []
+        for index in range(CLIPS):
+            label, name = index % 3, f"{fold}{index:02d}.wav"
+            # Lengths below, at and a little above the clip length.
+            samples = (spec.samples // 2, spec.samples, spec.samples + 300)[index // 3]
+            path = root / "data" / f"fold{fold}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, sound(label, 100 * fold + index, samples), spec.sr)
+            clean = audio.read_clip(path, sr=spec.sr, samples=spec.samples)
+            noisy = clean + audio.noise(name, spec.samples, std=spec.noise_std, seed=spec.noise_seed)
+            blocks.append(features.extract(np.stack([clean, noisy]), spec)[None])
+            names.append(name)
+            labels.append(label)
+            files.append(cache.File(name, path.stat().st_size, 0))
+        described = features.describe(spec)
+        header = cache.Header(
+            CORPUS, "folder", False, fold, CLASSES, spec, tuple(names), tuple(labels), tuple(names), tuple(files),
+            units=tuple(d["unit"] for d in described.values()), calls=tuple(d["call"] for d in described.values()),
+        )  # fmt: skip
+        paths.append(cache.fold_path(root / "cache", CORPUS, spec, fold))
+        cache.write_fold(paths[-1], header, blocks)
+    return paths
+
+
+def trained(data: cache.Data, model: str, fold: int, seed: int) -> models.Network:
+    """A network that has learned the other fold well enough to be sure of most clips."""
+    network = models.build(model, data.spec.shape, len(data.classes))
+    models.initialise(network, [(seed, fold)])
+    train = np.flatnonzero(data.folds != fold)
+    values = torch.from_numpy(data.features[train]).flatten(0, 1)
+    labels = torch.from_numpy(data.labels[train]).repeat_interleave(2)
+    network.mean[0], network.std[0] = normalisation(values, np.arange(len(values)))
+    optimizer = torch.optim.Adam(network.parameters(), 0.003)
+    for _ in range(30):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network.train()(values).logits[0], labels).backward()
+        optimizer.step()
+    return network.eval()
+
+
+def write_run(root: Path, paths: list[Path], role: str = "student", fold: int = 1, seed: int = 0, mix: str = "ce:1",
+              *, accuracy: float | None = None, synthetic: bool = False) -> Path:  # fmt: skip
+    """A finished run below ``root/runs``; ``accuracy`` puts another figure into its result than the true one."""
+    data = cache.load(paths)
+    settings = dataclasses.replace(Settings(), features=data.spec)
+    model = getattr(settings, role).model
+    network = trained(data, model, fold, seed)
+    test = np.flatnonzero(data.folds == fold)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(data.features[test, 0])).logits[0].numpy()
+    slug = None if role == "teacher" else mix.replace(":", "-")
+    folder = runs.cell_path(root / "runs", CORPUS, role, settings, slug, fold, seed)
+    state = network.state_dict()
+    corpus = {"corpus": CORPUS, "dataset": "folder", "synthetic": synthetic}
+    payload = {
+        "format": 1, "role": role, "model": model, "fold": fold, "seed": seed, "mix": mix,
+        "shape": list(data.spec.shape), "classes": list(data.classes), "features": dataclasses.asdict(data.spec),
+        **corpus, "state": state, "best_state": state,
+    }  # fmt: skip
+    own = {
+        "schema": runs.SCHEMA, "role": role, "model": model, **corpus, "fold": fold, "seed": seed, "mix": mix,
+        "slug": slug, "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
+        "preset": settings.preset, "teacher": None, "data": {str(k): v for k, v in data.digests.items()},
+        "skipped": {str(k): v for k, v in data.skipped.items()}, "all_folds": [1, 2], "classes": list(data.classes),
+        "shape": list(data.spec.shape), "pack": {},
+    }  # fmt: skip
+    true = evaluation.accuracy(logits, data.labels[test])
+    result = {
+        "accuracy": true if accuracy is None else accuracy, "best_accuracy": true, "best_epoch": 1, "epochs": 1,
+        "test_clips": len(test), "parameters": models.parameters(network), "status": "trained", "failure": None,
+    }  # fmt: skip
+    names = np.array([data.clips[i] for i in test])
+    runs.write_finished(
+        folder, config=own, environment={"python": "3", "packages": {}},
+        model_bytes=lambda file: torch.save(payload, file),
+        predictions=runs.Predictions(names, data.labels[test], logits, names), result=result,
+    )  # fmt: skip
+    return folder
+
+
+def other_spec(**changes) -> FeatureSpec:
+    return config.build(FeatureSpec, dataclasses.asdict(SPEC) | changes, "test")

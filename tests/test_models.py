@@ -1,0 +1,212 @@
+"""The networks against plain torch modules with the same weights, and R runs against one at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline import models
+from pipeline.config import InputError
+from pipeline.layers import average_windows
+
+PAPER = (5, 20, 173)
+SMALL = {"cnn2": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        return torch.relu(y + self.shortcut(x))
+
+
+def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """The network as torch's own modules, without standardisation: written from DESIGN, not from the code."""
+    channels, height, width = shape
+    if name == "cnn2":
+        return nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 16, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(16 * (height // 4) * (width // 4), 32), nn.ReLU(), nn.Linear(32, classes),
+        )  # fmt: skip
+    widths, blocks, pool = {"resnet18": ((8, 16, 32, 64), 2, 4), "resnet56": ((16, 32, 64), 9, 1)}[name]
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(),
+    ]
+    inputs = widths[0]
+    for stage, outputs in enumerate(widths):
+        for block in range(blocks):
+            layers.append(PlainBlock(inputs, outputs, 2 if stage and not block else 1))
+            inputs = outputs
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d((1, pool)), nn.Flatten(), nn.Linear(inputs * pool, classes)
+    )
+
+
+def with_weights_of(network: models.Network, run: int) -> nn.Sequential:
+    """The plain network with the weights and batch norm statistics of one run: both list them in one order."""
+    reference = plain(network.name, network.shape, network.classes).to(network.mean.dtype)
+    for mine, theirs in zip(reference.parameters(), network.parameters(), strict=True):
+        mine.data.copy_(theirs.data[run])
+    running = [b for n, b in network.named_buffers() if "running" in n]
+    for mine, theirs in zip(
+        (b for n, b in reference.named_buffers() if "running" in n), running, strict=True
+    ):
+        mine.data.copy_(theirs[run])
+    return reference.train(network.training)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "count", "embedding", "hidden"),
+    [
+        ("resnet18", PAPER, 10, 178_466, 256, 256),
+        ("cnn2", PAPER, 10, 116_538, 3440, 32),
+        ("resnet56", (3, 32, 32), 100, 861_620, 64, 64),
+    ],
+)
+def test_the_published_sizes(name: str, shape: tuple[int, int, int], classes: int, count: int, embedding: int, hidden: int) -> None:  # fmt: skip
+    network = models.build(name, shape, classes, runs=2)
+    assert models.parameters(network) == count
+    assert sum(p.numel() for p in plain(name, shape, classes).parameters()) == count
+    outputs = network(torch.randn(3, 2, *shape))
+    assert [tuple(o.shape) for o in outputs] == [(2, 3, embedding), (2, 3, hidden), (2, 3, classes)]
+
+
+@pytest.mark.parametrize("kernel", ["grouped", "bmm"])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_run_is_the_plain_network(name: str, kernel: str) -> None:
+    """Outputs, gradients and running statistics of R = 3, of R = 1 and of torch's own modules are the same."""
+    torch.manual_seed(0)
+    shape, runs = SMALL[name], 3
+    network = models.build(name, shape, 7, runs).double()
+    models.set_kernel(network, kernel)
+    mean, std = torch.randn(runs, *shape[:2], 1).double(), torch.rand(runs, *shape[:2], 1).double() + 0.5
+    network.mean.copy_(mean)
+    network.std.copy_(std)
+    x = torch.randn(4, runs, *shape).double()
+    singles = [models.cut(network, run) for run in range(runs)]
+    references = [with_weights_of(network, run) for run in range(runs)]
+    outputs = network(x)
+    outputs.logits.square().sum().backward()
+    for run in range(runs):
+        logits = references[run]((x[:, run] - mean[run]) / std[run])
+        logits.square().sum().backward()
+        single = singles[run](x[:, run])
+        single.logits.square().sum().backward()
+        torch.testing.assert_close(outputs.logits[run], logits)
+        torch.testing.assert_close(single.logits[0], logits)
+        torch.testing.assert_close(outputs.embedding[run], single.embedding[0])
+        torch.testing.assert_close(outputs.hidden[run], single.hidden[0])
+        for packed, one, theirs in zip(
+            network.parameters(), singles[run].parameters(), references[run].parameters()
+        ):
+            torch.testing.assert_close(packed.grad[run], theirs.grad, atol=1e-9, rtol=1e-6)
+            torch.testing.assert_close(one.grad[0], theirs.grad, atol=1e-9, rtol=1e-6)
+        ours = [b for n, b in network.named_buffers() if "running" in n]
+        for mine, theirs in zip(ours, (b for n, b in references[run].named_buffers() if "running" in n)):
+            torch.testing.assert_close(mine[run], theirs)
+
+
+def test_the_embedding_is_what_the_output_layer_reads() -> None:
+    network = models.build("resnet18", PAPER, 10)
+    outputs = network.eval()(torch.randn(2, *PAPER))
+    again = outputs.embedding[0] @ network.linear.weight[0].T + network.linear.bias[0]
+    torch.testing.assert_close(again, outputs.logits[0])
+    student = models.build("cnn2", PAPER, 10).eval()
+    outputs = student(torch.randn(2, *PAPER))
+    hidden = torch.relu(outputs.embedding[0] @ student.linear1.weight[0].T + student.linear1.bias[0])
+    torch.testing.assert_close(hidden, outputs.hidden[0])
+    torch.testing.assert_close(
+        hidden @ student.linear2.weight[0].T + student.linear2.bias[0], outputs.logits[0]
+    )
+
+
+def test_evaluation_reads_the_running_statistics_and_keeps_them() -> None:
+    network = models.build("resnet18", SMALL["resnet18"], 3, runs=2)
+    x = torch.randn(5, 2, *SMALL["resnet18"])
+    network(x)
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    network.eval()
+    whole = network(x).logits
+    torch.testing.assert_close(network(x[:1]).logits, whole[:, :1])  # a sample does not depend on its batch
+    for name, buffer in network.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_nothing_flows_between_runs(name: str) -> None:
+    network = models.build(name, SMALL[name], 3, runs=2)
+    x = torch.randn(2, 2, *SMALL[name], requires_grad=True)
+    network(x).logits[0].sum().backward()
+    assert x.grad[:, 0].abs().sum() > 0 and not x.grad[:, 1].any()
+    for parameter in network.parameters():
+        assert not parameter.grad[1].any()
+
+
+def test_initial_weights_depend_on_model_seed_and_fold_alone() -> None:
+    network = models.build("cnn2", SMALL["cnn2"], 3, runs=3)
+    models.initialise(network, [(0, 1), (5, 2), (0, 2)])
+    single = models.build("cnn2", SMALL["cnn2"], 3)
+    torch.rand(7)  # the global generator plays no part
+    models.initialise(single, [(5, 2)])
+    for whole, one in zip(network.parameters(), single.parameters()):
+        assert torch.equal(whole[1], one[0])
+    firsts = [network.conv1.weight[run] for run in range(3)]
+    assert not torch.equal(firsts[0], firsts[1]) and not torch.equal(firsts[0], firsts[2])
+
+
+def test_initial_weights_have_the_stated_spread() -> None:
+    student = models.build("cnn2", PAPER, 10)
+    bound = (5 * 9) ** -0.5
+    assert student.conv1.weight.abs().max() <= bound
+    assert student.conv1.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+    assert student.linear1.weight.std().item() == pytest.approx(3440**-0.5 / 3**0.5, rel=0.02)
+    assert student.linear1.bias.abs().max() > 0
+    teacher = models.build("resnet18", PAPER, 10)
+    last = teacher.blocks[7].conv2.weight
+    assert last.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
+    assert teacher.norm.weight.eq(1).all() and teacher.norm.bias.eq(0).all()
+
+
+def test_cut_is_a_copy_with_the_plain_state_dict() -> None:
+    network = models.build("resnet18", SMALL["resnet18"], 3, runs=2)
+    single = models.cut(network, 1)
+    fresh = models.build("resnet18", SMALL["resnet18"], 3)
+    fresh.load_state_dict(single.state_dict())
+    x = torch.randn(2, *SMALL["resnet18"])
+    assert torch.equal(fresh.eval()(x).logits, single.eval()(x).logits)
+    single.stem.weight.data.zero_()
+    assert network.stem.weight[1].any()
+    shared = models.view(network, 1)
+    shared.stem.weight.data.zero_()
+    assert not network.stem.weight[1].any() and network.stem.weight[0].any()
+
+
+@pytest.mark.parametrize(("width", "windows"), [(22, 4), (3, 4), (1, 4), (8, 1), (4, 4)])
+def test_average_windows_is_adaptive_pooling(width: int, windows: int) -> None:
+    x = torch.randn(2, 3, 1, width)
+    expected = torch.nn.functional.adaptive_avg_pool2d(x, (1, windows))
+    torch.testing.assert_close(x @ average_windows(width, windows).T, expected)
+
+
+def test_what_cannot_be_built_or_read_is_one_clear_line() -> None:
+    for arguments in (("resnet19", PAPER, 10), ("cnn2", (5, 3, 173), 10), ("cnn2", (5, 20, 3), 10), ("resnet18", (5, 20), 10),
+                      ("resnet18", (5, 0, 9), 10), ("cnn2", PAPER, 0), ("cnn2", PAPER, 10, 0)):  # fmt: skip
+        with pytest.raises(InputError, match="expected"):
+            models.build(*arguments)
+    with pytest.raises(InputError, match=r"expected \(batch, 2, 5, 9, 14\)"):
+        models.build("cnn2", SMALL["cnn2"], 3, runs=2)(torch.zeros(4, 3, *SMALL["cnn2"]))

@@ -1,0 +1,134 @@
+"""Pack size and layout: what is asked for is kept, what is chosen changes no number, what does not fit is halved."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline import packing
+from pipeline.config import InputError
+from pipeline.training import Run
+from tests.test_training import CLASSES, QUICK, assert_equal, data, fit, run_of  # noqa: F401
+
+
+def seeds(count: int) -> list[Run]:
+    return [run_of("angle,area", seed=seed) for seed in range(count)]
+
+
+@pytest.mark.parametrize(("items", "pack", "sizes"), [(9, 4, [3, 3, 3]), (10, 4, [3, 3, 4]), (4, 4, [4]), (5, 1, [1] * 5),
+                                                      (3, 90, [3]), (0, 4, [])])  # fmt: skip
+def test_split(items: int, pack: int, sizes: list[int]) -> None:
+    packs = packing.split(range(items), pack)
+    assert [i for own in packs for i in own] == list(range(items))
+    assert [len(own) for own in packs] == sizes
+
+
+def test_the_choice_is_measured_and_says_so(data: Any) -> None:  # noqa: F811
+    samples, labels, teacher = data
+    runs = seeds(5)
+    before = samples.clone(), torch.get_num_threads(), torch.random.get_rng_state()
+    choice = packing.choose(samples, labels, runs, QUICK, classes=CLASSES, teacher=teacher, seconds=0.3)
+    assert torch.equal(samples, before[0]) and torch.get_num_threads() == before[1]
+    assert torch.equal(torch.random.get_rng_state(), before[2])
+    assert 1 <= choice.pack <= 5 and choice.layout in ("loop", "grouped", "bmm") and choice.device == "cpu"
+    assert {name.split(" × ")[0] for name in choice.measured} == {"loop", "grouped", "bmm"}
+    assert choice.measured[f"{choice.layout} × {choice.pack}"] >= 0.9 * max(choice.measured.values())
+    assert f"packs of {choice.pack} runs in layout {choice.layout} on cpu" in str(choice)
+
+
+def test_what_is_asked_for_is_kept(data: Any) -> None:  # noqa: F811
+    samples, labels, teacher = data
+    ask = lambda **wishes: packing.choose(samples, labels, seeds(4), QUICK, classes=CLASSES, teacher=teacher, seconds=0.1, **wishes)
+    choice = ask(pack=3, layout="bmm")
+    assert (choice.pack, choice.layout, choice.measured) == (3, "bmm", {})
+    assert ask(pack=3).pack == 3 and ask(pack=90).pack == 4
+    assert ask(layout="grouped").layout == "grouped"
+    for wrong in ({"pack": 0}, {"layout": "ring"}):
+        with pytest.raises(InputError, match="expected"):
+            ask(**wrong)
+
+
+def test_memory_limits_the_pack(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    samples, labels, teacher = data
+    ask = lambda: packing.choose(samples, labels, seeds(6), QUICK, classes=CLASSES, teacher=teacher, layout="loop", seconds=0.1)
+    each = ask().bytes_per_run
+    # What a step keeps at least: both convolutions' inputs and outputs, and the weights with all their copies.
+    activations = 8 * (2 * 128 + 32 * 128 + 32 * 32 + 16 * 32) * 4
+    assert 2 * activations < each < 20 * activations
+    monkeypatch.setattr(packing, "free_memory", lambda device: int(3.5 * each / packing.SHARE))
+    limited = ask()
+    assert limited.pack <= 3 and all(int(name.split(" × ")[1]) <= 3 for name in limited.measured)
+    monkeypatch.setattr(packing, "free_memory", lambda device: 1)
+    assert ask().pack == 1
+
+
+def test_free_memory_is_that_of_this_machine() -> None:
+    assert 1 << 28 <= packing.free_memory(torch.device("cpu")) < 1 << 46
+
+
+@pytest.mark.parametrize("fits", [4, 2, 1])
+def test_a_pack_that_does_not_fit_is_halved(fits: int) -> None:
+    taken: list[list[int]] = []
+    said: list[str] = []
+
+    def train(items: list[int]) -> list[str]:
+        if len(items) > fits:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        taken.append(items)
+        return [f"run {item}" for item in items]
+
+    assert packing.in_halves(train, range(7), said.append) == [f"run {i}" for i in range(7)]
+    assert [i for items in taken for i in items] == list(range(7)) and max(map(len, taken)) <= fits
+    assert said[0] == "out of memory with 7 runs in a pack: going on with packs of 3 and 4"
+
+
+def test_a_run_that_does_not_fit_alone_is_one_clear_line() -> None:
+    def train(items: list[int]) -> list[int]:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(InputError, match="out of memory with a single run"):
+        packing.in_halves(train, [1, 2], lambda line: None)
+
+
+def test_packs_change_no_number(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Five runs as packs of 2, 2 and 1 and with an injected lack of memory are the five runs in one pack, bit for bit."""
+    samples, labels, teacher = data
+    runs, settings = seeds(5), dataclasses.replace(QUICK, epochs=1)
+    expected = fit(data, runs, settings)
+    real, sizes, records, packs = packing.fit, [], [], []
+
+    def short_of_memory(samples: Any, labels: Any, runs: Any, *arguments: Any, **options: Any) -> Any:
+        sizes.append(len(runs))
+        if len(runs) > 1 and runs[0].seed == 0:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(samples, labels, runs, *arguments, **options)
+
+    monkeypatch.setattr(packing, "fit", short_of_memory)
+    said: list[str] = []
+    trained, choice = packing.fit_all(
+        samples, labels, runs, settings, classes=CLASSES, teacher=teacher, pack=2, layout="loop", checkpoints=tmp_path,
+        say=said.append, on_epoch=lambda r, record: records.append(r), on_pack=lambda own, done: packs.append(list(own)),
+    )  # fmt: skip
+    assert (choice.pack, choice.layout) == (2, "loop")
+    assert sizes == [1, 2, 2] and packs == [[0], [1, 2], [3, 4]] and records == [0, 1, 2, 3, 4]
+    for one, other in zip(expected, trained):
+        assert_equal(one, other)
+    assert len(list(tmp_path.glob("*.pt"))) == 3
+
+
+def test_a_second_call_takes_up_the_same_packs(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """The measured choice is kept beside the checkpoints: measuring again might cut other packs."""
+    samples, labels, teacher = data
+    call = lambda: packing.fit_all(samples, labels, seeds(3), QUICK, classes=CLASSES, teacher=teacher, checkpoints=tmp_path)
+    first, choice = call()
+    trained: list[int] = []
+    monkeypatch.setattr(packing, "choose", lambda *a, **o: pytest.fail("measured again"))
+    again, same = packing.fit_all(samples, labels, seeds(3), QUICK, classes=CLASSES, teacher=teacher, checkpoints=tmp_path,
+                                  on_epoch=lambda r, record: trained.append(r))  # fmt: skip
+    assert same == choice and not trained
+    for one, other in zip(first, again):
+        assert_equal(one, other)
