@@ -164,7 +164,9 @@ def differences(clips: list[np.ndarray], spec: FeatureSpec) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--clips", type=int, default=24, help="number of clips; each is two views")
-    parser.add_argument("--data", type=Path, default=MINI if MINI.is_dir() else None, help="folder of .wav files")
+    parser.add_argument(
+        "--data", type=Path, default=MINI if MINI.is_dir() else None, help="folder of .wav files"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the fast path and the floor")
     arguments = parser.parse_args()
     spec = FeatureSpec()

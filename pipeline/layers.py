@@ -1,9 +1,10 @@
 """Layers with a leading runs axis: R convolutions, batch norms or linear layers as one.
 
-Every activation has the axes (run, batch, channel, height, width), every parameter starts with the runs axis,
-and nothing flows from one run to another. How the axes lie in memory is the kernel's affair:
+Every activation has the axes (run, batch, channel, height, width), or none for the run where R = 1; every parameter
+starts with the runs axis, and nothing flows from one run to another. How the axes lie in memory is the kernel's affair:
 
 - ``grouped``: one convolution with ``groups=R`` over (batch, run · channel, height, width);
+- ``channels_last``: the same with the channels last in memory;
 - ``bmm``: the patches of every run as a matrix, one batched product; memory (run, channel, batch, h, w);
 - one run (R = 1) is an ordinary convolution, channels-last on the CPU whatever the kernel.
 
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KERNELS = ("grouped", "bmm")
+KERNELS = ("grouped", "channels_last", "bmm")
 
 
 class _Patches(torch.autograd.Function):
@@ -69,12 +70,16 @@ class Conv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         runs, outputs = self.weight.shape[:2]
         if runs == 1:
-            bias = None if self.bias is None else self.bias[0]
-            return F.conv2d(x[0], self.weight[0], bias, self.stride, self.padding).unsqueeze(0)
+            # squeeze, not [0]: the gradient of an index is a copy into zeros, and loses the memory format
+            bias = None if self.bias is None else self.bias.squeeze(0)
+            return F.conv2d(x, self.weight.squeeze(0), bias, self.stride, self.padding)
         if self.kernel == "bmm":
             return self.product(x)
         bias = None if self.bias is None else self.bias.flatten()
-        y = F.conv2d(merged(x), self.weight.flatten(0, 1), bias, self.stride, self.padding, groups=runs)
+        whole = merged(x)
+        if self.kernel == "channels_last":
+            whole = whole.contiguous(memory_format=torch.channels_last)
+        y = F.conv2d(whole, self.weight.flatten(0, 1), bias, self.stride, self.padding, groups=runs)
         return y.unflatten(1, (runs, outputs)).transpose(0, 1)
 
     def product(self, x: Tensor) -> Tensor:
@@ -110,9 +115,9 @@ class BatchNorm2d(nn.Module):
         self.eps, self.momentum = eps, momentum
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 4:
+            return self.normalised(x)
         runs, batch, channels, height, width = x.shape
-        if runs == 1:
-            return self.normalised(x[0]).unsqueeze(0)
         by_channel = x.transpose(1, 2)
         if by_channel.is_contiguous():  # from a batched product: all runs' channels of one very tall picture
             y = self.normalised(by_channel.reshape(1, runs * channels, batch * height, width))
@@ -135,22 +140,18 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.shape[0] == 1:
-            return F.linear(x[0], self.weight[0], self.bias[0]).unsqueeze(0)
+            return F.linear(x, self.weight.squeeze(0), self.bias.squeeze(0))
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2))
 
 
 def max_pool2d(x: Tensor, size: int) -> Tensor:
     """The largest of every ``size`` × ``size`` window of (R, B, C, H, W); what does not fill a window is left out."""
-    if x.shape[0] == 1:
-        return F.max_pool2d(x[0], size).unsqueeze(0)
-    if x.transpose(0, 1).is_contiguous():
-        return (
-            F.max_pool2d(x.transpose(0, 1).flatten(0, 1), size).unflatten(0, x.shape[1::-1]).transpose(0, 1)
-        )
+    if x.ndim == 4:
+        return F.max_pool2d(x, size)
     if x.transpose(1, 2).is_contiguous():  # of a batched product
         pooled = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), size)
         return pooled.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-    return F.max_pool2d(x.flatten(0, 1), size).unflatten(0, x.shape[:2])
+    return F.max_pool2d(merged(x), size).unflatten(1, (x.shape[0], x.shape[2])).transpose(0, 1)
 
 
 def average_windows(width: int, windows: int) -> Tensor:

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import InputError
-from pipeline.layers import BatchNorm2d, Conv2d, Linear, average_windows, max_pool2d
+from pipeline.layers import KERNELS, BatchNorm2d, Conv2d, Linear, average_windows, max_pool2d
 
 MODELS = ("resnet18", "cnn2", "resnet56")
 
@@ -52,16 +52,25 @@ class Network(nn.Module):
         self.register_buffer("std", torch.ones(runs, *self.shape[:2], 1))
 
     def standardised(self, x: Tensor) -> Tensor:
-        """(R, B, C, H, W) in the type of the buffers (float32) with mean 0 and variance 1 a feature and bin, as ``mean`` and ``std`` say."""
+        """(R, B, C, H, W), or (B, C, H, W) where R = 1, in the type of the buffers (float32) with mean 0 and variance 1 a feature and bin, as ``mean`` and ``std`` say."""
         if x.ndim == 4 and self.runs == 1:
             x = x.unsqueeze(1)
         if tuple(x.shape[1:]) != (self.runs, *self.shape):
             expected = f"(batch, {self.runs}, {', '.join(map(str, self.shape))})"
             raise InputError(f"{self.name}: input of shape {tuple(x.shape)}; expected {expected}")
-        x = ((x - self.mean) / self.std).transpose(0, 1)  # bfloat16 samples become float32 here
-        if self.runs == 1 and x.device.type == "cpu":
-            x = x[0].contiguous(memory_format=torch.channels_last).unsqueeze(0)
-        return x
+        x = (x - self.mean) / self.std  # bfloat16 samples become float32 here
+        if self.runs > 1:
+            return x.transpose(0, 1)
+        return (
+            x.squeeze(1).contiguous(memory_format=torch.channels_last)
+            if x.device.type == "cpu"
+            else x.squeeze(1)
+        )
+
+    def outputs(self, *values: Tensor) -> Outputs:
+        """Embedding, hidden and logits in the type of the buffers, with the runs axis where R = 1 went without."""
+        typed = (value.to(self.mean.dtype) for value in values)
+        return Outputs(*(value if self.runs > 1 else value.unsqueeze(0) for value in typed))
 
 
 class Cnn2(Network):
@@ -84,9 +93,9 @@ class Cnn2(Network):
         # ReLU after the pooling: the same values and gradients as before it, on a quarter of the elements.
         x = F.relu(max_pool2d(self.conv1(x), 2))
         x = F.relu(max_pool2d(self.conv2(x), 2))
-        embedding = x.flatten(2)
+        embedding = x.flatten(-3)
         hidden = F.relu(self.linear1(embedding))
-        return Outputs(*(value.to(self.mean.dtype) for value in (embedding, hidden, self.linear2(hidden))))
+        return self.outputs(embedding, hidden, self.linear2(hidden))
 
 
 class Block(nn.Module):
@@ -134,9 +143,9 @@ class ResNet(Network):
 
     def forward(self, x: Tensor) -> Outputs:
         x = F.relu(self.norm(self.stem(self.standardised(x))), inplace=True)
-        x = self.blocks(x).mean(3, dtype=self.mean.dtype)  # (R, B, C, W)
-        embedding = (x.unsqueeze(3) * self.windows).sum(-1).flatten(2)
-        return Outputs(embedding, embedding, self.linear(embedding).to(self.mean.dtype))
+        x = self.blocks(x).mean(-2, dtype=self.mean.dtype)  # (..., C, W)
+        embedding = (x.unsqueeze(-2) * self.windows).sum(-1).flatten(-2)
+        return self.outputs(embedding, embedding, self.linear(embedding))
 
 
 def build(name: str, shape: Sequence[int], classes: int, runs: int = 1) -> Network:
@@ -203,11 +212,19 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter[0].numel() for parameter in network.parameters())
 
 
-def set_kernel(network: nn.Module, kernel: str) -> None:
-    """Compute every convolution of a network of several runs by ``kernel`` (see ``pipeline.layers``)."""
-    for layer in network.modules():
-        if isinstance(layer, Conv2d):
-            layer.kernel = kernel
+def set_kernels(network: nn.Module, layout: str) -> None:
+    """Choose how a network of several runs computes its convolutions: one of ``layers.KERNELS`` for all of them, or
+    one for each, ``name=kernel`` with commas between, as ``conv1=bmm,conv2=grouped``. ``InputError`` for others."""
+    convolutions = {name: layer for name, layer in network.named_modules() if isinstance(layer, Conv2d)}
+    pairs = [part.partition("=") for part in layout.split(",")]
+    chosen = (
+        {name: kernel for name, _, kernel in pairs} if "=" in layout else dict.fromkeys(convolutions, layout)
+    )
+    if chosen.keys() != convolutions.keys() or not set(chosen.values()) <= set(KERNELS):
+        raise InputError(f"layout {layout!r}; expected one of {', '.join(KERNELS)}, or NAME=KERNEL for each of "
+                         f"{', '.join(convolutions)}")  # fmt: skip
+    for name, layer in convolutions.items():
+        layer.kernel = chosen[name]
 
 
 @torch.no_grad()

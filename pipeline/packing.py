@@ -21,10 +21,11 @@ from torch import Tensor
 
 from pipeline import config
 from pipeline.config import InputError, TrainSettings
+from pipeline.layers import KERNELS, Conv2d
 from pipeline.training import fit
-from pipeline.training.fit import packed, tensor_cores
+from pipeline.training.fit import packed, tuned
 from pipeline.training.run import Run, TeacherOutputs, Trained
-from pipeline.training.step import LAYOUTS, Pack, graphed_step, step, threads
+from pipeline.training.step import Pack, graphed_step, step, threads
 
 #: Part of the memory that is free at the start which a pack may take.
 SHARE = 0.6
@@ -69,8 +70,8 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
     """
     if not runs:
         raise InputError("no runs to pack; expected at least one")
-    if (pack is not None and pack < 1) or (layout is not None and layout not in LAYOUTS):
-        raise InputError(f"pack {pack}, layout {layout}; expected at least 1 and one of {', '.join(LAYOUTS)}")
+    if pack is not None and pack < 1:
+        raise InputError(f"a pack of {pack} runs; expected at least 1")
     device, cores = samples.device, torch.get_num_threads()
     pack = None if pack is None else min(pack, len(runs))
 
@@ -78,27 +79,79 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
         statistics = [unit_statistics(samples)] * count
         return packed(samples, labels, runs[:count], settings, classes, teacher, kind, statistics)
 
-    each = bytes_per_run(made("loop", 1))
-    most = min(len(runs), LARGEST[device.type], max(1, int(SHARE * free_memory(device) / each)))
+    kinds = [layout] if layout else ["loop", *KERNELS] if device.type == "cpu" else list(KERNELS)
+    each = {kind: bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs)))) for kind in kinds}
+    room = SHARE * free_memory(device)
+    most = {kind: min(len(runs), LARGEST[device.type], max(1, int(room / each[kind]))) for kind in kinds}
     if pack is not None and layout is not None:
-        return Choice(str(device), pack, layout, 0.0, each)
-    kinds = [layout] if layout else ["loop", "grouped", "bmm"] if device.type == "cpu" else ["grouped", "bmm"]
-    few = min(most, 2 * cores if device.type == "cpu" else 10)
+        return Choice(str(device), pack, layout, 0.0, each[layout])
+    few = 2 * cores if device.type == "cpu" else 10
     speeds: dict[tuple[str, int], float] = {}
-    sizes = sorted({pack} if pack else {few, most, min(most, cores), min(most, 30)})
-    tries = [(kind, pack or few) for kind in kinds]
-    share = seconds / (len(tries) + len(sizes) - 1)
-    with tensor_cores(settings.tf32):
-        for kind, count in tries:
+    share = seconds / (len(kinds) + 3)
+    with tuned(device, settings.tf32):
+        for kind in kinds:
+            count = pack or min(few, most[kind])
             speeds[kind, count] = speed(made(kind, count), share)
-        best = max(speeds, key=lambda each: speeds[each])[0]
-        for count in sizes:
+        if layout is None and device.type == "cuda" and len(runs) > 1:
+            own, count = (
+                best_kernels(made("grouped", min(few, *most.values()))),
+                pack or min(few, *most.values()),
+            )
+            each[own], most[own] = max(each.values()), min(most.values())
+            speeds[own, count] = speed(made(own, count), share)
+        best = max(speeds, key=lambda key: speeds[key])[0]
+        for count in [] if pack else {min(size, most[best]) for size in (cores, 30, LARGEST[device.type])}:
             if (best, count) not in speeds:
                 speeds[best, count] = speed(made(best, count), share)
     fastest = max(speeds.values())
     kind, count = max((key for key in speeds if speeds[key] >= 0.95 * fastest), key=lambda key: key[1])
     measured = {f"{kind} × {count}": round(value, 1) for (kind, count), value in speeds.items()}
-    return Choice(str(device), count, kind, round(speeds[kind, count], 1), each, measured)
+    return Choice(str(device), count, kind, round(speeds[kind, count], 1), each[kind], measured)
+
+
+def best_kernels(pack: Pack) -> str:
+    """The layout that gives each convolution the kernel that is fastest for it alone, forward and backward."""
+    shapes: dict[str, torch.Size] = {}
+    convolutions = {name: layer for name, layer in pack.network.named_modules() if isinstance(layer, Conv2d)}
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, inputs, name=name: shapes.__setitem__(name, inputs[0].shape)
+        )
+        for name, layer in convolutions.items()
+    ]
+    with torch.no_grad():
+        pack.network(pack.samples[pack.plan.rows[0].t()])
+    for hook in hooks:
+        hook.remove()
+    known: dict[tuple[Any, ...], str] = {}
+    for name, layer in convolutions.items():
+        kind = (shapes[name], layer.weight.shape, layer.stride)
+        if kind not in known:
+            known[kind] = min(KERNELS, key=lambda kernel: kernel_seconds(layer, kernel, shapes[name]))
+        layer.kernel = known[kind]
+    return ",".join(f"{name}={layer.kernel}" for name, layer in convolutions.items())
+
+
+def kernel_seconds(layer: Conv2d, kernel: str, shape: torch.Size, repeats: int = 5) -> float:
+    """Time of one forward and backward pass of a convolution on (R, B, C, H, W), the best of a few."""
+    layer.kernel = kernel
+    runs, batch, *rest = shape
+    x = torch.randn(batch, runs, *rest, device=layer.weight.device, dtype=layer.weight.dtype).transpose(0, 1)
+    x = x.requires_grad_()
+    best = float("inf")
+    for _ in range(repeats):
+        wait(x.device)
+        start = time.perf_counter()
+        y = layer(x)
+        torch.autograd.grad(y, [x, layer.weight], torch.ones_like(y))
+        wait(x.device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def unit_statistics(samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,10 +170,10 @@ def speed(pack: Pack, seconds: float) -> float:
         take: Callable[[], None] = lambda: step(pack, False)
         begun = time.perf_counter()
         take()
-        if device.type == "cuda":
+        if device.type == "cuda" and pack.layout != "loop":
             state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
             take = graphed_step(take, state)
-            torch.cuda.synchronize(device)
+            wait(device)
             begun = time.perf_counter()
         best, done = float("inf"), 1
         while best == float("inf") or time.perf_counter() - begun < seconds:
@@ -128,8 +181,7 @@ def speed(pack: Pack, seconds: float) -> float:
                 pack.counter.zero_()
             start = time.perf_counter()
             take()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait(device)
             best, done = min(best, time.perf_counter() - start), done + 1
     return pack.network.runs / best
 
@@ -150,7 +202,7 @@ def bytes_per_run(pack: Pack) -> int:
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
     # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them.
-    return 2 * sum(kept.values()) + 8 * pack.weights.nbytes
+    return (2 * sum(kept.values()) + 8 * pack.weights.nbytes) // pack.network.runs
 
 
 def free_memory(device: torch.device) -> int:

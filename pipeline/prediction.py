@@ -12,6 +12,7 @@ import math
 import pickle
 import queue
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,9 @@ def read_payload(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {what}; expected a run folder such as runs/CORPUS/student-…/MIX/fold1-seed0, "
                          "or its model.pt")  # fmt: skip
     try:
-        payload = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles, which are refused below in our own words
+            payload = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file}: cannot be read ({reason[:120]}); expected a model.pt of this project: "

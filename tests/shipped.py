@@ -11,6 +11,7 @@ import torch
 
 from pipeline import audio, cache, config, evaluation, features, models, runs
 from pipeline.config import FeatureSpec, Settings
+from pipeline.losses import LossMix
 from pipeline.training.run import normalisation
 
 CORPUS = "tiny"
@@ -82,7 +83,7 @@ def write_run(root: Path, paths: list[Path], role: str = "student", fold: int = 
     test = np.flatnonzero(data.folds == fold)
     with torch.inference_mode():
         logits = network(torch.from_numpy(data.features[test, 0])).logits[0].numpy()
-    slug = None if role == "teacher" else mix.replace(":", "-")
+    slug = None if role == "teacher" else LossMix.parse(mix).slug
     folder = runs.cell_path(root / "runs", CORPUS, role, settings, slug, fold, seed)
     state = network.state_dict()
     corpus = {"corpus": CORPUS, "dataset": "folder", "synthetic": synthetic}

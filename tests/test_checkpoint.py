@@ -18,10 +18,15 @@ import torch
 
 from pipeline import checkpoint, training
 from pipeline.training import Run
-from tests.test_training import MIXES, QUICK, assert_equal, data, fit, run_of, without_seconds  # noqa: F401
+from tests.test_training import MIXES, QUICK, assert_equal, fit, made_up, run_of, without_seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = dataclasses.replace(QUICK, epochs=4)
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return made_up()
 
 
 def runs() -> list[Run]:
@@ -73,7 +78,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["loop", "grouped"])
-def test_going_on_from_every_checkpoint_gives_the_same_bits(data: Any, tmp_path: Path, layout: str) -> None:  # noqa: F811
+def test_going_on_from_every_checkpoint_gives_the_same_bits(data: Any, tmp_path: Path, layout: str) -> None:
     """A checkpoint after every step; from each the rest is trained again, in the middle of epochs and at their ends."""
     expected = fit(data, runs(), SETTINGS, layout=layout)
     kept: list[bytes] = []
@@ -94,14 +99,16 @@ def test_going_on_from_every_checkpoint_gives_the_same_bits(data: Any, tmp_path:
         path.write_bytes(content)
         said: list[str] = []
         # Another layout is asked for: the checkpoint's own is kept.
-        again = fit(data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=1e9, layout="bmm", say=said.append)
+        again = fit(
+            data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=1e9, layout="bmm", say=said.append
+        )
         assert "going on from" in said[0]
         for one, other in zip(expected, again):
             assert_equal(one, other)
             assert one.steps == other.steps
 
 
-def test_a_finished_checkpoint_trains_nothing(data: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_finished_checkpoint_trains_nothing(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     first = fit(data, runs(), SETTINGS, checkpoint=path)
     seen: list[int] = []
@@ -111,7 +118,7 @@ def test_a_finished_checkpoint_trains_nothing(data: Any, tmp_path: Path) -> None
         assert_equal(one, other)
 
 
-def test_a_damaged_checkpoint_is_named_and_not_used(data: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_damaged_checkpoint_is_named_and_not_used(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     expected = fit(data, runs(), SETTINGS, checkpoint=path)
     content = path.read_bytes()
@@ -124,7 +131,7 @@ def test_a_damaged_checkpoint_is_named_and_not_used(data: Any, tmp_path: Path) -
             assert_equal(one, other)
 
 
-def test_a_checkpoint_of_something_else_is_not_used(data: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_checkpoint_of_something_else_is_not_used(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     samples, labels, teacher = data
     fit(data, runs(), SETTINGS, checkpoint=path)
@@ -177,7 +184,7 @@ def wait_for(path: Path, process: subprocess.Popen[str], moment: float) -> None:
     time.sleep(moment)
 
 
-def test_kill_9_at_any_moment_loses_nothing(data: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_kill_9_at_any_moment_loses_nothing(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     expected = fit(data, runs(), SETTINGS)
     for moment in (0.02, 0.15):
@@ -192,7 +199,7 @@ def test_kill_9_at_any_moment_loses_nothing(data: Any, tmp_path: Path) -> None: 
         assert_equal(one, other)
 
 
-def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     process = start(path)
     wait_for(path, process, 0.05)
@@ -203,14 +210,16 @@ def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: P
     assert "Interrupted: 3 runs at epoch" in last and str(path) in last and "goes on from there" in last
     expected = fit(data, runs(), SETTINGS)
     seen: list[int] = []
-    found = fit(data, runs(), SETTINGS, checkpoint=path, on_epoch=lambda r, record: seen.append(record["epoch"]))
+    found = fit(
+        data, runs(), SETTINGS, checkpoint=path, on_epoch=lambda r, record: seen.append(record["epoch"])
+    )
     assert len(seen) < 3 * 4 + 1
     for one, other in zip(expected, found):
         assert_equal(one, other)
     assert without_seconds(found[0].history) == without_seconds(expected[0].history)
 
 
-def test_ctrl_c_without_a_checkpoint_path(data: Any) -> None:  # noqa: F811
+def test_ctrl_c_without_a_checkpoint_path(data: Any) -> None:
     def press(r: int, record: dict[str, Any]) -> None:
         if record["epoch"] == 1 and r == 0:
             os.kill(os.getpid(), signal.SIGINT)

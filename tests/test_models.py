@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline import models
 from pipeline.config import InputError
-from pipeline.layers import average_windows
+from pipeline.layers import KERNELS, average_windows
 
 PAPER = (5, 20, 173)
 SMALL = {"cnn2": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}
@@ -86,14 +86,14 @@ def test_the_published_sizes(name: str, shape: tuple[int, int, int], classes: in
     assert [tuple(o.shape) for o in outputs] == [(2, 3, embedding), (2, 3, hidden), (2, 3, classes)]
 
 
-@pytest.mark.parametrize("kernel", ["grouped", "bmm"])
+@pytest.mark.parametrize("kernel", ["grouped", "channels_last", "bmm"])
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_run_is_the_plain_network(name: str, kernel: str) -> None:
     """Outputs, gradients and running statistics of R = 3, of R = 1 and of torch's own modules are the same."""
     torch.manual_seed(0)
     shape, runs = SMALL[name], 3
     network = models.build(name, shape, 7, runs).double()
-    models.set_kernel(network, kernel)
+    models.set_kernels(network, kernel)
     mean, std = torch.randn(runs, *shape[:2], 1).double(), torch.rand(runs, *shape[:2], 1).double() + 0.5
     network.mean.copy_(mean)
     network.std.copy_(std)
@@ -119,6 +119,17 @@ def test_every_run_is_the_plain_network(name: str, kernel: str) -> None:
         ours = [b for n, b in network.named_buffers() if "running" in n]
         for mine, theirs in zip(ours, (b for n, b in references[run].named_buffers() if "running" in n)):
             torch.testing.assert_close(mine[run], theirs)
+
+
+def test_each_convolution_can_have_a_kernel_of_its_own() -> None:
+    network = models.build("cnn2", SMALL["cnn2"], 3, runs=2).double()
+    x = torch.randn(4, 2, *SMALL["cnn2"]).double()
+    expected = network(x).logits
+    for first in KERNELS:
+        for second in KERNELS:
+            models.set_kernels(network, f"conv1={first},conv2={second}")
+            assert (network.conv1.kernel, network.conv2.kernel) == (first, second)
+            torch.testing.assert_close(network(x).logits, expected)
 
 
 def test_the_embedding_is_what_the_output_layer_reads() -> None:
@@ -208,5 +219,9 @@ def test_what_cannot_be_built_or_read_is_one_clear_line() -> None:
                       ("resnet18", (5, 0, 9), 10), ("cnn2", PAPER, 0), ("cnn2", PAPER, 10, 0)):  # fmt: skip
         with pytest.raises(InputError, match="expected"):
             models.build(*arguments)
+    network = models.build("cnn2", PAPER, 10, 2)
+    for layout in ("ring", "conv1=bmm", "conv1=bmm,conv2=ring", "conv1=bmm,conv3=bmm"):
+        with pytest.raises(InputError, match="NAME=KERNEL for each of conv1, conv2"):
+            models.set_kernels(network, layout)
     with pytest.raises(InputError, match=r"expected \(batch, 2, 5, 9, 14\)"):
         models.build("cnn2", SMALL["cnn2"], 3, runs=2)(torch.zeros(4, 3, *SMALL["cnn2"]))

@@ -11,8 +11,15 @@ import torch
 
 from pipeline import packing
 from pipeline.config import InputError
+from pipeline.layers import KERNELS
 from pipeline.training import Run
-from tests.test_training import CLASSES, QUICK, assert_equal, data, fit, run_of  # noqa: F401
+from pipeline.training.fit import packed
+from tests.test_training import CLASSES, QUICK, assert_equal, fit, made_up, run_of
+
+
+@pytest.fixture(scope="module")
+def data() -> Any:
+    return made_up()
 
 
 def seeds(count: int) -> list[Run]:
@@ -27,22 +34,24 @@ def test_split(items: int, pack: int, sizes: list[int]) -> None:
     assert [len(own) for own in packs] == sizes
 
 
-def test_the_choice_is_measured_and_says_so(data: Any) -> None:  # noqa: F811
+def test_the_choice_is_measured_and_says_so(data: Any) -> None:
     samples, labels, teacher = data
     runs = seeds(5)
     before = samples.clone(), torch.get_num_threads(), torch.random.get_rng_state()
     choice = packing.choose(samples, labels, runs, QUICK, classes=CLASSES, teacher=teacher, seconds=0.3)
     assert torch.equal(samples, before[0]) and torch.get_num_threads() == before[1]
     assert torch.equal(torch.random.get_rng_state(), before[2])
-    assert 1 <= choice.pack <= 5 and choice.layout in ("loop", "grouped", "bmm") and choice.device == "cpu"
-    assert {name.split(" × ")[0] for name in choice.measured} == {"loop", "grouped", "bmm"}
+    assert 1 <= choice.pack <= 5 and choice.layout in ("loop", *KERNELS) and choice.device == "cpu"
+    assert {name.split(" × ")[0] for name in choice.measured} == {"loop", *KERNELS}
     assert choice.measured[f"{choice.layout} × {choice.pack}"] >= 0.9 * max(choice.measured.values())
     assert f"packs of {choice.pack} runs in layout {choice.layout} on cpu" in str(choice)
 
 
-def test_what_is_asked_for_is_kept(data: Any) -> None:  # noqa: F811
+def test_what_is_asked_for_is_kept(data: Any) -> None:
     samples, labels, teacher = data
-    ask = lambda **wishes: packing.choose(samples, labels, seeds(4), QUICK, classes=CLASSES, teacher=teacher, seconds=0.1, **wishes)
+    ask = lambda **wishes: packing.choose(
+        samples, labels, seeds(4), QUICK, classes=CLASSES, teacher=teacher, seconds=0.1, **wishes
+    )
     choice = ask(pack=3, layout="bmm")
     assert (choice.pack, choice.layout, choice.measured) == (3, "bmm", {})
     assert ask(pack=3).pack == 3 and ask(pack=90).pack == 4
@@ -52,9 +61,11 @@ def test_what_is_asked_for_is_kept(data: Any) -> None:  # noqa: F811
             ask(**wrong)
 
 
-def test_memory_limits_the_pack(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_memory_limits_the_pack(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     samples, labels, teacher = data
-    ask = lambda: packing.choose(samples, labels, seeds(6), QUICK, classes=CLASSES, teacher=teacher, layout="loop", seconds=0.1)
+    ask = lambda: packing.choose(
+        samples, labels, seeds(6), QUICK, classes=CLASSES, teacher=teacher, layout="loop", seconds=0.1
+    )
     each = ask().bytes_per_run
     # What a step keeps at least: both convolutions' inputs and outputs, and the weights with all their copies.
     activations = 8 * (2 * 128 + 32 * 128 + 32 * 32 + 16 * 32) * 4
@@ -64,6 +75,29 @@ def test_memory_limits_the_pack(data: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert limited.pack <= 3 and all(int(name.split(" × ")[1]) <= 3 for name in limited.measured)
     monkeypatch.setattr(packing, "free_memory", lambda device: 1)
     assert ask().pack == 1
+
+
+def test_every_convolution_gets_the_kernel_that_was_fastest(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, labels, teacher = data
+    pack = packed(
+        samples, labels, seeds(2), QUICK, CLASSES, teacher, "grouped", [packing.unit_statistics(samples)] * 2
+    )
+    assert set(dict(p.split("=") for p in packing.best_kernels(pack).split(","))) == {"conv1", "conv2"}
+    asked = []
+
+    def seconds(layer: Any, kernel: str, shape: torch.Size) -> float:
+        asked.append((kernel, tuple(shape)))
+        return {"grouped": 2.0, "bmm": 1.0 if shape[2] == 2 else 3.0, "channels_last": 2.5}[kernel]
+
+    monkeypatch.setattr(packing, "kernel_seconds", seconds)
+    layout = packing.best_kernels(pack)
+    assert layout == "conv1=bmm,conv2=grouped"
+    assert set(asked) == {(k, s) for k in KERNELS for s in ((2, 8, 2, 8, 16), (2, 8, 32, 4, 8))}
+    for one, other in zip(fit(data, seeds(2), layout=layout), fit(data, seeds(2))):
+        for name in one.state:
+            torch.testing.assert_close(one.state[name], other.state[name], rtol=1e-4, atol=1e-5)
 
 
 def test_free_memory_is_that_of_this_machine() -> None:
@@ -94,7 +128,7 @@ def test_a_run_that_does_not_fit_alone_is_one_clear_line() -> None:
         packing.in_halves(train, [1, 2], lambda line: None)
 
 
-def test_packs_change_no_number(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_packs_change_no_number(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five runs as packs of 2, 2 and 1 and with an injected lack of memory are the five runs in one pack, bit for bit."""
     samples, labels, teacher = data
     runs, settings = seeds(5), dataclasses.replace(QUICK, epochs=1)
@@ -120,10 +154,14 @@ def test_packs_change_no_number(data: Any, tmp_path: Path, monkeypatch: pytest.M
     assert len(list(tmp_path.glob("*.pt"))) == 3
 
 
-def test_a_second_call_takes_up_the_same_packs(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_second_call_takes_up_the_same_packs(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The measured choice is kept beside the checkpoints: measuring again might cut other packs."""
     samples, labels, teacher = data
-    call = lambda: packing.fit_all(samples, labels, seeds(3), QUICK, classes=CLASSES, teacher=teacher, checkpoints=tmp_path)
+    call = lambda: packing.fit_all(
+        samples, labels, seeds(3), QUICK, classes=CLASSES, teacher=teacher, checkpoints=tmp_path
+    )
     first, choice = call()
     trained: list[int] = []
     monkeypatch.setattr(packing, "choose", lambda *a, **o: pytest.fail("measured again"))

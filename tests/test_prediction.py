@@ -181,7 +181,11 @@ def test_a_bad_file_costs_only_itself(world, tmp_path):
     assert [one["file"] for one in objects(out)] == [str(good)]
     lines = err.splitlines()
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
-    assert "gone.wav: missing" in lines[0] and "text, not sound" in lines[1] and "without sound files" in lines[2]
+    assert (
+        "gone.wav: missing" in lines[0]
+        and "text, not sound" in lines[1]
+        and "without sound files" in lines[2]
+    )
 
 
 def test_csv_and_the_number_of_classes(world):
@@ -274,7 +278,9 @@ def test_the_microphone_is_heard_in_overlapping_windows(world, monkeypatch):
             block = np.zeros((1000, 1), dtype=np.float32)
             for start in range(0, len(wave), 1000):
                 part = block[: len(wave[start : start + 1000])]
-                part[:, 0] = wave[start : start + 1000]  # PortAudio uses its buffer again: the block must be copied
+                part[:, 0] = wave[
+                    start : start + 1000
+                ]  # PortAudio uses its buffer again: the block must be copied
                 self.callback(part, len(part), None, None)
 
         def __exit__(self, *_):

@@ -59,7 +59,7 @@ class HeldOut:
 
 def folder_name(payload: dict[str, Any]) -> str:
     """``<model>-<mix>-fold{k}-seed{s}``."""
-    mix = LossMix.parse(payload["mix"]).slug
+    mix = LossMix.parse(payload["mix"] or "ce").slug
     return f"{payload['model']}-{mix}-fold{payload['fold']}-seed{payload['seed']}"
 
 

@@ -94,8 +94,10 @@ class Octave:
     bank: tuple[Block, ...]
     """Complex filters as real blocks: rows are interleaved (real, imaginary) parts of a spectrum, columns
     the real parts of a block's filters and then their imaginary parts. Scaled by 1 / sqrt(length)."""
+    band: slice
+    """The bins where any filter is not 0."""
     basis: scipy.sparse.csr_matrix
-    """The same filters as librosa has them, not scaled."""
+    """The same filters on that band as librosa has them, not scaled by their length."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,9 @@ def constant_q(sr: int, hop_length: int, bins_per_octave: int, tuning: float) ->
                 rate, freqs[part], 1, 1, 0.01, window="hann", gamma=0, dtype=np.complex64, alpha=alpha[part]
             )
             scale = np.sqrt(start_rate / rate) / np.sqrt(lengths[part])
-            shared = n_fft, real_blocks(basis.toarray() * scale[:, np.newaxis], 10)
-        scaled = basis.copy()
+            band = slice(basis.indices.min(), basis.indices.max() + 1)
+            shared = n_fft, real_blocks(basis.toarray() * scale[:, np.newaxis], 10), band
+        scaled = basis[:, band]
         scaled.data *= np.sqrt(start_rate / rate)
         octaves.append(Octave(halve, hop, *shared, scaled))
         halve = hop % 2 == 0

@@ -1,6 +1,6 @@
 """The plain path: librosa's public functions, one by one. Slow, and the oracle of the fast path.
 
-Whatever these calls return is the definition of the five features; ``CALLS`` says the same in words.
+Whatever these calls return is the definition of the five features.
 """
 
 from __future__ import annotations
@@ -30,6 +30,17 @@ def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
         "chroma_cqt": {"n_chroma": spec.bins} | cqt,
         "chroma_cens": {"n_chroma": spec.cens_bins} | cqt,
     }
+
+
+def constant_q_cutoff(spec: FeatureSpec) -> float:
+    """Upper edge (Hz) of the highest constant-Q filter at the highest tuning that may be met."""
+    import librosa
+
+    tuning = 0.5 if spec.tuning == "estimate" else float(spec.tuning)
+    octave = spec.bins_per_octave
+    lowest = float(librosa.note_to_hz("C1"))
+    freqs = librosa.cqt_frequencies(7 * octave, fmin=lowest, bins_per_octave=octave, tuning=tuning)
+    return float(librosa.filters.wavelet_lengths(freqs=freqs, sr=spec.sr)[1])
 
 
 def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import librosa
 import numpy as np
+import scipy.fft
 import soxr
 from numba import njit
 
@@ -20,7 +21,7 @@ try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give
     def rfft(frames: np.ndarray) -> np.ndarray:
         return torch.fft.rfft(torch.from_numpy(frames)).numpy()
 except ImportError:
-    from scipy.fft import rfft
+    rfft = scipy.fft.rfft
 
 
 def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -82,13 +83,21 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     return np.abs(rfft(frames).astype(np.complex64))
 
 
+@njit(cache=True)
+def divided(y: np.ndarray, by: float) -> np.ndarray:
+    """``y / by`` in float64, rounded once to float32, as numpy divides in place."""
+    out = np.empty(len(y), np.float32)
+    for i in range(len(y)):
+        out[i] = y[i] / by
+    return out
+
+
 def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
     """``librosa.resample(y, orig_sr=factor, target_sr=1, res_type="soxr_hq", scale=True)``."""
     ratio = 1.0 / factor
     shorter = soxr.resample(y, factor, 1, quality="soxr_hq")
     shorter = librosa.util.fix_length(shorter, size=int(np.ceil(len(y) * ratio)))
-    shorter /= np.sqrt(ratio)
-    return shorter
+    return divided(shorter, float(np.sqrt(ratio)))
 
 
 @njit(cache=True)
@@ -96,10 +105,12 @@ def add_magnitudes(total: np.ndarray, start: int, parts: np.ndarray) -> None:
     """total[:, start:] += |parts|; ``parts``: (frame, 2 · filters), real parts and then imaginary parts."""
     filters = parts.shape[1] // 2
     for t in range(parts.shape[0]):
+        sums = total[t, start : start + filters]
+        reals, imaginaries = parts[t, :filters], parts[t, filters:]
         for i in range(filters):
-            real, imaginary = abs(parts[t, i]), abs(parts[t, filters + i])
+            real, imaginary = abs(reals[i]), abs(imaginaries[i])
             # The largest part keeps what is so small that its square is 0.
-            total[t, start + i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
+            sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
 def octave_signals(y: np.ndarray, plan: banks.ConstantQ) -> list[np.ndarray]:
@@ -139,7 +150,8 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
     for y, octave in zip(signals, plan.octaves):
         frames = np.empty((len(wanted), octave.n_fft), dtype=np.float64)
         gather_chosen(y, octave.hop, wanted, frames)
-        parts.append(octave.basis.dot(np.ascontiguousarray(rfft(frames).astype(np.complex64).T)))
+        spectrum = scipy.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
+        parts.append(octave.basis.dot(spectrum))
     response = np.concatenate(parts[::-1])
     response /= np.sqrt(plan.lengths)[:, np.newaxis]
     return np.abs(response)

@@ -29,15 +29,18 @@ def bins_that_count(sr: int, n_fft: int) -> tuple[int, int]:
 def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np.ndarray:
     """Positions (flat) of bins at or above both neighbours and their frame's floor, found without a branch."""
     frames, bins = power.shape
-    found = np.empty(frames * (high - low) + 1, np.int32)
-    mask = np.empty(high, np.bool_)
+    width = high - low
+    found = np.empty(frames * width + 1, np.int32)
+    mask = np.empty(width, np.uint8)
     count = 0
     for t in range(frames):
-        row, floor = power[t], floors[t]
-        for i in range(low, high):
-            mask[i] = (row[i] >= floor) & (row[i] >= row[i - 1]) & (row[i] >= row[i + 1])
-        for i in range(low, high):
-            found[count] = t * bins + i
+        floor = floors[t]
+        # Slices: an index that may be negative would keep the loop from being vectorised.
+        before, here, after = power[t, low - 1 : high - 1], power[t, low:high], power[t, low + 1 : high + 1]
+        for i in range(width):
+            mask[i] = (here[i] >= floor) & (here[i] >= before[i]) & (here[i] >= after[i])
+        for i in range(width):
+            found[count] = t * bins + low + i
             count += mask[i]
     return found[:count]
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from pipeline import checkpoint as files
-from pipeline import config, losses, models
+from pipeline import config, losses, models, optimizer
 from pipeline.config import InputError, TrainSettings
 from pipeline.training import inference
 from pipeline.training.run import Plan, Run, TeacherOutputs, Trained, normalisation, plan, steps_of
-from pipeline.training.step import LAYOUTS, Augment, Pack, graphed_step, step, threads
+from pipeline.training.step import Augment, Pack, graphed_step, step, threads
 
 
 class Interrupted(KeyboardInterrupt):
@@ -80,12 +80,12 @@ def fit(
     samples, labels = samples.to(device), labels.to(device)
     if teacher is not None:
         teacher = TeacherOutputs(*(part.to(device) for part in teacher))
-    check(samples, labels, runs, classes, teacher, layout)
+    check(samples, labels, runs, classes, teacher)
     statistics = standardisation(samples, runs)
     key = identity(samples, labels, runs, settings, classes, teacher, statistics)
     saved = resumable(checkpoint, key, say)
     layout = saved["layout"] if saved else layout or ("loop" if device.type == "cpu" else "grouped")
-    with tensor_cores(settings.tf32), threads(layout, len(runs)) as workers:
+    with tuned(device, settings.tf32), threads(layout, len(runs)) as workers:
         pack = packed(samples, labels, runs, settings, classes, teacher, layout, statistics, augment)
         pack.workers = workers
         job = Job(pack, runs, settings, checkpoint, key, checkpoint_seconds, on_epoch)
@@ -104,13 +104,10 @@ def standardisation(samples: Tensor, runs: Sequence[Run]) -> list[tuple[Tensor, 
     return [found[run.train.tobytes()] for run in runs]
 
 
-def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, teacher: TeacherOutputs | None,
-          layout: str | None) -> None:  # fmt: skip
+def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, teacher: TeacherOutputs | None) -> None:  # fmt: skip
     """Raise ``InputError`` for arguments that do not fit together."""
     if not runs:
         raise InputError("no runs to train; expected at least one")
-    if layout is not None and layout not in LAYOUTS:
-        raise InputError(f"layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
     if samples.ndim != 4 or labels.shape != samples.shape[:1]:
         raise InputError(f"samples {tuple(samples.shape)} and labels {tuple(labels.shape)}; expected (rows, C, H, W) "
                          "and (rows,)")  # fmt: skip
@@ -161,14 +158,19 @@ def resumable(path: Path | None, key: str, say: Callable[[str], None]) -> dict[s
 
 
 @contextlib.contextmanager
-def tensor_cores(allowed: bool) -> Iterator[None]:
-    """Allow TensorFloat-32 in float32 products and convolutions, or not, for a while."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
+def tuned(device: torch.device, tf32: bool) -> Iterator[None]:
+    """On a GPU, for a while: TensorFloat-32 in float32 products and convolutions or not, and cuDNN's own measuring."""
+    if device.type != "cuda":
         yield
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = tf32, tf32, True
+    try:
+        with torch.cuda.device(device):
+            yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
 def packed(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
@@ -260,7 +262,7 @@ class Job:
     def take(self, masked: bool) -> None:
         """One step; on a GPU by a graph of it."""
         pack = self.pack
-        if pack.samples.device.type != "cuda":
+        if pack.samples.device.type != "cuda" or pack.layout == "loop":
             step(pack, masked)
             return
         if masked not in self.graphs:
@@ -291,7 +293,7 @@ class Job:
                 if r in pack.loss.members[term]
             }
             progress.history[r].append({
-                "epoch": progress.epoch + 1, "lr": float(pack.plan.lr[steps - 1, r, 0]), "loss": sums[0][r] / steps,
+                "epoch": progress.epoch + 1, "lr": optimizer.learning_rate(self.settings, progress.epoch, steps - 1, steps), "loss": sums[0][r] / steps,
                 "terms": terms, "train_accuracy": sums[-1][r] / steps / self.settings.batch,
                 "accuracy": figures[0][r], "test_loss": figures[1][r], "seconds": seconds,
             })  # fmt: skip

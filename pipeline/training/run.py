@@ -113,10 +113,13 @@ def plan(runs: Sequence[Run], settings: TrainSettings, epoch: int, stopped: Sequ
     steps, batch = max(counts), settings.batch
     rows = np.empty((steps, len(runs), batch), np.int64)
     lr = np.zeros((steps, len(runs), 1), np.float32)
+    rates: dict[int, list[float]] = {}
     for r, (run, count) in enumerate(zip(runs, counts)):
         rows[:count, r] = order(run, epoch)[: count * batch].reshape(count, batch)
         rows[count:, r] = run.train[0]
-        lr[:count, r, 0] = [optimizer.learning_rate(settings, epoch, step, count) for step in range(count)]
+        if count not in rates:
+            rates[count] = [optimizer.learning_rate(settings, epoch, step, count) for step in range(count)]
+        lr[:count, r, 0] = rates[count]
     alive = np.arange(steps)[:, None] < np.array(counts)
     draws = None
     if augmented:

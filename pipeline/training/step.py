@@ -2,7 +2,8 @@
 
 Layouts, all equal up to rounding:
 
-- ``grouped`` and ``bmm``: one network of R runs (see ``pipeline.layers``); on a GPU a CUDA graph of the whole step;
+- ``grouped``, ``channels_last``, ``bmm``, or one of them for each convolution (see ``models.set_kernels``): one network
+  of R runs; on a GPU a CUDA graph of the whole step;
 - ``loop``: R networks of one run that share the pack's weights, spread over threads, the losses of all runs
   together. Best on a CPU, where a packed layer only loses the caches.
 """
@@ -22,8 +23,6 @@ from pipeline.config import TrainSettings
 from pipeline.losses import MixedLoss
 from pipeline.models import Network, Outputs
 from pipeline.training.run import Plan, TeacherOutputs
-
-LAYOUTS = ("loop", "grouped", "bmm")
 
 Augment = Callable[[Tensor, Tensor], Tensor]
 """(x (N, C, H, W), draws (N, 3) uniform in [0, 1)) → x of the same shape."""
@@ -66,8 +65,8 @@ class Pack:
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
         if self.layout == "loop":
             self.singles = [models.view(self.network, run) for run in range(runs)]
-        elif runs > 1:
-            models.set_kernel(self.network, self.layout)
+        else:
+            models.set_kernels(self.network, self.layout)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.samples.device.type, torch.bfloat16, self.settings.precision == "bfloat16")

@@ -1,0 +1,157 @@
+"""``cost``: counts against counts by hand, and a table whose figures agree with each other and with the files."""
+
+import csv
+import io
+import json
+import shutil
+import sys
+import types
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from pipeline import cost, export, models, runs
+from pipeline.commands import deploying
+from pipeline.config import InputError
+from tests import shipped
+from tests.shipped import SPEC
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Runs of one mix in both folds (90 % and 80 %), of a worse mix, and a teacher (70 %)."""
+    root = tmp_path_factory.mktemp("world")
+    paths = shipped.write_corpus(root)
+    student = shipped.write_run(root, paths, accuracy=0.9)
+    shipped.write_run(root, paths, fold=2, accuracy=0.8)
+    for fold in (1, 2):
+        shipped.write_run(root, paths, fold=fold, mix="ce:2", accuracy=0.6)
+    teacher = shipped.write_run(root, paths, "teacher", accuracy=0.7)
+    return types.SimpleNamespace(root=root, paths=paths, student=student, teacher=teacher)
+
+
+def measured(root, run=None, **options):
+    return cost.measured(run, root / "runs", root / "exports", shipped.CORPUS, repeats=10, **options)
+
+
+def test_multiply_adds_of_the_student_by_hand():
+    network = models.build("cnn2", (5, 20, 173), 10)
+    # 3 × 3 convolutions on 20 × 173 and, after the pooling, 10 × 86; then 3,440 → 32 → 10.
+    by_hand = 20 * 173 * 32 * 5 * 9 + 10 * 86 * 16 * 32 * 9 + 3440 * 32 + 32 * 10
+    assert cost.multiply_adds(network) == by_hand == 9_055_680
+    assert cost.multiply_adds(network) == by_hand  # no hook is left behind to count twice
+    assert not any(layer._forward_hooks for layer in network.modules())
+    assert models.parameters(network) == cost.PUBLISHED["cnn2"]
+
+
+def test_multiply_adds_of_the_teacher_by_hand():
+    total, inputs, height, width = 20 * 173 * 8 * 5 * 9, 8, 20, 173
+    for stage, outputs in enumerate((8, 16, 32, 64)):
+        if stage:
+            height, width = (height + 1) // 2, (width + 1) // 2
+            total += height * width * outputs * inputs  # 1 × 1 on the shortcut
+        total += height * width * outputs * 9 * (inputs + 3 * outputs)  # four 3 × 3
+        inputs = outputs
+    network = models.build("resnet18", (5, 20, 173), 10)
+    assert cost.multiply_adds(network) == total + 256 * 10
+    assert models.parameters(network) == cost.PUBLISHED["resnet18"]
+
+
+def test_the_table_agrees_with_itself_and_with_the_files(world):
+    before = torch.get_num_threads()
+    found = measured(world.root, batch=3, threads=2)
+    assert torch.get_num_threads() == before
+    teacher, student = found.rows
+    assert (teacher.name, student.name) == ("teacher resnet18, torch", "student cnn2, torch")
+    assert student.accuracy == pytest.approx(85) and student.measured_on == "2 runs, 2 of 2 folds"
+    assert teacher.accuracy == pytest.approx(70) and teacher.measured_on == "1 run, 1 of 2 folds"
+    for row, folder in ((teacher, world.teacher), (student, world.student)):
+        assert row.bytes == (folder / "model.pt").stat().st_size
+        assert row.published == cost.PUBLISHED[row.name.split()[1].rstrip(",")]
+        assert 0 < row.median_ms <= row.p90_ms
+        clip_ms = found.feature_median_ms + row.median_ms / 3
+        assert row.real_time_factor == pytest.approx(clip_ms / 1000 / SPEC.seconds)
+        assert row.feature_share == pytest.approx(found.feature_median_ms / clip_ms)
+    assert student.parameters == 5 * 32 * 9 + 32 + 32 * 16 * 9 + 16 + 16 * 5 * 5 * 32 + 32 + 32 * 3 + 3
+
+
+def test_exported_forms_have_rows_while_they_are_of_this_run(world, tmp_path, monkeypatch):
+    for name in ("cache", "runs"):
+        shutil.copytree(world.root / name, tmp_path / name)
+    student = tmp_path / world.student.relative_to(world.root)
+    folder, proof = export.export(student, tmp_path / "cache", tmp_path / "exports")
+    rows = {row.name: row for row in measured(tmp_path, student).rows}
+    assert list(rows) == [
+        "teacher resnet18, torch",
+        "student cnn2, torch",
+        "student cnn2, ONNX",
+        "student cnn2, ONNX int8",
+    ]
+    int8 = rows["student cnn2, ONNX int8"]
+    assert int8.bytes == (folder / "model.int8.onnx").stat().st_size < rows["student cnn2, ONNX"].bytes
+    assert int8.accuracy == pytest.approx(100 * proof["accuracy_int8"]) and int8.measured_on == "fold 1 alone"
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(InputError, match=r"pip install 'audio-rkd\[export\]'"):
+            measured(tmp_path, student)
+    # Trained again: the export is of another model.pt now.
+    shipped.write_run(tmp_path, world.paths, seed=0)
+    payload = torch.load(student / "model.pt", weights_only=True)
+    payload["state"]["linear2.bias"] += 1
+    torch.save(payload, student / "model.pt")
+    assert len(measured(tmp_path, student).rows) == 2
+
+
+def test_the_verdict_names_who_takes_the_time(world):
+    row = measured(world.root).rows[-1]
+    common = (1.0, 0.5, 1, 1, 10, "processor", "tiny", False)
+    for feature_ms, network_ms, words in (
+        (9.0, 1.0, "The features are what"),
+        (1.0, 4.0, "The network is what"),
+    ):
+        share = feature_ms / (feature_ms + network_ms)
+        one = cost.dataclasses.replace(row, median_ms=network_ms, feature_share=share)
+        line = cost.verdict(cost.Cost((one,), feature_ms, *common))
+        assert line.startswith(words) and f"({100 * share:.1f} %)" in line
+        assert f"{feature_ms + network_ms:.2f} ms the features" in line
+
+
+def test_the_command_writes_what_it_prints(world, tmp_path, monkeypatch):
+    (tmp_path / "runs").symlink_to(world.root / "runs")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(deploying, "corpus_name", lambda *_: "tiny")
+    result = CliRunner().invoke(deploying.cost, ["--repeats", "10", "--batch", "2"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "batch of 2 clips, 1 thread, 10 calls" in result.output and "116,538" in result.output
+    assert "what a device pays for" in result.output
+    stored = json.loads((tmp_path / "reports/tiny/cost.json").read_text())
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "reports/tiny/cost.csv").read_text())))
+    assert [row["name"] for row in rows] == [row["name"] for row in stored["rows"]]
+    assert rows[1]["multiply_adds"] == str(stored["rows"][1]["multiply_adds"]) and rows[0]["threads"] == "1"
+    assert stored["verdict"] in result.output
+    assert "| student cnn2, torch |" in (tmp_path / "reports/tiny/cost.md").read_text()
+
+
+def test_made_up_sounds_are_stamped(tmp_path):
+    paths = shipped.write_corpus(tmp_path)
+    shipped.write_run(tmp_path, paths, synthetic=True)
+    text = cost.report(measured(tmp_path), tmp_path / "reports")
+    assert text.startswith("SYNTHETIC Cost of a clip: tiny") and "say nothing about real ones" in text
+
+
+def test_wrong_runs_have_their_line(world, tmp_path):
+    with pytest.raises(InputError, match="is a teacher's run; expected a student's"):
+        measured(world.root, world.teacher)
+    with pytest.raises(InputError, match="gone: no such file or folder; expected a run folder"):
+        measured(world.root, tmp_path / "gone")
+    with pytest.raises(InputError, match="no student that trained"):
+        measured(tmp_path)
+    shutil.copytree(world.student, tmp_path / "half")
+    (tmp_path / "half" / "result.json").unlink()
+    with pytest.raises(InputError, match=r"result\.json: no such file"):
+        measured(world.root, tmp_path / "half")
+    moved = tmp_path / "moved"
+    shutil.copytree(world.student, moved)
+    assert runs.read_result(moved)["accuracy"] == 0.9
+    assert measured(world.root, moved / "model.pt").rows[-1].name == "student cnn2, torch"

@@ -1,0 +1,253 @@
+"""From WAV files to the table, through the command line, as real processes in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from pipeline import runs
+from tests.tiny import QUICK, ROOT, audio_rkd, write_corpus
+
+CORPUS = ("--dataset", "urbansound8k", "--data", "tiny")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where features, teachers and two mixes of students were made."""
+    where = tmp_path_factory.mktemp("stages")
+    write_corpus(where / "tiny")
+    for command in (
+        ("features", "--jobs", "1"),
+        ("teacher",),
+        ("distill", "--losses", "soft", "--losses", "area,angle", "--seeds", "0,1", "--jobs", "1"),
+    ):
+        done = audio_rkd(where, *command, *CORPUS, *QUICK)
+        assert done.returncode == 0, done.stderr
+    return where
+
+
+def copied(place: Path, target: Path) -> Path:
+    shutil.copytree(place, target)
+    return target
+
+
+def folders(place: Path, kind: str) -> list[Path]:
+    return sorted(path.parent for path in (place / "runs" / "tiny").glob(f"{kind}-*/**/result.json"))
+
+
+def states(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "model.pt", weights_only=True)["state"]
+
+
+def metrics(folder: Path) -> list[dict]:
+    """The epochs' records without the only thing that may differ: how long they took."""
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in runs.read_metrics(folder)]
+
+
+def test_every_cell_has_a_run_folder_with_all_its_files(place: Path) -> None:
+    assert len(folders(place, "teacher")) == 3
+    students = folders(place, "student")
+    assert len(students) == 3 * 2 * 2
+    for folder in students:
+        names = {path.name for path in folder.iterdir()}
+        assert names == {
+            "config.json",
+            "environment.json",
+            "metrics.jsonl",
+            "model.pt",
+            "predictions.npz",
+            "result.json",
+        }
+    mixes = {runs.read_config(folder)["mix"] for folder in students}
+    assert mixes == {"soft:1", "angle:40,area:20,soft:1"}
+
+
+def test_the_records_say_each_term_raw_and_weighted(place: Path) -> None:
+    (folder,) = [f for f in folders(place, "student") if "angle" in str(f) and f.name == "fold2-seed1"]
+    records = runs.read_metrics(folder)
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    for record in records:
+        terms = record["terms"]
+        assert terms["angle"]["weighted"] == pytest.approx(40 * terms["angle"]["raw"], rel=1e-5)
+        assert terms["area"]["weighted"] == pytest.approx(20 * terms["area"]["raw"], rel=1e-5)
+        assert record["loss"] == pytest.approx(sum(term["weighted"] for term in terms.values()), rel=1e-5)
+
+
+def test_predictions_are_of_the_held_out_folds_clips_alone(place: Path) -> None:
+    for folder in folders(place, "student"):
+        fold = runs.read_config(folder)["fold"]
+        found = runs.read_predictions(folder)
+        assert sorted(found.clips) == [f"{fold}{i:03}-{i % 2}-0-0.wav" for i in range(6)]
+        accuracy = np.mean(found.logits.argmax(1) == found.labels)
+        assert runs.read_result(folder)["accuracy"] == pytest.approx(accuracy)
+
+
+def test_students_learn_from_the_teacher_of_their_own_fold(place: Path) -> None:
+    for folder in folders(place, "student"):
+        record = runs.read_config(folder)
+        assert Path(record["teacher"]).name == f"fold{record['fold']}-seed0"
+
+
+@pytest.mark.parametrize(
+    "command", [("teacher",), ("distill", "--losses", "angle:40,area:20,soft:1", "--losses", "soft")]
+)
+def test_a_second_call_does_nothing_and_says_so(place: Path, command: tuple[str, ...]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("*") if path.is_file()}
+    done = audio_rkd(place, *command, *CORPUS, *QUICK)
+    assert done.returncode == 0
+    assert "nothing to do" in done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("*") if path.is_file()}
+
+
+def test_the_same_command_gives_the_same_bits(place: Path, tmp_path: Path) -> None:
+    again = copied(place, tmp_path / "again")
+    shutil.rmtree(again / "runs")
+    assert audio_rkd(again, "teacher", *CORPUS, *QUICK).returncode == 0
+    assert audio_rkd(again, "distill", "--losses", "angle,area", *CORPUS, *QUICK).returncode == 0
+    compared = 0
+    for folder in [*folders(again, "teacher"), *folders(again, "student")]:
+        other = place / folder.relative_to(again)
+        assert metrics(folder) == metrics(other)
+        for name, tensor in states(folder).items():
+            assert torch.equal(tensor, states(other)[name]), (folder, name)
+        compared += 1
+    assert compared == 6
+
+
+def test_changed_clips_never_meet_old_results(place: Path, tmp_path: Path) -> None:
+    changed = copied(place, tmp_path / "changed")
+    path = changed / "tiny" / "audio" / "fold1" / "1000-0-0-0.wav"
+    soundfile.write(path, np.zeros(8000), 8000)
+    assert "1 computed, 17 reused" in audio_rkd(changed, "features", *CORPUS, *QUICK).stdout
+    done = audio_rkd(changed, "teacher", *CORPUS, *QUICK)
+    assert done.returncode == 1
+    assert "was trained on other features of fold 1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_changed_settings_train_anew(place: Path, tmp_path: Path) -> None:
+    changed = copied(place, tmp_path / "changed")
+    assert (
+        audio_rkd(
+            changed, "distill", "--losses", "soft", *CORPUS, *QUICK, "--set", "student.lr=0.01"
+        ).returncode
+        == 0
+    )
+    assert len(folders(changed, "student")) == 12 + 3
+    rows = (changed / "runs" / "tiny").glob("student-*")
+    assert len(list(rows)) == 2
+
+
+def test_the_teacher_of_another_fold_is_refused(place: Path, tmp_path: Path) -> None:
+    wrong = copied(place, tmp_path / "wrong")
+    group = folders(wrong, "teacher")[0].parent
+    shutil.rmtree(group / "fold1-seed0")
+    shutil.copytree(group / "fold2-seed0", group / "fold1-seed0")
+    done = audio_rkd(wrong, "distill", "--losses", "distance", "--folds", "1", *CORPUS, *QUICK)
+    assert done.returncode == 1
+    assert "is the teacher of fold 2, wanted for fold 1" in done.stderr
+    assert not any("distance" in str(folder) for folder in folders(wrong, "student"))
+
+
+def test_the_table_has_a_row_a_mix(place: Path) -> None:
+    done = audio_rkd(place, "report", *CORPUS)
+    assert done.returncode == 0, done.stderr
+    assert "resnet18 (teacher)" in done.stdout
+    assert "partial (3 of 10 folds)" in done.stdout
+    text = (place / "reports" / "tiny" / "table.csv").read_text()
+    assert "angle:40,area:20,soft:1" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("teacher", "--preset", "papr"), "no preset 'papr'; expected one of"),
+        (("teacher", "--set", "teacher.lrr=1"), "unknown key 'lrr'"),
+        (("teacher", "--set", "teacher.lr=fast"), "lr = 'fast': expected float"),
+        (("teacher", "--folds", "7", *CORPUS), "fold 7 is not in tiny"),
+        (("teacher", "--device", "cuda", *CORPUS, *QUICK, "--seeds", "9"), "sees no GPU"),
+        (("distill", "--losses", "angel"), "did you mean 'angle'?"),
+        (
+            ("distill", "--losses", "angle", "--set", "teacher.lr=0.5", *CORPUS),
+            "no finished teacher of fold 1",
+        ),
+        (("teacher", *CORPUS, "--set", "features.bins=10"), "no features of fold 1, 2, 3"),
+        (("features", "--dataset", "urbansound8k", "--data", "nowhere"), "no folder nowhere"),
+        (("report", "--dataset", "urbansound8k", "--data", "other"), "no finished run"),
+    ],
+)
+def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], said: str) -> None:
+    if "sees no GPU" in said and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    if "other" in arguments and not (place / "other").exists():
+        write_corpus(place / "other")
+    done = audio_rkd(place, *arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == 1
+
+
+def test_usage_errors_exit_with_2(place: Path) -> None:
+    assert audio_rkd(place, "teacher", "--folds", "one").returncode == 2
+    assert audio_rkd(place, "teach").returncode == 2
+
+
+def test_explain_prints_formula_weight_and_source(tmp_path: Path) -> None:
+    done = audio_rkd(tmp_path, "distill", "--explain", "--losses", "hinton,angle,area")
+    assert done.returncode == 0
+    for words in ("65.53", "weight 10", "weight 50", "eq. 3.1", "T^2"):
+        assert words in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_kill_and_again_is_as_if_never_stopped(place: Path, tmp_path: Path, jobs: str) -> None:
+    """``kill -9`` in the middle of a training; the same command goes on and gives the same bits."""
+    quick = [*QUICK, "--set", "student.epochs=40", "--jobs", jobs, "--checkpoint-minutes", "0.0005"]
+    command = [sys.executable, str(ROOT / "cli.py"), "distill", "--losses", "angle,area", *CORPUS, *quick]
+    whole, cut = copied(place, tmp_path / "whole"), copied(place, tmp_path / "cut")
+    assert subprocess.run(command, cwd=whole, capture_output=True).returncode == 0
+    process = subprocess.Popen(command, cwd=cut, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while (
+        not list((cut / "runs").rglob("pack-*.pt")) and time.monotonic() < deadline and process.poll() is None
+    ):
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert process.poll() is None, "it ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(1.0)  # its own processes see that it is gone
+    unfinished = [f for f in folders(whole, "student") if not runs.finished(cut / f.relative_to(whole))]
+    assert unfinished
+    done = subprocess.run(command, cwd=cut, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert not list((cut / "runs").rglob("pack-*"))
+    for folder in folders(whole, "student"):
+        other = cut / folder.relative_to(whole)
+        assert metrics(folder) == metrics(other)
+        assert all(torch.equal(tensor, states(other)[name]) for name, tensor in states(folder).items())
+
+
+def test_the_record_says_what_ran(place: Path) -> None:
+    folder = folders(place, "student")[0]
+    record = json.loads((folder / "config.json").read_text())
+    assert record["settings"]["student"]["lr"] == 0.002
+    assert set(record["data"]) == {"1", "2", "3"}
+    assert record["pack"]["layout"] in ("loop", "grouped", "bmm")
+    payload = torch.load(folder / "model.pt", weights_only=True)
+    assert payload["classes"][:2] == ["air_conditioner", "car_horn"]
+    assert payload["features"]["bins"] == 8
