@@ -75,9 +75,29 @@ teacher: features ## Stage two: a ResNet-18 per held-out fold
 distill: teacher ## Stage three: students, LOSSES="soft angle,area" one mix or several
 	$(RUN) distill $(CELLS) $(MIXES) $(call extra,distill)
 
+.PHONY: table3
+table3: features ## The paper's Table 3: whatever is missing of its rows, SEEDS="0 1 2"
+	$(RUN) table3 $(CELLS) $(call extra,table3)
+
 .PHONY: report
 report: $(READY) ## The table of all finished runs: printed, Markdown, CSV, LaTeX
 	$(RUN) report $(CORPUS) $(ARGS)
+
+.PHONY: data
+data: $(READY) ## Fetch a data set: DATASET=urbansound8k|esc50|cifar100 (ARGS=--yes)
+	$(RUN) data $(if $(DATASET),--dataset '$(DATASET)') $(ARGS)
+
+.PHONY: verify
+verify: $(READY) ## Count clips, folds, classes; lengths; unreadable and extra files
+	$(RUN) verify $(CORPUS) $(ARGS)
+
+.PHONY: export
+export: $(READY) ## A run as ONNX, float and int8 (ARGS=RUN for a particular one)
+	$(RUN) export $(CORPUS) $(ARGS)
+
+.PHONY: cost
+cost: $(READY) ## What a clip costs: teacher, student, int8, features
+	$(RUN) cost $(CORPUS) $(ARGS)
 
 .PHONY: inspect
 inspect: $(READY) ## What is in a fold's file (ARGS="--fold 1 --clip NAME --verify --json")

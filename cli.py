@@ -62,6 +62,9 @@ def settings_options(command: F) -> F:
 
 def training_options(command: F) -> F:
     for option in (
+        click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine."),
+        click.option("--backend", type=click.Choice(["local", "dask"]), default="local", show_default=True,
+                     help="Where packs are trained."),
         click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Processes on a CPU; 0: one a core."),
         click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
@@ -191,6 +194,23 @@ def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     training.train_students(corpus, settings, mixes, **options)
+
+
+@main.command()
+@training_options
+def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], seeds: tuple[int, ...],
+           **options: Any) -> None:  # fmt: skip
+    """The paper's Table 3: trains whatever is missing of its rows, over folds and seeds, and prints the table."""
+    from pipeline import losses as library
+    from pipeline import report as tables
+    from pipeline.stages import training
+
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    mixes = [library.LossMix.parse(row.mix) for row in library.TABLE3 if row.mix]
+    training.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **options)
+    training.train_students(corpus, settings, mixes, seeds=seeds, **options)
+    click.echo(tables.report(Path("runs"), Path("reports"), corpus.name, mixes=[str(mix) for mix in mixes]))
 
 
 @main.command()

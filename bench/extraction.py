@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import h5py
@@ -54,6 +55,7 @@ def obvious_clip(path: Path, name: str) -> np.ndarray:
     """(view, feature, bin, frame) of a clip as one would write it down first."""
     import librosa
 
+    warnings.simplefilter("ignore")  # Of an "empty frequency set", for a silent clip.
     y, sr = librosa.load(path, sr=SPEC.sr)
     clean = librosa.util.fix_length(y, size=SPEC.samples)
     noisy = clean + audio.noise(name, SPEC.samples, std=SPEC.noise_std, seed=SPEC.noise_seed)

@@ -3,7 +3,7 @@
     python -m bench.kill_extraction --rounds 20
 
 A round: the same command is started and killed (``kill -9`` of the parent alone, or of its workers too) after a
-random time, three times over; then it may finish. Its arrays have to be those of the unbroken run, nothing that
+random number of parts and a random time, three times over; then it may finish. Its arrays have to be those of the unbroken run, nothing that
 was kept may have been computed twice, and nothing may be left beside the folds' files.
 """
 
@@ -34,17 +34,25 @@ def command(data: Path, *options: str) -> list[str]:
     return [sys.executable, str(CLI), "features", "--dataset", "urbansound8k", "--data", str(data), *options]
 
 
-def killed(folder: Path, data: Path, seconds: float, group: bool) -> bool:
-    """Start the extraction and kill it after a while; whether it was still at work."""
+def killed(folder: Path, data: Path, more: int, delay: float, group: bool) -> bool:
+    """Start the extraction, kill it ``delay`` seconds after ``more`` parts were added; whether it was at work."""
     process = subprocess.Popen(command(data, "--jobs", "2"), cwd=folder, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    goal = written(folder) + more
+    while process.poll() is None and written(folder) < goal:
+        time.sleep(0.001)
     try:
-        process.wait(seconds)
+        process.wait(delay)
         return False
     except subprocess.TimeoutExpired:
         (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
         return True
+
+
+def written(folder: Path) -> int:
+    """Parts and finished folds, a fold for many parts."""
+    return sum(1 for _ in folder.rglob("*.npz")) + 1000 * sum(1 for _ in folder.rglob("fold*.h5"))
 
 
 def kept(folder: Path) -> int:
@@ -83,8 +91,12 @@ def main() -> None:
         for number in range(1, options.rounds + 1):
             folder = work / f"round{number}"
             folder.mkdir()
-            moments = [chance.uniform(0.3, 1.1) * seconds for _ in range(KILLS)]
-            hits = sum([killed(folder, data, moment, chance.random() < 0.5) for moment in moments])
+            hits = 0
+            for _ in range(KILLS):
+                # While it starts, or after any number of parts: a kill during the writing of a fold is among them.
+                more = chance.choice([0, 1, 2, 3, 5, 8])
+                delay = chance.uniform(0, 3) if more == 0 else chance.uniform(0, 0.3)
+                hits += killed(folder, data, more, delay, chance.random() < 0.5)
             time.sleep(0.5)  # Workers whose parent was killed see it at their next clip.
             there = kept(folder)
             last = subprocess.run(

@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,35 @@ def inner_runs(data: cache.Data, seeds: int) -> list[tuple[int, training.Run]]:
     return found
 
 
+def row(chosen: argparse.Namespace, change: dict[str, float]) -> str:
+    """One setting's line: trains all its runs, in one thread."""
+    torch.set_num_threads(1)
+    data, base = loaded(chosen)
+    values, labels = packs.samples(data, torch.device("cpu"))
+    held, runs = zip(*inner_runs(data, chosen.seeds))
+    settings = dataclasses.replace(base, **change)  # type: ignore[arg-type]
+    done = training.fit(values, labels, runs, settings, classes=len(data.classes))
+    found = [one.history[-1]["accuracy"] if not one.failure else 0.0 for one in done]
+    dead = sum(
+        bool(one.failure)
+        or not evaluation.trained(one.logits, data.labels[run.test // data.features.shape[1]])
+        for one, run in zip(done, runs)
+    )
+    means = [np.mean([a for a, k in zip(found, held) if k == fold]) for fold in sorted(set(held))]
+    name = ", ".join(f"{k} {v:g}" for k, v in change.items())
+    return " ".join([name.ljust(44), *(f"{100 * m:6.1f}%" for m in means), f"{100 * np.mean(found):6.1f}%",
+                     f"{dead} of {len(runs)}"])  # fmt: skip
+
+
+def loaded(chosen: argparse.Namespace) -> tuple[cache.Data, TrainSettings]:
+    corpus = open_corpus(chosen.dataset, chosen.data)
+    settings = config.for_corpus(config.read("default"), corpus.seconds)
+    data = cache.load(
+        [cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds]
+    )
+    return data, dataclasses.replace(getattr(settings, chosen.network), epochs=chosen.epochs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="urbansound8k")
@@ -56,35 +86,22 @@ def main() -> None:
     parser.add_argument("--network", choices=sorted(GRIDS), default="student")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
     chosen = parser.parse_args()
-    corpus = open_corpus(chosen.dataset, chosen.data)
-    settings = config.for_corpus(config.read("default"), corpus.seconds)
-    data = cache.load(
-        [cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds]
-    )
-    values, labels = packs.samples(data, torch.device("cpu"))
-    base: TrainSettings = dataclasses.replace(getattr(settings, chosen.network), epochs=chosen.epochs)
-    held, runs = zip(*inner_runs(data, chosen.seeds))
-    folds = sorted(set(held))
+    data, base = loaded(chosen)
+    held = [fold for fold, _ in inner_runs(data, chosen.seeds)]
     print(
-        f"{base.model}, {corpus.name}, {chosen.epochs} epochs, batch {base.batch}, {len(runs)} runs a setting"
+        f"{base.model}, {data.corpus}, {chosen.epochs} epochs, batch {base.batch}, {len(held)} runs a setting"
     )
-    print("setting".ljust(44), *(f"not {k}".rjust(7) for k in folds), "   mean  did not train")
-    for change in GRIDS[chosen.network]:
-        started = time.monotonic()
-        done = training.fit(
-            values, labels, runs, dataclasses.replace(base, **change), classes=len(data.classes)
-        )  # type: ignore[arg-type]
-        found = [one.history[-1]["accuracy"] if not one.failure else 0.0 for one in done]
-        dead = sum(
-            bool(one.failure)
-            or not evaluation.trained(one.logits, data.labels[run.test // data.features.shape[1]])
-            for one, run in zip(done, runs)
-        )
-        means = [np.mean([a for a, k in zip(found, held) if k == fold]) for fold in folds]
-        name = ", ".join(f"{k} {v:g}" for k, v in change.items())
-        print(name.ljust(44), *(f"{100 * m:6.1f}%" for m in means), f"{100 * np.mean(found):6.1f}%  {dead} of {len(runs)}",
-              f"  {time.monotonic() - started:.0f} s", flush=True)  # fmt: skip
+    print(
+        "setting".ljust(44),
+        *(f"not {k}".rjust(7) for k in sorted(set(held))),
+        "   mean  did not train",
+        flush=True,
+    )
+    with ProcessPoolExecutor(chosen.jobs, get_context("spawn")) as pool:
+        for line in pool.map(row, itertools.repeat(chosen), GRIDS[chosen.network]):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

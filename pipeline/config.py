@@ -113,6 +113,8 @@ class TrainSettings:
     """"step": lr × gamma every ``step_epochs``; "cosine": to 0 over the epochs; "constant"; all after the warm-up."""
     step_epochs: int = 10
     gamma: float = 0.1
+    milestones: str = ""
+    """Of "step": lr × gamma at each of these epochs, say "60,120,160", instead of every ``step_epochs``."""
     warmup_epochs: float = 0.0
     """The learning rate rises linearly over this many epochs (fractions count steps)."""
     clip_norm: float = 0.0
@@ -127,6 +129,8 @@ class TrainSettings:
     """Allow TensorFloat-32 in float32 products on a GPU."""
     data: str = "float32"
     """Type of the features on the device: "float32" or "bfloat16"."""
+    augment: str = "none"
+    """Of images: "none", or "crop-flip" (shifted by up to 4 pixels and mirrored, anew in every epoch)."""
     teacher_epoch: str = "last"
     """Students only: which weights of the teacher teach: "last", or "best" (peeks at the held-out fold)."""
     teacher_seed: int = 0
@@ -138,6 +142,7 @@ class TrainSettings:
             "class_weights": ("none", "balanced"),
             "precision": ("float32", "bfloat16"),
             "data": ("float32", "bfloat16"),
+            "augment": ("none", "crop-flip"),
             "teacher_epoch": ("last", "best"),
         }
         for name, allowed in choices.items():
@@ -149,6 +154,9 @@ class TrainSettings:
         for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
+        marks = self.milestones.replace(" ", "").split(",") if self.milestones else []
+        if not all(mark.isdecimal() and mark.isascii() and int(mark) for mark in marks):
+            raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing = {self.label_smoothing}: expected 0 or more, below 1")
 

@@ -285,7 +285,9 @@ def document(cost: Cost) -> tables.Document:
         "model.pt holds the weights twice (last and best epoch) and all settings; an ONNX file holds one network.",
     ]
     if any(row.name.endswith("int8") for row in cost.rows):
-        notes.append("int8 saves bytes everywhere, time only on processors with products of 8-bit integers (VNNI, NEON).")
+        notes.append(
+            "int8 saves bytes everywhere, time only on processors with products of 8-bit integers (VNNI, NEON)."
+        )
     if cost.synthetic:
         notes.append(
             "SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones."

@@ -64,12 +64,14 @@ def learning_rate(settings: TrainSettings, epoch: int, step: int, steps: int) ->
     """The learning rate of a step (0 ≤ step < steps of an epoch) of a run with ``steps`` steps an epoch.
 
     The warm-up rises linearly to the schedule's value and reaches it at its last step; the cosine runs from the end
-    of the warm-up to the end of the training; the step schedule counts epochs from the start.
+    of the warm-up to the end of the training; the step schedule counts epochs from the start, and drops at its milestones where it has some.
     """
     done, warmup = epoch * steps + step, settings.warmup_epochs * steps
     rate = settings.lr * min(1.0, (done + 1) / warmup) if warmup else settings.lr
     if settings.schedule == "step":
-        return rate * settings.gamma ** (epoch // settings.step_epochs)
+        marks = [int(mark) for mark in settings.milestones.split(",")] if settings.milestones else []
+        drops = sum(epoch >= mark for mark in marks) if marks else epoch // settings.step_epochs
+        return rate * settings.gamma**drops
     if settings.schedule == "cosine":
         progress = max(0.0, done - warmup) / max(1.0, settings.epochs * steps - warmup)
         return rate * 0.5 * (1 + math.cos(math.pi * progress))

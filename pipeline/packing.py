@@ -7,24 +7,20 @@ it is said, it is part of the record, and ``pack=`` and ``layout=`` take it over
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from pipeline import config
 from pipeline.config import InputError, TrainSettings
 from pipeline.layers import KERNELS, Conv2d
-from pipeline.training import fit
 from pipeline.training.fit import packed, tuned
-from pipeline.training.run import Run, TeacherOutputs, Trained
+from pipeline.training.run import Run, TeacherOutputs
 from pipeline.training.step import Pack, graphed_step, step, threads
 
 #: Part of the memory that is free at the start which a pack may take.
@@ -250,68 +246,3 @@ def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Call
         f"out of memory with {len(items)} runs in a pack: going on with packs of {half} and {len(items) - half}"
     )
     return in_halves(train, items[:half], say) + in_halves(train, items[half:], say)
-
-
-def fit_all(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, *, classes: int,
-            teacher: TeacherOutputs | None = None, device: torch.device | str | None = None, pack: int | None = None,
-            layout: str | None = None, checkpoints: Path | None = None, checkpoint_seconds: float = 300.0,
-            on_epoch: Callable[[int, dict[str, Any]], None] | None = None,
-            on_pack: Callable[[Sequence[int], Sequence[Trained]], None] | None = None,
-            say: Callable[[str], None] | None = None, **options: Any) -> tuple[list[Trained], Choice]:  # fmt: skip
-    """Train any number of runs that share ``settings``, pack by pack. Returns their results in order, and the choice.
-
-    ``checkpoints``: a folder with one checkpoint a pack, and the choice that was made, so that the same call after a
-    stop takes the same packs up again. ``on_pack(indices, results)`` is called when a pack is done, before the next
-    begins. See ``pipeline.training.fit`` for the rest.
-    """
-    say = say or (lambda line: print(line, file=sys.stderr, flush=True))
-    samples, labels = samples.to(device or samples.device), labels.to(device or samples.device)
-    path = choice_path(checkpoints, runs, pack, layout) if checkpoints else None
-    choice = kept_choice(path)
-    if choice is None:
-        choice = choose(
-            samples, labels, runs, settings, classes=classes, teacher=teacher, pack=pack, layout=layout
-        )
-        keep_choice(path, choice)
-    say(str(choice))
-
-    def train(indices: list[int]) -> list[Trained]:
-        own = [runs[i] for i in indices]
-        checkpoint = checkpoints / f"{run_digest(own)}.pt" if checkpoints else None
-        done = fit(
-            samples, labels, own, settings, classes=classes, teacher=teacher, layout=choice.layout, checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds, say=say,
-            on_epoch=(lambda r, record: on_epoch(indices[r], record)) if on_epoch else None, **options,
-        )  # fmt: skip
-        if on_pack:
-            on_pack(indices, done)
-        return done
-
-    trained = [
-        one for indices in split(range(len(runs)), choice.pack) for one in in_halves(train, indices, say)
-    ]
-    return trained, choice
-
-
-def run_digest(runs: Sequence[Run]) -> str:
-    return config.digest([run.identity() for run in runs])
-
-
-def choice_path(folder: Path, runs: Sequence[Run], pack: int | None, layout: str | None) -> Path:
-    return folder / f"packing-{run_digest(runs)}-{pack or 'any'}-{layout or 'any'}.json"
-
-
-def kept_choice(path: Path | None) -> Choice | None:
-    """The choice that an earlier call made for the same runs and wishes; None where there is none."""
-    try:
-        return Choice(**json.loads(path.read_text())) if path else None
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def keep_choice(path: Path | None, choice: Choice) -> None:
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        unfinished.write_text(json.dumps(asdict(choice)))
-        unfinished.replace(path)

@@ -181,7 +181,7 @@ def test_values_do_not_depend_on_threads() -> None:
                 results.append(extract(y, SPEC))
     finally:
         torch.set_num_threads(before)
-    np.testing.assert_array_equal(*results)
+    np.testing.assert_array_equal(results[0], results[1])
 
 
 def test_import_is_cheap_and_torch_is_not_needed(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_import_is_cheap_and_torch_is_not_needed(tmp_path: Path) -> None:
 def test_bad_input_is_one_clear_line() -> None:
     y = np.zeros(SPEC.samples, np.float32)
     y[7] = np.nan
-    cases = [
+    cases: list[tuple[np.ndarray, FeatureSpec, str]] = [
         (y, SPEC, "NaN"),
         (np.zeros(9, np.int16), SPEC, "floating-point"),
         (np.zeros((2, 0), np.float32), SPEC, "n > 0"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from pipeline import packing
 from pipeline.config import InputError
 from pipeline.layers import KERNELS
-from pipeline.training import Run
+from pipeline.training import Run, Trained
 from pipeline.training.fit import packed
 from tests.test_training import CLASSES, QUICK, assert_equal, fit, made_up, run_of
 
@@ -128,45 +127,19 @@ def test_a_run_that_does_not_fit_alone_is_one_clear_line() -> None:
         packing.in_halves(train, [1, 2], lambda line: None)
 
 
-def test_packs_change_no_number(data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five runs as packs of 2, 2 and 1 and with an injected lack of memory are the five runs in one pack, bit for bit."""
-    samples, labels, teacher = data
-    runs, settings = seeds(5), dataclasses.replace(QUICK, epochs=1)
-    expected = fit(data, runs, settings)
-    real, sizes, records, packs = packing.fit, [], [], []
+def test_packs_change_no_number(data: Any) -> None:
+    """Five runs as packs of 1, 2 and 2 and with an injected lack of memory are the five in one pack, bit for bit."""
+    runs, settings, sizes = seeds(5), dataclasses.replace(QUICK, epochs=1), []
 
-    def short_of_memory(samples: Any, labels: Any, runs: Any, *arguments: Any, **options: Any) -> Any:
-        sizes.append(len(runs))
-        if len(runs) > 1 and runs[0].seed == 0:
+    def train(own: list[Run]) -> list[Trained]:
+        sizes.append(len(own))
+        if len(own) > 1 and own[0].seed == 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(samples, labels, runs, *arguments, **options)
+        return fit(data, own, settings)
 
-    monkeypatch.setattr(packing, "fit", short_of_memory)
-    said: list[str] = []
-    trained, choice = packing.fit_all(
-        samples, labels, runs, settings, classes=CLASSES, teacher=teacher, pack=2, layout="loop", checkpoints=tmp_path,
-        say=said.append, on_epoch=lambda r, record: records.append(r), on_pack=lambda own, done: packs.append(list(own)),
-    )  # fmt: skip
-    assert (choice.pack, choice.layout) == (2, "loop")
-    assert sizes == [1, 2, 2] and packs == [[0], [1, 2], [3, 4]] and records == [0, 1, 2, 3, 4]
-    for one, other in zip(expected, trained):
-        assert_equal(one, other)
-    assert len(list(tmp_path.glob("*.pt"))) == 3
-
-
-def test_a_second_call_takes_up_the_same_packs(
-    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The measured choice is kept beside the checkpoints: measuring again might cut other packs."""
-    samples, labels, teacher = data
-    call = lambda: packing.fit_all(
-        samples, labels, seeds(3), QUICK, classes=CLASSES, teacher=teacher, checkpoints=tmp_path
-    )
-    first, choice = call()
-    trained: list[int] = []
-    monkeypatch.setattr(packing, "choose", lambda *a, **o: pytest.fail("measured again"))
-    again, same = packing.fit_all(samples, labels, seeds(3), QUICK, classes=CLASSES, teacher=teacher, checkpoints=tmp_path,
-                                  on_epoch=lambda r, record: trained.append(r))  # fmt: skip
-    assert same == choice and not trained
-    for one, other in zip(first, again):
+    trained = [
+        one for own in packing.split(runs, 2) for one in packing.in_halves(train, own, lambda line: None)
+    ]
+    assert sizes == [1, 2, 1, 1, 2]
+    for one, other in zip(fit(data, runs, settings), trained):
         assert_equal(one, other)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import pickle
@@ -116,8 +117,8 @@ def test_windows_cover_the_sound_and_overlap_by_half(samples):
         assert found == [0]
         return
     assert found[-1] == samples - 100
-    assert all(0 < b - a <= 50 for a, b in zip(found, found[1:]))
-    assert all(b - a == 50 for a, b in zip(found[:-2], found[1:-1]))
+    assert all(0 < b - a <= 50 for a, b in itertools.pairwise(found))
+    assert all(b - a == 50 for a, b in itertools.pairwise(found[:-1]))
     assert {i for start in found for i in range(start, start + 100)} == set(range(samples))
 
 

@@ -44,7 +44,7 @@ def blocks(bank: np.ndarray, width: int) -> tuple[Block, ...]:
 
 @lru_cache(maxsize=8)
 def mel(sr: int, n_fft: int, n_mels: int) -> tuple[Block, ...]:
-    return blocks(librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels), -(-n_mels // 8))
+    return blocks(librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels), 4 * -(-n_mels // 32))
 
 
 @lru_cache(maxsize=8)
@@ -152,7 +152,7 @@ def constant_q(sr: int, hop_length: int, bins_per_octave: int, tuning: float) ->
             )
             scale = np.sqrt(start_rate / rate) / np.sqrt(lengths[part])
             band = slice(basis.indices.min(), basis.indices.max() + 1)
-            shared = n_fft, real_blocks(basis.toarray() * scale[:, np.newaxis], 10), band
+            shared = n_fft, real_blocks(basis.toarray() * scale[:, np.newaxis], 8), band
         scaled = basis[:, band]
         scaled.data *= np.sqrt(start_rate / rate)
         octaves.append(Octave(halve, hop, *shared, scaled))

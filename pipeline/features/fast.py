@@ -73,7 +73,8 @@ def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> 
     total = transforms.octave_sum(signals, plan, 1 + len(y) // spec.hop_length)
     wide, narrow = (total @ banks.fold(spec.bins_per_octave, n) for n in rows)
     loudness = total.sum(axis=1, keepdims=True)
-    nearby = scipy.ndimage.maximum_filter1d(loudness, 2 * plan.reach + 1, axis=0, mode="nearest")
+    # A quarter farther than the window reaches, for loudness is itself measured over long filters.
+    nearby = scipy.ndimage.maximum_filter1d(loudness, 2 * (5 * plan.reach // 4) + 1, axis=0, mode="nearest")
     doubtful = (loudness > 0) & (loudness < WEAK * nearby)
     share = narrow / np.maximum(loudness, TINY)
     for step in CENS_STEPS:

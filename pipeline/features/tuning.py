@@ -130,6 +130,6 @@ def estimate(
     if not len(heights):
         return 0.0
     n_fft = 2 * (spectrum.shape[1] - 1)
-    pitches = frequencies(where, shifts, heights, median(heights), float(sr), n_fft)
+    pitches = frequencies(where, shifts, heights, float(median(heights)), float(sr), n_fft)
     edges = np.linspace(-0.5, 0.5, int(np.ceil(1.0 / RESOLUTION)) + 1)
     return float(edges[mode(bins_per_octave * librosa.hz_to_octs(pitches), edges)])

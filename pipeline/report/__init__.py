@@ -18,13 +18,19 @@ from pipeline.report.wording import COLUMNS, csv_row, document
 __all__ = ["Key", "Row", "report", "rows"]
 
 
+def chained(folder: Path) -> bool:
+    """Whether a run's folder is in a born-again chain: ``ban-…/<mix>/gen{g}/fold{k}-seed{s}``."""
+    return folder.parent.name.startswith("gen") and folder.parents[2].name.startswith("ban-")
+
+
 def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[str] | None = None) -> str:
     """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``; the result is the text to print.
 
     ``mixes`` (texts that ``LossMix.parse`` reads) keeps those students' rows, and the baseline's; None keeps
     all. Raises ``InputError`` without a finished run, for a damaged file, and for two runs of one cell.
     """
-    records = runs.find(runs_root, corpus)
+    # Generations of born-again chains have a table of their own: pipeline.report.generations.
+    records = [r for r in runs.find(runs_root, corpus) if r.config["role"] in ("teacher", "student")]
     missing: list[str] = []
     if mixes is not None:
         kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
@@ -35,7 +41,9 @@ def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[
             f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
         )
     found = rows(records)
-    paper = document(found, records, runs.unfinished(runs_root, corpus), missing)
+    paper = document(
+        found, records, [path for path in runs.unfinished(runs_root, corpus) if not chained(path)], missing
+    )
     folder = reports_root / corpus
     runs.write_atomic(folder / "table.md", tables.markdown(paper).encode())
     runs.write_atomic(folder / "table.tex", tables.latex(paper).encode())

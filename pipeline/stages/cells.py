@@ -5,14 +5,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+#: A run that teaches, or several that teach together as their ensemble.
+Teacher = Path | tuple[Path, ...]
+
+#: Between the random numbers of one generation and the next of the same seed.
+GENERATION_STRIDE = 1_000_003
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One run to be: where it goes, what it holds out, its seed and its mix; a student's teacher run."""
+    """One run to be: where it goes, what it holds out, its seed and its mix; who teaches it."""
 
     folder: Path
     role: str
     fold: int
     seed: int
     mix: str
-    teacher: Path | None = None
+    teacher: Teacher | None = None
+    generation: int = 0
+    """Of a born-again chain: 0 is its first teacher."""
+
+    @property
+    def teachers(self) -> tuple[Path, ...]:
+        """The runs that teach it; none, one, or the members of an ensemble."""
+        if self.teacher is None:
+            return ()
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    @property
+    def drawn(self) -> int:
+        """The seed of its random numbers. A student must not begin with its teacher's own weights and order."""
+        return self.seed + GENERATION_STRIDE * self.generation
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The archive of an image corpus, in place of the features' files: which part of it trains, and what tests."""
+
+    path: Path
+    checksum: str | None
+    """MD5 expected; None: not looked at (stand-ins)."""
+    split_seed: int = 0
+    validation: int | None = None
+    """Training images that are kept aside; None: a tenth."""
+
+
+#: What the packs load their data from: the folds' files, or an archive.
+Files = tuple[Path, ...] | Archive

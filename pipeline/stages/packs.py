@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import cache, evaluation, models, packing, runs, training
+from pipeline import cache, ensembles, evaluation, models, packing, runs, training
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.losses import LossMix
-from pipeline.stages.cells import Cell
+from pipeline.stages import images
+from pipeline.stages.cells import Archive, Cell, Files
 from pipeline.training import Run, TeacherOutputs, Trained
 
 #: Fold → its training and test rows.
@@ -34,8 +35,8 @@ class Work:
 
     cells: tuple[Cell, ...]
     settings: Settings
-    features: tuple[Path, ...]
-    """The folds' files: all folds of the corpus, those held out too."""
+    features: Files
+    """The folds' files: all folds of the corpus, those held out too; or an archive of images."""
     corpus: dict[str, Any]
     """What the run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
     device: str
@@ -71,9 +72,9 @@ def rows(data: cache.Data, fold: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=1)
-def loaded(files: tuple[Path, ...], device: str, kind: str) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
+def loaded(files: Files, device: str, kind: str) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
     """The data of all folds, and its ``samples``; kept, so that the packs of a process load once."""
-    data = cache.load(files)
+    data = images.read(files) if isinstance(files, Archive) else cache.load(files)
     return data, *samples(data, torch.device(device), kind)
 
 
@@ -93,14 +94,15 @@ def trainings(cells: Sequence[Cell], data: cache.Data) -> list[Run]:
     split = {fold: rows(data, fold) for fold in {cell.fold for cell in cells}}
     teachers = teachers_of(cells)
     return [
-        Run(cell.fold, cell.seed, LossMix.parse(cell.mix), *split[cell.fold],
-            teacher=teachers.index(cell.teacher) if cell.teacher else 0)
+        Run(cell.fold, cell.drawn, LossMix.parse(cell.mix), *split[cell.fold],
+            teacher=teachers.index(cell.teachers) if cell.teachers else 0)
         for cell in cells
     ]  # fmt: skip
 
 
-def teachers_of(cells: Sequence[Cell]) -> list[Path]:
-    return list(dict.fromkeys(cell.teacher for cell in cells if cell.teacher))
+def teachers_of(cells: Sequence[Cell]) -> list[tuple[Path, ...]]:
+    """Each teacher once, as the runs that it consists of."""
+    return list(dict.fromkeys(cell.teachers for cell in cells if cell.teachers))
 
 
 # ---------------------------------------------------------------------------------------------- training
@@ -128,7 +130,7 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
             values, labels, trainings(cells, data), work.network, classes=len(data.classes),
             teacher=teacher_outputs(own), device=values.device, layout=work.layout, checkpoint_seconds=work.checkpoint_seconds,
             checkpoint=work.checkpoint if whole else work.checkpoint.with_name(f"{cells[0].folder.name}-{len(cells)}.pt"),
-            on_epoch=log.keep, say=say,
+            on_epoch=log.keep, say=say, augment=images.augmentation(work.network, data, values.device),
         )  # fmt: skip
         log.flush()
         for cell, result in zip(cells, done):
@@ -146,22 +148,23 @@ def teacher_outputs(work: Work) -> TeacherOutputs | None:
 
     Raises ``InputError`` for a teacher of another fold than the student's: it has seen the clips held out here.
     """
-    for cell in work.cells:
-        if cell.teacher and (fold := read_model(cell.teacher)["fold"]) != cell.fold:
-            raise InputError(f"{cell.teacher} is the teacher of fold {fold}, wanted for fold {cell.fold}: it was trained on "
+    for cell, folder in ((one, teacher) for one in work.cells for teacher in one.teachers):
+        if (fold := read_model(folder)["fold"]) != cell.fold:
+            raise InputError(f"{folder} is the teacher of fold {fold}, wanted for fold {cell.fold}: it was trained on "
                              f"the clips that are held out there; use the teacher of fold {cell.fold}")  # fmt: skip
+    how = (work.features, work.device, work.network.data, work.network.teacher_epoch)
     found = [
-        taught(folder, work.features, work.device, work.network.data, work.network.teacher_epoch)
-        for folder in teachers_of(work.cells)
+        ensembles.teacher([taught(folder, *how) for folder in folders]) for folders in teachers_of(work.cells)
     ]
     if not found:
         return None
-    return TeacherOutputs(torch.stack([one[0] for one in found]), torch.stack([one[1] for one in found]))
+    embeddings = ensembles.padded([embedding for embedding, _ in found])
+    return TeacherOutputs(torch.stack(embeddings), torch.stack([logits for _, logits in found]))
 
 
 @functools.lru_cache(maxsize=32)
 def taught(
-    folder: Path, files: tuple[Path, ...], device: str, kind: str, epoch: str
+    folder: Path, files: Files, device: str, kind: str, epoch: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embedding (rows, D) and logits (rows, classes) of one teacher; NaN on rows that it was not trained on."""
     data, values, _ = loaded(files, device, kind)
@@ -236,13 +239,22 @@ def run_config(work: Work, cell: Cell, data: cache.Data) -> dict[str, Any]:
         "schema": runs.SCHEMA, "role": cell.role, "model": work.network.model, **work.corpus,
         "fold": cell.fold, "seed": cell.seed, "mix": cell.mix, "slug": LossMix.parse(cell.mix).slug,
         "settings": settings, "preset": work.settings.preset,
-        "teacher": str(cell.teacher) if cell.teacher else None,
+        "teacher": str(cell.teacher) if isinstance(cell.teacher, Path) else list(map(str, cell.teachers)) or None,
+        "generation": cell.generation, "lineage": lineage(cell.teachers),
         "data": {str(fold): digest for fold, digest in data.digests.items()},
         "skipped": {str(fold): count for fold, count in data.skipped.items()},
         "classes": list(data.classes), "shape": list(data.features.shape[2:]),
         "pack": {"runs": len(work.cells), "layout": work.layout, "device": work.device,
                  "threads": torch.get_num_threads(), **work.measured},
     }  # fmt: skip
+
+
+def lineage(teachers: Sequence[Path]) -> list[str]:
+    """The run folders that a student of ``teachers`` goes back to, from the first ancestor to the teachers themselves."""
+    found: list[str] = []
+    for folder in teachers:
+        found += [*runs.read_config(folder).get("lineage", ()), str(folder)]
+    return list(dict.fromkeys(found))
 
 
 def write_start(work: Work, cell: Cell, data: cache.Data) -> None:
@@ -257,7 +269,7 @@ def write_run(work: Work, cell: Cell, data: cache.Data, trained: Trained) -> Non
     logits, labels = trained.logits, data.labels[test]
     history = trained.history
     best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
-    taught = runs.read_predictions(cell.teacher).logits if cell.teacher else None
+    taught = ensembles.ensemble(cell.teachers).logits if cell.teachers else None
     model = models.build(work.network.model, tuple(data.features.shape[2:]), len(data.classes))
     result = {
         **evaluation.summary(logits, labels, taught),

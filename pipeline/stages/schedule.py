@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ import torch
 from pipeline import config, packing
 from pipeline.config import InputError, Settings
 from pipeline.stages import packs
-from pipeline.stages.cells import Cell
+from pipeline.stages.cells import Cell, Files
 from pipeline.stages.packs import Work
 
 
@@ -33,34 +34,41 @@ def chosen_device(device: str) -> str:
     return device
 
 
-def train_all(cells: Sequence[Cell], settings: Settings, files: tuple[Path, ...], about: dict[str, Any], *, device: str,
+def train_all(cells: Sequence[Cell], settings: Settings, files: Files, about: dict[str, Any], *, device: str,
               pack: int | None, layout: str | None, jobs: int, checkpoints: Path, checkpoint_seconds: float,
-              say: Callable[[str], None]) -> list[str]:  # fmt: skip
+              say: Callable[[str], None], backend: str = "local", scheduler: str | None = None) -> list[str]:  # fmt: skip
     """Train all cells. Returns a line for each run that failed.
 
     Packs that an earlier call left with a checkpoint are taken up as they were; the other cells are packed anew, by
-    memory and a short measurement. On a CPU the packs are spread over ``jobs`` processes (0: one a core).
+    memory and a short measurement. On a CPU the packs are spread over ``jobs`` processes (0: one a core). With the
+    backend ``dask`` they go to the workers of a cluster, which see the same files; the device is then the
+    workers' own, and a pack whose worker is lost is taken up by another one from its checkpoint.
     """
-    place = chosen_device(device)
     make = partial(
-        Work,
-        settings=settings,
-        features=files,
-        corpus=about,
-        device=place,
-        checkpoint_seconds=checkpoint_seconds,
+        Work, settings=settings, features=files, corpus=about, checkpoint_seconds=checkpoint_seconds
     )
+    if backend == "dask":
+        return in_cluster(cells, make, checkpoints, pack, layout, device, jobs, scheduler, say)
+    place = chosen_device(device)
+    make = partial(make, device=place)
+    processes = min(jobs or torch.get_num_threads(), len(cells)) if place == "cpu" else 1
+    works = planned(cells, make, checkpoints, pack, layout, processes, say)
+    if processes == 1 or len(works) == 1:
+        return [line for work in works for line in packs.train(work, say)]
+    return in_processes(works, processes)
+
+
+def planned(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Path, pack: int | None, layout: str | None,
+            processes: int, say: Callable[[str], None]) -> list[Work]:  # fmt: skip
+    """The packs: those that were stopped as they were, the other cells by ``choose``, at least one a process."""
     left = left_over(checkpoints, cells)
     works = [make(cells=own, layout=layout or "loop", checkpoint=path) for path, own in left]
     taken = {cell for _, own in left for cell in own}
     rest = [cell for cell in cells if cell not in taken]
-    processes = 1
-    if place == "cpu":
-        processes = min(jobs or torch.get_num_threads(), len(cells))
     if rest:
         choice = choose(rest, make, pack, layout)
-        say(f"device {place}: {choice}" + (f", {processes} processes" if processes > 1 else ""))
-        size = choice.pack if processes == 1 else min(choice.pack, -(-len(rest) // processes))
+        say(f"{choice}" + (f", {processes} processes" if processes > 1 else ""))
+        size = min(choice.pack, -(-len(rest) // processes))
         measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
         works += [
             make(
@@ -71,9 +79,7 @@ def train_all(cells: Sequence[Cell], settings: Settings, files: tuple[Path, ...]
             )
             for own in packing.split(rest, size)
         ]
-    if processes == 1 or len(works) == 1:
-        return [line for work in works for line in packs.train(work, say)]
-    return in_processes(works, processes)
+    return works
 
 
 def choose(
@@ -136,8 +142,24 @@ def stay_with(parent: int) -> None:
 
 def train_here(work: Work, threads: int) -> list[str]:
     """``packs.train`` in a process of its own."""
-    import dataclasses
-
     from pipeline.stages.training import say
 
     return packs.train(dataclasses.replace(work, threads=threads), say)
+
+
+# ----------------------------------------------------------------------------------------------- cluster
+
+
+def in_cluster(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Path, pack: int | None, layout: str | None,
+               device: str, jobs: int, scheduler: str | None, say: Callable[[str], None]) -> list[str]:  # fmt: skip
+    """``train_all`` on dask workers: the one that answers first measures, then each takes packs as it gets free."""
+    from pipeline.stages.workers import dask_client
+
+    with dask_client(jobs or -1, scheduler) as client:
+        count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        place = client.submit(chosen_device, device, pure=False).result()
+        plan = (cells, partial(make, device=place), checkpoints, pack, layout, count, print)
+        works = client.submit(planned, *plan, pure=False).result()
+        say(f"{len(works)} packs on {count} dask workers, device {place}")
+        waiting = [client.submit(train_here, work, 0, pure=False, retries=3) for work in works]
+        return [line for one in waiting for line in one.result()]

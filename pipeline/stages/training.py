@@ -97,7 +97,8 @@ def train_students(corpus: Corpus, settings: Settings, mixes: Sequence[LossMix],
 
 
 def train_cells(corpus: Corpus, settings: Settings, cells: Sequence[Cell], *, device: str, pack: int | None = None,
-                layout: str | None = None, checkpoint_minutes: float = 5.0, jobs: int = 0) -> None:  # fmt: skip
+                layout: str | None = None, checkpoint_minutes: float = 5.0, jobs: int = 0,
+                backend: str = "local", scheduler: str | None = None) -> None:  # fmt: skip
     """Train the cells that have no finished run, in packs; every pack that ends writes its run folders at once.
 
     Raises ``InputError`` at the end, naming each, if runs failed (their loss was not finite); the others are kept.
@@ -123,6 +124,7 @@ def train_cells(corpus: Corpus, settings: Settings, cells: Sequence[Cell], *, de
         failures = schedule.train_all(
             missing, settings, files, about, device=device, pack=pack, layout=layout, jobs=jobs,
             checkpoints=where / ".checkpoints", checkpoint_seconds=60 * checkpoint_minutes, say=say,
+            backend=backend, scheduler=scheduler,
         )  # fmt: skip
     say(f"{role}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
     if failures:

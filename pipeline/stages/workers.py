@@ -17,7 +17,7 @@ import signal
 import sys
 import zipfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -75,6 +75,10 @@ class Done:
 def versions() -> dict[str, str]:
     """Versions of what the features go through, without importing any of it."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    with suppress(
+        importlib.metadata.PackageNotFoundError
+    ):  # Where it is there its Fourier transform is used.
+        found["torch"] = importlib.metadata.version("torch")
     return {**found, "python": platform.python_version(), "project": __version__}
 
 

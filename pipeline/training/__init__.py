@@ -4,11 +4,13 @@
   (normalisation, order of samples, learning rates, steps an epoch);
 - ``step``: one step of a pack: batch, forward, losses, backward, optimizer, sums;
 - ``inference``: networks in evaluation mode;
-- ``fit``: epochs, records, checkpoints.
+- ``job``: epochs, records, checkpoints;
+- ``fit``: the door to all of it.
 """
 
-from pipeline.training.fit import Interrupted, fit
+from pipeline.training.fit import fit
 from pipeline.training.inference import outputs, teacher_outputs
+from pipeline.training.job import Interrupted
 from pipeline.training.run import Run, TeacherOutputs, Trained
 
 __all__ = ["Interrupted", "Run", "TeacherOutputs", "Trained", "fit", "outputs", "teacher_outputs"]

@@ -1,48 +1,24 @@
-"""``fit``: epochs of a pack of runs, one record a run and epoch, checkpoints, and what comes out."""
+"""``fit``: what fits together, where to go on from, and the pack that is trained."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline import checkpoint as files
-from pipeline import config, losses, models, optimizer
+from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
-from pipeline.training import inference
-from pipeline.training.run import Plan, Run, TeacherOutputs, Trained, normalisation, plan, steps_of
-from pipeline.training.step import Augment, Pack, graphed_step, step, threads
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C: the step was finished and, where there is a path for it, a checkpoint written. The message says so."""
-
-
-@dataclass(eq=False)
-class Progress:
-    """How far a pack has come, beside what ``Pack`` holds."""
-
-    epoch: int = 0
-    """The epoch under way, from 0."""
-    done: int = 0
-    """Steps of it that are done."""
-    epoch_seconds: float = 0.0
-    history: list[list[dict[str, Any]]] = field(default_factory=list)
-    failures: list[str | None] = field(default_factory=list)
-    best_accuracy: list[float] = field(default_factory=list)
-    best_epoch: list[int | None] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
+from pipeline.training.job import Job
+from pipeline.training.run import Run, TeacherOutputs, Trained, normalisation, plan
+from pipeline.training.step import Augment, Pack, threads
 
 
 def fit(
@@ -199,192 +175,3 @@ def balanced(labels: Tensor, run: Run, classes: int) -> Tensor:
     """(classes,) weights n / (classes · count) of the training rows; a class without any gets 0."""
     counts = torch.bincount(labels[torch.as_tensor(run.train, device=labels.device)], minlength=classes)
     return torch.where(counts > 0, len(run.train) / (classes * counts.clamp(min=1)), 0.0).float()
-
-
-class Job:
-    """A pack under way: the epochs that are left, records, checkpoints."""
-
-    def __init__(self, pack: Pack, runs: Sequence[Run], settings: TrainSettings, path: Path | None, key: str,
-                 every: float, on_epoch: Callable[[int, dict[str, Any]], None] | None) -> None:  # fmt: skip
-        self.pack, self.runs, self.settings = pack, runs, settings
-        self.path, self.key, self.every, self.on_epoch = path, key, every, on_epoch
-        count, device = len(runs), pack.samples.device
-        self.progress = Progress(history=[[] for _ in runs], failures=[None] * count, best_accuracy=[-1.0] * count,
-                                 best_epoch=[None] * count, steps=[0] * count)  # fmt: skip
-        self.test = inference.test_rows(runs, device)
-        self.test_labels = pack.labels[self.test]
-        self.test_counts = torch.tensor([len(run.test) for run in runs], device=device)
-        self.logits = pack.weights.new_zeros(count, self.test.shape[1], pack.network.classes)
-        self.best = {name: tensor.detach().clone() for name, tensor in pack.network.state_dict().items()}
-        self.graphs: dict[bool, Callable[[], None]] = {}
-        self.saved_at = time.monotonic()
-        self.stop = threading.Event()
-
-    # ------------------------------------------------------------------------------------------- epochs
-
-    def run(self) -> list[Trained]:
-        started = time.monotonic()
-        with self.ctrl_c():
-            while self.progress.epoch < self.settings.epochs and None in self.progress.failures:
-                self.epoch()
-            if self.path is not None:
-                self.save()
-        return [self.trained(r, time.monotonic() - started) for r in range(len(self.runs))]
-
-    def epoch(self) -> None:
-        """The steps of the epoch that are left, then its record."""
-        pack, progress = self.pack, self.progress
-        stopped = [failure is not None for failure in progress.failures]
-        self.set_plan(plan(self.runs, self.settings, progress.epoch, stopped, pack.samples.device,
-                           pack.augment is not None))  # fmt: skip
-        pack.counter.fill_(progress.done)
-        begun = time.monotonic() - progress.epoch_seconds
-        steps = max(0 if stop else steps_of(run, self.settings) for run, stop in zip(self.runs, stopped))
-        while progress.done < steps:
-            self.take(masked=progress.done >= self.full)
-            progress.done += 1
-            if self.stop.is_set() or (self.path and time.monotonic() - self.saved_at >= self.every):
-                progress.epoch_seconds = time.monotonic() - begun
-                self.save_or_stop()
-        self.record(time.monotonic() - begun, stopped)
-        pack.sums.zero_()
-        pack.bad.fill_(-1)
-        progress.epoch, progress.done, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
-
-    def set_plan(self, fresh: Plan) -> None:
-        """Put an epoch's tables where the steps, and the graphs of them, look for them."""
-        old = self.pack.plan
-        for table, values in zip(old[:4], fresh[:4]):
-            if isinstance(table, Tensor) and isinstance(values, Tensor):
-                table[: len(values)] = values
-        self.full = fresh.full
-
-    def take(self, masked: bool) -> None:
-        """One step; on a GPU by a graph of it."""
-        pack = self.pack
-        if pack.samples.device.type != "cuda" or pack.layout == "loop":
-            step(pack, masked)
-            return
-        if masked not in self.graphs:
-            state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter]
-            self.graphs[masked] = graphed_step(lambda: step(pack, masked), [*state, *pack.network.buffers()])
-        self.graphs[masked]()
-
-    def record(self, seconds: float, stopped: Sequence[bool]) -> None:
-        """Test every run, note failures and bests, and hand out the records. The one wait for the device an epoch."""
-        pack, progress = self.pack, self.progress
-        active = [r for r, stop in enumerate(stopped) if not stop]
-        logits = inference.test_logits(pack, self.test, active)
-        figures = torch.stack(inference.test_figures(logits, self.test_labels, self.test_counts)).tolist()
-        sums, bad = pack.sums.tolist(), pack.bad.tolist()
-        finite = torch.isfinite(pack.weights).all(1).tolist()
-        weights = {term: pack.loss.weights[term].tolist() for term in pack.terms}
-        for r in active:
-            steps = steps_of(self.runs[r], self.settings)
-            progress.steps[r] += steps
-            progress.failures[r] = failure(
-                [row[r] for row in bad], finite[r], pack.terms, progress.epoch, self.runs[r]
-            )
-            if progress.failures[r]:
-                continue
-            terms = {
-                term: {"raw": sums[i][r] / steps, "weighted": weights[term][r] * sums[i][r] / steps}
-                for i, term in enumerate(pack.terms, 1)
-                if r in pack.loss.members[term]
-            }
-            progress.history[r].append({
-                "epoch": progress.epoch + 1, "lr": optimizer.learning_rate(self.settings, progress.epoch, steps - 1, steps), "loss": sums[0][r] / steps,
-                "terms": terms, "train_accuracy": sums[-1][r] / steps / self.settings.batch,
-                "accuracy": figures[0][r], "test_loss": figures[1][r], "seconds": seconds,
-            })  # fmt: skip
-            self.logits[r] = logits[r]
-            if figures[0][r] > progress.best_accuracy[r]:
-                progress.best_accuracy[r], progress.best_epoch[r] = figures[0][r], progress.epoch + 1
-                for name, tensor in pack.network.state_dict().items():
-                    self.best[name][r] = tensor[r]
-            if self.on_epoch:
-                self.on_epoch(r, progress.history[r][-1])
-
-    def trained(self, r: int, seconds: float) -> Trained:
-        progress, run = self.progress, self.runs[r]
-        failed = progress.failures[r]
-        return Trained(
-            run=run,
-            state={} if failed else self.state(self.pack.network.state_dict(), r),
-            best_state=self.state(self.best, r) if progress.best_epoch[r] else {},
-            history=progress.history[r],
-            logits=self.logits[r, : len(run.test)].cpu().numpy()
-            if progress.history[r]
-            else np.zeros((0, 0), np.float32),
-            best_accuracy=progress.best_accuracy[r] if progress.best_epoch[r] else None,
-            best_epoch=progress.best_epoch[r],
-            failure=failed,
-            steps=progress.steps[r],
-            seconds=seconds,
-        )
-
-    def state(self, whole: dict[str, Tensor], r: int) -> dict[str, Tensor]:
-        """The ``state_dict`` of the network of one run, on the CPU."""
-        return {name: tensor[r : r + 1].detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, tensor in whole.items()}  # fmt: skip
-
-    # -------------------------------------------------------------------------------------- checkpoints
-
-    @contextlib.contextmanager
-    def ctrl_c(self) -> Iterator[None]:
-        """The first Ctrl-C lets the step end, the second one does not."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(*_: Any) -> None:
-            self.stop.set()
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.signal(signal.SIGINT, ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def save_or_stop(self) -> None:
-        if self.path is not None:
-            self.save()
-        if self.stop.is_set():
-            where = f"epoch {self.progress.epoch + 1} of {self.settings.epochs}, step {self.progress.done}"
-            kept = f"kept in {self.path}: the same command goes on from there" if self.path else "not kept"
-            raise Interrupted(f"{len(self.runs)} runs at {where}, {kept}")
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything on the device that a step changes or an epoch keeps."""
-        pack = self.pack
-        buffers = {f"buffer.{name}": buffer for name, buffer in pack.network.named_buffers()}
-        return {"weights": pack.weights, "momentum": pack.momentum, "sums": pack.sums, "bad": pack.bad,
-                "logits": self.logits, **buffers, **{f"best.{k}": v for k, v in self.best.items()}}  # fmt: skip
-
-    def save(self) -> None:
-        assert self.path is not None
-        payload = {"layout": self.pack.layout, "progress": asdict(self.progress),
-                   "tensors": {name: tensor.cpu() for name, tensor in self.tensors().items()}}  # fmt: skip
-        files.write(self.path, payload, self.key)
-        self.saved_at = time.monotonic()
-
-    def restore(self, saved: dict[str, Any]) -> None:
-        self.progress = Progress(**saved["progress"])
-        for name, tensor in self.tensors().items():
-            tensor.copy_(saved["tensors"][name])
-
-
-def failure(bad: Sequence[int], finite: bool, terms: Sequence[str], epoch: int, run: Run) -> str | None:
-    """Why a run stops, from the first step at which the total and each term were not finite (-1: never)."""
-    where = f"fold {run.fold}, seed {run.seed}, epoch {epoch + 1}"
-    steps = [step for step in bad if step >= 0]
-    if not steps:
-        return (
-            None if finite else f"{where}: the weights are not finite at the end; try a lower learning rate"
-        )
-    first = min(steps)
-    names = [term for term, step in zip(terms, bad[1:]) if step == first] or ["the weighted sum"]
-    return (
-        f"{where}, step {first + 1}: {', '.join(names)} is not finite; try a lower learning rate or clip_norm"
-    )

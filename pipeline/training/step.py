@@ -211,13 +211,15 @@ def graphed_step(take: Callable[[], None], state: Sequence[Tensor], warmup: int 
     before = [tensor.clone() for tensor in state]
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(warmup):
+    try:
+        with torch.cuda.stream(stream):
+            for _ in range(warmup):
+                take()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             take()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        take()
-    for tensor, old in zip(state, before):
-        tensor.copy_(old)
+    finally:
+        for tensor, old in zip(state, before):
+            tensor.copy_(old)
     return graph.replay

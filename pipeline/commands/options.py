@@ -1,0 +1,61 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Numbers(click.ParamType):
+    """``1,2 5-7`` as (1, 2, 5, 6, 7)."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        numbers: list[int] = []
+        for word in str(value).replace(",", " ").split():
+            first, dash, last = word.partition("-")
+            if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+                self.fail(f"{value!r}: expected whole numbers such as '1,2' or '1-3'", param, ctx)
+            numbers += range(int(first), int(last or first) + 1)
+        if len(set(numbers)) != len(numbers):
+            self.fail(f"{value!r} names a number twice", param, ctx)
+        return tuple(numbers)
+
+
+def pack_options(command: F) -> F:
+    """How runs are trained: ``jobs``, ``checkpoint_minutes``, ``layout``, ``pack``, ``device``, and ``seeds``."""
+    for option in (
+        click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Processes on a CPU; 0: one a core."),
+        click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
+                     help="How often an unfinished pack is saved."),
+        click.option("--layout", default=None, help="Kernel layout; default: by a short measurement."),
+        click.option("--pack", type=click.IntRange(min=1), help="Runs trained as one; default: by a short measurement."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--seeds", type=Numbers(), default="0", show_default=True, help="Say 0,1,2 or 0-4."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def archive_options(command: F) -> F:
+    """Where CIFAR-100 is and how it is split: ``archive``, ``no_checksum``, ``split_seed``, ``validation``."""
+    for option in (
+        click.option("--validation", type=click.IntRange(min=0), help="CIFAR-100: training images kept aside; default: a tenth."),
+        click.option("--split-seed", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="CIFAR-100: which training images are kept aside."),
+        click.option("--no-checksum", is_flag=True, help="CIFAR-100: take an archive that is not the published one; its "
+                     "figures are stamped SYNTHETIC."),
+        click.option("--archive", type=click.Path(path_type=Path),
+                     help="CIFAR-100's archive, or the folder it unpacks to; default: where it lies in data/."),
+    ):  # fmt: skip
+        command = option(command)
+    return command

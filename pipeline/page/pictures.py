@@ -1,0 +1,121 @@
+"""Which pictures a table and a mix have, drawn, saved, and as HTML."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import plots, statistics
+from pipeline.config import InputError
+from pipeline.page import gathering
+from pipeline.page.gathering import Entry, Table
+from pipeline.plots import Picture
+from pipeline.report.aggregation import cell
+
+Embeddings = Callable[[Path], tuple[np.ndarray, np.ndarray, Sequence[str]]]
+"""Run folder → of its held-out clips: embeddings (clips, D) float32, labels (clips,) int64, names."""
+
+
+@dataclass
+class Gallery:
+    """Saves pictures below ``folder``/pictures and gives them as figures of the page."""
+
+    folder: Path
+    look: plots.Look
+    count: int = field(default=0)
+    """Figures so far: each has ids of its own in the page."""
+
+    def figure(self, picture: Picture, table: Table) -> str:
+        """Save the picture's files; its HTML."""
+        return self.again(picture, table, plots.save(picture, self.folder / "pictures" / table.folder))
+
+    def again(self, picture: Picture, table: Table, svg: str) -> str:
+        """The HTML of a picture that was saved."""
+        self.count += 1
+        stamp = "SYNTHETIC. " if self.look.synthetic else ""
+        alt = escape(f"{stamp}{picture.title}. {picture.caption}", quote=True)
+        base = urllib.parse.quote(f"pictures/{table.folder}/{picture.name}")
+        links = " ".join(f'<a href="{base}.{end}">{end.upper()}</a>' for end in ("png", "svg", "csv"))
+        kind = ' class="wide"' if picture.wide else ""
+        body = plots.inline(svg, f"p{self.count}", alt)
+        return f"<figure{kind}>{body}<figcaption>{escape(stamp + picture.caption)} {links}</figcaption></figure>"
+
+
+# ------------------------------------------------------------------------------------------------- a table
+
+
+def overview(table: Table, look: plots.Look) -> list[Picture]:
+    """Accuracy by fold of all mixes, and the differences to the baseline."""
+    accuracies = {entry.name: entry.accuracies for entry in table.entries if entry.accuracies}
+    found = [plots.fold_points("folds", accuracies, look)] if accuracies else []
+    baseline = table.baseline
+    compared = [entry for entry in table.entries if entry.row.comparison]
+    if baseline and compared:
+        differences = {e.name: statistics.paired(e.accuracies, baseline.accuracies) for e in compared}
+        comparisons = {e.name: e.row.comparison for e in compared if e.row.comparison}
+        found.append(plots.difference_points("differences", differences, comparisons, baseline.row.mix, look))
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- a mix
+
+
+def curves(entry: Entry, look: plots.Look) -> list[Picture]:
+    if not entry.histories:
+        return []
+    name = f"curves-{entry.slug}"
+    return [plots.accuracy_curves(name, entry.histories, look), plots.term_curves(name, entry.histories, look)]
+
+
+def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Picture]:
+    """Confusion matrix, and a student's recalls beside its teacher's on the folds that both have."""
+    if not entry.predictions:
+        return []
+    counts = gathering.confusion(entry.predictions)
+    classes = gathering.class_names(entry, len(counts))
+    found = [plots.confusion_matrix(f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look)]
+    folds = {fold for fold, _ in entry.predictions}
+    if teacher is None or teacher is entry:
+        return found
+    common = folds & {fold for fold, _ in teacher.predictions}
+    if common:
+        ours, theirs = (gathering.confusion(one.predictions, common) for one in (entry, teacher))
+        # Several seeds of a fold hold out the same clips.
+        sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
+        clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))
+        over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
+        found.append(plots.recall_pairs(f"recall-{entry.slug}", gathering.recalls(theirs), gathering.recalls(ours),
+                                        clips, classes, over, look))  # fmt: skip
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- t-SNE
+
+
+def shown_fold(table: Table) -> int | None:
+    """The one fold whose held-out clips are drawn: that which most rows have, the first of equals."""
+    folds = [fold for entry in table.entries for fold in {cell(r)[0] for r in entry.trained}]
+    return min(folds, key=lambda fold: (-folds.count(fold), fold)) if folds else None
+
+
+def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots.Look) -> Picture | str:
+    """t-SNE of the first trained seed's held-out clips; the reason, where there is none."""
+    record = next((r for r in entry.trained if cell(r)[0] == fold), None)
+    if record is None:
+        return f"No t-SNE of {entry.name}: no run of fold {fold} trained."
+    if embeddings is None:
+        return "No t-SNE: the embeddings were not asked for."
+    try:
+        values, labels, clips = embeddings(record.folder)
+        points = plots.projection(values)
+    except (InputError, ValueError) as error:
+        return f"No t-SNE of {entry.name}: {error}."
+    classes = gathering.class_names(entry, max(len(entry.classes), int(labels.max()) + 1))
+    over = f"Clean clips of held-out fold {fold}, seed {cell(record)[1]}."
+    title = f"t-SNE: {'teacher' if entry.row.role == 'teacher' else 'student'}"
+    return plots.scatter(f"tsne-{entry.slug}", title, points, labels, clips, classes, over, look)

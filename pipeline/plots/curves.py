@@ -1,0 +1,131 @@
+"""Learning curves of the runs of one mix: mean and band over the runs, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.plots.picture import DASHES, LIGHT, Look, Picture, colour, figure_with_axes, label_axes, legend_below
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Cell = tuple[int, int]
+Histories = Mapping[Cell, Sequence[Mapping[str, Any]]]
+"""Cell → the lines of its ``metrics.jsonl``."""
+
+BAND = "Line: mean over {runs}; band: lowest to highest run."
+
+
+class Curve(NamedTuple):
+    """One quantity over the epochs; arrays (epochs,) of float64 but for the last."""
+
+    epochs: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    """With n − 1; NaN where one run has the epoch."""
+    low: np.ndarray
+    high: np.ndarray
+    runs: np.ndarray
+    """How many runs have the epoch, int64."""
+
+
+def curve(histories: Histories, value: Callable[[Mapping[str, Any]], float | None]) -> Curve:
+    """``value`` of each epoch's record, over the runs that have that epoch and a finite number there."""
+    by_epoch: dict[int, list[float]] = {}
+    for records in histories.values():
+        for record in records:
+            found = value(record)
+            if found is not None and np.isfinite(found):
+                by_epoch.setdefault(int(record["epoch"]), []).append(float(found))
+    epochs = sorted(by_epoch)
+    groups = [np.array(by_epoch[epoch]) for epoch in epochs]
+    figures = [[g.mean(), g.std(ddof=1) if len(g) > 1 else np.nan, g.min(), g.max()] for g in groups]
+    mean, sd, low, high = np.array(figures, dtype=np.float64).reshape(-1, 4).T
+    return Curve(np.array(epochs), mean, sd, low, high, np.array([len(g) for g in groups], dtype=np.int64))
+
+
+def draw(axes: Axes, own: Curve, name: str, index: int, ink: str | None = None) -> None:
+    tint = ink or colour(index)
+    # One epoch is no line: a point shows it.
+    dots = "o" if len(own.epochs) == 1 else None
+    axes.plot(own.epochs, own.mean, color=tint, linestyle=DASHES[index % len(DASHES)], linewidth=1.8, label=name, marker=dots)
+    axes.fill_between(own.epochs, own.low, own.high, color=tint, alpha=0.16, linewidth=0)
+
+
+def epoch_axis(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def counted(histories: Histories) -> str:
+    return f"{len(histories)} {'run' if len(histories) == 1 else 'runs'}"
+
+
+def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
+    """Percent of the held-out fold's clean clips and of the training rows, over the epochs.
+
+    The training figure is that of the epoch's own steps (batch norm and weights as they were), both views.
+    """
+    series = {"held-out": "accuracy", "training": "train_accuracy"}
+    figure, axes = figure_with_axes("Accuracy", look)
+    rows: list[tuple[object, ...]] = []
+    for index, (words, key) in enumerate(series.items()):
+        own = curve(histories, lambda record, key=key: _percent(record.get(key)))  # type: ignore[misc]
+        draw(axes, own, words, index)
+        rows += table(own, words)
+    label_axes(axes, "epoch", "accuracy, %")
+    epoch_axis(axes)
+    axes.set_ylim(bottom=0)
+    legend_below(figure, 2)
+    caption = ("Accuracy on the held-out fold's clean clips and on the training clips (both views, during the epoch). "
+               + BAND.format(runs=counted(histories)))  # fmt: skip
+    return Picture(f"{name}-accuracy", "Accuracy", caption, figure, ("epoch", "of", *COLUMNS), rows)
+
+
+COLUMNS = ("mean", "sd", "low", "high", "runs")
+
+
+def table(own: Curve, *names: str) -> list[tuple[object, ...]]:
+    return [
+        (int(epoch), *names, float(mean), float(sd), float(low), float(high), int(runs))
+        for epoch, mean, sd, low, high, runs in zip(*own)
+    ]
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def term_curves(name: str, histories: Histories, look: Look) -> Picture:
+    """The training loss and its terms, each times its weight; the CSV has the terms without it too (``raw``)."""
+    terms = sorted({term for records in histories.values() for record in records for term in record.get("terms", {})})
+    figure, axes = figure_with_axes("Loss and its terms", look)
+    total = curve(histories, lambda record: record.get("loss"))
+    rows: list[tuple[object, ...]] = table(total, "total", "weighted")
+    drawn = []
+    for index, term in enumerate(terms):
+        for kind in ("weighted", "raw"):
+            own = curve(histories, lambda record, kind=kind, term=term: record["terms"].get(term, {}).get(kind))  # type: ignore[misc]
+            rows += table(own, term, kind)
+            if kind == "weighted":
+                draw(axes, own, term, index)
+                drawn.append(own)
+    if len(terms) != 1:  # of one term it is the same line
+        draw(axes, total, "total", 0, ink=LIGHT["ink"])
+        drawn.append(total)
+    values = np.concatenate([own.low for own in drawn])
+    logarithmic = len(values) > 0 and bool(values.min() > 0)
+    if logarithmic:
+        axes.set_yscale("log")
+    label_axes(axes, "epoch", "weight × term")
+    epoch_axis(axes)
+    legend_below(figure, 3)
+    caption = (
+        f"Training loss: each term times its weight{', logarithmic scale' if logarithmic else ''}, mean over the "
+        f"epoch's steps. The CSV also has the terms without their weights. {BAND.format(runs=counted(histories))}"
+    )
+    return Picture(f"{name}-terms", "Loss and its terms", caption, figure, ("epoch", "term", "kind", *COLUMNS), rows)

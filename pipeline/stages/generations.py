@@ -1,0 +1,182 @@
+"""Born-again generations: every student teaches the next one of its fold and seed (Furlanello et al. 2018).
+
+Generation 0 is trained on the labels alone, or is any run (or ensemble of runs) that was trained before. Generation g
+has the network of generation 0 and learns from the labels, from what generation g − 1 says, and, as a mix asks for it,
+from the relations in g − 1's embedding (Cho et al. 2023, eq. 2.3 and section 4.3.1)::
+
+    L = CE(labels, student) + CE(softmax(previous), softmax(student)) + Σ weight · relational term
+
+The chains of all mixes, folds and seeds go forward together: one generation of all of them is packed like any runs.
+A stopped call goes on in the generation where it was, for what is finished is left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import cache, config, runs
+from pipeline.config import InputError, Settings
+from pipeline.corpus import Corpus
+from pipeline.losses import LossMix
+from pipeline.stages.cells import Archive, Cell, Files, Teacher
+from pipeline.stages.data import RUNS
+from pipeline.stages.locks import locked
+from pipeline.stages.training import LABELS, departure, feature_files, missing_cells, say
+
+#: The terms that every student of a chain has: labels and teacher's outputs.
+BASE = ("ce", "soft")
+
+#: For a chain without relational terms, the baseline.
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a chain is trained and tested on."""
+
+    files: Files
+    about: dict[str, Any]
+    """What run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
+    digests: dict[str, str]
+    """Fold → digest of its content."""
+
+    @property
+    def name(self) -> str:
+        return str(self.about["corpus"])
+
+
+def of_corpus(corpus: Corpus, settings: Settings) -> Source:
+    """The cached features of a corpus of sounds."""
+    files = feature_files(corpus, settings)
+    about = {"corpus": corpus.name, "dataset": corpus.dataset, "synthetic": corpus.synthetic,
+             "all_folds": list(corpus.all_folds)}  # fmt: skip
+    return Source(files, about, {str(header.fold): header.digest for header in map(cache.read_header, files)})
+
+
+def of_archive(archive: Archive) -> Source:
+    """The images of an archive; the test images are fold 0, the one that is held out."""
+    from pipeline.stages import images
+
+    data = images.read(archive)
+    about = {
+        "corpus": data.corpus,
+        "dataset": "cifar100",
+        "synthetic": data.synthetic,
+        "all_folds": [images.TEST],
+    }
+    return Source(archive, about, {str(fold): digest for fold, digest in data.digests.items()})
+
+
+def chain_mix(text: str) -> LossMix:
+    """``angle,area`` → labels, teacher's outputs, and these; weights that are not given are each loss's default.
+
+    ``none`` is the chain without relational terms. Default weights are 20 for relational terms, 1 for the others,
+    as in the paper's second experiment.
+    """
+    text = BASE[0] if text.strip() == NONE else text
+    for name in BASE:  # labels first: a text that names them gets no other term by itself
+        if name not in {term.name for term in LossMix.parse(text).terms}:
+            text = f"{text},{name}"
+    return LossMix.parse(text)
+
+
+def chain_settings(settings: Settings, model: str) -> Settings:
+    """``settings`` in which teacher and student are one network: that of the table ``model``."""
+    network = getattr(settings, model)
+    return dataclasses.replace(settings, teacher=network, student=network)
+
+
+def group_path(source: Source, settings: Settings, teachers: Sequence[Path] = ()) -> Path:
+    """``runs/<corpus>/ban-<model>-<preset>-<digest>``: the chains with the same settings and first teachers."""
+    parts = [settings.features, settings.teacher, settings.student, *map(str, teachers)]
+    return RUNS / source.name / f"ban-{settings.student.model}-{settings.preset}-{config.digest(*parts)}"
+
+
+def run_path(group: Path, mix: LossMix, generation: int, fold: int, seed: int) -> Path:
+    return group / mix.slug / f"gen{generation}" / f"fold{fold}-seed{seed}"
+
+
+def train(source: Source, settings: Settings, mixes: Sequence[LossMix], *, generations: int, folds: Sequence[int],
+          seeds: Sequence[int], teachers: Sequence[Path] = (), **how: Any) -> Path:  # fmt: skip
+    """Train the chains as far as they are not yet; the result is the folder that they lie in.
+
+    ``settings`` as ``chain_settings`` makes them. ``teachers``: folders with runs ``fold{k}-seed{s}`` that are
+    generation 0, several as an ensemble; without any, generation 0 is trained on the labels.
+    """
+    keys = [(fold, seed) for fold in folds for seed in seeds]
+    if teachers:
+        first: dict[tuple[int, int], Teacher] = {
+            key: tuple(teacher_run(folder, *key, settings.student.teacher_seed) for folder in teachers)
+            for key in keys
+        }
+    else:
+        cells = [
+            Cell(runs.cell_path(RUNS, source.name, "teacher", settings, None, fold, seed), "teacher", fold, seed,
+                 str(LossMix.parse(LABELS)))
+            for fold, seed in keys
+        ]  # fmt: skip
+        train_cells(source, settings, cells, cells[0].folder.parent, "generation 0", **how)
+        first = {(cell.fold, cell.seed): cell.folder for cell in cells}
+    group = group_path(source, settings, teachers)
+    for generation in range(1, generations + 1):
+        cells = []
+        for mix in dict.fromkeys(mixes):
+            for key in keys:
+                teacher = first[key] if generation == 1 else run_path(group, mix, generation - 1, *key)
+                own = run_path(group, mix, generation, *key)
+                cells.append(Cell(own, "generation", *key, str(mix), teacher, generation))
+        what = f"generation {generation} of {generations}"
+        train_cells(source, settings, taught(cells), group, what, **how)
+    return group
+
+
+def teacher_run(folder: Path, fold: int, seed: int, shared: int) -> Path:
+    """The run of a fold in ``folder``: of the same seed, else of the seed that all share."""
+    for path in (folder / f"fold{fold}-seed{seed}", folder / f"fold{fold}-seed{shared}"):
+        if runs.finished(path):
+            return path
+    raise InputError(f"no finished run of fold {fold} in {folder}; expected fold{fold}-seed{seed} there, in a folder such "
+                     "as runs/CORPUS/teacher-…, or folds that it has")  # fmt: skip
+
+
+def taught(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells whose teachers have weights: the chain of a run that failed ends with it."""
+    kept = []
+    for cell in cells:
+        failed = [str(t) for t in cell.teachers if runs.read_result(t)["status"] == "failed"]
+        if failed:
+            say(f"{cell.folder}: left out, for {', '.join(failed)} failed")
+        else:
+            kept.append(cell)
+    return kept
+
+
+def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where: Path, what: str, *, device: str,
+                pack: int | None = None, layout: str | None = None, checkpoint_minutes: float = 5.0,
+                jobs: int = 0) -> None:  # fmt: skip
+    """Train the cells that have no finished run; ``InputError`` at the end, naming each, if runs failed."""
+    missing = missing_cells(cells, source.digests)
+    done = f"{what}: {len(cells) - len(missing)} of {len(cells)} runs finished in {where}"
+    if not missing:
+        say(f"{done}; nothing to do")
+        return
+    say(f"{done}; {len(missing)} to train with preset {settings.preset}")
+    if note := departure(settings, "student"):
+        say(note)
+    from pipeline.stages import schedule
+
+    with locked(where / "training", f"{where}"):
+        started = time.monotonic()
+        failures = schedule.train_all(
+            missing, settings, source.files, source.about, device=device, pack=pack, layout=layout, jobs=jobs,  # type: ignore[arg-type]
+            checkpoints=where / ".checkpoints", checkpoint_seconds=60 * checkpoint_minutes, say=say,
+        )  # fmt: skip
+    say(f"{what}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
+    if failures:
+        lines = [f"{len(failures)} of {len(missing)} runs stopped; the others are kept", *failures]
+        raise InputError("\n       ".join(lines))
