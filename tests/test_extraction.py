@@ -23,7 +23,7 @@ import soundfile
 from pipeline import audio, cache, features
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Corpus, open_corpus
-from pipeline.stages import extraction, planning, workers
+from pipeline.stages import extraction, parts, planning, workers
 from pipeline.stages.extraction import FoldReport, extract_corpus
 from pipeline.stages.locks import locked
 from pipeline.stages.progress import lines
@@ -134,7 +134,7 @@ def test_a_fold_holds_the_features_of_its_clips_and_of_their_noisy_copies(root: 
     for clip, file in zip(clips, fold.header.files, strict=True):
         state = clip.path.stat()
         assert (file.size, file.mtime_ns) == (state.st_size, state.st_mtime_ns)
-        assert file.sha256 == workers.sha256(clip.path)
+        assert file.sha256 == parts.sha256(clip.path)
         assert root / file.path == clip.path
     assert only_folds(tmp_path / "cache")
 
@@ -258,8 +258,8 @@ def test_another_library_is_never_reused_silently(
     root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     extract(root)
-    known = {**workers.versions(), library: "99.1"}
-    monkeypatch.setattr(workers, "versions", lambda: known)
+    known = {**parts.versions(), library: "99.1"}
+    monkeypatch.setattr(parts, "versions", lambda: known)
     reports = extract(root)
     assert counts(reports) == [(5, 0, 0), (5, 0, 0)]
     assert all(f"{library} " in report.note and "→ 99.1" in report.note for report in reports)
@@ -299,24 +299,22 @@ def test_parts_of_a_stopped_run_are_taken_up_unless_damaged_or_outdated(
     root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     extract(root, tmp_path / "unbroken")
-    write = workers.write_part
     monkeypatch.setattr(cache, "write_fold", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         extract(root, folds=[1])
     monkeypatch.undo()
-    monkeypatch.setattr(workers, "write_part", write)
-    parts = sorted((tmp_path / "cache").rglob("*.npz"))
-    assert len(parts) == 3
-    content = bytearray(parts[0].read_bytes())
+    left = sorted((tmp_path / "cache").rglob("*.npz"))
+    assert len(left) == 3
+    content = bytearray(left[0].read_bytes())
     content[len(content) // 2] ^= 255
-    parts[0].write_bytes(content)
-    lost = len(np.load(parts[0])["keys"])
+    left[0].write_bytes(content)
+    lost = len(np.load(left[0])["keys"])
     os.utime(root / "audio" / "fold1" / "100-0-0-0.wav", ns=(5, 5))
     plan = planning.plan(open_corpus("urbansound8k", root), SPEC, tmp_path / "cache", 1, plain=False, deep=False,
                          compress=False)  # fmt: skip
     names = {job.clip for job in plan.jobs}
     assert "100-0-0-0.wav" in names and lost <= len(names) <= lost + 1
-    assert not parts[0].exists()
+    assert not left[0].exists()
 
 
 # ---------------------------------------------------------------------------------------- what goes wrong
@@ -467,10 +465,10 @@ def test_two_extractions_of_a_fold_at_once_are_refused(root: Path, computed: lis
 
 def test_what_killed_processes_left_is_cleared(root: Path, computed: list[str]) -> None:
     path = cache.fold_path(root.parent / "cache", "toy", SPEC, 1)
-    parts = path.with_name("fold1.h5.parts")
-    parts.mkdir(parents=True)
+    folder = path.with_name("fold1.h5.parts")
+    folder.mkdir(parents=True)
     for name in (
-        parts / ".a.npz.77.tmp",
+        folder / ".a.npz.77.tmp",
         path.with_name(".fold1.h5.77.tmp"),
         path.with_name(".fold1.h5.lock"),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +37,8 @@ class Entry:
     @property
     def slug(self) -> str:
         """For names of files."""
-        return str(self.records[0].config.get("slug") or "mix") if self.row.mix else "teacher"
+        kept = self.records[0].config.get("slug") or self.row.mix
+        return re.sub(r"[^\w.+@-]+", "_", str(kept)) if self.row.mix else "teacher"
 
     @property
     def classes(self) -> tuple[str, ...]:

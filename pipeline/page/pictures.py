@@ -32,7 +32,11 @@ class Gallery:
 
     def figure(self, picture: Picture, table: Table) -> str:
         """Save the picture's files; its HTML."""
-        return self.again(picture, table, plots.save(picture, self.folder / "pictures" / table.folder))
+        return self.again(picture, table, self.saved(picture, table))
+
+    def saved(self, picture: Picture, table: Table) -> str:
+        """Save the picture's files; its SVG."""
+        return plots.save(picture, self.folder / "pictures" / table.folder)
 
     def again(self, picture: Picture, table: Table, svg: str) -> str:
         """The HTML of a picture that was saved."""

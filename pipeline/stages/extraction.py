@@ -26,7 +26,7 @@ from pipeline import cache, config, features
 from pipeline.cache import Failure, Header
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Corpus
-from pipeline.stages import workers
+from pipeline.stages import parts, workers
 from pipeline.stages.failures import failed_text, write_failures
 from pipeline.stages.locks import locked
 from pipeline.stages.planning import Plan, clean, plan
@@ -218,11 +218,11 @@ def tasks_of(made: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
 
 def assemble(made: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool, compress: bool) -> None:
     """Write a fold's file from its parts and the rows of its old file; then the parts go."""
-    parts = workers.found_parts(made.parts, check=False)
+    kept = parts.found_parts(made.parts, check=False)
     failed = {failure.clip for failure in made.failed}
     clips = [clip for clip in made.clips if clip.name not in failed]
     keys = [made.keys[clip.name] for clip in clips]
-    hashes = [parts[key][2] if key in parts else made.hashes[key] for key in keys]
+    hashes = [kept[key][2] if key in kept else made.hashes[key] for key in keys]
     said = features.describe(spec)
     header = Header(
         corpus=corpus.name,
@@ -238,27 +238,27 @@ def assemble(made: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool, comp
             dataclasses.replace(made.files[clip.name], sha256=sha) for clip, sha in zip(clips, hashes)
         ),
         skipped=tuple(sorted(made.failed, key=lambda f: f.clip)),
-        versions=workers.versions(),
+        versions=parts.versions(),
         plain=plain,
         compressed=compress,
         units=tuple(said[name]["unit"] for name in config.FEATURES),
         calls=tuple(said[name]["call"] for name in config.FEATURES),
     )
-    cache.write_fold(made.path, header, gathered(made, keys, parts))
+    cache.write_fold(made.path, header, gathered(made, keys, kept))
     shutil.rmtree(made.parts, ignore_errors=True)
 
 
-def gathered(made: Plan, keys: list[str], parts: dict[str, tuple[Path, int, str]]) -> Iterator[np.ndarray]:
+def gathered(made: Plan, keys: list[str], kept: dict[str, tuple[Path, int, str]]) -> Iterator[np.ndarray]:
     """The features of the clips with these keys, one by one, from parts or else from the old file."""
     opened: Path | None = None
     with contextlib.ExitStack() as stack:
         old = stack.enter_context(cache.opened(made.path))["features"] if made.rows else None
         for key in keys:
-            if key in parts:
-                if parts[key][0] != opened:
-                    opened = parts[key][0]
-                    block = workers.part_features(opened)
-                row = parts[key][1]
+            if key in kept:
+                if kept[key][0] != opened:
+                    opened = kept[key][0]
+                    block = parts.part_features(opened)
+                row = kept[key][1]
                 yield block[row : row + 1]
             else:
                 assert old is not None

@@ -12,7 +12,7 @@ from pipeline import cache
 from pipeline.cache import Failure, File
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Clip, Corpus
-from pipeline.stages import workers
+from pipeline.stages import parts
 from pipeline.stages.workers import Job
 
 
@@ -47,15 +47,15 @@ def plan(
     """What is there for a fold and what is missing; touches nothing."""
     clips = corpus.fold_clips(fold)
     files = {clip.name: file for clip, file in zip(clips, seen_files(corpus, clips, deep), strict=True)}
-    libraries = workers.versions()
+    libraries = parts.versions()
     path = cache.fold_path(root, corpus.name, spec, fold)
-    context = workers.key_context(spec, libraries, plain)
-    keys = {name: workers.clip_key(name, file, context, deep) for name, file in files.items()}
+    context = parts.key_context(spec, libraries, plain)
+    keys = {name: parts.clip_key(name, file, context, deep) for name, file in files.items()}
     made = Plan(fold, path, clips, files, keys)
     if path.is_file():
         compare(made, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
     if not made.finished:
-        there = set(made.rows) | set(workers.found_parts(made.parts, check=True))
+        there = set(made.rows) | set(parts.found_parts(made.parts, check=True))
         made.jobs = [Job(c.name, c.path.resolve(), files[c.name], keys[c.name]) for c in clips
                      if keys[c.name] not in there]  # fmt: skip
         made.left = len(made.jobs)
@@ -70,12 +70,12 @@ def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, 
     except InputError as error:
         made.note = f"computed again: {error}"
         return
-    context = workers.key_context(old.spec, old.versions, old.plain)
+    context = parts.key_context(old.spec, old.versions, old.plain)
     known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
-    theirs = {name: workers.clip_key(name, file, context, deep) for name, file in known}
+    theirs = {name: parts.clip_key(name, file, context, deep) for name, file in known}
     # What librosa's own functions computed also serves where the fast way was asked for, as long as it is whole.
-    context = workers.key_context(spec, libraries, plain or old.plain)
-    ours = {name: workers.clip_key(name, file, context, deep) for name, file in made.files.items()}
+    context = parts.key_context(spec, libraries, plain or old.plain)
+    ours = {name: parts.clip_key(name, file, context, deep) for name, file in made.files.items()}
     left_out = {skip.clip for skip in old.skipped}
     kept = [clip for clip in made.clips if clip.name not in left_out]
     said = (old.clips, old.labels, old.sources, old.classes, old.dataset, old.synthetic)
@@ -89,7 +89,7 @@ def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, 
         if theirs[name] == made.keys.get(name):
             made.rows[theirs[name]] = row
             made.hashes[theirs[name]] = old.files[row].sha256
-    changes = [f"{name} {old.versions.get(name)} → {libraries[name]}" for name in workers.DECISIVE
+    changes = [f"{name} {old.versions.get(name)} → {libraries[name]}" for name in parts.DECISIVE
                if old.versions.get(name) != libraries[name]]  # fmt: skip
     if plain != old.plain:
         changes.append("plain" if plain else "no longer plain")
@@ -106,7 +106,7 @@ def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
             state = clip.path.stat()
         except OSError:
             return File(relative, -1, -1, "", clip.seconds)
-        content = workers.sha256(clip.path) if deep else ""
+        content = parts.sha256(clip.path) if deep else ""
         return File(relative, state.st_size, state.st_mtime_ns, content, clip.seconds)
 
     if not deep:

@@ -1,9 +1,4 @@
-"""What a worker of stage one does, where it leaves its part, and who the workers are.
-
-A *part* is the features of a few clips of a fold in ``fold{k}.h5.parts/``, written under another name and
-renamed. Each clip in it goes by a key made of everything its numbers depend on, so a part is taken up again
-after a stop, and never for a clip, a setting or a library that has changed. A zip's checksums guard its content.
-"""
+"""What a worker of stage one does, and who the workers are."""
 
 from __future__ import annotations
 
@@ -12,12 +7,10 @@ import importlib.metadata
 import importlib.util
 import multiprocessing
 import os
-import platform
 import signal
 import sys
-import zipfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -25,14 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import __version__, config
 from pipeline.cache import Failure, File
 from pipeline.config import VIEWS, FeatureSpec, InputError
-
-PACKAGES = ("librosa", "numpy", "soundfile", "soxr", "h5py")
-
-#: Libraries whose change makes cached features another thing; the others only are recorded.
-DECISIVE = ("librosa", "soxr")
+from pipeline.stages import parts
 
 #: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
@@ -71,29 +59,6 @@ class Done:
     failures: tuple[Failure, ...]
 
 
-@cache
-def versions() -> dict[str, str]:
-    """Versions of what the features go through, without importing any of it."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    with suppress(
-        importlib.metadata.PackageNotFoundError
-    ):  # Where it is there its Fourier transform is used.
-        found["torch"] = importlib.metadata.version("torch")
-    return {**found, "python": platform.python_version(), "project": __version__}
-
-
-def key_context(spec: FeatureSpec, libraries: dict[str, str], plain: bool) -> str:
-    """What the features of all clips depend on: settings, libraries, way of computing."""
-    return repr((config.digest(spec), [libraries.get(name) for name in DECISIVE], plain))
-
-
-def clip_key(clip: str, file: File, context: str, deep: bool) -> str:
-    """Changes when anything that a clip's features depend on changes; ``deep``: its content, not its time."""
-    state = file.sha256 if deep else file.mtime_ns
-    text = repr((clip, file.path, file.size, state, file.seconds, context))
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
 # ---------------------------------------------------------------------------------------------- computing
 
 
@@ -108,7 +73,7 @@ def compute(task: Task) -> Done:
             os._exit(1)  # Whoever wanted this was killed.
         try:
             found = views(job, task.spec, task.plain)
-            hashes.append(job.file.sha256 or sha256(job.path))
+            hashes.append(job.file.sha256 or parts.sha256(job.path))
             arrays.append(found)
             keys.append(job.key)
         except audio.ClipError as error:
@@ -116,7 +81,7 @@ def compute(task: Task) -> Done:
     part = None
     if arrays:
         part = task.parts / f"{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:16]}.npz"
-        write_part(part, keys, hashes, np.stack(arrays))
+        parts.write_part(part, keys, hashes, np.stack(arrays))
     return Done(task.fold, len(task.jobs), part, tuple(failures))
 
 
@@ -132,15 +97,6 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     if not np.isfinite(found).all():
         raise audio.ClipError(job.path, "features are not finite", "finite numbers", "NaN or infinity")
     return found
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content; empty where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 @cache
@@ -160,41 +116,6 @@ def one_thread() -> None:
     threadpoolctl.threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-
-
-# ---------------------------------------------------------------------------------------------- parts
-
-
-def write_part(path: Path, keys: Sequence[str], hashes: Sequence[str], features: np.ndarray) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, keys=np.array(keys), hashes=np.array(hashes), features=features)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def part_features(path: Path) -> np.ndarray:
-    """Features (clip, view, feature, bin, frame) of a part."""
-    with np.load(path, allow_pickle=False) as part:
-        return part["features"]
-
-
-def found_parts(folder: Path, *, check: bool) -> dict[str, tuple[Path, int, str]]:
-    """Key → (part, row in it, hash) of all clips in a folder's parts; ``check`` deletes damaged parts."""
-    found: dict[str, tuple[Path, int, str]] = {}
-    for path in sorted(folder.glob("*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as part:
-                keys, hashes = part["keys"].tolist(), part["hashes"].tolist()
-                if check and len(part["features"]) != len(keys):
-                    raise ValueError("not as many clips as keys")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink(missing_ok=True)
-            continue
-        found.update({key: (path, row, sha) for row, (key, sha) in enumerate(zip(keys, hashes, strict=True))})
-    return found
 
 
 # ---------------------------------------------------------------------------------------------- workers
@@ -302,7 +223,7 @@ def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
                 stack.push(partial(kill_nannies, cluster))
             address = cluster
         try:
-            client = Client(address, timeout=30, set_as_default=False)
+            client = Client(address, timeout=10, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
                              "such as tcp://HOST:8786, as dask-scheduler prints it") from None  # fmt: skip

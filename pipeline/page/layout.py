@@ -1,0 +1,209 @@
+"""The page's HTML, from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from pipeline.page import gathering, pictures, ran
+from pipeline.page.gathering import Confused, Entry, Sounds, Table
+from pipeline.page.pictures import Embeddings, Gallery
+from pipeline.page.style import style
+from pipeline.plots import Picture
+from pipeline.plots.picture import STAMP
+from pipeline.report.wording import number
+from pipeline.tables import Document, Grid, left
+
+ICON = "data:,"
+"""An empty icon: browsers otherwise look for one."""
+
+BANNER = f"{STAMP}: made-up sounds of the built-in corpus. These figures say nothing about real sounds."
+
+
+def page(
+    paper: Document, tables: Sequence[Table], gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
+) -> str:
+    """The whole document; draws and saves its pictures on the way."""
+    body = [f"<header><h1>{escape(paper.title)}</h1>"]
+    if gallery.look.synthetic:
+        body.append(f'<p class="banner">{escape(BANNER)}</p>')
+    body.append(contents(tables))
+    body.append("</header><main>")
+    for index, (table, section) in enumerate(zip(tables, paper.sections, strict=True), 1):
+        body.append(f'<section id="table{index}"><h2>{escape(section.title)}</h2>')
+        body += [grid(one) for one in section.grids]
+        body.append(figures(pictures.overview(table, gallery.look), table, gallery))
+        body += mixes(table, index, gallery, embeddings, sounds)
+        body += what_ran(table, index)
+        body.append("</section>")
+    body.append('<section id="notes"><h2>Notes</h2><ul>')
+    body += [f"<li>{escape(note)}</li>" for note in paper.notes]
+    body.append(f"</ul></section></main>{footer(sounds)}")
+    return "\n".join([head(paper.title), *body, "</body></html>"]) + "\n"
+
+
+def head(title: str) -> str:
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{escape(title)}</title><link rel="icon" href="{ICON}"><style>\n{style()}</style></head><body>'
+    )
+
+
+def contents(tables: Sequence[Table]) -> str:
+    many = len(tables) > 1
+    links = []
+    for index, table in enumerate(tables, 1):
+        which = f" {table.key.preset} {table.key.digest}" if many else ""
+        links += [f'<a href="#table{index}">Table{escape(which)}</a>', f'<a href="#mixes{index}">Each mix{escape(which)}</a>',
+                  f'<a href="#ran{index}">What ran{escape(which)}</a>']  # fmt: skip
+    files = "".join(f'<a href="table.{end}">table.{end}</a>' for end in ("md", "csv", "tex"))
+    return f'<nav>{"".join(links)}<a href="#notes">Notes</a>{files}</nav>'
+
+
+def footer(sounds: Sounds) -> str:
+    heard = ("The players read the clips from where the corpus lies, by a path relative to this page; the sounds are not in the "
+             "page. Some browsers do not play every kind of WAV.")  # fmt: skip
+    silent = "No sound files of the corpus were at hand, so there is no player."
+    return (
+        '<footer class="muted"><p>This page holds its tables and pictures itself, has no script and asks nothing of a '
+        "network. The files behind the pictures (PNG, SVG, CSV) lie beside it in pictures/. "
+        f"{heard if sounds.files else silent}</p></footer>"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def grid(one: Grid, kind: str = "") -> str:
+    """A table that scrolls inside itself where the page is narrower; its first column stays."""
+    columns = len(one.header)
+
+    def mark(column: int) -> str:
+        if one.wide and column == columns - 1:
+            return ' class="l w"'
+        return ' class="l"' if left(column, columns, one) else ""
+
+    heads = "".join(f'<th scope="col"{mark(c)}>{escape(name)}</th>' for c, name in enumerate(one.header))
+    rows = "".join(
+        "<tr>" + "".join(f"<td{mark(c)}>{escape(cell)}</td>" for c, cell in enumerate(row)) + "</tr>\n"
+        for row in one.rows
+    )
+    return (f'<div class="scroll{" " + kind if kind else ""}" tabindex="0"><table><caption>{escape(one.caption)}</caption>'
+            f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>")  # fmt: skip
+
+
+def figures(found: Sequence[Picture], table: Table, gallery: Gallery) -> str:
+    return row_of([gallery.figure(picture, table) for picture in found])
+
+
+def row_of(html: Sequence[str]) -> str:
+    return f'<div class="figures">{"".join(html)}</div>' if html else ""
+
+
+# ------------------------------------------------------------------------------------------------- mixes
+
+
+def mixes(
+    table: Table, index: int, gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
+) -> list[str]:
+    """A part a mix that opens and closes; the first student's stands open."""
+    body = [f'<h2 id="mixes{index}">Each mix</h2>']
+    fold = pictures.shown_fold(table)
+    taught: tuple[Picture | str, str] | None = None
+    opened = next((e for e in table.entries if e.row.role == "student"), table.entries[0])
+    for entry in table.entries:
+        parts = [row_of([gallery.figure(p, table) for p in pictures.curves(entry, gallery.look)]
+                        + [gallery.figure(p, table) for p in pictures.by_class(entry, table.teacher, gallery.look)])]  # fmt: skip
+        if fold is not None:
+            own = pictures.embedded(entry, fold, embeddings, gallery.look)
+            shown, svg = embedding(own, table, gallery)
+            if entry is table.teacher:
+                taught = (own, svg)
+                parts.append(f"<h3>Embeddings</h3>{shown}")
+            else:
+                parts.append(beside(taught, shown, table, gallery))
+        parts.append(clips(entry, sounds))
+        mean = number(entry.row.spread.mean if entry.row.spread else None)
+        summary = f'{escape(entry.name)} <span class="muted">{mean} %, {len(entry.records)} runs</span>'
+        state = " open" if entry is opened else ""
+        body.append(f"<details{state}><summary>{summary}</summary>{untrained(entry)}{''.join(parts)}</details>")
+    return body
+
+
+def untrained(entry: Entry) -> str:
+    if entry.trained:
+        return ""
+    return '<p class="note">No run of this mix trained: the curves are of those that did not.</p>'
+
+
+def embedding(own: Picture | str, table: Table, gallery: Gallery) -> tuple[str, str]:
+    """A t-SNE's HTML, and its SVG; the reason and "" where there is none."""
+    if isinstance(own, str):
+        return f'<p class="note">{escape(own)}</p>', ""
+    svg = gallery.saved(own, table)
+    return gallery.again(own, table, svg), svg
+
+
+def beside(taught: tuple[Picture | str, str] | None, shown: str, table: Table, gallery: Gallery) -> str:
+    """The student's embeddings with the teacher's before them."""
+    if taught is None:
+        return f"<h3>Embeddings</h3>{row_of([shown])}"
+    picture, svg = taught
+    first = f'<p class="note">{escape(picture)}</p>' if isinstance(picture, str) else gallery.again(picture, table, svg)
+    both = [first] if first == shown else [first, shown]  # one reason for both is said once
+    return f"<h3>Embeddings, teacher and student</h3>{row_of(both)}"
+
+
+# ------------------------------------------------------------------------------------------------- clips
+
+
+def clips(entry: Entry, sounds: Sounds) -> str:
+    """The clips most confused: what they were taken for, where they lie, and a player where the file is."""
+    found = gathering.confused(entry.predictions)
+    if not entry.predictions:
+        return ""
+    if not found:
+        return '<h3>Most confused clips</h3><p class="note">None: every run got every clip right.</p>'
+    classes = gathering.class_names(entry, next(iter(entry.predictions.values())).logits.shape[1])
+    rows = "".join(clip_row(own, classes, sounds) for own in found)
+    note = ("Smallest mean probability of the label, over the runs that held the clip out; clips that no run got wrong are "
+            "left out.")  # fmt: skip
+    heads = "".join(f'<th scope="col" class="l">{name}</th>' for name in
+                    ("Clip", "Label", "Taken for", "Probability: label, taken for", "Wrong in", "Listen"))  # fmt: skip
+    return (f'<h3>Most confused clips</h3><p class="note">{note}</p><div class="scroll clips" tabindex="0"><table><thead>'
+            f"<tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>")  # fmt: skip
+
+
+def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
+    path, source = sounds.path(own.clip), sounds.source(own.clip)
+    where = f'<br><span class="path muted">{escape(path.as_posix())}</span>' if path else ""
+    if source:
+        sound = f'<audio controls preload="none" src="{escape(source, quote=True)}"></audio>'
+    else:
+        sound = '<span class="muted">file not here</span>'
+    cells = (
+        ("", f"{escape(own.clip)}{where}"), ("Label", escape(classes[own.label])), ("Taken for", escape(classes[own.taken_for])),
+        ("Probability: label, taken for", f"{own.p_label:.2f}, {own.p_taken:.2f}"),
+        ("Wrong in", f"{own.wrong} of {own.runs} {gathering.plural('run', own.runs)}"), ("", sound),
+    )  # fmt: skip
+    return "<tr>" + "".join(
+        f'<td class="l"{f" data-name={chr(34)}{name}{chr(34)}" if name else ""}>{cell}</td>' for name, cell in cells
+    ) + "</tr>\n"  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- what ran
+
+
+def what_ran(table: Table, index: int) -> list[str]:
+    """Runs, versions and machines; settings and single runs folded away."""
+    key = table.key
+    return [
+        f'<h2 id="ran{index}">What ran</h2>',
+        f"<p>Preset <b>{escape(key.preset)}</b>, digest of the settings <code>{escape(key.digest)}</code>, of the data "
+        f"<code>{escape(key.data)}</code>.</p>",
+        grid(ran.runs_grid(table)),
+        grid(ran.environment_grid(table)),
+        f"<details><summary>Settings</summary>{grid(ran.settings_grid(table))}{grid(ran.feature_grid(table))}</details>",
+        f"<details><summary>Every run</summary>{grid(ran.run_list(table))}</details>",
+    ]
