@@ -50,7 +50,7 @@ class FeatureSpec:
     """Rows of CENS; 0 means ``bins``. Fewer rows than ``bins`` are padded with zero rows."""
     tuning: float | str = "estimate"
     """Deviation from A440 in fractions of a bin, or "estimate" as librosa does, clip by clip."""
-    noise_std: float = 0.005
+    noise_std: float = 0.001
     """Standard deviation of the Gaussian noise of the noisy view, in units of full scale (1.0)."""
     noise_seed: int = 0
     version: int = 1

@@ -33,6 +33,9 @@ class Numbers(click.ParamType):
 def pack_options(command: F) -> F:
     """How runs are trained: ``jobs``, ``checkpoint_minutes``, ``layout``, ``pack``, ``device``, and ``seeds``."""
     for option in (
+        click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine."),
+        click.option("--backend", type=click.Choice(["local", "dask"]), default="local", show_default=True,
+                     help="Where packs are trained."),
         click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Processes on a CPU; 0: one a core."),
         click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,

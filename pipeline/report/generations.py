@@ -10,7 +10,7 @@ chance keep theirs, and are counted beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -205,7 +205,7 @@ def lines(found: Group) -> list[Line]:
     ends = [i for i, one in enumerate(made) if one.stage.startswith("ensemble")]
     adjusted = statistics.holm([one.p if (one := made[i].to_baseline) else None for i in ends])
     for i, p in zip(ends, adjusted, strict=True):
-        made[i] = made[i].__class__(**{**made[i].__dict__, "p_holm": p})
+        made[i] = replace(made[i], p_holm=p)
     return made
 
 

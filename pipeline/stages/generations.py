@@ -156,9 +156,8 @@ def taught(cells: Sequence[Cell]) -> list[Cell]:
     return kept
 
 
-def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where: Path, what: str, *, device: str,
-                pack: int | None = None, layout: str | None = None, checkpoint_minutes: float = 5.0,
-                jobs: int = 0) -> None:  # fmt: skip
+def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where: Path, what: str, *,
+                checkpoint_minutes: float = 5.0, **how: Any) -> None:  # fmt: skip
     """Train the cells that have no finished run; ``InputError`` at the end, naming each, if runs failed."""
     missing = missing_cells(cells, source.digests)
     done = f"{what}: {len(cells) - len(missing)} of {len(cells)} runs finished in {where}"
@@ -173,8 +172,8 @@ def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where
     with locked(where / "training", f"{where}"):
         started = time.monotonic()
         failures = schedule.train_all(
-            missing, settings, source.files, source.about, device=device, pack=pack, layout=layout, jobs=jobs,  # type: ignore[arg-type]
-            checkpoints=where / ".checkpoints", checkpoint_seconds=60 * checkpoint_minutes, say=say,
+            missing, settings, source.files, source.about, checkpoints=where / ".checkpoints",
+            checkpoint_seconds=60 * checkpoint_minutes, say=say, **{"pack": None, "layout": None, "jobs": 0, **how},
         )  # fmt: skip
     say(f"{what}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
     if failures:

@@ -1,0 +1,106 @@
+"""Ensembles: the mean of probabilities in plain loops, what may vote together, and several teachers as one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import ensembles, evaluation, relations, runs
+from pipeline.config import InputError
+
+
+def probabilities(row: list[float]) -> list[float]:
+    top = max(row)
+    parts = [math.exp(value - top) for value in row]
+    return [part / sum(parts) for part in parts]
+
+
+def write(
+    folder: Path,
+    logits: np.ndarray,
+    *,
+    fold: int = 1,
+    labels: tuple[int, ...] = (0, 1, 2, 0),
+    first: str = "a",
+) -> Path:
+    """A finished run with nothing in it but its predictions."""
+    names = np.array([first, "b", "c", "d"])
+    config = dict.fromkeys(runs.folder.CONFIG_KEYS) | {"schema": runs.SCHEMA, "fold": fold}
+    result = dict.fromkeys(runs.folder.RESULT_KEYS, 0) | {"status": "trained"}
+    runs.write_finished(folder, config=config, environment={}, model_bytes=b"", result=result,
+                        predictions=runs.Predictions(names, np.array(labels), logits, names))  # fmt: skip
+    return folder
+
+
+def test_the_mean_of_probabilities_as_a_plain_loop_has_it(tmp_path: Path) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (3, 4, 3)).astype(np.float32)
+    folders = [write(tmp_path / str(m), one) for m, one in enumerate(logits)]
+    found = ensembles.ensemble(folders)
+    for clip in range(4):
+        members = [probabilities(logits[m, clip].tolist()) for m in range(3)]
+        mean = [sum(member[c] for member in members) / 3 for c in range(3)]
+        np.testing.assert_allclose(probabilities(found.logits[clip].tolist()), mean, rtol=1e-5)
+    assert found.clips.tolist() == ["a", "b", "c", "d"]
+    alone = ensembles.ensemble(folders[:1])
+    assert evaluation.accuracy(alone.logits, alone.labels) == evaluation.accuracy(logits[0], alone.labels)
+
+
+def test_the_vote_of_the_probabilities_is_not_that_of_the_logits(tmp_path: Path) -> None:
+    """One very sure member outvotes two by its logits, not by its probabilities."""
+    sure, others = [0.0, 50.0, 0.0], [3.0, 0.0, 0.0]
+    logits = [np.array([row] * 4, np.float32) for row in (sure, others, others)]
+    found = ensembles.ensemble([write(tmp_path / str(m), one) for m, one in enumerate(logits)])
+    assert evaluation.predicted(found.logits).tolist() == [0] * 4
+    assert evaluation.predicted(np.mean(logits, axis=0)).tolist() == [1] * 4
+
+
+def test_certainty_beyond_float64_stays_finite() -> None:
+    found = ensembles.mean_log_probabilities([np.array([[0.0, 5000.0]]), np.array([[0.0, 4000.0]])])
+    np.testing.assert_allclose(found, [[-4000 - math.log(2), 0]], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"fold": 2}, "of fold 2"), ({"first": "z"}, "other clips"), ({"labels": (0, 1, 2, 1)}, "other clips, labels")],
+)  # fmt: skip
+def test_runs_that_cannot_vote_together_are_refused(tmp_path: Path, other: dict, said: str) -> None:
+    logits = np.zeros((4, 3), np.float32)
+    folders = [write(tmp_path / "one", logits), write(tmp_path / "two", logits, **other)]
+    with pytest.raises(InputError, match=said):
+        ensembles.ensemble(folders)
+    with pytest.raises(InputError, match="no runs"):
+        ensembles.ensemble([])
+
+
+def test_several_teachers_are_one() -> None:
+    """Probabilities averaged; embeddings side by side, each of length 1; rows that nobody was asked for stay NaN."""
+    generator = torch.Generator().manual_seed(0)
+    members = [(torch.randn(5, width, generator=generator) * width, torch.randn(5, 3, generator=generator))
+               for width in (4, 2)]  # fmt: skip
+    for embedding, logits in members:
+        embedding[4], logits[4] = torch.nan, torch.nan
+    embedding, logits = ensembles.teacher(members)
+    assert embedding.shape == (5, 6) and logits.dtype == torch.float32
+    for row in range(4):
+        joined = []
+        for own, _ in members:
+            length = math.sqrt(sum(value**2 for value in own[row].tolist()))
+            joined += [value / length for value in own[row].tolist()]
+        np.testing.assert_allclose(embedding[row], joined, rtol=1e-5)
+        each = [probabilities(own[row].tolist()) for _, own in members]
+        mean = [sum(member[c] for member in each) / 2 for c in range(3)]
+        np.testing.assert_allclose(logits[row].exp(), mean, rtol=1e-5)
+    assert embedding[4].isnan().all() and logits[4].isnan().all()
+    assert ensembles.teacher(members[:1]) is members[0]
+
+
+def test_padding_changes_no_relation() -> None:
+    narrow, wide = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    padded = ensembles.padded([narrow, wide])
+    assert [tuple(one.shape) for one in padded] == [(6, 5), (6, 5)] and torch.equal(padded[1], wide)
+    for relation in (relations.distances, relations.angles, relations.areas):
+        torch.testing.assert_close(relation(padded[0]), relation(narrow))

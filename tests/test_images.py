@@ -1,0 +1,191 @@
+"""CIFAR-100 as the packs see it, and Table 4 on a tiny archive of the published form."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from pipeline import cifar, config, losses, models, runs
+from pipeline.augmentation import crop_and_flip
+from pipeline.commands.generating import ban, table4
+from pipeline.config import InputError, TrainSettings
+from pipeline.optimizer import learning_rate
+from pipeline.report.generations import TABLE4
+from pipeline.stages import images, packs
+from pipeline.stages.cells import Archive
+from tests.archives import write_stand_in
+
+SMALL = ["--no-checksum", "--set", "teacher.model=cnn2", "--set", "teacher.epochs=2", "--set", "teacher.batch=8",
+         "--set", "teacher.lr=0.01", "--pack", "8", "--layout", "loop", "--jobs", "1", "--device", "cpu"]  # fmt: skip
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for kept in (packs.loaded, packs.taught, images.read):
+        kept.cache_clear()  # their keys are relative paths
+    return write_stand_in(tmp_path / "stand-in.tar.gz")
+
+
+def test_the_images_of_an_archive(archive: Path) -> None:
+    """Every image once, as RGB / 255; the test images are the held-out fold; what is kept aside is nowhere."""
+    found = cifar.read_cifar100(archive, checksum=None)
+    data = images.read(Archive(archive, None))
+    train, test = packs.rows(data, images.TEST)
+    kept = cifar.split(found.train_labels, 0).train
+    assert len(train) == 36 == len(kept) and len(test) == 20 and not set(train) & set(test)
+    values, labels = packs.samples(data, torch.device("cpu"))
+    assert values.shape == (56, 3, 32, 32)
+    for rows, pixels, classes in (
+        (train, found.train[kept], found.train_labels[kept]),
+        (test, found.test, found.test_labels),
+    ):
+        np.testing.assert_allclose(values[rows].numpy(), pixels / 255, rtol=1e-6)
+        np.testing.assert_array_equal(labels[rows].numpy(), classes)
+    assert [data.clips[row] for row in train] == [f"train/{row}" for row in kept]
+    assert data.corpus == "cifar100-stand-in" and data.synthetic
+
+
+def test_another_split_is_another_corpus(archive: Path) -> None:
+    one, two = images.read(Archive(archive, None)), images.read(Archive(archive, None, 1, 6))
+    assert two.corpus == "cifar100-stand-in-split1-without6" and len(two.labels) == 34 + 20
+    assert one.digests[0] == two.digests[0] and one.digests[1] != two.digests[1]
+    assert images.name(Archive(archive, cifar.MD5)) == "cifar100"
+
+
+def test_crop_and_flip_pads_with_the_training_mean(archive: Path) -> None:
+    data = images.read(Archive(archive, None))
+    settings = TrainSettings(augment="crop-flip")
+    augment = images.augmentation(settings, data, torch.device("cpu"))
+    train = data.features[packs.rows(data, images.TEST)[0], 0]
+    mean = [float(train[:, c].astype(np.float64).mean()) for c in range(3)]
+    x, draws = torch.from_numpy(train[:5].copy()), torch.zeros(5, 3)
+    assert augment is not None
+    found = augment(x, draws)
+    np.testing.assert_allclose(found[:, :, 0, 0], np.tile(mean, (5, 1)), rtol=1e-6)
+    torch.testing.assert_close(found, crop_and_flip(x, draws, fill=torch.tensor(mean).view(3, 1, 1)))
+    assert images.augmentation(TrainSettings(), data, torch.device("cpu")) is None
+    sounds = packs.cache.Data(**{**data.__dict__, "spec": config.FeatureSpec(), "corpus": "esc50"})
+    with pytest.raises(InputError, match="esc50 has sounds"):
+        images.augmentation(settings, sounds, torch.device("cpu"))
+
+
+def test_the_presets_are_the_published_settings() -> None:
+    paper, strong = (config.read(f"cifar-{name}").teacher for name in ("paper", "strong"))
+    rates = [learning_rate(paper, epoch, 0, 175) for epoch in range(200)]
+    expected = [0.001 * 0.1 ** sum(epoch >= mark for mark in (60, 120, 160)) for epoch in range(200)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert (paper.model, paper.batch, paper.weight_decay, paper.nesterov, paper.augment) == (
+        "resnet56",
+        256,
+        1e-4,
+        True,
+        "none",
+    )
+    assert strong.lr == 0.1 and strong.augment == "crop-flip" and strong.milestones == paper.milestones
+    for wrong in ("60;120", "a", "0", "60,,120", "1.5"):
+        with pytest.raises(InputError, match="milestones"):
+            TrainSettings(milestones=wrong)
+    with pytest.raises(InputError, match="augment"):
+        TrainSettings(augment="flip")
+
+
+def test_the_rows_of_table_4_have_weight_20() -> None:
+    assert [row.percent for row in TABLE4] == [59.72, 64.30, 64.44, 65.36, 64.28, 64.32, 63.86, 64.82, 64.50]
+    mixes = [losses.LossMix.parse(row.mix) for row in TABLE4[1:]]
+    assert len(set(mixes)) == 8
+    assert all(
+        term.weight == (1 if term.name in ("ce", "soft") else 20) for mix in mixes for term in mix.terms
+    )
+
+
+def invoke(command, *options: object) -> Result:  # type: ignore[no-untyped-def]
+    return CliRunner().invoke(command, [str(option) for option in options], catch_exceptions=False)
+
+
+def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with path.open(newline="") as file:
+        return {(row["mix"], row["stage"]): row for row in csv.DictReader(file)}
+
+
+def test_table_4_of_a_stand_in(archive: Path) -> None:
+    options = [
+        "--archive",
+        archive,
+        *SMALL,
+        "--generations",
+        2,
+        "--losses",
+        "none",
+        "--losses",
+        "angle",
+        "--seeds",
+        "0 1",
+    ]
+    done = invoke(table4, *options)
+    assert done.exit_code == 0
+    assert (
+        done.stdout.startswith("SYNTHETIC: cifar100-stand-in: Table 4")
+        and "preset cifar-paper: 2 epochs" in done.stdout
+    )
+    found = rows_of(Path("reports/cifar100-stand-in/table4.csv"))
+    (group,) = Path("runs/cifar100-stand-in").glob("ban-cnn2-cifar-paper-*")
+    labels = cifar.read_cifar100(archive, checksum=None).test_labels
+    for mix, slug in (("ce:1,soft:1", "ce1+soft1"), ("angle:20,ce:1,soft:1", "angle20+ce1+soft1")):
+        expected = []
+        for seed in (0, 1):
+            members = [runs.read_predictions(group / slug / f"gen{g}" / f"fold0-seed{seed}") for g in (1, 2)]
+            total = sum(np.exp(m.logits) / np.exp(m.logits).sum(1, keepdims=True) for m in members)
+            expected.append(100 * np.mean(total.argmax(1) == labels))
+        own = found[mix, "ensemble of 2"]
+        assert float(own["mean_percent"]) == pytest.approx(np.mean(expected)) and own["n"] == "2"
+        assert (
+            own["synthetic"] == "SYNTHETIC"
+            and own["published_percent"] == ""
+            and own["test_train_ratio"] == "0"
+        )
+    assert "65.36" in done.stdout and "+ angle" in done.stdout
+    assert (Path("reports/cifar100-stand-in") / "table4.md").is_file()
+
+    # Nothing is trained twice, and the same chains are there for the other command.
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("result.json")}
+    again = invoke(ban, "--dataset", "cifar100", *options)
+    assert again.exit_code == 0 and "nothing to do" in again.stderr and "to train" not in again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in Path("runs").rglob("result.json")}
+
+
+def test_the_strong_preset_sees_other_images(archive: Path) -> None:
+    """All that differs here from the paper's preset is crop and flip; the run says which it was."""
+    options = ["--archive", archive, *SMALL, "--generations", 1, "--losses", "none"]
+    invoke(table4, *options)
+    done = invoke(table4, *options, "--preset", "strong")
+    assert "(paper)" in done.stdout and "(strong)" in done.stdout and "augmentation crop-flip" in done.stdout
+    (paper,), (strong,) = (
+        list(Path("runs").rglob(f"teacher-cnn2-cifar-{name}-*/fold0-seed0")) for name in ("paper", "strong")
+    )
+    first, second = runs.read_metrics(paper)[0], runs.read_metrics(strong)[0]
+    assert first["loss"] != second["loss"] and first["lr"] == second["lr"]
+    assert runs.read_config(strong)["settings"]["teacher"]["augment"] == "crop-flip"
+
+
+def test_resnet56_takes_a_step_from_its_own_outputs(archive: Path) -> None:
+    options = [option if option != "teacher.model=cnn2" else "teacher.epochs=1" for option in SMALL]
+    done = invoke(table4, "--archive", archive, *options, "--set", "teacher.epochs=1", "--set", "teacher.batch=16",
+                  "--generations", 1, "--losses", "angle,area", "--validation", 24)  # fmt: skip
+    assert done.exit_code == 0
+    (run,) = Path("runs").rglob("gen1/fold0-seed0")
+    (line,) = runs.read_metrics(run)
+    assert set(line["terms"]) == {"angle", "area", "ce", "soft"} and np.isfinite(line["loss"])
+    assert runs.read_result(run)["parameters"] == models.parameters(models.build("resnet56", (3, 32, 32), 4))
+
+
+def test_an_archive_that_is_not_the_published_one_is_refused(archive: Path) -> None:
+    with pytest.raises(InputError, match="MD5"):
+        invoke(table4, "--archive", archive, "--losses", "none")
+    with pytest.raises(InputError, match="neither --model student nor --folds"):
+        invoke(ban, "--dataset", "cifar100", "--archive", archive, "--no-checksum", "--model", "student")
