@@ -4,7 +4,7 @@ For every held-out fold k, the other folds alone are used: each of them in turn 
 train, on labels (``ce``). Printed: the mean validation accuracy for each k (never measured on k), the mean over
 all, and how many runs did not train. A setting is a good choice if it is the best, or close, for every k.
 
-    python -m bench.settings --dataset urbansound8k --data ../shared/urbansound8k-mini [--network teacher]
+    python -m bench.settings --dataset urbansound8k --data ../shared/urbansound8k-mini [--network teacher|student|preset]
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ GRIDS = {
         {"lr": 0.1}, {"lr": 0.1, "warmup_epochs": 2.0, "clip_norm": 1.0}, {"lr": 0.03}, {"lr": 0.01},
         {"lr": 0.003}, {"lr": 0.002}, {"lr": 0.001},
     ],
+    "preset": [{}],
     "teacher": [{"lr": 0.1}, {"lr": 0.05}, {"lr": 0.02}, {"lr": 0.005}],
 }  # fmt: skip
 
@@ -65,18 +66,18 @@ def row(chosen: argparse.Namespace, change: dict[str, float]) -> str:
         for one, run in zip(done, runs)
     )
     means = [np.mean([a for a, k in zip(found, held) if k == fold]) for fold in sorted(set(held))]
-    name = ", ".join(f"{k} {v:g}" for k, v in change.items())
+    name = ", ".join(f"{k} {v:g}" for k, v in change.items()) or "as the preset says"
     return " ".join([name.ljust(44), *(f"{100 * m:6.1f}%" for m in means), f"{100 * np.mean(found):6.1f}%",
                      f"{dead} of {len(runs)}"])  # fmt: skip
 
 
 def loaded(chosen: argparse.Namespace) -> tuple[cache.Data, TrainSettings]:
     corpus = open_corpus(chosen.dataset, chosen.data)
-    settings = config.for_corpus(config.read("default"), corpus.seconds)
+    settings = config.for_corpus(config.read("default", chosen.set), corpus.seconds)
     data = cache.load(
         [cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds]
     )
-    return data, dataclasses.replace(getattr(settings, chosen.network), epochs=chosen.epochs)
+    return data, dataclasses.replace(getattr(settings, "teacher" if chosen.network == "teacher" else "student"), epochs=chosen.epochs)
 
 
 def main() -> None:
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="urbansound8k")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--network", choices=sorted(GRIDS), default="student")
+    parser.add_argument("--set", action="append", default=[], help="say features.noise_std=0.005")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)

@@ -75,7 +75,7 @@ def test_figures_are_those_of_the_arrays(written: tuple[Path, np.ndarray]) -> No
 def test_the_text_is_one_screen_with_what_matters(written: tuple[Path, np.ndarray]) -> None:
     text = inspection.fold_text(inspection.inspect_fold(written[0], verify=True))
     assert len(text.splitlines()) <= 40
-    for words in ("SYNTHETIC", "70 clips of 35 recordings", "dog 50", "siren 20", "noise_std 0.005", "librosa 0.11.0",
+    for words in ("SYNTHETIC", "70 clips of 35 recordings", "dog 50", "siren 20", "noise_std 0.001", "librosa 0.11.0",
                   "25.00%", "dB (x)", "audio/bad.wav: cut off (expected 0.5 s, found 0.2 s)", "as written",
                   "(clip 70, view 2, feature 5, bin 12, frame 22)"):  # fmt: skip
         assert words in text, words

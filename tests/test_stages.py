@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 from pipeline import runs
+from pipeline.losses import TABLE3, LossMix
 from tests.tiny import QUICK, ROOT, audio_rkd, write_corpus
 
 CORPUS = ("--dataset", "urbansound8k", "--data", "tiny")
@@ -167,6 +168,18 @@ def test_the_table_has_a_row_a_mix(place: Path) -> None:
     assert "partial (3 of 10 folds)" in done.stdout
     text = (place / "reports" / "tiny" / "table.csv").read_text()
     assert "angle:40,area:20,soft:1" in text
+
+
+def test_table3_trains_what_is_missing_and_no_more(place: Path, tmp_path: Path) -> None:
+    where = copied(place, tmp_path / "table")
+    kept = {folder: (folder / "result.json").stat().st_mtime_ns for folder in folders(where, "student")}
+    done = audio_rkd(where, "table3", *CORPUS, *QUICK)
+    assert done.returncode == 0, done.stderr
+    mixes = {runs.read_config(folder)["mix"] for folder in folders(where, "student")}
+    assert mixes == {str(LossMix.parse(row.mix)) for row in TABLE3 if row.mix} and len(mixes) == 8
+    assert all((folder / "result.json").stat().st_mtime_ns == time for folder, time in kept.items())
+    for name in ("table.md", "table.csv", "table.tex"):
+        assert (where / "reports" / "tiny" / name).stat().st_size > 500
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ class Measured:
 def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured]:
     """The rows of one table: references, teacher, students in the order of the report."""
     found: dict[tuple[str, str], Measured] = {}
+    drawn: set[tuple[tuple[str, str], Cell]] = set()
 
     def keep(role: str, name: str, dimensions: int, at: Cell, figures: dict[tuple[str, int], float]) -> None:
         row = found.setdefault((role, name), Measured(name, role, dimensions, {}))
@@ -74,9 +75,11 @@ def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured
             values = embedding(network, samples, rows, layer if own_role == "student" else "embedding")
             name = mix_of(record.config) or f"{network.name} (teacher)"
             keep(own_role, name, values.shape[1], at, figures(values, data))
-            if own_role == "student":
+            first = f"{network.name}, untrained"
+            if own_role == "student" and (("reference", first), at) not in drawn:
+                drawn.add((("reference", first), at))
                 values = embedding(untrained(network, *at), samples, rows, layer)
-                keep("reference", f"{network.name}, untrained", values.shape[1], at, figures(values, data))
+                keep("reference", first, values.shape[1], at, figures(values, data))
         plain = ((samples[rows] - network.mean[0]) / network.std[0]).flatten(1).numpy()
         keep("reference", FEATURES, plain.shape[1], (fold, 0), figures(plain, data))
     return sorted(found.values(), key=place)
