@@ -16,14 +16,17 @@ READY_DEV = $(VENV)/.ready-dev
 
 # Variables of the doors; an empty one leaves the choice to the command line.
 DATASET ?=
+GENERATIONS ?=
 DATA ?=
 PRESET ?=
+GENERATIONS ?=
 FOLDS ?=
 SEEDS ?=
 LOSSES ?=
 DEVICE ?=
 JOBS ?=
 SET ?=
+GENERATIONS ?=
 ARGS ?=
 
 CORPUS = $(if $(DATASET),--dataset '$(DATASET)') $(if $(DATA),--data '$(DATA)')
@@ -78,6 +81,23 @@ distill: teacher ## Stage three: students, LOSSES="soft angle,area" one mix or s
 .PHONY: table3
 table3: features ## The paper's Table 3: whatever is missing of its rows, SEEDS="0 1 2"
 	$(RUN) table3 $(CELLS) $(call extra,table3)
+
+.PHONY: ban
+ban: features ## Born-again generations: GENERATIONS=3 LOSSES="none angle"
+	$(RUN) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(call extra,ban)
+
+.PHONY: table4
+table4: $(READY) ## The paper's Table 4: CIFAR-100, ResNet-56, ensembles of three generations
+	$(RUN) table4 $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)') $(if $(SEEDS),--seeds '$(SEEDS)') \
+	  $(if $(DEVICE),--device $(DEVICE)) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(ARGS)
+
+.PHONY: retrieval
+retrieval: $(READY) ## Recall@1, 2, 4, 8 of the held-out embeddings
+	$(RUN) retrieval $(CORPUS) $(MIXES) $(ARGS)
+
+.PHONY: doctor
+doctor: $(READY) ## Is everything there and working?
+	$(RUN) doctor $(CORPUS) $(ARGS)
 
 .PHONY: report
 report: $(READY) ## The table of all finished runs: printed, Markdown, CSV, LaTeX

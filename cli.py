@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pipeline import __version__, config
-from pipeline.commands import corpora, deploying
+from pipeline.commands import corpora, deploying, generating, looking
+from pipeline.commands.options import Numbers, pack_options
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS as CORPORA
 
@@ -24,25 +25,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 DATASETS = ("auto", *CORPORA)
-
-
-class Numbers(click.ParamType):
-    """``1,2 5-7`` as (1, 2, 5, 6, 7)."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        numbers: list[int] = []
-        for word in str(value).replace(",", " ").split():
-            first, dash, last = word.partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-                self.fail(f"{value!r}: expected whole numbers such as '1,2' or '1-3'", param, ctx)
-            numbers += range(int(first), int(last or first) + 1)
-        if len(set(numbers)) != len(numbers):
-            self.fail(f"{value!r} names a number twice", param, ctx)
-        return tuple(numbers)
 
 
 def corpus_options(command: F) -> F:
@@ -61,22 +43,10 @@ def settings_options(command: F) -> F:
 
 
 def training_options(command: F) -> F:
-    for option in (
-        click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine."),
-        click.option("--backend", type=click.Choice(["local", "dask"]), default="local", show_default=True,
-                     help="Where packs are trained."),
-        click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True,
-                     help="Processes on a CPU; 0: one a core."),
-        click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
-                     help="How often an unfinished pack is saved."),
-        click.option("--layout", default=None, help="Kernel layout; default: by a short measurement."),
-        click.option("--pack", type=click.IntRange(min=1), help="Runs trained as one; default: by a short measurement."),
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-        click.option("--seeds", type=Numbers(), default="0", show_default=True, help="Say 0,1,2 or 0-4."),
-        click.option("--folds", type=Numbers(), help="Held-out folds, say 1,2 or 1-10; default: all there are."),
-    ):  # fmt: skip
-        command = option(command)
-    return settings_options(command)
+    folds = click.option(
+        "--folds", type=Numbers(), help="Held-out folds, say 1,2 or 1-10; default: all there are."
+    )
+    return settings_options(folds(pack_options(command)))
 
 
 def opened_corpus(dataset: str, data: Path | None) -> Corpus:
@@ -267,7 +237,14 @@ def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     click.echo(stage.status(dataset, data, config.read(preset, overrides)))
 
 
-for command in (corpora.data, corpora.verify, deploying.predict, deploying.export, deploying.cost):
+for command in (
+    corpora.data,
+    corpora.verify,
+    generating.ban,
+    generating.table4,
+    *deploying.COMMANDS,
+    *looking.COMMANDS,
+):
     main.add_command(guarded(command))
 
 if __name__ == "__main__":

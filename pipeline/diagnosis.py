@@ -81,7 +81,7 @@ def findings(roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, re
 
 
 def python() -> str:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (run from a folder, no installer has looked)
         raise InputError(f"Python {platform.python_version()}; expected 3.11 or newer")
     return f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
@@ -93,7 +93,9 @@ def packages() -> str:
     except importlib.metadata.PackageNotFoundError:
         return "audio-rkd itself is not installed (run from its folder)"
     names = [entry.split(";")[0].strip() for entry in required if "extra ==" not in entry]
-    bare = [name.split(">")[0].split("=")[0].split("<")[0].split("!")[0].split("~")[0].strip() for name in names]
+    bare = [
+        name.split(">")[0].split("=")[0].split("<")[0].split("!")[0].split("~")[0].strip() for name in names
+    ]
     missing = [name for name in bare if not installed(name)]
     if missing:
         raise InputError(f"not installed: {', '.join(missing)}")
@@ -171,7 +173,9 @@ def soundfile_formats() -> str:
 
 
 def extras() -> str:
-    there = [f"{name} ({package} {version})" for name, package in EXTRAS.items() if (version := installed(package))]
+    there = [
+        f"{name} ({package} {version})" for name, package in EXTRAS.items() if (version := installed(package))
+    ]
     absent = [name for name, package in EXTRAS.items() if not installed(package)]
     more = f"; not installed: pip install 'audio-rkd[{','.join(absent)}]'" if absent else ""
     return (", ".join(there) or "none") + more
@@ -223,7 +227,9 @@ def corpora(roots: Mapping[str, Path]) -> list[Finding]:
             return (f"{stamp}{corpus.name}: {len(corpus.clips)} clips, {len(corpus.classes)} classes, "
                     f"{len(corpus.folds)} folds, in {root}")  # fmt: skip
 
-        found.append(examined("corpus", check, f"fetch it again: make data DATASET={name}; make verify says more"))
+        found.append(
+            examined("corpus", check, f"fetch it again: make data DATASET={name}; make verify says more")
+        )
     if not found:
         found.append(Finding("corpus", f"none of {', '.join(absent)} yet; make demo makes a synthetic one"))
     return found

@@ -52,7 +52,9 @@ def wanted(paths: Sequence[Path], root: Path) -> tuple[list[Path], list[Path]]:
     """The unfinished and the finished run folders in ``paths``, or in ``root`` where none are named."""
     for path in paths:
         if not path.is_dir():
-            raise InputError(f"{path}: no such folder; expected a run, or a folder of runs such as runs/CORPUS")
+            raise InputError(
+                f"{path}: no such folder; expected a run, or a folder of runs such as runs/CORPUS"
+            )
     unfinished, finished = [], []
     for place in paths or [root]:
         unfinished += runs.unfinished(place)
@@ -103,7 +105,9 @@ def line(unfinished: Sequence[Path], finished: int = 0) -> str:
         parts.append(f"{duration(max(lefts))} left")
     if len(alive) < len(states):
         oldest = max(s.age for s in states)
-        parts.append(f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on")
+        parts.append(
+            f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on"
+        )
     return ", ".join(parts) + ended
 
 
@@ -153,7 +157,9 @@ class TensorBoardLog:
         """What is new in the runs' files: scalars of every term, and of finished runs the confusion matrix."""
         for folder in folders:
             done = self.epochs.get(folder, 0)
-            fresh = [] if folder in self.ended else [r for r in runs.read_metrics(folder) if r["epoch"] > done]
+            fresh = (
+                [] if folder in self.ended else [r for r in runs.read_metrics(folder) if r["epoch"] > done]
+            )
             for record in fresh:
                 for tag, value in scalars(record).items():
                     self.writer(folder).add_scalar(tag, value, record["epoch"])
@@ -179,8 +185,12 @@ class TensorBoardLog:
         if folder not in self.writers:
             own = folder.resolve()
             root = self.root.resolve()
-            name = own.relative_to(root) if own.is_relative_to(root) else Path(own.name)
-            self.writers[folder] = summary_writer()(log_dir=str(self.folder / name))
+            place = self.folder / (own.relative_to(root) if own.is_relative_to(root) else own.name)
+            for old in place.glob(
+                "events.out.tfevents.*"
+            ):  # of an earlier log: its epochs would stand there twice
+                old.unlink()
+            self.writers[folder] = summary_writer()(log_dir=str(place))
         return self.writers[folder]
 
 
@@ -195,9 +205,14 @@ def summary_writer() -> Any:
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:
     """Tag → value of one epoch: raw and weighted value of every term, and the totals; what is null is left out."""
-    found = {name: record.get(name) for name in ("loss", "train_accuracy", "accuracy", "test_loss", "lr", "seconds")}
+    found = {
+        name: record.get(name)
+        for name in ("loss", "train_accuracy", "accuracy", "test_loss", "lr", "seconds")
+    }
     for term, values in record.get("terms", {}).items():
-        found |= {f"{kind}/{term.replace('@', '_').replace('=', '-')}": values[kind] for kind in ("raw", "weighted")}
+        found |= {
+            f"{kind}/{term.replace('@', '_').replace('=', '-')}": values[kind] for kind in ("raw", "weighted")
+        }
     return {tag: float(value) for tag, value in found.items() if value is not None}
 
 

@@ -60,9 +60,10 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
            seconds: float = 4.0) -> Choice:  # fmt: skip
     """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
 
-    ``pack`` and ``layout`` where given are kept. Otherwise every layout is timed at a few runs, then the best one at
-    other pack sizes, all within about ``seconds``; the most runs within 5 % of the fastest are taken. Reads only
-    rows that the runs train on, and changes nothing.
+    ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
+    for: ``bench.training`` compares them), and on a GPU the fastest at a few runs; then pack sizes are timed, all
+    within about ``seconds``, and the most runs within 5 % of the fastest are taken. Reads only rows that the runs
+    train on, and changes nothing.
     """
     if not runs:
         raise InputError("no runs to pack; expected at least one")
@@ -75,7 +76,8 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
         statistics = [unit_statistics(samples)] * count
         return packed(samples, labels, runs[:count], settings, classes, teacher, kind, statistics)
 
-    kinds = [layout] if layout else ["loop", *KERNELS] if device.type == "cpu" else list(KERNELS)
+    # On a CPU the bits must not hang on a stopwatch: only ``loop`` gives the same ones in packs of any size.
+    kinds = [layout] if layout else ["loop"] if device.type == "cpu" else list(KERNELS)
     each = {kind: bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs)))) for kind in kinds}
     room = SHARE * free_memory(device)
     most = {kind: min(len(runs), LARGEST[device.type], max(1, int(room / each[kind]))) for kind in kinds}

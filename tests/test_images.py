@@ -147,7 +147,7 @@ def test_table_4_of_a_stand_in(archive: Path) -> None:
         assert (
             own["synthetic"] == "SYNTHETIC"
             and own["published_percent"] == ""
-            and own["test_train_ratio"] == "0"
+            and float(own["test_train_ratio"]) == 0
         )
     assert "65.36" in done.stdout and "+ angle" in done.stdout
     assert (Path("reports/cifar100-stand-in") / "table4.md").is_file()

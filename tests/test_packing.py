@@ -40,8 +40,9 @@ def test_the_choice_is_measured_and_says_so(data: Any) -> None:
     choice = packing.choose(samples, labels, runs, QUICK, classes=CLASSES, teacher=teacher, seconds=0.3)
     assert torch.equal(samples, before[0]) and torch.get_num_threads() == before[1]
     assert torch.equal(torch.random.get_rng_state(), before[2])
-    assert 1 <= choice.pack <= 5 and choice.layout in ("loop", *KERNELS) and choice.device == "cpu"
-    assert {name.split(" × ")[0] for name in choice.measured} == {"loop", *KERNELS}
+    assert 1 <= choice.pack <= 5 and choice.device == "cpu"
+    # The only layout whose bits are the same in packs of any size: a stopwatch must not decide on numbers.
+    assert choice.layout == "loop" and {name.split(" × ")[0] for name in choice.measured} == {"loop"}
     assert choice.measured[f"{choice.layout} × {choice.pack}"] >= 0.9 * max(choice.measured.values())
     assert f"packs of {choice.pack} runs in layout {choice.layout} on cpu" in str(choice)
 

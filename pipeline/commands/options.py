@@ -40,7 +40,7 @@ def pack_options(command: F) -> F:
                      help="Processes on a CPU; 0: one a core."),
         click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
                      help="How often an unfinished pack is saved."),
-        click.option("--layout", default=None, help="Kernel layout; default: by a short measurement."),
+        click.option("--layout", default=None, help="How runs lie in memory; default: loop on a CPU, measured on a GPU."),
         click.option("--pack", type=click.IntRange(min=1), help="Runs trained as one; default: by a short measurement."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--seeds", type=Numbers(), default="0", show_default=True, help="Say 0,1,2 or 0-4."),

@@ -106,7 +106,9 @@ def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Table]
 
 
 def members(row: report.Row, records: Iterable[Record], key: report.Key) -> tuple[Record, ...]:
-    found = [r for r in records if (r.config["role"], mix_of(r.config)) == (row.role, row.mix) and key_of(r) == key]
+    found = [
+        r for r in records if (r.config["role"], mix_of(r.config)) == (row.role, row.mix) and key_of(r) == key
+    ]
     return tuple(sorted(found, key=cell))
 
 
@@ -148,7 +150,8 @@ def confusion(predictions: Mapping[Cell, Predictions], folds: Iterable[int] | No
     """(classes, classes) int64, summed over the runs (of some folds): row the label, column the predicted class."""
     wanted = set(folds) if folds is not None else {fold for fold, _ in predictions}
     return np.sum(
-        [evaluation.confusion(p.logits, p.labels) for (fold, _), p in predictions.items() if fold in wanted], axis=0
+        [evaluation.confusion(p.logits, p.labels) for (fold, _), p in predictions.items() if fold in wanted],
+        axis=0,
     )
 
 
@@ -192,7 +195,9 @@ def confused(predictions: Mapping[Cell, Predictions], most: int = CLIPS_SHOWN) -
         taken = int(others.argmax())
         wrong = int((rows.argmax(1) != label).sum())
         if wrong:
-            found.append(Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows)))
+            found.append(
+                Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows))
+            )
     return sorted(found, key=lambda own: (own.p_label, own.clip))[:most]
 
 

@@ -75,7 +75,7 @@ def footer(sounds: Sounds) -> str:
 # ------------------------------------------------------------------------------------------------ tables
 
 
-def grid(one: Grid, kind: str = "") -> str:
+def grid(one: Grid) -> str:
     """A table that scrolls inside itself where the page is narrower; its first column stays."""
     columns = len(one.header)
 
@@ -86,11 +86,17 @@ def grid(one: Grid, kind: str = "") -> str:
 
     heads = "".join(f'<th scope="col"{mark(c)}>{escape(name)}</th>' for c, name in enumerate(one.header))
     rows = "".join(
-        "<tr>" + "".join(f"<td{mark(c)}>{escape(cell)}</td>" for c, cell in enumerate(row)) + "</tr>\n"
+        "<tr>" + "".join(f"<td{mark(c)}>{breakable(cell)}</td>" for c, cell in enumerate(row)) + "</tr>\n"
         for row in one.rows
     )
-    return (f'<div class="scroll{" " + kind if kind else ""}" tabindex="0"><table><caption>{escape(one.caption)}</caption>'
+    return (f'<p class="caption muted">{escape(one.caption)}</p><div class="scroll" tabindex="0">'
+            f'<table aria-label="{escape(one.caption, quote=True)}">'
             f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>")  # fmt: skip
+
+
+def breakable(cell: str) -> str:
+    """A cell's HTML; a mix may go on in another line after a comma, and nowhere else."""
+    return escape(cell).replace(",", ",<wbr>")
 
 
 def figures(found: Sequence[Picture], table: Table, gallery: Gallery) -> str:
@@ -127,7 +133,9 @@ def mixes(
         mean = number(entry.row.spread.mean if entry.row.spread else None)
         summary = f'{escape(entry.name)} <span class="muted">{mean} %, {len(entry.records)} runs</span>'
         state = " open" if entry is opened else ""
-        body.append(f"<details{state}><summary>{summary}</summary>{untrained(entry)}{''.join(parts)}</details>")
+        body.append(
+            f"<details{state}><summary>{summary}</summary>{untrained(entry)}{''.join(parts)}</details>"
+        )
     return body
 
 
@@ -150,7 +158,11 @@ def beside(taught: tuple[Picture | str, str] | None, shown: str, table: Table, g
     if taught is None:
         return f"<h3>Embeddings</h3>{row_of([shown])}"
     picture, svg = taught
-    first = f'<p class="note">{escape(picture)}</p>' if isinstance(picture, str) else gallery.again(picture, table, svg)
+    first = (
+        f'<p class="note">{escape(picture)}</p>'
+        if isinstance(picture, str)
+        else gallery.again(picture, table, svg)
+    )
     both = [first] if first == shown else [first, shown]  # one reason for both is said once
     return f"<h3>Embeddings, teacher and student</h3>{row_of(both)}"
 

@@ -47,7 +47,8 @@ class Gallery:
         links = " ".join(f'<a href="{base}.{end}">{end.upper()}</a>' for end in ("png", "svg", "csv"))
         kind = ' class="wide"' if picture.wide else ""
         body = plots.inline(svg, f"p{self.count}", alt)
-        return f"<figure{kind}>{body}<figcaption>{escape(stamp + picture.caption)} {links}</figcaption></figure>"
+        words = f'{escape(stamp + picture.caption)} <span class="files">{links}</span>'
+        return f"<figure{kind}>{body}<figcaption>{words}</figcaption></figure>"
 
 
 # ------------------------------------------------------------------------------------------------- a table

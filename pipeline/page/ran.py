@@ -59,6 +59,7 @@ def seconds(records: Iterable[Record]) -> float | None:
 
 def times(records: Iterable[Record]) -> str:
     found = sorted(str(r.result["finished"]) for r in records if r.result.get("finished"))
+    found = [time.replace("T", " ").replace("+00:00", " UTC") for time in found]
     return NONE if not found else found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
 
 
@@ -114,7 +115,9 @@ def environment_grid(table: Table) -> Grid:
 def flat(environment: Mapping[str, Any]) -> dict[str, str]:
     """Python, machine, commit and packages on one level; without the time, which every run has of its own."""
     commit = environment.get("commit")
-    own = {name: text(environment.get(name)) for name in ("python", "platform", "cpus") if name in environment}
+    own = {
+        name: text(environment.get(name)) for name in ("python", "platform", "cpus") if name in environment
+    }
     if commit:
         own["commit"] = f"{commit[:10]}{' (changed)' if environment.get('changed') else ''}"
     return {**own, **{name: text(version) for name, version in environment["packages"].items()}}

@@ -18,16 +18,17 @@ p,ul{max-width:75ch}
 .muted,figcaption,.note{color:var(--muted);font-size:.86rem}
 .banner{border:2px solid var(--warn);color:var(--warn);border-radius:6px;padding:.6rem .9rem;font-weight:600}
 nav a{display:inline-block;margin:.1rem 1rem .1rem 0;padding:.2rem 0}
-.scroll{overflow-x:auto;margin:.6rem 0 1.2rem;-webkit-overflow-scrolling:touch}
+.scroll{overflow-x:auto;margin:0 0 1.2rem;-webkit-overflow-scrolling:touch}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--muted);padding:0 0 .4rem;font-size:.86rem}
+.caption{margin:1rem 0 .2rem}
+.files{white-space:nowrap}
 th,td{padding:.34rem .6rem;border-bottom:1px solid var(--grid);text-align:right;vertical-align:top}
-th{border-bottom:2px solid var(--muted);vertical-align:bottom;white-space:pre-line;font-weight:600}
+th{border-bottom:2px solid var(--muted);vertical-align:bottom;white-space:pre;font-weight:600}
 td{white-space:nowrap}
 .l{text-align:left}
 .w{white-space:normal;min-width:16rem}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--paper);text-align:left;padding-left:0}
-td:first-child{white-space:normal;min-width:8.5rem;max-width:18rem}
+td:first-child{white-space:normal;overflow-wrap:break-word;min-width:8rem;max-width:18rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,350px),1fr));gap:1.4rem;align-items:start}
 figure{margin:0;min-width:0}
 figure svg{display:block;width:100%;height:auto;max-width:520px;stroke-linejoin:round;stroke-linecap:butt}

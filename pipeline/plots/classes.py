@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.plots.picture import LIGHT, WIDTH, Look, Picture, colour, figure_with_axes, label_axes, legend_below
+from pipeline.plots.picture import (
+    LIGHT,
+    WIDTH,
+    Look,
+    Picture,
+    colour,
+    figure_with_axes,
+    label_axes,
+    legend_below,
+)
 
 #: With more classes than this the counts do not fit into the cells; they are in the CSV.
 COUNTED_CLASSES = 15
@@ -33,7 +42,15 @@ def confusion_matrix(name: str, counts: np.ndarray, classes: Sequence[str], over
             axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=colour(0 if row == column else 1),
                                      alpha=DARKEST * share, linewidth=0))  # fmt: skip
         if not many and counts[row, column]:
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=LIGHT["ink"])
+            axes.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color=LIGHT["ink"],
+            )
     axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal")
     size = 7 if many else 8
     axes.set_xticks(range(len(classes)), list(classes), rotation=90, fontsize=size)
@@ -54,14 +71,30 @@ def confusion_matrix(name: str, counts: np.ndarray, classes: Sequence[str], over
 
 
 def recall_pairs(
-    name: str, teacher: np.ndarray, student: np.ndarray, clips: np.ndarray, classes: Sequence[str], over: str, look: Look
+    name: str,
+    teacher: np.ndarray,
+    student: np.ndarray,
+    clips: np.ndarray,
+    classes: Sequence[str],
+    over: str,
+    look: Look,
 ) -> Picture:
     """Share of each class' clips that are found, (classes,) in [0, 1] or NaN; ``clips``: how many there are."""
     figure, axes = figure_with_axes("Recall by class", look, height=1.3 + 0.24 * len(classes))
     places = np.arange(len(classes))
-    axes.hlines(places, 100 * np.fmin(teacher, student), 100 * np.fmax(teacher, student), color=LIGHT["muted"], linewidth=1.4)
-    axes.plot(100 * teacher, places, linestyle="none", marker="s", markersize=5.5, color=colour(1), label="teacher")
-    axes.plot(100 * student, places, linestyle="none", marker="o", markersize=5.5, color=colour(0), label="student")
+    axes.hlines(
+        places,
+        100 * np.fmin(teacher, student),
+        100 * np.fmax(teacher, student),
+        color=LIGHT["muted"],
+        linewidth=1.4,
+    )
+    axes.plot(
+        100 * teacher, places, linestyle="none", marker="s", markersize=5.5, color=colour(1), label="teacher"
+    )
+    axes.plot(
+        100 * student, places, linestyle="none", marker="o", markersize=5.5, color=colour(0), label="student"
+    )
     axes.set_yticks(places, list(classes), fontsize=8)
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_xlim(-3, 103)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.plots.picture import DASHES, LIGHT, Look, Picture, colour, figure_with_axes, label_axes, legend_below
+from pipeline.plots.picture import (
+    DASHES,
+    LIGHT,
+    Look,
+    Picture,
+    colour,
+    figure_with_axes,
+    label_axes,
+    legend_below,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +60,15 @@ def draw(axes: Axes, own: Curve, name: str, index: int, ink: str | None = None) 
     tint = ink or colour(index)
     # One epoch is no line: a point shows it.
     dots = "o" if len(own.epochs) == 1 else None
-    axes.plot(own.epochs, own.mean, color=tint, linestyle=DASHES[index % len(DASHES)], linewidth=1.8, label=name, marker=dots)
+    axes.plot(
+        own.epochs,
+        own.mean,
+        color=tint,
+        linestyle=DASHES[index % len(DASHES)],
+        linewidth=1.8,
+        label=name,
+        marker=dots,
+    )
     axes.fill_between(own.epochs, own.low, own.high, color=tint, alpha=0.16, linewidth=0)
 
 
@@ -63,6 +80,21 @@ def epoch_axis(axes: Axes) -> None:
 
 def counted(histories: Histories) -> str:
     return f"{len(histories)} {'run' if len(histories) == 1 else 'runs'}"
+
+
+def wide_range(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether a logarithmic scale shows more: all values positive, the largest several times the smallest."""
+    return len(low) > 0 and bool(low.min() > 0) and bool(high.max() > 4 * low.min())
+
+
+def logarithmic_axis(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
@@ -102,14 +134,18 @@ def _percent(value: float | None) -> float | None:
 
 def term_curves(name: str, histories: Histories, look: Look) -> Picture:
     """The training loss and its terms, each times its weight; the CSV has the terms without it too (``raw``)."""
-    terms = sorted({term for records in histories.values() for record in records for term in record.get("terms", {})})
+    terms = sorted(
+        {term for records in histories.values() for record in records for term in record.get("terms", {})}
+    )
     figure, axes = figure_with_axes("Loss and its terms", look)
     total = curve(histories, lambda record: record.get("loss"))
     rows: list[tuple[object, ...]] = table(total, "total", "weighted")
     drawn = []
     for index, term in enumerate(terms):
         for kind in ("weighted", "raw"):
-            own = curve(histories, lambda record, kind=kind, term=term: record["terms"].get(term, {}).get(kind))  # type: ignore[misc]
+            own = curve(
+                histories, lambda record, kind=kind, term=term: record["terms"].get(term, {}).get(kind)
+            )  # type: ignore[misc]
             rows += table(own, term, kind)
             if kind == "weighted":
                 draw(axes, own, term, index)
@@ -117,10 +153,11 @@ def term_curves(name: str, histories: Histories, look: Look) -> Picture:
     if len(terms) != 1:  # of one term it is the same line
         draw(axes, total, "total", 0, ink=LIGHT["ink"])
         drawn.append(total)
-    values = np.concatenate([own.low for own in drawn])
-    logarithmic = len(values) > 0 and bool(values.min() > 0)
+    logarithmic = wide_range(
+        np.concatenate([own.low for own in drawn]), np.concatenate([own.high for own in drawn])
+    )
     if logarithmic:
-        axes.set_yscale("log")
+        logarithmic_axis(axes)
     label_axes(axes, "epoch", "weight × term")
     epoch_axis(axes)
     legend_below(figure, 3)
@@ -128,4 +165,6 @@ def term_curves(name: str, histories: Histories, look: Look) -> Picture:
         f"Training loss: each term times its weight{', logarithmic scale' if logarithmic else ''}, mean over the "
         f"epoch's steps. The CSV also has the terms without their weights. {BAND.format(runs=counted(histories))}"
     )
-    return Picture(f"{name}-terms", "Loss and its terms", caption, figure, ("epoch", "term", "kind", *COLUMNS), rows)
+    return Picture(
+        f"{name}-terms", "Loss and its terms", caption, figure, ("epoch", "term", "kind", *COLUMNS), rows
+    )

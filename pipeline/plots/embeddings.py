@@ -39,7 +39,14 @@ def projection(embeddings: np.ndarray) -> np.ndarray:
 
 
 def scatter(
-    name: str, title: str, points: np.ndarray, labels: np.ndarray, clips: Sequence[str], classes: Sequence[str], over: str, look: Look
+    name: str,
+    title: str,
+    points: np.ndarray,
+    labels: np.ndarray,
+    clips: Sequence[str],
+    classes: Sequence[str],
+    over: str,
+    look: Look,
 ) -> Picture:
     """``points`` (clips, 2) by class; ``over`` says of which run they are. The axes have no unit."""
     columns = 3
@@ -57,8 +64,9 @@ def scatter(
         spine.set_color(LIGHT["grid"])
     legend_below(figure, columns)
     rows = [
-        (clip, classes[int(label)], float(x), float(y)) for clip, label, (x, y) in zip(clips, labels, points, strict=True)
+        (clip, classes[int(label)], float(x), float(y))
+        for clip, label, (x, y) in zip(clips, labels, points, strict=True)
     ]
-    caption = (f"t-SNE of the embeddings (perplexity {perplexity(len(points)):g}, seed {SEED}). {over} Near points are alike to the "
+    caption = (f"t-SNE of the embeddings (perplexity {perplexity(len(points)):.3g}, seed {SEED}). {over} Near points are alike to the "
                "network; distances between groups mean little.")  # fmt: skip
     return Picture(name, title, caption, figure, ("clip", "class", "x", "y"), rows)

@@ -85,7 +85,9 @@ def marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
-def figure_with_axes(title: str, look: Look, *, width: float = WIDTH, height: float = 3.1) -> tuple[Figure, Axes]:
+def figure_with_axes(
+    title: str, look: Look, *, width: float = WIDTH, height: float = 3.1
+) -> tuple[Figure, Axes]:
     """A figure in inches with one panel, its title and, where the sounds are made up, the stamp."""
     from matplotlib.figure import Figure
 
@@ -124,7 +126,9 @@ def svg(picture: Picture) -> str:
 
     out = io.BytesIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": picture.name, "font.family": "sans-serif"}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": picture.name, "font.family": "sans-serif"}
+    ):
         picture.figure.savefig(out, format="svg", metadata=nothing)
     return out.getvalue().decode("utf-8")
 

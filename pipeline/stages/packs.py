@@ -266,7 +266,11 @@ def write_start(work: Work, cell: Cell, data: cache.Data) -> None:
 def write_run(work: Work, cell: Cell, data: cache.Data, trained: Trained) -> None:
     """All files of a finished run; a run that failed is written too, with its reason in place of an accuracy."""
     test = np.flatnonzero(data.folds == cell.fold)
-    logits, labels = trained.logits, data.labels[test]
+    labels = data.labels[test]
+    # A run that failed in its first epoch was never tested.
+    logits = (
+        trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
+    )
     history = trained.history
     best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
     taught = ensembles.ensemble(cell.teachers).logits if cell.teachers else None

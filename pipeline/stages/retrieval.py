@@ -128,7 +128,9 @@ def counted(record: Record) -> bool:
     A student without any term on its outputs (relations alone) names classes by chance, however good its space.
     """
     status = record.result["status"]
-    return bool(status == "trained" or (status == "did not train" and not names_classes(mix_of(record.config))))
+    return bool(
+        status == "trained" or (status == "did not train" and not names_classes(mix_of(record.config)))
+    )
 
 
 @functools.cache
@@ -160,7 +162,9 @@ def compared(row: Measured, found: Sequence[Measured], key: tuple[str, int], fol
     baseline = next((other for other in found if other.name == BASELINE_MIX), None)
     if baseline is None or row is baseline or row.role != "student":
         return None
-    return statistics.comparison(row.figures.get(key, {}), baseline.figures.get(key, {}), 1 / max(1, folds - 1))
+    return statistics.comparison(
+        row.figures.get(key, {}), baseline.figures.get(key, {}), 1 / max(1, folds - 1)
+    )
 
 
 def grid(found: Sequence[Measured], metric: str, folds: int) -> tables.Grid:
@@ -171,13 +175,19 @@ def grid(found: Sequence[Measured], metric: str, folds: int) -> tables.Grid:
     adjusted = statistics.holm([test.p if test else None for test in tests])
     lines = []
     for row, test, holm in zip(found, tests, adjusted, strict=True):
-        spreads = [statistics.spread(row.figures[metric, k]) if row.figures.get((metric, k)) else None for k in KS]
+        spreads = [
+            statistics.spread(row.figures[metric, k]) if row.figures.get((metric, k)) else None for k in KS
+        ]
         first = spreads[0]
-        ends = f"[{number(test.low, '+.2f')}, {number(test.high, '+.2f')}]" if test and test.low is not None else tables.NONE
+        ends = (
+            f"[{number(test.low, '+.2f')}, {number(test.high, '+.2f')}]"
+            if test and test.low is not None
+            else tables.NONE
+        )
         lines.append((
-            row.name, str(row.dimensions or tables.NONE), *(number(one and one.mean) for one in spreads),
-            number(first and first.sd_folds), number(first and first.sd_seeds), str(first.n if first else 0),
-            number(test and test.difference, "+.2f"), ends, p_value(test and test.p), p_value(holm),
+            row.name, str(row.dimensions or tables.NONE), *(number(one.mean if one else None) for one in spreads),
+            number(first.sd_folds if first else None), number(first.sd_seeds if first else None), str(first.n if first else 0),
+            number(test.difference if test else None, "+.2f"), ends, p_value(test.p if test else None), p_value(holm),
         ))  # fmt: skip
     said = {"euclidean": "Euclidean distance of the embeddings as they are",
             "cosine": "cosine distance (Euclidean of L2-normalised embeddings: the same order)"}  # fmt: skip
@@ -219,9 +229,7 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
     """
     wanted = {str(LossMix.parse(mix)) for mix in mixes} | {BASELINE_MIX, ""} if mixes else None
     records = [r for r in runs.find(root, corpus) if r.config["role"] in ("teacher", "student")]
-    good = [
-        r for r in unique(records) if counted(r) and (wanted is None or mix_of(r.config) in wanted)
-    ]
+    good = [r for r in unique(records) if counted(r) and (wanted is None or mix_of(r.config) in wanted)]
     if not good:
         raise InputError(f"no finished run in {root / corpus} whose embeddings could be measured; train first: "
                          "make teacher, then make distill")  # fmt: skip
@@ -240,7 +248,9 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
         notes.append(f"{len(left_out)} runs failed or did not train and are left out.")
     synthetic = any(r.config["synthetic"] for r in good)
     if synthetic:
-        notes.append(f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds.")
+        notes.append(
+            f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds."
+        )
     layers = "embedding" if layer == "embedding" else "hidden layer (teacher: embedding)"
     document = tables.Document(f"{f'{STAMP}: ' if synthetic else ''}{corpus}: retrieval by the {layers}",
                                tuple(sections), tuple(notes))  # fmt: skip
@@ -258,7 +268,9 @@ def keyed(records: Sequence[Record]) -> dict[Key, list[Record]]:
         groups = teachers if record.config["role"] == "teacher" else students
         groups.setdefault(key_of(record), []).append(record)
     found, used = {}, set()
-    for key, members in sorted(students.items(), key=lambda item: (item[0].preset, item[0].digest, item[0].data)):
+    for key, members in sorted(
+        students.items(), key=lambda item: (item[0].preset, item[0].digest, item[0].data)
+    ):
         digest = runs.settings_digest("teacher", members[0].config["settings"])
         own = dataclasses.replace(key, digest=digest)
         used.add(own)

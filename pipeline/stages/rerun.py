@@ -1,0 +1,172 @@
+"""``rerun``: a run once more from its own record, and whether it comes out the same, bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import cache, config, runs
+from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
+from pipeline.stages.cells import Cell, Teacher
+from pipeline.stages.data import CACHE, RUNS
+from pipeline.stages.locks import locked
+
+#: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.
+AGAIN = ".again"
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Where the repetition is, and what it says."""
+
+    folder: Path
+    same: bool
+    lines: tuple[str, ...]
+
+
+def rerun(
+    folder: Path, to: Path | None, *, device: str | None = None, say: Callable[[str], None]
+) -> Repeated:
+    """Repeat the run in ``folder`` with its settings, fold, seed, mix and teacher, on the cached features it had.
+
+    ``device``: default as recorded. Raises ``InputError`` for no finished run, one on images, features or a teacher
+    that are gone or changed, and a target that tables would count.
+    """
+    if not runs.finished(folder):
+        raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
+                         "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
+    about = runs.read_config(folder)
+    target = chosen_target(folder, to)
+    settings, files = recorded_settings(about, folder), feature_files(about, folder)
+    cell = Cell(target, about["role"], about["fold"], about["seed"], about["mix"], recorded_teacher(about, folder),
+                about.get("generation", 0))  # fmt: skip
+    # torch comes here, so that bad input is answered at once.
+    from pipeline.stages import packs, schedule
+
+    pack = about.get("pack", {})
+    work = packs.Work(
+        (cell,), settings, files, {k: about[k] for k in ("corpus", "dataset", "synthetic", "all_folds")},
+        device=schedule.chosen_device(device or pack.get("device", "auto")), layout=pack.get("layout", "loop"),
+        checkpoint=target.parent / ".checkpoints" / f"{target.name}.pt", threads=int(pack.get("threads", 0)),
+        measured={"repeats": str(folder)},
+    )  # fmt: skip
+    with locked(target, f"{target}"):
+        if target.exists():
+            shutil.rmtree(target)
+        packs.train(work, say)
+    same, lines = outcome(folder, target)
+    if not same:
+        lines += [f"differs too: {line}" for line in surroundings(folder, target)]
+    return Repeated(target, same, tuple(lines))
+
+
+def chosen_target(folder: Path, to: Path | None) -> Path:
+    """Where the repetition goes: nothing but an earlier repetition is ever overwritten."""
+    target = to or folder.parent / AGAIN / folder.name
+    own, root = target.resolve(), RUNS.resolve()
+    if own == folder.resolve() or folder.resolve().is_relative_to(own):
+        raise InputError(f"--to {target} is the run itself, or above it; expected another folder")
+    if own.is_relative_to(root) and not any(part.startswith(".") for part in own.relative_to(root).parts):
+        raise InputError(f"--to {target} is among the runs, where tables would count it twice; expected a folder outside "
+                         f"{RUNS}, or one whose name begins with a dot")  # fmt: skip
+    if target.is_file() or (to and target.is_dir() and any(target.iterdir()) and not runs.finished(target)):
+        raise InputError(
+            f"--to {target} is there and is no run; expected a folder that is new, empty, or a repetition"
+        )
+    return target
+
+
+def recorded_settings(about: dict[str, Any], folder: Path) -> Settings:
+    kinds = {"features": FeatureSpec, "teacher": TrainSettings, "student": TrainSettings}
+    parts: dict[str, Any] = {
+        name: config.build(kind, about["settings"][name], f"{folder}/config.json [{name}]")
+        for name, kind in kinds.items()
+    }
+    return Settings(preset=about["preset"], **parts)
+
+
+def feature_files(about: dict[str, Any], folder: Path) -> tuple[Path, ...]:
+    """The folds' files that the run was trained on, each compared with the digest in its record."""
+    if about["dataset"] == "cifar100":
+        raise InputError(
+            f"{folder} was trained on images; expected a run on sounds (make table4 trains those again)"
+        )
+    spec = config.build(FeatureSpec, about["settings"]["features"], f"{folder}/config.json [features]")
+    paths = {fold: cache.fold_path(CACHE, about["corpus"], spec, int(fold)) for fold in about["data"]}
+    missing = [fold for fold, path in paths.items() if not path.is_file()]
+    if missing:
+        parent = next(iter(paths.values())).parent
+        raise InputError(f"no features of fold {', '.join(missing)} in {parent}; make them first: make features with the "
+                         f"same dataset and settings ({folder / 'config.json'} has them)")  # fmt: skip
+    changed = [fold for fold, path in paths.items() if cache.read_header(path).digest != about["data"][fold]]
+    if changed:
+        raise InputError(f"{folder} was trained on other features of fold {', '.join(changed)} (clips or versions changed "
+                         "since), so it cannot be repeated; the corpus as it was then is needed")  # fmt: skip
+    return tuple(paths.values())
+
+
+def recorded_teacher(about: dict[str, Any], folder: Path) -> Teacher | None:
+    named = about.get("teacher")
+    if not named:
+        return None
+    folders = tuple(map(Path, [named] if isinstance(named, str) else named))
+    for path in folders:
+        if not runs.finished(path):
+            raise InputError(f"no finished run in {path}, the teacher of {folder}; expected it where it was (work in the "
+                             "same folder), or train it again: make teacher")  # fmt: skip
+    return folders[0] if isinstance(named, str) else folders
+
+
+# ---------------------------------------------------------------------------------------------- the outcome
+
+
+def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
+    """Whether epochs, weights, predictions and result are the same bit for bit, a line each."""
+    import torch
+
+    from pipeline.stages import packs
+
+    before, after = metrics(old), metrics(new)
+    shorter = min(len(before), len(after))
+    first = next(
+        (i for i in range(shorter) if before[i] != after[i]), None if len(before) == len(after) else shorter
+    )
+    checks = [(first is None, f"epochs: {len(after)}", "" if first is None else f"from epoch {first + 1} on")]
+    states = [packs.read_model(folder)["state"] for folder in (old, new)]
+    gap = max((float((states[0][k].double() - v.double()).abs().max()) for k, v in states[1].items() if k in states[0]),
+              default=0.0)  # fmt: skip
+    equal = states[0].keys() == states[1].keys() and all(
+        torch.equal(v, states[0][k]) for k, v in states[1].items()
+    )
+    checks.append((equal, "weights", f"largest difference {gap:.2g}"))
+    left, right = runs.read_predictions(old), runs.read_predictions(new)
+    equal = all(np.array_equal(a, b) for a, b in zip(left, right))
+    same_shape = left.logits.shape == right.logits.shape and left.logits.size
+    gap = float(np.abs(left.logits - right.logits).max()) if same_shape else 0.0
+    checks.append((equal, "predictions", f"largest difference of logits {gap:.2g}"))
+    accuracies = [runs.read_result(folder)["accuracy"] for folder in (old, new)]
+    checks.append((accuracies[0] == accuracies[1], f"accuracy: {accuracies[1]}", f"was {accuracies[0]}"))
+    lines = [
+        f"{what}: {'the same bit for bit' if same else f'DIFFERENT, {how}'}" for same, what, how in checks
+    ]
+    return all(same for same, _, _ in checks), lines
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The epochs' records without how long they took."""
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in runs.read_metrics(folder)]
+
+
+def surroundings(old: Path, new: Path) -> list[str]:
+    """What else differs between the two: machine, versions, pack."""
+    from pipeline.comparison import differences
+
+    records = [
+        runs.Record(folder, runs.read_config(folder), runs.read_result(folder)) for folder in (old, new)
+    ]
+    return [f"{key}: {was} → {now}" for key, was, now in differences(records[:1], records[1:])]

@@ -1,0 +1,64 @@
+"""The page in a real browser, from disk: it loads nothing that fails, and fits a phone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from pipeline import page
+from tests.test_page import made_up_embeddings, write_run, write_sounds
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-extensions")  # fmt: skip
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+
+#: Put into a copy of the page: says what failed to load, and what is wider than the window.
+PROBE = """<script>
+addEventListener("error", e => console.error("FAILED " + (e.target.src || e.target.href || e.message)), true);
+addEventListener("load", () => {
+  document.querySelectorAll("details").forEach(d => { d.open = true; });
+  const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg, .wide")
+    && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName);
+  const blank = [...document.querySelectorAll("figure svg")].filter(s => s.getBoundingClientRect().height < 60);
+  const players = [...document.querySelectorAll("audio")];
+  const report = () => { document.title = "PROBE " + JSON.stringify({wide, blank: blank.length, inner: innerWidth,
+    scroll: document.documentElement.scrollWidth, ready: players.map(p => p.readyState > 0),
+    loads: performance.getEntriesByType("resource").map(r => r.name).filter(n => !n.endsWith(".wav")),
+    ink: getComputedStyle(document.querySelector("figure svg text")).fill, body: getComputedStyle(document.body).backgroundColor}); };
+  let left = players.length; if (!left) report();
+  players.forEach(p => { p.onloadedmetadata = p.onerror = () => { if (!--left) report(); }; p.preload = "metadata"; p.load(); });
+});
+</script>"""
+
+
+def test_the_page_in_a_browser(tmp_path):
+    for fold in (1, 2):
+        write_run(tmp_path / "runs", None, fold, 0)
+        write_run(tmp_path / "runs", "angle,area", fold, 0)
+    sounds = write_sounds(tmp_path / "data", folds=(1, 2))
+    path = page.write(
+        tmp_path / "runs", tmp_path / "reports", "mini", embeddings=made_up_embeddings, audio=sounds
+    )
+    probed = path.with_name("probed.html")
+    probed.write_text(path.read_text().replace("<style>", PROBE + "<style>", 1))
+    done = subprocess.run(
+        [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr", "--window-size=500,900",
+         "--blink-settings=preferredColorScheme=0", "--virtual-time-budget=10000", "--dump-dom", probed.as_uri()],
+        capture_output=True, text=True, timeout=300, check=True, env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    said = re.search(r"<title>PROBE (\{.*?\})</title>", done.stdout)
+    assert said, done.stderr[-2000:]
+    found = json.loads(said[1])
+    assert found["loads"] == [] and found["blank"] == 0
+    assert found["wide"] == [] and found["scroll"] <= found["inner"]
+    assert found["ready"] and all(found["ready"])
+    assert found["ink"] == "rgb(230, 233, 236)" and found["body"] == "rgb(20, 23, 26)"  # dark was asked for
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not console, console

@@ -1,0 +1,127 @@
+"""Pictures of plain numbers: what is drawn and written, against loops by hand."""
+
+import csv
+import math
+import re
+
+import numpy as np
+import pytest
+
+from pipeline import plots, statistics
+from pipeline.plots import picture
+from pipeline.plots.curves import curve
+
+LOOK = plots.Look()
+
+
+def test_curve_by_hand():
+    histories = {(1, 0): [{"epoch": 1, "a": 1.0}, {"epoch": 2, "a": 4.0}], (2, 0): [{"epoch": 1, "a": 3.0}],
+                 (3, 0): [{"epoch": 1, "a": None}, {"epoch": 2}]}  # fmt: skip
+    own = curve(histories, lambda record: record.get("a"))
+    assert own.epochs.tolist() == [1, 2] and own.runs.tolist() == [2, 1]
+    assert own.mean.tolist() == [2, 4] and own.low.tolist() == [1, 4] and own.high.tolist() == [3, 4]
+    assert own.sd[0] == pytest.approx(math.sqrt(2)) and math.isnan(own.sd[1])
+
+
+def records(scale):
+    return [{"epoch": e, "loss": 3 * scale / e, "accuracy": 0.1 * e, "train_accuracy": 0.2,
+             "terms": {"angle": {"raw": scale / e / 10, "weighted": 2 * scale / e}, "soft": {"raw": scale / e, "weighted": scale / e}}}
+            for e in (1, 2, 3)]  # fmt: skip
+
+
+def test_term_curves_draw_weighted_terms_and_total():
+    made = plots.term_curves("x", {(1, 0): records(1.0), (2, 0): records(3.0)}, LOOK)
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in made.figure.axes[0].lines}
+    assert drawn == {"angle": pytest.approx([4, 2, 4 / 3]), "soft": pytest.approx([2, 1, 2 / 3]),
+                     "total": pytest.approx([6, 3, 2])}  # fmt: skip
+    raw = [row for row in made.rows if row[1:3] == ("angle", "raw")]
+    assert [row[3] for row in raw] == pytest.approx([0.2, 0.1, 0.2 / 3])
+    assert made.figure.axes[0].get_yscale() == "log" and "logarithmic" in made.caption
+
+
+def test_terms_of_zero_are_drawn_on_a_plain_scale():
+    history = records(1.0)
+    history[2]["terms"]["angle"] = {"raw": 0.0, "weighted": 0.0}
+    assert plots.term_curves("x", {(1, 0): history}, LOOK).figure.axes[0].get_yscale() == "linear"
+
+
+def test_accuracy_is_in_percent():
+    made = plots.accuracy_curves("x", {(1, 0): records(1.0)}, LOOK)
+    held_out = [row for row in made.rows if row[1] == "held-out"]
+    assert [row[2] for row in held_out] == pytest.approx([10, 20, 30]) and {row[-1] for row in held_out} == {
+        1
+    }
+
+
+def test_fold_points_join_the_same_fold():
+    first, second = {(1, 0): 50.0, (1, 1): 60.0, (2, 0): 40.0}, {(2, 0): 45.0}
+    made = plots.fold_points("folds", {"a": first, "b": second}, LOOK)
+    points = {
+        line.get_label(): line for line in made.figure.axes[0].lines if line.get_label().startswith("fold")
+    }
+    assert points["fold 2"].get_xdata().tolist() == [40, 45] and points["fold 2"].get_ydata().tolist() == [
+        0,
+        1,
+    ]
+    assert points["fold 1"].get_xdata()[0] == 55 and math.isnan(points["fold 1"].get_xdata()[1])
+    assert made.rows == [("a", 1, 0, 50.0), ("a", 1, 1, 60.0), ("a", 2, 0, 40.0), ("b", 2, 0, 45.0)]
+
+
+def test_differences_have_the_comparisons_interval():
+    values = {(1, 0): 1.0, (2, 0): 3.0, (3, 0): 2.0}
+    own = statistics.comparison(values, dict.fromkeys(values, 0.0), 0.5)
+    made = plots.difference_points("d", {"a": values}, {"a": own}, "soft:1", LOOK)
+    assert made.rows[-1] == ("a", "mean", "", 2.0, own.low, own.high)
+    assert [own.low, own.high] in [list(line.get_xdata()) for line in made.figure.axes[0].lines]
+    named = [line.get_label() for line in made.figure.axes[0].lines if line.get_label().startswith("fold")]
+    assert named == ["fold 1", "fold 2", "fold 3"]
+
+
+def test_confusion_shades_are_shares_of_the_row():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 2]])
+    made = plots.confusion_matrix("c", counts, ("a", "b", "c"), "", LOOK)
+    shades = {
+        (int(p.get_y() + 0.5), int(p.get_x() + 0.5)): p.get_alpha() for p in made.figure.axes[0].patches
+    }
+    assert shades == {key: pytest.approx(0.62 * share) for key, share in
+                      {(0, 0): 0.75, (0, 1): 0.25, (2, 0): 0.5, (2, 2): 0.5}.items()}  # fmt: skip
+    assert made.rows[1] == ("a", "b", 1, 0.25) and made.rows[4] == ("b", "b", 0, 0.0)
+    assert sorted(text.get_text() for text in made.figure.axes[0].texts) == ["1", "2", "2", "3"]
+
+
+def test_fifty_classes_have_no_counts_in_the_cells():
+    made = plots.confusion_matrix("c", np.eye(50, dtype=int), [f"class {i}" for i in range(50)], "", LOOK)
+    assert made.wide and not made.figure.axes[0].texts and "Number" not in made.caption
+
+
+def test_projection_is_fixed_and_keeps_groups_apart():
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    values = rng.normal(size=(40, 12)) + 20 * labels[:, None]
+    points = plots.projection(values)
+    assert np.array_equal(points, plots.projection(values)) and points.shape == (40, 2)
+    centres = np.stack([points[labels == k].mean(0) for k in (0, 1)])
+    near = np.linalg.norm(points[:, None] - centres, axis=-1).argmin(1)
+    assert np.array_equal(near, labels)
+    for bad in (values[:7], np.full((20, 3), np.nan)):
+        with pytest.raises(ValueError, match="at least 8 clips"):
+            plots.projection(bad)
+
+
+def test_files_and_the_picture_in_a_page(tmp_path):
+    made = plots.recall_pairs("r", np.array([0.5, np.nan]), np.array([1.0, np.nan]), np.array([4, 0]), ("a<b", "c"), "",
+                              plots.Look(synthetic=True))  # fmt: skip
+    text = plots.save(made, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"r.svg", "r.png", "r.csv"}
+    with (tmp_path / "r.csv").open() as file:
+        assert list(csv.reader(file))[1:] == [["a<b", "4", "0.5", "1.0"], ["c", "0", "", ""]]
+    assert (tmp_path / "r.svg").read_text() == text and "SYNTHETIC" in text and "#ffffff" in text
+    before = (tmp_path / "r.png").read_bytes()
+    assert plots.save(made, tmp_path) == text and (tmp_path / "r.png").read_bytes() == before
+    element = plots.inline(text, "p7", "words")
+    assert element.startswith('<svg role="img" aria-label="words"') and "http" not in element
+    assert not re.search(r"#[0-9a-f]{6}\b", element) and "var(--warn)" in element and "a&lt;b" in element
+    assert all(name.startswith("p7-") for name in re.findall(r' id="([^"]*)"', element))
+    assert len(set(picture.LIGHT.values())) == len(
+        picture.LIGHT
+    )  # else one colour would become another's variable
