@@ -15,6 +15,7 @@ from pipeline.plots.picture import (
     figure_with_axes,
     label_axes,
     legend_below,
+    words,
 )
 
 #: With more classes than this the counts do not fit into the cells; they are in the CSV.
@@ -53,8 +54,8 @@ def confusion_matrix(name: str, counts: np.ndarray, classes: Sequence[str], over
             )
     axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5), aspect="equal")
     size = 7 if many else 8
-    axes.set_xticks(range(len(classes)), list(classes), rotation=90, fontsize=size)
-    axes.set_yticks(range(len(classes)), list(classes), fontsize=size)
+    axes.set_xticks(range(len(classes)), list(map(words, classes)), rotation=90, fontsize=size)
+    axes.set_yticks(range(len(classes)), list(map(words, classes)), fontsize=size)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(True)
@@ -95,7 +96,7 @@ def recall_pairs(
     axes.plot(
         100 * student, places, linestyle="none", marker="o", markersize=5.5, color=colour(0), label="student"
     )
-    axes.set_yticks(places, list(classes), fontsize=8)
+    axes.set_yticks(places, list(map(words, classes)), fontsize=8)
     axes.set_ylim(len(classes) - 0.4, -0.6)
     axes.set_xlim(-3, 103)
     label_axes(axes, "recall, %")

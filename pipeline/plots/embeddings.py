@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.plots.picture import LIGHT, WIDTH, Look, Picture, colour, figure_with_axes, legend_below, marker
+from pipeline.plots.picture import (
+    LIGHT,
+    WIDTH,
+    Look,
+    Picture,
+    colour,
+    figure_with_axes,
+    legend_below,
+    marker,
+    words,
+)
 
 SEED = 0
 PERPLEXITY = 30.0
@@ -55,7 +65,7 @@ def scatter(
     for index, label in enumerate(classes):
         own = points[labels == index]
         axes.plot(own[:, 0], own[:, 1], linestyle="none", marker=marker(index), markersize=3.6, alpha=0.8, color=colour(index),
-                  markeredgewidth=0, label=label)  # fmt: skip
+                  markeredgewidth=0, label=words(label))  # fmt: skip
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")

@@ -17,6 +17,7 @@ from pipeline.plots.picture import (
     label_axes,
     legend_below,
     marker,
+    words,
 )
 from pipeline.statistics import Cell, Comparison
 
@@ -35,7 +36,7 @@ def rows_of_names(title: str, names: Sequence[str], look: Look) -> tuple[Any, Ax
     for place, name in enumerate(names):
         axes.axhline(place, color=LIGHT["grid"], linewidth=0.6, zorder=0)
         # On a plate of its own, so that the lines between folds do not strike it out.
-        axes.text(0.005, place - 0.3, name, transform=axes.get_yaxis_transform(), fontsize=8, color=LIGHT["ink"], va="bottom",
+        axes.text(0.005, place - 0.3, words(name), transform=axes.get_yaxis_transform(), fontsize=8, color=LIGHT["ink"], va="bottom",
                   bbox={"facecolor": LIGHT["paper"], "edgecolor": "none", "alpha": 0.85, "pad": 0.8})  # fmt: skip
     return figure, axes
 
@@ -90,7 +91,7 @@ def difference_points(
     look: Look,
 ) -> Picture:
     """Percentage points to the baseline by mix and cell, with the comparison's mean and 95 % interval."""
-    figure, axes = rows_of_names(f"Difference to {baseline}", list(differences), look)
+    figure, axes = rows_of_names(f"Difference to {words(baseline)}", list(differences), look)
     axes.axvline(0, color=LIGHT["muted"], linewidth=1)
     folds = sorted({fold for values in differences.values() for fold, _ in values})
     for place, (mix, values) in enumerate(differences.items()):

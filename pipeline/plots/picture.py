@@ -76,6 +76,11 @@ def require_matplotlib() -> None:
         ) from None
 
 
+def words(name: str) -> str:
+    """A name as matplotlib shows it unchanged: it takes dollars for mathematics, and hides what begins with "_"."""
+    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
 def colour(index: int) -> str:
     return LIGHT[f"c{index % SERIES}"]
 

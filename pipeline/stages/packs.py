@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import cache, ensembles, evaluation, models, packing, runs, training
+from pipeline import cache, ensembles, packing, runs, training
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.losses import LossMix
 from pipeline.stages import images
 from pipeline.stages.cells import Archive, Cell, Files
+from pipeline.stages.records import model_of, read_model, write_run, write_start
 from pipeline.training import Run, TeacherOutputs, Trained
 
 #: Fold → its training and test rows.
@@ -226,97 +226,3 @@ def epoch_line(network: TrainSettings, records: list[dict[str, Any]], times: lis
     many = f"  {len(records)} runs" if len(records) > 1 else ""
     return (f"  {network.model}{many}  epoch {epoch}/{network.epochs}  accuracy {np.mean(accuracies):.3f}{spread}"
             f"  loss {np.mean([record['loss'] for record in records]):.4g} = {' + '.join(parts)}{left}")  # fmt: skip
-
-
-# --------------------------------------------------------------------------------------------- run folders
-
-
-def run_config(work: Work, cell: Cell, data: cache.Data) -> dict[str, Any]:
-    settings = {
-        name: dataclasses.asdict(getattr(work.settings, name)) for name in ("features", "teacher", "student")
-    }
-    return {
-        "schema": runs.SCHEMA, "role": cell.role, "model": work.network.model, **work.corpus,
-        "fold": cell.fold, "seed": cell.seed, "mix": cell.mix, "slug": LossMix.parse(cell.mix).slug,
-        "settings": settings, "preset": work.settings.preset,
-        "teacher": str(cell.teacher) if isinstance(cell.teacher, Path) else list(map(str, cell.teachers)) or None,
-        "generation": cell.generation, "lineage": lineage(cell.teachers),
-        "data": {str(fold): digest for fold, digest in data.digests.items()},
-        "skipped": {str(fold): count for fold, count in data.skipped.items()},
-        "classes": list(data.classes), "shape": list(data.features.shape[2:]),
-        "pack": {"runs": len(work.cells), "layout": work.layout, "device": work.device,
-                 "threads": torch.get_num_threads(), **work.measured},
-    }  # fmt: skip
-
-
-def lineage(teachers: Sequence[Path]) -> list[str]:
-    """The run folders that a student of ``teachers`` goes back to, from the first ancestor to the teachers themselves."""
-    found: list[str] = []
-    for folder in teachers:
-        found += [*runs.read_config(folder).get("lineage", ()), str(folder)]
-    return list(dict.fromkeys(found))
-
-
-def write_start(work: Work, cell: Cell, data: cache.Data) -> None:
-    """The record of a run that has begun: who follows it knows what it is."""
-    runs.write_atomic(cell.folder / "config.json", runs.json_bytes(run_config(work, cell, data)))
-    runs.write_atomic(cell.folder / "environment.json", runs.json_bytes(runs.environment()))
-
-
-def write_run(work: Work, cell: Cell, data: cache.Data, trained: Trained) -> None:
-    """All files of a finished run; a run that failed is written too, with its reason in place of an accuracy."""
-    test = np.flatnonzero(data.folds == cell.fold)
-    labels = data.labels[test]
-    # A run that failed in its first epoch was never tested.
-    logits = (
-        trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
-    )
-    history = trained.history
-    best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
-    taught = ensembles.ensemble(cell.teachers).logits if cell.teachers else None
-    model = models.build(work.network.model, tuple(data.features.shape[2:]), len(data.classes))
-    result = {
-        **evaluation.summary(logits, labels, taught),
-        "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
-        "test_clips": len(test), "parameters": models.parameters(model), "seconds": round(trained.seconds, 2),
-        "runs_in_pack": len(work.cells), "failure": trained.failure,
-    }  # fmt: skip
-    if trained.failure:
-        result |= {"status": "failed", "accuracy": None}
-    payload = {
-        "format": 1, "role": cell.role, "model": work.network.model, "fold": cell.fold, "seed": cell.seed,
-        "mix": cell.mix, "shape": list(data.features.shape[2:]), "classes": list(data.classes),
-        "features": dataclasses.asdict(data.spec), **{k: work.corpus[k] for k in ("corpus", "dataset", "synthetic")},
-        "state": trained.state, "best_state": trained.best_state,
-    }  # fmt: skip
-    runs.restart_metrics(cell.folder, history)
-    runs.write_finished(
-        cell.folder,
-        config=run_config(work, cell, data),
-        environment=runs.environment(),
-        model_bytes=lambda file: torch.save(payload, file),
-        predictions=runs.Predictions(
-            np.array([data.clips[i] for i in test]), labels, logits, np.array([data.sources[i] for i in test])
-        ),
-        result=result,
-    )
-
-
-def read_model(folder: Path) -> dict[str, Any]:
-    """``model.pt`` of a finished run: weights, feature settings, class names; loaded without running any code."""
-    path = folder / "model.pt"
-    if not runs.finished(folder):
-        raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
-                         "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: cannot be read ({reason}); remove the folder and run again") from None
-
-
-def model_of(payload: dict[str, Any], epoch: str = "last") -> models.Network:
-    """The network of a ``model.pt``, in evaluation mode, with the last or the best epoch's weights."""
-    model = models.build(payload["model"], tuple(payload["shape"]), len(payload["classes"]))
-    model.load_state_dict(payload["best_state" if epoch == "best" else "state"])
-    return model.eval()
