@@ -186,12 +186,20 @@ def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
 @main.command()
 @corpus_options
 @click.option("--losses", multiple=True, help="Only these mixes (and the baseline); may be repeated.")
-def report(dataset: str, data: Path | None, losses: tuple[str, ...]) -> None:
-    """The table of all finished runs of a corpus: printed, and as Markdown, CSV and LaTeX in reports/."""
+@click.option("--page/--no-page", default=True, show_default=True, help="Also the page with the pictures.")
+def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool) -> None:
+    """The table of all finished runs of a corpus: printed, as Markdown, CSV and LaTeX, and a page, in reports/."""
     from pipeline import report as tables
 
     corpus = opened_corpus(dataset, data)
     click.echo(tables.report(Path("runs"), Path("reports"), corpus.name, mixes=losses or None))
+    if page:
+        from pipeline import page as pages
+        from pipeline.stages.embeddings import held_out
+
+        audio = {clip.name: clip.path for clip in corpus.clips}
+        path = pages.write(Path("runs"), Path("reports"), corpus.name, mixes=losses or None, embeddings=held_out, audio=audio)
+        click.echo(f"page: {path}")
 
 
 @main.command()

@@ -74,7 +74,10 @@ def curves(entry: Entry, look: plots.Look) -> list[Picture]:
     if not entry.histories:
         return []
     name = f"curves-{entry.slug}"
-    return [plots.accuracy_curves(name, entry.histories, look), plots.term_curves(name, entry.histories, look)]
+    return [
+        plots.accuracy_curves(name, entry.histories, look),
+        plots.term_curves(name, entry.histories, look),
+    ]
 
 
 def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Picture]:
@@ -83,7 +86,9 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
         return []
     counts = gathering.confusion(entry.predictions)
     classes = gathering.class_names(entry, len(counts))
-    found = [plots.confusion_matrix(f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look)]
+    found = [
+        plots.confusion_matrix(f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look)
+    ]
     folds = {fold for fold, _ in entry.predictions}
     if teacher is None or teacher is entry:
         return found

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Cell = tuple[int, int]
 Histories = Mapping[Cell, Sequence[Mapping[str, Any]]]
 """Cell → the lines of its ``metrics.jsonl``."""
+Value = Callable[[Mapping[str, Any]], float | None]
 
 BAND = "Line: mean over {runs}; band: lowest to highest run."
 
@@ -41,7 +42,7 @@ class Curve(NamedTuple):
     """How many runs have the epoch, int64."""
 
 
-def curve(histories: Histories, value: Callable[[Mapping[str, Any]], float | None]) -> Curve:
+def curve(histories: Histories, value: Value) -> Curve:
     """``value`` of each epoch's record, over the runs that have that epoch and a finite number there."""
     by_epoch: dict[int, list[float]] = {}
     for records in histories.values():
@@ -106,7 +107,7 @@ def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
     figure, axes = figure_with_axes("Accuracy", look)
     rows: list[tuple[object, ...]] = []
     for index, (words, key) in enumerate(series.items()):
-        own = curve(histories, lambda record, key=key: _percent(record.get(key)))  # type: ignore[misc]
+        own = curve(histories, percent_of(key))
         draw(axes, own, words, index)
         rows += table(own, words)
     label_axes(axes, "epoch", "accuracy, %")
@@ -128,8 +129,14 @@ def table(own: Curve, *names: str) -> list[tuple[object, ...]]:
     ]
 
 
-def _percent(value: float | None) -> float | None:
-    return None if value is None else 100 * value
+def percent_of(key: str) -> Value:
+    """100 × an epoch's figure; None where its record has none."""
+    return lambda record: None if record.get(key) is None else 100 * record[key]
+
+
+def term_value(term: str, kind: str) -> Value:
+    """An epoch's ``raw`` or ``weighted`` term; None where its record has none."""
+    return lambda record: record.get("terms", {}).get(term, {}).get(kind)
 
 
 def term_curves(name: str, histories: Histories, look: Look) -> Picture:
@@ -143,9 +150,7 @@ def term_curves(name: str, histories: Histories, look: Look) -> Picture:
     drawn = []
     for index, term in enumerate(terms):
         for kind in ("weighted", "raw"):
-            own = curve(
-                histories, lambda record, kind=kind, term=term: record["terms"].get(term, {}).get(kind)
-            )  # type: ignore[misc]
+            own = curve(histories, term_value(term, kind))
             rows += table(own, term, kind)
             if kind == "weighted":
                 draw(axes, own, term, index)

@@ -129,7 +129,7 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     """Whether epochs, weights, predictions and result are the same bit for bit, a line each."""
     import torch
 
-    from pipeline.stages import packs
+    from pipeline.stages.records import read_model
 
     before, after = metrics(old), metrics(new)
     shorter = min(len(before), len(after))
@@ -137,7 +137,7 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
         (i for i in range(shorter) if before[i] != after[i]), None if len(before) == len(after) else shorter
     )
     checks = [(first is None, f"epochs: {len(after)}", "" if first is None else f"from epoch {first + 1} on")]
-    states = [packs.read_model(folder)["state"] for folder in (old, new)]
+    states = [read_model(folder)["state"] for folder in (old, new)]
     gap = max((float((states[0][k].double() - v.double()).abs().max()) for k, v in states[1].items() if k in states[0]),
               default=0.0)  # fmt: skip
     equal = states[0].keys() == states[1].keys() and all(

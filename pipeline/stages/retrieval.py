@@ -26,6 +26,7 @@ from pipeline.report.wording import number, p_value
 from pipeline.retrieval import KS, METRICS
 from pipeline.runs import Record
 from pipeline.stages import packs
+from pipeline.stages.records import model_of, read_model
 from pipeline.statistics import Cell
 
 LAYERS = ("embedding", "hidden")
@@ -70,7 +71,7 @@ def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured
         rows = packs.rows(data, fold)[1]
         keep("reference", CHANCE, 0, (fold, 0), figures(np.zeros((len(rows), 1)), data))
         for record in own:
-            network = packs.model_of(packs.read_model(record.folder))
+            network = model_of(read_model(record.folder))
             own_role, at = record.config["role"], cell(record)
             values = embedding(network, samples, rows, layer if own_role == "student" else "embedding")
             name = mix_of(record.config) or f"{network.name} (teacher)"
@@ -245,7 +246,7 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
         notes.append(f"settings {key.digest}: {answerable_share(members, caches)}.")
     left_out = [r for r in records if not counted(r)]
     if left_out:
-        notes.append(f"{len(left_out)} runs failed or did not train and are left out.")
+        notes.append(f"Left out, for they failed or did not train: {len(left_out)} of {len(records)} runs.")
     synthetic = any(r.config["synthetic"] for r in good)
     if synthetic:
         notes.append(

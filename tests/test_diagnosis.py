@@ -1,0 +1,133 @@
+"""``doctor``: all well here; and each thing broken on purpose is found, with its remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import cache, diagnosis
+from pipeline.config import FeatureSpec
+from tests.test_comparison import write_run
+from tests.test_retrieval import invoke
+from tests.tiny import write_corpus
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a corpus in data/, a cache of one clip, and a run; the libraries' own checks are quick ones."""
+    (tmp_path / "data").mkdir()
+    write_corpus(tmp_path / "data" / "UrbanSound8K", folds=(1, 2), clips=2)
+    spec = FeatureSpec(seconds=0.5)
+    header = cache.Header(
+        "tiny", "folder", False, 1, ("a",), spec, (), (), (), (), units=("",) * 5, calls=("",) * 5
+    )
+    cache.write_fold(cache.fold_path(tmp_path / "cache", "tiny", spec, 1), header, [])
+    write_run(tmp_path, 5)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def found_by(arguments: tuple[str, ...] = ()) -> tuple[int, dict]:
+    done = invoke("doctor", "--json", *arguments)
+    return done.exit_code, json.loads(done.stdout)
+
+
+def test_all_well(place: Path) -> None:
+    code, found = found_by()
+    assert code == 0, [f for f in found["findings"] if not f["ok"]]
+    texts = {f["subject"]: f["text"] for f in found["findings"]}
+    assert "urbansound8k: 4 clips, 2 classes, 2 folds" in texts["corpus"]
+    assert "1 folds, 0 clips" in texts["cache"] and "1 finished" in texts["runs"]
+    assert {"WAV", "FLAC", "OGG"} <= set(texts["soundfile"].replace(",", "").split())
+    assert found["next"] == "make features"
+    assert invoke("doctor").stdout.rstrip().endswith("all well")
+    # It left nothing behind.
+    assert sorted(p.name for p in place.iterdir()) == ["cache", "data", "runs"]
+
+
+@pytest.mark.parametrize("library", ["torch", "librosa", "h5py", "soundfile", "numba"])
+def test_a_library_that_does_not_load_is_a_finding(
+    place: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    real = diagnosis.importlib.import_module
+
+    def broken(name: str):
+        if name == library:
+            raise OSError(f"lib{library}.so: cannot open shared object file")
+        return real(name)
+
+    monkeypatch.setattr(diagnosis.importlib, "import_module", broken)
+    done = invoke("doctor")
+    assert done.exit_code == 1
+    (line,) = [text for text in done.stdout.splitlines() if text.startswith("BROKEN")]
+    assert f"lib{library}.so" in line and "make setup" in done.stdout
+    assert "1 of " in done.stdout.splitlines()[-1]
+
+
+def spoil(place: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if what == "cache file":
+        next((place / "cache").rglob("*.h5")).write_text("not HDF5")
+    elif what == "run":
+        next((place / "runs").rglob("result.json")).write_text("{")
+    elif what == "corpus":
+        next((place / "data").rglob("*.wav")).unlink()
+    elif what == "folder":
+        shutil.rmtree(place / "runs")
+        (place / "runs").write_text("a file in its place")
+    elif what == "disk":
+        full = shutil.disk_usage(place)._replace(free=1000)
+        monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda path: full)
+    elif what == "permission":
+
+        def refused(**_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(diagnosis.tempfile, "NamedTemporaryFile", refused)
+    elif what == "package":
+        real = diagnosis.installed
+        monkeypatch.setattr(diagnosis, "installed", lambda name: None if name == "soxr" else real(name))
+        monkeypatch.setattr(
+            diagnosis.importlib.metadata, "requires", lambda name: ["click>=8.1", "soxr>=0.3.7"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("what", "said", "remedy"),
+    [
+        ("cache file", "fold1.h5", "make features again"),
+        ("run", "not JSON", "run again"),
+        ("corpus", "that are not there", "make data DATASET=urbansound8k"),
+        ("folder", "runs is a file", "out of the way"),
+        ("disk", "0.0 GB free", "make room"),
+        ("permission", "Permission denied", "chmod u+w"),
+        ("package", "not installed: soxr", "make setup"),
+    ],
+)
+def test_what_is_broken_is_named_with_its_remedy(place: Path, monkeypatch: pytest.MonkeyPatch, what: str, said: str,
+                                                 remedy: str) -> None:  # fmt: skip
+    spoil(place, what, monkeypatch)
+    for name in ("librosa_and_numba", "torch_build"):  # seconds each, and not what this is about
+        monkeypatch.setattr(diagnosis, name, lambda: "left out")
+    code, found = found_by()
+    broken = [f for f in found["findings"] if not f["ok"]]
+    assert code == 1 and not found["ok"]
+    assert any(said in f["text"] and remedy in f["remedy"] for f in broken), broken
+
+
+def test_an_empty_place_is_well_and_says_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("librosa_and_numba", "torch_build"):
+        monkeypatch.setattr(diagnosis, name, lambda: "left out")
+    code, found = found_by()
+    assert code == 0 and "make demo" in found["next"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_corpus_that_is_not_there_is_one_line(place: Path) -> None:
+    done = invoke("doctor", "--data", "nowhere")
+    assert done.exit_code == 1 and "no folder nowhere" in done.stderr and done.stderr.count("error:") == 1
