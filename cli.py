@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that ``--help`` and a finis
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,9 +105,10 @@ main.command_class = Command
 
 
 def guarded(command: click.Command) -> click.Command:
-    """A command of another module, with the same ending for bad input."""
-    command.__class__ = Command
-    return command
+    """A copy of another module's command, with the same ending for bad input."""
+    twin = copy.copy(command)
+    twin.__class__ = Command
+    return twin
 
 
 @main.command()
@@ -198,7 +200,9 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
         from pipeline.stages.embeddings import held_out
 
         audio = {clip.name: clip.path for clip in corpus.clips}
-        path = pages.write(Path("runs"), Path("reports"), corpus.name, mixes=losses or None, embeddings=held_out, audio=audio)
+        path = pages.write(
+            Path("runs"), Path("reports"), corpus.name, mixes=losses or None, embeddings=held_out, audio=audio
+        )
         click.echo(f"page: {path}")
 
 

@@ -77,7 +77,9 @@ def loaded(chosen: argparse.Namespace) -> tuple[cache.Data, TrainSettings]:
     data = cache.load(
         [cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds]
     )
-    return data, dataclasses.replace(getattr(settings, "teacher" if chosen.network == "teacher" else "student"), epochs=chosen.epochs)
+    return data, dataclasses.replace(
+        getattr(settings, "teacher" if chosen.network == "teacher" else "student"), epochs=chosen.epochs
+    )
 
 
 def main() -> None:

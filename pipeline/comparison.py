@@ -40,10 +40,7 @@ def listing(root: Path, corpus: str | None = None, *, mix: str | None = None, fo
     ``mix``: text as ``LossMix.parse`` reads it, or "teacher". Raises ``InputError`` for one it cannot read, for a
     corpus without runs, and for a damaged run.
     """
-    if corpus and not (root / corpus).is_dir():
-        raise InputError(
-            f"no runs of {corpus} in {root}; expected one of {listed(corpora(root)) or 'none yet'}"
-        )
+    require(root, corpus)
     wanted = None if mix is None else TEACHER if mix == TEACHER else str(LossMix.parse(mix))
     found = [described(r.folder, r.config, r.result) for r in runs.find(root, corpus)]
     for folder in runs.unfinished(root, corpus):

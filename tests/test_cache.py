@@ -166,7 +166,7 @@ def test_load_puts_folds_one_after_another(tmp_path: Path) -> None:
         ({"corpus": "other"}, "corpus = 'other', but 'toy'"),
         ({"classes": ("dog", "cat")}, "classes"),
         ({"synthetic": False}, "synthetic = False, but True"),
-        ({"spec": dataclasses.replace(SPEC, noise_std=0.01)}, "noise_std = 0.01, but noise_std = 0.005"),
+        ({"spec": dataclasses.replace(SPEC, noise_std=0.01)}, "noise_std = 0.01, but noise_std = 0.001"),
         ({"fold": 1}, "fold 1 is given twice"),
     ],
 )

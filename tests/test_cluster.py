@@ -28,7 +28,9 @@ def states(place: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {path.parent.name: torch.load(path, weights_only=True)["state"] for path in found}
 
 
-def test_a_killed_workers_pack_is_taken_up_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_workers_pack_is_taken_up_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dask.distributed import LocalCluster
 
     home, away = tmp_path / "home", tmp_path / "away"
@@ -42,10 +44,22 @@ def test_a_killed_workers_pack_is_taken_up_by_another(tmp_path: Path, monkeypatc
     monkeypatch.chdir(away)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        command = [sys.executable, str(ROOT / "cli.py"), *DISTILL, "--backend", "dask", "--scheduler", cluster.scheduler_address]
+        command = [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            *DISTILL,
+            "--backend",
+            "dask",
+            "--scheduler",
+            cluster.scheduler_address,
+        ]
         process = subprocess.Popen(command, cwd=away, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 120
-        while not list((away / "runs").rglob("pack-*.pt")) and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not list((away / "runs").rglob("pack-*.pt"))
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         assert process.poll() is None, process.stderr and process.stderr.read()
         victim = next(iter(cluster.workers.values()))

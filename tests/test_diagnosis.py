@@ -39,7 +39,7 @@ def test_all_well(place: Path) -> None:
     code, found = found_by()
     assert code == 0, [f for f in found["findings"] if not f["ok"]]
     texts = {f["subject"]: f["text"] for f in found["findings"]}
-    assert "urbansound8k: 4 clips, 2 classes, 2 folds" in texts["corpus"]
+    assert "urbansound8k: 4 clips, 10 classes, 2 folds" in texts["corpus"]
     assert "1 folds, 0 clips" in texts["cache"] and "1 finished" in texts["runs"]
     assert {"WAV", "FLAC", "OGG"} <= set(texts["soundfile"].replace(",", "").split())
     assert found["next"] == "make features"

@@ -69,7 +69,7 @@ def test_the_evaluations_logits_from_the_checkpoint_alone(world, tmp_path, role)
         assert len(one["windows"]) == 1
         np.testing.assert_allclose(one["windows"][0]["logits"], [logits], atol=1e-5)
         assert one["top"][0]["class"] == CLASSES[int(np.argmax(logits))]
-        assert one["top"][0]["probability"] == pytest.approx(softmax(logits).max(), abs=1e-6)
+        assert one["top"][0]["probability"] == pytest.approx(softmax(logits).max(), abs=1e-5)
     assert found[0]["windows"][0]["end_s"] == pytest.approx(0.25, abs=1e-3)  # a short clip ends where it ends
 
 

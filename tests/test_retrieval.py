@@ -82,7 +82,7 @@ def test_clips_of_the_same_recording_are_no_answer() -> None:
 def test_a_query_that_nothing_could_answer_is_left_out() -> None:
     labels, sources = np.array([0, 0, 1, 1, 2]), np.array(["a", "b", "c", "c", "d"])
     assert retrieval.answerable(labels, sources).tolist() == [True, True, False, False, False]
-    assert retrieval.recall(np.arange(5.0)[:, None], labels, sources, ks=(1,)) == {1: 1.0}
+    assert retrieval.recall(np.array([[0.0], [1], [3], [4], [5]]), labels, sources, ks=(1,)) == {1: 1.0}
     alone = retrieval.recall(np.zeros((2, 1)), np.array([0, 1]), np.array(["a", "b"]))
     assert all(math.isnan(value) for value in alone.values())
     assert all(

@@ -165,7 +165,7 @@ def test_the_table_has_a_row_a_mix(place: Path) -> None:
     done = audio_rkd(place, "report", *CORPUS)
     assert done.returncode == 0, done.stderr
     assert "resnet18 (teacher)" in done.stdout
-    assert "partial (3 of 10 folds)" in done.stdout
+    assert "of 10 folds)" in done.stdout and "did not train" in done.stdout  # six clips a fold prove nothing
     text = (place / "reports" / "tiny" / "table.csv").read_text()
     assert "angle:40,area:20,soft:1" in text
 

@@ -148,7 +148,10 @@ def taught(cells: Sequence[Cell]) -> list[Cell]:
     """The cells whose teachers have weights: the chain of a run that failed ends with it."""
     kept = []
     for cell in cells:
-        failed = [str(t) for t in cell.teachers if runs.read_result(t)["status"] == "failed"]
+        # One that was left out itself has no result at all.
+        failed = [
+            str(t) for t in cell.teachers if not runs.finished(t) or runs.read_result(t)["status"] == "failed"
+        ]
         if failed:
             say(f"{cell.folder}: left out, for {', '.join(failed)} failed")
         else:
