@@ -258,7 +258,7 @@ def test_kill_and_again_is_as_if_never_stopped(place: Path, tmp_path: Path, jobs
 def test_the_record_says_what_ran(place: Path) -> None:
     folder = folders(place, "student")[0]
     record = json.loads((folder / "config.json").read_text())
-    assert record["settings"]["student"]["lr"] == 0.003
+    assert record["settings"]["student"]["lr"] == 0.002
     assert set(record["data"]) == {"1", "2", "3"}
     assert record["pack"]["layout"] in ("loop", "grouped", "bmm")
     payload = torch.load(folder / "model.pt", weights_only=True)
