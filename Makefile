@@ -42,7 +42,7 @@ help: ## This help, and where things stand
 	@echo '            [FOLDS="1 2"] [SEEDS="0 1"] [LOSSES=angle,area] [DEVICE=auto|cpu|cuda] [JOBS=2]'
 	@echo '            [SET=student.lr=0.002] [ARGS="--any-option of the command"]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 	@echo
 	@if [ -e $(READY) ]; then $(RUN) status $(SETTINGS); else echo 'Not set up yet. Next: make demo (or make setup)'; fi
 
@@ -138,6 +138,10 @@ bench: $(READY_DEV) ## Benchmarks: features, extraction, training
 	$(VENV)/bin/python -m bench.features
 	$(VENV)/bin/python -m bench.extraction
 	$(VENV)/bin/python -m bench.training
+
+.PHONY: bench-settings
+bench-settings: features ## Which learning rates train, without the held-out folds (DATASET= DATA=)
+	$(VENV)/bin/python -m bench.settings $(CORPUS)
 
 .PHONY: clean
 clean: ## What can be made again without computing: tool caches (never data, caches or runs)

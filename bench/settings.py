@@ -85,7 +85,7 @@ def loaded(chosen: argparse.Namespace) -> tuple[cache.Data, TrainSettings]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", default="urbansound8k")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("data/UrbanSound8K"))
     parser.add_argument("--network", choices=sorted(GRIDS), default="student")
     parser.add_argument("--set", action="append", default=[], help="say features.noise_std=0.005")
     parser.add_argument("--epochs", type=int, default=20)
