@@ -20,3 +20,16 @@ def mini() -> Path:
     if not MINI.is_dir():
         pytest.skip("the real mini set is not on this machine")
     return MINI
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile librosa's kernels before the first test, one process after the other (see ``features.warm_up``)."""
+    controller = not hasattr(session.config, "workerinput") and getattr(
+        session.config.option, "numprocesses", None
+    )
+    if not controller:
+        from pipeline import features
+        from pipeline.config import FeatureSpec
+
+        for plain in (True, False):
+            features.warm_up(FeatureSpec(seconds=1.0), plain=plain)

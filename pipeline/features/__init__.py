@@ -13,8 +13,12 @@ Importing this module is cheap: librosa is imported on first use.
 
 from __future__ import annotations
 
+import fcntl
 import math
+import os
+import tempfile
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -98,12 +102,14 @@ def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
     }
 
 
-def warm_up(spec: FeatureSpec) -> None:
+def warm_up(spec: FeatureSpec, *, plain: bool = False) -> None:
     """Compile and build all that is built once a process, so that the first clip costs what the others do.
 
     On a fresh install this compiles librosa's and this module's kernels (kept on disk by numba): some twenty
-    seconds. Later processes need about one.
+    seconds. Later processes need about one. One process at a time, whoever it belongs to: two that compile the same
+    kernel at once can leave a file in numba's cache that crashes every later process.
     """
-    click = np.zeros(spec.samples, dtype=np.float32)
-    click[len(click) // 2] = 1.0
-    extract(click, spec)
+    sound = np.random.default_rng(0).standard_normal(spec.samples).astype(np.float32)
+    with (Path(tempfile.gettempdir()) / f"audio-rkd-kernels-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        extract(sound, spec, plain=plain)

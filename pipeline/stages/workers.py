@@ -104,8 +104,7 @@ def warm(spec: FeatureSpec, plain: bool) -> None:
     """Once a worker: one thread, and all that the first clip would wait for."""
     from pipeline import features
 
-    if not plain:
-        features.warm_up(spec)
+    features.warm_up(spec, plain=plain)
     one_thread()
 
 
