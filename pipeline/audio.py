@@ -29,6 +29,9 @@ TOLERANCE_PART = 0.2
 #: Longest block of ADPCM in use: the last one is all there or not.
 ADPCM_BLOCK = 2048
 
+#: Longest page of an OGG file, in bytes.
+OGG_PAGE = 65307
+
 #: Data sizes from here on mean "not known when the header was written": sound from a pipe.
 UNKNOWN_BYTES = 0x7FFF0000
 
@@ -115,6 +118,22 @@ def check_length(path: Path, there: int, stated: int, rate: int, coding: str, se
     if whole - there > tolerance:
         said = "annotation" if seconds is not None else "header"
         raise ClipError(path, "cut off", f"{whole / rate:.3f} s by its {said}", f"{there / rate:.3f} s")
+    if seconds is None and not ended(path):
+        raise ClipError(path, "cut off", "a last page marked as the end", f"{there / rate:.3f} s without one")
+
+
+def ended(path: Path) -> bool:
+    """Whether an OGG file's last page is whole and marked as the stream's end (RFC 3533); True for other files."""
+    with path.open("rb") as file:
+        if file.read(4) != b"OggS":
+            return True
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 2 * OGG_PAGE))
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    segments = page[26] if len(page) > 26 else 0
+    length = 27 + segments + sum(page[27 : 27 + segments])
+    return len(page) > 26 and bool(page[5] & 4) and length <= len(page)
 
 
 def riff_part(path: Path) -> float:

@@ -158,17 +158,28 @@ def test_errors_come_through_pickling_whole(broken) -> None:
 
 
 @pytest.mark.parametrize("name", ["WAV-PCM_16-44100-1", "WAV-MS_ADPCM-44100-1", "WAV-IMA_ADPCM-8000-1", "WAVEX-FLOAT-44100-1",
-                                  "FLAC-PCM_16-44100-2", "OGG-VORBIS-44100-2", "MP3-MPEG_LAYER_III-44100-2"])  # fmt: skip
+                                  "FLAC-PCM_16-44100-2", "OGG-VORBIS-44100-2", "OGG-OPUS-48000-1", "MP3-MPEG_LAYER_III-44100-2"])  # fmt: skip
 @pytest.mark.parametrize("annotated", [True, False])
 def test_a_file_that_lost_its_second_half(specimens, tmp_path, name: str, annotated: bool) -> None:
     specimen = specimens[name]
-    if name.startswith("OGG") and not annotated:
-        pytest.skip("an OGG file does not say how long it was")
     data = specimen.path.read_bytes()
     path = tmp_path / specimen.path.name
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ClipError, match=r"cut off|damaged|without sound"):
         read_clip(path, sr=SR, samples=88200, seconds=specimen.seconds if annotated else None)
+
+
+@pytest.mark.parametrize("name", ["OGG-VORBIS-44100-2", "OGG-OPUS-48000-1"])
+def test_an_ogg_file_cut_off_anywhere_is_refused(specimens, tmp_path, name: str) -> None:
+    # It does not say how long it is: its last page says that it is the last, and how many bytes that has.
+    data = specimens[name].path.read_bytes()
+    path = tmp_path / "clip.ogg"
+    for size in (len(data) // 4, data.rfind(b"OggS"), len(data) - 1000, len(data) - 1):
+        path.write_bytes(data[:size])
+        with pytest.raises(ClipError, match=r"cut off|damaged|without sound"):
+            read_clip(path, sr=SR, samples=88200)
+    path.write_bytes(data)
+    read_clip(path, sr=SR, samples=88200)
 
 
 @pytest.mark.parametrize(

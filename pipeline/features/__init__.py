@@ -17,7 +17,9 @@ import fcntl
 import math
 import os
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +115,17 @@ def warm_up(spec: FeatureSpec, *, plain: bool = False) -> None:
     with (Path(tempfile.gettempdir()) / f"audio-rkd-kernels-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         extract(sound, spec, plain=plain)
+    with suppress(OSError):  # an installation that cannot be written: numba keeps its kernels elsewhere, too
+        kernels_stamp().parent.mkdir(exist_ok=True)
+        kernels_stamp().touch()
+
+
+def kernels_compiled() -> bool:
+    """Whether ``warm_up`` has been through with these versions of librosa and numba, so that it takes a second."""
+    return kernels_stamp().is_file()
+
+
+def kernels_stamp() -> Path:
+    """Beside this module's own compiled kernels."""
+    versions = "-".join(f"{name}{version(name)}" for name in ("librosa", "numba"))
+    return Path(__file__).parent / "__pycache__" / f"kernels-{versions}"

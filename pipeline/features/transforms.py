@@ -53,6 +53,17 @@ def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
 
 
 @njit(cache=True)
+def sounding(y: np.ndarray) -> tuple[int, int]:
+    """First sample other than 0, and one past the last; equal where there is none."""
+    first, last = 0, len(y)
+    while first < last and y[first] == 0:
+        first += 1
+    while last > first and y[last - 1] == 0:
+        last -= 1
+    return first, last
+
+
+@njit(cache=True)
 def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
     """As ``gather_frames``, every frame times ``window``."""
     n_fft = out.shape[1]
@@ -96,7 +107,9 @@ def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
     """``librosa.resample(y, orig_sr=factor, target_sr=1, res_type="soxr_hq", scale=True)``."""
     ratio = 1.0 / factor
     shorter = soxr.resample(y, factor, 1, quality="soxr_hq")
-    shorter = librosa.util.fix_length(shorter, size=int(np.ceil(len(y) * ratio)))
+    size = int(np.ceil(len(y) * ratio))
+    if len(shorter) != size:
+        shorter = librosa.util.fix_length(shorter, size=size)
     return divided(shorter, float(np.sqrt(ratio)))
 
 
@@ -132,8 +145,10 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
     1e-7 of the loudest sample in reach of a frame's windows, not of the frame itself: see ``constant_q``.
     """
     total = np.zeros((count, len(plan.lengths) // len(plan.octaves)), dtype=np.float32)
+    frames = np.empty((0, 0), np.float32)
     for y, octave in zip(signals, plan.octaves):
-        frames = aligned((count, octave.n_fft), np.float32)
+        if frames.shape[1] != octave.n_fft:  # else memory that the processor still has at hand
+            frames = aligned((count, octave.n_fft), np.float32)
         gather_frames(y, octave.hop, frames)
         spectrum = rfft(frames).view(np.float32)
         for block in octave.bank:
@@ -148,10 +163,20 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
     """
     parts = []
     for y, octave in zip(signals, plan.octaves):
-        frames = np.empty((len(wanted), octave.n_fft), dtype=np.float64)
-        gather_chosen(y, octave.hop, wanted, frames)
+        # Past a clip's end the short windows see zeros only.
+        first, last = sounding(y)
+        starts = wanted * octave.hop - octave.n_fft // 2
+        live = (starts < last) & (starts + octave.n_fft > first)
+        chosen = wanted[live]
+        frames = np.empty((len(chosen), octave.n_fft), dtype=np.float64)
+        gather_chosen(y, octave.hop, chosen, frames)
         spectrum = scipy.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
-        parts.append(octave.basis.dot(spectrum))
+        part = octave.basis.dot(spectrum)
+        if len(chosen) < len(wanted):
+            whole = np.zeros((len(part), len(wanted)), dtype=part.dtype)
+            whole[:, live] = part
+            part = whole
+        parts.append(part)
     response = np.concatenate(parts[::-1])
     response /= np.sqrt(plan.lengths)[:, np.newaxis]
     return np.abs(response)

@@ -15,6 +15,7 @@ from numba import njit
 
 FMIN, FMAX, THRESHOLD = 150.0, 4000.0, 0.1  # librosa.piptrack's defaults
 RESOLUTION = 0.01  # librosa.estimate_tuning's default
+EDGES = np.linspace(-0.5, 0.5, int(np.ceil(1.0 / RESOLUTION)) + 1)  # of its histogram
 
 
 @lru_cache
@@ -131,5 +132,4 @@ def estimate(
         return 0.0
     n_fft = 2 * (spectrum.shape[1] - 1)
     pitches = frequencies(where, shifts, heights, float(median(heights)), float(sr), n_fft)
-    edges = np.linspace(-0.5, 0.5, int(np.ceil(1.0 / RESOLUTION)) + 1)
-    return float(edges[mode(bins_per_octave * librosa.hz_to_octs(pitches), edges)])
+    return float(EDGES[mode(bins_per_octave * librosa.hz_to_octs(pitches), EDGES)])

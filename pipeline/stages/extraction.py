@@ -186,8 +186,8 @@ def work(plans: list[Plan], spec: FeatureSpec, finish, *, jobs: int, plain: bool
     for made in plans:
         if made.jobs:
             made.parts.mkdir(parents=True, exist_ok=True)
-    if stream and not workers.kernels_compiled():
-        print("compiling librosa's kernels, once, about 20 s", file=stream, flush=True)
+    if stream and not features.kernels_compiled():
+        print("compiling librosa's kernels: once on this machine, about 20 s", file=stream, flush=True)
     total = done = sum(len(made.jobs) for made in plans)
     done = 0
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -118,15 +117,6 @@ def one_thread() -> None:
 
 
 # ---------------------------------------------------------------------------------------------- workers
-
-
-def kernels_compiled() -> bool:
-    """Whether librosa's numba kernels lie compiled on disk (they may still be of another numba)."""
-    spec = importlib.util.find_spec("librosa")
-    folders = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
-    folders += [Path(os.environ[n]) for n in ("NUMBA_CACHE_DIR",) if n in os.environ]
-    folders += [Path.home() / ".cache" / "numba"]
-    return any(next(folder.rglob("*.nbi"), None) is not None for folder in folders if folder.is_dir())
 
 
 @contextmanager
