@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -493,6 +494,17 @@ def test_wrong_arguments_are_one_line(root: Path, options: dict, words: str) -> 
     with pytest.raises(InputError, match=words) as caught:
         extract(root, **options)
     assert "\n" not in str(caught.value)
+    assert not list(root.parent.rglob("*.h5"))
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
+def test_a_scheduler_that_does_not_answer_is_one_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 0.5)
+    with pytest.raises(InputError, match=re.escape(repr(address))) as caught:
+        extract(root, backend="dask", scheduler=address)
+    assert "\n" not in str(caught.value) and "tcp://HOST:8786" in str(caught.value)
     assert not list(root.parent.rglob("*.h5"))
 
 

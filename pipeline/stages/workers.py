@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import multiprocessing
 import os
 import signal
@@ -23,6 +22,9 @@ from pipeline.stages import parts
 
 #: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
+
+#: A dask scheduler that does not answer for this long is not there.
+SCHEDULER_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
                 stack.push(partial(kill_nannies, cluster))
             address = cluster
         try:
-            client = Client(address, timeout=10, set_as_default=False)
+            client = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
                              "such as tcp://HOST:8786, as dask-scheduler prints it") from None  # fmt: skip
