@@ -69,6 +69,11 @@ def folds(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+    """Names of files that are missing, left behind, or of other bytes."""
+    return [name for name in sorted(found | expected) if found.get(name) != expected.get(name)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -104,8 +109,9 @@ def main() -> None:
             )
             found = re.search(r"(\d+) computed", last.stdout)
             computed = int(found[1]) if found else 0
-            if folds(folder) != expected:
-                sys.exit(f"round {number}: other files than those of the unbroken run, in {folder}")
+            if different := differing(folds(folder), expected):
+                sys.exit(f"round {number}: not the files of the unbroken run: {', '.join(different)}; killed {hits} times, "
+                         f"{there} clips kept, {computed} computed; it said: {last.stdout} {last.stderr}")  # fmt: skip
             if computed > 2 * options.clips - there:
                 sys.exit(f"round {number}: {there} clips were kept, {computed} computed")
             print(

@@ -478,6 +478,24 @@ def test_what_killed_processes_left_is_cleared(root: Path, computed: list[str]) 
     assert only_folds(root.parent / "cache")
 
 
+def test_what_a_process_left_that_was_killed_behind_a_finished_fold_is_cleared(
+    root: Path, computed: list[str]
+) -> None:
+    extract(root)
+    path = cache.fold_path(root.parent / "cache", "toy", SPEC, 1)
+    before = path.read_bytes()
+    path.with_name("fold1.h5.parts").mkdir()
+    path.with_name("fold1.h5.parts").joinpath("a.npz").write_bytes(b"part")
+    path.with_name(".fold1.h5.lock").write_bytes(b"process 1")
+    computed.clear()
+    with locked(path, "fold 1"):  # by a process that is at work on another fold: not refused, not touched
+        assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
+        assert path.with_name("fold1.h5.parts").is_dir()
+    path.with_name(".fold1.h5.lock").write_bytes(b"process 1")
+    extract(root)
+    assert only_folds(root.parent / "cache") and path.read_bytes() == before and not computed
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -29,7 +29,7 @@ from pipeline.corpus import Corpus
 from pipeline.stages import parts, workers
 from pipeline.stages.failures import failed_text, write_failures
 from pipeline.stages.locks import locked
-from pipeline.stages.planning import Plan, clean, plan
+from pipeline.stages.planning import Plan, clean, left_behind, plan
 from pipeline.stages.progress import progress as shown_progress
 from pipeline.stages.workers import Task
 
@@ -154,6 +154,11 @@ def extract_corpus(
             stack.enter_context(locked(plans[fold].path, f"fold {fold}"))
             plans[fold] = planned(fold)  # Another process may just have finished it.
             clean(plans[fold])
+        for fold in wanted:
+            if fold not in unfinished and left_behind(plans[fold]):
+                # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
+                with contextlib.suppress(InputError, OSError), locked(plans[fold].path, f"fold {fold}"):
+                    clean(plans[fold])
         work(list(plans.values()), spec, finish, jobs=jobs, plain=plain, backend=backend, scheduler=scheduler,
              stream=progress)  # fmt: skip
         write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pipeline.cache import Failure, File
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Clip, Corpus
 from pipeline.stages import parts
+from pipeline.stages.locks import lock_of
 from pipeline.stages.workers import Job
 
 
@@ -116,9 +118,20 @@ def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
 
 
 def clean(fold_plan: Plan) -> None:
-    """Delete what killed processes left half-written. Only with the fold's lock."""
-    for left in (
+    """Delete what killed processes left half-written, and of a finished fold all parts. Only with the fold's lock."""
+    for left in half_written(fold_plan):
+        left.unlink(missing_ok=True)
+    if fold_plan.finished:
+        shutil.rmtree(fold_plan.parts, ignore_errors=True)
+
+
+def left_behind(fold_plan: Plan) -> bool:
+    """Whether a process that was killed just after it finished the fold left something beside it."""
+    return fold_plan.parts.exists() or lock_of(fold_plan.path).exists() or bool(half_written(fold_plan))
+
+
+def half_written(fold_plan: Plan) -> list[Path]:
+    return [
         *fold_plan.path.parent.glob(f".{fold_plan.path.name}.*.tmp"),
         *fold_plan.parts.glob(".*.tmp"),
-    ):
-        left.unlink(missing_ok=True)
+    ]
