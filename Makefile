@@ -10,119 +10,162 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?= python3
 VENV ?= .venv
-RUN = $(VENV)/bin/python cli.py
-READY = $(VENV)/.ready
-READY_DEV = $(VENV)/.ready-dev
+CLI = $(VENV)/bin/python cli.py
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Variables of the doors; an empty one leaves the choice to the command line.
 DATASET ?=
-GENERATIONS ?=
 DATA ?=
 PRESET ?=
-GENERATIONS ?=
+SET ?=
 FOLDS ?=
 SEEDS ?=
 LOSSES ?=
+GENERATIONS ?=
 DEVICE ?=
 JOBS ?=
-SET ?=
-GENERATIONS ?=
 ARGS ?=
+# What compare, rerun, export, cost and predict are about.
+A =
+B =
+RUN =
+FILES =
+# Which build of torch the set-up installs: auto, cpu or cuda; and the package index that has it.
+TORCH ?= auto
+TORCH_INDEX ?=
+
+$(if $(filter-out auto cpu cuda,$(TORCH)),$(error TORCH=$(TORCH): expected auto, cpu or cuda))
+$(if $(TORCH_INDEX),$(if $(filter auto,$(TORCH)),$(error TORCH_INDEX is the index of one build of torch: say which, TORCH=cpu or TORCH=cuda)))
 
 CORPUS = $(if $(DATASET),--dataset '$(DATASET)') $(if $(DATA),--data '$(DATA)')
 SETTINGS = $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)')
-CELLS = $(SETTINGS) $(if $(FOLDS),--folds '$(FOLDS)') $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(DEVICE),--device $(DEVICE))
+HOW = $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
+CELLS = $(SETTINGS) $(if $(FOLDS),--folds '$(FOLDS)') $(HOW)
+MIXES = $(foreach mix,$(LOSSES),--losses '$(mix)')
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
-MIXES = $(foreach mix,$(LOSSES),--losses '$(mix)')
+comma := ,
+# $(call needed,VARIABLE,EXAMPLE): its value, or a line that says how to give it.
+needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 
 .PHONY: help
+## First steps
 help: ## This help, and where things stand
 	@echo 'make TARGET [DATASET=urbansound8k|esc50|esc10|folder|synthetic] [DATA=folder] [PRESET=default|paper|demo]'
-	@echo '            [FOLDS="1 2"] [SEEDS="0 1"] [LOSSES=angle,area] [DEVICE=auto|cpu|cuda] [JOBS=2]'
-	@echo '            [SET=student.lr=0.002] [ARGS="--any-option of the command"]'
+	@echo '            [FOLDS="1 2"] [SEEDS="0 1"] [LOSSES=angle,area] [SET=student.lr=0.002] [DEVICE=auto|cpu|cuda]'
+	@echo '            [JOBS=2] [ARGS="--any-option of the command"]; all options: $(CLI) TARGET --help'
+	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
-	@echo
-	@if [ -e $(READY) ]; then $(RUN) status $(SETTINGS); else echo 'Not set up yet. Next: make demo (or make setup)'; fi
+	@if [ -e $(VENV)/.ready ]; then $(CLI) status $(SETTINGS); else echo 'Not set up yet. Next: make demo (or make setup)'; fi
+
+# A file for each build of torch that was asked for; .ready itself stands for any.
+READY = $(VENV)/.ready$(if $(filter cpu cuda,$(TORCH)),-$(TORCH))
+READY_DEV = $(VENV)/.ready-dev
 
 $(READY): setup.cfg constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plots,export]'
-	touch $@
+	$(if $(TORCH_INDEX),$(PIP) --force-reinstall --no-deps --index-url '$(TORCH_INDEX)' torch)
+	$(PIP) -e '.[plots,export]'
+	$(if $(filter cpu cuda,$(TORCH)),rm -f $(VENV)/.ready-c* && $(CLI) doctor --torch $(TORCH))
+	touch $(sort $(VENV)/.ready $@)
 
 $(READY_DEV): $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plots,export,dask,test,lint]'
+	$(PIP) -e '.[plots,export,dask,tensorboard,test,lint]'
 	touch $@
 
 .PHONY: setup
-setup: $(READY) ## Virtual environment with pinned dependencies
+setup: $(READY) ## Virtual environment with pinned versions; TORCH=cpu|cuda TORCH_INDEX=address for one build of torch
+	@echo 'Set up in $(VENV). Next: make demo, make doctor, or make for help'
 
 .PHONY: demo
 demo: $(READY) ## Synthetic corpus → features → teacher → two students → report, in minutes
-	$(RUN) features --dataset synthetic --preset demo $(if $(JOBS),--jobs $(JOBS))
-	$(RUN) teacher --dataset synthetic --preset demo --folds '1 2'
-	$(RUN) distill --dataset synthetic --preset demo --folds '1 2' --losses soft --losses angle,area
-	$(RUN) report --dataset synthetic
-
-.PHONY: features
-features: $(READY) ## Stage one: five LibROSA features of every clip, one HDF5 file a fold
-	$(RUN) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS)) $(call extra,features)
-
-.PHONY: teacher
-teacher: features ## Stage two: a ResNet-18 per held-out fold
-	$(RUN) teacher $(CELLS) $(call extra,teacher)
-
-.PHONY: distill
-distill: teacher ## Stage three: students, LOSSES="soft angle,area" one mix or several
-	$(RUN) distill $(CELLS) $(MIXES) $(call extra,distill)
-
-.PHONY: table3
-table3: features ## The paper's Table 3: whatever is missing of its rows, SEEDS="0 1 2"
-	$(RUN) table3 $(CELLS) $(call extra,table3)
-
-.PHONY: ban
-ban: features ## Born-again generations: GENERATIONS=3 LOSSES="none angle"
-	$(RUN) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(call extra,ban)
-
-.PHONY: table4
-table4: $(READY) ## The paper's Table 4: CIFAR-100, ResNet-56, ensembles of three generations
-	$(RUN) table4 $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)') $(if $(SEEDS),--seeds '$(SEEDS)') \
-	  $(if $(DEVICE),--device $(DEVICE)) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(ARGS)
-
-.PHONY: retrieval
-retrieval: $(READY) ## Recall@1, 2, 4, 8 of the held-out embeddings
-	$(RUN) retrieval $(CORPUS) $(MIXES) $(ARGS)
+	$(CLI) features --dataset synthetic --preset demo $(if $(JOBS),--jobs $(JOBS))
+	$(CLI) teacher --dataset synthetic --preset demo --folds '1 2'
+	$(CLI) distill --dataset synthetic --preset demo --folds '1 2' --losses soft --losses angle,area
+	$(CLI) report --dataset synthetic
 
 .PHONY: doctor
-doctor: $(READY) ## Is everything there and working?
-	$(RUN) doctor $(CORPUS) $(ARGS)
+doctor: $(READY) ## Is everything there and working? Libraries, device, folders, corpora, caches, runs
+	$(CLI) doctor $(CORPUS) $(ARGS)
 
-.PHONY: report
-report: $(READY) ## The table of all finished runs: printed, Markdown, CSV, LaTeX
-	$(RUN) report $(CORPUS) $(ARGS)
-
+## The stages
 .PHONY: data
-data: $(READY) ## Fetch a data set: DATASET=urbansound8k|esc50|cifar100 (ARGS=--yes)
-	$(RUN) data $(if $(DATASET),--dataset '$(DATASET)') $(ARGS)
+data: $(READY) ## Fetch a data set: DATASET=urbansound8k|esc50|cifar100 (ARGS=--yes: do not ask)
+	$(CLI) data $(if $(DATASET),--dataset '$(DATASET)') $(ARGS)
 
 .PHONY: verify
 verify: $(READY) ## Count clips, folds, classes; lengths; unreadable and extra files
-	$(RUN) verify $(CORPUS) $(ARGS)
+	$(CLI) verify $(CORPUS) $(ARGS)
 
-.PHONY: export
-export: $(READY) ## A run as ONNX, float and int8 (ARGS=RUN for a particular one)
-	$(RUN) export $(CORPUS) $(ARGS)
+.PHONY: features
+features: $(READY) ## Stage one: five LibROSA features of every clip, one HDF5 file a fold
+	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS)) $(call extra,features)
 
-.PHONY: cost
-cost: $(READY) ## What a clip costs: teacher, student, int8, features
-	$(RUN) cost $(CORPUS) $(ARGS)
+.PHONY: teacher
+teacher: features ## Stage two: a ResNet-18 per held-out fold
+	$(CLI) teacher $(CELLS) $(call extra,teacher)
+
+.PHONY: distill
+distill: teacher ## Stage three: students; LOSSES="soft angle,area" for several mixes
+	$(CLI) distill $(CELLS) $(MIXES) $(call extra,distill)
+
+.PHONY: table3
+table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS="0 1 2"
+	$(CLI) table3 $(CELLS) $(call extra,table3)
+
+.PHONY: ban
+ban: features ## Born-again generations: GENERATIONS=3 LOSSES="none angle"
+	$(CLI) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(call extra,ban)
+
+.PHONY: table4
+table4: $(READY) ## The paper's Table 4: CIFAR-100, ResNet-56, ensembles of three generations
+	$(CLI) table4 $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)') $(HOW) \
+	  $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(ARGS)
+
+## Looking at what there is
+.PHONY: report
+report: $(READY) ## The table of all finished runs: printed, Markdown, CSV, LaTeX, and a page with pictures
+	$(CLI) report $(CORPUS) $(MIXES) $(ARGS)
+
+.PHONY: runs
+runs: $(READY) ## The runs there are, a line each (ARGS="--mix angle,area --status trained --json")
+	$(CLI) runs $(ARGS)
+
+.PHONY: compare
+compare: $(READY) ## What differs between two mixes, runs or folders, and by how much: A=soft B=angle,area
+	$(CLI) compare '$(call needed,A,compare A=soft B=angle$(comma)area)' '$(call needed,B,compare A=soft B=angle$(comma)area)' $(ARGS)
+
+.PHONY: follow
+follow: $(READY) ## Trainings under way, live in one line (in another terminal)
+	$(CLI) follow $(RUN) $(ARGS)
 
 .PHONY: inspect
 inspect: $(READY) ## What is in a fold's file (ARGS="--fold 1 --clip NAME --verify --json")
-	$(RUN) inspect $(SETTINGS) $(ARGS)
+	$(CLI) inspect $(SETTINGS) $(ARGS)
 
+.PHONY: retrieval
+retrieval: $(READY) ## Recall@1, 2, 4, 8 of the held-out embeddings
+	$(CLI) retrieval $(CORPUS) $(MIXES) $(ARGS)
+
+.PHONY: rerun
+rerun: $(READY) ## A run once more from its record: is it the same bit for bit? RUN=runs/…/fold1-seed0
+	$(CLI) rerun '$(call needed,RUN,rerun RUN=runs/…/fold1-seed0)' $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
+
+## Using a run
+.PHONY: predict
+predict: $(READY) ## What a run says of sounds: RUN=runs/…/fold1-seed0 FILES="a.wav folder"
+	$(CLI) predict $(call needed,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav) $(FILES) $(ARGS)
+
+.PHONY: export
+export: $(READY) ## A run as ONNX, float and int8 (RUN= a particular one; else the best mix's)
+	$(CLI) export $(RUN) $(CORPUS) $(ARGS)
+
+.PHONY: cost
+cost: $(READY) ## What a clip costs: teacher, student, int8, features (RUN= a particular one)
+	$(CLI) cost $(RUN) $(CORPUS) $(ARGS)
+
+## The project itself
 .PHONY: test
 test: $(READY_DEV) ## The tests
 	$(VENV)/bin/python -m pytest -n 2 $(ARGS)
@@ -144,5 +187,5 @@ bench-settings: features ## Which learning rates train, without the held-out fol
 	$(VENV)/bin/python -m bench.settings $(CORPUS)
 
 .PHONY: clean
-clean: ## What can be made again without computing: tool caches (never data, caches or runs)
+clean: ## Remove tool caches (never data, features or runs)
 	rm -rf .pytest_cache .ruff_cache .mypy_cache build *.egg-info

@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands, so that ``--help`` and a finis
 from __future__ import annotations
 
 import copy
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ import click
 
 from pipeline import __version__, config
 from pipeline.commands import corpora, deploying, generating, looking
-from pipeline.commands.options import Numbers, pack_options
+from pipeline.commands.help import Sections
+from pipeline.commands.options import AUTO, FOLDER, Numbers, logged, pack_options
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS as CORPORA
 
@@ -29,10 +31,10 @@ DATASETS = ("auto", *CORPORA)
 
 
 def corpus_options(command: F) -> F:
-    command = click.option("--data", type=click.Path(path_type=Path), help="The corpus' folder; default: "
-                           "the data set's own name in data/.")(command)  # fmt: skip
-    return click.option("--dataset", type=click.Choice(DATASETS), default="auto", show_default=True,
-                        help="auto: UrbanSound8K where it lies in data/, else the built-in synthetic corpus.")(command)  # fmt: skip
+    command = click.option("--data", type=click.Path(path_type=Path), help=FOLDER)(command)
+    return click.option(
+        "--dataset", type=click.Choice(DATASETS), default="auto", show_default=True, help=AUTO
+    )(command)
 
 
 def settings_options(command: F) -> F:
@@ -60,13 +62,24 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     return corpus
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="audio-rkd")
 def main() -> None:
     """Compress audio classifiers by relational knowledge distillation.
 
-    The stages in order: features, teacher, distill, report. Each does only what is missing.
+    The stages in order: features, teacher, distill, report. Each does only what is missing, can be stopped at any
+    time, and goes on with the same command. COMMAND --help says more, with examples.
     """
+
+
+ROOM = "What was finished is kept; make room or choose a folder that can be written, then the same command again."
+PLACE = "Expected a folder that can be written; move what is there out of the way, or work in another folder."
+
+#: What the system may say to writing, and what helps.
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS), ROOM),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), PLACE),
+}
 
 
 @contextmanager
@@ -83,18 +96,18 @@ def clear_errors() -> Iterator[None]:
         )
         sys.exit(130)
     except OSError as error:
-        import errno
-
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPIPE):
+        if (remedy := REMEDIES.get(error.errno or 0)) is None:  # click itself is silent about a closed pipe
             raise
-        if error.errno != errno.EPIPE:
-            click.echo(f"error: {error.filename or 'writing'}: {error.strerror}. What was finished is kept; "
-                       "make room or choose a folder that can be written, then the same command again.", err=True)  # fmt: skip
+        click.echo(f"error: {error.filename or 'writing'}: {error.strerror}. {remedy}", err=True)
         sys.exit(1)
 
 
 class Command(click.Command):
     """A command whose bad input ends in one line instead of a traceback."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with clear_errors():
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         with clear_errors():
@@ -114,16 +127,17 @@ def guarded(command: click.Command) -> click.Command:
 @main.command()
 @settings_options
 @click.option("--folds", type=Numbers(), help="Only these folds; default: all there are.")
-@click.option("--jobs", type=int, default=-1, show_default=True, help="Processes; -1: one a core.")
+@click.option(
+    "--jobs", type=click.IntRange(min=-1), default=-1, show_default=True, help="Processes; -1: one a core."
+)
 @click.option("--plain", is_flag=True, help="librosa's public functions one by one: the slow reference.")
 @click.option("--deep", is_flag=True, help="Compare clips by SHA-256, not by size and time.")
 @click.option("--compress", is_flag=True, help="gzip the features (for archives; slower to read).")
 @click.option("--on-error", type=click.Choice(["finish", "skip"]), default="finish", show_default=True,
               help="finish: the other clips, then stop with failures.csv; skip: leave bad clips out, and say so in every table.")  # fmt: skip
-@click.option(
-    "--backend", type=click.Choice(["loky", "dask", "sequential"]), default="loky", show_default=True
-)
-@click.option("--scheduler", help="Address of a dask scheduler.")
+@click.option("--backend", type=click.Choice(["loky", "dask", "sequential"]), default="loky", show_default=True,
+              help="Who computes: processes of this machine, a dask cluster, or this process alone.")  # fmt: skip
+@click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine.")
 def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], folds: tuple[int, ...] | None,
              **options: Any) -> None:  # fmt: skip
     """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file a fold."""
@@ -136,13 +150,15 @@ def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str,
 
 @main.command()
 @training_options
-def teacher(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], **options: Any) -> None:
+def teacher(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], log: str | None,
+            **options: Any) -> None:  # fmt: skip
     """Stage two: a teacher per held-out fold, trained on the labels of the other folds."""
     from pipeline.stages import training
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
-    training.train_teachers(corpus, settings, **options)
+    with logged(log, corpus.name):
+        training.train_teachers(corpus, settings, **options)
 
 
 @main.command()
@@ -153,7 +169,7 @@ def teacher(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
     "--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing."
 )
 def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], losses: tuple[str, ...],
-            explain: bool, **options: Any) -> None:  # fmt: skip
+            explain: bool, log: str | None, **options: Any) -> None:  # fmt: skip
     """Stage three: students under any mix of losses, each with the teacher of its own held-out fold."""
     from pipeline import losses as library
 
@@ -165,13 +181,14 @@ def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
-    training.train_students(corpus, settings, mixes, **options)
+    with logged(log, corpus.name):
+        training.train_students(corpus, settings, mixes, **options)
 
 
 @main.command()
 @training_options
 def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], seeds: tuple[int, ...],
-           **options: Any) -> None:  # fmt: skip
+           log: str | None, **options: Any) -> None:  # fmt: skip
     """The paper's Table 3: trains whatever is missing of its rows, over folds and seeds, and prints the table."""
     from pipeline import losses as library
     from pipeline import report as tables
@@ -180,8 +197,9 @@ def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     mixes = [library.LossMix.parse(row.mix) for row in library.TABLE3 if row.mix]
-    training.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **options)
-    training.train_students(corpus, settings, mixes, seeds=seeds, **options)
+    with logged(log, corpus.name):
+        training.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **options)
+        training.train_students(corpus, settings, mixes, seeds=seeds, **options)
     click.echo(tables.report(Path("runs"), Path("reports"), corpus.name, mixes=[str(mix) for mix in mixes]))
 
 
@@ -246,6 +264,10 @@ def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     """Where things stand: corpus, caches, runs, and the next command."""
     from pipeline.stages import data as stage
 
+    if data is not None and not data.is_dir():
+        raise InputError(
+            f"no folder {data}; expected the data set's own folder: --data FOLDER (make: DATA=FOLDER)"
+        )
     click.echo(stage.status(dataset, data, config.read(preset, overrides)))
 
 

@@ -9,6 +9,7 @@ it is by recordings, see ``by_recording``.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from pipeline.runs import Record
 from pipeline.statistics import Cell
 
 UNFINISHED = "unfinished"
-STATUSES = ("trained", "did not train", "failed", UNFINISHED)
+STATUSES = (*runs.folder.STATUSES, UNFINISHED)
 TEACHER = "teacher"
 
 
@@ -79,15 +80,17 @@ def described(folder: Path, about: Mapping[str, Any], result: Mapping[str, Any] 
 
 def listing_text(found: Sequence[Mapping[str, Any]]) -> str:
     """A line a run, and how many there are."""
-    header = ("folder", "role", "mix", "fold", "seed", "status", "accuracy\n%", "epochs", "finished")
+    header = ("role", "mix", "fold", "seed", "status", "accuracy\n%", "epochs", "finished", "folder")
     rows = []
     for run in found:
         stamp = f"{STAMP} " if run["synthetic"] else ""
         percent = number(None if run["accuracy"] is None else 100 * run["accuracy"])
-        rows.append((run["folder"], run["role"], stamp + run["mix"], str(run["fold"]), str(run["seed"]), run["status"],
-                     percent, str(run["epochs"]), run["finished"] or tables.NONE))  # fmt: skip
+        rows.append((run["role"], stamp + run["mix"], str(run["fold"]), str(run["seed"]), run["status"], percent,
+                     str(run["epochs"]), run["finished"] or tables.NONE, run["folder"]))  # fmt: skip
     count = f"{len(found)} run{'' if len(found) == 1 else 's'}"
-    return "\n".join([*(tables.padded(tables.Grid("", header, tuple(rows))) if rows else []), count])
+    return "\n".join(
+        [*(tables.padded(tables.Grid("", header, tuple(rows), wide=True)) if rows else []), count]
+    )
 
 
 # --------------------------------------------------------------------------------------------------- compare
@@ -144,7 +147,12 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
     there = corpora(root)
     if corpus is None and len(there) > 1:
         raise InputError(f"{text!r} may be of {listed(there)}; say which: --corpus {there[0]}")
-    mix = "" if text == TEACHER else str(LossMix.parse(text))
+    try:
+        mix = "" if text == TEACHER else str(LossMix.parse(text))
+    except InputError as error:
+        what = "a file" if Path(text).exists() else "no folder"
+        raise InputError(f"{text} is {what}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
+                         "angle,area, or teacher") from None  # fmt: skip
     role = TEACHER if text == TEACHER else "student"
     records = [r for r in runs.find(root, corpus) if r.config["role"] == role and mix_of(r.config) == mix]
     if not records:
@@ -175,10 +183,11 @@ def compare(a: Side, b: Side) -> str:
 
 def count(one: Side) -> str:
     cells = [cell(r) for r in one.records]
-    bad = len(one.records) - len(trained(one.records))
+    bad = Counter(r.result["status"] for r in one.records if r.result["status"] != "trained")
     text = f"{len(cells)} run{'' if len(cells) == 1 else 's'}, folds {spaced(k for k, _ in cells)}, seeds " \
            f"{spaced(s for _, s in cells)}"  # fmt: skip
-    return text + (f"; {bad} did not train and count for nothing" if bad else "")
+    said = ", ".join(f"{n} {status}" for status, n in sorted(bad.items()))
+    return text + (f"; {said} and count for nothing" if bad else "")
 
 
 def spaced(numbers: Iterable[int]) -> str:

@@ -66,7 +66,7 @@ def findings(roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, re
     libraries = [
         examined("Python", python, "use Python 3.11 or newer: make setup PYTHON=python3.11"),
         examined("packages", packages, SETUP),
-        examined("torch", torch_build, f"{SETUP}; make setup TORCH=cpu|cuda|auto chooses the build"),
+        examined("torch", torch_build, f"{SETUP}; make setup TORCH=cpu|cuda TORCH_INDEX=ADDRESS chooses the build"),
         examined("librosa", librosa_and_numba, f"{SETUP}; a folder for numba's kernels must be writable: "
                  "NUMBA_CACHE_DIR=folder"),
         examined("HDF5", hdf5, f"{SETUP}; on a network disk: HDF5_USE_FILE_LOCKING=FALSE"),
@@ -120,9 +120,30 @@ def torch_build() -> str:
         cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return f"{text}; device cuda: {', '.join(cards)}"
     if Path("/dev/nvidia0").exists():
-        why = "its driver does not answer" if torch.version.cuda else "make setup TORCH=cuda uses it"
+        why = (
+            "its driver does not answer"
+            if torch.version.cuda
+            else "make setup TORCH=cuda TORCH_INDEX=ADDRESS uses it"
+        )
         return f"{text}; device cpu, though there is an NVIDIA card: {why}"
     return f"{text}; device cpu"
+
+
+def require_build(kind: str) -> str:
+    """A line on the torch that is there; ``InputError`` with the remedy where it is not a build for ``kind``.
+
+    ``kind``: cpu or cuda. The index that has the other build is the user's to name, so the remedy leaves its place free.
+    """
+    torch: Any = importlib.import_module("torch")
+    found = "cuda" if torch.version.cuda else "cpu"
+    if found != kind:
+        pip = f"{sys.executable} -m pip install --force-reinstall --no-deps --index-url ADDRESS"
+        raise InputError(
+            f"torch {torch.__version__} is a {found} build, TORCH={kind} was asked for; name the index that has it: "
+            f"make setup TORCH={kind} TORCH_INDEX=ADDRESS (it says {pip} torch=={torch.__version__.partition('+')[0]}); "
+            'ADDRESS is on PyTorch\'s page "Get started", behind --index-url'
+        )
+    return f"torch {torch.__version__} is a {found} build, as asked"
 
 
 def librosa_and_numba() -> str:
@@ -177,7 +198,9 @@ def extras() -> str:
         f"{name} ({package} {version})" for name, package in EXTRAS.items() if (version := installed(package))
     ]
     absent = [name for name, package in EXTRAS.items() if not installed(package)]
-    more = f"; not installed: pip install 'audio-rkd[{','.join(absent)}]'" if absent else ""
+    more = (
+        f"; not installed: {sys.executable} -m pip install 'audio-rkd[{','.join(absent)}]'" if absent else ""
+    )
     return (", ".join(there) or "none") + more
 
 
@@ -261,7 +284,7 @@ def trained(root: Path) -> list[Finding]:
             from pipeline import runs
 
             records, open_ones = runs.find(root, folder.name), runs.unfinished(root, folder.name)
-            failed = sum(record.result["status"] != "trained" for record in records)
+            failed = sum(record.result["status"] in ("did not train", "failed") for record in records)
             return (f"{folder}: {len(records)} finished" + (f", {failed} of them did not train" if failed else "")
                     + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else ""))  # fmt: skip
 

@@ -6,8 +6,11 @@ Nothing here talks to the processes that train, so a run can be followed from an
 from __future__ import annotations
 
 import statistics
+import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,9 @@ STALE_EPOCHS, STALE_SECONDS = 10, 60.0
 
 #: Between two packs there is a moment without any unfinished run.
 GRACE_SECONDS = 15.0
+
+#: How often a log looks at the runs that are trained meanwhile.
+LOG_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -93,21 +99,23 @@ def line(unfinished: Sequence[Path], finished: int = 0) -> str:
     epochs = max(s.epochs for s in states)
     parts = [f"{stamp}{len(states)} run{'s' * (len(states) > 1)}",
              f"epoch {low}{f'–{high}' if high > low else ''} of {epochs}"]  # fmt: skip
-    known = [s for s in states if s.accuracy is not None]
-    if known:
-        accuracies = [100 * float(s.accuracy or 0) for s in known]
-        worst = min(known, key=lambda s: float(s.accuracy or 0))
-        parts.append(f"accuracy mean {statistics.mean(accuracies):.1f} %, worst {min(accuracies):.1f} % "
-                     f"({worst.folder.name})")  # fmt: skip
     alive = [s for s in states if not s.stale]
     lefts = [s.left for s in alive if s.left is not None]
-    if lefts:
+    if any(lefts):
         parts.append(f"{duration(max(lefts))} left")
     if len(alive) < len(states):
         oldest = max(s.age for s in states)
         parts.append(
             f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on"
         )
+    known = [s for s in states if s.accuracy is not None]
+    if known:
+        accuracies = [100 * float(s.accuracy or 0) for s in known]
+        worst = min(known, key=lambda s: float(s.accuracy or 0))
+        several = len({s.folder.parent for s in states}) > 1  # mixes, say, whose runs have the same names
+        name = "/".join(worst.folder.parts[-2:] if several else worst.folder.parts[-1:])
+        of = f", worst {min(accuracies):.1f} % ({name})" if len(known) > 1 else ""
+        parts.append(f"accuracy {'mean ' * (len(known) > 1)}{statistics.mean(accuracies):.1f} %{of}")
     return ", ".join(parts) + ended
 
 
@@ -174,7 +182,7 @@ class TensorBoardLog:
 
     def matrix(self, folder: Path) -> None:
         found, about = runs.read_predictions(folder), runs.read_config(folder)
-        if not len(found.labels) or not found.logits.size:
+        if not len(found.labels) or not np.isfinite(found.logits).all():  # a run that failed
             return
         counts = evaluation.confusion(found.logits, found.labels)
         step = self.epochs.get(folder, 0)
@@ -195,12 +203,58 @@ class TensorBoardLog:
 
 
 def summary_writer() -> Any:
+    """torch's writer of TensorBoard's files; ``InputError`` where the extra is not installed."""
     try:
+        import PIL.Image  # noqa: F401 (draws the confusion matrix)
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError("--log tensorboard: the package tensorboard is not installed; "
-                         "pip install 'audio-rkd[tensorboard]'") from None  # fmt: skip
+    except ImportError as error:
+        lacking = "pillow" if "PIL" in str(error) else "tensorboard"
+        raise InputError(f"--log tensorboard: the package {lacking} is not installed; "
+                         f"{sys.executable} -m pip install 'audio-rkd[tensorboard]'") from None  # fmt: skip
     return SummaryWriter
+
+
+@contextmanager
+def logging(log: TensorBoardLog, below: Path, *, every: float = LOG_SECONDS) -> Iterator[None]:
+    """While the block runs, and once more at its end, the log gets what the runs in ``below`` write meanwhile.
+
+    By their files alone, so whichever process or machine trains them knows nothing of it. Runs that nobody writes to
+    meanwhile are left out.
+    """
+    before = {folder: state(folder) for folder in all_runs(below)}
+    over = threading.Event()
+
+    def look() -> None:
+        log.write([folder for folder in all_runs(below) if state(folder) != before.get(folder)])
+
+    def watch() -> None:
+        while not over.wait(every):
+            with suppress(InputError, OSError):  # of a file that is just being replaced; the last look tells
+                look()
+
+    watcher = threading.Thread(target=watch, name="log", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+        look()
+
+
+def all_runs(root: Path) -> list[Path]:
+    """The folders of runs below ``root``, under way or finished."""
+    finished = [path.parent for path in sorted(root.rglob("result.json")) if not hidden(path, root)]
+    return [*runs.unfinished(root), *finished]
+
+
+def state(folder: Path) -> tuple[int, int] | None:
+    """Another one whenever a run's epochs were written; None before the first."""
+    try:
+        found = (folder / "metrics.jsonl").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:

@@ -16,7 +16,9 @@ from pipeline import comparison, config, runs
 from pipeline.config import Settings
 from pipeline.losses import LossMix
 from pipeline.runs import Predictions
+from pipeline.stages import images, packs
 from pipeline.stages import rerun as stage
+from tests.archives import write_stand_in
 from tests.test_retrieval import invoke
 from tests.tiny import QUICK, audio_rkd, write_corpus
 
@@ -232,3 +234,22 @@ def test_the_settings_of_a_record_are_read_back_whole(place: Path) -> None:
     found = stage.recorded_settings(runs.read_config(folder), folder)
     assert found.student.lr == 0.03
     assert config.digest(found.features, found.teacher, found.student) in str(folder)
+
+
+def test_a_run_on_images_again_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for kept in (packs.loaded, packs.taught, images.read):
+        kept.cache_clear()  # their keys are relative paths
+    write_stand_in(tmp_path / "images.tar.gz")
+    small = ("--set", "teacher.model=cnn2", "--set", "teacher.epochs=1", "--set", "teacher.batch=8", "--pack", "1",
+             "--layout", "loop", "--jobs", "1", "--device", "cpu")  # fmt: skip
+    done = invoke("table4", "--archive", "images.tar.gz", "--no-checksum", "--split-seed", "1", "--validation", "6",
+                  "--generations", "1", "--losses", "angle", *small)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (folder,) = Path("runs/cifar100-stand-in-split1-without6").rglob("gen1/fold0-seed0")
+    done = invoke("rerun", str(folder), "--archive", "images.tar.gz")
+    assert done.exit_code == 0 and done.stdout.count("the same bit for bit") == 4, done.output
+    write_stand_in(tmp_path / "other.tar.gz", seed=1)
+    done = invoke("rerun", str(folder), "--archive", "other.tar.gz")
+    assert done.exit_code == 1 and "was trained on other images than those of other.tar.gz" in done.stderr
+    assert "no cifar-100-python.tar.gz in data" in invoke("rerun", str(folder)).stderr

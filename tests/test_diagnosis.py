@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -126,6 +128,27 @@ def test_an_empty_place_is_well_and_says_what_comes_next(
     code, found = found_by()
     assert code == 0 and "make demo" in found["next"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("there", "asked"), [(None, "cuda"), ("12.6", "cpu")])
+def test_another_build_of_torch_is_one_line_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, there: str | None, asked: str
+) -> None:
+    version = f"2.13.0+{'cu126' if there else 'cpu'}"
+    torch = SimpleNamespace(__version__=version, version=SimpleNamespace(cuda=there))
+    monkeypatch.setattr(diagnosis.importlib, "import_module", lambda name: torch)
+    done = invoke("doctor", "--torch", asked)
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1 and not done.stdout
+    assert (
+        f"torch {version} is a {'cuda' if there else 'cpu'} build, TORCH={asked} was asked for" in done.stderr
+    )
+    assert f"make setup TORCH={asked} TORCH_INDEX=ADDRESS" in done.stderr
+    assert (
+        f"{sys.executable} -m pip install" in done.stderr
+        and "--index-url ADDRESS torch==2.13.0)" in done.stderr
+    )
+    other = invoke("doctor", "--torch", {"cpu": "cuda", "cuda": "cpu"}[asked])
+    assert other.exit_code == 0 and "as asked" in other.stdout
 
 
 def test_a_corpus_that_is_not_there_is_one_line(place: Path) -> None:

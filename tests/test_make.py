@@ -12,23 +12,10 @@ import pytest
 from tests.tiny import ROOT
 
 DOORS = [
-    "help",
-    "setup",
-    "demo",
-    "data",
-    "features",
-    "teacher",
-    "distill",
-    "inspect",
-    "table3",
-    "report",
-    "verify",
-    "export",
-    "cost",
-    "test",
-    "lint",
-    "bench",
-]
+    "help", "setup", "demo", "doctor", "data", "verify", "features", "teacher", "distill", "table3", "ban", "table4",
+    "report", "runs", "compare", "follow", "inspect", "retrieval", "rerun", "predict", "export", "cost", "test", "lint",
+    "bench", "bench-settings", "clean",
+]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 
@@ -87,13 +74,78 @@ def test_variables_become_options(fresh: Path) -> None:
     assert ["--pack 2" in line for line in commands] == [False, False, True]
 
 
-def test_side_by_side_the_chain_stays_a_chain(fresh: Path) -> None:
-    """``make -j4 features teacher distill`` runs each command once, in order."""
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (("runs", "ARGS=--status trained"), "runs --status trained"),
+        (("compare", "A=soft", "B=angle:40,area"), "compare 'soft' 'angle:40,area'"),
+        (("rerun", "RUN=runs/a b/fold1-seed0", "DEVICE=cpu"), "rerun 'runs/a b/fold1-seed0' --device cpu"),
+        (("follow", "ARGS=--once"), "follow --once"),
+        (("predict", "RUN=runs/x runs/y", "FILES=a.wav sounds/*.wav"), "predict runs/x runs/y a.wav sounds/*.wav"),
+        (("export", "RUN=runs/x"), "export runs/x"),
+        (("cost", "DATASET=esc50"), "cost --dataset 'esc50'"),
+        (("table4", "SEEDS=0 1", "JOBS=2", "LOSSES=none angle"), "table4 --seeds '0 1' --jobs 2 --losses 'none' --losses 'angle'"),
+    ],
+)  # fmt: skip
+def test_what_is_named_is_passed_on(fresh: Path, arguments: tuple[str, ...], command: str) -> None:
+    done = made(fresh, "-n", *arguments)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.replace("\\\n", "").splitlines() if "cli.py" in line]
+    assert " ".join(line.split()) == f".venv/bin/python cli.py {command}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("compare", "A=soft"), "B is missing: say make compare A=soft B=angle,area"),
+        (("rerun",), "RUN is missing: say make rerun RUN=runs/"),
+        (("predict", "FILES=a.wav"), "RUN is missing: say make predict"),
+        (("setup", "TORCH=gpu"), "TORCH=gpu: expected auto, cpu or cuda"),
+        (("setup", "TORCH_INDEX=address"), "say which, TORCH=cpu or TORCH=cuda"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_one_line(fresh: Path, arguments: tuple[str, ...], said: str) -> None:
+    stand_in(fresh, "")
+    done = made(fresh, "VENV=.", *arguments)
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (fresh / "log").exists()
+
+
+def stand_in(fresh: Path, script: str) -> None:
+    """A Python that only does what ``script`` says, in a virtual environment (.) that is set up."""
     (fresh / "bin").mkdir()
     fake = fresh / "bin" / "python"
-    fake.write_text('#!/bin/sh\necho "$2 start" >> log\nsleep 0.2\necho "$2 end" >> log\n')
+    fake.write_text(f"#!/bin/sh\n{script}\n")
     fake.chmod(0o755)
     (fresh / ".ready").touch()
+
+
+def test_the_build_of_torch_is_asked_for_and_looked_at(fresh: Path) -> None:
+    """A Python whose torch is always the CPU build: asking for the other one is never passed over."""
+    stand_in(fresh, 'echo "$@" >> log; [ "$*" != "cli.py doctor --torch cuda" ]')
+
+    def said(*arguments: str) -> tuple[int, list[str]]:
+        (fresh / "log").unlink(missing_ok=True)
+        code = made(fresh, "VENV=.", "setup", *arguments).returncode
+        return code, (fresh / "log").read_text().splitlines() if (fresh / "log").exists() else []
+
+    assert said() == said("TORCH=auto") == (0, [])  # it is ready, with whatever build
+    code, lines = said("TORCH=cpu", "TORCH_INDEX=file:///wheels")
+    first, second, last = lines
+    assert code == 0 and "--index-url file:///wheels torch" in first and "-c constraints.txt" in first
+    assert second.endswith("-e .[plots,export]") and last == "cli.py doctor --torch cpu"
+    assert said("TORCH=cpu") == said() == (0, [])  # nothing changed
+    for _ in range(2):
+        code, lines = said("TORCH=cuda")
+        assert (
+            code == 2 and lines[-1] == "cli.py doctor --torch cuda" and "--index-url" not in " ".join(lines)
+        )
+    assert said("TORCH=cpu")[1][-1] == "cli.py doctor --torch cpu"  # it may have been changed meanwhile
+
+
+def test_side_by_side_the_chain_stays_a_chain(fresh: Path) -> None:
+    """``make -j4 features teacher distill`` runs each command once, in order."""
+    stand_in(fresh, 'echo "$2 start" >> log\nsleep 0.2\necho "$2 end" >> log')
     done = made(fresh, "-j4", "VENV=.", "features", "teacher", "distill")
     assert done.returncode == 0, done.stderr
     words = [line.split() for line in (fresh / "log").read_text().splitlines()]
@@ -102,10 +154,6 @@ def test_side_by_side_the_chain_stays_a_chain(fresh: Path) -> None:
 
 
 def test_a_step_that_fails_stops_the_chain(fresh: Path) -> None:
-    (fresh / "bin").mkdir()
-    fake = fresh / "bin" / "python"
-    fake.write_text('#!/bin/sh\necho "$2" >> log\n[ "$2" != teacher ]\n')
-    fake.chmod(0o755)
-    (fresh / ".ready").touch()
+    stand_in(fresh, 'echo "$2" >> log\n[ "$2" != teacher ]')
     assert made(fresh, "VENV=.", "distill").returncode != 0
     assert (fresh / "log").read_text().split() == ["features", "teacher"]

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import click
 
-FETCHED = ("urbansound8k", "esc50", "cifar100")
+from pipeline.commands.options import AUTO, FOLDER
+from pipeline.corpus import DATASETS
+
+FETCHED = ("urbansound8k", "esc50", "esc10", "cifar100")
 
 
 @click.command()
-@click.option("--dataset", type=click.Choice(FETCHED), required=True)
+@click.option("--dataset", type=click.Choice(FETCHED), required=True, help="Which one.")
 @click.option("--url", help="Another place to fetch the same archive from.")
 @click.option("--yes", is_flag=True, help="Do not ask after size and licence were shown.")
 def data(dataset: str, url: str | None, yes: bool) -> None:
@@ -25,9 +28,14 @@ def data(dataset: str, url: str | None, yes: bool) -> None:
 
 
 @click.command()
-@click.option("--dataset", type=click.Choice(["auto", "synthetic", "urbansound8k", "esc50", "esc10", "folder", "cifar100"]),
-              default="auto", show_default=True)  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), help="The corpus' folder.")
+@click.option(
+    "--dataset",
+    type=click.Choice(["auto", *DATASETS, "cifar100"]),
+    default="auto",
+    show_default=True,
+    help=AUTO,
+)
+@click.option("--data", type=click.Path(path_type=Path), help=FOLDER)
 def verify(dataset: str, data: Path | None) -> None:
     """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""
     from pipeline import verify as checks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.options import Numbers, archive_options, pack_options
+from pipeline.commands.options import AUTO, FOLDER, Numbers, archive_options, logged, pack_options
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS
 
@@ -35,8 +35,10 @@ def chosen_archive(
 
 
 @click.command()
-@click.option("--dataset", type=click.Choice(["auto", *DATASETS, IMAGES]), default="auto", show_default=True)
-@click.option("--data", type=click.Path(path_type=Path), help="The corpus' folder.")
+@click.option(
+    "--dataset", type=click.Choice(["auto", *DATASETS, IMAGES]), default="auto", show_default=True, help=AUTO
+)
+@click.option("--data", type=click.Path(path_type=Path), help=FOLDER)
 @click.option("--preset", help="default, paper, demo, cifar-paper, cifar-strong, or a TOML file; default: default, "
               "of CIFAR-100 cifar-paper.")  # fmt: skip
 @set_option
@@ -54,7 +56,8 @@ def chosen_archive(
 @archive_options
 def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[str, ...], generations: int,
         losses: tuple[str, ...], model: str, teachers: tuple[Path, ...], folds: tuple[int, ...] | None,
-        archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None, **how: Any) -> None:  # fmt: skip
+        archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None, log: str | None,
+        **how: Any) -> None:  # fmt: skip
     """Born-again generations: each student teaches the next; their ensemble, and its difference to the baseline."""
     from pipeline import config
     from pipeline.report import generations as tables
@@ -79,7 +82,10 @@ def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[st
             click.echo(note, err=True)
         settings = stage.chain_settings(config.for_corpus(settings, corpus.seconds), model)
         source, held_out = stage.of_corpus(corpus, settings), wanted_folds(corpus, folds)
-    stage.train(source, settings, mixes, generations=generations, folds=held_out, teachers=teachers, **how)
+    with logged(log, source.name):
+        stage.train(
+            source, settings, mixes, generations=generations, folds=held_out, teachers=teachers, **how
+        )
     click.echo(tables.report(RUNS, REPORTS, source.name, generations=generations))
 
 
@@ -93,7 +99,7 @@ def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[st
 @pack_options
 @archive_options
 def table4(preset: str, overrides: tuple[str, ...], generations: int, losses: tuple[str, ...], archive: Path | None,
-           no_checksum: bool, split_seed: int, validation: int | None, **how: Any) -> None:  # fmt: skip
+           no_checksum: bool, split_seed: int, validation: int | None, log: str | None, **how: Any) -> None:  # fmt: skip
     """Table 4 of the paper: CIFAR-100, ResNet-56 teaching itself, ensembles of three generations."""
     from pipeline import config
     from pipeline.report import generations as tables
@@ -103,5 +109,6 @@ def table4(preset: str, overrides: tuple[str, ...], generations: int, losses: tu
     short = preset in ("paper", "strong")
     settings = stage.chain_settings(config.read(f"cifar-{preset}" if short else preset, overrides), "teacher")
     source = stage.of_archive(chosen_archive(archive, no_checksum, split_seed, validation))
-    stage.train(source, settings, mixes, generations=generations, folds=(0,), **how)
+    with logged(log, source.name):
+        stage.train(source, settings, mixes, generations=generations, folds=(0,), **how)
     click.echo(tables.table4(RUNS, REPORTS, source.name, generations=generations))

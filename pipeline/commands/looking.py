@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.commands.options import Numbers
+from pipeline.commands.options import AUTO, FOLDER, LOGS, Numbers, extra_is_there
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS
 
 RUNS, CACHE, REPORTS = Path("runs"), Path("cache"), Path("reports")
-STATUSES = ("trained", "did not train", "failed", "unfinished")
+STATUSES = ("trained", "outputs untrained", "did not train", "failed", "unfinished")
 
 corpus_option = click.option(
     "--corpus", metavar="NAME", help="Only runs of this corpus: the name of its folder in runs/."
@@ -22,10 +23,9 @@ corpus_option = click.option(
 
 
 def which_corpus(command: Any) -> Any:
-    command = click.option("--data", type=click.Path(path_type=Path), help="The corpus' folder.")(command)
-    return click.option(
-        "--dataset", type=click.Choice(["auto", *DATASETS]), default="auto", show_default=True
-    )(command)
+    command = click.option("--data", type=click.Path(path_type=Path), help=FOLDER)(command)
+    choice = click.Choice(["auto", *DATASETS])
+    return click.option("--dataset", type=choice, default="auto", show_default=True, help=AUTO)(command)
 
 
 @click.command()
@@ -51,7 +51,13 @@ def retrieval(dataset: str, data: Path | None, layer: str, losses: tuple[str, ..
 @click.command()
 @which_corpus
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def doctor(dataset: str, data: Path | None, as_json: bool) -> None:
+@click.option(
+    "--torch",
+    "build",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Only this: is the installed torch such a build?",
+)
+def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) -> None:
     """Is everything there and working? Libraries, device, folders, corpora, caches, runs, and what comes next.
 
     Exit code 1, and the remedy, where something is broken.
@@ -59,10 +65,14 @@ def doctor(dataset: str, data: Path | None, as_json: bool) -> None:
     from pipeline import config, diagnosis
     from pipeline.stages import data as places
 
-    roots = {name: places.chosen(name, None)[1] for name in places.FOLDERS if name != "esc10"}
-    if data is not None:
+    if build:
+        click.echo(diagnosis.require_build(build))
+        return
+
+    roots = {name: places.chosen(name, None)[1] for name in DATASETS if name not in ("esc10", "folder")}
+    if data is not None or dataset != "auto":
         name, root = places.chosen(dataset, data)
-        if not root.is_dir():
+        if data is not None and not root.is_dir():
             raise InputError(f"no folder {root}; expected the data set {name} there")
         roots[name] = root
     found = diagnosis.findings(roots, places.DATA, places.CACHE, places.RUNS, REPORTS)
@@ -124,11 +134,13 @@ def compare(a: str, b: str, corpus: str | None) -> None:
     help="Where the repetition goes; default: .again/ beside the run.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Default: the one recorded.")
-def rerun(run: Path, to: Path | None, device: str | None) -> None:
+@click.option("--archive", type=click.Path(path_type=Path), help="CIFAR-100's archive, of a run on images; default: where "
+              "it lies in data/.")  # fmt: skip
+def rerun(run: Path, to: Path | None, device: str | None, archive: Path | None) -> None:
     """Repeat a run from its record, and say whether it comes out the same bit for bit (exit code 1 if not)."""
     from pipeline.stages import rerun as stage
 
-    done = stage.rerun(run, to, device=device, say=lambda line: click.echo(line, err=True))
+    done = stage.rerun(run, to, device=device, archive=archive, say=lambda line: click.echo(line, err=True))
     click.echo("\n".join([f"{run} again, in {done.folder}", *done.lines]))
     if not done.same:
         sys.exit(1)
@@ -141,15 +153,15 @@ def rerun(run: Path, to: Path | None, device: str | None) -> None:
 @click.option(
     "--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks."
 )
-@click.option("--log", type=click.Choice(["tensorboard"]), help="Also write what there is, finished runs too, as a log "
-              "(needs the extra: pip install 'audio-rkd[tensorboard]').")  # fmt: skip
+@click.option("--log", type=click.Choice(["tensorboard"]), callback=extra_is_there,
+              help="Also write what there is, finished runs too, as a log (needs the extra: audio-rkd[tensorboard]).")  # fmt: skip
 @click.option(
-    "--to", type=click.Path(path_type=Path), help="Where the log goes; default: reports/tensorboard."
+    "--to", type=click.Path(path_type=Path), default=LOGS, show_default=True, help="Where the log goes."
 )
-def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path | None) -> None:  # fmt: skip
-    """Runs under way in one line: how many, epoch, mean and worst accuracy, time left. RUN: a run, or a folder of runs.
+def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path) -> None:  # fmt: skip
+    """Runs under way in one line: how many, epoch, time left, mean and worst accuracy. RUN: a run, or a folder of runs.
 
-    Ends when nothing has been under way for a while. Ctrl-C ends the view, not the runs.
+    Ends when nothing has been under way for 15 seconds. Ctrl-C ends the view, not the runs.
     """
     from pipeline import comparison, following
 
@@ -157,13 +169,13 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
     root = RUNS / corpus if corpus else RUNS
     writer = None
     if log:
-        following.summary_writer()
-        writer = following.TensorBoardLog(to or REPORTS / "tensorboard", RUNS)
-        click.echo(f"log in {writer.folder}; look at it with: tensorboard --logdir {writer.folder}", err=True)
+        to.mkdir(parents=True, exist_ok=True)
+        writer = following.TensorBoardLog(to, RUNS)
+        click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
     live = sys.stdout.isatty() and not once
 
     def show(text: str) -> None:
-        click.echo(f"\r\x1b[K{text}" if live else text, nl=not live)
+        click.echo(f"\r\x1b[K{fitting(text)}" if live else text, nl=not live)
 
     def look() -> tuple[list[Path], list[Path]]:
         return following.wanted(paths, root)
@@ -181,6 +193,12 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
     finally:
         if live:
             click.echo()
+
+
+def fitting(text: str) -> str:
+    """As much of a line as the terminal's width holds: what is wrapped cannot be drawn over."""
+    width = shutil.get_terminal_size().columns - 1
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
 COMMANDS = (retrieval, doctor, runs_, compare, rerun, follow)

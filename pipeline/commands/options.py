@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: What --dataset auto is, and where --data is looked for: help of all commands that have them.
+AUTO = "auto: UrbanSound8K where it lies in data/, else the built-in synthetic corpus."
+FOLDER = "The corpus' folder; default: the data set's own name in data/."
+
+RUNS, LOGS = Path("runs"), Path("reports") / "tensorboard"
 
 
 class Numbers(click.ParamType):
@@ -30,20 +37,52 @@ class Numbers(click.ParamType):
         return tuple(numbers)
 
 
+def one_a_core(_context: Any, _parameter: Any, jobs: int) -> int:
+    """−1 is 0 to the training stage: a process a core, as in the other commands."""
+    return max(0, jobs)
+
+
+def extra_is_there(_context: Any, _parameter: Any, log: str | None) -> str | None:
+    """Says before anything else is done that the extra for the log is not installed."""
+    if log:
+        from pipeline import following
+
+        following.summary_writer()
+    return log
+
+
+@contextmanager
+def logged(log: str | None, corpus: str, to: Path = LOGS) -> Iterator[None]:
+    """While the block trains, what its runs write also goes to TensorBoard's log, if ``log`` asks for it."""
+    if log is None:
+        yield
+        return
+    from pipeline import following
+
+    to.mkdir(parents=True, exist_ok=True)
+    click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
+    with following.logging(following.TensorBoardLog(to, RUNS), RUNS / corpus):
+        yield
+
+
 def pack_options(command: F) -> F:
-    """How runs are trained: ``jobs``, ``checkpoint_minutes``, ``layout``, ``pack``, ``device``, and ``seeds``."""
+    """How runs are trained: ``log``, ``jobs``, ``checkpoint_minutes``, ``layout``, ``pack``, ``device``, and ``seeds``."""
     for option in (
+        click.option("--log", type=click.Choice(["tensorboard"]), callback=extra_is_there,
+                     help="Beside metrics.jsonl, log the terms of every epoch and the confusion matrix to "
+                     "reports/tensorboard (needs the extra: audio-rkd[tensorboard])."),
         click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine."),
         click.option("--backend", type=click.Choice(["local", "dask"]), default="local", show_default=True,
                      help="Where packs are trained."),
-        click.option("--jobs", type=click.IntRange(min=0), default=0, show_default=True,
-                     help="Processes on a CPU; 0: one a core."),
+        click.option("--jobs", type=click.IntRange(min=-1), default=-1, show_default=True, callback=one_a_core,
+                     help="Processes on a CPU; -1: one a core."),
         click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
                      help="How often an unfinished pack is saved."),
         click.option("--layout", default=None, help="How runs lie in memory; default: loop on a CPU, measured on a GPU."),
         click.option("--pack", type=click.IntRange(min=1), help="Runs trained as one; default: by a short measurement."),
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-        click.option("--seeds", type=Numbers(), default="0", show_default=True, help="Say 0,1,2 or 0-4."),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+                     help="auto: the GPU where torch sees one."),
+        click.option("--seeds", type=Numbers(), default="0", show_default=True, help="A run for each, say 0,1,2 or 0-4."),
     ):  # fmt: skip
         command = option(command)
     return command

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import cache, config, runs
+from pipeline import cache, config, losses, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.losses import LossMix
@@ -79,10 +79,7 @@ def chain_mix(text: str) -> LossMix:
     as in the paper's second experiment.
     """
     text = BASE[0] if text.strip() == NONE else text
-    for name in BASE:  # labels first: a text that names them gets no other term by itself
-        if name not in {term.name for term in LossMix.parse(text).terms}:
-            text = f"{text},{name}"
-    return LossMix.parse(text)
+    return LossMix.parse(",".join([text, *(name for name in BASE if name not in losses.named(text))]))
 
 
 def chain_settings(settings: Settings, model: str) -> Settings:
@@ -111,7 +108,9 @@ def train(source: Source, settings: Settings, mixes: Sequence[LossMix], *, gener
     keys = [(fold, seed) for fold in folds for seed in seeds]
     if teachers:
         first: dict[tuple[int, int], Teacher] = {
-            key: tuple(teacher_run(folder, *key, settings.student.teacher_seed) for folder in teachers)
+            key: tuple(
+                teacher_run(folder, *key, settings.student.teacher_seed, source.name) for folder in teachers
+            )
             for key in keys
         }
     else:
@@ -135,10 +134,12 @@ def train(source: Source, settings: Settings, mixes: Sequence[LossMix], *, gener
     return group
 
 
-def teacher_run(folder: Path, fold: int, seed: int, shared: int) -> Path:
-    """The run of a fold in ``folder``: of the same seed, else of the seed that all share."""
+def teacher_run(folder: Path, fold: int, seed: int, shared: int, corpus: str) -> Path:
+    """The run of a fold in ``folder``: of the same seed, else of the seed that all share; on the same corpus."""
     for path in (folder / f"fold{fold}-seed{seed}", folder / f"fold{fold}-seed{shared}"):
         if runs.finished(path):
+            if (other := runs.read_config(path)["corpus"]) != corpus:
+                raise InputError(f"{path} is of corpus {other}; expected a teacher of {corpus}")
             return path
     raise InputError(f"no finished run of fold {fold} in {folder}; expected fold{fold}-seed{seed} there, in a folder such "
                      "as runs/CORPUS/teacher-…, or folds that it has")  # fmt: skip

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,6 +40,15 @@ def name(archive: Archive) -> str:
     parts.append(f"split{archive.split_seed}" if archive.split_seed else "")
     parts.append("" if archive.validation is None else f"without{archive.validation}")
     return "-".join(filter(None, parts))
+
+
+def archive_of(corpus: str, path: Path) -> Archive:
+    """The archive at ``path`` as the corpus of that ``name`` takes it apart."""
+    found = re.fullmatch(r"cifar100(-stand-in)?(?:-split(\d+))?(?:-without(\d+))?", corpus)
+    if not found:
+        raise InputError(f"no image corpus {corpus!r}; expected a name such as cifar100 or cifar100-split1")
+    stand_in, seed, kept = found.groups()
+    return Archive(path, None if stand_in else cifar.MD5, int(seed or 0), None if kept is None else int(kept))
 
 
 @functools.lru_cache(maxsize=1)

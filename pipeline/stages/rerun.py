@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline import cache, config, runs
 from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
-from pipeline.stages.cells import Cell, Teacher
-from pipeline.stages.data import CACHE, RUNS
+from pipeline.stages.cells import Archive, Cell, Files, Teacher
+from pipeline.stages.data import CACHE, DATA, RUNS
 from pipeline.stages.locks import locked
 
 #: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.
@@ -29,20 +29,19 @@ class Repeated:
     lines: tuple[str, ...]
 
 
-def rerun(
-    folder: Path, to: Path | None, *, device: str | None = None, say: Callable[[str], None]
-) -> Repeated:
-    """Repeat the run in ``folder`` with its settings, fold, seed, mix and teacher, on the cached features it had.
+def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: Path | None = None,
+          say: Callable[[str], None]) -> Repeated:  # fmt: skip
+    """Repeat the run in ``folder`` with its settings, fold, seed, mix and teacher, on the features or images it had.
 
-    ``device``: default as recorded. Raises ``InputError`` for no finished run, one on images, features or a teacher
-    that are gone or changed, and a target that tables would count.
+    ``device``: default as recorded. ``archive``: of images, default where it lies in data/. Raises ``InputError`` for
+    no finished run, features, images or a teacher that are gone or changed, and a target that tables would count.
     """
     if not runs.finished(folder):
         raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
                          "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
     about = runs.read_config(folder)
     target = chosen_target(folder, to)
-    settings, files = recorded_settings(about, folder), feature_files(about, folder)
+    settings, files = recorded_settings(about, folder), recorded_files(about, folder, archive)
     cell = Cell(target, about["role"], about["fold"], about["seed"], about["mix"], recorded_teacher(about, folder),
                 about.get("generation", 0))  # fmt: skip
     # torch comes here, so that bad input is answered at once.
@@ -90,11 +89,13 @@ def recorded_settings(about: dict[str, Any], folder: Path) -> Settings:
     return Settings(preset=about["preset"], **parts)
 
 
-def feature_files(about: dict[str, Any], folder: Path) -> tuple[Path, ...]:
-    """The folds' files that the run was trained on, each compared with the digest in its record."""
+def recorded_files(about: dict[str, Any], folder: Path, archive: Path | None) -> Files:
+    """What the run was trained on, compared with the digests in its record: the folds' files, or an archive."""
     if about["dataset"] == "cifar100":
+        return recorded_images(about, folder, archive)
+    if archive:
         raise InputError(
-            f"{folder} was trained on images; expected a run on sounds (make table4 trains those again)"
+            f"--archive {archive}: {folder} was trained on sounds; expected --archive with runs on images only"
         )
     spec = config.build(FeatureSpec, about["settings"]["features"], f"{folder}/config.json [features]")
     paths = {fold: cache.fold_path(CACHE, about["corpus"], spec, int(fold)) for fold in about["data"]}
@@ -110,6 +111,18 @@ def feature_files(about: dict[str, Any], folder: Path) -> tuple[Path, ...]:
     return tuple(paths.values())
 
 
+def recorded_images(about: dict[str, Any], folder: Path, archive: Path | None) -> Archive:
+    """The archive, from which the same images must come in the same parts."""
+    from pipeline.cifar import find_cifar100
+    from pipeline.stages import images
+
+    found = images.archive_of(about["corpus"], archive or find_cifar100(DATA))
+    if {str(fold): digest for fold, digest in images.read(found).digests.items()} != about["data"]:
+        raise InputError(f"{folder} was trained on other images than those of {found.path}, so it cannot be repeated; "
+                         "expected the archive as it was then: --archive")  # fmt: skip
+    return found
+
+
 def recorded_teacher(about: dict[str, Any], folder: Path) -> Teacher | None:
     named = about.get("teacher")
     if not named:
@@ -119,6 +132,9 @@ def recorded_teacher(about: dict[str, Any], folder: Path) -> Teacher | None:
         if not runs.finished(path):
             raise InputError(f"no finished run in {path}, the teacher of {folder}; expected it where it was (work in the "
                              "same folder), or train it again: make teacher")  # fmt: skip
+    if others := runs.retrained_teachers(about):
+        raise InputError(f"{folder} goes back to {others[0]} as it was before it was trained again, with other weights, so "
+                         "it cannot be repeated")  # fmt: skip
     return folders[0] if isinstance(named, str) else folders
 
 

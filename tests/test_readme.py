@@ -1,0 +1,280 @@
+"""Every command in the documents exists: its make target, its options, the values of its options; nothing is run.
+
+That the commands of the demo and of "On real clips" also do what they say is shown where they are really run, on tiny
+corpora: ``tests/test_stages.py`` (features, teacher, distill, table3, report), ``tests/test_offline.py`` (the same
+without a network), ``tests/test_cluster.py`` (``--backend dask``) and ``tests/test_synthetic.py`` (the demo's corpus).
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import cli
+from pipeline import config, following
+from pipeline.commands.help import SECTIONS
+from pipeline.config import InputError
+from pipeline.losses import LossMix
+from pipeline.stages.generations import chain_mix
+from tests.tiny import ROOT
+
+#: All that is written for people; what else lies in data/ and cache/ is somebody's own.
+DOCUMENTS = [
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "data/README.md", "cache/README.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+
+#: What stands for something of the reader's own, where any text would not do: every other placeholder is a path or a name.
+PLACEHOLDERS = {"HOST:PORT": "localhost:8786", "PORT": "8786", "N": "1", "…": "x"}
+
+#: How a command begins. Others, such as ln and apt-get, are the reader's own system.
+BEGINNINGS = ("make", "python", "audio-rkd", "pip", ".venv/bin/python", ".venv/bin/pip")
+
+OPERATORS = {"|", "||", "&&", ";", "&", ">", ">>", "<", "(", ")"}
+
+
+def commands(text: str) -> list[str]:
+    """The commands in a Markdown text: in indented and fenced blocks, line by line, and between backticks."""
+    lines, fenced, prose = [], False, []
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            lines.append(line.strip())
+        else:
+            prose.append(line)
+    lines = "\n".join(lines).replace("\\\n", " ").split("\n")
+    lines += [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", "\n".join(prose))]
+    return [part for line in lines for part in simple(line)]
+
+
+def simple(line: str) -> Iterator[str]:
+    """The simple commands of a shell line that are ours, without what is set before them."""
+    try:
+        lexer = shlex.shlex(line, posix=False, punctuation_chars=True)
+        lexer.whitespace_split, lexer.commenters = True, "#"
+        words = [*lexer]
+    except ValueError:  # no shell line: an apostrophe in a piece of Python
+        return
+    found: list[str] = []
+    for word in [*words, ";"]:
+        if word not in OPERATORS:
+            found.append(word)
+            continue
+        while found and re.fullmatch(r"[A-Z_]+=\S*", found[0]):
+            found.pop(0)
+        if len(found) > 1 and found[0] in BEGINNINGS:
+            yield " ".join(found)
+        found = []
+
+
+def words_of(command: str) -> list[str]:
+    words = shlex.split(command)
+    for name, value in PLACEHOLDERS.items():
+        words = [re.sub(rf"(?<![A-Z_]){re.escape(name)}(?![A-Z_=])", value, word) for word in words]
+    return words
+
+
+# ------------------------------------------------------------------------------------------------- checking
+
+
+class Unknown(AssertionError):
+    """A command that is written somewhere and does not exist."""
+
+
+def check(command: str, place: Path) -> None:
+    """``Unknown`` if the command could not be given like this. ``place``: as ``stand_in`` makes it."""
+    program, *rest = words_of(command)
+    program = program.removeprefix(".venv/bin/")
+    if program == "python" and rest[:2] == ["-m", "pip"]:
+        program, rest = "pip", rest[2:]
+    if program == "make":
+        check_make(rest, place)
+    elif program == "audio-rkd" or (program == "python" and rest[0] == "cli.py"):
+        check_click(rest if program == "audio-rkd" else rest[1:])
+    elif program == "python" and rest[:1] == ["-m"] and rest[1].startswith("bench."):
+        check_bench(rest[1], rest[2:])
+    elif program == "pip":
+        check_extras(rest)
+    elif program == "python" and not rest[0].startswith("-") and not (ROOT / rest[0]).is_file():
+        raise Unknown(f"no file {rest[0]}")
+
+
+def check_make(words: list[str], place: Path) -> None:
+    text = (place / "Makefile").read_text()
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if equals and not re.search(rf"^{re.escape(name)} \??=", text, re.MULTILINE):
+            raise Unknown(f"no variable {name} in the Makefile")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
+    done = subprocess.run(
+        ["make", "-n", "VENV=.", *words], cwd=place, env=clean, capture_output=True, text=True, timeout=60
+    )
+    if done.returncode:
+        raise Unknown(done.stderr)
+    for line in done.stdout.replace("\\\n", "").splitlines():
+        program, *rest = shlex.split(line, comments=True) or [""]
+        if program == "./bin/python" and rest[0] == "cli.py":
+            check_click(rest[1:])
+        elif program == "./bin/python" and rest[:1] == ["-m"] and rest[1].startswith("bench."):
+            check_bench(rest[1], rest[2:])
+
+
+def check_click(words: list[str]) -> None:
+    if words[0] in ("--help", "-h", "--version"):
+        return
+    command = cli.main.commands.get(words[0])
+    if command is None:
+        raise Unknown(f"no command {words[0]!r}; expected one of {', '.join(cli.main.commands)}")
+    if {"--help", "-h"} & set(words[1:]):
+        words = [word for word in words if word not in ("--help", "-h")]
+        if len(words) == 1:
+            return
+    try:
+        given = command.make_context(words[0], words[1:]).params
+        check_values(words[0], given)
+    except (click.UsageError, InputError) as error:
+        raise Unknown(f"{' '.join(words)}: {error}") from None
+
+
+def check_values(name: str, given: dict[str, Any]) -> None:
+    """What click leaves to the command: settings and mixes."""
+    if preset := given.get("preset"):
+        own = name == "table4" and preset in ("paper", "strong")
+        config.read(f"cifar-{preset}" if own else preset, given.get("overrides", ()))
+    for text in given.get("losses") or ():
+        chain_mix(text) if name in ("ban", "table4") else LossMix.parse(text)
+
+
+class Parsed(Exception):
+    """The benchmark has read its arguments, and would begin now."""
+
+
+def check_bench(module: str, words: list[str]) -> None:
+    real = argparse.ArgumentParser.parse_args
+
+    def parse(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        real(parser, words)
+        raise Parsed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse)
+        try:
+            importlib.import_module(module).main()
+        except Parsed:
+            return
+        except (SystemExit, ModuleNotFoundError) as error:
+            raise Unknown(f"python -m {module} {' '.join(words)}: {error}") from None
+    raise AssertionError(f"{module}.main reads no arguments")
+
+
+def check_extras(words: list[str]) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    for extra in ",".join(re.findall(r"(?:audio-rkd|\.)\[(.*?)\]", " ".join(words))).split(","):
+        if extra and extra not in setup["options.extras_require"]:
+            raise Unknown(f"no extra {extra!r} in setup.cfg")
+
+
+# ---------------------------------------------------------------------------------------------------- tests
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which ``make`` takes everything for set up."""
+    place = tmp_path_factory.mktemp("clone")
+    for name in ("setup.cfg", "constraints.txt", "pyproject.toml", "Makefile"):
+        shutil.copy(ROOT / name, place / name)
+    for name in (".ready", ".ready-dev"):
+        (place / name).touch()
+    return place
+
+
+@pytest.fixture(autouse=True)
+def with_all_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "summary_writer", lambda: None)
+
+
+FOUND = [
+    (name, command) for name in DOCUMENTS for command in commands((ROOT / name).read_text(encoding="utf-8"))
+]
+
+
+def test_commands_are_found_in_the_readme() -> None:
+    """The reading itself: a README in which nothing is found would pass everything else."""
+    found = [command for name, command in FOUND if name == "README.md"]
+    for expected in (
+        "make demo",
+        "make test",
+        "make features",
+        'make distill LOSSES="soft angle,area"',
+        "make report",
+    ):
+        assert expected in found
+    assert commands("    FOO=1 make a  # one\n```sh\ncat x | python cli.py b \\\n  -c && make 'd e'\n```\ntext `make f=1` x") == [
+        "make a", "python cli.py b -c", "make 'd e'", "make f=1",
+    ]  # fmt: skip
+
+
+def test_every_command_and_option_says_what_it_is_for() -> None:
+    """In the list of commands, with examples that work; and no option is left without a word."""
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(cli.main.commands)
+    for name, command in cli.main.commands.items():
+        assert command.epilog and command.help
+        for line in command.epilog.splitlines()[2:]:
+            assert line.split()[:2] == ["audio-rkd", name]
+            check_click(words_of(line)[1:])
+        assert [p.name for p in command.params if isinstance(p, click.Option) and not p.help] == []
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize(("name", "command"), FOUND, ids=[f"{name}: {command}" for name, command in FOUND])
+def test_every_command_exists(name: str, command: str, stand_in: Path) -> None:
+    check(command, stand_in)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make demoo",
+        "make distill LOSES=soft",
+        "make distill LOSSES=soft,angel",
+        "make teacher SET=teacher.epoch=3",
+        "make teacher PRESET=defualt",
+        "make features DATASET=urbansound",
+        "make teacher SEEDS=zero",
+        "make compare A=soft",
+        "make inspect ARGS=--clips",
+        "make setup TORCH=gpu",
+        "python cli.py distil --losses soft",
+        "python cli.py teacher --fold 1",
+        "audio-rkd predict --best RUN sound.wav",
+        "audio-rkd compare soft",
+        "python cli.py ban --generations 0",
+        "python cli.py ban --losses nothing",
+        "python cli.py table3 --log wandb",
+        "python -m bench.feature --clips 1",
+        "python -m bench.training --clips 1",
+        "pip install 'audio-rkd[gpu]'",
+        "python -m pip install -e '.[plots,onnx]'",
+        "python examples/student.py EXPORT sound.wav",
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(command: str, stand_in: Path) -> None:
+    with pytest.raises(Unknown):
+        check(command, stand_in)

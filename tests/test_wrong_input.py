@@ -1,0 +1,358 @@
+"""Every command with wrong input: one line that names the value, what was expected and the remedy; never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+import cli
+from pipeline.cifar import ARCHIVE
+from tests import shipped
+from tests.tiny import QUICK, ROOT, write_corpus
+
+#: The corpus whose features are there.
+SOUNDS = ("--dataset", "urbansound8k", "--data", "sounds", *QUICK)
+
+COMMANDS = sorted(cli.main.commands)
+
+Case = tuple[tuple[str, ...], tuple[str, ...]]
+"""Arguments, and what the line must contain."""
+
+
+def having(option: str) -> list[str]:
+    """The commands that have an option."""
+    return [name for name in COMMANDS if any(option in p.opts for p in cli.main.commands[name].params)]
+
+
+def needed(name: str) -> tuple[str, ...]:
+    """Values for the arguments that a command insists on: there, and of the right kind."""
+    values = {
+        "predict": ("run", "sound.wav"),
+        "rerun": ("run",),
+        "compare": ("run", "run"),
+        "data": ("--dataset", "esc50"),
+    }
+    return values.get(name, ())
+
+
+# --------------------------------------------------------------------------------------------------- a place
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Things that are right: a corpus with its features, a run on others, a sound; and things that are not.
+
+    ``run`` is a real run. ``other`` is one of a corpus with other classes, ``images`` one on images.
+    """
+    place = tmp_path_factory.mktemp("wrong")
+    folder = shipped.write_run(place, shipped.write_corpus(place))
+    shutil.copy(next((place / "data").rglob("*.wav")), place / "sound.wav")
+    shutil.rmtree(place / "data")
+    shutil.move(place / "runs", place / "trained")
+    (place / "run").symlink_to(place / "trained" / folder.relative_to(place / "runs"))
+    variant(
+        place / "run",
+        place / "other" / "fold1-seed0",
+        corpus="other",
+        dataset="folder",
+        classes=["cat", "dog"],
+    )
+    variant(place / "run", place / "images" / "fold0-seed0", corpus="cifar100", dataset="cifar100")
+    write_corpus(place / "sounds", folds=(1, 2), clips=2)
+    for name in ("text", "text.pt", "text.toml", "text.wav", "text.tar.gz"):
+        (place / name).write_text("a shopping list: = [ milk\n")
+    (place / "empty").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert invoke("features", *SOUNDS, "--backend", "sequential").exit_code == 0
+    return place
+
+
+def variant(folder: Path, target: Path, **changes: object) -> None:
+    """A copy of a run whose record, and what goes with its weights, say something else."""
+    shutil.copytree(folder, target)
+    (target / "config.json").write_text(
+        json.dumps(json.loads((folder / "config.json").read_text()) | changes)
+    )
+    payload = torch.load(folder / "model.pt", weights_only=True)
+    if "classes" in changes:
+        last = {"linear2.weight": np.s_[:, :2], "linear2.bias": np.s_[:, :2]}
+        state = {k: v[last[k]] if k in last else v for k, v in payload["state"].items()}
+        changes = changes | {"state": state, "best_state": state}
+    torch.save(payload | changes, target / "model.pt")
+
+
+@pytest.fixture
+def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(made)
+    return made
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, list(arguments))
+
+
+def assert_one_line(done: Result, *said: str) -> None:
+    """Exit code 1, one line of error on stderr (notes may stand before it), and nothing of Python's own."""
+    assert isinstance(done.exception, SystemExit), repr(done.exception)
+    assert done.exit_code == 1, done.output
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and done.stderr.splitlines()[-1] == errors[0], done.stderr
+    assert "Traceback" not in done.output and "Errno" not in done.output
+    for text in said:
+        assert text in errors[0]
+
+
+# ---------------------------------------------------------------------------------------------------- usage
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_unknown_option_is_a_usage_error(name: str) -> None:
+    done = invoke(name, *needed(name), "--no-such-option")
+    assert done.exit_code == 2
+    assert (
+        done.stderr.splitlines()[-1].startswith("Error: No such option") and "--no-such-option" in done.stderr
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_value_that_is_no_choice_or_number_is_a_usage_error(name: str) -> None:
+    """Every option of every command that has choices or is a number."""
+    for parameter in cli.main.commands[name].params:
+        plain = isinstance(parameter.type, click.types.StringParamType | click.Path) or getattr(
+            parameter, "is_flag", False
+        )
+        if isinstance(parameter, click.Option) and not plain:
+            done = invoke(name, *needed(name), parameter.opts[0], "no-such-value")
+            last = done.stderr.splitlines()[-1]
+            assert (
+                done.exit_code == 2
+                and last.startswith("Error: Invalid value for")
+                and "no-such-value" in last
+            ), done.stderr
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    done = invoke("distil")
+    assert done.exit_code == 2 and "No such command 'distil'" in done.stderr
+
+
+# ---------------------------------------------------------------------------------- what is not what it should be
+
+
+def not_there() -> Iterator[Case]:
+    """Runs, corpora and presets that are not there, or are a text file, or a folder without any."""
+    for name in having("--data"):
+        for value in ("nowhere", "text", "empty"):
+            if name in ("doctor", "verify") and value == "empty":  # an answer of theirs, not an error
+                continue
+            yield (name, "--dataset", "urbansound8k", "--data", value), (value,)
+    for name in having("--preset"):
+        corpus = SOUNDS[:4] if "--data" in having_options(name) else ()
+        yield (name, *corpus, "--preset", "nowhere"), ("no preset", "nowhere", "expected one of")
+        yield (name, *corpus, "--preset", "text.toml"), ("text.toml", "not a TOML file")
+        yield (name, *corpus, "--set", "teacher.epoch=3"), ("unknown key 'epoch'", "epochs")
+        yield (name, *corpus, "--set", "epochs"), ("'epochs'", "expected TABLE.KEY=VALUE")
+    for name in having("--losses"):
+        corpus = SOUNDS[:4] if "--data" in having_options(name) else ()
+        yield (name, *corpus, "--losses", "angel"), ("angel", "'angle'")
+    for value, said in (
+        ("nowhere", "no such"),
+        ("text", "expected"),
+        ("empty", "expected"),
+        ("text.pt", "expected"),
+    ):
+        for name in ("predict", "export", "cost", "rerun", "follow", "compare"):
+            behind = {"predict": ("sound.wav",), "compare": ("run",), "follow": ("--once",)}.get(name, ())
+            yield (name, value, *behind), (value, said if name in ("predict", "follow") else "expected")
+        yield ("ban", *SOUNDS, "--teacher", value), (f"no finished run of fold 1 in {value}", "expected")
+    for value in ("nowhere", "text.wav", "empty"):
+        yield ("predict", "run", value), (value,)
+
+
+def having_options(name: str) -> set[str]:
+    return {option for parameter in cli.main.commands[name].params for option in parameter.opts}
+
+
+@pytest.mark.parametrize(("arguments", "said"), [*not_there()], ids=lambda v: " ".join(v))
+def test_what_is_not_there_or_not_what_it_should_be(
+    place: Path, arguments: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    assert_one_line(invoke(*arguments), *said)
+
+
+# ------------------------------------------------------------------------------------------ of another corpus
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("predict", "run", "other/fold1-seed0", "sound.wav"), ("other/fold1-seed0 knows other classes", "corpus other")),
+        (("compare", "run", "other/fold1-seed0"), ("other", "tiny", "expected runs of one corpus")),
+        (("export", "other/fold1-seed0"), ("cache/other",)),
+        (("rerun", "other/fold1-seed0"), ("no features of fold 1, 2 in cache/other",)),
+        (("rerun", "images/fold0-seed0"), (ARCHIVE, "make data DATASET=cifar100")),
+        (("rerun", "images/fold0-seed0", "--archive", "text.tar.gz"), ("text.tar.gz", "MD5", "expected")),
+        (("rerun", "run", "--archive", "text.tar.gz"), ("text.tar.gz", "trained on sounds")),
+        (("ban", *SOUNDS, "--teacher", "other", "--folds", "1"), ("other/fold1-seed0", "corpus other", "expected")),
+        (("ban", *SOUNDS, "--teacher", "trained", "--folds", "1"), ("no finished run of fold 1 in trained",)),
+        (("table4", "--archive", "text.tar.gz"), ("text.tar.gz", "MD5", "expected")),
+        (("table4", "--archive", "text.tar.gz", "--no-checksum"), ("text.tar.gz: damaged archive",)),
+        (("table4", "--archive", "nowhere"), ("no file nowhere", ARCHIVE)),
+        (("table4",), (f"no {ARCHIVE}", "make data DATASET=cifar100")),
+        (("ban", "--dataset", "cifar100"), (f"no {ARCHIVE}",)),
+        (("verify", "--dataset", "cifar100", "--data", "text"), ("text",)),
+        (("data", "--dataset", "esc50", "--yes", "--url", "http://127.0.0.1:9/nothing"), ("http://127.0.0.1:9/nothing",)),
+        (("teacher", *SOUNDS, "--folds", "7"), ("fold 7 is not in sounds", "expected some of 1 2")),
+        (("features", *SOUNDS, "--folds", "7"), ("fold 7: sounds has the folds 1, 2",)),
+        (("distill", *SOUNDS), ("no finished teacher of fold 1", "make teacher")),
+        (("teacher", *SOUNDS, "--layout", "diagonal"), ("'diagonal'", "expected")),
+        (("teacher", *SOUNDS, "--backend", "dask", "--scheduler", "nonsense://x"), ("nonsense://x", "expected")),
+        (("inspect", *SOUNDS, "--fold", "7"), ("fold 7",)),
+        (("inspect", *SOUNDS, "--clip", "nothing.wav"), ("nothing.wav",)),
+        (("teacher", *SOUNDS, "--set", "features.bins=9"), ("bins_per_octave", "expected a multiple of 9")),
+        (("teacher", *SOUNDS, "--set", "teacher.lr=-1"), ("lr = -1", "expected")),
+        (("teacher", *SOUNDS, "--set", "teacher.model=vgg"), ("'vgg'", "expected")),
+        (("runs", "--corpus", "nothing"), ("'nothing'", "expected")),
+        (("follow", "--corpus", "nothing"), ("'nothing'", "expected")),
+        (("retrieval", *SOUNDS[:4]), ("sounds", "make")),
+        (("report", *SOUNDS[:4]), ("sounds", "make")),
+    ],
+    ids=lambda v: " ".join(v),
+)  # fmt: skip
+def test_what_does_not_go_together(
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between one attempt to fetch and the next
+    assert_one_line(invoke(*arguments), *said)
+
+
+# ------------------------------------------------------------------------------------- places, extras, pipes
+
+SHORT = ("--jobs", "1", "--pack", "1", "--layout", "loop", "--device", "cpu", "--folds", "1", "--set", "teacher.epochs=1",
+         "--set", "student.epochs=1", "--set", "teacher.model=cnn2")  # fmt: skip
+
+
+@pytest.fixture
+def mine(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of one's own that sees what was ``made``."""
+    for name in ("run", "sounds", "sound.wav", "cache"):
+        (tmp_path / name).symlink_to(made / name)
+    variant(made / "run", tmp_path / "runs" / "sounds" / "student-x" / "ce1" / "fold1-seed0", corpus="sounds")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("blocked", "arguments"),
+    [
+        ("cache", ("features", *SOUNDS, "--backend", "sequential")),
+        ("runs", ("teacher", *SOUNDS, *SHORT)),
+        ("runs", ("table3", *SOUNDS, *SHORT)),
+        ("runs", ("ban", *SOUNDS, *SHORT)),
+        ("reports", ("report", *SOUNDS[:4])),
+        ("reports", ("inspect", *SOUNDS, "--clip", "1000-0-0-0.wav")),
+        ("reports", ("cost", "run", "--repeats", "10")),
+        ("reports", ("follow", "--once", "--log", "tensorboard")),
+        ("reports", ("teacher", *SOUNDS, *SHORT, "--log", "tensorboard")),
+        ("exports", ("export", "run", "--calibration", "4")),
+        ("data", ("data", "--dataset", "esc50", "--yes")),
+        ("target", ("rerun", "run", "--to", "target/deeper")),
+    ],
+    ids=lambda v: v if isinstance(v, str) else v[0],
+)
+def test_a_place_that_cannot_be_written(mine: Path, blocked: str, arguments: tuple[str, ...]) -> None:
+    path = mine / blocked
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+    path.write_text("a file where a folder is expected")
+    if "--log" in arguments:
+        pytest.importorskip("tensorboard")
+    assert_one_line(invoke(*arguments), blocked)
+
+
+def files(place: Path) -> set[Path]:
+    return {path for path in place.rglob("*") if path.is_file()}
+
+
+LOG = ("--log", "tensorboard")
+DASK = ("--backend", "dask")
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "arguments"),
+    [
+        ("torch.utils.tensorboard", "tensorboard", ("teacher", *SOUNDS, *LOG)),
+        ("torch.utils.tensorboard", "tensorboard", ("distill", *SOUNDS, *LOG)),
+        ("torch.utils.tensorboard", "tensorboard", ("table3", *SOUNDS, *LOG)),
+        ("torch.utils.tensorboard", "tensorboard", ("ban", *SOUNDS, *LOG)),
+        ("torch.utils.tensorboard", "tensorboard", ("table4", *LOG)),
+        ("torch.utils.tensorboard", "tensorboard", ("follow", *LOG)),
+        ("dask.distributed", "dask", ("features", *SOUNDS, *DASK, "--set", "features.noise_seed=1")),
+        ("dask.distributed", "dask", ("teacher", *SOUNDS, *DASK)),
+        ("dask.distributed", "dask", ("table3", *SOUNDS, *DASK)),
+        ("dask.distributed", "dask", ("ban", *SOUNDS, *DASK)),
+        ("matplotlib", "plots", ("inspect", *SOUNDS, "--clip", "1000-0-0-0.wav")),
+        ("matplotlib", "plots", ("report", *SOUNDS[:4])),
+        ("onnx", "export", ("export", "run")),
+        ("onnxruntime", "export", ("export", "run")),
+        ("sounddevice", "mic", ("predict", "run", "--microphone")),
+    ],
+    ids=lambda v: v if isinstance(v, str) else v[0],
+)
+def test_an_extra_that_is_not_installed(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, module: str, extra: str, arguments: tuple[str, ...]
+) -> None:
+    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, module, None)
+    before = files(mine)
+    assert_one_line(invoke(*arguments), f"audio-rkd[{extra}]", "pip install")
+    if arguments[0] != "report":  # whose table does not need the extra
+        assert files(mine) == before
+
+
+#: Each command in a process of its own that has all libraries already, with a reader that is gone before it writes.
+PIPES = """
+import os, sys
+import cli, torch, pipeline.prediction, pipeline.features, pipeline.stages.training, pipeline.report
+torch.set_num_threads(1)
+for line in sys.stdin.read().splitlines():
+    child = os.fork()
+    if child:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(code, line, flush=True)
+        continue
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 1)
+    cli.main(line.split(), prog_name="audio-rkd")
+"""
+
+
+def test_a_reader_that_is_gone(mine: Path) -> None:
+    lines = [
+        "--help", "teacher --help", f"status {' '.join(SOUNDS)}", "runs", "runs --json", "compare run run", "follow --once",
+        f"inspect {' '.join(SOUNDS)}", "predict run sound.wav", "predict run sound.wav --json", "doctor --torch cpu",
+        f"report {' '.join(SOUNDS[:4])} --no-page", f"verify {' '.join(SOUNDS[:4])}", "distill --explain",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PIPES], input="\n".join(lines), cwd=mine, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.splitlines() == [f"1 {line}" for line in lines], done.stdout
+    assert done.stderr == ""
