@@ -109,7 +109,11 @@ def read_payload(path: Path) -> dict[str, Any]:
 def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
     """The network of a payload in evaluation mode, with the weights of the last or the best epoch."""
     network = models.build(payload["model"], tuple(payload["shape"]), len(payload["classes"]))
-    network.load_state_dict(payload["best_state" if epoch == "best" else "state"])
+    try:
+        network.load_state_dict(payload["best_state" if epoch == "best" else "state"])
+    except RuntimeError:  # names or shapes of tensors
+        raise InputError(f"the checkpoint of fold {payload['fold']}, seed {payload['seed']} holds weights that are not "
+                         f"those of its {payload['model']}; it was changed since: train the run again") from None  # fmt: skip
     return network.eval()
 
 

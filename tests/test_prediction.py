@@ -243,6 +243,9 @@ def test_wrong_runs_have_their_line(world, tmp_path, capfd):
     failed = changed(world.student, tmp_path / "failed", state={})
     with pytest.raises(InputError, match=r"this run failed and has no weights"):
         command(failed, clip)
+    other = changed(world.student, tmp_path / "other", state={"weights": torch.zeros(3)})
+    with pytest.raises(InputError, match=r"not those of its cnn2"):
+        command(other, clip)
     newer = changed(world.student, tmp_path / "newer", format=2)
     with pytest.raises(InputError, match=r"format 2; expected .* format 1"):
         command(newer, clip)
