@@ -161,7 +161,7 @@ def test_a_missing_column_is_named(tmp_path, column: str) -> None:
 def test_other_things_that_are_wrong_with_a_folder(tmp_path) -> None:
     with pytest.raises(
         InputError,
-        match=r"unknown data set 'us8k'; expected one of synthetic, urbansound8k, esc50, esc10, folder",
+        match=r"unknown data set 'us8k'; expected one of esc10, esc50, folder, synthetic, urbansound8k",
     ):
         open_corpus("us8k", tmp_path)
     with pytest.raises(InputError, match=r"no folder .*nowhere"):

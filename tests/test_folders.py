@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import cli
+from pipeline import corpus as corpora
 from pipeline.config import InputError
-from pipeline.corpus import DATASETS, READERS, open_corpus
-from pipeline.corpus.folders import assigned_folds, recordings
+from pipeline.corpus import DATASETS, open_corpus
+from pipeline.corpus.folder import assigned_folds, recordings
 from tests.test_corpus import line, touch, write_table
 
 
@@ -189,8 +191,47 @@ def test_folds_that_cannot_be_stored_are_an_error_with_a_way_out(tmp_path, monke
     assert sorted(p.name for p in root.iterdir()) == ["a", "b"]  # nothing half-made
 
 
-def test_a_data_set_is_one_function(tmp_path, monkeypatch) -> None:
-    assert tuple(READERS) == DATASETS == ("synthetic", "urbansound8k", "esc50", "esc10", "folder")
-    monkeypatch.setitem(READERS, "farm", READERS["folder"])
-    root = clips_of(tmp_path, ["a/1.wav", "b/1.wav"])
-    assert open_corpus("farm", root).classes == ("a", "b")
+#: As the README shows it.
+OWN = '''"""Free Spoken Digit Dataset: recordings/7_jackson_32.wav; a speaker is a fold."""
+from pathlib import Path
+from pipeline.corpus import Clip, Corpus, checked
+
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+
+def fsdd(root: Path) -> Corpus:
+    clips = []
+    for path in (root / "recordings").glob("*.wav"):
+        digit, speaker, _ = path.stem.split("_")
+        clips.append(Clip(path.name, path, 1 + SPEAKERS.index(speaker), int(digit), source=path.stem, seconds=None))
+    return checked(root, "fsdd", tuple("0123456789"), (1, 2, 3, 4, 5, 6), 1.0, clips)
+'''
+
+
+def test_a_data_set_is_one_file(tmp_path, monkeypatch) -> None:
+    assert set(DATASETS) == {"synthetic", "urbansound8k", "esc50", "esc10", "folder"}
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "fsdd.py").write_text(OWN)
+    (tmp_path / "code" / "notes.py").write_text('"""No data set."""\n')
+    monkeypatch.setattr(corpora, "__path__", [*corpora.__path__, str(tmp_path / "code")])
+    root = clips_of(tmp_path / "FSDD", [f"recordings/{d}_{who}_{i}.wav" for d in (0, 7) for who in ("theo", "george") for i in (0, 1)])  # fmt: skip
+    assert set(corpora.names()) == {*DATASETS, "fsdd"} and corpora.places("fsdd") == ("fsdd",)
+    corpus = open_corpus("fsdd", root)
+    assert (corpus.name, corpus.folds, corpus.seconds, len(corpus.clips)) == ("fsdd", (1, 5), 1.0, 8)
+    assert corpus.clips[0] == corpora.Clip("0_george_0.wav", root / "recordings" / "0_george_0.wav", 1, 0, "0_george_0", None)  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="lists no clip that is in") as caught:
+        open_corpus("fsdd", tmp_path / "empty")
+    line(caught)
+
+
+def test_every_command_has_every_data_set() -> None:
+    """Nothing is registered anywhere: the choices of ``--dataset`` are the files of the folder."""
+    choices = {
+        name: set(option.type.choices)
+        for name, command in cli.main.commands.items() for option in command.params
+        if option.name == "dataset" and name != "data"
+    }  # fmt: skip
+    assert {"features", "verify", "predict", "export", "cost", "ban", "retrieval", "doctor"} - {
+        "predict"
+    } <= set(choices)
+    assert all(set(DATASETS) | {"auto"} <= found for found in choices.values()), choices

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline import losses
-from pipeline.config import InputError
+from pipeline import losses, models, training
+from pipeline.config import InputError, TrainSettings
 from pipeline.losses import TABLE3, LossMix, Term, mixed_loss, published
 from pipeline.losses.mix import options
 
@@ -58,6 +59,15 @@ def test_text_becomes_terms() -> None:
         ("angle@layer=hidden", "angle:20@layer=hidden,soft:1"),
         ("angle,angle@layer=hidden", "angle:20,angle:20@layer=hidden,soft:1"),
         ("angle:1e9,area:1e-7,soft:0.1", "angle:1e9,area:1e-7,soft:0.1"),
+        # a base term of weight 0 keeps the other from being added, and is nothing else
+        ("angle:40,soft:0", "angle:40,soft:0"),
+        ("soft:0.0,angle", "angle:20,soft:0"),
+        ("angle,ce:0", "angle:20,soft:0"),
+        ("angle40+soft0+ce0", "angle:40,soft:0"),
+        ("hinton,soft:0", "hinton:1,soft:0"),
+        ("ce:0,soft", "soft:1"),
+        ("ce,soft:0", "ce:1"),
+        ("angle,area,soft,ce:0", "angle:40,area:20,soft:1"),
     ],
 )
 def test_canonical_text(text, canonical) -> None:
@@ -78,6 +88,12 @@ def test_canonical_text(text, canonical) -> None:
         ("angle:", "weight of angle"),
         ("angle:0", "weight of angle is '0'"),
         ("angle:-1", "weight of angle is '-1'"),
+        ("angle0", "weight of angle is '0'"),
+        ("hinton:0,soft:0", "weight of hinton is '0'"),
+        ("soft:-1", "weight of soft is '-1'"),
+        ("soft:0", "'soft:0': every weight is 0"),
+        ("ce0+soft0", "every weight is 0"),
+        ("angle,soft:0,soft", "named twice"),
         ("angle:nan", "weight of angle"),
         ("angle:inf", "weight of angle"),
         ("angle:1e999", "weight of angle"),
@@ -113,7 +129,8 @@ def texts(draw) -> list[str]:
     for name in draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True)):
         term = name
         if draw(st.booleans()):
-            term += f":{draw(weights)!r}"
+            least = st.just(0.0) if name in ("soft", "ce") else st.nothing()
+            term += f":{draw(weights | least)!r}"
         for key, (_, words) in options(name).items():
             if draw(st.booleans()):
                 value = draw(st.sampled_from(words)) if words else repr(draw(weights))
@@ -126,12 +143,20 @@ def texts(draw) -> list[str]:
 @given(data=st.data())
 def test_round_trips(data) -> None:
     terms = data.draw(texts())
+    if all(term in ("soft:0.0", "ce:0.0") for term in terms):
+        terms.append("angle")
     mix = LossMix.parse(",".join(terms))
     assert LossMix.parse(",".join(data.draw(st.permutations(terms)))) == mix
     assert LossMix.parse(str(mix)) == mix and LossMix.parse(mix.slug) == mix
     assert hash(LossMix.parse(mix.slug)) == hash(mix)
     assert re.fullmatch(r"[A-Za-z0-9_.@+-]+", mix.slug)
-    assert {t.name for t in mix.terms} & {"soft", "ce"}
+    assert all(term.weight > 0 for term in mix.terms)
+    given = {re.split("[:@]", term)[0] for term in terms}
+    learned = {re.split("[:@]", term)[0] for term in terms if term not in ("soft:0.0", "ce:0.0")}
+    assert losses.named(",".join(terms)) == given
+    assert {t.name for t in mix.terms} == (learned if given & {"soft", "ce"} else learned | {"soft"})
+    assert mix.has_base != str(mix).endswith("soft:0")
+    assert mix.names_classes == bool({t.name for t in mix.terms} & {"soft", "ce", "hinton"})
     assert mix.needs_teacher == (mix != LossMix.parse("ce") and {t.name for t in mix.terms} != {"ce"})
 
 
@@ -167,6 +192,12 @@ def test_explain_says_where_everything_comes_from() -> None:
     assert "distance: weight 20 (the default)" in text and "Table 3" not in text
     assert "hinton@T=4: weight 3 (given)" in text and "T = 4" in text
     assert "student's hidden, teacher's embedding" in text and "no teacher" in text
+    text = LossMix.parse("angle:40,soft:0").explain()
+    assert text.startswith("angle:40,soft:0  (path name angle40+soft0)")
+    assert "soft: weight 0 (no base term is added, and none is computed)" in text
+    assert "names classes by chance" in text and losses.module("soft").FORMULA not in text
+    text = LossMix.parse("hinton,soft:0").explain()
+    assert "soft: weight 0" in text and "by chance" not in text
 
 
 OWN = '''"""How far the logits are from the teacher's."""
@@ -216,6 +247,7 @@ MIXES = tuple(
             "hinton@T=4,angle:3",
             "angle:5@layer=hidden,ce:2",
             "distance,angle,area,ce",
+            "angle:40,soft:0",
         ),
     )
 )
@@ -302,3 +334,54 @@ def test_packing_changes_no_number(chosen, seed) -> None:
         rows = [SimpleNamespace(**{k: v[part] for k, v in vars(o).items()}) for o in (student, teacher)]
         alone, _ = mixed_loss([mix])(rows[0], rows[1], labels[part])
         torch.testing.assert_close(total[part], alone, rtol=1e-5, atol=1e-6)
+
+
+# Relations alone, through the training loop.
+
+
+@pytest.mark.parametrize("layout", ["loop", "grouped"])
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+def test_relations_alone_move_the_embedding_and_leave_the_outputs(layout: str, decay: float) -> None:
+    """Beside an ordinary run in one pack: the layers behind the embedding are where they began, but for weight decay."""
+    random = torch.Generator().manual_seed(0)
+    samples = torch.randn(24, 5, 8, 12, generator=random)
+    labels = torch.arange(24) % 3
+    taught = training.TeacherOutputs(
+        torch.randn(1, 24, 9, generator=random), torch.randn(1, 24, 3, generator=random)
+    )
+    rows, test = np.arange(16), np.arange(16, 24)
+    pack = [training.Run(1, 0, LossMix.parse(text), rows, test) for text in ("angle:40,soft:0", "angle:40")]
+    how = TrainSettings(model="cnn2", epochs=6, batch=4, lr=0.0003, weight_decay=decay)
+    alone, usual = training.fit(samples, labels, pack, how, classes=3, teacher=taught, layout=layout)
+    fresh = models.build("cnn2", samples.shape[1:], 3)
+    models.initialise(fresh, [(0, 1)])
+    for name, before in fresh.state_dict().items():
+        after, other = alone.state[name], usual.state[name]
+        if name.startswith("linear"):
+            shrunk = (after * before).sum() / (before * before).sum()
+            assert shrunk == pytest.approx(1) if not decay else 0.9 < shrunk < 0.99995
+            torch.testing.assert_close(after, shrunk * before)
+            assert torch.equal(after, before) == (decay == 0) and not torch.allclose(other, shrunk * before)
+        elif name.startswith("conv"):
+            assert (after - before).abs().max() > 1e-4, name
+    for record in alone.history:
+        assert set(record["terms"]) == {"angle"} and record["loss"] == pytest.approx(
+            40 * record["terms"]["angle"]["raw"]
+        )
+    assert alone.history[-1]["loss"] < alone.history[0]["loss"]
+    by_itself = training.fit(samples, labels, pack[:1], how, classes=3, teacher=taught, layout=layout)[0]
+    for name, value in by_itself.state.items():
+        torch.testing.assert_close(value, alone.state[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_term_of_weight_0_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def called(*_: object, **__: object) -> Tensor:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(losses.module("soft"), "soft", called)
+    monkeypatch.setattr(losses.module("ce"), "ce", called)
+    mixes = [LossMix.parse(text) for text in ("angle:40,soft:0", "area,ce:0")]
+    loss = mixed_loss(mixes)
+    total, raw = loss(batch(2, 1), batch(2, 2), torch.zeros(2, 6, dtype=torch.int64))
+    assert set(raw) == {"angle", "area"} == set(loss.keys)
+    torch.testing.assert_close(total, torch.stack([40 * raw["angle"][0], 20 * raw["area"][1]]))

@@ -15,7 +15,7 @@ import soundfile
 
 from pipeline import losses, page, report, runs
 from pipeline.config import InputError, Settings
-from pipeline.page import gathering
+from pipeline.page import gathering, pictures
 
 CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
            "jackhammer", "siren", "street_music")  # fmt: skip
@@ -218,6 +218,38 @@ def test_every_picture_is_there_thrice(made):
         assert (pictures_of(made) / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (pictures_of(made) / f"{name}.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
         assert len(read_csv(pictures_of(made) / f"{name}.csv")) > 2
+
+
+def test_a_page_again_draws_what_changed_and_nothing_else(tmp_path):
+    def written():
+        page.write(tmp_path / "runs", tmp_path / "reports", "mini", embeddings=made_up_embeddings)
+        (folder,) = (tmp_path / "reports" / "mini" / "pictures").iterdir()
+        return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}, (
+            tmp_path / "reports/mini/index.html"
+        ).read_text()
+
+    for fold in (1, 2):
+        write_run(tmp_path / "runs", "soft", fold, 0)
+    first, text = written()
+    assert written() == (first, text)
+    write_run(tmp_path / "runs", "angle,area", 1, 0)
+    second, more = written()
+    changed = {name.partition(".")[0] for name in first if second[name] != first[name]}
+    assert changed == {"folds"} and len(second) > len(first) and more != text
+
+
+def test_pictures_drawn_by_several_processes_are_the_same(tmp_path, monkeypatch):
+    write_run(tmp_path / "runs", "soft", 1, 0)
+    paths = []
+    for most in (1000, 2):
+        monkeypatch.setattr(pictures, "PICTURES_A_PROCESS", most)
+        paths.append(
+            page.write(tmp_path / "runs", tmp_path / str(most), "mini", embeddings=made_up_embeddings)
+        )
+    one, two = (
+        {p.relative_to(path.parent): p.read_bytes() for p in path.parent.rglob("*.*")} for path in paths
+    )
+    assert one == two
 
 
 def test_the_tables_are_the_reports(made):

@@ -29,25 +29,32 @@ def records(scale):
             for e in (1, 2, 3)]  # fmt: skip
 
 
+def panel(made):
+    """What was drawn: the panel, and the rows of the CSV."""
+    drawing = made.drawing()
+    return drawing.figure.axes[0], drawing.rows
+
+
 def test_term_curves_draw_weighted_terms_and_total():
     made = plots.term_curves("x", {(1, 0): records(1.0), (2, 0): records(3.0)}, LOOK)
-    drawn = {line.get_label(): line.get_ydata().tolist() for line in made.figure.axes[0].lines}
+    axes, rows = panel(made)
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
     assert drawn == {"angle": pytest.approx([4, 2, 4 / 3]), "soft": pytest.approx([2, 1, 2 / 3]),
                      "total": pytest.approx([6, 3, 2])}  # fmt: skip
-    raw = [row for row in made.rows if row[1:3] == ("angle", "raw")]
+    raw = [row for row in rows if row[1:3] == ("angle", "raw")]
     assert [row[3] for row in raw] == pytest.approx([0.2, 0.1, 0.2 / 3])
-    assert made.figure.axes[0].get_yscale() == "log" and "logarithmic" in made.caption
+    assert axes.get_yscale() == "log" and "logarithmic" in made.caption
 
 
 def test_terms_of_zero_are_drawn_on_a_plain_scale():
     history = records(1.0)
     history[2]["terms"]["angle"] = {"raw": 0.0, "weighted": 0.0}
-    assert plots.term_curves("x", {(1, 0): history}, LOOK).figure.axes[0].get_yscale() == "linear"
+    assert panel(plots.term_curves("x", {(1, 0): history}, LOOK))[0].get_yscale() == "linear"
 
 
 def test_accuracy_is_in_percent():
-    made = plots.accuracy_curves("x", {(1, 0): records(1.0)}, LOOK)
-    held_out = [row for row in made.rows if row[1] == "held-out"]
+    _, rows = panel(plots.accuracy_curves("x", {(1, 0): records(1.0)}, LOOK))
+    held_out = [row for row in rows if row[1] == "held-out"]
     assert [row[2] for row in held_out] == pytest.approx([10, 20, 30]) and {row[-1] for row in held_out} == {
         1
     }
@@ -55,43 +62,59 @@ def test_accuracy_is_in_percent():
 
 def test_fold_points_join_the_same_fold():
     first, second = {(1, 0): 50.0, (1, 1): 60.0, (2, 0): 40.0}, {(2, 0): 45.0}
-    made = plots.fold_points("folds", {"a": first, "b": second}, LOOK)
-    points = {
-        line.get_label(): line for line in made.figure.axes[0].lines if line.get_label().startswith("fold")
-    }
-    assert points["fold 2"].get_xdata().tolist() == [40, 45] and points["fold 2"].get_ydata().tolist() == [
-        0,
-        1,
-    ]
+    axes, rows = panel(plots.fold_points("folds", {"a": first, "b": second}, LOOK))
+    points = {line.get_label(): line for line in axes.lines if line.get_label().startswith("fold")}
+    assert list(points["fold 2"].get_xdata()) == [40, 45] and list(points["fold 2"].get_ydata()) == [0, 1]
     assert points["fold 1"].get_xdata()[0] == 55 and math.isnan(points["fold 1"].get_xdata()[1])
-    assert made.rows == [("a", 1, 0, 50.0), ("a", 1, 1, 60.0), ("a", 2, 0, 40.0), ("b", 2, 0, 45.0)]
+    assert rows == [("a", 1, 0, 50.0), ("a", 1, 1, 60.0), ("a", 2, 0, 40.0), ("b", 2, 0, 45.0)]
 
 
 def test_differences_have_the_comparisons_interval():
     values = {(1, 0): 1.0, (2, 0): 3.0, (3, 0): 2.0}
     own = statistics.comparison(values, dict.fromkeys(values, 0.0), 0.5)
-    made = plots.difference_points("d", {"a": values}, {"a": own}, "soft:1", LOOK)
-    assert made.rows[-1] == ("a", "mean", "", 2.0, own.low, own.high)
-    assert [own.low, own.high] in [list(line.get_xdata()) for line in made.figure.axes[0].lines]
-    named = [line.get_label() for line in made.figure.axes[0].lines if line.get_label().startswith("fold")]
-    assert named == ["fold 1", "fold 2", "fold 3"]
+    axes, rows = panel(plots.difference_points("d", {"a": values}, {"a": own}, "soft:1", LOOK))
+    assert rows[-1] == ("a", "mean", "", 2.0, own.low, own.high)
+    assert [own.low, own.high] in [list(line.get_xdata()) for line in axes.lines]
+    named = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    assert {name: x for name, x in named.items() if name.startswith("fold")} == {
+        "fold 1": [1],
+        "fold 2": [3],
+        "fold 3": [2],
+    }
 
 
 def test_confusion_shades_are_shares_of_the_row():
     counts = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 2]])
-    made = plots.confusion_matrix("c", counts, ("a", "b", "c"), "", LOOK)
-    shades = {
-        (int(p.get_y() + 0.5), int(p.get_x() + 0.5)): p.get_alpha() for p in made.figure.axes[0].patches
+    axes, rows = panel(plots.confusion_matrix("c", counts, ("a", "b", "c"), "", LOOK))
+    (cells,) = axes.collections
+    blue, orange = (
+        [int(picture.LIGHT[name][i : i + 2], 16) / 255 for i in (1, 3, 5)] for name in ("c0", "c1")
+    )
+    found = {
+        tuple(path.vertices[:4].mean(0)): shade
+        for path, shade in zip(cells.get_paths(), cells.get_facecolors())
     }
-    assert shades == {key: pytest.approx(0.62 * share) for key, share in
-                      {(0, 0): 0.75, (0, 1): 0.25, (2, 0): 0.5, (2, 2): 0.5}.items()}  # fmt: skip
-    assert made.rows[1] == ("a", "b", 1, 0.25) and made.rows[4] == ("b", "b", 0, 0.0)
-    assert sorted(text.get_text() for text in made.figure.axes[0].texts) == ["1", "2", "2", "3"]
+    assert {place: tuple(shade) for place, shade in found.items()} == {
+        (column, row): pytest.approx((*tint, 0.62 * share))
+        for row, column, share, tint in (
+            (0, 0, 0.75, blue),
+            (0, 1, 0.25, orange),
+            (2, 0, 0.5, orange),
+            (2, 2, 0.5, blue),
+        )
+    }
+    assert rows[1] == ("a", "b", 1, 0.25) and rows[4] == ("b", "b", 0, 0.0)
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "3",
+        (1, 0): "1",
+        (0, 2): "2",
+        (2, 2): "2",
+    }
 
 
 def test_fifty_classes_have_no_counts_in_the_cells():
     made = plots.confusion_matrix("c", np.eye(50, dtype=int), [f"class {i}" for i in range(50)], "", LOOK)
-    assert made.wide and not made.figure.axes[0].texts and "Number" not in made.caption
+    assert made.wide and not panel(made)[0].texts and "Number" not in made.caption
 
 
 def test_projection_is_fixed_and_keeps_groups_apart():
@@ -106,6 +129,23 @@ def test_projection_is_fixed_and_keeps_groups_apart():
     for bad in (values[:7], np.full((20, 3), np.nan)):
         with pytest.raises(ValueError, match="at least 8 clips"):
             plots.projection(bad)
+
+
+def test_a_picture_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
+    def made(accuracy, synthetic=False):
+        return plots.fold_points("folds", {"a": {(1, 0): accuracy}}, plots.Look(synthetic))
+
+    assert plots.kept(made(50.0), tmp_path) is None
+    text = plots.save(made(50.0), tmp_path)
+    assert plots.kept(made(50.0), tmp_path) == text
+    assert plots.kept(made(50.5), tmp_path) is None and plots.kept(made(50.0, True), tmp_path) is None
+    with monkeypatch.context() as other:  # drawn by other code
+        other.setattr(picture, "code_digest", lambda: "other")
+        assert plots.kept(made(50.0), tmp_path) is None
+    for end in ("png", "csv"):
+        (tmp_path / f"folds.{end}").unlink()
+        assert plots.kept(made(50.0), tmp_path) is None
+        assert plots.save(made(50.0), tmp_path) == text and plots.kept(made(50.0), tmp_path) == text
 
 
 def test_files_and_the_picture_in_a_page(tmp_path):

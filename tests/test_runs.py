@@ -247,3 +247,134 @@ def test_environment_names_versions_but_not_the_machine():
     assert (
         str(ROOT) not in text and str(Path.home()) not in found.values() and os.uname().nodename not in text
     )
+
+
+def put(folder: Path, *, weights: str | None = None, **about: object) -> Path:
+    """A finished run whose record says these things besides."""
+    given = record()
+    given["config"] |= about
+    given["result"] |= {"weights": weights} if weights else {}
+    runs.write_finished(folder, **given)
+    return folder
+
+
+def test_a_teacher_that_was_trained_again_with_other_weights_is_named(tmp_path):
+    first = put(tmp_path / "first", weights="aa")
+    one = put(tmp_path / "one", weights="11", teacher_weights={str(first): "aa"}, lineage=[str(first)])
+    two = put(tmp_path / "two", teacher_weights={str(one): "11"}, lineage=[str(first), str(one)])
+    old = put(tmp_path / "old", teacher=str(first))
+    abouts = [runs.read_config(folder) for folder in (one, two, old)]
+    assert [runs.retrained_teachers(about) for about in abouts] == [[], [], []]
+    put(first, weights="aa")  # trained again, to the same bits
+    assert [runs.retrained_teachers(about) for about in abouts] == [[], [], []]
+    put(first, weights="bb")
+    assert [runs.retrained_teachers(about) for about in abouts] == [[str(first)], [str(first)], []]
+    put(one, weights="22", teacher_weights={str(first): "bb"}, lineage=[str(first)])
+    assert [runs.retrained_teachers(about) for about in abouts] == [[str(first)], [str(one)], []]
+    put(first)  # by a version that kept no digests: nothing is known
+    (one / "result.json").unlink()
+    assert [runs.retrained_teachers(about) for about in abouts] == [[], [], []]
+
+
+def test_students_of_a_teacher_that_is_no_longer_there_are_not_mixed_with_others(tmp_path, monkeypatch):
+    """Real trainings: the same teacher again is the same; other weights are refused by training, rerun and report."""
+    import shutil
+
+    import torch
+
+    from pipeline import report
+    from pipeline.stages import records, rerun
+    from tests import test_generations as chains
+
+    monkeypatch.chdir(tmp_path)
+    source = chains.write_source(tmp_path)
+    group = chains.go(tmp_path, source, generations=2)
+    one, two = (group / "ce1+soft1" / f"gen{g}" / "fold1-seed0" for g in (1, 2))
+    first = Path(runs.read_config(one)["teacher"])
+    digests = [records.weights_digest(records.read_model(folder)) for folder in (first, one, two)]
+    assert len(set(digests)) == 3 and [runs.read_result(f)["weights"] for f in (first, one, two)] == digests
+    assert runs.read_config(first)["teacher_weights"] == {}
+    assert runs.read_config(one)["teacher_weights"] == {str(first): digests[0]}
+    assert runs.read_config(two)["teacher_weights"] == {str(one): digests[1]}
+
+    shutil.rmtree(first)
+    assert (
+        chains.go(tmp_path, source, generations=2) == group
+    )  # trained again, to the same weights: nothing else to do
+    assert runs.read_result(first)["weights"] == digests[0] and "again" not in "".join(report_notes(group))
+
+    # Trained again elsewhere: one weight differs by one bit.
+    payload = torch.load(first / "model.pt", weights_only=True)
+    name = next(name for name in payload["state"] if name.endswith("weight"))
+    payload["state"][name].view(torch.int32).flatten()[0] += 1
+    other = records.weights_digest(payload)
+    assert other != digests[0]
+    torch.save(payload, first / "model.pt")
+    result = runs.read_result(first) | {"weights": other}
+    runs.write_atomic(first / "result.json", runs.json_bytes(result))
+    with pytest.raises(InputError) as caught:
+        chains.go(tmp_path, source, generations=2)
+    text = str(caught.value)
+    assert text.startswith(f"{one} goes back to {first} as it was") and "\n" not in text
+    assert text.endswith(f"remove {one.parents[1]} and run again")
+    with pytest.raises(InputError, match="cannot be repeated"):
+        rerun.rerun(two, None, say=print)
+    (note,) = [line for line in report_notes(group) if "again since" in line]
+    assert "2 of 2 runs (gen1/fold1-seed0, gen2/fold1-seed0)" in note
+    assert report.report(Path("runs"), Path("reports"), "tiny")  # the teacher's own table
+
+    shutil.rmtree(group / "ce1+soft1")
+    chains.go(tmp_path, source, generations=1)
+    assert runs.read_config(one)["teacher_weights"] == {str(first): other}
+
+
+def report_notes(group: Path) -> list[str]:
+    from pipeline.report.wording import taught_by_others
+
+    return taught_by_others(runs.find(group))
+
+
+def test_a_teacher_that_was_replaced_teaches_as_it_is_now(tmp_path, monkeypatch):
+    """A process that trains more than once does not remember the outputs of the old one."""
+    import shutil
+
+    import torch
+
+    from pipeline.stages import packs, records
+    from tests import test_generations as chains
+
+    monkeypatch.chdir(tmp_path)
+    source = chains.write_source(tmp_path)
+    group = chains.go(tmp_path, source, generations=1)
+    one = group / "ce1+soft1" / "gen1" / "fold1-seed0"
+    first, before = Path(runs.read_config(one)["teacher"]), runs.read_predictions(one).logits
+    payload = records.read_model(first)
+    payload["state"]["linear2.bias"] += 1 + torch.arange(3)
+    torch.save(payload, first / "model.pt")
+    shutil.rmtree(group)
+    chains.go(tmp_path, source, generations=1)
+    assert not np.allclose(runs.read_predictions(one).logits, before)
+    for kept in (packs.loaded, packs.taught):
+        kept.cache_clear()
+    after = runs.read_predictions(one).logits
+    shutil.rmtree(group)
+    chains.go(tmp_path, source, generations=1)
+    np.testing.assert_array_equal(runs.read_predictions(one).logits, after)
+
+
+def test_a_pack_that_was_killed_before_its_first_checkpoint_leaves_nothing(tmp_path):
+    from pipeline.stages import schedule
+    from pipeline.stages.cells import Cell
+
+    cells = [Cell(Path("runs") / name, "student", 1, 0, "soft:1") for name in "abc"]
+    notes = {"pack-1": "ab", "pack-2": "c", "pack-3": "cd"}
+    for name, members in notes.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps([f"runs/{member}" for member in members]))
+    (tmp_path / "pack-1.pt").touch(), (tmp_path / "pack-3.pt").touch()
+    assert schedule.left_over(tmp_path, cells) == [(tmp_path / "pack-1.pt", tuple(cells[:2]))]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "pack-1.json",
+        "pack-1.pt",
+        "pack-3.json",
+        "pack-3.pt",
+    }

@@ -1,14 +1,8 @@
 """Which clips there are, with their labels, folds, recordings and lengths. Nothing is decoded here.
 
-A data set is one function ``folder -> Corpus`` in ``READERS``; a new one is one function and one entry there.
-
-- ``urbansound8k``: UrbanSound8K. J. Salamon, C. Jacoby, J. P. Bello, "A Dataset and Taxonomy for Urban Sound
-  Research", ACM Multimedia 2014. CC BY-NC 3.0. ``metadata/UrbanSound8K.csv`` and ``audio/fold1/`` ... ``audio/fold10/``,
-  or both at the top of the folder. Clips of up to 4 s.
-- ``esc50``, ``esc10``: ESC-50. K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia
-  2015. CC BY-NC 3.0; the clips of ESC-10 CC BY 3.0. ``meta/esc50.csv`` and ``audio/``. Clips of 5 s, five folds.
-- ``synthetic``: what ``pipeline.synthetic`` writes: UrbanSound8K's layout, with a marker file.
-- ``folder``: ``CLASS/CLIP.wav`` of your own; see ``folder``.
+A data set is one file of this folder with a function of the file's name, ``folder -> Corpus``. The folder is the list:
+to add one, add a file (the README shows it in ten lines), and every command has it as ``--dataset NAME``. The constant
+``PLACES`` of a module is optional: the folders in ``data/`` where it is looked for; its own name if absent.
 
 Part of a data set is a corpus too: a fold that is absent as a whole is left out, and rows may be removed from the
 CSV. A listed file that is missing beside others of its fold is an error, since it was lost and not left out.
@@ -16,32 +10,63 @@ CSV. A listed file that is missing beside others of its fold is an error, since 
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from pipeline.config import InputError
-from pipeline.corpus.clips import MARKER, Clip, Corpus
-from pipeline.corpus.folders import folder
-from pipeline.corpus.published import URBANSOUND8K, esc10, esc50, synthetic, urbansound8k
+from pipeline.corpus.clips import MARKER, Clip, Corpus, checked
+from pipeline.corpus.urbansound8k import URBANSOUND8K
 
-__all__ = ["DATASETS", "MARKER", "READERS", "URBANSOUND8K", "Clip", "Corpus", "open_corpus"]
+__all__ = [
+    "DATASETS",
+    "MARKER",
+    "URBANSOUND8K",
+    "Clip",
+    "Corpus",
+    "checked",
+    "names",
+    "open_corpus",
+    "places",
+]
 
-#: Name of a data set → its reader.
-READERS: dict[str, Callable[[Path], Corpus]] = {
-    "synthetic": synthetic, "urbansound8k": urbansound8k, "esc50": esc50, "esc10": esc10, "folder": folder,
-}  # fmt: skip
-DATASETS = tuple(READERS)
+
+def names() -> tuple[str, ...]:
+    """The names of all data sets: the modules of this folder that define a function of their own name."""
+    found = (info.name for info in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if callable(getattr(_module(name), name, None))))
 
 
 def open_corpus(dataset: str, root: Path) -> Corpus:
-    """The corpus of kind ``dataset`` (one of ``DATASETS``) in the folder ``root``.
+    """The corpus of kind ``dataset`` (one of ``names()``) in the folder ``root``.
 
     Raises ``InputError``, one line, for a folder, table, column, row or listed file that is missing or wrong.
     """
     root = Path(root)
-    if dataset not in READERS:
-        raise InputError(f"unknown data set {dataset!r}; expected one of {', '.join(DATASETS)}")
+    _require(dataset)
     if not root.is_dir():
         raise InputError(f"no folder {root}; expected the data set {dataset} there. "
                          "Fetch it (make data) or name its folder (--data FOLDER, make: DATA=FOLDER)")  # fmt: skip
-    return READERS[dataset](root)
+    reader: Callable[[Path], Corpus] = getattr(_module(dataset), dataset)
+    return reader(root)
+
+
+def places(dataset: str) -> tuple[str, ...]:
+    """The folders in ``data/`` where a data set is looked for."""
+    _require(dataset)
+    return tuple(getattr(_module(dataset), "PLACES", (dataset,)))
+
+
+def _require(dataset: str) -> None:
+    if dataset not in names():
+        raise InputError(f"unknown data set {dataset!r}; expected one of {', '.join(names())}")
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+#: What there is when the command line starts.
+DATASETS = names()

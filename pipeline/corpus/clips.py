@@ -54,8 +54,13 @@ class Corpus:
 
 
 def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple[int, ...], seconds: float,
-            clips: Iterable[Clip], listing: Path) -> Corpus:  # fmt: skip
-    """The corpus, after what holds for every one of them: not empty, and each file there."""
+            clips: Iterable[Clip], listing: Path | None = None) -> Corpus:  # fmt: skip
+    """The corpus, after what holds for every one of them: not empty, and each file there.
+
+    ``classes`` in the order of the labels; ``all_folds`` of the published data set, also where some are absent here;
+    ``seconds`` to which clips are cut or padded; ``listing``: what lists the clips, for errors (``root`` by default).
+    """
+    listing = listing or root
     clips = sorted(clips, key=lambda clip: (clip.fold, clip.name))
     if not clips:
         raise InputError(

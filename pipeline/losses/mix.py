@@ -3,7 +3,8 @@
 Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, say ``angle:40,area:20``,
 ``hinton@T=4``, ``angle:40@layer=hidden``. Order does not matter. ``soft:1`` is added unless ``soft`` or
 ``ce`` is named. Without weights, the paper's weights for that very mix (Table 3 of Cho et al. 2023)
-where it has it, else each loss's own default (20 for the relational ones, 1 for the others).
+where it has it, else each loss's own default (20 for the relational ones, 1 for the others). With the weight 0
+a base term keeps away: ``angle:40,soft:0`` learns relations alone.
 
 Path name (``slug``): the same without ``: = ,``, say ``angle40+area20+soft1``, ``hinton1@T_4+soft1``.
 ``LossMix.parse`` reads both.
@@ -79,6 +80,7 @@ class LossMix:
     """Terms, sorted. Equal mixes are equal values, have one text (``str``) and one path name (``slug``)."""
 
     terms: tuple[Term, ...]
+    """What is learned; a base term of weight 0 is in the text only, and costs nothing."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple(sorted(self.terms)))
@@ -86,7 +88,7 @@ class LossMix:
     @staticmethod
     def parse(text: str) -> LossMix:
         """The mix of a text or a path name. Raises ``InputError`` (one line) for whatever it cannot read."""
-        parts = [part.strip() for part in re.split(r",|(?<![0-9.][eE])\+", text)]
+        parts = _parts(text)
         if not any(parts):
             raise InputError("no losses named; expected say angle,area or hinton:1@T=1.5 or soft")
         if "" in parts:
@@ -100,15 +102,34 @@ class LossMix:
                 )
         if not {name for name, _, _ in read} & set(BASES):
             read.append(("soft", 1.0, ()))
-        return LossMix(tuple(_weighted(read)))
+        kept = [term for term in read if term[1] != 0]
+        if not kept:
+            raise InputError(
+                f"{text!r}: every weight is 0, so there is nothing to learn; expected say angle:40,soft:0"
+            )
+        return LossMix(tuple(_weighted(kept)))
 
     def __str__(self) -> str:
-        return ",".join(map(str, self.terms))
+        return ",".join(map(str, self._written))
 
     @property
     def slug(self) -> str:
         """A name for paths, without ``: = ,`` and spaces, that ``parse`` reads back."""
-        return "+".join(term.slug for term in self.terms)
+        return "+".join(term.slug for term in self._written)
+
+    @property
+    def _written(self) -> list[Term]:
+        """The terms as text: without a base term, ``soft:0`` keeps ``parse`` from adding one."""
+        return sorted([*self.terms, *([] if self.has_base else [NO_BASE])])
+
+    @property
+    def has_base(self) -> bool:
+        return any(term.name in BASES for term in self.terms)
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether a term reads the outputs. Where none does, classes are named by chance, however good the embedding."""
+        return any(_constant(term.name, "LAYER", "logits") == "logits" for term in self.terms)
 
     @property
     def needs_teacher(self) -> bool:
@@ -139,7 +160,23 @@ class LossMix:
             if settings:
                 lines.append("    options  " + ", ".join(f"{k} = {_shown(v)}" for k, v in settings.items()))
             lines.append(f"    source   {_constant(term.name, 'SOURCE', 'a file of this project')}")
+        if not self.has_base:
+            lines.append(f"{NO_BASE.name}: weight 0 (no base term is added, and none is computed)")
+        if not self.names_classes:
+            lines.append(
+                "No term on the outputs: the student names classes by chance; make retrieval measures its space."
+            )
         return "\n".join(lines)
+
+
+#: What a mix without a base term says in its place.
+NO_BASE = Term("soft", 0.0)
+
+
+def named(text: str) -> set[str]:
+    """The losses that a text names, those with the weight 0 too. Raises ``InputError`` as ``LossMix.parse`` does."""
+    LossMix.parse(text)
+    return {_read_term(part)[0] for part in _parts(text)}
 
 
 def published(mix: LossMix) -> float | None:
@@ -156,6 +193,10 @@ def options(name: str) -> dict[str, tuple[Value, tuple[str, ...]]]:
         for key, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r",|(?<![0-9.][eE])\+", text)]
 
 
 def _read_term(part: str) -> tuple[str, float | None, tuple[tuple[str, Value], ...]]:
@@ -176,11 +217,11 @@ def _read_head(head: str, part: str) -> tuple[str, float | None]:
     name, colon, text = (piece.strip() for piece in head.partition(":"))
     if colon or name in losses.names():
         losses.module(name)
-        return name, _positive(text, f"{part!r}: the weight of {name}") if colon else None
+        return name, _weight(text, name, part) if colon else None
     fitting = [known for known in losses.names() if re.match(re.escape(known) + r"-?[0-9.]", name)]
     if fitting:
         known = max(fitting, key=len)
-        return known, _positive(name[len(known) :].removeprefix("-"), f"{part!r}: the weight of {known}")
+        return known, _weight(name[len(known) :].removeprefix("-"), known, part)
     losses.module(re.sub(r"-?[0-9.].*$", "", name) or name)
     raise InputError(f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, say angle:40")
 
@@ -205,12 +246,16 @@ def _read_option(
     return key, _positive(value, f"{part!r}: option {key} of {name}")
 
 
-def _positive(text: str, what: str) -> float:
+def _weight(text: str, name: str, part: str) -> float:
+    return _positive(text, f"{part!r}: the weight of {name}", or_zero=name in BASES)
+
+
+def _positive(text: str, what: str, *, or_zero: bool = False) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not (0 < number < math.inf) or "_" in text:
+    if not (0 < number < math.inf or (or_zero and number == 0)) or "_" in text:
         raise InputError(f"{what} is {text!r}; expected a number above 0, say 20") from None
     return number
 

@@ -10,12 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pipeline import losses, plots, report, runs
-from pipeline.config import InputError
+from pipeline import plots, report, runs
 from pipeline.page import gathering, layout
 from pipeline.page.pictures import Embeddings, Gallery
-from pipeline.report.aggregation import BASELINE, mix_of
-from pipeline.report.wording import document
 
 __all__ = ["Embeddings", "write"]
 
@@ -31,25 +28,14 @@ def write(
 ) -> Path:
     """Write the page of a corpus' finished runs and its pictures; the result is the page's path.
 
-    ``mixes`` as in ``report.report``: the page has the rows of that table. ``embeddings(run folder)`` gives the
+    ``mixes`` as in ``report.contents``: the page has the rows of that table. ``embeddings(run folder)`` gives the
     held-out clips' embeddings, (clips, D) float32, labels and names; where it is None, or raises ``InputError``, the
     page says why there is no t-SNE. ``audio``: clip → its sound file. Nothing is written before all is drawn but the
     pictures. Raises ``InputError`` without matplotlib or a finished run, for a damaged file, and for two runs of one
     cell.
     """
     plots.require_matplotlib()
-    records = [r for r in runs.find(runs_root, corpus) if r.config["role"] in ("teacher", "student")]
-    missing: list[str] = []
-    if mixes is not None:
-        kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
-        records = [r for r in records if mix_of(r.config) in {"", *kept}]
-        missing = sorted(kept - {mix_of(r.config) for r in records})
-    if not records:
-        raise InputError(
-            f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
-        )
-    rows = report.rows(records)
-    paper = document(rows, records, gathering.unfinished(runs_root, corpus), missing)
+    records, rows, paper = report.contents(runs_root, corpus, mixes=mixes)
     folder = reports_root / corpus
     gallery = Gallery(folder, plots.Look(synthetic=any(row.synthetic for row in rows)))
     tables = gathering.tables(rows, records)

@@ -112,11 +112,6 @@ def members(row: report.Row, records: Iterable[Record], key: report.Key) -> tupl
     return tuple(sorted(found, key=cell))
 
 
-def unfinished(root: Path, corpus: str) -> list[Path]:
-    """Folders of unfinished runs, born-again chains left out: they have a table of their own."""
-    return [p for p in runs.unfinished(root, corpus) if not p.parents[2].name.startswith("ban-")]
-
-
 def runs_text(cells: Sequence[Cell]) -> str:
     folds, seeds = ({place for place, _ in cells}, {place for _, place in cells})
     return (f"{len(cells)} {plural('run', len(cells))}: {plural('fold', len(folds))} {listed(folds)}, "

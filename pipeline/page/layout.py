@@ -32,14 +32,14 @@ def page(
     for index, (table, section) in enumerate(zip(tables, paper.sections, strict=True), 1):
         body.append(f'<section id="table{index}"><h2>{escape(section.title)}</h2>')
         body += [grid(one) for one in section.grids]
-        body.append(figures(pictures.overview(table, gallery.look), table, gallery))
+        body.append(row_of([gallery.figure(p, table) for p in pictures.overview(table, gallery.look)]))
         body += mixes(table, index, gallery, embeddings, sounds)
         body += what_ran(table, index)
         body.append("</section>")
     body.append('<section id="notes"><h2>Notes</h2><ul>')
     body += [f"<li>{escape(note)}</li>" for note in paper.notes]
     body.append(f"</ul></section></main>{footer(sounds)}")
-    return "\n".join([head(paper.title), *body, "</body></html>"]) + "\n"
+    return gallery.filled("\n".join([head(paper.title), *body, "</body></html>"]) + "\n")
 
 
 def head(title: str) -> str:
@@ -86,7 +86,9 @@ def grid(one: Grid) -> str:
 
     heads = "".join(f'<th scope="col"{mark(c)}>{escape(name)}</th>' for c, name in enumerate(one.header))
     rows = "".join(
-        "<tr>" + "".join(f"<td{mark(c)}>{breakable(cell)}</td>" for c, cell in enumerate(row)) + "</tr>\n"
+        f"<tr><td{mark(0)}>{breakable(row[0])}</td>"
+        + "".join(f"<td{mark(c)}>{escape(cell)}</td>" for c, cell in enumerate(row[1:], 1))
+        + "</tr>\n"
         for row in one.rows
     )
     return (f'<p class="caption muted">{escape(one.caption)}</p><div class="scroll" tabindex="0">'
@@ -95,12 +97,8 @@ def grid(one: Grid) -> str:
 
 
 def breakable(cell: str) -> str:
-    """A cell's HTML; a mix may go on in another line after a comma, and nowhere else."""
+    """The HTML of a row's name; a mix may go on in another line after a comma, and nowhere else."""
     return escape(cell).replace(",", ",<wbr>")
-
-
-def figures(found: Sequence[Picture], table: Table, gallery: Gallery) -> str:
-    return row_of([gallery.figure(picture, table) for picture in found])
 
 
 def row_of(html: Sequence[str]) -> str:
@@ -115,20 +113,19 @@ def mixes(
 ) -> list[str]:
     """A part a mix that opens and closes; the first student's stands open."""
     body = [f'<h2 id="mixes{index}">Each mix</h2>']
+    teacher, look = table.teacher, gallery.look
     fold = pictures.shown_fold(table)
-    taught: tuple[Picture | str, str] | None = None
+    embedded = {
+        e.name: pictures.embedded(e, fold, embeddings, look) for e in table.entries if fold is not None
+    }
     opened = next((e for e in table.entries if e.row.role == "student"), table.entries[0])
     for entry in table.entries:
-        parts = [row_of([gallery.figure(p, table) for p in pictures.curves(entry, gallery.look)]
-                        + [gallery.figure(p, table) for p in pictures.by_class(entry, table.teacher, gallery.look)])]  # fmt: skip
-        if fold is not None:
-            own = pictures.embedded(entry, fold, embeddings, gallery.look)
-            shown, svg = embedding(own, table, gallery)
-            if entry is table.teacher:
-                taught = (own, svg)
-                parts.append(f"<h3>Embeddings</h3>{shown}")
-            else:
-                parts.append(beside(taught, shown, table, gallery))
+        found = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
+        parts = [row_of([gallery.figure(picture, table) for picture in found])]
+        if embedded:
+            # A student's beside its teacher's.
+            pair = dict.fromkeys(e.name for e in (teacher, entry) if e)
+            parts.append(embeddings_of([embedded[name] for name in pair], table, gallery))
         parts.append(clips(entry, sounds))
         mean = number(entry.row.spread.mean if entry.row.spread else None)
         summary = f'{escape(entry.name)} <span class="muted">{mean} %, {len(entry.records)} runs</span>'
@@ -145,26 +142,14 @@ def untrained(entry: Entry) -> str:
     return '<p class="note">No run of this mix trained: the curves are of those that did not.</p>'
 
 
-def embedding(own: Picture | str, table: Table, gallery: Gallery) -> tuple[str, str]:
-    """A t-SNE's HTML, and its SVG; the reason and "" where there is none."""
-    if isinstance(own, str):
-        return f'<p class="note">{escape(own)}</p>', ""
-    svg = gallery.saved(own, table)
-    return gallery.again(own, table, svg), svg
-
-
-def beside(taught: tuple[Picture | str, str] | None, shown: str, table: Table, gallery: Gallery) -> str:
-    """The student's embeddings with the teacher's before them."""
-    if taught is None:
-        return f"<h3>Embeddings</h3>{row_of([shown])}"
-    picture, svg = taught
-    first = (
-        f'<p class="note">{escape(picture)}</p>'
-        if isinstance(picture, str)
-        else gallery.again(picture, table, svg)
-    )
-    both = [first] if first == shown else [first, shown]  # one reason for both is said once
-    return f"<h3>Embeddings, teacher and student</h3>{row_of(both)}"
+def embeddings_of(found: Sequence[Picture | str], table: Table, gallery: Gallery) -> str:
+    """t-SNEs side by side; the reason where there is none, one reason for both once."""
+    shown = [
+        f'<p class="note">{escape(own)}</p>' if isinstance(own, str) else gallery.figure(own, table)
+        for own in found
+    ]
+    title = "Embeddings, teacher and student" if len(shown) > 1 else "Embeddings"
+    return f"<h3>{title}</h3>{row_of(list(dict.fromkeys(shown)))}"
 
 
 # ------------------------------------------------------------------------------------------------- clips
@@ -182,7 +167,7 @@ def clips(entry: Entry, sounds: Sounds) -> str:
     note = ("Smallest mean probability of the label, over the runs that held the clip out; clips that no run got wrong are "
             "left out.")  # fmt: skip
     heads = "".join(f'<th scope="col" class="l">{name}</th>' for name in
-                    ("Clip", "Label", "Taken for", "Probability: label, taken for", "Wrong in", "Listen"))  # fmt: skip
+                    ("Clip", "Label", "Taken for", "Probability:\nlabel, taken for", "Wrong in", "Listen"))  # fmt: skip
     return (f'<h3>Most confused clips</h3><p class="note">{note}</p><div class="scroll clips" tabindex="0"><table><thead>'
             f"<tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>")  # fmt: skip
 

@@ -1,13 +1,15 @@
-"""Which pictures a table and a mix have, drawn, saved, and as HTML."""
+"""Which pictures a table and a mix have; drawn, saved, and as HTML."""
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+import joblib
 import numpy as np
 
 from pipeline import plots, statistics
@@ -21,34 +23,50 @@ Embeddings = Callable[[Path], tuple[np.ndarray, np.ndarray, Sequence[str]]]
 """Run folder → of its held-out clips: embeddings (clips, D) float32, labels (clips,) int64, names."""
 
 
+#: Of the pictures that are not on disk yet: a further process is started for so many, the time that its start takes.
+PICTURES_A_PROCESS = 20
+
+
 @dataclass
 class Gallery:
-    """Saves pictures below ``folder``/pictures and gives them as figures of the page."""
+    """The page's figures, in its order; their pictures are drawn together, and saved below ``folder``/pictures."""
 
     folder: Path
     look: plots.Look
-    count: int = field(default=0)
-    """Figures so far: each has ids of its own in the page."""
+    shown: list[tuple[Picture, Path, str]] = field(default_factory=list)
+    """Picture, the folder of its files, its words for those who cannot see it."""
 
     def figure(self, picture: Picture, table: Table) -> str:
-        """Save the picture's files; its HTML."""
-        return self.again(picture, table, self.saved(picture, table))
-
-    def saved(self, picture: Picture, table: Table) -> str:
-        """Save the picture's files; its SVG."""
-        return plots.save(picture, self.folder / "pictures" / table.folder)
-
-    def again(self, picture: Picture, table: Table, svg: str) -> str:
-        """The HTML of a picture that was saved."""
-        self.count += 1
+        """The HTML of a figure, with an empty place for its picture: see ``filled``."""
         stamp = "SYNTHETIC. " if self.look.synthetic else ""
         alt = escape(f"{stamp}{picture.title}. {picture.caption}", quote=True)
+        self.shown.append((picture, self.folder / "pictures" / table.folder, alt))
         base = urllib.parse.quote(f"pictures/{table.folder}/{picture.name}")
         links = " ".join(f'<a href="{base}.{end}">{end.upper()}</a>' for end in ("png", "svg", "csv"))
         kind = ' class="wide"' if picture.wide else ""
-        body = plots.inline(svg, f"p{self.count}", alt)
         words = f'{escape(stamp + picture.caption)} <span class="files">{links}</span>'
-        return f"<figure{kind}>{body}<figcaption>{words}</figcaption></figure>"
+        place = f"<!--picture {len(self.shown)}-->"
+        return f"<figure{kind}>{place}<figcaption>{words}</figcaption></figure>"
+
+    def filled(self, html: str) -> str:
+        """The page with its pictures, each with ids of its own; saves their files."""
+        wanted = {folder / picture.name: (picture, folder) for picture, folder, _ in self.shown}
+        svgs = dict(zip(wanted, saved(list(wanted.values()))))
+
+        def inlined(place: re.Match[str]) -> str:
+            picture, folder, alt = self.shown[int(place[1]) - 1]
+            return plots.inline(svgs[folder / picture.name], f"p{place[1]}", alt)
+
+        return re.sub(r"<!--picture (\d+)-->", inlined, html)
+
+
+def saved(wanted: Sequence[tuple[Picture, Path]]) -> list[str]:
+    """The SVG of each picture; those that are not yet in their folder as they should be are drawn."""
+    found = [plots.kept(*one) for one in wanted]
+    missing = [one for one, text in zip(wanted, found) if text is None]
+    jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
+    drawn = iter(joblib.Parallel(n_jobs=jobs)(joblib.delayed(plots.save)(*one) for one in missing))
+    return [next(drawn) if text is None else text for text in found]
 
 
 # ------------------------------------------------------------------------------------------------- a table
@@ -120,12 +138,11 @@ def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots
         return f"No t-SNE of {entry.name}: no run of fold {fold} trained."
     if embeddings is None:
         return "No t-SNE: the embeddings were not asked for."
+    name, role = f"tsne-{entry.slug}", "teacher" if entry.row.role == "teacher" else "student"
+    over = f"Clean clips of held-out fold {fold}, seed {cell(record)[1]}."
     try:
         values, labels, clips = embeddings(record.folder)
-        points = plots.projection(values)
+        classes = gathering.class_names(entry, max(len(entry.classes), int(labels.max()) + 1))
+        return plots.scatter(name, f"t-SNE: {role}", values, labels, clips, classes, over, look)
     except (InputError, ValueError) as error:
         return f"No t-SNE of {entry.name}: {error}."
-    classes = gathering.class_names(entry, max(len(entry.classes), int(labels.max()) + 1))
-    over = f"Clean clips of held-out fold {fold}, seed {cell(record)[1]}."
-    title = f"t-SNE: {'teacher' if entry.row.role == 'teacher' else 'student'}"
-    return plots.scatter(f"tsne-{entry.slug}", title, points, labels, clips, classes, over, look)

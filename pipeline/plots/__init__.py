@@ -1,8 +1,9 @@
 """Figures of finished runs → pictures: PNG, SVG, and the CSV of the numbers that are drawn.
 
-One function a picture: plain numbers in, a ``Picture`` out; ``save`` writes its three files. Conventions: accuracies
-are in percent; a run is known by its cell, (fold, seed); nothing is drawn that is not in the CSV. The same numbers
-give the same bytes. Needs matplotlib, the extra ``plots``; nothing global of it is changed.
+One function a picture: plain numbers in, a ``Picture`` out; ``save`` draws it and writes its three files, ``kept``
+finds them again. Conventions: accuracies are in percent; a run is known by its cell, (fold, seed); nothing is drawn
+that is not in the CSV. The same numbers give the same bytes. Needs matplotlib, the extra ``plots``; nothing global of
+it is changed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pipeline.plots.classes import confusion_matrix, recall_pairs
 from pipeline.plots.curves import accuracy_curves, term_curves
 from pipeline.plots.embeddings import projection, scatter
 from pipeline.plots.folds import difference_points, fold_points
-from pipeline.plots.picture import Look, Picture, inline, require_matplotlib, save
+from pipeline.plots.picture import Look, Picture, inline, kept, require_matplotlib, save
 
 __all__ = [
     "Look",
@@ -21,6 +22,7 @@ __all__ = [
     "difference_points",
     "fold_points",
     "inline",
+    "kept",
     "projection",
     "recall_pairs",
     "require_matplotlib",

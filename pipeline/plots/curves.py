@@ -10,21 +10,23 @@ import numpy as np
 from pipeline.plots.picture import (
     DASHES,
     LIGHT,
+    Drawing,
     Look,
     Picture,
     colour,
     figure_with_axes,
-    label_axes,
     legend_below,
 )
+from pipeline.statistics import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Cell = tuple[int, int]
 Histories = Mapping[Cell, Sequence[Mapping[str, Any]]]
 """Cell → the lines of its ``metrics.jsonl``."""
 Value = Callable[[Mapping[str, Any]], float | None]
+
+TOTAL = "total"
 
 BAND = "Line: mean over {runs}; band: lowest to highest run."
 
@@ -98,27 +100,6 @@ def logarithmic_axis(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
-    """Percent of the held-out fold's clean clips and of the training rows, over the epochs.
-
-    The training figure is that of the epoch's own steps (batch norm and weights as they were), both views.
-    """
-    series = {"held-out": "accuracy", "training": "train_accuracy"}
-    figure, axes = figure_with_axes("Accuracy", look)
-    rows: list[tuple[object, ...]] = []
-    for index, (words, key) in enumerate(series.items()):
-        own = curve(histories, percent_of(key))
-        draw(axes, own, words, index)
-        rows += table(own, words)
-    label_axes(axes, "epoch", "accuracy, %")
-    epoch_axis(axes)
-    axes.set_ylim(bottom=0)
-    legend_below(figure, 2)
-    caption = ("Accuracy on the held-out fold's clean clips and on the training clips (both views, during the epoch). "
-               + BAND.format(runs=counted(histories)))  # fmt: skip
-    return Picture(f"{name}-accuracy", "Accuracy", caption, figure, ("epoch", "of", *COLUMNS), rows)
-
-
 COLUMNS = ("mean", "sd", "low", "high", "runs")
 
 
@@ -139,37 +120,61 @@ def term_value(term: str, kind: str) -> Value:
     return lambda record: record.get("terms", {}).get(term, {}).get(kind)
 
 
+def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
+    """Percent of the held-out fold's clean clips and of the training rows, over the epochs.
+
+    The training figure is that of the epoch's own steps (batch norm and weights as they were), both views.
+    """
+    series = {"held-out": "accuracy", "training": "train_accuracy"}
+    found = {words: curve(histories, percent_of(key)) for words, key in series.items()}
+    caption = ("Accuracy on the held-out fold's clean clips and on the training clips (both views, during the epoch). "
+               + BAND.format(runs=counted(histories)))  # fmt: skip
+    return Picture(f"{name}-accuracy", "Accuracy", caption, draw_accuracies, (found, look))
+
+
+def draw_accuracies(found: Mapping[str, Curve], look: Look) -> Drawing:
+    figure, axes = figure_with_axes("Accuracy", look, "epoch", "accuracy, %")
+    for index, (words, own) in enumerate(found.items()):
+        draw(axes, own, words, index)
+    epoch_axis(axes)
+    axes.set_ylim(bottom=0)
+    legend_below(figure, 2)
+    rows = [row for words, own in found.items() for row in table(own, words)]
+    return Drawing(figure, ("epoch", "of", *COLUMNS), rows)
+
+
 def term_curves(name: str, histories: Histories, look: Look) -> Picture:
     """The training loss and its terms, each times its weight; the CSV has the terms without it too (``raw``)."""
     terms = sorted(
         {term for records in histories.values() for record in records for term in record.get("terms", {})}
     )
-    figure, axes = figure_with_axes("Loss and its terms", look)
-    total = curve(histories, lambda record: record.get("loss"))
-    rows: list[tuple[object, ...]] = table(total, "total", "weighted")
-    drawn = []
-    for index, term in enumerate(terms):
+    found = {(TOTAL, "weighted"): curve(histories, lambda record: record.get("loss"))}
+    for term in terms:
         for kind in ("weighted", "raw"):
-            own = curve(histories, term_value(term, kind))
-            rows += table(own, term, kind)
-            if kind == "weighted":
-                draw(axes, own, term, index)
-                drawn.append(own)
-    if len(terms) != 1:  # of one term it is the same line
-        draw(axes, total, "total", 0, ink=LIGHT["ink"])
-        drawn.append(total)
+            found[term, kind] = curve(histories, term_value(term, kind))
+    # Of one term the total is the same line.
+    drawn = {term: found[term, "weighted"] for term in ([*terms, TOTAL] if len(terms) != 1 else terms)}
     logarithmic = wide_range(
-        np.concatenate([own.low for own in drawn]), np.concatenate([own.high for own in drawn])
+        *(np.concatenate([getattr(c, end) for c in drawn.values()]) for end in ("low", "high"))
     )
-    if logarithmic:
-        logarithmic_axis(axes)
-    label_axes(axes, "epoch", "weight × term")
-    epoch_axis(axes)
-    legend_below(figure, 3)
     caption = (
         f"Training loss: each term times its weight{', logarithmic scale' if logarithmic else ''}, mean over the "
         f"epoch's steps. The CSV also has the terms without their weights. {BAND.format(runs=counted(histories))}"
     )
-    return Picture(
-        f"{name}-terms", "Loss and its terms", caption, figure, ("epoch", "term", "kind", *COLUMNS), rows
-    )
+    inputs = (drawn, found, logarithmic, look)
+    return Picture(f"{name}-terms", "Loss and its terms", caption, draw_terms, inputs)
+
+
+def draw_terms(
+    drawn: Mapping[str, Curve], found: Mapping[tuple[str, str], Curve], logarithmic: bool, look: Look
+) -> Drawing:
+    figure, axes = figure_with_axes("Loss and its terms", look, "epoch", "weight × term")
+    for index, (term, own) in enumerate(drawn.items()):
+        total = term == TOTAL
+        draw(axes, own, term, 0 if total else index, ink=LIGHT["ink"] if total else None)
+    if logarithmic:
+        logarithmic_axis(axes)
+    epoch_axis(axes)
+    legend_below(figure, 3)
+    rows = [row for names, own in found.items() for row in table(own, *names)]
+    return Drawing(figure, ("epoch", "term", "kind", *COLUMNS), rows)

@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.plots.picture import (
     LIGHT,
     WIDTH,
+    Drawing,
     Look,
     Picture,
     colour,
@@ -20,6 +21,7 @@ from pipeline.plots.picture import (
 
 SEED = 0
 PERPLEXITY = 30.0
+STEPS = 500
 
 #: t-SNE of fewer says nothing.
 FEWEST = 8
@@ -30,6 +32,14 @@ def perplexity(clips: int) -> float:
     return min(PERPLEXITY, (clips - 1) / 3)
 
 
+def checked(embeddings: np.ndarray) -> np.ndarray:
+    """The embeddings as float64; ``ValueError`` for fewer than 8 clips or values that are not finite."""
+    values = np.asarray(embeddings, dtype=np.float64)
+    if values.ndim != 2 or len(values) < FEWEST or not np.isfinite(values).all():
+        raise ValueError(f"embeddings {values.shape}: expected at least {FEWEST} clips, all values finite")
+    return values
+
+
 def projection(embeddings: np.ndarray) -> np.ndarray:
     """(clips, 2) float64 of (clips, D) with fixed seed, begun from the principal components.
 
@@ -37,28 +47,47 @@ def projection(embeddings: np.ndarray) -> np.ndarray:
     """
     from sklearn.manifold import TSNE
 
-    values = np.asarray(embeddings, dtype=np.float64)
-    if values.ndim != 2 or len(values) < FEWEST or not np.isfinite(values).all():
-        raise ValueError(f"embeddings {values.shape}: expected at least {FEWEST} clips, all values finite")
+    values = checked(embeddings)
     # The scale of a network's embedding is its own; t-SNE's start and its tolerance are not free of it.
     scale = values.std()
     values = (values - values.mean(0)) / (scale if scale > 0 else 1.0)
     init = "pca" if values.shape[1] >= 2 else "random"
-    method = TSNE(n_components=2, perplexity=perplexity(len(values)), init=init, random_state=SEED)
+    method = TSNE(
+        n_components=2, perplexity=perplexity(len(values)), init=init, random_state=SEED, max_iter=STEPS
+    )
     return np.asarray(method.fit_transform(values), dtype=np.float64)
 
 
 def scatter(
     name: str,
     title: str,
-    points: np.ndarray,
+    embeddings: np.ndarray,
     labels: np.ndarray,
     clips: Sequence[str],
     classes: Sequence[str],
     over: str,
     look: Look,
 ) -> Picture:
-    """``points`` (clips, 2) by class; ``over`` says of which run they are. The axes have no unit."""
+    """The t-SNE of ``embeddings`` (clips, D) by class; ``over`` says of which run they are. The axes have no unit.
+
+    Raises ``ValueError`` as ``projection``.
+    """
+    checked(embeddings)
+    caption = (f"t-SNE of the embeddings (perplexity {perplexity(len(embeddings)):.3g}, seed {SEED}). {over} Near points are "
+               "alike to the network; distances between groups mean little.")  # fmt: skip
+    inputs = (title, embeddings, labels, tuple(clips), tuple(classes), look)
+    return Picture(name, title, caption, draw_scatter, inputs)
+
+
+def draw_scatter(
+    title: str,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    clips: Sequence[str],
+    classes: Sequence[str],
+    look: Look,
+) -> Drawing:
+    points = projection(embeddings)
     columns = 3
     lines = -(-len(classes) // columns)
     figure, axes = figure_with_axes(title, look, width=WIDTH, height=WIDTH - 0.6 + 0.18 * lines)
@@ -77,6 +106,4 @@ def scatter(
         (clip, classes[int(label)], float(x), float(y))
         for clip, label, (x, y) in zip(clips, labels, points, strict=True)
     ]
-    caption = (f"t-SNE of the embeddings (perplexity {perplexity(len(points)):.3g}, seed {SEED}). {over} Near points are alike to the "
-               "network; distances between groups mean little.")  # fmt: skip
-    return Picture(name, title, caption, figure, ("clip", "class", "x", "y"), rows)
+    return Drawing(figure, ("clip", "class", "x", "y"), rows)

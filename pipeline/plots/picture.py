@@ -6,12 +6,16 @@ name, so that the page decides; the files in a folder keep them, on white.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from pipeline import runs, tables
 from pipeline.config import InputError
@@ -37,7 +41,7 @@ SERIES = 10
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-WIDTH = 4.5
+WIDTH = 4.0
 """Inches: a phone's width at the size of print."""
 
 DPI = 160
@@ -50,20 +54,60 @@ class Look:
     synthetic: bool = False
 
 
+class Drawing(NamedTuple):
+    """A figure and the table of the numbers in it."""
+
+    figure: Figure
+    header: tuple[str, ...]
+    rows: Sequence[Sequence[object]]
+
+
 @dataclass(frozen=True)
 class Picture:
-    """A figure, its words, and the table of the numbers in it."""
+    """What a figure shows in words, and how to draw it: ``draw(*inputs)``, nothing else goes into it.
+
+    So it is known whether files are of this picture without drawing it.
+    """
 
     name: str
     """Of its files, without the ending."""
     title: str
     caption: str
     """What is drawn, and over what; plain text."""
-    figure: Figure
-    header: tuple[str, ...]
-    rows: Sequence[Sequence[object]] = field(default_factory=list)
+    draw: Callable[..., Drawing]
+    inputs: tuple[Any, ...]
     wide: bool = False
     """Needs the page's whole width."""
+
+    def drawing(self) -> Drawing:
+        return self.draw(*self.inputs)
+
+    @property
+    def digest(self) -> str:
+        """Of all that its files depend on: inputs, the code that draws, and the libraries."""
+        own = (self.name, self.draw.__qualname__, plain(self.inputs), code_digest())
+        return hashlib.sha1(repr(own).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Lists in place of mappings, tuples and arrays, so that equal values have one text."""
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, hashlib.sha1(value.tobytes()).hexdigest()]
+    if isinstance(value, Mapping):
+        return [[plain(key), plain(own)] for key, own in value.items()]
+    return [plain(own) for own in value] if isinstance(value, tuple | list) else value
+
+
+@cache
+def code_digest() -> str:
+    """Of this package's files and of the libraries that draw."""
+    import matplotlib
+    import sklearn
+
+    found = hashlib.sha1(f"{matplotlib.__version__} {sklearn.__version__}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def require_matplotlib() -> None:
@@ -91,14 +135,14 @@ def marker(index: int) -> str:
 
 
 def figure_with_axes(
-    title: str, look: Look, *, width: float = WIDTH, height: float = 3.1
+    title: str, look: Look, x: str = "", y: str = "", *, width: float = WIDTH, height: float = 3.1
 ) -> tuple[Figure, Axes]:
-    """A figure in inches with one panel, its title and, where the sounds are made up, the stamp."""
+    """A figure in inches with one panel, its title, its axes' names and, where the sounds are made up, the stamp."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=LIGHT["paper"])
     axes = figure.add_subplot(facecolor="none")
-    axes.set_title(title, fontsize=9.5, fontweight="bold", color=LIGHT["ink"], loc="left")
+    axes.set_title(title, fontsize=9.5, fontweight="bold", color=LIGHT["ink"], loc="left", y=1.0)
     if look.synthetic:
         figure.suptitle(f"{STAMP}: made-up sounds", fontsize=9, fontweight="bold", color=LIGHT["warn"])
     for side, spine in axes.spines.items():
@@ -107,12 +151,9 @@ def figure_with_axes(
     axes.tick_params(labelsize=8, color=LIGHT["muted"], labelcolor=LIGHT["ink"], which="both")
     axes.grid(True, color=LIGHT["grid"], linewidth=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
-
-
-def label_axes(axes: Axes, x: str, y: str = "") -> None:
     axes.set_xlabel(x, fontsize=8.5, color=LIGHT["ink"])
     axes.set_ylabel(y, fontsize=8.5, color=LIGHT["ink"])
+    return figure, axes
 
 
 def legend_below(figure: Figure, columns: int, *, handles: list[Any] | None = None) -> None:
@@ -125,32 +166,65 @@ def legend_below(figure: Figure, columns: int, *, handles: list[Any] | None = No
 # ------------------------------------------------------------------------------------------------- files
 
 
-def svg(picture: Picture) -> str:
-    """The figure as a document of its own; text stays text."""
+def lay_out(figure: Figure) -> None:
+    """Fix the places of panel, title and legend: else each kind of file lays out the figure anew, and draws it twice."""
+    import matplotlib
+
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        with matplotlib.rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as a document of its own; text stays text; ids come from ``name``."""
     import matplotlib
 
     out = io.BytesIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": picture.name, "font.family": "sans-serif"}
-    ):
-        picture.figure.savefig(out, format="svg", metadata=nothing)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(out, format="svg", metadata=nothing)
     return out.getvalue().decode("utf-8")
 
 
-def png(picture: Picture) -> bytes:
+def png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    picture.figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
     return out.getvalue()
 
 
+def files(picture: Picture, folder: Path) -> dict[str, Path]:
+    return {end: folder / f"{picture.name}.{end}" for end in ("png", "csv", "svg")}
+
+
+def mark(picture: Picture) -> str:
+    """How the picture's SVG ends."""
+    return f"<!-- {picture.digest} -->\n</svg>\n"
+
+
+def kept(picture: Picture, folder: Path) -> str | None:
+    """The SVG's text where ``save`` has written this very picture in ``folder`` before; None where it has not."""
+    own = files(picture, folder)
+    if not all(path.is_file() for path in own.values()):
+        return None
+    text = own["svg"].read_text(encoding="utf-8")
+    return text if text.endswith(mark(picture)) else None
+
+
 def save(picture: Picture, folder: Path) -> str:
-    """Write ``<name>.svg``, ``.png`` and ``.csv`` in ``folder``, and return the SVG's text."""
-    text = svg(picture)
-    runs.write_atomic(folder / f"{picture.name}.svg", text.encode())
-    runs.write_atomic(folder / f"{picture.name}.png", png(picture))
-    rows = [tuple(cell_value(value) for value in row) for row in picture.rows]
-    runs.write_atomic(folder / f"{picture.name}.csv", tables.comma_separated(picture.header, rows).encode())
+    """Draw the picture, write ``<name>.png``, ``.csv`` and ``.svg`` in ``folder``, and return the SVG's text.
+
+    The SVG comes last and ends with the picture's digest: it says that the others are there and of what.
+    """
+    own = files(picture, folder)
+    figure, header, rows = picture.drawing()
+    lay_out(figure)
+    text = svg(figure, picture.name).rstrip().removesuffix("</svg>") + mark(picture)
+    cells = [tuple(cell_value(value) for value in row) for row in rows]
+    runs.write_atomic(own["png"], png(figure))
+    runs.write_atomic(own["csv"], tables.comma_separated(header, cells).encode())
+    runs.write_atomic(own["svg"], text.encode())
     return text
 
 

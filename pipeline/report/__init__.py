@@ -9,24 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline import losses, runs, tables
 from pipeline.config import InputError
 from pipeline.report.aggregation import BASELINE, Key, Row, mix_of, rows
 from pipeline.report.wording import COLUMNS, csv_row, document
+from pipeline.runs import Record
+from pipeline.tables import Document
 
-__all__ = ["Key", "Row", "report", "rows"]
-
-
-def chained(folder: Path) -> bool:
-    """Whether a run's folder is in a born-again chain: ``ban-…/<mix>/gen{g}/fold{k}-seed{s}``."""
-    return folder.parent.name.startswith("gen") and folder.parents[2].name.startswith("ban-")
+__all__ = ["Contents", "Key", "Row", "contents", "report", "rows"]
 
 
-def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[str] | None = None) -> str:
-    """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``; the result is the text to print.
+class Contents(NamedTuple):
+    """What a report of a corpus is made of."""
 
-    ``mixes`` (texts that ``LossMix.parse`` reads) keeps those students' rows, and the baseline's; None keeps
+    records: list[Record]
+    """The finished runs of teachers and students."""
+    rows: list[Row]
+    document: Document
+
+
+def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None) -> Contents:
+    """The finished runs of ``runs_root/<corpus>``, their rows, and the rows in words.
+
+    ``mixes`` (texts that ``LossMix.parse`` reads) keeps those students, the baseline and the teachers; None keeps
     all. Raises ``InputError`` without a finished run, for a damaged file, and for two runs of one cell.
     """
     # Generations of born-again chains have a table of their own: pipeline.report.generations.
@@ -41,9 +48,21 @@ def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[
             f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
         )
     found = rows(records)
-    paper = document(
-        found, records, [path for path in runs.unfinished(runs_root, corpus) if not chained(path)], missing
-    )
+    unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
+    return Contents(records, found, document(found, records, unfinished, missing))
+
+
+def chained(folder: Path) -> bool:
+    """Whether a run's folder is in a born-again chain: ``ban-…/<mix>/gen{g}/fold{k}-seed{s}``."""
+    return folder.parent.name.startswith("gen") and folder.parents[2].name.startswith("ban-")
+
+
+def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[str] | None = None) -> str:
+    """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``; the result is the text to print.
+
+    ``mixes`` and errors as in ``contents``.
+    """
+    _, found, paper = contents(runs_root, corpus, mixes=mixes)
     folder = reports_root / corpus
     runs.write_atomic(folder / "table.md", tables.markdown(paper).encode())
     runs.write_atomic(folder / "table.tex", tables.latex(paper).encode())

@@ -66,6 +66,8 @@ class Row:
     comparison: Comparison | None = None
     """Less the baseline; None for the baseline, the teacher, and without a common cell."""
     p_holm: float | None = None
+    outputs_untrained: int = 0
+    """Runs of a mix without a term on the outputs: they name classes by chance."""
 
     @property
     def name(self) -> str:
@@ -178,6 +180,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         parameters=int(records[0].result["parameters"]),
         runs=len(records),
         did_not_train=tuple(sorted(cell(r) for r in records if r.result["status"] == "did not train")),
+        outputs_untrained=sum(r.result["status"] == "outputs untrained" for r in records),
         failures=tuple(
             "fold{}-seed{}: {}".format(*cell(r), r.result.get("failure") or "no reason kept")
             for r in records

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import losses, runs
 from pipeline.report.aggregation import BASELINE, STAMP, Row
 from pipeline.runs import Record
+from pipeline.statistics import Spread
 from pipeline.tables import NONE, Document, Grid, Section
 
 
@@ -19,11 +20,11 @@ def p_value(value: float | None) -> str:
     return NONE if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def runs_counted(row: Row) -> str:
+def runs_counted(spread: Spread | None) -> str:
     """ "9 (3 × 3)": runs, folds times seeds; "8 (3 folds, uneven)" where seeds differ between folds."""
-    if row.spread is None:
+    if spread is None:
         return "0"
-    n, folds, seeds = row.spread.n, len(row.spread.folds), len(row.spread.seeds)
+    n, folds, seeds = spread.n, len(spread.folds), len(spread.seeds)
     return f"{n} ({folds} × {seeds})" if n == folds * seeds else f"{n} ({folds} folds, uneven)"
 
 
@@ -42,6 +43,11 @@ def remarks(row: Row) -> list[str]:
             f"{len(row.did_not_train)} of {row.runs} runs did not train ({names}); "
             f"mean with them {number(row.all_runs)}"
         )
+    if row.outputs_untrained:
+        found.append(
+            f"no term on the outputs, which name classes by chance ({number(row.all_runs)}, {row.outputs_untrained} of "
+            f"{row.runs} runs); retrieval measures the embedding"
+        )
     if row.failures:
         found.append(f"{len(row.failures)} of {row.runs} runs failed ({listed(row.failures, '; ')})")
     if row.skipped:
@@ -58,7 +64,7 @@ def accuracy_grid(found: Sequence[Row]) -> Grid:
             number(row.spread.mean if row.spread else None),
             number(row.spread.sd_folds if row.spread else None),
             number(row.spread.sd_seeds if row.spread else None),
-            runs_counted(row),
+            runs_counted(row.spread),
             number(row.best),
             f"{row.parameters:,}",
             number(row.published),
@@ -155,7 +161,17 @@ def provenance(records: Sequence[Record]) -> list[str]:
     return [
         f"Made by {len(records)} finished runs{made}.",
         *(f"Versions: {text}." for text in sorted(versions)),
+        *taught_by_others(records),
     ]
+
+
+def taught_by_others(records: Sequence[Record]) -> list[str]:
+    """A line where a run's teacher was trained again since, and came out with other weights."""
+    names = ["/".join(r.folder.parts[-2:]) for r in records if runs.retrained_teachers(r.config)]
+    if not names:
+        return []
+    return [f"Their teachers were trained again since, with other weights: {len(names)} of {len(records)} runs "
+            f"({listed(names)}); remove these and train again."]  # fmt: skip
 
 
 def document(

@@ -27,6 +27,7 @@ from pipeline.runs.folder import (
     read_metrics,
     read_predictions,
     read_result,
+    retrained_teachers,
     settings_digest,
     unfinished,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "read_predictions",
     "read_result",
     "restart_metrics",
+    "retrained_teachers",
     "settings_digest",
     "unfinished",
     "write_atomic",

@@ -17,7 +17,9 @@ from pipeline import config
 from pipeline.config import InputError
 
 SCHEMA = 1
-STATUSES = ("trained", "did not train", "failed")
+#: Of a finished run: "did not train" is no better than chance; "outputs untrained" has a mix without a term on the
+#: outputs, so its accuracy says nothing of it.
+STATUSES = ("trained", "outputs untrained", "did not train", "failed")
 
 #: Keys that the other modules rely on; a file without one of them is damaged.
 CONFIG_KEYS = ("schema", "role", "model", "corpus", "dataset", "synthetic", "fold", "seed", "mix", "settings",
@@ -130,6 +132,21 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"remove the folder {folder} and run again"
         )
     return read_json(path, CONFIG_KEYS)
+
+
+def retrained_teachers(about: Mapping[str, Any]) -> list[str]:
+    """The teachers in a run's lineage that were trained again since, and came out with other weights.
+
+    ``about``: the run's config. By the digests on record alone: runs of before there were any, and teachers that are
+    gone, are taken as they are.
+    """
+    found = []
+    lineage = [Path(folder) for folder in about.get("lineage", ())]
+    for own in (about, *(read_config(folder) for folder in lineage if finished(folder))):
+        for teacher, digest in own.get("teacher_weights", {}).items():
+            if finished(Path(teacher)) and read_result(Path(teacher)).get("weights", digest) != digest:
+                found.append(teacher)
+    return list(dict.fromkeys(found))
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

@@ -6,19 +6,11 @@ from pathlib import Path
 
 from pipeline import config
 from pipeline.config import InputError, Settings
-from pipeline.corpus import Corpus, open_corpus
+from pipeline.corpus import Corpus, open_corpus, places
 
 DATA = Path("data")
 CACHE = Path("cache")
 RUNS = Path("runs")
-
-#: Where a data set is looked for in ``data/``: the folder's published name.
-FOLDERS = {
-    "urbansound8k": ("UrbanSound8K",),
-    "esc50": ("ESC-50", "ESC-50-master"),
-    "esc10": ("ESC-50", "ESC-50-master"),
-    "synthetic": ("synthetic",),
-}
 
 
 def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
@@ -27,9 +19,9 @@ def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
         dataset = "urbansound8k" if data or (DATA / "UrbanSound8K").is_dir() else "synthetic"
     if data is not None:
         return dataset, data
-    if dataset == "folder":
-        raise InputError("--dataset folder needs --data FOLDER, a folder of CLASS/CLIP.wav")
-    here = [DATA / name for name in FOLDERS[dataset]]
+    here = [DATA / name for name in places(dataset)]
+    if not here:
+        raise InputError(f"--dataset {dataset} needs --data FOLDER, a folder of CLASS/CLIP.wav")
     return dataset, next((folder for folder in here if folder.is_dir()), here[0])
 
 
@@ -47,9 +39,16 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
         )
         note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
     if not root.is_dir():
-        raise InputError(f"no folder {root}; expected the data set {name} there. Fetch it with "
-                         f"'make data DATASET={name}' or point to it with --data FOLDER (make: DATA=FOLDER)")  # fmt: skip
+        raise InputError(f"no folder {root}; expected the data set {name} there: {fetching(name)}--data FOLDER "
+                         "(make: DATA=FOLDER)")  # fmt: skip
     return open_corpus(name, root), note
+
+
+def fetching(name: str) -> str:
+    """The command that fetches a data set, and ", or "; nothing where it is published nowhere."""
+    from pipeline.fetch.sources import SOURCES
+
+    return f"make data DATASET={name}, or " if name in SOURCES else ""
 
 
 def status(dataset: str, data: Path | None, settings: Settings) -> str:
@@ -59,16 +58,18 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
 
     name, root = chosen(dataset, data)
     again = "".join([f" DATASET={dataset}" if dataset != "auto" else "", f" DATA={data}" if data else ""])
+    if not root.is_dir() and name != "synthetic":
+        return f"corpus    none in {root}\nnext      {fetching(name)}DATA=FOLDER"
     if not root.is_dir():
         return f"corpus    none yet; the next step makes the synthetic one in {root}\nnext      make demo, or make features{again}"
     corpus = open_corpus(name, root)
     spec = config.for_corpus(settings, corpus.seconds).features
     paths = [fold_path(CACHE, corpus.name, spec, fold) for fold in corpus.folds]
     cached = [path for path in paths if path.is_file()]
-    records = runs.find(RUNS, corpus.name)
     counts: dict[str, int] = {}
-    for record in records:
-        kind = record.config["role"] if record.config["role"] == "teacher" else record.config["mix"]
+    for record in runs.find(RUNS, corpus.name):
+        role = record.config["role"]
+        kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
         counts[kind] = counts.get(kind, 0) + 1
     lines = [
         f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
@@ -81,7 +82,7 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
         following = "features"
     elif not counts.get("teacher"):
         following = "teacher"
-    elif len(counts) < 2:
+    elif not counts.keys() - {"teacher", "born-again"}:
         following = "distill LOSSES=angle,area"
     else:
         following = "report"

@@ -22,7 +22,7 @@ from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.losses import LossMix
 from pipeline.stages import images
 from pipeline.stages.cells import Archive, Cell, Files
-from pipeline.stages.records import model_of, read_model, write_run, write_start
+from pipeline.stages.records import Stamp, model_of, read_model, run_config, stamp, write_run, write_start
 from pipeline.training import Run, TeacherOutputs, Trained
 
 #: Fold → its training and test rows.
@@ -71,9 +71,20 @@ def rows(data: cache.Data, fold: int) -> tuple[np.ndarray, np.ndarray]:
     return train, clips[data.folds == fold] * views
 
 
+def load(work: Work) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
+    """The data of all folds, and its ``samples``; kept as long as the files stay as they are."""
+    return loaded(work.features, work.device, work.network.data, stamps(work.features))
+
+
+def stamps(files: Files) -> tuple[Stamp, ...]:
+    return tuple(map(stamp, [files.path] if isinstance(files, Archive) else files))
+
+
 @functools.lru_cache(maxsize=1)
-def loaded(files: Files, device: str, kind: str) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
-    """The data of all folds, and its ``samples``; kept, so that the packs of a process load once."""
+def loaded(
+    files: Files, device: str, kind: str, _states: tuple[Stamp, ...] = ()
+) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
+    """``load`` by the values that it depends on, so that the packs of a process load once."""
     data = images.read(files) if isinstance(files, Archive) else cache.load(files)
     return data, *samples(data, torch.device(device), kind)
 
@@ -117,15 +128,16 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
     """
     if work.threads:
         torch.set_num_threads(work.threads)
-    data, values, labels = loaded(work.features, work.device, work.network.data)
+    data, values, labels = load(work)
     runs.write_atomic(work.note, runs.json_bytes([str(cell.folder) for cell in work.cells]))
 
     def train_cells(cells: list[Cell]) -> list[Trained]:
         own = dataclasses.replace(work, cells=tuple(cells))
         whole = len(cells) == len(work.cells)
         log = EpochLog(own, say)
-        for cell in cells:
-            write_start(own, cell, data)
+        records = [run_config(own, cell, data) for cell in cells]
+        for cell, about in zip(cells, records):
+            write_start(cell.folder, about)
         done = training.fit(
             values, labels, trainings(cells, data), work.network, classes=len(data.classes),
             teacher=teacher_outputs(own), device=values.device, layout=work.layout, checkpoint_seconds=work.checkpoint_seconds,
@@ -133,8 +145,8 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
             on_epoch=log.keep, say=say, augment=images.augmentation(work.network, data, values.device),
         )  # fmt: skip
         log.flush()
-        for cell, result in zip(cells, done):
-            write_run(own, cell, data, result)
+        for cell, about, result in zip(cells, records, done):
+            write_run(own, cell, about, data, result)
         return done
 
     results = packing.in_halves(train_cells, work.cells, say)
@@ -153,8 +165,10 @@ def teacher_outputs(work: Work) -> TeacherOutputs | None:
             raise InputError(f"{folder} is the teacher of fold {fold}, wanted for fold {cell.fold}: it was trained on "
                              f"the clips that are held out there; use the teacher of fold {cell.fold}")  # fmt: skip
     how = (work.features, work.device, work.network.data, work.network.teacher_epoch)
+    files = stamps(work.features)
     found = [
-        ensembles.teacher([taught(folder, *how) for folder in folders]) for folders in teachers_of(work.cells)
+        ensembles.teacher([taught(folder, *how, (*files, stamp(folder / "model.pt"))) for folder in folders])
+        for folders in teachers_of(work.cells)
     ]
     if not found:
         return None
@@ -164,10 +178,10 @@ def teacher_outputs(work: Work) -> TeacherOutputs | None:
 
 @functools.lru_cache(maxsize=32)
 def taught(
-    folder: Path, files: Files, device: str, kind: str, epoch: str
+    folder: Path, files: Files, device: str, kind: str, epoch: str, _states: tuple[Stamp, ...] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embedding (rows, D) and logits (rows, classes) of one teacher; NaN on rows that it was not trained on."""
-    data, values, _ = loaded(files, device, kind)
+    data, values, _ = loaded(files, device, kind, stamps(files))
     model = read_model(folder)
     said = training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0])
     return said.embedding, said.logits

@@ -8,7 +8,6 @@ the students' network before its first step.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pipeline import cache, config, losses, models, retrieval, runs, statistics,
 from pipeline.config import FeatureSpec, InputError
 from pipeline.losses import LossMix
 from pipeline.report.aggregation import BASELINE, STAMP, Key, cell, key_of, mix_of, unique
-from pipeline.report.wording import number, p_value
+from pipeline.report.wording import number, p_value, taught_by_others
 from pipeline.retrieval import KS, METRICS
 from pipeline.runs import Record
 from pipeline.stages import packs
@@ -124,25 +123,8 @@ def untrained(network: models.Network, fold: int, seed: int) -> models.Network:
 
 
 def counted(record: Record) -> bool:
-    """Whether a run's space can be judged: it did not fail, and trained where accuracy can tell.
-
-    A student without any term on its outputs (relations alone) names classes by chance, however good its space.
-    """
-    status = record.result["status"]
-    return bool(
-        status == "trained" or (status == "did not train" and not names_classes(mix_of(record.config)))
-    )
-
-
-@functools.cache
-def names_classes(mix: str) -> bool:
-    """Whether a term of the mix reads the logits; a teacher's ("") does."""
-    if not mix:
-        return True
-    terms = LossMix.parse(mix).terms
-    return any(
-        getattr(losses.module(term.name), "LAYER", "logits") == "logits" and term.weight for term in terms
-    )
+    """Whether a run's space can be judged: it did not fail, and trained where accuracy can tell."""
+    return record.result["status"] in ("trained", "outputs untrained")
 
 
 def place(row: Measured) -> tuple[int, int, str]:
@@ -245,6 +227,7 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
         lines += list(csv_rows(key, found, first, layer))
         notes.append(f"settings {key.digest}: {answerable_share(members, caches)}.")
     left_out = [r for r in records if not counted(r)]
+    notes += taught_by_others(good)
     if left_out:
         notes.append(f"Left out, for they failed or did not train: {len(left_out)} of {len(records)} runs.")
     synthetic = any(r.config["synthetic"] for r in good)

@@ -87,7 +87,7 @@ def choose(
 ) -> packing.Choice:
     """Pack size and layout, from a short measurement on the cells' own data."""
     work = make(cells=tuple(cells), layout="loop", checkpoint=Path())
-    data, values, labels = packs.loaded(work.features, work.device, work.network.data)
+    data, values, labels = packs.load(work)
     few = cells[: packing.LARGEST[values.device.type]]
     outputs = packs.teacher_outputs(make(cells=tuple(few), layout="loop", checkpoint=Path()))
     return packing.choose(values, labels, packs.trainings(few, data), work.network, classes=len(data.classes),
@@ -108,7 +108,11 @@ def left_over(folder: Path, cells: Sequence[Cell]) -> list[tuple[Path, tuple[Cel
         except (OSError, ValueError):
             names = []
         path = note.with_suffix(".pt")
-        if path.is_file() and names and all(name in wanted for name in names):
+        if not path.is_file():
+            note.unlink(
+                missing_ok=True
+            )  # killed before its first checkpoint; its cells may be packed otherwise now
+        elif names and all(name in wanted for name in names):
             found.append((path, tuple(wanted[name] for name in names)))
     return found
 

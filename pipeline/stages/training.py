@@ -54,7 +54,8 @@ def missing_cells(cells: Sequence[Cell], digests: dict[str, str]) -> list[Cell]:
         if not runs.finished(cell.folder):
             missing.append(cell)
             continue
-        trained_on = runs.read_config(cell.folder)["data"]
+        about = runs.read_config(cell.folder)
+        trained_on = about["data"]
         if trained_on != digests:
             other = sorted(
                 k for k in digests.keys() | trained_on.keys() if digests.get(k) != trained_on.get(k)
@@ -62,6 +63,10 @@ def missing_cells(cells: Sequence[Cell], digests: dict[str, str]) -> list[Cell]:
             raise InputError(f"{cell.folder} was trained on other features of fold {', '.join(other)} (clips were added, "
                              "removed or changed since); results of different data are not mixed: remove "
                              f"{cell.folder.parents[0 if cell.role == 'teacher' else 1]} and run again")  # fmt: skip
+        if others := runs.retrained_teachers(about):
+            raise InputError(f"{cell.folder} goes back to {others[0]} as it was before it was trained again, with other "
+                             "weights; students of different teachers are not mixed: remove "
+                             f"{cell.folder.parents[1]} and run again")  # fmt: skip
     return missing
 
 

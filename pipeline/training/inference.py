@@ -59,7 +59,7 @@ def teacher_outputs(
     )
 
 
-def test_rows(runs: Sequence[Run], device: torch.device) -> Tensor:
+def held_out_rows(runs: Sequence[Run], device: torch.device) -> Tensor:
     """(R, n) test rows, shorter lists padded with their own first row."""
     longest = max(len(run.test) for run in runs)
     table = np.stack(
@@ -69,7 +69,7 @@ def test_rows(runs: Sequence[Run], device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def test_logits(pack: Pack, rows: Tensor, active: Sequence[int]) -> Tensor:
+def held_out_logits(pack: Pack, rows: Tensor, active: Sequence[int]) -> Tensor:
     """Logits (R, n, classes) of test rows (R, n), by batch norm's running statistics; 0 for runs not ``active``."""
     runs, count = rows.shape
     logits = pack.weights.new_zeros(runs, count, pack.network.classes)
@@ -97,7 +97,7 @@ def test_logits(pack: Pack, rows: Tensor, active: Sequence[int]) -> Tensor:
     return logits
 
 
-def test_figures(logits: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def held_out_figures(logits: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Accuracy and mean cross-entropy (R,) float64 of the first ``counts`` (R,) of n test rows of each run."""
     real = torch.arange(labels.shape[1], device=labels.device) < counts[:, None]
     loss = F.cross_entropy(logits.double().transpose(1, 2), labels, reduction="none")

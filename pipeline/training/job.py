@@ -53,7 +53,7 @@ class Job:
         count, device = len(runs), pack.samples.device
         self.progress = Progress(history=[[] for _ in runs], failures=[None] * count, best_accuracy=[-1.0] * count,
                                  best_epoch=[None] * count, steps=[0] * count)  # fmt: skip
-        self.test = inference.test_rows(runs, device)
+        self.test = inference.held_out_rows(runs, device)
         self.test_labels = pack.labels[self.test]
         self.test_counts = torch.tensor([len(run.test) for run in runs], device=device)
         self.logits = pack.weights.new_zeros(count, self.test.shape[1], pack.network.classes)
@@ -116,8 +116,8 @@ class Job:
         """Test every run, note failures and bests, and hand out the records. The one wait for the device an epoch."""
         pack, progress = self.pack, self.progress
         active = [r for r, stop in enumerate(stopped) if not stop]
-        logits = inference.test_logits(pack, self.test, active)
-        figures = torch.stack(inference.test_figures(logits, self.test_labels, self.test_counts)).tolist()
+        logits = inference.held_out_logits(pack, self.test, active)
+        figures = torch.stack(inference.held_out_figures(logits, self.test_labels, self.test_counts)).tolist()
         sums, bad = pack.sums.tolist(), pack.bad.tolist()
         finite = torch.isfinite(pack.weights).all(1).tolist()
         weights = {term: pack.loss.weights[term].tolist() for term in pack.terms}

@@ -15,6 +15,9 @@ from pipeline.config import InputError
 from pipeline.corpus.clips import Clip, Corpus, checked, file_names
 from pipeline.corpus.tables import table
 
+#: Nowhere by itself: it is where the user says.
+PLACES = ()
+
 #: Sound files of a corpus in the layout ``folder``, by the end of the name.
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 

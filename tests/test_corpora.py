@@ -1,0 +1,251 @@
+"""Corpora in the form of ESC-50, of ESC-10 and of folders through every command, each with its folds, length and classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+import cli
+from pipeline import runs, verify
+from pipeline.corpus import Clip, open_corpus
+
+#: One epoch, and features of few bins: every command takes about a second.
+SMALL = ("--set", "features.bins=8", "--set", "features.bins_per_octave=24")
+QUICK = (*SMALL, "--set", "teacher.epochs=1", "--set", "student.epochs=1", "--set", "teacher.batch=4", "--set", "student.batch=4")  # fmt: skip
+ALONE = "angle:40,soft:0"
+
+
+def write_sound(path: Path, label: int, seconds: float, rate: int) -> None:
+    """A tone of the class' own pitch in noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    times = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(list(path.name.encode())).standard_normal(len(times))
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 200 * 1.05**label * times) + 0.05 * noise, rate)
+
+
+def write_esc50(root: Path) -> None:
+    """All 50 classes, two 5-s clips of each at 44.1 kHz, in neighbouring folds."""
+    rows = []
+    ten = set(verify.ESC10.classes)
+    for target, category in enumerate(verify.ESC50.classes):
+        for take, fold in zip("AB", (target % 5 + 1, (target + 1) % 5 + 1)):
+            name = f"{fold}-{1000 + target}-{take}-{target}.wav"
+            write_sound(root / "audio" / name, target, 5.0, 44100)
+            rows.append([name, fold, target, category, category in ten, 1000 + target, take])
+    write_table(root / "meta" / "esc50.csv", ["filename", "fold", "target", "category", "esc10", "src_file", "take"], rows)  # fmt: skip
+
+
+def write_folder(root: Path, folds: tuple[int, ...] = ()) -> None:
+    """Three classes of six recordings, two pieces each; with ``folds``, a ``folds.csv`` that deals the recordings out."""
+    rows = []
+    for label, kind in enumerate(("bark", "meow", "moo")):
+        for recording in range(6):
+            for piece in (1, 2):
+                name = f"{kind}/r{recording}_{piece:02}.wav"
+                write_sound(root / name, 12 * label, 0.6, 16000)
+                if folds:
+                    rows.append([name, folds[recording % len(folds)], f"{kind}-r{recording}"])
+    (root / "corpus.toml").write_text("seconds = 0.75\n")
+    if folds:
+        write_table(root / "folds.csv", ["file", "fold", "source"], rows)
+
+
+def write_table(path: Path, columns: list[str], rows: Iterable[Iterable[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A corpus, and what is to be seen of it."""
+
+    dataset: str
+    folder: str
+    name: str
+    clips: int
+    classes: int
+    folds: tuple[int, ...]
+    frames: int
+    trained: tuple[int, ...]
+    """Folds that are held out in the test."""
+    sound: str
+    """A clip."""
+    notes: str
+    """What ``verify`` says besides."""
+
+
+KINDS = (
+    Kind("esc50", "data/ESC-50", "esc-50", 100, 50, (1, 2, 3, 4, 5), 216, (2,), "audio/1-1000-A-0.wav",
+         "partial  100 of the 2000 published clips"),
+    Kind("esc10", "data/ESC-50", "esc10", 20, 10, (1, 2, 3, 4, 5), 216, (1, 4), "audio/1-1000-A-0.wav",
+         "partial  20 of the 400 published clips"),
+    Kind("folder", "Farm", "farm", 36, 3, (1, 2, 3, 4, 5), 33, (1, 2), "bark/r0_01.wav", "classes  12 clips each"),
+    Kind("folder", "Own folds", "own-folds", 36, 3, (3, 7), 33, (3, 7), "bark/r0_01.wav", "folds    3: 18, 7: 18"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("corpora")
+    write_esc50(where / "data" / "ESC-50")
+    write_folder(where / "Farm")
+    write_folder(where / "Own folds", (3, 7))
+    return where
+
+
+def said(*arguments: object, code: int = 0) -> str:
+    """What a command prints, on both streams."""
+    done: Result = CliRunner().invoke(cli.main, list(map(str, arguments)))
+    assert done.exit_code == code, (arguments, done.output, done.exception)
+    return done.output
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    monkeypatch.chdir(place)
+    corpus = ["--dataset", kind.dataset]
+    if not kind.folder.startswith("data/"):
+        corpus += ["--data", kind.folder]
+    folds = ["--folds", ",".join(map(str, kind.trained))]
+    cells = [f"fold{fold}-seed0" for fold in kind.trained]
+    train = [
+        *corpus,
+        *QUICK,
+        *folds,
+        "--jobs",
+        "1",
+        "--pack",
+        "8",
+        "--layout",
+        "loop",
+    ]  # nothing is measured then
+
+    found = said("verify", *corpus)
+    assert (
+        f"{kind.clips} clips, {kind.classes} classes" in found
+        and kind.notes in found
+        and "0 problems" in found
+    )
+    assert "next      make features" in said("status", *corpus, *SMALL)
+
+    said("features", *corpus, *SMALL, "--backend", "sequential")
+    said("features", *corpus, *SMALL, "--backend", "sequential")
+    about = json.loads(said("inspect", *corpus, *SMALL, "--json", "--verify"))
+    opened = open_corpus(kind.dataset, Path(kind.folder))
+    first = opened.fold_clips(kind.folds[0])
+    assert opened.folds == kind.folds and about["tree"]["features"]["shape"] == [
+        len(first),
+        2,
+        5,
+        8,
+        kind.frames,
+    ]
+    assert len(about["classes"]) == kind.classes and about["recordings"] == len(
+        {clip.source for clip in first}
+    )
+
+    said("teacher", *train)
+    said("distill", *train, "--losses", "soft", "--losses", ALONE)
+    records = [record.config | record.result for record in runs.find(Path("runs"), kind.name)]
+    assert len(records) == 3 * len(cells)
+    for record in records:
+        held_out = opened.fold_clips(record["fold"])
+        assert record["test_clips"] == len(held_out) and len(record["classes"]) == kind.classes
+        assert record["shape"] == [5, 8, kind.frames] and record["all_folds"] == list(kind.folds)
+        assert sorted(record["data"]) == [str(fold) for fold in kind.folds]
+
+    table = said("report", *corpus, "--no-page")
+    assert table.startswith(f"{kind.name}: teacher and students") and "SYNTHETIC" not in table
+    row = rows_of(Path("reports") / kind.name / "table.csv")[ALONE]
+    assert row["mean_percent"] == "" and row["n"] == "0" and row["did_not_train"] == "0" and row["p"] == ""
+    assert "no term on the outputs, which name classes by chance" in row["notes"]
+
+    measured = said("retrieval", *corpus)
+    assert "cnn2, untrained" in measured and ALONE in measured
+    with (Path("reports") / kind.name / "retrieval.csv").open() as file:
+        spaces = [line for line in csv.DictReader(file) if line["mix"] == ALONE]
+    answerable = sum(has_pairs(opened.fold_clips(fold)) for fold in kind.trained)
+    assert [int(line["n"]) for line in spaces] == ([answerable] * 8 if answerable else [])
+
+    said("ban", *train, "--model", "student", "--generations", "2", "--losses", "none", "--losses", "angle")
+    stages = rows_of(Path("reports") / kind.name / "ban.csv", "stage")
+    assert set(stages) == {"first teacher", "generation 1", "generation 2", "ensemble of 2"}
+    assert stages["ensemble of 2"]["n"] == str(len(cells))
+
+    student = next(iter(sorted(Path("runs", kind.name).glob(f"student-*/angle40+soft0/{cells[0]}"))))
+    sound = Path(kind.folder) / kind.sound
+    (line,) = said("predict", student, sound, "--json").splitlines()
+    heard = json.loads(line)
+    assert {one["class"] for one in heard["top"]} <= set(opened.classes) and len(heard["windows"]) == 1
+    assert len(heard["windows"][0]["logits"][0]) == kind.classes
+    assert heard["seconds"] == pytest.approx(soundfile.info(sound).duration, abs=1e-3)
+
+    said("export", student, "--calibration", "8")
+    exported = Path("exports") / kind.name / f"cnn2-angle40+soft0-{cells[0]}"
+    assert json.loads((exported / "labels.json").read_text())["classes"] == list(opened.classes)
+    assert json.loads((exported / "features.json").read_text())["input"]["shape"] == [
+        "batch",
+        5,
+        8,
+        kind.frames,
+    ]
+    said("cost", student, "--repeats", "10")
+    costs = json.loads((Path("reports") / kind.name / "cost.json").read_text())
+    assert costs["clip_seconds"] == opened.seconds and costs["corpus"] == kind.name
+
+    listed = json.loads(said("runs", "--corpus", kind.name, "--status", "outputs untrained", "--json"))
+    assert [one["mix"] for one in listed] == [ALONE] * len(cells)
+    assert "B less A" in said("compare", student.parent.parent / "soft1" / cells[0], student)
+    pair = said("compare", "soft", ALONE, "--corpus", kind.name)
+    assert f"{len(cells)} outputs untrained" in pair
+    assert ("B less A" if len(cells) == 1 else "so no difference") in pair
+    assert f"{kind.name}: {kind.clips} clips" in said("doctor", *corpus)
+    state = said("status", *corpus, *SMALL)
+    chains = len(cells) * 2 * 2
+    assert (
+        f"born-again × {chains}" in state
+        and f"{ALONE} × {len(cells)}" in state
+        and "next      make report" in state
+    )
+
+
+def has_pairs(clips: Iterable[Clip]) -> bool:
+    """Whether some class has clips of two recordings, so that one can be found by the other."""
+    recordings: dict[int, set[str]] = {}
+    for clip in clips:
+        recordings.setdefault(clip.label, set()).add(clip.source)
+    return any(len(found) > 1 for found in recordings.values())
+
+
+def rows_of(path: Path, key: str = "mix") -> dict[str, dict[str, str]]:
+    with path.open() as file:
+        return {row[key]: row for row in csv.DictReader(file)}
+
+
+def test_a_data_set_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says how to get it, and offers no synthetic one in its place."""
+    monkeypatch.chdir(tmp_path)
+    for dataset, place in (("esc50", "ESC-50"), ("esc10", "ESC-50"), ("urbansound8k", "UrbanSound8K")):
+        text = said("status", "--dataset", dataset)
+        assert (
+            f"none in data/{place}\n" in text
+            and f"next      make data DATASET={dataset}, or DATA=FOLDER" in text
+        )
+        text = said("features", "--dataset", dataset, code=1)
+        assert (
+            f"no folder data/{place}; expected the data set {dataset} there: make data DATASET={dataset}"
+            in text
+        )
+    assert "no folder nowhere" in said("status", "--dataset", "folder", "--data", "nowhere", code=1)
+    assert "needs --data FOLDER" in said("features", "--dataset", "folder", code=1)
+    assert "make demo" in said("status")
+    assert not list(tmp_path.iterdir())
