@@ -317,7 +317,7 @@ def test_what_ran_is_on_it(made):
     )
     row = next(row for row in rows if row[0].endswith("soft:1 (baseline)") and len(row) == 11)
     assert row[1:10] == ("6", "1–3", "0, 1", "12", "cpu", "loop", "2", "6", "60.0")
-    assert row[10] == "2026-01-01 00:00:00 UTC to 2026-01-03 00:00:00 UTC"
+    assert row[10] == "2026-01-01 00:00 to 2026-01-03 00:00 UTC"
 
 
 def test_without_matplotlib_the_line_that_installs_it(tmp_path):

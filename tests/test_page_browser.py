@@ -15,11 +15,14 @@ from tests.test_page import made_up_embeddings, write_run, write_sounds
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-extensions")  # fmt: skip
+         "--disable-component-update", "--allow-file-access-from-files", "--disable-sync", "--disable-extensions")  # fmt: skip
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 
-#: Put into a copy of the page: says what failed to load, and what is wider than the window.
+PHONE = 390
+
+#: Put into a copy of the page: says what failed to load, what is wider than the window, and which words of a picture
+#: are cut off at its edge.
 PROBE = """<script>
 addEventListener("error", e => console.error("FAILED " + (e.target.src || e.target.href || e.message)), true);
 addEventListener("load", () => {
@@ -27,8 +30,12 @@ addEventListener("load", () => {
   const wide = [...document.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg, .wide")
     && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName);
   const blank = [...document.querySelectorAll("figure svg")].filter(s => s.getBoundingClientRect().height < 60);
+  const cut = [...document.querySelectorAll("figure svg text")].filter(t => {
+    const [own, all] = [t.getBoundingClientRect(), t.closest("svg").getBoundingClientRect()];
+    return own.left < all.left - 1 || own.right > all.right + 1 || own.top < all.top - 1 || own.bottom > all.bottom + 1;
+  }).map(t => t.textContent);
   const players = [...document.querySelectorAll("audio")];
-  document.title = "PROBE " + JSON.stringify({wide, blank: blank.length, inner: innerWidth,
+  top.document.title = "PROBE " + JSON.stringify({wide, cut, blank: blank.length, inner: innerWidth,
     scroll: document.documentElement.scrollWidth, ready: players.map(p => p.readyState > 0),
     loads: performance.getEntriesByType("resource").map(r => r.name).filter(n => !n.endsWith(".wav")),
     ink: getComputedStyle(document.querySelector("figure svg text")).fill,
@@ -49,16 +56,22 @@ def test_the_page_in_a_browser(tmp_path):
     # A player that loads at once holds the page's load event back until it has its file.
     text = path.read_text().replace('preload="none"', 'preload="auto"')
     probed.write_text(text.replace("<style>", PROBE + "<style>", 1))
+    # A window of Chromium is never as narrow as a phone; a frame is.
+    phone = path.with_name("phone.html")
+    phone.write_text(
+        f'<!DOCTYPE html><title></title><iframe src="probed.html" width="{PHONE}" height="844" style="border:0">'
+    )
     done = subprocess.run(
-        [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr", "--window-size=500,900",
-         "--blink-settings=preferredColorScheme=0",  "--dump-dom", probed.as_uri()],
+        [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr", "--window-size=800,900",
+         "--blink-settings=preferredColorScheme=0",  "--dump-dom", phone.as_uri()],
         capture_output=True, text=True, timeout=300, check=True, env={**os.environ, "HOME": str(tmp_path)},
     )  # fmt: skip
     said = re.search(r"<title>PROBE (\{.*?\})</title>", done.stdout)
     assert said, done.stderr[-2000:]
     found = json.loads(said[1])
     assert found["loads"] == [] and found["blank"] == 0
-    assert found["wide"] == [] and found["scroll"] <= found["inner"]
+    assert found["inner"] == PHONE and found["wide"] == [] and found["scroll"] <= PHONE
+    assert found["cut"] == []
     assert found["ready"] and all(found["ready"])
     assert found["ink"] == "rgb(230, 233, 236)" and found["body"] == "rgb(20, 23, 26)"  # dark was asked for
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

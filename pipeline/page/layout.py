@@ -120,12 +120,12 @@ def mixes(
     }
     opened = next((e for e in table.entries if e.row.role == "student"), table.entries[0])
     for entry in table.entries:
-        found = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
-        parts = [row_of([gallery.figure(picture, table) for picture in found])]
+        found: list[Picture | str] = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
         if embedded:
-            # A student's beside its teacher's.
+            # A student's beside its teacher's; one reason why there is none is said once.
             pair = dict.fromkeys(e.name for e in (teacher, entry) if e)
-            parts.append(embeddings_of([embedded[name] for name in pair], table, gallery))
+            found += dict.fromkeys(embedded[name] for name in pair)
+        parts = [row_of([shown(one, table, gallery) for one in found])]
         parts.append(clips(entry, sounds))
         mean = number(entry.row.spread.mean if entry.row.spread else None)
         summary = f'{escape(entry.name)} <span class="muted">{mean} %, {len(entry.records)} runs</span>'
@@ -142,14 +142,11 @@ def untrained(entry: Entry) -> str:
     return '<p class="note">No run of this mix trained: the curves are of those that did not.</p>'
 
 
-def embeddings_of(found: Sequence[Picture | str], table: Table, gallery: Gallery) -> str:
-    """t-SNEs side by side; the reason where there is none, one reason for both once."""
-    shown = [
-        f'<p class="note">{escape(own)}</p>' if isinstance(own, str) else gallery.figure(own, table)
-        for own in found
-    ]
-    title = "Embeddings, teacher and student" if len(shown) > 1 else "Embeddings"
-    return f"<h3>{title}</h3>{row_of(list(dict.fromkeys(shown)))}"
+def shown(found: Picture | str, table: Table, gallery: Gallery) -> str:
+    """A figure; or the reason why there is none."""
+    return (
+        gallery.figure(found, table) if isinstance(found, Picture) else f'<p class="note">{escape(found)}</p>'
+    )
 
 
 # ------------------------------------------------------------------------------------------------- clips
@@ -174,7 +171,7 @@ def clips(entry: Entry, sounds: Sounds) -> str:
 
 def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
     path, source = sounds.path(own.clip), sounds.source(own.clip)
-    where = f'<br><span class="path muted">{escape(path.as_posix())}</span>' if path else ""
+    where = f'<br><span class="path muted">{escape(path.parent.as_posix())}/</span>' if path else ""
     if source:
         sound = f'<audio controls preload="none" src="{escape(source, quote=True)}"></audio>'
     else:

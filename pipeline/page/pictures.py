@@ -99,27 +99,26 @@ def curves(entry: Entry, look: plots.Look) -> list[Picture]:
 
 
 def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Picture]:
-    """Confusion matrix, and a student's recalls beside its teacher's on the folds that both have."""
+    """A student's recalls beside its teacher's on the folds that both have; and the confusion matrix."""
     if not entry.predictions:
         return []
     counts = gathering.confusion(entry.predictions)
     classes = gathering.class_names(entry, len(counts))
-    found = [
-        plots.confusion_matrix(f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look)
-    ]
+    matrix = plots.confusion_matrix(
+        f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look
+    )
     folds = {fold for fold, _ in entry.predictions}
-    if teacher is None or teacher is entry:
-        return found
-    common = folds & {fold for fold, _ in teacher.predictions}
-    if common:
-        ours, theirs = (gathering.confusion(one.predictions, common) for one in (entry, teacher))
-        # Several seeds of a fold hold out the same clips.
-        sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
-        clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))
-        over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
-        found.append(plots.recall_pairs(f"recall-{entry.slug}", gathering.recalls(theirs), gathering.recalls(ours),
-                                        clips, classes, over, look))  # fmt: skip
-    return found
+    common = folds & {fold for fold, _ in teacher.predictions} if teacher and teacher is not entry else set()
+    if not teacher or not common:
+        return [matrix]
+    ours, theirs = (
+        gathering.recalls(gathering.confusion(one.predictions, common)) for one in (entry, teacher)
+    )
+    # Several seeds of a fold hold out the same clips.
+    sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
+    clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))
+    over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
+    return [plots.recall_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
 
 
 # --------------------------------------------------------------------------------------------------- t-SNE

@@ -58,9 +58,14 @@ def seconds(records: Iterable[Record]) -> float | None:
 
 
 def times(records: Iterable[Record]) -> str:
+    """From the first run's end to the last one's, to the minute; the second date only where it is another."""
     found = sorted(str(r.result["finished"]) for r in records if r.result.get("finished"))
-    found = [time.replace("T", " ").replace("+00:00", " UTC") for time in found]
-    return NONE if not found else found[0] if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+    if not found:
+        return NONE
+    first, last = (moment[:16].replace("T", " ") for moment in (found[0], found[-1]))
+    if first == last:
+        return f"{first} UTC"
+    return f"{first} to {last[11:] if last[:10] == first[:10] else last} UTC"
 
 
 def runs_grid(table: Table) -> Grid:

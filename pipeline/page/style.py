@@ -19,7 +19,7 @@ p,ul{max-width:75ch}
 .banner{border:2px solid var(--warn);color:var(--warn);border-radius:6px;padding:.6rem .9rem;font-weight:600}
 nav a{display:inline-block;margin:.1rem 1rem .1rem 0;padding:.2rem 0}
 .scroll{overflow-x:auto;margin:0 0 1.2rem;-webkit-overflow-scrolling:touch}
-table{border-collapse:separate;border-spacing:0;font-size:.88rem;font-variant-numeric:tabular-nums}
+table{border-collapse:separate;border-spacing:0;font-size:.84rem;font-variant-numeric:tabular-nums}
 .caption{margin:1rem 0 .2rem}
 .files{white-space:nowrap}
 th,td{padding:.34rem .6rem;border-bottom:1px solid var(--grid);text-align:right;vertical-align:top}
@@ -28,13 +28,14 @@ td{white-space:nowrap}
 .l{text-align:left}
 .w{white-space:normal;min-width:11rem}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--paper);text-align:left;padding-left:0}
-td:first-child{white-space:normal;overflow-wrap:break-word;min-width:min(15.5rem,36vw);max-width:18rem}
-.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr));gap:1.4rem;align-items:start}
+td:first-child{white-space:normal;overflow-wrap:break-word;min-width:min(14rem,36vw);max-width:18rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:1.4rem;align-items:start}
 figure{margin:0;min-width:0}
-figure svg{display:block;width:100%;height:auto;max-width:520px;stroke-linejoin:round;stroke-linecap:butt}
+figure svg{display:block;width:100%;height:auto;max-width:440px;stroke-linejoin:round;stroke-linecap:butt}
 figure.wide{grid-column:1/-1;overflow-x:auto}
 figure.wide svg{max-width:none;min-width:680px}
-figcaption{margin-top:.2rem;max-width:520px}
+figcaption{margin-top:.2rem;max-width:440px}
+.figures .note{grid-column:1/-1;margin:0}
 details{border:1px solid var(--grid);border-radius:6px;padding:0 .9rem;margin:.7rem 0}
 summary{cursor:pointer;padding:.6rem 0;font-weight:600}
 summary .muted{font-weight:400}

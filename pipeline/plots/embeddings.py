@@ -88,7 +88,8 @@ def draw_scatter(
     look: Look,
 ) -> Drawing:
     points = projection(embeddings)
-    columns = 3
+    longest = max(map(len, classes))
+    columns = 3 if longest < 18 else 2 if longest < 30 else 1
     lines = -(-len(classes) // columns)
     figure, axes = figure_with_axes(title, look, width=WIDTH, height=WIDTH - 0.6 + 0.18 * lines)
     for index, label in enumerate(classes):
@@ -101,7 +102,7 @@ def draw_scatter(
     for spine in axes.spines.values():
         spine.set_visible(True)
         spine.set_color(LIGHT["grid"])
-    legend_below(figure, columns)
+    legend_below(figure, columns, length=0.8)
     rows = [
         (clip, classes[int(label)], float(x), float(y))
         for clip, label, (x, y) in zip(clips, labels, points, strict=True)

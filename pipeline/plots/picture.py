@@ -62,7 +62,7 @@ class Drawing(NamedTuple):
     rows: Sequence[Sequence[object]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Picture:
     """What a figure shows in words, and how to draw it: ``draw(*inputs)``, nothing else goes into it.
 
@@ -156,11 +156,10 @@ def figure_with_axes(
     return figure, axes
 
 
-def legend_below(figure: Figure, columns: int, *, handles: list[Any] | None = None) -> None:
-    """The names of what is drawn, under the panel."""
-    own = {"handles": handles} if handles else {}
+def legend_below(figure: Figure, columns: int, *, length: float = 1.8) -> None:
+    """The names of what is drawn, under the panel; ``length`` of a sample of line, in widths of a letter."""
     figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False, labelcolor=LIGHT["ink"],
-                  handlelength=1.8, columnspacing=1.2, borderpad=0.1, **own)  # fmt: skip
+                  handlelength=length, columnspacing=1.2, borderpad=0.1)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------- files
