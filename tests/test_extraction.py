@@ -546,6 +546,21 @@ def test_a_log_gets_at_most_two_lines_a_minute(monkeypatch: pytest.MonkeyPatch) 
     assert said[0] == "features: 100 of 1000 clips, 3.3 a second, 4 min 30 s left"
 
 
+def test_the_rate_leaves_out_what_came_before_the_first_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    tell = lines("features", 400, "clip", stream)
+    now = 31.0  # workers started, kernels compiled
+    tell(16)
+    now = 63.0
+    tell(320)
+    assert stream.getvalue().splitlines() == [
+        "features: 16 of 400 clips",
+        "features: 336 of 400 clips, 10.0 a second, 0 min 6 s left",
+    ]
+
+
 # ---------------------------------------------------------------------------------------- real processes
 
 

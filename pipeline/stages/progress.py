@@ -25,17 +25,24 @@ def progress(stage: str, total: int, unit: str, stream: TextIO | None) -> Iterat
 
 
 def lines(stage: str, total: int, unit: str, stream: TextIO) -> Callable[[int], None]:
-    start = last = time.monotonic()
-    done = 0
+    """The rate counts from the first that are done: before them workers start, and on first use kernels are compiled."""
+    last = time.monotonic()
+    done = first = 0
+    start = 0.0
 
     def tell(count: int) -> None:
-        nonlocal done, last
+        nonlocal done, first, last, start
         done += count
         now = time.monotonic()
+        if not first:
+            first, start = done, now
         if now - last >= SECONDS_A_LINE and done < total:
-            last, rate = now, done / (now - start)
-            minutes, seconds = divmod(round((total - done) / rate), 60)
-            print(f"{stage}: {done} of {total} {unit}s, {rate:.1f} a second, {minutes} min {seconds} s left",
-                  file=stream, flush=True)  # fmt: skip
+            last = now
+            said = f"{stage}: {done} of {total} {unit}s"
+            if done > first:
+                rate = (done - first) / (now - start)
+                minutes, seconds = divmod(round((total - done) / rate), 60)
+                said += f", {rate:.1f} a second, {minutes} min {seconds} s left"
+            print(said, file=stream, flush=True)
 
     return tell
