@@ -47,6 +47,10 @@ extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
 comma := ,
 # $(call needed,VARIABLE,EXAMPLE): its value, or a line that says how to give it.
 needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
+# What a goal cannot do without is asked for here, before anything is installed or run.
+asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
+$(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
+$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
 
 .PHONY: help
 ## First steps
@@ -134,7 +138,7 @@ runs: $(READY) ## The runs there are, a line each (ARGS="--mix angle,area --stat
 
 .PHONY: compare
 compare: $(READY) ## What differs between two mixes, runs or folders, and by how much: A=soft B=angle,area
-	$(CLI) compare '$(call needed,A,compare A=soft B=angle$(comma)area)' '$(call needed,B,compare A=soft B=angle$(comma)area)' $(ARGS)
+	$(CLI) compare '$(A)' '$(B)' $(ARGS)
 
 .PHONY: follow
 follow: $(READY) ## Trainings under way, live in one line (in another terminal)
@@ -150,12 +154,12 @@ retrieval: $(READY) ## Recall@1, 2, 4, 8 of the held-out embeddings
 
 .PHONY: rerun
 rerun: $(READY) ## A run once more from its record: is it the same bit for bit? RUN=runs/…/fold1-seed0
-	$(CLI) rerun '$(call needed,RUN,rerun RUN=runs/…/fold1-seed0)' $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
+	$(CLI) rerun '$(RUN)' $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 ## Using a run
 .PHONY: predict
 predict: $(READY) ## What a run says of sounds: RUN=runs/…/fold1-seed0 FILES="a.wav folder"
-	$(CLI) predict $(call needed,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav) $(FILES) $(ARGS)
+	$(CLI) predict $(RUN) $(FILES) $(ARGS)
 
 .PHONY: export
 export: $(READY) ## A run as ONNX, float and int8 (RUN= a particular one; else the best mix's)

@@ -1,29 +1,19 @@
 """What a clip costs: parameters, bytes, multiply-adds, CPU time; teacher against student, features against network.
 
-Conventions. Multiply-adds are those of convolutions and linear layers, one for each weight and place; batch norm,
-ReLU, pooling and standardisation are left out. Latency is of the network alone, from features to logits, one call
-a repetition after a warm-up; the feature time is that of ``features.extract`` on one thread. The real-time factor
-is (features + network) / clip length: below 1 keeps up with a microphone.
+Conventions. Latency is of the network alone, from features to logits, one call a repetition after a warm-up; the
+feature time is that of ``features.extract`` on one thread (both: ``pipeline.latency``). The real-time factor is
+(features + network) / clip length: below 1 keeps up with a microphone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import platform
-import time
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from pipeline import config, export, features, models, runs, statistics, tables
+from pipeline import config, export, latency, models, runs, statistics, tables
 from pipeline.config import FeatureSpec, InputError
-from pipeline.layers import Conv2d, Linear
-from pipeline.models import Network
 from pipeline.prediction import network_of, read_payload
 from pipeline.runs import Record
 
@@ -71,89 +61,6 @@ class Cost:
     synthetic: bool
 
 
-# ---------------------------------------------------------------------------------------------- counting
-
-
-@torch.inference_mode()
-def multiply_adds(network: Network) -> int:
-    """Of one clip through a network with R = 1, counted at its convolutions and linear layers as they run."""
-    counts: list[int] = []
-
-    def count(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> None:
-        places = output.shape[-2] * output.shape[-1] if isinstance(layer, Conv2d) else 1
-        counts.append(layer.weight[0].numel() * places)  # type: ignore[index, union-attr, operator]
-
-    layers = [layer for layer in network.modules() if isinstance(layer, Conv2d | Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    try:
-        network(torch.zeros(1, *network.shape))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return sum(counts)
-
-
-# ---------------------------------------------------------------------------------------------- timing
-
-
-def times_ms(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median and 90th percentile of the wall time of ``call``, in ms, after a tenth as many calls of warm-up."""
-    for _ in range(max(2, repeats // 10)):
-        call()
-    found = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        found.append(1000 * (time.perf_counter() - start))
-    return float(np.median(found)), float(np.percentile(found, 90))
-
-
-@contextmanager
-def torch_threads(count: int) -> Any:
-    """torch on ``count`` threads, and on as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def feature_times(spec: FeatureSpec, repeats: int) -> tuple[float, float]:
-    """Median and 90th percentile in ms of one clip's features on one thread: of a decaying tone in noise."""
-    from threadpoolctl import threadpool_limits
-
-    seconds = np.arange(spec.samples) / spec.sr
-    tone = 0.3 * np.sin(2 * np.pi * 440 * seconds) * np.exp(-seconds)
-    sound = (tone + 0.01 * np.random.default_rng(0).standard_normal(spec.samples)).astype(np.float32)
-    with threadpool_limits(1), torch_threads(1):
-        return times_ms(lambda: features.extract(sound, spec), repeats)
-
-
-@torch.inference_mode()
-def torch_times(network: Network, batch: int, threads: int, repeats: int) -> tuple[float, float]:
-    values = torch.randn(batch, *network.shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode(), torch_threads(threads):
-        return times_ms(lambda: network(values), repeats)
-
-
-def onnx_times(
-    file: Path, shape: Sequence[int], batch: int, threads: int, repeats: int
-) -> tuple[float, float]:
-    session = export.session(file, threads)
-    values = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
-    return times_ms(lambda: session.run([export.OUTPUT], {export.INPUT: values}), repeats)
-
-
-def processor() -> str:
-    """The processor's model where the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 # ---------------------------------------------------------------------------------------------- the table
 
 
@@ -195,15 +102,15 @@ def rows_of(record: Record, records: Sequence[Record], exports_root: Path, featu
     accuracy, measured_on = mean_accuracy(record, records)
     file = record.folder / "model.pt"
     # Form, file, accuracy, what that is of, times of a call.
-    forms = [("torch", file, accuracy, measured_on, torch_times(network, batch, threads, repeats))]
+    forms = [("torch", file, accuracy, measured_on, latency.torch_times(network, batch, threads, repeats))]
     exported = export.existing(exports_root, record)
     if exported:
         folder, proof = exported
         for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
             percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.config['fold']} alone"
-            latency = onnx_times(folder / name, network.shape, batch, threads, repeats)
-            forms.append((form, folder / name, percent, fold, latency))
-    counted, macs = models.parameters(network), multiply_adds(network)
+            times = latency.onnx_times(folder / name, network.shape, batch, threads, repeats)
+            forms.append((form, folder / name, percent, fold, times))
+    counted, macs = models.parameters(network), latency.multiply_adds(network)
     found = []
     for form, path, percent, where, (median, p90) in forms:
         clip_ms = feature_ms + median / batch
@@ -239,12 +146,12 @@ def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str,
     spec = config.build(FeatureSpec, read_payload(student.folder)["features"], str(student.folder))
     if any(export.existing(exports_root, one) for one in (teacher, student) if one):
         export.require_extra()
-    feature_ms, feature_p90 = feature_times(spec, max(5, repeats // 10))
+    feature_ms, feature_p90 = latency.feature_times(spec, max(5, repeats // 10))
     rows = [
         row for one in (teacher, student) if one
         for row in rows_of(one, records, exports_root, feature_ms, spec.seconds, batch, threads, repeats)
     ]  # fmt: skip
-    return Cost(tuple(rows), feature_ms, feature_p90, spec.seconds, batch, threads, repeats, processor(),
+    return Cost(tuple(rows), feature_ms, feature_p90, spec.seconds, batch, threads, repeats, latency.processor(),
                 student.config["corpus"], bool(student.config["synthetic"]))  # fmt: skip
 
 

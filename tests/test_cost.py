@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pipeline import cost, export, models, runs
+from pipeline import cost, export, latency, models, runs
 from pipeline.commands import deploying
 from pipeline.config import InputError
 from tests import shipped
@@ -39,8 +39,8 @@ def test_multiply_adds_of_the_student_by_hand():
     network = models.build("cnn2", (5, 20, 173), 10)
     # 3 × 3 convolutions on 20 × 173 and, after the pooling, 10 × 86; then 3,440 → 32 → 10.
     by_hand = 20 * 173 * 32 * 5 * 9 + 10 * 86 * 16 * 32 * 9 + 3440 * 32 + 32 * 10
-    assert cost.multiply_adds(network) == by_hand == 9_055_680
-    assert cost.multiply_adds(network) == by_hand  # no hook is left behind to count twice
+    assert latency.multiply_adds(network) == by_hand == 9_055_680
+    assert latency.multiply_adds(network) == by_hand  # no hook is left behind to count twice
     assert not any(layer._forward_hooks for layer in network.modules())
     assert models.parameters(network) == cost.PUBLISHED["cnn2"]
 
@@ -54,7 +54,7 @@ def test_multiply_adds_of_the_teacher_by_hand():
         total += height * width * outputs * 9 * (inputs + 3 * outputs)  # four 3 × 3
         inputs = outputs
     network = models.build("resnet18", (5, 20, 173), 10)
-    assert cost.multiply_adds(network) == total + 256 * 10
+    assert latency.multiply_adds(network) == total + 256 * 10
     assert models.parameters(network) == cost.PUBLISHED["resnet18"]
 
 

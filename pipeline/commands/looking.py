@@ -104,10 +104,10 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
 def runs_(corpus: str | None, mix: str | None, folds: tuple[int, ...] | None, seeds: tuple[int, ...] | None,
           status: str | None, as_json: bool) -> None:  # fmt: skip
     """The runs that there are, finished or not, one a line."""
-    from pipeline import comparison
+    from pipeline import listing
 
-    found = comparison.listing(RUNS, corpus, mix=mix, folds=folds or (), seeds=seeds or (), status=status)
-    click.echo(json.dumps(found, indent=2) if as_json else comparison.listing_text(found))
+    found = listing.listing(RUNS, corpus, mix=mix, folds=folds or (), seeds=seeds or (), status=status)
+    click.echo(json.dumps(found, indent=2) if as_json else listing.listing_text(found))
 
 
 @click.command()
@@ -119,9 +119,9 @@ def compare(a: str, b: str, corpus: str | None) -> None:
 
     Each is a run folder, a folder of runs, a mix such as angle,area, or the word teacher.
     """
-    from pipeline import comparison
+    from pipeline import comparison, listing
 
-    comparison.require(RUNS, corpus)
+    listing.require(RUNS, corpus)
     sides = [comparison.side(text, RUNS, corpus) for text in (a, b)]
     click.echo(comparison.compare(*sides))
 
@@ -163,9 +163,9 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
 
     Ends when nothing has been under way for 15 seconds. Ctrl-C ends the view, not the runs.
     """
-    from pipeline import comparison, following
+    from pipeline import following, listing
 
-    comparison.require(RUNS, corpus)
+    listing.require(RUNS, corpus)
     root = RUNS / corpus if corpus else RUNS
     writer = None
     if log:

@@ -89,7 +89,9 @@ class Row:
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
-    """One row for each mix of each table; tables by preset, a table's rows as in Table 3, own mixes after.
+    """One row for each mix of each table; a table's rows as in Table 3, own mixes after.
+
+    Tables with students come first, then teachers alone (a born-again chain's first ones, say); both by preset.
 
     Raises ``InputError`` where two finished runs claim one cell.
     """
@@ -106,7 +108,7 @@ def rows(records: Iterable[Record]) -> list[Row]:
     used = {id(record) for members in taught.values() for record in members}
     alone = {key: members for key, members in teachers.items() if id(members[0]) not in used}
     tables = {**taught, **alone}
-    order = sorted(tables, key=lambda key: (key.preset, key.digest, key.data))
+    order = sorted(tables, key=lambda key: (key in alone, key.preset, key.digest, key.data))
     return [row for key in order for row in table_rows(key, tables[key])]
 
 
