@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.config import FeatureSpec
+    from pipeline.stages import workers
 
 # Two test processes on two cores: threads inside each would only slow both.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -20,6 +27,36 @@ def mini() -> Path:
     if not MINI.is_dir():
         pytest.skip("the real mini set is not on this machine")
     return MINI
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two folds of five short clips in UrbanSound8K's layout."""
+    from tests.extracting import write_corpus
+
+    return write_corpus(tmp_path / "toy")
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the clips that were computed, by a quick stand-in for the features that still reads the file."""
+    import numpy as np
+
+    from pipeline import audio
+    from pipeline.stages import workers
+
+    names: list[str] = []
+
+    def quick(job: workers.Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
+        clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
+        names.append(job.clip)
+        shape = (2, *spec.shape)
+        return np.resize(clean, shape).astype(np.float32) + np.float32(plain)
+
+    monkeypatch.setattr(workers, "views", quick)
+    monkeypatch.setattr(workers, "warm", lambda spec, plain: None)
+    monkeypatch.setattr(workers, "TASK_CLIPS", 2)
+    return names
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -1,0 +1,285 @@
+"""Stage one where something goes wrong: clips, disks, locks, arguments, schedulers; and its progress in a log."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline import cache
+from pipeline.config import InputError
+from pipeline.corpus import Corpus, open_corpus
+from pipeline.stages import extraction, workers
+from pipeline.stages.locks import locked
+from pipeline.stages.progress import lines
+from tests.extracting import (
+    SPEC,
+    command,
+    counts,
+    extract,
+    only_folds,
+    same,
+    write_clip,
+    write_corpus,
+)
+
+
+def break_two(root: Path) -> None:
+    (root / "audio" / "fold1" / "100-1-0-1.wav").write_text("this is no sound")
+    soundfile.write(root / "audio" / "fold1" / "101-2-0-2.wav", np.zeros(800, np.float32), 16000)
+
+
+def test_failed_clips_are_listed_and_the_others_kept(root: Path, computed: list[str], tmp_path: Path) -> None:
+    break_two(root)
+    reports = extract(root)
+    assert counts(reports) == [(3, 0, 2), (5, 0, 0)]
+    assert [r.written for r in reports] == [False, True]
+    assert not reports[0].path.exists() and reports[1].path.is_file()
+    with (reports[0].path.parent / "failures.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["clip"] for row in rows] == ["100-1-0-1.wav", "101-2-0-2.wav"]
+    assert all(row["fold"] == "1" and row["reason"] and row["expected"] and row["found"] for row in rows)
+    assert Path(rows[0]["path"]) == root / "audio" / "fold1" / "100-1-0-1.wav"
+    # Repaired: only these are computed, and the list goes.
+    write_clip(root / "audio" / "fold1" / "100-1-0-1.wav", 1)
+    write_clip(root / "audio" / "fold1" / "101-2-0-2.wav", 2)
+    computed.clear()
+    assert counts(extract(root)) == [(2, 3, 0), (0, 5, 0)]
+    assert sorted(computed) == ["100-1-0-1.wav", "101-2-0-2.wav"]
+    extract(root, tmp_path / "fresh")
+    same(tmp_path / "cache", tmp_path / "fresh")
+    assert only_folds(tmp_path / "cache")
+
+
+def test_skipped_clips_are_counted_in_the_file_and_not_tried_again(root: Path, computed: list[str]) -> None:
+    break_two(root)
+    reports = extract(root, on_error="skip")
+    assert counts(reports) == [(3, 0, 2), (5, 0, 0)] and all(r.written for r in reports)
+    data = cache.load([r.path for r in reports])
+    assert data.skipped == {1: 2, 2: 0} and len(data.clips) == 8
+    with h5py.File(reports[0].path) as file:
+        assert file.attrs["skipped"] == 2
+        assert file["skipped/clip"].asstr()[()].tolist() == ["100-1-0-1.wav", "101-2-0-2.wav"]
+        assert all(file["skipped/reason"].asstr()[()])
+    computed.clear()
+    for mode in ("skip", "finish"):
+        again = extract(root, on_error=mode)
+        assert counts(again) == [(0, 3, 2), (0, 5, 0)] and all(r.written for r in again)
+    assert (reports[0].path.parent / "failures.csv").is_file()
+    write_clip(root / "audio" / "fold1" / "100-1-0-1.wav", 1)
+    write_clip(root / "audio" / "fold1" / "101-2-0-2.wav", 2)
+    assert counts(extract(root)) == [(2, 3, 0), (0, 5, 0)]
+    assert cache.load([r.path for r in reports]).skipped == {1: 0, 2: 0}
+    assert not (reports[0].path.parent / "failures.csv").exists()
+
+
+def test_failures_of_other_folds_stay_in_the_list(root: Path, computed: list[str]) -> None:
+    break_two(root)
+    extract(root)
+    (root / "audio" / "fold2" / "200-0-0-0.wav").write_bytes(b"")
+    folder = extract(root, folds=[2])[0].path.parent
+    with (folder / "failures.csv").open(newline="") as file:
+        assert [row["fold"] for row in csv.DictReader(file)] == ["1", "1", "2"]
+
+
+def test_the_command_line_says_what_failed_and_ends_with_1(tmp_path: Path) -> None:
+    root = write_corpus(tmp_path / "toy", folds=1)
+    break_two(root)
+    done = command(tmp_path, "--jobs", "1")
+    assert done.returncode == 1
+    assert "100-1-0-1.wav: " in done.stdout and "failures.csv" in done.stdout
+    assert (
+        done.stderr.splitlines()[-1].startswith("error: 2 of 5 clips failed")
+        and "Traceback" not in done.stderr
+    )
+    assert command(tmp_path, "--jobs", "1", "--on-error", "skip").returncode == 0
+    assert "2 SKIPPED" in command(tmp_path).stdout
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_half_made(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(InputError, match="No space left on device; what was finished is kept") as caught:
+            extract(root)
+        assert "\n" not in str(caught.value)
+        patch.undo()
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a file system of a size, where this user may."""
+    mounted: list[Path] = []
+
+    def mount(size: str) -> Path:
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True
+        ).returncode:
+            pytest.skip("mounting is not permitted")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_really_full_disk(root: Path, computed: list[str], small_disk: Callable[..., Path]) -> None:
+    disk = small_disk("1m")
+    per_clip = 2 * 4 * int(np.prod(SPEC.shape))
+    filler = disk / "filler"
+    for room in (per_clip * 2, per_clip * 7):  # No room for the parts; room for them but not for the file.
+        filler.write_bytes(b"x" * ((1 << 20) - room - 20480))
+        with pytest.raises(InputError, match="No space left on device"):
+            extract(root, disk, folds=[1])
+        assert not list(disk.rglob("*.h5")) and not list(disk.rglob("*.tmp"))
+    filler.unlink()
+    assert extract(root, disk, folds=[1])[0].written
+    assert only_folds(disk)
+
+
+def test_a_read_only_cache_is_one_line_and_a_finished_one_is_fine(
+    root: Path, computed: list[str], small_disk: Callable[..., Path]
+) -> None:
+    disk = small_disk("8m")
+    extract(root, disk)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert counts(extract(root, disk)) == [(0, 5, 0), (0, 5, 0)]
+    with pytest.raises(InputError, match="Read-only file system") as caught:
+        extract(root, disk, spec=dataclasses.replace(SPEC, noise_std=0.1))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_extractions_of_a_fold_at_once_are_refused(root: Path, computed: list[str]) -> None:
+    path = cache.fold_path(root.parent / "cache", "toy", SPEC, 2)
+    with locked(path, "fold 2"):
+        with pytest.raises(InputError, match=f"fold 2 is being written by process {os.getpid()} on .* since"):
+            extract(root)
+        assert extract(root, folds=[1])[0].written, "another fold is free"
+    assert extract(root)[1].written
+    assert only_folds(root.parent / "cache")
+
+
+def test_what_killed_processes_left_is_cleared(root: Path, computed: list[str]) -> None:
+    path = cache.fold_path(root.parent / "cache", "toy", SPEC, 1)
+    folder = path.with_name("fold1.h5.parts")
+    folder.mkdir(parents=True)
+    for name in (
+        folder / ".a.npz.77.tmp",
+        path.with_name(".fold1.h5.77.tmp"),
+        path.with_name(".fold1.h5.lock"),
+    ):
+        name.write_bytes(b"half")
+    extract(root)
+    assert only_folds(root.parent / "cache")
+
+
+def test_what_a_process_left_that_was_killed_behind_a_finished_fold_is_cleared(
+    root: Path, computed: list[str]
+) -> None:
+    extract(root)
+    path = cache.fold_path(root.parent / "cache", "toy", SPEC, 1)
+    before = path.read_bytes()
+    path.with_name("fold1.h5.parts").mkdir()
+    path.with_name("fold1.h5.parts").joinpath("a.npz").write_bytes(b"part")
+    path.with_name(".fold1.h5.lock").write_bytes(b"process 1")
+    computed.clear()
+    with locked(path, "fold 1"):  # by a process that is at work on another fold: not refused, not touched
+        assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
+        assert path.with_name("fold1.h5.parts").is_dir()
+    path.with_name(".fold1.h5.lock").write_bytes(b"process 1")
+    extract(root)
+    assert only_folds(root.parent / "cache") and path.read_bytes() == before and not computed
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"folds": [3]}, "fold 3: toy has the folds 1, 2"),
+        ({"folds": []}, "none was asked for"),
+        ({"jobs": 0}, "jobs = 0"),
+        ({"backend": "threads"}, "backend threads"),
+        ({"on_error": "ignore"}, "on-error ignore"),
+        ({"scheduler": "tcp://x:1"}, "only --backend dask"),
+        ({"spec": dataclasses.replace(SPEC, n_fft=333)}, "n_fft = 333"),
+    ],
+)
+def test_wrong_arguments_are_one_line(root: Path, options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        extract(root, **options)
+    assert "\n" not in str(caught.value)
+    assert not list(root.parent.rglob("*.h5"))
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
+def test_a_scheduler_that_does_not_answer_is_one_line(
+    root: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 0.5)
+    with pytest.raises(InputError, match=re.escape(repr(address))) as caught:
+        extract(root, backend="dask", scheduler=address)
+    assert "\n" not in str(caught.value) and "tcp://HOST:8786" in str(caught.value)
+    assert not list(root.parent.rglob("*.h5"))
+
+
+def test_without_dask_the_install_line_is_given(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    with pytest.raises(InputError) as caught:
+        extract(root, backend="dask")
+    assert "pip install 'audio-rkd[dask]'" in str(caught.value)
+
+
+def test_a_log_gets_at_most_two_lines_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    tell = lines("features", 1000, "clip", stream)
+    for _ in range(999):
+        now += 0.3
+        tell(1)
+    said = stream.getvalue().splitlines()
+    assert len(said) == 9, "300 seconds"
+    assert said[0] == "features: 100 of 1000 clips, 3.3 a second, 4 min 30 s left"
+
+
+def test_the_rate_leaves_out_what_came_before_the_first_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    tell = lines("features", 400, "clip", stream)
+    now = 31.0  # workers started, kernels compiled
+    tell(16)
+    now = 63.0
+    tell(320)
+    assert stream.getvalue().splitlines() == [
+        "features: 16 of 400 clips",
+        "features: 336 of 400 clips, 10.0 a second, 0 min 6 s left",
+    ]
+
+
+def test_the_report_of_failed_clips_is_raised_for_callers(root: Path, computed: list[str]) -> None:
+    break_two(root)
+    corpus: Corpus = open_corpus("urbansound8k", root)
+    with pytest.raises(extraction.ExtractionFailed, match="2 of 10 clips failed") as caught:
+        extraction.run(corpus, SPEC, root.parent / "cache", backend="sequential")
+    assert [len(report.failed) for report in caught.value.reports] == [2, 0]

@@ -1,0 +1,177 @@
+"""Stage one run again: nothing is computed twice, nothing that changed is reused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline import cache
+from pipeline.corpus import open_corpus
+from pipeline.stages import parts, planning, workers
+from tests.extracting import (
+    SPEC,
+    counts,
+    edit_table,
+    extract,
+    same,
+    write_clip,
+)
+
+
+def test_finished_work_is_left_alone(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert counts(extract(root)) == [(5, 0, 0), (5, 0, 0)]
+    before = {path: path.stat().st_mtime_ns for path in (root.parent / "cache").rglob("*.h5")}
+    monkeypatch.setattr(workers, "results", None)
+    monkeypatch.setattr(cache, "write_fold", None)
+    for options in ({}, {"deep": True}, {"on_error": "skip"}):
+        assert counts(extract(root, **options)) == [(0, 5, 0), (0, 5, 0)]
+    assert before == {path: path.stat().st_mtime_ns for path in (root.parent / "cache").rglob("*.h5")}
+    assert len(computed) == 10
+
+
+def test_a_changed_clip_is_computed_again_and_it_alone(
+    root: Path, computed: list[str], tmp_path: Path
+) -> None:
+    extract(root)
+    changed = root / "audio" / "fold1" / "101-3-0-3.wav"
+    write_clip(changed, 99, 0.3)
+    computed.clear()
+    assert counts(extract(root)) == [(1, 4, 0), (0, 5, 0)]
+    assert computed == [changed.name]
+    extract(root, tmp_path / "fresh")
+    same(tmp_path / "cache", tmp_path / "fresh")
+
+
+def test_content_that_changed_under_the_same_size_and_time_is_found_by_deep(
+    root: Path, computed: list[str]
+) -> None:
+    extract(root)
+    clip = root / "audio" / "fold2" / "200-0-0-0.wav"
+    state = clip.stat()
+    content = bytearray(clip.read_bytes())
+    content[-1] ^= 1
+    clip.write_bytes(content)
+    os.utime(clip, ns=(state.st_atime_ns, state.st_mtime_ns))
+    computed.clear()
+    assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
+    assert counts(extract(root, deep=True)) == [(0, 5, 0), (1, 4, 0)]
+    assert computed == [clip.name]
+
+
+def test_a_clip_that_was_only_touched_is_computed_again_but_not_by_deep(
+    root: Path, computed: list[str]
+) -> None:
+    extract(root)
+    clip = root / "audio" / "fold2" / "200-0-0-0.wav"
+    os.utime(clip, ns=(1, 1))
+    assert counts(extract(root, deep=True)) == [(0, 5, 0), (0, 5, 0)]
+    assert counts(extract(root)) == [(0, 5, 0), (1, 4, 0)]
+
+
+def test_added_removed_and_relabelled_clips(root: Path, computed: list[str]) -> None:
+    extract(root)
+    computed.clear()
+    edit_table(
+        root,
+        lambda text: (
+            "\n".join(row for row in text.splitlines() if not row.startswith("200-0-0-0.wav")) + "\n"
+        ),
+    )
+    write_clip(root / "audio" / "fold1" / "199-1-0-9.wav", 7)
+    edit_table(root, lambda text: text + "199-1-0-9.wav,199,0.0,0.25,1,1,1,car_horn\n")
+    assert counts(extract(root)) == [(1, 5, 0), (0, 4, 0)]
+    assert computed == ["199-1-0-9.wav"]
+    edit_table(root, lambda text: text.replace("1,9,0,0.25,1,1,1,car_horn", "").replace(
+        "199-1-0-9.wav,199,0.0,0.25,1,1,1,car_horn", "199-1-0-9.wav,199,0.0,0.25,1,1,8,siren"))  # fmt: skip
+    assert counts(extract(root)) == [(0, 6, 0), (0, 4, 0)]
+    found = cache.read_header(next((root.parent / "cache").rglob("fold1.h5")))
+    assert found.labels[found.clips.index("199-1-0-9.wav")] == 8
+    assert computed == ["199-1-0-9.wav"]
+
+
+def test_another_annotated_length_is_another_clip(root: Path, computed: list[str]) -> None:
+    extract(root)
+    computed.clear()
+    edit_table(root, lambda text: text.replace("200-0-0-0.wav,200,0.0,0.25", "200-0-0-0.wav,200,0.0,0.2"))
+    assert counts(extract(root)) == [(0, 5, 0), (1, 4, 0)]
+
+
+def test_other_settings_are_another_folder(root: Path, computed: list[str]) -> None:
+    first = extract(root)
+    kept = first[0].path.read_bytes()
+    second = extract(root, spec=dataclasses.replace(SPEC, noise_std=0.1))
+    assert counts(second) == [(5, 0, 0), (5, 0, 0)]
+    assert first[0].path.parent != second[0].path.parent
+    assert first[0].path.read_bytes() == kept
+
+
+@pytest.mark.parametrize("library", ["librosa", "soxr"])
+def test_another_library_is_never_reused_silently(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    extract(root)
+    known = {**parts.versions(), library: "99.1"}
+    monkeypatch.setattr(parts, "versions", lambda: known)
+    reports = extract(root)
+    assert counts(reports) == [(5, 0, 0), (5, 0, 0)]
+    assert all(f"{library} " in report.note and "→ 99.1" in report.note for report in reports)
+    assert cache.read_header(reports[0].path).versions[library] == "99.1"
+    assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
+
+
+def test_a_plain_file_serves_for_the_fast_way_but_not_the_other_way_round(
+    root: Path, computed: list[str]
+) -> None:
+    extract(root)
+    reports = extract(root, plain=True)
+    assert counts(reports) == [(5, 0, 0), (5, 0, 0)]
+    assert "plain" in reports[0].note and cache.read_header(reports[0].path).plain
+    assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
+
+
+def test_compressing_computes_nothing(root: Path, computed: list[str], tmp_path: Path) -> None:
+    extract(root)
+    shutil.copytree(tmp_path / "cache", tmp_path / "before")
+    reports = extract(root, compress=True)
+    assert counts(reports) == [(0, 5, 0), (0, 5, 0)]
+    with h5py.File(reports[0].path) as file:
+        assert file["features"].compression == "gzip"
+    same(tmp_path / "cache", tmp_path / "before")
+
+
+def test_a_damaged_file_is_computed_again_and_said(root: Path, computed: list[str]) -> None:
+    path = extract(root)[0].path
+    path.write_bytes(path.read_bytes()[:-100])
+    reports = extract(root)
+    assert counts(reports) == [(5, 0, 0), (0, 5, 0)]
+    assert "damaged" in reports[0].note
+
+
+def test_parts_of_a_stopped_run_are_taken_up_unless_damaged_or_outdated(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    extract(root, tmp_path / "unbroken")
+    monkeypatch.setattr(cache, "write_fold", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        extract(root, folds=[1])
+    monkeypatch.undo()
+    left = sorted((tmp_path / "cache").rglob("*.npz"))
+    assert len(left) == 3
+    content = bytearray(left[0].read_bytes())
+    content[len(content) // 2] ^= 255
+    left[0].write_bytes(content)
+    lost = len(np.load(left[0])["keys"])
+    os.utime(root / "audio" / "fold1" / "100-0-0-0.wav", ns=(5, 5))
+    plan = planning.plan(open_corpus("urbansound8k", root), SPEC, tmp_path / "cache", 1, plain=False, deep=False,
+                         compress=False)  # fmt: skip
+    names = {job.clip for job in plan.jobs}
+    assert "100-0-0-0.wav" in names and lost <= len(names) <= lost + 1
+    assert not left[0].exists()
