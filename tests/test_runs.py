@@ -362,19 +362,29 @@ def test_a_teacher_that_was_replaced_teaches_as_it_is_now(tmp_path, monkeypatch)
     np.testing.assert_array_equal(runs.read_predictions(one).logits, after)
 
 
-def test_a_pack_that_was_killed_before_its_first_checkpoint_leaves_nothing(tmp_path):
+def test_which_stopped_packs_are_taken_up(tmp_path):
+    """Those behind a checkpoint whose cells are all wanted or finished, with their own layout; rests are removed."""
     from pipeline.stages import schedule
     from pipeline.stages.cells import Cell
 
-    cells = [Cell(Path("runs") / name, "student", 1, 0, "soft:1") for name in "abc"]
-    notes = {"pack-1": "ab", "pack-2": "c", "pack-3": "cd"}
+    def cell(name, teacher=None):
+        return Cell(tmp_path / "runs" / name, "student", 1, 0, "soft:1", teacher)
+
+    teachers = {"a": Path("runs/t"), "b": (Path("runs/t"), Path("runs/u")), "d": Path("runs/t")}
+    cells = {name: cell(name, teachers.get(name)) for name in "abcdef"}
+    notes = {"pack-1": "ab", "pack-2": "c", "pack-3": "cf", "pack-4": "de", "pack-5": "e", "pack-6": ""}
     for name, members in notes.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps([f"runs/{member}" for member in members]))
-    (tmp_path / "pack-1.pt").touch(), (tmp_path / "pack-3.pt").touch()
-    assert schedule.left_over(tmp_path, cells) == [(tmp_path / "pack-1.pt", tuple(cells[:2]))]
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "pack-1.json",
-        "pack-1.pt",
-        "pack-3.json",
-        "pack-3.pt",
-    }
+        note = {"cells": [cells[one].noted() for one in members], "layout": "grouped", "measured": {"x": 1}}
+        (tmp_path / f"{name}.json").write_text(json.dumps(note) if members else "{not json")
+        if name != "pack-2":  # killed before its first checkpoint
+            (tmp_path / f"{name}.pt").touch()
+    cells["e"].folder.mkdir(parents=True)
+    (cells["e"].folder / "result.json").touch()
+    found = schedule.left_over(tmp_path, [cells[name] for name in "abcd"])
+    how = {"layout": "grouped", "measured": {"x": 1}}
+    assert found == [
+        {"cells": (cells["a"], cells["b"]), "checkpoint": tmp_path / "pack-1.pt", **how},
+        {"cells": (cells["d"], cells["e"]), "checkpoint": tmp_path / "pack-4.pt", **how},
+    ]
+    left = {path.stem for path in tmp_path.glob("pack-*")}
+    assert left == {"pack-1", "pack-3", "pack-4", "pack-6"}

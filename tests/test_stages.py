@@ -255,6 +255,32 @@ def test_kill_and_again_is_as_if_never_stopped(place: Path, tmp_path: Path, jobs
         assert all(torch.equal(tensor, states(other)[name]) for name, tensor in states(folder).items())
 
 
+def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: Path, tmp_path: Path) -> None:
+    """One of four folders is written: it stays as it is, the others come from the pack's checkpoint, in its layout."""
+    command = ["distill", "--losses", "angle,area", "--seeds", "5,6", "--folds", "1,2", *CORPUS, *QUICK]
+    packed = [*command, "--pack", "4", "--layout", "grouped", "--jobs", "1"]
+    whole, cut = copied(place, tmp_path / "whole"), copied(place, tmp_path / "cut")
+    assert audio_rkd(whole, *packed).returncode == 0
+    code = ("import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); import cli; from pipeline.stages import packs; "
+            "write = packs.write_run; "
+            "packs.write_run = lambda *given: (write(*given), os.kill(os.getpid(), signal.SIGKILL)); cli.main()")  # fmt: skip
+    killed = subprocess.run([sys.executable, "-c", code, str(ROOT), *packed], cwd=cut, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    new = [f.relative_to(whole) for f in folders(whole, "student") if f.name[-1] in "56"]
+    (written,) = [folder for folder in new if runs.finished(cut / folder)]
+    before = {path: path.stat().st_mtime_ns for path in (cut / written).iterdir()}
+    done = audio_rkd(cut, *command)
+    assert done.returncode == 0 and "going on from" in done.stderr, done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (cut / written).iterdir()}
+    assert not list((cut / "runs").rglob("pack-*"))
+    for folder in new:
+        assert metrics(whole / folder) == metrics(cut / folder)
+        pack = [runs.read_config(where / folder)["pack"] for where in (whole, cut)]
+        assert pack[0]["layout"] == pack[1]["layout"] == "grouped" and pack[0]["runs"] == pack[1]["runs"] == 4
+        other = states(cut / folder)
+        assert all(torch.equal(tensor, other[name]) for name, tensor in states(whole / folder).items())
+
+
 def test_the_record_says_what_ran(place: Path) -> None:
     folder = folders(place, "student")[0]
     record = json.loads((folder / "config.json").read_text())

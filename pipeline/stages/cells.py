@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 #: A run that teaches, or several that teach together as their ensemble.
 Teacher = Path | tuple[Path, ...]
@@ -36,6 +37,19 @@ class Cell:
     def drawn(self) -> int:
         """The seed of its random numbers. A student must not begin with its teacher's own weights and order."""
         return self.seed + GENERATION_STRIDE * self.generation
+
+    def noted(self) -> dict[str, Any]:
+        """As JSON can hold it; ``from_note`` is the way back."""
+        teachers = list(map(str, self.teachers))
+        return {**asdict(self), "folder": str(self.folder),
+                "teacher": teachers if isinstance(self.teacher, tuple) else teachers[0] if teachers else None}  # fmt: skip
+
+    @classmethod
+    def from_note(cls, note: dict[str, Any]) -> Cell:
+        """``KeyError`` and ``TypeError`` where ``note`` is not of a cell."""
+        told = note["teacher"]
+        teacher = tuple(map(Path, told)) if isinstance(told, list) else Path(told) if told else None
+        return cls(**{**note, "folder": Path(note["folder"]), "teacher": teacher})
 
 
 @dataclass(frozen=True)

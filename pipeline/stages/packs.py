@@ -54,7 +54,7 @@ class Work:
 
     @property
     def note(self) -> Path:
-        """Beside the checkpoint: which cells it is of."""
+        """Beside the checkpoint: which cells it is of, their layout, and how that was chosen."""
         return self.checkpoint.with_suffix(".json")
 
 
@@ -129,7 +129,8 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
     if work.threads:
         torch.set_num_threads(work.threads)
     data, values, labels = load(work)
-    runs.write_atomic(work.note, runs.json_bytes([str(cell.folder) for cell in work.cells]))
+    how = {"layout": work.layout, "measured": work.measured}
+    runs.write_atomic(work.note, runs.json_bytes({"cells": [cell.noted() for cell in work.cells], **how}))
 
     def train_cells(cells: list[Cell]) -> list[Trained]:
         own = dataclasses.replace(work, cells=tuple(cells))
@@ -137,7 +138,8 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
         log = EpochLog(own, say)
         records = [run_config(own, cell, data) for cell in cells]
         for cell, about in zip(cells, records):
-            write_start(cell.folder, about)
+            if not runs.finished(cell.folder):  # by a call that was killed while it wrote the pack's folders
+                write_start(cell.folder, about)
         done = training.fit(
             values, labels, trainings(cells, data), work.network, classes=len(data.classes),
             teacher=teacher_outputs(own), device=values.device, layout=work.layout, checkpoint_seconds=work.checkpoint_seconds,
@@ -146,7 +148,8 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
         )  # fmt: skip
         log.flush()
         for cell, about, result in zip(cells, records, done):
-            write_run(own, cell, about, data, result)
+            if not runs.finished(cell.folder):
+                write_run(own, cell, about, data, result)
         return done
 
     results = packing.in_halves(train_cells, work.cells, say)
@@ -200,6 +203,8 @@ class EpochLog:
         folder, epoch = self.work.cells[index].folder, record["epoch"]
         if self.records and self.records[-1]["epoch"] != epoch:
             self.flush()
+        if runs.finished(folder):
+            return
         if index not in self.seen:
             # Lines past the checkpoint that this call goes on from would stand there twice.
             runs.restart_metrics(folder, [old for old in runs.read_metrics(folder) if old["epoch"] < epoch])

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pipeline import config, packing
+from pipeline import config, packing, runs
 from pipeline.config import InputError, Settings
 from pipeline.stages import packs
 from pipeline.stages.cells import Cell, Files
@@ -62,8 +62,8 @@ def planned(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Path,
             processes: int, say: Callable[[str], None]) -> list[Work]:  # fmt: skip
     """The packs: those that were stopped as they were, the other cells by ``choose``, at least one a process."""
     left = left_over(checkpoints, cells)
-    works = [make(cells=own, layout=layout or "loop", checkpoint=path) for path, own in left]
-    taken = {cell for _, own in left for cell in own}
+    works = [make(**fields) for fields in left]
+    taken = {cell for work in works for cell in work.cells}
     rest = [cell for cell in cells if cell not in taken]
     if rest:
         choice = choose(rest, make, pack, layout)
@@ -98,22 +98,28 @@ def pack_name(cells: Sequence[Cell]) -> str:
     return f"pack-{config.digest([str(cell.folder) for cell in cells])}"
 
 
-def left_over(folder: Path, cells: Sequence[Cell]) -> list[tuple[Path, tuple[Cell, ...]]]:
-    """Checkpoints of packs that were stopped, all of whose cells are wanted now, with those cells."""
-    wanted = {str(cell.folder): cell for cell in cells}
+def left_over(folder: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Packs that were stopped behind a checkpoint, as fields of ``Work``; each cell is wanted now or finished already.
+
+    (A pack that was killed while it wrote its run folders has finished cells; it ends as it would have.) What is of
+    no more use is removed: notes without a checkpoint, packs that are finished as a whole.
+    """
+    wanted = set(cells)
     found = []
     for note in sorted(folder.glob("pack-*.json")):
         try:
-            names = json.loads(note.read_text())
-        except (OSError, ValueError):
-            names = []
+            fields = json.loads(note.read_text())
+            members = tuple(map(Cell.from_note, fields["cells"]))
+            how = {"layout": fields["layout"], "measured": fields["measured"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            members, how = (), {}
         path = note.with_suffix(".pt")
-        if not path.is_file():
-            note.unlink(
-                missing_ok=True
-            )  # killed before its first checkpoint; its cells may be packed otherwise now
-        elif names and all(name in wanted for name in names):
-            found.append((path, tuple(wanted[name] for name in names)))
+        done = {cell for cell in members if runs.finished(cell.folder)}
+        if not path.is_file() or (members and len(done) == len(members)):
+            path.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+        elif not wanted.isdisjoint(members) and wanted.union(done).issuperset(members):
+            found.append({"cells": members, "checkpoint": path, **how})
     return found
 
 
