@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: A mean distance below this share of the rows' length (or a mean area of its square) counts as this share.
-FLAT = 1e-4
+#: A mean distance below this share of the rows' length (or a mean area of half its square) counts as this share.
+#: About eight times what float32 rounds to: less is rounding, more is a batch that shares a large offset.
+FLAT = 1e-6
 
 #: For directions, a distance below this share of the batch's mean distance counts as this share ...
 NEAR = 1e-3
