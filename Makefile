@@ -119,7 +119,7 @@ table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS=
 	$(CLI) table3 $(CELLS) $(call extra,table3)
 
 .PHONY: ban
-ban: features ## Born-again generations: GENERATIONS=3 LOSSES="none angle"
+ban: $(if $(filter cifar100,$(DATASET)),$(READY),features) ## Born-again generations: GENERATIONS=3 LOSSES="none angle"
 	$(CLI) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(call extra,ban)
 
 .PHONY: table4
