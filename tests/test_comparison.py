@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +229,67 @@ def test_a_run_that_comes_out_otherwise_is_said_to(trained: Path, tmp_path: Path
     (folder / "config.json").write_text(json.dumps(record))
     done = invoke("rerun", str(folder))
     assert done.exit_code == 1 and "other features of fold 1" in done.stderr
+
+
+def test_a_repetition_replaces_nothing_but_a_repetition_of_the_same_run(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    first, second = (next(Path("runs").glob(f"tiny/teacher-*/fold{fold}-seed0")) for fold in (1, 2))
+
+    def content(folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    foreign = Path("precious")
+    shutil.copytree(second, foreign)
+    before = content(foreign)
+    done = invoke("rerun", str(first), "--to", "precious")
+    assert done.exit_code == 1 and "precious is a run of its own, and is left as it is" in done.stderr
+    assert invoke("rerun", str(first), "--to", "again").exit_code == 0
+    assert invoke("rerun", str(first), "--to", "again").exit_code == 0  # its own earlier repetition gives way
+    kept = content(Path("again"))
+    done = invoke("rerun", str(second), "--to", "again")
+    assert done.exit_code == 1 and f"again repeats {first}" in done.stderr
+    assert content(foreign) == before and content(Path("again")) == kept
+    # The same folder by default: what lies in .again/ and is no repetition stays as well.
+    shutil.copytree(second, second.parent / ".again" / second.name, dirs_exist_ok=True)
+    assert "is a run of its own" in invoke("rerun", str(second)).stderr
+
+
+def test_a_stopped_repetition_goes_on_with_the_same_command(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    folder = next(Path("runs").glob("tiny/teacher-*/fold1-seed0"))
+    keep, epochs = packs.EpochLog.keep, []
+
+    def stop_in_the_second(log: packs.EpochLog, index: int, record: dict) -> None:
+        epochs.append(record["epoch"])
+        keep(log, index, record)
+        if len(epochs) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(packs.EpochLog, "keep", stop_in_the_second)
+    done = invoke("rerun", str(folder), "--to", "again")
+    assert done.exit_code == 130 and Path("again/config.json").is_file() and not runs.finished(Path("again"))
+    done = invoke("rerun", str(folder), "--to", "again")
+    assert done.exit_code == 0 and done.stdout.count("the same bit for bit") == 4, done.output
+    # From its checkpoint: no epoch that was finished is trained a second time.
+    assert "going on from .checkpoints/again.pt" in done.stderr and epochs.count(1) == 1
+
+
+def test_a_damaged_run_is_said_before_it_is_trained_again(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setattr(packs, "train", lambda *_: pytest.fail("trained before the old model was read"))
+    folder = next(Path("runs").glob("tiny/teacher-*/fold1-seed0"))
+    (folder / "model.pt").write_bytes(b"PK damaged")
+    done = invoke("rerun", str(folder))
+    assert done.exit_code == 1 and "model.pt: cannot be read" in done.stderr
 
 
 def test_the_settings_of_a_record_are_read_back_whole(place: Path) -> None:

@@ -34,19 +34,24 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
     """Repeat the run in ``folder`` with its settings, fold, seed, mix and teacher, on the features or images it had.
 
     ``device``: default as recorded. ``archive``: of images, default where it lies in data/. Raises ``InputError`` for
-    no finished run, features, images or a teacher that are gone or changed, and a target that tables would count.
+    no finished run, one whose files cannot be read, features, images or a teacher that are gone or changed, and a target
+    that tables would count or that holds anything but a repetition of this run.
     """
     if not runs.finished(folder):
         raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
                          "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
     about = runs.read_config(folder)
     target = chosen_target(folder, to)
+    require_own(target, folder, about)
     settings, files = recorded_settings(about, folder), recorded_files(about, folder, archive)
     cell = Cell(target, about["role"], about["fold"], about["seed"], about["mix"], recorded_teacher(about, folder),
                 about.get("generation", 0))  # fmt: skip
     # torch comes here, so that bad input is answered at once.
     from pipeline.stages import packs, schedule
+    from pipeline.stages.records import read_model
 
+    # What is compared in the end: read now, so that damage is said before hours of training.
+    read_model(folder), runs.read_predictions(folder), runs.read_result(folder), metrics(folder)
     pack = about.get("pack", {})
     work = packs.Work(
         (cell,), settings, files, {k: about[k] for k in ("corpus", "dataset", "synthetic", "all_folds")},
@@ -55,7 +60,8 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
         measured={"repeats": str(folder)},
     )  # fmt: skip
     with locked(target, f"{target}"):
-        if target.exists():
+        require_own(target, folder, about)  # as it is now that nobody else writes there
+        if runs.finished(target):
             shutil.rmtree(target)
         packs.train(work, say)
     same, lines = outcome(folder, target)
@@ -65,7 +71,7 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
 
 
 def chosen_target(folder: Path, to: Path | None) -> Path:
-    """Where the repetition goes: nothing but an earlier repetition is ever overwritten."""
+    """Where the repetition goes: neither the run itself nor among the runs."""
     target = to or folder.parent / AGAIN / folder.name
     own, root = target.resolve(), RUNS.resolve()
     if own == folder.resolve() or folder.resolve().is_relative_to(own):
@@ -73,11 +79,30 @@ def chosen_target(folder: Path, to: Path | None) -> Path:
     if own.is_relative_to(root) and not any(part.startswith(".") for part in own.relative_to(root).parts):
         raise InputError(f"--to {target} is among the runs, where tables would count it twice; expected a folder outside "
                          f"{RUNS}, or one whose name begins with a dot")  # fmt: skip
-    if target.is_file() or (to and target.is_dir() and any(target.iterdir()) and not runs.finished(target)):
-        raise InputError(
-            f"--to {target} is there and is no run; expected a folder that is new, empty, or a repetition"
-        )
     return target
+
+
+#: What a run and its repetition have in common, whatever machine and folder.
+IDENTITY = ("role", "corpus", "fold", "seed", "mix", "settings")
+
+
+def require_own(target: Path, folder: Path, about: dict[str, Any]) -> None:
+    """``InputError`` where ``target`` holds anything but a repetition of this very run, finished or stopped."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / "config.json").is_file():
+        raise InputError(f"{target} is there and is no run; expected a folder that is new, empty, or an earlier repetition "
+                         f"of {folder}: --to FOLDER names another")  # fmt: skip
+    record = runs.read_config(target)
+    repeats = record.get("pack", {}).get("repeats")
+    if (
+        not repeats
+        or Path(repeats).resolve() != folder.resolve()
+        or any(record[k] != about[k] for k in IDENTITY)
+    ):
+        what = f"repeats {repeats}" if repeats else "is a run of its own"
+        raise InputError(f"{target} {what}, and is left as it is; expected a folder that is new, empty, or an earlier "
+                         f"repetition of {folder} as it is now: --to FOLDER names another, or remove that one")  # fmt: skip
 
 
 def recorded_settings(about: dict[str, Any], folder: Path) -> Settings:
