@@ -69,6 +69,21 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
         raise InputError("no runs to pack; expected at least one")
     if pack is not None and pack < 1:
         raise InputError(f"a pack of {pack} runs; expected at least 1")
+    try:
+        return chosen(samples, labels, runs, settings, classes, teacher, pack, layout, seconds)
+    except Exception as error:
+        if not out_of_memory(error) or len(runs) == 1:
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    fewer = runs[: len(runs) // 2]  # their number bounds the pack
+    return choose(samples, labels, fewer, settings, classes=classes, teacher=teacher, pack=pack, layout=layout,
+                  seconds=seconds)  # fmt: skip
+
+
+def chosen(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
+           teacher: TeacherOutputs | None, pack: int | None, layout: str | None, seconds: float) -> Choice:  # fmt: skip
+    """``choose`` where the memory does."""
     device, cores = samples.device, torch.get_num_threads()
     pack = None if pack is None else min(pack, len(runs))
 
@@ -125,7 +140,8 @@ def best_kernels(pack: Pack) -> str:
     for name, layer in convolutions.items():
         kind = (shapes[name], layer.weight.shape, layer.stride)
         if kind not in known:
-            known[kind] = min(KERNELS, key=lambda kernel: kernel_seconds(layer, kernel, shapes[name]))
+            with pack.autocast():
+                known[kind] = min(KERNELS, key=lambda kernel: kernel_seconds(layer, kernel, shapes[name]))
         layer.kernel = known[kind]
     return ",".join(f"{name}={layer.kernel}" for name, layer in convolutions.items())
 
@@ -170,10 +186,11 @@ def speed(pack: Pack, seconds: float) -> float:
         take()
         if device.type == "cuda" and pack.layout != "loop":
             state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
+            pack.counter.zero_()
             take = graphed_step(take, state)
             wait(device)
             begun = time.perf_counter()
-        best, done = float("inf"), 1
+        best, done = float("inf"), int(pack.counter)
         while best == float("inf") or time.perf_counter() - begun < seconds:
             if done % steps == 0:
                 pack.counter.zero_()
@@ -229,16 +246,26 @@ def split(items: Sequence[T], pack: int) -> list[list[T]]:
     return [list(items[a:b]) for a, b in itertools.pairwise(cuts)]
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` is the device's, or this machine's, lack of memory."""
+    said = "DefaultCPUAllocator: can't allocate" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and said
+    )
+
+
 def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Callable[[str], None]) -> list[U]:
-    """``train(items)``; where the device's memory does not do, the halves one after the other, and so on.
+    """``train(items)``; where the memory does not do, the halves one after the other, and so on.
 
     ``train`` returns one result an item. A single item that does not fit is an ``InputError``.
     """
     try:
         return train(list(items))
-    except torch.cuda.OutOfMemoryError as error:
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
         if len(items) == 1:
-            raise InputError("out of memory with a single run; expected a GPU with more free memory: choose a smaller "
+            raise InputError("out of memory with a single run; expected a device with more free memory: choose a smaller "
                              "batch, data = 'bfloat16' or the device cpu") from error  # fmt: skip
     # Outside the handler, so that nothing of the failed pack is still held by its traceback.
     if torch.cuda.is_available():

@@ -281,6 +281,50 @@ def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: P
         assert all(torch.equal(tensor, other[name]) for name, tensor in states(whole / folder).items())
 
 
+def test_halves_of_a_pack_that_did_not_fit_are_packs_of_their_own(place: Path, tmp_path: Path) -> None:
+    """Each has its own checkpoint, from which it goes on when it is killed: the second half here, in its last epoch."""
+    command = ["distill", "--losses", "soft", "--losses", "angle", "--seeds", "7", "--folds", "1,2", *CORPUS, *QUICK,
+               "--jobs", "1", "--checkpoint-minutes", "0"]  # fmt: skip
+    whole, cut = copied(place, tmp_path / "whole"), copied(place, tmp_path / "cut")
+    assert audio_rkd(whole, *command).returncode == 0
+    code = """
+import os, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+import cli, torch
+from pipeline import training
+fit, files = training.fit, []
+def small(samples, labels, runs, *given, **options):
+    if len(runs) > 2:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+    files.append(options["checkpoint"].name)
+    keep = options["on_epoch"]
+    def killed(run, record):
+        keep(run, record)
+        if len(set(files)) == 2 and record["epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return fit(samples, labels, runs, *given, **{**options, "on_epoch": killed})
+training.fit = small
+cli.main()
+"""
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT), *command, "--pack", "4"],
+        cwd=cut,
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL and "going on with packs of 2 and 2" in killed.stderr, (
+        killed.stderr
+    )
+    new = [f.relative_to(whole) for f in folders(whole, "student") if f.name.endswith("seed7")]
+    assert [runs.finished(cut / folder) for folder in new].count(True) == 2
+    done = audio_rkd(cut, *command)
+    assert done.returncode == 0 and "going on from" in done.stderr, done.stderr
+    assert not list((cut / "runs").rglob("pack-*"))
+    for folder in new:
+        other = states(cut / folder)
+        assert all(torch.equal(tensor, other[name]) for name, tensor in states(whole / folder).items())
+
+
 def test_the_record_says_what_ran(place: Path) -> None:
     folder = folders(place, "student")[0]
     record = json.loads((folder / "config.json").read_text())

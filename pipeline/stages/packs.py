@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import cache, ensembles, packing, runs, training
+from pipeline import cache, config, ensembles, packing, runs, training
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.losses import LossMix
-from pipeline.stages import images
+from pipeline.stages import images, teachers
 from pipeline.stages.cells import Archive, Cell, Files
 from pipeline.stages.records import Stamp, model_of, read_model, run_config, stamp, write_run, write_start
 from pipeline.training import Run, TeacherOutputs, Trained
@@ -103,10 +103,10 @@ def samples(
 def trainings(cells: Sequence[Cell], data: cache.Data) -> list[Run]:
     """The cells as ``training.fit`` wants them; teachers are numbered in the order in which they come."""
     split = {fold: rows(data, fold) for fold in {cell.fold for cell in cells}}
-    teachers = teachers_of(cells)
+    taught_by = teachers_of(cells)
     return [
         Run(cell.fold, cell.drawn, LossMix.parse(cell.mix), *split[cell.fold],
-            teacher=teachers.index(cell.teachers) if cell.teachers else 0)
+            teacher=taught_by.index(cell.teachers) if cell.teachers else 0)
         for cell in cells
     ]  # fmt: skip
 
@@ -129,44 +129,70 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
     if work.threads:
         torch.set_num_threads(work.threads)
     data, values, labels = load(work)
-    how = {"layout": work.layout, "measured": work.measured}
-    runs.write_atomic(work.note, runs.json_bytes({"cells": [cell.noted() for cell in work.cells], **how}))
 
     def train_cells(cells: list[Cell]) -> list[Trained]:
-        own = dataclasses.replace(work, cells=tuple(cells))
-        whole = len(cells) == len(work.cells)
+        own = work if len(cells) == len(work.cells) else part_of(work, cells)
+        how = {"layout": own.layout, "measured": own.measured}
+        runs.write_atomic(own.note, runs.json_bytes({"cells": [cell.noted() for cell in cells], **how}))
         log = EpochLog(own, say)
         records = [run_config(own, cell, data) for cell in cells]
         for cell, about in zip(cells, records):
             if not runs.finished(cell.folder):  # by a call that was killed while it wrote the pack's folders
                 write_start(cell.folder, about)
-        done = training.fit(
-            values, labels, trainings(cells, data), work.network, classes=len(data.classes),
-            teacher=teacher_outputs(own), device=values.device, layout=work.layout, checkpoint_seconds=work.checkpoint_seconds,
-            checkpoint=work.checkpoint if whole else work.checkpoint.with_name(f"{cells[0].folder.name}-{len(cells)}.pt"),
-            on_epoch=log.keep, say=say, augment=images.augmentation(work.network, data, values.device),
-        )  # fmt: skip
+        try:
+            done = training.fit(
+                values, labels, trainings(cells, data), own.network, classes=len(data.classes),
+                teacher=teacher_outputs(own), device=values.device, layout=own.layout, checkpoint=own.checkpoint,
+                checkpoint_seconds=own.checkpoint_seconds, on_epoch=log.keep, say=say,
+                augment=images.augmentation(own.network, data, values.device),
+            )  # fmt: skip
+        except Exception as error:
+            if packing.out_of_memory(error):  # its halves are packs of their own
+                forget(own)
+            raise
         log.flush()
         for cell, about, result in zip(cells, records, done):
             if not runs.finished(cell.folder):
                 write_run(own, cell, about, data, result)
+        forget(own)
         return done
 
     results = packing.in_halves(train_cells, work.cells, say)
+    return [f"{cell.folder}: {one.failure}" for cell, one in zip(work.cells, results) if one.failure]
+
+
+def pack_name(cells: Sequence[Cell]) -> str:
+    """Of the files that an unfinished pack is kept in: the same cells, the same name."""
+    return f"pack-{config.digest([str(cell.folder) for cell in cells])}"
+
+
+def part_of(work: Work, cells: Sequence[Cell]) -> Work:
+    """Some of a pack's cells as a pack of their own."""
+    checkpoint = work.checkpoint.with_name(f"{pack_name(cells)}.pt")
+    return dataclasses.replace(work, cells=tuple(cells), checkpoint=checkpoint)
+
+
+def forget(work: Work) -> None:
+    """Remove what a pack left to go on from."""
     for path in (work.checkpoint, work.note):
         path.unlink(missing_ok=True)
-    return [f"{cell.folder}: {one.failure}" for cell, one in zip(work.cells, results) if one.failure]
 
 
 def teacher_outputs(work: Work) -> TeacherOutputs | None:
     """What each teacher says of the training rows of its own fold, computed once for all of its students.
 
-    Raises ``InputError`` for a teacher of another fold than the student's: it has seen the clips held out here.
+    Raises ``InputError`` for a teacher of another fold than the student's, or of other data: it may have seen the clips
+    held out here.
     """
     for cell, folder in ((one, teacher) for one in work.cells for teacher in one.teachers):
         if (fold := read_model(folder)["fold"]) != cell.fold:
             raise InputError(f"{folder} is the teacher of fold {fold}, wanted for fold {cell.fold}: it was trained on "
                              f"the clips that are held out there; use the teacher of fold {cell.fold}")  # fmt: skip
+    if any(cell.teachers for cell in work.cells):
+        data = load(work)[0]
+        spec = None if isinstance(work.features, Archive) else data.spec
+        digests = {str(fold): digest for fold, digest in data.digests.items()}
+        teachers.check(work.cells, digests, data.classes, spec)
     how = (work.features, work.device, work.network.data, work.network.teacher_epoch)
     files = stamps(work.features)
     found = [
@@ -186,7 +212,8 @@ def taught(
     """Embedding (rows, D) and logits (rows, classes) of one teacher; NaN on rows that it was not trained on."""
     data, values, _ = loaded(files, device, kind, stamps(files))
     model = read_model(folder)
-    said = training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0])
+    with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
+        said = training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0])
     return said.embedding, said.logits
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from pipeline import config, packing, runs
+from pipeline import packing, runs
 from pipeline.config import InputError, Settings
 from pipeline.stages import packs
 from pipeline.stages.cells import Cell, Files
@@ -74,7 +74,7 @@ def planned(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Path,
             make(
                 cells=tuple(own),
                 layout=choice.layout,
-                checkpoint=checkpoints / f"{pack_name(own)}.pt",
+                checkpoint=checkpoints / f"{packs.pack_name(own)}.pt",
                 measured=measured,
             )
             for own in packing.split(rest, size)
@@ -92,10 +92,6 @@ def choose(
     outputs = packs.teacher_outputs(make(cells=tuple(few), layout="loop", checkpoint=Path()))
     return packing.choose(values, labels, packs.trainings(few, data), work.network, classes=len(data.classes),
                           teacher=outputs, pack=pack, layout=layout)  # fmt: skip
-
-
-def pack_name(cells: Sequence[Cell]) -> str:
-    return f"pack-{config.digest([str(cell.folder) for cell in cells])}"
 
 
 def left_over(folder: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@
 - ``fit``: the door to all of it.
 """
 
-from pipeline.training.fit import fit
+from pipeline.training.fit import fit, tuned
 from pipeline.training.inference import outputs, teacher_outputs
 from pipeline.training.job import Interrupted
 from pipeline.training.run import Run, TeacherOutputs, Trained
 
-__all__ = ["Interrupted", "Run", "TeacherOutputs", "Trained", "fit", "outputs", "teacher_outputs"]
+__all__ = ["Interrupted", "Run", "TeacherOutputs", "Trained", "fit", "outputs", "teacher_outputs", "tuned"]

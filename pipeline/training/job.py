@@ -58,7 +58,9 @@ class Job:
         self.test_counts = torch.tensor([len(run.test) for run in runs], device=device)
         self.logits = pack.weights.new_zeros(count, self.test.shape[1], pack.network.classes)
         self.best = {name: tensor.detach().clone() for name, tensor in pack.network.state_dict().items()}
+        self.graphed = device.type == "cuda" and pack.layout != "loop"
         self.graphs: dict[bool, Callable[[], None]] = {}
+        self.memory: Any = None
         self.saved_at = time.monotonic()
         self.stop = threading.Event()
 
@@ -104,12 +106,13 @@ class Job:
     def take(self, masked: bool) -> None:
         """One step; on a GPU by a graph of it."""
         pack = self.pack
-        if pack.samples.device.type != "cuda" or pack.layout == "loop":
+        if not self.graphed:
             step(pack, masked)
             return
         if masked not in self.graphs:
-            state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter]
-            self.graphs[masked] = graphed_step(lambda: step(pack, masked), [*state, *pack.network.buffers()])
+            self.memory = self.memory or torch.cuda.graph_pool_handle()
+            state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
+            self.graphs[masked] = graphed_step(lambda: step(pack, masked), state, self.memory)
         self.graphs[masked]()
 
     def record(self, seconds: float, stopped: Sequence[bool]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -202,24 +203,33 @@ def tally(pack: Pack, values: Tensor, correct: Tensor, alive: Tensor | None) -> 
     pack.bad.copy_(torch.where(fresh, pack.counter, pack.bad))
 
 
-def graphed_step(take: Callable[[], None], state: Sequence[Tensor], warmup: int = 3) -> Callable[[], None]:
+def graphed_step(take: Callable[[], None], state: Sequence[Tensor], memory: Any = None,
+                 warmup: int = 3) -> Callable[[], None]:  # fmt: skip
     """``take`` as one CUDA graph: what it does, without the launches. ``state``: every tensor that it writes.
 
     ``take`` must read and write the same tensors each time and wait for nothing. It is run ``warmup`` times on a
-    side stream first, as capturing asks for; ``state`` is put back to what it was.
+    side stream first, as capturing asks for. After each of these ``state`` is put back to what it was, so that every
+    one of them is the step that comes next: those behind it may be past the end of the epoch's plan. ``memory``
+    (``torch.cuda.graph_pool_handle``): shared by graphs that are never replayed at the same time and leave nothing
+    but ``state`` behind.
     """
     before = [tensor.clone() for tensor in state]
+
+    def put_back() -> None:
+        for tensor, old in zip(state, before):
+            tensor.copy_(old)
+
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     try:
         with torch.cuda.stream(stream):
             for _ in range(warmup):
                 take()
+                put_back()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=memory):
             take()
     finally:
-        for tensor, old in zip(state, before):
-            tensor.copy_(old)
+        put_back()
     return graph.replay
