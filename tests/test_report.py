@@ -232,6 +232,29 @@ def test_a_mix_of_which_nothing_trained_still_has_a_row(root, tmp_path):
     assert "3 of 3 runs failed (fold1-seed0: distance is not finite; fold2-seed0" in printed
 
 
+def test_a_failed_run_counts_as_chance_in_the_mean_with_all_runs(root, tmp_path):
+    put(root, "area:7", [[None, 0.8], [None, 0.7], [None, 0.9]])
+    put(root, "area:7", [[0.0]], result={"status": "failed", "accuracy": None, "failure": "area is not finite"},
+        change={"data": {str(k + 1): f"digest{k}" for k in range(3)}})  # fmt: skip
+    row = by_name(root)[canonical("area:7")]
+    assert row.spread.mean == pytest.approx(80)
+    assert row.all_runs == pytest.approx(((80 + 50) / 2 + 70 + 90) / 3)  # two classes
+    assert "mean with them at chance 75.00" in report.report(root, tmp_path / "reports", "mini")
+
+
+def test_students_of_a_teachers_best_epoch_are_said_to_be_optimistic(root, tmp_path):
+    settings = dataclasses.replace(
+        Settings(), student=dataclasses.replace(Settings().student, teacher_epoch="best")
+    )
+    put(root, "angle:50", ANGLE, settings=settings, change={"teacher": "runs/mini/teacher"})
+    put(root, "ce", ANGLE, settings=settings)
+    report.report(root, tmp_path / "reports", "mini")
+    with (tmp_path / "reports" / "mini" / "table.csv").open() as file:
+        notes = [(row["mix"], "held-out fold chose it" in row["notes"]) for row in csv.DictReader(file)]
+    assert [mix for mix, said in notes if said] == [canonical("angle:50")]
+    assert len([mix for mix, _ in notes if mix == canonical("angle:50")]) == 2
+
+
 def test_skipped_clips_are_counted(tmp_path):
     put(tmp_path, "soft", [[0.5]], change={"skipped": {"1": 2, "2": 0, "3": 1}})
     (row,) = report.rows(runs.find(tmp_path))

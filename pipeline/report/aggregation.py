@@ -47,7 +47,8 @@ class Row:
     best: float | None
     """Mean of each run's best epoch: optimistic, the held-out fold chose the epoch."""
     all_runs: float | None
-    """Mean with the runs that did not train; differs from ``spread.mean`` only where there are some."""
+    """Mean with the runs that did not train, and failed ones at chance (they predict nothing): differs from
+    ``spread.mean`` only where there are some."""
     macro_f1: float | None
     ece: float | None
     agreement: float | None
@@ -68,6 +69,8 @@ class Row:
     p_holm: float | None = None
     outputs_untrained: int = 0
     """Runs of a mix without a term on the outputs: they name classes by chance."""
+    best_teacher: bool = False
+    """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
 
     @property
     def name(self) -> str:
@@ -159,7 +162,9 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
     first = records[0].config
     good = trained(records)
     values = percents(good, "accuracy")
-    everything = percents(records, "accuracy")
+    chance = 100 / max(1, len(first["classes"]))
+    failed = {cell(r): chance for r in records if r.result["status"] == "failed"}
+    everything = {**percents(records, "accuracy"), **failed}
 
     def mean(name: str) -> float | None:
         found = percents(good, name)
@@ -191,7 +196,9 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         all_folds=tuple(first["all_folds"]),
         skipped=sum(int(n) for n in first["skipped"].values()),
         published=published(first),
-    )
+        best_teacher=first["role"] == "student" and bool(first["teacher"])
+        and first["settings"]["student"].get("teacher_epoch") == "best",
+    )  # fmt: skip
 
 
 def cell(record: Record) -> Cell:

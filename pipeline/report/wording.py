@@ -49,7 +49,12 @@ def remarks(row: Row) -> list[str]:
             f"{row.runs} runs); retrieval measures the embedding"
         )
     if row.failures:
-        found.append(f"{len(row.failures)} of {row.runs} runs failed ({listed(row.failures, '; ')})")
+        found.append(
+            f"{len(row.failures)} of {row.runs} runs failed ({listed(row.failures, '; ')}); mean with them at chance "
+            f"{number(row.all_runs)}"
+        )
+    if row.best_teacher:
+        found.append("teacher's best epoch: optimistic, the held-out fold chose it")
     if row.skipped:
         found.append(f"{row.skipped} {'clip' if row.skipped == 1 else 'clips'} skipped")
     return found
@@ -118,6 +123,8 @@ def footnotes(found: Sequence[Row]) -> list[str]:
             "(Nadeau and Bengio 2003; repeated folds as in Bouckaert and Frank 2004); n_test/n_train = "
             + ", ".join(f"{ratio:.3g}" for ratio in ratios)
             + ". Two-sided.",
+            "Seeds of a fold share its one teacher: the figures hold for these teachers, and no spread or p has the chance "
+            "of a teacher's own training in it.",
             "p (Holm): p adjusted for the number of mixes in the table. p (folds' means): the same test with one "
             "difference a fold; seeds of one fold share their clips, so to claim an effect take the larger of the two. "
             "p (Wilcoxon): signed ranks over fold × seed, not corrected for overlap.",
