@@ -17,9 +17,11 @@ import torch
 
 from pipeline import cache, config, report, runs, statistics, training
 from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
+from pipeline.corpus import Corpus
 from pipeline.losses import LossMix
 from pipeline.report import generations as tables
 from pipeline.stages import generations, packs
+from pipeline.stages import training as stage
 from pipeline.stages.generations import Source, chain_mix
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,21 +32,24 @@ SETTINGS = Settings(features=SPEC, teacher=NETWORK, student=NETWORK)
 CLIPS = 9  # a fold
 
 
-def write_source(root: Path) -> Source:
-    """Features of three folds in ``root/cache``: noise, with a mean by class."""
+def write_source(
+    root: Path, spec: FeatureSpec = SPEC, *, clips_of: tuple[int, ...] = (1, 2, 3), classes: str = "abc"
+) -> Source:
+    """Features of three folds in ``root/cache``: noise, with a mean by class. ``clips_of``: whose clips a fold has."""
     files = []
-    for fold in (1, 2, 3):
+    for fold, own in enumerate(clips_of, 1):
         labels = tuple(i % 3 for i in range(CLIPS))
-        names = tuple(f"{fold}-{i}.wav" for i in range(CLIPS))
-        header = cache.Header("tiny", "folder", True, fold, ("a", "b", "c"), SPEC, names, labels, names,
+        names = tuple(f"{own}-{i}.wav" for i in range(CLIPS))
+        header = cache.Header("tiny", "folder", True, fold, tuple(classes), spec, names, labels, names,
                               tuple(cache.File(name, 1, 0) for name in names), units=("1",) * 5, calls=("",) * 5)  # fmt: skip
-        values = np.random.default_rng(fold).standard_normal(header.shape) + 0.6 * np.reshape(
+        values = np.random.default_rng(own).standard_normal(header.shape) + 0.6 * np.reshape(
             labels, (-1, 1, 1, 1, 1)
         )
-        files.append(cache.fold_path(root / "cache", "tiny", SPEC, fold))
+        files.append(cache.fold_path(root / "cache", "tiny", spec, fold))
         cache.write_fold(files[-1], header, [values.astype(np.float32)])
     about = {"corpus": "tiny", "dataset": "folder", "synthetic": True, "all_folds": [1, 2, 3]}
-    return Source(tuple(files), about, {str(h.fold): h.digest for h in map(cache.read_header, files)})
+    digests = {str(h.fold): h.digest for h in map(cache.read_header, files)}
+    return Source(tuple(files), about, digests, tuple(classes))
 
 
 def go(root: Path, source: Source | None = None, *, settings: Settings = SETTINGS, losses: tuple[str, ...] = ("none",),
@@ -233,6 +238,57 @@ def test_an_ensemble_teaches(tmp_path: Path) -> None:
         go(tmp_path, source, folds=(2,), teachers=members)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"clips_of": (2, 1, 3)}, r"other features of fold 1, 2 \(clips were added, removed, moved or changed since\)"),
+     ({"spec": dataclasses.replace(SPEC, noise_std=0.5)}, r"features \(features.noise_std = 0.001, here 0.5\)"),
+     ({"classes": "abd"}, "other classes")],
+)  # fmt: skip
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_teacher_of_other_data_is_refused_before_anything_is_trained(
+    tmp_path: Path, changed: dict, said: str, members: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It may have been trained on the clips that are held out now; in an ensemble one such member is enough."""
+    go(tmp_path, generations=1)
+    first = runs.cell_path(Path("runs"), "tiny", "teacher", SETTINGS, None, 1, 0).parent
+    folders = (first,)
+    other = write_source(tmp_path, **changed)
+    settings = dataclasses.replace(SETTINGS, features=changed.get("spec", SPEC))
+    if members == 2:  # the one before it was trained on the data at hand
+        network = dataclasses.replace(NETWORK, epochs=1)
+        good = dataclasses.replace(settings, teacher=network, student=network)
+        go(tmp_path, other, settings=good, generations=1)
+        folders = (runs.cell_path(Path("runs"), "tiny", "teacher", good, None, 1, 0).parent, first)
+    before = set(Path("runs").rglob("*"))
+    capfd.readouterr()
+    with pytest.raises(InputError, match=said) as caught:
+        go(tmp_path, other, settings=settings, teachers=folders, losses=("angle",))
+    assert str(first / "fold1-seed0") in str(caught.value) and "train it again" in str(caught.value)
+    assert set(Path("runs").rglob("*")) == before and "to train" not in capfd.readouterr().err
+    # Nor does a pack take it, whoever planned that.
+    teacher = tuple(folder / "fold1-seed0" for folder in folders)
+    work = packs.Work(
+        cells=(packs.Cell(Path("own"), "generation", 1, 0, "soft", teacher, 1),), settings=settings,
+        features=other.files, corpus={}, device="cpu", layout="loop", checkpoint=Path(),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=said):
+        packs.teacher_outputs(work)
+
+
+def test_a_student_of_a_teacher_of_another_assignment_is_refused(tmp_path: Path) -> None:
+    """The folds' clips changed places since the teacher was trained: it knows what the student is to be tested on."""
+    os.chdir(tmp_path)
+    corpus = Corpus("tiny", "folder", tmp_path, ("a", "b", "c"), (1, 2, 3), (1, 2, 3), SPEC.seconds, (), True)
+    write_source(tmp_path)
+    stage.train_teachers(corpus, SETTINGS, folds=(1,), seeds=(0,), **HOW)
+    write_source(tmp_path, clips_of=(2, 1, 3))
+    with pytest.raises(
+        InputError, match=r"teacher-.*fold1-seed0 was trained with other features of fold 1, 2"
+    ):
+        stage.train_students(corpus, SETTINGS, [LossMix.parse("soft")], folds=(1,), seeds=(0,), **HOW)
+    assert not list(Path("runs").rglob("student-*"))
+
+
 def test_a_chain_ends_with_a_run_that_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wild = dataclasses.replace(NETWORK, lr=1e30, epochs=1)
     with pytest.raises(InputError, match="1 of 1 runs stopped"):
@@ -264,7 +320,6 @@ def test_the_command_on_a_corpus_of_sounds(tmp_path: Path, monkeypatch: pytest.M
     from click.testing import CliRunner
 
     from pipeline.commands.generating import ban
-    from pipeline.corpus import Corpus
     from pipeline.stages import data as places
 
     source = write_source(tmp_path)

@@ -13,49 +13,33 @@ A stopped call goes on in the generation where it was, for what is finished is l
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import cache, config, losses, runs
+from pipeline import config, losses, runs
 from pipeline.config import InputError, Settings
-from pipeline.corpus import Corpus
 from pipeline.losses import LossMix
-from pipeline.stages.cells import Archive, Cell, Files, Teacher
+from pipeline.stages.cells import Archive, Cell, Teacher
 from pipeline.stages.data import RUNS
-from pipeline.stages.locks import locked
-from pipeline.stages.training import LABELS, departure, feature_files, missing_cells, say
+from pipeline.stages.training import LABELS, Source, of_corpus, say, train_cells
+
+__all__ = [
+    "Source",
+    "chain_mix",
+    "chain_settings",
+    "group_path",
+    "of_archive",
+    "of_corpus",
+    "run_path",
+    "train",
+]
 
 #: The terms that every student of a chain has: labels and teacher's outputs.
 BASE = ("ce", "soft")
 
 #: For a chain without relational terms, the baseline.
 NONE = "none"
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a chain is trained and tested on."""
-
-    files: Files
-    about: dict[str, Any]
-    """What run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
-    digests: dict[str, str]
-    """Fold → digest of its content."""
-
-    @property
-    def name(self) -> str:
-        return str(self.about["corpus"])
-
-
-def of_corpus(corpus: Corpus, settings: Settings) -> Source:
-    """The cached features of a corpus of sounds."""
-    files = feature_files(corpus, settings)
-    about = {"corpus": corpus.name, "dataset": corpus.dataset, "synthetic": corpus.synthetic,
-             "all_folds": list(corpus.all_folds)}  # fmt: skip
-    return Source(files, about, {str(header.fold): header.digest for header in map(cache.read_header, files)})
 
 
 def of_archive(archive: Archive) -> Source:
@@ -69,7 +53,8 @@ def of_archive(archive: Archive) -> Source:
         "synthetic": data.synthetic,
         "all_folds": [images.TEST],
     }
-    return Source(archive, about, {str(fold): digest for fold, digest in data.digests.items()})
+    digests = {str(fold): digest for fold, digest in data.digests.items()}
+    return Source(archive, about, digests, data.classes)
 
 
 def chain_mix(text: str) -> LossMix:
@@ -158,28 +143,3 @@ def taught(cells: Sequence[Cell]) -> list[Cell]:
         else:
             kept.append(cell)
     return kept
-
-
-def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where: Path, what: str, *,
-                checkpoint_minutes: float = 5.0, **how: Any) -> None:  # fmt: skip
-    """Train the cells that have no finished run; ``InputError`` at the end, naming each, if runs failed."""
-    missing = missing_cells(cells, source.digests)
-    done = f"{what}: {len(cells) - len(missing)} of {len(cells)} runs finished in {where}"
-    if not missing:
-        say(f"{done}; nothing to do")
-        return
-    say(f"{done}; {len(missing)} to train with preset {settings.preset}")
-    if note := departure(settings, "student"):
-        say(note)
-    from pipeline.stages import schedule
-
-    with locked(where / "training", f"{where}"):
-        started = time.monotonic()
-        failures = schedule.train_all(
-            missing, settings, source.files, source.about, checkpoints=where / ".checkpoints",
-            checkpoint_seconds=60 * checkpoint_minutes, say=say, **{"pack": None, "layout": None, "jobs": 0, **how},
-        )  # fmt: skip
-    say(f"{what}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
-    if failures:
-        lines = [f"{len(failures)} of {len(missing)} runs stopped; the others are kept", *failures]
-        raise InputError("\n       ".join(lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,38 @@ from pipeline import cache, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.losses import LossMix
-from pipeline.stages.cells import Cell
+from pipeline.stages import teachers
+from pipeline.stages.cells import Archive, Cell, Files
 from pipeline.stages.data import CACHE, RUNS
 from pipeline.stages.locks import locked
 
 #: What a teacher is trained on: the labels alone.
 LABELS = "ce"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What runs are trained and tested on."""
+
+    files: Files
+    about: dict[str, Any]
+    """What run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
+    digests: dict[str, str]
+    """Fold → digest of its content."""
+    classes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.about["corpus"])
+
+
+def of_corpus(corpus: Corpus, settings: Settings) -> Source:
+    """The cached features of a corpus of sounds."""
+    files = feature_files(corpus, settings)
+    headers = [cache.read_header(path) for path in files]
+    about = {"corpus": corpus.name, "dataset": corpus.dataset, "synthetic": corpus.synthetic,
+             "all_folds": list(corpus.all_folds)}  # fmt: skip
+    return Source(files, about, {str(header.fold): header.digest for header in headers}, headers[0].classes)
 
 
 def say(line: str) -> None:
@@ -55,11 +82,7 @@ def missing_cells(cells: Sequence[Cell], digests: dict[str, str]) -> list[Cell]:
             missing.append(cell)
             continue
         about = runs.read_config(cell.folder)
-        trained_on = about["data"]
-        if trained_on != digests:
-            other = sorted(
-                k for k in digests.keys() | trained_on.keys() if digests.get(k) != trained_on.get(k)
-            )
+        if other := teachers.other_folds(about["data"], digests):
             raise InputError(f"{cell.folder} was trained on other features of fold {', '.join(other)} (clips were added, "
                              "removed or changed since); results of different data are not mixed: remove "
                              f"{cell.folder.parents[0 if cell.role == 'teacher' else 1]} and run again")  # fmt: skip
@@ -78,7 +101,7 @@ def train_teachers(corpus: Corpus, settings: Settings, *, folds: Sequence[int] |
              str(LossMix.parse(LABELS)))
         for fold in wanted_folds(corpus, folds) for seed in seeds
     ]  # fmt: skip
-    train_cells(corpus, settings, cells, **how)
+    train_cells(of_corpus(corpus, settings), settings, cells, cells[0].folder.parent, "teacher", **how)
 
 
 def train_students(corpus: Corpus, settings: Settings, mixes: Sequence[LossMix], *, folds: Sequence[int] | None,
@@ -98,40 +121,38 @@ def train_students(corpus: Corpus, settings: Settings, mixes: Sequence[LossMix],
                 cells.append(
                     Cell(folder, "student", fold, seed, str(mix), teacher if mix.needs_teacher else None)
                 )
-    train_cells(corpus, settings, cells, **how)
+    where = cells[0].folder.parents[1]
+    train_cells(of_corpus(corpus, settings), settings, cells, where, "student", **how)
 
 
-def train_cells(corpus: Corpus, settings: Settings, cells: Sequence[Cell], *, device: str, pack: int | None = None,
-                layout: str | None = None, checkpoint_minutes: float = 5.0, jobs: int = 0,
-                backend: str = "local", scheduler: str | None = None) -> None:  # fmt: skip
+def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where: Path, what: str, *,
+                checkpoint_minutes: float = 5.0, **how: Any) -> None:  # fmt: skip
     """Train the cells that have no finished run, in packs; every pack that ends writes its run folders at once.
 
-    Raises ``InputError`` at the end, naming each, if runs failed (their loss was not finite); the others are kept.
+    ``where`` they lie together, ``what`` they are in a word or two; ``how``: as ``schedule.train_all`` takes it. Raises
+    ``InputError`` before anything is trained for a teacher of other data, and at the end, naming each, if runs failed
+    (their loss was not finite); the others are kept.
     """
-    files = feature_files(corpus, settings)
-    digests = {str(header.fold): header.digest for header in map(cache.read_header, files)}
-    missing = missing_cells(cells, digests)
-    role, where = cells[0].role, cells[0].folder.parents[0 if cells[0].role == "teacher" else 1]
-    what = f"{role}: {len(cells) - len(missing)} of {len(cells)} runs finished in {where}"
+    spec = None if isinstance(source.files, Archive) else settings.features
+    teachers.check(cells, source.digests, source.classes, spec)
+    missing = missing_cells(cells, source.digests)
+    done = f"{what}: {len(cells) - len(missing)} of {len(cells)} runs finished in {where}"
     if not missing:
-        say(f"{what}; nothing to do")
+        say(f"{done}; nothing to do")
         return
-    say(f"{what}; {len(missing)} to train with preset {settings.preset}")
-    if note := departure(settings, role):
+    say(f"{done}; {len(missing)} to train with preset {settings.preset}")
+    if note := departure(settings, "teacher" if cells[0].role == "teacher" else "student"):
         say(note)
     # torch comes here and not at the top, so that a finished stage answers at once.
     from pipeline.stages import schedule
 
     with locked(where / "training", f"{where}"):
         started = time.monotonic()
-        about = {"corpus": corpus.name, "dataset": corpus.dataset, "synthetic": corpus.synthetic,
-                 "all_folds": list(corpus.all_folds)}  # fmt: skip
         failures = schedule.train_all(
-            missing, settings, files, about, device=device, pack=pack, layout=layout, jobs=jobs,
-            checkpoints=where / ".checkpoints", checkpoint_seconds=60 * checkpoint_minutes, say=say,
-            backend=backend, scheduler=scheduler,
+            missing, settings, source.files, source.about, checkpoints=where / ".checkpoints",
+            checkpoint_seconds=60 * checkpoint_minutes, say=say, **{"pack": None, "layout": None, "jobs": 0, **how},
         )  # fmt: skip
-    say(f"{role}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
+    say(f"{what}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
     if failures:
         lines = [f"{len(failures)} of {len(missing)} runs stopped; the others are kept", *failures]
         raise InputError("\n       ".join(lines))
