@@ -4,6 +4,10 @@ A pickle can name any function and have it called. Here only three names mean an
 inert records that keep what they were given; no code of the archive's choosing runs, NumPy's neither.
 Arrays are made afterwards, from bytes whose type, shape and number were looked at.
 
+Nor may ten bytes take the process down: the reader in C makes room for whatever place in its memo a pickle names, and
+hashes keys of any depth. So this one is the standard library's in Python, whose memo is a dict, with the opcodes that
+the published form uses and with keys that are names.
+
 A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 """
 
@@ -18,7 +22,7 @@ import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -190,13 +194,53 @@ NAMES: dict[tuple[str, str], type] = {
 }
 
 
-class Unpickler(pickle.Unpickler):
+#: The opcodes of dicts, lists, strings, bytes, whole numbers, arrays and the memo: what Python 2's cPickle wrote and
+#: what Python 3 writes for the same, protocols 2 to 4.
+OPCODES = (
+    pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE,
+    pickle.BININT, pickle.BININT1, pickle.BININT2,
+    pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8,
+    pickle.BINUNICODE, pickle.SHORT_BINUNICODE,
+    pickle.EMPTY_DICT, pickle.SETITEM, pickle.SETITEMS, pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS,
+    pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3,
+    pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.BINGET, pickle.LONG_BINGET,
+    pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.REDUCE, pickle.BUILD,
+)  # fmt: skip
+
+
+class Unpickler(pickle._Unpickler):
+    """The standard library's, in Python; what is not in ``OPCODES`` and ``NAMES`` is refused."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:
             raise pickle.UnpicklingError(
                 f"{module}.{name} in it, expected only arrays, bytes, lists and dicts"
             )
         return NAMES[module, name]
+
+    def refuse(self) -> None:
+        raise pickle.UnpicklingError("an opcode in it that the published file has no use for")
+
+    def set_items(self) -> None:
+        """SETITEM and SETITEMS behind a mark: (dict, key, value, …) → dict."""
+        items = self.pop_mark()
+        found = self.stack[-1]
+        if type(found) is not dict or len(items) % 2 or not all(type(k) in (bytes, str) for k in items[::2]):
+            raise pickle.UnpicklingError("a dict in it whose keys are not names")
+        found.update(zip(items[::2], items[1::2]))
+
+    def set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.metastack.append(self.stack)
+        self.stack = [key, value]
+        self.set_items()
+
+    dispatch: ClassVar = {
+        **dict.fromkeys(range(256), refuse),
+        **{opcode[0]: pickle._Unpickler.dispatch[opcode[0]] for opcode in OPCODES},
+        pickle.SETITEM[0]: set_item,
+        pickle.SETITEMS[0]: set_items,
+    }
 
 
 def unpickled(content: bytes, where: str) -> dict[str, Any]:
@@ -237,7 +281,7 @@ def array(pickled: object, where: str) -> np.ndarray:
         _, shape, kind, column_major, content = state
         if (
             (type(kind) is PickledType and kind.code in (b"u1", "u1"))
-            and (type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape))
+            and (type(shape) is tuple and len(shape) == 2 and all(type(n) is int and n >= 0 for n in shape))
             and (type(content) is bytes and len(content) == math.prod(shape))
         ):
             flat = np.frombuffer(content, np.uint8)

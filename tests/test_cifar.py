@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import pickle
 import struct
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from pipeline import cifar
 from pipeline.cifar import find_cifar100, read_cifar100, split
 from pipeline.config import InputError
 from tests.archives import MARK, python2, python2_pickle, stand_in, write_archive, write_stand_in
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -142,6 +146,41 @@ def test_the_malicious_pickles_would_have_worked(tmp_path: Path) -> None:
         trace = tmp_path / kind.replace(" ", "-")
         pickle.loads(malicious(kind, trace), encoding="bytes")
         assert trace.exists(), kind
+
+
+BOMBS = {
+    # A tuple in a tuple, two million deep, as a dict's key: hashing it calls itself as often.
+    "a deep key": MARK + b"}N" + b"\x85" * 2_000_000 + b"Ns.",
+    "deep keys": MARK + b"}(N" + b"\x85" * 2_000_000 + b"Nu.",
+    # Each a pair of the one before: hashing takes 2 ** 60 steps.
+    "a key of pairs": MARK + b"}N" + b"q\x01h\x01\x86" * 60 + b"Ns.",
+    # A place in the memo that would take gigabytes of empty ones before it.
+    "a far memo": MARK + b"}r\xff\xff\xff\x0f.",
+    # A shape whose product has millions of digits.
+    "a long shape": MARK + b"}(" + python2(b"fine_labels") + python2([0] * 40) + python2(b"data")
+    + b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(" + b"J\xff\xff\xff\x7f" * 1_000_000 + b"tcnumpy\ndtype\n"
+    + b"(U\x02u1tR\x89U\x00tbu.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_file_takes_nothing_down(tmp_path: Path, bomb: str) -> None:
+    """In a process of its own with 1 GiB and 20 s of processor time: a crash would take the tests with it."""
+    contents = {name: python2_pickle(value) for name, value in stand_in().items()}
+    path = write_archive(tmp_path / "a.tar.gz", contents | {"train": BOMBS[bomb]})
+    code = (
+        "import resource, sys; from pathlib import Path; from pipeline import cifar\n"
+        "from pipeline.config import InputError\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+        "try: cifar.read_cifar100(Path(sys.argv[1]), checksum=None)\n"
+        "except InputError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert done.stdout.startswith(f"{path}: train: ") and done.stdout.count("\n") == 1
 
 
 def test_a_pickle_leaves_no_trace_for_the_next(archive: Path) -> None:
