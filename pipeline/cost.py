@@ -11,10 +11,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline import config, export, latency, models, runs, statistics, tables
 from pipeline.config import FeatureSpec, InputError
-from pipeline.prediction import network_of, read_payload
+from pipeline.prediction import network_of, read_payload, run_folder
 from pipeline.runs import Record
 
 #: Parameters of Cho et al. 2023 for input (5, 20, 173) and ten classes.
@@ -59,20 +60,43 @@ class Cost:
     processor: str
     corpus: str
     synthetic: bool
+    left_out: tuple[str, ...] = ()
+    """What has no row, and the command that gives it one."""
 
 
 # ---------------------------------------------------------------------------------------------- the table
 
 
 def siblings(record: Record, records: Sequence[Record]) -> list[Record]:
-    """The runs of the same network, settings and mix, itself among them."""
-    own = (record.digest, record.config["role"], record.config["mix"])
-    found = [r for r in records if (r.digest, r.config["role"], r.config["mix"]) == own]
+    """The runs of the same network, settings, mix and generation, itself among them."""
+
+    def kind(one: Record) -> tuple[object, ...]:
+        about = one.config
+        # The chains of one set of first teachers lie in one folder.
+        chain = one.folder.resolve().parent.parent.parent if about["role"] == export.GENERATION else None
+        return one.digest, about["role"], about["mix"], about.get("generation", 0), chain
+
+    found = [r for r in records if kind(r) == kind(record)]
     return found if any(r.folder.resolve() == record.folder.resolve() for r in found) else [*found, record]
 
 
+def name_of(record: Record) -> str:
+    """ "student cnn2", "generation 2 cnn2"."""
+    about = record.config
+    born = f" {about['generation']}" if about["role"] == export.GENERATION else ""
+    return f"{about['role']}{born} {about['model']}"
+
+
 def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
-    """A teacher of the same settings, of the student's own fold where there is one; None where there is none."""
+    """A teacher of the same settings, of the student's own fold where there is one; None where there is none.
+
+    A born-again run's is the one at the beginning of its chain, where that is a teacher.
+    """
+    if student.config["role"] == export.GENERATION:
+        lineage = {Path(folder).parts[-3:] for folder in student.config.get("lineage", ())}
+        return next(
+            (r for r in records if r.config["role"] == "teacher" and r.folder.parts[-3:] in lineage), None
+        )
     digest = runs.settings_digest("teacher", student.config["settings"])
     found = [r for r in records if r.config["role"] == "teacher" and r.digest == digest]
     return min(
@@ -94,16 +118,15 @@ def mean_accuracy(record: Record, records: Sequence[Record]) -> tuple[float | No
     return found.mean, f"{found.n} {'run' if found.n == 1 else 'runs'}, {everywhere}"
 
 
-def rows_of(record: Record, records: Sequence[Record], exports_root: Path, feature_ms: float, seconds: float,
-            batch: int, threads: int, repeats: int) -> list[Row]:  # fmt: skip
-    """A run's network in torch, and in ONNX float and int8 where this run was exported."""
+def rows_of(record: Record, records: Sequence[Record], exported: tuple[Path, dict[str, Any]] | None, feature_ms: float,
+            seconds: float, batch: int, threads: int, repeats: int) -> list[Row]:  # fmt: skip
+    """A run's network in torch, and in ONNX float and int8 of its export."""
     payload = read_payload(record.folder)
     network = network_of(payload)
     accuracy, measured_on = mean_accuracy(record, records)
     file = record.folder / "model.pt"
     # Form, file, accuracy, what that is of, times of a call.
     forms = [("torch", file, accuracy, measured_on, latency.torch_times(network, batch, threads, repeats))]
-    exported = export.existing(exports_root, record)
     if exported:
         folder, proof = exported
         for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
@@ -115,7 +138,7 @@ def rows_of(record: Record, records: Sequence[Record], exports_root: Path, featu
     for form, path, percent, where, (median, p90) in forms:
         clip_ms = feature_ms + median / batch
         found.append(Row(
-            name=f"{record.config['role']} {record.config['model']}, {form}", parameters=counted,
+            name=f"{name_of(record)}, {form}", parameters=counted,
             published=PUBLISHED.get(record.config["model"]), file=path.name, bytes=path.stat().st_size,
             multiply_adds=macs, median_ms=median, p90_ms=p90, accuracy=percent, measured_on=where,
             real_time_factor=clip_ms / 1000 / seconds, feature_share=feature_ms / clip_ms,
@@ -125,34 +148,60 @@ def rows_of(record: Record, records: Sequence[Record], exports_root: Path, featu
 
 def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str, *, batch: int = 1,
              threads: int = 1, repeats: int = 200) -> Cost:  # fmt: skip
-    """The cost of a student (``run``, or the best mix's) and of its teacher, measured on this machine now.
+    """The cost of a student or born-again run (``run``, or the best mix's) and of its teacher, measured here and now.
 
-    Raises ``InputError`` without a finished run, for a teacher's run in place of a student's, and where an export
-    is there but onnxruntime is not.
+    Raises ``InputError`` without a finished run, and for a teacher's run in place of a student's.
     """
     if run is None:
         records = runs.find(runs_root, corpus)
-        student = export.best_student(records)
+        student = export.best_student(records, corpus)
     else:
-        read_payload(run)
-        folder = run if run.is_dir() else run.parent
+        folder = run_folder(run)
         student = Record(folder, runs.read_config(folder), runs.read_result(folder))
-        records = runs.find(runs_root, student.config["corpus"])
-    if student.config["role"] != "student":
+        records = found_beside(student)
+    if student.config["role"] == "teacher":
         raise InputError(
             f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself"
         )
     teacher = teacher_of(student, records)
     spec = config.build(FeatureSpec, read_payload(student.folder)["features"], str(student.folder))
-    if any(export.existing(exports_root, one) for one in (teacher, student) if one):
-        export.require_extra()
+    exports, left_out = exports_of(student, teacher, exports_root)
     feature_ms, feature_p90 = latency.feature_times(spec, max(5, repeats // 10))
     rows = [
         row for one in (teacher, student) if one
-        for row in rows_of(one, records, exports_root, feature_ms, spec.seconds, batch, threads, repeats)
+        for row in rows_of(one, records, exports.get(one.folder), feature_ms, spec.seconds, batch, threads, repeats)
     ]  # fmt: skip
     return Cost(tuple(rows), feature_ms, feature_p90, spec.seconds, batch, threads, repeats, latency.processor(),
-                student.config["corpus"], bool(student.config["synthetic"]))  # fmt: skip
+                student.config["corpus"], bool(student.config["synthetic"]), tuple(left_out))  # fmt: skip
+
+
+def found_beside(record: Record) -> list[Record]:
+    """The finished runs of the corpus that ``record`` lies among, wherever that is; itself alone where it lies alone."""
+    corpus = record.config["corpus"]
+    root = next((folder for folder in record.folder.resolve().parents if folder.name == corpus), None)
+    return runs.find(root.parent, corpus) if root else []
+
+
+def exports_of(
+    student: Record, teacher: Record | None, exports_root: Path
+) -> tuple[dict[Path, Any], list[str]]:
+    """Run folder → its export as ``export.existing`` has it; and lines on what is left out of the table, and why."""
+    exports, left_out = {}, []
+    for record in (teacher, student) if teacher else (student,):
+        if found := export.existing(exports_root, record):
+            exports[record.folder] = found
+    if exports:
+        try:
+            export.require_extra()
+        except InputError as error:
+            left_out.append(f"Left out: ONNX and int8. {error}")
+            exports = {}
+    if student.folder not in exports and not left_out:
+        left_out.append(f"Left out: {name_of(student)} in ONNX and int8, for this run is not in {exports_root}/: "
+                        f"make export RUN={student.folder}")  # fmt: skip
+    if teacher is None:
+        left_out.append("Left out: a teacher, for none of this run's settings lies among the runs beside it.")
+    return exports, left_out
 
 
 # ---------------------------------------------------------------------------------------------- words
@@ -160,13 +209,18 @@ def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str,
 
 def verdict(cost: Cost) -> str:
     """What a device pays for, in one line."""
-    row = min((row for row in cost.rows if row.name.startswith("student")), key=lambda row: row.median_ms)
+    own = cost.rows[-1].name.rpartition(", ")[0]  # the student's rows stand last
+    rows = [row for row in cost.rows if row.name.rpartition(", ")[0] == own]
+    row = min(rows, key=lambda row: row.median_ms)
+    form = (
+        f"in its fastest form ({row.name})" if len(rows) > 1 else f"measured in one form alone ({row.name})"
+    )
     network_ms = row.median_ms / cost.batch
     payer = "The features are" if row.feature_share > 0.5 else "The network is"
     return (
         f"{payer} what a device pays for: of a clip's {cost.feature_median_ms + network_ms:.2f} ms the features take "
-        f"{cost.feature_median_ms:.2f} ms ({100 * row.feature_share:.1f} %) and the network, in its fastest form "
-        f"({row.name}), {network_ms:.2f} ms."
+        f"{cost.feature_median_ms:.2f} ms ({100 * row.feature_share:.1f} %) and the network, {form}, "
+        f"{network_ms:.2f} ms."
     )
 
 
@@ -186,6 +240,7 @@ def document(cost: Cost) -> tables.Document:
                        header, lines, wide=True)  # fmt: skip
     notes = [
         verdict(cost),
+        *cost.left_out,
         f"Features: librosa's five of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
         "ms), from samples in memory. Real-time factor: (features + network) / clip length.",
         "Multiply-adds: convolutions and linear layers. Published: Cho et al. 2023, for (5, 20, 173) and ten classes.",
@@ -207,11 +262,12 @@ def report(cost: Cost, reports_root: Path) -> str:
     """Write ``reports_root/<corpus>/cost.md``, ``.csv`` and ``.json``; the result is the text to print."""
     folder, paper = reports_root / cost.corpus, document(cost)
     values = [dataclasses.asdict(row) for row in cost.rows]
-    common = {key: value for key, value in dataclasses.asdict(cost).items() if key != "rows"}
+    common = {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out")}
     runs.write_atomic(folder / "cost.md", tables.markdown(paper).encode())
     lines = [[*row.values(), *common.values()] for row in values]
     runs.write_atomic(folder / "cost.csv", tables.comma_separated([*values[0], *common], lines).encode())
     runs.write_atomic(
-        folder / "cost.json", runs.json_bytes({**common, "verdict": verdict(cost), "rows": values})
+        folder / "cost.json",
+        runs.json_bytes({**common, "verdict": verdict(cost), "left_out": cost.left_out, "rows": values}),
     )
     return tables.text(paper)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import InputError
+from pipeline.extras import install_line
 
 SETUP = "make setup (or: pip install -e .)"
 
@@ -198,9 +199,7 @@ def extras() -> str:
         f"{name} ({package} {version})" for name, package in EXTRAS.items() if (version := installed(package))
     ]
     absent = [name for name, package in EXTRAS.items() if not installed(package)]
-    more = (
-        f"; not installed: {sys.executable} -m pip install 'audio-rkd[{','.join(absent)}]'" if absent else ""
-    )
+    more = f"; not installed: {install_line(*absent)}" if absent else ""
     return (", ".join(there) or "none") + more
 
 
@@ -288,5 +287,5 @@ def trained(root: Path) -> list[Finding]:
             return (f"{folder}: {len(records)} finished" + (f", {failed} of them did not train" if failed else "")
                     + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else ""))  # fmt: skip
 
-        found.append(examined("runs", check, "remove the folder that is named, and run again"))
+        found.append(examined("runs", check, "move the folder that is named out of the way, and run again"))
     return found or [Finding("runs", f"none in {root}/ yet; make teacher trains the first ones")]

@@ -6,7 +6,6 @@ Nothing here talks to the processes that train, so a run can be followed from an
 from __future__ import annotations
 
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 
 from pipeline import evaluation, runs
 from pipeline.config import InputError
+from pipeline.extras import install_line
 
 #: How many of the last epochs say how long one takes.
 RECENT = 5
@@ -209,8 +209,8 @@ def summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         lacking = "pillow" if "PIL" in str(error) else "tensorboard"
-        raise InputError(f"--log tensorboard: the package {lacking} is not installed; "
-                         f"{sys.executable} -m pip install 'audio-rkd[tensorboard]'") from None  # fmt: skip
+        raise InputError(f"--log tensorboard: the package {lacking} is not installed; install it: "
+                         f"{install_line('tensorboard')}") from None  # fmt: skip
     return SummaryWriter
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline import cache
 from pipeline.config import FEATURES, VIEWS, InputError
+from pipeline.extras import install_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -239,7 +240,7 @@ def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: n
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError(
-            "pictures need matplotlib, which is not installed; pip install 'audio-rkd[plots]'"
+            f"pictures need matplotlib, which is not installed; install it: {install_line('plots')}"
         ) from None
     figure = Figure(figsize=(12, 13), layout="constrained")
     panels = figure.subplots(len(FEATURES), len(VIEWS), sharex=True, sharey="row", squeeze=False)

@@ -1,8 +1,9 @@
 """Checkpoints → what they say of sounds: any file, any length, one run or several.
 
 ``model.pt`` alone is enough: it holds the feature settings, the standardisation (buffers of the network) and the
-class names. Reading a checkpoint needs torch only; the audio libraries are imported when there is a sound to read. A sound no longer than the clip length is one clip exactly as in stage one; a longer one is heard in
-windows of the clip length that overlap by half, the last one ending with the sound.
+class names. Reading a checkpoint needs torch only; the audio libraries are imported when there is a sound to read. A
+sound no longer than the clip length is one clip exactly as in stage one; a longer one is heard in windows of the clip
+length that overlap by half, the last one ending with the sound.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 
 from pipeline import config, features, models
 from pipeline.config import FeatureSpec, InputError
+from pipeline.extras import install_line
 from pipeline.models import Network
 
 FORMAT = 1
@@ -94,7 +96,7 @@ def read_payload(path: Path) -> dict[str, Any]:
             pickle.UnpicklingError) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file}: cannot be read ({reason[:120]}); expected a model.pt of this project: "
-                         "remove the run's folder and train it again") from None  # fmt: skip
+                         "copy it again, or train the run again") from None  # fmt: skip
     lacking = [key for key in KEYS if key not in payload] if isinstance(payload, dict) else list(KEYS)
     if lacking or payload["format"] != FORMAT:
         found = f"no {', '.join(lacking)}" if lacking else f"format {payload['format']!r}"
@@ -104,6 +106,20 @@ def read_payload(path: Path) -> dict[str, Any]:
             f"{file}: this run failed and has no weights; choose another (its result.json says why)"
         )
     return payload
+
+
+def run_folder(path: Path) -> Path:
+    """The finished run of a run folder or of the ``model.pt`` in it, with the record that other commands than predict need.
+
+    Raises ``InputError`` as ``read_payload``, and for a ``model.pt`` without the run's other files.
+    """
+    read_payload(path)
+    folder = path if path.is_dir() else path.parent
+    for name in ("config.json", "result.json"):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: no such file; a model.pt alone is enough for predict only: expected the "
+                             "folder of a finished run, such as runs/CORPUS/student-…/MIX/fold1-seed0")  # fmt: skip
+    return folder
 
 
 def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
@@ -205,7 +221,7 @@ def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:
         what = (
             "needs the package sounddevice" if isinstance(error, ImportError) else f"cannot start ({error})"
         )
-        raise InputError(f"the microphone {what}; install it: pip install 'audio-rkd[mic]' "
+        raise InputError(f"the microphone {what}; install it: {install_line('mic')} "
                          "(on Linux PortAudio too: apt install libportaudio2)") from None  # fmt: skip
     half = spec.samples // 2
     blocks: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()

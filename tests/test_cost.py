@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from pipeline import cost, export, latency, models, runs
 from pipeline.commands import deploying
 from pipeline.config import InputError
+from pipeline.extras import install_line
 from tests import shipped
 from tests.shipped import SPEC
 
@@ -93,14 +95,69 @@ def test_exported_forms_have_rows_while_they_are_of_this_run(world, tmp_path, mo
     assert int8.accuracy == pytest.approx(100 * proof["accuracy_int8"]) and int8.measured_on == "fold 1 alone"
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)
-        with pytest.raises(InputError, match=r"pip install 'audio-rkd\[export\]'"):
-            measured(tmp_path, student)
+        without = measured(tmp_path, student)
+    # What needs no extra is measured all the same, and what is left out is said, with the line that installs it.
+    assert [row.name for row in without.rows] == ["teacher resnet18, torch", "student cnn2, torch"]
+    (line,) = without.left_out
+    assert line.startswith("Left out: ONNX and int8") and line.endswith(install_line("export"))
+    assert measured(tmp_path, student).left_out == ()
     # Trained again: the export is of another model.pt now.
     shipped.write_run(tmp_path, world.paths, seed=0)
     payload = torch.load(student / "model.pt", weights_only=True)
     payload["state"]["linear2.bias"] += 1
     torch.save(payload, student / "model.pt")
     assert len(measured(tmp_path, student).rows) == 2
+
+
+def test_what_has_no_row_is_said_with_the_command_that_gives_it_one(world):
+    found = measured(world.root, world.student)
+    assert found.left_out == (f"Left out: student cnn2 in ONNX and int8, for this run is not in {world.root / 'exports'}/: "
+                              f"make export RUN={world.student}",)  # fmt: skip
+    assert found.left_out[0] in cost.tables.text(cost.document(found))
+    assert "measured in one form alone (student cnn2, torch)" in cost.verdict(found)
+    assert "fastest" not in cost.verdict(found)
+
+
+def test_the_teacher_is_found_from_another_working_directory(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = cost.measured(world.student, Path("runs"), Path("exports"), "", repeats=10)
+    assert [row.name for row in found.rows] == ["teacher resnet18, torch", "student cnn2, torch"]
+    # A run that was copied out of its place has neither teacher nor siblings, which is said.
+    shutil.copytree(world.student, tmp_path / "alone")
+    found = cost.measured(tmp_path / "alone", Path("runs"), Path("exports"), "", repeats=10)
+    assert [row.name for row in found.rows] == ["student cnn2, torch"] and "a teacher" in found.left_out[-1]
+
+
+def born_again(root, run, generation, lineage):
+    """A copy of a student's run as one of a chain has it."""
+    folder = root / "runs" / shipped.CORPUS / "ban-cnn2" / "ce1" / f"gen{generation}" / run.name
+    shutil.copytree(run, folder)
+    about = json.loads((folder / "config.json").read_text())
+    about |= {"role": "generation", "generation": generation, "lineage": list(map(str, lineage))}
+    (folder / "config.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_a_born_again_run_is_measured_beside_its_first_teacher(world, tmp_path):
+    for name in ("cache", "runs"):
+        shutil.copytree(world.root / name, tmp_path / name)
+    first = world.teacher.relative_to(world.root)
+    one = born_again(tmp_path, world.student, 1, [first])
+    two = born_again(tmp_path, world.student, 2, [first, one.relative_to(tmp_path)])
+    found = measured(tmp_path, two)
+    assert [row.name for row in found.rows] == ["teacher resnet18, torch", "generation 2 cnn2, torch"]
+    assert found.rows[1].measured_on == "1 run, 1 of 2 folds"  # not generation 1, and no student's
+    # Each generation has an export of its own, which no other replaces.
+    folders = [export.export(run, tmp_path / "cache", tmp_path / "exports")[0] for run in (one, two)]
+    student = tmp_path / world.student.relative_to(world.root)
+    folders.append(export.export(student, tmp_path / "cache", tmp_path / "exports")[0])
+    assert len(set(folders)) == 3 and all((folder / "proof.json").is_file() for folder in folders)
+    assert [json.loads((f / "proof.json").read_text())["generation"] for f in folders] == [1, 2, 0]
+    names = ["generation 2 cnn2, torch", "generation 2 cnn2, ONNX", "generation 2 cnn2, ONNX int8"]
+    found = measured(tmp_path, two)
+    assert [row.name for row in found.rows][1:] == names and cost.verdict(found).count(
+        "generation 2 cnn2"
+    ) == 1
 
 
 def test_the_verdict_names_who_takes_the_time(world):
@@ -151,6 +208,14 @@ def test_wrong_runs_have_their_line(world, tmp_path):
     (tmp_path / "half" / "result.json").unlink()
     with pytest.raises(InputError, match=r"result\.json: no such file"):
         measured(world.root, tmp_path / "half")
+    # A copied model.pt in a folder that is nobody's run: the remedy never tells to remove that folder.
+    (tmp_path / "Downloads").mkdir()
+    shutil.copy(world.student / "model.pt", tmp_path / "Downloads" / "model.pt")
+    with pytest.raises(
+        InputError, match="alone is enough for predict only: expected the folder of a finished run"
+    ) as said:
+        measured(world.root, tmp_path / "Downloads" / "model.pt")
+    assert "remove" not in str(said.value)
     moved = tmp_path / "moved"
     shutil.copytree(world.student, moved)
     assert runs.read_result(moved)["accuracy"] == 0.9

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import importlib.metadata
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import torch
 from click.testing import CliRunner
 from onnx import numpy_helper
 
-from pipeline import cache, export, models, runs
+from pipeline import cache, export, extras, models, runs
 from pipeline.commands import deploying
 from pipeline.config import InputError
 from pipeline.export.graph import graph
@@ -85,7 +86,8 @@ def test_the_graph_is_the_network(name, shape, tmp_path):
 
 def test_what_is_written(world, exported):
     folder, _ = exported
-    assert folder == world.root / "exports" / "tiny" / "cnn2-ce1-fold1-seed0"
+    digest = runs.settings_digest("student", runs.read_config(world.student)["settings"])
+    assert folder == world.root / "exports" / "tiny" / f"cnn2-ce1-{digest}-fold1-seed0"
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
     assert sorted(path.name for path in folder.iterdir()) == FILES
     labels = json.loads((folder / "labels.json").read_text())
@@ -135,7 +137,8 @@ def test_int8_computes_in_integers_but_standardises_in_float(exported):
 
 def test_the_teacher_too(world):
     folder, proof = export.export(world.teacher, world.root / "cache", world.root / "exports", calibration=18)
-    assert folder.name == "resnet18-ce1-fold1-seed0" and proof["calibration_clips"] == 18
+    digest = runs.settings_digest("teacher", runs.read_config(world.teacher)["settings"])
+    assert folder.name == f"resnet18-ce1-{digest}-fold1-seed0" and proof["calibration_clips"] == 18
     integers = onnx.load(folder / "model.int8.onnx").graph
     assert "BatchNormalization" not in {node.op_type for node in integers.node}
 
@@ -226,13 +229,27 @@ def test_the_command(world, tmp_path, monkeypatch):
         deploying.export, [str(world.student.relative_to(world.root))], catch_exceptions=False
     )
     assert result.exit_code == 0
-    assert "exports/tiny/cnn2-ce1-fold1-seed0" in result.stdout and "allowed: 1e-04" in result.stdout
-    assert (tmp_path / "exports/tiny/cnn2-ce1-fold1-seed0/proof.json").is_file()
+    about = runs.read_config(world.student)
+    digest = runs.settings_digest("student", about["settings"])
+    assert (
+        f"exports/tiny/cnn2-ce1-{digest}-fold1-seed0" in result.stdout and "allowed: 1e-04" in result.stdout
+    )
+    proof = json.loads((tmp_path / f"exports/tiny/cnn2-ce1-{digest}-fold1-seed0/proof.json").read_text())
+    assert (proof["settings"], proof["generation"]) == (digest, 0)
+    # Another setting is another folder, so that no network replaces another one.
+    about["settings"]["student"]["lr"] = 0.5
+    assert export.folder_name(about) not in result.stdout
     monkeypatch.setattr(deploying, "corpus_name", lambda *_: "tiny")
     result = CliRunner().invoke(deploying.export, [], catch_exceptions=False)
     assert "best mix by mean accuracy: ce:1; its fold 1, seed 0" in result.stderr and result.exit_code == 0
     with pytest.raises(InputError, match="no such file or folder; expected a run folder"):
         CliRunner().invoke(deploying.export, ["runs/gone"], catch_exceptions=False)
+    shutil.copy(world.student / "model.pt", tmp_path / "alone.pt")
+    with pytest.raises(
+        InputError, match="alone is enough for predict only: expected the folder of a finished run"
+    ) as said:
+        CliRunner().invoke(deploying.export, ["alone.pt"], catch_exceptions=False)
+    assert "remove" not in str(said.value)
 
 
 WITHOUT_TORCH = """
@@ -273,3 +290,17 @@ def test_the_example_does_without_torch(world, exported, tmp_path):
                              ((), "usage")):  # fmt: skip
         done = example(*arguments)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_line_that_installs_an_extra(monkeypatch, tmp_path):
+    """By the Python that runs; where the project is not installed, from its folder, for no index has it."""
+    assert extras.install_line("mic") == f"{sys.executable} -m pip install 'audio-rkd[mic]'"
+
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    monkeypatch.setattr(sys, "executable", "/my env/bin/python")
+    assert (
+        extras.install_line("plots", "dask") == f"'/my env/bin/python' -m pip install -e '{ROOT}[plots,dask]'"
+    )

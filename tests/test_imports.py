@@ -45,6 +45,7 @@ ROWS = {
     "pipeline.cache": 6,
     "pipeline.features": 7,
     "pipeline.audio": 7,
+    "pipeline.containers": 7,
     "pipeline.synthetic": 7,
     "pipeline.runs": 7,
     "pipeline.fetch": 7,
@@ -52,6 +53,7 @@ ROWS = {
     "pipeline.cifar": 7,
     "pipeline.corpus": 8,
     "pipeline.config": 8,
+    "pipeline.extras": 8,
     "pipeline": 9,
 }
 

@@ -326,9 +326,8 @@ def test_without_matplotlib_the_line_that_installs_it(tmp_path):
             "page.write(Path(sys.argv[1]), Path(sys.argv[2]), 'mini')")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "runs", tmp_path / "reports"],
                           cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)  # fmt: skip
-    assert done.stderr.rstrip().endswith(
-        "pictures need matplotlib, which is not installed; pip install 'audio-rkd[plots]'"
-    )
+    line = f"install it: {sys.executable} -m pip install 'audio-rkd[plots]'"
+    assert done.stderr.rstrip().endswith(f"pictures need matplotlib, which is not installed; {line}")
     assert not (tmp_path / "reports").exists()
 
 

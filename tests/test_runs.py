@@ -166,6 +166,21 @@ def test_damage_is_one_line_with_the_file_and_the_remedy(tmp_path, name, content
     assert f"remove the folder {folder} and run again" in message
 
 
+@pytest.mark.parametrize("name", ["fold1-seed0", "Downloads"])
+def test_no_remedy_removes_a_folder_that_holds_anything_but_a_run(tmp_path, name):
+    folder = tmp_path / name
+    runs.write_finished(folder, **record())
+    (folder / "result.json").write_text("{")
+    if name == "fold1-seed0":
+        (folder / "thesis.tex").write_text("years of work")
+    for reader in (runs.read_result, lambda folder: runs.folder.read_json(folder / "none.json", ())):
+        with pytest.raises(InputError) as caught:
+            reader(folder)
+        assert "remove the folder" not in str(
+            caught.value
+        ) and "expected a run's folder as training left it" in str(caught.value)
+
+
 def test_metrics_line_by_line_and_restarted(tmp_path):
     folder = tmp_path / "fold1-seed0"
     assert runs.read_metrics(folder) == []

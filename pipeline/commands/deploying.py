@@ -111,9 +111,7 @@ def listen(members: Sequence[Checkpoint], show: Any) -> None:
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes shown.")
 @click.option("--json", "form", flag_value="json", help="One JSON object a line, one line a sound.")
 @click.option("--csv", "form", flag_value="csv", help="A line for each window and class shown.")
-@click.option(
-    "--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra: pip install 'audio-rkd[mic]')."
-)
+@click.option("--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra audio-rkd[mic]).")
 def predict(paths: tuple[Path, ...], top: int, form: str | None, microphone: bool) -> None:
     """What a trained run says of sounds: files of any format, rate and length, folders, or - for WAV on stdin.
 

@@ -1,4 +1,4 @@
-"""One run → ``exports/<corpus>/<model>-<mix>-fold{k}-seed{s}/``: ONNX in float and int8, and the proof of both.
+"""One run → ``exports/<corpus>/<model>-<mix>-<settings>-fold{k}-seed{s}/``: ONNX in float and int8, and the proof of both.
 
     model.onnx        "features" (batch, 5, bins, frames) raw → "logits" (batch, classes); standardisation inside
     model.int8.onnx   the same, quantised with clips of the training folds
@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,21 +24,23 @@ import torch
 
 from pipeline import cache, config, evaluation, features, runs
 from pipeline.config import FeatureSpec, InputError
+from pipeline.export.choosing import GENERATION, PROOF, best_student, chosen, digest_of, existing, folder_name
 from pipeline.export.graph import INPUT, OUTPUT, Logits, graph
 from pipeline.export.int8 import quantised
-from pipeline.losses import LossMix
+from pipeline.extras import install_line
 from pipeline.models import Network
-from pipeline.prediction import model_file, network_of, read_payload
-from pipeline.runs import Record
-from pipeline.runs.folder import read_json
+from pipeline.prediction import network_of, read_payload, run_folder
 
 if TYPE_CHECKING:
     import onnxruntime
 
+__all__ = ["FLOAT", "GENERATION", "INPUT", "INT8", "OUTPUT", "PROOF", "Logits", "best_student", "chosen", "existing",
+           "export", "folder_name", "graph", "held_out", "quantised", "require_extra", "session", "text"]  # fmt: skip
+
 #: Largest difference of a logit between torch and ONNX that counts as rounding.
 TOLERANCE = 1e-4
 
-FLOAT, INT8, PROOF = "model.onnx", "model.int8.onnx", "proof.json"
+FLOAT, INT8 = "model.onnx", "model.int8.onnx"
 
 
 @dataclass(frozen=True)
@@ -52,39 +53,6 @@ class HeldOut:
     clips: tuple[str, ...]
     calibration: np.ndarray
     """(n, 5, bins, frames): clips of the training folds, both views."""
-
-
-# ------------------------------------------------------------------------------------------ which run
-
-
-def folder_name(payload: dict[str, Any]) -> str:
-    """``<model>-<mix>-fold{k}-seed{s}``."""
-    mix = LossMix.parse(payload["mix"] or "ce").slug
-    return f"{payload['model']}-{mix}-fold{payload['fold']}-seed{payload['seed']}"
-
-
-def best_student(records: Iterable[Record]) -> Record:
-    """The student to ship where none is named: of the mix with the highest mean accuracy, its first run.
-
-    Mixes are compared by the mean of their folds' means, over runs that trained, and only those that have as many
-    folds as any. The first fold and seed stand for the mix: choosing among folds would choose the easiest clips.
-    """
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        if record.config["role"] == "student" and record.result["status"] == "trained":
-            groups.setdefault((record.digest, record.config["mix"]), []).append(record)
-    if not groups:
-        raise InputError("no student that trained among the finished runs; train some first: make distill, "
-                         "or name a run folder")  # fmt: skip
-
-    def standing(group: list[Record]) -> tuple[int, float]:
-        by_fold: dict[int, list[float]] = {}
-        for record in group:
-            by_fold.setdefault(record.config["fold"], []).append(record.result["accuracy"])
-        return len(by_fold), float(np.mean([np.mean(values) for values in by_fold.values()]))
-
-    best = max(groups.values(), key=standing)
-    return min(best, key=lambda record: (record.config["fold"], record.config["seed"]))
 
 
 # ---------------------------------------------------------------------------------------------- data
@@ -123,7 +91,7 @@ def require_extra() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise InputError(f"ONNX needs the package {error.name}, which is not installed; install it: "
-                         "pip install 'audio-rkd[export]'") from None  # fmt: skip
+                         f"{install_line('export')}") from None  # fmt: skip
 
 
 def session(model: bytes | Path, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -185,21 +153,23 @@ def export(
     extra, run or cache, for features other than the run's, and where the proof fails.
     """
     require_extra()
-    payload = read_payload(run)
-    file = model_file(run)
-    assert file is not None  # or read_payload had raised
+    source = run_folder(run)
+    file = run if run.is_file() else source / "model.pt"
+    payload, own = read_payload(file), runs.read_config(source)
     spec = config.build(FeatureSpec, payload["features"], f"{file} [features]")
-    data = held_out(runs.read_config(file.parent), spec, cache_root, calibration)
+    data = held_out(own, spec, cache_root, calibration)
     network = network_of(payload)
     model = graph(network)
     contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, data.calibration)}
     found = {
-        "run": file.parent.as_posix(),
+        "run": source.as_posix(),
         "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         **{
             key: payload[key]
             for key in ("corpus", "dataset", "synthetic", "role", "model", "mix", "fold", "seed")
         },
+        "settings": digest_of(own),
+        "generation": own.get("generation", 0),
         **proof(network, contents, data),
         "versions": versions(),
     }
@@ -215,7 +185,7 @@ def export(
         "features.json": runs.json_bytes(described),
         PROOF: runs.json_bytes(found),
     }
-    folder = exports_root / payload["corpus"] / folder_name(payload)
+    folder = exports_root / payload["corpus"] / folder_name(own)
     write_folder(folder, contents)
     return folder, found
 
@@ -261,25 +231,3 @@ def text(folder: Path, found: dict[str, Any]) -> str:
         f"measured    on the {found['held_out_clips']} clean clips of held-out fold {found['fold']}; int8 calibrated with "
         f"{found['calibration_clips']} samples of the other folds",
     ])  # fmt: skip
-
-
-def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] | None:
-    """The export of this very run (by the hash of its ``model.pt``), or None."""
-    own = record.config
-    folder = exports_root / own["corpus"] / folder_name(own)
-    if not (folder / PROOF).is_file():
-        return None
-    found = read_json(folder / PROOF, ("model_sha256", "accuracy_float", "accuracy_int8", "bytes"))
-    same = found["model_sha256"] == hashlib.sha256((record.folder / "model.pt").read_bytes()).hexdigest()
-    return (folder, found) if same else None
-
-
-def chosen(run: Path | None, runs_root: Path, corpus: str) -> tuple[Path, Sequence[str]]:
-    """The run to export, and lines for the user where it was not named."""
-    if run is not None:
-        return run, ()
-    best = best_student(runs.find(runs_root, corpus))
-    own = best.config
-    return best.folder, (
-        f"best mix by mean accuracy: {own['mix']}; its fold {own['fold']}, seed {own['seed']}",
-    )

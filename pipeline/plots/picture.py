@@ -19,6 +19,7 @@ import numpy as np
 
 from pipeline import runs, tables
 from pipeline.config import InputError
+from pipeline.extras import install_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +117,7 @@ def require_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise InputError(
-            "pictures need matplotlib, which is not installed; pip install 'audio-rkd[plots]'"
+            f"pictures need matplotlib, which is not installed; install it: {install_line('plots')}"
         ) from None
 
 

@@ -26,6 +26,9 @@ CONFIG_KEYS = ("schema", "role", "model", "corpus", "dataset", "synthetic", "fol
                "preset", "data", "skipped", "all_folds")  # fmt: skip
 RESULT_KEYS = ("accuracy", "best_accuracy", "best_epoch", "epochs", "test_clips", "parameters", "status")
 
+#: What training leaves in a run's folder.
+FILES = ("config.json", "environment.json", "metrics.jsonl", "model.pt", "predictions.npz", "result.json")
+
 FOLDER = re.compile(r"fold(\d+)-seed(\d+)")
 
 
@@ -87,16 +90,33 @@ def finished(folder: Path) -> bool:
     return (folder / "result.json").is_file()
 
 
+def remedy(folder: Path) -> str:
+    """What to do about a file in ``folder`` that is damaged or missing.
+
+    A folder is given up for removal only where its name and everything in it are a run's: a user's own folder, with
+    a copied ``model.pt`` or ``config.json`` in it, never is.
+    """
+    if FOLDER.fullmatch(folder.name) and folder.is_dir():
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        if names and names <= set(FILES):
+            return f"remove the folder {folder} and run again"
+    return "expected a run's folder as training left it, such as runs/CORPUS/…/fold1-seed0: name that one, or copy it whole"
+
+
 def damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: damaged ({reason}); remove the folder {path.parent} and run again")
+    return InputError(f"{path}: damaged ({reason}); {remedy(path.parent)}")
+
+
+def missing(path: Path) -> InputError:
+    return InputError(f"{path}: no such file; {remedy(path.parent)}")
 
 
 def read_json(path: Path, keys: Iterable[str]) -> dict[str, Any]:
-    """The object in a JSON file; ``InputError`` if it is missing, not JSON, or lacks one of ``keys``."""
+    """The object in a JSON file of a run; ``InputError`` if it is missing, not JSON, or lacks one of ``keys``."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; remove the folder {path.parent} and run again") from None
+        raise missing(path) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise damaged(path, f"not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -127,10 +147,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     found = read_json(path, ("schema",))
     if found["schema"] != SCHEMA:
-        raise InputError(
-            f"{path}: schema {found['schema']!r}, this version reads {SCHEMA}; "
-            f"remove the folder {folder} and run again"
-        )
+        raise InputError(f"{path}: schema {found['schema']!r}, this version reads {SCHEMA}; {remedy(folder)}")
     return read_json(path, CONFIG_KEYS)
 
 
@@ -178,7 +195,7 @@ def read_predictions(folder: Path) -> Predictions:
         with np.load(path, allow_pickle=False) as file:
             return Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; remove the folder {folder} and run again") from None
+        raise missing(path) from None
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
         raise damaged(path, error) from None
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.cache import Failure, File
 from pipeline.config import VIEWS, FeatureSpec, InputError
+from pipeline.extras import install_line
 from pipeline.stages import parts
 
 #: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
@@ -88,11 +89,16 @@ def compute(task: Task) -> Done:
 
 def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     """Features (view, feature, bin, frame) of a clip, clean and with noise. ``ClipError`` for a bad file."""
+    from librosa import ParameterError
+
     from pipeline import audio, features
 
     clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
     noise = audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)
-    found = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)
+    try:
+        found = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)
+    except ParameterError as error:
+        raise audio.ClipError(job.path, "librosa refuses it", "samples it can follow", str(error)) from None
     if found.shape != (len(VIEWS), *spec.shape):
         raise InputError(f"features of shape {found.shape}, expected {(len(VIEWS), *spec.shape)}")
     if not np.isfinite(found).all():
@@ -200,8 +206,8 @@ def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
     try:
         from dask.distributed import Client, LocalCluster
     except ImportError:
-        raise InputError("--backend dask needs dask.distributed, which is not installed; "
-                         "pip install 'audio-rkd[dask]'") from None  # fmt: skip
+        raise InputError("--backend dask needs dask.distributed, which is not installed; install it: "
+                         f"{install_line('dask')}") from None  # fmt: skip
     with ExitStack() as stack:
         address: Any = scheduler
         if scheduler is None:

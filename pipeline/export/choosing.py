@@ -1,0 +1,86 @@
+"""Which run is exported, in which folder, and whether it is there already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import config, runs
+from pipeline.config import InputError
+from pipeline.losses import LossMix
+from pipeline.runs import Record
+from pipeline.runs.folder import read_json
+
+#: The role of born-again runs.
+GENERATION = "generation"
+
+PROOF = "proof.json"
+
+
+def digest_of(about: dict[str, Any]) -> str:
+    """Of a run's ``config``: its settings, and of a born-again run also the runs that it goes back to."""
+    own = runs.settings_digest(about["role"], about["settings"])
+    return config.digest(own, *about.get("lineage", ())) if about["role"] == GENERATION else own
+
+
+def folder_name(about: dict[str, Any]) -> str:
+    """``<model>-<mix>-<digest of the settings>[-gen{g}]-fold{k}-seed{s}`` of a run's ``config``."""
+    mix = LossMix.parse(about["mix"] or "ce").slug
+    born = f"-gen{about['generation']}" if about["role"] == GENERATION else ""
+    return f"{about['model']}-{mix}-{digest_of(about)}{born}-fold{about['fold']}-seed{about['seed']}"
+
+
+def best_student(records: Iterable[Record], corpus: str = "") -> Record:
+    """The student to ship where none is named: of the mix with the highest mean accuracy, its first run.
+
+    Mixes are compared by the mean of their folds' means, over runs that trained, and only those that have as many
+    folds as any. The first fold and seed stand for the mix: choosing among folds would choose the easiest clips.
+    """
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record.config["role"] == "student" and record.result["status"] == "trained":
+            groups.setdefault((record.digest, record.config["mix"]), []).append(record)
+    if not groups:
+        where = f" of {corpus}" if corpus else ""
+        raise InputError(f"no student that trained among the finished runs{where}; train some first: make distill, "
+                         "or name a run folder")  # fmt: skip
+
+    def standing(group: list[Record]) -> tuple[int, float]:
+        by_fold: dict[int, list[float]] = {}
+        for record in group:
+            by_fold.setdefault(record.config["fold"], []).append(record.result["accuracy"])
+        return len(by_fold), float(np.mean([np.mean(values) for values in by_fold.values()]))
+
+    best = max(groups.values(), key=standing)
+    return min(best, key=lambda record: (record.config["fold"], record.config["seed"]))
+
+
+def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] | None:
+    """The export of this very run (by the hash of its ``model.pt``), or None."""
+    own = record.config
+    folder = exports_root / own["corpus"] / folder_name(own)
+    if not (folder / PROOF).is_file():
+        return None
+    try:
+        found = read_json(folder / PROOF, ("model_sha256", "accuracy_float", "accuracy_int8", "bytes"))
+    except InputError:
+        raise InputError(
+            f"{folder / PROOF}: damaged; make the export again: audio-rkd export {record.folder}"
+        ) from None
+    same = found["model_sha256"] == hashlib.sha256((record.folder / "model.pt").read_bytes()).hexdigest()
+    return (folder, found) if same else None
+
+
+def chosen(run: Path | None, runs_root: Path, corpus: str) -> tuple[Path, Sequence[str]]:
+    """The run to export, and lines for the user where it was not named."""
+    if run is not None:
+        return run, ()
+    best = best_student(runs.find(runs_root, corpus), corpus)
+    own = best.config
+    return best.folder, (
+        f"best mix by mean accuracy: {own['mix']}; its fold {own['fold']}, seed {own['seed']}",
+    )
