@@ -18,23 +18,13 @@ import click
 from pipeline import __version__, config
 from pipeline.commands import corpora, deploying, generating, looking
 from pipeline.commands.help import Sections
-from pipeline.commands.options import AUTO, FOLDER, Numbers, logged, pack_options
+from pipeline.commands.options import Numbers, corpus_options, logged, pack_options, runs_of
 from pipeline.config import InputError
-from pipeline.corpus import DATASETS as CORPORA
 
 if TYPE_CHECKING:
     from pipeline.corpus import Corpus
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DATASETS = ("auto", *CORPORA)
-
-
-def corpus_options(command: F) -> F:
-    command = click.option("--data", type=click.Path(path_type=Path), help=FOLDER)(command)
-    return click.option(
-        "--dataset", type=click.Choice(DATASETS), default="auto", show_default=True, help=AUTO
-    )(command)
 
 
 def settings_options(command: F) -> F:
@@ -209,17 +199,20 @@ def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
 @click.option("--page/--no-page", default=True, show_default=True, help="Also the page with the pictures.")
 def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool) -> None:
     """The table of all finished runs of a corpus: printed, as Markdown, CSV and LaTeX, and a page, in reports/."""
+    from pipeline import losses as library
     from pipeline import report as tables
 
-    corpus = opened_corpus(dataset, data)
-    click.echo(tables.report(Path("runs"), Path("reports"), corpus.name, mixes=losses or None))
+    for text in losses:
+        library.LossMix.parse(text)
+    name, corpus = runs_of(dataset, data)
+    click.echo(tables.report(Path("runs"), Path("reports"), name, mixes=losses or None))
     if page:
         from pipeline import page as pages
         from pipeline.stages.embeddings import held_out
 
-        audio = {clip.name: clip.path for clip in corpus.clips}
+        audio = {clip.name: clip.path for clip in corpus.clips} if corpus else {}
         path = pages.write(
-            Path("runs"), Path("reports"), corpus.name, mixes=losses or None, embeddings=held_out, audio=audio
+            Path("runs"), Path("reports"), name, mixes=losses or None, embeddings=held_out, audio=audio
         )
         click.echo(f"page: {path}")
 

@@ -239,6 +239,48 @@ def test_what_does_not_go_together(
     assert_one_line(invoke(*arguments), *said)
 
 
+# ------------------------------------------------------------------------------------------------ whose runs
+
+#: The commands that read runs alone, so quickly done that the test is about the corpus.
+READERS = (
+    ("report", "--no-page"),
+    ("export", "--calibration", "4"),
+    ("cost", "--repeats", "10"),
+    ("retrieval",),
+)
+
+
+@pytest.fixture
+def theirs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with runs of the corpus tiny and its features; no data set is anywhere."""
+    shutil.copytree(made / "trained", tmp_path / "runs")
+    (tmp_path / "cache").symlink_to(made / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("arguments", READERS, ids=lambda v: v[0])
+def test_the_only_corpus_with_runs_is_meant_and_none_is_made(
+    theirs: Path, arguments: tuple[str, ...]
+) -> None:
+    done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    assert "runs of tiny: no other corpus has any in runs/" in done.stderr
+    assert not (theirs / "data").exists()
+
+
+@pytest.mark.parametrize("arguments", READERS, ids=lambda v: v[0])
+def test_whose_runs_is_asked_for_by_name(theirs: Path, arguments: tuple[str, ...]) -> None:
+    """Of two corpora neither is taken; one that has no runs is said to have none; without any runs the way there is."""
+    done = invoke(arguments[0], "--dataset", "synthetic")
+    assert_one_line(done, "no finished run of synthetic", "there are runs of tiny")
+    shutil.copytree(theirs / "runs" / "tiny", theirs / "runs" / "other")
+    assert_one_line(invoke(*arguments), "there are runs of other, tiny; say which is meant: --dataset")
+    shutil.rmtree(theirs / "runs")
+    assert_one_line(invoke(*arguments), "no finished run in runs", "make teacher")
+    assert not (theirs / "data").exists()
+
+
 # ------------------------------------------------------------------------------------- places, extras, pipes
 
 SHORT = ("--jobs", "1", "--pack", "1", "--layout", "loop", "--device", "cpu", "--folds", "1", "--set", "teacher.epochs=1",

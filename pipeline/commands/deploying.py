@@ -12,31 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.options import AUTO, FOLDER
+from pipeline.commands.options import corpus_options, runs_of
 from pipeline.config import InputError
-from pipeline.corpus import DATASETS as CORPORA
 
 if TYPE_CHECKING:
     from pipeline.prediction import Checkpoint, Prediction
 
-DATASETS = ("auto", *CORPORA)
 STDIN = "-"
 COLUMNS = ("file", "start_s", "end_s", "rank", "class", "probability")
 
 
 def which_corpus(command: Any) -> Any:
     """Options that say which corpus' runs to choose from, where no run is named."""
-    command = click.option("--data", type=click.Path(path_type=Path), help=FOLDER)(command)
-    return click.option("--dataset", type=click.Choice(DATASETS), default="auto", show_default=True,
-                        help=f"Whose runs to choose from where none is named. {AUTO}")(command)  # fmt: skip
+    return corpus_options(command, "Whose runs to choose from where none is named. ")
 
 
 def corpus_name(run: Path | None, dataset: str, data: Path | None) -> str:
-    if run is not None:
-        return ""
-    from pipeline.stages.data import open_or_make
-
-    return open_or_make(dataset, data)[0].name
+    return "" if run is not None else runs_of(dataset, data)[0]
 
 
 # -------------------------------------------------------------------------------------------------- predict

@@ -6,11 +6,10 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from pipeline.commands.options import AUTO, FOLDER, LOGS, Numbers, extra_is_there
+from pipeline.commands.options import LOGS, Numbers, corpus_options, extra_is_there, runs_of
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS
 
@@ -22,14 +21,8 @@ corpus_option = click.option(
 )
 
 
-def which_corpus(command: Any) -> Any:
-    command = click.option("--data", type=click.Path(path_type=Path), help=FOLDER)(command)
-    choice = click.Choice(["auto", *DATASETS])
-    return click.option("--dataset", type=choice, default="auto", show_default=True, help=AUTO)(command)
-
-
 @click.command()
-@which_corpus
+@corpus_options
 @click.option("--layer", type=click.Choice(["embedding", "hidden"]), default="embedding", show_default=True,
               help="Of the students: the flattened layer, or the one behind it. A teacher's is its embedding.")  # fmt: skip
 @click.option("--losses", multiple=True, help="Only these mixes (and the baseline); may be repeated.")
@@ -39,17 +32,14 @@ def retrieval(dataset: str, data: Path | None, layer: str, losses: tuple[str, ..
 
     for text in losses:
         LossMix.parse(text)
-    from pipeline.stages import data as places
+    name, _ = runs_of(dataset, data)
     from pipeline.stages import retrieval as stage
 
-    corpus, note = places.open_or_make(dataset, data)
-    if note:
-        click.echo(note, err=True)
-    click.echo(stage.report(RUNS, CACHE, REPORTS, corpus.name, layer=layer, mixes=losses), nl=False)
+    click.echo(stage.report(RUNS, CACHE, REPORTS, name, layer=layer, mixes=losses), nl=False)
 
 
 @click.command()
-@which_corpus
+@corpus_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option(
     "--torch",

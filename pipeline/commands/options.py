@@ -5,17 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.corpus import DATASETS as CORPORA
+
+if TYPE_CHECKING:
+    from pipeline.corpus import Corpus
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+DATASETS = ("auto", *CORPORA)
 
 #: What --dataset auto is, and where --data is looked for: help of all commands that have them.
 AUTO = "auto: UrbanSound8K where it lies in data/, else the built-in synthetic corpus."
 FOLDER = "The corpus' folder; default: the data set's own name in data/."
 
 RUNS, LOGS = Path("runs"), Path("reports") / "tensorboard"
+
+
+def corpus_options(command: F, what: str = "") -> F:
+    """Which corpus is meant: ``dataset`` and ``data``. ``what``: of it, for the help."""
+    command = click.option("--data", type=click.Path(path_type=Path), help=FOLDER)(command)
+    choice = click.Choice(DATASETS)
+    return click.option("--dataset", type=choice, default="auto", show_default=True, help=f"{what}{AUTO}")(command)  # fmt: skip
+
+
+def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
+    """Of commands that read runs alone: the corpus' name, and itself where its folder is there."""
+    from pipeline.stages.data import corpus_with_runs
+
+    name, corpus, note = corpus_with_runs(dataset, data)
+    if note:
+        click.echo(note, err=True)
+    return name, corpus
 
 
 class Numbers(click.ParamType):

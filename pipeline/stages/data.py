@@ -39,9 +39,52 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
         )
         note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
     if not root.is_dir():
-        raise InputError(f"no folder {root}; expected the data set {name} there: {fetching(name)}--data FOLDER "
-                         "(make: DATA=FOLDER)")  # fmt: skip
+        raise absent(name, root)
     return open_corpus(name, root), note
+
+
+def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | None, str]:
+    """Whose runs a command is about that reads runs alone: the corpus' name, itself where its folder is there, a note.
+
+    Never makes a corpus. Without ``dataset`` and ``data`` the one that has runs is meant, whichever it is. Raises
+    ``InputError``, with the corpora that have finished runs, where none or several may be meant.
+    """
+    there = with_finished_runs(RUNS)
+    name, root = chosen(dataset, data)
+    asked = dataset != "auto" or data is not None
+    corpus, note, meant = None, "", root.name
+    if root.is_dir():
+        corpus, note = open_or_make(dataset, data)
+        meant = corpus.name
+    elif asked and name != "synthetic":
+        raise absent(name, root)
+    if meant in there:
+        return meant, corpus, note
+    if not asked and len(there) == 1:
+        return there[0], None, f"runs of {there[0]}: no other corpus has any in {RUNS}/"
+    if asked or not there:
+        others = f"; there are runs of {', '.join(there)}" if there else ""
+        of = f" of {meant}" if asked else ""
+        raise InputError(f"no finished run{of} in {RUNS / (meant if asked else '')}{others}; expected some: make teacher, "
+                         "then make distill")  # fmt: skip
+    raise InputError(f"there are runs of {', '.join(there)}; say which is meant: --dataset, and --data where it lies "
+                     "elsewhere than in data/ (make: DATASET= DATA=)")  # fmt: skip
+
+
+def with_finished_runs(root: Path) -> list[str]:
+    """The corpora that have a finished run below ``root``."""
+    from pipeline.listing import corpora
+    from pipeline.runs.folder import run_folders
+
+    return [
+        name for name in corpora(root) if any("result.json" in files for _, files in run_folders(root, name))
+    ]
+
+
+def absent(name: str, root: Path) -> InputError:
+    what = "is a file" if root.exists() else "no such folder"
+    return InputError(f"{root}: {what}; expected the data set {name} there: {fetching(name)}--data FOLDER "
+                      "(make: DATA=FOLDER)")  # fmt: skip
 
 
 def fetching(name: str) -> str:
