@@ -208,7 +208,11 @@ OPCODES = (
 )  # fmt: skip
 
 
-class Unpickler(pickle._Unpickler):
+#: Known to type checkers by its methods in C only.
+InPython: Any = pickle._Unpickler
+
+
+class Unpickler(InPython):
     """The standard library's, in Python; what is not in ``OPCODES`` and ``NAMES`` is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -237,7 +241,7 @@ class Unpickler(pickle._Unpickler):
 
     dispatch: ClassVar = {
         **dict.fromkeys(range(256), refuse),
-        **{opcode[0]: pickle._Unpickler.dispatch[opcode[0]] for opcode in OPCODES},
+        **{opcode[0]: InPython.dispatch[opcode[0]] for opcode in OPCODES},
         pickle.SETITEM[0]: set_item,
         pickle.SETITEMS[0]: set_items,
     }
