@@ -215,6 +215,8 @@ InPython: Any = pickle._Unpickler
 class Unpickler(InPython):
     """The standard library's, in Python; what is not in ``OPCODES`` and ``NAMES`` is refused."""
 
+    stack: list[Any]
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMES:
             raise pickle.UnpicklingError(
