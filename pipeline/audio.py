@@ -17,7 +17,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from pipeline.config import InputError
+from pipeline import containers
+from pipeline.config import LOUDEST, InputError
 
 #: Read beyond the clip's end, where the file goes on: the resampling filter looks ahead less than this.
 LOOKAHEAD_SECONDS = 0.25
@@ -26,14 +27,18 @@ LOOKAHEAD_SECONDS = 0.25
 TOLERANCE_SECONDS = 0.05
 TOLERANCE_PART = 0.2
 
+#: Frames a second of a sound file, least and most.
+RATES = (100, 1_000_000)
+
+#: Reasons that lie with the file system, not with what is in the file: another time it may be read.
+MISSING, FORBIDDEN, FAILING = "missing", "no permission to read it", "cannot be read"
+PASSING = frozenset((MISSING, FORBIDDEN, FAILING))
+
+#: libsndfile's code for what the system refused.
+SYSTEM_ERROR = 2
+
 #: Longest block of ADPCM in use: the last one is all there or not.
 ADPCM_BLOCK = 2048
-
-#: Longest page of an OGG file, in bytes.
-OGG_PAGE = 65307
-
-#: Data sizes from here on mean "not known when the header was written": sound from a pipe.
-UNKNOWN_BYTES = 0x7FFF0000
 
 
 class ClipError(InputError):
@@ -53,27 +58,27 @@ def read_clip(path: Path | str, *, sr: int, samples: int, seconds: float | None 
 
     ``seconds`` is the annotated length: what lies beyond it (ADPCM pads to whole blocks) is cut before resampling.
     Full scale is 1.0. The values are those of ``librosa.load(path, sr=sr, res_type="soxr_hq")`` within float32
-    rounding. Raises ``ClipError`` for a file that is missing, forbidden, empty, not sound, cut off, or not finite.
+    rounding. Raises ``ClipError`` for a file that is missing, forbidden, empty, not sound, cut off, not finite, or
+    louder than ``LOUDEST``.
     """
     try:
         with soundfile.SoundFile(path) as file:
             rate, stated, coding = file.samplerate, file.frames, file.subtype
+            check_rate(path, rate)
             wanted = min(stated, math.ceil((samples / sr + LOOKAHEAD_SECONDS) * rate))
             frames = file.read(wanted, dtype="float32", always_2d=True)
+        if not len(frames):
+            raise ClipError(path, "a header without sound", "at least one frame", "0 frames")
+        check_length(
+            Path(path), stated if len(frames) == wanted else len(frames), stated, rate, coding, seconds
+        )
     except (soundfile.SoundFileError, OSError) as error:
         raise unreadable(Path(path), error) from None
-    if not len(frames):
-        raise ClipError(path, "a header without sound", "at least one frame", "0 frames")
-    check_length(Path(path), stated if len(frames) == wanted else len(frames), stated, rate, coding, seconds)
     # By more than a frame: annotated times are rounded, and their clips are whole.
     if seconds is not None and len(frames) - seconds * rate > 1:
         frames = frames[: max(1, round(seconds * rate))]
     sound = mono(frames)
-    if not np.isfinite(sound).all():
-        place = int(np.argmin(np.isfinite(sound)))
-        raise ClipError(
-            path, "samples that are no numbers", "finite float32 samples", f"{sound[place]} at frame {place}"
-        )
+    check_values(path, sound, rate)
     if rate != sr:
         sound = soxr.resample(sound, rate, sr, quality="HQ")
     clip = np.zeros(samples, dtype=np.float32)
@@ -109,48 +114,41 @@ def noise(name: str, samples: int, *, std: float, seed: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- what is wrong
 
 
+def check_rate(path: Path | str, rate: int) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ClipError(
+            path, "an impossible sampling rate", f"{RATES[0]:,} to {RATES[1]:,} Hz", f"{rate:,} Hz"
+        )
+
+
+def check_values(path: Path | str, sound: np.ndarray, rate: int) -> None:
+    """``ClipError`` for samples (frames,) that are not finite, or beyond ``LOUDEST``."""
+    if not (finite := np.isfinite(sound)).all():
+        place = int(np.argmin(finite))
+        raise ClipError(
+            path, "samples that are no numbers", "finite float32 samples", f"{sound[place]} at frame {place}"
+        )
+    place = int(np.argmax(np.abs(sound)))
+    if abs(sound[place]) > LOUDEST:
+        raise ClipError(
+            path,
+            "samples far beyond full scale",
+            f"at most {LOUDEST:g} times full scale",
+            f"{sound[place]:.3g} at {place / rate:.3f} s (frame {place})",
+        )
+
+
 def check_length(path: Path, there: int, stated: int, rate: int, coding: str, seconds: float | None) -> None:
     """``ClipError`` where fewer frames are ``there`` than the annotation says or, without one, the file's header."""
-    whole = seconds * rate if seconds is not None else max(stated, there / riff_part(path))
+    whole = seconds * rate if seconds is not None else max(stated, there / containers.part_there(path))
     tolerance = max(1, min(TOLERANCE_SECONDS * rate, TOLERANCE_PART * whole))
     if "ADPCM" in coding:
         tolerance = max(tolerance, min(ADPCM_BLOCK, 0.5 * whole))
     if whole - there > tolerance:
         said = "annotation" if seconds is not None else "header"
         raise ClipError(path, "cut off", f"{whole / rate:.3f} s by its {said}", f"{there / rate:.3f} s")
-    if seconds is None and not ended(path):
+    if seconds is None and not containers.ended(path):
         raise ClipError(path, "cut off", "a last page marked as the end", f"{there / rate:.3f} s without one")
-
-
-def ended(path: Path) -> bool:
-    """Whether an OGG file's last page is whole and marked as the stream's end (RFC 3533); True for other files."""
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return True
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 2 * OGG_PAGE))
-        tail = file.read()
-    page = tail[tail.rfind(b"OggS") :]
-    segments = page[26] if len(page) > 26 else 0
-    length = 27 + segments + sum(page[27 : 27 + segments])
-    return len(page) > 26 and bool(page[5] & 4) and length <= len(page)
-
-
-def riff_part(path: Path) -> float:
-    """Which part of its sound a WAV file holds by its header, above 0 to 1; 1 for other files and unknown lengths."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return 1.0
-        while len(chunk := file.read(8)) == 8:
-            length = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                there = size - file.tell()
-                return there / length if 0 < there < length < UNKNOWN_BYTES else 1.0
-            file.seek(length + length % 2, 1)
-    return 1.0
 
 
 def unreadable(path: Path, error: Exception) -> ClipError:
@@ -159,22 +157,35 @@ def unreadable(path: Path, error: Exception) -> ClipError:
         with path.open("rb") as file:
             head = file.read(256)
     except FileNotFoundError:
-        return ClipError(path, "missing", "a sound file", "no file")
+        return ClipError(path, MISSING, "a sound file", "no file")
     except IsADirectoryError:
         return ClipError(path, "not a file", "a sound file", "a folder")
     except PermissionError:
-        return ClipError(path, "no permission to read it", "a file this user may read", mode(path))
+        return ClipError(path, FORBIDDEN, "a file this user may read", mode(path))
     except OSError as problem:
-        return ClipError(path, "cannot be read", "a sound file", str(problem.strerror or problem))
+        return ClipError(path, FAILING, "a sound file", str(problem.strerror or problem))
     if not head:
         return ClipError(path, "an empty file", "a sound file", "0 bytes")
     words = " ".join(str(error).replace(f"Error opening {str(path)!r}:", "").split())
     text = head.decode("utf-8", errors="ignore")
     if len(text) > 0.9 * len(head) and all(letter.isprintable() or letter.isspace() for letter in text):
         return ClipError(path, "text, not sound", "a sound file", f"{' '.join(text.split())[:40]!r}")
+    if isinstance(error, OSError) or getattr(error, "code", None) == SYSTEM_ERROR:
+        return ClipError(path, FAILING, "a sound file", words)
     return ClipError(
         path, "damaged, or a format that libsndfile cannot read", "WAV, AIFF, FLAC, OGG or MP3", words
     )
+
+
+def readable(path: Path) -> bool:
+    """Whether the file system gives a file's whole content, whatever that is."""
+    try:
+        with path.open("rb") as file:
+            while file.read(1 << 20):
+                pass
+    except OSError:
+        return False
+    return True
 
 
 def mode(path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens"
 
 #: The two views of a clip, in the order of axis ``view``.
 VIEWS = ("clean", "noisy")
+
+#: Samples of more than so many times full scale are no sound; features square them in float32.
+LOUDEST = 1e6
 
 T = TypeVar("T")
 
@@ -56,6 +60,14 @@ class FeatureSpec:
     version: int = 1
 
     def __post_init__(self) -> None:
+        for field_ in dataclasses.fields(self):
+            value, kinds = (
+                getattr(self, field_.name),
+                {"int": int, "float": int | float}.get(str(field_.type)),
+            )
+            if kinds and (isinstance(value, bool) or not isinstance(value, kinds)):
+                expected = "a whole number" if kinds is int else "a number"
+                raise InputError(f"features.{field_.name} = {value!r}: expected {expected}")
         for name in ("sr", "n_fft", "hop_length", "bins", "bins_per_octave"):
             if getattr(self, name) < 1:
                 raise InputError(f"features.{name} = {getattr(self, name)}: expected a positive whole number")
@@ -65,12 +77,12 @@ class FeatureSpec:
             raise InputError(f"features.noise_std = {self.noise_std}: expected 0 to 1 (1 is full scale)")
         if not 0 <= self.chroma_bins <= self.bins:
             raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
-        for rows in (self.bins, self.cens_bins):
-            if self.bins_per_octave % rows:
-                raise InputError(
-                    f"features.bins_per_octave = {self.bins_per_octave}: expected a multiple of {rows}, "
-                    f"say {rows * max(1, round(self.bins_per_octave / rows))}"
-                )
+        if self.bins_per_octave % (step := math.lcm(self.bins, self.cens_bins)):
+            why = f" (of bins = {self.bins} and chroma_bins = {self.cens_bins})" if self.chroma_bins else ""
+            raise InputError(
+                f"features.bins_per_octave = {self.bins_per_octave}: expected a multiple of {step}{why}, "
+                f"say {step * max(1, round(self.bins_per_octave / step))}"
+            )
         if self.tuning != "estimate" and not (
             isinstance(self.tuning, int | float) and -0.5 <= self.tuning < 0.5
         ):
@@ -169,6 +181,8 @@ class Settings:
     features: FeatureSpec = field(default_factory=FeatureSpec)
     teacher: TrainSettings = field(default_factory=TrainSettings)
     student: TrainSettings = field(default_factory=lambda: TrainSettings(model="cnn2"))
+    asked_seconds: float | None = field(default=None, compare=False)
+    """``features.seconds`` of an override: the clip length is the corpus', so this may only agree (``for_corpus``)."""
 
 
 def digest(*parts: Any) -> str:
@@ -205,6 +219,7 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
 
     Raises ``InputError`` for a preset, table, key or value that is not known.
     """
+    overrides = tuple(overrides)
     path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
@@ -226,7 +241,12 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
     built: dict[str, Any] = {
         name: build(kind, parts[name], f"{where} [{name}]") for name, kind in kinds.items()
     }
-    return Settings(preset=path.stem, **built)
+    asked = built["features"].seconds if any(map(sets_seconds, overrides)) else None
+    return Settings(preset=path.stem, asked_seconds=asked, **built)
+
+
+def sets_seconds(override: str) -> bool:
+    return override.partition("=")[0].replace(" ", "") == "features.seconds"
 
 
 def apply_override(tables: dict[str, Any], override: str) -> None:
@@ -243,7 +263,12 @@ def apply_override(tables: dict[str, Any], override: str) -> None:
 
 
 def for_corpus(settings: Settings, seconds: float) -> Settings:
-    """``settings`` with the clip length of a corpus."""
+    """``settings`` with the clip length of a corpus. ``InputError`` where an override wants another one."""
+    if settings.asked_seconds not in (None, seconds):
+        raise InputError(
+            f"features.seconds={settings.asked_seconds:g}: the clip length is the corpus', {seconds:g} s, and no "
+            "setting; leave it out, or for a folder of your own write seconds into its corpus.toml"
+        )
     return dataclasses.replace(
         settings, features=dataclasses.replace(settings.features, seconds=float(seconds))
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import struct
@@ -16,8 +17,9 @@ import pytest
 import soundfile
 import soxr
 
+from pipeline import audio
 from pipeline.audio import ClipError, mono, noise, read_clip
-from pipeline.config import InputError
+from pipeline.config import LOUDEST, InputError
 from pipeline.corpus import open_corpus
 from tests import zoo
 
@@ -126,6 +128,9 @@ REASONS = {
     "pointer": ("text, not sound", "a sound file", "git-lfs"),
     "rubbish": ("damaged, or a format", "WAV", "Format not recognised"),
     "truncated": ("cut off", "0.777 s by its header", "0.388 s"),
+    "truncated aiff": ("cut off", "0.777 s by its header", "0.226 s"),
+    "impossible rate": ("an impossible sampling rate", "100 to 1,000,000 Hz", "2,147,483,647 Hz"),
+    "huge": ("far beyond full scale", "1e+06 times full scale", "-1e+19 at 0.023 s (frame 1000)"),
     "nan": ("no numbers", "finite", "nan at frame 1000"),
     "infinite": ("no numbers", "finite", "-inf at frame 1000"),
     "too large for float32": ("no numbers", "finite", "inf at frame 1000"),
@@ -158,7 +163,9 @@ def test_errors_come_through_pickling_whole(broken) -> None:
 
 
 @pytest.mark.parametrize("name", ["WAV-PCM_16-44100-1", "WAV-MS_ADPCM-44100-1", "WAV-IMA_ADPCM-8000-1", "WAVEX-FLOAT-44100-1",
-                                  "FLAC-PCM_16-44100-2", "OGG-VORBIS-44100-2", "OGG-OPUS-48000-1", "MP3-MPEG_LAYER_III-44100-2"])  # fmt: skip
+                                  "FLAC-PCM_16-44100-2", "OGG-VORBIS-44100-2", "OGG-OPUS-48000-1", "MP3-MPEG_LAYER_III-44100-2",
+                                  "AIFF-PCM_16-44100-1", "AIFF-FLOAT-44100-2", "AU-PCM_16-44100-1", "RF64-PCM_16-44100-1",
+                                  "RIFX-PCM_16-44100-1", "W64-PCM_16-44100-2"])  # fmt: skip
 @pytest.mark.parametrize("annotated", [True, False])
 def test_a_file_that_lost_its_second_half(specimens, tmp_path, name: str, annotated: bool) -> None:
     specimen = specimens[name]
@@ -204,6 +211,15 @@ def test_a_clip_of_50_ms_that_lost_half_is_refused_and_one_that_lost_5_ms_is_not
         read_clip(path, sr=SR, samples=88200, seconds=0.05)
 
 
+@pytest.mark.parametrize("stated", [1.0, LOUDEST])
+def test_samples_up_to_the_bound_are_read(tmp_path, stated: float) -> None:
+    path = tmp_path / "loud.wav"
+    samples = np.zeros(SR)
+    samples[-1] = stated
+    soundfile.write(path, samples, SR, "FLOAT")
+    assert np.abs(read_clip(path, sr=SR, samples=SR)).max() == stated
+
+
 @pytest.mark.parametrize("stated", [0xFFFFFFFF, 0x7FFFFFFF])
 def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(tmp_path, stated: int) -> None:
     path = tmp_path / "pipe.wav"
@@ -212,6 +228,30 @@ def test_a_wav_from_a_pipe_does_not_know_its_length_and_is_read(tmp_path, stated
     data[4:8] = data[40:44] = struct.pack("<I", stated)
     path.write_bytes(data)
     assert np.count_nonzero(read_clip(path, sr=SR, samples=88200)) == SR
+
+
+@pytest.mark.parametrize("order", ["big", "little"])
+def test_an_au_file_from_a_pipe_is_read(tmp_path, order: str) -> None:
+    path = tmp_path / "pipe.au"
+    soundfile.write(path, np.full(SR, 0.1), SR, "PCM_16", endian=order.upper(), format="AU")
+    data = bytearray(path.read_bytes())
+    data[8:12] = b"\xff" * 4
+    path.write_bytes(data)
+    assert np.count_nonzero(read_clip(path, sr=SR, samples=88200)) == SR
+
+
+def test_what_the_system_refuses_is_told_from_what_is_in_the_file(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, np.full(SR, 0.1), SR, "PCM_16")
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", refused)
+    with pytest.raises(ClipError) as caught:
+        read_clip(path, sr=SR, samples=88200)
+    assert caught.value.reason == "cannot be read" and "Input/output error" in caught.value.found
+    assert {"missing", "no permission to read it", "cannot be read"} == audio.PASSING
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")

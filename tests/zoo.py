@@ -45,7 +45,8 @@ KINDS = (
     *(("wav", "WAV", "PCM_16", rate, 1, 70) for rate in (8000, 11025, 16000, 24000, 32000, 48000, 88200, 96000, 176400, 192000)),
     ("flac", "FLAC", "PCM_16", 44100, 2, 70), ("flac", "FLAC", "PCM_24", 96000, 1, 100),
     ("ogg", "OGG", "VORBIS", 44100, 2, 8), ("ogg", "OGG", "OPUS", 48000, 1, 8), ("mp3", "MP3", "MPEG_LAYER_III", 44100, 2, 8),
-    ("aiff", "AIFF", "PCM_16", 44100, 1, 70),
+    ("aiff", "AIFF", "PCM_16", 44100, 1, 70), ("aifc", "AIFF", "FLOAT", 44100, 2, 100), ("au", "AU", "PCM_16", 44100, 1, 70),
+    ("wav", "RF64", "PCM_16", 44100, 1, 70), ("w64", "W64", "PCM_16", 44100, 2, 70), ("wav", "RIFX", "PCM_16", 44100, 1, 70),
 )  # fmt: skip
 
 
@@ -66,7 +67,10 @@ def written(folder: Path) -> list[Specimen]:
         name = f"{container}-{coding}-{rate}-{channels}"
         path = folder / f"{name}.{ending}"
         samples = sound(rate, channels)
-        soundfile.write(path, samples, rate, coding, format=container)
+        if container == "RIFX":  # WAV with the bytes the other way round
+            soundfile.write(path, samples, rate, coding, endian="BIG", format="WAV")
+        else:
+            soundfile.write(path, samples, rate, coding, format=container)
         found.append(Specimen(name, path, rate, samples, snr))
     return found
 
@@ -85,16 +89,26 @@ def broken(folder: Path) -> dict[str, Path]:
         "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 1234\n",
         "rubbish": bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)),
         "truncated": data[: len(data) // 2],
+        "impossible rate": data[:24] + (2**31 - 1).to_bytes(4, "little") + data[28:],
     }
     found = {}
     for name, content in contents.items():
         found[name] = folder / f"{name.replace(' ', '-')}.wav"
         found[name].write_bytes(content)
-    for name, value in (("nan", np.nan), ("infinite", -np.inf), ("too large for float32", 1e300)):
+    for name, value in (
+        ("nan", np.nan),
+        ("infinite", -np.inf),
+        ("too large for float32", 1e300),
+        ("huge", -1e19),
+    ):
         samples = sound(44100, 1)[:, 0]
         samples[1000] = value
         found[name] = folder / f"{name.replace(' ', '-')}.wav"
         soundfile.write(found[name], samples, 44100, "DOUBLE")
+    aiff = folder / "truncated.aiff"
+    soundfile.write(aiff, sound(44100, 1), 44100, "PCM_16")
+    aiff.write_bytes(aiff.read_bytes()[:20000])
+    found["truncated aiff"] = aiff
     found["folder"] = folder / "folder.wav"
     found["folder"].mkdir()
     found["missing"] = folder / "missing.wav"

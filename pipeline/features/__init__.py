@@ -25,7 +25,10 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from pipeline.config import FEATURES, FeatureSpec, InputError
+from pipeline.config import FEATURES, LOUDEST, FeatureSpec, InputError
+
+#: Largest sample that is computed: resampling may overshoot what a file may hold.
+LARGEST = 10 * LOUDEST
 
 #: Feature → unit of its values.
 UNITS = {
@@ -45,7 +48,7 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
     functions one by one. Clips are never computed together: the floor of the MFCC is relative to the
     peak of what is passed to librosa, and the tuning is one number for all of it.
 
-    Raises ``InputError`` for samples that are not finite, not floating-point or not of that shape, and for
+    Raises ``InputError`` for samples that are not finite, beyond ``LARGEST``, not floating-point or not of that shape, and for
     settings that librosa cannot follow (a constant-Q transform above half the sampling rate).
     """
     samples = np.asarray(samples)
@@ -56,8 +59,10 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
         )
     check(spec)
     clips = np.ascontiguousarray(samples.reshape(-1, samples.shape[-1]), dtype=np.float32)
-    if not np.isfinite(clips).all():
-        raise InputError("samples hold NaN or infinity: expected finite numbers in units of full scale")
+    if not (largest := np.abs(clips).max(initial=0)) <= LARGEST:
+        raise InputError(
+            f"samples of up to {largest:g}: expected finite numbers in units of full scale, up to {LARGEST:g}"
+        )
     if plain:
         from pipeline.features.plain import stacked
     else:
