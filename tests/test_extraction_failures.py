@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import cache
+from pipeline import audio, cache
 from pipeline.config import InputError
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.stages import extraction, workers
@@ -86,6 +86,128 @@ def test_skipped_clips_are_counted_in_the_file_and_not_tried_again(root: Path, c
     assert not (reports[0].path.parent / "failures.csv").exists()
 
 
+def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A file that the file system does not let anybody read, root neither."""
+    real, opened = soundfile.SoundFile, Path.open
+
+    def sound(path: object, *rest: object, **options: object) -> object:
+        if str(path).endswith(name):
+            raise OSError(errno.EACCES, "Permission denied")
+        return real(path, *rest, **options)
+
+    def plain(self: Path, *rest: object, **options: object) -> object:
+        if self.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return opened(self, *rest, **options)
+
+    monkeypatch.setattr(soundfile, "SoundFile", sound)
+    monkeypatch.setattr(Path, "open", plain)
+
+
+@pytest.mark.parametrize("mode", ["finish", "skip"])
+def test_a_clip_skipped_for_want_of_permission_is_tried_again(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    break_two(root)
+    with monkeypatch.context() as patch:
+        refuse(patch, "100-0-0-0.wav")
+        path = extract(root, folds=[1], on_error="skip")[0].path
+        before = path.stat()
+        assert {s.clip: s.reason for s in cache.read_header(path).skipped}["100-0-0-0.wav"].startswith(
+            "no perm"
+        )
+        computed.clear()
+        again = extract(root, folds=[1], on_error=mode)
+        assert counts(again) == [(0, 2, 3)] and again[0].written and again[0].finished
+        assert path.stat() == before and not computed, "the file stays as it is"
+    again = extract(root, folds=[1], on_error=mode)
+    assert counts(again) == [(1, 2, 2)] and again[0].written and not again[0].finished
+    assert computed == ["100-0-0-0.wav"], "clips with bad content are not tried again"
+    assert [s.clip for s in cache.read_header(path).skipped] == ["100-1-0-1.wav", "101-2-0-2.wav"]
+    fresh = extract(root, tmp_path / "fresh", folds=[1], on_error="skip")[0].path
+    assert path.read_bytes() == fresh.read_bytes()
+    assert extract(root, folds=[1], on_error=mode)[0].finished
+
+
+@pytest.mark.parametrize("reason", ["no permission to read it", "cut off"])
+def test_a_skipped_clip_that_fails_again_stays_skipped(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """It is given now, but fails when it is computed: in the same way, or in another one, of its content."""
+
+    def failing(said: str) -> None:
+        def views(job: workers.Job, spec: object, plain: object) -> np.ndarray:
+            if job.clip == "100-0-0-0.wav":
+                raise audio.ClipError(job.path, said, "a file", "none")
+            return quick(job, spec, plain)
+
+        monkeypatch.setattr(workers, "views", views)
+
+    quick = workers.views
+    failing("no permission to read it")
+    path = extract(root, folds=[1], on_error="skip")[0].path
+    before = path.stat()
+    failing(reason)
+    again = extract(root, folds=[1])
+    assert counts(again) == [(0, 4, 1)] and again[0].written, "accepted once, accepted still"
+    assert cache.read_header(path).skipped[0].reason == reason
+    assert (path.stat() == before) == (reason == "no permission to read it")
+    assert not path.with_name("fold1.h5.parts").exists()
+    assert extract(root, folds=[1])[0].finished == (reason == "cut off")
+
+
+def test_a_clip_that_librosa_refuses_is_a_failed_clip(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from librosa import ParameterError
+
+    from pipeline import features
+
+    extracted = features.extract
+
+    def refusing(samples: np.ndarray, spec: object, *, plain: bool = False) -> np.ndarray:
+        if np.abs(samples).max() > 100:
+            raise ParameterError("Audio buffer is not finite everywhere")
+        return extracted(samples, spec, plain=plain)
+
+    soundfile.write(root / "audio/fold1/100-0-0-0.wav", np.full(4000, 900.0), 16000, "FLOAT")
+    soundfile.write(root / "audio/fold1/100-1-0-1.wav", np.full(4000, 1e19), 16000, "FLOAT")
+    monkeypatch.setattr(features, "extract", refusing)
+    (report,) = extract(root, folds=[1], on_error="skip")
+    assert counts([report]) == [(3, 0, 2)]
+    assert [f.reason for f in report.failed] == ["librosa refuses it", "samples far beyond full scale"]
+    assert report.failed[0].found == "Audio buffer is not finite everywhere"
+
+
+@pytest.mark.parametrize("row", ["one,b.wav,c,d,e,f", "1", "²,b.wav,c,d,e,f", "\x00"])
+def test_a_list_of_failures_that_somebody_edited_is_no_traceback(
+    root: Path, computed: list[str], row: str
+) -> None:
+    break_two(root)
+    folder = extract(root)[0].path.parent
+    listed = (folder / "failures.csv").read_text()
+    (folder / "failures.csv").write_text(listed + row + "\n")
+    extract(root, folds=[2])
+    assert (folder / "failures.csv").read_text() == listed
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_lock_that_is_deleted_while_it_is_looked_at_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    stat, calls = Path.stat, []
+
+    def vanished(self: Path, **options: bool) -> os.stat_result:
+        if self.name.endswith(".lock"):
+            calls.append(self)
+            if len(calls) == look:
+                self.unlink()
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(self))
+        return stat(self, **options)
+
+    monkeypatch.setattr(Path, "stat", vanished)
+    with locked(tmp_path / "fold1.h5", "fold 1"):
+        assert os.listdir(tmp_path) == [".fold1.h5.lock"]
+
+
 def test_failures_of_other_folds_stay_in_the_list(root: Path, computed: list[str]) -> None:
     break_two(root)
     extract(root)
@@ -107,6 +229,20 @@ def test_the_command_line_says_what_failed_and_ends_with_1(tmp_path: Path) -> No
     )
     assert command(tmp_path, "--jobs", "1", "--on-error", "skip").returncode == 0
     assert "2 SKIPPED" in command(tmp_path).stdout
+
+
+def test_what_was_done_is_said_where_nothing_was_computed(
+    root: Path, computed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus: Corpus = open_corpus("urbansound8k", root)
+
+    def said(**options: object) -> str:
+        extraction.run(corpus, SPEC, root.parent / "cache", backend="sequential", **options)  # type: ignore[arg-type]
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert ": 10 computed, 0 reused; " in said()
+    assert ": 0 computed, 10 reused; " in said(compress=True)
+    assert ": finished already, nothing to compute; " in said(compress=True)
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_half_made(

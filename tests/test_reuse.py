@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline import cache
+from pipeline.config import InputError
 from pipeline.corpus import open_corpus
 from pipeline.stages import parts, planning, workers
 from tests.extracting import (
@@ -19,6 +22,7 @@ from tests.extracting import (
     counts,
     edit_table,
     extract,
+    only_folds,
     same,
     write_clip,
 )
@@ -170,8 +174,66 @@ def test_parts_of_a_stopped_run_are_taken_up_unless_damaged_or_outdated(
     left[0].write_bytes(content)
     lost = len(np.load(left[0])["keys"])
     os.utime(root / "audio" / "fold1" / "100-0-0-0.wav", ns=(5, 5))
-    plan = planning.plan(open_corpus("urbansound8k", root), SPEC, tmp_path / "cache", 1, plain=False, deep=False,
-                         compress=False)  # fmt: skip
+    plan = planned(root)
     names = {job.clip for job in plan.jobs}
     assert "100-0-0-0.wav" in names and lost <= len(names) <= lost + 1
-    assert not left[0].exists()
+    assert plan.damaged == [left[0]] and left[0].exists(), "a plan touches nothing"
+    assert counts(extract(root, folds=[1])) == [(len(names), 5 - len(names), 0)]
+    assert only_folds(tmp_path / "cache")
+
+
+def planned(root: Path) -> planning.Plan:
+    return planning.plan(open_corpus("urbansound8k", root), SPEC, root.parent / "cache", 1, plain=False, deep=False,
+                         compress=False)  # fmt: skip
+
+
+def flipped(content: bytes, place: int, bit: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+
+
+def test_a_flipped_bit_anywhere_in_a_parts_headers_is_damage_and_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "part.npz"
+    features = np.ones((2, 2, 5, 3, 4), np.float32)
+    parts.write_part(path, ["a" * 24, "b" * 24], ["h", "i"], features)
+    good = path.read_bytes()
+    whole, damaged = parts.found_parts(tmp_path, check=True)
+    assert list(whole) == ["a" * 24, "b" * 24] and not damaged
+    with zipfile.ZipFile(path) as content:
+        heads = [
+            start + i for info in content.infolist() for start in [info.header_offset] for i in range(200)
+        ]
+        heads += range(content.start_dir, len(good))
+    rng = np.random.default_rng(0)
+    kinds = set()
+    for place in rng.choice(heads, 400, replace=False):
+        path.write_bytes(flipped(good, place, int(rng.integers(8))))
+        found, damaged = parts.found_parts(tmp_path, check=True)
+        assert (damaged == [path]) == (not found) and path.exists()
+        kinds.add(bool(found))
+        if found:  # Of what a flip leaves unharmed (a date, say) the content is whole.
+            assert {key: row.sha256 for key, row in found.items()} == {"a" * 24: "h", "b" * 24: "i"}
+            np.testing.assert_array_equal(parts.part_features(path), features)
+    assert kinds == {True, False}
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES, errno.ENOENT])
+def test_a_part_that_the_system_does_not_give_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    parts.write_part(tmp_path / "part.npz", ["k"], ["h"], np.ones((1, 2, 5, 3, 4), np.float32))
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(parts.zipfile, "ZipFile", refused)
+    assert parts.found_parts(tmp_path, check=True) == ({}, [])
+
+
+def test_a_part_damaged_since_it_was_found_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "part.npz"
+    parts.write_part(path, ["k"], ["h"], np.ones((1, 2, 5, 3, 4), np.float32))
+    content = path.read_bytes()
+    path.write_bytes(flipped(content, content.find(b"NUMPY", content.find(b"features")) + 300, 0))
+    with pytest.raises(InputError, match=r"damaged .*; the same command again") as caught:
+        parts.part_features(path)
+    assert "\n" not in str(caught.value)

@@ -7,26 +7,23 @@ the settings and the libraries that decide its numbers are the same.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import errno
 import os
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-
-from pipeline import cache, config, features
-from pipeline.cache import Failure, Header
+from pipeline import features
+from pipeline.cache import Failure
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Corpus
-from pipeline.stages import parts, workers
+from pipeline.stages import workers
+from pipeline.stages.assembly import assemble
 from pipeline.stages.failures import failed_text, write_failures
 from pipeline.stages.locks import locked
 from pipeline.stages.planning import Plan, clean, left_behind, plan
@@ -59,6 +56,8 @@ class FoldReport:
     failed: tuple[Failure, ...]
     seconds: float
     written: bool
+    finished: bool
+    """It was there before, so that nothing was to do."""
     note: str = ""
     """Why something that was there was computed again."""
 
@@ -85,7 +84,7 @@ def run(
     clips = sum(report.clips - len(report.failed) for report in reports)
     what = (
         f"{computed} computed, {clips - computed} reused"
-        if computed
+        if not all(report.finished for report in reports)
         else "finished already, nothing to compute"
     )
     left_out = f", {failed} SKIPPED" if failed else ""
@@ -117,13 +116,7 @@ def extract_corpus(
     A report for each fold. ``InputError`` for wrong arguments, a disk that is full or read-only, a fold that
     another process is at. ``KeyboardInterrupt`` says how to go on.
     """
-    if jobs == 0:
-        raise InputError("jobs = 0: expected a number of processes, or -1 for one a core")
-    for name, value, allowed in (("backend", backend, BACKENDS), ("on-error", on_error, ON_ERROR)):
-        if value not in allowed:
-            raise InputError(f"--{name} {value}: expected one of {', '.join(allowed)}")
-    if scheduler and backend != "dask":
-        raise InputError(f"--scheduler {scheduler}: only --backend dask has a scheduler")
+    check_arguments(jobs, backend, on_error, scheduler)
     wanted = chosen_folds(corpus, folds)
     start = time.monotonic()
 
@@ -134,18 +127,11 @@ def extract_corpus(
     unfinished = [fold for fold in wanted if not plans[fold].finished]
     reports: dict[int, FoldReport] = {}
 
-    def finish(fold_plan: Plan) -> None:
-        written = fold_plan.finished or not fold_plan.failed or on_error == "skip"
-        if written and not fold_plan.finished:
-            assemble(fold_plan, corpus, spec, plain=plain, compress=compress)
-        failed = (
-            fold_plan.skipped if fold_plan.finished else tuple(sorted(fold_plan.failed, key=lambda f: f.clip))
+    def finish(made: Plan) -> None:
+        written = made.finished or concluded(
+            made, corpus, spec, on_error=on_error, plain=plain, compress=compress
         )
-        computed = len(fold_plan.jobs) - len(fold_plan.failed)
-        reports[fold_plan.fold] = FoldReport(
-            fold_plan.path, fold_plan.fold, len(fold_plan.clips), computed,
-            len(fold_plan.clips) - len(failed) - computed, failed, time.monotonic() - start, written, fold_plan.note,
-        )  # fmt: skip
+        reports[made.fold] = report_of(made, written, time.monotonic() - start)
 
     folder = plans[wanted[0]].path.parent
     with ExitStack() as stack:
@@ -157,12 +143,22 @@ def extract_corpus(
         for fold in wanted:
             if fold not in unfinished and left_behind(plans[fold]):
                 # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
-                with contextlib.suppress(InputError, OSError), locked(plans[fold].path, f"fold {fold}"):
+                with suppress(InputError, OSError), locked(plans[fold].path, f"fold {fold}"):
                     clean(plans[fold])
         work(list(plans.values()), spec, finish, jobs=jobs, plain=plain, backend=backend, scheduler=scheduler,
              stream=progress)  # fmt: skip
         write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})
     return [reports[fold] for fold in wanted]
+
+
+def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:
+    if jobs == 0:
+        raise InputError("jobs = 0: expected a number of processes, or -1 for one a core")
+    for name, value, allowed in (("backend", backend, BACKENDS), ("on-error", on_error, ON_ERROR)):
+        if value not in allowed:
+            raise InputError(f"--{name} {value}: expected one of {', '.join(allowed)}")
+    if scheduler and backend != "dask":
+        raise InputError(f"--scheduler {scheduler}: only --backend dask has a scheduler")
 
 
 def chosen_folds(corpus: Corpus, folds: Iterable[int] | None) -> tuple[int, ...]:
@@ -173,6 +169,44 @@ def chosen_folds(corpus: Corpus, folds: Iterable[int] | None) -> tuple[int, ...]
     if not wanted:
         raise InputError(f"{corpus.name} has no folds in {corpus.root}, or none was asked for")
     return tuple(dict.fromkeys(wanted))
+
+
+def concluded(
+    made: Plan, corpus: Corpus, spec: FeatureSpec, *, on_error: str, plain: bool, compress: bool
+) -> bool:
+    """Write the file of a fold whose clips were all tried; False where failed clips forbid it.
+
+    Clips that the file as it stood left out are let off: whoever had it written without them accepted that.
+    """
+    failed, accepted = sorted_failures(made.failed), {skip.clip for skip in made.skipped}
+    if on_error != "skip" and any(failure.clip not in accepted for failure in failed):
+        return False
+    if made.retried and failed == made.skipped:  # The same clips failed the same way: the file stays.
+        shutil.rmtree(made.parts, ignore_errors=True)
+    else:
+        assemble(made, corpus, spec, plain=plain, compress=compress)
+    return True
+
+
+def sorted_failures(failures: Iterable[Failure]) -> tuple[Failure, ...]:
+    return tuple(sorted(failures, key=lambda failure: failure.clip))
+
+
+def report_of(made: Plan, written: bool, seconds: float) -> FoldReport:
+    failed = made.skipped if made.finished else sorted_failures(made.failed)
+    computed = len({job.clip for job in made.jobs} - {failure.clip for failure in failed})
+    return FoldReport(
+        path=made.path,
+        fold=made.fold,
+        clips=len(made.clips),
+        computed=computed,
+        reused=len(made.clips) - len(failed) - computed,
+        failed=failed,
+        seconds=seconds,
+        written=written,
+        finished=made.finished,
+        note=made.note,
+    )
 
 
 # ---------------------------------------------------------------------------------------------- working
@@ -193,8 +227,7 @@ def work(plans: list[Plan], spec: FeatureSpec, finish, *, jobs: int, plain: bool
             made.parts.mkdir(parents=True, exist_ok=True)
     if stream and not features.kernels_compiled():
         print("compiling librosa's kernels: once on this machine, about 20 s", file=stream, flush=True)
-    total = done = sum(len(made.jobs) for made in plans)
-    done = 0
+    total, done = sum(len(made.jobs) for made in plans), 0
     try:
         with (
             workers.results(tasks, jobs, backend, scheduler) as outcomes,
@@ -219,55 +252,6 @@ def tasks_of(made: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
     for start in range(0, len(made.jobs), workers.TASK_CLIPS):
         jobs = tuple(made.jobs[start : start + workers.TASK_CLIPS])
         yield Task(made.fold, jobs, made.parts.resolve(), spec, plain, os.getpid())
-
-
-def assemble(made: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool, compress: bool) -> None:
-    """Write a fold's file from its parts and the rows of its old file; then the parts go."""
-    kept = parts.found_parts(made.parts, check=False)
-    failed = {failure.clip for failure in made.failed}
-    clips = [clip for clip in made.clips if clip.name not in failed]
-    keys = [made.keys[clip.name] for clip in clips]
-    hashes = [kept[key][2] if key in kept else made.hashes[key] for key in keys]
-    said = features.describe(spec)
-    header = Header(
-        corpus=corpus.name,
-        dataset=corpus.dataset,
-        synthetic=corpus.synthetic,
-        fold=made.fold,
-        classes=tuple(corpus.classes),
-        spec=spec,
-        clips=tuple(clip.name for clip in clips),
-        labels=tuple(clip.label for clip in clips),
-        sources=tuple(clip.source for clip in clips),
-        files=tuple(
-            dataclasses.replace(made.files[clip.name], sha256=sha) for clip, sha in zip(clips, hashes)
-        ),
-        skipped=tuple(sorted(made.failed, key=lambda f: f.clip)),
-        versions=parts.versions(),
-        plain=plain,
-        compressed=compress,
-        units=tuple(said[name]["unit"] for name in config.FEATURES),
-        calls=tuple(said[name]["call"] for name in config.FEATURES),
-    )
-    cache.write_fold(made.path, header, gathered(made, keys, kept))
-    shutil.rmtree(made.parts, ignore_errors=True)
-
-
-def gathered(made: Plan, keys: list[str], kept: dict[str, tuple[Path, int, str]]) -> Iterator[np.ndarray]:
-    """The features of the clips with these keys, one by one, from parts or else from the old file."""
-    opened: Path | None = None
-    with contextlib.ExitStack() as stack:
-        old = stack.enter_context(cache.opened(made.path))["features"] if made.rows else None
-        for key in keys:
-            if key in kept:
-                if kept[key][0] != opened:
-                    opened = kept[key][0]
-                    block = parts.part_features(opened)
-                row = kept[key][1]
-                yield block[row : row + 1]
-            else:
-                assert old is not None
-                yield old[made.rows[key] : made.rows[key] + 1]
 
 
 @contextmanager

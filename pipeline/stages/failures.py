@@ -24,14 +24,21 @@ def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failur
     path = folder / "failures.csv"
     others: list[list[str]] = []
     if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            others = [row for row in list(csv.reader(file))[1:] if row and row[0] not in map(str, failures)]
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            read = list(csv.reader(line.replace("\0", "") for line in file))[1:]
+        # Rows that somebody edited into something else go.
+        others = [
+            row
+            for row in read
+            if len(row) == len(COLUMNS) and row[0].isdecimal() and int(row[0]) not in failures
+        ]
     rows = sorted(others + rows_of(root, failures), key=lambda row: (int(row[0]), row[1]))
     if rows:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-        if not path.is_file() or path.read_text(encoding="utf-8") != text.getvalue():
-            runs.write_atomic(path, text.getvalue().encode())
+        content = text.getvalue().encode()
+        if not path.is_file() or path.read_bytes() != content:
+            runs.write_atomic(path, content)
     elif path.is_file():
         path.unlink()
 

@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -32,8 +32,9 @@ def locked(path: Path, what: str) -> Iterator[None]:
             raise InputError(f"{what} is being written by {holder}; wait for it, or stop it, then the same command "
                              f"again ({path})") from None  # fmt: skip
         # The holder before deletes the file: a lock on a deleted file is nobody's.
-        if lock.exists() and lock.stat().st_ino == os.fstat(handle).st_ino:
-            break
+        with suppress(FileNotFoundError):
+            if lock.stat().st_ino == os.fstat(handle).st_ino:
+                break
         os.close(handle)
     try:
         os.ftruncate(handle, 0)

@@ -7,26 +7,40 @@ A zip's checksums guard its content.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.metadata
 import os
 import platform
+import warnings
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pipeline import __version__, config
 from pipeline.cache import File
-from pipeline.config import FeatureSpec
+from pipeline.config import FeatureSpec, InputError
 
 PACKAGES = ("librosa", "numpy", "soundfile", "soxr", "h5py")
 
 #: Libraries whose change makes cached features another thing; the others only are recorded.
 DECISIVE = ("librosa", "soxr")
+
+#: What the system says where a file's content makes no sense (a place before its beginning); all else may pass.
+SENSELESS = (None, errno.EINVAL)
+
+
+class Row(NamedTuple):
+    """Where a clip's features are: a part, the row in it, the SHA-256 of the clip's file."""
+
+    part: Path
+    row: int
+    sha256: str
 
 
 @cache
@@ -72,22 +86,43 @@ def write_part(path: Path, keys: Sequence[str], hashes: Sequence[str], features:
 
 
 def part_features(path: Path) -> np.ndarray:
-    """Features (clip, view, feature, bin, frame) of a part."""
-    with np.load(path, allow_pickle=False) as part:
-        return part["features"]
+    """Features (clip, view, feature, bin, frame) of a part. ``InputError`` where it was damaged since it was found."""
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            return part["features"]
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{path}: damaged ({error}); the same command again computes its clips again"
+        ) from None
 
 
-def found_parts(folder: Path, *, check: bool) -> dict[str, tuple[Path, int, str]]:
-    """Key → (part, row in it, hash) of all clips in a folder's parts; ``check`` deletes damaged parts."""
-    found: dict[str, tuple[Path, int, str]] = {}
+def found_parts(folder: Path, *, check: bool) -> tuple[dict[str, Row], list[Path]]:
+    """Key → row of all clips in a folder's parts, and the parts that are damaged; nothing is changed.
+
+    ``check`` reads every byte of a part. A part that the system does not give at the moment is left out of both.
+    """
+    found: dict[str, Row] = {}
+    damaged: list[Path] = []
     for path in sorted(folder.glob("*.npz")):
         try:
-            with np.load(path, allow_pickle=False) as part:
-                keys, hashes = part["keys"].tolist(), part["hashes"].tolist()
-                if check and len(part["features"]) != len(keys):
-                    raise ValueError("not as many clips as keys")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            path.unlink(missing_ok=True)
-            continue
-        found.update({key: (path, row, sha) for row, (key, sha) in enumerate(zip(keys, hashes, strict=True))})
-    return found
+            found |= part_rows(path, check=check)
+        except OSError as error:
+            if error.errno in SENSELESS:
+                damaged.append(path)
+        except Exception:  # A flipped bit in a header may raise anything.
+            damaged.append(path)
+    return found, damaged
+
+
+def part_rows(path: Path, *, check: bool) -> dict[str, Row]:
+    if check:
+        with zipfile.ZipFile(path) as content:
+            if content.testzip() or "features.npy" not in content.namelist():
+                raise ValueError("a checksum does not fit, or there are no features")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of odd headers, which are damaged ones.
+        with np.load(path, allow_pickle=False) as part:
+            keys, hashes = part["keys"].tolist(), part["hashes"].tolist()
+    return {key: Row(path, row, sha) for row, (key, sha) in enumerate(zip(keys, hashes, strict=True))}

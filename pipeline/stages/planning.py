@@ -29,13 +29,17 @@ class Plan:
     keys: dict[str, str]
     finished: bool = False
     skipped: tuple[Failure, ...] = ()
-    """Of the finished file."""
+    """Of a file that is as wanted."""
+    retried: frozenset[str] = frozenset()
+    """Clips that such a file leaves out because the file system refused them, and that it gives now."""
     rows: dict[str, int] = field(default_factory=dict)
     """Key → row in the file that is there."""
     hashes: dict[str, str] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     left: int = 0
+    damaged: list[Path] = field(default_factory=list)
+    """Parts that ``clean`` is to delete."""
     note: str = ""
 
     @property
@@ -57,9 +61,10 @@ def plan(
     if path.is_file():
         compare(made, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
     if not made.finished:
-        there = set(made.rows) | set(parts.found_parts(made.parts, check=True))
+        found, made.damaged = parts.found_parts(made.parts, check=True)
+        there, out = set(made.rows) | set(found), {failure.clip for failure in made.failed}
         made.jobs = [Job(c.name, c.path.resolve(), files[c.name], keys[c.name]) for c in clips
-                     if keys[c.name] not in there]  # fmt: skip
+                     if keys[c.name] not in there and c.name not in out]  # fmt: skip
         made.left = len(made.jobs)
     return made
 
@@ -86,7 +91,11 @@ def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, 
     made.finished = theirs == ours and said == says and (old.compressed or not compress or not old.clips)
     if made.finished:
         made.skipped = old.skipped
+        made.retried = given_now(made.clips, old.skipped)
+        made.finished = not made.retried
+    if made.finished:
         return
+    made.failed = [skip for skip in made.skipped if skip.clip not in made.retried]
     for row, name in enumerate(old.clips):
         if theirs[name] == made.keys.get(name):
             made.rows[theirs[name]] = row
@@ -97,6 +106,16 @@ def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, 
         changes.append("plain" if plain else "no longer plain")
     if changes:
         made.note = f"computed again: {', '.join(changes)}"
+
+
+def given_now(clips: Iterable[Clip], skipped: tuple[Failure, ...]) -> frozenset[str]:
+    """Clips that were skipped because the file system refused them, and that can be read now."""
+    if not skipped:
+        return frozenset()
+    from pipeline import audio
+
+    refused = {skip.clip for skip in skipped if skip.reason in audio.PASSING}
+    return frozenset(clip.name for clip in clips if clip.name in refused and audio.readable(clip.path))
 
 
 def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
@@ -118,8 +137,11 @@ def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
 
 
 def clean(fold_plan: Plan) -> None:
-    """Delete what killed processes left half-written, and of a finished fold all parts. Only with the fold's lock."""
-    for left in half_written(fold_plan):
+    """Delete what killed processes left half-written, damaged parts, and of a finished fold all parts.
+
+    Only with the fold's lock, and with a plan that was made under it.
+    """
+    for left in [*half_written(fold_plan), *fold_plan.damaged]:
         left.unlink(missing_ok=True)
     if fold_plan.finished:
         shutil.rmtree(fold_plan.parts, ignore_errors=True)
