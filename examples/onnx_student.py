@@ -1,9 +1,9 @@
 """An exported student on a sound, with onnxruntime and numpy: no torch, so it runs where torch is not installed.
 
-    python examples/onnx_student.py exports/CORPUS/cnn2-…-fold1-seed0 sound.wav [more.flac …]
+    PYTHONPATH=. python examples/onnx_student.py exports/CORPUS/cnn2-…-fold1-seed0 sound.wav [more.flac …]
 
-Needs this project (its feature module is the network's input), librosa, soundfile, soxr and onnxruntime. A sound
-longer than the clip length is cut; ``audio-rkd predict`` hears all of it.
+From this project's folder, whose feature module is the network's input; what else it needs is in README.md here. A
+sound longer than the clip length is cut; ``audio-rkd predict`` hears all of it.
 """
 
 import json
@@ -16,22 +16,34 @@ import onnxruntime
 from pipeline import audio, config, features
 
 
+def described(path: Path, *keys: str) -> list:
+    """What an export's JSON file has under ``keys``."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [found[key] for key in keys]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise config.InputError(f"{path}: {error!r}; expected a folder that audio-rkd export wrote") from None
+
+
 def main(folder: Path, sounds: list[str]) -> None:
-    spec = config.FeatureSpec(**json.loads((folder / "features.json").read_text())["spec"])
-    labels = json.loads((folder / "labels.json").read_text())
-    # model.int8.onnx takes the same input and is about a quarter of the size.
-    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    if labels["synthetic"]:
+    (settings,) = described(folder / "features.json", "spec")
+    spec = config.build(config.FeatureSpec, settings, str(folder / "features.json"))
+    classes, synthetic = described(folder / "labels.json", "classes", "synthetic")
+    try:  # model.int8.onnx takes the same input and is about a quarter of the size.
+        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for each of its reasons
+        raise config.InputError(
+            f"{folder / 'model.onnx'}: {str(error).splitlines()[0]}; export it again"
+        ) from None
+    if synthetic:
         print("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", file=sys.stderr)
     for sound in sounds:
         samples = audio.read_clip(sound, sr=spec.sr, samples=spec.samples)
-        batch = features.extract(samples, spec)[
-            np.newaxis
-        ]  # (1, 5, bins, frames), raw: the network standardises
+        batch = features.extract(samples, spec)[None]  # (1, 5, bins, frames), raw: the network standardises
         logits = session.run(["logits"], {"features": batch})[0][0]
         probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         best = np.argsort(-probabilities)[:3]
-        print(sound, *(f"{labels['classes'][i]} {100 * probabilities[i]:.1f} %" for i in best), sep="   ")
+        print(sound, *(f"{classes[i]} {100 * probabilities[i]:.1f} %" for i in best), sep="   ")
 
 
 if __name__ == "__main__":

@@ -286,10 +286,22 @@ def test_the_example_does_without_torch(world, exported, tmp_path):
         assert float(percent) == pytest.approx(share, abs=0.06)
     assert len(EXAMPLE.read_text().splitlines()) < 60 and "import torch" not in EXAMPLE.read_text()
     (tmp_path / "text.wav").write_text("hello")
-    for arguments, words in (((exported[0], tmp_path / "text.wav"), "text, not sound"), ((tmp_path, clips[0]), "features.json"),
-                             ((), "usage")):  # fmt: skip
+    spoilt = {
+        "labels.json": '{"classes": ["a"',
+        "model.onnx": "no model",
+        "features.json": '{"spec": {"colour": 1}}',
+    }
+    for name, content in spoilt.items():
+        shutil.copytree(exported[0], tmp_path / name)
+        (tmp_path / name / name).write_text(content)
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / "features.json").write_text("[1]")
+    cases = [((exported[0], tmp_path / "text.wav"), "text, not sound"), ((), "usage"),
+             *(((tmp_path / name, clips[0]), f"{tmp_path / name / name}") for name in spoilt),
+             *(((tmp_path / name, clips[0]), "expected a folder that audio-rkd export wrote") for name in ("", "list"))]  # fmt: skip
+    for arguments, words in cases:
         done = example(*arguments)
-        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_the_line_that_installs_an_extra(monkeypatch, tmp_path):
