@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +57,9 @@ class Corpus:
 
 def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple[int, ...], seconds: float,
             clips: Iterable[Clip], listing: Path | None = None) -> Corpus:  # fmt: skip
-    """The corpus, after what holds for every one of them: not empty, and each file there.
+    """The corpus, after what holds for every one of them: not empty, names its own, labels and folds in range, files there.
 
-    ``classes`` in the order of the labels; ``all_folds`` of the published data set, also where some are absent here;
+    Raises ``InputError``, one line. ``classes`` in the order of the labels; ``all_folds`` of the published data set, also where some are absent here;
     ``seconds`` to which clips are cut or padded; ``listing``: what lists the clips, for errors (``root`` by default).
     """
     listing = listing or root
@@ -66,6 +68,12 @@ def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple
         raise InputError(
             f"{listing} lists no clip that is in {root}; expected at least one: fetch the data set again"
         )
+    counts = Counter(clip.name for clip in clips)
+    for clip in clips:
+        if wrong := fault(clip, len(classes), all_folds, counts[clip.name]):
+            raise InputError(
+                f"{listing}: clip {clip.name!r}: {wrong}; mend the table, or what reads it (pipeline/corpus)"
+            )
     there = {parent: file_names(parent) for parent in {clip.path.parent for clip in clips}}
     missing = [clip.path for clip in clips if clip.path.name not in there[clip.path.parent]]
     if missing:
@@ -83,6 +91,19 @@ def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple
         clips=tuple(clips),
         synthetic=(root / MARKER).exists(),
     )
+
+
+def fault(clip: Clip, classes: int, all_folds: tuple[int, ...], times: int) -> str:
+    """What is wrong with a clip, and what was expected; "" if nothing is. ``times``: how many clips have its name."""
+    if times > 1:
+        return f"the name of {times} clips; expected a name of its own for each"
+    if not 0 <= clip.label < classes:
+        return f"label {clip.label}; expected 0 to {classes - 1}, a place in the {classes} classes"
+    if clip.fold not in all_folds:
+        return f"fold {clip.fold}; expected one of {' '.join(map(str, all_folds))}"
+    if clip.seconds is not None and not 0 < clip.seconds < math.inf:
+        return f"{clip.seconds} seconds long; expected a number above 0, or None where nothing says"
+    return ""
 
 
 def file_names(folder: Path) -> set[str]:

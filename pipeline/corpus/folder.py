@@ -6,7 +6,9 @@ import contextlib
 import csv
 import os
 import re
+import sys
 import tomllib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,15 +24,27 @@ PLACES = ()
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 
 
-def folder(root: Path) -> Corpus:
+#: Names by which published sets say the recording: UrbanSound8K's (recording-class-occurrence-slice) and ESC-50's
+#: (fold-recording-take-class).
+PUBLISHED_NAMES = (re.compile(r"(\d+)-\d+-\d+-\d+"), re.compile(r"\d-(\d+)-[A-Z]-\d+"))
+
+#: The number of a piece at a name's end: "park_03", "park-3", "park.3", "park_chunk3"; not "park3".
+PIECE = re.compile(r"[-_. ](?:chunk|part|piece|seg|segment|slice)?[-_ ]?\d+$", re.IGNORECASE)
+
+#: A date at a name's end, maybe with a time: its numbers count no pieces.
+DATE = re.compile(r"(?:19|20)\d\d([-_.]?)\d\d\1\d\d(?:[-_. T]\d\d[-_.]?\d\d(?:[-_.]?\d\d)?)?$")
+
+
+def folder(root: Path, *, store: bool = True) -> Corpus:
     """A corpus of your own: ``CLASS/CLIP.wav``; classes in alphabetical order.
 
     ``folds.csv`` (columns ``file``, as "CLASS/CLIP.wav", ``fold``, a whole number from 1, and maybe ``source``, the
-    recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it,
-    so that a clip never changes its fold. ``corpus.toml`` may give the clip length: ``seconds = 4.0``.
+    recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it
+    (not without ``store``), so that a clip never changes its fold. ``corpus.toml`` may give the clip length:
+    ``seconds = 4.0``.
     """
     files = class_files(root)
-    classes = tuple(sorted({name.partition("/")[0] for name in files}))
+    classes = tuple(sorted({class_of(name) for name in files}))
     if len(classes) < 2:
         raise InputError(f"{root} has {len(classes)} folders with sound files ({', '.join(SUFFIXES)}); expected "
                          "at least two, one a class: CLASS/CLIP.wav")  # fmt: skip
@@ -44,14 +58,22 @@ def folder(root: Path) -> Corpus:
     if lost:
         raise InputError(f"{path} lists {len(lost)} of {len(known)} clips that are not there as CLASS/CLIP.wav, the "
                          f"first {lost[0]!r}: put the files back, or remove the rows")  # fmt: skip
-    folds = assigned_folds({name: name.partition("/")[0] for name in files}, sources, known)
-    store_folds(path, {name: (fold, sources[name]) for name, fold in folds.items() if name not in known})
+    sources |= known_recordings(files - known.keys(), {name: sources[name] for name in known})
+    folds = assigned_folds({name: class_of(name) for name in files}, sources, known)
+    if store and (new := {name: (fold, sources[name]) for name, fold in folds.items() if name not in known}):
+        store_folds(path, new)
+        tell(path, folds, sources, len(new))
     clips = [
-        Clip(name, root / name, fold, classes.index(name.partition("/")[0]), sources[name], None)
+        Clip(name, root / name, fold, classes.index(class_of(name)), sources[name], None)
         for name, fold in folds.items()
     ]
     all_folds = tuple(sorted({clip.fold for clip in clips}))
     return checked(root, "folder", classes, all_folds, stated_seconds(root / "corpus.toml"), clips, path)
+
+
+def class_of(name: str) -> str:
+    """Of a clip "CLASS/CLIP.wav"."""
+    return name.partition("/")[0]
 
 
 def class_files(root: Path) -> set[str]:
@@ -61,6 +83,10 @@ def class_files(root: Path) -> set[str]:
         if place.name[0] in "._" or not place.is_dir():
             continue
         names = [n for n in file_names(place) if n.lower().endswith(SUFFIXES) and n[0] not in "._"]
+        for name in [place.name, *names]:
+            if name != name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+                raise InputError(f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
+                                 "are not text in UTF-8, which folds.csv could not list; expected another: rename it")  # fmt: skip
         if not names:
             raise InputError(f"{place} holds no sound file; expected {', '.join(SUFFIXES)} in every folder of "
                              f"{root}: add some, or move it away")  # fmt: skip
@@ -68,26 +94,61 @@ def class_files(root: Path) -> set[str]:
     return found
 
 
-def recordings(files: Iterable[str]) -> dict[str, str]:
-    """Which recording a clip was cut from, by its name.
+def recording(name: str) -> str:
+    """Which recording a clip was cut from, by its own name: "CLASS/" and the name without the number of a piece.
 
-    That is the name up to the first "-" ("100032-3-0-0" → "100032"), or else without a number of a piece at its end
-    ("park_03", "park.3", "park_chunk3" → "park"; "park3" stays). Where this makes all clips of a class one recording,
-    the numbers count clips, not pieces of one ("dog_001", "dog_002"), and every clip is a recording of its own.
+    "bee/r4-9.wav", "bee/r4_chunk9.wav" → "bee/r4"; a name that ends in a date stays. Names as UrbanSound8K and ESC-50
+    have them → "100032", for one recording may have sounds of several classes.
     """
-    found: dict[str, str] = {}
-    by_class: dict[str, set[str]] = defaultdict(set)
-    for name in files:
-        stem = Path(name).stem
-        head, dash, _ = stem.partition("-")
-        piece = re.sub(
-            r"[_. ](?:chunk|part|piece|seg|segment|slice)?[_ ]?\d+$", "", stem, flags=re.IGNORECASE
-        )
-        found[name] = (head if dash and head else piece) or stem
-        by_class[name.partition("/")[0]].add(found[name])
+    stem = Path(name).stem
+    for form in PUBLISHED_NAMES:
+        if published := form.fullmatch(stem):
+            return published[1]
+    return f"{class_of(name)}/{stem if DATE.search(stem) else PIECE.sub('', stem) or stem}"
+
+
+def recordings(files: Iterable[str]) -> dict[str, str]:
+    """Each clip's ``recording``. Where this makes all clips of a class one recording, the numbers count clips, not
+    pieces of one ("dog_001", "dog_002"), and every clip is a recording of its own.
+    """
+    found = {name: recording(name) for name in files}
+    counts = Counter(kind for kind, _ in {(class_of(name), source) for name, source in found.items()})
     return {
-        name: source if len(by_class[name.partition("/")[0]]) > 1 else name for name, source in found.items()
+        name: name if counts[class_of(name)] == 1 and "/" in source else source
+        for name, source in found.items()
     }
+
+
+def known_recordings(new: Iterable[str], stored: dict[str, str]) -> dict[str, str]:
+    """Of the ``new`` clips those that are cut from a recording of the ``stored`` ones (clip → recording), and which.
+
+    By the names of the stored files, whatever their recording is called; else by that, as it was named here before or
+    by hand: "street" and "a/street" for "a/street_02.wav".
+    """
+    by_name: dict[str, set[str]] = defaultdict(set)
+    by_class: dict[str, set[str]] = defaultdict(set)
+    for name, source in stored.items():
+        by_name[recording(name)].add(source)
+        by_class[class_of(name)].add(source)
+    found = {}
+    for name in new:
+        own = recording(name)
+        named = by_name.get(own, set())
+        said = (own, own.partition("/")[2], Path(name).stem.partition("-")[0])
+        source = next((text for text in said if text in by_class[class_of(name)]), None)
+        if len(named) == 1:  # several: numbered clips, each a recording of its own
+            found[name] = next(iter(named))
+        elif not named and source:
+            found[name] = source
+    return found
+
+
+def tell(path: Path, folds: dict[str, int], sources: dict[str, str], new: int) -> None:
+    """A line of what was assigned, on standard error: names can only be guessed from."""
+    counts = ", ".join(f"{fold}: {n}" for fold, n in sorted(Counter(folds.values()).items()))
+    print(f"{path}: {new} clips put into folds; now {len(folds)} clips of {len(set(sources.values()))} recordings, by their "
+          f"names, clips in folds {counts}. Edit it if clips of one recording are in several folds.",
+          file=sys.stderr, flush=True)  # fmt: skip
 
 
 def assigned_folds(classes: dict[str, str], sources: dict[str, str], known: dict[str, int]) -> dict[str, int]:
@@ -123,8 +184,6 @@ def assigned_folds(classes: dict[str, str], sources: dict[str, str], known: dict
 
 def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:
     """Add clips (name → fold, recording) to ``folds.csv``, whose rows stay as they are; whole or not at all."""
-    if not new:
-        return
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
