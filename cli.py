@@ -52,6 +52,21 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     return corpus
 
 
+def existing_corpus(dataset: str, data: Path | None) -> Corpus:
+    """The corpus asked for; none is made."""
+    from pipeline.corpus import open_corpus
+    from pipeline.stages import data as stage
+
+    name, root = stage.chosen(dataset, data)
+    if name != "synthetic":
+        return opened_corpus(dataset, data)
+    if not root.is_dir():
+        raise InputError(
+            f"no corpus in {root} yet, and no features; expected those of an earlier step: make features"
+        )
+    return open_corpus(name, root)
+
+
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="audio-rkd")
 def main() -> None:
@@ -226,7 +241,9 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
     type=click.Path(path_type=Path),
     help="Where the picture goes; default: reports/CORPUS/CLIP.png.",
 )
-@click.option("--verify", is_flag=True, help="Read every value and compare with the stored digest.")
+@click.option(
+    "--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], fold: int | None,
             clip: str | None, output: Path | None, verify: bool, as_json: bool) -> None:  # fmt: skip
@@ -235,8 +252,16 @@ def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
 
     from pipeline import cache, inspection
 
-    corpus = opened_corpus(dataset, data)
+    if clip and (verify or as_json):
+        raise click.UsageError(
+            "--clip draws one clip; --verify and --json are of a whole fold: give one or the other"
+        )
+    if output and not clip:
+        raise click.UsageError("--output is where the picture of a clip goes; expected --clip NAME with it")
+    corpus = existing_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    if fold is not None and fold not in corpus.folds:
+        raise InputError(f"fold {fold}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
     paths = {k: cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds}
     present = [k for k, path in paths.items() if path.is_file()]
     if not present or (fold is not None and fold not in present):
@@ -245,9 +270,9 @@ def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
     if clip:
         holder = next((c.fold for c in corpus.clips if c.name == clip), present[0])
         target = output or Path("reports") / corpus.name / f"{Path(clip).stem}.png"
-        click.echo(inspection.clip_picture(paths[fold or holder], clip, target))
+        click.echo(inspection.clip_picture(paths[holder if fold is None else fold], clip, target))
         return
-    found = inspection.inspect_fold(paths[fold or present[0]], verify=verify)
+    found = inspection.inspect_fold(paths[present[0] if fold is None else fold], verify=verify)
     click.echo(json.dumps(found, indent=2) if as_json else inspection.fold_text(found))
 
 

@@ -24,19 +24,19 @@ SKIPPED_SHOWN = 5
 
 
 def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
-    """All that can be said of a fold's file, in JSON's types. Reads every feature once.
+    """All that can be said of a fold's file, in JSON's types. Reads every feature, with ``verify`` twice.
 
     ``tree``: dataset → shape, type, axes, unit, description. ``scales``: axis → first, last, n, unit.
     ``values``: feature → unit, call, min, mean, max, sd (of the finite values of both views), zeros (share of
-    values exactly 0), nonfinite (their number). ``classes``: name → clips. ``verify`` compares what is read with
-    the stored digest. ``InputError`` for a file that is missing, damaged, foreign, or not what its digest says.
+    values exactly 0), nonfinite (their number). ``classes``: name → clips. ``verify`` compares features, labels
+    and clip names with the stored digest. ``InputError`` for a file that is missing, damaged, foreign, or not what its digest says.
     """
     header = cache.read_header(path)
     values = statistics(cache.feature_blocks(path))
     if verify:
         found = cache.content_digest(cache.feature_blocks(path), header.labels, header.clips)
         if found != header.digest:
-            raise InputError(f"{path}: its content (SHA-256 {found[:12]}…) is not what was written "
+            raise InputError(f"{path}: features, labels or clip names (SHA-256 {found[:12]}…) are not what was written "
                              f"({header.digest[:12]}…); delete it and compute it again: make features")  # fmt: skip
     with cache.opened(path) as file:
         tree, scales = datasets(file), axes(file)
@@ -148,7 +148,7 @@ def fold_text(info: dict[str, Any]) -> str:
     """One screen of what ``inspect_fold`` found."""
     synthetic = " SYNTHETIC" if info["synthetic"] else ""
     how = "librosa's functions one by one" if info["plain"] else "fast path"
-    checked = {True: ", all of it read and as written", None: ""}[info["verified"]]
+    checked = {True: ", features, labels and clip names are as written", None: ""}[info["verified"]]
     lines = [
         f"{info['path']}   {info['bytes'] / 1e6:.1f} MB, {'gzip' if info['compressed'] else 'uncompressed'}{checked}",
         f"{info['corpus']}{synthetic} fold {info['fold']}: {info['clips']} clips of {info['recordings']} recordings, "
@@ -218,7 +218,10 @@ def listed(title: str, words: list[str]) -> list[str]:
 
 
 def clip_picture(path: Path, clip: str, target: Path) -> Path:
-    """Draw a clip's five features, clean and noisy, as a picture (PNG, or what the suffix says)."""
+    """Draw a clip's five features, clean and noisy, as a picture of the kind that the suffix says.
+
+    ``InputError`` for a clip that is not in the file, and for a target that cannot be written.
+    """
     header = cache.read_header(path)
     if clip not in header.clips:
         near = difflib.get_close_matches(clip, header.clips, 1, 0)
@@ -229,8 +232,20 @@ def clip_picture(path: Path, clip: str, target: Path) -> Path:
         features = file["features"][index]
         times = file["frame"][()]
     drawn = clip_figure(header, index, features, times)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(target, dpi=110)
+    kinds = drawn.canvas.get_supported_filetypes()
+    if target.suffix[1:].lower() not in kinds:
+        raise InputError(
+            f"{target}: expected a name that ends in .png, .svg, .pdf or another of {', '.join(kinds)}"
+        )
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; expected a file, say {target / 'clip.png'}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        drawn.savefig(target, dpi=110)
+    except OSError as error:
+        raise InputError(
+            f"{target}: {error.strerror or error}; expected a file that can be written: --output FILE"
+        ) from None
     return target
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -210,6 +212,52 @@ def test_missing_damaged_and_foreign_files_are_one_clear_line(tmp_path: Path) ->
                 read(path)
             assert str(path) in str(caught.value) and "\n" not in str(caught.value)
             assert "make features" in str(caught.value)
+
+
+def test_a_flipped_bit_in_a_text_is_read_through_or_is_one_line(tmp_path: Path) -> None:
+    """In texts only: elsewhere HDF5 itself may crash, which nobody can catch."""
+    spec = dataclasses.replace(SPEC, seconds=0.05, bins=4)
+    content, path, refused = write(tmp_path, header(spec=spec)).read_bytes(), tmp_path / "flipped.h5", 0
+    places = [content.find(text) + i for text in (b'{"seconds"', b'{"librosa"', "1-clip-ü03".encode(), b"drill")
+              for i in range(5 if text == b"drill" else 12)]  # fmt: skip
+    for place, bit in itertools.product(places, range(8)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        try:
+            cache.read_fold(path)
+        except InputError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert 100 < refused < 8 * len(places)
+
+
+def edit_spec(file: h5py.File) -> None:
+    file.attrs["spec"] = file.attrs["spec"].replace("12", "13")
+
+
+def edit_label(file: h5py.File) -> None:
+    file["label"][3] = 1 << 40
+
+
+def edit_text(file: h5py.File) -> None:
+    del file["source"]
+    file["source"] = np.array([b"\xff\xfe"] * 7, dtype=h5py.string_dtype())
+
+
+def edit_length(file: h5py.File) -> None:
+    del file["source"]
+    file["source"] = ["r"] * 6
+
+
+@pytest.mark.parametrize("edit", [edit_spec, edit_label, edit_text, edit_length])
+def test_a_header_that_does_not_fit_together_is_damage(
+    tmp_path: Path, edit: Callable[[h5py.File], None]
+) -> None:
+    path = write(tmp_path, header())
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    with pytest.raises(InputError, match=r"damaged .*delete it|expected a multiple of 13") as caught:
+        cache.read_header(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_room_is_said_before_hdf5_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

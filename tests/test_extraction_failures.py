@@ -205,7 +205,7 @@ def test_a_lock_that_is_deleted_while_it_is_looked_at_is_taken_anew(
 
     monkeypatch.setattr(Path, "stat", vanished)
     with locked(tmp_path / "fold1.h5", "fold 1"):
-        assert os.listdir(tmp_path) == [".fold1.h5.lock"]
+        assert [path.name for path in tmp_path.iterdir()] == [".fold1.h5.lock"]
 
 
 def test_failures_of_other_folds_stay_in_the_list(root: Path, computed: list[str]) -> None:

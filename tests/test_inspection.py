@@ -9,7 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
+import cli
 from pipeline import cache, inspection
 from pipeline.cache import Failure, File, Header
 from pipeline.config import FEATURES, FeatureSpec, InputError
@@ -76,7 +78,7 @@ def test_the_text_is_one_screen_with_what_matters(written: tuple[Path, np.ndarra
     text = inspection.fold_text(inspection.inspect_fold(written[0], verify=True))
     assert len(text.splitlines()) <= 40
     for words in ("SYNTHETIC", "70 clips of 35 recordings", "dog 50", "siren 20", "noise_std 0.001", "librosa 0.11.0",
-                  "25.00%", "dB (x)", "audio/bad.wav: cut off (expected 0.5 s, found 0.2 s)", "as written",
+                  "25.00%", "dB (x)", "audio/bad.wav: cut off (expected 0.5 s, found 0.2 s)", "features, labels and clip names are as written",
                   "(clip 70, view 2, feature 5, bin 12, frame 22)"):  # fmt: skip
         assert words in text, words
 
@@ -136,3 +138,85 @@ def test_an_unknown_clip_is_named_with_the_nearest(written: tuple[Path, np.ndarr
         inspection.clip_picture(written[0], "clip5.wav", tmp_path / "x.png")
     with pytest.raises(InputError, match="it was skipped"):
         inspection.clip_picture(written[0], "bad.wav", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("picture.xyz", r"picture\.xyz: expected a name that ends in \.png"),
+        ("picture", r"picture: expected a name that ends in \.png"),
+        ("folder.png", r"folder\.png is a folder; expected a file, say .*folder\.png/clip\.png"),
+        ("fold3.h5/x.png", "expected a file that can be written: --output FILE"),
+        ("/proc/nothing/x.png", "expected a file that can be written: --output FILE"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_one_line(
+    written: tuple[Path, np.ndarray], tmp_path: Path, target: str, words: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match=words) as caught:
+        inspection.clip_picture(written[0], "clip05.wav", tmp_path / target)
+    assert "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fold3.h5", "folder.png"]
+
+
+# ---------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a corpus of three folds, and features of the first two."""
+    rows = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
+    for fold in (1, 2, 3):
+        (tmp_path / "toy" / "audio" / f"fold{fold}").mkdir(parents=True)
+        (tmp_path / "toy" / "audio" / f"fold{fold}" / f"{fold}-0-0-0.wav").write_bytes(b"sound")
+        rows.append(f"{fold}-0-0-0.wav,{fold},0,4,1,{fold},0,air_conditioner")
+    (tmp_path / "toy" / "metadata").mkdir()
+    (tmp_path / "toy" / "metadata" / "UrbanSound8K.csv").write_text("\n".join(rows) + "\n")
+    for fold in (1, 2):
+        clips = (f"{fold}-0-0-0.wav",)
+        header = Header("toy", "urbansound8k", False, fold, ("air_conditioner",), FeatureSpec(), clips, (0,), ("r",),
+                        (File("x", 1, 2),), (), {}, False, False, ("1",) * 5, ("f",) * 5)  # fmt: skip
+        path = cache.fold_path(tmp_path / "cache", "toy", FeatureSpec(), fold)
+        cache.write_fold(path, header, [np.ones(header.shape, np.float32)])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def inspected(*arguments: str) -> Result:
+    return CliRunner().invoke(
+        cli.main,
+        ["inspect", "--dataset", "urbansound8k", "--data", "toy", *arguments],
+        catch_exceptions=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--fold", "99"), 1, "fold 99: toy has the folds 1, 2, 3"),
+        (("--fold", "3"), 1, "no features of fold 3"),
+        (("--clip", "1-0-0-0.wav", "--json"), 2, "give one or the other"),
+        (("--clip", "1-0-0-0.wav", "--verify"), 2, "give one or the other"),
+        (("--output", "x.png"), 2, "expected --clip NAME"),
+        (("--set", "features.seconds=2"), 1, "features.seconds=2: the clip length is the corpus', 4 s"),
+    ],
+)
+def test_what_inspect_refuses(place: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = inspected(*arguments)
+    assert done.exit_code == code and words in done.stderr and not done.stdout
+    assert not (place / "reports").exists()
+
+
+def test_inspect_takes_the_fold_that_is_asked_for(place: Path) -> None:
+    assert json.loads(inspected("--json").stdout)["fold"] == 1
+    assert json.loads(inspected("--json", "--verify", "--fold", "2").stdout)["fold"] == 2
+    assert json.loads(inspected("--json", "--set", "features.seconds=4").stdout)["verified"] is None
+
+
+def test_inspect_in_an_empty_folder_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli.main, ["inspect"], catch_exceptions=False)
+    assert done.exit_code == 1 and "make features" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

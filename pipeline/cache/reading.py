@@ -35,7 +35,10 @@ T = TypeVar("T")
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """The file, for reading; one clear line where it is missing, damaged or of another kind."""
+    """The file, for reading; one clear line where it is missing, damaged or of another kind.
+
+    What fails while it is open counts as damage too: a flipped bit may raise anything in h5py, numpy or json.
+    """
     if not path.is_file():
         raise InputError(f"no features in {path}; compute them first: make features (audio-rkd features)")
     remedy = "delete it and compute it again: make features (audio-rkd features)"
@@ -43,24 +46,35 @@ def opened(path: Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     except PermissionError:
         raise InputError(f"{path}: no permission to read it") from None
-    except OSError as error:
-        raise InputError(f"{path}: damaged or not an HDF5 file ({error}); {remedy}") from None
+    except Exception as error:
+        raise InputError(f"{path}: damaged or not an HDF5 file ({one_line(error)}); {remedy}") from None
     with file:
-        missing = [f"attribute {a}" for a in ATTRIBUTES if a not in file.attrs]
-        missing += [name for name in DATASETS if name not in file]
-        if missing:
-            raise InputError(f"{path}: not the features of a fold (it has no {missing[0]}); {remedy}")
-        if file.attrs["schema"] != SCHEMA:
-            raise InputError(f"{path}: schema {file.attrs['schema']}, expected {SCHEMA}; {remedy}")
         try:
+            missing = [f"attribute {a}" for a in ATTRIBUTES if a not in file.attrs]
+            missing += [name for name in DATASETS if name not in file]
+            if missing:
+                raise InputError(f"{path}: not the features of a fold (it has no {missing[0]}); {remedy}")
+            if file.attrs["schema"] != SCHEMA:
+                raise InputError(f"{path}: schema {file.attrs['schema']}, expected {SCHEMA}; {remedy}")
             yield file
-        except (OSError, KeyError) as error:
-            raise InputError(f"{path}: damaged ({error}); {remedy}") from None
+        except InputError:
+            raise
+        except MemoryError as error:
+            raise InputError(
+                f"{path}: more than this machine's memory holds, or damaged ({one_line(error)})"
+            ) from None
+        except Exception as error:
+            raise InputError(f"{path}: damaged ({one_line(error)}); {remedy}") from None
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def header_of(file: h5py.File) -> Header:
+    """``ValueError`` where what the file says does not fit together."""
     attrs = file.attrs
-    return Header(
+    header = Header(
         corpus=str(attrs["corpus"]),
         dataset=str(attrs["dataset"]),
         synthetic=bool(attrs["synthetic"]),
@@ -83,6 +97,13 @@ def header_of(file: h5py.File) -> Header:
         calls=tuple(map(str, file["feature"].attrs["feature_calls"])),
         digest=str(attrs["digest"]),
     )  # fmt: skip
+    if file["features"].shape != header.shape or file["features"].dtype != np.float32:
+        raise ValueError(f"features {file['features'].shape}, expected {header.shape} float32")
+    if {len(header.labels), len(header.sources), len(header.files)} != {len(header.clips)}:
+        raise ValueError("columns of different lengths")
+    if any(not 0 <= label < len(header.classes) for label in header.labels):
+        raise ValueError("a label without a class")
+    return header
 
 
 def texts(dataset: h5py.Dataset) -> tuple[str, ...]:
