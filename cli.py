@@ -42,6 +42,17 @@ def training_options(command: F) -> F:
     return settings_options(folds(pack_options(command)))
 
 
+def teacher_epoch_option(command: F) -> F:
+    return click.option("--teacher-epoch", type=click.Choice(["last", "best"]),
+                        help="Which epoch's teacher teaches. best is stopped early by the held-out fold itself: optimistic, "
+                        "and the table says so. Default: the preset's, last.")(command)  # fmt: skip
+
+
+def with_teacher(overrides: tuple[str, ...], teacher_epoch: str | None) -> tuple[str, ...]:
+    """``--teacher-epoch`` as the setting that it is."""
+    return (*overrides, f"student.teacher_epoch={teacher_epoch}") if teacher_epoch else overrides
+
+
 def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; the synthetic one is written first where it is not there yet."""
     from pipeline.stages import data as stage
@@ -168,13 +179,14 @@ def teacher(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
 
 @main.command()
 @training_options
+@teacher_epoch_option
 @click.option("--losses", multiple=True, default=("angle,area",), show_default=True,
               help="A mix such as angle,area or angle:40,area:20,hinton@T=1.5; may be repeated.")  # fmt: skip
 @click.option(
     "--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing."
 )
 def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], losses: tuple[str, ...],
-            explain: bool, log: str | None, **options: Any) -> None:  # fmt: skip
+            explain: bool, teacher_epoch: str | None, log: str | None, **options: Any) -> None:  # fmt: skip
     """Stage three: students under any mix of losses, each with the teacher of its own held-out fold."""
     from pipeline import losses as library
 
@@ -185,27 +197,37 @@ def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
     from pipeline.stages import training
 
     corpus = opened_corpus(dataset, data)
-    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
     with logged(log, corpus.name):
         training.train_students(corpus, settings, mixes, **options)
 
 
 @main.command()
 @training_options
+@teacher_epoch_option
 def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], seeds: tuple[int, ...],
-           log: str | None, **options: Any) -> None:  # fmt: skip
-    """The paper's Table 3: trains whatever is missing of its rows, over folds and seeds, and prints the table."""
+           teacher_epoch: str | None, log: str | None, **options: Any) -> None:  # fmt: skip
+    """The paper's Table 3: trains whatever is missing of its rows, over folds and seeds, and prints the table.
+
+    Where runs failed (their loss was not finite) the table is made all the same, and the exit code is 1.
+    """
     from pipeline import losses as library
     from pipeline import report as tables
     from pipeline.stages import training
 
     corpus = opened_corpus(dataset, data)
-    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
     mixes = [library.LossMix.parse(row.mix) for row in library.TABLE3 if row.mix]
+    failed: training.RunsFailed | None = None
     with logged(log, corpus.name):
         training.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **options)
-        training.train_students(corpus, settings, mixes, seeds=seeds, **options)
+        try:
+            training.train_students(corpus, settings, mixes, seeds=seeds, **options)
+        except training.RunsFailed as error:
+            failed = error
     click.echo(tables.report(Path("runs"), Path("reports"), corpus.name, mixes=[str(mix) for mix in mixes]))
+    if failed:
+        raise failed
 
 
 @main.command()

@@ -182,6 +182,32 @@ def test_table3_trains_what_is_missing_and_no_more(place: Path, tmp_path: Path) 
         assert (where / "reports" / "tiny" / name).stat().st_size > 500
 
 
+def test_table3_is_made_also_where_runs_fail(place: Path, tmp_path: Path) -> None:
+    where = copied(place, tmp_path / "table")
+    done = audio_rkd(where, "table3", *CORPUS, *QUICK, "--set", "student.lr=1e30", "--folds", "1")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    error = done.stderr[done.stderr.index("error:") :].splitlines()
+    assert (
+        "8 of 8 runs stopped; the others are kept" in error[0]
+        and "and 3 more" in error[-1]
+        and len(error) == 7
+    )
+    assert "is high; the student has no batch norm" in done.stderr
+    assert "1 of 1 runs failed" in done.stdout and (where / "reports" / "tiny" / "table.tex").is_file()
+
+
+def test_the_teachers_best_epoch_can_teach(place: Path, tmp_path: Path) -> None:
+    where = copied(place, tmp_path / "best")
+    options = ("--losses", "soft", "--folds", "1", "--jobs", "1", "--teacher-epoch", "best")
+    assert audio_rkd(where, "distill", *CORPUS, *QUICK, *options).returncode == 0
+    told = {
+        runs.read_config(folder)["settings"]["student"]["teacher_epoch"]
+        for folder in folders(where, "student")
+    }
+    assert told == {"last", "best"}
+    assert "optimistic, the held-out fold chose it" in audio_rkd(where, "report", *CORPUS, "--no-page").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -196,7 +222,7 @@ def test_table3_trains_what_is_missing_and_no_more(place: Path, tmp_path: Path) 
             "no finished teacher of fold 1",
         ),
         (("teacher", *CORPUS, "--set", "features.bins=10"), "no features of fold 1, 2, 3"),
-        (("features", "--dataset", "urbansound8k", "--data", "nowhere"), "no folder nowhere"),
+        (("features", "--dataset", "urbansound8k", "--data", "nowhere"), "nowhere: no such folder"),
         (("report", "--dataset", "urbansound8k", "--data", "other"), "no finished run"),
     ],
 )
@@ -253,6 +279,74 @@ def test_kill_and_again_is_as_if_never_stopped(place: Path, tmp_path: Path, jobs
         other = cut / folder.relative_to(whole)
         assert metrics(folder) == metrics(other)
         assert all(torch.equal(tensor, states(other)[name]) for name, tensor in states(folder).items())
+
+
+def workers(parent: int) -> list[int]:
+    """The training processes that a process has started, by Linux' table of processes."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat, line = (entry / "stat").read_text(), (entry / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(stat.rpartition(")")[2].split()[1]) == parent and "spawn_main" in line:
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads Linux' /proc")
+def test_a_killed_training_process_is_one_line_and_the_same_command_goes_on(
+    place: Path, tmp_path: Path
+) -> None:
+    """The system does this where memory runs out. Also the second of two: it was not waited for once."""
+    quick = [
+        *QUICK,
+        "--set",
+        "student.epochs=60",
+        "--jobs",
+        "2",
+        "--pack",
+        "1",
+        "--checkpoint-minutes",
+        "0.0005",
+    ]
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "distill",
+        "--losses",
+        "soft",
+        "--folds",
+        "1,2",
+        *CORPUS,
+        *quick,
+    ]
+    where = copied(place, tmp_path / "cut")
+    process = subprocess.Popen(command, cwd=where, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list((where / "runs").rglob("pack-*.pt"))) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(workers(process.pid)[-1], signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1 and "a training process was killed" in said and "Traceback" not in said
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    assert done.returncode == 0 and "going on from" in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads Linux' /proc")
+def test_ctrl_c_while_training_processes_start_is_one_line(place: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "cli.py"), "distill", "--losses", "soft", "--folds", "1,2", *CORPUS, *QUICK,
+               "--set", "student.epochs=61", "--jobs", "2", "--pack", "1"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=copied(place, tmp_path / "cut"), stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    deadline = time.monotonic() + 120
+    while len(workers(process.pid)) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped" in said and "Traceback" not in said, said
 
 
 def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: Path, tmp_path: Path) -> None:

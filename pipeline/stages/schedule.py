@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ from pipeline.config import InputError, Settings
 from pipeline.stages import packs
 from pipeline.stages.cells import Cell, Files
 from pipeline.stages.packs import Work
+from pipeline.stages.workers import ctrl_c_held_back, dask_client
+
+#: Held while this process trains a pack.
+ALONE = threading.Lock()
 
 
 def chosen_device(device: str) -> str:
@@ -124,19 +130,33 @@ def left_over(folder: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def in_processes(works: Sequence[Work], processes: int) -> list[str]:
     """``packs.train`` for each pack, one pack a process; each gets its share of the threads."""
+    processes = min(processes, len(works))
     share = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),)) as pool:
-        waiting = [pool.submit(train_here, work, share) for work in works]
         try:
+            with ctrl_c_held_back(resource_tracker):
+                waiting = [pool.submit(train_here, work, share) for work in works]
+                # The pool looks out for processes that die from the moment it is woken behind their start.
+                pool.submit(int)
             return [line for one in waiting for line in one.result()]
+        except BrokenProcessPool:
+            raise InputError("a training process was killed (by the system for want of memory, or by hand); expected all of "
+                             "them to live: what was finished is kept, and the same command goes on; --jobs 1 takes "
+                             "less memory") from None  # fmt: skip
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
 def stay_with(parent: int) -> None:
-    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other."""
+    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other.
+
+    Ctrl-C was held back while it started; one that came meanwhile ends it without a word, the parent has the words.
+    """
+    if signal.SIGINT in signal.sigpending():
+        os._exit(130)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -147,10 +167,11 @@ def stay_with(parent: int) -> None:
 
 
 def train_here(work: Work, threads: int) -> list[str]:
-    """``packs.train`` in a process of its own."""
+    """``packs.train`` in a process of its own, one pack at a time: a dask worker may have several threads."""
     from pipeline.stages.training import say
 
-    return packs.train(dataclasses.replace(work, threads=threads), say)
+    with ALONE:
+        return packs.train(dataclasses.replace(work, threads=threads), say)
 
 
 # ----------------------------------------------------------------------------------------------- cluster
@@ -158,14 +179,16 @@ def train_here(work: Work, threads: int) -> list[str]:
 
 def in_cluster(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Path, pack: int | None, layout: str | None,
                device: str, jobs: int, scheduler: str | None, say: Callable[[str], None]) -> list[str]:  # fmt: skip
-    """``train_all`` on dask workers: the one that answers first measures, then each takes packs as it gets free."""
-    from pipeline.stages.workers import dask_client
+    """``train_all`` on dask workers: the one that answers first measures, then each takes packs as it gets free.
 
-    with dask_client(jobs or -1, scheduler) as client:
+    A worker that is lost is replaced by dask itself. On this machine alone there is a worker a core, or one for its GPU.
+    """
+    one_gpu = scheduler is None and device != "cpu" and torch.cuda.is_available()
+    with dask_client(1 if one_gpu else jobs or -1, scheduler) as client:
         count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         place = client.submit(chosen_device, device, pure=False).result()
         plan = (cells, partial(make, device=place), checkpoints, pack, layout, count, print)
         works = client.submit(planned, *plan, pure=False).result()
         say(f"{len(works)} packs on {count} dask workers, device {place}")
-        waiting = [client.submit(train_here, work, 0, pure=False, retries=3) for work in works]
+        waiting = [client.submit(train_here, work, 0, pure=False) for work in works]
         return [line for one in waiting for line in one.result()]

@@ -21,6 +21,13 @@ from pipeline.stages.locks import locked
 #: What a teacher is trained on: the labels alone.
 LABELS = "ce"
 
+#: Failed runs that a message names.
+SHOWN = 5
+
+
+class RunsFailed(InputError):
+    """Some runs' loss was not finite; all others are finished."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -130,7 +137,7 @@ def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where
     """Train the cells that have no finished run, in packs; every pack that ends writes its run folders at once.
 
     ``where`` they lie together, ``what`` they are in a word or two; ``how``: as ``schedule.train_all`` takes it. Raises
-    ``InputError`` before anything is trained for a teacher of other data, and at the end, naming each, if runs failed
+    ``InputError`` before anything is trained for a teacher of other data, and ``RunsFailed`` at the end if runs failed
     (their loss was not finite); the others are kept.
     """
     spec = None if isinstance(source.files, Archive) else settings.features
@@ -154,14 +161,20 @@ def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where
         )  # fmt: skip
     say(f"{what}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
     if failures:
-        lines = [f"{len(failures)} of {len(missing)} runs stopped; the others are kept", *failures]
-        raise InputError("\n       ".join(lines))
+        more = [f"and {len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
+        lines = [
+            f"{len(failures)} of {len(missing)} runs stopped; the others are kept",
+            *failures[:SHOWN],
+            *more,
+        ]
+        raise RunsFailed("\n       ".join(lines))
 
 
 def departure(settings: Settings, role: str) -> str:
     """A line for settings that are known not to train, so that nobody takes the result for a finding."""
     network = getattr(settings, role)
     if network.model == "cnn2" and network.lr >= 0.03 and not network.warmup_epochs and not network.clip_norm:
-        return (f"note: {role}.lr = {network.lr:g} is the published value; the student has no batch norm and stays at "
-                "chance with it (see the README). Preset default has the smallest change that trains.")  # fmt: skip
+        what = "is the published value" if network.lr == 0.1 else "is high"
+        return (f"note: {role}.lr = {network.lr:g} {what}; the student has no batch norm and stays at chance with 0.1 and "
+                "nearly so with 0.03 (see the README). Preset default has the smallest change that trains.")  # fmt: skip
     return ""
