@@ -43,6 +43,10 @@ def side(text: str, root: Path, corpus: str | None) -> Side:
 
     Raises ``InputError`` where nothing is meant, or more than one mix or set of settings.
     """
+    if not text.strip():
+        raise InputError(
+            f"{text!r} names nothing; expected a run, a folder of runs, a mix such as angle,area, or teacher"
+        )
     path = Path(text)
     if path.is_dir():
         records = runs.find(path)

@@ -148,12 +148,15 @@ def checkpoint(path: Path) -> Checkpoint:
 
 
 def ensemble(paths: Sequence[Path]) -> list[Checkpoint]:
-    """Checkpoints that can vote together: the same classes and the same features of a clean clip."""
+    """Checkpoints that can vote together: the same corpus and classes, and the same features of a clean clip."""
     members = [checkpoint(path) for path in paths]
     for other in members[1:]:
         if other.classes != members[0].classes:
             raise InputError(f"{other.path} knows other classes (corpus {other.corpus}) than {members[0].path} "
                              f"(corpus {members[0].corpus}); runs that vote together need the same ones")  # fmt: skip
+        if other.corpus != members[0].corpus:
+            raise InputError(f"{other.path} was trained on corpus {other.corpus}, {members[0].path} on "
+                             f"{members[0].corpus}; runs that vote together need the same one")  # fmt: skip
         theirs, ours = (dataclasses.asdict(clean(one.spec)) for one in (other, members[0]))
         if theirs != ours:
             differing = ", ".join(
@@ -205,12 +208,17 @@ def read_sound(path: Path, spec: FeatureSpec) -> np.ndarray:
     return audio.read_clip(path, sr=spec.sr, samples=samples)
 
 
-def read_stream(stream: IO[bytes], spec: FeatureSpec) -> np.ndarray:
-    """``read_sound`` of a whole WAV (or another format with a header) from a pipe."""
+def read_stream(stream: IO[bytes], spec: FeatureSpec, name: str = "-") -> np.ndarray:
+    """``read_sound`` of a whole WAV (or another format with a header) from a pipe, which errors call ``name``."""
+    from pipeline import audio
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "standard-input"
         path.write_bytes(stream.read())
-        return read_sound(path, spec)
+        try:
+            return read_sound(path, spec)
+        except audio.ClipError as error:
+            raise audio.ClipError(name, error.reason, error.expected, error.found) from None
 
 
 def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:

@@ -141,6 +141,7 @@ def test_copies_of_a_clip_in_one_recording_add_nothing() -> None:
         (("compare", "soft", "hinton"), "no finished run of hinton:1,soft:1"),
         (("compare", "soft", "runs/tiny"), "holds several kinds of runs"),
         (("compare", "soft", "text"), "unknown loss 'text'"),
+        (("compare", "", "soft"), "'' names nothing"),
         (("compare", "soft", "soft", "--corpus", "esc50"), "no runs of 'esc50'"),
         (("compare", "soft", "runs/other"), "of one corpus"),
         (("compare", "soft", "angle,area"), "say which: --corpus"),

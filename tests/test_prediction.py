@@ -169,6 +169,9 @@ def test_runs_that_do_not_go_together_are_refused(world, tmp_path):
     slower = changed(world.student, tmp_path / "b", features=vars(shipped.other_spec(sr=16000)))
     with pytest.raises(InputError, match=r"other features.*sr = 16000, not 22050"):
         command(world.student, slower, clip)
+    elsewhere = changed(world.student, tmp_path / "d", corpus="esc10")
+    with pytest.raises(InputError, match=r"d was trained on corpus esc10, .* on tiny; .* need the same one"):
+        command(world.student, elsewhere, clip)
     quieter = changed(world.student, tmp_path / "c", features=vars(shipped.other_spec(noise_std=0.5)))
     command(world.student, quieter, clip)  # the noisy view is not predicted
 
@@ -177,16 +180,41 @@ def test_a_bad_file_costs_only_itself(world, tmp_path):
     good = world.root / "data" / "fold1" / "100.wav"
     (tmp_path / "notes.wav").write_text("bring milk\n")
     (tmp_path / "empty").mkdir()
-    out, err = command(world.student, tmp_path / "gone.wav", tmp_path / "notes.wav", tmp_path / "empty", good,
-                       "--json", code=1)  # fmt: skip
+    out, err = command(world.student, tmp_path / "notes.wav", tmp_path / "empty", good, "--json", code=1)
     assert [one["file"] for one in objects(out)] == [str(good)]
     lines = err.splitlines()
-    assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
-    assert (
-        "gone.wav: missing" in lines[0]
-        and "text, not sound" in lines[1]
-        and "without sound files" in lines[2]
-    )
+    assert len(lines) == 2 and all(line.startswith("error: ") for line in lines)
+    assert "text, not sound" in lines[0] and "without sound files" in lines[1]
+
+
+def test_a_mistyped_run_or_file_ends_the_command_before_anything_is_predicted(world, tmp_path, monkeypatch):
+    """A run that is taken for a sound would be missing from the ensemble, and the answer come from the others."""
+    monkeypatch.setattr(prediction, "predict", lambda *_: pytest.fail("something was predicted"))
+    good = world.root / "data" / "fold1" / "100.wav"
+    (tmp_path / "fold2-seed0").mkdir()
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for path, words in (
+        (tmp_path / "fold1-seed9", "no such run"),
+        (tmp_path / "fold2-seed0", "it has no model.pt"),
+        ("runs/tiny", "no finished run"),
+        ("runs/tiny/ban-x", "no such run"),
+        (tmp_path / "gone.wav", "gone.wav: missing"),
+    ):
+        with pytest.raises(InputError, match=words):
+            command(world.student, path, good)
+    with pytest.raises(InputError, match="is a run, behind sounds; expected the runs first"):
+        command(world.student, good, world.teacher)
+
+
+def test_two_forms_at_once_are_a_usage_error(world):
+    clip = world.root / "data" / "fold1" / "101.wav"
+    assert "--json and --csv exclude each other" in command(world.student, clip, "--json", "--csv", code=2)[1]
+
+
+def test_errors_of_standard_input_name_it(world):
+    result = CliRunner().invoke(predict, [str(world.student), "-"], input=b"bring milk")
+    assert result.exit_code == 1 and result.stderr.startswith("error: -: text, not sound"), result.stderr
 
 
 def test_csv_and_the_number_of_classes(world):

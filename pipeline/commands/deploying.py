@@ -43,6 +43,29 @@ def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return list(paths[: max(1, count)]), list(paths[max(1, count) :])
 
 
+def require_sounds(paths: Sequence[Path]) -> None:
+    """``InputError`` where one of ``paths`` is not there, or is meant as a run: before anything is predicted.
+
+    A run that is taken for a sound would be missing from the ensemble, and the answer come from the others.
+    """
+    from pipeline.prediction import model_file
+    from pipeline.runs.folder import FOLDER as RUN
+
+    for path in paths:
+        if str(path) == STDIN:
+            continue
+        own = path.resolve()
+        if model_file(path):
+            raise InputError(f"{path} is a run, behind sounds; expected the runs first: RUN... SOUND...")
+        if RUN.fullmatch(own.name) or own.is_relative_to(Path("runs").resolve()):
+            what = "no finished run: it has no model.pt" if path.exists() else "no such run"
+            raise InputError(f"{path}: {what}; expected runs as 'audio-rkd runs' lists them, then sounds")
+        if not path.exists():
+            raise InputError(
+                f"{path}: missing; expected a sound file, a folder of them, or a run. Nothing was predicted"
+            )
+
+
 def top_classes(probabilities: Any, classes: Sequence[str], top: int) -> list[tuple[str, float]]:
     order = sorted(range(len(classes)), key=lambda i: -probabilities[i])[:top]
     return [(classes[i], float(probabilities[i])) for i in order]
@@ -101,16 +124,18 @@ def listen(members: Sequence[Checkpoint], show: Any) -> None:
     "paths", nargs=-1, required=True, metavar="RUN... [SOUND...]", type=click.Path(path_type=Path)
 )
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes shown.")
-@click.option("--json", "form", flag_value="json", help="One JSON object a line, one line a sound.")
-@click.option("--csv", "form", flag_value="csv", help="A line for each window and class shown.")
+@click.option("--json", "as_json_", is_flag=True, help="One JSON object a line, one line a sound.")
+@click.option("--csv", "as_csv_", is_flag=True, help="A line for each window and class shown.")
 @click.option("--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra audio-rkd[mic]).")
-def predict(paths: tuple[Path, ...], top: int, form: str | None, microphone: bool) -> None:
+def predict(paths: tuple[Path, ...], top: int, as_json_: bool, as_csv_: bool, microphone: bool) -> None:
     """What a trained run says of sounds: files of any format, rate and length, folders, or - for WAV on stdin.
 
     RUN is a run folder or its model.pt; of several runs the probabilities are averaged. Sounds longer than the clip
     length are heard in windows that overlap by half. A corpus' clip was heard in training by the runs of all folds
-    but its own. A bad file costs only itself; the exit code is 1 then.
+    but its own. A file that is no sound costs only itself; the exit code is 1 then.
     """
+    if as_json_ and as_csv_:
+        raise click.UsageError("--json and --csv exclude each other; expected one of them")
     folders, sounds = parted(paths)
     if not sounds and not microphone:
         raise click.UsageError(
@@ -119,14 +144,15 @@ def predict(paths: tuple[Path, ...], top: int, form: str | None, microphone: boo
     from pipeline import prediction
 
     members = prediction.ensemble(folders)
+    require_sounds(sounds)
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
-    written: Callable[..., str] = as_json if form == "json" else as_csv if form == "csv" else as_text
+    written: Callable[..., str] = as_json if as_json_ else as_csv if as_csv_ else as_text
 
     def show(name: str, found: prediction.Prediction) -> None:
         click.echo(written(name, found, members[0].classes, top))
 
-    if form == "csv":
+    if as_csv_:
         click.echo(",".join(COLUMNS))
     failed = sum(predicted(members, path, show) for path in sounds)
     if microphone:
@@ -148,7 +174,7 @@ def predicted(members: Sequence[Checkpoint], path: Path, show: Any) -> int:
     for file in files:
         try:
             if str(file) == STDIN:
-                samples = prediction.read_stream(sys.stdin.buffer, members[0].spec)
+                samples = prediction.read_stream(sys.stdin.buffer, members[0].spec, STDIN)
             else:
                 samples = prediction.read_sound(file, members[0].spec)
             found = prediction.predict(members, samples)
