@@ -14,10 +14,12 @@ from pathlib import Path
 
 import soundfile
 
+from pipeline import audio
 from pipeline.cifar import read_cifar100
 from pipeline.config import InputError
 from pipeline.corpus import URBANSOUND8K as URBAN_CLASSES
-from pipeline.corpus import open_corpus
+from pipeline.corpus import Corpus, open_corpus
+from pipeline.corpus.folder import SUFFIXES, folder
 from pipeline.corpus.tables import Row, first_file, first_folder
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
@@ -141,7 +143,8 @@ class Verification:
             report.append(f"whole    all {self.published} published {unit}")
         report += [f"problem  {problem}" for problem in self.problems]
         report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
-        return report
+        # Names of files may be bytes that are no text.
+        return [line.encode("utf-8", "backslashreplace").decode() for line in report]
 
 
 def verify(root: Path, dataset: str) -> Verification:
@@ -161,12 +164,14 @@ def verify(root: Path, dataset: str) -> Verification:
         problems += counted(rows, published)
         problems += extra_files(root, everything)
     else:
-        found = open_corpus(dataset, root)
+        found = opened(dataset, root)
         rows = [Annotated(c.path, c.fold, found.classes[c.label], c.seconds) for c in found.clips]
+        problems += extra_files(root, {row.path for row in rows}, own=True)
+        problems += divided(found)
     there, seconds = measured(root, rows, problems)
-    if not problems:  # whatever else opening it looks at
+    if published and not problems:  # whatever else opening it looks at
         try:
-            open_corpus(dataset, root)
+            problems += divided(opened(dataset, root))
         except InputError as error:
             problems.append(str(error))
     folds = Counter(row.fold for row in there)
@@ -249,12 +254,40 @@ def beyond(kind: str, found: Counter[str], expected: dict[str, int]) -> Iterator
             yield f"{kind} {key}: {n} clips annotated, expected {expected[key]}"
 
 
-def extra_files(root: Path, annotated: set[Path]) -> Iterator[str]:
-    """A line for each file beside the annotated ones that no row names; hidden files are the file system's."""
-    places = {root / "audio"} | {path.parent for path in annotated}
-    for path in sorted({path for place in places for path in place.rglob("*")} - annotated):
-        if path.is_file() and not path.name.startswith("."):
-            yield f"{path.relative_to(root)}: not annotated"
+def opened(dataset: str, root: Path) -> Corpus:
+    """The corpus; of a folder of one's own nothing is stored, so that looking changes nothing."""
+    return folder(root, store=False) if dataset == "folder" and root.is_dir() else open_corpus(dataset, root)
+
+
+def divided(corpus: Corpus) -> Iterator[str]:
+    """A line for each recording whose clips are in several folds: these are tested on what they were trained with."""
+    folds: dict[str, set[int]] = {}
+    for clip in corpus.clips:
+        folds.setdefault(clip.source, set()).add(clip.fold)
+    for source, found in sorted(folds.items()):
+        if len(found) > 1:
+            yield f"recording {source}: in folds {' and '.join(map(str, sorted(found)))}, expected one"
+
+
+def extra_files(root: Path, annotated: set[Path], *, own: bool = False) -> Iterator[str]:
+    """A line for each file beside the annotated ones that no row names; hidden files are the file system's.
+
+    ``own``: of a corpus without a published layout: also sounds anywhere in ``root``, but nothing whose name, or whose
+    folder's, begins with "_", and of other files only those beside the clips, in folders of theirs.
+    """
+    parents = {path.parent for path in annotated}
+    places = parents - {root} if own else parents | {root / "audio"}
+    found = {path for place in places for path in place.rglob("*")}
+    if own:
+        found |= {path for path in root.rglob("*") if path.name.lower().endswith(SUFFIXES)}
+    for path in sorted(found - annotated):
+        name = path.relative_to(root)
+        if (
+            path.is_file()
+            and not path.name.startswith(".")
+            and not (own and any(p[0] in "._" for p in name.parts))
+        ):
+            yield f"{name}: {'no clip of the corpus' if own else 'not annotated'}"
 
 
 def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[list[Annotated], float]:
@@ -273,8 +306,15 @@ def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[li
             continue
         try:
             info = soundfile.info(row.path)
-        except (soundfile.SoundFileError, OSError) as error:
-            problems.append(f"{name}: unreadable ({' '.join(str(error).split())})")
+            if (
+                row.seconds is None or info.format != "WAV"
+            ):  # of these a header says nothing of what is behind it
+                decode(row.path)
+        except audio.ClipError as error:
+            problems.append(f"{name}: {error.reason}, {error.found}, expected {error.expected}")
+            continue
+        except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:
+            problems.append(f"{name}: unreadable ({' '.join(str(error).split()) or 'damaged'})")
             continue
         if not info.frames:
             problems.append(f"{name}: no samples in it")
@@ -283,3 +323,11 @@ def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[li
         there.append(row)
         total += info.duration
     return there, total
+
+
+def decode(path: Path) -> None:
+    """Read a sound to its end. Raises ``ClipError`` where it is cut off, and what soundfile does where it is damaged."""
+    with soundfile.SoundFile(path) as file:
+        frames = sum(len(block) for block in file.blocks(1 << 16, dtype="float32"))
+        if frames:
+            audio.check_length(path, frames, file.frames, file.samplerate, file.subtype, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 
 from pipeline import verify as module
 from pipeline.config import InputError
+from pipeline.corpus import open_corpus
 from pipeline.verify import PUBLISHED, Published, verify
 
 SR = 8000
@@ -216,7 +218,9 @@ def esc(root: Path) -> Path:
                 "target": number,
                 "category": label,
             }
-            rows.append(row | {"esc10": label in PUBLISHED["esc10"].classes, "src_file": 77, "take": "A"})
+            rows.append(
+                row | {"esc10": label in PUBLISHED["esc10"].classes, "src_file": 77 + fold, "take": "A"}
+            )
             write_clip(root / "audio" / str(row["filename"]), 5.0)
     write_rows(root / "meta/esc50.csv", rows)
     return root
@@ -241,6 +245,82 @@ def test_a_folder_corpus_has_no_published_numbers(tmp_path: Path) -> None:
     assert found.problems == () and found.clips == 20 and found.classes == {"bell": 10, "drum": 10}
     assert found.published is None and not found.partial
     assert not any(line.startswith(("partial", "whole")) for line in found.lines())
+
+
+def own(root: Path) -> Path:
+    for label in ("bell", "drum"):
+        for take in range(6):
+            write_clip(root / label / f"{label}{take}.flac", 0.5)
+    return root
+
+
+def test_verifying_a_folder_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(own(tmp_path).rglob("*"))
+    found = verify(tmp_path, "folder")
+    assert found.problems == () and found.clips == 12 and len(found.folds) == 5
+    assert sorted(tmp_path.rglob("*")) == before and capsys.readouterr() == ("", "")
+    assert {c.name: c.fold for c in open_corpus("folder", tmp_path).clips}["bell/bell0.flac"] in found.folds
+    assert verify(tmp_path, "folder").folds == found.folds
+
+
+@pytest.mark.parametrize("ending", ["flac", "ogg", "wav", "aiff"])
+def test_a_sound_is_read_to_its_end_where_nothing_says_how_long_it_is(tmp_path: Path, ending: str) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("whole", "cut"):
+        soundfile.write(own(tmp_path) / "bell" / f"{name}.{ending}", rng.normal(0, 0.1, 40000), SR)
+    cut = tmp_path / "bell" / f"cut.{ending}"
+    cut.write_bytes(cut.read_bytes()[:-20000])
+    if ending == "flac":
+        zeroed = tmp_path / "drum" / "zeroed.flac"
+        content = (tmp_path / "bell" / "whole.flac").read_bytes()
+        zeroed.write_bytes(content[:20000] + bytes(3000) + content[23000:])
+    (tmp_path / "folds.csv").unlink(missing_ok=True)
+    found = verify(tmp_path, "folder").problems
+    assert found[0].startswith(f"bell/cut.{ending}: ") and "\n" not in found[0]
+    assert ["drum/zeroed.flac: unreadable" in line for line in found[1:]] == [True] * (ending == "flac")
+
+
+def test_what_is_no_clip_of_an_own_corpus_is_named(tmp_path: Path) -> None:
+    write_clip(own(tmp_path) / "bell" / "more" / "nested.wav", 0.5)
+    write_clip(tmp_path / "loose.wav", 0.5)
+    for name in (
+        "bell/notes.txt",
+        "readme.txt",
+        ".hidden.wav",
+        "_aside/x.wav",
+        "bell/.DS_Store",
+        "bell/_x.wav",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert verify(tmp_path, "folder").problems == (
+        "bell/more/nested.wav: no clip of the corpus",
+        "bell/notes.txt: no clip of the corpus",
+        "loose.wav: no clip of the corpus",
+    )
+
+
+def test_a_recording_in_two_folds_is_named(tmp_path: Path, urban: Path) -> None:
+    change_rows(urban, (0, {"fsID": 7}), (7, {"fsID": 7}))
+    assert verify(urban, "urbansound8k").problems == ("recording 7: in folds 1 and 2, expected one",)
+    root = own(tmp_path / "own")
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*.flac"))
+    rows: list[dict[str, object]] = [
+        {"file": name, "fold": 1 + i % 3, "source": "tower" if i < 2 else name}
+        for i, name in enumerate(files)
+    ]
+    write_rows(root / "folds.csv", rows)
+    assert verify(root, "folder").problems == ("recording tower: in folds 1 and 2, expected one",)
+
+
+def test_names_that_are_no_text_are_one_line(urban: Path) -> None:
+    (urban / "audio/fold1" / os.fsdecode(b"caf\xe9.wav")).touch()
+    found = verify(urban, "urbansound8k")
+    assert found.lines()[-2] == "problem  audio/fold1/caf\\udce9.wav: not annotated"
+    (own(urban / "own") / "bell" / os.fsdecode(b"caf\xe9.wav")).touch()
+    with pytest.raises(InputError, match="rename it") as caught:
+        verify(urban / "own", "folder")
+    assert str(caught.value).encode()
 
 
 def test_cifar100_is_verified_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,11 +135,11 @@ def known_recordings(new: Iterable[str], stored: dict[str, str]) -> dict[str, st
         own = recording(name)
         named = by_name.get(own, set())
         said = (own, own.partition("/")[2], Path(name).stem.partition("-")[0])
-        source = next((text for text in said if text in by_class[class_of(name)]), None)
+        told = next((text for text in said if text in by_class[class_of(name)]), None)
         if len(named) == 1:  # several: numbered clips, each a recording of its own
             found[name] = next(iter(named))
-        elif not named and source:
-            found[name] = source
+        elif not named and told:
+            found[name] = told
     return found
 
 
