@@ -62,8 +62,9 @@ def examined(subject: str, check: Callable[[], str], remedy: str) -> Finding:
         return Finding(subject, f"{type(error).__name__}: {reason}", remedy)
 
 
-def findings(roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, reports: Path) -> list[Finding]:
-    """All findings. ``roots``: data set → the folder where it is looked for."""
+def findings(roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, reports: Path,
+             own: str = "") -> list[Finding]:  # fmt: skip
+    """All findings. ``roots``: data set → the folder where it is looked for; of ``own`` it is one the user named."""
     libraries = [
         examined("Python", python, "use Python 3.11 or newer: make setup PYTHON=python3.11"),
         examined("packages", packages, SETUP),
@@ -75,7 +76,7 @@ def findings(roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, re
         Finding("extras", extras()),
     ]  # fmt: skip
     places = [writable(folder) for folder in (data, caches, runs, reports)]
-    return [*libraries, disk(Path()), *places, *corpora(roots), *cached(caches), *trained(runs)]
+    return [*libraries, disk(Path()), *places, *corpora(roots, own), *cached(caches), *trained(runs)]
 
 
 # ------------------------------------------------------------------------------------------------- libraries
@@ -233,12 +234,26 @@ def writable(folder: Path) -> Finding:
     return Finding(found.subject, found.text, f"move the file {there} out of the way")
 
 
-def corpora(roots: Mapping[str, Path]) -> list[Finding]:
-    """The data sets that are there; one that is there and cannot be opened is broken."""
+def refetching(name: str) -> str:
+    """What to do about a data set in data/ that cannot be opened."""
+    from pipeline.fetch.sources import SOURCES
+
+    if name in SOURCES:
+        return f"fetch it again: make data DATASET={name}; make verify DATASET={name} says more"
+    return f"move the folder out of the way; make verify DATASET={name} says more"
+
+
+def corpora(roots: Mapping[str, Path], own: str = "") -> list[Finding]:
+    """The data sets that are there; one that is there and cannot be opened is broken, and a user's ``own`` must be there."""
     from pipeline.corpus import open_corpus
 
     found, absent = [], []
     for name, root in roots.items():
+        if not root.is_dir() and name == own:
+            what = "is a file; expected a folder" if root.exists() else "no such folder"
+            found.append(Finding("corpus", f"{name}: {root}: {what}", f"name the folder of {name}: --data FOLDER (make: "
+                                 "DATA=FOLDER)"))  # fmt: skip
+            continue
         if not root.is_dir():
             absent.append(name)
             continue
@@ -249,9 +264,8 @@ def corpora(roots: Mapping[str, Path]) -> list[Finding]:
             return (f"{stamp}{corpus.name}: {len(corpus.clips)} clips, {len(corpus.classes)} classes, "
                     f"{len(corpus.folds)} folds, in {root}")  # fmt: skip
 
-        found.append(
-            examined("corpus", check, f"fetch it again: make data DATASET={name}; make verify says more")
-        )
+        of_user = f"expected {name} in its own layout there; make verify DATASET={name} DATA={root} says more"
+        found.append(examined("corpus", check, of_user if name == own else refetching(name)))
     if not found:
         found.append(Finding("corpus", f"none of {', '.join(absent)} yet; make demo makes a synthetic one"))
     return found

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from pipeline import cache, diagnosis
+from pipeline import cache, config, diagnosis
 from pipeline.config import FeatureSpec
+from pipeline.stages import data
 from tests.test_comparison import write_run
 from tests.test_retrieval import invoke
 from tests.tiny import write_corpus
@@ -151,6 +154,47 @@ def test_another_build_of_torch_is_one_line_with_the_remedy(
     assert other.exit_code == 0 and "as asked" in other.stdout
 
 
-def test_a_corpus_that_is_not_there_is_one_line(place: Path) -> None:
-    done = invoke("doctor", "--data", "nowhere")
-    assert done.exit_code == 1 and "no folder nowhere" in done.stderr and done.stderr.count("error:") == 1
+@pytest.mark.parametrize(
+    ("folder", "said", "remedy"),
+    [
+        ("nowhere", "nowhere: no such folder", "name the folder of urbansound8k: --data FOLDER"),
+        ("text", "text: is a file; expected a folder", "name the folder of urbansound8k: --data FOLDER"),
+        ("empty", "empty", "make verify DATASET=urbansound8k DATA=empty says more"),
+    ],
+)
+def test_a_folder_of_ones_own_is_a_finding_beside_the_others(
+    place: Path, monkeypatch: pytest.MonkeyPatch, folder: str, said: str, remedy: str
+) -> None:
+    for name in ("librosa_and_numba", "torch_build"):
+        monkeypatch.setattr(diagnosis, name, lambda: "left out")
+    (place / "text").write_text("a shopping list")
+    (place / "empty").mkdir()
+    code, found = found_by(("--data", folder))
+    (broken,) = (f for f in found["findings"] if not f["ok"])
+    assert code == 1 and len(found["findings"]) > 10
+    assert broken["subject"] == "corpus" and said in broken["text"] and remedy in broken["remedy"]
+    assert "fetch" not in broken["remedy"]  # it is not ours to write into
+
+
+def test_what_comes_next_after_the_report_is_not_the_report(place: Path) -> None:
+    """Until a run finishes after it."""
+    corpus = data.open_or_make("urbansound8k", None)[0]
+    spec = config.for_corpus(config.read(), corpus.seconds).features
+    for fold in corpus.folds:
+        path = cache.fold_path(place / "cache", corpus.name, spec, fold)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    student = write_run(place, 5, corpus=corpus.name)
+    teacher = student.parents[1] / "teacher" / student.name
+    shutil.copytree(student, teacher)
+    about = json.loads((teacher / "config.json").read_text()) | {"role": "teacher", "mix": "ce:1"}
+    (teacher / "config.json").write_text(json.dumps(about))
+
+    def following() -> str:
+        return data.status("auto", None, config.read()).splitlines()[-1]
+
+    assert following() == "next      make report"
+    assert invoke("report", "--no-page").exit_code == 0
+    assert "report" not in following().replace("reports/", "") and "make export" in following()
+    os.utime(student / "result.json", (time.time() + 10, time.time() + 10))
+    assert following() == "next      make report"

@@ -60,12 +60,12 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
         return
 
     roots = {name: places.chosen(name, None)[1] for name in DATASETS if name not in ("esc10", "folder")}
+    own = ""
     if data is not None or dataset != "auto":
         name, root = places.chosen(dataset, data)
-        if data is not None and not root.is_dir():
-            raise InputError(f"no folder {root}; expected the data set {name} there")
         roots[name] = root
-    found = diagnosis.findings(roots, places.DATA, places.CACHE, places.RUNS, REPORTS)
+        own = name if data is not None else ""
+    found = diagnosis.findings(roots, places.DATA, places.CACHE, places.RUNS, REPORTS, own)
     broken = [one for one in found if one.remedy]
     try:
         following = places.status(dataset, data, config.read()).splitlines()[-1].removeprefix("next").strip()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import config
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus, open_corpus, places
 
+if TYPE_CHECKING:
+    from pipeline.runs import Record
+
 DATA = Path("data")
 CACHE = Path("cache")
 RUNS = Path("runs")
+REPORTS = Path("reports")
 
 
 def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
@@ -71,6 +77,17 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
                      "elsewhere than in data/ (make: DATASET= DATA=)")  # fmt: skip
 
 
+def reported(corpus: str, records: Iterable[Record]) -> bool:
+    """Whether the table was written after the last of the teachers and students finished."""
+    table = REPORTS / corpus / "table.md"
+    times = [
+        (r.folder / "result.json").stat().st_mtime
+        for r in records
+        if r.config["role"] in ("teacher", "student")
+    ]
+    return table.is_file() and table.stat().st_mtime >= max(times, default=0)
+
+
 def with_finished_runs(root: Path) -> list[str]:
     """The corpora that have a finished run below ``root``."""
     from pipeline.listing import corpora
@@ -110,7 +127,8 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
     paths = [fold_path(CACHE, corpus.name, spec, fold) for fold in corpus.folds]
     cached = [path for path in paths if path.is_file()]
     counts: dict[str, int] = {}
-    for record in runs.find(RUNS, corpus.name):
+    records = runs.find(RUNS, corpus.name)
+    for record in records:
         role = record.config["role"]
         kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
         counts[kind] = counts.get(kind, 0) + 1
@@ -127,6 +145,10 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
         following = "teacher"
     elif not counts.keys() - {"teacher", "born-again"}:
         following = "distill LOSSES=angle,area"
+    elif reported(corpus.name, records):
+        page = REPORTS / corpus.name / "index.html"
+        at = f"{page} has all runs" if page.is_file() else f"{page.parent / 'table.md'} has all runs"
+        return "\n".join([*lines, f"next      {at}; make export{again}, or make distill with other LOSSES"])
     else:
         following = "report"
     return "\n".join([*lines, f"next      make {following}{again}"])
