@@ -13,19 +13,19 @@ Importing this module is cheap: librosa is imported on first use.
 
 from __future__ import annotations
 
-import fcntl
+import importlib
 import math
-import os
-import tempfile
 from contextlib import suppress
 from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from pipeline.config import FEATURES, LOUDEST, FeatureSpec, InputError
+from pipeline.features import kernels
+
+#: Samples, at the default settings, that go through every kernel.
+KERNEL_SAMPLES = 44100
 
 #: Largest sample that is computed: resampling may overshoot what a file may hold.
 LARGEST = 10 * LOUDEST
@@ -109,28 +109,45 @@ def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
     }
 
 
-def warm_up(spec: FeatureSpec, *, plain: bool = False) -> None:
+def warm_up(spec: FeatureSpec, *, plain: bool = False, quiet: bool = False) -> None:
     """Compile and build all that is built once a process, so that the first clip costs what the others do.
 
-    On a fresh install this compiles librosa's and this module's kernels (kept on disk by numba): some twenty
-    seconds. Later processes need about one. One process at a time, whoever it belongs to: two that compile the same
-    kernel at once can leave a file in numba's cache that crashes every later process.
+    On a fresh install this compiles librosa's and this package's kernels (kept on disk by numba): some twenty
+    seconds, behind a lock (``kernels``). Later processes need about one, and no lock. Who has to wait says so on
+    stderr, unless ``quiet``.
     """
-    sound = np.random.default_rng(0).standard_normal(spec.samples).astype(np.float32)
-    with (Path(tempfile.gettempdir()) / f"audio-rkd-kernels-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        extract(sound, spec, plain=plain)
-    with suppress(OSError):  # an installation that cannot be written: numba keeps its kernels elsewhere, too
-        kernels_stamp().parent.mkdir(exist_ok=True)
-        kernels_stamp().touch()
+    sound = np.random.default_rng(0).standard_normal(max(spec.samples, KERNEL_SAMPLES)).astype(np.float32)
+    if not kernels.compiled(plain):
+        import_libraries(plain)
+        with kernels.alone(quiet):
+            if not kernels.compiled(plain):
+                # Cut off half way: what is behind the cut takes kernels of its own.
+                cut = np.where(
+                    np.arange(KERNEL_SAMPLES) < KERNEL_SAMPLES // 2, sound[:KERNEL_SAMPLES], np.float32(0)
+                )
+                extract(cut, FeatureSpec(), plain=plain)
+                kernels.stamp(plain)
+    extract(sound[: spec.samples], spec, plain=plain)
 
 
-def kernels_compiled() -> bool:
-    """Whether ``warm_up`` has been through with these versions of librosa and numba, so that it takes a second."""
-    return kernels_stamp().is_file()
+def import_libraries(plain: bool) -> None:
+    """What takes long to import, but librosa, which compiles meanwhile: nobody has to wait for this."""
+    for name in (
+        "numba",
+        "scipy.fft",
+        "scipy.ndimage",
+        "scipy.signal",
+        "soxr",
+        *(() if plain else ("torch",)),
+    ):
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
-def kernels_stamp() -> Path:
-    """Beside this module's own compiled kernels."""
-    versions = "-".join(f"{name}{version(name)}" for name in ("librosa", "numba"))
-    return Path(__file__).parent / "__pycache__" / f"kernels-{versions}"
+def kernels_note(*, plain: bool = False) -> str:
+    """What a first ``warm_up`` would wait for, in a line; empty where all kernels are compiled."""
+    if kernels.compiled(plain):
+        return ""
+    if who := kernels.compiling():
+        return kernels.waiting(who)
+    return "compiling librosa's kernels: once on this machine, about 20 s"

@@ -225,8 +225,8 @@ def work(plans: list[Plan], spec: FeatureSpec, finish, *, jobs: int, plain: bool
     for made in plans:
         if made.jobs:
             made.parts.mkdir(parents=True, exist_ok=True)
-    if stream and not features.kernels_compiled():
-        print("compiling librosa's kernels: once on this machine, about 20 s", file=stream, flush=True)
+    if stream and (note := features.kernels_note(plain=plain)):
+        print(note, file=stream, flush=True)
     total, done = sum(len(made.jobs) for made in plans), 0
     try:
         with (

@@ -111,7 +111,7 @@ def warm(spec: FeatureSpec, plain: bool) -> None:
     """Once a worker: one thread, and all that the first clip would wait for."""
     from pipeline import features
 
-    features.warm_up(spec, plain=plain)
+    features.warm_up(spec, plain=plain, quiet=True)
     one_thread()
 
 

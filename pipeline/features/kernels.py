@@ -1,0 +1,134 @@
+"""The kernels that numba compiles, librosa's and this package's: once on a machine, by one process at a time.
+
+Two processes that compile the same kernel for different types at once can leave an index in numba's cache that crashes
+every later process, and some of librosa's are compiled while it is imported. So nobody imports librosa or computes
+outside of the lock (``alone``) who does not know that all kernels are there. The stamp says that: it goes by all that
+makes numba compile again, and lists the files of its cache, which must still be there. Where there is no stamp (an
+installation that cannot be written, a cache in an unknown place) everybody goes through the lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
+
+LIBRARIES = ("librosa", "numba", "llvmlite", "numpy", "scipy")
+FOLDER = Path(__file__).parent
+
+
+def compiled(plain: bool) -> bool:
+    """Whether all kernels of a way of computing are in numba's cache, so that to warm up takes a second."""
+    try:
+        files = stamp_path(plain).read_text().splitlines()
+    except OSError:
+        return False
+    return bool(files) and all(Path(name).is_file() for name in files)
+
+
+def stamp(plain: bool) -> None:
+    """Say that all kernels of a way of computing are compiled."""
+    files = index_files()
+    if not files:
+        return
+    with suppress(OSError):
+        path = stamp_path(plain)
+        path.parent.mkdir(exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        unfinished.write_text("\n".join(map(str, files)))
+        unfinished.replace(path)
+
+
+def stamp_path(plain: bool) -> Path:
+    """Beside this package's own compiled kernels; another name where numba would compile them again."""
+    sources = [*sorted(FOLDER.glob("*.py")), librosa_folder() / "__init__.py"]
+    states = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
+    environment = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_"))
+    about = (
+        plain,
+        platform.python_version(),
+        [version(name) for name in LIBRARIES],
+        states,
+        environment,
+        processor(),
+    )
+    return FOLDER / "__pycache__" / f"kernels-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}"  # fmt: skip
+
+
+def librosa_folder() -> Path:
+    """Found without importing it."""
+    found = find_spec("librosa")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent
+
+
+def processor() -> str:
+    """What numba compiles for: the model and its abilities, where the system tells."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "".join(
+            sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+        )
+    return platform.processor() + platform.machine()
+
+
+def index_files() -> list[Path]:
+    """numba's indices of the kernels, where it was told to keep them or else beside the modules.
+
+    None at all where librosa's are not there: then they are in a place that is not known here.
+    """
+    if elsewhere := os.environ.get("NUMBA_CACHE_DIR"):
+        return sorted(Path(elsewhere).resolve().rglob("*.nbi"))
+    theirs = sorted(librosa_folder().rglob("*.nbi"))
+    return theirs and [*theirs, *sorted(FOLDER.rglob("*.nbi"))]
+
+
+# ---------------------------------------------------------------------------------------------- lock
+
+
+def lock_file() -> TextIO:
+    return (Path(tempfile.gettempdir()) / f"audio-rkd-kernels-{os.getuid()}.lock").open("a+")
+
+
+@contextmanager
+def alone(quiet: bool) -> Iterator[None]:
+    """Hold the lock; who has to wait for it says so on stderr, once, unless ``quiet``."""
+    with lock_file() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not quiet:
+                print(waiting(holder(lock)), file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}")
+        lock.flush()
+        yield
+
+
+def holder(lock: TextIO) -> str:
+    lock.seek(0)
+    return lock.read(100) or "another process"
+
+
+def compiling() -> str:
+    """Who holds the lock now; empty where nobody does."""
+    with lock_file() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return holder(lock)
+    return ""
+
+
+def waiting(who: str) -> str:
+    return f"waiting for {who}, which compiles librosa's kernels: once on this machine, about 20 s"
