@@ -39,7 +39,7 @@ def write_esc50(root: Path) -> None:
         for take, fold in zip("AB", (target % 5 + 1, (target + 1) % 5 + 1)):
             name = f"{fold}-{1000 + target}-{take}-{target}.wav"
             write_sound(root / "audio" / name, target, 5.0, 44100)
-            rows.append([name, fold, target, category, category in ten, 1000 + target, take])
+            rows.append([name, fold, target, category, category in ten, f"{1000 + target}{take}", take])
     write_table(root / "meta" / "esc50.csv", ["filename", "fold", "target", "category", "esc10", "src_file", "take"], rows)  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
     assert heard["seconds"] == pytest.approx(soundfile.info(sound).duration, abs=1e-3)
 
     said("export", student, "--calibration", "8")
-    exported = Path("exports") / kind.name / f"cnn2-angle40+soft0-{cells[0]}"
+    (exported,) = Path("exports", kind.name).glob("cnn2-*/")
     assert json.loads((exported / "labels.json").read_text())["classes"] == list(opened.classes)
     assert json.loads((exported / "features.json").read_text())["input"]["shape"] == [
         "batch",
@@ -242,10 +242,10 @@ def test_a_data_set_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
         )
         text = said("features", "--dataset", dataset, code=1)
         assert (
-            f"no folder data/{place}; expected the data set {dataset} there: make data DATASET={dataset}"
-            in text
+            f"data/{place}" in text
+            and f"expected the data set {dataset} there: make data DATASET={dataset}" in text
         )
-    assert "no folder nowhere" in said("status", "--dataset", "folder", "--data", "nowhere", code=1)
+    assert "nowhere" in said("status", "--dataset", "folder", "--data", "nowhere", code=1)
     assert "needs --data FOLDER" in said("features", "--dataset", "folder", code=1)
     assert "make demo" in said("status")
     assert not list(tmp_path.iterdir())
