@@ -2,9 +2,12 @@
 
 import csv
 import dataclasses
+import json
 import re
+import shutil
 import subprocess
 import sys
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,7 +18,7 @@ import soundfile
 
 from pipeline import losses, page, report, runs
 from pipeline.config import InputError, Settings
-from pipeline.page import gathering, pictures
+from pipeline.page import gathering, naming, pictures
 
 CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
            "jackhammer", "siren", "street_music")  # fmt: skip
@@ -353,3 +356,61 @@ def test_hostile_names_a_failed_run_and_lost_features(tmp_path):
 def test_without_runs_the_next_step_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no finished run in .*make teacher"):
         page.write(tmp_path, tmp_path, "mini")
+
+
+def test_tables_are_told_apart_in_words(tmp_path):
+    """By models; where these are the same by what differs in their settings; never by a digest alone."""
+    root, settings = tmp_path / "runs", Settings()
+    slower = dataclasses.replace(settings, student=dataclasses.replace(settings.student, lr=0.5))
+    small = dataclasses.replace(settings, teacher=dataclasses.replace(settings.teacher, model="cnn2"))
+    write_run(root, None, 1, 0)
+    write_run(root, "soft", 1, 0)
+    write_run(root, "soft", 1, 0, settings=slower)
+    write_run(root, None, 1, 0, settings=small)
+    records, rows, _ = report.contents(root, "mini")
+    found = naming.labels(gathering.tables(rows, records))
+    both = "teacher resnet18, student cnn2"
+    assert sorted(found) == sorted(
+        [f"{both}, student.lr {settings.student.lr}", f"{both}, student.lr 0.5", "teacher cnn2"]
+    )
+    text = page.write(root, tmp_path / "reports", "mini").read_text()
+    assert [name in text for name in found] == [True] * 3
+    # One table needs no name.
+    write_run(tmp_path / "one", None, 1, 0)
+    assert 'class="of"' not in page.write(tmp_path / "one", tmp_path / "reports", "mini").read_text()
+
+
+def test_a_mix_without_an_accuracy_says_why(tmp_path):
+    write_run(tmp_path / "runs", "soft", 1, 0)
+    write_run(tmp_path / "runs", "angle:50,soft:0", 1, 0, result={"status": "outputs untrained"})
+    write_run(tmp_path / "runs", "hinton", 1, 0, result={"status": "did not train"})
+    text = page.write(tmp_path / "runs", tmp_path / "reports", "mini").read_text()
+    assert "1 run, no accuracy: nothing in the mix trains the outputs</span>" in text
+    assert "1 run, no accuracy: none trained</span>" in text and "– %" not in text
+    # Notes, which a phone would show off-screen, stand below the table as well.
+    below = re.search(r'<ul class="below muted">(.*?)</ul>', text)[1]
+    assert below.count("<li>") == 3 and "retrieval measures the embedding" in below
+    assert text.count('<ul class="below') == 1
+
+
+def test_born_again_runs_are_named_where_they_are_not_in_the_table(tmp_path):
+    write_run(tmp_path / "runs", "soft", 1, 0)
+    _, _, paper = report.contents(tmp_path / "runs", "mini")
+    assert not any("born-again" in note for note in paper.notes)
+    for generation in (1, 2):
+        folder = write_run(tmp_path / "made", "ce,soft", 1, 0)
+        about = json.loads((folder / "config.json").read_text()) | {
+            "role": "generation",
+            "generation": generation,
+        }
+        (folder / "config.json").write_text(json.dumps(about))
+        shutil.move(
+            folder, tmp_path / "runs" / "mini" / "ban-cnn2" / "ce1" / f"gen{generation}" / folder.name
+        )
+    _, _, paper = report.contents(tmp_path / "runs", "mini")
+    (line,) = (note for note in paper.notes if "born-again" in note)
+    assert line.startswith("Not in these tables: 2 born-again runs. Their own table is ban.md")
+    assert (
+        "make ban" in line
+        and escape(line) in page.write(tmp_path / "runs", tmp_path / "out", "mini").read_text()
+    )

@@ -34,8 +34,11 @@ addEventListener("load", () => {
     const [own, all] = [t.getBoundingClientRect(), t.closest("svg").getBoundingClientRect()];
     return own.left < all.left - 1 || own.right > all.right + 1 || own.top < all.top - 1 || own.bottom > all.bottom + 1;
   }).map(t => t.textContent);
+  // Running text in a table: off-screen on a phone, where it makes tall blank rows.
+  const notes = [...document.querySelectorAll(".noted td:last-child")].filter(e => e.getClientRects().length).length;
+  const below = [...document.querySelectorAll(".below li")].filter(e => e.getClientRects().length).length;
   const players = [...document.querySelectorAll("audio")];
-  top.document.title = "PROBE " + JSON.stringify({wide, cut, blank: blank.length, inner: innerWidth,
+  top.document.title = "PROBE " + JSON.stringify({wide, cut, notes, below, blank: blank.length, inner: innerWidth,
     scroll: document.documentElement.scrollWidth, ready: players.map(p => p.readyState > 0),
     loads: performance.getEntriesByType("resource").map(r => r.name).filter(n => !n.endsWith(".wav")),
     ink: getComputedStyle(document.querySelector("figure svg text")).fill,
@@ -72,6 +75,7 @@ def test_the_page_in_a_browser(tmp_path):
     assert found["loads"] == [] and found["blank"] == 0
     assert found["inner"] == PHONE and found["wide"] == [] and found["scroll"] <= PHONE
     assert found["cut"] == []
+    assert found["notes"] == 0 and found["below"] == 2
     assert found["ready"] and all(found["ready"])
     assert found["ink"] == "rgb(230, 233, 236)" and found["body"] == "rgb(20, 23, 26)"  # dark was asked for
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from pipeline.page import gathering, pictures, ran
+from pipeline.page import gathering, naming, pictures, ran
 from pipeline.page.gathering import Confused, Entry, Sounds, Table
 from pipeline.page.pictures import Embeddings, Gallery
 from pipeline.page.style import style
@@ -51,14 +51,15 @@ def head(title: str) -> str:
 
 
 def contents(tables: Sequence[Table]) -> str:
-    many = len(tables) > 1
-    links = []
-    for index, table in enumerate(tables, 1):
-        which = f" {table.key.preset} {table.key.digest}" if many else ""
-        links += [f'<a href="#table{index}">Table{escape(which)}</a>', f'<a href="#mixes{index}">Each mix{escape(which)}</a>',
-                  f'<a href="#ran{index}">What ran{escape(which)}</a>']  # fmt: skip
+    """Links to a page's parts; of several tables a line each, which says what it is of."""
+    lines = []
+    for index, name in enumerate(naming.labels(tables), 1):
+        parts = [("table", "Table"), ("mixes", "Each mix"), ("ran", "What ran")]
+        links = "".join(f'<a href="#{part}{index}">{text}</a>' for part, text in parts)
+        of = f'<span class="of">{escape(name)}</span>' if len(tables) > 1 else ""
+        lines.append(f"<div>{of}{links}</div>")
     files = "".join(f'<a href="table.{end}">table.{end}</a>' for end in ("md", "csv", "tex"))
-    return f'<nav>{"".join(links)}<a href="#notes">Notes</a>{files}</nav>'
+    return f'<nav>{"".join(lines)}<div><a href="#notes">Notes</a>{files}</div></nav>'
 
 
 def footer(sounds: Sounds) -> str:
@@ -76,8 +77,12 @@ def footer(sounds: Sounds) -> str:
 
 
 def grid(one: Grid) -> str:
-    """A table that scrolls inside itself where the page is narrower; its first column stays."""
+    """A table that scrolls inside itself where the page is narrower; its first column stays.
+
+    Notes are running text: on a phone they stand below the table, where they are seen and make no tall rows.
+    """
     columns = len(one.header)
+    noted = one.wide and one.header[-1] == "Notes"
 
     def mark(column: int) -> str:
         if one.wide and column == columns - 1:
@@ -91,9 +96,13 @@ def grid(one: Grid) -> str:
         + "</tr>\n"
         for row in one.rows
     )
-    return (f'<p class="caption muted">{escape(one.caption)}</p><div class="scroll" tabindex="0">'
+    below = "".join(
+        f"<li><b>{breakable(row[0])}</b>: {escape(row[-1])}</li>" for row in one.rows if noted and row[-1]
+    )
+    return (f'<p class="caption muted">{escape(one.caption)}</p><div class="scroll{" noted" if noted else ""}" tabindex="0">'
             f'<table aria-label="{escape(one.caption, quote=True)}">'
-            f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>")  # fmt: skip
+            f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>"
+            + (f'<ul class="below muted">{below}</ul>' if below else ""))  # fmt: skip
 
 
 def breakable(cell: str) -> str:
@@ -127,8 +136,7 @@ def mixes(
             found += dict.fromkeys(embedded[name] for name in pair)
         parts = [row_of([shown(one, table, gallery) for one in found])]
         parts.append(clips(entry, sounds))
-        mean = number(entry.row.spread.mean if entry.row.spread else None)
-        summary = f'{escape(entry.name)} <span class="muted">{mean} %, {len(entry.records)} runs</span>'
+        summary = f'{escape(entry.name)} <span class="muted">{escape(standing(entry))}</span>'
         state = " open" if entry is opened else ""
         body.append(
             f"<details{state}><summary>{summary}</summary>{untrained(entry)}{''.join(parts)}</details>"
@@ -136,9 +144,24 @@ def mixes(
     return body
 
 
+def standing(entry: Entry) -> str:
+    """A mix' mean and runs in a few words; where it has no mean, why."""
+    row, count = entry.row, f"{len(entry.records)} {gathering.plural('run', len(entry.records))}"
+    if row.spread:
+        return f"{number(row.spread.mean)} %, {count}"
+    if row.outputs_untrained:
+        return f"{count}, no accuracy: nothing in the mix trains the outputs"
+    return f"{count}, no accuracy: none trained"
+
+
 def untrained(entry: Entry) -> str:
     if entry.trained:
         return ""
+    if entry.row.outputs_untrained:
+        return (
+            '<p class="note">Nothing in this mix trains the outputs, so they name classes by chance: retrieval measures its '
+            "embedding. The curves are of all its runs.</p>"
+        )
     return '<p class="note">No run of this mix trained: the curves are of those that did not.</p>'
 
 

@@ -17,6 +17,9 @@ a{color:var(--c0)}
 p,ul{max-width:75ch}
 .muted,figcaption,.note{color:var(--muted);font-size:.86rem}
 .banner{border:2px solid var(--warn);color:var(--warn);border-radius:6px;padding:.6rem .9rem;font-weight:600}
+nav div{margin:.15rem 0}
+nav .of{display:block;font-weight:600;margin-top:.5rem}
+.below{display:none}
 nav a{display:inline-block;margin:.1rem 1rem .1rem 0;padding:.2rem 0}
 .scroll{overflow-x:auto;margin:0 0 1.2rem;-webkit-overflow-scrolling:touch}
 table{border-collapse:separate;border-spacing:0;font-size:.84rem;font-variant-numeric:tabular-nums}
@@ -46,6 +49,8 @@ code,.path{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans M
 overflow-wrap:anywhere}
 footer{margin-top:3rem;border-top:1px solid var(--grid);padding-top:.8rem}
 @media (max-width:600px){
+.noted th:last-child,.noted td:last-child{display:none}
+.below{display:block;margin:-.6rem 0 1.2rem;padding-left:1.1rem}
 .clips table,.clips tbody,.clips tr,.clips td{display:block;width:auto;max-width:none}
 .clips thead{display:none}
 .clips tr{border-bottom:1px solid var(--grid);padding:.6rem 0}

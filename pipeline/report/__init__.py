@@ -37,7 +37,9 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     all. Raises ``InputError`` without a finished run, for a damaged file, and for two runs of one cell.
     """
     # Generations of born-again chains have a table of their own: pipeline.report.generations.
-    records = [r for r in runs.find(runs_root, corpus) if r.config["role"] in ("teacher", "student")]
+    everything = runs.find(runs_root, corpus)
+    records = [r for r in everything if r.config["role"] in ("teacher", "student")]
+    born = len(everything) - len(records)
     missing: list[str] = []
     if mixes is not None:
         kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
@@ -49,7 +51,7 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
         )
     found = rows(records)
     unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
-    return Contents(records, found, document(found, records, unfinished, missing))
+    return Contents(records, found, document(found, records, unfinished, missing, born))
 
 
 def chained(folder: Path) -> bool:

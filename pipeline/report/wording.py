@@ -182,9 +182,14 @@ def taught_by_others(records: Sequence[Record]) -> list[str]:
 
 
 def document(
-    found: Sequence[Row], records: Sequence[Record], unfinished: Sequence[Path], missing: Sequence[str] = ()
+    found: Sequence[Row],
+    records: Sequence[Record],
+    unfinished: Sequence[Path],
+    missing: Sequence[str] = (),
+    born: int = 0,
 ) -> Document:
-    """The rows as sections, one a table, with footnotes; ``missing``: mixes asked for that have no run."""
+    """The rows as sections, one a table, with footnotes; ``missing``: mixes asked for that have no run; ``born``: how
+    many born-again runs there are, which have a table of their own."""
     keys = list(dict.fromkeys(row.key for row in found))
     sections = tuple(section([row for row in found if row.key == key]) for key in keys)
     notes = [*footnotes(found)]
@@ -196,6 +201,12 @@ def document(
         names = listed(["/".join(folder.parts[-2:]) for folder in unfinished])
         count = f"{len(unfinished)} {'run' if len(unfinished) == 1 else 'runs'}"
         notes.append(f"Unfinished, not in the table: {count} ({names}).")
+    if born:
+        notes.append(
+            f"Not in these tables: {born} born-again {'run' if born == 1 else 'runs'}. Their own table is ban.md beside "
+            "this one (Table 4: table4.md), made by make ban (make table4) with the options of their training; what is "
+            "finished is not trained again."
+        )
     if missing:
         notes.append(f"Asked for, without a finished run: {'; '.join(missing)}.")
     stamp = f"{STAMP}: " if any(row.synthetic for row in found) else ""
