@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,12 @@ from pipeline import cache, config, report, runs, statistics, training
 from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.losses import LossMix
+from pipeline.report import chains
 from pipeline.report import generations as tables
 from pipeline.stages import generations, packs
 from pipeline.stages import training as stage
 from pipeline.stages.generations import Source, chain_mix
+from pipeline.tables import NONE
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = FeatureSpec(seconds=0.2, bins=12, bins_per_octave=36)
@@ -208,6 +211,45 @@ def test_the_report_has_every_generation_and_the_ensemble(tmp_path: Path) -> Non
     # A chain with a gap has no ensemble there.
     (gap,) = tables.groups(Path("runs"), "tiny")
     assert sorted(gap.chains["ce:1,soft:1"].ensemble) == [(2, 0), (3, 0)]
+
+
+def test_a_first_teacher_that_was_removed_is_missing_and_stops_no_report(tmp_path: Path) -> None:
+    go(tmp_path, losses=("none", "angle"), folds=(1, 2))
+    first = [runs.cell_path(Path("runs"), "tiny", "teacher", SETTINGS, None, fold, 0) for fold in (1, 2)]
+    shutil.rmtree(first[0])
+    text = tables.report(Path("runs"), Path("reports"), "tiny")
+    assert f"missing: {first[0]} was removed" in " ".join(text.split())
+    (found,) = tables.groups(Path("runs"), "tiny")
+    assert (
+        set(found.chains["ce:1,soft:1"].stages[0]) == {(2, 0)}
+        and len(found.chains["ce:1,soft:1"].ensemble) == 2
+    )
+    shutil.rmtree(first[1])
+    tables.report(Path("runs"), Path("reports"), "tiny")
+    (row,) = [line for line in chains.lines(*tables.groups(Path("runs"), "tiny"))
+              if (line.mix, line.stage) == ("ce:1,soft:1", "first teacher")]  # fmt: skip
+    assert row.spread is None and row.notes.count("missing: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "synthetic", "first", "ensemble"),
+    [("resnet56", 3, False, "59.72", "65.36"), ("resnet56", 2, False, "59.72", ""), ("cnn2", 3, False, "", ""),
+     ("resnet56", 3, True, "", "")],
+)  # fmt: skip
+def test_published_figures_stand_beside_what_they_are_of(
+    model: str, size: int, synthetic: bool, first: str, ensemble: str
+) -> None:
+    mix, at = "angle:20,ce:1,soft:1", {(0, 0): 61.0}
+    chain = chains.Chain(mix, {0: at, 1: at}, at, {1: ["fold0-seed0 did not train"]})
+    about = {"dataset": "cifar100", "model": model, "synthetic": synthetic, "preset": "cifar-paper", "all_folds": [0],
+             "data": {}, "settings": {"student": dataclasses.asdict(NETWORK)}}  # fmt: skip
+    grid = tables.table4_grid(chains.Group(Path("g"), about, {mix: chain}, size, []))
+    rows = {row[0]: row for row in grid.rows}
+    assert rows["ResNet-56" if model == "resnet56" else model][4] == (first or NONE)
+    own = rows["+ angle"]
+    assert own[4] == (ensemble or NONE) and own[5] == ("−4.36" if ensemble else NONE)
+    assert own[-1] == "generation 1: fold0-seed0 did not train"
+    assert rows["+ area"][1:5] == (NONE, NONE, "0", NONE if not ensemble else "64.28")
 
 
 def test_an_ensemble_teaches(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ chance keep theirs, and are counted beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,7 +106,8 @@ class Line:
 
     mix: str
     stage: str
-    spread: Spread
+    spread: Spread | None
+    """None where no run of the stage has a figure."""
     to_baseline: Comparison | None
     to_first: Comparison | None
     notes: str
@@ -142,8 +143,8 @@ def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
     for record in records:
         generation, own = int(record.config["generation"]), cell(record)
         if generation == 1:
-            found.stages.setdefault(FIRST, {})[own] = first_accuracy(record.config["teacher"])
-        note(found, generation, record)
+            first(found, own, record)
+        note(found, generation, own, record.result["status"])
         if record.result["accuracy"] is not None:
             found.stages.setdefault(generation, {})[own] = 100 * record.result["accuracy"]
             members.setdefault(own, {})[generation] = record.folder
@@ -154,16 +155,28 @@ def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
     return found
 
 
-def note(found: Chain, generation: int, record: Record) -> None:
-    if record.result["status"] != "trained":
-        text = f"fold{record.config['fold']}-seed{record.config['seed']} {record.result['status']}"
-        found.notes.setdefault(generation, []).append(text)
+def note(found: Chain, generation: int, own: Cell, status: str) -> None:
+    if status != "trained":
+        found.notes.setdefault(generation, []).append("fold{}-seed{} {}".format(*own, status))
 
 
-def first_accuracy(teacher: str | Iterable[str]) -> float:
-    """Percent of the run, or the ensemble of runs, that taught a first generation."""
-    folders = [Path(teacher)] if isinstance(teacher, str) else [Path(one) for one in teacher]
-    return ensemble_accuracy(folders)
+def first(found: Chain, own: Cell, record: Record) -> None:
+    """The figure of the run, or the ensemble of runs, that taught a first generation; a note where it is gone."""
+    teacher = record.config["teacher"]
+    folders = [Path(one) for one in ([teacher] if isinstance(teacher, str) else teacher)]
+    gone = [folder for folder in folders if not runs.finished(folder)]
+    if gone:
+        found.notes.setdefault(FIRST, []).append(f"missing: {gone[0]} was removed")
+        return
+    for folder in folders:
+        note(found, FIRST, own, runs.read_result(folder)["status"])
+    found.stages.setdefault(FIRST, {})[own] = ensemble_accuracy(folders)
+
+
+def ensemble_notes(found: Group, own: Chain) -> str:
+    """What is to be said of the members of a chain's ensembles."""
+    said = [f"generation {g}: {text}" for g in range(1, found.size + 1) for text in own.notes.get(g, [])]
+    return listed(said, "; ")
 
 
 def ensemble_accuracy(folders: Sequence[Path]) -> float:
@@ -185,16 +198,24 @@ def lines(found: Group) -> list[Line]:
     made = []
     base = found.chains.get(BASELINE)
     for own in found.chains.values():
-        for generation in sorted(own.stages):
+        for generation in sorted(own.stages.keys() | own.notes.keys()):
             name = "first teacher" if generation == FIRST else f"generation {generation}"
             other = base.stages.get(generation, {}) if base else {}
             texts = listed(own.notes.get(generation, []), "; ")
-            made.append(line(found, own, name, own.stages[generation], {} if generation == FIRST else other, texts,
+            made.append(line(found, own, name, own.stages.get(generation, {}), {} if generation == FIRST else other, texts,
                              None if generation == FIRST else own.stages.get(FIRST, {})))  # fmt: skip
         if own.ensemble:
             name = f"ensemble of {found.size}"
             made.append(
-                line(found, own, name, own.ensemble, base.ensemble if base else {}, "", own.stages.get(FIRST))
+                line(
+                    found,
+                    own,
+                    name,
+                    own.ensemble,
+                    base.ensemble if base else {},
+                    ensemble_notes(found, own),
+                    own.stages.get(FIRST),
+                )
             )
     ends = [i for i, one in enumerate(made) if one.stage.startswith("ensemble")]
     adjusted = statistics.holm([one.p if (one := made[i].to_baseline) else None for i in ends])
@@ -205,19 +226,19 @@ def lines(found: Group) -> list[Line]:
 
 def line(found: Group, own: Chain, name: str, values: Values, baseline: Mapping[Cell, float], notes: str,
          first: Mapping[Cell, float] | None) -> Line:  # fmt: skip
-    spread = statistics.spread(values)
+    spread = statistics.spread(values) if values else None
     whole = len(found.config["all_folds"])
-    if len(spread.folds) < whole:
+    if spread and len(spread.folds) < whole:
         notes = "; ".join(filter(None, [f"partial ({len(spread.folds)} of {whole} folds)", notes]))
     to_baseline = statistics.comparison(values, baseline, found.ratio) if own.mix != BASELINE else None
     to_first = statistics.comparison(values, first, found.ratio) if first else None
     return Line(own.mix, name, spread, to_baseline, to_first, notes)
 
 
-def published(found: Group, own: Line) -> float | None:
+def published(found: Group, mix: str, stage: str) -> float | None:
     """Table 4's figure for an ensemble of three, or for generation 0, of its own data set and network."""
     if found.synthetic or found.config["dataset"] != IMAGES or found.config["model"] != "resnet56":
         return None
-    if own.stage == "first teacher":
+    if stage == "first teacher":
         return TABLE4[0].percent
-    return {row.mix: row.percent for row in TABLE4}.get(own.mix) if own.stage == "ensemble of 3" else None
+    return {row.mix: row.percent for row in TABLE4}.get(mix) if stage == "ensemble of 3" else None

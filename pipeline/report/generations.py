@@ -8,9 +8,9 @@ from pathlib import Path
 from pipeline import runs, tables
 from pipeline.config import InputError
 from pipeline.report.aggregation import STAMP
-from pipeline.report.chains import BASELINE, TABLE4, Group, groups, lines, published
+from pipeline.report.chains import BASELINE, TABLE4, Group, ensemble_notes, groups, lines, published
 from pipeline.report.wording import number, p_value, provenance, runs_counted
-from pipeline.statistics import Comparison
+from pipeline.statistics import Comparison, Spread
 from pipeline.tables import NONE, Document, Grid, Section
 
 __all__ = ["COLUMNS", "TABLE4", "groups", "report", "table4"]
@@ -24,13 +24,19 @@ def difference(own: Comparison | None) -> str:
     return number(own.difference, "+.2f") + ends
 
 
+def spread_cells(own: Spread | None) -> tuple[str, str, str]:
+    """Mean, and spread over folds and over seeds."""
+    return (
+        (NONE, NONE, NONE) if own is None else (number(own.mean), number(own.sd_folds), number(own.sd_seeds))
+    )
+
+
 def grid(found: Group) -> Grid:
     header = ("Mix", "Stage", "Mean\n%", "SD over\nfolds", "SD over\nseeds", "n (folds ×\nseeds)",
               "Difference to\nbaseline", "p", "p\n(Holm)", "Difference to\nfirst teacher", "p", "Notes")  # fmt: skip
     rows = tuple(
         (
-            own.mix, own.stage, number(own.spread.mean), number(own.spread.sd_folds), number(own.spread.sd_seeds),
-            runs_counted(own.spread),
+            own.mix, own.stage, *spread_cells(own.spread), runs_counted(own.spread),
             difference(own.to_baseline), p_value(own.to_baseline.p if own.to_baseline else None), p_value(own.p_holm),
             difference(own.to_first), p_value(own.to_first.p if own.to_first else None), own.notes,
         )
@@ -49,13 +55,14 @@ def csv_rows(found: Group) -> list[tuple[object, ...]]:
     """The cells of ``COLUMNS``, one row a stage; numbers unrounded but for the last digits of binary fractions."""
     about, made = found.config, []
     for own in lines(found):
-        base, first = own.to_baseline, own.to_first
+        base, first, spread = own.to_baseline, own.to_first, own.spread
         made.append((
             about["corpus"], STAMP if found.synthetic else "", found.folder.name, about["preset"], about["model"],
-            own.mix, own.stage, own.spread.mean, own.spread.sd_folds, own.spread.sd_seeds, own.spread.n,
+            own.mix, own.stage, spread and spread.mean, spread and spread.sd_folds, spread and spread.sd_seeds,
+            spread.n if spread else 0,
             base and base.difference, base and base.low, base and base.high, base and base.p, own.p_holm, base and base.n,
             first and first.difference, first and first.low, first and first.high, first and first.p, first and first.n,
-            found.ratio, published(found, own), own.notes,
+            found.ratio, published(found, own.mix, own.stage), own.notes,
         ))  # fmt: skip
     return [tuple(float(f"{v:.10g}") if isinstance(v, float) else v for v in values) for values in made]
 
@@ -72,11 +79,14 @@ def notes(found: Sequence[Group]) -> list[str]:
         "sample variance, n_test/n_train = "
         + ", ".join(f"{ratio:.3g}" for ratio in sorted({one.ratio for one in found}))
         + " (Nadeau and Bengio 2003). p (Holm): adjusted for the number of mixes, ensembles only.",
-        "Mean: of the folds' means over seeds, last epoch.",
+        "Mean: of the folds' means over seeds, last epoch. Runs that stopped have no figure; those no better than chance "
+        "keep theirs, and are named in the notes.",
     ]
     if any(one.ratio == 0 for one in found):
         made.append(
-            "Images: one test set and one split; the spread over seeds is that of training, not of the images."
+            "Images: one test set, and one split for all seeds (--split-seed); the spread over seeds is that of training, "
+            "not of the images. The images kept aside for validation train nothing and choose nothing here: they are free "
+            "for choosing settings. A run's own best_accuracy is of the epoch that the test images chose: optimistic."
         )
     if any(one.synthetic for one in found):
         made.append(f"{STAMP}: made-up data; these figures say nothing about real sounds or images.")
@@ -122,26 +132,31 @@ def table4(root: Path, reports: Path, corpus: str, *, generations: int | None = 
     )
     records = [record for one in found for record in one.records]
     own = ["Published: Cho et al. 2023, Table 4, CIFAR-100: learning rate 0.001 × 0.1 at epochs 60, 120, 160 of 200, "
-           "batch 256, ensembles of three generations. Preset cifar-paper has these settings, cifar-strong a rate of 0.1, "
-           "crop and flip; the teachers' outputs are those for the image as it is."]  # fmt: skip
+           "batch 256, ResNet-56, ensembles of three generations; other runs have no published figure beside them. Preset "
+           "cifar-paper has these settings, cifar-strong a rate of 0.1, crop and flip; the teachers' outputs are those for "
+           "the image as it is."]  # fmt: skip
     document = Document(f"{stamp}{corpus}: Table 4", sections, (*own, *notes(found), *provenance(records)))
     return write(reports, corpus, "table4", document, found)
 
 
 def table4_grid(found: Group) -> Grid:
     header = ("Row", "Mean\n%", "SD over\nseeds", "n", "Published\n%", "Difference\nto published", "Difference to\nbaseline",
-              "p", "p\n(Holm)")  # fmt: skip
+              "p", "p\n(Holm)", "Notes")  # fmt: skip
     rows = []
     own = lines(found)
     for row in TABLE4:
         stage = f"ensemble of {found.size}" if row.mix else "first teacher"
         line = next((one for one in own if one.stage == stage and (not row.mix or one.mix == row.mix)), None)
-        mean = line.spread.mean if line else None
-        paper = None if found.synthetic else row.percent
-        base = line.to_baseline if line else None
+        spread, base = (line.spread, line.to_baseline) if line else (None, None)
+        paper = published(found, row.mix, stage)
+        model = found.config["model"]
+        chain = found.chains.get(row.mix)
+        mean, _, sd_seeds = spread_cells(spread)
         rows.append((
-            row.name, number(mean), number(line.spread.sd_seeds if line else None), str(line.spread.n if line else 0),
-            number(row.percent), number(None if mean is None or paper is None else mean - paper, "+.2f"),
+            row.name if row.mix or model == "resnet56" else model,
+            mean, sd_seeds, str(spread.n if spread else 0),
+            number(paper), number(None if spread is None or paper is None else spread.mean - paper, "+.2f"),
             difference(base), p_value(base.p if base else None), p_value(line.p_holm if line else None),
+            line.notes if line else ensemble_notes(found, chain) if chain else "",
         ))  # fmt: skip
-    return Grid(f"Table 4. {found.settings}; ensembles of {found.size}.", header, tuple(rows))
+    return Grid(f"Table 4. {found.settings}; ensembles of {found.size}.", header, tuple(rows), wide=True)
