@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,9 @@ def test_table_4_of_a_stand_in(archive: Path) -> None:
             and own["published_percent"] == ""
             and float(own["test_train_ratio"]) == 0
         )
-    assert "65.36" in done.stdout and "+ angle" in done.stdout
+    # Two generations of another network, on a stand-in: nothing published is beside them.
+    assert "65.36" not in done.stdout and "+ angle" in done.stdout
+    assert re.search(r"^ *cnn2 +\d", done.stdout, re.MULTILINE) and "ResNet-56  " not in done.stdout
     assert (Path("reports/cifar100-stand-in") / "table4.md").is_file()
 
     # Nothing is trained twice, and the same chains are there for the other command.
@@ -189,3 +192,19 @@ def test_an_archive_that_is_not_the_published_one_is_refused(archive: Path) -> N
         invoke(table4, "--archive", archive, "--losses", "none")
     with pytest.raises(InputError, match="neither --model student nor --folds"):
         invoke(ban, "--dataset", "cifar100", "--archive", archive, "--no-checksum", "--model", "student")
+
+
+def test_the_archive_can_be_named_as_data_and_not_twice(archive: Path) -> None:
+    options = ["--dataset", "cifar100", *SMALL, "--generations", 1]
+    done = invoke(ban, *options, "--data", archive)
+    assert done.exit_code == 0 and "cifar100-stand-in" in done.stdout
+    done = invoke(ban, *options, "--data", archive, "--archive", archive)
+    assert done.exit_code == 2 and "--archive and --data both name the archive" in done.output
+
+
+@pytest.mark.parametrize(
+    "option", [("--archive", "x"), ("--split-seed", "0"), ("--validation", "5"), ("--no-checksum",)]
+)
+def test_options_of_images_are_refused_for_sounds(tmp_path: Path, option: tuple[str, ...]) -> None:
+    done = invoke(ban, "--dataset", "esc50", "--data", tmp_path, *option)
+    assert done.exit_code == 2 and f"{option[0]} is for CIFAR-100" in done.output

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.commands.options import AUTO, FOLDER, Numbers, archive_options, logged, pack_options
 from pipeline.config import InputError
@@ -32,6 +33,16 @@ def chosen_archive(
 
     path = archive or cifar.find_cifar100(DATA)
     return Archive(path, None if no_checksum else cifar.MD5, split_seed, validation)
+
+
+def refuse_archive_options() -> None:
+    """``UsageError`` where an option that is CIFAR-100's alone was given for sounds: it would be ignored."""
+    context = click.get_current_context()
+    for name in ("archive", "no_checksum", "split_seed", "validation"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for CIFAR-100; expected --dataset {IMAGES} with it"
+            )
 
 
 @click.command()
@@ -70,10 +81,13 @@ def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[st
             raise InputError(
                 "CIFAR-100 has one network and one fold; expected neither --model student nor --folds"
             )
+        if archive and data:
+            raise click.UsageError("--archive and --data both name the archive; expected one of them")
         settings = stage.chain_settings(settings, "teacher")
-        source = stage.of_archive(chosen_archive(archive, no_checksum, split_seed, validation))
+        source = stage.of_archive(chosen_archive(archive or data, no_checksum, split_seed, validation))
         held_out: tuple[int, ...] = (0,)
     else:
+        refuse_archive_options()
         from pipeline.stages import data as places
         from pipeline.stages.training import wanted_folds
 
