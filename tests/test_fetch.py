@@ -19,7 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from pipeline import fetch as module
+from pipeline.commands.corpora import data
 from pipeline.config import InputError
 from pipeline.fetch import SOURCES, BadArchive, Source, fetch, notice, obtain, source
 from pipeline.fetch.unpack import unpack
@@ -216,14 +219,44 @@ def test_an_archive_put_there_by_hand_is_taken_and_kept(tmp_path: Path) -> None:
     assert said[0].endswith("found, not downloaded again")
 
 
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_a_fetch_that_was_stopped_while_it_unpacked_is_not_taken_for_one_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpacked: bool
+) -> None:
+    what = TINY if unpacked else replace(TINY, unpacked=0, folders=("Tiny.tar.gz", "Tiny"))
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    site = Site(ARCHIVE)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "unpack" if unpacked else "check_md5", stopped)
+        get(site, tmp_path, what)
+    assert [p.name for p in tmp_path.iterdir()] == ["Tiny.tar.gz.fetched"]
+    said: list[str] = []
+    place = get(site, tmp_path, what, said)
+    assert len(site.asked) == 1 and said[0].endswith("Tiny.tar.gz.fetched: found, not downloaded again")
+    assert [p.name for p in tmp_path.iterdir()] == [place.name]
+
+
+def test_size_and_licence_are_shown_also_where_nobody_can_say_yes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(data, ["--dataset", "esc50"])
+    assert done.exit_code == 2 and "give --yes" in done.stderr
+    assert "to download" in done.stdout and "licence" in done.stdout
+
+
 def test_already_there(tmp_path: Path) -> None:
     site = Site(ARCHIVE)
     place = get(site, tmp_path)
     (place / "mine.txt").write_text("kept")
+    (tmp_path / "Tiny.tar.gz.fetched").touch()  # by a process that was killed just behind the unpacking
     said: list[str] = []
     assert get(site, tmp_path, said=said) == place
     assert len(site.asked) == 1 and (place / "mine.txt").read_text() == "kept"
-    assert said == [f"{place}: already there, nothing to fetch"]
+    assert said == [f"{place}: already there, nothing to fetch"] and [*tmp_path.iterdir()] == [place]
     (tmp_path / "Other").mkdir()
     (tmp_path / "Other" / "x").touch()
     assert (
@@ -345,6 +378,11 @@ def test_more_than_was_told(tmp_path: Path) -> None:
     refused(zipped({"a/zeros": bytes(3_000_000)}), tmp_path / "zip", "more than 2 MB")
 
 
+def test_folders_without_a_byte_in_them_count_too(tmp_path: Path) -> None:
+    refused(zipped({f"a/{i}/": b"" for i in range(500)}), tmp_path / "many", "more than 2 MB")
+    refused(zipped({f"a/{i}{'/x' * 100}/": b"" for i in range(5)}), tmp_path / "deep", "more than 2 MB")
+
+
 def test_archives_without_one_folder(tmp_path: Path) -> None:
     refused(tar_gz({"a/x": b"1", "b/x": b"2"}), tmp_path / "two", "expected one folder")
     refused(tar_gz({"x": b"1"}), tmp_path / "none", "expected one folder")
@@ -371,7 +409,7 @@ def test_owners_and_modes_of_the_archive_are_not_taken(tmp_path: Path) -> None:
         info.mode, info.uid = 0o4777, 12345
 
     (tmp_path / "x.tar.gz").write_bytes(tar_gz({"a/x": b"1"}, change))
-    unpack(tmp_path / "x.tar.gz", tmp_path / "place", limit=100)
+    unpack(tmp_path / "x.tar.gz", tmp_path / "place", limit=20_000)
     found = (tmp_path / "place" / "x").stat()
     assert found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) & 0o7111 == 0
 
@@ -379,7 +417,7 @@ def test_owners_and_modes_of_the_archive_are_not_taken(tmp_path: Path) -> None:
 def test_what_an_earlier_unpacking_left_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".place.unpacking" / "old").mkdir(parents=True)
     (tmp_path / "x.tar.gz").write_bytes(tar_gz({"a/x": b"1"}))
-    unpack(tmp_path / "x.tar.gz", tmp_path / "place", limit=100)
+    unpack(tmp_path / "x.tar.gz", tmp_path / "place", limit=20_000)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["place", "x.tar.gz"]
 
 

@@ -22,9 +22,14 @@ def data(dataset: str, url: str | None, yes: bool) -> None:
     from pipeline.fetch import fetch
     from pipeline.stages.data import DATA
 
-    if not yes and not sys.stdin.isatty():
+    fetch(dataset, DATA, url=url, confirm=None if yes else asked, say=click.echo)
+
+
+def asked(question: str) -> bool:
+    """The answer of whoever sits there; ``UsageError`` where nobody does, behind size and licence."""
+    if not sys.stdin.isatty():
         raise click.UsageError("nobody is there to say yes to size and licence: give --yes")
-    fetch(dataset, DATA, url=url, confirm=None if yes else click.confirm, say=click.echo)
+    return click.confirm(question)
 
 
 @click.command()

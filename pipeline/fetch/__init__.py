@@ -1,8 +1,9 @@
 """Published data sets fetched on request: size and licence first, resumed where cut, checked, unpacked atomically.
 
-What has its final name is whole: a download is ``NAME.part`` until its last byte came, an archive is unpacked
-beside its folder and renamed, and an archive that fails its check is set aside as ``NAME.bad``. An archive
-downloaded by hand and put into the data folder under ``Source.filename`` is taken instead of the network's.
+What has its final name is whole: a download is ``NAME.part`` until its last byte came and ``NAME.fetched`` until it is
+checked and unpacked, an archive is unpacked beside its folder and renamed, and an archive that fails its check is set
+aside as ``NAME.bad``. An archive downloaded by hand and put into the data folder under ``Source.filename`` is taken
+instead of the network's, and kept.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pooch
@@ -51,18 +52,21 @@ def obtain(
     pauses: tuple[float, ...] = PAUSES,
 ) -> Path:
     """``fetch`` of any ``Source``; ``pauses``: seconds before each new attempt."""
+    place, archive = data_root / what.folders[0], data_root / what.filename
+    fetched = archive.with_name(archive.name + ".fetched")
     for folder in what.folders:
         if (data_root / folder).is_dir() and any((data_root / folder).iterdir()):
             say(f"{data_root / folder}: already there, nothing to fetch")
+            with suppress(OSError):  # of a process that was killed just behind the unpacking
+                fetched.unlink(missing_ok=True)
             return data_root / folder
-    place, archive = data_root / what.folders[0], data_root / what.filename
     by_hand = f"Or download {url or what.url} by hand, put it at {archive} and run this again"
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         with alone(data_root):
-            found = archive.is_file()
+            found = next((path for path in (archive, fetched) if path.is_file()), None)
             if found:
-                say(f"{archive}: found, not downloaded again")
+                say(f"{found}: found, not downloaded again")
             else:
                 say(notice(what, url))
                 if confirm is not None and not confirm(f"Download {gigabytes(what.size)} to {data_root}?"):
@@ -71,10 +75,11 @@ def obtain(
                     )
             check_space(what, data_root)
             if not found:
-                download(url or what.url, archive, remedy=by_hand, say=say, pauses=pauses)
-            take(what, archive, place, by_hand, say)
-            if what.unpacked and not found:
-                archive.unlink()  # unpacked and checked; an archive put there by hand stays its owner's
+                download(url or what.url, archive, fetched, remedy=by_hand, say=say, pauses=pauses)
+            take(what, found or fetched, place, by_hand, say)
+            if not what.unpacked and found != archive:
+                fetched.replace(archive)
+            fetched.unlink(missing_ok=True)  # not an archive put there by hand, which stays its owner's
     except OSError as error:
         raise InputError(
             f"{error.filename or data_root}: {error.strerror or error}. See to space and rights there, then run "
@@ -94,7 +99,7 @@ def take(what: Source, archive: Path, place: Path, by_hand: str, say: Callable[[
             say(f"{archive}: unpacking to {place}")
             unpack(archive, place, limit=2 * what.unpacked, check=lambda folder: check_files(folder, what))
     except BadArchive as error:
-        aside = archive.with_name(archive.name + ".bad")
+        aside = archive.with_name(what.filename + ".bad")
         archive.replace(aside)
         raise InputError(
             f"{error}; set aside as {aside.name}. Run this again for a fresh one. {by_hand}"
@@ -119,7 +124,8 @@ def check_space(what: Source, data_root: Path) -> None:
     archive = data_root / what.filename
     part = archive.with_name(archive.name + ".part")
     have = part.stat().st_size if part.is_file() else 0
-    missing = 0 if archive.is_file() else max(0, what.size - have)
+    there = archive.is_file() or archive.with_name(archive.name + ".fetched").is_file()
+    missing = 0 if there else max(0, what.size - have)
     free = shutil.disk_usage(data_root).free
     if free < missing + what.unpacked:
         raise InputError(

@@ -39,12 +39,13 @@ class Refused(Exception):
 def download(
     url: str,
     path: Path,
+    whole: Path | None = None,
     *,
     remedy: str = "",
     say: Callable[[str], None] = print,
     pauses: tuple[float, ...] = PAUSES,
 ) -> None:
-    """Write what ``url`` serves to ``path``, by way of ``path.part``, from where an earlier attempt was cut.
+    """Write what ``url`` serves to ``whole`` (``path``), by way of ``path.part``, from where an earlier attempt was cut.
 
     A server without ranges sends everything again. Raises ``InputError`` (with ``remedy`` at its end) for an
     answer that will not change, such as 404, and when ``len(pauses)`` more attempts brought it no further.
@@ -72,7 +73,7 @@ def download(
                     ) from None
                 say(f"{path.name}: cut at {have:,} bytes ({reason}); again in {waits[0]:g} s")
                 time.sleep(waits.pop(0))
-    part.replace(path)
+    part.replace(whole or path)
 
 
 def transfer(url: str, out: BinaryIO, name: str) -> None:

@@ -30,6 +30,10 @@ DAMAGE = (
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
+#: Bytes on the disk that a member takes at most for itself and for each folder above it, beside its content.
+ENTRY = 4096
+
+
 class BadArchive(InputError):
     """An archive that is damaged, not the published one, or that would write outside its folder."""
 
@@ -62,15 +66,15 @@ def write_members(archive: Path, folder: Path, limit: int) -> None:
     try:
         for name, size, content in members(archive):
             path = inside(archive, name)
+            total += size + ENTRY * len(path.parts)
+            if total > limit:
+                raise BadArchive(f"{archive}: unpacks to more than {gigabytes(limit)}")
             if content is None:
                 (folder / path).mkdir(parents=True, exist_ok=True)
                 continue
             if str(path).casefold() in seen:
                 raise BadArchive(f"{archive}: two members named {name!r} (or the same but for capitals)")
             seen.add(str(path).casefold())
-            total += size
-            if total > limit:
-                raise BadArchive(f"{archive}: unpacks to more than {gigabytes(limit)}")
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             with content, (folder / path).open("xb") as out:
                 shutil.copyfileobj(content, out, 1 << 18)
