@@ -13,13 +13,15 @@ Four ways in one run, taking turns clip by clip, so that each figure is a ratio 
   second floor takes float32 for the short-time frames as well; values are then right to 1e-7 of a
   frame's peak only, and the tuning hops.
 
-Times are CPU time of the process (all its threads), the least of the rounds a clip, averaged over clips.
+Times are CPU time of the process (all its threads): of each way the same clips as often as the others, the least of
+its rounds a clip, averaged over clips.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,25 +131,24 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def times(clips: list[np.ndarray], spec: FeatureSpec, rounds: int) -> dict[str, float]:
-    """Way → mean CPU milliseconds a view; the librosa ways run once a clip, the others ``rounds`` times."""
+    """Way → mean CPU milliseconds a view; every way runs ``rounds`` times a clip, and its least counts."""
     bare, bare32 = floor(spec, np.float64), floor(spec, np.float32)
-    ways: dict[str, tuple[int, Callable[[np.ndarray], object]]] = {
-        "obvious": (1, lambda clip: [obvious(y, spec) for y in clip]),
-        "plain": (1, lambda clip: extract(clip, spec, plain=True)),
-        "fast": (rounds, lambda clip: extract(clip, spec)),
-        "floor": (rounds, lambda clip: [bare(y) for y in clip]),
-        "floor32": (rounds, lambda clip: [bare32(y) for y in clip]),
+    ways: dict[str, Callable[[np.ndarray], object]] = {
+        "obvious": lambda clip: [obvious(y, spec) for y in clip],
+        "plain": lambda clip: extract(clip, spec, plain=True),
+        "fast": lambda clip: extract(clip, spec),
+        "floor": lambda clip: [bare(y) for y in clip],
+        "floor32": lambda clip: [bare32(y) for y in clip],
     }
     for clip in clips:  # banks of every tuning are built, allocators and caches are warm
         extract(clip, spec)
-    for _, action in ways.values():
+    for action in ways.values():
         action(clips[0])
     least = {name: np.full(len(clips), np.inf) for name in ways}
-    for turn in range(rounds):
+    for _ in range(rounds):
         for index, y in enumerate(clips):
-            for name, (wanted, action) in ways.items():
-                if turn < wanted:
-                    least[name][index] = min(least[name][index], timed(lambda: action(y)))  # noqa: B023
+            for name, action in ways.items():
+                least[name][index] = min(least[name][index], timed(lambda: action(y)))  # noqa: B023
     return {name: 1e3 * float(values.mean()) / len(clips[0]) for name, values in least.items()}
 
 
@@ -168,15 +169,20 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=MINI if MINI.is_dir() else None, help="folder of .wav files"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of the fast path and the floor")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each way does each clip")
     arguments = parser.parse_args()
+    if arguments.clips < 1 or arguments.rounds < 1:
+        parser.error("--clips and --rounds: expected at least 1")
+    warnings.filterwarnings("ignore", message="Trying to estimate tuning")  # of silence, by the obvious way
     spec = FeatureSpec()
     warm_up(spec)  # first, so that all libraries are there to be limited
     with threadpool_limits(1):
         name, clips = clips_of(arguments.data, arguments.clips, spec)
         cost = times(clips, spec, arguments.rounds)
         worst = differences(clips, spec)
-    print(f"{2 * len(clips)} views of {name}, {spec.seconds:g} s at {spec.sr} Hz, one core; CPU ms a view")
+    print(
+        f"{2 * len(clips)} views of {name}, {spec.seconds:g} s at {spec.sr} Hz, one core; CPU ms a view, least of {arguments.rounds}"
+    )
     print(f"{'way':10} {'ms':>8} {'obvious/way':>12} {'way/floor':>10} {'way/floor32':>12}")
     for way, ms in cost.items():
         ratios = cost["obvious"] / ms, ms / cost["floor"], ms / cost["floor32"]

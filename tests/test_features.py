@@ -16,6 +16,7 @@ import platform
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +257,19 @@ def test_golden_numbers() -> None:
     for name, values in zip(FEATURES, extract(golden_sound(), SPEC)):
         found = values.mean(), values.std(), values[7, 100]
         np.testing.assert_allclose(found, GOLDEN[name], rtol=2e-4, err_msg=name)
+
+
+def test_the_bench_gives_every_way_the_same_clips_and_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import features as bench
+
+    ran: list[str] = []
+    monkeypatch.setattr(bench, "obvious", lambda y, spec: ran.append("obvious"))
+    monkeypatch.setattr(bench, "floor", lambda spec, kind: lambda y: ran.append(np.dtype(kind).name))
+    monkeypatch.setattr(
+        bench, "extract", lambda clip, spec, plain=False: ran.append("plain" if plain else "fast")
+    )
+    monkeypatch.setattr(bench, "timed", lambda action: (ran.append("timed"), action()) and 1.0)
+    cost = bench.times([np.zeros((1, 9), np.float32)] * 2, SPEC, rounds=3)
+    timed = [way for before, way in pairwise(ran) if before == "timed"]
+    assert sorted(timed) == sorted(6 * ["obvious", "plain", "fast", "float64", "float32"])
+    assert list(cost) == ["obvious", "plain", "fast", "floor", "floor32"]

@@ -7,7 +7,7 @@ Layout, schema 1; n clips, those that were skipped not among them::
     clip source     (clip,) text: the clip's name; the recording it was cut from
     view feature bin frame    scales of the other axes; ``frame`` in seconds
     file/           path size mtime_ns sha256 seconds, (clip,): what each clip was computed from
-    skipped/        clip path size mtime_ns reason expected found, (skipped,): the clips left out, and why
+    skipped/        clip path size mtime_ns sha256 seconds reason expected found, (skipped,): the clips left out, and why
 
 Every axis of every dataset has its scale and its label, every dataset its unit and description. Attributes of the
 file: ``schema corpus dataset synthetic fold classes spec versions plain skipped digest``; ``spec`` (all

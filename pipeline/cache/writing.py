@@ -16,6 +16,8 @@ from pipeline.cache.schema import AXES, SCHEMA, File, Header, content_digest
 from pipeline.config import FEATURES, VIEWS
 from pipeline.runs.writing import sync_folder
 
+TEXT = h5py.string_dtype("utf-8")
+
 
 def write_fold(path: Path, header: Header, blocks: Iterable[np.ndarray]) -> str:
     """Write a fold's file: under another name, synced, renamed. Returns its content digest.
@@ -42,46 +44,65 @@ def write_fold(path: Path, header: Header, blocks: Iterable[np.ndarray]) -> str:
 
 
 def write_content(file: h5py.File, header: Header, blocks: Iterable[np.ndarray]) -> str:
-    spec, text = header.spec, h5py.string_dtype("utf-8")
+    """All of a fold's file. Returns its content digest."""
+    scales = write_scales(file, header)
+    write_columns(file, header, scales[0])
+    features = features_dataset(file, header, scales)
+    write_attributes(file, header)
+    digest = content_digest(written(features, blocks), header.labels, header.clips)
+    file.attrs["digest"] = digest
+    return digest
 
-    def dataset(name: str, values: Any, dtype: Any, unit: str, description: str) -> h5py.Dataset:
-        made = file.create_dataset(name, data=np.array(values, dtype=dtype))
-        made.attrs["units"], made.attrs["description"] = unit, description
-        return made
 
+def dataset(file: h5py.File, name: str, values: Any, dtype: Any, unit: str, description: str) -> h5py.Dataset:
+    made = file.create_dataset(name, data=np.array(values, dtype=dtype))
+    made.attrs["units"], made.attrs["description"] = unit, description
+    return made
+
+
+def write_scales(file: h5py.File, header: Header) -> list[h5py.Dataset]:
+    """One for each of ``AXES``."""
+    spec = header.spec
     scales = [
-        dataset("clip", header.clips, text, "", "name of the clip, unique in the corpus"),
-        dataset("view", VIEWS, text, "", "clean, or with Gaussian noise added to the samples"),
-        dataset("feature", FEATURES, text, "", "librosa's name of the feature"),
-        dataset("bin", np.arange(spec.bins), "<i4", "1", "row: MFCC coefficient, mel band or pitch class, from low"),
-        dataset("frame", np.arange(spec.frames) * spec.hop_length / spec.sr, "<f8", "s", "centre of the frame"),
+        dataset(file, "clip", header.clips, TEXT, "", "name of the clip, unique in the corpus"),
+        dataset(file, "view", VIEWS, TEXT, "", "clean, or with Gaussian noise added to the samples"),
+        dataset(file, "feature", FEATURES, TEXT, "", "librosa's name of the feature"),
+        dataset(file, "bin", np.arange(spec.bins), "<i4", "1",
+                "row: MFCC coefficient, mel band or pitch class, from low"),
+        dataset(file, "frame", np.arange(spec.frames) * spec.hop_length / spec.sr, "<f8", "s", "centre of the frame"),
     ]  # fmt: skip
     for scale, axis in zip(scales, AXES, strict=True):
         scale.make_scale(axis)
     for name, values in (("feature_units", header.units), ("feature_calls", header.calls)):
-        scales[2].attrs.create(name, values, dtype=text)
+        scales[2].attrs.create(name, values, dtype=TEXT)
+    return scales
 
+
+def write_columns(file: h5py.File, header: Header, clips: h5py.Dataset) -> None:
+    """What is said of each clip, along the scale ``clips``, and of each that was skipped, along a scale of its own."""
     per_clip = [
-        dataset("label", header.labels, "<i8", "1", "index into the attribute classes of this file"),
-        dataset("source", header.sources, text, "", "recording the clip was cut from"),
-        *(dataset(f"file/{name}", values, dtype, unit, description)
-          for name, dtype, unit, description, values in file_columns(header.files, text)),
+        dataset(file, "label", header.labels, "<i8", "1", "index into the attribute classes of this file"),
+        dataset(file, "source", header.sources, TEXT, "", "recording the clip was cut from"),
+        *(dataset(file, f"file/{name}", values, dtype, unit, description)
+          for name, dtype, unit, description, values in file_columns(header.files)),
     ]  # fmt: skip
-    skipped = dataset("skipped/clip", [s.clip for s in header.skipped], text, "", "name of a clip left out")
+    skipped = dataset(
+        file, "skipped/clip", [s.clip for s in header.skipped], TEXT, "", "name of a clip left out"
+    )
     skipped.make_scale("skipped clip")
     per_skipped = [
-        *(dataset(f"skipped/{name}", values, dtype, unit, description)
-          for name, dtype, unit, description, values in file_columns([s.file for s in header.skipped], text)),
-        *(dataset(f"skipped/{name}", [getattr(s, name) for s in header.skipped], text, "", f"{name} of the failure")
+        *(dataset(file, f"skipped/{name}", values, dtype, unit, description)
+          for name, dtype, unit, description, values in file_columns([s.file for s in header.skipped])),
+        *(dataset(file, f"skipped/{name}", [getattr(s, name) for s in header.skipped], TEXT, "", f"{name} of the failure")
           for name in ("reason", "expected", "found")),
     ]  # fmt: skip
-    for made in per_clip:
-        made.dims[0].label = "clip"
-        made.dims[0].attach_scale(scales[0])
-    for made in per_skipped:
-        made.dims[0].label = "skipped clip"
-        made.dims[0].attach_scale(skipped)
+    for scale, label, columns in ((clips, "clip", per_clip), (skipped, "skipped clip", per_skipped)):
+        for made in columns:
+            made.dims[0].label = label
+            made.dims[0].attach_scale(scale)
 
+
+def features_dataset(file: h5py.File, header: Header, scales: Sequence[h5py.Dataset]) -> h5py.Dataset:
     layout = (
         {"chunks": (1, *header.shape[1:]), "compression": "gzip", "shuffle": True}
         if header.compressed and header.clips
@@ -93,29 +114,29 @@ def write_content(file: h5py.File, header: Header, blocks: Iterable[np.ndarray])
     for index, (scale, axis) in enumerate(zip(scales, AXES, strict=True)):
         features.dims[index].label = axis
         features.dims[index].attach_scale(scale)
+    return features
 
-    # No time of writing here: the same clips and settings give the same file.
+
+def write_attributes(file: h5py.File, header: Header) -> None:
+    """Without a time of writing: the same clips and settings give the same file."""
     file.attrs["title"] = f"stacked LibROSA features of {header.corpus}, fold {header.fold}"
     file.attrs["schema"] = SCHEMA
     file.attrs["corpus"], file.attrs["dataset"] = header.corpus, header.dataset
     file.attrs["synthetic"], file.attrs["plain"] = header.synthetic, header.plain
     file.attrs["fold"], file.attrs["skipped"] = header.fold, len(header.skipped)
-    file.attrs.create("classes", header.classes, dtype=text)
-    file.attrs["spec"] = json.dumps(dataclasses.asdict(spec))
+    file.attrs.create("classes", header.classes, dtype=TEXT)
+    file.attrs["spec"] = json.dumps(dataclasses.asdict(header.spec))
     file.attrs["versions"] = json.dumps(header.versions)
-    digest = content_digest(written(features, blocks), header.labels, header.clips)
-    file.attrs["digest"] = digest
-    return digest
 
 
-def file_columns(files: Sequence[File], text: Any) -> list[tuple[str, Any, str, str, list[Any]]]:
+def file_columns(files: Sequence[File]) -> list[tuple[str, Any, str, str, list[Any]]]:
     """Name, type, unit, description and values of the columns that ``File``s become."""
     seconds = [float("nan") if f.seconds is None else f.seconds for f in files]
     return [
-        ("path", text, "", "path in the corpus", [f.path for f in files]),
+        ("path", TEXT, "", "path in the corpus", [f.path for f in files]),
         ("size", "<i8", "byte", "size of the file", [f.size for f in files]),
         ("mtime_ns", "<i8", "ns", "time of its last change since 1970", [f.mtime_ns for f in files]),
-        ("sha256", text, "", "SHA-256 of the file, empty where it could not be read", [f.sha256 for f in files]),
+        ("sha256", TEXT, "", "SHA-256 of the file, empty where it could not be read", [f.sha256 for f in files]),
         ("seconds", "<f8", "s", "length by the corpus' annotation, NaN where it has none", seconds),
     ]  # fmt: skip
 
