@@ -1,7 +1,9 @@
-"""Every command in the documents exists: its make target, its options, the values of its options; nothing is run.
+"""Every command in the documents exists: its make target, its options, the values of its options.
 
-That the commands of the demo and of "On real clips" also do what they say is shown where they are really run, on tiny
-corpora: ``tests/test_stages.py`` (features, teacher, distill, table3, report), ``tests/test_offline.py`` (the same
+Parsed only, for most: those that fetch a data set, set up an environment or train for minutes to hours are not run here.
+Really run, on a tiny corpus with runs trained for it, are the README's commands on what is there already (``LOOKING``):
+the lines that make would say for them, in this process. The commands of the demo and of "On real clips" are run elsewhere,
+on tiny corpora too: ``tests/test_stages.py`` (features, teacher, distill, table3, report), ``tests/test_offline.py`` (the same
 without a network), ``tests/test_cluster.py`` (``--backend dask``) and ``tests/test_synthetic.py`` (the demo's corpus).
 """
 
@@ -28,7 +30,8 @@ from pipeline.commands.help import SECTIONS
 from pipeline.config import InputError
 from pipeline.losses import LossMix
 from pipeline.stages.generations import chain_mix
-from tests.tiny import ROOT
+from tests.test_wrong_input import invoke
+from tests.tiny import ROOT, write_corpus
 
 #: All that is written for people; what else lies in data/ and cache/ is somebody's own.
 DOCUMENTS = [
@@ -119,18 +122,22 @@ def check_make(words: list[str], place: Path) -> None:
         name, equals, _ = word.partition("=")
         if equals and not re.search(rf"^{re.escape(name)} \??=", text, re.MULTILINE):
             raise Unknown(f"no variable {name} in the Makefile")
+    for program, *rest in lines_of_make(words, place):
+        if program == "./bin/python" and rest[0] == "cli.py":
+            check_click(rest[1:])
+        elif program == "./bin/python" and rest[:1] == ["-m"] and rest[1].startswith("bench."):
+            check_bench(rest[1], rest[2:])
+
+
+def lines_of_make(words: list[str], place: Path) -> list[list[str]]:
+    """What ``make`` would run, line by line, as words."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
     done = subprocess.run(
         ["make", "-n", "VENV=.", *words], cwd=place, env=clean, capture_output=True, text=True, timeout=60
     )
     if done.returncode:
         raise Unknown(done.stderr)
-    for line in done.stdout.replace("\\\n", "").splitlines():
-        program, *rest = shlex.split(line, comments=True) or [""]
-        if program == "./bin/python" and rest[0] == "cli.py":
-            check_click(rest[1:])
-        elif program == "./bin/python" and rest[:1] == ["-m"] and rest[1].startswith("bench."):
-            check_bench(rest[1], rest[2:])
+    return [shlex.split(line, comments=True) or [""] for line in done.stdout.replace("\\\n", "").splitlines()]
 
 
 def check_click(words: list[str]) -> None:
@@ -278,3 +285,82 @@ def test_every_command_exists(name: str, command: str, stand_in: Path) -> None:
 def test_a_command_that_does_not_exist_is_found(command: str, stand_in: Path) -> None:
     with pytest.raises(Unknown):
         check(command, stand_in)
+
+
+# -------------------------------------------------------------------------------------------------- running
+
+#: The goals that look at, or use, what there is already.
+LOOKING = (
+    "report",
+    "follow",
+    "runs",
+    "compare",
+    "rerun",
+    "predict",
+    "export",
+    "cost",
+    "doctor",
+    "inspect",
+    "retrieval",
+)
+
+#: What is printed by each where it did what it says.
+SAID = {
+    "report": "page: reports/urbansound8k/index.html", "follow": "finished", "runs": "6 runs",
+    "compare": "B less A: ", "rerun": "weights: the same bit for bit", "predict": " %", "doctor": "all well",
+    "export": "torch against ONNX", "cost": "what a device pays for", "inspect": "urbansound8k", "retrieval": "angle",
+}  # fmt: skip
+
+LOOKED = [
+    command for name, command in dict.fromkeys(FOUND) if name == "README.md"
+    and command.startswith("make ") and command.split()[1] in LOOKING
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
+    """A clone's folder in which a teacher and two mixes were trained on two folds, on features of the usual settings."""
+    place = tmp_path_factory.mktemp("used")
+    write_corpus(place / "data" / "UrbanSound8K", folds=(1, 2), clips=16)
+    (place / "folder").mkdir()
+    (sound, other, *_) = sorted((place / "data").rglob("*.wav"))
+    shutil.copy(sound, place / "a.wav")
+    shutil.copy(other, place / "folder" / "b.wav")
+    quick = ["--set=teacher.epochs=6", "--set=teacher.lr=0.02", "--set=student.epochs=10", "--set=student.lr=0.01"]
+    how = (*quick, "--jobs", "1", "--pack", "9", "--layout", "loop", "--device", "cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        for arguments in (("features", "--backend", "sequential"), ("teacher", *how),
+                          ("distill", *how, "--losses", "soft", "--losses", "angle,area")):  # fmt: skip
+            done = invoke(*arguments)
+            assert done.exit_code == 0, done.output
+    return place
+
+
+def own(word: str, place: Path) -> str:
+    """A word of the README's with the reader's own things in place of what stands for them."""
+    run = next(path for path in sorted((place / "runs").rglob("fold1-seed0")) if "student" in str(path))
+    word = re.sub(r"(runs/)?…/fold1-seed0", str(run.relative_to(place)), word)
+    word = re.sub(r"^DATA=\S+$", "DATA=data/UrbanSound8K", word)
+    return word.replace("NAME", sorted((place / "data").rglob("fold1/*.wav"))[0].name)
+
+
+def test_every_goal_that_looks_at_what_there_is_is_run() -> None:
+    assert {command.split()[1] for command in LOOKED} == set(LOOKING)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
+@pytest.mark.parametrize("command", LOOKED)
+def test_a_command_on_what_there_is_does_what_it_says(
+    used: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("matplotlib")
+    words = [own(word, used) for word in shlex.split(command)[1:]]
+    # Live until nothing has been under way for 15 seconds: one look is enough here.
+    words += ["ARGS=--once"] if words == ["follow"] else []
+    monkeypatch.chdir(used)
+    ((_, _, *arguments),) = lines_of_make(words, stand_in)
+    done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    assert SAID[words[0]] in done.stdout
