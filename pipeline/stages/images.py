@@ -1,7 +1,9 @@
 """An image corpus as the packs want it: one tensor of images, the test images as the one held-out fold.
 
 Images are RGB / 255, float32; the network itself standardises them. The training images that are kept aside for
-validation are left out: nothing reads them, and the result is the last epoch's on the test images.
+validation are left out: nothing reads them, they are free for choosing settings. The split is the archive's
+(``--split-seed``), the same for all seeds: another one is another corpus. The result is the last epoch's on the
+test images.
 """
 
 from __future__ import annotations
