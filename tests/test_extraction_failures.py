@@ -129,6 +129,22 @@ def test_a_clip_skipped_for_want_of_permission_is_tried_again(
     assert extract(root, folds=[1], on_error=mode)[0].finished
 
 
+def test_a_clip_that_can_be_read_again_does_no_harm_to_a_read_only_cache(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        refuse(patch, "100-0-0-0.wav")
+        extract(root, folds=[1], on_error="skip")
+    monkeypatch.setattr(extraction, "locked", read_only)
+    again = extract(root, folds=[1])
+    assert counts(again) == [(0, 4, 1)] and again[0].finished and again[0].written
+    with pytest.raises(InputError, match="Read-only"):
+        extract(root, folds=[2])
+
+
 @pytest.mark.parametrize("reason", ["no permission to read it", "cut off"])
 def test_a_skipped_clip_that_fails_again_stays_skipped(
     root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, reason: str

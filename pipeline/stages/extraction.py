@@ -137,7 +137,13 @@ def extract_corpus(
     with ExitStack() as stack:
         stack.enter_context(refusals(folder))
         for fold in unfinished:
-            stack.enter_context(locked(plans[fold].path, f"fold {fold}"))
+            try:
+                stack.enter_context(locked(plans[fold].path, f"fold {fold}"))
+            except OSError:
+                if not plans[fold].retried:
+                    raise
+                plans[fold].leave()  # A cache that is read-only serves all the same.
+                continue
             plans[fold] = planned(fold)  # Another process may just have finished it.
             clean(plans[fold])
         for fold in wanted:

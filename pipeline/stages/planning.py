@@ -42,6 +42,10 @@ class Plan:
     """Parts that ``clean`` is to delete."""
     note: str = ""
 
+    def leave(self) -> None:
+        """Take a file that is there, and as wanted, as it is; nothing is tried again."""
+        self.finished, self.retried, self.jobs, self.failed, self.left = True, frozenset(), [], [], 0
+
     @property
     def parts(self) -> Path:
         return self.path.with_name(f"{self.path.name}.parts")
