@@ -305,9 +305,7 @@ def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     from pipeline.stages import data as stage
 
     if data is not None and not data.is_dir():
-        raise InputError(
-            f"no folder {data}; expected the data set's own folder: --data FOLDER (make: DATA=FOLDER)"
-        )
+        raise stage.absent(*stage.chosen(dataset, data))
     click.echo(stage.status(dataset, data, config.read(preset, overrides)))
 
 
