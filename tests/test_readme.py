@@ -326,7 +326,12 @@ def used(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     (sound, other, *_) = sorted((place / "data").rglob("*.wav"))
     shutil.copy(sound, place / "a.wav")
     shutil.copy(other, place / "folder" / "b.wav")
-    quick = ["--set=teacher.epochs=6", "--set=teacher.lr=0.02", "--set=student.epochs=10", "--set=student.lr=0.01"]
+    quick = [
+        "--set=teacher.epochs=6",
+        "--set=teacher.lr=0.02",
+        "--set=student.epochs=10",
+        "--set=student.lr=0.01",
+    ]
     how = (*quick, "--jobs", "1", "--pack", "9", "--layout", "loop", "--device", "cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
