@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,9 +57,14 @@ def row(chosen: argparse.Namespace, change: dict[str, float]) -> str:
     """One setting's line: trains all its runs, in one thread."""
     torch.set_num_threads(1)
     data, base = loaded(chosen)
+    name = ", ".join(f"{k} {v:g}" for k, v in change.items()) or "as the preset says"
+    return line(name, data, dataclasses.replace(base, **change), chosen.seeds)  # type: ignore[arg-type]
+
+
+def line(name: str, data: cache.Data, settings: TrainSettings, seeds: int) -> str:
+    """Mean validation accuracy without each fold and over all, and how many runs did not train."""
     values, labels = packs.samples(data, torch.device("cpu"))
-    held, runs = zip(*inner_runs(data, chosen.seeds))
-    settings = dataclasses.replace(base, **change)  # type: ignore[arg-type]
+    held, runs = zip(*inner_runs(data, seeds))
     done = training.fit(values, labels, runs, settings, classes=len(data.classes))
     found = [one.history[-1]["accuracy"] if not one.failure else 0.0 for one in done]
     dead = sum(
@@ -66,7 +73,6 @@ def row(chosen: argparse.Namespace, change: dict[str, float]) -> str:
         for one, run in zip(done, runs)
     )
     means = [np.mean([a for a, k in zip(found, held) if k == fold]) for fold in sorted(set(held))]
-    name = ", ".join(f"{k} {v:g}" for k, v in change.items()) or "as the preset says"
     return " ".join([name.ljust(44), *(f"{100 * m:6.1f}%" for m in means), f"{100 * np.mean(found):6.1f}%",
                      f"{dead} of {len(runs)}"])  # fmt: skip
 
@@ -82,8 +88,8 @@ def loaded(chosen: argparse.Namespace) -> tuple[cache.Data, TrainSettings]:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def arguments(about: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--dataset", default="urbansound8k")
     parser.add_argument("--data", type=Path, default=Path("data/UrbanSound8K"))
     parser.add_argument("--network", choices=sorted(GRIDS), default="student")
@@ -91,7 +97,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
-    chosen = parser.parse_args()
+    return parser
+
+
+def table(chosen: argparse.Namespace, rows: Callable[[argparse.Namespace, Any], str], what: Iterable[Any]) -> None:  # fmt: skip
+    """Print a line for each of ``what``, each trained in a process of its own."""
     data, base = loaded(chosen)
     held = [fold for fold, _ in inner_runs(data, chosen.seeds)]
     print(
@@ -104,9 +114,10 @@ def main() -> None:
         flush=True,
     )
     with ProcessPoolExecutor(chosen.jobs, get_context("spawn")) as pool:
-        for line in pool.map(row, itertools.repeat(chosen), GRIDS[chosen.network]):
-            print(line, flush=True)
+        for text in pool.map(rows, itertools.repeat(chosen), what):
+            print(text, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    options = arguments(__doc__ or "").parse_args()
+    table(options, row, GRIDS[options.network])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.extracting import (
     only_folds,
     same,
     write_clip,
+    write_corpus,
 )
 
 
@@ -39,6 +41,24 @@ def test_finished_work_is_left_alone(
         assert counts(extract(root, **options)) == [(0, 5, 0), (0, 5, 0)]
     assert before == {path: path.stat().st_mtime_ns for path in (root.parent / "cache").rglob("*.h5")}
     assert len(computed) == 10
+
+
+def test_another_data_set_in_a_folder_of_the_same_name_is_refused(root: Path, computed: list[str]) -> None:
+    extract(root)
+    before = {path: path.read_bytes() for path in (root.parent / "cache").rglob("*.h5")}
+    other = write_corpus(root.parent / "elsewhere" / root.name)
+    for path in list(other.rglob("*.wav")):
+        path.rename(path.with_name(f"9{path.name}"))
+    edit_table(other, lambda text: re.sub(r"^(\d)", r"9\1", text, flags=re.MULTILINE))
+    with pytest.raises(
+        InputError, match="of another data set in a folder of the same name: none of its 5 clips"
+    ):
+        extract(other, root.parent / "cache")
+    assert before == {path: path.read_bytes() for path in (root.parent / "cache").rglob("*.h5")}
+    moved = root.rename(root.parent / "elsewhere" / "moved").rename(
+        root
+    )  # the same clips, elsewhere meanwhile
+    assert counts(extract(moved)) == [(0, 5, 0), (0, 5, 0)]
 
 
 def test_a_changed_clip_is_computed_again_and_it_alone(

@@ -75,12 +75,16 @@ def plan(
 
 def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, str], *, plain: bool, deep: bool,
             compress: bool) -> None:  # fmt: skip
-    """Note in a plan what of the fold's old file still holds."""
+    """Note in a plan what of the fold's old file still holds. ``InputError`` where it is of another corpus."""
     try:
         old = cache.read_header(made.path)
     except InputError as error:
         made.note = f"computed again: {error}"
         return
+    if old.clips and {clip.name for clip in corpus.clips}.isdisjoint(old.clips):
+        raise InputError(f"{made.path} is of another data set in a folder of the same name: none of its {len(old.clips)} "
+                         f"clips is in {corpus.root}; expected a name for each: rename the folder, or remove "
+                         f"{made.path.parents[1]} if its features are not needed")  # fmt: skip
     context = parts.key_context(old.spec, old.versions, old.plain)
     known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
     theirs = {name: parts.clip_key(name, file, context, deep) for name, file in known}
