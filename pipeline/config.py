@@ -166,6 +166,8 @@ class TrainSettings:
         for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
+        if self.momentum >= 1:
+            raise InputError(f"momentum = {self.momentum}: expected a number below 1, say 0.9")
         marks = self.milestones.replace(" ", "").split(",") if self.milestones else []
         if not all(mark.isdecimal() and mark.isascii() and int(mark) for mark in marks):
             raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
@@ -209,9 +211,13 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
             "float | str": (int, float, str),
         }
         if not isinstance(value, names[wanted]) or (isinstance(value, bool) and wanted != "bool"):
-            raise InputError(f"{where}: {key} = {value!r}: expected {wanted}")
+            number = ", a number such as 0.2" if wanted == "float" else ""
+            raise InputError(f"{where}: {key} = {value!r}: expected {wanted}{number}")
         clean[key] = float(value) if wanted.startswith("float") and isinstance(value, int) else value
-    return kind(**clean)
+    try:
+        return kind(**clean)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:

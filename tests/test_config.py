@@ -58,3 +58,18 @@ def test_presets_serve_corpora_of_any_clip_length(tmp_path: Path) -> None:
     for preset in ("default", "paper", "demo", str(stated)):
         settings = config.for_corpus(config.read(preset, ["features.noise_std=0.01"]), 5.0)
         assert settings.features == dataclasses.replace(FeatureSpec(), seconds=5.0, noise_std=0.01)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("teacher.epochs=0", "[teacher]: epochs = 0: expected at least 1"),
+        ("student.momentum=1.5", "[student]: momentum = 1.5: expected a number below 1, say 0.9"),
+        ("student.gamma=.2", "[student]: gamma = '.2': expected float, a number such as 0.2"),
+        ("features.bins=0", "[features]: features.bins = 0: expected a positive whole number"),
+    ],
+)
+def test_an_override_that_is_refused_is_named_with_its_table(override: str, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        config.read("default", (override,))
+    assert override in str(caught.value)
