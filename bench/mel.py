@@ -32,5 +32,9 @@ def row(chosen: argparse.Namespace, scale: str) -> str:
     return line(f"mel-spectrogram as {scale}", data, settings, chosen.seeds)
 
 
-if __name__ == "__main__":
+def main() -> None:
     table(arguments(__doc__ or "").parse_args(), row, SCALES)
+
+
+if __name__ == "__main__":
+    main()

@@ -118,6 +118,10 @@ def table(chosen: argparse.Namespace, rows: Callable[[argparse.Namespace, Any], 
             print(text, flush=True)
 
 
+def main() -> None:
+    chosen = arguments(__doc__ or "").parse_args()
+    table(chosen, row, GRIDS[chosen.network])
+
+
 if __name__ == "__main__":
-    options = arguments(__doc__ or "").parse_args()
-    table(options, row, GRIDS[options.network])
+    main()
