@@ -18,7 +18,15 @@ import click
 from pipeline import __version__, config
 from pipeline.commands import corpora, deploying, generating, looking
 from pipeline.commands.help import Sections
-from pipeline.commands.options import Numbers, corpus_options, logged, pack_options, runs_of
+from pipeline.commands.options import (
+    Numbers,
+    corpus_options,
+    logged,
+    pack_options,
+    runs_of,
+    teacher_epoch_option,
+    with_teacher,
+)
 from pipeline.config import InputError
 
 if TYPE_CHECKING:
@@ -40,17 +48,6 @@ def training_options(command: F) -> F:
         "--folds", type=Numbers(), help="Held-out folds, say 1,2 or 1-10; default: all there are."
     )
     return settings_options(folds(pack_options(command)))
-
-
-def teacher_epoch_option(command: F) -> F:
-    return click.option("--teacher-epoch", type=click.Choice(["last", "best"]),
-                        help="Which epoch's teacher teaches. best is stopped early by the held-out fold itself: optimistic, "
-                        "and the table says so. Default: the preset's, last.")(command)  # fmt: skip
-
-
-def with_teacher(overrides: tuple[str, ...], teacher_epoch: str | None) -> tuple[str, ...]:
-    """``--teacher-epoch`` as the setting that it is."""
-    return (*overrides, f"student.teacher_epoch={teacher_epoch}") if teacher_epoch else overrides
 
 
 def opened_corpus(dataset: str, data: Path | None) -> Corpus:
@@ -290,9 +287,11 @@ def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
         raise InputError(f"no features of fold {corpus.folds[0] if fold is None else fold} in "
                          f"{next(iter(paths.values())).parent}; make them first: make features")  # fmt: skip
     if clip:
+        from pipeline.plots.clip import clip_picture
+
         holder = next((c.fold for c in corpus.clips if c.name == clip), present[0])
         target = output or Path("reports") / corpus.name / f"{Path(clip).stem}.png"
-        click.echo(inspection.clip_picture(paths[holder if fold is None else fold], clip, target))
+        click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
         return
     found = inspection.inspect_fold(paths[present[0] if fold is None else fold], verify=verify)
     click.echo(json.dumps(found, indent=2) if as_json else inspection.fold_text(found))

@@ -50,6 +50,7 @@ ROWS = {
     "pipeline.runs": 7,
     "pipeline.fetch": 7,
     "pipeline.verify": 7,
+    "pipeline.published": 7,
     "pipeline.cifar": 7,
     "pipeline.corpus": 8,
     "pipeline.config": 8,

@@ -15,6 +15,7 @@ import cli
 from pipeline import cache, inspection
 from pipeline.cache import Failure, File, Header
 from pipeline.config import FEATURES, FeatureSpec, InputError
+from pipeline.plots import clip
 
 SPEC = FeatureSpec(seconds=0.5, bins=12, bins_per_octave=36)
 CLIPS = tuple(f"clip{i:02d}.wav" for i in range(70))
@@ -119,7 +120,7 @@ def test_the_picture_shows_both_views_of_the_clip(written: tuple[Path, np.ndarra
     path, x = written
     header = cache.read_header(path)
     with cache.opened(path) as file:
-        figure = inspection.clip_figure(header, 5, file["features"][5], file["frame"][()])
+        figure = clip.clip_figure(header, 5, file["features"][5], file["frame"][()])
     panels = [axes for axes in figure.axes if axes.images and axes.get_title()]
     assert len(panels) == 10
     for i, axes in enumerate(panels):
@@ -129,15 +130,15 @@ def test_the_picture_shows_both_views_of_the_clip(written: tuple[Path, np.ndarra
         assert FEATURES[i // 2] in axes.get_title()
     assert panels[8].get_xlabel() == "time / s" and panels[0].get_ylabel() == "coefficient"
     assert "clean" in panels[0].get_title() and "noisy" in panels[1].get_title()
-    target = inspection.clip_picture(path, "clip05.wav", tmp_path / "new" / "clip.png")
+    target = clip.clip_picture(path, "clip05.wav", tmp_path / "new" / "clip.png")
     assert target.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_an_unknown_clip_is_named_with_the_nearest(written: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no clip 'clip5.wav'; nearest: clip\d5.wav|nearest: clip5"):
-        inspection.clip_picture(written[0], "clip5.wav", tmp_path / "x.png")
+        clip.clip_picture(written[0], "clip5.wav", tmp_path / "x.png")
     with pytest.raises(InputError, match="it was skipped"):
-        inspection.clip_picture(written[0], "bad.wav", tmp_path / "x.png")
+        clip.clip_picture(written[0], "bad.wav", tmp_path / "x.png")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_a_picture_that_cannot_be_written_is_one_line(
     pytest.importorskip("matplotlib")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InputError, match=words) as caught:
-        inspection.clip_picture(written[0], "clip05.wav", tmp_path / target)
+        clip.clip_picture(written[0], "clip05.wav", tmp_path / target)
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fold3.h5", "folder.png"]
 

@@ -125,3 +125,14 @@ def archive_options(command: F) -> F:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def teacher_epoch_option(command: F) -> F:
+    return click.option("--teacher-epoch", type=click.Choice(["last", "best"]),
+                        help="Which epoch's teacher teaches. best is stopped early by the held-out fold itself: optimistic, "
+                        "and the table says so. Default: the preset's, last.")(command)  # fmt: skip
+
+
+def with_teacher(overrides: tuple[str, ...], teacher_epoch: str | None) -> tuple[str, ...]:
+    """``--teacher-epoch`` as the setting that it is."""
+    return (*overrides, f"student.teacher_epoch={teacher_epoch}") if teacher_epoch else overrides
