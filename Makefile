@@ -25,7 +25,7 @@ GENERATIONS ?=
 DEVICE ?=
 JOBS ?=
 ARGS ?=
-# What compare, rerun, export, cost and predict are about.
+# What compare, ensemble, rerun, export, cost and predict are about.
 A =
 B =
 RUN =
@@ -50,7 +50,7 @@ needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 # What a goal cannot do without is asked for here, before anything is installed or run.
 asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
 $(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
-$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
+$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
 
 .PHONY: help
 ## First steps
@@ -139,6 +139,10 @@ runs: $(READY) ## The runs there are, a line each (ARGS="--mix angle,area --stat
 .PHONY: compare
 compare: $(READY) ## What differs between two mixes, runs or folders, and by how much: A=soft B=angle,area
 	$(CLI) compare '$(A)' '$(B)' $(ARGS)
+
+.PHONY: ensemble
+ensemble: $(READY) ## The accuracy of runs that vote, a fold a line: RUN="a folder of runs, or several runs"
+	$(CLI) ensemble $(RUN) $(ARGS)
 
 .PHONY: follow
 follow: $(READY) ## Trainings under way, live in one line (in another terminal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 
 from pipeline import ensembles, evaluation, relations, runs
 from pipeline.config import InputError
+from pipeline.report import votes
+from tests import shipped
 
 
 def probabilities(row: list[float]) -> list[float]:
@@ -104,3 +107,32 @@ def test_padding_changes_no_relation() -> None:
     assert [tuple(one.shape) for one in padded] == [(6, 5), (6, 5)] and torch.equal(padded[1], wide)
     for relation in (relations.distances, relations.angles, relations.areas):
         torch.testing.assert_close(relation(padded[0]), relation(narrow))
+
+
+def test_the_command_lets_the_runs_of_each_fold_vote(tmp_path: Path) -> None:
+    """Two runs of fold 1, one of fold 2, named by their folder and once more by themselves."""
+    sounds = shipped.write_corpus(tmp_path)
+    folders = [
+        shipped.write_run(tmp_path, sounds, fold=fold, seed=seed, mix="ce:1")
+        for fold, seed in ((1, 0), (1, 1), (2, 0))
+    ]
+    found = votes.votes(votes.records([folders[0].parent, folders[0]]))
+    assert [(vote.fold, vote.members) for vote in found] == [(1, 2), (2, 1)]
+    kept = [runs.read_predictions(folder) for folder in folders]
+    mean = np.mean([[probabilities(row) for row in one.logits.tolist()] for one in kept[:2]], axis=0)
+    assert found[0].accuracy == pytest.approx(100 * np.mean(mean.argmax(1) == kept[0].labels))
+    recorded = [100 * runs.read_result(folder)["accuracy"] for folder in folders]
+    assert found[0].mean_of_members == pytest.approx(np.mean(recorded[:2]))
+    assert found[0].best_member == max(recorded[:2]) and found[1].clips == len(kept[2].labels)
+    printed = votes.text(votes.records(folders))
+    assert printed.splitlines()[-1].split()[0] == "mean" and "SYNTHETIC" not in printed
+
+
+def test_a_failed_run_does_not_vote(tmp_path: Path) -> None:
+    folder = shipped.write_run(tmp_path, shipped.write_corpus(tmp_path))
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(
+        json.dumps({**result, "status": "failed", "failure": "ce is not finite"})
+    )
+    with pytest.raises(InputError, match=r"ce is not finite.* predicts nothing"):
+        votes.records([folder])

@@ -13,7 +13,7 @@ from tests.tiny import ROOT
 
 DOORS = [
     "help", "setup", "demo", "doctor", "data", "verify", "features", "teacher", "distill", "table3", "ban", "table4",
-    "report", "runs", "compare", "follow", "inspect", "retrieval", "rerun", "predict", "export", "cost", "test", "lint",
+    "report", "runs", "compare", "ensemble", "follow", "inspect", "retrieval", "rerun", "predict", "export", "cost", "test", "lint",
     "bench", "bench-settings", "clean",
 ]  # fmt: skip
 
@@ -98,6 +98,7 @@ def test_what_is_named_is_passed_on(fresh: Path, arguments: tuple[str, ...], com
     ("arguments", "said"),
     [
         (("compare", "A=soft"), "B is missing: say make compare A=soft B=angle,area"),
+        (("ensemble",), "RUN is missing: say make ensemble RUN=runs/"),
         (("rerun",), "RUN is missing: say make rerun RUN=runs/"),
         (("predict", "FILES=a.wav"), "RUN is missing: say make predict"),
         (("setup", "TORCH=gpu"), "TORCH=gpu: expected auto, cpu or cuda"),

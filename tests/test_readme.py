@@ -295,6 +295,7 @@ LOOKING = (
     "follow",
     "runs",
     "compare",
+    "ensemble",
     "rerun",
     "predict",
     "export",
@@ -307,7 +308,7 @@ LOOKING = (
 #: What is printed by each where it did what it says.
 SAID = {
     "report": "page: reports/urbansound8k/index.html", "follow": "finished", "runs": "6 runs",
-    "compare": "B less A: ", "rerun": "weights: the same bit for bit", "predict": " %", "doctor": "all well",
+    "compare": "B less A: ", "rerun": "weights: the same bit for bit", "ensemble": "mean of class probabilities", "predict": " %", "doctor": "all well",
     "export": "torch against ONNX", "cost": "what a device pays for", "inspect": "urbansound8k", "retrieval": "angle",
 }  # fmt: skip
 
@@ -346,6 +347,7 @@ def own(word: str, place: Path) -> str:
     """A word of the README's with the reader's own things in place of what stands for them."""
     run = next(path for path in sorted((place / "runs").rglob("fold1-seed0")) if "student" in str(path))
     word = re.sub(r"(runs/)?…/fold1-seed0", str(run.relative_to(place)), word)
+    word = re.sub(r"(runs/)?…/(angle40\+area20\+soft1)", rf"{run.parents[1].relative_to(place)}/\2", word)
     word = re.sub(r"^DATA=\S+$", "DATA=data/UrbanSound8K", word)
     return word.replace("NAME", sorted((place / "data").rglob("fold1/*.wav"))[0].name)
 

@@ -41,6 +41,7 @@ def needed(name: str) -> tuple[str, ...]:
     values = {
         "predict": ("run", "sound.wav"),
         "rerun": ("run",),
+        "ensemble": ("run",),
         "compare": ("run", "run"),
         "data": ("--dataset", "esc50"),
     }
@@ -202,6 +203,9 @@ def test_what_is_not_there_or_not_what_it_should_be(
         (("predict", "run", "other/fold1-seed0", "sound.wav"), ("other/fold1-seed0 knows other classes", "corpus other")),
         (("compare", "run", "other/fold1-seed0"), ("other", "tiny", "expected runs of one corpus")),
         (("export", "other/fold1-seed0"), ("cache/other",)),
+        (("ensemble", "run", "no-run"), ("no-run", "no finished run", "expected a run folder")),
+        (("ensemble", "text.tar.gz"), ("text.tar.gz", "no finished run")),
+        (("ensemble", "run", "other/fold1-seed0"), ("is of", "expected runs of one corpus")),
         (("rerun", "other/fold1-seed0"), ("no features of fold 1, 2 in cache/other",)),
         (("rerun", "images/fold0-seed0"), (ARCHIVE, "make data DATASET=cifar100")),
         (("rerun", "images/fold0-seed0", "--archive", "text.tar.gz"), ("text.tar.gz", "MD5", "expected")),

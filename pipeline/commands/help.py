@@ -67,6 +67,10 @@ SECTIONS: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
             "What differs between two runs or mixes, and by how much",
             ("compare soft angle,area", "compare teacher hinton --corpus esc50", "compare RUN OTHER-RUN"),
         ),
+        "ensemble": (
+            "The accuracy of runs that vote, a fold a line",
+            ("ensemble RUN OTHER-RUN", "ensemble runs/CORPUS/student-cnn2-default-1a2b3c4d/angle50+soft1"),
+        ),
         "follow": (
             "Trainings under way, live in one line",
             ("follow", "follow runs/CORPUS --every 10", "follow --once --log tensorboard"),

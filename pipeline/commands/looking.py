@@ -1,4 +1,4 @@
-"""``retrieval``, ``doctor``, ``runs``, ``compare``, ``rerun`` and ``follow``: looking at what there is."""
+"""``retrieval``, ``doctor``, ``runs``, ``compare``, ``ensemble``, ``rerun`` and ``follow``: looking at what there is."""
 
 from __future__ import annotations
 
@@ -117,6 +117,18 @@ def compare(a: str, b: str, corpus: str | None) -> None:
 
 
 @click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+def ensemble(paths: tuple[Path, ...]) -> None:
+    """What finished runs say together: the accuracy of their ensemble, one a fold, from their kept predictions.
+
+    Each RUN is a run folder or a folder of runs; all runs of a fold vote with their class probabilities.
+    """
+    from pipeline.report import votes
+
+    click.echo(votes.text(votes.records(paths)))
+
+
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--to",
@@ -191,4 +203,4 @@ def fitting(text: str) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
-COMMANDS = (retrieval, doctor, runs_, compare, rerun, follow)
+COMMANDS = (retrieval, doctor, runs_, compare, ensemble, rerun, follow)

@@ -1,0 +1,86 @@
+"""Finished runs → their ensembles, one a fold, from the predictions that they kept; nothing is computed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import ensembles, evaluation, runs, tables
+from pipeline.config import InputError
+from pipeline.report.aggregation import STAMP
+from pipeline.report.wording import number
+from pipeline.runs import Record
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The ensemble of some runs of one fold; figures in percent."""
+
+    fold: int
+    members: int
+    clips: int
+    accuracy: float
+    macro_f1: float
+    ece: float
+    mean_of_members: float
+    best_member: float
+    """The highest accuracy of a member: the held-out fold chose it."""
+
+
+def records(paths: Iterable[Path]) -> list[Record]:
+    """The finished runs in ``paths``, each a run folder or a folder of runs, once each.
+
+    Raises ``InputError`` for a path without one, for a run that failed, and for runs of several corpora.
+    """
+    found: dict[Path, Record] = {}
+    for path in paths:
+        here = runs.find(path) if path.is_dir() else []
+        if not here:
+            raise InputError(f"{path}: no finished run there; expected a run folder, or a folder of runs such as "
+                             "runs/CORPUS/student-…/angle40+area20+soft1; 'audio-rkd runs' lists them")  # fmt: skip
+        found |= {record.folder.resolve(): record for record in here}
+    for record in found.values():
+        first = next(iter(found.values()))
+        if record.result["status"] == "failed":
+            raise InputError(f"{record.folder} failed ({record.result.get('failure') or 'no reason kept'}) and predicts "
+                             "nothing; expected runs that finished their training: leave it out")  # fmt: skip
+        if record.config["corpus"] != first.config["corpus"]:
+            raise InputError(f"{record.folder} is of {record.config['corpus']}, {first.folder} of {first.config['corpus']}; "
+                             "expected runs of one corpus")  # fmt: skip
+    return list(found.values())
+
+
+def votes(found: Sequence[Record]) -> list[Vote]:
+    """One ensemble for each fold: the mean of its runs' class probabilities (``ensembles.ensemble``)."""
+    by_fold: dict[int, list[Record]] = {}
+    for record in found:
+        by_fold.setdefault(int(record.config["fold"]), []).append(record)
+    out = []
+    for fold, members in sorted(by_fold.items()):
+        said = ensembles.ensemble([record.folder for record in members])
+        figures = evaluation.summary(said.logits, said.labels)
+        own = [100 * record.result["accuracy"] for record in members]
+        out.append(Vote(fold, len(members), len(said.labels), 100 * figures["accuracy"], 100 * figures["macro_f1"],
+                        100 * figures["ece"], float(np.mean(own)), max(own)))  # fmt: skip
+    return out
+
+
+def text(found: Sequence[Record]) -> str:
+    """A line a fold and, over several, their mean."""
+    lines = votes(found)
+    header = ("fold", "runs", "clips", "ensemble\n%", "macro-F1\n%", "ECE\n%", "mean of\nits runs %", "best run %\n(optimistic)")  # fmt: skip
+    rows = [(str(v.fold), str(v.members), str(v.clips), *map(number, figures_of(v))) for v in lines]
+    if len(lines) > 1:
+        means = np.mean([figures_of(v) for v in lines], axis=0).tolist()
+        rows.append(("mean", "", "", *map(number, means)))
+    config = found[0].config
+    stamp = f"{STAMP} " if any(record.config["synthetic"] for record in found) else ""
+    title = f"{stamp}{config['corpus']}: mean of class probabilities, held-out clips, last epoch"
+    return "\n".join([title, "", *tables.padded(tables.Grid("", header, tuple(rows), wide=True))])
+
+
+def figures_of(vote: Vote) -> tuple[float, ...]:
+    return vote.accuracy, vote.macro_f1, vote.ece, vote.mean_of_members, vote.best_member
