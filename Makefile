@@ -119,7 +119,7 @@ table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS=
 	$(CLI) table3 $(CELLS) $(call extra,table3)
 
 .PHONY: ban
-ban: $(if $(filter cifar100,$(DATASET)),$(READY),features) ## Born-again generations: GENERATIONS=3 LOSSES="none angle"
+ban: $(if $(filter cifar100,$(DATASET)),$(READY),features) ## Born-again generations: GENERATIONS=3 LOSSES="none angle"; DATASET=cifar100 too
 	$(CLI) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(call extra,ban)
 
 .PHONY: table4
@@ -149,7 +149,7 @@ follow: $(READY) ## Trainings under way, live in one line (in another terminal)
 	$(CLI) follow $(RUN) $(ARGS)
 
 .PHONY: inspect
-inspect: $(READY) ## What is in a fold's file (ARGS="--fold 1 --clip NAME --verify --json")
+inspect: $(READY) ## What is in a fold's file (ARGS="--fold 1 --verify"), or a clip as a picture (ARGS="--clip NAME")
 	$(CLI) inspect $(SETTINGS) $(ARGS)
 
 .PHONY: retrieval
