@@ -14,7 +14,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 import cli
-from pipeline import runs, verify
+from pipeline import published, runs
 from pipeline.corpus import Clip, open_corpus
 
 #: One epoch, and features of few bins: every command takes about a second.
@@ -34,8 +34,8 @@ def write_sound(path: Path, label: int, seconds: float, rate: int) -> None:
 def write_esc50(root: Path) -> None:
     """All 50 classes, two 5-s clips of each at 44.1 kHz, in neighbouring folds."""
     rows = []
-    ten = set(verify.ESC10.classes)
-    for target, category in enumerate(verify.ESC50.classes):
+    ten = set(published.ESC10.classes)
+    for target, category in enumerate(published.ESC50.classes):
         for take, fold in zip("AB", (target % 5 + 1, (target + 1) % 5 + 1)):
             name = f"{fold}-{1000 + target}-{take}-{target}.wav"
             write_sound(root / "audio" / name, target, 5.0, 44100)
