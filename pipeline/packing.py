@@ -29,6 +29,10 @@ SHARE = 0.6
 #: Runs of a pack at most: more save nothing, and lose more on a failure.
 LARGEST = {"cpu": 32, "cuda": 120}
 
+#: What a run that does not fit alone is told.
+ONE_TOO_LARGE = ("out of memory with a single run; expected a device with more free memory: choose a smaller batch, "
+                 "data = 'bfloat16' or the device cpu")  # fmt: skip
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -72,8 +76,10 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
     try:
         return chosen(samples, labels, runs, settings, classes, teacher, pack, layout, seconds)
     except Exception as error:
-        if not out_of_memory(error) or len(runs) == 1:
+        if not out_of_memory(error):
             raise
+        if len(runs) == 1:
+            raise InputError(ONE_TOO_LARGE) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     fewer = runs[: len(runs) // 2]  # their number bounds the pack
@@ -233,7 +239,7 @@ def free_memory(device: torch.device) -> int:
         if limit.isdigit():
             free.append(int(limit) - int((cgroup / "memory.current").read_text()))
     except (OSError, ValueError):
-        pass
+        pass  # Not Linux, or no container: what was found so far, else half of what the machine has.
     if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return max(1 << 28, min(free, default=1 << 31))
@@ -265,8 +271,7 @@ def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Call
         if not out_of_memory(error):
             raise
         if len(items) == 1:
-            raise InputError("out of memory with a single run; expected a device with more free memory: choose a smaller "
-                             "batch, data = 'bfloat16' or the device cpu") from error  # fmt: skip
+            raise InputError(ONE_TOO_LARGE) from error
     # Outside the handler, so that nothing of the failed pack is still held by its traceback.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -128,6 +128,25 @@ def test_a_run_that_does_not_fit_alone_is_one_clear_line() -> None:
         packing.in_halves(train, [1, 2], lambda line: None)
 
 
+def test_lack_of_memory_while_measuring_is_halved_too_and_one_line_at_last(
+    data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, labels, teacher = data
+    fits = 2
+
+    def speed(pack: Any, seconds: float) -> float:
+        if pack.network.runs > fits:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return 1.0
+
+    monkeypatch.setattr(packing, "speed", speed)
+    how = {"classes": 3, "teacher": teacher}
+    assert packing.choose(samples, labels, seeds(5), QUICK, **how).pack <= 2
+    fits = 0
+    with pytest.raises(InputError, match="out of memory with a single run"):
+        packing.choose(samples, labels, seeds(5), QUICK, **how)
+
+
 def test_packs_change_no_number(data: Any) -> None:
     """Five runs as packs of 1, 2 and 2 and with an injected lack of memory are the five in one pack, bit for bit."""
     runs, settings, sizes = seeds(5), dataclasses.replace(QUICK, epochs=1), []

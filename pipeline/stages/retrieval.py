@@ -28,7 +28,6 @@ from pipeline.stages import packs
 from pipeline.stages.records import model_of, read_model
 from pipeline.statistics import Cell
 
-LAYERS = ("embedding", "hidden")
 BASELINE_MIX = str(LossMix.parse(BASELINE))
 
 #: Rows that stand first and come from no run.
