@@ -8,10 +8,10 @@ from __future__ import annotations
 import copy
 import errno
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
@@ -22,57 +22,14 @@ from pipeline.commands.options import (
     Numbers,
     corpus_options,
     logged,
-    pack_options,
+    opened_corpus,
     runs_of,
+    settings_options,
     teacher_epoch_option,
+    training_options,
     with_teacher,
 )
 from pipeline.config import InputError
-
-if TYPE_CHECKING:
-    from pipeline.corpus import Corpus
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def settings_options(command: F) -> F:
-    command = click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE",
-                           help="Change one setting, say student.lr=0.002; may be repeated.")(command)  # fmt: skip
-    command = click.option("--preset", default="default", show_default=True,
-                           help="default, paper, demo, or a TOML file.")(command)  # fmt: skip
-    return corpus_options(command)
-
-
-def training_options(command: F) -> F:
-    folds = click.option(
-        "--folds", type=Numbers(), help="Held-out folds, say 1,2 or 1-10; default: all there are."
-    )
-    return settings_options(folds(pack_options(command)))
-
-
-def opened_corpus(dataset: str, data: Path | None) -> Corpus:
-    """The corpus asked for; the synthetic one is written first where it is not there yet."""
-    from pipeline.stages import data as stage
-
-    corpus, note = stage.open_or_make(dataset, data)
-    if note:
-        click.echo(note, err=True)
-    return corpus
-
-
-def existing_corpus(dataset: str, data: Path | None) -> Corpus:
-    """The corpus asked for; none is made."""
-    from pipeline.corpus import open_corpus
-    from pipeline.stages import data as stage
-
-    name, root = stage.chosen(dataset, data)
-    if name != "synthetic":
-        return opened_corpus(dataset, data)
-    if not root.is_dir():
-        raise InputError(
-            f"no corpus in {root} yet, and no features; expected those of an earlier step: make features"
-        )
-    return open_corpus(name, root)
 
 
 @click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -249,52 +206,6 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
             Path("runs"), Path("reports"), name, mixes=losses or None, embeddings=held_out, audio=audio
         )
         click.echo(f"page: {path}")
-
-
-@main.command()
-@settings_options
-@click.option("--fold", type=int, help="Default: the first that is there.")
-@click.option("--clip", help="One clip's five features, clean and noisy, as a picture.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where the picture goes; default: reports/CORPUS/CLIP.png.",
-)
-@click.option(
-    "--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest."
-)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], fold: int | None,
-            clip: str | None, output: Path | None, verify: bool, as_json: bool) -> None:  # fmt: skip
-    """What is in a fold's file: tree, axes, units, counts a class, values a feature, settings, versions."""
-    import json
-
-    from pipeline import cache, inspection
-
-    if clip and (verify or as_json):
-        raise click.UsageError(
-            "--clip draws one clip; --verify and --json are of a whole fold: give one or the other"
-        )
-    if output and not clip:
-        raise click.UsageError("--output is where the picture of a clip goes; expected --clip NAME with it")
-    corpus = existing_corpus(dataset, data)
-    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
-    if fold is not None and fold not in corpus.folds:
-        raise InputError(f"fold {fold}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
-    paths = {k: cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds}
-    present = [k for k, path in paths.items() if path.is_file()]
-    if not present or (fold is not None and fold not in present):
-        raise InputError(f"no features of fold {corpus.folds[0] if fold is None else fold} in "
-                         f"{next(iter(paths.values())).parent}; make them first: make features")  # fmt: skip
-    if clip:
-        from pipeline.plots.clip import clip_picture
-
-        holder = next((c.fold for c in corpus.clips if c.name == clip), present[0])
-        target = output or Path("reports") / corpus.name / f"{Path(clip).stem}.png"
-        click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
-        return
-    found = inspection.inspect_fold(paths[present[0] if fold is None else fold], verify=verify)
-    click.echo(json.dumps(found, indent=2) if as_json else inspection.fold_text(found))
 
 
 @main.command()

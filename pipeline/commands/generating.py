@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipeline.commands.options import AUTO, FOLDER, Numbers, archive_options, logged, pack_options
+from pipeline.commands.options import (
+    AUTO,
+    FOLDER,
+    Numbers,
+    archive_options,
+    logged,
+    opened_corpus,
+    pack_options,
+)
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS
 
@@ -88,12 +96,9 @@ def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[st
         held_out: tuple[int, ...] = (0,)
     else:
         refuse_archive_options()
-        from pipeline.stages import data as places
         from pipeline.stages.training import wanted_folds
 
-        corpus, note = places.open_or_make(dataset, data)
-        if note:
-            click.echo(note, err=True)
+        corpus = opened_corpus(dataset, data)
         settings = stage.chain_settings(config.for_corpus(settings, corpus.seconds), model)
         source, held_out = stage.of_corpus(corpus, settings), wanted_folds(corpus, folds)
     with logged(log, source.name):

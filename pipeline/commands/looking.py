@@ -1,4 +1,4 @@
-"""``retrieval``, ``doctor``, ``runs``, ``compare``, ``ensemble``, ``rerun`` and ``follow``: looking at what there is."""
+"""``inspect``, ``retrieval``, ``doctor``, ``runs``, ``compare``, ``ensemble``, ``rerun`` and ``follow``: looking at what there is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import LOGS, Numbers, corpus_options, extra_is_there, runs_of
+from pipeline.commands.options import (
+    LOGS,
+    Numbers,
+    corpus_options,
+    existing_corpus,
+    extra_is_there,
+    runs_of,
+    settings_options,
+)
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS
 
@@ -19,6 +27,50 @@ STATUSES = ("trained", "outputs untrained", "did not train", "failed", "unfinish
 corpus_option = click.option(
     "--corpus", metavar="NAME", help="Only runs of this corpus: the name of its folder in runs/."
 )
+
+
+@click.command()
+@settings_options
+@click.option("--fold", type=int, help="Default: the first that is there.")
+@click.option("--clip", help="One clip's five features, clean and noisy, as a picture.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where the picture goes; default: reports/CORPUS/CLIP.png.",
+)
+@click.option(
+    "--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], fold: int | None,
+            clip: str | None, output: Path | None, verify: bool, as_json: bool) -> None:  # fmt: skip
+    """What is in a fold's file: tree, axes, units, counts a class, values a feature, settings, versions."""
+    from pipeline import cache, config, inspection
+
+    if clip and (verify or as_json):
+        raise click.UsageError(
+            "--clip draws one clip; --verify and --json are of a whole fold: give one or the other"
+        )
+    if output and not clip:
+        raise click.UsageError("--output is where the picture of a clip goes; expected --clip NAME with it")
+    corpus = existing_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    if fold is not None and fold not in corpus.folds:
+        raise InputError(f"fold {fold}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
+    paths = {k: cache.fold_path(CACHE, corpus.name, settings.features, k) for k in corpus.folds}
+    present = [k for k, path in paths.items() if path.is_file()]
+    if not present or (fold is not None and fold not in present):
+        raise InputError(f"no features of fold {corpus.folds[0] if fold is None else fold} in "
+                         f"{next(iter(paths.values())).parent}; make them first: make features")  # fmt: skip
+    if clip:
+        from pipeline.plots.clip import clip_picture
+
+        holder = next((c.fold for c in corpus.clips if c.name == clip), present[0])
+        target = output or REPORTS / corpus.name / f"{Path(clip).stem}.png"
+        click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
+        return
+    found = inspection.inspect_fold(paths[present[0] if fold is None else fold], verify=verify)
+    click.echo(json.dumps(found, indent=2) if as_json else inspection.fold_text(found))
 
 
 @click.command()
@@ -203,4 +255,4 @@ def fitting(text: str) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
-COMMANDS = (retrieval, doctor, runs_, compare, ensemble, rerun, follow)
+COMMANDS = (inspect, retrieval, doctor, runs_, compare, ensemble, rerun, follow)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.config import InputError
 from pipeline.corpus import DATASETS as CORPORA
 
 if TYPE_CHECKING:
@@ -30,6 +31,39 @@ def corpus_options(command: F, what: str = "") -> F:
     command = click.option("--data", type=click.Path(path_type=Path), help=FOLDER)(command)
     choice = click.Choice(DATASETS)
     return click.option("--dataset", type=choice, default="auto", show_default=True, help=f"{what}{AUTO}")(command)  # fmt: skip
+
+
+def settings_options(command: F) -> F:
+    command = click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE",
+                           help="Change one setting, say student.lr=0.002; may be repeated.")(command)  # fmt: skip
+    command = click.option("--preset", default="default", show_default=True,
+                           help="default, paper, demo, or a TOML file.")(command)  # fmt: skip
+    return corpus_options(command)
+
+
+def opened_corpus(dataset: str, data: Path | None) -> Corpus:
+    """The corpus asked for; the synthetic one is written first where it is not there yet."""
+    from pipeline.stages import data as stage
+
+    corpus, note = stage.open_or_make(dataset, data)
+    if note:
+        click.echo(note, err=True)
+    return corpus
+
+
+def existing_corpus(dataset: str, data: Path | None) -> Corpus:
+    """The corpus asked for; none is made."""
+    from pipeline.corpus import open_corpus
+    from pipeline.stages import data as stage
+
+    name, root = stage.chosen(dataset, data)
+    if name != "synthetic":
+        return opened_corpus(dataset, data)
+    if not root.is_dir():
+        raise InputError(
+            f"no corpus in {root} yet, and no features; expected those of an earlier step: make features"
+        )
+    return open_corpus(name, root)
 
 
 def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
@@ -110,6 +144,13 @@ def pack_options(command: F) -> F:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def training_options(command: F) -> F:
+    folds = click.option(
+        "--folds", type=Numbers(), help="Held-out folds, say 1,2 or 1-10; default: all there are."
+    )
+    return settings_options(folds(pack_options(command)))
 
 
 def archive_options(command: F) -> F:
