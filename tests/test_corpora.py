@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import cli
 from pipeline import published, runs
-from pipeline.corpus import Clip, open_corpus
+from pipeline.corpus import Clip, Corpus, open_corpus
 
 #: One epoch, and features of few bins: every command takes about a second.
 SMALL = ("--set", "features.bins=8", "--set", "features.bins_per_octave=24")
@@ -117,7 +117,7 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
         corpus += ["--data", kind.folder]
     folds = ["--folds", ",".join(map(str, kind.trained))]
     cells = [f"fold{fold}-seed0" for fold in kind.trained]
-    train = [
+    train = [  # nothing is measured then
         *corpus,
         *QUICK,
         *folds,
@@ -127,8 +127,17 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
         "8",
         "--layout",
         "loop",
-    ]  # nothing is measured then
+    ]
 
+    opened = extracted(kind, corpus)
+    trained(kind, corpus, train, opened, cells)
+    born_again(kind, train, cells)
+    used(kind, opened, cells)
+    looked_at(kind, corpus, cells)
+
+
+def extracted(kind: Kind, corpus: list[str]) -> Corpus:
+    """verify, features and inspect; the corpus."""
     found = said("verify", *corpus)
     assert (
         f"{kind.clips} clips, {kind.classes} classes" in found
@@ -137,8 +146,9 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
     )
     assert "next      make features" in said("status", *corpus, *SMALL)
 
-    said("features", *corpus, *SMALL, "--backend", "sequential")
-    said("features", *corpus, *SMALL, "--backend", "sequential")
+    for done in (False, True):
+        found = said("features", *corpus, *SMALL, "--backend", "sequential")
+        assert ("finished already, nothing to compute" in found) == done
     about = json.loads(said("inspect", *corpus, *SMALL, "--json", "--verify"))
     opened = open_corpus(kind.dataset, Path(kind.folder))
     first = opened.fold_clips(kind.folds[0])
@@ -152,7 +162,11 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
     assert len(about["classes"]) == kind.classes and about["recordings"] == len(
         {clip.source for clip in first}
     )
+    return opened
 
+
+def trained(kind: Kind, corpus: list[str], train: list[str], opened: Corpus, cells: list[str]) -> None:
+    """teacher, distill, report and retrieval."""
     said("teacher", *train)
     said("distill", *train, "--losses", "soft", "--losses", ALONE)
     records = [record.config | record.result for record in runs.find(Path("runs"), kind.name)]
@@ -176,13 +190,21 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
     answerable = sum(has_pairs(opened.fold_clips(fold)) for fold in kind.trained)
     assert [int(line["n"]) for line in spaces] == ([answerable] * 8 if answerable else [])
 
+
+def born_again(kind: Kind, train: list[str], cells: list[str]) -> None:
     said("ban", *train, "--model", "student", "--generations", "2", "--losses", "none", "--losses", "angle")
     stages = rows_of(Path("reports") / kind.name / "ban.csv", "stage")
     assert set(stages) == {"first teacher", "generation 1", "generation 2", "ensemble of 2"}
     assert stages["ensemble of 2"]["n"] == str(len(cells))
 
-    student = next(iter(sorted(Path("runs", kind.name).glob(f"student-*/angle40+soft0/{cells[0]}"))))
-    sound = Path(kind.folder) / kind.sound
+
+def student_of(kind: Kind, cells: list[str]) -> Path:
+    return next(iter(sorted(Path("runs", kind.name).glob(f"student-*/angle40+soft0/{cells[0]}"))))
+
+
+def used(kind: Kind, opened: Corpus, cells: list[str]) -> None:
+    """predict, export and cost."""
+    student, sound = student_of(kind, cells), Path(kind.folder) / kind.sound
     (line,) = said("predict", student, sound, "--json").splitlines()
     heard = json.loads(line)
     assert {one["class"] for one in heard["top"]} <= set(opened.classes) and len(heard["windows"]) == 1
@@ -202,6 +224,10 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
     costs = json.loads((Path("reports") / kind.name / "cost.json").read_text())
     assert costs["clip_seconds"] == opened.seconds and costs["corpus"] == kind.name
 
+
+def looked_at(kind: Kind, corpus: list[str], cells: list[str]) -> None:
+    """runs, compare, doctor and status."""
+    student = student_of(kind, cells)
     listed = json.loads(said("runs", "--corpus", kind.name, "--status", "outputs untrained", "--json"))
     assert [one["mix"] for one in listed] == [ALONE] * len(cells)
     assert "B less A" in said("compare", student.parent.parent / "soft1" / cells[0], student)
