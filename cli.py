@@ -16,7 +16,12 @@ from typing import Any
 import click
 
 from pipeline import __version__, config
-from pipeline.commands import corpora, deploying, generating, looking
+from pipeline.commands import (
+    corpora,
+    deploying,
+    generating,
+    looking,
+)
 from pipeline.commands.help import Sections
 from pipeline.commands.options import (
     Numbers,
@@ -111,7 +116,7 @@ def guarded(command: click.Command) -> click.Command:
 def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], folds: tuple[int, ...] | None,
              **options: Any) -> None:  # fmt: skip
     """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file a fold."""
-    from pipeline.stages import extraction
+    from pipeline.extraction import stage as extraction
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
@@ -123,7 +128,7 @@ def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str,
 def teacher(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], log: str | None,
             **options: Any) -> None:  # fmt: skip
     """Stage two: a teacher per held-out fold, trained on the labels of the other folds."""
-    from pipeline.stages import training
+    from pipeline.engine import missing as training
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
@@ -148,7 +153,7 @@ def distill(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
         click.echo("\n\n".join(library.LossMix.parse(text).explain() for text in losses))
         return
     mixes = [library.LossMix.parse(text) for text in losses]
-    from pipeline.stages import training
+    from pipeline.engine import missing as training
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
@@ -167,7 +172,7 @@ def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     """
     from pipeline import losses as library
     from pipeline import report as tables
-    from pipeline.stages import training
+    from pipeline.engine import missing as training
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
@@ -198,8 +203,8 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
     name, corpus = runs_of(dataset, data)
     click.echo(tables.report(Path("runs"), Path("reports"), name, mixes=losses or None))
     if page:
-        from pipeline import page as pages
-        from pipeline.stages.embeddings import held_out
+        from pipeline.figures.embeddings import held_out
+        from pipeline.report import page as pages
 
         audio = {clip.name: clip.path for clip in corpus.clips} if corpus else {}
         path = pages.write(
@@ -212,7 +217,7 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
 @settings_options
 def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...]) -> None:
     """Where things stand: corpus, caches, runs, and the next command."""
-    from pipeline.stages import data as stage
+    from pipeline.report import status as stage
 
     if data is not None and not data.is_dir():
         raise stage.absent(*stage.chosen(dataset, data))

@@ -23,10 +23,10 @@ import numpy as np
 import soundfile
 from joblib import Parallel, delayed
 
-from pipeline import audio
+from pipeline.audio import reading as audio
 from pipeline.config import FeatureSpec
 from pipeline.corpus import Corpus, open_corpus
-from pipeline.stages.extraction import extract_corpus
+from pipeline.extraction.stage import extract_corpus
 
 MINI = Path(__file__).resolve().parents[2] / "shared" / "urbansound8k-mini"
 CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",

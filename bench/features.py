@@ -38,7 +38,7 @@ def clips_of(folder: Path | None, count: int, spec: FeatureSpec) -> tuple[str, l
     """A name and clips (2, n) float32, clean and noisy: spread over a folder of sound files; or synthetic."""
     if folder is None:
         return "synthetic", [views(y, spec) for y in synthetic(count, spec)]
-    from pipeline.audio import read_clip
+    from pipeline.audio.reading import read_clip
 
     files = sorted(folder.rglob("*.wav"))
     chosen = files[:: max(1, len(files) // count)][:count]

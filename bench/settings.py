@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import cache, config, evaluation, training
+from pipeline import cache, config, training
 from pipeline.config import TrainSettings
 from pipeline.corpus import open_corpus
+from pipeline.engine import packs
+from pipeline.figures import evaluation
 from pipeline.losses import LossMix
-from pipeline.stages import packs
 
 GRIDS = {
     "student": [

@@ -23,14 +23,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pipeline import models, packing
+from pipeline import models
 from pipeline.config import TrainSettings
-from pipeline.layers import Conv2d, Linear
 from pipeline.losses import LossMix, load
 from pipeline.models import Outputs
-from pipeline.training import Run, TeacherOutputs
+from pipeline.models.layers import Conv2d, Linear
+from pipeline.training import Run, TeacherOutputs, packing
 from pipeline.training.fit import packed, tuned
-from pipeline.training.step import Pack, graphed_step, step, threads
+from pipeline.training.step import (
+    Pack,
+    graphed_step,
+    step,
+    threads,
+)
 
 SHAPE, CLASSES, BATCH, ROWS = (5, 20, 173), 10, 8, 1024
 MIXES = {"resnet18": "ce", "cnn2": "angle,area"}

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from pipeline import audio, config, features
+from pipeline import config, features
+from pipeline.audio import reading as audio
 
 
 def described(path: Path, *keys: str) -> list:

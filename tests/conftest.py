@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pipeline.config import FeatureSpec
-    from pipeline.stages import workers
+    from pipeline.extraction import workers
 
 # Two test processes on two cores: threads inside each would only slow both.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -42,8 +42,8 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the clips that were computed, by a quick stand-in for the features that still reads the file."""
     import numpy as np
 
-    from pipeline import audio
-    from pipeline.stages import workers
+    from pipeline.audio import reading as audio
+    from pipeline.extraction import workers
 
     names: list[str] = []
 

@@ -13,7 +13,7 @@ import soundfile
 from pipeline import cache
 from pipeline.config import FeatureSpec
 from pipeline.corpus import open_corpus
-from pipeline.stages.extraction import FoldReport, extract_corpus
+from pipeline.extraction.stage import FoldReport, extract_corpus
 
 CLI = Path(__file__).resolve().parents[1] / "cli.py"
 CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",

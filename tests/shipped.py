@@ -9,8 +9,16 @@ import numpy as np
 import soundfile
 import torch
 
-from pipeline import audio, cache, config, evaluation, features, models, runs
+from pipeline import (
+    cache,
+    config,
+    features,
+    models,
+    runs,
+)
+from pipeline.audio import reading as audio
 from pipeline.config import FeatureSpec, Settings
+from pipeline.figures import evaluation
 from pipeline.losses import LossMix
 from pipeline.training.run import normalisation
 

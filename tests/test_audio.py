@@ -17,8 +17,13 @@ import pytest
 import soundfile
 import soxr
 
-from pipeline import audio
-from pipeline.audio import ClipError, mono, noise, read_clip
+from pipeline.audio import reading as audio
+from pipeline.audio.reading import (
+    ClipError,
+    mono,
+    noise,
+    read_clip,
+)
 from pipeline.config import LOUDEST, InputError
 from pipeline.corpus import open_corpus
 from tests import zoo
@@ -300,7 +305,7 @@ def test_noise_depends_on_name_and_seed_alone() -> None:
 
 
 def test_noise_is_the_same_in_another_process_and_on_another_day() -> None:
-    code = "from pipeline.audio import noise; print(noise('100032-3-0-0.wav', 4, std=0.005, seed=0).tobytes().hex())"
+    code = "from pipeline.audio.reading import noise; print(noise('100032-3-0-0.wav', 4, std=0.005, seed=0).tobytes().hex())"
     environment = {**os.environ, "PYTHONHASHSEED": "123"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.augmentation import crop_and_flip
+from pipeline.training.augmentation import crop_and_flip
 
 ALMOST_ONE = 1 - 2**-24
 

@@ -19,7 +19,12 @@ import pytest
 
 from pipeline import cache
 from pipeline.cache import Failure, File, Header
-from pipeline.config import FEATURES, VIEWS, FeatureSpec, InputError
+from pipeline.config import (
+    FEATURES,
+    VIEWS,
+    FeatureSpec,
+    InputError,
+)
 
 SPEC = FeatureSpec(seconds=0.5, bins=12, bins_per_octave=36)
 

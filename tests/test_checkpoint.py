@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import checkpoint, training
-from pipeline.training import Run
+from pipeline import training
+from pipeline.training import Run, checkpoint
 from tests.test_training import MIXES, QUICK, assert_equal, fit, made_up, run_of, without_seconds
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import cifar
-from pipeline.cifar import find_cifar100, read_cifar100, split
 from pipeline.config import InputError
+from pipeline.images import cifar
+from pipeline.images.cifar import find_cifar100, read_cifar100, split
 from tests.archives import MARK, python2, python2_pickle, stand_in, write_archive, write_stand_in
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import comparison, config, runs
+from pipeline import config, runs
 from pipeline.config import Settings
+from pipeline.engine import packs
+from pipeline.engine import rerun as stage
+from pipeline.images import samples as images
 from pipeline.losses import LossMix
+from pipeline.report import comparison
 from pipeline.runs import Predictions
-from pipeline.stages import images, packs
-from pipeline.stages import rerun as stage
 from tests.archives import write_stand_in
 from tests.test_retrieval import invoke
 from tests.tiny import QUICK, audio_rkd, write_corpus

@@ -12,9 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pipeline import cost, export, latency, models, runs
+from pipeline import models, runs
 from pipeline.commands import deploying
 from pipeline.config import InputError
+from pipeline.deploy import cost, export, latency
 from pipeline.extras import install_line
 from tests import shipped
 from tests.shipped import SPEC

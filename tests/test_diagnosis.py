@@ -12,9 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import cache, config, diagnosis
+from pipeline import cache, config
 from pipeline.config import FeatureSpec
-from pipeline.stages import data
+from pipeline.report import diagnosis
+from pipeline.report import status as data
 from tests.test_comparison import write_run
 from tests.test_retrieval import invoke
 from tests.tiny import write_corpus

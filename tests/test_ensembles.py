@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import ensembles, evaluation, relations, runs
+from pipeline import relations, runs
 from pipeline.config import InputError
+from pipeline.figures import ensembles, evaluation
 from pipeline.report import votes
 from tests import shipped
 

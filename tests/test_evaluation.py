@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from pipeline import evaluation
+from pipeline.figures import evaluation
 
 
 @pytest.fixture(scope="module")

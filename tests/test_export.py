@@ -19,11 +19,17 @@ import torch
 from click.testing import CliRunner
 from onnx import numpy_helper
 
-from pipeline import cache, export, extras, models, runs
+from pipeline import (
+    cache,
+    extras,
+    models,
+    runs,
+)
 from pipeline.commands import deploying
 from pipeline.config import InputError
-from pipeline.export.graph import graph
-from pipeline.layers import BatchNorm2d
+from pipeline.deploy import export
+from pipeline.deploy.graph import graph
+from pipeline.models.layers import BatchNorm2d
 from tests import shipped
 from tests.shipped import CLASSES, SPEC
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import audio, cache, features
+from pipeline import cache, features
+from pipeline.audio import reading as audio
 from pipeline.corpus import open_corpus
-from pipeline.stages import parts, workers
+from pipeline.extraction import parts, workers
 from tests.extracting import (
     CLASSES,
     CLI,
@@ -141,7 +142,7 @@ def test_a_finished_stage_imports_neither_librosa_nor_torch(tmp_path: Path) -> N
     root = write_corpus(tmp_path / "toy", folds=1)
     extract(root)
     code = ("import sys; from pathlib import Path; from pipeline.config import FeatureSpec; "
-            "from pipeline.corpus import open_corpus; from pipeline.stages.extraction import extract_corpus; "
+            "from pipeline.corpus import open_corpus; from pipeline.extraction.stage import extract_corpus; "
             "root = Path(sys.argv[1]); spec = FeatureSpec(seconds=0.5, sr=16000, hop_length=256, bins=12, bins_per_octave=12); "
             "print(extract_corpus(open_corpus('urbansound8k', root), spec, root.parent / 'cache')[0].reused, "
             "[m for m in ('librosa', 'torch', 'joblib', 'numba', 'matplotlib') if m in sys.modules])")  # fmt: skip

@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import audio, cache
+from pipeline import cache
+from pipeline.audio import reading as audio
 from pipeline.config import InputError
 from pipeline.corpus import Corpus, open_corpus
-from pipeline.stages import extraction, workers
-from pipeline.stages.locks import locked
-from pipeline.stages.progress import lines
+from pipeline.extraction import stage as extraction
+from pipeline.extraction import workers
+from pipeline.files import locked
+from pipeline.progress import lines
 from tests.extracting import (
     SPEC,
     command,

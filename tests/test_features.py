@@ -82,7 +82,7 @@ def test_fast_equals_plain_on_made_up_sounds(name: str) -> None:
 
 
 def test_fast_equals_plain_on_real_clips(mini: Path) -> None:
-    from pipeline.audio import read_clip
+    from pipeline.audio.reading import read_clip
 
     files = sorted(mini.rglob("*.wav"))
     for index, path in enumerate(files[:: len(files) // 24][:24]):
@@ -138,7 +138,7 @@ def test_plain_is_librosa_with_these_arguments() -> None:
 def test_tunings_are_librosas(mini: Path) -> None:
     import librosa
 
-    from pipeline.audio import read_clip
+    from pipeline.audio.reading import read_clip
     from pipeline.features import fast
 
     for path in sorted(mini.rglob("*.wav"))[5::90]:

@@ -21,11 +21,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipeline import fetch as module
 from pipeline.commands.corpora import data
 from pipeline.config import InputError
-from pipeline.fetch import SOURCES, BadArchive, Source, fetch, notice, obtain, source
-from pipeline.fetch.unpack import unpack
+from pipeline.corpus import fetch as module
+from pipeline.corpus.fetch import (
+    SOURCES,
+    BadArchive,
+    Source,
+    fetch,
+    notice,
+    obtain,
+    source,
+)
+from pipeline.corpus.fetch.unpack import unpack
 from tests.servers import Site, closed_port, serving
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +121,7 @@ def test_a_cut_download_goes_on_in_the_next_run(tmp_path: Path) -> None:
 def test_a_killed_process_is_resumed(tmp_path: Path) -> None:
     """A real process, stopped by SIGKILL in mid-download."""
     code = (
-        "import sys; from pathlib import Path; from pipeline.fetch.download import download\n"
+        "import sys; from pathlib import Path; from pipeline.corpus.fetch.download import download\n"
         "download(sys.argv[1], Path(sys.argv[2]))"
     )
     site = Site(ARCHIVE, stall=600_000)
@@ -301,7 +309,7 @@ def test_nothing_is_fetched_without_consent(tmp_path: Path) -> None:
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     def confirm(_: str) -> bool:
         code = (
-            "import sys; from pathlib import Path; from pipeline.fetch import fetch\n"
+            "import sys; from pathlib import Path; from pipeline.corpus.fetch import fetch\n"
             "from pipeline.config import InputError\n"
             "try: fetch('cifar100', Path(sys.argv[1]), say=lambda _: None)\n"
             "except InputError as error: print(error)"

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pipeline import following, runs
+from pipeline import runs
 from pipeline.commands import looking
 from pipeline.config import InputError
+from pipeline.report import following
 from tests.test_comparison import write_run
 from tests.test_retrieval import invoke
 from tests.tiny import QUICK, ROOT, write_corpus

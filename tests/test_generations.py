@@ -16,16 +16,29 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import cache, config, report, runs, statistics, training
-from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
+from pipeline import (
+    cache,
+    config,
+    report,
+    runs,
+    training,
+)
+from pipeline.config import (
+    FeatureSpec,
+    InputError,
+    Settings,
+    TrainSettings,
+)
 from pipeline.corpus import Corpus
+from pipeline.engine import missing as stage
+from pipeline.engine import packs
+from pipeline.experiments import generations
+from pipeline.experiments.generations import Source, chain_mix
+from pipeline.figures import statistics
 from pipeline.losses import LossMix
 from pipeline.report import chains
 from pipeline.report import generations as tables
-from pipeline.stages import generations, packs
-from pipeline.stages import training as stage
-from pipeline.stages.generations import Source, chain_mix
-from pipeline.tables import NONE
+from pipeline.report.tables import NONE
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = FeatureSpec(seconds=0.2, bins=12, bins_per_octave=36)
@@ -362,7 +375,7 @@ def test_the_command_on_a_corpus_of_sounds(tmp_path: Path, monkeypatch: pytest.M
     from click.testing import CliRunner
 
     from pipeline.commands.generating import ban
-    from pipeline.stages import data as places
+    from pipeline.report import status as places
 
     source = write_source(tmp_path)
     corpus = Corpus("tiny", "folder", tmp_path, ("a", "b", "c"), (1, 2, 3), (1, 2, 3), SPEC.seconds, (), True)

@@ -11,14 +11,21 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from pipeline import cifar, config, losses, models, runs
-from pipeline.augmentation import crop_and_flip
+from pipeline import (
+    config,
+    losses,
+    models,
+    runs,
+)
 from pipeline.commands.generating import ban, table4
 from pipeline.config import InputError, TrainSettings
-from pipeline.optimizer import learning_rate
+from pipeline.engine import packs
+from pipeline.images import cifar
+from pipeline.images import samples as images
 from pipeline.report.generations import TABLE4
-from pipeline.stages import images, packs
-from pipeline.stages.cells import Archive
+from pipeline.runs.planned import Archive
+from pipeline.training.augmentation import crop_and_flip
+from pipeline.training.optimizer import learning_rate
 from tests.archives import write_stand_in
 
 SMALL = ["--no-checksum", "--set", "teacher.model=cnn2", "--set", "teacher.epochs=2", "--set", "teacher.batch=8",

@@ -12,10 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import cli
-from pipeline import cache, inspection
+from pipeline import cache
 from pipeline.cache import Failure, File, Header
 from pipeline.config import FEATURES, FeatureSpec, InputError
-from pipeline.plots import clip
+from pipeline.report import inspection
+from pipeline.report.plots import clip
 
 SPEC = FeatureSpec(seconds=0.5, bins=12, bins_per_octave=36)
 CLIPS = tuple(f"clip{i:02d}.wav" for i in range(70))

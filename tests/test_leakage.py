@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pipeline import cache, config, training
+from pipeline.engine import packs
 from pipeline.losses import LossMix
-from pipeline.stages import packs
 
 FOLDS = (1, 2, 3)
 SETTINGS = config.TrainSettings(model="cnn2", epochs=2, lr=0.01)

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from pipeline import losses, models, training
 from pipeline.config import InputError, TrainSettings
-from pipeline.losses import TABLE3, LossMix, Term, mixed_loss, published
+from pipeline.losses import (
+    TABLE3,
+    LossMix,
+    Term,
+    mixed_loss,
+    published,
+)
 from pipeline.losses.mix import options
 
 NAMES = losses.names()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline import models
 from pipeline.config import InputError
-from pipeline.layers import KERNELS, average_windows
+from pipeline.models.layers import KERNELS, average_windows
 
 PAPER = (5, 20, 173)
 SMALL = {"cnn2": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}

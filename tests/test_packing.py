@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import packing
 from pipeline.config import InputError
-from pipeline.layers import KERNELS
-from pipeline.training import Run, Trained
+from pipeline.models.layers import KERNELS
+from pipeline.training import Run, Trained, packing
 from pipeline.training.fit import packed
 from tests.test_training import CLASSES, QUICK, assert_equal, fit, made_up, run_of
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import losses, page, report, runs
+from pipeline import losses, report, runs
 from pipeline.config import InputError, Settings
-from pipeline.page import gathering, naming, pictures
+from pipeline.report import page
+from pipeline.report.page import gathering, naming, pictures
 
 CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
            "jackhammer", "siren", "street_music")  # fmt: skip

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from pipeline import page
+from pipeline.report import page
 from tests.test_page import made_up_embeddings, write_run, write_sounds
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from pipeline import plots, statistics
-from pipeline.plots import picture
-from pipeline.plots.curves import curve
+from pipeline.figures import statistics
+from pipeline.report import plots
+from pipeline.report.plots import picture
+from pipeline.report.plots.curves import curve
 
 LOOK = plots.Look()
 

@@ -19,9 +19,10 @@ import soxr
 import torch
 from click.testing import CliRunner
 
-from pipeline import prediction, runs
+from pipeline import runs
 from pipeline.commands.deploying import predict
 from pipeline.config import InputError
+from pipeline.deploy import prediction
 from tests import shipped
 from tests.shipped import CLASSES, SPEC
 
@@ -75,7 +76,8 @@ def test_the_evaluations_logits_from_the_checkpoint_alone(world, tmp_path, role)
 
 def test_the_same_on_real_clips(mini, tmp_path):
     """A network with the published input, on clips of each length there is; the oracle is stage one's own way."""
-    from pipeline import audio, config, features, models
+    from pipeline import config, features, models
+    from pipeline.audio import reading as audio
 
     spec = config.FeatureSpec()
     network = models.build("cnn2", spec.shape, 10).eval()

@@ -25,11 +25,12 @@ import click
 import pytest
 
 import cli
-from pipeline import config, following
+from pipeline import config
 from pipeline.commands.help import SECTIONS
 from pipeline.config import InputError
+from pipeline.experiments.generations import chain_mix
 from pipeline.losses import LossMix
-from pipeline.stages.generations import chain_mix
+from pipeline.report import following
 from tests.test_wrong_input import invoke
 from tests.tiny import ROOT, write_corpus
 

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.relations import angles, areas, distances, huber, normalised, relative_areas, relative_distances
+from pipeline.relations import (
+    angles,
+    areas,
+    distances,
+    huber,
+    normalised,
+    relative_areas,
+    relative_distances,
+)
 
 ALL: list[Callable[[Tensor], Tensor]] = [distances, angles, areas]
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import losses, report, runs, tables
+from pipeline import losses, report, runs
 from pipeline.config import InputError, Settings
+from pipeline.report import tables
 
 #: Accuracy of (fold, seed): rows folds 1 to 3, columns seeds 0 and 1.
 SOFT = [[0.50, 0.52], [0.60, 0.62], [0.40, 0.48]]

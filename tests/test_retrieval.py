@@ -14,12 +14,13 @@ import torch
 from click.testing import CliRunner, Result
 
 import cli
-from pipeline import cache, retrieval, runs
+from pipeline import cache, runs
 from pipeline.commands import looking
 from pipeline.corpus import Clip, Corpus
-from pipeline.stages import data as places
-from pipeline.stages import retrieval as stage
-from pipeline.stages.records import model_of, read_model
+from pipeline.engine.records import model_of, read_model
+from pipeline.figures import recall as retrieval
+from pipeline.report import retrieval as stage
+from pipeline.report import status as places
 from tests import shipped
 
 

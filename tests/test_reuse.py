@@ -17,7 +17,8 @@ import pytest
 from pipeline import cache
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus
-from pipeline.stages import parts, planning, workers
+from pipeline.extraction import parts, workers
+from pipeline.extraction import state as planning
 from tests.extracting import (
     SPEC,
     counts,

@@ -298,7 +298,7 @@ def test_students_of_a_teacher_that_is_no_longer_there_are_not_mixed_with_others
     import torch
 
     from pipeline import report
-    from pipeline.stages import records, rerun
+    from pipeline.engine import records, rerun
     from tests import test_generations as chains
 
     monkeypatch.chdir(tmp_path)
@@ -355,7 +355,7 @@ def test_a_teacher_that_was_replaced_teaches_as_it_is_now(tmp_path, monkeypatch)
 
     import torch
 
-    from pipeline.stages import packs, records
+    from pipeline.engine import packs, records
     from tests import test_generations as chains
 
     monkeypatch.chdir(tmp_path)
@@ -379,8 +379,8 @@ def test_a_teacher_that_was_replaced_teaches_as_it_is_now(tmp_path, monkeypatch)
 
 def test_which_stopped_packs_are_taken_up(tmp_path):
     """Those behind a checkpoint whose cells are all wanted or finished, with their own layout; rests are removed."""
-    from pipeline.stages import schedule
-    from pipeline.stages.cells import Cell
+    from pipeline.engine import schedule
+    from pipeline.runs.planned import Cell
 
     def cell(name, teacher=None):
         return Cell(tmp_path / "runs" / name, "student", 1, 0, "soft:1", teacher)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline import statistics
+from pipeline.figures import statistics
 
 
 def compared(*arguments) -> Any:

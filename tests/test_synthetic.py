@@ -17,11 +17,16 @@ import pytest
 import soundfile
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from pipeline import synthetic
-from pipeline.audio import read_clip
+from pipeline.audio.reading import read_clip
 from pipeline.config import InputError
-from pipeline.corpus import MARKER, URBANSOUND8K, Corpus, open_corpus
-from pipeline.synthetic import recipes, write_synthetic
+from pipeline.corpus import (
+    MARKER,
+    URBANSOUND8K,
+    Corpus,
+    open_corpus,
+)
+from pipeline.corpus import made_up as synthetic
+from pipeline.corpus.made_up import recipes, write_synthetic
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -150,7 +155,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_write_never_looks_finished(tmp_path) -> None:
     root = tmp_path / "synthetic"
-    code = f"from pathlib import Path; from pipeline.synthetic import write_synthetic; write_synthetic(Path({str(root)!r}))"
+    code = f"from pathlib import Path; from pipeline.corpus.made_up import write_synthetic; write_synthetic(Path({str(root)!r}))"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     try:
         deadline = time.time() + 60

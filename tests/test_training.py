@@ -11,11 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline import models, optimizer, training
+from pipeline import models, training
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix
-from pipeline.training import Run, TeacherOutputs, Trained
-from pipeline.training.run import normalisation, order, plan, steps_of
+from pipeline.training import Run, TeacherOutputs, Trained, optimizer
+from pipeline.training.run import (
+    normalisation,
+    order,
+    plan,
+    steps_of,
+)
 from tests.test_models import with_weights_of
 
 SHAPE, CLASSES, ROWS = (2, 8, 16), 3, 60

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import verify as module
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus
-from pipeline.verify import PUBLISHED, Published, verify
+from pipeline.corpus import verification as module
+from pipeline.corpus.verification import PUBLISHED, Published, verify
 
 SR = 8000
 

@@ -18,7 +18,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import cli
-from pipeline.cifar import ARCHIVE
+from pipeline.images.cifar import ARCHIVE
 from tests import shipped
 from tests.tiny import QUICK, ROOT, write_corpus
 
@@ -375,7 +375,7 @@ def test_an_extra_that_is_not_installed(
 #: Each command in a process of its own that has all libraries already, with a reader that is gone before it writes.
 PIPES = """
 import os, sys
-import cli, torch, pipeline.prediction, pipeline.features, pipeline.stages.training, pipeline.report
+import cli, torch, pipeline.deploy.prediction, pipeline.features, pipeline.engine.missing, pipeline.report
 torch.set_num_threads(1)
 for line in sys.stdin.read().splitlines():
     child = os.fork()

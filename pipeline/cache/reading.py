@@ -13,7 +13,14 @@ import h5py
 import numpy as np
 
 from pipeline import config
-from pipeline.cache.schema import SCHEMA, Data, Failure, File, Fold, Header
+from pipeline.cache.schema import (
+    SCHEMA,
+    Data,
+    Failure,
+    File,
+    Fold,
+    Header,
+)
 from pipeline.config import FeatureSpec, InputError
 
 ATTRIBUTES = (

@@ -12,7 +12,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.cache.schema import AXES, SCHEMA, File, Header, content_digest
+from pipeline.cache.schema import (
+    AXES,
+    SCHEMA,
+    File,
+    Header,
+    content_digest,
+)
 from pipeline.config import FEATURES, VIEWS
 from pipeline.runs.writing import sync_folder
 

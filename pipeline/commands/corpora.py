@@ -19,8 +19,8 @@ FETCHED = ("urbansound8k", "esc50", "esc10", "cifar100")
 @click.option("--yes", is_flag=True, help="Do not ask after size and licence were shown.")
 def data(dataset: str, url: str | None, yes: bool) -> None:
     """Fetch a data set into data/: size and licence first; resumes, verifies the checksum, unpacks in full or not at all."""
-    from pipeline.fetch import fetch
-    from pipeline.stages.data import DATA
+    from pipeline.corpus.fetch import fetch
+    from pipeline.report.status import DATA
 
     fetch(dataset, DATA, url=url, confirm=None if yes else asked, say=click.echo)
 
@@ -43,11 +43,11 @@ def asked(question: str) -> bool:
 @click.option("--data", type=click.Path(path_type=Path), help=FOLDER)
 def verify(dataset: str, data: Path | None) -> None:
     """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""
-    from pipeline import verify as checks
-    from pipeline.stages import data as places
+    from pipeline.corpus import verification as checks
+    from pipeline.report import status as places
 
     if dataset == "cifar100":
-        from pipeline.cifar import find_cifar100
+        from pipeline.images.cifar import find_cifar100
 
         name, root = dataset, data or find_cifar100(places.DATA)
     else:

@@ -16,7 +16,7 @@ from pipeline.commands.options import corpus_options, runs_of
 from pipeline.config import InputError
 
 if TYPE_CHECKING:
-    from pipeline.prediction import Checkpoint, Prediction
+    from pipeline.deploy.prediction import Checkpoint, Prediction
 
 STDIN = "-"
 COLUMNS = ("file", "start_s", "end_s", "rank", "class", "probability")
@@ -36,7 +36,7 @@ def corpus_name(run: Path | None, dataset: str, data: Path | None) -> str:
 
 def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The leading runs, and the sounds behind them."""
-    from pipeline.prediction import model_file
+    from pipeline.deploy.prediction import model_file
 
     count = next((i for i, path in enumerate(paths) if model_file(path) is None), len(paths))
     # The first is meant as a run in any case, so that the error is about what was meant.
@@ -48,7 +48,7 @@ def require_sounds(paths: Sequence[Path]) -> None:
 
     A run that is taken for a sound would be missing from the ensemble, and the answer come from the others.
     """
-    from pipeline.prediction import model_file
+    from pipeline.deploy.prediction import model_file
     from pipeline.runs.folder import FOLDER as RUN
 
     for path in paths:
@@ -109,7 +109,7 @@ def listen(members: Sequence[Checkpoint], show: Any) -> None:
     """Predict from the microphone until Ctrl-C."""
     import dataclasses
 
-    from pipeline import prediction
+    from pipeline.deploy import prediction
 
     spec = members[0].spec
     for count, samples in enumerate(prediction.microphone(spec)):
@@ -141,7 +141,7 @@ def predict(paths: tuple[Path, ...], top: int, as_json_: bool, as_csv_: bool, mi
         raise click.UsageError(
             f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone"
         )
-    from pipeline import prediction
+    from pipeline.deploy import prediction
 
     members = prediction.ensemble(folders)
     require_sounds(sounds)
@@ -163,7 +163,7 @@ def predict(paths: tuple[Path, ...], top: int, as_json_: bool, as_csv_: bool, mi
 
 def predicted(members: Sequence[Checkpoint], path: Path, show: Any) -> int:
     """Show what is in a file, folder or pipe; the number of files that could not be read, each with its line."""
-    from pipeline import prediction
+    from pipeline.deploy import prediction
 
     failed = 0
     try:
@@ -196,7 +196,7 @@ def predicted(members: Sequence[Checkpoint], path: Path, show: Any) -> int:
               help="Samples of the training folds that fix the scales of int8.")  # fmt: skip
 def export(run: Path | None, dataset: str, data: Path | None, calibration: int) -> None:
     """A run as ONNX, in float and int8, with labels, feature settings and the proof; default: the best mix's."""
-    from pipeline import export as exporting
+    from pipeline.deploy import export as exporting
 
     corpus = corpus_name(run, dataset, data)
     folder, notes = exporting.chosen(run, Path("runs"), corpus)
@@ -215,7 +215,7 @@ def export(run: Path | None, dataset: str, data: Path | None, calibration: int) 
 @click.option("--repeats", type=click.IntRange(min=10), default=200, show_default=True, help="Calls timed.")
 def cost(run: Path | None, dataset: str, data: Path | None, threads: int, batch: int, repeats: int) -> None:
     """What a clip costs, teacher against student: parameters, bytes, multiply-adds, CPU time, features, accuracy."""
-    from pipeline import cost as costs
+    from pipeline.deploy import cost as costs
 
     found = costs.measured(run, Path("runs"), Path("exports"), corpus_name(run, dataset, data),
                            threads=threads, batch=batch, repeats=repeats)  # fmt: skip

@@ -21,7 +21,7 @@ from pipeline.config import InputError
 from pipeline.corpus import DATASETS
 
 if TYPE_CHECKING:
-    from pipeline.stages.cells import Archive
+    from pipeline.runs.planned import Archive
 
 IMAGES = "cifar100"
 RUNS, REPORTS = Path("runs"), Path("reports")
@@ -35,9 +35,9 @@ set_option = click.option("--set", "overrides", multiple=True, metavar="TABLE.KE
 def chosen_archive(
     archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None
 ) -> Archive:
-    from pipeline import cifar
-    from pipeline.stages.cells import Archive
-    from pipeline.stages.data import DATA
+    from pipeline.images import cifar
+    from pipeline.report.status import DATA
+    from pipeline.runs.planned import Archive
 
     path = archive or cifar.find_cifar100(DATA)
     return Archive(path, None if no_checksum else cifar.MD5, split_seed, validation)
@@ -79,8 +79,8 @@ def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[st
         **how: Any) -> None:  # fmt: skip
     """Born-again generations: each student teaches the next; their ensemble, and its difference to the baseline."""
     from pipeline import config
+    from pipeline.experiments import generations as stage
     from pipeline.report import generations as tables
-    from pipeline.stages import generations as stage
 
     mixes = [stage.chain_mix(text) for text in losses]
     settings = config.read(preset or ("cifar-paper" if dataset == IMAGES else "default"), overrides)
@@ -96,7 +96,7 @@ def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[st
         held_out: tuple[int, ...] = (0,)
     else:
         refuse_archive_options()
-        from pipeline.stages.training import wanted_folds
+        from pipeline.engine.missing import wanted_folds
 
         corpus = opened_corpus(dataset, data)
         settings = stage.chain_settings(config.for_corpus(settings, corpus.seconds), model)
@@ -121,8 +121,8 @@ def table4(preset: str, overrides: tuple[str, ...], generations: int, losses: tu
            no_checksum: bool, split_seed: int, validation: int | None, log: str | None, **how: Any) -> None:  # fmt: skip
     """Table 4 of the paper: CIFAR-100, ResNet-56 teaching itself, ensembles of three generations."""
     from pipeline import config
+    from pipeline.experiments import generations as stage
     from pipeline.report import generations as tables
-    from pipeline.stages import generations as stage
 
     mixes = [stage.chain_mix(text) for text in losses or [row.mix for row in tables.TABLE4 if row.mix]]
     short = preset in ("paper", "strong")

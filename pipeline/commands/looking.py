@@ -45,7 +45,8 @@ corpus_option = click.option(
 def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], fold: int | None,
             clip: str | None, output: Path | None, verify: bool, as_json: bool) -> None:  # fmt: skip
     """What is in a fold's file: tree, axes, units, counts a class, values a feature, settings, versions."""
-    from pipeline import cache, config, inspection
+    from pipeline import cache, config
+    from pipeline.report import inspection
 
     if clip and (verify or as_json):
         raise click.UsageError(
@@ -63,7 +64,7 @@ def inspect(dataset: str, data: Path | None, preset: str, overrides: tuple[str, 
         raise InputError(f"no features of fold {corpus.folds[0] if fold is None else fold} in "
                          f"{next(iter(paths.values())).parent}; make them first: make features")  # fmt: skip
     if clip:
-        from pipeline.plots.clip import clip_picture
+        from pipeline.report.plots.clip import clip_picture
 
         holder = next((c.fold for c in corpus.clips if c.name == clip), present[0])
         target = output or REPORTS / corpus.name / f"{Path(clip).stem}.png"
@@ -85,7 +86,7 @@ def retrieval(dataset: str, data: Path | None, layer: str, losses: tuple[str, ..
     for text in losses:
         LossMix.parse(text)
     name, _ = runs_of(dataset, data)
-    from pipeline.stages import retrieval as stage
+    from pipeline.report import retrieval as stage
 
     click.echo(stage.report(RUNS, CACHE, REPORTS, name, layer=layer, mixes=losses), nl=False)
 
@@ -104,8 +105,9 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
 
     Exit code 1, and the remedy, where something is broken.
     """
-    from pipeline import config, diagnosis
-    from pipeline.stages import data as places
+    from pipeline import config
+    from pipeline.report import diagnosis
+    from pipeline.report import status as places
 
     if build:
         click.echo(diagnosis.require_build(build))
@@ -146,7 +148,7 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
 def runs_(corpus: str | None, mix: str | None, folds: tuple[int, ...] | None, seeds: tuple[int, ...] | None,
           status: str | None, as_json: bool) -> None:  # fmt: skip
     """The runs that there are, finished or not, one a line."""
-    from pipeline import listing
+    from pipeline.report import listing
 
     found = listing.listing(RUNS, corpus, mix=mix, folds=folds or (), seeds=seeds or (), status=status)
     click.echo(json.dumps(found, indent=2) if as_json else listing.listing_text(found))
@@ -161,7 +163,7 @@ def compare(a: str, b: str, corpus: str | None) -> None:
 
     Each is a run folder, a folder of runs, a mix such as angle,area, or the word teacher.
     """
-    from pipeline import comparison, listing
+    from pipeline.report import comparison, listing
 
     listing.require(RUNS, corpus)
     sides = [comparison.side(text, RUNS, corpus) for text in (a, b)]
@@ -192,7 +194,7 @@ def ensemble(paths: tuple[Path, ...]) -> None:
               "it lies in data/.")  # fmt: skip
 def rerun(run: Path, to: Path | None, device: str | None, archive: Path | None) -> None:
     """Repeat a run from its record, and say whether it comes out the same bit for bit (exit code 1 if not)."""
-    from pipeline.stages import rerun as stage
+    from pipeline.engine import rerun as stage
 
     done = stage.rerun(run, to, device=device, archive=archive, say=lambda line: click.echo(line, err=True))
     click.echo("\n".join([f"{run} again, in {done.folder}", *done.lines]))
@@ -217,7 +219,7 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
 
     Ends when nothing has been under way for 15 seconds. Ctrl-C ends the view, not the runs.
     """
-    from pipeline import following, listing
+    from pipeline.report import following, listing
 
     listing.require(RUNS, corpus)
     root = RUNS / corpus if corpus else RUNS

@@ -43,7 +43,7 @@ def settings_options(command: F) -> F:
 
 def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; the synthetic one is written first where it is not there yet."""
-    from pipeline.stages import data as stage
+    from pipeline.report import status as stage
 
     corpus, note = stage.open_or_make(dataset, data)
     if note:
@@ -54,7 +54,7 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
 def existing_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; none is made."""
     from pipeline.corpus import open_corpus
-    from pipeline.stages import data as stage
+    from pipeline.report import status as stage
 
     name, root = stage.chosen(dataset, data)
     if name != "synthetic":
@@ -68,7 +68,7 @@ def existing_corpus(dataset: str, data: Path | None) -> Corpus:
 
 def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
     """Of commands that read runs alone: the corpus' name, and itself where its folder is there."""
-    from pipeline.stages.data import corpus_with_runs
+    from pipeline.report.status import corpus_with_runs
 
     name, corpus, note = corpus_with_runs(dataset, data)
     if note:
@@ -103,7 +103,7 @@ def one_a_core(_context: Any, _parameter: Any, jobs: int) -> int:
 def extra_is_there(_context: Any, _parameter: Any, log: str | None) -> str | None:
     """Says before anything else is done that the extra for the log is not installed."""
     if log:
-        from pipeline import following
+        from pipeline.report import following
 
         following.summary_writer()
     return log
@@ -115,7 +115,7 @@ def logged(log: str | None, corpus: str, to: Path = LOGS) -> Iterator[None]:
     if log is None:
         yield
         return
-    from pipeline import following
+    from pipeline.report import following
 
     to.mkdir(parents=True, exist_ok=True)
     click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)

@@ -17,7 +17,12 @@ from pathlib import Path
 from types import ModuleType
 
 from pipeline.config import InputError
-from pipeline.corpus.clips import MARKER, Clip, Corpus, checked
+from pipeline.corpus.clips import (
+    MARKER,
+    Clip,
+    Corpus,
+    checked,
+)
 from pipeline.corpus.urbansound8k import URBANSOUND8K
 
 __all__ = [

@@ -9,7 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus.clips import Clip, Corpus, checked, file_names
+from pipeline.corpus.clips import (
+    Clip,
+    Corpus,
+    checked,
+    file_names,
+)
 from pipeline.corpus.tables import first_file, table
 
 PLACES = ("ESC-50", "ESC-50-master")

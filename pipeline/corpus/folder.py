@@ -14,7 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus.clips import Clip, Corpus, checked, file_names
+from pipeline.corpus.clips import (
+    Clip,
+    Corpus,
+    checked,
+    file_names,
+)
 from pipeline.corpus.tables import table
 
 #: Nowhere by itself: it is where the user says.

@@ -21,7 +21,12 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from pipeline.config import FEATURES, LOUDEST, FeatureSpec, InputError
+from pipeline.config import (
+    FEATURES,
+    LOUDEST,
+    FeatureSpec,
+    InputError,
+)
 from pipeline.features import kernels
 
 #: Samples, at the default settings, that go through every kernel.

@@ -71,7 +71,14 @@ def _import(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-from pipeline.losses.mix import TABLE3, LossMix, Published, Term, named, published  # noqa: E402
+from pipeline.losses.mix import (
+    TABLE3,
+    LossMix,
+    Published,
+    Term,
+    named,
+    published,
+)
 from pipeline.losses.packed import MixedLoss, mixed_loss  # noqa: E402
 
 __all__ = [

@@ -11,12 +11,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline import losses, runs, tables
+from pipeline import losses, runs
 from pipeline.config import InputError
-from pipeline.report.aggregation import BASELINE, Key, Row, mix_of, rows
+from pipeline.report import tables
+from pipeline.report.aggregation import (
+    BASELINE,
+    Key,
+    Row,
+    mix_of,
+    rows,
+)
+from pipeline.report.tables import Document
 from pipeline.report.wording import COLUMNS, csv_row, document
 from pipeline.runs import Record
-from pipeline.tables import Document
 
 __all__ = ["Contents", "Key", "Row", "contents", "report", "rows"]
 

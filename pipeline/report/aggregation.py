@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import config, losses, runs, statistics
+from pipeline import config, losses, runs
 from pipeline.config import InputError
+from pipeline.figures import statistics
+from pipeline.figures.statistics import Cell, Comparison, Spread
 from pipeline.runs import Record
-from pipeline.statistics import Cell, Comparison, Spread
 
 BASELINE = "soft"
 STAMP = "SYNTHETIC"

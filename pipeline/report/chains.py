@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import ensembles, evaluation, losses, runs, statistics
+from pipeline import losses, runs
+from pipeline.figures import ensembles, evaluation, statistics
+from pipeline.figures.statistics import Cell, Comparison, Spread
 from pipeline.report.aggregation import STAMP, cell
 from pipeline.report.wording import listed
 from pipeline.runs import Record
-from pipeline.statistics import Cell, Comparison, Spread
 
 ROLE = "generation"
 BASELINE = str(losses.LossMix.parse("ce,soft"))

@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import runs, tables
+from pipeline import runs
 from pipeline.config import InputError
+from pipeline.figures.statistics import Comparison, Spread
+from pipeline.report import tables
 from pipeline.report.aggregation import STAMP
-from pipeline.report.chains import BASELINE, TABLE4, Group, ensemble_notes, groups, lines, published
-from pipeline.report.wording import number, p_value, provenance, runs_counted
-from pipeline.statistics import Comparison, Spread
-from pipeline.tables import NONE, Document, Grid, Section
+from pipeline.report.chains import (
+    BASELINE,
+    TABLE4,
+    Group,
+    ensemble_notes,
+    groups,
+    lines,
+    published,
+)
+from pipeline.report.tables import (
+    NONE,
+    Document,
+    Grid,
+    Section,
+)
+from pipeline.report.wording import (
+    number,
+    p_value,
+    provenance,
+    runs_counted,
+)
 
 __all__ = ["COLUMNS", "TABLE4", "groups", "report", "table4"]
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import ensembles, evaluation, runs, tables
+from pipeline import runs
 from pipeline.config import InputError
+from pipeline.figures import ensembles, evaluation
+from pipeline.report import tables
 from pipeline.report.aggregation import STAMP
 from pipeline.report.wording import number
 from pipeline.runs import Record

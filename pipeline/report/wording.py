@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import losses, runs
+from pipeline.figures.statistics import Spread
 from pipeline.report.aggregation import BASELINE, STAMP, Row
+from pipeline.report.tables import (
+    NONE,
+    Document,
+    Grid,
+    Section,
+)
 from pipeline.runs import Record
-from pipeline.statistics import Spread
-from pipeline.tables import NONE, Document, Grid, Section
 
 
 def number(value: float | None, form: str = ".2f") -> str:

@@ -32,7 +32,13 @@ from pipeline.runs.folder import (
     unfinished,
 )
 from pipeline.runs.machine import environment
-from pipeline.runs.writing import append_metrics, json_bytes, restart_metrics, write_atomic, write_finished
+from pipeline.runs.writing import (
+    append_metrics,
+    json_bytes,
+    restart_metrics,
+    write_atomic,
+    write_finished,
+)
 
 __all__ = [
     "SCHEMA",

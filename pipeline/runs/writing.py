@@ -12,7 +12,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from pipeline.runs.folder import CONFIG_KEYS, RESULT_KEYS, STATUSES, Predictions
+from pipeline.runs.folder import (
+    CONFIG_KEYS,
+    RESULT_KEYS,
+    STATUSES,
+    Predictions,
+)
 from pipeline.runs.machine import utc_now
 
 

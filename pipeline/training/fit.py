@@ -13,11 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import checkpoint as files
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
+from pipeline.training import checkpoint as files
 from pipeline.training.job import Job
-from pipeline.training.run import Run, TeacherOutputs, Trained, normalisation, plan
+from pipeline.training.run import (
+    Run,
+    TeacherOutputs,
+    Trained,
+    normalisation,
+    plan,
+)
 from pipeline.training.step import Augment, Pack, threads
 
 

@@ -15,11 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import checkpoint as files
-from pipeline import optimizer
 from pipeline.config import TrainSettings
-from pipeline.training import inference
-from pipeline.training.run import Plan, Run, Trained, plan, steps_of
+from pipeline.training import checkpoint as files
+from pipeline.training import inference, optimizer
+from pipeline.training.run import (
+    Plan,
+    Run,
+    Trained,
+    plan,
+    steps_of,
+)
 from pipeline.training.step import Pack, graphed_step, step
 
 

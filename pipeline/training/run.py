@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import optimizer
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix
+from pipeline.training import optimizer
 
 
 @dataclass(frozen=True, eq=False)

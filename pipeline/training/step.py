@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import models, optimizer
+from pipeline import models
 from pipeline.config import TrainSettings
 from pipeline.losses import MixedLoss
 from pipeline.models import Network, Outputs
+from pipeline.training import optimizer
 from pipeline.training.run import Plan, TeacherOutputs
 
 Augment = Callable[[Tensor, Tensor], Tensor]

@@ -1,0 +1,269 @@
+"""A data set on the disk against its own annotations and the published numbers; every fault is a line.
+
+Opening a corpus stops at the first fault. This goes on: it reads annotations row by row, so that what is
+wrong with one row or file hides nothing of the others.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import soundfile
+
+from pipeline.audio import reading as audio
+from pipeline.config import InputError
+from pipeline.corpus import Corpus, open_corpus
+from pipeline.corpus.folder import SUFFIXES, folder
+from pipeline.corpus.published import PUBLISHED, Published
+from pipeline.corpus.tables import Row, first_file, first_folder
+from pipeline.images.cifar import read_cifar100
+
+#: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
+#: up to 6 ms, from rounded annotations; ADPCM files are filled up to a whole block, some 50 ms.
+TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """One annotated clip."""
+
+    path: Path
+    fold: int
+    label: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found. ``problems`` is empty for a sound data set, be it whole or part of the published one."""
+
+    dataset: str
+    root: Path
+    clips: int
+    """Clips that are annotated and there."""
+    folds: dict[int, int]
+    """Of these, by fold."""
+    classes: dict[str, int]
+    """Of these, by class."""
+    seconds: float
+    """Of these, together."""
+    published: int | None = None
+    """Clips of the published data set; None where nothing is published."""
+    missing_folds: tuple[int, ...] = ()
+    """Folds of the published data set without a clip here."""
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def partial(self) -> bool:
+        """Whether this is a part of the published data set."""
+        return self.published is not None and self.clips < self.published
+
+    def lines(self) -> list[str]:
+        """The report: counts, whole or partial, and a line for each problem."""
+        unit = "images" if self.dataset == "cifar100" else "clips"
+        lengths = f", {self.seconds / 60:.1f} minutes" if self.seconds else ""
+        report = [f"{self.dataset} in {self.root}: {self.clips} {unit}, {len(self.classes)} classes{lengths}"]
+        if self.folds:
+            report.append("folds    " + ", ".join(f"{k}: {n}" for k, n in sorted(self.folds.items())))
+        counts = Counter(self.classes.values())
+        report.append("classes  " + (f"{next(iter(counts))} {unit} each" if len(counts) == 1 else
+                                     ", ".join(f"{c}: {n}" for c, n in sorted(self.classes.items()))))  # fmt: skip
+        if self.partial:
+            absent = f", without folds {' '.join(map(str, self.missing_folds))}" if self.missing_folds else ""
+            report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
+        elif self.published is not None:
+            report.append(f"whole    all {self.published} published {unit}")
+        report += [f"problem  {problem}" for problem in self.problems]
+        report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
+        # Names of files may be bytes that are no text.
+        return [line.encode("utf-8", "backslashreplace").decode() for line in report]
+
+
+def verify(root: Path, dataset: str) -> Verification:
+    """``dataset`` in the folder ``root`` (CIFAR-100: or its archive) against annotations and published numbers.
+
+    Raises ``InputError`` where there is nothing to verify: no folder, no table of clips, or not a table.
+    """
+    if dataset == "cifar100":
+        images = read_cifar100(root)
+        counts = Counter(images.train_labels.tolist() + images.test_labels.tolist())
+        classes = {images.classes[label]: n for label, n in sorted(counts.items())}
+        return Verification(dataset, root, sum(counts.values()), {}, classes, 0.0, published=60_000)
+    problems: list[str] = []
+    published = PUBLISHED.get(dataset)
+    if published:
+        everything, rows = annotated(root, dataset, published, problems)
+        problems += counted(rows, published)
+        problems += extra_files(root, everything)
+    else:
+        found = opened(dataset, root)
+        rows = [Annotated(c.path, c.fold, found.classes[c.label], c.seconds) for c in found.clips]
+        problems += extra_files(root, {row.path for row in rows}, own=True)
+        problems += divided(found)
+    there, seconds = measured(root, rows, problems)
+    if published and not problems:  # whatever else opening it looks at
+        try:
+            problems += divided(opened(dataset, root))
+        except InputError as error:
+            problems.append(str(error))
+    folds = Counter(row.fold for row in there)
+    return Verification(
+        dataset=dataset,
+        root=root,
+        clips=len(there),
+        folds=dict(sorted(folds.items())),
+        classes=dict(sorted(Counter(row.label for row in there).items())),
+        seconds=seconds,
+        published=sum(published.folds.values()) if published else None,
+        missing_folds=tuple(k for k in published.folds if k not in folds) if published else (),
+        problems=tuple(problems),
+    )
+
+
+def annotated(
+    root: Path, dataset: str, published: Published, problems: list[str]
+) -> tuple[set[Path], list[Annotated]]:
+    """The paths of all annotated files, and the rows of ``dataset``; a line in ``problems`` for each bad row."""
+    name_column, number_column, label_column = published.columns
+    lengths = () if published.seconds else ("start", "end")
+    table = first_file(root, *published.annotations)
+    numbers = {label: n for n, label in enumerate(published.classes)} if published.ordered else {}
+    paths: set[Path] = set()
+    rows: list[Annotated] = []
+    for row in table_rows(table, name_column, "fold", number_column, label_column, *lengths):
+        try:
+            name, fold, number = row.file_name(name_column), row.whole("fold", 1), row.whole(number_column, 0)
+            seconds = published.seconds or row.number("end") - row.number("start")
+            if not name:
+                raise row.error(name_column, "a file's name")
+            if numbers and numbers.get(row[label_column]) != number:
+                raise row.error(label_column, f"the published name of {number_column} {number}")
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        folder = f"fold{fold}"
+        parent = root / "audio" if published.seconds else (
+            first_folder(root / "audio" / folder, root / folder) or root / "audio" / folder
+        )  # fmt: skip
+        if parent / name in paths:
+            problems.append(f"{row.where}: {name} is annotated twice")
+            continue
+        paths.add(parent / name)
+        if dataset != "esc10" or row.get("esc10", "").lower() == "true":
+            rows.append(Annotated(parent / name, fold, row[label_column], seconds))
+    return paths, rows
+
+
+def table_rows(path: Path, *columns: str) -> Iterator[Row]:
+    """The rows of a table as they are: cells empty or too many, names twice. Raises ``InputError`` where it is none."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.DictReader(file, restval="")
+            missing = [column for column in columns if column not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)}")
+            for cells in reader:
+                row = Row({column: cells[column].strip() for column in reader.fieldnames or ()})
+                row.where = f"{path}, line {reader.line_num}"
+                yield row
+    except (csv.Error, OSError) as error:
+        raise InputError(f"{path}: not a table that can be read ({error}); fetch it again") from None
+
+
+def counted(rows: list[Annotated], published: Published) -> Iterator[str]:
+    """A line for each fold or class that is not published, or of which there is more than was published."""
+    yield from beyond(
+        "fold", Counter(str(row.fold) for row in rows), {str(k): n for k, n in published.folds.items()}
+    )
+    yield from beyond("class", Counter(row.label for row in rows), published.classes)
+
+
+def beyond(kind: str, found: Counter[str], expected: dict[str, int]) -> Iterator[str]:
+    for key, n in sorted(found.items()):
+        if key not in expected:
+            yield f"{kind} {key}: {n} clips annotated, expected no such {kind}"
+        elif n > expected[key]:
+            yield f"{kind} {key}: {n} clips annotated, expected {expected[key]}"
+
+
+def opened(dataset: str, root: Path) -> Corpus:
+    """The corpus; of a folder of one's own nothing is stored, so that looking changes nothing."""
+    return folder(root, store=False) if dataset == "folder" and root.is_dir() else open_corpus(dataset, root)
+
+
+def divided(corpus: Corpus) -> Iterator[str]:
+    """A line for each recording whose clips are in several folds: these are tested on what they were trained with."""
+    folds: dict[str, set[int]] = {}
+    for clip in corpus.clips:
+        folds.setdefault(clip.source, set()).add(clip.fold)
+    for source, found in sorted(folds.items()):
+        if len(found) > 1:
+            yield f"recording {source}: in folds {' and '.join(map(str, sorted(found)))}, expected one"
+
+
+def extra_files(root: Path, annotated: set[Path], *, own: bool = False) -> Iterator[str]:
+    """A line for each file beside the annotated ones that no row names; hidden files are the file system's.
+
+    ``own``: of a corpus without a published layout: also sounds anywhere in ``root``, but nothing whose name, or whose
+    folder's, begins with "_", and of other files only those beside the clips, in folders of theirs.
+    """
+    parents = {path.parent for path in annotated}
+    places = parents - {root} if own else parents | {root / "audio"}
+    found = {path for place in places for path in place.rglob("*")}
+    if own:
+        found |= {path for path in root.rglob("*") if path.name.lower().endswith(SUFFIXES)}
+    for path in sorted(found - annotated):
+        name = path.relative_to(root)
+        if (
+            path.is_file()
+            and not path.name.startswith(".")
+            and not (own and any(p[0] in "._" for p in name.parts))
+        ):
+            yield f"{name}: {'no clip of the corpus' if own else 'not annotated'}"
+
+
+def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[list[Annotated], float]:
+    """The rows whose files are there and readable, and their seconds; a line in ``problems`` for every other.
+
+    A fold without a single file was left out, not lost: it is told as missing, and no problem.
+    """
+    present = {row.fold for row in rows if row.path.is_file()}
+    there: list[Annotated] = []
+    total = 0.0
+    for row in rows:
+        name = row.path.relative_to(root)
+        if not row.path.is_file():
+            if row.fold in present:
+                problems.append(f"{name}: missing")
+            continue
+        try:
+            info = soundfile.info(row.path)
+            if (
+                row.seconds is None or info.format != "WAV"
+            ):  # of these a header says nothing of what is behind it
+                decode(row.path)
+        except audio.ClipError as error:
+            problems.append(f"{name}: {error.reason}, {error.found}, expected {error.expected}")
+            continue
+        except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:
+            problems.append(f"{name}: unreadable ({' '.join(str(error).split()) or 'damaged'})")
+            continue
+        if not info.frames:
+            problems.append(f"{name}: no samples in it")
+        elif row.seconds is not None and abs(info.duration - row.seconds) > TOLERANCE:
+            problems.append(f"{name}: {info.duration:.3f} s long, annotated {row.seconds:.3f} s")
+        there.append(row)
+        total += info.duration
+    return there, total
+
+
+def decode(path: Path) -> None:
+    """Read a sound to its end. Raises ``ClipError`` where it is cut off, and what soundfile does where it is damaged."""
+    with soundfile.SoundFile(path) as file:
+        frames = sum(len(block) for block in file.blocks(1 << 16, dtype="float32"))
+        if frames:
+            audio.check_length(path, frames, file.frames, file.samplerate, file.subtype, None)

@@ -1,0 +1,276 @@
+"""What a clip costs: parameters, bytes, multiply-adds, CPU time; teacher against student, features against network.
+
+Conventions. Latency is of the network alone, from features to logits, one call a repetition after a warm-up; the
+feature time is that of ``features.extract`` on one thread (both: ``pipeline.deploy.latency``). The real-time factor is
+(features + network) / clip length: below 1 keeps up with a microphone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import config, models, runs
+from pipeline.config import FeatureSpec, InputError
+from pipeline.deploy import export, latency
+from pipeline.deploy.prediction import network_of, read_payload, run_folder
+from pipeline.figures import statistics
+from pipeline.report import tables
+from pipeline.runs import Record
+
+#: Parameters of Cho et al. 2023 for input (5, 20, 173) and ten classes.
+PUBLISHED = {"resnet18": 178_466, "cnn2": 116_538}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in one form."""
+
+    name: str
+    parameters: int
+    published: int | None
+    file: str
+    bytes: int
+    multiply_adds: int
+    """A clip."""
+    median_ms: float
+    """Of a call of the network, for a whole batch."""
+    p90_ms: float
+    accuracy: float | None
+    """In percent; None where no run trained."""
+    measured_on: str
+    """What ``accuracy`` is the mean of."""
+    real_time_factor: float
+    feature_share: float
+    """Of the time a clip takes, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The table, and under which conditions it was measured."""
+
+    rows: tuple[Row, ...]
+    feature_median_ms: float
+    """A clip, on one thread."""
+    feature_p90_ms: float
+    clip_seconds: float
+    batch: int
+    threads: int
+    repeats: int
+    processor: str
+    corpus: str
+    synthetic: bool
+    left_out: tuple[str, ...] = ()
+    """What has no row, and the command that gives it one."""
+
+
+# ---------------------------------------------------------------------------------------------- the table
+
+
+def siblings(record: Record, records: Sequence[Record]) -> list[Record]:
+    """The runs of the same network, settings, mix and generation, itself among them."""
+
+    def kind(one: Record) -> tuple[object, ...]:
+        about = one.config
+        # The chains of one set of first teachers lie in one folder.
+        chain = one.folder.resolve().parent.parent.parent if about["role"] == export.GENERATION else None
+        return one.digest, about["role"], about["mix"], about.get("generation", 0), chain
+
+    found = [r for r in records if kind(r) == kind(record)]
+    return found if any(r.folder.resolve() == record.folder.resolve() for r in found) else [*found, record]
+
+
+def name_of(record: Record) -> str:
+    """ "student cnn2", "generation 2 cnn2"."""
+    about = record.config
+    born = f" {about['generation']}" if about["role"] == export.GENERATION else ""
+    return f"{about['role']}{born} {about['model']}"
+
+
+def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
+    """A teacher of the same settings, of the student's own fold where there is one; None where there is none.
+
+    A born-again run's is the one at the beginning of its chain, where that is a teacher.
+    """
+    if student.config["role"] == export.GENERATION:
+        lineage = {Path(folder).parts[-3:] for folder in student.config.get("lineage", ())}
+        return next(
+            (r for r in records if r.config["role"] == "teacher" and r.folder.parts[-3:] in lineage), None
+        )
+    digest = runs.settings_digest("teacher", student.config["settings"])
+    found = [r for r in records if r.config["role"] == "teacher" and r.digest == digest]
+    return min(
+        found, key=lambda r: (r.config["fold"] != student.config["fold"], r.config["seed"]), default=None
+    )
+
+
+def mean_accuracy(record: Record, records: Sequence[Record]) -> tuple[float | None, str]:
+    """Percent, the mean of the folds' means over the siblings that trained; and what it is the mean of."""
+    group = siblings(record, records)
+    values = {
+        (r.config["fold"], r.config["seed"]): 100 * r.result["accuracy"]
+        for r in group if r.result["status"] == "trained"
+    }  # fmt: skip
+    if not values:
+        return None, f"none of {len(group)} runs trained"
+    found = statistics.spread(values)
+    everywhere = f"{len(found.folds)} of {len(record.config['all_folds'])} folds"
+    return found.mean, f"{found.n} {'run' if found.n == 1 else 'runs'}, {everywhere}"
+
+
+def rows_of(record: Record, records: Sequence[Record], exported: tuple[Path, dict[str, Any]] | None, feature_ms: float,
+            seconds: float, batch: int, threads: int, repeats: int) -> list[Row]:  # fmt: skip
+    """A run's network in torch, and in ONNX float and int8 of its export."""
+    payload = read_payload(record.folder)
+    network = network_of(payload)
+    accuracy, measured_on = mean_accuracy(record, records)
+    file = record.folder / "model.pt"
+    # Form, file, accuracy, what that is of, times of a call.
+    forms = [("torch", file, accuracy, measured_on, latency.torch_times(network, batch, threads, repeats))]
+    if exported:
+        folder, proof = exported
+        for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
+            percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.config['fold']} alone"
+            times = latency.onnx_times(folder / name, network.shape, batch, threads, repeats)
+            forms.append((form, folder / name, percent, fold, times))
+    counted, macs = models.parameters(network), latency.multiply_adds(network)
+    found = []
+    for form, path, percent, where, (median, p90) in forms:
+        clip_ms = feature_ms + median / batch
+        found.append(Row(
+            name=f"{name_of(record)}, {form}", parameters=counted,
+            published=PUBLISHED.get(record.config["model"]), file=path.name, bytes=path.stat().st_size,
+            multiply_adds=macs, median_ms=median, p90_ms=p90, accuracy=percent, measured_on=where,
+            real_time_factor=clip_ms / 1000 / seconds, feature_share=feature_ms / clip_ms,
+        ))  # fmt: skip
+    return found
+
+
+def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str, *, batch: int = 1,
+             threads: int = 1, repeats: int = 200) -> Cost:  # fmt: skip
+    """The cost of a student or born-again run (``run``, or the best mix's) and of its teacher, measured here and now.
+
+    Raises ``InputError`` without a finished run, and for a teacher's run in place of a student's.
+    """
+    if run is None:
+        records = runs.find(runs_root, corpus)
+        student = export.best_student(records, corpus)
+    else:
+        folder = run_folder(run)
+        student = Record(folder, runs.read_config(folder), runs.read_result(folder))
+        records = found_beside(student)
+    if student.config["role"] == "teacher":
+        raise InputError(
+            f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself"
+        )
+    teacher = teacher_of(student, records)
+    spec = config.build(FeatureSpec, read_payload(student.folder)["features"], str(student.folder))
+    exports, left_out = exports_of(student, teacher, exports_root)
+    feature_ms, feature_p90 = latency.feature_times(spec, max(5, repeats // 10))
+    rows = [
+        row for one in (teacher, student) if one
+        for row in rows_of(one, records, exports.get(one.folder), feature_ms, spec.seconds, batch, threads, repeats)
+    ]  # fmt: skip
+    return Cost(tuple(rows), feature_ms, feature_p90, spec.seconds, batch, threads, repeats, latency.processor(),
+                student.config["corpus"], bool(student.config["synthetic"]), tuple(left_out))  # fmt: skip
+
+
+def found_beside(record: Record) -> list[Record]:
+    """The finished runs of the corpus that ``record`` lies among, wherever that is; itself alone where it lies alone."""
+    corpus = record.config["corpus"]
+    root = next((folder for folder in record.folder.resolve().parents if folder.name == corpus), None)
+    return runs.find(root.parent, corpus) if root else []
+
+
+def exports_of(
+    student: Record, teacher: Record | None, exports_root: Path
+) -> tuple[dict[Path, Any], list[str]]:
+    """Run folder → its export as ``export.existing`` has it; and lines on what is left out of the table, and why."""
+    exports, left_out = {}, []
+    for record in (teacher, student) if teacher else (student,):
+        if found := export.existing(exports_root, record):
+            exports[record.folder] = found
+    if exports:
+        try:
+            export.require_extra()
+        except InputError as error:
+            left_out.append(f"Left out: ONNX and int8. {error}")
+            exports = {}
+    if student.folder not in exports and not left_out:
+        left_out.append(f"Left out: {name_of(student)} in ONNX and int8, for this run is not in {exports_root}/: "
+                        f"make export RUN={student.folder}")  # fmt: skip
+    if teacher is None:
+        left_out.append("Left out: a teacher, for none of this run's settings lies among the runs beside it.")
+    return exports, left_out
+
+
+# ---------------------------------------------------------------------------------------------- words
+
+
+def verdict(cost: Cost) -> str:
+    """What a device pays for, in one line."""
+    own = cost.rows[-1].name.rpartition(", ")[0]  # the student's rows stand last
+    rows = [row for row in cost.rows if row.name.rpartition(", ")[0] == own]
+    row = min(rows, key=lambda row: row.median_ms)
+    form = (
+        f"in its fastest form ({row.name})" if len(rows) > 1 else f"measured in one form alone ({row.name})"
+    )
+    network_ms = row.median_ms / cost.batch
+    payer = "The features are" if row.feature_share > 0.5 else "The network is"
+    return (
+        f"{payer} what a device pays for: of a clip's {cost.feature_median_ms + network_ms:.2f} ms the features take "
+        f"{cost.feature_median_ms:.2f} ms ({100 * row.feature_share:.1f} %) and the network, {form}, "
+        f"{network_ms:.2f} ms."
+    )
+
+
+def document(cost: Cost) -> tables.Document:
+    stamp = "SYNTHETIC " if cost.synthetic else ""
+    clips = "1 clip" if cost.batch == 1 else f"{cost.batch} clips"
+    threads = "1 thread" if cost.threads == 1 else f"{cost.threads} threads"
+    header = ("Network", "Parameters", "Published", "Bytes", "Multiply-adds\na clip", "Median\nms", "p90\nms",
+              "Features\nms a clip", "Real-time\nfactor", "Accuracy\n%", "Accuracy of")  # fmt: skip
+    lines = tuple(
+        (row.name, f"{row.parameters:,}", f"{row.published:,}" if row.published else tables.NONE, f"{row.bytes:,}",
+         f"{row.multiply_adds:,}", f"{row.median_ms:.3f}", f"{row.p90_ms:.3f}", f"{cost.feature_median_ms:.2f}",
+         f"{row.real_time_factor:.5f}", tables.NONE if row.accuracy is None else f"{row.accuracy:.2f}", row.measured_on)
+        for row in cost.rows
+    )  # fmt: skip
+    grid = tables.Grid(f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}.",
+                       header, lines, wide=True)  # fmt: skip
+    notes = [
+        verdict(cost),
+        *cost.left_out,
+        f"Features: librosa's five of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
+        "ms), from samples in memory. Real-time factor: (features + network) / clip length.",
+        "Multiply-adds: convolutions and linear layers. Published: Cho et al. 2023, for (5, 20, 173) and ten classes.",
+        "model.pt holds the weights twice (last and best epoch) and all settings; an ONNX file holds one network.",
+    ]
+    if any(row.name.endswith("int8") for row in cost.rows):
+        notes.append(
+            "int8 saves bytes everywhere, time only on processors with products of 8-bit integers (VNNI, NEON)."
+        )
+    if cost.synthetic:
+        notes.append(
+            "SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones."
+        )
+    return tables.Document(f"{stamp}Cost of a clip: {cost.corpus}", (tables.Section("Teacher against student", (grid,)),),
+                           tuple(notes))  # fmt: skip
+
+
+def report(cost: Cost, reports_root: Path) -> str:
+    """Write ``reports_root/<corpus>/cost.md``, ``.csv`` and ``.json``; the result is the text to print."""
+    folder, paper = reports_root / cost.corpus, document(cost)
+    values = [dataclasses.asdict(row) for row in cost.rows]
+    common = {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out")}
+    runs.write_atomic(folder / "cost.md", tables.markdown(paper).encode())
+    lines = [[*row.values(), *common.values()] for row in values]
+    runs.write_atomic(folder / "cost.csv", tables.comma_separated([*values[0], *common], lines).encode())
+    runs.write_atomic(
+        folder / "cost.json",
+        runs.json_bytes({**common, "verdict": verdict(cost), "left_out": cost.left_out, "rows": values}),
+    )
+    return tables.text(paper)

@@ -1,0 +1,252 @@
+"""One run → ``exports/<corpus>/<model>-<mix>-<settings>-fold{k}-seed{s}/``: ONNX in float and int8, and the proof of both.
+
+    model.onnx        "features" (batch, 5, bins, frames) raw → "logits" (batch, classes); standardisation inside
+    model.int8.onnx   the same, quantised with clips of the training folds
+    labels.json       class names in the order of the logits
+    features.json     the settings and calls that make the input
+    proof.json        worst logit difference, accuracies, sizes, and which run it is
+
+The folder is written under another name and renamed: it is there in full or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pipeline import (
+    cache,
+    config,
+    features,
+    runs,
+)
+from pipeline.config import FeatureSpec, InputError
+from pipeline.deploy.choosing import (
+    GENERATION,
+    PROOF,
+    best_student,
+    chosen,
+    digest_of,
+    existing,
+    folder_name,
+)
+from pipeline.deploy.graph import (
+    INPUT,
+    OUTPUT,
+    Logits,
+    graph,
+)
+from pipeline.deploy.int8 import quantised
+from pipeline.deploy.prediction import network_of, read_payload, run_folder
+from pipeline.extras import install_line
+from pipeline.figures import evaluation
+from pipeline.models import Network
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["FLOAT", "GENERATION", "INPUT", "INT8", "OUTPUT", "PROOF", "Logits", "best_student", "chosen", "existing",
+           "export", "folder_name", "graph", "held_out", "quantised", "require_extra", "session", "text"]  # fmt: skip
+
+#: Largest difference of a logit between torch and ONNX that counts as rounding.
+TOLERANCE = 1e-4
+
+FLOAT, INT8 = "model.onnx", "model.int8.onnx"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a run may be tested on and calibrated with."""
+
+    features: np.ndarray
+    """(clips, 5, bins, frames): the held-out fold's clean clips."""
+    labels: np.ndarray
+    clips: tuple[str, ...]
+    calibration: np.ndarray
+    """(n, 5, bins, frames): clips of the training folds, both views."""
+
+
+# ---------------------------------------------------------------------------------------------- data
+
+
+def held_out(run: dict[str, Any], spec: FeatureSpec, cache_root: Path, count: int) -> HeldOut:
+    """The held-out clips of a run's ``config``, and ``count`` samples of its training folds, evenly spread.
+
+    Raises ``InputError`` where the caches are missing, or hold other features than the run was trained on.
+    """
+    folds = sorted(int(fold) for fold in run["data"])
+    paths = {fold: cache.fold_path(cache_root, run["corpus"], spec, fold) for fold in folds}
+    for fold, path in paths.items():
+        if cache.read_header(path).digest != run["data"][str(fold)]:
+            raise InputError(f"{path} holds other features than this run was trained on (clips were added, removed "
+                             "or changed since); expected the same: train the run again")  # fmt: skip
+    test = cache.read_fold(paths[run["fold"]])
+    training = [fold for fold in folds if fold != run["fold"]]
+    parts = []
+    for place, fold in enumerate(training):
+        values = cache.read_fold(paths[fold]).features
+        values = values.reshape(-1, *values.shape[2:])
+        share = count // len(training) + (place < count % len(training))
+        parts.append(values[np.linspace(0, len(values) - 1, min(share, len(values))).round().astype(int)])
+    return HeldOut(test.features[:, 0], np.array(test.header.labels, dtype=np.int64), test.header.clips,
+                   np.concatenate(parts))  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------ measuring
+
+
+def require_extra() -> None:
+    """``InputError`` with the line that installs them where onnx or onnxruntime is missing."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"ONNX needs the package {error.name}, which is not installed; install it: "
+                         f"{install_line('export')}") from None  # fmt: skip
+
+
+def session(model: bytes | Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    source = str(model) if isinstance(model, Path) else model
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def onnx_logits(model: bytes, values: np.ndarray, batch: int = 64) -> np.ndarray:
+    """(clips, classes) of raw features, in batches."""
+    run = session(model).run
+    return np.concatenate(
+        [run([OUTPUT], {INPUT: values[i : i + batch]})[0] for i in range(0, len(values), batch)]
+    )
+
+
+@torch.inference_mode()
+def torch_logits(network: Network, values: np.ndarray, batch: int = 64) -> np.ndarray:
+    forward = Logits(network)
+    return torch.cat([forward(part) for part in torch.from_numpy(values).split(batch)]).numpy()
+
+
+def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str, Any]:
+    """Accuracies on the held-out clips, agreement, sizes; raises ``InputError`` where ONNX says something else."""
+    expected = torch_logits(network, data.features)
+    floats, integers = (onnx_logits(models[name], data.features) for name in (FLOAT, INT8))
+    worst = float(np.abs(floats - expected).max())
+    if not worst < TOLERANCE:
+        raise InputError(f"the ONNX model's logits differ from torch's by up to {worst:.2e}; expected less than "
+                         f"{TOLERANCE:.0e}. Nothing was written; please report it with torch's and onnx's versions")  # fmt: skip
+    return {
+        "held_out_clips": len(data.clips),
+        "calibration_clips": len(data.calibration),
+        "worst_logit_difference": worst,
+        "tolerance": TOLERANCE,
+        "accuracy_torch": evaluation.accuracy(expected, data.labels),
+        "accuracy_float": evaluation.accuracy(floats, data.labels),
+        "accuracy_int8": evaluation.accuracy(integers, data.labels),
+        "agreement_int8": evaluation.agreement(integers, floats),
+        "worst_logit_difference_int8": float(np.abs(integers - floats).max()),
+        "bytes": {name: len(content) for name, content in models.items()},
+    }
+
+
+# -------------------------------------------------------------------------------------------- writing
+
+
+def export(
+    run: Path, cache_root: Path, exports_root: Path, *, calibration: int = 400
+) -> tuple[Path, dict[str, Any]]:
+    """Export a finished run; returns the folder and what is in its ``proof.json``.
+
+    ``calibration``: samples of the training folds that fix int8's scales. Raises ``InputError`` for a missing
+    extra, run or cache, for features other than the run's, and where the proof fails.
+    """
+    require_extra()
+    source = run_folder(run)
+    file = run if run.is_file() else source / "model.pt"
+    payload, own = read_payload(file), runs.read_config(source)
+    spec = config.build(FeatureSpec, payload["features"], f"{file} [features]")
+    data = held_out(own, spec, cache_root, calibration)
+    network = network_of(payload)
+    model = graph(network)
+    contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, data.calibration)}
+    found = {
+        "run": source.as_posix(),
+        "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        **{
+            key: payload[key]
+            for key in ("corpus", "dataset", "synthetic", "role", "model", "mix", "fold", "seed")
+        },
+        "settings": digest_of(own),
+        "generation": own.get("generation", 0),
+        **proof(network, contents, data),
+        "versions": versions(),
+    }
+    about = {key: payload[key] for key in ("corpus", "synthetic")}
+    described = {
+        "input": {"name": INPUT, "shape": ["batch", *payload["shape"]], "type": "float32"},
+        "output": {"name": OUTPUT, "shape": ["batch", len(payload["classes"])], "type": "float32"},
+        "spec": dataclasses.asdict(spec),
+        "features": features.describe(spec),
+    }
+    contents |= {
+        "labels.json": runs.json_bytes({"classes": payload["classes"], **about}),
+        "features.json": runs.json_bytes(described),
+        PROOF: runs.json_bytes(found),
+    }
+    folder = exports_root / payload["corpus"] / folder_name(own)
+    write_folder(folder, contents)
+    return folder, found
+
+
+def versions() -> dict[str, str]:
+    import onnx
+    import onnxruntime
+
+    return {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+
+
+def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write a folder's files under another name and rename it; an older folder of the name gives way at the end."""
+    unfinished, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("tmp", "old"))
+    try:
+        for name, content in contents.items():
+            runs.write_atomic(unfinished / name, content)
+        if folder.exists():
+            folder.rename(old)
+        unfinished.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for leftover in (unfinished, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def text(folder: Path, found: dict[str, Any]) -> str:
+    """The proof for a terminal."""
+    sizes, percent = found["bytes"], lambda key: f"{100 * found[key]:.2f} %"
+    stamp = (
+        "SYNTHETIC (made-up sounds: these figures say nothing about real ones)\n"
+        if found["synthetic"]
+        else ""
+    )
+    return stamp + "\n".join([
+        f"run         {found['run']}",
+        f"folder      {folder}",
+        f"difference  {found['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
+        f"float       {sizes[FLOAT]:>9,} bytes  accuracy {percent('accuracy_float')}",
+        f"int8        {sizes[INT8]:>9,} bytes  accuracy {percent('accuracy_int8')}, "
+        f"same class as float on {percent('agreement_int8')}",
+        f"measured    on the {found['held_out_clips']} clean clips of held-out fold {found['fold']}; int8 calibrated with "
+        f"{found['calibration_clips']} samples of the other folds",
+    ])  # fmt: skip

@@ -1,0 +1,146 @@
+"""The run folders of a pack: what is written when a run begins and ends, and the network read back from one."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pipeline import cache, models, runs
+from pipeline.config import InputError
+from pipeline.deploy import prediction
+from pipeline.figures import ensembles, evaluation
+from pipeline.losses import LossMix
+from pipeline.runs.planned import Cell
+from pipeline.training import Trained
+
+if TYPE_CHECKING:
+    from pipeline.engine.packs import Work
+
+#: Time of writing in ns, size, inode.
+Stamp = tuple[int, int, int]
+
+
+def run_config(work: Work, cell: Cell, data: cache.Data) -> dict[str, Any]:
+    settings = {
+        name: dataclasses.asdict(getattr(work.settings, name)) for name in ("features", "teacher", "student")
+    }
+    return {
+        "schema": runs.SCHEMA, "role": cell.role, "model": work.network.model, **work.corpus,
+        "fold": cell.fold, "seed": cell.seed, "mix": cell.mix, "slug": LossMix.parse(cell.mix).slug,
+        "settings": settings, "preset": work.settings.preset,
+        "teacher": str(cell.teacher) if isinstance(cell.teacher, Path) else list(map(str, cell.teachers)) or None,
+        "generation": cell.generation, "lineage": lineage(cell.teachers),
+        "teacher_weights": {str(folder): weights_of(folder, stamp(folder / "model.pt")) for folder in cell.teachers},
+        "data": {str(fold): digest for fold, digest in data.digests.items()},
+        "skipped": {str(fold): count for fold, count in data.skipped.items()},
+        "classes": list(data.classes), "shape": list(data.features.shape[2:]),
+        "pack": {"runs": len(work.cells), "layout": work.layout, "device": work.device,
+                 "threads": torch.get_num_threads(), **work.measured},
+    }  # fmt: skip
+
+
+def lineage(teachers: Sequence[Path]) -> list[str]:
+    """The run folders that a student of ``teachers`` goes back to, from the first ancestor to the teachers themselves."""
+    found: list[str] = []
+    for folder in teachers:
+        found += [*runs.read_config(folder).get("lineage", ()), str(folder)]
+    return list(dict.fromkeys(found))
+
+
+def weights_digest(payload: Mapping[str, Any]) -> str:
+    """SHA-256 of the tensors in a ``model.pt``, last and best epoch's: the same weights, the same digest.
+
+    (Not of the file, whose bytes also depend on which equal texts in it were one object.)
+    """
+    content = hashlib.sha256()
+    for part in ("state", "best_state"):
+        for name, tensor in sorted(payload[part].items()):
+            content.update(f"{part}/{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            content.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
+
+
+@functools.lru_cache(maxsize=128)
+def weights_of(folder: Path, _state: Stamp) -> str:
+    """``weights_digest`` of a run; ``_state``: the ``stamp`` of its ``model.pt``."""
+    return weights_digest(read_model(folder))
+
+
+def stamp(path: Path) -> Stamp:
+    """A file's state, for what is kept of its content in memory: it changes when the file is written anew."""
+    try:
+        state = path.stat()
+    except OSError:  # whoever reads it says what is wrong
+        return 0, 0, 0
+    return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def write_start(folder: Path, about: dict[str, Any]) -> None:
+    """The record of a run that has begun: who follows it knows what it is. ``about``: its ``run_config``."""
+    runs.write_atomic(folder / "config.json", runs.json_bytes(about))
+    runs.write_atomic(folder / "environment.json", runs.json_bytes(runs.environment()))
+
+
+def write_run(work: Work, cell: Cell, about: dict[str, Any], data: cache.Data, trained: Trained) -> None:
+    """All files of a finished run; a run that failed is written too, with its reason in place of an accuracy.
+
+    ``about`` is its ``run_config`` from before the training: a teacher may be another one by now.
+    """
+    test = np.flatnonzero(data.folds == cell.fold)
+    labels = data.labels[test]
+    # A run that failed in its first epoch was never tested.
+    logits = (
+        trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
+    )
+    history = trained.history
+    best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
+    taught = ensembles.ensemble(cell.teachers).logits if cell.teachers else None
+    model = models.build(work.network.model, tuple(data.features.shape[2:]), len(data.classes))
+    result = {
+        **evaluation.summary(logits, labels, taught),
+        "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
+        "test_clips": len(test), "parameters": models.parameters(model), "seconds": round(trained.seconds, 2),
+        "runs_in_pack": len(work.cells), "failure": trained.failure,
+    }  # fmt: skip
+    if trained.failure:
+        result |= {"status": "failed", "accuracy": None}
+    elif not LossMix.parse(cell.mix).names_classes and np.isfinite(logits).all():
+        result["status"] = "outputs untrained"
+    payload = {
+        "format": 1, "role": cell.role, "model": work.network.model, "fold": cell.fold, "seed": cell.seed,
+        "mix": cell.mix, "shape": list(data.features.shape[2:]), "classes": list(data.classes),
+        "features": dataclasses.asdict(data.spec), **{k: work.corpus[k] for k in ("corpus", "dataset", "synthetic")},
+        "state": trained.state, "best_state": trained.best_state,
+    }  # fmt: skip
+    result["weights"] = weights_digest(payload)
+    runs.restart_metrics(cell.folder, history)
+    runs.write_finished(
+        cell.folder,
+        config=about,
+        environment=runs.environment(),
+        model_bytes=lambda file: torch.save(payload, file),
+        predictions=runs.Predictions(
+            np.array([data.clips[i] for i in test]), labels, logits, np.array([data.sources[i] for i in test])
+        ),
+        result=result,
+    )
+
+
+def read_model(folder: Path) -> dict[str, Any]:
+    """``model.pt`` of a finished run: weights, feature settings, class names; loaded without running any code."""
+    if not runs.finished(folder):
+        raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
+                         "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
+    return prediction.read_payload(folder)
+
+
+def model_of(payload: dict[str, Any], epoch: str = "last") -> models.Network:
+    """The network of a ``model.pt``, in evaluation mode, with the last or the best epoch's weights."""
+    return prediction.network_of(payload, epoch)

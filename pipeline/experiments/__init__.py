@@ -1,0 +1,1 @@
+"""Procedures of several trainings. Begin with ``generations``. Imports: engine and what lies below it."""

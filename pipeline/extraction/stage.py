@@ -1,0 +1,282 @@
+"""Stage one: every clip of a corpus, and its noisy copy, as stacked features; one HDF5 file a fold.
+
+What is there already is kept: a fold's file, clip by clip, and the parts of a run that was stopped. A clip
+counts as the same while its file (path, size, time of change, or SHA-256 with ``deep``), its annotated length,
+the settings and the libraries that decide its numbers are the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from pipeline import features
+from pipeline.cache import Failure
+from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus import Corpus
+from pipeline.extraction import workers
+from pipeline.extraction.assembly import assemble
+from pipeline.extraction.failures import failed_text, write_failures
+from pipeline.extraction.state import (
+    Plan,
+    clean,
+    left_behind,
+    plan,
+)
+from pipeline.extraction.workers import Task
+from pipeline.files import locked
+from pipeline.progress import progress as shown_progress
+
+BACKENDS = ("loky", "dask", "sequential")
+ON_ERROR = ("finish", "skip")
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+class ExtractionFailed(InputError):
+    """Some clips could not be computed; all others were. ``reports`` says which."""
+
+    def __init__(self, message: str, reports: list[FoldReport]) -> None:
+        super().__init__(message)
+        self.reports = reports
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """What was done for a fold. ``written``: its file is there and says what the corpus says now."""
+
+    path: Path
+    fold: int
+    clips: int
+    """In the corpus, those that failed too."""
+    computed: int
+    reused: int
+    failed: tuple[Failure, ...]
+    seconds: float
+    written: bool
+    finished: bool
+    """It was there before, so that nothing was to do."""
+    note: str = ""
+    """Why something that was there was computed again."""
+
+
+def run(
+    corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finish", **options: object
+) -> None:
+    """``extract_corpus`` for the command line: says what it did, and raises ``ExtractionFailed`` for failed clips."""
+    start = time.monotonic()
+    reports = extract_corpus(corpus, spec, root, on_error=on_error, progress=sys.stderr, **options)  # type: ignore[arg-type]
+    folder, seconds = reports[0].path.parent, time.monotonic() - start
+    for report in reports:
+        if report.note:
+            print(f"fold {report.fold}: {report.note}")
+    failures = {report.fold: report.failed for report in reports}
+    failed = sum(map(len, failures.values()))
+    if failed:
+        print(failed_text(corpus.root, failures, folder))
+    if not all(report.written for report in reports):
+        raise ExtractionFailed(
+            f"{failed} of {sum(r.clips for r in reports)} clips failed; the others are kept. Repair or replace them "
+            "and give the same command again, or leave them out with --on-error skip", reports)  # fmt: skip
+    computed = sum(report.computed for report in reports)
+    clips = sum(report.clips - len(report.failed) for report in reports)
+    what = (
+        f"{computed} computed, {clips - computed} reused"
+        if not all(report.finished for report in reports)
+        else "finished already, nothing to compute"
+    )
+    left_out = f", {failed} SKIPPED" if failed else ""
+    print(f"features: {clips} clips in {len(reports)} folds{left_out}: {what}; {seconds:.1f} s; {folder}")
+
+
+def extract_corpus(
+    corpus: Corpus,
+    spec: FeatureSpec,
+    cache_root: Path,
+    *,
+    folds: Iterable[int] | None = None,
+    jobs: int = -1,
+    plain: bool = False,
+    deep: bool = False,
+    on_error: str = "finish",
+    compress: bool = False,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    progress: TextIO | None = None,
+) -> list[FoldReport]:
+    """Write the features of a corpus' folds below ``cache_root``, computing only what is not there yet.
+
+    ``jobs`` processes (−1: one a core); ``plain``: librosa's public functions one by one; ``deep``: compare
+    clips by SHA-256; ``compress``: gzip; ``backend`` loky, dask (with the ``scheduler`` at an address) or
+    sequential: all give the same arrays bit for bit. ``on_error`` "finish": a fold with a failed clip is not
+    written, its other clips are computed and kept; "skip": it is written without them, and says so.
+
+    A report for each fold. ``InputError`` for wrong arguments, a disk that is full or read-only, a fold that
+    another process is at. ``KeyboardInterrupt`` says how to go on.
+    """
+    check_arguments(jobs, backend, on_error, scheduler)
+    wanted = chosen_folds(corpus, folds)
+    start = time.monotonic()
+
+    def planned(fold: int) -> Plan:
+        return plan(corpus, spec, Path(cache_root), fold, plain=plain, deep=deep, compress=compress)
+
+    plans = {fold: planned(fold) for fold in wanted}
+    unfinished = [fold for fold in wanted if not plans[fold].finished]
+    reports: dict[int, FoldReport] = {}
+
+    def finish(made: Plan) -> None:
+        written = made.finished or concluded(
+            made, corpus, spec, on_error=on_error, plain=plain, compress=compress
+        )
+        reports[made.fold] = report_of(made, written, time.monotonic() - start)
+
+    folder = plans[wanted[0]].path.parent
+    with ExitStack() as stack:
+        stack.enter_context(refusals(folder))
+        for fold in unfinished:
+            try:
+                stack.enter_context(locked(plans[fold].path, f"fold {fold}"))
+            except OSError:
+                if not plans[fold].retried:
+                    raise
+                plans[fold].leave()  # A cache that is read-only serves all the same.
+                continue
+            plans[fold] = planned(fold)  # Another process may just have finished it.
+            clean(plans[fold])
+        for fold in wanted:
+            if fold not in unfinished and left_behind(plans[fold]):
+                # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
+                with suppress(InputError, OSError), locked(plans[fold].path, f"fold {fold}"):
+                    clean(plans[fold])
+        work(list(plans.values()), spec, finish, jobs=jobs, plain=plain, backend=backend, scheduler=scheduler,
+             stream=progress)  # fmt: skip
+        write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})
+    return [reports[fold] for fold in wanted]
+
+
+def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:
+    if jobs == 0:
+        raise InputError("jobs = 0: expected a number of processes, or -1 for one a core")
+    for name, value, allowed in (("backend", backend, BACKENDS), ("on-error", on_error, ON_ERROR)):
+        if value not in allowed:
+            raise InputError(f"--{name} {value}: expected one of {', '.join(allowed)}")
+    if scheduler and backend != "dask":
+        raise InputError(f"--scheduler {scheduler}: only --backend dask has a scheduler")
+
+
+def chosen_folds(corpus: Corpus, folds: Iterable[int] | None) -> tuple[int, ...]:
+    wanted = corpus.folds if folds is None else tuple(folds)
+    for fold in wanted:
+        if fold not in corpus.folds:
+            raise InputError(f"fold {fold}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
+    if not wanted:
+        raise InputError(f"{corpus.name} has no folds in {corpus.root}, or none was asked for")
+    return tuple(dict.fromkeys(wanted))
+
+
+def concluded(
+    made: Plan, corpus: Corpus, spec: FeatureSpec, *, on_error: str, plain: bool, compress: bool
+) -> bool:
+    """Write the file of a fold whose clips were all tried; False where failed clips forbid it.
+
+    Clips that the file as it stood left out are let off: whoever had it written without them accepted that.
+    """
+    failed, accepted = sorted_failures(made.failed), {skip.clip for skip in made.skipped}
+    if on_error != "skip" and any(failure.clip not in accepted for failure in failed):
+        return False
+    if made.retried and failed == made.skipped:  # The same clips failed the same way: the file stays.
+        shutil.rmtree(made.parts, ignore_errors=True)
+    else:
+        assemble(made, corpus, spec, plain=plain, compress=compress)
+    return True
+
+
+def sorted_failures(failures: Iterable[Failure]) -> tuple[Failure, ...]:
+    return tuple(sorted(failures, key=lambda failure: failure.clip))
+
+
+def report_of(made: Plan, written: bool, seconds: float) -> FoldReport:
+    failed = made.skipped if made.finished else sorted_failures(made.failed)
+    computed = len({job.clip for job in made.jobs} - {failure.clip for failure in failed})
+    return FoldReport(
+        path=made.path,
+        fold=made.fold,
+        clips=len(made.clips),
+        computed=computed,
+        reused=len(made.clips) - len(failed) - computed,
+        failed=failed,
+        seconds=seconds,
+        written=written,
+        finished=made.finished,
+        note=made.note,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- working
+
+
+def work(plans: list[Plan], spec: FeatureSpec, finish, *, jobs: int, plain: bool, backend: str,  # type: ignore[no-untyped-def]
+         scheduler: str | None, stream: TextIO | None) -> None:  # fmt: skip
+    """Compute all the plans' missing clips; ``finish`` a fold as soon as its clips are there."""
+    for made in plans:
+        if not made.jobs:
+            finish(made)
+    tasks = [task for made in plans for task in tasks_of(made, spec, plain)]
+    if not tasks:
+        return
+    by_fold = {made.fold: made for made in plans}
+    for made in plans:
+        if made.jobs:
+            made.parts.mkdir(parents=True, exist_ok=True)
+    if stream and (note := features.kernels_note(plain=plain)):
+        print(note, file=stream, flush=True)
+    total, done = sum(len(made.jobs) for made in plans), 0
+    try:
+        with (
+            workers.results(tasks, jobs, backend, scheduler) as outcomes,
+            shown_progress("features", total, "clip", stream) as tell,
+        ):
+            for outcome in outcomes:
+                made = by_fold[outcome.fold]
+                if outcome.part and not outcome.part.is_file():
+                    raise InputError(f"a worker wrote {outcome.part}, which is not seen here; the cache has to be "
+                                     "in a folder that all workers share")  # fmt: skip
+                made.failed += outcome.failures
+                made.left -= outcome.clips
+                done += outcome.clips
+                tell(outcome.clips)
+                if not made.left:
+                    finish(made)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{done} of {total} clips are done and kept; the same command goes on from there") from None  # fmt: skip
+
+
+def tasks_of(made: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
+    for start in range(0, len(made.jobs), workers.TASK_CLIPS):
+        jobs = tuple(made.jobs[start : start + workers.TASK_CLIPS])
+        yield Task(made.fold, jobs, made.parts.resolve(), spec, plain, os.getpid())
+
+
+@contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """A full or read-only disk, and a worker that died, as one line each."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        raise InputError(f"{folder}: {os.strerror(error.errno)}; what was finished is kept. Make room, or give a "
+                         "folder that can be written, then the same command again") from None  # fmt: skip
+    except Exception as error:
+        if type(error).__name__ not in ("TerminatedWorkerError", "KilledWorker"):
+            raise
+        raise InputError("a worker was killed by the system, out of memory maybe; what was finished is kept. Give "
+                         "the same command again with fewer --jobs") from None  # fmt: skip

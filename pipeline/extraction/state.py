@@ -1,0 +1,167 @@
+"""What there is of a fold's features, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import cache
+from pipeline.cache import Failure, File
+from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus import Clip, Corpus
+from pipeline.extraction import parts
+from pipeline.extraction.workers import Job
+from pipeline.files import lock_of
+
+
+@dataclass
+class Plan:
+    """What there is for a fold and what is to do."""
+
+    fold: int
+    path: Path
+    clips: tuple[Clip, ...]
+    files: dict[str, File]
+    keys: dict[str, str]
+    finished: bool = False
+    skipped: tuple[Failure, ...] = ()
+    """Of a file that is as wanted."""
+    retried: frozenset[str] = frozenset()
+    """Clips that such a file leaves out because the file system refused them, and that it gives now."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Key → row in the file that is there."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    left: int = 0
+    damaged: list[Path] = field(default_factory=list)
+    """Parts that ``clean`` is to delete."""
+    note: str = ""
+
+    def leave(self) -> None:
+        """Take a file that is there, and as wanted, as it is; nothing is tried again."""
+        self.finished, self.retried, self.jobs, self.failed, self.left = True, frozenset(), [], [], 0
+
+    @property
+    def parts(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.parts")
+
+
+def plan(
+    corpus: Corpus, spec: FeatureSpec, root: Path, fold: int, *, plain: bool, deep: bool, compress: bool
+) -> Plan:
+    """What is there for a fold and what is missing; touches nothing."""
+    clips = corpus.fold_clips(fold)
+    files = {clip.name: file for clip, file in zip(clips, seen_files(corpus, clips, deep), strict=True)}
+    libraries = parts.versions()
+    path = cache.fold_path(root, corpus.name, spec, fold)
+    context = parts.key_context(spec, libraries, plain)
+    keys = {name: parts.clip_key(name, file, context, deep) for name, file in files.items()}
+    made = Plan(fold, path, clips, files, keys)
+    if path.is_file():
+        compare(made, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
+    if not made.finished:
+        found, made.damaged = parts.found_parts(made.parts, check=True)
+        there, out = set(made.rows) | set(found), {failure.clip for failure in made.failed}
+        made.jobs = [Job(c.name, c.path.resolve(), files[c.name], keys[c.name]) for c in clips
+                     if keys[c.name] not in there and c.name not in out]  # fmt: skip
+        made.left = len(made.jobs)
+    return made
+
+
+def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, str], *, plain: bool, deep: bool,
+            compress: bool) -> None:  # fmt: skip
+    """Note in a plan what of the fold's old file still holds. ``InputError`` where it is of another corpus."""
+    try:
+        old = cache.read_header(made.path)
+    except InputError as error:
+        made.note = f"computed again: {error}"
+        return
+    if old.clips and {clip.name for clip in corpus.clips}.isdisjoint(old.clips):
+        raise InputError(f"{made.path} is of another data set in a folder of the same name: none of its {len(old.clips)} "
+                         f"clips is in {corpus.root}; expected a name for each: rename the folder, or remove "
+                         f"{made.path.parents[1]} if its features are not needed")  # fmt: skip
+    context = parts.key_context(old.spec, old.versions, old.plain)
+    known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
+    theirs = {name: parts.clip_key(name, file, context, deep) for name, file in known}
+    # What librosa's own functions computed also serves where the fast way was asked for, as long as it is whole.
+    context = parts.key_context(spec, libraries, plain or old.plain)
+    ours = {name: parts.clip_key(name, file, context, deep) for name, file in made.files.items()}
+    left_out = {skip.clip for skip in old.skipped}
+    kept = [clip for clip in made.clips if clip.name not in left_out]
+    said = (old.clips, old.labels, old.sources, old.classes, old.dataset, old.synthetic)
+    says = (tuple(c.name for c in kept), tuple(c.label for c in kept), tuple(c.source for c in kept),
+            tuple(corpus.classes), corpus.dataset, corpus.synthetic)  # fmt: skip
+    made.finished = theirs == ours and said == says and (old.compressed or not compress or not old.clips)
+    if made.finished:
+        made.skipped = old.skipped
+        made.retried = given_now(made.clips, old.skipped)
+        made.finished = not made.retried
+    if made.finished:
+        return
+    made.failed = [skip for skip in made.skipped if skip.clip not in made.retried]
+    for row, name in enumerate(old.clips):
+        if theirs[name] == made.keys.get(name):
+            made.rows[theirs[name]] = row
+            made.hashes[theirs[name]] = old.files[row].sha256
+    changes = [f"{name} {old.versions.get(name)} → {libraries[name]}" for name in parts.DECISIVE
+               if old.versions.get(name) != libraries[name]]  # fmt: skip
+    if plain != old.plain:
+        changes.append("plain" if plain else "no longer plain")
+    if changes:
+        made.note = f"computed again: {', '.join(changes)}"
+
+
+def given_now(clips: Iterable[Clip], skipped: tuple[Failure, ...]) -> frozenset[str]:
+    """Clips that were skipped because the file system refused them, and that can be read now."""
+    if not skipped:
+        return frozenset()
+    from pipeline.audio import reading as audio
+
+    refused = {skip.clip for skip in skipped if skip.reason in audio.PASSING}
+    return frozenset(clip.name for clip in clips if clip.name in refused and audio.readable(clip.path))
+
+
+def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
+    """The clips' files as they stand now; a missing one has size −1, and fails when it is read."""
+
+    def seen(clip: Clip) -> File:
+        relative = os.path.relpath(clip.path, corpus.root)
+        try:
+            state = clip.path.stat()
+        except OSError:
+            return File(relative, -1, -1, "", clip.seconds)
+        content = parts.sha256(clip.path) if deep else ""
+        return File(relative, state.st_size, state.st_mtime_ns, content, clip.seconds)
+
+    if not deep:
+        return [seen(clip) for clip in clips]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(seen, clips))
+
+
+def clean(fold_plan: Plan) -> None:
+    """Delete what killed processes left half-written, damaged parts, and of a finished fold all parts.
+
+    Only with the fold's lock, and with a plan that was made under it.
+    """
+    for left in [*half_written(fold_plan), *fold_plan.damaged]:
+        left.unlink(missing_ok=True)
+    if fold_plan.finished:
+        shutil.rmtree(fold_plan.parts, ignore_errors=True)
+
+
+def left_behind(fold_plan: Plan) -> bool:
+    """Whether a process that was killed just after it finished the fold left something beside it."""
+    return fold_plan.parts.exists() or lock_of(fold_plan.path).exists() or bool(half_written(fold_plan))
+
+
+def half_written(fold_plan: Plan) -> list[Path]:
+    return [
+        *fold_plan.path.parent.glob(f".{fold_plan.path.name}.*.tmp"),
+        *fold_plan.parts.glob(".*.tmp"),
+    ]

@@ -1,0 +1,70 @@
+"""Ensembles: any number of runs of one fold as one, from what they left on disk, and as a teacher.
+
+Conventions. The ensemble's answer is the mean of its members' class probabilities (Furlanello et al. 2018, BAN's
+ensemble; Cho et al. 2023, section 4.3.1), kept as its logarithm, so that a softmax gives the mean back. For the
+relations its embedding is the members' embeddings side by side, each of length 1, so that none outweighs the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import runs
+from pipeline.config import InputError
+from pipeline.figures import evaluation
+from pipeline.runs import Predictions
+
+
+def mean_log_probabilities(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """log(mean over the members of softmax(logits)): M × (clips, classes) → (clips, classes) float64."""
+    members = np.stack([evaluation.log_softmax(one) for one in logits])
+    top = members.max(axis=0)
+    return top + np.log(np.exp(members - top).mean(axis=0))
+
+
+def ensemble(folders: Sequence[Path]) -> Predictions:
+    """The kept predictions of finished runs as one; ``logits`` are the log of the mean probabilities.
+
+    Raises ``InputError`` without runs, and for runs of another fold, other clips, labels or classes than the first's.
+    """
+    if not folders:
+        raise InputError("an ensemble of no runs; expected at least one run folder")
+    members = [runs.read_predictions(folder) for folder in folders]
+    folds = [runs.read_config(folder)["fold"] for folder in folders]
+    first = members[0]
+    for folder, member, fold in zip(folders, members, folds, strict=True):
+        if fold != folds[0]:
+            raise InputError(f"{folder} is of fold {fold}, {folders[0]} of fold {folds[0]}: they were tested on other "
+                             "clips; expected runs of one fold")  # fmt: skip
+        same = np.array_equal(member.clips, first.clips) and np.array_equal(member.labels, first.labels)
+        if not same or member.logits.shape != first.logits.shape:
+            raise InputError(f"{folder} was tested on other clips, labels or classes than {folders[0]}; expected runs of "
+                             "one corpus in one state")  # fmt: skip
+    return first._replace(
+        logits=mean_log_probabilities([member.logits for member in members]).astype(np.float32)
+    )
+
+
+def teacher(members: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Several teachers' (embedding (..., D_m), logits (..., classes)) as one teacher's; one alone stays as it is.
+
+    Embedding (..., Σ D_m): each member's divided by its length; logits: log of the mean probabilities, float32.
+    """
+    if len(members) == 1:
+        return members[0]
+    embedding = torch.cat([torch.nn.functional.normalize(one, dim=-1) for one, _ in members], -1)
+    said = torch.stack([logits.double().log_softmax(-1) for _, logits in members])
+    logits = said.logsumexp(0) - math.log(len(members))
+    return embedding, logits.to(members[0][1].dtype)
+
+
+def padded(embeddings: Sequence[Tensor]) -> list[Tensor]:
+    """Embeddings (..., D) with zeros behind up to the largest D: no distance, angle or area changes by that."""
+    widest = max(one.shape[-1] for one in embeddings)
+    return [torch.nn.functional.pad(one, (0, widest - one.shape[-1])) for one in embeddings]

@@ -1,0 +1,258 @@
+"""``compare``: what differs between two runs, or two groups of runs, and by how much.
+
+Conventions. Differences are B less A, in percentage points, over the runs that trained. Two groups are paired by
+(fold, seed) and judged by ``pipeline.figures.statistics``, as in the report. Two single runs of one fold are paired clip by
+clip: McNemar's exact test takes clips for independent, which clips of one recording are not, so the interval beside
+it is by recordings, see ``by_recording``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from pipeline import runs
+from pipeline.config import InputError
+from pipeline.figures import evaluation, statistics
+from pipeline.figures.statistics import Cell
+from pipeline.losses import LossMix
+from pipeline.report import tables
+from pipeline.report.aggregation import (
+    STAMP,
+    canonical,
+    cell,
+    key_of,
+    mix_of,
+    percents,
+    trained,
+)
+from pipeline.report.listing import TEACHER, corpora
+from pipeline.report.wording import listed, number, p_value
+from pipeline.runs import Record
+
+# --------------------------------------------------------------------------------------------------- compare
+
+
+@dataclass(frozen=True)
+class Side:
+    """What stands on one side: one run, or runs of one mix and one set of settings."""
+
+    name: str
+    records: tuple[Record, ...]
+
+
+def side(text: str, root: Path, corpus: str | None) -> Side:
+    """A run folder, a folder of runs, a mix, or "teacher"; the latter two among the runs of ``corpus``.
+
+    Raises ``InputError`` where nothing is meant, or more than one mix or set of settings.
+    """
+    if not text.strip():
+        raise InputError(
+            f"{text!r} names nothing; expected a run, a folder of runs, a mix such as angle,area, or teacher"
+        )
+    path = Path(text)
+    if path.is_dir():
+        records = runs.find(path)
+        if not records:
+            raise InputError(f"{path}: no finished run in it; expected a run folder, or a folder of runs such as "
+                             "runs/CORPUS/student-…/angle40+area20+soft1")  # fmt: skip
+    else:
+        records = named(text, root, corpus)
+    mixes = sorted({(r.config["role"], mix_of(r.config), r.config.get("generation", 0)) for r in records})
+    if len(mixes) > 1:
+        names = listed([mix or role for role, mix, _ in mixes])
+        raise InputError(
+            f"{text!r} holds several kinds of runs ({names}); expected one: name the folder of one mix"
+        )
+    keys = sorted({str(key_of(r)) for r in records})
+    if len(keys) > 1:
+        folders = listed(sorted({str(r.folder.parent) for r in records}))
+        raise InputError(
+            f"{text!r} has runs of {len(keys)} settings or states of the data; name one folder: {folders}"
+        )
+    seen: dict[Cell, Record] = {}
+    for record in records:
+        if other := seen.get(cell(record)):
+            raise InputError(f"{text!r}: {other.folder} and {record.folder} are of one fold and seed; expected one run "
+                             "of each")  # fmt: skip
+        seen[cell(record)] = record
+    return Side(text, tuple(records))
+
+
+def named(text: str, root: Path, corpus: str | None) -> list[Record]:
+    """The finished runs of a mix, or the teachers."""
+    if "/" in text or "\\" in text:
+        raise InputError(
+            f"{text}: no such folder; expected a run, a folder of runs, a mix such as angle,area, or teacher"
+        )
+    there = corpora(root)
+    if corpus is None and len(there) > 1:
+        raise InputError(f"{text!r} may be of {listed(there)}; say which: --corpus {there[0]}")
+    try:
+        mix = "" if text == TEACHER else str(LossMix.parse(text))
+    except InputError as error:
+        what = "a file" if Path(text).exists() else "no folder"
+        raise InputError(f"{text} is {what}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
+                         "angle,area, or teacher") from None  # fmt: skip
+    role = TEACHER if text == TEACHER else "student"
+    records = [r for r in runs.find(root, corpus) if r.config["role"] == role and mix_of(r.config) == mix]
+    if not records:
+        raise InputError(f"no finished run of {mix or text} in {root / (corpus or '')}; 'audio-rkd runs' lists what is "
+                         "there")  # fmt: skip
+    return records
+
+
+def compare(a: Side, b: Side) -> str:
+    """What differs between two sides, and the paired difference B less A with its interval; text to print."""
+    first, second = a.records[0].config, b.records[0].config
+    if first["corpus"] != second["corpus"]:
+        raise InputError(f"{a.name} is of {first['corpus']}, {b.name} of {second['corpus']}: other clips, so nothing "
+                         "can be paired; expected runs of one corpus")  # fmt: skip
+    stamp = (
+        [f"{STAMP}: figures of the built-in corpus say nothing about real sounds."]
+        if first["synthetic"]
+        else []
+    )
+    lines = [*stamp, *(f"{letter}: {one.name} ({count(one)})" for letter, one in (("A", a), ("B", b))), ""]
+    different = differences(a.records, b.records)
+    lines += ["What differs:", *(f"  {key:<28} {old}  →  {new}" for key, old, new in different)]
+    lines += [] if different else ["  nothing that is recorded but fold, seed and time"]
+    if len(a.records) == len(b.records) == 1 and cell(a.records[0])[0] == cell(b.records[0])[0]:
+        return "\n".join([*lines, "", *clip_lines(a.records[0], b.records[0])])
+    return "\n".join([*lines, "", *paired_lines(a, b)])
+
+
+def count(one: Side) -> str:
+    cells = [cell(r) for r in one.records]
+    bad = Counter(r.result["status"] for r in one.records if r.result["status"] != "trained")
+    text = f"{len(cells)} run{'' if len(cells) == 1 else 's'}, folds {spaced(k for k, _ in cells)}, seeds " \
+           f"{spaced(s for _, s in cells)}"  # fmt: skip
+    said = ", ".join(f"{n} {status}" for status, n in sorted(bad.items()))
+    return text + (f"; {said} and count for nothing" if bad else "")
+
+
+def spaced(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, sorted(set(numbers))))
+
+
+def differences(a: Sequence[Record], b: Sequence[Record]) -> list[tuple[str, str, str]]:
+    """(key, A's value, B's value) of everything recorded that differs: settings, data, versions, how it was trained."""
+    left, right = values(a), values(b)
+    gone = "–"
+    return [
+        (key, left.get(key, gone), right.get(key, gone))
+        for key in dict.fromkeys([*left, *right])
+        if left.get(key, gone) != right.get(key, gone)
+    ]
+
+
+def values(records: Sequence[Record]) -> dict[str, str]:
+    """Key → the values that the records have there, each once, in order."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        about, made = record.config, runs.read_environment(record.folder)
+        pack = {
+            k: v for k, v in about.get("pack", {}).items() if k in ("device", "layout", "threads", "runs")
+        }
+        parts = {
+            **{k: about[k] for k in ("role", "model", "preset", "settings", "data", "skipped", "classes")},
+            "mix": canonical(about["mix"]), "generation": about.get("generation", 0), "pack": pack,
+            "python": made["python"], "packages": made["packages"], "commit": made.get("commit"),
+        }  # fmt: skip
+        for key, value in flat(parts):
+            found.setdefault(key, {})[value] = None
+    return {key: ", ".join(sorted(each)) for key, each in found.items()}
+
+
+def flat(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
+    if not isinstance(value, Mapping):
+        text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        # Digests of data: the first digits tell them apart.
+        yield key, text[:12] if key.startswith("data.") or key == "commit" else text
+        return
+    for name, item in value.items():
+        yield from flat(item, f"{key}.{name}" if key else str(name))
+
+
+def paired_lines(a: Side, b: Side) -> list[str]:
+    """Means of both, and the difference over the cells that both have."""
+    left, right = (percents(trained(one.records), "accuracy") for one in (a, b))
+    # One fold is tested, the others train: n_test / n_train, folds taken as equally large.
+    folds = len(a.records[0].config["data"])
+    found = statistics.comparison(right, left, 1 / max(1, folds - 1))
+    lines = [
+        f"{letter}: accuracy {number(s.mean)} % (sd over folds {number(s.sd_folds)}, over seeds {number(s.sd_seeds)}, n {s.n})"
+        for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right))) if s
+    ]  # fmt: skip
+    if found is None:
+        return [*lines, "No fold and seed in which both trained, so no difference."]
+    lines.append(f"B less A: {number(found.difference, '+.2f')} points, 95 % interval {interval(found.low, found.high)}, "
+                 f"{found.n} pair{'' if found.n == 1 else 's'} of fold and seed")  # fmt: skip
+    if found.low is None:
+        lines.append("No interval: it needs two pairs at least, and differences that are not all the same.")
+    else:
+        lines.append(f"p {p_value(found.p)} (corrected for overlapping training sets), {p_value(found.p_folds)} (folds' "
+                     f"means), {p_value(found.p_wilcoxon)} (Wilcoxon, uncorrected); to claim an effect take the larger "
+                     "of the first two")  # fmt: skip
+    return lines
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return tables.NONE if low is None or high is None else f"[{number(low, '+.2f')}, {number(high, '+.2f')}]"
+
+
+# ------------------------------------------------------------------------------------------ two single runs
+
+
+def clip_lines(a: Record, b: Record) -> list[str]:
+    """Two runs that were tested on the same clips, clip by clip."""
+    left, right = runs.read_predictions(a.folder), runs.read_predictions(b.folder)
+    if not (np.array_equal(left.clips, right.clips) and np.array_equal(left.labels, right.labels)):
+        raise InputError(f"{a.folder} and {b.folder} were tested on other clips or labels; expected runs of one state of "
+                         "the data")  # fmt: skip
+    if not (left.logits.size and right.logits.size):
+        return ["One of the runs failed and predicts nothing, so no difference."]
+    said = [evaluation.predicted(one.logits) for one in (left, right)]
+    hit_a, hit_b = (each == left.labels for each in said)
+    gained, lost = int(np.sum(hit_b & ~hit_a)), int(np.sum(hit_a & ~hit_b))
+    difference, low, high = by_recording(hit_b.astype(float) - hit_a, left.sources)
+    lines = [
+        f"A: accuracy {number(100 * float(hit_a.mean()))} %, B: {number(100 * float(hit_b.mean()))} % of {len(hit_a)} clips, "
+        f"fold {a.config['fold']}",
+        f"B less A: {number(100 * difference, '+.2f')} points, 95 % interval "
+        f"{interval(low and 100 * low, high and 100 * high)}, by {len(set(left.sources))} recordings",
+        f"Right in B alone {gained}, in A alone {lost}, the same class said {int(np.sum(said[0] == said[1]))} times; "
+        f"McNemar's exact p {p_value(mcnemar(gained, lost))} (clips taken for independent: too small where recordings "
+        "have several)",
+        "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",
+    ]  # fmt: skip
+    return lines
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided exact p of McNemar's test: each discordant clip falls to either side with probability ½."""
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def by_recording(differences: np.ndarray, sources: np.ndarray) -> tuple[float, float | None, float | None]:
+    """Mean of per-clip differences (n,), and its 95 % interval with the recordings as the units.
+
+    With d̄ the mean over n clips and e_g the sum of d − d̄ over the clips of recording g of G:
+    var(d̄) = G/(G − 1) · Σ e_g² / n² (Liang and Zeger 1986), t with G − 1 degrees of freedom. Where every clip is a
+    recording of its own, that is the ordinary paired t interval. None for fewer than two recordings.
+    """
+    mean = float(np.mean(differences))
+    names, group = np.unique(sources, return_inverse=True)
+    if len(names) < 2:
+        return mean, None, None
+    sums = np.bincount(group, weights=differences - mean)
+    error = math.sqrt(len(names) / (len(names) - 1) * float((sums**2).sum())) / len(differences)
+    half = float(stats.t.ppf((1 + statistics.CONFIDENCE) / 2, len(names) - 1)) * error
+    return mean, mean - half, mean + half

@@ -1,0 +1,229 @@
+"""Run folders → what the page says of them: runs by mix, counts of confusions, the clips most confused."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import report, runs
+from pipeline.figures import evaluation
+from pipeline.figures.statistics import Cell
+from pipeline.report.aggregation import (
+    STAMP,
+    cell,
+    key_of,
+    mix_of,
+    percents,
+    trained,
+)
+from pipeline.runs import Predictions, Record
+
+#: Of each mix.
+CLIPS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of a table with its runs."""
+
+    row: report.Row
+    records: tuple[Record, ...]
+    """Finished ones, trained or not, by fold and seed."""
+
+    @property
+    def name(self) -> str:
+        return self.row.name.removeprefix(f"{STAMP} ")
+
+    @property
+    def slug(self) -> str:
+        """For names of files."""
+        kept = self.records[0].config.get("slug") or self.row.mix
+        return re.sub(r"[^\w.+@-]+", "_", str(kept)) if self.row.mix else "teacher"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(map(str, self.records[0].config.get("classes", ())))
+
+    @property
+    def trained(self) -> tuple[Record, ...]:
+        return tuple(trained(self.records))
+
+    @property
+    def accuracies(self) -> dict[Cell, float]:
+        """Percent, of the runs that trained, as in the table."""
+        return percents(self.trained, "accuracy")
+
+    @cached_property
+    def histories(self) -> dict[Cell, list[dict[str, Any]]]:
+        """Of the runs that trained; of all where none did."""
+        found = {cell(r): runs.read_metrics(r.folder) for r in self.trained or self.records}
+        return {own: records for own, records in found.items() if records}
+
+    @cached_property
+    def predictions(self) -> dict[Cell, Predictions]:
+        """Of the runs that trained."""
+        return {cell(r): runs.read_predictions(r.folder) for r in self.trained}
+
+    @property
+    def over(self) -> str:
+        """Which runs a picture is of."""
+        cells = sorted(self.predictions)
+        return runs_text(cells)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What stands in one table: runs of the same settings and data."""
+
+    key: report.Key
+    entries: tuple[Entry, ...]
+
+    @property
+    def folder(self) -> str:
+        """Of its pictures."""
+        return f"{self.key.preset}-{self.key.digest}-{self.key.data}"
+
+    @property
+    def teacher(self) -> Entry | None:
+        return next((entry for entry in self.entries if entry.row.role == "teacher"), None)
+
+    @property
+    def baseline(self) -> Entry | None:
+        return next((entry for entry in self.entries if entry.row.baseline), None)
+
+
+def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Table]:
+    """The rows by table, each with the runs it was made of."""
+    found = []
+    for key in dict.fromkeys(row.key for row in rows):
+        students = [r for r in records if r.config["role"] == "student" and key_of(r) == key]
+        # A table with students goes by their settings; its teacher by the part of them that made it.
+        own = runs.settings_digest("teacher", students[0].config["settings"]) if students else key.digest
+        keys = {"student": key, "teacher": replace(key, digest=own)}
+        entries = [Entry(row, members(row, records, keys[row.role])) for row in rows if row.key == key]
+        found.append(Table(key, tuple(entries)))
+    return found
+
+
+def members(row: report.Row, records: Iterable[Record], key: report.Key) -> tuple[Record, ...]:
+    found = [
+        r for r in records if (r.config["role"], mix_of(r.config)) == (row.role, row.mix) and key_of(r) == key
+    ]
+    return tuple(sorted(found, key=cell))
+
+
+def runs_text(cells: Sequence[Cell]) -> str:
+    folds, seeds = ({place for place, _ in cells}, {place for _, place in cells})
+    return (f"{len(cells)} {plural('run', len(cells))}: {plural('fold', len(folds))} {listed(folds)}, "
+            f"{plural('seed', len(seeds))} {listed(seeds)}.")  # fmt: skip
+
+
+def plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def listed(numbers: Iterable[int]) -> str:
+    """ "1–3, 5": runs of three and more as a range."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{p[0]}–{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)
+
+
+# ------------------------------------------------------------------------------------------- predictions
+
+
+def class_names(entry: Entry, count: int) -> tuple[str, ...]:
+    """The run's own names, or numbers where it has not kept them."""
+    return entry.classes if len(entry.classes) == count else tuple(f"class {i}" for i in range(count))
+
+
+def confusion(predictions: Mapping[Cell, Predictions], folds: Iterable[int] | None = None) -> np.ndarray:
+    """(classes, classes) int64, summed over the runs (of some folds): row the label, column the predicted class."""
+    wanted = set(folds) if folds is not None else {fold for fold, _ in predictions}
+    return np.sum(
+        [evaluation.confusion(p.logits, p.labels) for (fold, _), p in predictions.items() if fold in wanted],
+        axis=0,
+    )
+
+
+def recalls(counts: np.ndarray) -> np.ndarray:
+    """(classes,) float64: share of a label's clips on the diagonal; NaN for a label without clips."""
+    clips = counts.sum(1)
+    return np.divide(np.diag(counts), clips, out=np.full(len(counts), np.nan), where=clips > 0)
+
+
+@dataclass(frozen=True)
+class Confused:
+    """A clip, over the runs that held it out."""
+
+    clip: str
+    label: int
+    taken_for: int
+    """The wrong class with the largest mean probability."""
+    p_label: float
+    p_taken: float
+    """Mean probabilities."""
+    wrong: int
+    """Runs with another predicted class than the label."""
+    runs: int
+
+
+def confused(predictions: Mapping[Cell, Predictions], most: int = CLIPS_SHOWN) -> list[Confused]:
+    """The clips that some run got wrong, those with the smallest mean probability of their label first."""
+    probabilities: dict[str, list[np.ndarray]] = {}
+    labels: dict[str, int] = {}
+    for own in predictions.values():
+        softmax = np.exp(evaluation.log_softmax(own.logits))
+        for clip, label, row in zip(own.clips.tolist(), own.labels.tolist(), softmax):
+            labels[clip] = label
+            probabilities.setdefault(clip, []).append(row)
+    found = []
+    for clip, values in probabilities.items():
+        label, rows = labels[clip], np.stack(values)
+        mean = rows.mean(0)
+        others = mean.copy()
+        others[label] = -1.0
+        taken = int(others.argmax())
+        wrong = int((rows.argmax(1) != label).sum())
+        if wrong:
+            found.append(
+                Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows))
+            )
+    return sorted(found, key=lambda own: (own.p_label, own.clip))[:most]
+
+
+# ------------------------------------------------------------------------------------------------ sounds
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """Where the clips' files are, and how a page in ``folder`` names them."""
+
+    folder: Path
+    files: Mapping[str, Path]
+
+    def path(self, clip: str) -> Path | None:
+        return self.files.get(clip)
+
+    def source(self, clip: str) -> str | None:
+        """The URL of a clip's file, relative to the page; ``file:`` on another drive; None where there is no file."""
+        path = self.files.get(clip)
+        if path is None or not path.is_file():
+            return None
+        try:
+            relative = os.path.relpath(path.resolve(), self.folder.resolve())
+        except ValueError:  # another drive on Windows
+            return path.resolve().as_uri()
+        return urllib.parse.quote(Path(relative).as_posix())

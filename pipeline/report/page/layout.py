@@ -1,0 +1,236 @@
+"""The page's HTML, from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from pipeline.report.page import (
+    gathering,
+    naming,
+    pictures,
+    ran,
+)
+from pipeline.report.page.gathering import (
+    Confused,
+    Entry,
+    Sounds,
+    Table,
+)
+from pipeline.report.page.pictures import Embeddings, Gallery
+from pipeline.report.page.style import style
+from pipeline.report.plots import Picture
+from pipeline.report.plots.picture import STAMP
+from pipeline.report.tables import Document, Grid, left
+from pipeline.report.wording import number
+
+ICON = "data:,"
+"""An empty icon: browsers otherwise look for one."""
+
+BANNER = f"{STAMP}: made-up sounds of the built-in corpus. These figures say nothing about real sounds."
+
+
+def page(
+    paper: Document, tables: Sequence[Table], gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
+) -> str:
+    """The whole document; draws and saves its pictures on the way."""
+    body = [f"<header><h1>{escape(paper.title)}</h1>"]
+    if gallery.look.synthetic:
+        body.append(f'<p class="banner">{escape(BANNER)}</p>')
+    body.append(contents(tables))
+    body.append("</header><main>")
+    for index, (table, section) in enumerate(zip(tables, paper.sections, strict=True), 1):
+        body.append(f'<section id="table{index}"><h2>{escape(section.title)}</h2>')
+        body += [grid(one) for one in section.grids]
+        body.append(row_of([gallery.figure(p, table) for p in pictures.overview(table, gallery.look)]))
+        body += mixes(table, index, gallery, embeddings, sounds)
+        body += what_ran(table, index)
+        body.append("</section>")
+    body.append('<section id="notes"><h2>Notes</h2><ul>')
+    body += [f"<li>{escape(note)}</li>" for note in paper.notes]
+    body.append(f"</ul></section></main>{footer(sounds)}")
+    return gallery.filled("\n".join([head(paper.title), *body, "</body></html>"]) + "\n")
+
+
+def head(title: str) -> str:
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{escape(title)}</title><link rel="icon" href="{ICON}"><style>\n{style()}</style></head><body>'
+    )
+
+
+def contents(tables: Sequence[Table]) -> str:
+    """Links to a page's parts; of several tables a line each, which says what it is of."""
+    lines = []
+    for index, name in enumerate(naming.labels(tables), 1):
+        parts = [("table", "Table"), ("mixes", "Each mix"), ("ran", "What ran")]
+        links = "".join(f'<a href="#{part}{index}">{text}</a>' for part, text in parts)
+        of = f'<span class="of">{escape(name)}</span>' if len(tables) > 1 else ""
+        lines.append(f"<div>{of}{links}</div>")
+    files = "".join(f'<a href="table.{end}">table.{end}</a>' for end in ("md", "csv", "tex"))
+    return f'<nav>{"".join(lines)}<div><a href="#notes">Notes</a>{files}</div></nav>'
+
+
+def footer(sounds: Sounds) -> str:
+    heard = ("The players read the clips from where the corpus lies, by a path relative to this page; the sounds are not in the "
+             "page. Some browsers do not play every kind of WAV.")  # fmt: skip
+    silent = "No sound files of the corpus were at hand, so there is no player."
+    return (
+        '<footer class="muted"><p>This page holds its tables and pictures itself, has no script and asks nothing of a '
+        "network. The files behind the pictures (PNG, SVG, CSV) lie beside it in pictures/. "
+        f"{heard if sounds.files else silent}</p></footer>"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def grid(one: Grid) -> str:
+    """A table that scrolls inside itself where the page is narrower; its first column stays.
+
+    Notes are running text: on a phone they stand below the table, where they are seen and make no tall rows.
+    """
+    columns = len(one.header)
+    noted = one.wide and one.header[-1] == "Notes"
+
+    def mark(column: int) -> str:
+        if one.wide and column == columns - 1:
+            return ' class="l w"'
+        return ' class="l"' if left(column, columns, one) else ""
+
+    heads = "".join(f'<th scope="col"{mark(c)}>{escape(name)}</th>' for c, name in enumerate(one.header))
+    rows = "".join(
+        f"<tr><td{mark(0)}>{breakable(row[0])}</td>"
+        + "".join(f"<td{mark(c)}>{escape(cell)}</td>" for c, cell in enumerate(row[1:], 1))
+        + "</tr>\n"
+        for row in one.rows
+    )
+    below = "".join(
+        f"<li><b>{breakable(row[0])}</b>: {escape(row[-1])}</li>" for row in one.rows if noted and row[-1]
+    )
+    return (f'<p class="caption muted">{escape(one.caption)}</p><div class="scroll{" noted" if noted else ""}" tabindex="0">'
+            f'<table aria-label="{escape(one.caption, quote=True)}">'
+            f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>"
+            + (f'<ul class="below muted">{below}</ul>' if below else ""))  # fmt: skip
+
+
+def breakable(cell: str) -> str:
+    """The HTML of a row's name; a mix may go on in another line after a comma, and nowhere else."""
+    return escape(cell).replace(",", ",<wbr>")
+
+
+def row_of(html: Sequence[str]) -> str:
+    return f'<div class="figures">{"".join(html)}</div>' if html else ""
+
+
+# ------------------------------------------------------------------------------------------------- mixes
+
+
+def mixes(
+    table: Table, index: int, gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
+) -> list[str]:
+    """A part a mix that opens and closes; the first student's stands open."""
+    body = [f'<h2 id="mixes{index}">Each mix</h2>']
+    teacher, look = table.teacher, gallery.look
+    fold = pictures.shown_fold(table)
+    embedded = {
+        e.name: pictures.embedded(e, fold, embeddings, look) for e in table.entries if fold is not None
+    }
+    opened = next((e for e in table.entries if e.row.role == "student"), table.entries[0])
+    for entry in table.entries:
+        found: list[Picture | str] = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
+        if embedded:
+            # A student's beside its teacher's; one reason why there is none is said once.
+            pair = dict.fromkeys(e.name for e in (teacher, entry) if e)
+            found += dict.fromkeys(embedded[name] for name in pair)
+        parts = [row_of([shown(one, table, gallery) for one in found])]
+        parts.append(clips(entry, sounds))
+        summary = f'{escape(entry.name)} <span class="muted">{escape(standing(entry))}</span>'
+        state = " open" if entry is opened else ""
+        body.append(
+            f"<details{state}><summary>{summary}</summary>{untrained(entry)}{''.join(parts)}</details>"
+        )
+    return body
+
+
+def standing(entry: Entry) -> str:
+    """A mix' mean and runs in a few words; where it has no mean, why."""
+    row, count = entry.row, f"{len(entry.records)} {gathering.plural('run', len(entry.records))}"
+    if row.spread:
+        return f"{number(row.spread.mean)} %, {count}"
+    if row.outputs_untrained:
+        return f"{count}, no accuracy: nothing in the mix trains the outputs"
+    return f"{count}, no accuracy: none trained"
+
+
+def untrained(entry: Entry) -> str:
+    if entry.trained:
+        return ""
+    if entry.row.outputs_untrained:
+        return (
+            '<p class="note">Nothing in this mix trains the outputs, so they name classes by chance: retrieval measures its '
+            "embedding. The curves are of all its runs.</p>"
+        )
+    return '<p class="note">No run of this mix trained: the curves are of those that did not.</p>'
+
+
+def shown(found: Picture | str, table: Table, gallery: Gallery) -> str:
+    """A figure; or the reason why there is none."""
+    return (
+        gallery.figure(found, table) if isinstance(found, Picture) else f'<p class="note">{escape(found)}</p>'
+    )
+
+
+# ------------------------------------------------------------------------------------------------- clips
+
+
+def clips(entry: Entry, sounds: Sounds) -> str:
+    """The clips most confused: what they were taken for, where they lie, and a player where the file is."""
+    found = gathering.confused(entry.predictions)
+    if not entry.predictions:
+        return ""
+    if not found:
+        return '<h3>Most confused clips</h3><p class="note">None: every run got every clip right.</p>'
+    classes = gathering.class_names(entry, next(iter(entry.predictions.values())).logits.shape[1])
+    rows = "".join(clip_row(own, classes, sounds) for own in found)
+    note = ("Smallest mean probability of the label, over the runs that held the clip out; clips that no run got wrong are "
+            "left out.")  # fmt: skip
+    heads = "".join(f'<th scope="col" class="l">{name}</th>' for name in
+                    ("Clip", "Label", "Taken for", "Probability:\nlabel, taken for", "Wrong in", "Listen"))  # fmt: skip
+    return (f'<h3>Most confused clips</h3><p class="note">{note}</p><div class="scroll clips" tabindex="0"><table><thead>'
+            f"<tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>")  # fmt: skip
+
+
+def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
+    path, source = sounds.path(own.clip), sounds.source(own.clip)
+    where = f'<br><span class="path muted">{escape(path.parent.as_posix())}/</span>' if path else ""
+    if source:
+        sound = f'<audio controls preload="none" src="{escape(source, quote=True)}"></audio>'
+    else:
+        sound = '<span class="muted">file not here</span>'
+    cells = (
+        ("", f"{escape(own.clip)}{where}"), ("Label", escape(classes[own.label])), ("Taken for", escape(classes[own.taken_for])),
+        ("Probability: label, taken for", f"{own.p_label:.2f}, {own.p_taken:.2f}"),
+        ("Wrong in", f"{own.wrong} of {own.runs} {gathering.plural('run', own.runs)}"), ("", sound),
+    )  # fmt: skip
+    return "<tr>" + "".join(
+        f'<td class="l"{f" data-name={chr(34)}{name}{chr(34)}" if name else ""}>{cell}</td>' for name, cell in cells
+    ) + "</tr>\n"  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- what ran
+
+
+def what_ran(table: Table, index: int) -> list[str]:
+    """Runs, versions and machines; settings and single runs folded away."""
+    key = table.key
+    return [
+        f'<h2 id="ran{index}">What ran</h2>',
+        f"<p>Preset <b>{escape(key.preset)}</b>, digest of the settings <code>{escape(key.digest)}</code>, of the data "
+        f"<code>{escape(key.data)}</code>.</p>",
+        grid(ran.runs_grid(table)),
+        grid(ran.environment_grid(table)),
+        f"<details><summary>Settings</summary>{grid(ran.settings_grid(table))}{grid(ran.feature_grid(table))}</details>",
+        f"<details><summary>Every run</summary>{grid(ran.run_list(table))}</details>",
+    ]

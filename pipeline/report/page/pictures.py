@@ -1,0 +1,148 @@
+"""Which pictures a table and a mix have; drawn, saved, and as HTML."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from pipeline.config import InputError
+from pipeline.figures import statistics
+from pipeline.report import plots
+from pipeline.report.aggregation import cell
+from pipeline.report.page import gathering
+from pipeline.report.page.gathering import Entry, Table
+from pipeline.report.plots import Picture
+
+Embeddings = Callable[[Path], tuple[np.ndarray, np.ndarray, Sequence[str]]]
+"""Run folder → of its held-out clips: embeddings (clips, D) float32, labels (clips,) int64, names."""
+
+
+#: Of the pictures that are not on disk yet: a further process is started for so many, the time that its start takes.
+PICTURES_A_PROCESS = 20
+
+
+@dataclass
+class Gallery:
+    """The page's figures, in its order; their pictures are drawn together, and saved below ``folder``/pictures."""
+
+    folder: Path
+    look: plots.Look
+    shown: list[tuple[Picture, Path, str]] = field(default_factory=list)
+    """Picture, the folder of its files, its words for those who cannot see it."""
+
+    def figure(self, picture: Picture, table: Table) -> str:
+        """The HTML of a figure, with an empty place for its picture: see ``filled``."""
+        stamp = "SYNTHETIC. " if self.look.synthetic else ""
+        alt = escape(f"{stamp}{picture.title}. {picture.caption}", quote=True)
+        self.shown.append((picture, self.folder / "pictures" / table.folder, alt))
+        base = urllib.parse.quote(f"pictures/{table.folder}/{picture.name}")
+        links = " ".join(f'<a href="{base}.{end}">{end.upper()}</a>' for end in ("png", "svg", "csv"))
+        kind = ' class="wide"' if picture.wide else ""
+        words = f'{escape(stamp + picture.caption)} <span class="files">{links}</span>'
+        place = f"<!--picture {len(self.shown)}-->"
+        return f"<figure{kind}>{place}<figcaption>{words}</figcaption></figure>"
+
+    def filled(self, html: str) -> str:
+        """The page with its pictures, each with ids of its own; saves their files."""
+        wanted = {folder / picture.name: (picture, folder) for picture, folder, _ in self.shown}
+        svgs = dict(zip(wanted, saved(list(wanted.values()))))
+
+        def inlined(place: re.Match[str]) -> str:
+            picture, folder, alt = self.shown[int(place[1]) - 1]
+            return plots.inline(svgs[folder / picture.name], f"p{place[1]}", alt)
+
+        return re.sub(r"<!--picture (\d+)-->", inlined, html)
+
+
+def saved(wanted: Sequence[tuple[Picture, Path]]) -> list[str]:
+    """The SVG of each picture; those that are not yet in their folder as they should be are drawn."""
+    found = [plots.kept(*one) for one in wanted]
+    missing = [one for one, text in zip(wanted, found) if text is None]
+    jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
+    drawn = iter(joblib.Parallel(n_jobs=jobs)(joblib.delayed(plots.save)(*one) for one in missing))
+    return [next(drawn) if text is None else text for text in found]
+
+
+# ------------------------------------------------------------------------------------------------- a table
+
+
+def overview(table: Table, look: plots.Look) -> list[Picture]:
+    """Accuracy by fold of all mixes, and the differences to the baseline."""
+    accuracies = {entry.name: entry.accuracies for entry in table.entries if entry.accuracies}
+    found = [plots.fold_points("folds", accuracies, look)] if accuracies else []
+    baseline = table.baseline
+    compared = [entry for entry in table.entries if entry.row.comparison]
+    if baseline and compared:
+        differences = {e.name: statistics.paired(e.accuracies, baseline.accuracies) for e in compared}
+        comparisons = {e.name: e.row.comparison for e in compared if e.row.comparison}
+        found.append(plots.difference_points("differences", differences, comparisons, baseline.row.mix, look))
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- a mix
+
+
+def curves(entry: Entry, look: plots.Look) -> list[Picture]:
+    if not entry.histories:
+        return []
+    name = f"curves-{entry.slug}"
+    return [
+        plots.accuracy_curves(name, entry.histories, look),
+        plots.term_curves(name, entry.histories, look),
+    ]
+
+
+def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Picture]:
+    """A student's recalls beside its teacher's on the folds that both have; and the confusion matrix."""
+    if not entry.predictions:
+        return []
+    counts = gathering.confusion(entry.predictions)
+    classes = gathering.class_names(entry, len(counts))
+    matrix = plots.confusion_matrix(
+        f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look
+    )
+    folds = {fold for fold, _ in entry.predictions}
+    common = folds & {fold for fold, _ in teacher.predictions} if teacher and teacher is not entry else set()
+    if not teacher or not common:
+        return [matrix]
+    ours, theirs = (
+        gathering.recalls(gathering.confusion(one.predictions, common)) for one in (entry, teacher)
+    )
+    # Several seeds of a fold hold out the same clips.
+    sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
+    clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))
+    over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
+    return [plots.recall_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
+
+
+# --------------------------------------------------------------------------------------------------- t-SNE
+
+
+def shown_fold(table: Table) -> int | None:
+    """The one fold whose held-out clips are drawn: that which most rows have, the first of equals."""
+    folds = [fold for entry in table.entries for fold in {cell(r)[0] for r in entry.trained}]
+    return min(folds, key=lambda fold: (-folds.count(fold), fold)) if folds else None
+
+
+def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots.Look) -> Picture | str:
+    """t-SNE of the first trained seed's held-out clips; the reason, where there is none."""
+    record = next((r for r in entry.trained if cell(r)[0] == fold), None)
+    if record is None:
+        return f"No t-SNE of {entry.name}: no run of fold {fold} trained."
+    if embeddings is None:
+        return "No t-SNE: the embeddings were not asked for."
+    name, role = f"tsne-{entry.slug}", "teacher" if entry.row.role == "teacher" else "student"
+    over = f"Clean clips of held-out fold {fold}, seed {cell(record)[1]}."
+    try:
+        values, labels, clips = embeddings(record.folder)
+        classes = gathering.class_names(entry, max(len(entry.classes), int(labels.max()) + 1))
+        return plots.scatter(name, f"t-SNE: {role}", values, labels, clips, classes, over, look)
+    except (InputError, ValueError) as error:
+        return f"No t-SNE of {entry.name}: {error}."

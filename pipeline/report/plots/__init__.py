@@ -1,0 +1,39 @@
+"""Figures of finished runs → pictures: PNG, SVG, and the CSV of the numbers that are drawn.
+
+One function a picture: plain numbers in, a ``Picture`` out; ``save`` draws it and writes its three files, ``kept``
+finds them again. Conventions: accuracies are in percent; a run is known by its cell, (fold, seed); nothing is drawn
+that is not in the CSV. The same numbers give the same bytes. Needs matplotlib, the extra ``plots``; nothing global of
+it is changed.
+"""
+
+from __future__ import annotations
+
+from pipeline.report.plots.classes import confusion_matrix, recall_pairs
+from pipeline.report.plots.curves import accuracy_curves, term_curves
+from pipeline.report.plots.embeddings import projection, scatter
+from pipeline.report.plots.folds import difference_points, fold_points
+from pipeline.report.plots.picture import (
+    Look,
+    Picture,
+    inline,
+    kept,
+    require_matplotlib,
+    save,
+)
+
+__all__ = [
+    "Look",
+    "Picture",
+    "accuracy_curves",
+    "confusion_matrix",
+    "difference_points",
+    "fold_points",
+    "inline",
+    "kept",
+    "projection",
+    "recall_pairs",
+    "require_matplotlib",
+    "save",
+    "scatter",
+    "term_curves",
+]

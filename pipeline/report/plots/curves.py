@@ -1,0 +1,180 @@
+"""Learning curves of the runs of one mix: mean and band over the runs, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.figures.statistics import Cell
+from pipeline.report.plots.picture import (
+    DASHES,
+    LIGHT,
+    Drawing,
+    Look,
+    Picture,
+    colour,
+    figure_with_axes,
+    legend_below,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Histories = Mapping[Cell, Sequence[Mapping[str, Any]]]
+"""Cell → the lines of its ``metrics.jsonl``."""
+Value = Callable[[Mapping[str, Any]], float | None]
+
+TOTAL = "total"
+
+BAND = "Line: mean over {runs}; band: lowest to highest run."
+
+
+class Curve(NamedTuple):
+    """One quantity over the epochs; arrays (epochs,) of float64 but for the last."""
+
+    epochs: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    """With n − 1; NaN where one run has the epoch."""
+    low: np.ndarray
+    high: np.ndarray
+    runs: np.ndarray
+    """How many runs have the epoch, int64."""
+
+
+def curve(histories: Histories, value: Value) -> Curve:
+    """``value`` of each epoch's record, over the runs that have that epoch and a finite number there."""
+    by_epoch: dict[int, list[float]] = {}
+    for records in histories.values():
+        for record in records:
+            found = value(record)
+            if found is not None and np.isfinite(found):
+                by_epoch.setdefault(int(record["epoch"]), []).append(float(found))
+    epochs = sorted(by_epoch)
+    groups = [np.array(by_epoch[epoch]) for epoch in epochs]
+    figures = [[g.mean(), g.std(ddof=1) if len(g) > 1 else np.nan, g.min(), g.max()] for g in groups]
+    mean, sd, low, high = np.array(figures, dtype=np.float64).reshape(-1, 4).T
+    return Curve(np.array(epochs), mean, sd, low, high, np.array([len(g) for g in groups], dtype=np.int64))
+
+
+def draw(axes: Axes, own: Curve, name: str, index: int, ink: str | None = None) -> None:
+    tint = ink or colour(index)
+    # One epoch is no line: a point shows it.
+    dots = "o" if len(own.epochs) == 1 else None
+    axes.plot(
+        own.epochs,
+        own.mean,
+        color=tint,
+        linestyle=DASHES[index % len(DASHES)],
+        linewidth=1.8,
+        label=name,
+        marker=dots,
+    )
+    axes.fill_between(own.epochs, own.low, own.high, color=tint, alpha=0.16, linewidth=0)
+
+
+def epoch_axis(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def counted(histories: Histories) -> str:
+    return f"{len(histories)} {'run' if len(histories) == 1 else 'runs'}"
+
+
+def wide_range(low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether a logarithmic scale shows more: all values positive, the largest several times the smallest."""
+    return len(low) > 0 and bool(low.min() > 0) and bool(high.max() > 4 * low.min())
+
+
+def logarithmic_axis(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+COLUMNS = ("mean", "sd", "low", "high", "runs")
+
+
+def table(own: Curve, *names: str) -> list[tuple[object, ...]]:
+    return [
+        (int(epoch), *names, float(mean), float(sd), float(low), float(high), int(runs))
+        for epoch, mean, sd, low, high, runs in zip(*own)
+    ]
+
+
+def percent_of(key: str) -> Value:
+    """100 × an epoch's figure; None where its record has none."""
+    return lambda record: None if record.get(key) is None else 100 * record[key]
+
+
+def term_value(term: str, kind: str) -> Value:
+    """An epoch's ``raw`` or ``weighted`` term; None where its record has none."""
+    return lambda record: record.get("terms", {}).get(term, {}).get(kind)
+
+
+def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
+    """Percent of the held-out fold's clean clips and of the training rows, over the epochs.
+
+    The training figure is that of the epoch's own steps (batch norm and weights as they were), both views.
+    """
+    series = {"held-out": "accuracy", "training": "train_accuracy"}
+    found = {words: curve(histories, percent_of(key)) for words, key in series.items()}
+    caption = ("Accuracy on the held-out fold's clean clips and on the training clips (both views, during the epoch). "
+               + BAND.format(runs=counted(histories)))  # fmt: skip
+    return Picture(f"{name}-accuracy", "Accuracy", caption, draw_accuracies, (found, look))
+
+
+def draw_accuracies(found: Mapping[str, Curve], look: Look) -> Drawing:
+    figure, axes = figure_with_axes("Accuracy", look, "epoch", "accuracy, %")
+    for index, (words, own) in enumerate(found.items()):
+        draw(axes, own, words, index)
+    epoch_axis(axes)
+    axes.set_ylim(bottom=0)
+    legend_below(figure, 2)
+    rows = [row for words, own in found.items() for row in table(own, words)]
+    return Drawing(figure, ("epoch", "of", *COLUMNS), rows)
+
+
+def term_curves(name: str, histories: Histories, look: Look) -> Picture:
+    """The training loss and its terms, each times its weight; the CSV has the terms without it too (``raw``)."""
+    terms = sorted(
+        {term for records in histories.values() for record in records for term in record.get("terms", {})}
+    )
+    found = {(TOTAL, "weighted"): curve(histories, lambda record: record.get("loss"))}
+    for term in terms:
+        for kind in ("weighted", "raw"):
+            found[term, kind] = curve(histories, term_value(term, kind))
+    # Of one term the total is the same line.
+    drawn = {term: found[term, "weighted"] for term in ([*terms, TOTAL] if len(terms) != 1 else terms)}
+    logarithmic = wide_range(
+        *(np.concatenate([getattr(c, end) for c in drawn.values()]) for end in ("low", "high"))
+    )
+    caption = (
+        f"Training loss: each term times its weight{', logarithmic scale' if logarithmic else ''}, mean over the "
+        f"epoch's steps. The CSV also has the terms without their weights. {BAND.format(runs=counted(histories))}"
+    )
+    inputs = (drawn, found, logarithmic, look)
+    return Picture(f"{name}-terms", "Loss and its terms", caption, draw_terms, inputs)
+
+
+def draw_terms(
+    drawn: Mapping[str, Curve], found: Mapping[tuple[str, str], Curve], logarithmic: bool, look: Look
+) -> Drawing:
+    figure, axes = figure_with_axes("Loss and its terms", look, "epoch", "weight × term")
+    for index, (term, own) in enumerate(drawn.items()):
+        total = term == TOTAL
+        draw(axes, own, term, 0 if total else index, ink=LIGHT["ink"] if total else None)
+    if logarithmic:
+        logarithmic_axis(axes)
+    epoch_axis(axes)
+    legend_below(figure, 3)
+    rows = [row for names, own in found.items() for row in table(own, *names)]
+    return Drawing(figure, ("epoch", "term", "kind", *COLUMNS), rows)

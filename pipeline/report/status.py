@@ -1,0 +1,154 @@
+"""Which corpus a command means, and where things stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import config
+from pipeline.config import InputError, Settings
+from pipeline.corpus import Corpus, open_corpus, places
+
+if TYPE_CHECKING:
+    from pipeline.runs import Record
+
+DATA = Path("data")
+CACHE = Path("cache")
+RUNS = Path("runs")
+REPORTS = Path("reports")
+
+
+def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
+    """The data set and its folder. ``auto`` is UrbanSound8K where it is (or where ``data`` points), else synthetic."""
+    if dataset == "auto":
+        dataset = "urbansound8k" if data or (DATA / "UrbanSound8K").is_dir() else "synthetic"
+    if data is not None:
+        return dataset, data
+    here = [DATA / name for name in places(dataset)]
+    if not here:
+        raise InputError(f"--dataset {dataset} needs --data FOLDER, a folder of CLASS/CLIP.wav")
+    return dataset, next((folder for folder in here if folder.is_dir()), here[0])
+
+
+def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
+    """The corpus, and a line for the user where it is the synthetic one (written first if need be)."""
+    name, root = chosen(dataset, data)
+    note = ""
+    if name == "synthetic":
+        if data is None:  # in place, and of this version: then this does nothing
+            from pipeline.corpus.made_up import write_synthetic
+
+            write_synthetic(root)
+        found = (
+            "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
+        )
+        note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
+    if not root.is_dir():
+        raise absent(name, root)
+    return open_corpus(name, root), note
+
+
+def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | None, str]:
+    """Whose runs a command is about that reads runs alone: the corpus' name, itself where its folder is there, a note.
+
+    Never makes a corpus. Without ``dataset`` and ``data`` the one that has runs is meant, whichever it is. Raises
+    ``InputError``, with the corpora that have finished runs, where none or several may be meant.
+    """
+    there = with_finished_runs(RUNS)
+    name, root = chosen(dataset, data)
+    asked = dataset != "auto" or data is not None
+    corpus, note, meant = None, "", root.name
+    if root.is_dir():
+        corpus, note = open_or_make(dataset, data)
+        meant = corpus.name
+    elif asked and name != "synthetic":
+        raise absent(name, root)
+    if meant in there:
+        return meant, corpus, note
+    if not asked and len(there) == 1:
+        return there[0], None, f"runs of {there[0]}: no other corpus has any in {RUNS}/"
+    if asked or not there:
+        others = f"; there are runs of {', '.join(there)}" if there else ""
+        of = f" of {meant}" if asked else ""
+        raise InputError(f"no finished run{of} in {RUNS / (meant if asked else '')}{others}; expected some: make teacher, "
+                         "then make distill")  # fmt: skip
+    raise InputError(f"there are runs of {', '.join(there)}; say which is meant: --dataset, and --data where it lies "
+                     "elsewhere than in data/ (make: DATASET= DATA=)")  # fmt: skip
+
+
+def reported(corpus: str, records: Iterable[Record]) -> bool:
+    """Whether the table was written after the last of the teachers and students finished."""
+    table = REPORTS / corpus / "table.md"
+    times = [
+        (r.folder / "result.json").stat().st_mtime
+        for r in records
+        if r.config["role"] in ("teacher", "student")
+    ]
+    return table.is_file() and table.stat().st_mtime >= max(times, default=0)
+
+
+def with_finished_runs(root: Path) -> list[str]:
+    """The corpora that have a finished run below ``root``."""
+    from pipeline.report.listing import corpora
+    from pipeline.runs.folder import run_folders
+
+    return [
+        name for name in corpora(root) if any("result.json" in files for _, files in run_folders(root, name))
+    ]
+
+
+def absent(name: str, root: Path) -> InputError:
+    what = "is a file" if root.exists() else "no such folder"
+    return InputError(f"{root}: {what}; expected the data set {name} there: {fetching(name)}--data FOLDER "
+                      "(make: DATA=FOLDER)")  # fmt: skip
+
+
+def fetching(name: str) -> str:
+    """The command that fetches a data set, and ", or "; nothing where it is published nowhere."""
+    from pipeline.corpus.fetch.sources import SOURCES
+
+    return f"make data DATASET={name}, or " if name in SOURCES else ""
+
+
+def status(dataset: str, data: Path | None, settings: Settings) -> str:
+    """A few lines: the corpus meant, its caches and runs, and the command that comes next."""
+    from pipeline import runs
+    from pipeline.cache import fold_path
+
+    name, root = chosen(dataset, data)
+    again = "".join([f" DATASET={dataset}" if dataset != "auto" else "", f" DATA={data}" if data else ""])
+    if not root.is_dir() and name != "synthetic":
+        return f"corpus    none in {root}\nnext      {fetching(name)}DATA=FOLDER"
+    if not root.is_dir():
+        return f"corpus    none yet; the next step makes the synthetic one in {root}\nnext      make demo, or make features{again}"
+    corpus = open_corpus(name, root)
+    spec = config.for_corpus(settings, corpus.seconds).features
+    paths = [fold_path(CACHE, corpus.name, spec, fold) for fold in corpus.folds]
+    cached = [path for path in paths if path.is_file()]
+    counts: dict[str, int] = {}
+    records = runs.find(RUNS, corpus.name)
+    for record in records:
+        role = record.config["role"]
+        kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
+        counts[kind] = counts.get(kind, 0) + 1
+    lines = [
+        f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
+        f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, in {root}",
+        f"features  {len(cached)} of {len(paths)} folds in {paths[0].parent}",
+        "runs      "
+        + (", ".join(f"{kind} × {n}" for kind, n in sorted(counts.items())) or "none finished yet"),
+    ]
+    if len(cached) < len(paths):
+        following = "features"
+    elif not counts.get("teacher"):
+        following = "teacher"
+    elif not counts.keys() - {"teacher", "born-again"}:
+        following = "distill LOSSES=angle,area"
+    elif reported(corpus.name, records):
+        page = REPORTS / corpus.name / "index.html"
+        at = f"{page} has all runs" if page.is_file() else f"{page.parent / 'table.md'} has all runs"
+        return "\n".join([*lines, f"next      {at}; make export{again}, or make distill with other LOSSES"])
+    else:
+        following = "report"
+    return "\n".join([*lines, f"next      make {following}{again}"])

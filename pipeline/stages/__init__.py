@@ -1,1 +1,0 @@
-"""The stages: the only place where files meet functions."""

@@ -1,0 +1,287 @@
+"""How many runs go into one pack, and in which layout: by memory and a short measurement on this very machine.
+
+The choice changes the numbers by rounding only (on a CPU, in the layout ``loop``, not at all), but it is a choice:
+it is said, it is part of the record, and ``pack=`` and ``layout=`` take it over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from pipeline.config import InputError, TrainSettings
+from pipeline.models.layers import KERNELS, Conv2d
+from pipeline.training.fit import packed, tuned
+from pipeline.training.run import Run, TeacherOutputs
+from pipeline.training.step import (
+    Pack,
+    graphed_step,
+    step,
+    threads,
+)
+
+#: Part of the memory that is free at the start which a pack may take.
+SHARE = 0.6
+
+#: Runs of a pack at most: more save nothing, and lose more on a failure.
+LARGEST = {"cpu": 32, "cuda": 120}
+
+#: What a run that does not fit alone is told.
+ONE_TOO_LARGE = ("out of memory with a single run; expected a device with more free memory: choose a smaller batch, "
+                 "data = 'bfloat16' or the device cpu")  # fmt: skip
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How runs are packed on a device, and the measurement behind it."""
+
+    device: str
+    pack: int
+    layout: str
+    run_steps_per_second: float
+    """Of the chosen pack size and layout; 0 where nothing was measured because both were given."""
+    bytes_per_run: int
+    measured: dict[str, float] = field(default_factory=dict)
+    """"layout × runs" → run-steps per second."""
+
+    def __str__(self) -> str:
+        speed = (
+            f", {self.run_steps_per_second:.0f} run-steps/s measured"
+            if self.run_steps_per_second
+            else ", as asked"
+        )
+        return f"packs of {self.pack} runs in layout {self.layout} on {self.device}{speed}"
+
+
+def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, *, classes: int,
+           teacher: TeacherOutputs | None = None, pack: int | None = None, layout: str | None = None,
+           seconds: float = 4.0) -> Choice:  # fmt: skip
+    """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
+
+    ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
+    for: ``bench.training`` compares them), and on a GPU the fastest at a few runs; then pack sizes are timed, all
+    within about ``seconds``, and the most runs within 5 % of the fastest are taken. Reads only rows that the runs
+    train on, and changes nothing.
+    """
+    if not runs:
+        raise InputError("no runs to pack; expected at least one")
+    if pack is not None and pack < 1:
+        raise InputError(f"a pack of {pack} runs; expected at least 1")
+    try:
+        return chosen(samples, labels, runs, settings, classes, teacher, pack, layout, seconds)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        if len(runs) == 1:
+            raise InputError(ONE_TOO_LARGE) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    fewer = runs[: len(runs) // 2]  # their number bounds the pack
+    return choose(samples, labels, fewer, settings, classes=classes, teacher=teacher, pack=pack, layout=layout,
+                  seconds=seconds)  # fmt: skip
+
+
+def chosen(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
+           teacher: TeacherOutputs | None, pack: int | None, layout: str | None, seconds: float) -> Choice:  # fmt: skip
+    """``choose`` where the memory does."""
+    device, cores = samples.device, torch.get_num_threads()
+    pack = None if pack is None else min(pack, len(runs))
+
+    def made(kind: str, count: int) -> Pack:
+        statistics = [unit_statistics(samples)] * count
+        return packed(samples, labels, runs[:count], settings, classes, teacher, kind, statistics)
+
+    # On a CPU the bits must not hang on a stopwatch: only ``loop`` gives the same ones in packs of any size.
+    kinds = [layout] if layout else ["loop"] if device.type == "cpu" else list(KERNELS)
+    each = {kind: bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs)))) for kind in kinds}
+    room = SHARE * free_memory(device)
+    most = {kind: min(len(runs), LARGEST[device.type], max(1, int(room / each[kind]))) for kind in kinds}
+    if pack is not None and layout is not None:
+        return Choice(str(device), pack, layout, 0.0, each[layout])
+    few = 2 * cores if device.type == "cpu" else 10
+    speeds: dict[tuple[str, int], float] = {}
+    share = seconds / (len(kinds) + 3)
+    with tuned(device, settings.tf32):
+        for kind in kinds:
+            count = pack or min(few, most[kind])
+            speeds[kind, count] = speed(made(kind, count), share)
+        if layout is None and device.type == "cuda" and len(runs) > 1:
+            own, count = (
+                best_kernels(made("grouped", min(few, *most.values()))),
+                pack or min(few, *most.values()),
+            )
+            each[own], most[own] = max(each.values()), min(most.values())
+            speeds[own, count] = speed(made(own, count), share)
+        best = max(speeds, key=lambda key: speeds[key])[0]
+        for count in [] if pack else {min(size, most[best]) for size in (cores, 30, LARGEST[device.type])}:
+            if (best, count) not in speeds:
+                speeds[best, count] = speed(made(best, count), share)
+    fastest = max(speeds.values())
+    kind, count = max((key for key in speeds if speeds[key] >= 0.95 * fastest), key=lambda key: key[1])
+    measured = {f"{kind} × {count}": round(value, 1) for (kind, count), value in speeds.items()}
+    return Choice(str(device), count, kind, round(speeds[kind, count], 1), each[kind], measured)
+
+
+def best_kernels(pack: Pack) -> str:
+    """The layout that gives each convolution the kernel that is fastest for it alone, forward and backward."""
+    shapes: dict[str, torch.Size] = {}
+    convolutions = {name: layer for name, layer in pack.network.named_modules() if isinstance(layer, Conv2d)}
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, inputs, name=name: shapes.__setitem__(name, inputs[0].shape)
+        )
+        for name, layer in convolutions.items()
+    ]
+    with torch.no_grad():
+        pack.network(pack.samples[pack.plan.rows[0].t()])
+    for hook in hooks:
+        hook.remove()
+    known: dict[tuple[Any, ...], str] = {}
+    for name, layer in convolutions.items():
+        kind = (shapes[name], layer.weight.shape, layer.stride)
+        if kind not in known:
+            with pack.autocast():
+                known[kind] = min(KERNELS, key=lambda kernel: kernel_seconds(layer, kernel, shapes[name]))
+        layer.kernel = known[kind]
+    return ",".join(f"{name}={layer.kernel}" for name, layer in convolutions.items())
+
+
+def kernel_seconds(layer: Conv2d, kernel: str, shape: torch.Size, repeats: int = 5) -> float:
+    """Time of one forward and backward pass of a convolution on (R, B, C, H, W), the best of a few."""
+    layer.kernel = kernel
+    runs, batch, *rest = shape
+    x = torch.randn(batch, runs, *rest, device=layer.weight.device, dtype=layer.weight.dtype).transpose(0, 1)
+    x = x.requires_grad_()
+    best = float("inf")
+    for _ in range(repeats):
+        wait(x.device)
+        start = time.perf_counter()
+        y = layer(x)
+        torch.autograd.grad(y, [x, layer.weight], torch.ones_like(y))
+        wait(x.device)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def unit_statistics(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean 0 and deviation 1: what is timed does not depend on the real ones."""
+    zeros = torch.zeros(
+        *samples.shape[1:3], 1, device=samples.device, dtype=torch.promote_types(samples.dtype, torch.float32)
+    )
+    return zeros, torch.ones_like(zeros)
+
+
+def speed(pack: Pack, seconds: float) -> float:
+    """Run-steps per second of a pack, from whole steps after a warm-up, for about ``seconds`` (one step at least)."""
+    device, steps = pack.samples.device, len(pack.plan.rows)
+    with threads(pack.layout, pack.network.runs) as workers:
+        pack.workers = workers
+        take: Callable[[], None] = lambda: step(pack, False)
+        begun = time.perf_counter()
+        take()
+        if device.type == "cuda" and pack.layout != "loop":
+            state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
+            pack.counter.zero_()
+            take = graphed_step(take, state)
+            wait(device)
+            begun = time.perf_counter()
+        best, done = float("inf"), int(pack.counter)
+        while best == float("inf") or time.perf_counter() - begun < seconds:
+            if done % steps == 0:
+                pack.counter.zero_()
+            start = time.perf_counter()
+            take()
+            wait(device)
+            best, done = min(best, time.perf_counter() - start), done + 1
+    return pack.network.runs / best
+
+
+def bytes_per_run(pack: Pack) -> int:
+    """Memory that a run of a pack takes: what its backward pass keeps, twice (gradients), and its weights."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        rows = pack.plan.rows[0]
+        outputs = pack.network(pack.samples[rows.t()])
+        total, _ = pack.loss(outputs, None if pack.teacher is None else outputs, pack.labels[rows])
+    kept.pop(pack.weights.untyped_storage().data_ptr(), None)
+    del total
+    # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them.
+    return (2 * sum(kept.values()) + 8 * pack.weights.nbytes) // pack.network.runs
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had: of the card, or of the machine within its container's limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+        cgroup = Path("/sys/fs/cgroup")
+        limit = (cgroup / "memory.max").read_text().strip()
+        if limit.isdigit():
+            free.append(int(limit) - int((cgroup / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # Not Linux, or no container: what was found so far, else half of what the machine has.
+    if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return max(1 << 28, min(free, default=1 << 31))
+
+
+def split(items: Sequence[T], pack: int) -> list[list[T]]:
+    """``items`` in order, in as few packs of at most ``pack`` as there must be, of sizes that differ by one at most."""
+    packs = -(-len(items) // pack)
+    cuts = [len(items) * i // packs for i in range(packs + 1)] if packs else [0]
+    return [list(items[a:b]) for a, b in itertools.pairwise(cuts)]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` is the device's, or this machine's, lack of memory."""
+    said = "DefaultCPUAllocator: can't allocate" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and said
+    )
+
+
+def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Callable[[str], None]) -> list[U]:
+    """``train(items)``; where the memory does not do, the halves one after the other, and so on.
+
+    ``train`` returns one result an item. A single item that does not fit is an ``InputError``.
+    """
+    try:
+        return train(list(items))
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        if len(items) == 1:
+            raise InputError(ONE_TOO_LARGE) from error
+    # Outside the handler, so that nothing of the failed pack is still held by its traceback.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(items) // 2
+    say(
+        f"out of memory with {len(items)} runs in a pack: going on with packs of {half} and {len(items) - half}"
+    )
+    return in_halves(train, items[:half], say) + in_halves(train, items[half:], say)
