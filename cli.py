@@ -217,11 +217,12 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
 @settings_options
 def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...]) -> None:
     """Where things stand: corpus, caches, runs, and the next command."""
-    from pipeline.report import status as stage
+    from pipeline.corpus.opening import absent, chosen
+    from pipeline.report import status as standing
 
     if data is not None and not data.is_dir():
-        raise stage.absent(*stage.chosen(dataset, data))
-    click.echo(stage.status(dataset, data, config.read(preset, overrides)))
+        raise absent(*chosen(dataset, data))
+    click.echo(standing.status(dataset, data, config.read(preset, overrides)))
 
 
 for command in (

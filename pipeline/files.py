@@ -1,16 +1,100 @@
-"""One process at a file: a lock beside it that the system gives back when its holder ends, however it ends."""
+"""Where things lie, and how files are written: in full or not at all, one process at a time, with their digests.
+
+- ``write_atomic``: under another name, synced, renamed;
+- ``locked``: a lock beside the file that the system gives back when its holder ends, however it ends;
+- ``sha256`` of a file's content, ``stamp`` of its state.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
+import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import IO, Any
 
 from pipeline.config import InputError
+
+DATA = Path("data")
+CACHE = Path("cache")
+RUNS = Path("runs")
+REPORTS = Path("reports")
+
+#: Time of writing in ns, size, inode.
+Stamp = tuple[int, int, int]
+
+
+def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> None:
+    """Write ``path`` under another name, sync it and rename it: it is there in full or not at all.
+
+    ``content`` is the bytes, or a function that writes them to an open binary file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps two processes on one folder from writing into each other's unfinished file.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` survive a power cut, where the system can (Windows cannot)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def json_bytes(value: Any, *, indent: int | None = 2) -> bytes:
+    return (json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def plain(value: Any) -> Any:
+    """``value`` in JSON's types: numpy scalars and arrays unpacked, non-finite numbers as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if type(value).__module__ == "numpy":  # not imported here: the command line starts without it
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def stamp(path: Path) -> Stamp:
+    """A file's state, for what is kept of its content in memory: it changes when the file is written anew."""
+    try:
+        state = path.stat()
+    except OSError:  # whoever reads it says what is wrong
+        return 0, 0, 0
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def lock_of(path: Path) -> Path:

@@ -20,7 +20,7 @@ from pipeline.cache.schema import (
     content_digest,
 )
 from pipeline.config import FEATURES, VIEWS
-from pipeline.runs.writing import sync_folder
+from pipeline.files import sync_folder
 
 TEXT = h5py.string_dtype("utf-8")
 

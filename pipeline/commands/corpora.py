@@ -20,7 +20,7 @@ FETCHED = ("urbansound8k", "esc50", "esc10", "cifar100")
 def data(dataset: str, url: str | None, yes: bool) -> None:
     """Fetch a data set into data/: size and licence first; resumes, verifies the checksum, unpacks in full or not at all."""
     from pipeline.corpus.fetch import fetch
-    from pipeline.report.status import DATA
+    from pipeline.files import DATA
 
     fetch(dataset, DATA, url=url, confirm=None if yes else asked, say=click.echo)
 
@@ -43,16 +43,18 @@ def asked(question: str) -> bool:
 @click.option("--data", type=click.Path(path_type=Path), help=FOLDER)
 def verify(dataset: str, data: Path | None) -> None:
     """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""
+    from pipeline.corpus import opening
     from pipeline.corpus import verification as checks
-    from pipeline.report import status as places
+    from pipeline.files import DATA
 
     if dataset == "cifar100":
         from pipeline.images.cifar import find_cifar100
+        from pipeline.images.verification import verify_cifar100
 
-        name, root = dataset, data or find_cifar100(places.DATA)
+        found = verify_cifar100(data or find_cifar100(DATA))
     else:
-        name, root = places.chosen(dataset, data)
-    found = checks.verify(root, name)
+        name, root = opening.chosen(dataset, data)
+        found = checks.verify(root, name)
     click.echo("\n".join(found.lines()))
     if found.problems:
         sys.exit(1)

@@ -36,7 +36,7 @@ def corpus_name(run: Path | None, dataset: str, data: Path | None) -> str:
 
 def parted(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The leading runs, and the sounds behind them."""
-    from pipeline.deploy.prediction import model_file
+    from pipeline.models.saved import model_file
 
     count = next((i for i, path in enumerate(paths) if model_file(path) is None), len(paths))
     # The first is meant as a run in any case, so that the error is about what was meant.
@@ -48,7 +48,7 @@ def require_sounds(paths: Sequence[Path]) -> None:
 
     A run that is taken for a sound would be missing from the ensemble, and the answer come from the others.
     """
-    from pipeline.deploy.prediction import model_file
+    from pipeline.models.saved import model_file
     from pipeline.runs.folder import FOLDER as RUN
 
     for path in paths:

@@ -21,7 +21,7 @@ from pipeline.config import InputError
 from pipeline.corpus import DATASETS
 
 if TYPE_CHECKING:
-    from pipeline.runs.planned import Archive
+    from pipeline.images.archive import Archive
 
 IMAGES = "cifar100"
 RUNS, REPORTS = Path("runs"), Path("reports")
@@ -35,9 +35,9 @@ set_option = click.option("--set", "overrides", multiple=True, metavar="TABLE.KE
 def chosen_archive(
     archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None
 ) -> Archive:
+    from pipeline.files import DATA
     from pipeline.images import cifar
-    from pipeline.report.status import DATA
-    from pipeline.runs.planned import Archive
+    from pipeline.images.archive import Archive
 
     path = archive or cifar.find_cifar100(DATA)
     return Archive(path, None if no_checksum else cifar.MD5, split_seed, validation)

@@ -106,23 +106,24 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
     Exit code 1, and the remedy, where something is broken.
     """
     from pipeline import config
-    from pipeline.report import diagnosis
-    from pipeline.report import status as places
+    from pipeline.corpus import opening
+    from pipeline.files import CACHE, DATA, RUNS
+    from pipeline.report import diagnosis, status
 
     if build:
         click.echo(diagnosis.require_build(build))
         return
 
-    roots = {name: places.chosen(name, None)[1] for name in DATASETS if name not in ("esc10", "folder")}
+    roots = {name: opening.chosen(name, None)[1] for name in DATASETS if name not in ("esc10", "folder")}
     own = ""
     if data is not None or dataset != "auto":
-        name, root = places.chosen(dataset, data)
+        name, root = opening.chosen(dataset, data)
         roots[name] = root
         own = name if data is not None else ""
-    found = diagnosis.findings(roots, places.DATA, places.CACHE, places.RUNS, REPORTS, own)
+    found = diagnosis.findings(roots, DATA, CACHE, RUNS, REPORTS, own)
     broken = [one for one in found if one.remedy]
     try:
-        following = places.status(dataset, data, config.read()).splitlines()[-1].removeprefix("next").strip()
+        following = status.status(dataset, data, config.read()).splitlines()[-1].removeprefix("next").strip()
     except (InputError, ImportError, OSError):
         following = "what is broken above"
     if as_json:

@@ -43,9 +43,9 @@ def settings_options(command: F) -> F:
 
 def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; the synthetic one is written first where it is not there yet."""
-    from pipeline.report import status as stage
+    from pipeline.corpus import opening
 
-    corpus, note = stage.open_or_make(dataset, data)
+    corpus, note = opening.open_or_make(dataset, data)
     if note:
         click.echo(note, err=True)
     return corpus
@@ -53,10 +53,9 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
 
 def existing_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; none is made."""
-    from pipeline.corpus import open_corpus
-    from pipeline.report import status as stage
+    from pipeline.corpus import open_corpus, opening
 
-    name, root = stage.chosen(dataset, data)
+    name, root = opening.chosen(dataset, data)
     if name != "synthetic":
         return opened_corpus(dataset, data)
     if not root.is_dir():

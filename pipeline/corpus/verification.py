@@ -20,7 +20,6 @@ from pipeline.corpus import Corpus, open_corpus
 from pipeline.corpus.folder import SUFFIXES, folder
 from pipeline.corpus.published import PUBLISHED, Published
 from pipeline.corpus.tables import Row, first_file, first_folder
-from pipeline.images.cifar import read_cifar100
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
 #: up to 6 ms, from rounded annotations; ADPCM files are filled up to a whole block, some 50 ms.
@@ -84,15 +83,10 @@ class Verification:
 
 
 def verify(root: Path, dataset: str) -> Verification:
-    """``dataset`` in the folder ``root`` (CIFAR-100: or its archive) against annotations and published numbers.
+    """``dataset`` in the folder ``root`` against annotations and published numbers.
 
     Raises ``InputError`` where there is nothing to verify: no folder, no table of clips, or not a table.
     """
-    if dataset == "cifar100":
-        images = read_cifar100(root)
-        counts = Counter(images.train_labels.tolist() + images.test_labels.tolist())
-        classes = {images.classes[label]: n for label, n in sorted(counts.items())}
-        return Verification(dataset, root, sum(counts.values()), {}, classes, 0.0, published=60_000)
     problems: list[str] = []
     published = PUBLISHED.get(dataset)
     if published:

@@ -16,8 +16,9 @@ from typing import Any
 from pipeline import config, models, runs
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, latency
-from pipeline.deploy.prediction import network_of, read_payload, run_folder
+from pipeline.deploy.prediction import run_folder
 from pipeline.figures import statistics
+from pipeline.models.saved import network_of, read_payload
 from pipeline.report import tables
 from pipeline.runs import Record
 

@@ -45,10 +45,11 @@ from pipeline.deploy.graph import (
     graph,
 )
 from pipeline.deploy.int8 import quantised
-from pipeline.deploy.prediction import network_of, read_payload, run_folder
+from pipeline.deploy.prediction import run_folder
 from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
+from pipeline.models.saved import network_of, read_payload
 
 if TYPE_CHECKING:
     import onnxruntime

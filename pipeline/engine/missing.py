@@ -13,10 +13,10 @@ from pipeline import cache, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.engine import teachers
-from pipeline.files import locked
+from pipeline.files import CACHE, RUNS, locked
+from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
-from pipeline.report.status import CACHE, RUNS
-from pipeline.runs.planned import Archive, Cell, Files
+from pipeline.runs.planned import Cell, Files
 
 #: What a teacher is trained on: the labels alone.
 LABELS = "ce"

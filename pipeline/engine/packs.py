@@ -11,11 +11,13 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline import (
     cache,
@@ -25,20 +27,17 @@ from pipeline import (
 )
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine import teachers
-from pipeline.engine.records import (
-    Stamp,
-    model_of,
-    read_model,
-    run_config,
-    stamp,
-    write_run,
-    write_start,
-)
+from pipeline.engine.records import model_of, read_model, run_config, write_run, write_start
 from pipeline.figures import ensembles
+from pipeline.files import Stamp, stamp
 from pipeline.images import samples as images
+from pipeline.images.archive import Archive
+from pipeline.images.samples import TRAIN, Pixels
 from pipeline.losses import LossMix
-from pipeline.runs.planned import Archive, Cell, Files
+from pipeline.runs.planned import Cell, Files
 from pipeline.training import Run, TeacherOutputs, Trained, packing
+from pipeline.training.augmentation import crop_and_flip
+from pipeline.training.step import Augment
 
 #: Fold → its training and test rows.
 Split = dict[int, tuple[np.ndarray, np.ndarray]]
@@ -159,7 +158,7 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
                 values, labels, trainings(cells, data), own.network, classes=len(data.classes),
                 teacher=teacher_outputs(own), device=values.device, layout=own.layout, checkpoint=own.checkpoint,
                 checkpoint_seconds=own.checkpoint_seconds, on_epoch=log.keep, say=say,
-                augment=images.augmentation(own.network, data, values.device),
+                augment=augmentation(own.network, data, values.device),
             )  # fmt: skip
         except Exception as error:
             if packing.out_of_memory(error):  # its halves are packs of their own
@@ -287,3 +286,15 @@ def epoch_line(network: TrainSettings, records: list[dict[str, Any]], times: lis
     many = f"  {len(records)} runs" if len(records) > 1 else ""
     return (f"  {network.model}{many}  epoch {epoch}/{network.epochs}  accuracy {np.mean(accuracies):.3f}{spread}"
             f"  loss {np.mean([record['loss'] for record in records]):.4g} = {' + '.join(parts)}{left}")  # fmt: skip
+
+
+def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device) -> Augment | None:
+    """What the settings ask for; the padding shows the training images' mean."""
+    if settings.augment == "none":
+        return None
+    if not isinstance(data.spec, Pixels):
+        raise InputError(
+            f"augment = {settings.augment!r} is for images, {data.corpus} has sounds; expected 'none'"
+        )
+    fill: Tensor = torch.from_numpy(data.features[data.folds == TRAIN].mean((0, 1, 3, 4), dtype=np.float64))
+    return partial(crop_and_flip, fill=fill.float().view(-1, 1, 1).to(device))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +13,16 @@ import torch
 
 from pipeline import cache, models, runs
 from pipeline.config import InputError
-from pipeline.deploy import prediction
 from pipeline.figures import ensembles, evaluation
+from pipeline.files import Stamp, stamp
 from pipeline.losses import LossMix
+from pipeline.models import saved
+from pipeline.models.saved import weights_digest
 from pipeline.runs.planned import Cell
 from pipeline.training import Trained
 
 if TYPE_CHECKING:
     from pipeline.engine.packs import Work
-
-#: Time of writing in ns, size, inode.
-Stamp = tuple[int, int, int]
 
 
 def run_config(work: Work, cell: Cell, data: cache.Data) -> dict[str, Any]:
@@ -54,32 +52,10 @@ def lineage(teachers: Sequence[Path]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def weights_digest(payload: Mapping[str, Any]) -> str:
-    """SHA-256 of the tensors in a ``model.pt``, last and best epoch's: the same weights, the same digest.
-
-    (Not of the file, whose bytes also depend on which equal texts in it were one object.)
-    """
-    content = hashlib.sha256()
-    for part in ("state", "best_state"):
-        for name, tensor in sorted(payload[part].items()):
-            content.update(f"{part}/{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            content.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()
-
-
 @functools.lru_cache(maxsize=128)
 def weights_of(folder: Path, _state: Stamp) -> str:
     """``weights_digest`` of a run; ``_state``: the ``stamp`` of its ``model.pt``."""
     return weights_digest(read_model(folder))
-
-
-def stamp(path: Path) -> Stamp:
-    """A file's state, for what is kept of its content in memory: it changes when the file is written anew."""
-    try:
-        state = path.stat()
-    except OSError:  # whoever reads it says what is wrong
-        return 0, 0, 0
-    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def write_start(folder: Path, about: dict[str, Any]) -> None:
@@ -138,9 +114,9 @@ def read_model(folder: Path) -> dict[str, Any]:
     if not runs.finished(folder):
         raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
                          "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
-    return prediction.read_payload(folder)
+    return saved.read_payload(folder)
 
 
 def model_of(payload: dict[str, Any], epoch: str = "last") -> models.Network:
     """The network of a ``model.pt``, in evaluation mode, with the last or the best epoch's weights."""
-    return prediction.network_of(payload, epoch)
+    return saved.network_of(payload, epoch)

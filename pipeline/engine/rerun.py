@@ -17,14 +17,9 @@ from pipeline.config import (
     Settings,
     TrainSettings,
 )
-from pipeline.files import locked
-from pipeline.report.status import CACHE, DATA, RUNS
-from pipeline.runs.planned import (
-    Archive,
-    Cell,
-    Files,
-    Teacher,
-)
+from pipeline.files import CACHE, DATA, RUNS, locked
+from pipeline.images.archive import Archive, archive_of
+from pipeline.runs.planned import Cell, Files, Teacher
 
 #: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.
 AGAIN = ".again"
@@ -151,7 +146,7 @@ def recorded_images(about: dict[str, Any], folder: Path, archive: Path | None) -
     from pipeline.images import samples as images
     from pipeline.images.cifar import find_cifar100
 
-    found = images.archive_of(about["corpus"], archive or find_cifar100(DATA))
+    found = archive_of(about["corpus"], archive or find_cifar100(DATA))
     if {str(fold): digest for fold, digest in images.read(found).digests.items()} != about["data"]:
         raise InputError(f"{folder} was trained on other images than those of {found.path}, so it cannot be repeated; "
                          "expected the archive as it was then: --archive")  # fmt: skip
@@ -215,7 +210,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 def surroundings(old: Path, new: Path) -> list[str]:
     """What else differs between the two: machine, versions, pack."""
-    from pipeline.report.comparison import differences
+    from pipeline.runs.differences import differences
 
     records = [
         runs.Record(folder, runs.read_config(folder), runs.read_result(folder)) for folder in (old, new)

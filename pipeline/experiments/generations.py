@@ -26,9 +26,10 @@ from pipeline.engine.missing import (
     say,
     train_cells,
 )
+from pipeline.files import RUNS
+from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
-from pipeline.report.status import RUNS
-from pipeline.runs.planned import Archive, Cell, Teacher
+from pipeline.runs.planned import Cell, Teacher
 
 __all__ = [
     "Source",

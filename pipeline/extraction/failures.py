@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import runs
 from pipeline.cache import Failure
+from pipeline.files import write_atomic
 
 COLUMNS = ("fold", "clip", "path", "reason", "expected", "found")
 SHOWN = 20
@@ -38,7 +38,7 @@ def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failur
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
         content = text.getvalue().encode()
         if not path.is_file() or path.read_bytes() != content:
-            runs.write_atomic(path, content)
+            write_atomic(path, content)
     elif path.is_file():
         path.unlink()
 

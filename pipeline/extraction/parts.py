@@ -66,15 +66,6 @@ def clip_key(clip: str, file: File, context: str, deep: bool) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def sha256(path: Path) -> str:
-    """Of a file's content; empty where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
 def write_part(path: Path, keys: Sequence[str], hashes: Sequence[str], features: np.ndarray) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -15,7 +15,7 @@ from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Clip, Corpus
 from pipeline.extraction import parts
 from pipeline.extraction.workers import Job
-from pipeline.files import lock_of
+from pipeline.files import lock_of, sha256
 
 
 @dataclass
@@ -135,7 +135,7 @@ def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
             state = clip.path.stat()
         except OSError:
             return File(relative, -1, -1, "", clip.seconds)
-        content = parts.sha256(clip.path) if deep else ""
+        content = sha256(clip.path) if deep else ""
         return File(relative, state.st_size, state.st_mtime_ns, content, clip.seconds)
 
     if not deep:

@@ -20,6 +20,7 @@ from pipeline.cache import Failure, File
 from pipeline.config import VIEWS, FeatureSpec, InputError
 from pipeline.extraction import parts
 from pipeline.extras import install_line
+from pipeline.files import sha256
 
 #: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
@@ -75,7 +76,7 @@ def compute(task: Task) -> Done:
             os._exit(1)  # Whoever wanted this was killed.
         try:
             found = views(job, task.spec, task.plain)
-            hashes.append(job.file.sha256 or parts.sha256(job.path))
+            hashes.append(job.file.sha256 or sha256(job.path))
             arrays.append(found)
             keys.append(job.key)
         except audio.ClipError as error:

@@ -14,8 +14,8 @@ from pipeline import (
     training,
 )
 from pipeline.config import FeatureSpec, InputError
-from pipeline.deploy import prediction
-from pipeline.report.status import CACHE
+from pipeline.files import CACHE
+from pipeline.models.saved import network_of, read_payload
 
 #: Between the logits computed here and those kept in the run: another device or torch may round differently.
 TOLERANCE = 1e-2
@@ -28,7 +28,7 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> tuple[np.ndarray, np.nda
     ``InputError`` where the run or the features are missing or damaged, where the features are not those that the run
     was tested on, or where the network no longer says what the run kept.
     """
-    payload = prediction.read_payload(folder)
+    payload = read_payload(folder)
     about = runs.read_config(folder)
     spec = config.build(FeatureSpec, payload["features"], f"{folder / 'model.pt'} [features]")
     path = cache.fold_path(cache_root, payload["corpus"], spec, payload["fold"])
@@ -38,7 +38,7 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> tuple[np.ndarray, np.nda
         raise InputError(f"{path} holds other features than {folder} was tested on (clips were added, removed or changed "
                          "since); compute the old ones again, or remove the run")  # fmt: skip
     clean = torch.from_numpy(np.ascontiguousarray(fold.features[:, 0]))
-    said = training.outputs(prediction.network_of(payload), clean, np.arange(len(clean)))
+    said = training.outputs(network_of(payload), clean, np.arange(len(clean)))
     kept = runs.read_predictions(folder).logits
     if not np.allclose(said.logits.numpy(), kept, rtol=TOLERANCE, atol=TOLERANCE):
         worst = float(np.abs(said.logits.numpy() - kept).max())

@@ -10,21 +10,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pipeline import cache
-from pipeline.config import InputError, TrainSettings
 from pipeline.images import cifar
-from pipeline.runs.planned import Archive
-from pipeline.training.augmentation import crop_and_flip
-from pipeline.training.step import Augment
+from pipeline.images.archive import Archive, name
 
 #: The test images are the held-out fold, the training images the other.
 TEST, TRAIN = 0, 1
@@ -35,23 +27,6 @@ class Pixels:
     """In place of feature settings; who would compute features for such a network is told what it reads."""
 
     images: str = "RGB / 255"
-
-
-def name(archive: Archive) -> str:
-    """Of the corpus in paths: another split, or another archive, is another corpus."""
-    parts = ["cifar100", "" if archive.checksum else "stand-in"]
-    parts.append(f"split{archive.split_seed}" if archive.split_seed else "")
-    parts.append("" if archive.validation is None else f"without{archive.validation}")
-    return "-".join(filter(None, parts))
-
-
-def archive_of(corpus: str, path: Path) -> Archive:
-    """The archive at ``path`` as the corpus of that ``name`` takes it apart."""
-    found = re.fullmatch(r"cifar100(-stand-in)?(?:-split(\d+))?(?:-without(\d+))?", corpus)
-    if not found:
-        raise InputError(f"no image corpus {corpus!r}; expected a name such as cifar100 or cifar100-split1")
-    stand_in, seed, kept = found.groups()
-    return Archive(path, None if stand_in else cifar.MD5, int(seed or 0), None if kept is None else int(kept))
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,15 +47,3 @@ def read(archive: Archive) -> cache.Data:
         classes=found.classes, corpus=name(archive), synthetic=archive.checksum is None, spec=Pixels(),  # type: ignore[arg-type]
         skipped={TEST: 0, TRAIN: 0}, digests=digests,
     )  # fmt: skip
-
-
-def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device) -> Augment | None:
-    """What the settings ask for; the padding shows the training images' mean."""
-    if settings.augment == "none":
-        return None
-    if not isinstance(data.spec, Pixels):
-        raise InputError(
-            f"augment = {settings.augment!r} is for images, {data.corpus} has sounds; expected 'none'"
-        )
-    fill: Tensor = torch.from_numpy(data.features[data.folds == TRAIN].mean((0, 1, 3, 4), dtype=np.float64))
-    return partial(crop_and_flip, fill=fill.float().view(-1, 1, 1).to(device))

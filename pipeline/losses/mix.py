@@ -12,6 +12,7 @@ Path name (``slug``): the same without ``: = ,``, say ``angle40+area20+soft1``, 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
@@ -291,3 +292,12 @@ def _shown(value: Value) -> str:
         return value
     short = f"{value:g}"
     return re.sub(r"e\+?(-?)0*", r"e\1", short if float(short) == value else repr(value))
+
+
+@functools.cache
+def canonical(mix: str) -> str:
+    """The mix as this version writes it; as it stands where one of its losses is gone since."""
+    try:
+        return str(LossMix.parse(mix))
+    except InputError:
+        return mix

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from pipeline import config, losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
+from pipeline.losses.mix import canonical
 from pipeline.runs import Record
 
 BASELINE = "soft"
@@ -226,15 +226,6 @@ def published(run: dict[str, Any]) -> float | None:
 def mix_of(run: dict[str, Any]) -> str:
     """A student's mix as this version writes it; "" for a teacher, whatever it was trained with."""
     return "" if run["role"] == "teacher" else canonical(run["mix"])
-
-
-@functools.cache
-def canonical(mix: str) -> str:
-    """The mix as this version writes it; as it stands where one of its losses is gone since."""
-    try:
-        return str(losses.LossMix.parse(mix))
-    except InputError:
-        return mix
 
 
 def place(mix: str) -> tuple[int, str]:

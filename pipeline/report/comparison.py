@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -26,7 +25,6 @@ from pipeline.losses import LossMix
 from pipeline.report import tables
 from pipeline.report.aggregation import (
     STAMP,
-    canonical,
     cell,
     key_of,
     mix_of,
@@ -36,6 +34,7 @@ from pipeline.report.aggregation import (
 from pipeline.report.listing import TEACHER, corpora
 from pipeline.report.wording import listed, number, p_value
 from pipeline.runs import Record
+from pipeline.runs.differences import differences
 
 # --------------------------------------------------------------------------------------------------- compare
 
@@ -140,45 +139,6 @@ def count(one: Side) -> str:
 
 def spaced(numbers: Iterable[int]) -> str:
     return " ".join(map(str, sorted(set(numbers))))
-
-
-def differences(a: Sequence[Record], b: Sequence[Record]) -> list[tuple[str, str, str]]:
-    """(key, A's value, B's value) of everything recorded that differs: settings, data, versions, how it was trained."""
-    left, right = values(a), values(b)
-    gone = "–"
-    return [
-        (key, left.get(key, gone), right.get(key, gone))
-        for key in dict.fromkeys([*left, *right])
-        if left.get(key, gone) != right.get(key, gone)
-    ]
-
-
-def values(records: Sequence[Record]) -> dict[str, str]:
-    """Key → the values that the records have there, each once, in order."""
-    found: dict[str, dict[str, None]] = {}
-    for record in records:
-        about, made = record.config, runs.read_environment(record.folder)
-        pack = {
-            k: v for k, v in about.get("pack", {}).items() if k in ("device", "layout", "threads", "runs")
-        }
-        parts = {
-            **{k: about[k] for k in ("role", "model", "preset", "settings", "data", "skipped", "classes")},
-            "mix": canonical(about["mix"]), "generation": about.get("generation", 0), "pack": pack,
-            "python": made["python"], "packages": made["packages"], "commit": made.get("commit"),
-        }  # fmt: skip
-        for key, value in flat(parts):
-            found.setdefault(key, {})[value] = None
-    return {key: ", ".join(sorted(each)) for key, each in found.items()}
-
-
-def flat(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
-    if not isinstance(value, Mapping):
-        text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        # Digests of data: the first digits tell them apart.
-        yield key, text[:12] if key.startswith("data.") or key == "commit" else text
-        return
-    for name, item in value.items():
-        yield from flat(item, f"{key}.{name}" if key else str(name))
 
 
 def paired_lines(a: Side, b: Side) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.losses import LossMix
+from pipeline.losses.mix import canonical
 from pipeline.report import tables
-from pipeline.report.aggregation import STAMP, canonical
+from pipeline.report.aggregation import STAMP
 from pipeline.report.wording import listed, number
 
 UNFINISHED = "unfinished"

@@ -15,6 +15,7 @@ Folders whose names begin with a dot (checkpoints of packs) are never looked int
 
 from __future__ import annotations
 
+from pipeline.files import json_bytes, write_atomic
 from pipeline.runs.folder import (
     SCHEMA,
     Predictions,
@@ -32,13 +33,7 @@ from pipeline.runs.folder import (
     unfinished,
 )
 from pipeline.runs.machine import environment
-from pipeline.runs.writing import (
-    append_metrics,
-    json_bytes,
-    restart_metrics,
-    write_atomic,
-    write_finished,
-)
+from pipeline.runs.writing import append_metrics, restart_metrics, write_finished
 
 __all__ = [
     "SCHEMA",

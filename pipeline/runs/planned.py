@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.images.archive import Archive
+
 #: A run that teaches, or several that teach together as their ensemble.
 Teacher = Path | tuple[Path, ...]
 
@@ -50,18 +52,6 @@ class Cell:
         told = note["teacher"]
         teacher = tuple(map(Path, told)) if isinstance(told, list) else Path(told) if told else None
         return cls(**{**note, "folder": Path(note["folder"]), "teacher": teacher})
-
-
-@dataclass(frozen=True)
-class Archive:
-    """The archive of an image corpus, in place of the features' files: which part of it trains, and what tests."""
-
-    path: Path
-    checksum: str | None
-    """MD5 expected; None: not looked at (stand-ins)."""
-    split_seed: int = 0
-    validation: int | None = None
-    """Training images that are kept aside; None: a tenth."""
 
 
 #: What the packs load their data from: the folds' files, or an archive.

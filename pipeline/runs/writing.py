@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
-import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from pipeline.files import json_bytes, write_atomic
 from pipeline.runs.folder import (
     CONFIG_KEYS,
     RESULT_KEYS,
@@ -19,55 +17,6 @@ from pipeline.runs.folder import (
     Predictions,
 )
 from pipeline.runs.machine import utc_now
-
-
-def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> None:
-    """Write ``path`` under another name, sync it and rename it: it is there in full or not at all.
-
-    ``content`` is the bytes, or a function that writes them to an open binary file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two processes on one folder from writing into each other's unfinished file.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in ``folder`` survive a power cut, where the system can (Windows cannot)."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def json_bytes(value: Any, *, indent: int | None = 2) -> bytes:
-    return (json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False) + "\n").encode()
-
-
-def plain(value: Any) -> Any:
-    """``value`` in JSON's types: numpy scalars and arrays unpacked, non-finite numbers as None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def write_finished(

@@ -1,0 +1,82 @@
+"""``model.pt``: a network read back from a run's folder, and the digest of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline import models
+from pipeline.config import InputError
+from pipeline.models import Network
+
+FORMAT = 1
+
+KEYS = ("format", "role", "model", "fold", "seed", "mix", "shape", "classes", "features", "corpus", "dataset",
+        "synthetic", "state", "best_state")  # fmt: skip
+
+
+def model_file(path: Path) -> Path | None:
+    """``model.pt`` of a run folder, or the file itself; None where ``path`` is neither."""
+    if path.is_dir():
+        return path / "model.pt" if (path / "model.pt").is_file() else None
+    return path if path.suffix == ".pt" and path.is_file() else None
+
+
+def read_payload(path: Path) -> dict[str, Any]:
+    """What a ``model.pt`` (or the one in a run folder) holds; loaded without running any code from it.
+
+    Raises ``InputError`` where there is none, where it is damaged or foreign, and for a run that failed.
+    """
+    file = model_file(path)
+    if file is None:
+        what = "no such file or folder" if not path.exists() else "no run: it has no model.pt"
+        raise InputError(f"{path}: {what}; expected a run folder such as runs/CORPUS/student-…/MIX/fold1-seed0, "
+                         "or its model.pt")  # fmt: skip
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles, which are refused below in our own words
+            payload = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
+            pickle.UnpicklingError) as error:  # fmt: skip
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{file}: cannot be read ({reason[:120]}); expected a model.pt of this project: "
+                         "copy it again, or train the run again") from None  # fmt: skip
+    lacking = [key for key in KEYS if key not in payload] if isinstance(payload, dict) else list(KEYS)
+    if lacking or payload["format"] != FORMAT:
+        found = f"no {', '.join(lacking)}" if lacking else f"format {payload['format']!r}"
+        raise InputError(f"{file}: {found}; expected a model.pt of this project in format {FORMAT}")
+    if not payload["state"]:
+        raise InputError(
+            f"{file}: this run failed and has no weights; choose another (its result.json says why)"
+        )
+    return payload
+
+
+def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
+    """The network of a payload in evaluation mode, with the weights of the last or the best epoch."""
+    network = models.build(payload["model"], tuple(payload["shape"]), len(payload["classes"]))
+    try:
+        network.load_state_dict(payload["best_state" if epoch == "best" else "state"])
+    except RuntimeError:  # names or shapes of tensors
+        raise InputError(f"the checkpoint of fold {payload['fold']}, seed {payload['seed']} holds weights that are not "
+                         f"those of its {payload['model']}; it was changed since: train the run again") from None  # fmt: skip
+    return network.eval()
+
+
+def weights_digest(payload: Mapping[str, Any]) -> str:
+    """SHA-256 of the tensors in a ``model.pt``, last and best epoch's: the same weights, the same digest.
+
+    (Not of the file, whose bytes also depend on which equal texts in it were one object.)
+    """
+    content = hashlib.sha256()
+    for part in ("state", "best_state"):
+        for name, tensor in sorted(payload[part].items()):
+            content.update(f"{part}/{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            content.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
