@@ -324,14 +324,14 @@ def test_names_that_are_no_text_are_one_line(urban: Path) -> None:
 
 
 def test_cifar100_is_verified_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.images.verification import verify_cifar100
+    from pipeline.images import verification as images
     from tests.archives import write_stand_in
 
     path = write_stand_in(tmp_path / "cifar-100-python.tar.gz")
     with pytest.raises(InputError, match="MD5"):
-        verify_cifar100(path)
-    read = module.read_cifar100
-    monkeypatch.setattr(module, "read_cifar100", lambda path: read(path, checksum=None))
-    found = verify_cifar100(path)
+        images.verify_cifar100(path)
+    read = images.read_cifar100
+    monkeypatch.setattr(images, "read_cifar100", lambda path: read(path, checksum=None))
+    found = images.verify_cifar100(path)
     assert found.clips == 60 and found.partial and set(found.classes.values()) == {15}
     assert "60 images, 4 classes" in found.lines()[0]

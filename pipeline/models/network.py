@@ -1,0 +1,69 @@
+"""One network of one run: the standardisation of its input, then a body of ordinary PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import InputError
+from pipeline.models.outputs import Outputs
+
+#: A body for inputs (channel, bin, frame) and a number of classes.
+Maker = Callable[[Sequence[int], int], nn.Module]
+
+
+class Network(nn.Module):
+    """x (B, C, H, W), raw → ``Outputs``; buffers ``mean`` and ``std`` (C, H, 1) standardise x before ``body`` sees it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, body: nn.Module, shape: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.name, self.shape, self.classes = name, tuple(shape), classes
+        self.register_buffer("mean", torch.zeros(*self.shape[:2], 1))
+        self.register_buffer("std", torch.ones(*self.shape[:2], 1))
+        self.body = body
+
+    def forward(self, x: Tensor) -> Outputs:
+        if tuple(x.shape[1:]) != self.shape:
+            expected = f"(batch, {', '.join(map(str, self.shape))})"
+            raise InputError(f"{self.name}: input of shape {tuple(x.shape)}; expected {expected}")
+        return typed(self.body(standardised(x, self.mean, self.std)), self.mean.dtype)
+
+
+def standardised(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B, C, H, W) with mean 0 and variance 1 per channel and bin, in the type of ``mean``; channels last on a CPU."""
+    x = (x - mean) / std  # bfloat16 samples become float32 here
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+def typed(outputs: Outputs, dtype: torch.dtype) -> Outputs:
+    """The outputs in ``dtype``: under autocast layers give bfloat16."""
+    return Outputs({name: value.to(dtype) for name, value in outputs.items()})
+
+
+def made(name: str, maker: Maker, shape: Sequence[int], classes: int, seed: int = 0, fold: int = 0) -> Network:
+    """The network with first weights that depend on (name, seed, fold) alone.
+
+    A body with a method ``draw(generator)`` draws them itself; another one as its layers do, under torch's own generator,
+    seeded the same and put back afterwards.
+    """
+    generator = seeded(f"{name}/{seed}/{fold}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        body = maker(shape, classes)
+    if (draw := getattr(body, "draw", None)) is not None:
+        draw(generator)
+    if dropping := [key for key, layer in body.named_modules() if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p]:
+        raise InputError(f"{name}: dropout in {', '.join(dropping)}; expected a network without: its draws would depend on "
+                         "what trains beside it, so a run could not be repeated")
+    return Network(name, body, shape, classes)
+
+
+def seeded(text: str) -> torch.Generator:
+    """A generator whose numbers depend on ``text`` alone."""
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1)

@@ -1,0 +1,106 @@
+"""R networks as one: every parameter and buffer leads with the runs axis, and nothing flows from one run to another.
+
+The weights are kept together; ``single`` gives a run's own network on the same memory. R networks are computed one by one
+(on a CPU, where threads share them) or by ``torch.func.vmap`` over the ordinary network (on a GPU, where launches count).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pipeline.config import InputError
+from pipeline.models.network import Network, standardised, typed
+from pipeline.models.outputs import Outputs
+
+
+class Stacked(nn.Module):
+    """x (B, R, C, H, W), or (B, C, H, W) where R = 1 → ``Outputs`` whose axes start with (run, batch)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        first = networks[0]
+        self.name, self.shape, self.classes, self.runs = first.name, first.shape, first.classes, len(networks)
+        self.register_buffer("mean", torch.stack([network.mean for network in networks]))
+        self.register_buffer("std", torch.stack([network.std for network in networks]))
+        take_over(self, stacked([network.body for network in networks]))
+        # What one run computes; its own weights are never read. Not a submodule: it is no part of the state.
+        self.__dict__["body"] = copy.deepcopy(first.body)
+
+    def train(self, mode: bool = True) -> Stacked:
+        self.__dict__["body"].train(mode)
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Outputs:
+        if x.ndim == 4 and self.runs == 1:
+            x = x.unsqueeze(1)
+        if tuple(x.shape[1:]) != (self.runs, *self.shape):
+            expected = f"(batch, {self.runs}, {', '.join(map(str, self.shape))})"
+            raise InputError(f"{self.name}: input of shape {tuple(x.shape)}; expected {expected}")
+        return self.ordinary(x[:, 0]) if self.runs == 1 else self.mapped(x)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Parameters and buffers of the body by name, all with the runs axis."""
+        buffers = {name: buffer for name, buffer in self.named_buffers() if name not in ("mean", "std")}
+        return dict(self.named_parameters()), buffers
+
+    def ordinary(self, x: Tensor) -> Outputs:
+        """The only run, without ``vmap``: bit for bit what its own network says."""
+        # squeeze, not [0]: the gradient of an index is a copy into zeros, and loses the memory format
+        weights, buffers = ({name: value.squeeze(0) for name, value in part.items()} for part in self.state())
+        outputs = functional_call(self.__dict__["body"], (weights, buffers), (standardised(x, self.mean[0], self.std[0]),))
+        return typed(Outputs({name: value.unsqueeze(0) for name, value in outputs.items()}), self.mean.dtype)
+
+    def mapped(self, x: Tensor) -> Outputs:
+        """All runs by ``vmap`` over the ordinary network. Batch norm writes its statistics into the stacked buffers."""
+        body = self.__dict__["body"]
+
+        def one_run(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+            return dict(functional_call(body, (weights, buffers), (x,)))
+
+        x = ((x - self.mean) / self.std).transpose(0, 1)
+        outputs = torch.func.vmap(one_run)(*self.state(), x)
+        return typed(Outputs(outputs), self.mean.dtype)
+
+    def single(self, run: int) -> Network:
+        """The network of one run, whose weights and buffers are those of this one, not copies."""
+        network = Network(self.name, copy.deepcopy(self.__dict__["body"]), self.shape, self.classes)
+        network.to(self.mean.device)
+        own = {"mean": network.mean, "std": network.std, **dict(network.body.named_parameters()),
+               **dict(network.body.named_buffers())}
+        whole = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        for name, tensor in own.items():
+            tensor.data = whole[name].data[run]
+        return network.train(self.training)
+
+
+def stacked(bodies: Sequence[nn.Module]) -> nn.Module:
+    """A module of the first body's structure in which every parameter and buffer holds those of all bodies."""
+    whole = copy.deepcopy(bodies[0])
+    parts = [dict(body.named_modules()) for body in bodies]
+    for path, module in whole.named_modules():
+        each = [part[path] for part in parts]
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(torch.stack([one._parameters[name].detach() for one in each]))
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.stack([one._buffers[name] for one in each])
+    return whole
+
+
+def take_over(owner: nn.Module, body: nn.Module) -> None:
+    """Make the parameters, buffers and submodules of ``body`` those of ``owner``, under the same names."""
+    for name, parameter in body._parameters.items():
+        owner.register_parameter(name, parameter)
+    for name, buffer in body._buffers.items():
+        owner.register_buffer(name, buffer, persistent=name not in body._non_persistent_buffers_set)
+    for name, child in body.named_children():
+        owner.add_module(name, child)
