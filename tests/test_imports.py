@@ -55,6 +55,7 @@ ROWS = {
     "pipeline.corpus": 8,
     "pipeline.config": 8,
     "pipeline.extras": 8,
+    "pipeline.presets": 9,
     "pipeline": 9,
 }
 
