@@ -22,8 +22,8 @@ import soundfile
 from pipeline import audio, cache
 from pipeline.config import InputError
 from pipeline.corpus import Corpus, open_corpus
+from pipeline.locks import locked
 from pipeline.stages import extraction, workers
-from pipeline.stages.locks import locked
 from pipeline.stages.progress import lines
 from tests.extracting import (
     SPEC,

@@ -56,6 +56,7 @@ ROWS = {
     "pipeline.config": 8,
     "pipeline.extras": 8,
     "pipeline.presets": 9,
+    "pipeline.locks": 8,
     "pipeline": 9,
 }
 

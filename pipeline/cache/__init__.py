@@ -16,7 +16,7 @@ settings of stage one) and ``versions`` are JSON, ``digest`` is ``content_digest
 
 from __future__ import annotations
 
-from pipeline.cache.reading import feature_blocks, load, opened, read_fold, read_header
+from pipeline.cache.reading import InUse, Unavailable, feature_blocks, load, opened, read_fold, read_header
 from pipeline.cache.schema import Data, Failure, File, Fold, Header, content_digest, fold_path
 from pipeline.cache.writing import write_fold
 
@@ -26,6 +26,8 @@ __all__ = [
     "File",
     "Fold",
     "Header",
+    "InUse",
+    "Unavailable",
     "content_digest",
     "feature_blocks",
     "fold_path",

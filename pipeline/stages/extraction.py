@@ -22,10 +22,10 @@ from pipeline import features
 from pipeline.cache import Failure
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Corpus
+from pipeline.locks import locked
 from pipeline.stages import workers
 from pipeline.stages.assembly import assemble
 from pipeline.stages.failures import failed_text, write_failures
-from pipeline.stages.locks import locked
 from pipeline.stages.planning import Plan, clean, left_behind, plan
 from pipeline.stages.progress import progress as shown_progress
 from pipeline.stages.workers import Task

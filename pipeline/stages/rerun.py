@@ -12,9 +12,9 @@ import numpy as np
 
 from pipeline import cache, config, runs
 from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
+from pipeline.locks import locked
 from pipeline.stages.cells import Archive, Cell, Files, Teacher
 from pipeline.stages.data import CACHE, DATA, RUNS
-from pipeline.stages.locks import locked
 
 #: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.
 AGAIN = ".again"

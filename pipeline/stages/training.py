@@ -12,11 +12,11 @@ from typing import Any
 from pipeline import cache, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
+from pipeline.locks import locked
 from pipeline.losses import LossMix
 from pipeline.stages import teachers
 from pipeline.stages.cells import Archive, Cell, Files
 from pipeline.stages.data import CACHE, RUNS
-from pipeline.stages.locks import locked
 
 #: What a teacher is trained on: the labels alone.
 LABELS = "ce"
