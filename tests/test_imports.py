@@ -55,8 +55,8 @@ ROWS = {
     "pipeline.corpus": 8,
     "pipeline.config": 8,
     "pipeline.extras": 8,
-    "pipeline.presets": 9,
     "pipeline.locks": 8,
+    "pipeline.presets": 9,
     "pipeline": 9,
 }
 
