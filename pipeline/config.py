@@ -1,8 +1,8 @@
 """Every setting of the project, as frozen dataclasses read from a TOML file that refuses unknown keys.
 
 A *preset* is one TOML file with the tables ``[features]``, ``[teacher]`` and ``[student]``; the ones that
-come with the project lie in ``pipeline/presets``. What a number depends on is a field here, and the
-digest of the fields is part of every cache's and run's path, so changed settings never meet old results.
+come with the project lie in ``pipeline/presets``, which also layers one on another. What a number depends on is a
+field here, and the digest of the fields is part of every cache's and run's path, so changed settings never meet old results.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
-PRESETS = Path(__file__).with_name("presets")
+from pipeline import presets
 
 #: The stacked features, in the order of axis ``feature``.
 FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
@@ -187,6 +186,10 @@ class Settings:
     """``features.seconds`` of an override: the clip length is the corpus', so this may only agree (``for_corpus``)."""
 
 
+#: Table of a preset → what its keys are.
+KINDS: dict[str, Any] = {"features": FeatureSpec, "teacher": TrainSettings, "student": TrainSettings}
+
+
 def digest(*parts: Any) -> str:
     """Eight hexadecimal digits that change when any setting in ``parts`` (dataclasses, JSON values) changes."""
     plain = [
@@ -223,32 +226,37 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
 def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
     """The settings of a preset's name or TOML file, with ``table.key=value`` overrides (TOML values).
 
+    What a preset leaves out is as in ``default``, or as in what its ``extends`` names (``pipeline.presets``).
     Raises ``InputError`` for a preset, table, key or value that is not known.
     """
     overrides = tuple(overrides)
-    path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
-        raise InputError(f"no preset {preset!r}; expected one of {names}, or the path of a .toml file")
     try:
-        tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file: {error}") from None
-    where = str(path)
-    for override in overrides:
-        apply_override(tables, override)
-        where = f"{path} with {override}"
-    kinds = {"features": FeatureSpec, "teacher": TrainSettings, "student": TrainSettings}
-    for table in tables:
-        if table not in kinds or not isinstance(tables[table], dict):
-            raise InputError(f"{where}: unknown table [{table}]; expected {', '.join(kinds)}")
-    parts = {name: dict(tables.get(name, {})) for name in kinds}
-    parts["student"].setdefault("model", "cnn2")
-    built: dict[str, Any] = {
-        name: build(kind, parts[name], f"{where} [{name}]") for name, kind in kinds.items()
-    }
+        layers = presets.layers(preset)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    tables: dict[str, Any] = {}
+    for path, own in layers:
+        require_tables(own, str(path))
+        tables = {name: tables.get(name, {}) | own.get(name, {}) for name in KINDS}
+        built = built_tables(tables, str(path))
+    if overrides:
+        for override in overrides:
+            apply_override(tables, override)
+        where = f"{path} with {', '.join(overrides)}"
+        require_tables(tables, where)
+        built = built_tables(tables, where)
     asked = built["features"].seconds if any(map(sets_seconds, overrides)) else None
     return Settings(preset=path.stem, asked_seconds=asked, **built)
+
+
+def require_tables(tables: Mapping[str, Any], where: str) -> None:
+    for table in tables:
+        if table not in KINDS or not isinstance(tables[table], dict):
+            raise InputError(f"{where}: unknown table [{table}]; expected {', '.join(KINDS)}")
+
+
+def built_tables(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return {name: build(kind, tables[name], f"{where} [{name}]") for name, kind in KINDS.items()}
 
 
 def sets_seconds(override: str) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from pipeline import config
+from pipeline import config, presets
 from pipeline.config import FeatureSpec, InputError
 
 
@@ -73,3 +74,124 @@ def test_an_override_that_is_refused_is_named_with_its_table(override: str, word
     with pytest.raises(InputError, match=re.escape(words)) as caught:
         config.read("default", (override,))
     assert override in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------- presets
+
+#: Every setting of the shipped presets. They are part of the paths of caches and runs: another value is another run.
+FEATURES = {
+    "seconds": 4.0, "sr": 22050, "n_fft": 2048, "hop_length": 512, "bins": 20, "bins_per_octave": 40, "chroma_bins": 0,
+    "tuning": "estimate", "noise_std": 0.001, "noise_seed": 0, "version": 1,
+}  # fmt: skip
+NETWORK = {
+    "batch": 8, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4, "schedule": "step", "step_epochs": 10,
+    "gamma": 0.1, "milestones": "", "warmup_epochs": 0.0, "clip_norm": 0.0, "label_smoothing": 0.0, "class_weights": "none",
+    "precision": "float32", "tf32": False, "data": "float32", "augment": "none", "teacher_epoch": "last", "teacher_seed": 0,
+}  # fmt: skip
+CIFAR = {"model": "resnet56", "epochs": 200, "batch": 256, "milestones": "60,120,160"}
+PAPER_STUDENT = {"model": "cnn2", "epochs": 40, "lr": 0.1}
+SHIPPED = {
+    "default": ({"model": "resnet18", "epochs": 20, "lr": 0.1}, {"model": "cnn2", "epochs": 20, "lr": 0.002}),
+    "paper": ({"model": "resnet18", "epochs": 40, "lr": 0.1}, PAPER_STUDENT),
+    "demo": (
+        {"model": "resnet18", "epochs": 10, "lr": 0.02, "step_epochs": 7},
+        {"model": "cnn2", "epochs": 12, "lr": 0.002, "step_epochs": 9},
+    ),
+    "cifar-paper": (CIFAR | {"lr": 0.001}, PAPER_STUDENT),
+    "cifar-strong": (CIFAR | {"lr": 0.1, "augment": "crop-flip"}, PAPER_STUDENT),
+}
+DIGESTS = {
+    "default": ("b37b3e20", "70ca9325", "f8004153"),
+    "paper": ("b37b3e20", "a204a85e", "ed684a46"),
+    "demo": ("b37b3e20", "a1d0fe42", "5ca80080"),
+    "cifar-paper": ("b37b3e20", "7e791fb1", "ed684a46"),
+    "cifar-strong": ("b37b3e20", "ac2881f5", "ed684a46"),
+}
+
+
+def test_the_shipped_presets_are_what_they_were() -> None:
+    assert set(SHIPPED) == set(DIGESTS) == {path.stem for path in presets.FOLDER.glob("*.toml")}
+    for name, (teacher, student) in SHIPPED.items():
+        settings = config.read(name)
+        assert settings.preset == name and settings.asked_seconds is None
+        assert dataclasses.asdict(settings.features) == FEATURES, name
+        assert dataclasses.asdict(settings.teacher) == NETWORK | teacher, name
+        assert dataclasses.asdict(settings.student) == NETWORK | student, name
+        parts = (settings.features, settings.teacher, settings.student)
+        assert tuple(map(config.digest, parts)) == DIGESTS[name]
+
+
+def test_every_value_of_a_preset_says_where_it_is_from() -> None:
+    for path in presets.FOLDER.glob("*.toml"):
+        for line in path.read_text().splitlines():
+            if line and line[0] not in "#[" and not line.startswith("extends"):
+                assert re.search(r" # (published|theirs in code|ours)([;:,. ].*)?$", line), (
+                    f"{path.name}: {line}"
+                )
+    base = tomllib.loads(presets.BASE.read_text())
+    for table, kind in config.KINDS.items():
+        assert set(base[table]) == {field.name for field in dataclasses.fields(kind)} - {"version"}
+
+
+def preset(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_preset_takes_what_it_leaves_out_from_default(tmp_path: Path) -> None:
+    base = config.read("default")
+    for text in ("", "[student]\n", "[teacher]\nepochs = 3\n", 'extends = "default"\n'):
+        mine = config.read(preset(tmp_path, "mine.toml", text))
+        assert mine.preset == "mine" and mine.student == base.student and mine.features == base.features
+        assert mine.teacher == (
+            dataclasses.replace(base.teacher, epochs=3) if "epochs" in text else base.teacher
+        )
+    mine = config.read(preset(tmp_path, "default.toml", "[student]\nepochs = 3\n"), ["student.batch=4"])
+    assert mine.student == dataclasses.replace(base.student, epochs=3, batch=4)
+
+
+def test_extends_names_another_preset_or_a_file_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep").mkdir()
+    preset(
+        tmp_path,
+        "slow.toml",
+        'extends = "paper"\n[student]\nepochs = 90\nlr = 0.001\n[features]\nnoise_std = 0.005\n',
+    )
+    mine = preset(tmp_path / "deep", "mine.toml", 'extends = "../slow.toml"\n[student]\nepochs = 7\n')
+    paper, found = config.read("paper"), config.read(mine)
+    assert found.teacher == paper.teacher
+    assert found.student == dataclasses.replace(paper.student, epochs=7, lr=0.001)
+    assert found.features == FeatureSpec(noise_std=0.005)
+    monkeypatch.chdir(tmp_path / "deep")
+    assert config.read("mine.toml") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('extends = "papre"', "mine.toml: extends: no preset 'papre'; expected one of cifar-paper"),
+        ('extends = "gone.toml"', "mine.toml: extends: no preset 'gone.toml'"),
+        ('extends = "mine.toml"', "mine.toml: a preset that layers on itself; expected an end"),
+        ('extends = "./mine.toml"', "a preset that layers on itself"),
+        ('extends = "other.toml"', "other.toml → "),
+        ("extends = 3", "mine.toml: extends = 3: expected one name, say 'paper'"),
+        ('extends = ["paper", "demo"]', "expected one name"),
+        ('extends = ""', "no preset ''"),
+        ('extends = "broken.toml"', "broken.toml: not a TOML file"),
+        ('extends = "wrong.toml"', "wrong.toml [student]: unknown key 'lrr'"),
+        ("[extends]", "expected one name"),
+        ('[student]\nextends = "paper"', "mine.toml [student]: unknown key 'extends'"),
+        ("[students]", "mine.toml: unknown table [students]"),
+        ("student = 3", "mine.toml: unknown table [student]"),
+        ("[student]\nlr = -1", "mine.toml [student]: lr = -1"),
+    ],
+)
+def test_a_preset_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    preset(tmp_path, "other.toml", 'extends = "mine.toml"\n')
+    preset(tmp_path, "broken.toml", "[student\n")
+    preset(tmp_path, "wrong.toml", "[student]\nlrr = 0.1\n")
+    with pytest.raises(InputError, match=re.escape(words)) as caught:
+        config.read(preset(tmp_path, "mine.toml", text + "\n"))
+    assert "\n" not in str(caught.value)

@@ -15,7 +15,12 @@ from click.testing import CliRunner, Result
 
 import cli
 from pipeline import runs
-from pipeline.corpus import Clip, Corpus, open_corpus, published
+from pipeline.corpus import (
+    Clip,
+    Corpus,
+    open_corpus,
+    published,
+)
 
 #: One epoch, and features of few bins: every command takes about a second.
 SMALL = ("--set", "features.bins=8", "--set", "features.bins_per_octave=24")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +19,7 @@ from pipeline import cache, config
 from pipeline.config import FeatureSpec
 from pipeline.report import diagnosis
 from pipeline.report import status as data
+from pipeline.report.diagnosis import libraries
 from tests.test_comparison import write_run
 from tests.test_retrieval import invoke
 from tests.tiny import write_corpus
@@ -58,14 +62,14 @@ def test_all_well(place: Path) -> None:
 def test_a_library_that_does_not_load_is_a_finding(
     place: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    real = diagnosis.importlib.import_module
+    real = importlib.import_module
 
     def broken(name: str):
         if name == library:
             raise OSError(f"lib{library}.so: cannot open shared object file")
         return real(name)
 
-    monkeypatch.setattr(diagnosis.importlib, "import_module", broken)
+    monkeypatch.setattr(importlib, "import_module", broken)
     done = invoke("doctor")
     assert done.exit_code == 1
     (line,) = [text for text in done.stdout.splitlines() if text.startswith("BROKEN")]
@@ -85,19 +89,17 @@ def spoil(place: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
         (place / "runs").write_text("a file in its place")
     elif what == "disk":
         full = shutil.disk_usage(place)._replace(free=1000)
-        monkeypatch.setattr(diagnosis.shutil, "disk_usage", lambda path: full)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     elif what == "permission":
 
         def refused(**_):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(diagnosis.tempfile, "NamedTemporaryFile", refused)
+        monkeypatch.setattr(tempfile, "NamedTemporaryFile", refused)
     elif what == "package":
-        real = diagnosis.installed
-        monkeypatch.setattr(diagnosis, "installed", lambda name: None if name == "soxr" else real(name))
-        monkeypatch.setattr(
-            diagnosis.importlib.metadata, "requires", lambda name: ["click>=8.1", "soxr>=0.3.7"]
-        )
+        real = libraries.installed
+        monkeypatch.setattr(libraries, "installed", lambda name: None if name == "soxr" else real(name))
+        monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["click>=8.1", "soxr>=0.3.7"])
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_another_build_of_torch_is_one_line_with_the_remedy(
 ) -> None:
     version = f"2.13.0+{'cu126' if there else 'cpu'}"
     torch = SimpleNamespace(__version__=version, version=SimpleNamespace(cuda=there))
-    monkeypatch.setattr(diagnosis.importlib, "import_module", lambda name: torch)
+    monkeypatch.setattr(importlib, "import_module", lambda name: torch)
     done = invoke("doctor", "--torch", asked)
     assert done.exit_code == 1 and done.stderr.count("\n") == 1 and not done.stdout
     assert (

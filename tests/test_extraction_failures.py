@@ -25,7 +25,7 @@ from pipeline.config import InputError
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.extraction import stage as extraction
 from pipeline.extraction import workers
-from pipeline.files import locked
+from pipeline.locks import locked
 from pipeline.progress import lines
 from tests.extracting import (
     SPEC,

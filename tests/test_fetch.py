@@ -317,7 +317,7 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
         )
-        assert "another process is fetching" in done.stdout, done
+        assert "is fetching into it; wait until it is done" in done.stdout, done
         return True
 
     site = Site(ARCHIVE)

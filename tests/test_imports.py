@@ -34,6 +34,7 @@ ROWS = (
     "pipeline.processes",
     "pipeline.progress",
     "pipeline.files",
+    "pipeline.locks",
     "pipeline.extras",
     "pipeline.config",
     "pipeline",

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from pipeline import models, training
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix
-from pipeline.training import Run, TeacherOutputs, Trained, optimizer
+from pipeline.training import (
+    Run,
+    TeacherOutputs,
+    Trained,
+    optimizer,
+)
 from pipeline.training.run import (
     normalisation,
     order,

@@ -17,6 +17,8 @@ settings of stage one) and ``versions`` are JSON, ``digest`` is ``content_digest
 from __future__ import annotations
 
 from pipeline.cache.reading import (
+    InUse,
+    Unavailable,
     feature_blocks,
     load,
     opened,
@@ -40,6 +42,8 @@ __all__ = [
     "File",
     "Fold",
     "Header",
+    "InUse",
+    "Unavailable",
     "content_digest",
     "feature_blocks",
     "fold_path",

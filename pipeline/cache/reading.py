@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from pipeline import config
+from pipeline import config, locks
 from pipeline.cache.schema import (
     SCHEMA,
     Data,
@@ -39,20 +41,32 @@ DATASETS = ("features", "label", "clip", "source", "file", "skipped")
 
 T = TypeVar("T")
 
+#: What the system says of content that makes no sense: a place before the file's beginning, a length beyond all memory.
+SENSELESS = (None, errno.EINVAL, errno.ENOMEM)
+
+
+class Unavailable(InputError):
+    """A fold's file that the system does not give at the moment. It may well be whole: it is neither deleted nor replaced."""
+
+
+class InUse(Unavailable):
+    """A fold's file that another program has open for writing."""
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """The file, for reading; one clear line where it is missing, damaged or of another kind.
 
-    What fails while it is open counts as damage too: a flipped bit may raise anything in h5py, numpy or json.
+    What fails while it is open counts as damage too: a flipped bit may raise anything in h5py, numpy or json. What the
+    system refuses does not: that is ``Unavailable``.
     """
     if not path.is_file():
         raise InputError(f"no features in {path}; compute them first: make features (audio-rkd features)")
     remedy = "delete it and compute it again: make features (audio-rkd features)"
     try:
-        file = h5py.File(path, "r")
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read it") from None
+        file = opened_unchecked(path)
+    except Unavailable:
+        raise
     except Exception as error:
         raise InputError(f"{path}: damaged or not an HDF5 file ({one_line(error)}); {remedy}") from None
     with file:
@@ -64,14 +78,44 @@ def opened(path: Path) -> Iterator[h5py.File]:
             if file.attrs["schema"] != SCHEMA:
                 raise InputError(f"{path}: schema {file.attrs['schema']}, expected {SCHEMA}; {remedy}")
             yield file
-        except InputError:
+        except (InputError, BrokenPipeError):
             raise
         except MemoryError as error:
             raise InputError(
                 f"{path}: more than this machine's memory holds, or damaged ({one_line(error)})"
             ) from None
         except Exception as error:
+            if isinstance(error, OSError) and error.errno not in SENSELESS:
+                raise refused(path, error) from None
             raise InputError(f"{path}: damaged ({one_line(error)}); {remedy}") from None
+
+
+def opened_unchecked(path: Path) -> h5py.File:
+    """The file for reading, without a lock where there are none. ``Unavailable`` where the system refuses it."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if error.errno in locks.UNSUPPORTED:
+            locks.tell_unsupported(path.parent, error)
+            return h5py.File(path, "r", locking=False)
+        if error.errno in SENSELESS:
+            raise
+        raise refused(path, error) from None
+
+
+def refused(path: Path, error: OSError) -> Unavailable:
+    """What the system said, in a line."""
+    if error.errno in locks.TAKEN:
+        return in_use(path)
+    if error.errno == errno.EACCES:
+        return Unavailable(f"{path}: no permission to read it; it is left as it is: chmod u+r {path}")
+    return Unavailable(f"{path}: cannot be read at the moment ({os.strerror(error.errno or 0)}); it is left as it is: see "
+                       "to the disk, then the same command again")  # fmt: skip
+
+
+def in_use(path: Path) -> InUse:
+    return InUse(f"{path}: in use by another program, which has it open for writing (a notebook, a viewer); it is left as "
+                 "it is: close it there, then the same command again")  # fmt: skip
 
 
 def one_line(error: Exception) -> str:

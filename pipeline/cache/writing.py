@@ -12,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pipeline import locks
+from pipeline.cache.reading import in_use
 from pipeline.cache.schema import (
     AXES,
     SCHEMA,
@@ -29,7 +31,8 @@ def write_fold(path: Path, header: Header, blocks: Iterable[np.ndarray]) -> str:
     """Write a fold's file: under another name, synced, renamed. Returns its content digest.
 
     ``blocks`` are arrays (k, view, feature, bin, frame) float32, together ``header.clips`` in their order;
-    they are written as they come. ``OSError`` says what the system refused; nothing is left behind then.
+    they are written as they come. ``OSError`` says what the system refused, ``InUse`` that another program has the file
+    of that name open for writing; nothing is left behind then, and nothing replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -38,10 +41,13 @@ def write_fold(path: Path, header: Header, blocks: Iterable[np.ndarray]) -> str:
         with unfinished.open("wb") as room:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(room.fileno(), 0, int(np.prod(header.shape)) * 4 + 65536)
-        with h5py.File(unfinished, "w") as file:
+        # Nobody else knows its name, so no lock is needed: there are file systems without.
+        with h5py.File(unfinished, "w", locking=False) as file:
             digest = write_content(file, header, blocks)
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
+        if path.is_file() and locks.in_use(path):
+            raise in_use(path)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ from pipeline import cache, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.engine import teachers
-from pipeline.files import CACHE, RUNS, locked
+from pipeline.files import CACHE, RUNS
 from pipeline.images.archive import Archive
+from pipeline.locks import locked
 from pipeline.losses import LossMix
 from pipeline.runs.planned import Cell, Files
 

@@ -27,7 +27,13 @@ from pipeline import (
 )
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine import teachers
-from pipeline.engine.records import model_of, read_model, run_config, write_run, write_start
+from pipeline.engine.records import (
+    model_of,
+    read_model,
+    run_config,
+    write_run,
+    write_start,
+)
 from pipeline.figures import ensembles
 from pipeline.files import Stamp, stamp
 from pipeline.images import samples as images
@@ -35,7 +41,12 @@ from pipeline.images.archive import Archive
 from pipeline.images.samples import TRAIN, Pixels
 from pipeline.losses import LossMix
 from pipeline.runs.planned import Cell, Files
-from pipeline.training import Run, TeacherOutputs, Trained, packing
+from pipeline.training import (
+    Run,
+    TeacherOutputs,
+    Trained,
+    packing,
+)
 from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.step import Augment
 

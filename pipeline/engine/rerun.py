@@ -17,8 +17,9 @@ from pipeline.config import (
     Settings,
     TrainSettings,
 )
-from pipeline.files import CACHE, DATA, RUNS, locked
+from pipeline.files import CACHE, DATA, RUNS
 from pipeline.images.archive import Archive, archive_of
+from pipeline.locks import locked
 from pipeline.runs.planned import Cell, Files, Teacher
 
 #: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.

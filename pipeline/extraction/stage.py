@@ -32,7 +32,7 @@ from pipeline.extraction.state import (
     plan,
 )
 from pipeline.extraction.workers import Task
-from pipeline.files import locked
+from pipeline.locks import locked
 from pipeline.progress import progress as shown_progress
 
 BACKENDS = ("loky", "dask", "sequential")

@@ -15,7 +15,8 @@ from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Clip, Corpus
 from pipeline.extraction import parts
 from pipeline.extraction.workers import Job
-from pipeline.files import lock_of, sha256
+from pipeline.files import sha256
+from pipeline.locks import lock_of
 
 
 @dataclass
@@ -75,9 +76,14 @@ def plan(
 
 def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, str], *, plain: bool, deep: bool,
             compress: bool) -> None:  # fmt: skip
-    """Note in a plan what of the fold's old file still holds. ``InputError`` where it is of another corpus."""
+    """Note in a plan what of the fold's old file still holds.
+
+    ``InputError`` where it is of another corpus, or in use.
+    """
     try:
         old = cache.read_header(made.path)
+    except cache.Unavailable:  # It may well be whole: nothing is computed in its place.
+        raise
     except InputError as error:
         made.note = f"computed again: {error}"
         return

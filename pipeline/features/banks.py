@@ -111,11 +111,6 @@ class ConstantQ:
     lengths: np.ndarray
     """Of all filters, in samples at the first octave's rate; from the lowest up."""
 
-    @property
-    def reach(self) -> int:
-        """Half the longest window, in frames."""
-        return max(-(-octave.n_fft // (2 * octave.hop)) for octave in self.octaves)
-
 
 def frequencies(bins_per_octave: int, tuning: float) -> np.ndarray:
     """Centre frequencies (Hz) of the constant-Q filters, as ``librosa.vqt`` has them."""

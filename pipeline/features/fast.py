@@ -10,14 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
 
 from pipeline.config import FeatureSpec
 from pipeline.features import banks, transforms, tuning
 
 MFCC_MELS = 128  # librosa.feature.melspectrogram's default, which librosa.feature.mfcc takes
 CQT_N_FFT = 2048  # librosa.estimate_tuning's default, which librosa.cqt takes; its hop is a quarter
-WEAK = 1e-2  # of the loudest frame in reach of the lowest octave's window
+#: Loudness of a frame over the loudest samples in its windows (``transforms.octave_peaks``), below which rounding shows.
+#: Ordinary frames have 2 to 20. Shares of a frame are right to ``ROUNDING`` over this ratio (measured: 1.1e-6).
+WEAK = 0.5
+ROUNDING = 1.5e-6
+FAINT = 1e-15  # loudness whose parts' squares float32 loses
 NEAR = 4e-6  # of a threshold
 CENS_STEPS = (0.4, 0.2, 0.1, 0.05)  # librosa.feature.chroma_cens' thresholds, a quarter each
 TINY = np.finfo(np.float32).tiny
@@ -65,20 +68,22 @@ def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> 
     """Constant-Q chromagrams of ``bins`` and of ``cens_bins`` rows, (frame, row) each, not normalised.
 
     Two kinds of frames are computed once more in librosa's own arithmetic, for there rounding is all: those
-    far below the loudest in reach (after a hard cut, chroma_cqt blows up rounding dust to full scale), and
-    those with a share so near a threshold of CENS that the last bit decides.
+    far below the clip's own level in their windows (after a hard cut, or where all sound lies above or below the
+    filters, chroma_cqt blows up rounding dust to full scale), and those with a share so near a threshold of CENS
+    that rounding decides.
     """
     rows = (spec.bins, spec.cens_bins)
     signals = transforms.octave_signals(y, plan)
     total = transforms.octave_sum(signals, plan, 1 + len(y) // spec.hop_length)
     wide, narrow = (total @ banks.fold(spec.bins_per_octave, n) for n in rows)
     loudness = total.sum(axis=1, keepdims=True)
-    # A quarter farther than the window reaches, for loudness is itself measured over long filters.
-    nearby = scipy.ndimage.maximum_filter1d(loudness, 2 * (5 * plan.reach // 4) + 1, axis=0, mode="nearest")
-    doubtful = (loudness > 0) & (loudness < WEAK * nearby)
-    share = narrow / np.maximum(loudness, TINY)
+    level = transforms.octave_peaks(signals, plan, len(total))[:, np.newaxis]
+    doubtful = (level > 0) & ((loudness < WEAK * level) | (loudness < FAINT))
+    floor = np.maximum(loudness, TINY)
+    share, uncertain = narrow / floor, np.float32(ROUNDING) * level / floor
     for step in CENS_STEPS:
-        doubtful |= (np.abs(share - np.float32(step)) < NEAR * step).any(axis=1, keepdims=True)
+        near = np.abs(share - np.float32(step)) < np.float32(NEAR * step) + uncertain
+        doubtful |= near.any(axis=1, keepdims=True)
     again = np.flatnonzero(doubtful)
     if len(again):
         # Whole and in librosa's layout: the order in which a matrix product adds depends on the place.

@@ -9,7 +9,6 @@ installation that cannot be written, a cache in an unknown place) everybody goes
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -20,7 +19,8 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TextIO
+
+from pipeline import locks
 
 LIBRARIES = ("librosa", "numba", "llvmlite", "numpy", "scipy")
 FOLDER = Path(__file__).parent
@@ -95,39 +95,25 @@ def index_files() -> list[Path]:
 # ---------------------------------------------------------------------------------------------- lock
 
 
-def lock_file() -> TextIO:
-    return (Path(tempfile.gettempdir()) / f"audio-rkd-kernels-{os.getuid()}.lock").open("a+")
+def lock_file() -> Path:
+    return Path(tempfile.gettempdir()) / f"audio-rkd-kernels-{os.getuid()}.lock"
 
 
 @contextmanager
 def alone(quiet: bool) -> Iterator[None]:
     """Hold the lock; who has to wait for it says so on stderr, once, unless ``quiet``."""
-    with lock_file() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not quiet:
-                print(waiting(holder(lock)), file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}")
-        lock.flush()
+
+    def say(holder: str) -> None:
+        if not quiet:
+            print(waiting(holder), file=sys.stderr, flush=True)
+
+    with locks.held(lock_file(), say, quiet=quiet):
         yield
-
-
-def holder(lock: TextIO) -> str:
-    lock.seek(0)
-    return lock.read(100) or "another process"
 
 
 def compiling() -> str:
     """Who holds the lock now; empty where nobody does."""
-    with lock_file() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return holder(lock)
-    return ""
+    return locks.holder_now(lock_file())
 
 
 def waiting(who: str) -> str:

@@ -126,6 +126,35 @@ def add_magnitudes(total: np.ndarray, start: int, parts: np.ndarray) -> None:
             sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
+    """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
+    count = (len(y) + hop - 1) // hop
+    blocks = np.zeros(count, np.float32)
+    for b in range(count):
+        largest = np.float32(0.0)
+        for sample in y[b * hop : (b + 1) * hop]:
+            largest = max(largest, abs(sample))
+        blocks[b] = largest
+    reach = (n_fft // 2 + hop - 1) // hop
+    for t in range(len(total)):
+        largest = np.float32(0.0)
+        for block in blocks[min(max(t - reach, 0), count) : min(t + reach, count)]:
+            largest = max(largest, block)
+        total[t] += largest
+
+
+def octave_peaks(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> np.ndarray:
+    """(count,) float32: the largest sample in a frame's window, added over the octaves.
+
+    Measured on all that the window holds, also on what lies above or below all filters; 0 only where it holds zeros only.
+    """
+    total = np.zeros(count, np.float32)
+    for y, octave in zip(signals, plan.octaves):
+        add_peaks(total, y, octave.hop, octave.n_fft)
+    return total
+
+
 def octave_signals(y: np.ndarray, plan: banks.ConstantQ) -> list[np.ndarray]:
     """The clip at the sampling rate of each octave, from the highest down."""
     if plan.early > 1:

@@ -71,7 +71,7 @@ def _import(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-from pipeline.losses.mix import (  # noqa: E402
+from pipeline.losses.mix import (
     TABLE3,
     LossMix,
     Published,

@@ -55,7 +55,9 @@ class Stacked(nn.Module):
         """The only run, without ``vmap``: bit for bit what its own network says."""
         # squeeze, not [0]: the gradient of an index is a copy into zeros, and loses the memory format
         weights, buffers = ({name: value.squeeze(0) for name, value in part.items()} for part in self.state())
-        outputs = functional_call(self.__dict__["body"], (weights, buffers), (standardised(x, self.mean[0], self.std[0]),))
+        outputs = functional_call(
+            self.__dict__["body"], (weights, buffers), (standardised(x, self.mean[0], self.std[0]),)
+        )
         return typed(Outputs({name: value.unsqueeze(0) for name, value in outputs.items()}), self.mean.dtype)
 
     def mapped(self, x: Tensor) -> Outputs:
@@ -73,8 +75,12 @@ class Stacked(nn.Module):
         """The network of one run, whose weights and buffers are those of this one, not copies."""
         network = Network(self.name, copy.deepcopy(self.__dict__["body"]), self.shape, self.classes)
         network.to(self.mean.device)
-        own = {"mean": network.mean, "std": network.std, **dict(network.body.named_parameters()),
-               **dict(network.body.named_buffers())}
+        own = {
+            "mean": network.mean,
+            "std": network.std,
+            **dict(network.body.named_parameters()),
+            **dict(network.body.named_buffers()),
+        }
         whole = {**dict(self.named_parameters()), **dict(self.named_buffers())}
         for name, tensor in own.items():
             tensor.data = whole[name].data[run]
@@ -89,7 +95,9 @@ def stacked(bodies: Sequence[nn.Module]) -> nn.Module:
         each = [part[path] for part in parts]
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                module._parameters[name] = nn.Parameter(torch.stack([one._parameters[name].detach() for one in each]))
+                module._parameters[name] = nn.Parameter(
+                    torch.stack([one._parameters[name].detach() for one in each])
+                )
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.stack([one._buffers[name] for one in each])

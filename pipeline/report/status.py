@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from pipeline import config
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus, open_corpus
-from pipeline.corpus.opening import absent, chosen, fetching, open_or_make
+from pipeline.corpus.opening import (
+    absent,
+    chosen,
+    fetching,
+    open_or_make,
+)
 from pipeline.files import CACHE, REPORTS, RUNS
 
 if TYPE_CHECKING:

@@ -8,9 +8,7 @@ instead of the network's, and kept.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import pooch
 
+from pipeline import locks
 from pipeline.config import InputError
 from pipeline.corpus.fetch.download import PAUSES, download
 from pipeline.corpus.fetch.sources import (
@@ -115,14 +114,12 @@ def take(what: Source, archive: Path, place: Path, by_hand: str, say: Callable[[
 @contextmanager
 def alone(data_root: Path) -> Iterator[None]:
     """Keep a second fetch out of ``data_root``; a killed process leaves nothing behind that would."""
-    handle = os.open(data_root, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def refuse(holder: str) -> None:
+        raise InputError(f"{data_root}: {holder} is fetching into it; wait until it is done")
+
+    with locks.held(data_root / ".fetch.lock", refuse):
         yield
-    except BlockingIOError:
-        raise InputError(f"{data_root}: another process is fetching into it; wait until it is done") from None
-    finally:
-        os.close(handle)
 
 
 def check_space(what: Source, data_root: Path) -> None:

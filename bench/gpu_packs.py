@@ -1,0 +1,182 @@
+"""What every part of ``bench.gpu`` needs: sizes, the time that is left, made-up data, packs in any layout."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.gpu_networks import use_vmap
+from pipeline import losses
+from pipeline.config import TrainSettings
+from pipeline.losses import TABLE3, LossMix
+from pipeline.training import Run, TeacherOutputs, packing
+from pipeline.training.fit import packed
+from pipeline.training.step import Pack, graphed_step, step
+
+LAYOUTS = ("grouped", "vmap", "channels_last", "bmm")
+
+#: The loss of a speed measurement: the teacher's, and the costliest pair of Table 3.
+MIXES = {"resnet18": "ce", "cnn2": "angle,area", "resnet56": "ce"}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything is measured."""
+
+    shape: tuple[int, int, int] = (5, 20, 173)
+    classes: int = 10
+    counts: tuple[int, ...] = (30, 90, 10, 1)
+    """Runs in a pack, the most telling first."""
+    steps: int = 12
+    """Steps of the comparison of equality."""
+    double: tuple[str, ...] = LAYOUTS
+    """Layouts that are compared in float64 too."""
+    layouts: tuple[str, ...] = LAYOUTS
+    """Layouts whose speed is measured."""
+    seconds: float = 0.4
+    """Of one measurement of speed."""
+    clips: int = 8732
+    """Of Table 3; every clip has two rows."""
+    folds: int = 10
+    epochs: int = 20
+    images: int = 50_000
+    image_batch: int = 256
+    image_runs: int = 8
+    resume_rows: int = 2000
+    card: int = 8192
+    """Side of the matrices whose product is timed."""
+
+
+SMALL = Sizes(
+    shape=(5, 8, 8),
+    counts=(2, 1),
+    steps=3,
+    double=("vmap",),
+    layouts=("grouped", "vmap"),
+    seconds=0.01,
+    clips=48,
+    folds=3,
+    epochs=2,
+    images=16,
+    image_batch=4,
+    image_runs=2,
+    resume_rows=80,
+    card=256,
+)
+
+
+class Clock:
+    """Seconds until a deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+    def part(self, seconds: float) -> Clock:
+        """At most ``seconds`` of what is left."""
+        return Clock(max(0.0, min(seconds, self.left())))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Made-up samples (rows, C, H, W), labels (rows,) and what one teacher says of each row."""
+
+    samples: Tensor
+    labels: Tensor
+    teacher: TeacherOutputs
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Data:
+        teacher = TeacherOutputs(*(part.to(device, dtype) for part in self.teacher))
+        return Data(self.samples.to(device, dtype), self.labels.to(device), teacher)
+
+
+def made_up(
+    rows: int, shape: Sequence[int], classes: int, device: torch.device, teachers: int = 1, width: int = 256
+) -> Data:
+    """Noise around a level of the class: with it a network learns, and its losses stay finite."""
+    generator = torch.Generator(device=device).manual_seed(0)
+
+    def noise(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, device=device)
+
+    labels = torch.arange(rows, device=device) % classes
+    samples = noise(rows, *shape) + 0.3 * labels[:, None, None, None]
+    return Data(
+        samples,
+        labels,
+        TeacherOutputs(noise(teachers, rows, width), noise(teachers, rows, classes)),
+    )
+
+
+def every_mix() -> list[LossMix]:
+    """Each loss alone, the options that change its path, and the mixes of Table 3."""
+    options = ("angle:40@layer=hidden", "distance:20@layer=hidden,soft:0", "hinton@T=4,area:20,ce:0.5")
+    return [LossMix.parse(text) for text in (*losses.names(), *options, *(row.mix for row in TABLE3[1:]))]
+
+
+def runs_of(mixes: Sequence[LossMix], rows: int, less: int = 0) -> list[Run]:
+    """A run per mix on rows of its own order; every second one trains on ``less`` rows fewer, and ends sooner."""
+    every = np.arange(rows)
+    return [Run(fold, 0, mix, every[: rows - less * (fold % 2)], every[:8]) for fold, mix in enumerate(mixes)]
+
+
+def speed_runs(name: str, count: int, rows: int) -> list[Run]:
+    return runs_of([LossMix.parse(MIXES[name])] * count, rows)
+
+
+def made_pack(
+    data: Data,
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    classes: int,
+    layout: str,
+    statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
+) -> Pack:
+    """A pack in one of ``LAYOUTS``, ``loop``, or ``mixed``: the fastest kernel of each convolution."""
+    packed_as = "grouped" if layout in ("vmap", "mixed") else layout
+    statistics = statistics or [packing.unit_statistics(data.samples)] * len(runs)
+    pack = packed(data.samples, data.labels, runs, settings, classes, data.teacher, packed_as, statistics)
+    if layout == "vmap" and len(runs) > 1:
+        use_vmap(pack.network)
+    if layout == "mixed":
+        pack.layout = packing.best_kernels(pack)
+    return pack
+
+
+def written(pack: Pack) -> list[Tensor]:
+    """Every tensor that a step writes."""
+    return [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
+
+
+def endless(pack: Pack, graph: bool) -> Callable[[], None]:
+    """One step, round and round through an epoch; ``graph``: as one CUDA graph."""
+
+    def take() -> None:
+        step(pack, False)
+        pack.counter.remainder_(len(pack.plan.rows))
+
+    return graphed_step(take, written(pack)) if graph else take
+
+
+def ways(device: torch.device) -> tuple[str, ...]:
+    return ("graph", "eager") if device.type == "cuda" else ("eager",)
+
+
+def free(device: torch.device) -> None:
+    """Give back what packs held that are gone; a network under ``vmap`` refers to itself, so they are collected."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def named_error(error: BaseException) -> str:
+    """The kind and the first lines of an error, for a table."""
+    return f"{type(error).__name__}: {str(error).strip()[:600]}"

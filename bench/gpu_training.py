@@ -1,0 +1,217 @@
+"""Whole experiments on the device: full-size Table 3 and ResNet-56, some of each measured, the rest extrapolated."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from bench.gpu_networks import plain_network
+from bench.gpu_packs import (
+    Clock,
+    Data,
+    Sizes,
+    endless,
+    free,
+    made_pack,
+    made_up,
+    named_error,
+    speed_runs,
+    ways,
+)
+from bench.gpu_rates import winner
+from bench.training import rate
+from pipeline import models
+from pipeline.config import TrainSettings
+from pipeline.losses import TABLE3, LossMix
+from pipeline.training import Run, TeacherOutputs, teacher_outputs
+from pipeline.training.fit import standardisation, tuned
+from pipeline.training.job import Job
+from pipeline.training.packing import wait
+from pipeline.training.run import plan, steps_of
+
+# ------------------------------------------------------------------------------------------ Table 3
+
+
+def table3(size: Sizes, device: torch.device, clock: Clock, report: dict[str, Any]) -> dict[str, Any]:
+    """Ten teachers, their outputs, and eight students of each: what is done once per training is timed whole, steps for
+    the time there is, one test of the held-out folds; goal: under 600 seconds."""
+    data = made_up(2 * size.clips, size.shape, size.classes, device, teachers=size.folds)
+    teachers = [run_of_fold(LossMix.parse("ce"), fold, size) for fold in range(size.folds)]
+    mixes = [LossMix.parse(row.mix) for row in TABLE3[1:]]
+    students = [run_of_fold(mix, fold, size) for mix in mixes for fold in range(size.folds)]
+    stages: dict[str, Any] = {}
+    for name, runs in (("resnet18", teachers), ("cnn2", students)):
+        settings = TrainSettings(model=name, epochs=size.epochs, lr=0.1 if name == "resnet18" else 0.002)
+        layout = winner(report, name, len(runs))
+        stages[name] = stage(
+            data, runs, settings, size, layout, clock.part(clock.left() / (2 if name == "resnet18" else 1))
+        )
+        free(device)
+    stages["teachers' outputs"] = {"total_seconds": outputs_seconds(data, teachers, size)}
+    total = sum(part["total_seconds"] for part in stages.values())
+    return {
+        "rows": 2 * size.clips,
+        "folds": size.folds,
+        "epochs": size.epochs,
+        "stages": stages,
+        "extrapolated_seconds": total,
+        "goal_seconds": 600,
+        "reached": total < 600,
+    }
+
+
+def run_of_fold(mix: LossMix, fold: int, size: Sizes) -> Run:
+    """Held out: every clip of the fold, clean; trained on: both rows (2c and 2c + 1) of all other clips."""
+    clips = np.arange(size.clips)
+    out = clips % size.folds == fold
+    train = np.sort(np.concatenate([2 * clips[~out], 2 * clips[~out] + 1]))
+    return Run(fold + 1, 0, mix, train, 2 * clips[out], teacher=fold)
+
+
+def stage(
+    data: Data, runs: Sequence[Run], settings: TrainSettings, size: Sizes, layout: str, clock: Clock
+) -> dict[str, Any]:
+    """Seconds of one pack's training, from its parts."""
+    device = data.samples.device
+    with tuned(device, settings.tf32):
+        begun = time.monotonic()
+        statistics = standardisation(data.samples, runs)
+        pack = made_pack(data, runs, settings, size.classes, layout, statistics)
+        job = Job(pack, runs, settings, None, "", 300.0, None)
+        job.set_plan(plan(runs, settings, 0, [False] * len(runs), device))
+        job.take(False)
+        wait(device)
+        once = time.monotonic() - begun
+        begun = time.monotonic()
+        job.set_plan(plan(runs, settings, 0, [False] * len(runs), device))
+        wait(device)
+        planning = time.monotonic() - begun
+        steps = max(steps_of(run, settings) for run in runs)
+        done, begun = 1, time.monotonic()
+        while done < job.full and (clock.left() > 3 or done < 3):
+            for _ in range(min(20, job.full - done)):
+                job.take(False)
+                done += 1
+            wait(device)
+        per_step = (time.monotonic() - begun) / max(1, done - 1)
+        job.record(0.0, [False] * len(runs))
+        begun = time.monotonic()
+        job.record(0.0, [False] * len(runs))
+        testing = time.monotonic() - begun
+    return {
+        "runs": len(runs),
+        "layout": layout,
+        "once_seconds": once,
+        "planning_seconds_per_epoch": planning,
+        "steps_per_epoch": steps,
+        "measured_steps": done - 1,
+        "ms_per_step": 1e3 * per_step,
+        "run_steps_per_second": len(runs) / per_step,
+        "testing_seconds_per_epoch": testing,
+        "failures": sum(failure is not None for failure in job.progress.failures),
+        "total_seconds": once + settings.epochs * (planning + steps * per_step + testing),
+    }
+
+
+def outputs_seconds(data: Data, runs: Sequence[Run], size: Sizes) -> float:
+    """Seconds for all teachers' outputs on their own training rows, from those of one."""
+    state = models.build("resnet18", size.shape, size.classes).state_dict()
+    begun = time.monotonic()
+    told: TeacherOutputs = teacher_outputs([state], "resnet18", size.classes, data.samples, [runs[0].train])
+    wait(data.samples.device)
+    del told
+    return (time.monotonic() - begun) * len(runs)
+
+
+# ------------------------------------------------------------------------------------------ ResNet-56
+
+
+def resnet56(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
+    """Seconds per epoch and run of CIFAR-sized images, against torch's own modules, eager, with a DataLoader, in torch's
+    own settings (TensorFloat-32 in convolutions) and without TensorFloat-32; goal: 5 × at eight runs."""
+    shape, classes = (3, 32, 32), 100
+    data = made_up(size.images, shape, classes, device)
+    steps = size.images // size.image_batch
+    entry: dict[str, Any] = {
+        "images": size.images,
+        "batch": size.image_batch,
+        "steps_per_epoch": steps,
+        "obvious": {},
+        "rows": [],
+        "goal": 5,
+    }
+    for label, tf32 in (("float32", False), ("torch's own settings (tf32 convolutions)", True)):
+        before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        try:
+            taken = obvious_images(data, shape, classes, size.image_batch, device)
+            for _ in range(2):
+                next(taken)
+            entry["obvious"][label] = steps / rate(functools.partial(next, taken), 4 * size.seconds, device)
+        finally:
+            torch.backends.cudnn.allow_tf32 = before
+    variants = [
+        ("float32", False, "float32"),
+        ("tf32", True, "float32"),
+        ("bfloat16", False, "bfloat16"),
+    ]
+    for layout in size.layouts:
+        for precision, tf32, autocast in variants if device.type == "cuda" else variants[:1]:
+            for way in ways(device)[:1]:
+                if clock.left() < 2:
+                    entry["rows"].append(
+                        {"layout": layout, "precision": precision, "error": "the time of this part is up"}
+                    )
+                    continue
+                row: dict[str, Any] = {
+                    "runs": size.image_runs,
+                    "layout": layout,
+                    "way": way,
+                    "precision": precision,
+                }
+                settings = TrainSettings(
+                    model="resnet56", batch=size.image_batch, lr=1e-3, tf32=tf32, precision=autocast
+                )
+                try:
+                    with tuned(device, tf32):
+                        runs = speed_runs("resnet56", size.image_runs, size.images)
+                        take = endless(made_pack(data, runs, settings, classes, layout), way == "graph")
+                        take()
+                        per_second = size.image_runs * rate(take, 2 * size.seconds, device)
+                    row["seconds_per_epoch_and_run"] = steps / per_second
+                    row["times_obvious"] = {
+                        key: seconds / row["seconds_per_epoch_and_run"]
+                        for key, seconds in entry["obvious"].items()
+                    }
+                except Exception as error:
+                    row["error"] = named_error(error)
+                entry["rows"].append(row)
+                free(device)
+    return entry
+
+
+def obvious_images(
+    data: Data, shape: tuple[int, int, int], classes: int, batch: int, device: torch.device
+) -> Iterator[None]:
+    """One step of the obvious way each time it is asked."""
+    network: nn.Module = plain_network("resnet56", shape, classes).to(device)
+    sgd = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    loader = DataLoader(
+        TensorDataset(data.samples.cpu(), data.labels.cpu()), batch_size=batch, shuffle=True, drop_last=True
+    )
+    while True:
+        for images, labels in loader:
+            x, y = images.to(device), labels.to(device)
+            logits: Tensor = network(x).logits
+            sgd.zero_grad()
+            F.cross_entropy(logits, y).backward()
+            sgd.step()
+            yield

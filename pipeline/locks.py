@@ -1,0 +1,133 @@
+"""All locks: one process at a time, and files that another program has open.
+
+A lock is a file beside what it guards, locked by the system, which gives it back when its holder ends, however it ends.
+On a file system without locks everything goes on without them, and one line says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline.config import InputError
+
+#: What a file system without locks says when it is asked for one.
+UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+
+#: What it says of a file that another process has locked.
+TAKEN = frozenset({errno.EAGAIN, errno.EWOULDBLOCK})
+
+#: File systems of which stderr was told that they have no locks.
+TOLD: set[int] = set()
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def locked(path: Path, subject: str) -> Iterator[None]:
+    """Hold the lock of ``path`` for a while. ``InputError`` says who else holds it."""
+
+    def refuse(holder: str) -> None:
+        raise InputError(
+            f"{subject} is being written by {holder}; wait for it, or stop it, then the same command again ({path})"
+        )
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with held(lock_of(path), refuse):
+        yield
+
+
+@contextmanager
+def held(lock: Path, busy: Callable[[str], None], *, quiet: bool = False) -> Iterator[None]:
+    """Hold the file ``lock``, which is deleted at the end.
+
+    Where another process holds it ``busy`` is told which: it raises, or returns, and then this one waits. Where there
+    are no locks the block runs without, and stderr says so unless ``quiet``. ``OSError`` where the file cannot be made.
+    """
+    own = FileLock(lock, on_acquired=sign)
+    try:
+        try:
+            own.acquire(blocking=False)
+        except Timeout:
+            busy(holder_of(lock))
+            own.acquire()
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        if not quiet:
+            tell_unsupported(lock.parent, error)
+    try:
+        yield
+    finally:
+        # Before the release: filelock takes a file that was deleted meanwhile for nobody's, and makes a new one.
+        lock.unlink(missing_ok=True)
+        own.release()
+
+
+def sign(descriptor: int) -> None:
+    """Write into a lock who holds it."""
+    text = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%F %T}"
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text.encode(), 0)
+
+
+def holder_of(lock: Path) -> str:
+    try:
+        return lock.read_text(errors="replace")[:1000] or "another process"
+    except OSError:
+        return "another process"
+
+
+def holder_now(lock: Path) -> str:
+    """Who holds a lock at this moment; empty where nobody does, or where nobody can."""
+    if not lock.is_file() or not in_use(lock):
+        return ""
+    return holder_of(lock)
+
+
+def in_use(path: Path) -> bool:
+    """Whether another program has ``path`` locked, as HDF5 does with a file that is open for writing."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in TAKEN
+    return False
+
+
+def unsupported(folder: Path) -> str:
+    """What a folder's file system says when it is asked for a lock and has none; empty where it has."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno in UNSUPPORTED else ""
+    finally:
+        os.close(handle)
+    return ""
+
+
+def tell_unsupported(folder: Path, error: OSError) -> None:
+    """Say on stderr that a folder has no locks: once per file system, and not in each worker process."""
+    device = folder.stat().st_dev
+    if device in TOLD or multiprocessing.parent_process() is not None:
+        return
+    TOLD.add(device)
+    print(
+        f"note: {folder} is on a file system without locks ({os.strerror(error.errno or 0)}); going on without: start no "
+        "second command on the same folders meanwhile",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,59 @@
+"""The presets: a TOML file each, with the tables ``[features]``, ``[teacher]`` and ``[student]``, and how one layers on another.
+
+A preset says what it changes. All else it takes from ``default``, or from what its first line names: ``extends = "paper"``,
+or ``extends = "other.toml"``, a file beside it. Every value of the presets here has a comment that says where it is from.
+What the keys mean and which values are taken: ``pipeline.config``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+BASE = FOLDER / "default.toml"
+
+
+def layers(preset: str) -> list[tuple[Path, dict[str, Any]]]:
+    """(file, its tables) of a preset's name or TOML file and of all that it layers on, from the lowest up.
+
+    Raises ``ValueError``, one line, for a preset that is not there, is no TOML file, or layers on itself.
+    """
+    path = located(preset, Path())
+    seen: list[Path] = []
+    stack: list[tuple[Path, dict[str, Any]]] = []
+    while True:
+        if path.resolve() in seen:
+            names = " → ".join(str(file) for file, _ in stack)
+            raise ValueError(
+                f"{names} → {path}: a preset that layers on itself; expected an end, extends = 'default'"
+            )
+        seen.append(path.resolve())
+        tables = contents(path)
+        base = tables.pop("extends", None)
+        stack.append((path, tables))
+        if base is None and path.resolve() == BASE.resolve():
+            return stack[::-1]
+        if not isinstance(base, str | None):
+            raise ValueError(f"{path}: extends = {base!r}: expected one name, say 'paper', or 'other.toml'")
+        try:
+            path = BASE if base is None else located(base, path.parent)
+        except ValueError as error:
+            raise ValueError(f"{path}: extends: {error}") from None
+
+
+def located(preset: str, beside: Path) -> Path:
+    """The file of a preset's name, or of a path, relative to ``beside``."""
+    path = beside / preset if preset.endswith(".toml") else FOLDER / f"{preset}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise ValueError(f"no preset {preset!r}; expected one of {names}, or the path of a .toml file")
+    return path
+
+
+def contents(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file: {error}") from None

@@ -1,0 +1,58 @@
+"""``doctor``: is what the project needs there and working? One finding a subject, with the remedy where it is not.
+
+Every check really uses what it is about: torch multiplies, librosa computes a chromagram (and so numba compiles), HDF5
+and libsndfile write and read back, folders are written to. Libraries are imported inside the checks, so that one that
+is broken is a finding and not the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.diagnosis.finding import SETUP, Finding, examined
+from pipeline.diagnosis.libraries import (
+    extras,
+    hdf5,
+    librosa_and_numba,
+    packages,
+    python,
+    require_build,
+    soundfile_formats,
+    torch_build,
+)
+from pipeline.diagnosis.places import (
+    cached,
+    corpora,
+    disk,
+    locking,
+    trained,
+    writable,
+)
+
+__all__ = ["Finding", "findings", "require_build"]
+
+
+def findings(roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, reports: Path,
+             own: str = "") -> list[Finding]:  # fmt: skip
+    """All findings. ``roots``: data set → the folder where it is looked for; of ``own`` it is one the user named."""
+    libraries = [
+        examined("Python", python, "use Python 3.11 or newer: make setup PYTHON=python3.11"),
+        examined("packages", packages, SETUP),
+        examined("torch", torch_build, f"{SETUP}; make setup TORCH=cpu|cuda TORCH_INDEX=ADDRESS chooses the build"),
+        examined("librosa", librosa_and_numba, f"{SETUP}; a folder for numba's kernels must be writable: "
+                 "NUMBA_CACHE_DIR=folder"),
+        examined("HDF5", hdf5, SETUP),
+        examined("soundfile", soundfile_formats, f"{SETUP}; without a wheel's own: apt-get install libsndfile1"),
+        Finding("extras", extras()),
+    ]  # fmt: skip
+    places = [writable(folder) for folder in (data, caches, runs, reports)]
+    return [
+        *libraries,
+        disk(Path()),
+        *places,
+        locking(caches, runs),
+        *corpora(roots, own),
+        *cached(caches),
+        *trained(runs),
+    ]
