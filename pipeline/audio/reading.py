@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from pipeline.audio.reading import containers
+from pipeline.audio import containers
 from pipeline.config import LOUDEST, InputError
 
 #: Read beyond the clip's end, where the file goes on: the resampling filter looks ahead less than this.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.overrides import TorchFunctionMode
 
 from pipeline.config import InputError
 from pipeline.models.network import Network, standardised, typed
@@ -68,7 +70,8 @@ class Stacked(nn.Module):
             return dict(functional_call(body, (weights, buffers), (x,)))
 
         x = ((x - self.mean) / self.std).transpose(0, 1)
-        outputs = torch.func.vmap(one_run)(*self.state(), x)
+        with Float32BatchNorm():
+            outputs = torch.func.vmap(one_run)(*self.state(), x)
         return typed(Outputs(outputs), self.mean.dtype)
 
     def single(self, run: int) -> Network:
@@ -85,6 +88,15 @@ class Stacked(nn.Module):
         for name, tensor in own.items():
             tensor.data = whole[name].data[run]
         return network.train(self.training)
+
+
+class Float32BatchNorm(TorchFunctionMode):
+    """Batch norm takes its input in the type of its statistics: under autocast ``vmap``'s does not mix them itself."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.batch_norm and args[3] is not None:
+            args = (args[0].to(args[3].dtype), *args[1:])
+        return function(*args, **(kwargs or {}))
 
 
 def stacked(bodies: Sequence[nn.Module]) -> nn.Module:
@@ -112,3 +124,16 @@ def take_over(owner: nn.Module, body: nn.Module) -> None:
         owner.register_buffer(name, buffer, persistent=name not in body._non_persistent_buffers_set)
     for name, child in body.named_children():
         owner.add_module(name, child)
+
+
+@torch.no_grad()
+def flattened(network: Stacked) -> Tensor:
+    """Weights (R, P) of R networks; their parameters become views of them."""
+    parameters = list(network.parameters())
+    weights = torch.cat([parameter.flatten(1) for parameter in parameters], 1)
+    start = 0
+    for parameter in parameters:
+        stop = start + parameter[0].numel()
+        parameter.data = weights[:, start:stop].unflatten(1, parameter.shape[1:])
+        start = stop
+    return weights

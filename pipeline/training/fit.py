@@ -15,16 +15,15 @@ from torch import Tensor
 
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
+from pipeline.losses.learner import Learner
+from pipeline.models import Network
 from pipeline.training import checkpoint as files
-from pipeline.training.job import Job
-from pipeline.training.run import (
-    Run,
-    TeacherOutputs,
-    Trained,
-    normalisation,
-    plan,
-)
+from pipeline.training.loop import Loop
+from pipeline.training.normalisation import normalisation
+from pipeline.training.sampling import epoch_tables
 from pipeline.training.step import Augment, Pack, threads
+from pipeline.training.task import Run, Trained
+from pipeline.training.teaching import Stored
 
 
 def fit(
@@ -34,7 +33,7 @@ def fit(
     settings: TrainSettings,
     *,
     classes: int,
-    teacher: TeacherOutputs | None = None,
+    teaching: Stored | None = None,
     device: torch.device | str | None = None,
     layout: str | None = None,
     checkpoint: Path | None = None,
@@ -46,8 +45,8 @@ def fit(
     """Train ``runs`` together; they share ``settings`` and nothing else. Returns one ``Trained`` a run, in order.
 
     samples (rows, C, H, W) float32 or bfloat16, labels (rows,) int64: moved to ``device`` unless they are there.
-    Only rows in ``run.train`` and ``run.test`` are read. ``layout``: see ``pipeline.training.step``; by default
-    ``loop`` on a CPU and ``grouped`` on a GPU. ``on_epoch(run index, record)`` is called after each epoch; the record
+    Only rows of the runs' tasks are read. ``layout``: see ``pipeline.losses.learner``; by default ``loop`` on a CPU and
+    ``vmap`` on a GPU. ``on_epoch(run index, record)`` is called after each epoch; the record
     holds epoch (from 1), lr (of the last step), loss, terms {key: {raw, weighted}}, train_accuracy (means over the
     epoch's steps), accuracy and test_loss (cross-entropy) of the test rows, seconds. A run whose loss stops being
     finite ends with ``Trained.failure``; the others go on.
@@ -60,33 +59,32 @@ def fit(
     say = say or (lambda line: print(line, file=sys.stderr, flush=True))
     device = samples.device if device is None else torch.device(device)
     samples, labels = samples.to(device), labels.to(device)
-    if teacher is not None:
-        teacher = TeacherOutputs(*(part.to(device) for part in teacher))
-    check(samples, labels, runs, classes, teacher)
+    teaching = None if teaching is None else teaching.to(device)
+    check(samples, labels, runs, classes, teaching)
     statistics = standardisation(samples, runs)
-    key = identity(samples, labels, runs, settings, classes, teacher, statistics)
+    key = identity(samples, labels, runs, settings, classes, teaching, statistics)
     saved = resumable(checkpoint, key, say)
-    layout = saved["layout"] if saved else layout or ("loop" if device.type == "cpu" else "grouped")
+    layout = saved["layout"] if saved else layout or ("loop" if device.type == "cpu" else "vmap")
     with tuned(device, settings.tf32), threads(layout, len(runs)) as workers:
-        pack = packed(samples, labels, runs, settings, classes, teacher, layout, statistics, augment)
-        pack.workers = workers
-        job = Job(pack, runs, settings, checkpoint, key, checkpoint_seconds, on_epoch)
+        pack = packed(samples, labels, runs, settings, classes, teaching, layout, statistics, augment)
+        pack.learner.workers = workers
+        loop = Loop(pack, runs, settings, checkpoint, key, checkpoint_seconds, on_epoch)
         if saved:
-            job.restore(saved)
-            say(f"going on from {checkpoint}: epoch {job.progress.epoch + 1}, step {job.progress.done}")
-        return job.run()
+            loop.restore(saved)
+            say(f"going on from {checkpoint}: epoch {loop.progress.epoch + 1}, step {loop.progress.done}")
+        return loop.run()
 
 
 def standardisation(samples: Tensor, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
     """``normalisation`` of every run; runs that train on the same rows share it."""
-    rows = {run.train.tobytes(): run.train for run in runs}
+    rows = {run.task.train.tobytes(): run.task.train for run in runs}
     with threads("loop", len(rows)) as workers:
         spread = map if workers is None or samples.device.type != "cpu" else workers.map
         found = dict(zip(rows, spread(lambda own: normalisation(samples, own), rows.values())))
-    return [found[run.train.tobytes()] for run in runs]
+    return [found[run.task.train.tobytes()] for run in runs]
 
 
-def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, teacher: TeacherOutputs | None) -> None:  # fmt: skip
+def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, teaching: Stored | None) -> None:  # fmt: skip
     """Raise ``InputError`` for arguments that do not fit together."""
     if not runs:
         raise InputError("no runs to train; expected at least one")
@@ -94,15 +92,15 @@ def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, te
         raise InputError(f"samples {tuple(samples.shape)} and labels {tuple(labels.shape)}; expected (rows, C, H, W) "
                          "and (rows,)")  # fmt: skip
     for run in runs:
-        if run.mix.needs_teacher and (teacher is None or not 0 <= run.teacher < len(teacher.logits)):
+        if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
             raise InputError(
                 f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs"
             )
-        for name, rows in (("training", run.train), ("test", run.test)):
+        for name, rows in (("training", run.task.train), ("test", run.task.test)):
             if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(samples):
                 raise InputError(f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
                                  f"each from 0 to {len(samples) - 1}")  # fmt: skip
-        own = labels[torch.as_tensor(run.train, device=labels.device)]
+        own = labels[torch.as_tensor(run.task.train, device=labels.device)]
         if int(own.min()) < 0 or int(own.max()) >= classes:
             raise InputError(
                 f"fold {run.fold}: labels {int(own.min())} to {int(own.max())}; expected 0 to {classes - 1}"
@@ -110,14 +108,13 @@ def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, te
 
 
 def identity(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
-             teacher: TeacherOutputs | None, statistics: Sequence[tuple[Tensor, Tensor]]) -> str:  # fmt: skip
+             teaching: Stored | None, statistics: Sequence[tuple[Tensor, Tensor]]) -> str:  # fmt: skip
     """Digest of everything that the numbers depend on: data by their statistics, teachers by their logits' sums."""
     content = hashlib.sha256(labels.cpu().numpy().tobytes())
     for run, (mean, std) in zip(runs, statistics):
         content.update(mean.cpu().numpy().tobytes() + std.cpu().numpy().tobytes())
-        if teacher is not None and run.mix.needs_teacher:
-            said = teacher.logits[run.teacher, torch.as_tensor(run.train, device=samples.device)]
-            content.update(said.double().sum(0).cpu().numpy().tobytes())
+        if teaching is not None and run.mix.needs_teacher:
+            content.update(teaching.digest(run.teacher, run.task.train))
     about = [
         asdict(settings),
         [run.identity() for run in runs],
@@ -141,13 +138,14 @@ def resumable(path: Path | None, key: str, say: Callable[[str], None]) -> dict[s
 
 @contextlib.contextmanager
 def tuned(device: torch.device, tf32: bool) -> Iterator[None]:
-    """On a GPU, for a while: TensorFloat-32 in float32 products and convolutions or not, and cuDNN's own measuring."""
+    """On a GPU, for a while: TensorFloat-32 in float32 products and convolutions or not. cuDNN chooses by rule and not
+    by its own measuring, which was no faster and may choose otherwise the next time."""
     if device.type != "cuda":
         yield
         return
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = tf32, tf32, True
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = tf32, tf32, False
     try:
         with torch.cuda.device(device):
             yield
@@ -156,28 +154,36 @@ def tuned(device: torch.device, tf32: bool) -> Iterator[None]:
 
 
 def packed(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
-           teacher: TeacherOutputs | None, layout: str, statistics: Sequence[tuple[Tensor, Tensor]],
-           augment: Augment | None = None) -> Pack:  # fmt: skip
+           teaching: Stored | None, layout: str, statistics: Sequence[tuple[Tensor, Tensor]],
+           augment: Augment | None = None) -> Pack:
     """The pack of ``runs`` before its first step: weights drawn, normalisation set, first epoch planned."""
     device = samples.device
-    network = models.build(settings.model, samples.shape[1:], classes, len(runs))
-    models.initialise(network, [(run.seed, run.fold) for run in runs])
-    network = network.to(device, torch.promote_types(samples.dtype, torch.float32)).train()
-    network.mean.copy_(torch.stack([mean for mean, _ in statistics]))
-    network.std.copy_(torch.stack([std for _, std in statistics]))
+    networks = [standardising(models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold), *each)
+                for run, each in zip(runs, statistics, strict=True)]
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
-    taught = teacher if any(run.mix.needs_teacher for run in runs) else None
+    teaching = teaching if any(run.mix.needs_teacher for run in runs) else None
+    if teaching is not None and loss.teacher_reads is not None:
+        teaching.require(loss.teacher_reads)
+        teaching = teaching.only(["logits", *loss.teacher_reads])
+    adapters = losses.adapters(runs, networks, teaching, settings.model)
+    dtype = torch.promote_types(samples.dtype, torch.float32)
+    learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
-    first = plan(runs, settings, 0, [False] * len(runs), device, augment is not None)
-    return Pack(
-        network, samples, labels, taught, index, loss, tuple(loss.keys), settings, layout, first, augment
-    )
+    first = epoch_tables(runs, settings, 0, [False] * len(runs), device, augment is not None)
+    return Pack(learner, samples, labels, teaching, index, loss, settings, first, augment)
+
+
+def standardising(network: Network, mean: Tensor, std: Tensor) -> Network:
+    """The network with these statistics of its input."""
+    network.mean.copy_(mean)
+    network.std.copy_(std)
+    return network
 
 
 def balanced(labels: Tensor, run: Run, classes: int) -> Tensor:
     """(classes,) weights n / (classes · count) of the training rows; a class without any gets 0."""
-    counts = torch.bincount(labels[torch.as_tensor(run.train, device=labels.device)], minlength=classes)
-    return torch.where(counts > 0, len(run.train) / (classes * counts.clamp(min=1)), 0.0).float()
+    counts = torch.bincount(labels[torch.as_tensor(run.task.train, device=labels.device)], minlength=classes)
+    return torch.where(counts > 0, len(run.task.train) / (classes * counts.clamp(min=1)), 0.0).float()

@@ -2,99 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline import models
 from pipeline.models import Network, Outputs
-from pipeline.training.run import Run, TeacherOutputs
-from pipeline.training.step import Pack, threads
+from pipeline.training.step import Pack, batch, threads
+from pipeline.training.task import Run
 
 #: Rows a run and forward pass; fixed, so that the numbers do not depend on it.
 CHUNK = 64
 
+#: The outputs that every network has.
+VECTORS = ("embedding", "hidden", "logits")
+
 
 @torch.no_grad()
-def outputs(network: Network, samples: Tensor, rows: np.ndarray | Tensor, chunk: int = CHUNK) -> Outputs:
+def outputs(network: Network, samples: Tensor, rows: np.ndarray | Tensor, names: Sequence[str] = VECTORS,
+            chunk: int = CHUNK) -> Outputs:
     """What a network of one run says of some rows of ``samples`` (all rows, C, H, W), in evaluation mode.
 
-    Each output is (all rows, D) float32 on the samples' device, NaN on the rows that were not asked for; those are
-    not read either.
+    Each output of ``names`` is (all rows, ...) float32 on the samples' device, NaN on the rows that were not asked for;
+    those are not read either.
     """
     network = network.to(samples.device).eval()
     parts = torch.as_tensor(rows, device=samples.device).split(chunk)
 
-    def said(part: Tensor) -> Outputs:
+    def outputs_of(part: Tensor) -> Outputs:
         with torch.no_grad():
             return network(samples.index_select(0, part))
 
-    with threads("loop" if samples.device.type == "cpu" else "grouped", len(parts)) as workers:
-        found = list((workers.map if workers else map)(said, parts))
-    whole = [torch.full((len(samples), v.shape[-1]), torch.nan, device=samples.device) for v in found[0]]
-    for part, values in zip(parts, found):
-        for target, value in zip(whole, values):
-            target.index_copy_(0, part, value[0].float())
-    return Outputs(*whole)
-
-
-def teacher_outputs(
-    states: Sequence[Mapping[str, Tensor]],
-    name: str,
-    classes: int,
-    samples: Tensor,
-    rows: Sequence[np.ndarray],
-) -> TeacherOutputs:
-    """The outputs of G teachers (``state_dict`` of each), each for its own rows of ``samples``; NaN elsewhere."""
-    found = []
-    for state, own in zip(states, rows, strict=True):
-        network = models.build(name, samples.shape[1:], classes)
-        network.load_state_dict(state)
-        found.append(outputs(network, samples, own))
-    return TeacherOutputs(
-        torch.stack([one.embedding for one in found]), torch.stack([one.logits for one in found])
-    )
+    with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
+        each = list((workers.map if workers else map)(outputs_of, parts))
+    whole = {name: torch.full((len(samples), *each[0][name].shape[1:]), torch.nan, device=samples.device) for name in names}
+    for part, values in zip(parts, each):
+        for name, target in whole.items():
+            target.index_copy_(0, part, values[name].float())
+    return Outputs(whole)
 
 
 def held_out_rows(runs: Sequence[Run], device: torch.device) -> Tensor:
     """(R, n) test rows, shorter lists padded with their own first row."""
-    longest = max(len(run.test) for run in runs)
+    longest = max(len(run.task.test) for run in runs)
     table = np.stack(
-        [np.concatenate([run.test, np.repeat(run.test[:1], longest - len(run.test))]) for run in runs]
+        [np.concatenate([run.task.test, np.repeat(run.task.test[:1], longest - len(run.task.test))]) for run in runs]
     )
     return torch.from_numpy(table).to(device)
 
 
-@torch.no_grad()
 def held_out_logits(pack: Pack, rows: Tensor, active: Sequence[int]) -> Tensor:
     """Logits (R, n, classes) of test rows (R, n), by batch norm's running statistics; 0 for runs not ``active``."""
-    runs, count = rows.shape
-    logits = pack.weights.new_zeros(runs, count, pack.network.classes)
 
-    def evaluate(run: int) -> None:
-        with torch.no_grad():
-            for start in range(0, count, CHUNK):
-                part = rows[run, start : start + CHUNK]
-                logits[run, start : start + CHUNK] = pack.singles[run](
-                    pack.samples.index_select(0, part)
-                ).logits[0]
+    def inputs(runs: slice, part: slice) -> Tensor:
+        return batch(pack, rows[runs, part], None)
 
-    networks = pack.singles or [pack.network]
-    for network in networks:
-        network.eval()
-    if pack.singles:
-        pack.spread(evaluate, active)
-    else:
-        for start in range(0, count, CHUNK):
-            part = rows[:, start : start + CHUNK].t()
-            x = pack.samples.index_select(0, part.reshape(-1)).unflatten(0, part.shape)
-            logits[:, start : start + CHUNK] = pack.network(x).logits
-    for network in networks:
-        network.train()
-    return logits
+    return pack.learner.logits(inputs, rows.shape[1], active, CHUNK)
 
 
 def held_out_figures(logits: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

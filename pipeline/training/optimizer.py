@@ -7,33 +7,11 @@ Gradient clipping is torch.nn.utils.clip_grad_norm_'s, by the norm of each run's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config import TrainSettings
-
-
-@torch.no_grad()
-def flattened(network: nn.Module) -> Tensor:
-    """Weights (R, P) of a network with a runs axis; its parameters become views of them."""
-    parameters = list(network.parameters())
-    weights = torch.cat([parameter.flatten(1) for parameter in parameters], 1)
-    start = 0
-    for parameter in parameters:
-        stop = start + parameter[0].numel()
-        parameter.data = weights[:, start:stop].unflatten(1, parameter.shape[1:])
-        start = stop
-    return weights
-
-
-def gradients(network: nn.Module, values: Sequence[Tensor], slopes: Sequence[Tensor] | None = None) -> Tensor:
-    """Gradient (R, P) of Σ ``values`` (each times its ``slopes``), in the order of ``flattened``."""
-    found = torch.autograd.grad(
-        values, list(network.parameters()), slopes, materialize_grads=True, allow_unused=True
-    )
-    return torch.cat([gradient.flatten(1) for gradient in found], 1)
 
 
 @torch.no_grad()

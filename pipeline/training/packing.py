@@ -18,15 +18,10 @@ import torch
 from torch import Tensor
 
 from pipeline.config import InputError, TrainSettings
-from pipeline.models.layers import KERNELS, Conv2d
 from pipeline.training.fit import packed, tuned
-from pipeline.training.run import Run, TeacherOutputs
-from pipeline.training.step import (
-    Pack,
-    graphed_step,
-    step,
-    threads,
-)
+from pipeline.training.step import Pack, batch, graphed_step, step, threads
+from pipeline.training.task import Run
+from pipeline.training.teaching import Stored
 
 #: Part of the memory that is free at the start which a pack may take.
 SHARE = 0.6
@@ -65,13 +60,12 @@ class Choice:
 
 
 def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, *, classes: int,
-           teacher: TeacherOutputs | None = None, pack: int | None = None, layout: str | None = None,
+           teaching: Stored | None = None, pack: int | None = None, layout: str | None = None,
            seconds: float = 4.0) -> Choice:  # fmt: skip
     """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
 
     ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
-    for: ``bench.training`` compares them), and on a GPU the fastest at a few runs; then pack sizes are timed, all
-    within about ``seconds``, and the most runs within 5 % of the fastest are taken. Reads only rows that the runs
+    for), and ``vmap`` on a GPU; then pack sizes are timed, all within about ``seconds``, and the most runs within 5 % of the fastest are taken. Reads only rows that the runs
     train on, and changes nothing.
     """
     if not runs:
@@ -79,7 +73,7 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
     if pack is not None and pack < 1:
         raise InputError(f"a pack of {pack} runs; expected at least 1")
     try:
-        return chosen(samples, labels, runs, settings, classes, teacher, pack, layout, seconds)
+        return chosen(samples, labels, runs, settings, classes, teaching, pack, layout, seconds)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -88,90 +82,34 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     fewer = runs[: len(runs) // 2]  # their number bounds the pack
-    return choose(samples, labels, fewer, settings, classes=classes, teacher=teacher, pack=pack, layout=layout,
+    return choose(samples, labels, fewer, settings, classes=classes, teaching=teaching, pack=pack, layout=layout,
                   seconds=seconds)  # fmt: skip
 
 
 def chosen(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
-           teacher: TeacherOutputs | None, pack: int | None, layout: str | None, seconds: float) -> Choice:  # fmt: skip
+           teaching: Stored | None, pack: int | None, layout: str | None, seconds: float) -> Choice:  # fmt: skip
     """``choose`` where the memory does."""
     device, cores = samples.device, torch.get_num_threads()
     pack = None if pack is None else min(pack, len(runs))
 
     def made(kind: str, count: int) -> Pack:
         statistics = [unit_statistics(samples)] * count
-        return packed(samples, labels, runs[:count], settings, classes, teacher, kind, statistics)
+        return packed(samples, labels, runs[:count], settings, classes, teaching, kind, statistics)
 
     # On a CPU the bits must not hang on a stopwatch: only ``loop`` gives the same ones in packs of any size.
-    kinds = [layout] if layout else ["loop"] if device.type == "cpu" else list(KERNELS)
-    each = {kind: bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs)))) for kind in kinds}
-    room = SHARE * free_memory(device)
-    most = {kind: min(len(runs), LARGEST[device.type], max(1, int(room / each[kind]))) for kind in kinds}
+    kind = layout or ("loop" if device.type == "cpu" else "vmap")
+    each = bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs))))
+    most = min(len(runs), LARGEST[device.type], max(1, int(SHARE * free_memory(device) / each)))
     if pack is not None and layout is not None:
-        return Choice(str(device), pack, layout, 0.0, each[layout])
+        return Choice(str(device), pack, layout, 0.0, each)
     few = 2 * cores if device.type == "cpu" else 10
-    speeds: dict[tuple[str, int], float] = {}
-    share = seconds / (len(kinds) + 3)
+    counts = [pack] if pack else sorted({min(size, most) for size in (few, cores, 30, LARGEST[device.type])})
     with tuned(device, settings.tf32):
-        for kind in kinds:
-            count = pack or min(few, most[kind])
-            speeds[kind, count] = speed(made(kind, count), share)
-        if layout is None and device.type == "cuda" and len(runs) > 1:
-            own, count = (
-                best_kernels(made("grouped", min(few, *most.values()))),
-                pack or min(few, *most.values()),
-            )
-            each[own], most[own] = max(each.values()), min(most.values())
-            speeds[own, count] = speed(made(own, count), share)
-        best = max(speeds, key=lambda key: speeds[key])[0]
-        for count in [] if pack else {min(size, most[best]) for size in (cores, 30, LARGEST[device.type])}:
-            if (best, count) not in speeds:
-                speeds[best, count] = speed(made(best, count), share)
+        speeds = {count: speed(made(kind, count), seconds / 4) for count in counts}
     fastest = max(speeds.values())
-    kind, count = max((key for key in speeds if speeds[key] >= 0.95 * fastest), key=lambda key: key[1])
-    measured = {f"{kind} × {count}": round(value, 1) for (kind, count), value in speeds.items()}
-    return Choice(str(device), count, kind, round(speeds[kind, count], 1), each[kind], measured)
-
-
-def best_kernels(pack: Pack) -> str:
-    """The layout that gives each convolution the kernel that is fastest for it alone, forward and backward."""
-    shapes: dict[str, torch.Size] = {}
-    convolutions = {name: layer for name, layer in pack.network.named_modules() if isinstance(layer, Conv2d)}
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, inputs, name=name: shapes.__setitem__(name, inputs[0].shape)
-        )
-        for name, layer in convolutions.items()
-    ]
-    with torch.no_grad():
-        pack.network(pack.samples[pack.plan.rows[0].t()])
-    for hook in hooks:
-        hook.remove()
-    known: dict[tuple[Any, ...], str] = {}
-    for name, layer in convolutions.items():
-        kind = (shapes[name], layer.weight.shape, layer.stride)
-        if kind not in known:
-            with pack.autocast():
-                known[kind] = min(KERNELS, key=lambda kernel: kernel_seconds(layer, kernel, shapes[name]))
-        layer.kernel = known[kind]
-    return ",".join(f"{name}={layer.kernel}" for name, layer in convolutions.items())
-
-
-def kernel_seconds(layer: Conv2d, kernel: str, shape: torch.Size, repeats: int = 5) -> float:
-    """Time of one forward and backward pass of a convolution on (R, B, C, H, W), the best of a few."""
-    layer.kernel = kernel
-    runs, batch, *rest = shape
-    x = torch.randn(batch, runs, *rest, device=layer.weight.device, dtype=layer.weight.dtype).transpose(0, 1)
-    x = x.requires_grad_()
-    best = float("inf")
-    for _ in range(repeats):
-        wait(x.device)
-        start = time.perf_counter()
-        y = layer(x)
-        torch.autograd.grad(y, [x, layer.weight], torch.ones_like(y))
-        wait(x.device)
-        best = min(best, time.perf_counter() - start)
-    return best
+    count = max(count for count in speeds if speeds[count] >= 0.95 * fastest)
+    measured = {f"{kind} × {size}": round(value, 1) for size, value in speeds.items()}
+    return Choice(str(device), count, kind, round(speeds[count], 1), each, measured)
 
 
 def wait(device: torch.device) -> None:
@@ -189,16 +127,15 @@ def unit_statistics(samples: Tensor) -> tuple[Tensor, Tensor]:
 
 def speed(pack: Pack, seconds: float) -> float:
     """Run-steps per second of a pack, from whole steps after a warm-up, for about ``seconds`` (one step at least)."""
-    device, steps = pack.samples.device, len(pack.plan.rows)
-    with threads(pack.layout, pack.network.runs) as workers:
-        pack.workers = workers
+    device, steps = pack.samples.device, len(pack.tables.rows)
+    with threads(pack.learner.layout, pack.learner.runs) as workers:
+        pack.learner.workers = workers
         take: Callable[[], None] = lambda: step(pack, False)
         begun = time.perf_counter()
         take()
-        if device.type == "cuda" and pack.layout != "loop":
-            state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
+        if device.type == "cuda" and pack.learner.layout != "loop":
             pack.counter.zero_()
-            take = graphed_step(take, state)
+            take = graphed_step(take, list(pack.written().values()))
             wait(device)
             begun = time.perf_counter()
         best, done = float("inf"), int(pack.counter)
@@ -209,7 +146,7 @@ def speed(pack: Pack, seconds: float) -> float:
             take()
             wait(device)
             best, done = min(best, time.perf_counter() - start), done + 1
-    return pack.network.runs / best
+    return pack.learner.runs / best
 
 
 def bytes_per_run(pack: Pack) -> int:
@@ -222,13 +159,14 @@ def bytes_per_run(pack: Pack) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        rows = pack.plan.rows[0]
-        outputs = pack.network(pack.samples[rows.t()])
-        total, _ = pack.loss(outputs, None if pack.teacher is None else outputs, pack.labels[rows])
+        rows = pack.tables.rows[0]
+        outputs = pack.learner.forward(lambda runs: batch(pack, rows[runs], None), None)
+        teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
+        total, _ = pack.loss(outputs, teacher, pack.labels[rows])
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
     # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them.
-    return (2 * sum(kept.values()) + 8 * pack.weights.nbytes) // pack.network.runs
+    return (2 * sum(kept.values()) + 8 * pack.weights.nbytes) // pack.learner.runs
 
 
 def free_memory(device: torch.device) -> int:

@@ -14,14 +14,18 @@ from pipeline.config import InputError
 from pipeline.losses.mix import LossMix
 
 
-class _Rows:
-    """Network outputs of some of the runs, each output selected when it is asked for."""
+class Seen:
+    """What a term sees of a network's outputs: those of the runs that have it, and as ``adapted`` its own adapter's.
 
-    def __init__(self, outputs: Any, runs: Tensor) -> None:
-        self._outputs, self._runs = outputs, runs
+    Each output is selected when it is asked for. ``runs`` None: all have the term.
+    """
+
+    def __init__(self, outputs: Any, runs: Tensor | None, key: str) -> None:
+        self._outputs, self._runs, self._key = outputs, runs, key
 
     def __getattr__(self, name: str) -> Tensor:
-        return getattr(self._outputs, name).index_select(0, self._runs)  # type: ignore[no-any-return]
+        value: Tensor = getattr(self._outputs, f"adapted {self._key}" if name == "adapted" else name)
+        return value if self._runs is None else value.index_select(0, self._runs)
 
 
 class MixedLoss:
@@ -71,11 +75,11 @@ class MixedLoss:
         total: Tensor | None = None
         for key in self.keys:
             runs, function = self._runs[key], self._functions[key]
+            seen, taught = Seen(student, runs, key), None if teacher is None else Seen(teacher, runs, key)
             if runs is None:
-                raw[key] = function(student, teacher, labels)
+                raw[key] = function(seen, taught, labels)
             else:
-                taught = None if teacher is None else _Rows(teacher, runs)
-                some = function(_Rows(student, runs), taught, labels.index_select(0, runs))
+                some = function(seen, taught, labels.index_select(0, runs))
                 raw[key] = some.new_zeros(len(self.mixes)).index_copy(0, runs, some)
             weighted = self.weights[key] * raw[key]
             total = weighted if total is None else total + weighted

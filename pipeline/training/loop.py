@@ -1,4 +1,8 @@
-"""A pack under way: its epochs, one record a run and epoch, checkpoints, Ctrl-C, and what comes out."""
+"""The training loop: epochs of steps, one record per run and epoch, checkpoints, Ctrl-C, and what comes out.
+
+Everything that a step reads and writes is in its ``Pack``; the loop does not know how many runs that are, nor whether they
+are computed one by one or as one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +22,13 @@ from torch import Tensor
 from pipeline.config import TrainSettings
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer
-from pipeline.training.run import (
-    Plan,
-    Run,
-    Trained,
-    plan,
-    steps_of,
-)
+from pipeline.training.sampling import EpochTables, epoch_tables, steps_of
+from pipeline.training.state import Interrupted, Progress, failure
 from pipeline.training.step import Pack, graphed_step, step
+from pipeline.training.task import Run, Trained
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C: the step was finished and, where there is a path for it, a checkpoint written. The message says so."""
-
-
-@dataclass(eq=False)
-class Progress:
-    """How far a pack has come, beside what ``Pack`` holds."""
-
-    epoch: int = 0
-    """The epoch under way, from 0."""
-    done: int = 0
-    """Steps of it that are done."""
-    epoch_seconds: float = 0.0
-    history: list[list[dict[str, Any]]] = field(default_factory=list)
-    failures: list[str | None] = field(default_factory=list)
-    best_accuracy: list[float] = field(default_factory=list)
-    best_epoch: list[int | None] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-
-
-class Job:
+class Loop:
     """A pack under way: the epochs that are left, records, checkpoints."""
 
     def __init__(self, pack: Pack, runs: Sequence[Run], settings: TrainSettings, path: Path | None, key: str,
@@ -60,10 +40,10 @@ class Job:
                                  best_epoch=[None] * count, steps=[0] * count)  # fmt: skip
         self.test = inference.held_out_rows(runs, device)
         self.test_labels = pack.labels[self.test]
-        self.test_counts = torch.tensor([len(run.test) for run in runs], device=device)
-        self.logits = pack.weights.new_zeros(count, self.test.shape[1], pack.network.classes)
-        self.best = {name: tensor.detach().clone() for name, tensor in pack.network.state_dict().items()}
-        self.graphed = device.type == "cuda" and pack.layout != "loop"
+        self.test_counts = torch.tensor([len(run.task.test) for run in runs], device=device)
+        self.logits = pack.weights.new_zeros(count, self.test.shape[1], pack.learner.stacked.classes)
+        self.best = {name: tensor.detach().clone() for name, tensor in pack.learner.state().items()}
+        self.graphed = device.type == "cuda" and pack.learner.layout != "loop"
         self.graphs: dict[bool, Callable[[], None]] = {}
         self.memory: Any = None
         self.saved_at = time.monotonic()
@@ -84,11 +64,11 @@ class Job:
         """The steps of the epoch that are left, then its record."""
         pack, progress = self.pack, self.progress
         stopped = [failure is not None for failure in progress.failures]
-        self.set_plan(plan(self.runs, self.settings, progress.epoch, stopped, pack.samples.device,
-                           pack.augment is not None))  # fmt: skip
+        self.set_tables(epoch_tables(self.runs, self.settings, progress.epoch, stopped, pack.samples.device,
+                                     pack.augment is not None))
         pack.counter.fill_(progress.done)
         begun = time.monotonic() - progress.epoch_seconds
-        steps = max(0 if stop else steps_of(run, self.settings) for run, stop in zip(self.runs, stopped))
+        steps = max(0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped))
         while progress.done < steps:
             self.take(masked=progress.done >= self.full)
             progress.done += 1
@@ -100,9 +80,9 @@ class Job:
         pack.bad.fill_(-1)
         progress.epoch, progress.done, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
 
-    def set_plan(self, fresh: Plan) -> None:
+    def set_tables(self, fresh: EpochTables) -> None:
         """Put an epoch's tables where the steps, and the graphs of them, look for them."""
-        old = self.pack.plan
+        old = self.pack.tables
         for table, values in zip(old[:4], fresh[:4]):
             if isinstance(table, Tensor) and isinstance(values, Tensor):
                 table[: len(values)] = values
@@ -116,8 +96,8 @@ class Job:
             return
         if masked not in self.graphs:
             self.memory = self.memory or torch.cuda.graph_pool_handle()
-            state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
-            self.graphs[masked] = graphed_step(lambda: step(pack, masked), state, self.memory)
+            written = list(pack.written().values())
+            self.graphs[masked] = graphed_step(lambda: step(pack, masked), written, self.memory)
         self.graphs[masked]()
 
     def record(self, seconds: float, stopped: Sequence[bool]) -> None:
@@ -130,7 +110,7 @@ class Job:
         finite = torch.isfinite(pack.weights).all(1).tolist()
         weights = {term: pack.loss.weights[term].tolist() for term in pack.terms}
         for r in active:
-            steps = steps_of(self.runs[r], self.settings)
+            steps = steps_of(self.runs[r], self.settings.batch)
             progress.steps[r] += steps
             progress.failures[r] = failure(
                 [row[r] for row in bad], finite[r], pack.terms, progress.epoch, self.runs[r]
@@ -150,7 +130,7 @@ class Job:
             self.logits[r] = logits[r]
             if figures[0][r] > progress.best_accuracy[r]:
                 progress.best_accuracy[r], progress.best_epoch[r] = figures[0][r], progress.epoch + 1
-                for name, tensor in pack.network.state_dict().items():
+                for name, tensor in pack.learner.state().items():
                     self.best[name][r] = tensor[r]
             if self.on_epoch:
                 self.on_epoch(r, progress.history[r][-1])
@@ -160,10 +140,10 @@ class Job:
         failed = progress.failures[r]
         return Trained(
             run=run,
-            state={} if failed else self.state(self.pack.network.state_dict(), r),
+            state={} if failed else self.state(self.pack.learner.state(), r),
             best_state=self.state(self.best, r) if progress.best_epoch[r] else {},
             history=progress.history[r],
-            logits=self.logits[r, : len(run.test)].cpu().numpy()
+            logits=self.logits[r, : len(run.task.test)].cpu().numpy()
             if progress.history[r]
             else np.zeros((0, 0), np.float32),
             best_accuracy=progress.best_accuracy[r] if progress.best_epoch[r] else None,
@@ -207,14 +187,11 @@ class Job:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything on the device that a step changes or an epoch keeps."""
-        pack = self.pack
-        buffers = {f"buffer.{name}": buffer for name, buffer in pack.network.named_buffers()}
-        return {"weights": pack.weights, "momentum": pack.momentum, "sums": pack.sums, "bad": pack.bad,
-                "logits": self.logits, **buffers, **{f"best.{k}": v for k, v in self.best.items()}}  # fmt: skip
+        return {**self.pack.written(), "logits": self.logits, **{f"best.{k}": v for k, v in self.best.items()}}
 
     def save(self) -> None:
         assert self.path is not None
-        payload = {"layout": self.pack.layout, "progress": asdict(self.progress),
+        payload = {"layout": self.pack.learner.layout, "progress": asdict(self.progress),
                    "tensors": {name: tensor.cpu() for name, tensor in self.tensors().items()}}  # fmt: skip
         files.write(self.path, payload, self.key)
         self.saved_at = time.monotonic()
@@ -225,16 +202,3 @@ class Job:
             tensor.copy_(saved["tensors"][name])
 
 
-def failure(bad: Sequence[int], finite: bool, terms: Sequence[str], epoch: int, run: Run) -> str | None:
-    """Why a run stops, from the first step at which the total and each term were not finite (-1: never)."""
-    where = f"fold {run.fold}, seed {run.seed}, epoch {epoch + 1}"
-    steps = [step for step in bad if step >= 0]
-    if not steps:
-        return (
-            None if finite else f"{where}: the weights are not finite at the end; try a lower learning rate"
-        )
-    first = min(steps)
-    names = [term for term, step in zip(terms, bad[1:]) if step == first] or ["the weighted sum"]
-    return (
-        f"{where}, step {first + 1}: {', '.join(names)} is not finite; try a lower learning rate or clip_norm"
-    )

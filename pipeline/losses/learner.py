@@ -1,0 +1,185 @@
+"""R networks that learn, with the adapters that their terms bring: forward, and backward from the slopes of the outputs.
+
+The losses are computed on the outputs of all runs at once, cut off from the networks; the slopes go back through them.
+On a CPU the networks run one by one, spread over threads; on a GPU as one, by ``vmap``. Whoever steps does not see which.
+All weights are one flat tensor (R, P).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import InputError
+from pipeline.models import Network, Outputs, Stacked
+from pipeline.models.stacked import flattened
+
+#: How R networks are computed: one by one over threads, or as one.
+LAYOUTS = ("loop", "vmap")
+
+#: The batch of some runs: a slice of them → (B, R', C, H, W).
+Inputs = Callable[[slice], Tensor]
+
+
+class Adapted(nn.Module):
+    """A network's body and the adapters of its terms; the output ``adapted KEY`` is what the adapter of a term says."""
+
+    def __init__(self, body: nn.Module, adapters: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.body = body
+        self.keys = tuple(adapters)
+        self.adapters = nn.ModuleList(adapters.values())
+
+    def forward(self, x: Tensor) -> Outputs:
+        outputs = self.body(x)
+        return Outputs({**outputs, **{adapted(key): adapter(outputs) for key, adapter in zip(self.keys, self.adapters)}})
+
+
+def adapted(key: str) -> str:
+    """The name of an adapter's output among a network's."""
+    return f"adapted {key}"
+
+
+class Learner:
+    """R networks under training. ``reads``: the outputs that are kept, besides the logits; None: all."""
+
+    def __init__(self, networks: Sequence[Network], adapters: Sequence[Mapping[str, nn.Module]], layout: str,
+                 reads: Sequence[str] | None, device: torch.device, dtype: torch.dtype, precision: str = "float32") -> None:
+        if layout not in LAYOUTS:
+            raise InputError(f"layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
+        self.layout, self.reads, self.adapted = layout, reads, bool(adapters[0])
+        self.device, self.precision = device, precision
+        if self.adapted:
+            for network, own in zip(networks, adapters):
+                network.body = Adapted(network.body, own)
+        self.stacked = Stacked(networks).to(device, dtype).train()
+        self.weights = flattened(self.stacked)
+        self.singles = [self.stacked.single(run) for run in range(self.runs)] if layout == "loop" else []
+        self.workers: ThreadPoolExecutor | None = None
+        self._outputs: dict[int, Outputs] = {}
+
+    @property
+    def runs(self) -> int:
+        return self.stacked.runs
+
+    def statistics(self) -> dict[str, Tensor]:
+        """The buffers that a step may write: batch norm's running statistics, each (R, ...)."""
+        return self.stacked.state()[1]
+
+    def state(self) -> dict[str, Tensor]:
+        """The networks' ``state_dict`` with the runs axis, without the adapters."""
+        state = self.stacked.state_dict()
+        if not self.adapted:
+            return state
+        return {name.removeprefix("body."): value for name, value in state.items() if not name.startswith("adapters.")}
+
+    # ------------------------------------------------------------------------------------------- a step
+
+    def forward(self, inputs: Inputs, alive: Tensor | None) -> Outputs:
+        """What the networks say, cut off from them: every output (R, B, ...) is a leaf that asks for its slope.
+
+        ``alive`` (R,): runs that take part; the outputs of the others are 0 or of no account. None: all.
+        """
+        if self.layout == "loop":
+            everyone = range(self.runs) if alive is None else alive.nonzero()[:, 0].tolist()
+            self._outputs = {}
+
+            def run_forward(run: int) -> None:
+                with self.autocast():  # in the thread that computes
+                    self._outputs[run] = self.kept(self.singles[run](inputs(slice(run, run + 1))[:, 0]))
+
+            self.spread(run_forward, everyone)
+            return together(self._outputs, self.runs)
+        with self.autocast():
+            self._outputs = {0: self.kept(self.stacked.mapped(inputs(slice(None))))}
+        return Outputs({name: value.detach().requires_grad_() for name, value in self._outputs[0].items()})
+
+    def backward(self, slopes: Mapping[str, Tensor | None], then: Callable[[slice, Tensor], None]) -> None:
+        """Back through the networks from the slopes of ``forward``'s outputs; ``then(runs, gradients (R', P))`` each."""
+        if self.layout == "loop":
+
+            def run_backward(run: int) -> None:
+                own = slice(run, run + 1)
+                part = {name: slope[run] for name, slope in slopes.items() if slope is not None}
+                then(own, gradients(self.singles[run], self._outputs.pop(run), part)[None])
+
+            self.spread(run_backward, list(self._outputs))
+        else:
+            part = {name: slope for name, slope in slopes.items() if slope is not None}
+            then(slice(None), gradients(self.stacked, self._outputs.pop(0), part, axis=1))
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, self.precision == "bfloat16")
+
+    def kept(self, outputs: Outputs) -> Outputs:
+        if self.reads is None:
+            return outputs
+        return Outputs({name: value for name, value in outputs.items() if name == "logits" or name in self.reads})
+
+    @contextmanager
+    def unchanged(self, alive: Tensor | None) -> Iterator[None]:
+        """Batch norm's running statistics of runs that take no part stay as they are (``vmap`` computes all runs)."""
+        if alive is None or self.layout == "loop":
+            yield
+            return
+        before = {name: buffer.clone() for name, buffer in self.statistics().items()}
+        yield
+        for name, buffer in self.statistics().items():
+            buffer.copy_(torch.where(alive.view(-1, *[1] * (buffer.ndim - 1)), buffer, before[name]))
+
+    def spread(self, work: Callable[[int], None], runs: Sequence[int]) -> None:
+        """``work(run)`` for each run, in threads where there are any; the first exception is raised."""
+        if self.workers is None or len(runs) == 1:
+            for run in runs:
+                work(run)
+        else:
+            for _ in self.workers.map(work, runs):
+                pass
+
+    # --------------------------------------------------------------------------------------- evaluation
+
+    @torch.no_grad()
+    def logits(self, inputs: Callable[[slice, slice], Tensor], count: int, active: Sequence[int], chunk: int) -> Tensor:
+        """Logits (R, count, classes) in evaluation mode; 0 for runs not ``active``.
+
+        ``inputs(runs, part)``: the samples (n, R', C, H, W) of a part of the ``count`` rows of some runs.
+        """
+        logits = self.weights.new_zeros(self.runs, count, self.stacked.classes)
+        parts = [slice(start, start + chunk) for start in range(0, count, chunk)]
+
+        def evaluate(run: int) -> None:
+            with torch.no_grad():
+                for part in parts:
+                    logits[run, part] = self.singles[run](inputs(slice(run, run + 1), part)[:, 0]).logits
+
+        networks: list[nn.Module] = [*self.singles] or [self.stacked]
+        for network in networks:
+            network.eval()
+        if self.layout == "loop":
+            self.spread(evaluate, active)
+        else:
+            for part in parts:
+                logits[:, part] = self.stacked.mapped(inputs(slice(None), part)).logits
+        for network in networks:
+            network.train()
+        return logits
+
+
+def gradients(network: nn.Module, outputs: Outputs, slopes: Mapping[str, Tensor], axis: int = 0) -> Tensor:
+    """Gradient (P,) of Σ outputs · slopes, in the order of ``flattened``; (R, P) where parameters lead with R (axis 1)."""
+    values = [outputs[name] for name in slopes]
+    parts = torch.autograd.grad(values, list(network.parameters()), list(slopes.values()), materialize_grads=True,
+                                allow_unused=True)
+    return torch.cat([part.flatten(axis) for part in parts], axis)
+
+
+def together(outputs: Mapping[int, Outputs], runs: int) -> Outputs:
+    """The runs' outputs as one, cut off from their networks; zeros for runs that took no part."""
+    some = next(iter(outputs.values()))
+    filler = Outputs({name: torch.zeros_like(value) for name, value in some.items()}) if len(outputs) < runs else some
+    parts = [outputs.get(run, filler) for run in range(runs)]
+    return Outputs({name: torch.stack([part[name].detach() for part in parts]).requires_grad_() for name in some})

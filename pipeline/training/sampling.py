@@ -1,0 +1,99 @@
+"""Which rows make the batches: tables of an epoch that are known before its first step, so that nothing of them is saved."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config import InputError, TrainSettings
+from pipeline.training import optimizer
+
+if TYPE_CHECKING:
+    from pipeline.training.task import Run
+
+KINDS = ("shuffle",)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the batches of an epoch are drawn. "shuffle": every training row once, in an order of (seed, fold, epoch)."""
+
+    kind: str = "shuffle"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"sampling {self.kind!r}: expected {', '.join(KINDS)} (balanced classes, episodes and "
+                             "unlabelled clips are not built yet)")
+
+    def batches(self, run: Run, batch: int, epoch: int) -> np.ndarray:
+        """(steps, B) rows of an epoch of ``run``."""
+        count = steps_of(run, batch)
+        return order(run, epoch)[: count * batch].reshape(count, batch)
+
+
+class EpochTables(NamedTuple):
+    """An epoch of R runs, step by step; runs with fewer steps are padded with their own first row, and masked."""
+
+    rows: Tensor
+    """(steps, R, B) int64 rows of ``samples``."""
+    lr: Tensor
+    """(steps, R, 1) float32."""
+    alive: Tensor
+    """(steps, R) boolean: False from a run's own end on, and for a run that has stopped."""
+    draws: Tensor | None
+    """(steps, R, B, 3) float32, uniform in [0, 1), for augmentation; None without one."""
+    full: int
+    """Number of leading steps in which every run takes part."""
+
+
+def steps_of(run: Run, batch: int) -> int:
+    """Steps of an epoch. The last, incomplete batch is left out: the relations' means are over B² and B³ tuples, so a
+    smaller batch would be another loss; the order changes every epoch, so nothing is left out for good."""
+    steps = len(run.task.train) // batch
+    if not steps:
+        raise InputError(f"fold {run.fold}: {len(run.task.train)} training samples; expected at least one batch "
+                         f"of {batch}; lower the batch size")
+    return steps
+
+
+def generator(purpose: str, run: Run, epoch: int) -> torch.Generator:
+    """Random numbers that depend on (purpose, seed, fold, epoch) alone, so that nothing has to be saved of them."""
+    text = f"{purpose}/{run.seed}/{run.fold}/{epoch}".encode()
+    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1)
+
+
+def order(run: Run, epoch: int) -> np.ndarray:
+    """The training rows in the order of an epoch."""
+    rows = run.task.train
+    return rows[torch.randperm(len(rows), generator=generator("order", run, epoch)).numpy()]
+
+
+def epoch_tables(runs: Sequence[Run], settings: TrainSettings, epoch: int, stopped: Sequence[bool], device: torch.device,
+                 augmented: bool = False) -> EpochTables:
+    """The batches, learning rates and masks of an epoch; a run that has ``stopped`` takes no step."""
+    batch = settings.batch
+    counts = [0 if stop else steps_of(run, batch) for run, stop in zip(runs, stopped)]
+    steps = max(counts)
+    rows = np.empty((steps, len(runs), batch), np.int64)
+    lr = np.zeros((steps, len(runs), 1), np.float32)
+    rates: dict[int, list[float]] = {}
+    for r, (run, count) in enumerate(zip(runs, counts)):
+        if count:
+            rows[:count, r] = run.sampling.batches(run, batch, epoch)
+        rows[count:, r] = run.task.train[0]
+        if count not in rates:
+            rates[count] = [optimizer.learning_rate(settings, epoch, step, count) for step in range(count)]
+        lr[:count, r, 0] = rates[count]
+    alive = np.arange(steps)[:, None] < np.array(counts)
+    draws = None
+    if augmented:
+        each = [torch.rand((steps, batch, 3), generator=generator("augment", run, epoch)) for run in runs]
+        draws = torch.stack(each, 1).to(device)
+    tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
+    return EpochTables(tables[0], tables[1], tables[2], draws, min(counts))

@@ -1,0 +1,79 @@
+"""What one run is, and what comes out of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.config import InputError
+from pipeline.losses import LossMix
+from pipeline.training.sampling import Sampling
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is learned from which rows of ``samples``, and what it is tested on."""
+
+    train: np.ndarray
+    """int64 rows to train on; normalisation is fitted on the same."""
+    test: np.ndarray
+    """int64 rows to test on after every epoch."""
+    classes: tuple[int, ...] | None = None
+    """The classes to tell apart; None: all."""
+    unlabelled: np.ndarray | None = None
+    """int64 rows to train on whose labels nobody reads; None: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "unlabelled"):
+            if getattr(self, name) is not None:
+                raise InputError(f"a task with {name}: not built yet; expected a task of all classes and labelled clips")
+
+    def identity(self) -> list[str]:
+        """Digests of the rows, in their order."""
+        return [
+            hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()
+            for rows in (self.train, self.test)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training: the held-out fold, the seed, the mix of losses, the task, who teaches, and how batches are drawn."""
+
+    fold: int
+    seed: int
+    mix: LossMix
+    task: Task
+    teacher: int = 0
+    """Which of the teachers (axis 0 of what ``Teaching`` keeps) teaches this run."""
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def identity(self) -> list[Any]:
+        """What tells this run from another, for checkpoints."""
+        return [self.fold, self.seed, str(self.mix), *self.task.identity(), self.teacher, self.sampling.kind]
+
+
+@dataclass
+class Trained:
+    """What came out of one run."""
+
+    run: Run
+    state: dict[str, Tensor] = field(default_factory=dict)
+    """``state_dict`` on the CPU of the network with R = 1, after the last epoch; empty after a failure."""
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    """The same after the epoch with the highest test accuracy (the first of equals): optimistic."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One record per epoch, as ``on_epoch`` gets them."""
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """(n_test, classes) of the test rows after the last epoch; float32."""
+    best_accuracy: float | None = None
+    best_epoch: int | None = None
+    failure: str | None = None
+    """Why the run stopped early (which term was not finite, epoch, step), or None."""
+    steps: int = 0
+    seconds: float = 0.0
+    """Wall time of its whole pack in this call, from first to last epoch."""
