@@ -112,9 +112,11 @@ def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str,
              **options: Any) -> None:  # fmt: skip
     """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file a fold."""
     from pipeline.stages import extraction
+    from pipeline.stages.data import check_trainable
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    check_trainable(settings)
     extraction.run(corpus, settings.features, Path("cache"), folds=folds, **options)
 
 

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.config import InputError
+from pipeline.config import SMALLEST, InputError
 from pipeline.layers import KERNELS, BatchNorm2d, Conv2d, Linear, average_windows, max_pool2d
 
 MODELS = ("resnet18", "cnn2", "resnet56")
@@ -79,9 +79,9 @@ class Cnn2(Network):
     def __init__(self, shape: Sequence[int], classes: int, runs: int) -> None:
         super().__init__("cnn2", shape, classes, runs)
         channels, height, width = shape
-        if min(height, width) < 4:
+        if min(height, width) < (least := SMALLEST["cnn2"]):
             raise InputError(
-                f"cnn2: input of {height} × {width}; expected at least 4 × 4 (it is halved twice)"
+                f"cnn2: input of {height} × {width}; expected at least {least} × {least} (it is halved twice)"
             )
         self.conv1 = Conv2d(runs, channels, 32)
         self.conv2 = Conv2d(runs, 32, 16)

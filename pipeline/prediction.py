@@ -24,6 +24,7 @@ import torch
 
 from pipeline import config, features, models
 from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus import files
 from pipeline.extras import install_line
 from pipeline.models import Network
 
@@ -174,18 +175,16 @@ def clean(spec: FeatureSpec) -> FeatureSpec:
 
 # -------------------------------------------------------------------------------------------------- sounds
 
-#: Ends of names that are taken for sounds in a folder.
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
-
 
 def sound_files(path: Path) -> list[Path]:
-    """``path`` itself, or the sound files below a folder, by name. ``InputError`` for a folder without any."""
+    """``path`` itself, or the sound files below a folder, as ``corpus.files.sounds`` finds them. ``InputError`` where it
+    has none."""
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = files.sounds(path)
     if not found:
         raise InputError(
-            f"{path}: a folder without sound files; expected some of {', '.join(SUFFIXES)} in it"
+            f"{path}: a folder without sound files; expected some of {', '.join(files.SUFFIXES)} in it"
         )
     return found
 

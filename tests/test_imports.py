@@ -45,6 +45,7 @@ ROWS = {
     "pipeline.cache": 6,
     "pipeline.features": 7,
     "pipeline.audio": 7,
+    "pipeline.hearing": 7,
     "pipeline.containers": 7,
     "pipeline.synthetic": 7,
     "pipeline.runs": 7,

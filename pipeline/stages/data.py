@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import config
 from pipeline.config import InputError, Settings
-from pipeline.corpus import Corpus, open_corpus, places
+from pipeline.corpus import Corpus, leaks, open_corpus, places
 
 if TYPE_CHECKING:
     from pipeline.runs import Record
@@ -32,7 +32,8 @@ def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
 
 
 def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
-    """The corpus, and a line for the user where it is the synthetic one (written first if need be)."""
+    """The corpus, and lines for the user: where it is the synthetic one (written first if need be), and where
+    recordings are in several folds."""
     name, root = chosen(dataset, data)
     note = ""
     if name == "synthetic":
@@ -46,7 +47,8 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
         note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
     if not root.is_dir():
         raise absent(name, root)
-    return open_corpus(name, root), note
+    corpus = open_corpus(name, root)
+    return corpus, "\n".join(line for line in (note, leaks.warning(corpus)) if line)
 
 
 def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | None, str]:
@@ -75,6 +77,23 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
                          "then make distill")  # fmt: skip
     raise InputError(f"there are runs of {', '.join(there)}; say which is meant: --dataset, and --data where it lies "
                      "elsewhere than in data/ (make: DATASET= DATA=)")  # fmt: skip
+
+
+def check_trainable(settings: Settings) -> None:
+    """``InputError`` where features are too small for a network of ``settings``: better before they are computed."""
+    spec = settings.features
+    for role in ("teacher", "student"):
+        model = getattr(settings, role).model
+        least = config.SMALLEST.get(model, 1)
+        if spec.bins < least:
+            raise InputError(
+                f"features.bins = {spec.bins}: expected at least {least}, or the {role} ({model}) cannot take them"
+            )
+        if spec.frames < least:
+            raise InputError(
+                f"features.hop_length = {spec.hop_length}: a clip of {spec.seconds:g} s at {spec.sr} Hz has {spec.frames} "
+                f"frames, and the {role} ({model}) takes at least {least}; expected {spec.samples // (least - 1)} at most"
+            )
 
 
 def reported(corpus: str, records: Iterable[Record]) -> bool:

@@ -21,7 +21,7 @@ from typing import TextIO
 from pipeline import features
 from pipeline.cache import Failure
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus import Corpus
+from pipeline.corpus import Corpus, leaks
 from pipeline.locks import locked
 from pipeline.stages import workers
 from pipeline.stages.assembly import assemble
@@ -65,8 +65,13 @@ class FoldReport:
 def run(
     corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finish", **options: object
 ) -> None:
-    """``extract_corpus`` for the command line: says what it did, and raises ``ExtractionFailed`` for failed clips."""
+    """``extract_corpus`` for the command line: says what it did, and what the corpus is like (``leaks.told``).
+
+    Raises ``ExtractionFailed`` for failed clips, and ``InputError`` as ``leaks.told`` and ``extract_corpus``.
+    """
     start = time.monotonic()
+    for line in leaks.told(corpus):
+        print(line, file=sys.stderr, flush=True)
     reports = extract_corpus(corpus, spec, root, on_error=on_error, progress=sys.stderr, **options)  # type: ignore[arg-type]
     folder, seconds = reports[0].path.parent, time.monotonic() - start
     for report in reports:
