@@ -174,6 +174,8 @@ def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
     mixes = [library.LossMix.parse(row.mix) for row in library.TABLE3 if row.mix]
+    for mix in mixes:
+        mix.require_batch(settings.student.batch, "student.batch")
     failed: training.RunsFailed | None = None
     with logged(log, corpus.name):
         training.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **options)

@@ -426,5 +426,10 @@ def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
             fit(data, runs, **options)
     with pytest.raises(InputError, match="no teacher 0; expected its outputs"):
         training.fit(samples, labels, [run_of("soft")], QUICK, classes=CLASSES)
+    small = dataclasses.replace(QUICK, batch=2)
+    with pytest.raises(
+        InputError, match=r"batch = 2: angle of mix .* at least 3 clips in a batch; expected 3 or more"
+    ):
+        fit(data, [run_of("angle,area")], small)
     with pytest.raises(InputError, match="labels 0 to 2; expected 0 to 1"):
         training.fit(samples, labels, [run_of("ce")], QUICK, classes=2)

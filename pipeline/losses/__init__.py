@@ -8,7 +8,8 @@ Nothing flows into the teacher, and ``teacher`` may be None for a loss that need
 To add a loss, add a file. Its keyword-only arguments (a positive number or a ``Literal``) are the options
 that a mix can set; other arguments come from the training settings. These constants of the module are
 optional: ``FORMULA`` and ``SOURCE`` (printed by ``--explain``), ``LAYER`` (the output it reads),
-``TEACHER`` (False: works without one), ``WEIGHT`` (in a mix that gives none; 1 if absent).
+``TEACHER`` (False: works without one), ``WEIGHT`` (in a mix that gives none; 1 if absent), ``ROWS`` (the fewest
+clips of a batch that it can learn from; 1 if absent; smaller batches are refused).
 """
 
 from __future__ import annotations

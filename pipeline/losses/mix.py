@@ -63,16 +63,16 @@ class Term:
     @property
     def key(self) -> str:
         """The term without its weight, say ``hinton@T=4``: the same key is the same loss."""
-        return self.name + "".join(f"@{key}={_shown(value)}" for key, value in self.options)
+        return self.name + "".join(f"@{key}={shown(value)}" for key, value in self.options)
 
     def __str__(self) -> str:
-        return f"{self.name}:{_shown(self.weight)}{self.key.removeprefix(self.name)}"
+        return f"{self.name}:{shown(self.weight)}{self.key.removeprefix(self.name)}"
 
     @property
     def slug(self) -> str:
         between = "-" if self.name[-1].isdigit() else ""
-        options = "".join(f"@{key}_{_shown(value)}" for key, value in self.options)
-        return f"{self.name}{between}{_shown(self.weight)}{options}"
+        options = "".join(f"@{key}_{shown(value)}" for key, value in self.options)
+        return f"{self.name}{between}{shown(self.weight)}{options}"
 
 
 @dataclass(frozen=True)
@@ -129,44 +129,32 @@ class LossMix:
     @property
     def names_classes(self) -> bool:
         """Whether a term reads the outputs. Where none does, classes are named by chance, however good the embedding."""
-        return any(_constant(term.name, "LAYER", "logits") == "logits" for term in self.terms)
+        return any(constant(term.name, "LAYER", "logits") == "logits" for term in self.terms)
 
     @property
     def needs_teacher(self) -> bool:
-        return any(_constant(term.name, "TEACHER", True) for term in self.terms)
+        return any(constant(term.name, "TEACHER", True) for term in self.terms)
+
+    @property
+    def rows(self) -> int:
+        """The fewest clips of a batch that every term can learn from."""
+        return max(fewest(term.name) for term in self.terms)
+
+    def require_batch(self, batch: int, setting: str = "batch") -> None:
+        """``InputError`` where a term learns nothing from ``batch`` clips. ``setting`` states them, say student.batch."""
+        for term in self.terms:
+            if batch < (rows := fewest(term.name)):
+                remedy = f", say --set {setting}={max(rows, 8)}" if "." in setting else ""
+                raise InputError(
+                    f"{setting} = {batch}: {term.name} of mix {self} needs at least {rows} clips in a batch; "
+                    f"expected {rows} or more{remedy}"
+                )
 
     def explain(self) -> str:
         """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source."""
-        paper = published(self)
-        lines = [f"{self}  (path name {self.slug})"]
-        if paper is not None:
-            lines.append(f"A row of Table 3 of Cho et al. 2023: {paper:.2f} % published.")
-        for term in self.terms:
-            if term == Term("soft", 1.0):
-                origin = "the base term"
-            elif paper is not None:
-                origin = "of Table 3" if _constant(term.name, "WEIGHT", 1.0) != 1 else "the default"
-            else:
-                origin = "the default" if term.weight == _constant(term.name, "WEIGHT", 1.0) else "given"
-            layer = _constant(term.name, "LAYER", "outputs")
-            settings = {**{k: d for k, (d, _) in options(term.name).items()}, **dict(term.options)}
-            student_layer = settings.pop("layer", layer)
-            lines += [
-                f"{term.key}: weight {_shown(term.weight)} ({origin})",
-                f"    formula  {_constant(term.name, 'FORMULA', _first_line(term.name))}",
-                f"    layer    student's {student_layer}"
-                + (f", teacher's {layer}" if _constant(term.name, "TEACHER", True) else ", no teacher"),
-            ]
-            if settings:
-                lines.append("    options  " + ", ".join(f"{k} = {_shown(v)}" for k, v in settings.items()))
-            lines.append(f"    source   {_constant(term.name, 'SOURCE', 'a file of this project')}")
-        if not self.has_base:
-            lines.append(f"{NO_BASE.name}: weight 0 (no base term is added, and none is computed)")
-        if not self.names_classes:
-            lines.append(
-                "No term on the outputs: the student names classes by chance; make retrieval measures its space."
-            )
-        return "\n".join(lines)
+        from pipeline.losses.explanation import explained
+
+        return explained(self)
 
 
 #: What a mix without a base term says in its place.
@@ -182,6 +170,14 @@ def named(text: str) -> set[str]:
 def published(mix: LossMix) -> float | None:
     """The accuracy in percent that Table 3 states for this very mix (weights and options), else None."""
     return next((row.percent for row in TABLE3 if row.mix == str(mix)), None)
+
+
+def fewest(name: str) -> int:
+    """The fewest clips of a batch that a loss can learn from: ``ROWS`` of its file, else 1."""
+    rows = constant(name, "ROWS", 1)
+    if type(rows) is not int or rows < 1:
+        raise InputError(f"loss {name}: ROWS = {rows!r}; expected a whole number of clips, 1 or more")
+    return rows
 
 
 def options(name: str) -> dict[str, tuple[Value, tuple[str, ...]]]:
@@ -273,19 +269,15 @@ def _weighted(read: Iterable[tuple[str, float | None, tuple[tuple[str, Value], .
         ]
         row = next((weights for weights in rows if set(weights) == wanted), {})
     for name, weight, given in read:
-        default = row.get(name, _constant(name, "WEIGHT", 1.0))
+        default = row.get(name, constant(name, "WEIGHT", 1.0))
         yield Term(name, float(default if weight is None else weight), given)
 
 
-def _constant(name: str, constant: str, default: Any) -> Any:
+def constant(name: str, constant: str, default: Any) -> Any:
     return getattr(losses.module(name), constant, default)
 
 
-def _first_line(name: str) -> str:
-    return (losses.module(name).__doc__ or "no formula given").strip().splitlines()[0]
-
-
-def _shown(value: Value) -> str:
+def shown(value: Value) -> str:
     """As short as it can be read back exactly, without the plus sign of an exponent."""
     if isinstance(value, str):
         return value

@@ -56,7 +56,7 @@ def fit(
     samples, labels = samples.to(device), labels.to(device)
     if teacher is not None:
         teacher = TeacherOutputs(*(part.to(device) for part in teacher))
-    check(samples, labels, runs, classes, teacher)
+    check(samples, labels, runs, settings, classes, teacher)
     statistics = standardisation(samples, runs)
     key = identity(samples, labels, runs, settings, classes, teacher, statistics)
     saved = resumable(checkpoint, key, say)
@@ -80,7 +80,8 @@ def standardisation(samples: Tensor, runs: Sequence[Run]) -> list[tuple[Tensor, 
     return [found[run.train.tobytes()] for run in runs]
 
 
-def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, teacher: TeacherOutputs | None) -> None:  # fmt: skip
+def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
+          teacher: TeacherOutputs | None) -> None:  # fmt: skip
     """Raise ``InputError`` for arguments that do not fit together."""
     if not runs:
         raise InputError("no runs to train; expected at least one")
@@ -88,6 +89,7 @@ def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, te
         raise InputError(f"samples {tuple(samples.shape)} and labels {tuple(labels.shape)}; expected (rows, C, H, W) "
                          "and (rows,)")  # fmt: skip
     for run in runs:
+        run.mix.require_batch(settings.batch)
         if run.mix.needs_teacher and (teacher is None or not 0 <= run.teacher < len(teacher.logits)):
             raise InputError(
                 f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs"
