@@ -146,6 +146,23 @@ def test_normalisation_is_numpys_in_float64(data: Any) -> None:
     assert torch.isfinite((samples - mean) / std).all()
 
 
+def test_normalisation_of_images_is_by_channel(data: Any) -> None:
+    samples = (
+        data[0].clone() + torch.linspace(0, 9, 8)[:, None]
+    )  # rows of pixels differ, and keep their differences
+    samples[:, 1] = 0.5
+    rows = np.array([3, 1, 40, 41])
+    mean, std = normalisation(samples, rows, "channel", chunk=3)
+    assert mean.shape == std.shape == (2, 8, 1)
+    x = samples[rows].double().numpy()
+    np.testing.assert_allclose(mean[..., 0], np.tile(x.mean((0, 2, 3)), (8, 1)).T, rtol=1e-6)
+    np.testing.assert_allclose(std[..., 0], np.tile([x[:, 0].std(), 1], (8, 1)).T, rtol=1e-6)
+    (run,) = fit((samples, *data[1:]), [run_of("ce")], per="channel")
+    rows = run_of("ce").train
+    torch.testing.assert_close(run.state["mean"][0, 0, :, 0], samples[rows, 0].mean().expand(8))
+    torch.testing.assert_close(run.state["std"][0, 0, :, 0], samples[rows, 0].std(correction=0).expand(8))
+
+
 def test_an_epochs_plan() -> None:
     runs = [run_of("ce", count=42), run_of("ce", fold=2, count=25), run_of("ce", seed=1, count=42)]
     table = plan(runs, QUICK, 0, [False, False, False], torch.device("cpu"))

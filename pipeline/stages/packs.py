@@ -144,7 +144,7 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
                 values, labels, trainings(cells, data), own.network, classes=len(data.classes),
                 teacher=teacher_outputs(own), device=values.device, layout=own.layout, checkpoint=own.checkpoint,
                 checkpoint_seconds=own.checkpoint_seconds, on_epoch=log.keep, say=say,
-                augment=images.augmentation(own.network, data, values.device),
+                augment=images.augmentation(own.network, data, values.device), per=images.standardised_per(data),
             )  # fmt: skip
         except Exception as error:
             if packing.out_of_memory(error):  # its halves are packs of their own

@@ -35,6 +35,7 @@ def fit(
     checkpoint_seconds: float = 300.0,
     on_epoch: Callable[[int, dict[str, Any]], None] | None = None,
     augment: Augment | None = None,
+    per: str = "bin",
     say: Callable[[str], None] | None = None,
 ) -> list[Trained]:
     """Train ``runs`` together; they share ``settings`` and nothing else. Returns one ``Trained`` a run, in order.
@@ -46,6 +47,7 @@ def fit(
     epoch's steps), accuracy and test_loss (cross-entropy) of the test rows, seconds. A run whose loss stops being
     finite ends with ``Trained.failure``; the others go on.
 
+    ``per``: what is standardised together, as ``normalisation`` takes it.
     ``checkpoint``: file to go on from where it fits this call (settings, runs, data, torch), and to write every
     ``checkpoint_seconds`` and at the end. A call that goes on gives the same numbers as one that was never stopped:
     bit for bit on the CPU. It keeps the checkpoint's layout. Raises ``Interrupted`` on Ctrl-C, ``InputError`` for
@@ -57,7 +59,7 @@ def fit(
     if teacher is not None:
         teacher = TeacherOutputs(*(part.to(device) for part in teacher))
     check(samples, labels, runs, settings, classes, teacher)
-    statistics = standardisation(samples, runs)
+    statistics = standardisation(samples, runs, per)
     key = identity(samples, labels, runs, settings, classes, teacher, statistics)
     saved = resumable(checkpoint, key, say)
     layout = saved["layout"] if saved else layout or ("loop" if device.type == "cpu" else "grouped")
@@ -71,12 +73,12 @@ def fit(
         return job.run()
 
 
-def standardisation(samples: Tensor, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
+def standardisation(samples: Tensor, runs: Sequence[Run], per: str = "bin") -> list[tuple[Tensor, Tensor]]:
     """``normalisation`` of every run; runs that train on the same rows share it."""
     rows = {run.train.tobytes(): run.train for run in runs}
     with threads("loop", len(rows)) as workers:
         spread = map if workers is None or samples.device.type != "cpu" else workers.map
-        found = dict(zip(rows, spread(lambda own: normalisation(samples, own), rows.values())))
+        found = dict(zip(rows, spread(lambda own: normalisation(samples, own, per), rows.values())))
     return [found[run.train.tobytes()] for run in runs]
 
 
