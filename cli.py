@@ -5,6 +5,9 @@ Heavy libraries are imported inside the commands, so that ``--help`` and a finis
 
 from __future__ import annotations
 
+import pipeline.shadowing  # noqa: F401 (first of all: it names files that are taken for modules)
+
+# isort: split
 import copy
 import errno
 import sys

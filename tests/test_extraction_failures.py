@@ -23,7 +23,7 @@ from pipeline import audio, cache
 from pipeline.config import InputError
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.locks import locked
-from pipeline.stages import extraction, workers
+from pipeline.stages import cluster, extraction, workers
 from pipeline.stages.progress import lines
 from tests.extracting import (
     SPEC,
@@ -390,7 +390,7 @@ def test_wrong_arguments_are_one_line(root: Path, options: dict, words: str) -> 
 def test_a_scheduler_that_does_not_answer_is_one_line(
     root: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "SCHEDULER_SECONDS", 0.5)
     with pytest.raises(InputError, match=re.escape(repr(address))) as caught:
         extract(root, backend="dask", scheduler=address)
     assert "\n" not in str(caught.value) and "tcp://HOST:8786" in str(caught.value)

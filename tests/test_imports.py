@@ -57,6 +57,7 @@ ROWS = {
     "pipeline.config": 8,
     "pipeline.extras": 8,
     "pipeline.locks": 8,
+    "pipeline.shadowing": 8,
     "pipeline.presets": 9,
     "pipeline": 9,
 }

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from pipeline import packing, runs
+from pipeline import packing, runs, shadowing
 from pipeline.config import InputError, Settings
-from pipeline.stages import packs
-from pipeline.stages.cells import Cell, Files
+from pipeline.stages import cluster, packs
+from pipeline.stages.cells import Archive, Cell, Files
 from pipeline.stages.packs import Work
-from pipeline.stages.workers import ctrl_c_held_back, dask_client
+from pipeline.stages.workers import ctrl_c_held_back
 
 #: Held while this process trains a pack.
 ALONE = threading.Lock()
@@ -135,7 +135,7 @@ def in_processes(works: Sequence[Work], processes: int) -> list[str]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),)) as pool:
         try:
-            with ctrl_c_held_back(resource_tracker):
+            with shadowing.OwnFolderHidden(), ctrl_c_held_back(resource_tracker):
                 waiting = [pool.submit(train_here, work, share) for work in works]
                 # The pool looks out for processes that die from the moment it is woken behind their start.
                 pool.submit(int)
@@ -184,11 +184,16 @@ def in_cluster(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Pa
     A worker that is lost is replaced by dask itself. On this machine alone there is a worker a core, or one for its GPU.
     """
     one_gpu = scheduler is None and device != "cpu" and torch.cuda.is_available()
-    with dask_client(1 if one_gpu else jobs or -1, scheduler) as client:
-        count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-        place = client.submit(chosen_device, device, pure=False).result()
-        plan = (cells, partial(make, device=place), checkpoints, pack, layout, count, print)
-        works = client.submit(planned, *plan, pure=False).result()
+    files = make.keywords["features"]  # type: ignore[attr-defined]
+    paths = [files.path] if isinstance(files, Archive) else files
+    with cluster.connected(1 if one_gpu else jobs or -1, scheduler, paths) as workers:
+        place = workers.one(chosen_device, device)
+        count = len(workers.workers())
+        works = workers.one(
+            planned, cells, partial(make, device=place), checkpoints, pack, layout, count, print
+        )
         say(f"{len(works)} packs on {count} dask workers, device {place}")
-        waiting = [client.submit(train_here, work, 0, pure=False) for work in works]
-        return [line for one in waiting for line in one.result()]
+        # A pack a worker, for a worker trains one at a time.
+        return sorted(
+            line for lines in workers.results(train_here, ((w, 0) for w in works), len) for line in lines
+        )
