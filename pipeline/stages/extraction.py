@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 import time
@@ -276,7 +277,11 @@ def refusals(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: {os.strerror(error.errno)}; what was finished is kept. Make room, or give a "
                          "folder that can be written, then the same command again") from None  # fmt: skip
     except Exception as error:
-        if type(error).__name__ not in ("TerminatedWorkerError", "KilledWorker"):
+        if type(error).__name__ != "TerminatedWorkerError":
             raise
+        codes = ", ".join(sorted(set(re.findall(r"(?:EXIT|SIG[A-Z]+)\(-?\d+\)", str(error)))))
+        if codes and "SIGKILL" not in codes:
+            raise InputError(f"a worker process ended in the middle ({codes}); what it said stands above. What was finished is "
+                             "kept: the same command goes on; --backend sequential shows an error as it is") from None  # fmt: skip
         raise InputError("a worker was killed by the system, out of memory maybe; what was finished is kept. Give "
                          "the same command again with fewer --jobs") from None  # fmt: skip
