@@ -5,6 +5,9 @@ Heavy libraries are imported inside the commands, so that ``--help`` and a finis
 
 from __future__ import annotations
 
+import pipeline.processes.shadowing  # noqa: F401 (first of all: it names files that are taken for modules)
+
+# isort: split
 import copy
 import errno
 import sys
@@ -117,9 +120,11 @@ def features(dataset: str, data: Path | None, preset: str, overrides: tuple[str,
              **options: Any) -> None:  # fmt: skip
     """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file a fold."""
     from pipeline.extraction import stage as extraction
+    from pipeline.report.status import check_trainable
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    check_trainable(settings)
     extraction.run(corpus, settings.features, Path("cache"), folds=folds, **options)
 
 
@@ -177,6 +182,8 @@ def table3(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
     mixes = [library.LossMix.parse(row.mix) for row in library.TABLE3 if row.mix]
+    for mix in mixes:
+        mix.require_batch(settings.student.batch, "student.batch")
     failed: training.RunsFailed | None = None
     with logged(log, corpus.name):
         training.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **options)

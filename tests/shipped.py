@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from pipeline.training.run import normalisation
 
 from pipeline import (
     cache,
@@ -20,7 +21,6 @@ from pipeline.audio import reading as audio
 from pipeline.config import FeatureSpec, Settings
 from pipeline.figures import evaluation
 from pipeline.losses import LossMix
-from pipeline.training.run import normalisation
 
 CORPUS = "tiny"
 CLASSES = ("low", "high", "hiss")

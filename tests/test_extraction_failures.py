@@ -26,6 +26,7 @@ from pipeline.corpus import Corpus, open_corpus
 from pipeline.extraction import stage as extraction
 from pipeline.extraction import workers
 from pipeline.locks import locked
+from pipeline.processes import cluster
 from pipeline.progress import lines
 from tests.extracting import (
     SPEC,
@@ -392,7 +393,7 @@ def test_wrong_arguments_are_one_line(root: Path, options: dict, words: str) -> 
 def test_a_scheduler_that_does_not_answer_is_one_line(
     root: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setattr(workers, "SCHEDULER_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "SCHEDULER_SECONDS", 0.5)
     with pytest.raises(InputError, match=re.escape(repr(address))) as caught:
         extract(root, backend="dask", scheduler=address)
     assert "\n" not in str(caught.value) and "tcp://HOST:8786" in str(caught.value)

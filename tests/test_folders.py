@@ -6,16 +6,26 @@ import csv
 import dataclasses
 import os
 import random
+import shutil
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import cli
 from pipeline import corpus as corpora
-from pipeline.config import InputError
-from pipeline.corpus import DATASETS, open_corpus
-from pipeline.corpus.folder import assigned_folds, recordings
+from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus import (
+    DATASETS,
+    files,
+    leaks,
+    open_corpus,
+)
+from pipeline.corpus.folder import assigned_folds
+from pipeline.corpus.naming import recordings
+from pipeline.deploy.prediction import sound_files
 from tests.test_corpus import line, touch, write_table
 
 
@@ -176,6 +186,280 @@ def test_stated_folds_that_are_wrong(tmp_path) -> None:
 def test_recordings_by_name(names: list[str], expected: list[str]) -> None:
     found = recordings(names)
     assert [found[name] for name in names] == expected
+
+
+#: Names that cutters give to piece k (from 0) of recording r; j = k + 1, m = k + 2.
+CUTTERS = (
+    "{r}_{k}", "{r}-{j:02}", "{r} ({j})", "{r}({j})", "{r}[{j}]", "{r}#{k}", "{r}__{k:03}",
+    "{r}_{k}.0_{j}.0", "{r}_{k}.000000-{j}.000000", "{r}_{k},0-{j},0", "{r} [{k}.5-{j}.5]", "{r}_{k}.5_1.0",
+    "{r}_{k}000-{j}000", "{r}_{k}000_{j}000", "{r}_{k}000-{j}000ms", "{r}_{k}000ms-{j}000ms", "{r}_{k}s-{j}s", "{r}_{k}-{j}sec",
+    "{r}_{k}_{j}", "{r}_{k}_{m}", "{r}_{k:06}_{j:06}", "{r}_{k} to {j}", "{r}_{k}to{j}", "{r}_from{k}to{j}",
+    "{r}_start{k}_end{j}", "{r}_start_{k}.0_end_{j}.0", "{r}_{k}s", "{r}_{k}.5s", "{r}_{k}500ms", "{r}_0m{k}s", "{r}@{k}.50",
+    "{r}_00-00-0{k}", "{r}_00.00.0{k}-00.00.0{j}", "{r}_00h00m0{k}s-00h00m0{j}s", "{r}_000m_0{k}s__000m_0{j}s",
+    "{r}_chunk{k}", "{r}-chunk-{k:03}", "{r}_part_{k}", "{r}Part{k}", "{r}_seg{k:04}", "{r}.segment{k}", "{r}_slice {k}",
+    "{r} part {j} of 7", "{r}_{j}of7", "{r}_{j:02}_of_07", "{r} ({j} of 7)", "{r}-Take{j}", "{r}Take{j}", "{r}_take_{j}",
+    "{r}_clip{k}", "{r}_frame{k}", "{r} - Copy ({j})", "{r}_aug{k}", "{r}_ch{j}", "part{k}_{r}", "chunk {k:02} - {r}",
+    "{r}{k:03}", "{r}{k:02}", "{r}/{k:03}", "{r}/chunk{k}", "{r}_{k}.0_{j}.0_{c}", "{r}_{k}_{c}",
+    "-_{r}X9_{k}0_{j}0", "-_{r}X9_{k}0.000_{j}0.000", "-_{r}X9_{k:06}", "{r}_20210105_123000_{k}", "{r}_2021-01-05_{k}s-{j}s",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", CUTTERS)
+def test_the_pieces_that_a_cutter_leaves_are_one_recording_in_one_fold(form: str) -> None:
+    names = {
+        f"{c}/{form.format(r=r, c=c, k=k, j=k + 1, m=k + 2)}.wav": f"{c}/{r}"
+        for c in ("dog", "cat") for r in ("garden", "street", "park") for k in range(6)
+    }  # fmt: skip
+    found = recordings(names)
+    folds = assigned_folds({name: name.partition("/")[0] for name in names}, found, {})
+    for own in set(names.values()):
+        pieces = [name for name in names if names[name] == own]
+        assert len({found[name] for name in pieces}) == 1 == len({folds[name] for name in pieces}), (
+            form,
+            found,
+        )
+    of_class = [{found[name] for name in names if name.startswith(c)} for c in ("dog", "cat")]
+    assert [len(one) for one in of_class] == [3, 3]  # and no recording was taken for another
+    assert len(set(folds.values())) >= 3
+
+
+#: Names of clips that were recorded one by one, and no two of which are one recording.
+APART = (
+    ["{c}_{k:03}"], ["{c}{k}"], ["{k}"], ["{k:05}"], ["({k})"], ["IMG{k:04}"], ["2021010{k}_120000"], ["2021-01-0{k}"],
+    ["rec 2021-01-05 0{k}.30.00"], ["rec_1{k}-30-00"], ["0{k}-01-2021"], ["21010{k}_123000"], ["rec_160945560{k}"],
+    ["2021010{k}120000"], ["park{k}", "street{k}"], ["a{k}x", "b{k}x"], ["{k}__anna__bark", "{k}__berta__bark"],
+    ["r{k}_{j}_1"], ["{k}-42-A-7"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("forms", APART)
+def test_clips_of_their_own_stay_apart(forms: list[str]) -> None:
+    names = [
+        f"{c}/{form.format(c=c, k=k, j=9 - k)}.wav"
+        for c in ("dog", "cat")
+        for form in forms
+        for k in range(1, 8)
+    ]
+    if forms == ["{k}-42-A-7"]:  # ESC-50's own: one recording, in any class
+        assert set(recordings(names).values()) == {"42"}
+    else:
+        assert len(set(recordings(names).values())) == len(names)
+
+
+def test_takes_of_numbered_recordings_are_no_ranges_of_time() -> None:
+    names = [f"a/r_{r}_{take}.wav" for r in (1, 2, 3) for take in (1, 2, 3, 10)]
+    assert {recordings(names)[name] for name in names} == {"a/r_1", "a/r_2", "a/r_3"}
+    names = [f"a/r_{r}_{take:02}.wav" for r in (1, 2) for take in (3, 4)]
+    assert {recordings(names)[name] for name in names} == {"a/r_1", "a/r_2"}
+
+
+def test_sure_pieces_of_a_class_only_recording_are_not_spread() -> None:
+    names = [*(f"a/chunk{k}.wav" for k in range(5)), *(f"b/long_{k}.0_{k + 1}.0.wav" for k in range(5))]
+    assert set(recordings(names).values()) == {"a", "b/long"}
+
+
+def test_one_recording_in_two_classes() -> None:
+    """As an export by labels leaves it; not where both have the same piece, or where it were next to everything."""
+    rest = [f"{c}/other-{n}-x.wav" for c in "ab" for n in range(6)]
+    cut = ["a/garden_0.0_1.0.wav", "b/garden_3.5_4.5.wav", "a/walk_1.wav", "b/walk_2.wav"]
+    found = recordings([*cut, *rest])
+    assert [found[name] for name in cut] == ["garden", "garden", "walk", "walk"]
+    assert recordings([*cut, "b/walk_1.wav", *rest])["a/walk_1.wav"] == "a/walk"
+    few = recordings(["a/rec_1.wav", "a/rec_2.wav", "b/rec_3.wav", "b/rec_4.wav", "a/x.wav", "b/y.wav"])
+    assert few["a/rec_1.wav"] == "a/rec" and few["b/rec_3.wav"] == "b/rec"
+
+
+def test_copies_and_sides() -> None:
+    names = ["a/x_03.wav", "a/x_03 (1).wav", "a/x_04.wav", "a/y_L.wav", "a/y_R.wav", "a/z_L.wav", "a/site_1 (1).wav", "a/site_2 (1).wav"]  # fmt: skip
+    assert [recordings(names)[name] for name in names] == [
+        "a/x", "a/x", "a/x", "a/y", "a/y", "a/z_L", "a/site_1", "a/site_2",
+    ]  # fmt: skip
+
+
+def noise_files(root: Path, names: list[str]) -> Path:
+    import numpy as np
+    import soundfile
+
+    for n, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / name, np.random.default_rng(n).normal(0, 0.1, 400), 8000)
+    return root
+
+
+def test_files_of_the_same_bytes_are_in_one_fold(tmp_path, capsys) -> None:
+    root = noise_files(
+        tmp_path, [*(f"{c}/{n}-x.wav" for c in "ab" for n in range(6)), *(f"a/cut_{n}.wav" for n in range(3))]
+    )
+    for name in ("a/copied.wav", "a/later_1.wav"):
+        (root / name).write_bytes((root / "a/cut_1.wav").read_bytes())
+    touch(root / "a" / "later_2.wav")
+    touch(root / "b" / "nothing.wav")  # empty files are no copies of each other
+    found = where(root)
+    assert (
+        len({found[f"a/{name}.wav"] for name in ("cut_0", "cut_1", "cut_2", "copied", "later_1", "later_2")})
+        == 1
+    )
+    assert found["b/nothing.wav"][1] == "b/nothing"
+    (root / "b" / "again.wav").write_bytes(
+        (root / "b/3-x.wav").read_bytes()
+    )  # later, of a clip that has its fold
+    assert where(root)["b/again.wav"] == found["b/3-x.wav"] and where(root).items() >= found.items()
+    capsys.readouterr()
+    lines = leaks.told(open_corpus("folder", root))
+    assert (
+        "farm" not in lines[0]
+        and "2 clips are there more than once" in lines[0]
+        and "in one fold each" in lines[0]
+    )
+    (root / "b" / "wrong.wav").write_bytes((root / "a/cut_0.wav").read_bytes())
+    assert where(root)["b/wrong.wav"][0] == found["a/cut_0.wav"][0]
+    with pytest.raises(
+        InputError, match=r"a/cut_0\.wav and b/wrong\.wav: the same bytes under the labels a and b"
+    ) as caught:
+        leaks.told(open_corpus("folder", root))
+    line(caught)
+
+
+def test_silence_is_no_copy(tmp_path) -> None:
+    import numpy as np
+    import soundfile
+
+    root = noise_files(
+        tmp_path, [f"{c}/{r}_{k}.wav" for c in "ab" for r in ("sea", "sky", "hill") for k in range(4)]
+    )
+    for name in ("a/sea_4.wav", "a/sky_4.wav", "b/hill_4.wav"):
+        soundfile.write(root / name, np.zeros(400), 8000)
+    assert {source for _, source in where(root).values()} == {
+        f"{c}/{r}" for c in "ab" for r in ("sea", "sky", "hill")
+    }
+    assert not leaks.copies(open_corpus("folder", root))
+
+
+def test_stored_folds_hold_and_recordings_in_several_are_told(tmp_path, capsys) -> None:
+    """Folds that an earlier rule for names assigned: every piece its own recording, spread over the folds."""
+    names = [f"{c}/{r}_{k}.0_{k + 1}.0.wav" for c in "ab" for r in ("sea", "sky") for k in range(3)]
+    root = clips_of(tmp_path / "Farm", names)
+    write_table(
+        root / "folds.csv", ["file", "fold", "source"], [[n, 1 + i % 3, n] for i, n in enumerate(names)]
+    )
+    text = (root / "folds.csv").read_text()
+    corpus = open_corpus("folder", root)
+    assert {c.name: (c.fold, c.source) for c in corpus.clips} == {
+        n: (1 + i % 3, n) for i, n in enumerate(names)
+    }
+    said = leaks.warning(corpus)
+    assert (
+        "farm: 4 recordings are in several folds" in said
+        and "a/sea in 1 and 2 and 3" in said
+        and "\n" not in said
+    )
+    assert "Remove" in said and (root / "folds.csv").read_text() == text
+    write_table(
+        root / "folds.csv", ["file", "fold", "source"], [[n, 1 + i % 3, f"r{i}"] for i, n in enumerate(names)]
+    )
+    assert leaks.warning(open_corpus("folder", root)) == ""  # as whoever wrote the names wants it
+    write_table(
+        root / "folds.csv",
+        ["file", "fold", "source"],
+        [[n, 1 + i % 3, f"r{i // 2}"] for i, n in enumerate(names)],
+    )
+    assert "6 recordings are in several folds" in leaks.warning(open_corpus("folder", root))
+    assert capsys.readouterr().err == ""
+
+
+def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monkeypatch) -> None:
+    from pipeline.report import status as data
+
+    root = clips_of(tmp_path / "Farm", ["a/1.wav", "a/2.wav", "b/1.wav", "b/2.wav"])
+    write_table(root / "folds.csv", ["file", "fold", "source"],
+                [["a/1.wav", 1, "x"], ["a/2.wav", 2, "x"], ["b/1.wav", 1, "y"], ["b/2.wav", 2, "z"]])  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    _, note = data.open_or_make("folder", root)
+    assert note.count("\n") == 0 and "1 recording is in several folds" in note and "x in 1 and 2" in note
+    shutil.copytree(
+        root, tmp_path / "runs" / "farm" / "teacher" / "ce" / "fold1-seed0"
+    )  # some run of that name
+    for command in ("teacher", "distill"):
+        said = CliRunner().invoke(cli.main, [command, "--dataset", "folder", "--data", str(root)])
+        assert said.exit_code == 1 and "1 recording is in several folds" in said.output, said.output
+
+
+def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, monkeypatch) -> None:
+    root = noise_files(
+        tmp_path / "Farm", [f"{c}/{r}_{k}.wav" for c in "ab" for r in ("sea", "sky") for k in range(3)]
+    )
+    (root / "corpus.toml").write_text("seconds = 0.5\n")
+    for name in (
+        "a/film.m4a",
+        "loose.wav",
+        "_aside/x.wav",
+        "__MACOSX/a/._sea_0.wav",
+        "a/.x.wav",
+        "a/notes.txt",
+    ):
+        touch(root / name)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["features", "--dataset", "folder", "--data", str(root), "--backend", "sequential",
+                 "--set", "features.bins=8", "--set", "features.bins_per_octave=24"]  # fmt: skip
+    said = CliRunner().invoke(cli.main, arguments).output
+    assert "2 files that look like sounds are left out, such as a/film.m4a: make verify names them" in said
+    assert (
+        "folds rest on names alone, 12 clips of 4 recordings. Taken for one recording each: a/sea_0.wav, …, a/sea_2.wav"
+        in said
+    )
+    assert said.count(" clips); ") == 2 and "SKIPPED" not in said and "12 clips in" in said
+    small = CliRunner().invoke(cli.main, [*arguments, "--set", "features.hop_length=4000"])
+    assert (
+        small.exit_code == 1
+        and "features.hop_length = 4000: a clip of 0.5 s at 22050 Hz has 3 frames" in small.output
+    )
+    assert "expected 3675 at most" in small.output
+    assert (
+        FeatureSpec(seconds=0.5, hop_length=3675).frames
+        == 4
+        > FeatureSpec(seconds=0.5, hop_length=3676).frames
+    )
+
+
+def test_one_walk_for_corpus_and_predict(tmp_path) -> None:
+    sounds = ["x.wav", "y.OPUS", "z.au", "v.caf", "w.w64", "_u.aifc", "sub/t.wav", "sub/sub/-s.mp3"]
+    for kind in "ab":
+        clips_of(
+            tmp_path / kind, [*sounds, "u.m4a", "._x.wav", ".hid/x.wav", "__MACOSX/._x.wav", "notes.txt"]
+        )
+    os.mkfifo(tmp_path / "a" / "pipe.wav")
+    (tmp_path / "a" / "loop.wav").symlink_to("loop.wav")
+    (tmp_path / "a" / "sub" / "up").symlink_to("..")
+    (tmp_path / "b" / "gone.wav").symlink_to("nowhere.wav")
+    (tmp_path / "b" / "here.wav").symlink_to("x.wav")
+    away = clips_of(tmp_path.with_name("away"), ["linked.wav"])
+    (tmp_path / "b" / "link").symlink_to(away)
+    expected = {f"{kind}/{name}" for kind in "ab" for name in sounds} | {"b/here.wav", "b/link/linked.wav"}
+    assert {clip.name for clip in open_corpus("folder", tmp_path).clips} == expected
+    assert {str(path.relative_to(tmp_path)) for path in sound_files(tmp_path)} == expected
+    absent = files.left_out(tmp_path, set(files.sounds(tmp_path)))
+    assert [str(path.relative_to(tmp_path)) for path in absent] == [
+        "a/loop.wav",
+        "a/pipe.wav",
+        "a/u.m4a",
+        "b/gone.wav",
+        "b/u.m4a",
+    ]
+
+
+def test_names_with_accents_are_the_same_composed_and_decomposed(tmp_path) -> None:
+    names = [f"café/é{n}-x.wav" for n in range(3)]
+    root = clips_of(tmp_path, [*(unicodedata.normalize("NFD", name) for name in names), "b/1.wav"])
+    write_table(root / "folds.csv", ["file", "fold"], [[name, 1 + n] for n, name in enumerate(names)])
+    corpus = open_corpus("folder", root)
+    assert {c.name: c.fold for c in corpus.clips}.items() >= {
+        name: 1 + n for n, name in enumerate(names)
+    }.items()
+    assert corpus.classes == ("b", "café") and all(clip.path.is_file() for clip in corpus.clips)
+    clips_of(root, names[:1])
+    with pytest.raises(InputError, match="is there twice, with accents composed and decomposed") as caught:
+        open_corpus("folder", root)
+    line(caught)
 
 
 def where(root: Path) -> dict[str, tuple[int, str]]:

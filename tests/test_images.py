@@ -157,6 +157,13 @@ def test_table_4_of_a_stand_in(archive: Path) -> None:
             and own["published_percent"] == ""
             and float(own["test_train_ratio"]) == 0
         )
+    # Standardised by the training images' channels, as images are; what is kept aside is not in it.
+    found_images = cifar.read_cifar100(archive, checksum=None)
+    pixels = found_images.train[cifar.split(found_images.train_labels, 0).train] / 255
+    state = torch.load(group / "ce1+soft1" / "gen1" / "fold0-seed0" / "model.pt", weights_only=True)["state"]
+    for name, values in (("mean", pixels.mean((0, 2, 3))), ("std", pixels.std((0, 2, 3)))):
+        np.testing.assert_allclose(state[name][0, :, :, 0], np.tile(values, (32, 1)).T, rtol=1e-5)
+
     # Two generations of another network, on a stand-in: nothing published is beside them.
     assert "65.36" not in done.stdout and "+ angle" in done.stdout
     assert re.search(r"^ *cnn2 +\d", done.stdout, re.MULTILINE) and "ResNet-56  " not in done.stdout

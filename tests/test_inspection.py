@@ -222,3 +222,26 @@ def test_inspect_in_an_empty_folder_makes_nothing(tmp_path: Path, monkeypatch: p
     done = CliRunner().invoke(cli.main, ["inspect"], catch_exceptions=False)
     assert done.exit_code == 1 and "make features" in done.stderr and len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("bins", [8, 12, 20, 24, 40])
+def test_the_row_of_c_is_that_of_librosas_banks(bins: int) -> None:
+    """A tone at C6 (1046.5 Hz) through both banks: where most of it goes."""
+    import librosa
+
+    spectrum = np.zeros(1 + 2**15 // 2)
+    spectrum[round(1046.502 * 2**15 / 22050)] = 1.0
+    stft = librosa.filters.chroma(sr=22050, n_fft=2**15, n_chroma=bins) @ spectrum
+    assert stft.argmax() == inspection.row_of_c("chroma_stft", bins)
+    cq = librosa.filters.cq_to_chroma(7 * 2 * bins, bins_per_octave=2 * bins, n_chroma=bins)
+    assert cq[:, 0].argmax() == cq[:, 5 * 2 * bins].argmax() == inspection.row_of_c("chroma_cqt", bins) == 0
+
+
+def test_inspect_says_where_chromagrams_are_rows_apart(written: tuple[Path, np.ndarray]) -> None:
+    info = inspection.inspect_fold(written[0])
+    assert info["row_of_c"] == {"chroma_stft": 0, "chroma_cqt": 0, "chroma_cens": 0}  # of 12 rows
+    assert "pitch class C" not in inspection.fold_text(info)
+    info["row_of_c"]["chroma_stft"] = inspection.row_of_c("chroma_stft", 20)
+    text = inspection.fold_text(info)
+    assert "C is row 2 of chroma_stft and row 0 of chroma_cqt and chroma_cens: 2 rows off" in text
+    assert max(map(len, text.splitlines())) < 200

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import cli
 from pipeline import losses, models, training
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import (
@@ -22,6 +24,7 @@ from pipeline.losses import (
     published,
 )
 from pipeline.losses.mix import options
+from tests import tiny
 
 NAMES = losses.names()
 
@@ -228,6 +231,76 @@ def test_a_new_loss_is_one_file(tmp_path, monkeypatch) -> None:
     gap = (student.logits - teacher.logits).abs().clamp(max=2).mean((-2, -1))
     torch.testing.assert_close(raw["logit_gap2@form=l_1@max_gap=2"], gap)
     assert total.shape == (1,)
+
+
+# Batches that are too small.
+
+
+def test_each_relation_says_the_fewest_clips_that_it_can_learn_from() -> None:
+    """With one clip fewer than ``ROWS`` there is no gradient, with ``ROWS`` there is one."""
+    for name in NAMES:
+        rows, function = losses.mix.fewest(name), losses.load(name)
+        for count in {rows - 1, rows} - {0}:
+            student, teacher = (one(batch(1, seed), 0) for seed in (1, 2))
+            student, teacher = (
+                SimpleNamespace(**{k: v[:count] for k, v in vars(o).items()}) for o in (student, teacher)
+            )
+            leaves = [value.requires_grad_() for value in vars(student).values()]
+            value = function(student, teacher, torch.zeros(count, dtype=torch.int64))
+            found = torch.autograd.grad(value, leaves, allow_unused=True)
+            assert any(g is not None and g.abs().max() > 1e-6 for g in found) == (count == rows), (
+                name,
+                count,
+            )
+
+
+def test_a_mix_refuses_a_batch_that_is_too_small() -> None:
+    for text in ("angle", "area,ce", "distance:1,soft:0", "hinton,angle,area"):
+        mix = LossMix.parse(text)
+        assert mix.rows == 3 and mix.require_batch(3) is None  # type: ignore[func-returns-value]
+        for count in (1, 2):
+            with pytest.raises(
+                InputError, match=rf"^student.batch = {count}: .* at least 3 clips .* student.batch=8$"
+            ):
+                mix.require_batch(count, "student.batch")
+    for text in ("soft", "ce", "hinton", "ce,hinton,soft"):
+        assert LossMix.parse(text).rows == 1
+        LossMix.parse(text).require_batch(1)
+    assert "batch    of at least 3 clips" in LossMix.parse("angle").explain()
+    assert "    batch " not in LossMix.parse("hinton,ce").explain()
+
+
+def test_a_new_loss_may_state_its_rows(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
+    body = "def {name}(student, teacher, labels):\n    return student.logits.square().mean((-2, -1))\n"
+    for name, rows in (("needs5", "5"), ("needs_text", '"5"'), ("needs0", "0"), ("needs_half", "2.5")):
+        (tmp_path / f"{name}.py").write_text(f"ROWS = {rows}\n" + body.format(name=name))
+    mix = LossMix.parse("needs5,angle")
+    assert mix.rows == 5
+    mix.require_batch(5)
+    with pytest.raises(InputError, match=r"needs5 of mix .* needs at least 5 clips"):
+        mix.require_batch(4)
+    for name in ("needs_text", "needs0", "needs_half"):
+        with pytest.raises(InputError, match=rf"loss {name}: ROWS = .*; expected a whole number of clips"):
+            LossMix.parse(name).require_batch(8)
+
+
+def test_commands_refuse_a_small_batch_before_anything_is_trained(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_corpus(tmp_path)
+    here = ("--dataset", "urbansound8k", "--data", str(tmp_path))
+    for command in (
+        ("distill", *here, "--losses", "soft", "--losses", "angle", "--set", "student.batch=2"),
+        ("table3", *here, "--set", "student.batch=1"),
+        ("ban", *here, "--losses", "none", "--losses", "area", "--set", "teacher.batch=2"),
+        ("ban", *here, "--losses", "area", "--model", "student", "--set", "student.batch=2"),
+        ("table4", "--losses", "distance", "--set", "teacher.batch=2"),
+    ):
+        done = CliRunner().invoke(cli.main, command)
+        setting = command[-1].partition("=")[0]
+        assert done.exit_code == 1 and done.output.count("\n") == 1, done.output
+        assert done.output.startswith(f"error: {setting} = ") and "needs at least 3 clips" in done.output
+        assert not (tmp_path / "runs").exists()
 
 
 # Many runs in one function.

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline.training.run import (
+    normalisation,
+    order,
+    plan,
+    steps_of,
+)
 from torch import Tensor, nn
 
 from pipeline import models, training
@@ -19,12 +25,6 @@ from pipeline.training import (
     TeacherOutputs,
     Trained,
     optimizer,
-)
-from pipeline.training.run import (
-    normalisation,
-    order,
-    plan,
-    steps_of,
 )
 from tests.test_models import with_weights_of
 
@@ -154,6 +154,23 @@ def test_normalisation_is_numpys_in_float64(data: Any) -> None:
     expected[1, 5] = 1
     np.testing.assert_allclose(std[..., 0], expected, rtol=1e-5)
     assert torch.isfinite((samples - mean) / std).all()
+
+
+def test_normalisation_of_images_is_by_channel(data: Any) -> None:
+    samples = (
+        data[0].clone() + torch.linspace(0, 9, 8)[:, None]
+    )  # rows of pixels differ, and keep their differences
+    samples[:, 1] = 0.5
+    rows = np.array([3, 1, 40, 41])
+    mean, std = normalisation(samples, rows, "channel", chunk=3)
+    assert mean.shape == std.shape == (2, 8, 1)
+    x = samples[rows].double().numpy()
+    np.testing.assert_allclose(mean[..., 0], np.tile(x.mean((0, 2, 3)), (8, 1)).T, rtol=1e-6)
+    np.testing.assert_allclose(std[..., 0], np.tile([x[:, 0].std(), 1], (8, 1)).T, rtol=1e-6)
+    (run,) = fit((samples, *data[1:]), [run_of("ce")], per="channel")
+    rows = run_of("ce").train
+    torch.testing.assert_close(run.state["mean"][0, 0, :, 0], samples[rows, 0].mean().expand(8))
+    torch.testing.assert_close(run.state["std"][0, 0, :, 0], samples[rows, 0].std(correction=0).expand(8))
 
 
 def test_an_epochs_plan() -> None:
@@ -436,5 +453,10 @@ def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
             fit(data, runs, **options)
     with pytest.raises(InputError, match="no teacher 0; expected its outputs"):
         training.fit(samples, labels, [run_of("soft")], QUICK, classes=CLASSES)
+    small = dataclasses.replace(QUICK, batch=2)
+    with pytest.raises(
+        InputError, match=r"batch = 2: angle of mix .* at least 3 clips in a batch; expected 3 or more"
+    ):
+        fit(data, [run_of("angle,area")], small)
     with pytest.raises(InputError, match="labels 0 to 2; expected 0 to 1"):
         training.fit(samples, labels, [run_of("ce")], QUICK, classes=2)

@@ -282,22 +282,86 @@ def test_a_sound_is_read_to_its_end_where_nothing_says_how_long_it_is(tmp_path: 
 
 def test_what_is_no_clip_of_an_own_corpus_is_named(tmp_path: Path) -> None:
     write_clip(own(tmp_path) / "bell" / "more" / "nested.wav", 0.5)
+    write_clip(tmp_path / "bell" / "_x.wav", 0.5)  # as some YouTube videos are called
     write_clip(tmp_path / "loose.wav", 0.5)
+    os.mkfifo(tmp_path / "bell" / "pipe.wav")
+    (tmp_path / "bell" / "loop.wav").symlink_to("loop.wav")
     for name in (
         "bell/notes.txt",
         "readme.txt",
         ".hidden.wav",
         "_aside/x.wav",
         "bell/.DS_Store",
-        "bell/_x.wav",
+        "bell/._x.wav",
+        "__MACOSX/._x.wav",
+        "drum/film.mp4",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert verify(tmp_path, "folder").problems == (
-        "bell/more/nested.wav: no clip of the corpus",
+    found = verify(tmp_path, "folder")
+    assert found.clips == 14 and found.problems[:-2] == (
+        "bell/loop.wav: no regular file, so no clip of the corpus",
         "bell/notes.txt: no clip of the corpus",
-        "loose.wav: no clip of the corpus",
+        "bell/pipe.wav: no regular file, so no clip of the corpus",
     )
+    assert found.problems[-2].startswith(
+        "drum/film.mp4: no clip of the corpus: a format that is not read, expected"
+    )
+    assert found.problems[-1] == "loose.wav: no clip of the corpus"
+
+
+def test_the_same_file_twice(tmp_path: Path, urban: Path) -> None:
+    """In several folds, under two labels, or in one fold; silence, of which there is much, and empty files do not count."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (3, SR // 2))
+    audio = urban / "audio"
+    for name in ("fold1/1-0-0-0.wav", "fold1/1-0-0-1.wav"):
+        soundfile.write(audio / name, noise[0], SR)
+    for name in ("fold1/1-1-0-0.wav", "fold2/2-1-0-0.wav"):
+        soundfile.write(audio / name, noise[1], SR)
+    for name in ("fold2/2-0-0-0.wav", "fold2/2-1-0-1.wav"):
+        soundfile.write(audio / name, noise[2], SR)
+    found = verify(urban, "urbansound8k")
+    assert found.problems == (
+        "1-1-0-0.wav and 2-1-0-0.wav: the same bytes in folds 1 and 2, expected one",
+        "2-0-0-0.wav and 2-1-0-1.wav: the same bytes under the labels air_conditioner and car_horn, expected one",
+    )
+    assert found.notes[-1] == "1-0-0-0.wav and 1-0-0-1.wav: the same bytes"
+    assert "note     1-0-0-0.wav and 1-0-0-1.wav: the same bytes" in found.lines()
+
+
+def test_what_is_odd_about_clips_is_a_note(tmp_path: Path) -> None:
+    root = own(tmp_path)
+    noise = np.random.default_rng(0).normal(0, 0.1, SR).clip(-0.3, 0.3)
+    for n, path in enumerate(sorted(root.rglob("*.flac"))):
+        soundfile.write(path, np.roll(noise, n), SR)
+    sounds = {
+        "silent": np.zeros(SR),
+        "constant": np.full(SR, 0.3),
+        "cancels": np.stack([noise, -noise], 1),
+        "loud": 1000 * noise,
+        "full": noise / 0.3,
+        "overshoot": 1.4 * noise / 0.3,
+        "late": np.concatenate([0.1 * noise, np.zeros(3 * SR), noise]),
+        "early": np.concatenate([noise, np.zeros(3 * SR), 0.1 * noise]),
+        "wide": np.stack([noise, 0.5 * noise, np.zeros(SR)], 1),
+    }
+    for name, sound in sounds.items():
+        soundfile.write(root / "bell" / f"{name}.wav", sound, SR, subtype="FLOAT")
+    found = verify(root, "folder")
+    assert found.problems == () and found.lines()[-1] == "0 problems"
+    assert sorted(found.notes) == [
+        "bell/cancels.wav: silent after mixing to mono: its 2 channels cancel; turn one over, or keep one",
+        "bell/constant.wav: silent",
+        "bell/late.wav: 99 % of its sound lies beyond the clip length of 4 s and is not heard: cut it into clips, or trim "
+        "what is before",
+        "bell/loud.wav: peak 300 times full scale, expected about 1 at most: scale it",
+        "bell/silent.wav: silent",
+    ]
+    soundfile.write(
+        root / "bell" / "nan.wav", np.where(np.arange(SR) == 70, np.nan, noise), SR, subtype="FLOAT"
+    )
+    (problem,) = verify(root, "folder").problems
+    assert problem.startswith("bell/nan.wav: samples that are no numbers, nan at frame 70, expected")
 
 
 def test_a_recording_in_two_folds_is_named(tmp_path: Path, urban: Path) -> None:

@@ -84,6 +84,8 @@ def ban(dataset: str, data: Path | None, preset: str | None, overrides: tuple[st
 
     mixes = [stage.chain_mix(text) for text in losses]
     settings = config.read(preset or ("cifar-paper" if dataset == IMAGES else "default"), overrides)
+    for mix in mixes:
+        mix.require_batch(getattr(settings, model).batch, f"{model}.batch")
     if dataset == IMAGES:
         if model != "teacher" or folds:
             raise InputError(
@@ -126,7 +128,10 @@ def table4(preset: str, overrides: tuple[str, ...], generations: int, losses: tu
 
     mixes = [stage.chain_mix(text) for text in losses or [row.mix for row in tables.TABLE4 if row.mix]]
     short = preset in ("paper", "strong")
-    settings = stage.chain_settings(config.read(f"cifar-{preset}" if short else preset, overrides), "teacher")
+    settings = config.read(f"cifar-{preset}" if short else preset, overrides)
+    for mix in mixes:
+        mix.require_batch(settings.teacher.batch, "teacher.batch")
+    settings = stage.chain_settings(settings, "teacher")
     source = stage.of_archive(chosen_archive(archive, no_checksum, split_seed, validation))
     with logged(log, source.name):
         stage.train(source, settings, mixes, generations=generations, folds=(0,), **how)

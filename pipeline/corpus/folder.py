@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-import re
 import sys
 import tomllib
 import unicodedata
@@ -14,114 +13,101 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.config import InputError
+from pipeline.corpus import files, leaks
 from pipeline.corpus.clips import (
     Clip,
     Corpus,
     checked,
-    file_names,
 )
+from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
 
 #: Nowhere by itself: it is where the user says.
 PLACES = ()
 
-#: Sound files of a corpus in the layout ``folder``, by the end of the name.
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
-
-
-#: Names by which published sets say the recording: UrbanSound8K's (recording-class-occurrence-slice) and ESC-50's
-#: (fold-recording-take-class).
-PUBLISHED_NAMES = (re.compile(r"(\d+)-\d+-\d+-\d+"), re.compile(r"\d-(\d+)-[A-Z]-\d+"))
-
-#: The number of a piece at a name's end: "park_03", "park-3", "park.3", "park_chunk3"; not "park3".
-PIECE = re.compile(r"[-_. ](?:chunk|part|piece|seg|segment|slice)?[-_ ]?\d+$", re.IGNORECASE)
-
-#: A date at a name's end, maybe with a time: its numbers count no pieces.
-DATE = re.compile(r"(?:19|20)\d\d([-_.]?)\d\d\1\d\d(?:[-_. T]\d\d[-_.]?\d\d(?:[-_.]?\d\d)?)?$")
-
 
 def folder(root: Path, *, store: bool = True) -> Corpus:
-    """A corpus of your own: ``CLASS/CLIP.wav``; classes in alphabetical order.
+    """A corpus of your own: ``CLASS/CLIP.wav``, also in folders below a class'; classes in alphabetical order.
 
     ``folds.csv`` (columns ``file``, as "CLASS/CLIP.wav", ``fold``, a whole number from 1, and maybe ``source``, the
     recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it
-    (not without ``store``), so that a clip never changes its fold. ``corpus.toml`` may give the clip length:
+    (not without ``store``), so that a clip never changes its fold: clips of one recording, by their names
+    (``naming.recordings``), and files of the same bytes together. ``corpus.toml`` may give the clip length:
     ``seconds = 4.0``.
     """
-    files = class_files(root)
-    classes = tuple(sorted({class_of(name) for name in files}))
-    if len(classes) < 2:
-        raise InputError(f"{root} has {len(classes)} folders with sound files ({', '.join(SUFFIXES)}); expected "
-                         "at least two, one a class: CLASS/CLIP.wav")  # fmt: skip
+    paths = class_files(root)
     path = root / "folds.csv"
     known: dict[str, int] = {}
-    sources = recordings(files)
+    stated: dict[str, str] = {}
     for row in [] if not path.exists() else table(path, "file", "fold", unique="file"):
-        known[row["file"]] = row.whole("fold", 1)
-        sources[row["file"]] = row.get("source") or sources.get(row["file"], "")
-    lost = [name for name in known if name not in files]
+        name = unicodedata.normalize("NFC", row["file"])
+        known[name] = row.whole("fold", 1)
+        stated[name] = row.get("source") or ""
+    lost = [name for name in known if name not in paths]
     if lost:
         raise InputError(f"{path} lists {len(lost)} of {len(known)} clips that are not there as CLASS/CLIP.wav, the "
                          f"first {lost[0]!r}: put the files back, or remove the rows")  # fmt: skip
-    sources |= known_recordings(files - known.keys(), {name: sources[name] for name in known})
-    folds = assigned_folds({name: class_of(name) for name in files}, sources, known)
+    sources = assigned_sources(root, paths, known, stated)
+    folds = assigned_folds({name: class_of(name) for name in paths}, sources, known)
     if store and (new := {name: (fold, sources[name]) for name, fold in folds.items() if name not in known}):
         store_folds(path, new)
         tell(path, folds, sources, len(new))
+    classes = tuple(sorted({class_of(name) for name in paths}))
     clips = [
-        Clip(name, root / name, fold, classes.index(class_of(name)), sources[name], None)
+        Clip(name, paths[name], fold, classes.index(class_of(name)), sources[name], None)
         for name, fold in folds.items()
     ]
     all_folds = tuple(sorted({clip.fold for clip in clips}))
     return checked(root, "folder", classes, all_folds, stated_seconds(root / "corpus.toml"), clips, path)
 
 
-def class_of(name: str) -> str:
-    """Of a clip "CLASS/CLIP.wav"."""
-    return name.partition("/")[0]
+def class_files(root: Path) -> dict[str, Path]:
+    """Name ("CLASS/CLIP.wav", "CLASS/SUB/CLIP.wav"; accents composed, as most systems have them) → path of every sound.
 
-
-def class_files(root: Path) -> set[str]:
-    """``CLASS/CLIP`` of every sound file; folders and files that begin with "." or "_" are left alone."""
-    found: set[str] = set()
+    The classes are the folders of ``root``, but for those that begin with "." or "_"; which files: ``files.sounds``.
+    ``InputError`` for fewer than two classes, one without sounds, and for names that ``folds.csv`` cannot hold.
+    """
+    found: dict[str, Path] = {}
     for place in sorted(root.iterdir()):
         if place.name[0] in "._" or not place.is_dir():
             continue
-        names = [n for n in file_names(place) if n.lower().endswith(SUFFIXES) and n[0] not in "._"]
-        for name in [place.name, *names]:
-            if name != name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        sounds = files.sounds(place)
+        for path in sounds or [place]:
+            name = path.relative_to(root).as_posix()
+            if any(part != part.strip() for part in (*path.relative_to(root).parts, path.stem)) or any(
+                unicodedata.category(letter) in ("Cc", "Cs") for letter in name
+            ):
                 raise InputError(f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
                                  "are not text in UTF-8, which folds.csv could not list; expected another: rename it")  # fmt: skip
-        if not names:
-            raise InputError(f"{place} holds no sound file; expected {', '.join(SUFFIXES)} in every folder of "
+            if (other := found.setdefault(unicodedata.normalize("NFC", name), path)) != path:
+                raise InputError(f"{root}: {name!r} is there twice, with accents composed and decomposed ({other}, {path}); "
+                                 "expected once: remove or rename one")  # fmt: skip
+        if not sounds:
+            raise InputError(f"{place} holds no sound file; expected {', '.join(files.SUFFIXES)} in every folder of "
                              f"{root}: add some, or move it away")  # fmt: skip
-        found |= {f"{place.name}/{name}" for name in names}
+    if len(classes := {class_of(name) for name in found}) < 2:
+        raise InputError(f"{root} has {len(classes)} folders with sound files ({', '.join(files.SUFFIXES)}); expected "
+                         "at least two, one a class: CLASS/CLIP.wav")  # fmt: skip
     return found
 
 
-def recording(name: str) -> str:
-    """Which recording a clip was cut from, by its own name: "CLASS/" and the name without the number of a piece.
-
-    "bee/r4-9.wav", "bee/r4_chunk9.wav" → "bee/r4"; a name that ends in a date stays. Names as UrbanSound8K and ESC-50
-    have them → "100032", for one recording may have sounds of several classes.
-    """
-    stem = Path(name).stem
-    for form in PUBLISHED_NAMES:
-        if published := form.fullmatch(stem):
-            return published[1]
-    return f"{class_of(name)}/{stem if DATE.search(stem) else PIECE.sub('', stem) or stem}"
-
-
-def recordings(files: Iterable[str]) -> dict[str, str]:
-    """Each clip's ``recording``. Where this makes all clips of a class one recording, the numbers count clips, not
-    pieces of one ("dog_001", "dog_002"), and every clip is a recording of its own.
-    """
-    found = {name: recording(name) for name in files}
-    counts = Counter(kind for kind, _ in {(class_of(name), source) for name, source in found.items()})
-    return {
-        name: name if counts[class_of(name)] == 1 and "/" in source else source
-        for name, source in found.items()
-    }
+def assigned_sources(
+    root: Path, paths: dict[str, Path], known: dict[str, int], stated: dict[str, str]
+) -> dict[str, str]:
+    """The recording of every clip: as ``stated``, else by its name; that of a listed clip whose piece or copy it is."""
+    sources = recordings(paths)
+    by_name = {name: stated[name] or sources[name] for name in known}
+    new = paths.keys() - known.keys()
+    sources |= by_name | known_recordings(new, by_name)
+    for copies in leaks.same_bytes({paths[name]: name for name in paths}) if new else []:
+        first = min(copies, key=lambda name: (name not in known, name))
+        for name in copies:
+            if name in new and (other := sources[name]) != sources[first]:
+                alike = (
+                    [one for one in new if sources[one] == other] if other not in by_name.values() else [name]
+                )
+                sources |= dict.fromkeys(alike, sources[first])
+    return sources
 
 
 def known_recordings(new: Iterable[str], stored: dict[str, str]) -> dict[str, str]:
@@ -130,15 +116,19 @@ def known_recordings(new: Iterable[str], stored: dict[str, str]) -> dict[str, st
     By the names of the stored files, whatever their recording is called; else by that, as it was named here before or
     by hand: "street" and "a/street" for "a/street_02.wav".
     """
+    new = list(new)
+    keys, joined = beginnings([*new, *stored]), recordings([*new, *stored])
     by_name: dict[str, set[str]] = defaultdict(set)
     by_class: dict[str, set[str]] = defaultdict(set)
+    in_any_class: dict[str, set[str]] = defaultdict(set)
     for name, source in stored.items():
-        by_name[recording(name)].add(source)
+        by_name[keys[name]].add(source)
         by_class[class_of(name)].add(source)
+        in_any_class[joined[name]].add(source)
     found = {}
     for name in new:
-        own = recording(name)
-        named = by_name.get(own, set())
+        own = keys[name]
+        named = by_name.get(own, set()) or in_any_class.get(joined[name], set())
         said = (own, own.partition("/")[2], Path(name).stem.partition("-")[0])
         told = next((text for text in said if text in by_class[class_of(name)]), None)
         if len(named) == 1:  # several: numbered clips, each a recording of its own

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import Corpus, open_corpus, places
+from pipeline.corpus import (
+    Corpus,
+    leaks,
+    open_corpus,
+    places,
+)
 from pipeline.files import DATA
 
 
@@ -22,7 +27,8 @@ def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
 
 
 def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
-    """The corpus, and a line for the user where it is the synthetic one (written first if need be)."""
+    """The corpus, and lines for the user: where it is the synthetic one (written first if need be), and where
+    recordings are in several folds."""
     name, root = chosen(dataset, data)
     note = ""
     if name == "synthetic":
@@ -36,7 +42,8 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
         note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
     if not root.is_dir():
         raise absent(name, root)
-    return open_corpus(name, root), note
+    corpus = open_corpus(name, root)
+    return corpus, "\n".join(line for line in (note, leaks.warning(corpus)) if line)
 
 
 def absent(name: str, root: Path) -> InputError:

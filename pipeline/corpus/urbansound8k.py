@@ -21,6 +21,10 @@ URBANSOUND8K = (
 )  # fmt: skip
 
 
+#: Seconds to which its clips are cut or padded.
+SECONDS = 4.0
+
+
 def urbansound8k(root: Path) -> Corpus:
     """UrbanSound8K in its own layout, or with the CSV and the folds at the top of the folder."""
     path = first_file(root, "metadata/UrbanSound8K.csv", "UrbanSound8K.csv")
@@ -45,4 +49,4 @@ def urbansound8k(root: Path) -> Corpus:
             clips.append(
                 Clip(name, folder / name, fold, label, str(row.whole("fsID", 0)), round(end - start, 6))
             )
-    return checked(root, "urbansound8k", URBANSOUND8K, folds, 4.0, clips, path)
+    return checked(root, "urbansound8k", URBANSOUND8K, folds, SECONDS, clips, path)

@@ -14,12 +14,19 @@ from pathlib import Path
 
 import soundfile
 
+from pipeline.audio import hearing
 from pipeline.audio import reading as audio
 from pipeline.config import InputError
-from pipeline.corpus import Corpus, open_corpus
-from pipeline.corpus.folder import SUFFIXES, folder
+from pipeline.corpus import (
+    Corpus,
+    files,
+    leaks,
+    open_corpus,
+)
+from pipeline.corpus.folder import folder
 from pipeline.corpus.published import PUBLISHED, Published
 from pipeline.corpus.tables import Row, first_file, first_folder
+from pipeline.corpus.urbansound8k import SECONDS
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
 #: up to 6 ms, from rounded annotations; ADPCM files are filled up to a whole block, some 50 ms.
@@ -55,6 +62,8 @@ class Verification:
     missing_folds: tuple[int, ...] = ()
     """Folds of the published data set without a clip here."""
     problems: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    """What is odd about clips and no fault of the data set: silence, a peak far above full scale, copies in one fold."""
 
     @property
     def partial(self) -> bool:
@@ -76,6 +85,7 @@ class Verification:
             report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
         elif self.published is not None:
             report.append(f"whole    all {self.published} published {unit}")
+        report += [f"note     {note}" for note in self.notes]
         report += [f"problem  {problem}" for problem in self.problems]
         report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
         # Names of files may be bytes that are no text.
@@ -88,20 +98,23 @@ def verify(root: Path, dataset: str) -> Verification:
     Raises ``InputError`` where there is nothing to verify: no folder, no table of clips, or not a table.
     """
     problems: list[str] = []
+    notes: list[str] = []
     published = PUBLISHED.get(dataset)
     if published:
         everything, rows = annotated(root, dataset, published, problems)
+        clip_seconds = published.seconds or SECONDS
         problems += counted(rows, published)
         problems += extra_files(root, everything)
     else:
         found = opened(dataset, root)
         rows = [Annotated(c.path, c.fold, found.classes[c.label], c.seconds) for c in found.clips]
+        clip_seconds = found.seconds
         problems += extra_files(root, {row.path for row in rows}, own=True)
-        problems += divided(found)
-    there, seconds = measured(root, rows, problems)
+        problems += leaking(found, notes)
+    there, seconds = measured(root, rows, clip_seconds, problems, notes)
     if published and not problems:  # whatever else opening it looks at
         try:
-            problems += divided(opened(dataset, root))
+            problems += leaking(opened(dataset, root), notes)
         except InputError as error:
             problems.append(str(error))
     folds = Counter(row.fold for row in there)
@@ -115,6 +128,7 @@ def verify(root: Path, dataset: str) -> Verification:
         published=sum(published.folds.values()) if published else None,
         missing_folds=tuple(k for k in published.folds if k not in folds) if published else (),
         problems=tuple(problems),
+        notes=tuple(notes),
     )
 
 
@@ -189,41 +203,52 @@ def opened(dataset: str, root: Path) -> Corpus:
     return folder(root, store=False) if dataset == "folder" and root.is_dir() else open_corpus(dataset, root)
 
 
-def divided(corpus: Corpus) -> Iterator[str]:
-    """A line for each recording whose clips are in several folds: these are tested on what they were trained with."""
-    folds: dict[str, set[int]] = {}
-    for clip in corpus.clips:
-        folds.setdefault(clip.source, set()).add(clip.fold)
-    for source, found in sorted(folds.items()):
-        if len(found) > 1:
-            yield f"recording {source}: in folds {' and '.join(map(str, sorted(found)))}, expected one"
+def leaking(corpus: Corpus, notes: list[str]) -> Iterator[str]:
+    """A line for each recording in several folds, and for each file that is there under several labels or in several folds.
+
+    In ``notes``: a line for each that is there more than once in one fold.
+    """
+    for source, found in (leaks.divided(corpus.clips) or leaks.divided_by_name(corpus)).items():
+        yield f"recording {source}: in folds {' and '.join(map(str, found))}, expected one"
+    for alike in leaks.copies(corpus):
+        if fault := leaks.fault_of(alike, corpus.classes):
+            yield fault
+        else:
+            notes.append(f"{' and '.join(clip.name for clip in alike)}: the same bytes")
 
 
 def extra_files(root: Path, annotated: set[Path], *, own: bool = False) -> Iterator[str]:
     """A line for each file beside the annotated ones that no row names; hidden files are the file system's.
 
-    ``own``: of a corpus without a published layout: also sounds anywhere in ``root``, but nothing whose name, or whose
-    folder's, begins with "_", and of other files only those beside the clips, in folders of theirs.
+    ``own``: of a corpus without a published layout: also what looks like a sound anywhere in ``root``, see
+    ``files.left_out``, and of other files only those beside the clips, in folders of theirs.
     """
     parents = {path.parent for path in annotated}
-    places = parents - {root} if own else parents | {root / "audio"}
-    found = {path for place in places for path in place.rglob("*")}
+    places = {place for place in (parents - {root} if own else parents | {root / "audio"}) if place.is_dir()}
+    regular = {path: is_regular for place in places for path, is_regular in files.walk(place)}
     if own:
-        found |= {path for path in root.rglob("*") if path.name.lower().endswith(SUFFIXES)}
-    for path in sorted(found - annotated):
-        name = path.relative_to(root)
-        if (
-            path.is_file()
-            and not path.name.startswith(".")
-            and not (own and any(p[0] in "._" for p in name.parts))
-        ):
-            yield f"{name}: {'no clip of the corpus' if own else 'not annotated'}"
+        regular |= {path: path.is_file() for path in files.left_out(root, annotated)}
+    for path in sorted(regular.keys() - annotated):
+        why = "not annotated" if not own else why_left_out(path, regular[path])
+        if regular[path] or own:
+            yield f"{path.relative_to(root)}: {why}"
 
 
-def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[list[Annotated], float]:
+def why_left_out(path: Path, is_regular: bool) -> str:
+    if not is_regular:
+        return "no regular file, so no clip of the corpus"
+    if not files.is_sound(path.name) and files.looks_like_sound(path.name):
+        return f"no clip of the corpus: a format that is not read, expected one of {', '.join(files.SUFFIXES)}: convert it"
+    return "no clip of the corpus"
+
+
+def measured(
+    root: Path, rows: list[Annotated], clip_seconds: float, problems: list[str], notes: list[str]
+) -> tuple[list[Annotated], float]:
     """The rows whose files are there and readable, and their seconds; a line in ``problems`` for every other.
 
-    A fold without a single file was left out, not lost: it is told as missing, and no problem.
+    A fold without a single file was left out, not lost: it is told as missing, and no problem. In ``notes``: what is odd
+    about the samples of a clip of ``clip_seconds``.
     """
     present = {row.fold for row in rows if row.path.is_file()}
     there: list[Annotated] = []
@@ -232,20 +257,20 @@ def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[li
         name = row.path.relative_to(root)
         if not row.path.is_file():
             if row.fold in present:
-                problems.append(f"{name}: missing")
+                problems.append(f"{name}: {'no regular file' if row.path.exists() else 'missing'}")
             continue
         try:
             info = soundfile.info(row.path)
-            if (
-                row.seconds is None or info.format != "WAV"
-            ):  # of these a header says nothing of what is behind it
-                decode(row.path)
+            # An annotation says how long a WAV is; of the others a header says nothing of what is behind it.
+            by_header = row.seconds is None or info.format != "WAV"
+            sound = hearing.heard(row.path, clip_seconds, by_header=by_header)
         except audio.ClipError as error:
             problems.append(f"{name}: {error.reason}, {error.found}, expected {error.expected}")
             continue
         except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:
             problems.append(f"{name}: unreadable ({' '.join(str(error).split()) or 'damaged'})")
             continue
+        notes += [f"{name}: {remark}" for remark in sound.remarks(clip_seconds)]
         if not info.frames:
             problems.append(f"{name}: no samples in it")
         elif row.seconds is not None and abs(info.duration - row.seconds) > TOLERANCE:
@@ -253,11 +278,3 @@ def measured(root: Path, rows: list[Annotated], problems: list[str]) -> tuple[li
         there.append(row)
         total += info.duration
     return there, total
-
-
-def decode(path: Path) -> None:
-    """Read a sound to its end. Raises ``ClipError`` where it is cut off, and what soundfile does where it is damaged."""
-    with soundfile.SoundFile(path) as file:
-        frames = sum(len(block) for block in file.blocks(1 << 16, dtype="float32"))
-        if frames:
-            audio.check_length(path, frames, file.frames, file.samplerate, file.subtype, None)

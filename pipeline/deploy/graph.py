@@ -1,4 +1,4 @@
-"""A network with R = 1 → an ONNX model: raw features in, logits out, any batch size."""
+"""A network → an ONNX model: raw features in, logits out, any batch size."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Logits(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x).logits[0]
+        return self.network(x).logits
 
 
 def graph(network: Network) -> onnx.ModelProto:
-    """The ONNX model of a network with R = 1 in evaluation mode: "features" → "logits", any batch size.
+    """The ONNX model of a network in evaluation mode: "features" → "logits", any batch size.
 
     By the exporter that traces: torch's newer one needs a package more (onnxscript) and gives the same operators.
     """

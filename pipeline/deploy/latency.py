@@ -15,24 +15,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipeline import features
 from pipeline.config import FeatureSpec
 from pipeline.deploy import export
 from pipeline.models import Network
-from pipeline.models.layers import Conv2d, Linear
 
 
 @torch.inference_mode()
 def multiply_adds(network: Network) -> int:
-    """Of one clip through a network with R = 1, counted at its convolutions and linear layers as they run."""
+    """Of one clip through a network, counted at its convolutions and linear layers as they run."""
     counts: list[int] = []
 
     def count(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> None:
-        places = output.shape[-2] * output.shape[-1] if isinstance(layer, Conv2d) else 1
-        counts.append(layer.weight[0].numel() * places)  # type: ignore[index, union-attr, operator]
+        places = output.shape[-2] * output.shape[-1] if isinstance(layer, nn.Conv2d) else 1
+        counts.append(layer.weight.numel() * places)  # type: ignore[index, union-attr, operator]
 
-    layers = [layer for layer in network.modules() if isinstance(layer, Conv2d | Linear)]
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     try:
         network(torch.zeros(1, *network.shape))

@@ -22,6 +22,7 @@ import torch
 
 from pipeline import config, features
 from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus import files
 from pipeline.extras import install_line
 from pipeline.models import Network
 from pipeline.models.saved import network_of, read_payload
@@ -121,18 +122,16 @@ def clean(spec: FeatureSpec) -> FeatureSpec:
 
 # -------------------------------------------------------------------------------------------------- sounds
 
-#: Ends of names that are taken for sounds in a folder.
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
-
 
 def sound_files(path: Path) -> list[Path]:
-    """``path`` itself, or the sound files below a folder, by name. ``InputError`` for a folder without any."""
+    """``path`` itself, or the sound files below a folder, as ``corpus.files.sounds`` finds them. ``InputError`` where it
+    has none."""
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = files.sounds(path)
     if not found:
         raise InputError(
-            f"{path}: a folder without sound files; expected some of {', '.join(SUFFIXES)} in it"
+            f"{path}: a folder without sound files; expected some of {', '.join(files.SUFFIXES)} in it"
         )
     return found
 
@@ -219,7 +218,7 @@ def windows(samples: np.ndarray, spec: FeatureSpec) -> Iterator[tuple[int, np.nd
 def logits(members: Sequence[Checkpoint], clips: np.ndarray) -> np.ndarray:
     """(runs, clips, classes) float32 of samples (clips, n) float32 at the members' rate and clip length."""
     values = torch.from_numpy(features.extract(clips, members[0].spec))
-    return torch.stack([member.network(values).logits[0] for member in members]).numpy()
+    return torch.stack([member.network(values).logits for member in members]).numpy()
 
 
 def predict(members: Sequence[Checkpoint], samples: np.ndarray) -> Prediction:

@@ -115,6 +115,8 @@ def train_teachers(corpus: Corpus, settings: Settings, *, folds: Sequence[int] |
 def train_students(corpus: Corpus, settings: Settings, mixes: Sequence[LossMix], *, folds: Sequence[int] | None,
                    seeds: Sequence[int], **how: Any) -> None:  # fmt: skip
     """A student for each mix, held-out fold and seed; all seeds of a fold share that fold's teacher."""
+    for mix in mixes:
+        mix.require_batch(settings.student.batch, "student.batch")
     cells = []
     for mix in dict.fromkeys(mixes):
         for fold in wanted_folds(corpus, folds):

@@ -40,14 +40,17 @@ from pipeline.images import samples as images
 from pipeline.images.archive import Archive
 from pipeline.images.samples import TRAIN, Pixels
 from pipeline.losses import LossMix
+from pipeline.models import Outputs
 from pipeline.runs.planned import Cell, Files
 from pipeline.training import (
     Run,
-    TeacherOutputs,
+    Stored,
+    Task,
     Trained,
     packing,
 )
 from pipeline.training.augmentation import crop_and_flip
+from pipeline.training.inference import VECTORS
 from pipeline.training.step import Augment
 
 #: Fold → its training and test rows.
@@ -130,7 +133,7 @@ def trainings(cells: Sequence[Cell], data: cache.Data) -> list[Run]:
     split = {fold: rows(data, fold) for fold in {cell.fold for cell in cells}}
     taught_by = teachers_of(cells)
     return [
-        Run(cell.fold, cell.drawn, LossMix.parse(cell.mix), *split[cell.fold],
+        Run(cell.fold, cell.drawn, LossMix.parse(cell.mix), Task(*split[cell.fold]),
             teacher=taught_by.index(cell.teachers) if cell.teachers else 0)
         for cell in cells
     ]  # fmt: skip
@@ -167,9 +170,9 @@ def train(work: Work, say: Callable[[str], None]) -> list[str]:
         try:
             done = training.fit(
                 values, labels, trainings(cells, data), own.network, classes=len(data.classes),
-                teacher=teacher_outputs(own), device=values.device, layout=own.layout, checkpoint=own.checkpoint,
+                teaching=teaching_of(own), device=values.device, layout=own.layout, checkpoint=own.checkpoint,
                 checkpoint_seconds=own.checkpoint_seconds, on_epoch=log.keep, say=say,
-                augment=augmentation(own.network, data, values.device),
+                augment=augmentation(own.network, data, values.device), per=images.standardised_per(data),
             )  # fmt: skip
         except Exception as error:
             if packing.out_of_memory(error):  # its halves are packs of their own
@@ -203,7 +206,7 @@ def forget(work: Work) -> None:
         path.unlink(missing_ok=True)
 
 
-def teacher_outputs(work: Work) -> TeacherOutputs | None:
+def teaching_of(work: Work) -> Stored | None:
     """What each teacher says of the training rows of its own fold, computed once for all of its students.
 
     Raises ``InputError`` for a teacher of another fold than the student's, or of other data: it may have seen the clips
@@ -218,28 +221,39 @@ def teacher_outputs(work: Work) -> TeacherOutputs | None:
         spec = None if isinstance(work.features, Archive) else data.spec
         digests = {str(fold): digest for fold, digest in data.digests.items()}
         teachers.check(work.cells, digests, data.classes, spec)
-    how = (work.features, work.device, work.network.data, work.network.teacher_epoch)
+    names = output_names(work.cells)
+    how = (work.features, work.device, work.network.data, work.network.teacher_epoch, names)
     files = stamps(work.features)
-    found = [
+    each = [
         ensembles.teacher([taught(folder, *how, (*files, stamp(folder / "model.pt"))) for folder in folders])
         for folders in teachers_of(work.cells)
     ]
-    if not found:
-        return None
-    embeddings = ensembles.padded([embedding for embedding, _ in found])
-    return TeacherOutputs(torch.stack(embeddings), torch.stack([logits for _, logits in found]))
+    return Stored(ensembles.side_by_side(each)) if each else None
+
+
+def output_names(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The outputs of teachers that the cells' terms read, and the logits."""
+    reads = [LossMix.parse(cell.mix).teacher_reads for cell in cells if cell.teachers]
+    # A term that does not say what it reads sees what every network has.
+    named = {name for each in reads for name in (VECTORS if each is None else each)}
+    return tuple(sorted(named | {"logits", "embedding"}))
 
 
 @functools.lru_cache(maxsize=32)
 def taught(
-    folder: Path, files: Files, device: str, kind: str, epoch: str, _states: tuple[Stamp, ...] = ()
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embedding (rows, D) and logits (rows, classes) of one teacher; NaN on rows that it was not trained on."""
+    folder: Path,
+    files: Files,
+    device: str,
+    kind: str,
+    epoch: str,
+    names: tuple[str, ...],
+    _states: tuple[Stamp, ...] = (),
+) -> Outputs:
+    """The outputs ``names`` (rows, ...) of one teacher; NaN on rows that it was not trained on."""
     data, values, _ = loaded(files, device, kind, stamps(files))
     model = read_model(folder)
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
-        said = training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0])
-    return said.embedding, said.logits
+        return training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0], names)
 
 
 class EpochLog:

@@ -23,7 +23,9 @@ from pipeline import runs
 from pipeline.config import InputError, Settings
 from pipeline.engine import packs
 from pipeline.engine.packs import Work
-from pipeline.extraction.workers import ctrl_c_held_back, dask_client
+from pipeline.extraction.workers import ctrl_c_held_back
+from pipeline.images.archive import Archive
+from pipeline.processes import cluster, shadowing
 from pipeline.runs.planned import Cell, Files
 from pipeline.training import packing
 
@@ -96,9 +98,9 @@ def choose(
     work = make(cells=tuple(cells), layout="loop", checkpoint=Path())
     data, values, labels = packs.load(work)
     few = cells[: packing.LARGEST[values.device.type]]
-    outputs = packs.teacher_outputs(make(cells=tuple(few), layout="loop", checkpoint=Path()))
+    outputs = packs.teaching_of(make(cells=tuple(few), layout="loop", checkpoint=Path()))
     return packing.choose(values, labels, packs.trainings(few, data), work.network, classes=len(data.classes),
-                          teacher=outputs, pack=pack, layout=layout)  # fmt: skip
+                          teaching=outputs, pack=pack, layout=layout)  # fmt: skip
 
 
 def left_over(folder: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
@@ -136,7 +138,7 @@ def in_processes(works: Sequence[Work], processes: int) -> list[str]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),)) as pool:
         try:
-            with ctrl_c_held_back(resource_tracker):
+            with shadowing.OwnFolderHidden(), ctrl_c_held_back(resource_tracker):
                 waiting = [pool.submit(train_here, work, share) for work in works]
                 # The pool looks out for processes that die from the moment it is woken behind their start.
                 pool.submit(int)
@@ -185,11 +187,16 @@ def in_cluster(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Pa
     A worker that is lost is replaced by dask itself. On this machine alone there is a worker a core, or one for its GPU.
     """
     one_gpu = scheduler is None and device != "cpu" and torch.cuda.is_available()
-    with dask_client(1 if one_gpu else jobs or -1, scheduler) as client:
-        count = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-        place = client.submit(chosen_device, device, pure=False).result()
-        plan = (cells, partial(make, device=place), checkpoints, pack, layout, count, print)
-        works = client.submit(planned, *plan, pure=False).result()
+    files = make.keywords["features"]  # type: ignore[attr-defined]
+    paths = [files.path] if isinstance(files, Archive) else files
+    with cluster.connected(1 if one_gpu else jobs or -1, scheduler, paths) as workers:
+        place = workers.one(chosen_device, device)
+        count = len(workers.workers())
+        works = workers.one(
+            planned, cells, partial(make, device=place), checkpoints, pack, layout, count, print
+        )
         say(f"{len(works)} packs on {count} dask workers, device {place}")
-        waiting = [client.submit(train_here, work, 0, pure=False) for work in works]
-        return [line for one in waiting for line in one.result()]
+        # A pack a worker, for a worker trains one at a time.
+        return sorted(
+            line for lines in workers.results(train_here, ((w, 0) for w in works), len) for line in lines
+        )

@@ -97,6 +97,8 @@ def train(source: Source, settings: Settings, mixes: Sequence[LossMix], *, gener
     ``settings`` as ``chain_settings`` makes them. ``teachers``: folders with runs ``fold{k}-seed{s}`` that are
     generation 0, several as an ensemble; without any, generation 0 is trained on the labels.
     """
+    for mix in mixes:
+        mix.require_batch(settings.student.batch)
     keys = [(fold, seed) for fold in folds for seed in seeds]
     if teachers:
         first: dict[tuple[int, int], Teacher] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 import time
@@ -21,7 +22,7 @@ from typing import TextIO
 from pipeline import features
 from pipeline.cache import Failure
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus import Corpus
+from pipeline.corpus import Corpus, leaks
 from pipeline.extraction import workers
 from pipeline.extraction.assembly import assemble
 from pipeline.extraction.failures import failed_text, write_failures
@@ -70,8 +71,13 @@ class FoldReport:
 def run(
     corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finish", **options: object
 ) -> None:
-    """``extract_corpus`` for the command line: says what it did, and raises ``ExtractionFailed`` for failed clips."""
+    """``extract_corpus`` for the command line: says what it did, and what the corpus is like (``leaks.told``).
+
+    Raises ``ExtractionFailed`` for failed clips, and ``InputError`` as ``leaks.told`` and ``extract_corpus``.
+    """
     start = time.monotonic()
+    for line in leaks.told(corpus):
+        print(line, file=sys.stderr, flush=True)
     reports = extract_corpus(corpus, spec, root, on_error=on_error, progress=sys.stderr, **options)  # type: ignore[arg-type]
     folder, seconds = reports[0].path.parent, time.monotonic() - start
     for report in reports:
@@ -276,7 +282,11 @@ def refusals(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: {os.strerror(error.errno)}; what was finished is kept. Make room, or give a "
                          "folder that can be written, then the same command again") from None  # fmt: skip
     except Exception as error:
-        if type(error).__name__ not in ("TerminatedWorkerError", "KilledWorker"):
+        if type(error).__name__ != "TerminatedWorkerError":
             raise
+        codes = ", ".join(sorted(set(re.findall(r"(?:EXIT|SIG[A-Z]+)\(-?\d+\)", str(error)))))
+        if codes and "SIGKILL" not in codes:
+            raise InputError(f"a worker process ended in the middle ({codes}); what it said stands above. What was finished is "
+                             "kept: the same command goes on; --backend sequential shows an error as it is") from None  # fmt: skip
         raise InputError("a worker was killed by the system, out of memory maybe; what was finished is kept. Give "
                          "the same command again with fewer --jobs") from None  # fmt: skip

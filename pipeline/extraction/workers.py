@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ import numpy as np
 from pipeline.cache import Failure, File
 from pipeline.config import VIEWS, FeatureSpec, InputError
 from pipeline.extraction import parts
-from pipeline.extras import install_line
 from pipeline.files import sha256
+from pipeline.processes import shadowing
 
 #: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
 
-#: A dask scheduler that does not answer for this long is not there.
-SCHEDULER_SECONDS = 10
+#: Tasks that are under way for each thread of a cluster: one that is computed, one that waits for it.
+AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -138,16 +137,17 @@ def results(
         with closing(in_this_process(tasks)) as outcomes:
             yield outcomes
         return
+    if backend == "dask":
+        with in_cluster(list(tasks), jobs, scheduler) as done:
+            yield done
+        return
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.backend import resource_tracker
 
-    with ExitStack() as stack:
-        options: dict[str, Any] = {"backend": "loky", "n_jobs": jobs, "inner_max_num_threads": 1}
-        if backend == "dask":
-            client = stack.enter_context(dask_client(jobs, scheduler))
-            options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 120}
-            tasks = (replace(task, parent=0) for task in tasks)
-        stack.enter_context(parallel_config(**options))
+    with (
+        shadowing.OwnFolderHidden(),
+        parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1),
+    ):
         with ctrl_c_held_back(resource_tracker):
             outcomes = Parallel(return_as="generator_unordered", batch_size=1)(
                 delayed(compute)(t) for t in tasks
@@ -155,11 +155,21 @@ def results(
         try:
             yield outcomes
         except BaseException:
-            if backend == "loky":
-                kill_loky()
+            kill_loky()
             raise
         finally:
             outcomes.close()
+
+
+@contextmanager
+def in_cluster(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Iterator[Iterator[Done]]:
+    """The tasks' outcomes from dask workers, whoever is there at the time; they see the same files."""
+    from pipeline.processes import cluster
+
+    paths = [tasks[0].parts, tasks[0].jobs[0].path]
+    elsewhere = ((replace(task, parent=0),) for task in tasks)
+    with cluster.connected(jobs, scheduler, paths) as workers:
+        yield workers.results(compute, elsewhere, lambda there: AHEAD * sum(there.values()))
 
 
 @contextmanager
@@ -198,41 +208,3 @@ def in_this_process(tasks: Iterable[Task]) -> Generator[Done, None, None]:
         finally:
             if torch:
                 torch.set_num_threads(before)
-
-
-@contextmanager
-def dask_client(jobs: int, scheduler: str | None) -> Iterator[Any]:
-    """A client of the scheduler at an address, or of a cluster of processes on this machine."""
-    from multiprocessing import resource_tracker
-
-    try:
-        from dask.distributed import Client, LocalCluster
-    except ImportError:
-        raise InputError("--backend dask needs dask.distributed, which is not installed; install it: "
-                         f"{install_line('dask')}") from None  # fmt: skip
-    with ExitStack() as stack:
-        address: Any = scheduler
-        if scheduler is None:
-            count = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
-            with ctrl_c_held_back(resource_tracker):
-                cluster = LocalCluster(
-                    n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None
-                )
-                stack.enter_context(cluster)
-                stack.push(partial(kill_nannies, cluster))
-            address = cluster
-        try:
-            client = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
-                             "such as tcp://HOST:8786, as dask-scheduler prints it") from None  # fmt: skip
-        yield stack.enter_context(client)
-
-
-def kill_nannies(cluster: Any, kind: type[BaseException] | None, *_: Any) -> None:
-    """After a failure or Ctrl-C: end this machine's dask workers at once, not when their task is done."""
-    if kind is not None:
-        for nanny in cluster.workers.values():
-            nanny.auto_restart = False
-        for child in multiprocessing.active_children():
-            child.kill()

@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.figures import evaluation
+from pipeline.models import Outputs
 from pipeline.runs import Predictions
 
 
@@ -51,20 +52,33 @@ def ensemble(folders: Sequence[Path]) -> Predictions:
     )
 
 
-def teacher(members: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Several teachers' (embedding (..., D_m), logits (..., classes)) as one teacher's; one alone stays as it is.
+def teacher(members: Sequence[Outputs]) -> Outputs:
+    """Several teachers' outputs, embedding (..., D_m) and logits (..., classes), as one teacher's; one alone stays as it is.
 
-    Embedding (..., Σ D_m): each member's divided by its length; logits: log of the mean probabilities, float32.
+    Embedding (..., Σ D_m): each member's divided by its length; logits: log of the mean probabilities, float32. Raises
+    ``InputError`` for other outputs: maps of several networks have no mean.
     """
     if len(members) == 1:
         return members[0]
-    embedding = torch.cat([torch.nn.functional.normalize(one, dim=-1) for one, _ in members], -1)
-    said = torch.stack([logits.double().log_softmax(-1) for _, logits in members])
-    logits = said.logsumexp(0) - math.log(len(members))
-    return embedding, logits.to(members[0][1].dtype)
+    if others := members[0].keys() - {"embedding", "logits"}:
+        raise InputError(
+            f"{', '.join(sorted(others))} of an ensemble of {len(members)} teachers; expected a single teacher, "
+            "or terms that read its embedding and logits"
+        )
+    embedding = torch.cat([torch.nn.functional.normalize(one.embedding, dim=-1) for one in members], -1)
+    each = torch.stack([one.logits.double().log_softmax(-1) for one in members])
+    logits = each.logsumexp(0) - math.log(len(members))
+    return Outputs(embedding=embedding, logits=logits.to(members[0].logits.dtype))
 
 
-def padded(embeddings: Sequence[Tensor]) -> list[Tensor]:
-    """Embeddings (..., D) with zeros behind up to the largest D: no distance, angle or area changes by that."""
-    widest = max(one.shape[-1] for one in embeddings)
-    return [torch.nn.functional.pad(one, (0, widest - one.shape[-1])) for one in embeddings]
+def side_by_side(teachers: Sequence[Outputs]) -> dict[str, Tensor]:
+    """The outputs of G teachers (rows, ...) as arrays (G, rows, ...).
+
+    Embeddings of unlike widths get zeros behind up to the largest: no distance, angle or area changes by that.
+    """
+    widest = max(one.embedding.shape[-1] for one in teachers)
+    wide = [torch.nn.functional.pad(one.embedding, (0, widest - one.embedding.shape[-1])) for one in teachers]
+    return {
+        name: torch.stack(wide if name == "embedding" else [one[name] for one in teachers])
+        for name in teachers[0]
+    }

@@ -17,9 +17,10 @@ from pipeline.relations import angles, huber
 
 FORMULA = "mean over distinct i, j, k of Huber(cos angle(t_i, t_j, t_k) - cos angle(s_i, s_j, s_k))"
 SOURCE = "Park et al. 2019, eq. 9 and 10"
-LAYER = "embedding"
-TEACHER = True
+READS = ("embedding",)
+TEACHER = ("embedding",)
 WEIGHT = 20.0
+ROWS = 3  # two clips have no angle
 
 
 def angle(

@@ -18,9 +18,10 @@ from pipeline.relations import huber, relative_areas
 
 FORMULA = "mean over i != j of Huber(S(t_i, t_j) / mu_t - S(s_i, s_j) / mu_s), S(a, b) = |a||b| sin(a, b) / 2"
 SOURCE = "Cho et al. 2023, eq. 3.1 to 3.3"
-LAYER = "embedding"
-TEACHER = True
+READS = ("embedding",)
+TEACHER = ("embedding",)
 WEIGHT = 20.0
+ROWS = 3  # of two clips there is one triangle, and over its own mean it is 1
 
 
 def area(

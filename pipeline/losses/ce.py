@@ -15,8 +15,8 @@ from pipeline.losses import Outputs, log_probabilities
 
 FORMULA = "mean over the batch of -log softmax(z_s)[label]"
 SOURCE = "standard; the base term of plain training (not in the area paper's total loss)"
-LAYER = "logits"
-TEACHER = False
+READS = ("logits",)
+TEACHER = ()
 WEIGHT = 1.0
 
 

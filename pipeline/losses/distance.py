@@ -17,9 +17,10 @@ from pipeline.relations import huber, relative_distances
 
 FORMULA = "mean over i != j of Huber(|t_i - t_j| / mu_t - |s_i - s_j| / mu_s)"
 SOURCE = "Park et al. 2019, eq. 5 to 8"
-LAYER = "embedding"
-TEACHER = True
+READS = ("embedding",)
+TEACHER = ("embedding",)
 WEIGHT = 20.0
+ROWS = 3  # of two clips there is one distance, and over its own mean it is 1
 
 
 def distance(

@@ -13,8 +13,8 @@ from pipeline.losses import Outputs, log_probabilities
 
 FORMULA = "T^2 * mean over the batch of KL(softmax(z_t / T) || softmax(z_s / T))"
 SOURCE = "Hinton et al. 2015; T = 1.5 from Cho et al. 2023, section 4"
-LAYER = "logits"
-TEACHER = True
+READS = ("logits",)
+TEACHER = ("logits",)
 WEIGHT = 1.0
 
 

@@ -36,7 +36,9 @@ class Adapted(nn.Module):
 
     def forward(self, x: Tensor) -> Outputs:
         outputs = self.body(x)
-        return Outputs({**outputs, **{adapted(key): adapter(outputs) for key, adapter in zip(self.keys, self.adapters)}})
+        return Outputs(
+            {**outputs, **{adapted(key): adapter(outputs) for key, adapter in zip(self.keys, self.adapters)}}
+        )
 
 
 def adapted(key: str) -> str:
@@ -47,8 +49,16 @@ def adapted(key: str) -> str:
 class Learner:
     """R networks under training. ``reads``: the outputs that are kept, besides the logits; None: all."""
 
-    def __init__(self, networks: Sequence[Network], adapters: Sequence[Mapping[str, nn.Module]], layout: str,
-                 reads: Sequence[str] | None, device: torch.device, dtype: torch.dtype, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        adapters: Sequence[Mapping[str, nn.Module]],
+        layout: str,
+        reads: Sequence[str] | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        precision: str = "float32",
+    ) -> None:
         if layout not in LAYOUTS:
             raise InputError(f"layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
         self.layout, self.reads, self.adapted = layout, reads, bool(adapters[0])
@@ -75,7 +85,11 @@ class Learner:
         state = self.stacked.state_dict()
         if not self.adapted:
             return state
-        return {name.removeprefix("body."): value for name, value in state.items() if not name.startswith("adapters.")}
+        return {
+            name.removeprefix("body."): value
+            for name, value in state.items()
+            if not name.startswith("adapters.")
+        }
 
     # ------------------------------------------------------------------------------------------- a step
 
@@ -118,7 +132,9 @@ class Learner:
     def kept(self, outputs: Outputs) -> Outputs:
         if self.reads is None:
             return outputs
-        return Outputs({name: value for name, value in outputs.items() if name == "logits" or name in self.reads})
+        return Outputs(
+            {name: value for name, value in outputs.items() if name == "logits" or name in self.reads}
+        )
 
     @contextmanager
     def unchanged(self, alive: Tensor | None) -> Iterator[None]:
@@ -143,7 +159,9 @@ class Learner:
     # --------------------------------------------------------------------------------------- evaluation
 
     @torch.no_grad()
-    def logits(self, inputs: Callable[[slice, slice], Tensor], count: int, active: Sequence[int], chunk: int) -> Tensor:
+    def logits(
+        self, inputs: Callable[[slice, slice], Tensor], count: int, active: Sequence[int], chunk: int
+    ) -> Tensor:
         """Logits (R, count, classes) in evaluation mode; 0 for runs not ``active``.
 
         ``inputs(runs, part)``: the samples (n, R', C, H, W) of a part of the ``count`` rows of some runs.
@@ -172,14 +190,21 @@ class Learner:
 def gradients(network: nn.Module, outputs: Outputs, slopes: Mapping[str, Tensor], axis: int = 0) -> Tensor:
     """Gradient (P,) of Σ outputs · slopes, in the order of ``flattened``; (R, P) where parameters lead with R (axis 1)."""
     values = [outputs[name] for name in slopes]
-    parts = torch.autograd.grad(values, list(network.parameters()), list(slopes.values()), materialize_grads=True,
-                                allow_unused=True)
+    parts = torch.autograd.grad(
+        values, list(network.parameters()), list(slopes.values()), materialize_grads=True, allow_unused=True
+    )
     return torch.cat([part.flatten(axis) for part in parts], axis)
 
 
 def together(outputs: Mapping[int, Outputs], runs: int) -> Outputs:
     """The runs' outputs as one, cut off from their networks; zeros for runs that took no part."""
     some = next(iter(outputs.values()))
-    filler = Outputs({name: torch.zeros_like(value) for name, value in some.items()}) if len(outputs) < runs else some
+    filler = (
+        Outputs({name: torch.zeros_like(value) for name, value in some.items()})
+        if len(outputs) < runs
+        else some
+    )
     parts = [outputs.get(run, filler) for run in range(runs)]
-    return Outputs({name: torch.stack([part[name].detach() for part in parts]).requires_grad_() for name in some})
+    return Outputs(
+        {name: torch.stack([part[name].detach() for part in parts]).requires_grad_() for name in some}
+    )

@@ -19,10 +19,10 @@ import re
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pipeline import losses
 from pipeline.config import InputError
+from pipeline.losses.library import constant, fewest, load, module, names, reads, suggestion, teacher_reads
 
 Value = float | str
 
@@ -64,16 +64,16 @@ class Term:
     @property
     def key(self) -> str:
         """The term without its weight, say ``hinton@T=4``: the same key is the same loss."""
-        return self.name + "".join(f"@{key}={_shown(value)}" for key, value in self.options)
+        return self.name + "".join(f"@{key}={shown(value)}" for key, value in self.options)
 
     def __str__(self) -> str:
-        return f"{self.name}:{_shown(self.weight)}{self.key.removeprefix(self.name)}"
+        return f"{self.name}:{shown(self.weight)}{self.key.removeprefix(self.name)}"
 
     @property
     def slug(self) -> str:
         between = "-" if self.name[-1].isdigit() else ""
-        options = "".join(f"@{key}_{_shown(value)}" for key, value in self.options)
-        return f"{self.name}{between}{_shown(self.weight)}{options}"
+        options = "".join(f"@{key}_{shown(value)}" for key, value in self.options)
+        return f"{self.name}{between}{shown(self.weight)}{options}"
 
 
 @dataclass(frozen=True)
@@ -130,48 +130,57 @@ class LossMix:
     @property
     def names_classes(self) -> bool:
         """Whether a term reads the outputs. Where none does, classes are named by chance, however good the embedding."""
-        return any(_constant(term.name, "LAYER", "logits") == "logits" for term in self.terms)
+        return self.reads is None or "logits" in self.reads
 
     @property
     def needs_teacher(self) -> bool:
-        return any(_constant(term.name, "TEACHER", True) for term in self.terms)
+        return self.teacher_reads != ()
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """The student's outputs that a term reads; None: a term does not say which."""
+        return union(reads(term.name, dict(term.options)) for term in self.terms)
+
+    @property
+    def teacher_reads(self) -> tuple[str, ...] | None:
+        """The same of the teacher's outputs."""
+        return union(teacher_reads(term.name) for term in self.terms)
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """Keys of the terms that bring an adapter."""
+        return tuple(term.key for term in self.terms if constant(term.name, "adapter", None))
+
+    @property
+    def rows(self) -> int:
+        """The fewest clips of a batch that every term can learn from."""
+        return max(fewest(term.name) for term in self.terms)
+
+    def require_batch(self, batch: int, setting: str = "batch") -> None:
+        """``InputError`` where a term learns nothing from ``batch`` clips. ``setting`` states them, say student.batch."""
+        for term in self.terms:
+            if batch < (rows := fewest(term.name)):
+                remedy = f", say --set {setting}={max(rows, 8)}" if "." in setting else ""
+                raise InputError(
+                    f"{setting} = {batch}: {term.name} of mix {self} needs at least {rows} clips in a batch; "
+                    f"expected {rows} or more{remedy}"
+                )
 
     def explain(self) -> str:
         """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source."""
-        paper = published(self)
-        lines = [f"{self}  (path name {self.slug})"]
-        if paper is not None:
-            lines.append(f"A row of Table 3 of Cho et al. 2023: {paper:.2f} % published.")
-        for term in self.terms:
-            if term == Term("soft", 1.0):
-                origin = "the base term"
-            elif paper is not None:
-                origin = "of Table 3" if _constant(term.name, "WEIGHT", 1.0) != 1 else "the default"
-            else:
-                origin = "the default" if term.weight == _constant(term.name, "WEIGHT", 1.0) else "given"
-            layer = _constant(term.name, "LAYER", "outputs")
-            settings = {**{k: d for k, (d, _) in options(term.name).items()}, **dict(term.options)}
-            student_layer = settings.pop("layer", layer)
-            lines += [
-                f"{term.key}: weight {_shown(term.weight)} ({origin})",
-                f"    formula  {_constant(term.name, 'FORMULA', _first_line(term.name))}",
-                f"    layer    student's {student_layer}"
-                + (f", teacher's {layer}" if _constant(term.name, "TEACHER", True) else ", no teacher"),
-            ]
-            if settings:
-                lines.append("    options  " + ", ".join(f"{k} = {_shown(v)}" for k, v in settings.items()))
-            lines.append(f"    source   {_constant(term.name, 'SOURCE', 'a file of this project')}")
-        if not self.has_base:
-            lines.append(f"{NO_BASE.name}: weight 0 (no base term is added, and none is computed)")
-        if not self.names_classes:
-            lines.append(
-                "No term on the outputs: the student names classes by chance; make retrieval measures its space."
-            )
-        return "\n".join(lines)
+        from pipeline.losses.explanation import explained
+
+        return explained(self)
 
 
 #: What a mix without a base term says in its place.
 NO_BASE = Term("soft", 0.0)
+
+
+def union(each: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """All names once, sorted; None where one of them is None."""
+    parts = list(each)
+    return None if None in parts else tuple(sorted({name for part in parts if part for name in part}))
 
 
 def named(text: str) -> set[str]:
@@ -187,7 +196,7 @@ def published(mix: LossMix) -> float | None:
 
 def options(name: str) -> dict[str, tuple[Value, tuple[str, ...]]]:
     """Of a loss, what a mix can set: its keyword-only arguments → (default, allowed words if it is a word)."""
-    function = losses.load(name)
+    function = load(name)
     hints = typing.get_type_hints(function)
     return {
         key: (parameter.default, typing.get_args(hints[key]) if isinstance(parameter.default, str) else ())
@@ -216,14 +225,14 @@ def _read_term(part: str) -> tuple[str, float | None, tuple[tuple[str, Value], .
 
 def _read_head(head: str, part: str) -> tuple[str, float | None]:
     name, colon, text = (piece.strip() for piece in head.partition(":"))
-    if colon or name in losses.names():
-        losses.module(name)
+    if colon or name in names():
+        module(name)
         return name, _weight(text, name, part) if colon else None
-    fitting = [known for known in losses.names() if re.match(re.escape(known) + r"-?[0-9.]", name)]
+    fitting = [known for known in names() if re.match(re.escape(known) + r"-?[0-9.]", name)]
     if fitting:
         known = max(fitting, key=len)
         return known, _weight(name[len(known) :].removeprefix("-"), known, part)
-    losses.module(re.sub(r"-?[0-9.].*$", "", name) or name)
+    module(re.sub(r"-?[0-9.].*$", "", name) or name)
     raise InputError(f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, say angle:40")
 
 
@@ -235,13 +244,13 @@ def _read_option(
         key = max((k for k in known if text.startswith(k + "_")), key=len, default=text.partition("_")[0])
         value = text[len(key) + 1 :]
     if key not in known:
-        near = losses.suggestion(key, known)
+        near = suggestion(key, known)
         expected = f"expected one of {', '.join(known)}" if known else f"{name} has no options"
         raise InputError(f"{part!r}: unknown option {key!r} of {name}{near}; {expected}")
     default, words = known[key]
     if isinstance(default, str):
         if words and value not in words:
-            near = losses.suggestion(value, words)
+            near = suggestion(value, words)
             raise InputError(f"{part!r}: unknown {key} {value!r}{near}; expected one of {', '.join(words)}")
         return key, value
     return key, _positive(value, f"{part!r}: option {key} of {name}")
@@ -274,19 +283,11 @@ def _weighted(read: Iterable[tuple[str, float | None, tuple[tuple[str, Value], .
         ]
         row = next((weights for weights in rows if set(weights) == wanted), {})
     for name, weight, given in read:
-        default = row.get(name, _constant(name, "WEIGHT", 1.0))
+        default = row.get(name, constant(name, "WEIGHT", 1.0))
         yield Term(name, float(default if weight is None else weight), given)
 
 
-def _constant(name: str, constant: str, default: Any) -> Any:
-    return getattr(losses.module(name), constant, default)
-
-
-def _first_line(name: str) -> str:
-    return (losses.module(name).__doc__ or "no formula given").strip().splitlines()[0]
-
-
-def _shown(value: Value) -> str:
+def shown(value: Value) -> str:
     """As short as it can be read back exactly, without the plus sign of an exponent."""
     if isinstance(value, str):
         return value

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import losses
 from pipeline.config import InputError
-from pipeline.losses.mix import LossMix
+from pipeline.losses.library import load
+from pipeline.losses.mix import LossMix, union
 
 
 class Seen:
@@ -41,6 +41,9 @@ class MixedLoss:
         self.mixes = tuple(mixes)
         weights = [{term.key: term.weight for term in mix.terms} for mix in self.mixes]
         terms = {term.key: term for mix in self.mixes for term in mix.terms}
+        #: The outputs of students and of teachers that a term reads; None: it may be any.
+        self.reads = union(mix.reads for mix in self.mixes)
+        self.teacher_reads = union(mix.teacher_reads for mix in self.mixes)
         #: The terms of all runs, sorted.
         self.keys = tuple(sorted(terms))
         #: term key → the runs that have it.
@@ -67,7 +70,7 @@ class MixedLoss:
             for key, value in ce_options.items():
                 by_run = isinstance(value, Tensor) and value.ndim > 1 and runs is not None
                 options[key] = value.index_select(0, runs) if by_run else value
-        return partial(losses.load(name), **options)
+        return partial(load(name), **options)
 
     def __call__(self, student: Any, teacher: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs and labels lead with the runs axis. total = Σ weight · raw; raw is 0 where a run lacks it."""

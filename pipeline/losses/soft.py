@@ -14,8 +14,8 @@ from pipeline.losses import Outputs, log_probabilities
 
 FORMULA = "mean over the batch of -sum_c softmax(z_t)[c] log softmax(z_s)[c]"
 SOURCE = "Cho et al. 2023, total loss, first term; Hinton et al. 2015 at T = 1"
-LAYER = "logits"
-TEACHER = True
+READS = ("logits",)
+TEACHER = ("logits",)
 WEIGHT = 1.0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline import models
 from pipeline.config import InputError
@@ -60,13 +61,27 @@ def read_payload(path: Path) -> dict[str, Any]:
 
 def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
     """The network of a payload in evaluation mode, with the weights of the last or the best epoch."""
-    network = models.build(payload["model"], tuple(payload["shape"]), len(payload["classes"]))
+    network = models.network(payload["model"], tuple(payload["shape"]), len(payload["classes"]))
     try:
-        network.load_state_dict(payload["best_state" if epoch == "best" else "state"])
-    except RuntimeError:  # names or shapes of tensors
-        raise InputError(f"the checkpoint of fold {payload['fold']}, seed {payload['seed']} holds weights that are not "
-                         f"those of its {payload['model']}; it was changed since: train the run again") from None  # fmt: skip
+        load_state(network, payload["best_state" if epoch == "best" else "state"])
+    except (RuntimeError, KeyError):  # names or shapes of tensors
+        raise InputError(
+            f"the checkpoint of fold {payload['fold']}, seed {payload['seed']} holds weights that are not "
+            f"those of its {payload['model']}; it was changed since: train the run again"
+        ) from None
     return network.eval()
+
+
+def load_state(network: Network, state: Mapping[str, Tensor]) -> None:
+    """Give a network the tensors of a ``model.pt``, each with a runs axis of one in front."""
+    own = {"mean": network.mean, "std": network.std, **network.body.state_dict()}
+    if own.keys() != state.keys():
+        raise KeyError(f"tensors {' '.join(sorted(own.keys() ^ state.keys()))}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if state[name].shape != (1, *tensor.shape):
+                raise RuntimeError(f"{name}: shape {tuple(state[name].shape)}; expected {(1, *tensor.shape)}")
+            tensor.copy_(state[name][0])
 
 
 def weights_digest(payload: Mapping[str, Any]) -> str:

@@ -52,6 +52,7 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
                    for name, (unit, call) in zip(FEATURES, about, strict=True)},
         "classes": dict(zip(header.classes, counts, strict=True)),
         "spec": vars(header.spec).copy(),
+        "row_of_c": {name: row_of_c(name, header.spec.bins) for name in FEATURES if name.startswith("chroma")},
         "versions": header.versions,
         "plain": header.plain,
         "skipped": [{"clip": s.clip, "path": s.file.path, "reason": s.reason, "expected": s.expected,
@@ -98,6 +99,15 @@ def statistics(blocks: Iterable[np.ndarray]) -> dict[str, dict[str, float | int 
         }
 
     return {name: row(i) for i, name in enumerate(FEATURES)}
+
+
+def row_of_c(name: str, bins: int) -> float:
+    """The row of a chromagram of ``bins`` rows in which the pitch class C is; half a row is between two.
+
+    The constant-Q chromagrams begin with C. The bank of ``chroma_stft`` begins with A and is rolled by 3 · (bins // 12)
+    rows (``librosa.filters.chroma``), which are three semitones only where 12 divides ``bins``.
+    """
+    return bins / 4 - 3 * (bins // 12) if name == "chroma_stft" else 0.0
 
 
 def datasets(file: h5py.File) -> dict[str, dict[str, Any]]:
@@ -154,6 +164,7 @@ def fold_text(info: dict[str, Any]) -> str:
         "",
         f"{'feature':<15} {'min':>9} {'mean':>9} {'max':>9} {'sd':>9} {'zeros':>7} {'not finite':>10}  unit",
         *(value_line(name, value) for name, value in info["values"].items()),
+        *chroma_lines(info["row_of_c"]),
         "",
         *listed("clips", [f"{name} {count}" for name, count in info["classes"].items()]),
         *listed("settings", [f"{name} {value}" for name, value in info["spec"].items()]),
@@ -202,6 +213,16 @@ def value_line(name: str, value: dict[str, Any]) -> str:
         return f"{name:<15} {'no finite value':>39} {'':>7} {value['nonfinite']:>10}  {value['unit']}"
     numbers = " ".join(f"{value[key]:>9.4g}" for key in ("min", "mean", "max", "sd"))
     return f"{name:<15} {numbers} {value['zeros']:>7.2%} {value['nonfinite']:>10}  {value['unit']}"
+
+
+def chroma_lines(row_of_c: dict[str, float]) -> list[str]:
+    """A line where the chromagrams do not begin with the same pitch class."""
+    if not (off := row_of_c["chroma_stft"]):
+        return []
+    return [
+        f"rows: pitch class C is row {off:g} of chroma_stft and row 0 of chroma_cqt and chroma_cens: {off:g} rows off "
+        "(docs/features.md)"
+    ]
 
 
 def listed(title: str, words: list[str]) -> list[str]:

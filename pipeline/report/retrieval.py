@@ -97,7 +97,7 @@ def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured
                 drawn.add((("reference", first), at))
                 values = embedding(untrained(network, *at), samples, rows, layer)
                 keep("reference", first, values.shape[1], at, figures(values, data))
-        plain = ((samples[rows] - network.mean[0]) / network.std[0]).flatten(1).numpy()
+        plain = ((samples[rows] - network.mean) / network.std).flatten(1).numpy()
         keep("reference", FEATURES, plain.shape[1], (fold, 0), figures(plain, data))
     return sorted(found.values(), key=place)
 
@@ -132,8 +132,7 @@ def embedding(network: models.Network, samples: torch.Tensor, rows: np.ndarray, 
 
 def untrained(network: models.Network, fold: int, seed: int) -> models.Network:
     """The same network with its first weights, and its normalisation."""
-    fresh = models.build(network.name, network.shape, network.classes)
-    models.initialise(fresh, [(seed, fold)])
+    fresh = models.network(network.name, network.shape, network.classes, seed=seed, fold=fold)
     fresh.mean.copy_(network.mean)
     fresh.std.copy_(network.std)
     return fresh.eval()

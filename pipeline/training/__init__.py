@@ -1,16 +1,17 @@
-"""``fit``: the one training loop. R runs with their own fold, seed, order, weights and losses are one network.
+"""``fit``: the one training loop. R runs with their own fold, seed, order, weights and losses go through it together.
 
-- ``run``: what a run is, what comes out of it, and everything about it that is known before the first step
-  (normalisation, order of samples, learning rates, steps an epoch);
-- ``step``: one step of a pack: batch, forward, losses, backward, optimizer, sums;
-- ``inference``: networks in evaluation mode;
-- ``job``: epochs, records, checkpoints;
-- ``fit``: the door to all of it.
+- ``loop``: epochs, records, checkpoints; begin here, then ``step``: batch, forward, losses, backward, optimizer, sums;
+- ``task`` (what a run is, what comes out), ``sampling`` (its batches), ``teaching`` (what its teacher says of them);
+- ``packing``: how many runs at once; ``inference``: networks in evaluation mode; ``fit``: the door to all of it.
+
+Imports: losses, models. Tensors only; ``checkpoint`` alone knows a file.
 """
 
 from pipeline.training.fit import fit, tuned
-from pipeline.training.inference import outputs, teacher_outputs
-from pipeline.training.job import Interrupted
-from pipeline.training.run import Run, TeacherOutputs, Trained
+from pipeline.training.inference import outputs
+from pipeline.training.sampling import Sampling
+from pipeline.training.state import Interrupted
+from pipeline.training.task import Run, Task, Trained
+from pipeline.training.teaching import Stored
 
-__all__ = ["Interrupted", "Run", "TeacherOutputs", "Trained", "fit", "outputs", "teacher_outputs", "tuned"]
+__all__ = ["Interrupted", "Run", "Sampling", "Stored", "Task", "Trained", "fit", "outputs", "tuned"]

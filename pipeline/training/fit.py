@@ -40,6 +40,7 @@ def fit(
     checkpoint_seconds: float = 300.0,
     on_epoch: Callable[[int, dict[str, Any]], None] | None = None,
     augment: Augment | None = None,
+    per: str = "bin",
     say: Callable[[str], None] | None = None,
 ) -> list[Trained]:
     """Train ``runs`` together; they share ``settings`` and nothing else. Returns one ``Trained`` a run, in order.
@@ -51,6 +52,7 @@ def fit(
     epoch's steps), accuracy and test_loss (cross-entropy) of the test rows, seconds. A run whose loss stops being
     finite ends with ``Trained.failure``; the others go on.
 
+    ``per``: what is standardised together, as ``normalisation`` takes it.
     ``checkpoint``: file to go on from where it fits this call (settings, runs, data, torch), and to write every
     ``checkpoint_seconds`` and at the end. A call that goes on gives the same numbers as one that was never stopped:
     bit for bit on the CPU. It keeps the checkpoint's layout. Raises ``Interrupted`` on Ctrl-C, ``InputError`` for
@@ -60,8 +62,8 @@ def fit(
     device = samples.device if device is None else torch.device(device)
     samples, labels = samples.to(device), labels.to(device)
     teaching = None if teaching is None else teaching.to(device)
-    check(samples, labels, runs, classes, teaching)
-    statistics = standardisation(samples, runs)
+    check(samples, labels, runs, settings, classes, teaching)
+    statistics = standardisation(samples, runs, per)
     key = identity(samples, labels, runs, settings, classes, teaching, statistics)
     saved = resumable(checkpoint, key, say)
     layout = saved["layout"] if saved else layout or ("loop" if device.type == "cpu" else "vmap")
@@ -75,16 +77,23 @@ def fit(
         return loop.run()
 
 
-def standardisation(samples: Tensor, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
+def standardisation(samples: Tensor, runs: Sequence[Run], per: str = "bin") -> list[tuple[Tensor, Tensor]]:
     """``normalisation`` of every run; runs that train on the same rows share it."""
     rows = {run.task.train.tobytes(): run.task.train for run in runs}
     with threads("loop", len(rows)) as workers:
         spread = map if workers is None or samples.device.type != "cpu" else workers.map
-        found = dict(zip(rows, spread(lambda own: normalisation(samples, own), rows.values())))
+        found = dict(zip(rows, spread(lambda own: normalisation(samples, own, per), rows.values())))
     return [found[run.task.train.tobytes()] for run in runs]
 
 
-def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, teaching: Stored | None) -> None:  # fmt: skip
+def check(
+    samples: Tensor,
+    labels: Tensor,
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    classes: int,
+    teaching: Stored | None,
+) -> None:
     """Raise ``InputError`` for arguments that do not fit together."""
     if not runs:
         raise InputError("no runs to train; expected at least one")
@@ -92,6 +101,7 @@ def check(samples: Tensor, labels: Tensor, runs: Sequence[Run], classes: int, te
         raise InputError(f"samples {tuple(samples.shape)} and labels {tuple(labels.shape)}; expected (rows, C, H, W) "
                          "and (rows,)")  # fmt: skip
     for run in runs:
+        run.mix.require_batch(settings.batch)
         if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
             raise InputError(
                 f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs"
@@ -153,13 +163,25 @@ def tuned(device: torch.device, tf32: bool) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
-def packed(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
-           teaching: Stored | None, layout: str, statistics: Sequence[tuple[Tensor, Tensor]],
-           augment: Augment | None = None) -> Pack:
+def packed(
+    samples: Tensor,
+    labels: Tensor,
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    classes: int,
+    teaching: Stored | None,
+    layout: str,
+    statistics: Sequence[tuple[Tensor, Tensor]],
+    augment: Augment | None = None,
+) -> Pack:
     """The pack of ``runs`` before its first step: weights drawn, normalisation set, first epoch planned."""
     device = samples.device
-    networks = [standardising(models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold), *each)
-                for run, each in zip(runs, statistics, strict=True)]
+    networks = [
+        standardising(
+            models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold), *each
+        )
+        for run, each in zip(runs, statistics, strict=True)
+    ]
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
@@ -168,7 +190,10 @@ def packed(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
     if teaching is not None and loss.teacher_reads is not None:
         teaching.require(loss.teacher_reads)
         teaching = teaching.only(["logits", *loss.teacher_reads])
-    adapters = losses.adapters(runs, networks, teaching, settings.model)
+    taught = {} if teaching is None else teaching.shapes()
+    adapters = losses.adapters(
+        [run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught
+    )
     dtype = torch.promote_types(samples.dtype, torch.float32)
     learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
     index = torch.tensor([[run.teacher] for run in runs], device=device)

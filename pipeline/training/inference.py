@@ -21,8 +21,13 @@ VECTORS = ("embedding", "hidden", "logits")
 
 
 @torch.no_grad()
-def outputs(network: Network, samples: Tensor, rows: np.ndarray | Tensor, names: Sequence[str] = VECTORS,
-            chunk: int = CHUNK) -> Outputs:
+def outputs(
+    network: Network,
+    samples: Tensor,
+    rows: np.ndarray | Tensor,
+    names: Sequence[str] = VECTORS,
+    chunk: int = CHUNK,
+) -> Outputs:
     """What a network of one run says of some rows of ``samples`` (all rows, C, H, W), in evaluation mode.
 
     Each output of ``names`` is (all rows, ...) float32 on the samples' device, NaN on the rows that were not asked for;
@@ -37,7 +42,10 @@ def outputs(network: Network, samples: Tensor, rows: np.ndarray | Tensor, names:
 
     with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
         each = list((workers.map if workers else map)(outputs_of, parts))
-    whole = {name: torch.full((len(samples), *each[0][name].shape[1:]), torch.nan, device=samples.device) for name in names}
+    whole = {
+        name: torch.full((len(samples), *each[0][name].shape[1:]), torch.nan, device=samples.device)
+        for name in names
+    }
     for part, values in zip(parts, each):
         for name, target in whole.items():
             target.index_copy_(0, part, values[name].float())
@@ -48,7 +56,10 @@ def held_out_rows(runs: Sequence[Run], device: torch.device) -> Tensor:
     """(R, n) test rows, shorter lists padded with their own first row."""
     longest = max(len(run.task.test) for run in runs)
     table = np.stack(
-        [np.concatenate([run.task.test, np.repeat(run.task.test[:1], longest - len(run.task.test))]) for run in runs]
+        [
+            np.concatenate([run.task.test, np.repeat(run.task.test[:1], longest - len(run.task.test))])
+            for run in runs
+        ]
     )
     return torch.from_numpy(table).to(device)
 

@@ -64,11 +64,21 @@ class Loop:
         """The steps of the epoch that are left, then its record."""
         pack, progress = self.pack, self.progress
         stopped = [failure is not None for failure in progress.failures]
-        self.set_tables(epoch_tables(self.runs, self.settings, progress.epoch, stopped, pack.samples.device,
-                                     pack.augment is not None))
+        self.set_tables(
+            epoch_tables(
+                self.runs,
+                self.settings,
+                progress.epoch,
+                stopped,
+                pack.samples.device,
+                pack.augment is not None,
+            )
+        )
         pack.counter.fill_(progress.done)
         begun = time.monotonic() - progress.epoch_seconds
-        steps = max(0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped))
+        steps = max(
+            0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped)
+        )
         while progress.done < steps:
             self.take(masked=progress.done >= self.full)
             progress.done += 1
@@ -187,7 +197,11 @@ class Loop:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything on the device that a step changes or an epoch keeps."""
-        return {**self.pack.written(), "logits": self.logits, **{f"best.{k}": v for k, v in self.best.items()}}
+        return {
+            **self.pack.written(),
+            "logits": self.logits,
+            **{f"best.{k}": v for k, v in self.best.items()},
+        }
 
     def save(self) -> None:
         assert self.path is not None
@@ -200,5 +214,3 @@ class Loop:
         self.progress = Progress(**saved["progress"])
         for name, tensor in self.tensors().items():
             tensor.copy_(saved["tensors"][name])
-
-

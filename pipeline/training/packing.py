@@ -12,14 +12,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.training.fit import packed, tuned
-from pipeline.training.step import Pack, batch, graphed_step, step, threads
+from pipeline.training.step import (
+    Pack,
+    batch,
+    graphed_step,
+    step,
+    threads,
+)
 from pipeline.training.task import Run
 from pipeline.training.teaching import Stored
 

@@ -28,8 +28,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"sampling {self.kind!r}: expected {', '.join(KINDS)} (balanced classes, episodes and "
-                             "unlabelled clips are not built yet)")
+            raise InputError(
+                f"sampling {self.kind!r}: expected {', '.join(KINDS)} (balanced classes, episodes and "
+                "unlabelled clips are not built yet)"
+            )
 
     def batches(self, run: Run, batch: int, epoch: int) -> np.ndarray:
         """(steps, B) rows of an epoch of ``run``."""
@@ -57,8 +59,10 @@ def steps_of(run: Run, batch: int) -> int:
     smaller batch would be another loss; the order changes every epoch, so nothing is left out for good."""
     steps = len(run.task.train) // batch
     if not steps:
-        raise InputError(f"fold {run.fold}: {len(run.task.train)} training samples; expected at least one batch "
-                         f"of {batch}; lower the batch size")
+        raise InputError(
+            f"fold {run.fold}: {len(run.task.train)} training samples; expected at least one batch "
+            f"of {batch}; lower the batch size"
+        )
     return steps
 
 
@@ -74,8 +78,14 @@ def order(run: Run, epoch: int) -> np.ndarray:
     return rows[torch.randperm(len(rows), generator=generator("order", run, epoch)).numpy()]
 
 
-def epoch_tables(runs: Sequence[Run], settings: TrainSettings, epoch: int, stopped: Sequence[bool], device: torch.device,
-                 augmented: bool = False) -> EpochTables:
+def epoch_tables(
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    epoch: int,
+    stopped: Sequence[bool],
+    device: torch.device,
+    augmented: bool = False,
+) -> EpochTables:
     """The batches, learning rates and masks of an epoch; a run that has ``stopped`` takes no step."""
     batch = settings.batch
     counts = [0 if stop else steps_of(run, batch) for run, stop in zip(runs, stopped)]

@@ -63,14 +63,22 @@ class Pack:
     def written(self) -> dict[str, Tensor]:
         """Every tensor that a step writes: what a checkpoint keeps, and what a captured graph puts back."""
         statistics = {f"buffer.{name}": buffer for name, buffer in self.learner.statistics().items()}
-        return {"weights": self.weights, "momentum": self.momentum, "sums": self.sums, "bad": self.bad,
-                "counter": self.counter, **statistics}
+        return {
+            "weights": self.weights,
+            "momentum": self.momentum,
+            "sums": self.sums,
+            "bad": self.bad,
+            "counter": self.counter,
+            **statistics,
+        }
 
 
 def step(pack: Pack, masked: bool) -> None:
     """Take the step that ``pack.counter`` says, and count on. ``masked``: some run does not take part in it."""
     tables = pack.tables
-    rows, lr, alive = (table.index_select(0, pack.counter)[0] for table in (tables.rows, tables.lr, tables.alive))
+    rows, lr, alive = (
+        table.index_select(0, pack.counter)[0] for table in (tables.rows, tables.lr, tables.alive)
+    )
     draws = None if tables.draws is None else tables.draws.index_select(0, pack.counter)[0]
     mask = alive if masked else None
 
@@ -138,8 +146,9 @@ def threads(layout: str, runs: int) -> Iterator[ThreadPoolExecutor | None]:
         torch.set_num_threads(cores)
 
 
-def graphed_step(take: Callable[[], None], written: Sequence[Tensor], memory: Any = None,
-                 warmup: int = 3) -> Callable[[], None]:
+def graphed_step(
+    take: Callable[[], None], written: Sequence[Tensor], memory: Any = None, warmup: int = 3
+) -> Callable[[], None]:
     """``take`` as one CUDA graph: what it does, without the launches. ``written``: every tensor that it writes.
 
     ``take`` must read and write the same tensors each time and wait for nothing. It is run ``warmup`` times on a

@@ -30,7 +30,9 @@ class Task:
     def __post_init__(self) -> None:
         for name in ("classes", "unlabelled"):
             if getattr(self, name) is not None:
-                raise InputError(f"a task with {name}: not built yet; expected a task of all classes and labelled clips")
+                raise InputError(
+                    f"a task with {name}: not built yet; expected a task of all classes and labelled clips"
+                )
 
     def identity(self) -> list[str]:
         """Digests of the rows, in their order."""

@@ -35,6 +35,10 @@ class Stored:
         """What the teachers (R, 1) say of rows (R, B): every output with the axes (R, B, ...)."""
         return Outputs({name: values[teachers, rows] for name, values in self.outputs.items()})
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each output, without teachers and rows."""
+        return {name: tuple(values.shape[2:]) for name, values in self.outputs.items()}
+
     def only(self, names: Sequence[str]) -> Stored:
         """These outputs alone: what no term reads costs nothing."""
         return Stored({name: values for name, values in self.outputs.items() if name in names})
@@ -43,7 +47,9 @@ class Stored:
         """``InputError`` where an output that a term reads was not stored."""
         for name in names:
             if name not in self.outputs:
-                raise InputError(f"the teacher's {name!r} is not stored; expected some of {', '.join(self.outputs)}")
+                raise InputError(
+                    f"the teacher's {name!r} is not stored; expected some of {', '.join(self.outputs)}"
+                )
 
     def digest(self, teacher: int, rows: np.ndarray) -> bytes:
         """Of what one teacher says of some rows: the sums of its logits."""
@@ -56,7 +62,9 @@ class Live:
     """Teachers that run in the step. Their place; what would use them is refused until they are built."""
 
     def __init__(self) -> None:
-        raise InputError("a live teacher: not built yet; expected a teacher whose outputs are stored, a run's folder")
+        raise InputError(
+            "a live teacher: not built yet; expected a teacher whose outputs are stored, a run's folder"
+        )
 
 
 class File:

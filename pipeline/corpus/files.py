@@ -1,0 +1,78 @@
+"""Which files are sounds: one list of formats and one walk, for corpora, ``verify`` and ``predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pipeline.config import InputError
+
+#: Ends of the names of sound files: what libsndfile reads. Capitals count as small letters.
+SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd",
+            ".caf", ".w64", ".rf64", ".voc", ".sph", ".nist")  # fmt: skip
+
+#: Ends of the names of sounds in formats that libsndfile does not read, and of films with sound.
+UNREAD = (".m4a", ".m4b", ".mp4", ".aac", ".adts", ".alac", ".wma", ".amr", ".awb", ".3gp", ".3g2", ".ac3", ".eac3",
+          ".dts", ".ape", ".wv", ".mpc", ".tta", ".tak", ".shn", ".spx", ".mka", ".weba", ".webm", ".mkv", ".mov", ".mp2",
+          ".mpga", ".ra", ".dsf", ".dff", ".aax", ".iff", ".8svx", ".pcm", ".gsm")  # fmt: skip
+
+#: Folder that the Mac's archiver adds: the halves of files that other file systems do not keep.
+MAC_HALVES = "__MACOSX"
+
+
+def is_sound(name: str) -> bool:
+    """By the end of the name."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def looks_like_sound(name: str) -> bool:
+    """Also in a format that is not read."""
+    return name.lower().endswith((*SUFFIXES, *UNREAD))
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is the file system's, or put out of sight: ".x", "._x.wav", "__MACOSX"."""
+    return name.startswith(".") or name == MAC_HALVES
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Every file below ``folder`` that is not ``hidden``, and whether it is regular (a link counts as what it leads to).
+
+    In no particular order. Folders that are links are looked into as well, but no folder twice, so that a link to a
+    folder above does not loop; a folder's own place goes before links to it. Nothing is opened: a named pipe does no
+    harm. ``InputError`` for a folder that cannot be read.
+    """
+    folders, links = [folder], list[Path]()
+    seen: set[tuple[int, int]] = set()
+    while folders or links:
+        here = folders.pop() if folders else links.pop()
+        try:
+            state = here.stat()
+            if (state.st_dev, state.st_ino) in seen:
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            paths = sorted(here.iterdir(), reverse=True)
+        except OSError as error:
+            raise InputError(f"{here}: {error.strerror}; expected a folder that can be read") from None
+        for path in paths:
+            if hidden(path.name):
+                continue
+            if path.is_dir():
+                (links if path.is_symlink() else folders).append(path)
+            else:
+                yield path, path.is_file()
+
+
+def sounds(folder: Path) -> list[Path]:
+    """The sound files below a folder, in all its folders, sorted; regular files only. See ``walk``."""
+    return sorted(path for path, regular in walk(folder) if regular and is_sound(path.name))
+
+
+def left_out(root: Path, taken: Collection[Path]) -> list[Path]:
+    """Files below ``root`` that look like sounds and are not among ``taken``, sorted: in a format that is not read, in a
+    place where no clip is looked for, or not regular. Folders of ``root`` that begin with "_" are put aside on purpose.
+    """
+    return sorted(
+        path for path, _ in walk(root)
+        if looks_like_sound(path.name) and path not in taken and path.relative_to(root).parts[0][0] != "_"
+    )  # fmt: skip

@@ -1,0 +1,60 @@
+"""The adapters that terms bring: parts that are trained with a student and never belong to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.losses import library
+from pipeline.losses.mix import LossMix, Term
+from pipeline.models import Network
+from pipeline.models.network import seeded
+
+#: Name of an output → its shape without the batch: (D,) or (K, H, W).
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def adapters(
+    mixes: Sequence[LossMix], keys: Sequence[tuple[int, int]], networks: Sequence[Network], teacher: Shapes
+) -> list[dict[str, nn.Module]]:
+    """Of each run: key of a term → its adapter, with first weights of (model, seed, fold, term) alone.
+
+    ``keys``: (seed, fold) of each run. ``teacher``: the shapes of the teacher's outputs, empty without one.
+    """
+    return [
+        {
+            term.key: module
+            for term in mix.terms
+            if (module := adapter(term, f"{network.name}/{seed}/{fold}", shapes(network), teacher))
+            is not None
+        }
+        for mix, (seed, fold), network in zip(mixes, keys, networks, strict=True)
+    ]
+
+
+def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Module | None:
+    """The adapter of a term, drawn from a generator of ``draw`` and the term's key; None where it has none."""
+    make: Any = library.constant(term.name, "adapter", None)
+    if make is None:
+        return None
+    accepted = inspect.signature(make).parameters
+    options = {name: value for name, value in term.options if name in accepted}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeded(f"{draw}/{term.key}").initial_seed())
+        module: nn.Module | None = make(student, teacher, **options)
+    return module
+
+
+@torch.no_grad()
+def shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's outputs. Its state is left as it was."""
+    training = network.training
+    outputs = network.eval()(
+        torch.zeros(1, *network.shape, dtype=network.mean.dtype, device=network.mean.device)
+    )
+    network.train(training)
+    return {name: tuple(value.shape[1:]) for name, value in outputs.items()}

@@ -1,0 +1,70 @@
+"""A mix in words, for people: what ``distill --explain`` prints."""
+
+from __future__ import annotations
+
+from pipeline import models
+from pipeline.losses.adapting import adapter as adapter_of
+from pipeline.losses.adapting import shapes
+from pipeline.losses.library import constant, fewest, module, reads, teacher_reads
+from pipeline.losses.mix import NO_BASE, LossMix, Term, options, published, shown
+
+#: The networks for which the weights of an adapter are counted.
+STUDENT, TEACHER, SHAPE, CLASSES = "cnn2", "resnet18", (5, 20, 173), 10
+PAIR = f"{STUDENT} from {TEACHER}, at {SHAPE}"
+
+
+def explained(mix: LossMix) -> str:
+    """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source."""
+    paper = published(mix)
+    lines = [f"{mix}  (path name {mix.slug})"]
+    if paper is not None:
+        lines.append(f"A row of Table 3 of Cho et al. 2023: {paper:.2f} % published.")
+    for term in mix.terms:
+        if term == Term("soft", 1.0):
+            origin = "the base term"
+        elif paper is not None:
+            origin = "of Table 3" if constant(term.name, "WEIGHT", 1.0) != 1 else "the default"
+        else:
+            origin = "the default" if term.weight == constant(term.name, "WEIGHT", 1.0) else "given"
+        settings = {**{k: d for k, (d, _) in options(term.name).items()}, **dict(term.options)}
+        student, teacher = reads(term.name, settings), teacher_reads(term.name)
+        settings.pop("layer", None)
+        lines += [
+            f"{term.key}: weight {shown(term.weight)} ({origin})",
+            f"    formula  {constant(term.name, 'FORMULA', first_line(term.name))}",
+            f"    reads    student's {listed(student)}; "
+            + (f"teacher's {listed(teacher)}" if teacher != () else "no teacher"),
+        ]
+        if (weights := adapter_weights(term)) is not None:
+            lines.append(
+                f"    adapter  {weights:,} weights that are trained with the student and are no part of it ({PAIR})"
+            )
+        if (rows := fewest(term.name)) > 1:
+            lines.append(f"    batch    of at least {rows} clips")
+        if settings:
+            lines.append("    options  " + ", ".join(f"{k} = {shown(v)}" for k, v in settings.items()))
+        lines.append(f"    source   {constant(term.name, 'SOURCE', 'a file of this project')}")
+    if not mix.has_base:
+        lines.append(f"{NO_BASE.name}: weight 0 (no base term is added, and none is computed)")
+    if not mix.names_classes:
+        lines.append(
+            "No term on the outputs: the student names classes by chance; make retrieval measures its space."
+        )
+    return "\n".join(lines)
+
+
+def first_line(name: str) -> str:
+    return (module(name).__doc__ or "no formula given").strip().splitlines()[0]
+
+
+def listed(outputs: tuple[str, ...] | None) -> str:
+    return "outputs (it does not say which)" if outputs is None else ", ".join(outputs) or "outputs: none"
+
+
+def adapter_weights(term: Term) -> int | None:
+    """Weights of a term's adapter for the paper's pair of networks; None where it has none."""
+    if constant(term.name, "adapter", None) is None:
+        return None
+    student, teacher = (shapes(models.network(name, SHAPE, CLASSES)) for name in (STUDENT, TEACHER))
+    adapter = adapter_of(term, STUDENT, student, teacher)
+    return None if adapter is None else models.parameters(adapter)

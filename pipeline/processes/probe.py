@@ -1,0 +1,28 @@
+"""What a dask worker says of itself. It is sent there as text, for a worker that lacks the project cannot import it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def probe(token: str, paths: list[str], packages: list[str]) -> dict[str, Any]:
+    """Where the worker stands, whether it sees the file ``token`` there and ``paths``, and which versions it has."""
+    import importlib
+    import importlib.metadata
+    import os
+    import sys
+
+    said: dict[str, Any] = {"folder": os.getcwd(), "same_folder": not token or os.path.exists(token)}  # noqa: PTH109, PTH110
+    said["unseen"] = [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
+    versions = {"python": "{}.{}".format(*sys.version_info)}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "none"
+    try:
+        importlib.import_module("pipeline")
+        versions["audio-rkd"] = importlib.import_module("pipeline").__version__
+    except Exception as error:
+        said["broken"] = f"{type(error).__name__}: {error}"
+    return {**said, "versions": versions}
