@@ -107,8 +107,11 @@ def fault(clip: Clip, classes: int, all_folds: tuple[int, ...], times: int) -> s
 
 
 def file_names(folder: Path) -> set[str]:
-    """Names of what lies in a folder; nothing where there is no such folder. (One call, not one a clip.)"""
+    """Names of the files in a folder, links that lead nowhere too; nothing where there is no such folder.
+
+    One call, not one a clip. Folders, pipes and devices are no files: to open a pipe is to wait.
+    """
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries}
+        return {entry.name for entry in entries if entry.is_symlink() or entry.is_file()}
