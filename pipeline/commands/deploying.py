@@ -114,7 +114,7 @@ def listen(members: Sequence[Checkpoint], show: Any) -> None:
     spec = members[0].spec
     for count, samples in enumerate(prediction.microphone(spec)):
         start = count * (spec.samples // 2) / spec.sr
-        found = prediction.predict(members, samples)
+        found = prediction.predict(members, [samples])
         end = start + spec.seconds
         show(f"microphone {start:.1f}–{end:.1f} s", dataclasses.replace(found, times=((start, end),)))
 
@@ -174,10 +174,9 @@ def predicted(members: Sequence[Checkpoint], path: Path, show: Any) -> int:
     for file in files:
         try:
             if str(file) == STDIN:
-                samples = prediction.read_stream(sys.stdin.buffer, members[0].spec, STDIN)
+                found = prediction.predict_stream(members, sys.stdin.buffer, STDIN)
             else:
-                samples = prediction.read_sound(file, members[0].spec)
-            found = prediction.predict(members, samples)
+                found = prediction.predict_file(members, file)
         except InputError as error:
             click.echo(f"error: {error}", err=True)
             failed += 1
