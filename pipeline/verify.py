@@ -261,6 +261,8 @@ def measured(
             sound = hearing.heard(row.path, clip_seconds, annotated=row.seconds is not None)
         except audio.ClipError as error:
             problems.append(f"{name}: {in_words(error)}")
+            if error.reason == audio.EMPTY:
+                there.append(row)
             continue
         duration = sound.frames / sound.rate
         notes += [f"{name}: {remark}" for remark in sound.remarks(clip_seconds)]

@@ -22,7 +22,7 @@ CRC8, CRC16 = remainders(0x07, 8), remainders(0x8005, 16)
 def layout(file: BinaryIO, start: int, size: int) -> Layout:
     """Of a file whose marker is at ``start``: with the samples that are there, in the header's place for them."""
     file.seek(start)
-    head = bytearray(file.read(42))
+    head = file.read(42)
     if len(head) < 42 or head[4] & 0x7F:
         return Layout()
     place = start + 18

@@ -61,10 +61,6 @@ class Run:
             self.ranges.append((place, place + length))
         self.frames += 1
 
-    @property
-    def bytes(self) -> int:
-        return sum(stop - start for start, stop in self.ranges)
-
 
 def frame_of(head: bytes) -> Frame | None:
     """The frame that begins with ``head`` (4 bytes); None where none does, and for free formats."""
@@ -100,7 +96,7 @@ def layout(file: BinaryIO, start: int, size: int) -> Layout | None:
         return Layout()
     if tag and tag.frames > (total := sum(run.frames for run in runs) - 1):
         there = size - first.ranges[0][0]
-        if tag.bytes > there or (not whole and not tag.bytes):
+        if tag.size > there or (not whole and not tag.size):
             return Layout(present=max(total, 1) / tag.frames)
     return Layout(tuple(part(file, run, tag if run is first else None) for run in runs if run.frames))
 
@@ -152,7 +148,8 @@ class Tag:
     """Of the letters in ``data``."""
     frames: int
     """As stated; 0 where it is not."""
-    bytes: int
+    size: int
+    """Bytes of the stream, as stated; 0 where it is not."""
     mendable: bool
     """Whether the count has a place where another can be written."""
 
@@ -173,15 +170,15 @@ class Tag:
 
     def stating(self, frames: int, length: int) -> bytes:
         """The same frame with the true length, and without the padding that the encoder said to cut at the end."""
-        data = bytearray(self.data)
+        made = bytearray(self.data)
         at = self.at + 8
-        data[at : at + 8] = frames.to_bytes(4) + ((length + len(data)) & 0xFFFFFFFF).to_bytes(4)
-        flags = int.from_bytes(data[self.at + 4 : at])
+        made[at : at + 8] = frames.to_bytes(4) + ((length + len(made)) & 0xFFFFFFFF).to_bytes(4)
+        flags = int.from_bytes(made[self.at + 4 : at])
         lame = at + 8 + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
-        if data[lame : lame + 4] in LAME:
-            data[lame + 22] &= 0xF0
-            data[lame + 23] = 0
-        return bytes(data)
+        if made[lame : lame + 4] in LAME:
+            made[lame + 22] &= 0xF0
+            made[lame + 23] = 0
+        return bytes(made)
 
 
 # ---------------------------------------------------------------------------------------------- finding frames

@@ -7,10 +7,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config import InputError
+from pipeline.spelling import on_disk
 
 #: File in a corpus' folder that says: made-up sounds. However the folder is opened, its figures are stamped.
 MARKER = "SYNTHETIC"
@@ -75,6 +76,10 @@ def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple
                 f"{listing}: clip {clip.name!r}: {wrong}; mend the table, or what reads it (pipeline/corpus)"
             )
     there = {parent: file_names(parent) for parent in {clip.path.parent for clip in clips}}
+    clips = [
+        clip if clip.path.name in there[clip.path.parent] else replace(clip, path=on_disk(clip.path))
+        for clip in clips
+    ]
     missing = [clip.path for clip in clips if clip.path.name not in there[clip.path.parent]]
     if missing:
         raise InputError(f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
