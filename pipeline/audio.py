@@ -22,6 +22,7 @@ import soxr
 
 from pipeline import decoding
 from pipeline.config import LOUDEST, InputError
+from pipeline.decoding import PIPE
 
 #: Read beyond the clip's end, where the file goes on: the resampling filter looks ahead less than this.
 LOOKAHEAD_SECONDS = 0.25
@@ -182,7 +183,8 @@ def check_length(sound: decoding.Sound, seconds: float | None = None) -> None:
 def unreadable(path: Path, error: Exception) -> ClipError:
     """Why libsndfile could not read a file, which it does not say: asked of the file itself."""
     if isinstance(error, decoding.NotRegularError):
-        return ClipError(path, "not a file", "a sound file", str(error))
+        remedy = " (what comes from a pipe is read as '-')" if str(error) == PIPE else ""
+        return ClipError(path, "not a file", f"a sound file{remedy}", str(error))
     try:
         with path.open("rb") as file:
             head = file.read(256)

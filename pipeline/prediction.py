@@ -248,6 +248,11 @@ def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:
 # ---------------------------------------------------------------------------------------------- predicting
 
 
+def one_thread() -> None:
+    """Compute in one thread from here on: the transforms of a clip are so small that more only wait for each other."""
+    torch.set_num_threads(1)
+
+
 def starts(samples: int, size: int, slack: int) -> list[int]:
     """First samples of the windows of ``size`` that cover a sound of ``samples`` samples.
 
