@@ -95,7 +95,9 @@ def main() -> None:
             wall, cpu, peak, windows = predicted(run, sound)
             measured.append((wall, peak))
             ratio = f", {wall / (windows * view):.2f} x windows x view" if windows > 1 else ""
-            print(f"{minutes:8.2f} min {windows:6} windows {wall:8.1f} s wall {cpu:8.1f} s CPU {peak:7.0f} MB{ratio}")
+            print(
+                f"{minutes:8.2f} min {windows:6} windows {wall:8.1f} s wall {cpu:8.1f} s CPU {peak:7.0f} MB{ratio}"
+            )
     print(f"the long sound takes {measured[1][1] - measured[0][1]:+.0f} MB more than the clip")
 
 
