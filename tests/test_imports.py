@@ -38,6 +38,7 @@ ROWS = {
     "pipeline.ensembles": 5,
     "pipeline.retrieval": 5,
     "pipeline.statistics": 5,
+    "pipeline.bootstrap": 5,
     "pipeline.models": 6,
     "pipeline.layers": 6,
     "pipeline.augmentation": 6,

@@ -16,6 +16,7 @@ import click
 from pipeline.commands.options import corpus_options, runs_of
 from pipeline.config import InputError
 from pipeline.spelling import on_disk
+from pipeline.tables import inert
 
 if TYPE_CHECKING:
     from pipeline.prediction import Checkpoint, Prediction
@@ -115,7 +116,7 @@ def as_csv(name: str, found: Prediction, classes: Sequence[str], top: int) -> st
     writer = csv.writer(out, lineterminator="\n")
     for (start, end), values in zip(found.times, found.probabilities):
         for rank, (label, p) in enumerate(top_classes(values, classes, top), 1):
-            writer.writerow([name, f"{start:.3f}", f"{end:.3f}", rank, label, f"{p:.6f}"])
+            writer.writerow([inert(name), f"{start:.3f}", f"{end:.3f}", rank, inert(label), f"{p:.6f}"])
     return out.getvalue().rstrip("\n")
 
 

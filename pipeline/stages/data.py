@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,6 +130,28 @@ def fetching(name: str) -> str:
     return f"make data DATASET={name}, or " if name in SOURCES else ""
 
 
+def by_kind(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Finished runs by what they are: a mix, teacher, or born-again."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        role = record.config["role"]
+        kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
+        found.setdefault(kind, []).append(record)
+    return found
+
+
+def counted_text(kind: str, records: Sequence[Record]) -> str:
+    """ "soft:1 × 6 (1 no better than chance, 1 stopped: not counted)": as the report counts them."""
+    from pipeline.report.aggregation import at_chance, counted, stopped
+
+    said = [
+        (sum(map(at_chance, counted(records))), "no better than chance"),
+        (sum(map(stopped, records)), "stopped: not counted"),
+    ]
+    words = ", ".join(f"{n} {text}" for n, text in said if n)
+    return f"{kind} × {len(records)}" + (f" ({words})" if words else "")
+
+
 def status(dataset: str, data: Path | None, settings: Settings) -> str:
     """A few lines: the corpus meant, its caches and runs, and the command that comes next."""
     from pipeline import runs
@@ -145,18 +167,14 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
     spec = config.for_corpus(settings, corpus.seconds).features
     paths = [fold_path(CACHE, corpus.name, spec, fold) for fold in corpus.folds]
     cached = [path for path in paths if path.is_file()]
-    counts: dict[str, int] = {}
     records = runs.find(RUNS, corpus.name)
-    for record in records:
-        role = record.config["role"]
-        kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
-        counts[kind] = counts.get(kind, 0) + 1
+    counts = by_kind(records)
     lines = [
         f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
         f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, in {root}",
         f"features  {len(cached)} of {len(paths)} folds in {paths[0].parent}",
         "runs      "
-        + (", ".join(f"{kind} × {n}" for kind, n in sorted(counts.items())) or "none finished yet"),
+        + (", ".join(counted_text(kind, counts[kind]) for kind in sorted(counts)) or "none finished yet"),
     ]
     if len(cached) < len(paths):
         following = "features"

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import runs
+from pipeline import runs, tables
 from pipeline.cache import Failure
 
 COLUMNS = ("fold", "clip", "path", "reason", "expected", "found")
@@ -35,7 +35,7 @@ def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failur
     rows = sorted(others + rows_of(root, failures), key=lambda row: (int(row[0]), row[1]))
     if rows:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(map(tables.inert, row) for row in rows)])
         content = text.getvalue().encode()
         if not path.is_file() or path.read_bytes() != content:
             runs.write_atomic(path, content)
