@@ -21,6 +21,7 @@ fold. It counts how often each interval holds the truth for folds to come (0) an
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,23 @@ def fold_by_seed(differences: np.ndarray, ratio: float) -> list[float | None]:
 
 
 def signed_ranks(differences: np.ndarray, ratio: float) -> list[float | None]:
-    return [statistics.wilcoxon(list(own.mean(axis=1))) for own in differences]
+    return [of_ranks(*ranks(own.mean(axis=1))) for own in differences]
+
+
+def ranks(means: np.ndarray) -> tuple[int, int]:
+    """How many differences, and the sum of the ranks of those above 0; drawn numbers have no ties."""
+    order = np.abs(means).argsort().argsort() + 1
+    return len(means), int(order[means > 0].sum())
+
+
+@functools.cache
+def of_ranks(count: int, positive: int) -> float | None:
+    """p of Wilcoxon's test, which hangs on that sum alone: of any signs that give it."""
+    values = []
+    for rank in range(count, 0, -1):
+        values.append(float(rank) if rank <= positive else -float(rank))
+        positive -= rank if rank <= positive else 0
+    return statistics.wilcoxon(values)
 
 
 JUDGES: dict[str, Judge] = {

@@ -390,7 +390,7 @@ def test_a_mix_without_an_accuracy_says_why(tmp_path):
     # Notes, which a phone would show off-screen, stand below the table as well.
     below = re.search(r'<ul class="below muted">(.*?)</ul>', text)[1]
     assert below.count("<li>") == 3 and "retrieval measures the embedding" in below
-    assert text.count('<ul class="below') == 1
+    assert text.count('<ul class="below') == 2  # of the accuracies and of the differences
 
 
 def test_born_again_runs_are_named_where_they_are_not_in_the_table(tmp_path):
