@@ -101,10 +101,8 @@ class Row:
 def rows(records: Iterable[Record], hidden: Iterable[Record] = ()) -> list[Row]:
     """One row for each mix of each table; a table's rows as in Table 3, own mixes after.
 
-    Tables with students come first, then teachers alone (a born-again chain's first ones, say); both by preset.
-    ``hidden``: students that have no row, but were tried as well: p (Holm) is adjusted for them too.
-
-    Raises ``InputError`` where two finished runs claim one cell.
+    Tables with students come first, then teachers alone (a born-again chain's first ones); both by preset.
+    ``hidden``: students that have no row, but were tried as well: p (Holm) is adjusted for them too. Raises ``InputError`` where two finished runs claim one cell.
     """
     cells, tried = list(records), list(hidden)
     unique([*cells, *tried])
