@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -86,14 +87,33 @@ def test_runs_keeps_what_fits_all_filters(place: Path, filters: tuple[str, ...],
     assert invoke("runs", *filters).stdout.splitlines()[-1] == f"{count} run{'' if count == 1 else 's'}"
 
 
+def test_compare_counts_runs_at_chance_and_names_those_that_stopped(place: Path) -> None:
+    for seed, (hits, status) in enumerate(((3, "did not train"), (0, "failed")), 1):
+        folder = write_run(place, hits, fold=1, seed=seed, mix="angle:40,area:20,soft:1", status=status)
+        if status == "failed":
+            result = json.loads((folder / "result.json").read_text()) | {"accuracy": None}
+            (folder / "result.json").write_text(json.dumps(result))
+            write_run(place, 6, fold=1, seed=seed)
+    said = invoke("compare", "soft", "angle,area").stdout
+    # Fold 1: seeds 0 and 1 of both, +20 and −20; with seed 2, 50 (chance of two classes) less 60.
+    assert f"B less A: +{(0 + 10 + 50) / 3:.2f} points" in said and "3 folds, 4 pairs" in said
+    assert "1 no better than chance (counted); 1 stopped (not counted)" in said
+    assert f"With the runs that stopped at chance: B less A +{(-10 / 3 + 10 + 50) / 3:.2f} points" in said
+
+
 def test_compare_is_the_corrected_paired_test_over_common_cells(place: Path) -> None:
     done = invoke("compare", "soft", "angle,area")
     assert done.exit_code == 0, done.output
     d = np.array([20.0, 10.0, 50.0])
     half = stats.t.ppf(0.975, 2) * math.sqrt((1 / 3 + 1 / 2) * d.var(ddof=1))
     low, high = (f"{value:+.2f}".replace("-", "−") for value in (d.mean() - half, d.mean() + half))
-    assert f"B less A: +26.67 points, 95 % interval [{low}, {high}], 3 pairs" in done.stdout
-    assert "1 did not train and count for nothing" in done.stdout
+    assert (
+        f"B less A: +26.67 points, 95 % interval [{low}, {high}] over folds to come; 3 folds, 3 pairs"
+        in done.stdout
+    )
+    assert "1 no better than chance (counted)" in done.stdout
+    assert "no claim: n = 3 folds" in done.stdout and not re.search(r"\bp [0-9<]", done.stdout)
+    assert "over recordings like these, on these folds" in done.stdout
     assert "mix                          soft:1  →  angle:40,area:20,soft:1" in done.stdout
     assert "settings.student.lr" not in done.stdout
     assert "B less A: −26.67" in invoke("compare", "angle,area", "soft").stdout

@@ -185,7 +185,7 @@ def trained(kind: Kind, corpus: list[str], train: list[str], opened: Corpus, cel
     table = said("report", *corpus, "--no-page")
     assert table.startswith(f"{kind.name}: teacher and students") and "SYNTHETIC" not in table
     row = rows_of(Path("reports") / kind.name / "table.csv")[ALONE]
-    assert row["mean_percent"] == "" and row["n"] == "0" and row["did_not_train"] == "0" and row["p"] == ""
+    assert row["mean_percent"] == "" and row["n"] == "0" and row["at_chance"] == "0" and row["p"] == ""
     assert "no term on the outputs, which name classes by chance" in row["notes"]
 
     measured = said("retrieval", *corpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,6 +157,17 @@ def test_a_missing_column_is_named(tmp_path, column: str) -> None:
     with pytest.raises(InputError, match=rf"no column {column}; expected .*, found .*renamed") as caught:
         open_corpus("urbansound8k", root)
     line(caught)
+
+
+def test_only_files_are_clips(tmp_path) -> None:
+    root = us8k(tmp_path, us8k_rows())
+    pipe = root / "audio" / "fold2" / "203-3-0-0.wav"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(
+        InputError, match=r"lists 1 of 60 clips that are not there, the first .*203-3-0-0\.wav"
+    ):
+        open_corpus("urbansound8k", root)
 
 
 def test_other_things_that_are_wrong_with_a_folder(tmp_path) -> None:

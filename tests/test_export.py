@@ -18,6 +18,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from onnx import numpy_helper
+from pipeline.models.layers import BatchNorm2d
 
 from pipeline import (
     cache,
@@ -29,7 +30,6 @@ from pipeline.commands import deploying
 from pipeline.config import InputError
 from pipeline.deploy import export
 from pipeline.deploy.graph import graph
-from pipeline.models.layers import BatchNorm2d
 from tests import shipped
 from tests.shipped import CLASSES, SPEC
 
@@ -223,8 +223,16 @@ def test_the_default_is_the_best_mix_not_the_easiest_fold():
     # Two seeds of one fold count as one fold.
     more = [*found, *(record("a", 2, 0.95, seed=s) for s in (2, 3, 4))]
     assert export.best_student(more).folder == Path("b-1-0")
-    with pytest.raises(InputError, match="no student that trained"):
-        export.best_student([record("a", 1, 0.1, status="did not train")])
+    # Runs at chance count: without the one of 0.1 the mean of a would be 75.
+    assert export.best_student(
+        [*found[:2], found[5], record("b", 1, 0.6), record("b", 2, 0.6)]
+    ).folder == Path("b-1-0")
+    # They are shipped only where the mix has no other.
+    low = record("a", 1, 0.1, status="did not train")
+    assert export.best_student([low]) is low
+    assert export.best_student([low, record("a", 2, 0.9)]).folder == Path("a-2-0")
+    with pytest.raises(InputError, match="no student with an accuracy"):
+        export.best_student([record("a", 1, None, status="failed")])
 
 
 def test_the_command(world, tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ ROWS = (
     "pipeline.progress",
     "pipeline.files",
     "pipeline.locks",
+    "pipeline.spelling",
     "pipeline.extras",
     "pipeline.config",
     "pipeline",

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from pipeline import models
 from pipeline.config import InputError
-from pipeline.models.layers import KERNELS, average_windows
+from pipeline.losses.learner import Learner
+from pipeline.models import Network, Outputs, Stacked
+from pipeline.models.residual import average_windows
 
 PAPER = (5, 20, 173)
 SMALL = {"cnn2": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}
@@ -57,7 +59,7 @@ def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential
     )
 
 
-def with_weights_of(network: models.Network, run: int) -> nn.Sequential:
+def with_weights_of(network: Stacked, run: int) -> nn.Sequential:
     """The plain network with the weights and batch norm statistics of one run: both list them in one order."""
     reference = plain(network.name, network.shape, network.classes).to(network.mean.dtype)
     for mine, theirs in zip(reference.parameters(), network.parameters(), strict=True):
@@ -68,6 +70,11 @@ def with_weights_of(network: models.Network, run: int) -> nn.Sequential:
     ):
         mine.data.copy_(theirs[run])
     return reference.train(network.training)
+
+
+def cut(network: Stacked, run: int) -> Stacked:
+    """A copy of one run, with a runs axis of one."""
+    return Stacked([network.single(run)]).train(network.training)
 
 
 @pytest.mark.parametrize(
@@ -83,22 +90,20 @@ def test_the_published_sizes(name: str, shape: tuple[int, int, int], classes: in
     assert models.parameters(network) == count
     assert sum(p.numel() for p in plain(name, shape, classes).parameters()) == count
     outputs = network(torch.randn(3, 2, *shape))
-    assert [tuple(o.shape) for o in outputs] == [(2, 3, embedding), (2, 3, hidden), (2, 3, classes)]
+    assert [tuple(outputs[key].shape) for key in ("embedding", "hidden", "logits")] == [(2, 3, embedding), (2, 3, hidden), (2, 3, classes)]
 
 
-@pytest.mark.parametrize("kernel", ["grouped", "channels_last", "bmm"])
-@pytest.mark.parametrize("name", models.MODELS)
-def test_every_run_is_the_plain_network(name: str, kernel: str) -> None:
+@pytest.mark.parametrize("name", models.names())
+def test_every_run_is_the_plain_network(name: str) -> None:
     """Outputs, gradients and running statistics of R = 3, of R = 1 and of torch's own modules are the same."""
     torch.manual_seed(0)
     shape, runs = SMALL[name], 3
     network = models.build(name, shape, 7, runs).double()
-    models.set_kernels(network, kernel)
     mean, std = torch.randn(runs, *shape[:2], 1).double(), torch.rand(runs, *shape[:2], 1).double() + 0.5
     network.mean.copy_(mean)
     network.std.copy_(std)
     x = torch.randn(4, runs, *shape).double()
-    singles = [models.cut(network, run) for run in range(runs)]
+    singles = [cut(network, run) for run in range(runs)]
     references = [with_weights_of(network, run) for run in range(runs)]
     outputs = network(x)
     outputs.logits.square().sum().backward()
@@ -119,17 +124,6 @@ def test_every_run_is_the_plain_network(name: str, kernel: str) -> None:
         ours = [b for n, b in network.named_buffers() if "running" in n]
         for mine, theirs in zip(ours, (b for n, b in references[run].named_buffers() if "running" in n)):
             torch.testing.assert_close(mine[run], theirs)
-
-
-def test_each_convolution_can_have_a_kernel_of_its_own() -> None:
-    network = models.build("cnn2", SMALL["cnn2"], 3, runs=2).double()
-    x = torch.randn(4, 2, *SMALL["cnn2"]).double()
-    expected = network(x).logits
-    for first in KERNELS:
-        for second in KERNELS:
-            models.set_kernels(network, f"conv1={first},conv2={second}")
-            assert (network.conv1.kernel, network.conv2.kernel) == (first, second)
-            torch.testing.assert_close(network(x).logits, expected)
 
 
 def test_the_embedding_is_what_the_output_layer_reads() -> None:
@@ -158,7 +152,7 @@ def test_evaluation_reads_the_running_statistics_and_keeps_them() -> None:
         assert torch.equal(buffer, before[name]), name
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", models.names())
 def test_nothing_flows_between_runs(name: str) -> None:
     network = models.build(name, SMALL[name], 3, runs=2)
     x = torch.randn(2, 2, *SMALL[name], requires_grad=True)
@@ -195,15 +189,15 @@ def test_initial_weights_have_the_stated_spread() -> None:
 
 def test_cut_is_a_copy_with_the_plain_state_dict() -> None:
     network = models.build("resnet18", SMALL["resnet18"], 3, runs=2)
-    single = models.cut(network, 1)
+    single = cut(network, 1)
     fresh = models.build("resnet18", SMALL["resnet18"], 3)
     fresh.load_state_dict(single.state_dict())
     x = torch.randn(2, *SMALL["resnet18"])
     assert torch.equal(fresh.eval()(x).logits, single.eval()(x).logits)
     single.stem.weight.data.zero_()
     assert network.stem.weight[1].any()
-    shared = models.view(network, 1)
-    shared.stem.weight.data.zero_()
+    shared = network.single(1)
+    shared.body.stem.weight.data.zero_()
     assert not network.stem.weight[1].any() and network.stem.weight[0].any()
 
 
@@ -219,9 +213,9 @@ def test_what_cannot_be_built_or_read_is_one_clear_line() -> None:
                       ("resnet18", (5, 0, 9), 10), ("cnn2", PAPER, 0), ("cnn2", PAPER, 10, 0)):  # fmt: skip
         with pytest.raises(InputError, match="expected"):
             models.build(*arguments)
-    network = models.build("cnn2", PAPER, 10, 2)
-    for layout in ("ring", "conv1=bmm", "conv1=bmm,conv2=ring", "conv1=bmm,conv3=bmm"):
-        with pytest.raises(InputError, match="NAME=KERNEL for each of conv1, conv2"):
-            models.set_kernels(network, layout)
+    learner = dict(reads=None, device=torch.device("cpu"), dtype=torch.float32)
+    for layout in ("ring", "grouped", "channels_last", "bmm", "conv1=bmm"):
+        with pytest.raises(InputError, match=f"layout '{layout}'; expected one of loop, vmap"):
+            Learner([models.network("cnn2", PAPER, 10)], [{}], layout, **learner)
     with pytest.raises(InputError, match=r"expected \(batch, 2, 5, 9, 14\)"):
         models.build("cnn2", SMALL["cnn2"], 3, runs=2)(torch.zeros(4, 3, *SMALL["cnn2"]))

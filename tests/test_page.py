@@ -348,7 +348,7 @@ def test_hostile_names_a_failed_run_and_lost_features(tmp_path):
     text = page.write(tmp_path / "runs", tmp_path / "reports", "mini", embeddings=lost).read_text()
     assert "<b>&siren" not in text and "&lt;b&gt;&amp;siren" in text
     assert (
-        "No run of this mix trained" in text
+        "Most confused clips" in text
         and "No t-SNE of resnet18 (teacher): no features in &lt;cache&gt;." in text
     )
     assert "SYNTHETIC" not in text and "file not here" in text
@@ -384,14 +384,14 @@ def test_tables_are_told_apart_in_words(tmp_path):
 def test_a_mix_without_an_accuracy_says_why(tmp_path):
     write_run(tmp_path / "runs", "soft", 1, 0)
     write_run(tmp_path / "runs", "angle:50,soft:0", 1, 0, result={"status": "outputs untrained"})
-    write_run(tmp_path / "runs", "hinton", 1, 0, result={"status": "did not train"})
+    write_run(tmp_path / "runs", "hinton", 1, 0, result={"status": "failed", "accuracy": None})
     text = page.write(tmp_path / "runs", tmp_path / "reports", "mini").read_text()
     assert "1 run, no accuracy: nothing in the mix trains the outputs</span>" in text
-    assert "1 run, no accuracy: none trained</span>" in text and "– %" not in text
+    assert "1 run, no accuracy: all stopped</span>" in text and "– %" not in text
     # Notes, which a phone would show off-screen, stand below the table as well.
     below = re.search(r'<ul class="below muted">(.*?)</ul>', text)[1]
     assert below.count("<li>") == 3 and "retrieval measures the embedding" in below
-    assert text.count('<ul class="below') == 1
+    assert text.count('<ul class="below') == 2  # of the accuracies and of the differences
 
 
 def test_born_again_runs_are_named_where_they_are_not_in_the_table(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import json
 import math
 import re
 import shutil
@@ -14,6 +15,7 @@ from scipy import stats
 
 from pipeline import losses, report, runs
 from pipeline.config import InputError, Settings
+from pipeline.figures import bootstrap
 from pipeline.report import tables
 
 #: Accuracy of (fold, seed): rows folds 1 to 3, columns seeds 0 and 1.
@@ -91,30 +93,103 @@ def test_figures_by_hand(root):
 
 def test_comparison_by_hand(root):
     angle = by_name(root)[canonical("angle:50")]
-    d = [1, 3, 3, 2, 2, -1]  # percentage points, ANGLE − SOFT
-    mean = sum(d) / 6
-    variance = sum((x - mean) ** 2 for x in d) / 5
-    error = math.sqrt((1 / 6 + 1 / 2) * variance)  # three folds: one tests, two train
-    own = angle.comparison
-    assert own.difference == pytest.approx(mean) and own.n == 6 and own.ratio == 0.5
-    assert own.p == pytest.approx(2 * stats.t.sf(mean / error, 5))
-    assert own.low == pytest.approx(mean - stats.t.ppf(0.975, 5) * error)
-    assert own.high == pytest.approx(mean + stats.t.ppf(0.975, 5) * error)
+    pairs = [1, 3, 3, 2, 2, -1]  # percentage points, ANGLE − SOFT
     folds = [2, 2.5, 0.5]
-    m = sum(folds) / 3
-    t = m / math.sqrt((1 / 3 + 1 / 2) * sum((x - m) ** 2 for x in folds) / 2)
-    assert own.p_folds == pytest.approx(2 * stats.t.sf(t, 2))
-    assert angle.p_holm == own.p  # one mix: nothing to adjust
+    mean = sum(folds) / 3
+    sd = math.sqrt(sum((x - mean) ** 2 for x in folds) / 2)
+    half = stats.t.ppf(0.975, 2) * math.sqrt((1 / 3 + 1 / 2) * sd**2)  # three folds: one tests, two train
+    own = angle.comparison
+    assert own.difference == pytest.approx(mean) and (own.units, own.n, own.ratio) == (3, 6, 0.5)
+    assert (own.low, own.high) == pytest.approx((mean - half, mean + half))
+    assert own.sd_units == pytest.approx(sd) and own.sd_pairs == pytest.approx(np.std(pairs, ddof=1))
+    assert (own.p, own.p_wilcoxon, angle.p_holm, own.no_claim) == (None, None, None, "no claim: n = 3 folds")
 
 
-def test_holm_counts_the_mixes_of_the_table(root):
-    put(root, "area:7", [[0.58, 0.61], [0.69, 0.70], [0.49, 0.57]])
-    found = by_name(root)
-    p = {name: row.comparison.p for name, row in found.items() if row.comparison}
-    first, second = sorted(p, key=lambda name: p[name])
-    assert len(p) == 2 and p[first] < p[second]
-    assert found[first].p_holm == pytest.approx(min(1, 2 * p[first]))
-    assert found[second].p_holm == pytest.approx(max(p[second], found[first].p_holm))
+def table(rng, folds=7, seeds=2, lift=0.0):
+    return np.round(0.5 + lift + rng.normal(0, 0.02, (folds, seeds)), 4).tolist()
+
+
+@pytest.fixture
+def seven(tmp_path):
+    """Seven folds: enough for a p. Three mixes beside the baseline."""
+    rng = np.random.default_rng(0)
+    for mix, lift in (("soft", 0), ("angle:50", 0.03), ("area:7", 0.05), ("distance:3", 0.0)):
+        put(tmp_path / "runs", mix, table(rng, lift=lift))
+    return tmp_path / "runs"
+
+
+def test_of_seven_folds_p_is_that_of_the_folds_means_and_holm_adjusts_it(seven):
+    found = by_name(seven)
+    accuracies = {
+        mix: 100 * np.array([[r.result["accuracy"] for r in runs.find(seven) if r.config["mix"] == canonical(mix)
+                              and r.config["fold"] == fold] for fold in range(1, 8)])
+        for mix in ("soft", "angle:50", "area:7", "distance:3")
+    }  # fmt: skip
+    p = {}
+    for mix in ("angle:50", "area:7", "distance:3"):
+        d = (accuracies[mix] - accuracies["soft"]).mean(axis=1)
+        t = d.mean() / math.sqrt((1 / 7 + 1 / 6) * d.var(ddof=1))
+        p[mix] = 2 * stats.t.sf(abs(t), 6)
+        own = found[canonical(mix)].comparison
+        assert own.p == pytest.approx(p[mix]) and own.p_wilcoxon == pytest.approx(stats.wilcoxon(d).pvalue)
+        assert own.no_claim == "" and own.recordings is None
+    order = sorted(p, key=p.get)
+    largest = 0.0
+    for rank, mix in enumerate(order):
+        largest = max(largest, min(1, (3 - rank) * p[mix]))
+        assert found[canonical(mix)].p_holm == pytest.approx(largest)
+        assert found[canonical(mix)].compared_mixes == 3
+
+
+def test_a_choice_of_mixes_is_adjusted_for_all_of_them(seven, tmp_path):
+    whole = report.contents(seven, "mini").rows
+    printed = report.report(seven, tmp_path / "reports", "mini", mixes=["area:7"])
+    chosen = report.contents(seven, "mini", mixes=["area:7"]).rows
+    assert [row.mix for row in chosen] == [canonical("soft"), canonical("area:7")]
+    (all_of,) = [row.p_holm for row in whole if row.mix == canonical("area:7")]
+    assert chosen[1].p_holm == all_of and all_of > chosen[1].comparison.p
+    assert "3 mixes compared to it in all, 1 shown" in printed
+    with (tmp_path / "reports" / "mini" / "table.csv").open() as file:
+        assert [row["mixes_compared"] for row in csv.DictReader(file)] == ["", "3"]
+
+
+def recorded(root, mix, right, sources, fold, seed):
+    """A finished run of two classes that is right on these clips."""
+    (folder,) = put(root, mix, [[None]] * (fold - 1) + [[None] * seed + [float(np.mean(right))]],
+                    change={"data": {"1": "x", "2": "y"}})  # fmt: skip
+    labels = np.zeros(len(right), np.int64)
+    logits = np.where(np.asarray(right)[:, None], [[1.0, 0.0]], [[0.0, 1.0]]).astype(np.float32)
+    names = np.array([f"{fold}-{i}" for i in range(len(right))])
+    with (folder / "predictions.npz").open("wb") as file:
+        np.savez(file, clips=names, labels=labels, logits=logits, sources=np.array(sources))
+    return folder
+
+
+def test_few_folds_have_an_interval_over_recordings_of_their_kept_predictions(tmp_path):
+    rng, sources = np.random.default_rng(3), [f"r{i // 3}" for i in range(60)]
+    differences = {}
+    for fold in (1, 2):
+        own = [f"{fold}{name}" for name in sources]
+        hits = {mix: rng.random((2, 60)) < level for mix, level in (("soft", 0.5), ("angle:50", 0.65))}
+        for mix, each in hits.items():
+            for seed in (0, 1):
+                folder = recorded(tmp_path / "runs", mix, each[seed], own, fold, seed)
+        differences[fold] = 100 * (hits["angle:50"].astype(float) - hits["soft"]).mean(axis=0)
+    (row,) = [row for row in report.rows(runs.find(tmp_path / "runs")) if row.comparison]
+    expected = bootstrap.by_recording(
+        differences, {k: np.array([f"{k}{n}" for n in sources]) for k in differences}
+    )
+    assert row.comparison.recordings == expected and expected.recordings == 40
+    assert row.comparison.difference == pytest.approx(np.mean([d.mean() for d in differences.values()]))
+    printed = report.report(tmp_path / "runs", tmp_path, "mini")
+    assert "no claim: n = 2 folds" in printed and "folds to come" in printed and "recordings\n" not in printed
+    assert f"[{expected.low:+.2f}, {expected.high:+.2f}]".replace("-", "−") in printed
+    assert "these folds, with these trainings, over recordings like these" in " ".join(printed.split())
+    assert "p (Holm)" not in printed.replace("No claim", "")
+    # A lost file of predictions costs this interval, and a line says so.
+    (folder / "predictions.npz").write_bytes(b"PK")
+    printed = report.report(tmp_path / "runs", tmp_path, "mini")
+    assert f"No interval over recordings: {folder}" in printed and "95 % interval" in printed
 
 
 def test_order_is_table_3s_then_own_mixes(tmp_path):
@@ -147,7 +222,14 @@ def test_markdown_has_its_columns_and_figures(root, tmp_path):
     assert all(len(row) == len(first[0]) for row in first)
     second = cells[len(first) :]
     assert [row[0] for row in second[2:]] == [canonical("angle:50")]
-    assert second[2][1] == "+1.67" and second[2][3] == "6"
+    assert second[0] == ["Model / mix", "Difference to baseline", "95 % interval (folds to come)",
+                         "95 % interval (recordings like these)", "folds", "pairs", "SD over folds", "SD over pairs", "Notes"]  # fmt: skip
+    assert (second[2][1], second[2][4], second[2][5], second[2][-1]) == (
+        "+1.67",
+        "3",
+        "6",
+        "no claim: n = 3 folds",
+    )
     assert "SYNTHETIC" not in markdown + printed
     for text in (markdown, printed):
         assert "Nadeau and Bengio 2003" in text and "n_test/n_train = 0.5" in text.replace("\\_", "_")
@@ -161,7 +243,10 @@ def test_csv_reads_back(root, tmp_path):
     angle = next(row for row in found if row["mix"] == canonical("angle:50"))
     assert len(found) == 3 and None not in angle and None not in angle.values()
     assert float(angle["mean_percent"]) == pytest.approx(100 * np.mean(ANGLE))
-    assert float(angle["p"]) == pytest.approx(by_name(root)[canonical("angle:50")].comparison.p, rel=1e-8)
+    own = by_name(root)[canonical("angle:50")].comparison
+    assert float(angle["ci95_low"]) == pytest.approx(own.low, rel=1e-8)
+    assert (angle["p"], angle["p_holm"], angle["no_claim"]) == ("", "", "no claim: n = 3 folds")
+    assert (angle["folds_compared"], angle["pairs"], angle["mixes_compared"]) == ("3", "6", "1")
     assert (angle["folds"], angle["seeds"], angle["n"]) == ("1 2 3", "0 1", "6")
     assert angle["partial"] == "partial (3 of 10 folds)" and angle["synthetic"] == ""
 
@@ -200,7 +285,7 @@ def test_published_figures_are_of_urbansound8k_and_the_papers_networks(tmp_path)
     assert [row.published for name in "ab" for row in report.rows(runs.find(tmp_path / name))] == [None, None]
 
 
-def test_runs_that_did_not_train_are_named_and_not_averaged_in(root, tmp_path):
+def test_runs_at_chance_are_named_and_counted(root, tmp_path):
     put(root, "area:7", [[None, 0.50], [0.60, 0.70], [0.40, 0.50]])
     put(
         root,
@@ -210,37 +295,72 @@ def test_runs_that_did_not_train_are_named_and_not_averaged_in(root, tmp_path):
         change={"data": {str(k + 1): f"digest{k}" for k in range(3)}},
     )
     row = by_name(root)[canonical("area:7")]
-    assert row.did_not_train == ((1, 0),) and row.runs == 6 and row.spread.n == 5
-    assert row.spread.mean == pytest.approx((50 + 65 + 45) / 3)
-    assert row.all_runs == pytest.approx((30 + 65 + 45) / 3)
-    assert row.comparison.n == 5
+    assert row.at_chance == ((1, 0),) and row.runs == 6 and row.spread.n == 6
+    assert row.spread.mean == pytest.approx((30 + 65 + 45) / 3)
+    assert row.comparison.n == 6 and row.comparison.difference == pytest.approx(
+        (30 - 51 + 65 - 61 + 45 - 44) / 3
+    )
+    assert row.with_stopped is None
     printed = report.report(root, tmp_path / "reports", "mini")
-    assert "1 of 6 runs did not train (fold1-seed0); mean with them 46.67" in printed
-    assert "5 (3 folds, uneven)" in printed and "Did not train:" in printed
+    assert "1 of 6 runs no better than chance (fold1-seed0): counted" in printed
+    assert "No better than chance:" in printed and "stopped" not in printed.lower()
 
 
-def test_a_mix_of_which_nothing_trained_still_has_a_row(root, tmp_path):
-    put(root, "area:7", [[0.10], [0.1], [0.1]], result={"status": "did not train"})
+def test_a_small_corpus_is_not_told_by_its_best_folds(tmp_path):
+    """Nine clips a fold: 3 of 9 may be chance, 7 of 9 is none; the truth is the mean of both."""
+    put(tmp_path, "soft", [[7 / 9]])
+    put(
+        tmp_path,
+        "soft",
+        [[None], [3 / 9]],
+        result={"status": "did not train"},
+        change={"data": {"1": "digest0"}},
+    )
+    (row,) = report.rows(runs.find(tmp_path))
+    assert row.spread.mean == pytest.approx(500 / 9)  # 55.6
+
+
+def test_a_mix_of_which_everything_stopped_still_has_rows(root, tmp_path):
     put(root, "distance:3", [[0.0], [0.0], [0.0]],
         result={"status": "failed", "accuracy": None, "best_accuracy": None, "failure": "distance is not finite"})  # fmt: skip
-    found = by_name(root)
-    for mix in ("area:7", "distance:3"):
-        row = found[canonical(mix)]
-        assert row.spread is None and row.comparison is None and row.p_holm is None
-        assert row.partial == "partial (0 of 10 folds)"
+    row = by_name(root)[canonical("distance:3")]
+    assert row.spread is None and row.comparison is None and row.p_holm is None
+    assert row.partial == "partial (0 of 10 folds)"
+    # Two classes: chance is 50; the baseline's seed 0 has 50, 60, 40.
+    assert row.with_stopped == pytest.approx(0)
     printed = report.report(root, tmp_path / "reports", "mini")
-    assert "3 of 3 runs did not train" in printed
-    assert "3 of 3 runs failed (fold1-seed0: distance is not finite; fold2-seed0" in printed
+    assert "3 of 3 runs stopped (fold1-seed0: distance is not finite; fold2-seed0" in printed
+    assert "without the runs that stopped (3 of the mix); with them at chance +0.00" in printed
 
 
-def test_a_failed_run_counts_as_chance_in_the_mean_with_all_runs(root, tmp_path):
+def test_a_stopped_run_is_out_and_stands_at_chance_beside(root, tmp_path):
     put(root, "area:7", [[None, 0.8], [None, 0.7], [None, 0.9]])
     put(root, "area:7", [[0.0]], result={"status": "failed", "accuracy": None, "failure": "area is not finite"},
         change={"data": {str(k + 1): f"digest{k}" for k in range(3)}})  # fmt: skip
     row = by_name(root)[canonical("area:7")]
     assert row.spread.mean == pytest.approx(80)
     assert row.all_runs == pytest.approx(((80 + 50) / 2 + 70 + 90) / 3)  # two classes
-    assert "mean with them at chance 75.00" in report.report(root, tmp_path / "reports", "mini")
+    assert row.comparison.difference == pytest.approx((80 - 52 + 70 - 62 + 90 - 48) / 3)
+    assert row.with_stopped == pytest.approx(((80 - 52 + 50 - 50) / 2 + 70 - 62 + 90 - 48) / 3)
+    printed = report.report(root, tmp_path / "reports", "mini")
+    assert "not counted; mean with them at chance 75.00" in printed
+    assert "without the runs that stopped (1 of the mix); with them at chance" in printed
+
+
+def test_stopped_runs_of_the_baseline_stand_in_every_difference(root):
+    folder = next(path for path in root.rglob("soft1/fold2-seed0"))
+    result = json.loads((folder / "result.json").read_text()) | {"status": "failed", "accuracy": None}
+    (folder / "result.json").write_text(json.dumps(result))
+    row = by_name(root)[canonical("angle:50")]
+    assert row.comparison.n == 5 and row.baseline_stopped == 1
+    assert row.with_stopped == pytest.approx((2 + (63 - 50 + 2) / 2 + 0.5) / 3)
+    assert "(1 of the baseline)" in report.wording.comparison_remarks(row)[-1]
+
+
+def test_outputs_that_overflowed_in_an_older_run_are_no_accuracy(root):
+    put(root, "area:7", [[0.5], [0.6], [0.7]], result={"status": "did not train", "nll": None, "ece": None})
+    row = by_name(root)[canonical("area:7")]
+    assert row.spread is None and len(row.failures) == 3 and row.at_chance == ()
 
 
 def test_students_of_a_teachers_best_epoch_are_said_to_be_optimistic(root, tmp_path):
@@ -389,3 +509,33 @@ def test_markdown_escapes_what_would_change_the_table():
 def test_csv_quotes():
     text = tables.comma_separated(("a", "b"), [('say "x", y', None), ("line\nbreak", 1.5)])
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['say "x", y', ""], ["line\nbreak", "1.5"]]
+
+
+NAMES = ("a&b%c_d", "-rf", "=cmd|x", "+1", "@SUM(A1)", " =1+1", "＝1+1", "Käse `x'", "two\nlines")
+
+
+def test_names_of_anybodys_are_no_formulas_and_no_latex():
+    rows = list(csv.reader(io.StringIO(tables.comma_separated(("name",), [(name,) for name in NAMES]))))[1:]
+    assert [row[0] for row in rows] == [
+        "a&b%c_d", "'-rf", "'=cmd|x", "'+1", "'@SUM(A1)", "' =1+1", "'＝1+1", "Käse `x'", "two\nlines"
+    ]  # fmt: skip
+    # Numbers, the en dash of no value and a sign alone stay as they are.
+    assert [tables.inert(cell) for cell in (-1.5, 3, tables.NONE, "-", "−0.5")] == [
+        -1.5,
+        3,
+        tables.NONE,
+        "-",
+        "−0.5",
+    ]
+    assert tables.inert(tables.inert("=1")) == "'=1"
+    assert [tables.latex_text(name) for name in NAMES[:3]] == [r"a\&b\%c\_d", "{-}rf", "=cmd$|$x"]
+    assert (
+        tables.latex_text("Käse é î `x'") == r"K\"{a}se \'{e} \^{{\i}} {`}x{'}"
+        and tables.latex_text("音") == "?"
+    )
+    grid = tables.Grid("c", ("name", "n"), tuple((name, "1") for name in NAMES))
+    text = tables.Document("t", (tables.Section("s", (grid,)),), ())
+    assert len([line for line in tables.markdown(text).splitlines() if line.startswith("|")]) == 2 + len(
+        NAMES
+    )
+    assert len(tables.padded(grid)) == 2 + len(NAMES)

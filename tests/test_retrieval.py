@@ -169,6 +169,14 @@ def test_the_tables_figures_are_those_of_the_runs_embeddings(
     # The difference is paired by fold and seed, over the two cells that both have.
     own = found["angle:40,area:20,soft:1", "euclidean", 1]
     assert own["pairs"] == "2" and row["pairs"] == ""
+    assert (
+        own["no_claim"] == "no claim: n = 2 folds" and own["p"] == own["p_holm"] == "" and own["mixes"] == "1"
+    )
+    assert (
+        float(own["recordings_ci95_low"])
+        <= float(own["difference_to_baseline"])
+        <= float(own["recordings_ci95_high"])
+    )
     names = {name for name, _, _ in found}
     assert {"resnet18 (teacher)", "cnn2, untrained", stage.FEATURES} < names
     text = (opened / "reports" / "tiny" / f"{stem}.md").read_text()
@@ -189,14 +197,17 @@ def changed(folder: Path, name: str, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_made_up_sounds_are_stamped_and_untrained_runs_left_out(place: Path, tmp_path: Path) -> None:
+def test_made_up_sounds_are_stamped_and_only_stopped_runs_left_out(place: Path, tmp_path: Path) -> None:
     paths = sorted((place / "cache").rglob("*.h5"))
     shipped.write_run(tmp_path, paths, "student", 1, mix="soft:1", synthetic=True)
     bad = shipped.write_run(tmp_path, paths, "student", 2, mix="soft:1", synthetic=True)
     changed(bad, "result.json", status="did not train")
     text = stage.report(tmp_path / "runs", place / "cache", tmp_path / "reports", "tiny")
     assert text.startswith("SYNTHETIC")
-    assert "failed or did not train: 1 of 2 runs" in text
+    assert rows_of(tmp_path / "reports" / "tiny" / "retrieval.csv")["soft:1", "cosine", 8]["n"] == "2"
+    changed(bad, "result.json", status="failed", accuracy=None)
+    text = stage.report(tmp_path / "runs", place / "cache", tmp_path / "reports", "tiny")
+    assert "they stopped (not finite): 1 of 2 runs" in text
     assert rows_of(tmp_path / "reports" / "tiny" / "retrieval.csv")["soft:1", "cosine", 8]["n"] == "1"
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.figures import statistics
+from pipeline.figures import bootstrap, statistics
 
 
 def compared(*arguments) -> Any:
@@ -71,14 +71,28 @@ def test_corrected_t_is_the_papers_formula(folds, seeds):
     differences = np.random.default_rng(folds).normal(0.7, 2, (folds, seeds))
     base = np.random.default_rng(0).normal(60, 4, (folds, seeds))
     t, p = literal_corrected_t(differences, folds, seeds)
-    found = compared(cells(base + differences), cells(base), 1 / (folds - 1))
-    assert found.p == pytest.approx(p, rel=1e-9)
-    assert found.difference == pytest.approx(differences.mean())
     test = t_test(list(differences.ravel()), 1 / (folds - 1))
-    assert test.t == pytest.approx(t) and test.df == folds * seeds - 1
-    _, p_folds = literal_corrected_t(differences.mean(axis=1, keepdims=True), folds, 1)
-    assert found.p_folds == pytest.approx(p_folds, rel=1e-9)
-    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(differences.ravel()).pvalue)
+    assert (
+        test.t == pytest.approx(t) and test.df == folds * seeds - 1 and test.p == pytest.approx(p, rel=1e-9)
+    )
+    # Of a table, one number a fold is what is tested.
+    found = compared(cells(base + differences), cells(base), 1 / (folds - 1))
+    means = differences.mean(axis=1)
+    assert found.difference == pytest.approx(means.mean()) and (found.units, found.n) == (
+        folds,
+        folds * seeds,
+    )
+    assert found.sd_units == pytest.approx(means.std(ddof=1)) and found.sd_pairs == pytest.approx(
+        differences.std(ddof=1)
+    )
+    half = stats.t.ppf(0.975, folds - 1) * math.sqrt((1 / folds + 1 / (folds - 1)) * means.var(ddof=1))
+    assert (found.low, found.high) == pytest.approx((means.mean() - half, means.mean() + half))
+    if folds < 6:
+        assert (found.p, found.p_wilcoxon, found.no_claim) == (None, None, "no claim: n = 3 folds")
+        return
+    _, p_folds = literal_corrected_t(means[:, None], folds, 1)
+    assert found.p == pytest.approx(p_folds, rel=1e-9) and found.no_claim == ""
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(means).pvalue)
 
 
 @settings(max_examples=50, deadline=None)
@@ -123,16 +137,48 @@ def test_type_one_error_under_overlapping_training_sets():
 
 
 def test_type_one_error_of_the_fold_means_does_not_grow_with_seeds():
-    """Folds that differ more than seeds do: what p_folds is for."""
-    folds, seeds, trials, rng = 3, 10, 1500, np.random.default_rng(2)
-    false_alarms = {"p": 0, "p_folds": 0}
+    """Folds that differ more than seeds do: why one number a fold is tested."""
+    folds, seeds, trials, rng = 6, 10, 1000, np.random.default_rng(2)
+    false_alarms = {"folds": 0, "pairs": 0}
     for _ in range(trials):
         table = rng.normal(size=(folds, 1)) + 0.2 * rng.normal(size=(folds, seeds))
         found = compared(cells(table), cells(np.zeros_like(table)), 1 / (folds - 1))
-        for name in false_alarms:
-            false_alarms[name] += getattr(found, name) < 0.05
-    assert false_alarms["p_folds"] / trials < 0.05
-    assert false_alarms["p"] > 2 * false_alarms["p_folds"]
+        false_alarms["folds"] += found.p < 0.05
+        false_alarms["pairs"] += t_test(list(table.ravel()), 1 / (folds - 1)).p < 0.05
+    assert false_alarms["folds"] / trials < 0.05
+    assert false_alarms["pairs"] > 2 * false_alarms["folds"]
+
+
+def test_uneven_seeds_do_not_weigh_a_folds_difference():
+    values = {(1, 0): 1.0, (1, 1): 1.0, (1, 2): 1.0, **{(fold, 0): 0.0 for fold in range(2, 8)}}
+    found = compared(values, dict.fromkeys(values, 0.0), 1 / 6)
+    assert found.difference == pytest.approx(1 / 7) and (found.units, found.n) == (7, 9)
+
+
+def test_below_six_folds_there_is_no_p_however_large_the_difference():
+    for folds in range(1, 8):
+        values = {(k, s): 30.0 + k + 0.1 * s for k in range(folds) for s in range(5)}
+        found = compared(values, dict.fromkeys(values, 0.0), 1 / 6)
+        assert (found.p is None) == (found.p_wilcoxon is None) == (folds < 6)
+        assert found.no_claim == (f"no claim: n = {folds} fold{'s' * (folds > 1)}" if folds < 6 else "")
+
+
+def test_of_one_test_set_the_trainings_are_the_units():
+    values = {(0, s): float(v) for s, v in enumerate([1, 3, 2, 4, 2, 5, 1])}
+    found = compared(values, dict.fromkeys(values, 0.0), 0.0, "training")
+    assert found.units == 7 and found.p == pytest.approx(stats.ttest_1samp(list(values.values()), 0).pvalue)
+    assert compared(values, dict.fromkeys(values, 0.0), 0.0).units == 1
+
+
+def test_runs_that_stopped_stand_at_chance_beside():
+    ours, theirs = {(1, 0): 80.0, (2, 0): 70.0}, {(1, 0): 60.0, (2, 0): 60.0, (2, 1): 50.0}
+    assert statistics.with_stopped(ours, theirs, {(2, 1)}, set(), 10.0) == pytest.approx(
+        (20 + (10 - 40) / 2) / 2
+    )
+    assert statistics.with_stopped(ours, theirs, set(), set(), 10.0) is None
+    assert (
+        statistics.with_stopped(ours, theirs, {(9, 9)}, set(), 10.0) is None
+    )  # the baseline has no such run
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5], [0.1 + 0.2, 0.3, 0.3]])
@@ -146,7 +192,10 @@ def test_equal_runs_differ_by_nothing():
     same = cells([[50, 51], [60, 61]])
     found = compared(same, same, 1.0)
     assert (found.difference, found.low, found.high) == (0, 0, 0)
-    assert (found.p, found.p_folds, found.p_wilcoxon) == (1, 1, 1)
+    assert (found.p, found.no_claim) == (None, "no claim: n = 2 folds")
+    many = cells([[50, 51]] * 6)
+    found = compared(many, many, 0.2)
+    assert (found.difference, found.p, found.p_wilcoxon) == (0, 1, 1)
 
 
 def test_pairs_are_the_cells_that_both_have():
@@ -167,6 +216,8 @@ def test_holm_by_hand():
     assert statistics.holm([0.03, 0.01, None, 0.2, 0.02]) == pytest.approx([0.06, 0.04, None, 0.2, 0.06])
     assert statistics.holm([0.6, 0.7]) == [1.0, 1.0]
     assert statistics.holm([]) == []
+    # Two of five tests given: the largest multipliers count.
+    assert statistics.holm([0.01, 0.02], 5) == pytest.approx([0.05, 0.08])
 
 
 @settings(max_examples=100, deadline=None)
@@ -177,3 +228,72 @@ def test_holm_lies_between_none_and_bonferroni_and_keeps_order(p):
         assert raw <= value <= min(1.0, len(p) * raw)
     order = np.argsort(p, kind="stable")
     assert all(a <= b for a, b in zip(np.array(adjusted)[order], np.array(adjusted)[order][1:], strict=False))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9), st.data())
+def test_holm_of_some_of_the_tests_is_never_less_strict_than_of_all(p, data):
+    kept = data.draw(st.lists(st.sampled_from(range(len(p))), unique=True, min_size=1))
+    whole = statistics.holm(p)
+    for place, value in zip(kept, statistics.holm([p[i] for i in kept], len(p)), strict=True):
+        assert value >= whole[place] - 1e-12
+
+
+# ------------------------------------------------------------------------------------------------ recordings
+
+
+def literal_bootstrap(differences, sources, resamples, rng):
+    """Recordings drawn with replacement within their fold, in plain loops: the percentiles of the mean over folds."""
+    figures = []
+    for _ in range(resamples):
+        means = []
+        for fold, values in differences.items():
+            names = sorted(set(sources[fold]))
+            total = count = 0.0
+            for name in rng.choice(names, len(names)):
+                for value, source in zip(values, sources[fold], strict=True):
+                    if source == name:
+                        total, count = total + value, count + 1
+            means.append(total / count)
+        figures.append(sum(means) / len(means))
+    return np.quantile(figures, [0.025, 0.975])
+
+
+def test_the_bootstrap_is_the_plain_loops():
+    rng = np.random.default_rng(0)
+    sources = {k: np.array([f"{k}-{g}" for g in range(12) for _ in range(1 + g % 4)]) for k in (1, 2)}
+    differences = {k: rng.integers(-1, 2, len(own)) * 50.0 + 10 * k for k, own in sources.items()}
+    low, high = literal_bootstrap(differences, sources, 1500, rng)
+    found = bootstrap.by_recording(differences, sources)
+    width = high - low
+    assert found.recordings == 24 and found.reason == ""
+    assert found.low == pytest.approx(low, abs=0.08 * width) and found.high == pytest.approx(
+        high, abs=0.08 * width
+    )
+    assert bootstrap.by_recording(differences, sources) == found
+
+
+def test_copies_of_clips_in_a_recording_add_no_certainty():
+    rng = np.random.default_rng(1)
+    values, names = {1: rng.normal(size=30)}, {1: np.arange(30).astype(str)}
+    once = bootstrap.by_recording(values, names)
+    copied = bootstrap.by_recording({1: np.repeat(values[1], 4)}, {1: np.repeat(names[1], 4)})
+    assert (copied.low, copied.high) == pytest.approx((once.low, once.high))
+
+
+def test_a_recording_in_two_folds_is_drawn_in_both_at_once():
+    """Fold 2 is fold 1 again: drawn apart the noise of the two would average out, drawn together it does not."""
+    rng = np.random.default_rng(2)
+    values, names = rng.normal(size=40), np.arange(40).astype(str)
+    alone = bootstrap.by_recording({1: values}, {1: names})
+    together = bootstrap.by_recording({1: values, 2: values}, {1: names, 2: names})
+    apart = bootstrap.by_recording({1: values, 2: values}, {1: names, 2: np.char.add("x", names)})
+    assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    assert apart.high - apart.low < 0.8 * (alone.high - alone.low)
+
+
+def test_one_recording_a_fold_has_no_interval():
+    found = bootstrap.by_recording(
+        {1: np.ones(4), 2: np.arange(4.0)}, {1: np.full(4, "a"), 2: np.arange(4).astype(str)}
+    )
+    assert (found.low, found.high) == (None, None) and found.reason.startswith("fold 1: no second recording")

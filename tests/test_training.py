@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from pipeline.training.run import (
-    normalisation,
-    order,
-    plan,
-    steps_of,
-)
 from torch import Tensor, nn
 
 from pipeline import models, training
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix
+from pipeline.models import saved
 from pipeline.training import (
     Run,
-    TeacherOutputs,
+    Sampling,
+    Stored,
+    Task,
     Trained,
     optimizer,
+    teaching,
 )
+from pipeline.training.normalisation import normalisation
+from pipeline.training.sampling import epoch_tables, order, steps_of
 from tests.test_models import with_weights_of
 
 SHAPE, CLASSES, ROWS = (2, 8, 16), 3, 60
@@ -41,29 +44,34 @@ MIXES = (
 QUICK = TrainSettings(model="cnn2", epochs=2, lr=0.01, batch=8)
 
 
-def made_up() -> tuple[Tensor, Tensor, TeacherOutputs]:
+def made_up() -> tuple[Tensor, Tensor, Stored]:
     """Noise around a level of the class, and two teachers' outputs."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(ROWS) % CLASSES
     samples = torch.randn(ROWS, *SHAPE, generator=generator) * 3 + labels[:, None, None, None] + 10
     embedding = torch.randn(2, ROWS, 12, generator=generator)
-    return samples, labels, TeacherOutputs(embedding, torch.randn(2, ROWS, CLASSES, generator=generator))
+    logits = torch.randn(2, ROWS, CLASSES, generator=generator)
+    return samples, labels, Stored({"embedding": embedding, "logits": logits})
 
 
 @pytest.fixture(scope="module")
-def data() -> tuple[Tensor, Tensor, TeacherOutputs]:
+def data() -> tuple[Tensor, Tensor, Stored]:
     return made_up()
 
 
 def run_of(mix: str, fold: int = 1, seed: int = 0, count: int = 42, teacher: int = 0) -> Run:
     """Trains on ``count`` rows, tests on the last twelve."""
     rows = np.random.default_rng(fold).permutation(48)
-    return Run(fold, seed, LossMix.parse(mix), np.sort(rows[:count]), np.arange(48, ROWS), teacher)
+    return Run(fold, seed, LossMix.parse(mix), Task(np.sort(rows[:count]), np.arange(48, ROWS)), teacher)
 
 
 def fit(data: Any, runs: list[Run], settings: TrainSettings = QUICK, **options: Any) -> list[Trained]:
-    samples, labels, teacher = data
-    return training.fit(samples, labels, runs, settings, classes=CLASSES, teacher=teacher, **options)
+    samples, labels, taught = data
+    return training.fit(samples, labels, runs, settings, classes=CLASSES, teaching=taught, **options)
+
+
+def mapped(taught: Stored, function: Callable[[Tensor], Tensor]) -> Stored:
+    return Stored({name: function(values) for name, values in taught.outputs.items()})
 
 
 def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -168,24 +176,24 @@ def test_normalisation_of_images_is_by_channel(data: Any) -> None:
     np.testing.assert_allclose(mean[..., 0], np.tile(x.mean((0, 2, 3)), (8, 1)).T, rtol=1e-6)
     np.testing.assert_allclose(std[..., 0], np.tile([x[:, 0].std(), 1], (8, 1)).T, rtol=1e-6)
     (run,) = fit((samples, *data[1:]), [run_of("ce")], per="channel")
-    rows = run_of("ce").train
+    rows = run_of("ce").task.train
     torch.testing.assert_close(run.state["mean"][0, 0, :, 0], samples[rows, 0].mean().expand(8))
     torch.testing.assert_close(run.state["std"][0, 0, :, 0], samples[rows, 0].std(correction=0).expand(8))
 
 
-def test_an_epochs_plan() -> None:
+def test_an_epochs_tables() -> None:
     runs = [run_of("ce", count=42), run_of("ce", fold=2, count=25), run_of("ce", seed=1, count=42)]
-    table = plan(runs, QUICK, 0, [False, False, False], torch.device("cpu"))
+    table = epoch_tables(runs, QUICK, 0, [False, False, False], torch.device("cpu"))
     assert table.rows.shape == (5, 3, 8) and table.full == 3
     assert table.alive.sum(0).tolist() == [5, 3, 5]
     for r, run in enumerate(runs):
-        used = table.rows[: steps_of(run, QUICK), r].flatten().tolist()
+        used = table.rows[: steps_of(run, QUICK.batch), r].flatten().tolist()
         assert used == order(run, 0)[: len(used)].tolist()
-        assert len(set(used)) == len(used) and set(used) <= set(run.train.tolist())
-        assert set(table.rows[:, r].flatten().tolist()) <= set(run.train.tolist())  # the padding too
-    assert sorted(order(runs[0], 0)) == runs[0].train.tolist() == sorted(order(runs[0], 1))
+        assert len(set(used)) == len(used) and set(used) <= set(run.task.train.tolist())
+        assert set(table.rows[:, r].flatten().tolist()) <= set(run.task.train.tolist())  # the padding too
+    assert sorted(order(runs[0], 0)) == runs[0].task.train.tolist() == sorted(order(runs[0], 1))
     assert order(runs[0], 0).tolist() != order(runs[0], 1).tolist() != order(runs[2], 1).tolist()
-    stopped = plan(runs, QUICK, 1, [False, True, False], torch.device("cpu"))
+    stopped = epoch_tables(runs, QUICK, 1, [False, True, False], torch.device("cpu"))
     assert stopped.alive.sum(0).tolist() == [5, 0, 5] and stopped.full == 0
 
 
@@ -201,7 +209,7 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
     network = models.build(name, SHAPE, CLASSES).double()
     models.initialise(network, [(run.seed, run.fold)])
     reference = with_weights_of(network, 0).train()
-    x = samples[run.train].double()
+    x = samples[run.task.train].double()
     mean, std = x.mean((0, 3), keepdim=True), x.std((0, 3), keepdim=True, correction=0)
     sgd = torch.optim.SGD(reference.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-4)
     for epoch in range(2):
@@ -217,14 +225,14 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
             losses.append(loss.item())
             right += int((logits.argmax(1) == labels[rows]).sum())
         reference.eval()
-        tested = reference((samples[run.test] - mean) / std).detach()
+        tested = reference((samples[run.task.test] - mean) / std).detach()
         reference.train()
         record = trained.history[epoch]
         assert record["epoch"] == epoch + 1 and record["lr"] == pytest.approx(0.02 * 0.1**epoch)
         assert record["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
         assert record["terms"] == {"ce": {"raw": record["loss"], "weighted": record["loss"]}}
         assert record["train_accuracy"] == pytest.approx(right / 40)
-        own = labels[run.test]
+        own = labels[run.task.test]
         assert record["accuracy"] == pytest.approx((tested.argmax(1) == own).double().mean().item())
         assert record["test_loss"] == pytest.approx(nn.functional.cross_entropy(tested, own).item(), rel=1e-6)
     np.testing.assert_allclose(trained.logits, tested, rtol=1e-6, atol=1e-8)
@@ -247,23 +255,22 @@ def test_many_runs_are_the_same_runs_one_at_a_time(data: Any, name: str, lr: flo
         together = fit(data, runs, settings)
         for run, mine in zip(runs, together):
             (alone,) = fit(data, [run], settings)
-            assert mine.steps == alone.steps == epochs * (len(run.train) // 8)
+            assert mine.steps == alone.steps == epochs * (len(run.task.train) // 8)
             for key, value in alone.state.items():
                 torch.testing.assert_close(mine.state[key], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "lr"), [("cnn2", 0.01), ("resnet18", 0.05)])
-@pytest.mark.parametrize("layout", ["grouped", "channels_last", "bmm"])
-def test_every_layout_gives_the_same(data: Any, name: str, lr: float, layout: str) -> None:
+def test_every_layout_gives_the_same(data: Any, name: str, lr: float) -> None:
     """In float64: in float32 a ReLU that rounding pushes over its kink sets two trainings of a deep network apart."""
-    samples, labels, teacher = data[0].double(), data[1], TeacherOutputs(*(part.double() for part in data[2]))
+    samples, labels, teacher = data[0].double(), data[1], mapped(data[2], Tensor.double)
     runs = [
         run_of(mix, fold=1 + i % 3, seed=i, count=(42, 30, 48)[i % 3], teacher=i % 2)
         for i, mix in enumerate(MIXES)
     ]
     settings = TrainSettings(model=name, epochs=4, lr=lr, clip_norm=5.0)
     expected = fit((samples, labels, teacher), runs, settings, layout="loop")
-    found = fit((samples, labels, teacher), runs, settings, layout=layout)
+    found = fit((samples, labels, teacher), runs, settings, layout="vmap")
     for mine, theirs in zip(found, expected):
         for key, value in theirs.state.items():
             torch.testing.assert_close(mine.state[key], value, rtol=1e-5, atol=1e-7)
@@ -292,13 +299,13 @@ def test_only_the_runs_own_rows_are_read(data: Any) -> None:
     samples, labels, teacher = data
     run = run_of("angle,area,hinton", count=30)
     poisoned, foreign = samples.clone(), torch.ones(ROWS, dtype=torch.bool)
-    foreign[np.concatenate([run.train, run.test])] = False
+    foreign[np.concatenate([run.task.train, run.task.test])] = False
     poisoned[foreign] = torch.nan
-    taught = TeacherOutputs(*(part.clone() for part in teacher))
-    for part in taught:
-        part[:, np.setdiff1d(np.arange(ROWS), run.train)] = torch.nan
+    taught = mapped(teacher, Tensor.clone)
+    for part in taught.outputs.values():
+        part[:, np.setdiff1d(np.arange(ROWS), run.task.train)] = torch.nan
     wrong = torch.where(foreign, 99, labels)
-    for layout in ("loop", "grouped"):
+    for layout in ("loop", "vmap"):
         expected = fit(data, [run, run_of("soft", seed=1, count=30)], layout=layout)
         found = fit((poisoned, wrong, taught), [run, run_of("soft", seed=1, count=30)], layout=layout)
         for one, other in zip(expected, found):
@@ -326,7 +333,7 @@ def test_records(data: Any) -> None:
         assert one.best_accuracy == max(accuracies) and one.best_epoch == 1 + accuracies.index(
             max(accuracies)
         )
-        test = torch.from_numpy(runs[r].test)
+        test = torch.from_numpy(runs[r].task.test)
         for state, accuracy in ((one.state, accuracies[-1]), (one.best_state, one.best_accuracy)):
             network = models.build("cnn2", SHAPE, CLASSES)
             network.load_state_dict(state)
@@ -342,8 +349,8 @@ def test_it_learns(data: Any) -> None:
 
 def test_tests_of_unequal_size(data: Any) -> None:
     long = run_of("ce")
-    short = Run(2, 0, LossMix.parse("ce"), long.train, np.array([50, 59, 48]))
-    for layout in ("loop", "grouped"):
+    short = Run(2, 0, LossMix.parse("ce"), Task(long.task.train, np.array([50, 59, 48])))
+    for layout in ("loop", "vmap"):
         together = fit(data, [long, short], layout=layout)
         alone = fit(data, [short])[0]
         assert together[1].logits.shape == (3, CLASSES)
@@ -352,14 +359,14 @@ def test_tests_of_unequal_size(data: Any) -> None:
         assert together[1].history[-1]["accuracy"] == alone.history[-1]["accuracy"]
 
 
-@pytest.mark.parametrize("layout", ["loop", "grouped"])
+@pytest.mark.parametrize("layout", ["loop", "vmap"])
 def test_a_run_that_blows_up_is_named_and_the_others_go_on(data: Any, layout: str) -> None:
     samples, labels, teacher = data
-    logits = teacher.logits.clone()
+    logits = teacher.outputs.logits.clone()
     bad, good = run_of("hinton,angle", fold=3, seed=7, teacher=1), run_of("angle,area", teacher=0)
     logits[1, order(bad, 1)[17]] = torch.inf  # first met in epoch 2, and left out of epoch 1
     settings = dataclasses.replace(QUICK, epochs=4)
-    poisoned = TeacherOutputs(teacher.embedding, logits)
+    poisoned = Stored({**teacher.outputs, "logits": logits})
     trained = fit((samples, labels, poisoned), [bad, good], settings, layout=layout)
     if order(bad, 1)[17] in order(bad, 0)[:40]:
         assert len(trained[0].history) == 0
@@ -387,7 +394,7 @@ def test_a_learning_rate_that_is_far_too_high_ends_in_a_message(data: Any) -> No
 def test_label_smoothing_and_class_weights_reach_the_loss(data: Any) -> None:
     samples, labels, _ = data
     rows = np.concatenate([np.flatnonzero(labels.numpy() == 0)[:16], np.flatnonzero(labels.numpy() == 1)[:8]])
-    run = Run(1, 0, LossMix.parse("ce"), rows, np.arange(48, 60))
+    run = Run(1, 0, LossMix.parse("ce"), Task(rows, np.arange(48, 60)))
     settings = TrainSettings(
         model="cnn2", epochs=1, batch=24, lr=1e-3, label_smoothing=0.1, class_weights="balanced"
     )
@@ -427,27 +434,37 @@ def test_augmentation_sees_each_run_and_its_own_draws(data: Any) -> None:
 
 def test_outputs_of_a_teacher(data: Any) -> None:
     samples = data[0].clone()
-    network = models.cut(models.build("resnet18", SHAPE, CLASSES, runs=2), 1)
+    network = models.build("resnet18", SHAPE, CLASSES, runs=2).single(1)
     rows = np.array([5, 2, 40])
     samples[np.setdiff1d(np.arange(ROWS), rows)] = torch.inf
     found = training.outputs(network, samples, rows, chunk=2)
+    assert set(found) == {"embedding", "hidden", "logits"}
     assert found.embedding.shape == (ROWS, 256) and found.logits.shape == (ROWS, CLASSES)
     expected = network.eval()(samples[rows])
-    torch.testing.assert_close(found.embedding[rows], expected.embedding[0])
+    torch.testing.assert_close(found.embedding[rows], expected.embedding)
     assert found.logits.isnan().all(1).sum() == ROWS - 3 and not found.logits[rows].isnan().any()
-    several = training.teacher_outputs(
-        [network.state_dict()] * 2, "resnet18", CLASSES, samples, [rows, rows[:1]]
-    )
-    torch.testing.assert_close(several.logits[0, rows], found.logits[rows])
-    assert several.logits[1].isnan().all(1).sum() == ROWS - 1
+    other = models.network("resnet18", SHAPE, CLASSES, fold=1)
+    saved.load_state(other, {name: value[None] for name, value in state_of(network).items()})
+    again = training.outputs(other, samples, rows[:1], ("logits", "map4"))
+    torch.testing.assert_close(again.logits[rows[:1]], found.logits[rows[:1]])
+    assert again.logits.isnan().all(1).sum() == ROWS - 1
+    torch.testing.assert_close(again.map4[rows[:1]], expected.map4[:1])
+    several = Stored({"logits": torch.stack([found.logits, again.logits])})
+    asked = several.batch(torch.tensor([[0], [1]]), torch.tensor([[2, 40], [5, 5]]))
+    torch.testing.assert_close(asked.logits[0], found.logits[[2, 40]])
+    torch.testing.assert_close(asked.logits[1], again.logits[[5, 5]])
+
+
+def state_of(network: models.Network) -> dict[str, Tensor]:
+    return {"mean": network.mean, "std": network.std, **network.body.state_dict()}
 
 
 def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
     samples, labels, _ = data
-    few = Run(1, 0, LossMix.parse("ce"), np.arange(5), np.arange(48, 60))
+    few = Run(1, 0, LossMix.parse("ce"), Task(np.arange(5), np.arange(48, 60)))
     for runs, options in (
         ([], {}), ([few], {}), ([run_of("soft", teacher=2)], {}), ([run_of("ce")], {"layout": "looped"}),
-        ([dataclasses.replace(few, train=np.arange(50, 70))], {}), ([dataclasses.replace(few, test=np.array([], int))], {}),
+        ([dataclasses.replace(few, task=Task(np.arange(50, 70), few.task.test))], {}), ([dataclasses.replace(few, task=Task(few.task.train, np.array([], int)))], {}),
     ):  # fmt: skip
         with pytest.raises(InputError, match="expected"):
             fit(data, runs, **options)
@@ -460,3 +477,24 @@ def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
         fit(data, [run_of("angle,area")], small)
     with pytest.raises(InputError, match="labels 0 to 2; expected 0 to 1"):
         training.fit(samples, labels, [run_of("ce")], QUICK, classes=2)
+
+
+def test_what_is_not_built_yet_is_refused_in_one_line(tmp_path: Path) -> None:
+    rows = np.arange(8)
+    for make, words in (
+        (lambda: Task(rows, rows, classes=(0, 1)), "a task with classes: not built yet; expected"),
+        (lambda: Task(rows, rows, unlabelled=rows), "a task with unlabelled: not built yet; expected"),
+        (lambda: Sampling("balanced"), "sampling 'balanced': expected shuffle"),
+        (lambda: Sampling("shufle"), "sampling 'shufle': expected shuffle"),
+        (teaching.Live, "a live teacher: not built yet; expected"),
+        (lambda: teaching.File(tmp_path / "said.npz"), "said.npz: a teacher from a file is not built yet; expected"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)) as caught:
+            make()
+        assert "\n" not in str(caught.value)
+
+
+def test_an_output_that_was_not_stored_is_named(data: Any) -> None:
+    samples, labels, taught = data
+    with pytest.raises(InputError, match="the teacher's 'embedding' is not stored; expected some of logits"):
+        fit((samples, labels, Stored({"logits": taught.outputs.logits})), [run_of("angle")])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from pipeline.audio import reading as audio
 
@@ -58,29 +57,32 @@ class Heard:
         return found
 
 
-def heard(path: Path, seconds: float, *, by_header: bool = True) -> Heard:
-    """Read a sound to its end. ``seconds``: the clip length.
+def heard(path: Path, seconds: float, *, annotated: bool = False) -> Heard:
+    """Read a sound to its end, by the reader of stage one. ``seconds``: the clip length.
 
-    Raises ``ClipError`` for samples that are no numbers or are far beyond full scale, where the file is cut off by its
-    own header (with ``by_header``), and what soundfile does where it is damaged.
+    Raises ``ClipError`` for what stage one refuses; of an ``annotated`` WAV its length is not looked at.
     """
     frames, energy, inside = 0, 0.0, 0.0
     low, high, mixed_low, mixed_high = np.inf, -np.inf, np.inf, -np.inf
     swing = peak = 0.0
-    with soundfile.SoundFile(path) as file:
-        rate, channels = file.samplerate, file.channels
+    with audio.opening(path) as sound:
+        rate, channels = sound.rate, sound.channels
         within = round(seconds * rate)
-        for block in file.blocks(1 << 18, dtype="float32", always_2d=True):
+        for block in sound.blocks(1 << 18):
             mixed = audio.mono(block)
-            audio.check_values(path, mixed, rate)
+            if not len(block):
+                continue
+            if block.shape[1] != channels:  # of files that were joined
+                block = np.repeat(mixed[:, None], channels, axis=1)
+            audio.check_values(path, mixed, rate, frames)
             low, high = np.minimum(low, block.min(0)), np.maximum(high, block.max(0))
             mixed_low, mixed_high = min(mixed_low, float(mixed.min())), max(mixed_high, float(mixed.max()))
             powers = np.square(mixed, dtype=np.float64)
             energy += float(powers.sum())
             inside += float(powers[: max(0, within - frames)].sum())
             frames += len(block)
-        if frames and by_header:
-            audio.check_length(path, frames, file.frames, rate, file.subtype, None)
+        trusted = annotated and sound.container in ("WAV", "WAVEX")
+        audio.check_length(sound, sound.frames / rate if trusted else None)
     if frames:
         swing, peak = float(np.max(high - low)), float(max(np.max(high), -np.min(low)))
     return Heard(frames, rate, channels, peak, swing, mixed_high - mixed_low if frames else 0.0,

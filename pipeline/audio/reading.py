@@ -1,15 +1,18 @@
-"""A clip's file as samples, and the noise that its noisy view gets.
+"""A clip's file as samples, what is wrong with a sound file, and the noise that a noisy view gets.
 
 Formats: what libsndfile reads: WAV (8 to 32-bit, float, μ-law, A-law, MS- and IMA-ADPCM, extensible header), AIFF,
-FLAC, OGG, MP3; any number of channels, any rate. soundfile reads a damaged WAV without an error, so what a file
-lacks is found here by the annotation, or else by the file's own header.
+FLAC, OGG, MP3; any number of channels, any rate. They are read by ``decoding``, to the end of what is in them. What a
+file lacks is found here by the annotation, or else by the file's own structure (``containers``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from pipeline.audio import containers
+from pipeline.audio import decoding
+from pipeline.audio.decoding import PIPE
 from pipeline.config import LOUDEST, InputError
 
 #: Read beyond the clip's end, where the file goes on: the resampling filter looks ahead less than this.
@@ -33,6 +37,11 @@ RATES = (100, 1_000_000)
 #: Reasons that lie with the file system, not with what is in the file: another time it may be read.
 MISSING, FORBIDDEN, FAILING = "missing", "no permission to read it", "cannot be read"
 PASSING = frozenset((MISSING, FORBIDDEN, FAILING))
+
+#: Reasons that lie in the file.
+EMPTY, TEXT, NO_BYTES = "a header without sound", "text, not sound", "an empty file"
+DAMAGED = "damaged, or a format that libsndfile cannot read"
+UNREADABLE = PASSING | {TEXT, NO_BYTES, DAMAGED}
 
 #: libsndfile's code for what the system refused.
 SYSTEM_ERROR = 2
@@ -61,29 +70,36 @@ def read_clip(path: Path | str, *, sr: int, samples: int, seconds: float | None 
     rounding. Raises ``ClipError`` for a file that is missing, forbidden, empty, not sound, cut off, not finite, or
     louder than ``LOUDEST``.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, stated, coding = file.samplerate, file.frames, file.subtype
-            check_rate(path, rate)
-            wanted = min(stated, math.ceil((samples / sr + LOOKAHEAD_SECONDS) * rate))
-            frames = file.read(wanted, dtype="float32", always_2d=True)
-        if not len(frames):
-            raise ClipError(path, "a header without sound", "at least one frame", "0 frames")
-        check_length(
-            Path(path), stated if len(frames) == wanted else len(frames), stated, rate, coding, seconds
-        )
-    except (soundfile.SoundFileError, OSError) as error:
-        raise unreadable(Path(path), error) from None
+    with opening(path) as sound:
+        enough = math.ceil((samples / sr + LOOKAHEAD_SECONDS) * sound.rate)
+        blocks = [np.zeros(0, np.float32)]
+        wanted = max(enough, math.ceil((seconds or 0) * sound.rate))
+        for block in sound.blocks(wanted):
+            blocks.append(mono(block))
+            if sound.frames >= wanted:
+                break
+        check_length(sound, seconds)
+    heard = np.concatenate(blocks)[:enough]
     # By more than a frame: annotated times are rounded, and their clips are whole.
-    if seconds is not None and len(frames) - seconds * rate > 1:
-        frames = frames[: max(1, round(seconds * rate))]
-    sound = mono(frames)
-    check_values(path, sound, rate)
-    if rate != sr:
-        sound = soxr.resample(sound, rate, sr, quality="HQ")
+    if seconds is not None and len(heard) - seconds * sound.rate > 1:
+        heard = heard[: max(1, round(seconds * sound.rate))]
+    check_values(path, heard, sound.rate)
+    if sound.rate != sr:
+        heard = soxr.resample(heard, sound.rate, sr, quality="HQ")
     clip = np.zeros(samples, dtype=np.float32)
-    clip[: len(sound)] = sound[:samples]
+    clip[: len(heard)] = heard[:samples]
     return clip
+
+
+@contextmanager
+def opening(path: Path | str) -> Iterator[decoding.Sound]:
+    """``decoding.opening``, whose errors, and those of reading in it, become ``ClipError``."""
+    try:
+        with decoding.opening(path) as sound:
+            check_rate(path, sound.rate)
+            yield sound
+    except (soundfile.SoundFileError, OSError, decoding.NotRegularError) as error:
+        raise unreadable(Path(path), error) from None
 
 
 def mono(frames: np.ndarray) -> np.ndarray:
@@ -121,12 +137,17 @@ def check_rate(path: Path | str, rate: int) -> None:
         )
 
 
-def check_values(path: Path | str, sound: np.ndarray, rate: int) -> None:
-    """``ClipError`` for samples (frames,) that are not finite, or beyond ``LOUDEST``."""
+def check_values(path: Path | str, sound: np.ndarray, rate: int, first: int = 0) -> None:
+    """``ClipError`` for samples (frames,) that are not finite, or beyond ``LOUDEST``; ``first``: frame of the first."""
+    if not len(sound):
+        return
     if not (finite := np.isfinite(sound)).all():
         place = int(np.argmin(finite))
         raise ClipError(
-            path, "samples that are no numbers", "finite float32 samples", f"{sound[place]} at frame {place}"
+            path,
+            "samples that are no numbers",
+            "finite float32 samples",
+            f"{sound[place]} at frame {first + place}",
         )
     place = int(np.argmax(np.abs(sound)))
     if abs(sound[place]) > LOUDEST:
@@ -134,47 +155,54 @@ def check_values(path: Path | str, sound: np.ndarray, rate: int) -> None:
             path,
             "samples far beyond full scale",
             f"at most {LOUDEST:g} times full scale",
-            f"{sound[place]:.3g} at {place / rate:.3f} s (frame {place})",
+            f"{sound[place]:.3g} at {(first + place) / rate:.3f} s (frame {first + place})",
         )
 
 
-def check_length(path: Path, there: int, stated: int, rate: int, coding: str, seconds: float | None) -> None:
-    """``ClipError`` where fewer frames are ``there`` than the annotation says or, without one, the file's header."""
-    whole = seconds * rate if seconds is not None else max(stated, there / containers.part_there(path))
+def check_length(sound: decoding.Sound, seconds: float | None = None) -> None:
+    """``ClipError`` where fewer frames are there than the annotation says or, without one, the file's structure.
+
+    Of a sound that has been read: to its end, or as far as it was wanted.
+    """
+    there, rate, layout = sound.whole, sound.rate, sound.layout
+    if sound.ended and not sound.frames:
+        raise ClipError(sound.path, EMPTY, "at least one frame", "0 frames")
+    whole = seconds * rate if seconds is not None else max(sound.announced, there / layout.present)
     tolerance = max(1, min(TOLERANCE_SECONDS * rate, TOLERANCE_PART * whole))
-    if "ADPCM" in coding:
+    if "ADPCM" in sound.coding:
         tolerance = max(tolerance, min(ADPCM_BLOCK, 0.5 * whole))
     if whole - there > tolerance:
-        said = "annotation" if seconds is not None else "header"
-        raise ClipError(path, "cut off", f"{whole / rate:.3f} s by its {said}", f"{there / rate:.3f} s")
-    if seconds is None and not containers.ended(path):
-        raise ClipError(path, "cut off", "a last page marked as the end", f"{there / rate:.3f} s without one")
+        source = "annotation" if seconds is not None else "header"
+        raise ClipError(
+            sound.path, "cut off", f"{whole / rate:.3f} s by its {source}", f"{there / rate:.3f} s"
+        )
+    if seconds is None and layout.lacking:
+        raise ClipError(sound.path, "cut off", layout.lacking, f"{there / rate:.3f} s without one")
 
 
 def unreadable(path: Path, error: Exception) -> ClipError:
     """Why libsndfile could not read a file, which it does not say: asked of the file itself."""
+    if isinstance(error, decoding.NotRegularError):
+        remedy = " (what comes from a pipe is read as '-')" if str(error) == PIPE else ""
+        return ClipError(path, "not a file", f"a sound file{remedy}", str(error))
     try:
         with path.open("rb") as file:
             head = file.read(256)
     except FileNotFoundError:
         return ClipError(path, MISSING, "a sound file", "no file")
-    except IsADirectoryError:
-        return ClipError(path, "not a file", "a sound file", "a folder")
     except PermissionError:
         return ClipError(path, FORBIDDEN, "a file this user may read", mode(path))
     except OSError as problem:
         return ClipError(path, FAILING, "a sound file", str(problem.strerror or problem))
     if not head:
-        return ClipError(path, "an empty file", "a sound file", "0 bytes")
-    words = " ".join(str(error).replace(f"Error opening {str(path)!r}:", "").split())
+        return ClipError(path, NO_BYTES, "a sound file", "0 bytes")
+    words = " ".join(re.sub(r"^Error opening .*?: (?=\w)", "", str(error)).split())
     text = head.decode("utf-8", errors="ignore")
     if len(text) > 0.9 * len(head) and all(letter.isprintable() or letter.isspace() for letter in text):
-        return ClipError(path, "text, not sound", "a sound file", f"{' '.join(text.split())[:40]!r}")
+        return ClipError(path, TEXT, "a sound file", f"{' '.join(text.split())[:40]!r}")
     if isinstance(error, OSError) or getattr(error, "code", None) == SYSTEM_ERROR:
         return ClipError(path, FAILING, "a sound file", words)
-    return ClipError(
-        path, "damaged, or a format that libsndfile cannot read", "WAV, AIFF, FLAC, OGG or MP3", words
-    )
+    return ClipError(path, DAMAGED, "WAV, AIFF, FLAC, OGG or MP3", words)
 
 
 def readable(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.audio.spelling import on_disk
 from pipeline.commands.options import corpus_options, runs_of
 from pipeline.config import InputError
+from pipeline.report.tables import inert
 
 if TYPE_CHECKING:
     from pipeline.deploy.prediction import Checkpoint, Prediction
@@ -54,13 +57,13 @@ def require_sounds(paths: Sequence[Path]) -> None:
     for path in paths:
         if str(path) == STDIN:
             continue
-        own = path.resolve()
+        own = Path(os.path.realpath(path))  # links that lead nowhere are told below
         if model_file(path):
             raise InputError(f"{path} is a run, behind sounds; expected the runs first: RUN... SOUND...")
         if RUN.fullmatch(own.name) or own.is_relative_to(Path("runs").resolve()):
             what = "no finished run: it has no model.pt" if path.exists() else "no such run"
             raise InputError(f"{path}: {what}; expected runs as 'audio-rkd runs' lists them, then sounds")
-        if not path.exists():
+        if not os.path.lexists(on_disk(path)):
             raise InputError(
                 f"{path}: missing; expected a sound file, a folder of them, or a run. Nothing was predicted"
             )
@@ -69,6 +72,31 @@ def require_sounds(paths: Sequence[Path]) -> None:
 def top_classes(probabilities: Any, classes: Sequence[str], top: int) -> list[tuple[str, float]]:
     order = sorted(range(len(classes)), key=lambda i: -probabilities[i])[:top]
     return [(classes[i], float(probabilities[i])) for i in order]
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a line, whatever letters the terminal knows and whatever bytes a file's name has.
+
+    What cannot be written is escaped as JSON escapes it, so that an object stays one; a long dash becomes a short one.
+    """
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = "".join(letter if writable(letter, encoding) else escaped(letter) for letter in text)
+    click.echo(text, err=err)
+
+
+def writable(letter: str, encoding: str) -> bool:
+    try:
+        letter.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escaped(letter: str) -> str:
+    return "-" if letter == "–" else json.dumps(letter)[1:-1]
 
 
 def as_text(name: str, found: Prediction, classes: Sequence[str], top: int) -> str:
@@ -88,7 +116,7 @@ def as_csv(name: str, found: Prediction, classes: Sequence[str], top: int) -> st
     writer = csv.writer(out, lineterminator="\n")
     for (start, end), values in zip(found.times, found.probabilities):
         for rank, (label, p) in enumerate(top_classes(values, classes, top), 1):
-            writer.writerow([name, f"{start:.3f}", f"{end:.3f}", rank, label, f"{p:.6f}"])
+            writer.writerow([inert(name), f"{start:.3f}", f"{end:.3f}", rank, inert(label), f"{p:.6f}"])
     return out.getvalue().rstrip("\n")
 
 
@@ -114,7 +142,7 @@ def listen(members: Sequence[Checkpoint], show: Any) -> None:
     spec = members[0].spec
     for count, samples in enumerate(prediction.microphone(spec)):
         start = count * (spec.samples // 2) / spec.sr
-        found = prediction.predict(members, samples)
+        found = prediction.predict(members, [samples])
         end = start + spec.seconds
         show(f"microphone {start:.1f}–{end:.1f} s", dataclasses.replace(found, times=((start, end),)))
 
@@ -145,12 +173,13 @@ def predict(paths: tuple[Path, ...], top: int, as_json_: bool, as_csv_: bool, mi
 
     members = prediction.ensemble(folders)
     require_sounds(sounds)
+    prediction.one_thread()
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
     written: Callable[..., str] = as_json if as_json_ else as_csv if as_csv_ else as_text
 
     def show(name: str, found: prediction.Prediction) -> None:
-        click.echo(written(name, found, members[0].classes, top))
+        say(written(name, found, members[0].classes, top))
 
     if as_csv_:
         click.echo(",".join(COLUMNS))
@@ -167,19 +196,18 @@ def predicted(members: Sequence[Checkpoint], path: Path, show: Any) -> int:
 
     failed = 0
     try:
-        files = [path] if str(path) == STDIN else prediction.sound_files(path)
+        files = [path] if str(path) == STDIN else prediction.sound_files(on_disk(path))
     except InputError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         return 1
     for file in files:
         try:
             if str(file) == STDIN:
-                samples = prediction.read_stream(sys.stdin.buffer, members[0].spec, STDIN)
+                found = prediction.predict_stream(members, sys.stdin.buffer, STDIN)
             else:
-                samples = prediction.read_sound(file, members[0].spec)
-            found = prediction.predict(members, samples)
+                found = prediction.predict_file(members, file)
         except InputError as error:
-            click.echo(f"error: {error}", err=True)
+            say(f"error: {error}", err=True)
             failed += 1
         else:
             show(str(file), found)

@@ -7,9 +7,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.audio.spelling import on_disk
 from pipeline.config import InputError
 
 #: File in a corpus' folder that says: made-up sounds. However the folder is opened, its figures are stamped.
@@ -75,6 +76,10 @@ def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple
                 f"{listing}: clip {clip.name!r}: {wrong}; mend the table, or what reads it (pipeline/corpus)"
             )
     there = {parent: file_names(parent) for parent in {clip.path.parent for clip in clips}}
+    clips = [
+        clip if clip.path.name in there[clip.path.parent] else replace(clip, path=on_disk(clip.path))
+        for clip in clips
+    ]
     missing = [clip.path for clip in clips if clip.path.name not in there[clip.path.parent]]
     if missing:
         raise InputError(f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
@@ -107,8 +112,11 @@ def fault(clip: Clip, classes: int, all_folds: tuple[int, ...], times: int) -> s
 
 
 def file_names(folder: Path) -> set[str]:
-    """Names of what lies in a folder; nothing where there is no such folder. (One call, not one a clip.)"""
+    """Names of the files in a folder, links that lead nowhere too; nothing where there is no such folder.
+
+    One call, not one a clip. Folders, pipes and devices are no files: to open a pipe is to wait.
+    """
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
-        return {entry.name for entry in entries}
+        return {entry.name for entry in entries if entry.is_symlink() or entry.is_file()}

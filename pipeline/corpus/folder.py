@@ -14,11 +14,7 @@ from pathlib import Path
 
 from pipeline.config import InputError
 from pipeline.corpus import files, leaks
-from pipeline.corpus.clips import (
-    Clip,
-    Corpus,
-    checked,
-)
+from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
 
@@ -98,7 +94,7 @@ def assigned_sources(
     sources = recordings(paths)
     by_name = {name: stated[name] or sources[name] for name in known}
     new = paths.keys() - known.keys()
-    sources |= by_name | known_recordings(new, by_name)
+    sources |= by_name | (known_recordings(new, by_name) if new and by_name else {})
     for copies in leaks.same_bytes({paths[name]: name for name in paths}) if new else []:
         first = min(copies, key=lambda name: (name not in known, name))
         for name in copies:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 GAP = r"[-_. ,+~#@=]"
+#: Characters of the longest mark that is looked for.
+LONGEST = 64
+
 NUMBER = r"\d+(?:[.,]\d+)?"
 #: Where a mark that begins with a word may begin: behind a gap or a digit, or as "gardenTake2" has it.
 BORDER = rf"(?:^|{GAP}+|(?<=\d)|(?-i:(?<=[a-z])(?=[A-Z])))"
@@ -82,6 +86,7 @@ DATE = re.compile(
 CLOCKS = re.compile(rf"{OPEN}(\d\d([-.:_])\d\d\2\d\d)(?:[-_ ]+|[-_ ]*to[-_ ]*)(\d\d\2\d\d\2\d\d)$")
 
 
+@lru_cache(maxsize=1 << 17)  # a corpus' names are looked at by several of its readers
 def without(stem: str, kind: str = "") -> tuple[str, bool]:
     """A name without the marks of a piece, and whether one of them was such as only pieces have.
 
@@ -102,7 +107,7 @@ def without(stem: str, kind: str = "") -> tuple[str, bool]:
 def without_sure(text: str) -> tuple[str, bool]:
     """As ``without``, of the marks that only pieces have; several in a row are taken away."""
     sure = False
-    while (start := sure_mark(text)) is not None:
+    while any(map(str.isdigit, text[-LONGEST:])) and (start := sure_mark(text)) is not None:
         text, sure = text[:start], True
     return text, sure
 
@@ -117,11 +122,11 @@ def without_number(text: str) -> tuple[str, bool] | None:
 def sure_mark(text: str) -> int | None:
     """Where such a mark begins at the end of ``text``; None where there is none."""
     plain = unbracketed(text)
-    if (clocks := CLOCKS.search(plain)) and clocks[1] < clocks[3]:
+    if (clocks := at_end(CLOCKS, plain)) and clocks[1] < clocks[3]:
         return clocks.start()
     if found := first(RANGES, plain):
         return found.start()
-    if plain != text and (pair := PAIR.search(plain)) and int(pair[1]) < int(pair[2]):  # in brackets
+    if plain != text and (pair := at_end(PAIR, plain)) and int(pair[1]) < int(pair[2]):  # in brackets
         return pair.start()
     found = None if DATE.search(plain) else first(PARTS, plain)
     return found.start() if found else None
@@ -129,12 +134,17 @@ def sure_mark(text: str) -> int | None:
 
 def unbracketed(text: str) -> str:
     """ "garden (1)" → "garden_1"."""
-    found = BRACKETS.search(text)
+    found = at_end(BRACKETS, text)
     return f"{text[: found.start()]}_{found[1]}" if found and found.start() else text
 
 
 def first(patterns: Iterable[re.Pattern[str]], text: str) -> re.Match[str] | None:
-    return next((found for pattern in patterns if (found := pattern.search(text))), None)
+    return next((found for pattern in patterns if (found := at_end(pattern, text))), None)
+
+
+def at_end(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """A match that begins in the last ``LONGEST`` characters: long names cost no more than short ones."""
+    return pattern.search(text, max(0, len(text) - LONGEST))
 
 
 def original(stem: str, others: set[str]) -> str:
@@ -144,7 +154,7 @@ def original(stem: str, others: set[str]) -> str:
     a side where there is a "garden_R".
     """
     stem = COPY.sub("", stem) or stem
-    found = BRACKETS.search(stem)
+    found = at_end(BRACKETS, stem)
     if found and found[1].isdigit() and stem[: found.start()].lower() in others:
         return stem[: found.start()]
     base, _, side = stem.rpartition(stem[found.start()] if (found := SIDE.search(stem)) else "\0")
@@ -163,7 +173,7 @@ def ranges(stems: Iterable[str]) -> dict[str, str]:
     groups: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
     for stem in stems:
         plain = unbracketed(stem)
-        if (pair := PAIR.search(plain)) and pair.start() and not DATE.search(plain):
+        if (pair := at_end(PAIR, plain)) and pair.start() and not DATE.search(plain):
             groups[plain[: pair.start()]][pair[1], pair[2]].add(stem)
     return {
         stem: base

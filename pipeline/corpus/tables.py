@@ -49,6 +49,8 @@ def table(path: Path, *columns: str, unique: str) -> list[Row]:
     """Rows of a CSV file, values stripped; every one has ``columns``, not empty, and its own value of ``unique``."""
     rows: list[Row] = []
     seen: dict[str, str] = {}
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: no regular file; expected a table of the clips: move it away")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import soundfile
-
 from pipeline.audio import hearing
 from pipeline.audio import reading as audio
 from pipeline.config import InputError
@@ -260,21 +258,24 @@ def measured(
                 problems.append(f"{name}: {'no regular file' if row.path.exists() else 'missing'}")
             continue
         try:
-            info = soundfile.info(row.path)
-            # An annotation says how long a WAV is; of the others a header says nothing of what is behind it.
-            by_header = row.seconds is None or info.format != "WAV"
-            sound = hearing.heard(row.path, clip_seconds, by_header=by_header)
+            sound = hearing.heard(row.path, clip_seconds, annotated=row.seconds is not None)
         except audio.ClipError as error:
-            problems.append(f"{name}: {error.reason}, {error.found}, expected {error.expected}")
+            problems.append(f"{name}: {in_words(error)}")
+            if error.reason == audio.EMPTY:
+                there.append(row)
             continue
-        except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:
-            problems.append(f"{name}: unreadable ({' '.join(str(error).split()) or 'damaged'})")
-            continue
+        duration = sound.frames / sound.rate
         notes += [f"{name}: {remark}" for remark in sound.remarks(clip_seconds)]
-        if not info.frames:
-            problems.append(f"{name}: no samples in it")
-        elif row.seconds is not None and abs(info.duration - row.seconds) > TOLERANCE:
-            problems.append(f"{name}: {info.duration:.3f} s long, annotated {row.seconds:.3f} s")
+        if row.seconds is not None and abs(duration - row.seconds) > TOLERANCE:
+            problems.append(f"{name}: {duration:.3f} s long, annotated {row.seconds:.3f} s")
         there.append(row)
-        total += info.duration
+        total += duration
     return there, total
+
+
+def in_words(error: audio.ClipError) -> str:
+    if error.reason == audio.EMPTY:
+        return "no samples in it"
+    if error.reason in audio.UNREADABLE:
+        return f"unreadable ({error.reason}: {error.found})"
+    return f"{error.reason}, {error.found}, expected {error.expected}"

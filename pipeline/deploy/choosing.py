@@ -12,6 +12,7 @@ import numpy as np
 from pipeline import config, runs
 from pipeline.config import InputError
 from pipeline.losses import LossMix
+from pipeline.report.aggregation import at_chance, counted
 from pipeline.runs import Record
 from pipeline.runs.folder import read_json
 
@@ -37,17 +38,18 @@ def folder_name(about: dict[str, Any]) -> str:
 def best_student(records: Iterable[Record], corpus: str = "") -> Record:
     """The student to ship where none is named: of the mix with the highest mean accuracy, its first run.
 
-    Mixes are compared by the mean of their folds' means, over runs that trained, and only those that have as many
-    folds as any. The first fold and seed stand for the mix: choosing among folds would choose the easiest clips.
+    Mixes are compared by the mean of their folds' means, over the runs that count in the report (also those no better
+    than chance), and only those that have as many folds as any. The first fold and seed stand for the mix: choosing
+    among folds would choose the easiest clips. One that is no better than chance stands only where all are so.
     """
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record.config["role"] == "student" and record.result["status"] == "trained":
+        if record.config["role"] == "student" and counted([record]):
             groups.setdefault((record.digest, record.config["mix"]), []).append(record)
     if not groups:
         where = f" of {corpus}" if corpus else ""
-        raise InputError(f"no student that trained among the finished runs{where}; train some first: make distill, "
-                         "or name a run folder")  # fmt: skip
+        raise InputError(f"no student with an accuracy among the finished runs{where} (all stopped, or train no outputs); "
+                         "train some first: make distill, or name a run folder")  # fmt: skip
 
     def standing(group: list[Record]) -> tuple[int, float]:
         by_fold: dict[int, list[float]] = {}
@@ -56,7 +58,7 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
         return len(by_fold), float(np.mean([np.mean(values) for values in by_fold.values()]))
 
     best = max(groups.values(), key=standing)
-    return min(best, key=lambda record: (record.config["fold"], record.config["seed"]))
+    return min(best, key=lambda record: (at_chance(record), record.config["fold"], record.config["seed"]))
 
 
 def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] | None:
@@ -81,6 +83,8 @@ def chosen(run: Path | None, runs_root: Path, corpus: str) -> tuple[Path, Sequen
         return run, ()
     best = best_student(runs.find(runs_root, corpus), corpus)
     own = best.config
-    return best.folder, (
-        f"best mix by mean accuracy: {own['mix']}; its fold {own['fold']}, seed {own['seed']}",
-    )
+    lines = [f"best mix by mean accuracy: {own['mix']}; its fold {own['fold']}, seed {own['seed']}"]
+    if at_chance(best):
+        lines.append(f"note: on its {best.result['test_clips']} held-out clips it is no better than chance by the binomial test, "
+                     "as all runs of this mix")  # fmt: skip
+    return best.folder, lines

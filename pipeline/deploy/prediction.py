@@ -9,11 +9,12 @@ length that overlap by half, the last one ending with the sound.
 from __future__ import annotations
 
 import dataclasses
-import math
 import queue
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,9 @@ from pipeline.models.saved import network_of, read_payload
 
 #: Windows whose features are held at a time.
 BATCH = 16
+
+#: Frames of a file that are read at a time.
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -142,29 +146,24 @@ def read_sound(path: Path, spec: FeatureSpec) -> np.ndarray:
     Of a corpus' clip these are stage one's samples, unless the file goes on beyond the clip's annotated length
     (ADPCM, which pads to whole blocks): without the corpus' table nobody knows.
     """
-    import soundfile
+    return np.concatenate(list(sound_blocks(path, spec.sr)))
+
+
+def sound_blocks(path: Path, sr: int) -> Iterator[np.ndarray]:
+    """``read_sound`` in blocks (n,), one after the other; what is lacking at the file's end is raised behind the last."""
+    import soxr
 
     from pipeline.audio import reading as audio
 
-    try:
-        stated = soundfile.info(path)
-        samples = max(1, math.ceil(stated.frames * spec.sr / stated.samplerate))
-    except (soundfile.SoundFileError, OSError):
-        samples = spec.samples  # read_clip says what is wrong
-    return audio.read_clip(path, sr=spec.sr, samples=samples)
-
-
-def read_stream(stream: IO[bytes], spec: FeatureSpec, name: str = "-") -> np.ndarray:
-    """``read_sound`` of a whole WAV (or another format with a header) from a pipe, which errors call ``name``."""
-    from pipeline.audio import reading as audio
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "standard-input"
-        path.write_bytes(stream.read())
-        try:
-            return read_sound(path, spec)
-        except audio.ClipError as error:
-            raise audio.ClipError(name, error.reason, error.expected, error.found) from None
+    with audio.opening(path) as sound:
+        stream = soxr.ResampleStream(sound.rate, sr, 1, dtype="float32", quality="HQ")
+        for block in sound.blocks(BLOCK):
+            samples = audio.mono(block)
+            audio.check_values(path, samples, sound.rate, sound.frames - len(samples))
+            yield samples if sound.rate == sr else stream.resample_chunk(samples)
+        if sound.rate != sr:
+            yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        audio.check_length(sound)
 
 
 def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:
@@ -196,6 +195,11 @@ def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:
 # ---------------------------------------------------------------------------------------------- predicting
 
 
+def one_thread() -> None:
+    """Compute in one thread from here on: the transforms of a clip are so small that more only wait for each other."""
+    torch.set_num_threads(1)
+
+
 def starts(samples: int, size: int, slack: int) -> list[int]:
     """First samples of the windows of ``size`` that cover a sound of ``samples`` samples.
 
@@ -207,11 +211,26 @@ def starts(samples: int, size: int, slack: int) -> list[int]:
     return [*range(0, samples - size, max(1, size // 2)), samples - size]
 
 
-def windows(samples: np.ndarray, spec: FeatureSpec) -> Iterator[tuple[int, np.ndarray]]:
-    """(start, samples of the clip length) of a sound (n,); a short one is padded with zeros."""
-    for start in starts(len(samples), spec.samples, spec.hop_length):
-        part = samples[start : start + spec.samples]
-        yield start, np.pad(part, (0, spec.samples - len(part)))
+def windows(blocks: Iterable[np.ndarray], spec: FeatureSpec) -> Iterator[tuple[int, np.ndarray, int]]:
+    """(first sample, samples of the clip length, samples heard so far) of the windows of a sound, in turn.
+
+    They lie where ``starts`` says; the sound comes in ``blocks`` (n,) of any lengths, of which no more than a window and
+    a block are held. The window of a short sound is padded with zeros; with the last one all has been heard.
+    """
+    size, half = spec.samples, max(1, spec.samples // 2)
+    held, first, place = np.zeros(0, np.float32), 0, 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        # Only where more follows: else it is the last window, which ends with the sound.
+        while (heard := first + len(held)) > place + size + (0 if place else spec.hop_length):
+            yield place, held[place - first : place - first + size], heard
+            place += half
+        spare = max(0, min(place - first, len(held) - size))
+        held, first = held[spare:], first + spare
+    heard = first + len(held)
+    last = 0 if heard <= size + spec.hop_length else heard - size
+    part = held[last - first : last - first + size]
+    yield last, np.pad(part, (0, size - len(part))), heard
 
 
 @torch.inference_mode()
@@ -221,14 +240,37 @@ def logits(members: Sequence[Checkpoint], clips: np.ndarray) -> np.ndarray:
     return torch.stack([member.network(values).logits for member in members]).numpy()
 
 
-def predict(members: Sequence[Checkpoint], samples: np.ndarray) -> Prediction:
-    """What the members (one, or an ``ensemble``) say of a sound: (n,) float32 in full scale, at their rate."""
+def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Prediction:
+    """What the members (one, or an ``ensemble``) say of a sound: blocks (n,) of float32 in full scale, at their rate.
+
+    The windows are computed ``BATCH`` at a time while the sound is read, so that its length costs no memory.
+    """
     spec = members[0].spec
-    parts = list(windows(samples, spec))
-    found = [
-        logits(members, np.stack([part for _, part in parts[i : i + BATCH]]))
-        for i in range(0, len(parts), BATCH)
-    ]
-    seconds = len(samples) / spec.sr
-    times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start, _ in parts)
-    return Prediction(seconds, times, np.concatenate(found, axis=1))
+    places, values, heard = [], [], 0
+    source = windows(blocks, spec)
+    while parts := list(islice(source, BATCH)):
+        values.append(logits(members, np.stack([part for _, part, _ in parts])))
+        places += [start for start, _, _ in parts]
+        heard = parts[-1][2]
+    seconds = heard / spec.sr
+    times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start in places)
+    return Prediction(seconds, times, np.concatenate(values, axis=1))
+
+
+def predict_file(members: Sequence[Checkpoint], path: Path) -> Prediction:
+    """``predict`` of a sound file; raises ``audio.ClipError`` for what stage one refuses."""
+    return predict(members, sound_blocks(path, members[0].spec.sr))
+
+
+def predict_stream(members: Sequence[Checkpoint], stream: IO[bytes], name: str = "-") -> Prediction:
+    """``predict_file`` of a whole WAV (or another format with a header) from a pipe, which errors call ``name``."""
+    from pipeline import audio
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "standard-input"
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        try:
+            return predict_file(members, path)
+        except audio.ClipError as error:
+            raise audio.ClipError(name, error.reason, error.expected, error.found) from None

@@ -83,11 +83,12 @@ def write_run(work: Work, cell: Cell, about: dict[str, Any], data: cache.Data, t
         **evaluation.summary(logits, labels, taught),
         "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
         "test_clips": len(test), "parameters": models.parameters(model), "seconds": round(trained.seconds, 2),
-        "runs_in_pack": len(work.cells), "failure": trained.failure,
+        "runs_in_pack": len(work.cells),
+        "failure": trained.failure or (None if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"),
     }  # fmt: skip
-    if trained.failure:
+    if result["failure"]:
         result |= {"status": "failed", "accuracy": None}
-    elif not LossMix.parse(cell.mix).names_classes and np.isfinite(logits).all():
+    elif not LossMix.parse(cell.mix).names_classes:
         result["status"] = "outputs untrained"
     payload = {
         "format": 1, "role": cell.role, "model": work.network.model, "fold": cell.fold, "seed": cell.seed,

@@ -15,7 +15,7 @@ from scipy import stats
 #: Of the calibration error: equal-width bins of the confidence.
 ECE_BINS = 15
 
-#: A run whose accuracy beats chance no better than this by the binomial test counts as not trained.
+#: A run whose accuracy beats chance no better than this by the binomial test is marked as being at chance.
 ALPHA = 0.01
 
 
@@ -116,8 +116,9 @@ def above_chance(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def trained(logits: np.ndarray, labels: np.ndarray, alpha: float = ALPHA) -> bool:
-    """Whether a run trained at all: ``above_chance`` below ``alpha``, and every logit finite.
+    """Whether a run is better than chance: ``above_chance`` below ``alpha``, and every logit finite.
 
+    It marks a run, and chooses none: on few clips a network that has learned may not pass (5 of 9 are no proof).
     A network that gives all clips one class never passes. At 0.01 and ten even classes the threshold is
     7 hits of 20 clips, 36 of 240 (15.0 %), 109 of 870 (12.5 %).
     """
@@ -129,7 +130,8 @@ def summary(
 ) -> dict[str, Any]:
     """The figures of a run's last epoch as they stand in ``result.json``.
 
-    accuracy, macro_f1, ece, nll, agreement (None without a teacher), status ("trained" or "did not train").
+    accuracy, macro_f1, ece, nll, agreement (None without a teacher), status: "trained", or "did not train" for no better
+    than chance.
     """
     return {
         "accuracy": accuracy(logits, labels),

@@ -65,15 +65,27 @@ def recall(embeddings: np.ndarray, labels: np.ndarray, sources: Sequence[str] | 
 
     embeddings (n, D); labels (n,); sources (n,): the recording each clip was cut from. Not finite embeddings are NaN.
     """
+    found = answers(embeddings, labels, sources, metric=metric, ks=ks)
+    if not len(found) or np.isnan(found).any():
+        return dict.fromkeys(ks, math.nan)
+    return dict(zip(ks, found.mean(axis=0).tolist(), strict=True))
+
+
+def answers(embeddings: np.ndarray, labels: np.ndarray, sources: Sequence[str] | np.ndarray, *,
+            metric: str = "euclidean", ks: Sequence[int] = KS) -> np.ndarray:  # fmt: skip
+    """(queries, K) float64 in [0, 1]: how surely each answerable query, in order, is answered at each K.
+
+    0 or 1 but for ties; NaN where an embedding is not finite. Arguments as of ``recall``.
+    """
     labels = np.asarray(labels)
     gallery, wanted = galleries(labels, sources), labels[:, None] == labels[None]
     queries = np.flatnonzero(answerable(labels, sources))
-    if not len(queries) or not np.isfinite(embeddings).all():
-        return dict.fromkeys(ks, math.nan)
+    if not np.isfinite(embeddings).all():
+        return np.full((len(queries), len(ks)), np.nan)
     far = distances(embeddings, metric)
     tie = ROUNDING * float(far.max(initial=0.0))
-    found = np.array([hits(far[q, gallery[q]], wanted[q, gallery[q]], ks, tie) for q in queries])
-    return dict(zip(ks, found.mean(axis=0).tolist(), strict=True))
+    found = [hits(far[q, gallery[q]], wanted[q, gallery[q]], ks, tie) for q in queries]
+    return np.array(found, dtype=np.float64).reshape(len(queries), len(ks))
 
 
 def hits(far: np.ndarray, wanted: np.ndarray, ks: Sequence[int], tie: float = 0.0) -> list[float]:

@@ -5,32 +5,41 @@ results are in that unit. Standard deviations divide by n − 1 and are None whe
 data cannot answer (fewer than two differences, or differences that are all the same but not zero) has
 p = None, never 0.
 
+What is tested. The differences of one fold, averaged over its seeds, are one number, so k folds are n = k: seeds of
+a fold share their clips and are no further evidence of what other folds would say. Fold × seed (the repeated
+cross-validation of Bouckaert and Frank 2004, who draw new folds for each repetition) counts too many degrees of
+freedom where folds differ more than seeds, and multiplies the seeds' noise by the folds' correction where seeds
+differ more: ``bench.false_finds`` has its false finds and its power. It stands beside as a spread, ``sd_pairs``.
+
 Why corrected. The training sets of two folds overlap, so the folds' differences are not independent and
 the ordinary paired t-test finds effects that are not there. Nadeau and Bengio (2003) replace the variance
-of the mean, σ²/n, by (1/n + n_test/n_train)·σ². For k folds n_test/n_train = 1/(k − 1). With r seeds a fold
-the n = k·r differences enter together, as for repeated cross-validation in Bouckaert and Frank (2004):
-t = mean / √((1/(k·r) + n_test/n_train)·σ²), k·r − 1 degrees of freedom.
+of the mean, σ²/n, by (1/n + n_test/n_train)·σ². For k folds n_test/n_train = 1/(k − 1).
 
-What that leaves open. Bouckaert and Frank draw new folds for each repetition; here the seeds of one fold
-share their clips. Where folds differ more than seeds, k·r − 1 counts too many degrees of freedom and p is
-too small; where seeds differ more, the correction multiplies their noise too and p is too large. The same
-test on the k means over seeds (k − 1 degrees of freedom) does neither, and stands beside it as ``p_folds``;
-to claim an effect, take the larger of the two. Wilcoxon's signed-rank test has no correction at all.
+Where there is one test set for all runs (images), there are no folds to average over: the trainings (seeds) are the
+units, and the ratio is 0.
+
+Few folds. Below ``FEWEST`` units there is no p: Wilcoxon's test could not fall below 0.05 whatever was measured (of
+five differences the smallest p is 0.0625), and one of two degrees of freedom hangs on a variance of three numbers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
+
+from pipeline.figures.bootstrap import Interval
 
 Cell = tuple[int, int]
 """(fold, seed)."""
 
 CONFIDENCE = 0.95
+
+#: Folds (or trainings, where they are the units) from which on a p is given.
+FEWEST = 6
 
 #: Differences whose standard deviation is below this share of their size differ by rounding only.
 ROUNDING = 1e-12
@@ -65,22 +74,38 @@ class TTest:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mix less the baseline, paired by (fold, seed)."""
+    """A mix less the baseline: paired by (fold, seed), averaged over the seeds of a fold, tested over the folds."""
 
     difference: float
+    """Of the folds' means."""
     low: float | None
     """Ends of the 95 % interval, by the same test as ``p``."""
     high: float | None
     p: float | None
-    """Corrected resampled t-test over fold × seed."""
-    p_folds: float | None
-    """The same over the folds' means; see the module's top."""
+    """Corrected t-test over the folds' means; None below ``FEWEST`` of them."""
     p_wilcoxon: float | None
-    """Signed ranks over fold × seed, uncorrected."""
+    """Signed ranks of the folds' means, not corrected for overlap; None below ``FEWEST`` of them."""
+    sd_units: float | None
+    """Of the folds' mean differences."""
+    sd_pairs: float | None
+    """Of the differences fold × seed."""
+    units: int
+    """Folds (or trainings) with a difference: the n of the test."""
+    unit: str
+    """ "fold", or "training" where there is one test set."""
     n: int
-    """Pairs."""
+    """Pairs of fold and seed."""
     ratio: float
     """n_test / n_train of the correction."""
+    recordings: Interval | None = None
+    """Beside the other interval where folds are few: of these folds, over recordings like these."""
+
+    @property
+    def no_claim(self) -> str:
+        """ "no claim: n = 3 folds" where units are too few for a p; "" otherwise."""
+        if self.units >= FEWEST:
+            return ""
+        return f"no claim: n = {self.units} {self.unit}{'' if self.units == 1 else 's'}"
 
 
 def by_fold(values: Mapping[Cell, float]) -> dict[int, float]:
@@ -147,8 +172,8 @@ def corrected_t_test(differences: Sequence[float], ratio: float, confidence: flo
         )
     error = math.sqrt((1 / n + ratio) * sigma**2)
     t = mean / error
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
-    return TTest(mean, mean - half, mean + half, t, n - 1, float(2 * stats.t.sf(abs(t), n - 1)))
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
+    return TTest(mean, mean - half, mean + half, t, n - 1, float(2 * special.stdtr(n - 1, -abs(t))))
 
 
 def wilcoxon(differences: Sequence[float]) -> float | None:
@@ -166,39 +191,62 @@ def wilcoxon(differences: Sequence[float]) -> float | None:
     return float(stats.wilcoxon(values, zero_method="wilcox").pvalue)
 
 
-def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment of the p-values that are there; None stays None and counts as no test.
+def holm(p: Sequence[float | None], tests: int = 0) -> list[float | None]:
+    """Holm's step-down adjustment of the p-values that are there; None stays None.
 
-    With m tests in order of p: adjusted p_(i) = max over j ≤ i of min(1, (m − j + 1)·p_(j)).
+    With m tests in order of p: adjusted p_(i) = max over j ≤ i of min(1, (m − j + 1)·p_(j)). m is the number of
+    p-values, or ``tests`` where more were made than are given: the others' p are then taken as 1, which is never less
+    strict than the adjustment with them.
     """
     there = sorted((value, place) for place, value in enumerate(p) if value is not None)
+    m = max(tests, len(there))
     adjusted: list[float | None] = [None] * len(p)
     largest = 0.0
     for rank, (value, place) in enumerate(there):
-        largest = max(largest, min(1.0, (len(there) - rank) * value))
+        largest = max(largest, min(1.0, (m - rank) * value))
         adjusted[place] = largest
     return adjusted
 
 
+def with_stopped(values: Mapping[Cell, float], baseline: Mapping[Cell, float], stopped: Collection[Cell],
+                 baseline_stopped: Collection[Cell], chance: float) -> float | None:  # fmt: skip
+    """The difference of the folds' means with runs that stopped counted at ``chance``; None where no pair has one.
+
+    ``stopped`` and ``baseline_stopped``: the cells whose run has no value because it stopped.
+    """
+    ours = {**values, **dict.fromkeys(stopped, chance)}
+    theirs = {**baseline, **dict.fromkeys(baseline_stopped, chance)}
+    differences = paired(ours, theirs)
+    if not differences.keys() & {*stopped, *baseline_stopped}:
+        return None
+    return float(np.mean(list(by_fold(differences).values())))
+
+
 def comparison(
-    values: Mapping[Cell, float], baseline: Mapping[Cell, float], ratio: float
+    values: Mapping[Cell, float], baseline: Mapping[Cell, float], ratio: float, unit: str = "fold"
 ) -> Comparison | None:
     """The paired comparison over the cells that both have; None without such a cell.
 
-    The difference is the mean over those cells. ``ratio`` is n_test / n_train, see ``corrected_t_test``.
+    ``ratio`` is n_test / n_train, see ``corrected_t_test``. ``unit``: "fold" averages the seeds of each fold;
+    "training" takes each cell as a unit, for one test set and ratio 0.
     """
     differences = paired(values, baseline)
     if not differences:
         return None
     flat = list(differences.values())
-    test = corrected_t_test(flat, ratio)
+    means = list(by_fold(differences).values()) if unit == "fold" else flat
+    test = corrected_t_test(means, ratio)
+    enough = len(means) >= FEWEST
     return Comparison(
         difference=test.mean,
         low=test.low,
         high=test.high,
-        p=test.p,
-        p_folds=corrected_t_test(list(by_fold(differences).values()), ratio).p,
-        p_wilcoxon=wilcoxon(flat),
+        p=test.p if enough else None,
+        p_wilcoxon=wilcoxon(means) if enough else None,
+        sd_units=sd(means),
+        sd_pairs=sd(flat),
+        units=len(means),
+        unit=unit,
         n=len(flat),
         ratio=ratio,
     )

@@ -21,7 +21,14 @@ from __future__ import annotations
 
 from pipeline.losses.adapting import adapters
 from pipeline.losses.library import load, module, names
-from pipeline.losses.mix import TABLE3, LossMix, Published, Term, named, published
+from pipeline.losses.mix import (
+    TABLE3,
+    LossMix,
+    Published,
+    Term,
+    named,
+    published,
+)
 from pipeline.losses.mixed import MixedLoss, mixed_loss
 from pipeline.losses.probabilities import log_probabilities
 from pipeline.models import Outputs

@@ -5,8 +5,21 @@ from __future__ import annotations
 from pipeline import models
 from pipeline.losses.adapting import adapter as adapter_of
 from pipeline.losses.adapting import shapes
-from pipeline.losses.library import constant, fewest, module, reads, teacher_reads
-from pipeline.losses.mix import NO_BASE, LossMix, Term, options, published, shown
+from pipeline.losses.library import (
+    constant,
+    fewest,
+    module,
+    reads,
+    teacher_reads,
+)
+from pipeline.losses.mix import (
+    NO_BASE,
+    LossMix,
+    Term,
+    options,
+    published,
+    shown,
+)
 
 #: The networks for which the weights of an adapter are counted.
 STUDENT, TEACHER, SHAPE, CLASSES = "cnn2", "resnet18", (5, 20, 173), 10

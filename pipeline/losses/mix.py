@@ -22,7 +22,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.config import InputError
-from pipeline.losses.library import constant, fewest, load, module, names, reads, suggestion, teacher_reads
+from pipeline.losses.library import (
+    constant,
+    fewest,
+    load,
+    module,
+    names,
+    reads,
+    suggestion,
+    teacher_reads,
+)
 
 Value = float | str
 

@@ -1,7 +1,8 @@
 """Run folders → the table: a row a mix, as printed text, Markdown, CSV and LaTeX.
 
-Conventions. Accuracies are in percent and their differences in percentage points. A row averages the runs
-that trained; those that did not are counted and named beside it. A table holds runs of one preset, one
+Conventions. Accuracies are in percent and their differences in percentage points. A row averages all finished
+runs, also those no better than chance, which are named beside it; only runs that stopped, because something was not
+finite, are out, and the figures with them at chance stand beside it. A table holds runs of one preset, one
 digest of the settings and one state of the features, so figures that do not compare never stand together.
 """
 
@@ -21,8 +22,9 @@ from pipeline.report.aggregation import (
     mix_of,
     rows,
 )
+from pipeline.report.columns import COLUMNS, csv_row
 from pipeline.report.tables import Document
-from pipeline.report.wording import COLUMNS, csv_row, document
+from pipeline.report.wording import document
 from pipeline.runs import Record
 
 __all__ = ["Contents", "Key", "Row", "contents", "report", "rows"]
@@ -41,22 +43,24 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     """The finished runs of ``runs_root/<corpus>``, their rows, and the rows in words.
 
     ``mixes`` (texts that ``LossMix.parse`` reads) keeps those students, the baseline and the teachers; None keeps
-    all. Raises ``InputError`` without a finished run, for a damaged file, and for two runs of one cell.
+    all. p (Holm) is adjusted for all mixes in either case. Raises ``InputError`` without a finished run, for a damaged file, and for two runs of one cell.
     """
     # Generations of born-again chains have a table of their own: pipeline.report.generations.
     everything = runs.find(runs_root, corpus)
     records = [r for r in everything if r.config["role"] in ("teacher", "student")]
     born = len(everything) - len(records)
+    hidden: list[Record] = []
     missing: list[str] = []
     if mixes is not None:
         kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
+        hidden = [r for r in records if mix_of(r.config) not in {"", *kept}]
         records = [r for r in records if mix_of(r.config) in {"", *kept}]
         missing = sorted(kept - {mix_of(r.config) for r in records})
     if not records:
         raise InputError(
             f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
         )
-    found = rows(records)
+    found = rows(records, hidden)
     unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
     return Contents(records, found, document(found, records, unfinished, missing, born))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
 from pipeline.losses.mix import canonical
+from pipeline.report import recordings
 from pipeline.runs import Record
 
 BASELINE = "soft"
@@ -33,7 +34,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Row:
-    """One mix (or the teacher): its trained runs' figures, in percent, and what is missing."""
+    """One mix (or the teacher): figures of its finished runs, in percent, and what is missing."""
 
     key: Key
     corpus: str
@@ -44,20 +45,20 @@ class Row:
     """Canonical text; "" for a teacher."""
     baseline: bool
     spread: Spread | None
-    """Of the last epoch's accuracy; None where no run trained."""
+    """Of the last epoch's accuracy, over the runs that count (``counted``); None where none does."""
     best: float | None
     """Mean of each run's best epoch: optimistic, the held-out fold chose the epoch."""
     all_runs: float | None
-    """Mean with the runs that did not train, and failed ones at chance (they predict nothing): differs from
-    ``spread.mean`` only where there are some."""
+    """Mean with the runs that stopped at chance, and those of a mix that trains no outputs."""
     macro_f1: float | None
     ece: float | None
     agreement: float | None
     """With the teacher, on the held-out clips."""
     parameters: int
     runs: int
-    """Finished ones, trained or not."""
-    did_not_train: tuple[Cell, ...]
+    """Finished ones, whether they count or not."""
+    at_chance: tuple[Cell, ...]
+    """Runs no better than chance by the binomial test: they count like any other."""
     failures: tuple[str, ...]
     """fold{k}-seed{s}: what stopped it."""
     all_folds: tuple[int, ...]
@@ -68,6 +69,12 @@ class Row:
     comparison: Comparison | None = None
     """Less the baseline; None for the baseline, the teacher, and without a common cell."""
     p_holm: float | None = None
+    compared_mixes: int = 0
+    """Mixes of the table that were compared to the baseline, shown or not: what ``p_holm`` is adjusted for."""
+    with_stopped: float | None = None
+    """The difference to the baseline with runs that stopped, of the mix or of the baseline, at chance; None without any."""
+    baseline_stopped: int = 0
+    """Of those, runs of the baseline."""
     outputs_untrained: int = 0
     """Runs of a mix without a term on the outputs: they name classes by chance."""
     best_teacher: bool = False
@@ -92,14 +99,14 @@ class Row:
         return self.spread.mean - self.published
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
+def rows(records: Iterable[Record], hidden: Iterable[Record] = ()) -> list[Row]:
     """One row for each mix of each table; a table's rows as in Table 3, own mixes after.
 
-    Tables with students come first, then teachers alone (a born-again chain's first ones, say); both by preset.
-
-    Raises ``InputError`` where two finished runs claim one cell.
+    Tables with students come first, then teachers alone (a born-again chain's first ones); both by preset.
+    ``hidden``: students that have no row, but were tried as well: p (Holm) is adjusted for them too. Raises ``InputError`` where two finished runs claim one cell.
     """
-    cells = unique(records)
+    cells, tried = list(records), list(hidden)
+    unique([*cells, *tried])
     teachers: dict[Key, list[Record]] = {}
     students: dict[Key, list[Record]] = {}
     for record in cells:
@@ -113,7 +120,9 @@ def rows(records: Iterable[Record]) -> list[Row]:
     alone = {key: members for key, members in teachers.items() if id(members[0]) not in used}
     tables = {**taught, **alone}
     order = sorted(tables, key=lambda key: (key in alone, key.preset, key.digest, key.data))
-    return [row for key in order for row in table_rows(key, tables[key])]
+    return [
+        row for key in order for row in table_rows(key, tables[key], [r for r in tried if key_of(r) == key])
+    ]
 
 
 def key_of(record: Record) -> Key:
@@ -137,35 +146,66 @@ def unique(records: Iterable[Record]) -> list[Record]:
     return list(seen.values())
 
 
-def table_rows(key: Key, records: Sequence[Record]) -> list[Row]:
-    """The rows of one table, with the comparisons to its baseline and Holm's adjustment over them."""
-    by_mix: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        by_mix.setdefault((record.config["role"], mix_of(record.config)), []).append(record)
+def table_rows(key: Key, records: Sequence[Record], hidden: Sequence[Record] = ()) -> list[Row]:
+    """The rows of one table, with the comparisons to its baseline and Holm's adjustment over all mixes tried."""
+    by_mix = mixes_of(records)
     baseline_mix = str(losses.LossMix.parse(BASELINE))
-    baseline = percents(trained(by_mix.get(("student", baseline_mix), [])), "accuracy")
+    baseline = by_mix.get(("student", baseline_mix), [])
     found = []
     for (role, mix), members in by_mix.items():
         row = bare_row(key, members, is_baseline=role == "student" and mix == baseline_mix)
-        if role == "student" and mix != baseline_mix:
-            folds = len(members[0].config["data"])
-            # One fold is tested, the others train: n_test / n_train, folds taken as equally large.
-            values = percents(trained(members), "accuracy")
-            row = replace(row, comparison=statistics.comparison(values, baseline, 1 / max(1, folds - 1)))
-        found.append(row)
+        found.append(compared(row, members, baseline) if role == "student" and not row.baseline else row)
     found.sort(key=lambda row: place(row.mix))
-    adjusted = statistics.holm([row.comparison.p if row.comparison else None for row in found])
-    return [replace(row, p_holm=p) for row, p in zip(found, adjusted, strict=True)]
+    unseen = [compared_runs(members, baseline) for members in mixes_of(hidden).values()]
+    tests = [row.comparison for row in found] + unseen
+    adjusted = statistics.holm([test.p if test else None for test in tests])
+    tried = sum(test is not None for test in tests)
+    return [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(found, adjusted)]
+
+
+def mixes_of(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    by_mix: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        by_mix.setdefault((record.config["role"], mix_of(record.config)), []).append(record)
+    return by_mix
+
+
+def compared_runs(members: Sequence[Record], baseline: Sequence[Record]) -> Comparison | None:
+    """Runs of one mix less the baseline's, over those that count."""
+    ours, theirs = (percents(counted(own), "accuracy") for own in (members, baseline))
+    return statistics.comparison(ours, theirs, ratio(members[0].config))
+
+
+def compared(row: Row, members: Sequence[Record], baseline: Sequence[Record]) -> Row:
+    """The row with its comparison, and what it would be with the runs that stopped at chance."""
+    ours, theirs = (percents(counted(own), "accuracy") for own in (members, baseline))
+    gone, gone_there = ({cell(r) for r in own if stopped(r)} for own in (members, baseline))
+    voters = ({cell(r): [r.folder] for r in counted(own)} for own in (members, baseline))
+    return replace(
+        row,
+        comparison=recordings.beside(compared_runs(members, baseline), *voters),
+        with_stopped=statistics.with_stopped(ours, theirs, gone, gone_there, chance(members[0].config)),
+        baseline_stopped=len(gone_there & {cell(r) for r in members}),
+    )
+
+
+def ratio(about: Mapping[str, Any]) -> float:
+    """n_test / n_train of a run's config: one fold is tested, the others train; folds taken as equally large."""
+    return 1 / max(1, len(about["data"]) - 1)
+
+
+def chance(about: Mapping[str, Any]) -> float:
+    """Percent that a run which predicts nothing is counted at."""
+    return 100 / max(1, len(about["classes"]))
 
 
 def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
     """A row without its comparison."""
     first = records[0].config
-    good = trained(records)
+    good = counted(records)
     values = percents(good, "accuracy")
-    chance = 100 / max(1, len(first["classes"]))
-    failed = {cell(r): chance for r in records if r.result["status"] == "failed"}
-    everything = {**percents(records, "accuracy"), **failed}
+    lost = [r for r in records if stopped(r)]
+    everything = {**percents(records, "accuracy"), **{cell(r): chance(first) for r in lost}}
 
     def mean(name: str) -> float | None:
         found = percents(good, name)
@@ -187,12 +227,10 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         agreement=mean("agreement"),
         parameters=int(records[0].result["parameters"]),
         runs=len(records),
-        did_not_train=tuple(sorted(cell(r) for r in records if r.result["status"] == "did not train")),
+        at_chance=tuple(sorted(cell(r) for r in good if at_chance(r))),
         outputs_untrained=sum(r.result["status"] == "outputs untrained" for r in records),
         failures=tuple(
-            "fold{}-seed{}: {}".format(*cell(r), r.result.get("failure") or "no reason kept")
-            for r in records
-            if r.result["status"] == "failed"
+            "fold{}-seed{}: {}".format(*cell(r), r.result.get("failure") or "not finite") for r in lost
         ),
         all_folds=tuple(first["all_folds"]),
         skipped=sum(int(n) for n in first["skipped"].values()),
@@ -206,8 +244,26 @@ def cell(record: Record) -> Cell:
     return int(record.config["fold"]), int(record.config["seed"])
 
 
-def trained(records: Iterable[Record]) -> list[Record]:
-    return [record for record in records if record.result["status"] == "trained"]
+def counted(records: Iterable[Record]) -> list[Record]:
+    """The runs that means and tests are over: all that finished with an accuracy, those at chance too.
+
+    Leaving out what is no better than chance would leave out a mix' worst runs by their result. Out are runs that
+    stopped, which have no result, and mixes that train no outputs, of which accuracy says nothing.
+    """
+    return [r for r in records if r.result["status"] in ("trained", "did not train") and not stopped(r)]
+
+
+def stopped(record: Record) -> bool:
+    """Whether a run has no result: its loss or its outputs were not finite.
+
+    Runs whose outputs alone overflow were once kept as "did not train", without a finite nll.
+    """
+    return record.result["status"] == "failed" or record.result.get("nll", 0.0) is None
+
+
+def at_chance(record: Record) -> bool:
+    """Whether a run that counts is no better than chance by the binomial test (``evaluation.above_chance``)."""
+    return record.result["status"] == "did not train"
 
 
 def percents(records: Iterable[Record], name: str) -> dict[Cell, float]:

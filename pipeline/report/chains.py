@@ -2,28 +2,39 @@
 
 Conventions. Accuracies are in percent of the held-out fold's clean clips (or the test images), last epoch. The
 ensemble is that of generations 1 to G of one chain (a mix, fold and seed): mean of their class probabilities, from
-their kept predictions. Differences are paired over fold × seed: to the chain without relational terms, the baseline,
-at the same stage; and to the first teacher, generation 0. Runs that stopped have no figure; runs no better than
-chance keep theirs, and are counted beside it.
+their kept predictions. Differences are paired over fold × seed and judged over folds (of images, which have one test
+set, over trainings): to the chain without relational terms, the baseline, at the same stage; and to the first teacher,
+generation 0. Runs that stopped have no figure and their chain no ensemble; runs no better than chance count, and are
+named beside it. p (Holm) is over the ensembles of all mixes, for each of the two differences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import losses, runs
 from pipeline.figures import ensembles, evaluation, statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
-from pipeline.report.aggregation import STAMP, cell
-from pipeline.report.wording import listed
+from pipeline.report import recordings
+from pipeline.report.aggregation import (
+    STAMP,
+    cell,
+    chance,
+    ratio,
+    stopped,
+)
+from pipeline.report.wording import listed, number
 from pipeline.runs import Record
 
 ROLE = "generation"
 BASELINE = str(losses.LossMix.parse("ce,soft"))
 FIRST = 0
+ENSEMBLE = -1
+"""Stands for the ensemble where generations are numbers."""
 
 #: A data set of images has one held-out part, the test images: its training sets do not overlap.
 IMAGES = "cifar100"
@@ -64,6 +75,10 @@ class Chain:
     """Of the generations 1 to ``Group.size``, where all of them are there."""
     notes: dict[int, list[str]] = field(default_factory=dict)
     """Generation → what keeps its mean from being the whole truth."""
+    folders: dict[int, dict[Cell, list[Path]]] = field(default_factory=dict)
+    """Generation → the runs behind its figures; those of a first teacher vote together."""
+    stopped: set[Cell] = field(default_factory=set)
+    """Cells whose chain stopped, so that they have no ensemble."""
 
 
 @dataclass
@@ -85,7 +100,12 @@ class Group:
     @property
     def ratio(self) -> float:
         """n_test / n_train of the corrected test; 0 where there is one fixed test set."""
-        return 0.0 if self.config["dataset"] == IMAGES else 1 / max(1, len(self.config["data"]) - 1)
+        return 0.0 if self.config["dataset"] == IMAGES else ratio(self.config)
+
+    @property
+    def unit(self) -> str:
+        """Over what differences are judged, see ``statistics.comparison``."""
+        return "training" if self.config["dataset"] == IMAGES else "fold"
 
     @property
     def settings(self) -> str:
@@ -95,6 +115,11 @@ class Group:
         schedule = schedule.replace("at every", "every")
         return (f"{own['model']}, preset {self.config['preset']}: {own['epochs']} epochs, batch {own['batch']}, learning "
                 f"rate {own['lr']:g} {schedule}, augmentation {own['augment']}")  # fmt: skip
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """See ``lines``; reads the kept predictions once."""
+        return lines(self)
 
     @property
     def title(self) -> str:
@@ -113,6 +138,9 @@ class Line:
     to_first: Comparison | None
     notes: str
     p_holm: float | None = None
+    first_p_holm: float | None = None
+    with_stopped: float | None = None
+    """Of ensembles: the difference to the baseline with chains that stopped at chance; None without any."""
 
 
 # -------------------------------------------------------------------------------------------------- chains
@@ -146,13 +174,18 @@ def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
         if generation == 1:
             first(found, own, record)
         note(found, generation, own, record.result["status"])
-        if record.result["accuracy"] is not None:
+        if stopped(record):
+            found.stopped.add(own)
+        elif record.result["accuracy"] is not None:
             found.stages.setdefault(generation, {})[own] = 100 * record.result["accuracy"]
+            found.folders.setdefault(generation, {})[own] = [record.folder]
             members.setdefault(own, {})[generation] = record.folder
     wanted = range(1, size + 1)
     for own, folders in members.items():
         if all(generation in folders for generation in wanted):
-            found.ensemble[own] = ensemble_accuracy([folders[generation] for generation in wanted])
+            voters = [folders[generation] for generation in wanted]
+            found.folders.setdefault(ENSEMBLE, {})[own] = voters
+            found.ensemble[own] = ensemble_accuracy(voters)
     return found
 
 
@@ -171,6 +204,7 @@ def first(found: Chain, own: Cell, record: Record) -> None:
         return
     for folder in folders:
         note(found, FIRST, own, runs.read_result(folder)["status"])
+    found.folders.setdefault(FIRST, {})[own] = folders
     found.stages.setdefault(FIRST, {})[own] = ensemble_accuracy(folders)
 
 
@@ -197,43 +231,55 @@ def place(mix: str) -> tuple[int, str]:
 def lines(found: Group) -> list[Line]:
     """Every stage of every chain: generations first, then the ensemble; Holm over the ensembles of all mixes."""
     made = []
-    base = found.chains.get(BASELINE)
     for own in found.chains.values():
-        for generation in sorted(own.stages.keys() | own.notes.keys()):
-            name = "first teacher" if generation == FIRST else f"generation {generation}"
-            other = base.stages.get(generation, {}) if base else {}
-            texts = listed(own.notes.get(generation, []), "; ")
-            made.append(line(found, own, name, own.stages.get(generation, {}), {} if generation == FIRST else other, texts,
-                             None if generation == FIRST else own.stages.get(FIRST, {})))  # fmt: skip
+        stages = sorted(own.stages.keys() | own.notes.keys())
+        made += [line(found, own, stage) for stage in stages]
         if own.ensemble:
-            name = f"ensemble of {found.size}"
-            made.append(
-                line(
-                    found,
-                    own,
-                    name,
-                    own.ensemble,
-                    base.ensemble if base else {},
-                    ensemble_notes(found, own),
-                    own.stages.get(FIRST),
-                )
-            )
+            made.append(line(found, own, ENSEMBLE))
     ends = [i for i, one in enumerate(made) if one.stage.startswith("ensemble")]
-    adjusted = statistics.holm([one.p if (one := made[i].to_baseline) else None for i in ends])
-    for i, p in zip(ends, adjusted, strict=True):
-        made[i] = replace(made[i], p_holm=p)
+    to_baseline, to_first = (
+        statistics.holm([test.p if test else None for test in tests])
+        for tests in ([made[i].to_baseline for i in ends], [made[i].to_first for i in ends])
+    )
+    for i, p, first_p in zip(ends, to_baseline, to_first, strict=True):
+        made[i] = replace(made[i], p_holm=p, first_p_holm=first_p)
     return made
 
 
-def line(found: Group, own: Chain, name: str, values: Values, baseline: Mapping[Cell, float], notes: str,
-         first: Mapping[Cell, float] | None) -> Line:  # fmt: skip
+def line(found: Group, own: Chain, stage: int) -> Line:
+    """One generation, the first teacher, or the ensemble, with its comparisons."""
+    base = found.chains.get(BASELINE)
+    values = figures(own, stage)
     spread = statistics.spread(values) if values else None
+    to_baseline = (
+        None if own is base or stage == FIRST or base is None else compared(found, own, stage, base, stage)
+    )
+    to_first = None if stage == FIRST else compared(found, own, stage, own, FIRST)
+    filled = None
+    if stage == ENSEMBLE and base is not None and own is not base:
+        filled = statistics.with_stopped(
+            values, base.ensemble, own.stopped, base.stopped, chance(found.config)
+        )
+    notes = [ensemble_notes(found, own) if stage == ENSEMBLE else listed(own.notes.get(stage, []), "; ")]
     whole = len(found.config["all_folds"])
     if spread and len(spread.folds) < whole:
-        notes = "; ".join(filter(None, [f"partial ({len(spread.folds)} of {whole} folds)", notes]))
-    to_baseline = statistics.comparison(values, baseline, found.ratio) if own.mix != BASELINE else None
-    to_first = statistics.comparison(values, first, found.ratio) if first else None
-    return Line(own.mix, name, spread, to_baseline, to_first, notes)
+        notes.insert(0, f"partial ({len(spread.folds)} of {whole} folds)")
+    if filled is not None:
+        notes.append(f"with chains that stopped at chance {number(filled, '+.2f')} to the baseline")
+    name = {ENSEMBLE: f"ensemble of {found.size}", FIRST: "first teacher"}.get(stage, f"generation {stage}")
+    return Line(
+        own.mix, name, spread, to_baseline, to_first, "; ".join(filter(None, notes)), with_stopped=filled
+    )
+
+
+def figures(own: Chain, stage: int) -> Values:
+    return own.ensemble if stage == ENSEMBLE else own.stages.get(stage, {})
+
+
+def compared(found: Group, own: Chain, stage: int, other: Chain, other_stage: int) -> Comparison | None:
+    """A stage of a chain less a stage of another one, or of the same."""
+    test = statistics.comparison(figures(own, stage), figures(other, other_stage), found.ratio, found.unit)
+    return recordings.beside(test, own.folders.get(stage, {}), other.folders.get(other_stage, {}))
 
 
 def published(found: Group, mix: str, stage: str) -> float | None:

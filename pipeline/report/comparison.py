@@ -1,7 +1,7 @@
 """``compare``: what differs between two runs, or two groups of runs, and by how much.
 
-Conventions. Differences are B less A, in percentage points, over the runs that trained. Two groups are paired by
-(fold, seed) and judged by ``pipeline.figures.statistics``, as in the report. Two single runs of one fold are paired clip by
+Conventions. Differences are B less A, in percentage points, over the runs that finished, also those no better than
+chance. Two groups are paired by (fold, seed) and judged over folds by ``pipeline.figures.statistics``, as in the report. Two single runs of one fold are paired clip by
 clip: McNemar's exact test takes clips for independent, which clips of one recording are not, so the interval beside
 it is by recordings, see ``by_recording``.
 """
@@ -9,7 +9,6 @@ it is by recordings, see ``by_recording``.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +21,26 @@ from pipeline.config import InputError
 from pipeline.figures import evaluation, statistics
 from pipeline.figures.statistics import Cell
 from pipeline.losses import LossMix
-from pipeline.report import tables
+from pipeline.report import recordings
 from pipeline.report.aggregation import (
     STAMP,
+    at_chance,
     cell,
+    chance,
+    counted,
     key_of,
     mix_of,
     percents,
-    trained,
+    ratio,
+    stopped,
 )
 from pipeline.report.listing import TEACHER, corpora
-from pipeline.report.wording import listed, number, p_value
+from pipeline.report.wording import (
+    interval,
+    listed,
+    number,
+    p_value,
+)
 from pipeline.runs import Record
 from pipeline.runs.differences import differences
 
@@ -130,11 +138,13 @@ def compare(a: Side, b: Side) -> str:
 
 def count(one: Side) -> str:
     cells = [cell(r) for r in one.records]
-    bad = Counter(r.result["status"] for r in one.records if r.result["status"] != "trained")
+    chance_runs, gone = sum(map(at_chance, counted(one.records))), sum(map(stopped, one.records))
+    silent = len(one.records) - len(counted(one.records)) - gone
+    parts = [(chance_runs, "no better than chance (counted)"), (gone, "stopped (not counted)"),
+             (silent, "without a term on the outputs (not counted)")]  # fmt: skip
     text = f"{len(cells)} run{'' if len(cells) == 1 else 's'}, folds {spaced(k for k, _ in cells)}, seeds " \
            f"{spaced(s for _, s in cells)}"  # fmt: skip
-    said = ", ".join(f"{n} {status}" for status, n in sorted(bad.items()))
-    return text + (f"; {said} and count for nothing" if bad else "")
+    return "; ".join([text, *(f"{n} {words}" for n, words in parts if n)])
 
 
 def spaced(numbers: Iterable[int]) -> str:
@@ -143,29 +153,52 @@ def spaced(numbers: Iterable[int]) -> str:
 
 def paired_lines(a: Side, b: Side) -> list[str]:
     """Means of both, and the difference over the cells that both have."""
-    left, right = (percents(trained(one.records), "accuracy") for one in (a, b))
-    # One fold is tested, the others train: n_test / n_train, folds taken as equally large.
-    folds = len(a.records[0].config["data"])
-    found = statistics.comparison(right, left, 1 / max(1, folds - 1))
+    left, right = (percents(counted(one.records), "accuracy") for one in (a, b))
+    voters = [{cell(r): [r.folder] for r in counted(one.records)} for one in (b, a)]
+    about = a.records[0].config
+    found = recordings.beside(statistics.comparison(right, left, ratio(about)), *voters)
+    gone, gone_left = ({cell(r) for r in one.records if stopped(r)} for one in (b, a))
+    filled = statistics.with_stopped(right, left, gone, gone_left, chance(about))
     lines = [
         f"{letter}: accuracy {number(s.mean)} % (sd over folds {number(s.sd_folds)}, over seeds {number(s.sd_seeds)}, n {s.n})"
         for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right))) if s
     ]  # fmt: skip
-    if found is None:
-        return [*lines, "No fold and seed in which both trained, so no difference."]
-    lines.append(f"B less A: {number(found.difference, '+.2f')} points, 95 % interval {interval(found.low, found.high)}, "
-                 f"{found.n} pair{'' if found.n == 1 else 's'} of fold and seed")  # fmt: skip
-    if found.low is None:
-        lines.append("No interval: it needs two pairs at least, and differences that are not all the same.")
-    else:
-        lines.append(f"p {p_value(found.p)} (corrected for overlapping training sets), {p_value(found.p_folds)} (folds' "
-                     f"means), {p_value(found.p_wilcoxon)} (Wilcoxon, uncorrected); to claim an effect take the larger "
-                     "of the first two")  # fmt: skip
+    lines += (
+        ["No fold and seed in which both have an accuracy, so no difference."]
+        if found is None
+        else judged(found)
+    )
+    if filled is not None:
+        lines.append(f"With the runs that stopped at chance: B less A {number(filled, '+.2f')} points")
     return lines
 
 
-def interval(low: float | None, high: float | None) -> str:
-    return tables.NONE if low is None or high is None else f"[{number(low, '+.2f')}, {number(high, '+.2f')}]"
+def judged(found: statistics.Comparison) -> list[str]:
+    """The difference of the folds' means, its interval, and p or why there is none."""
+    lines = [
+        f"B less A: {number(found.difference, '+.2f')} points, 95 % interval {interval(found.low, found.high)} over folds to "
+        f"come; {counted_of(found.units, 'fold')}, {counted_of(found.n, 'pair')} of fold and seed "
+        f"(sd over folds {number(found.sd_units)}, over pairs {number(found.sd_pairs)})"
+    ]
+    if found.low is None:
+        lines.append(
+            "No interval over folds: it needs two folds at least, and differences that are not all the same."
+        )
+    if beside := found.recordings:
+        lines.append(
+            f"No interval over recordings: {beside.reason}" if beside.reason else
+            f"{interval(beside.low, beside.high)} over recordings like these, on these folds and with these trainings "
+            f"(bootstrap over {beside.recordings} recordings, seeds averaged first)"
+        )  # fmt: skip
+    if found.no_claim:
+        return [*lines, f"{found.no_claim}; fewer than {statistics.FEWEST} have no p"]
+    return [*lines, f"p {p_value(found.p)} (folds' means, corrected for overlapping training sets), "
+            f"{p_value(found.p_wilcoxon)} (Wilcoxon on them, uncorrected). This comparison alone: one chosen among several "
+            "mixes takes p (Holm) of the report"]  # fmt: skip
+
+
+def counted_of(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 # ------------------------------------------------------------------------------------------ two single runs

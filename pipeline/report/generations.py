@@ -14,9 +14,9 @@ from pipeline.report.chains import (
     BASELINE,
     TABLE4,
     Group,
+    Line,
     ensemble_notes,
     groups,
-    lines,
     published,
 )
 from pipeline.report.tables import (
@@ -26,21 +26,53 @@ from pipeline.report.tables import (
     Section,
 )
 from pipeline.report.wording import (
+    interval,
     number,
     p_value,
     provenance,
     runs_counted,
+    tested,
 )
 
 __all__ = ["COLUMNS", "TABLE4", "groups", "report", "table4"]
 
 
 def difference(own: Comparison | None) -> str:
-    """ "+1.25 [−0.50, +3.00]": with the 95 % interval where there are pairs enough."""
+    """ "+1.25 [−0.50, +3.00]": with the 95 % interval over folds to come, where there are folds enough."""
     if own is None:
         return NONE
-    ends = "" if own.low is None else f" [{number(own.low, '+.2f')}, {number(own.high, '+.2f')}]"
+    ends = "" if own.low is None else f" {interval(own.low, own.high)}"
     return number(own.difference, "+.2f") + ends
+
+
+def over_recordings(own: Comparison | None) -> str:
+    return interval(own.recordings.low, own.recordings.high) if own and own.recordings else NONE
+
+
+def tests_of(found: Sequence[Line]) -> list[Comparison]:
+    return [test for own in found for test in (own.to_baseline, own.to_first) if test]
+
+
+def difference_header(name: str, tests: Sequence[Comparison]) -> tuple[str, ...]:
+    """The columns of one difference; p only where some row has units enough for one."""
+    few, enough = any(own.no_claim for own in tests), any(not own.no_claim for own in tests)
+    like = "images" if tests and tests[0].unit == "training" else "recordings"
+    return (
+        f"Difference to\n{name}",
+        *((f"95 %, {like}\nlike these", "Claim") if few else ()),
+        *(("p", "p\n(Holm)") if enough else ()),
+    )
+
+
+def difference_cells(
+    own: Comparison | None, p_holm: float | None, tests: Sequence[Comparison]
+) -> tuple[str, ...]:
+    few, enough = any(one.no_claim for one in tests), any(not one.no_claim for one in tests)
+    return (
+        difference(own),
+        *((over_recordings(own), own.no_claim if own else "") if few else ()),
+        *((p_value(own.p if own else None), p_value(p_holm)) if enough else ()),
+    )
 
 
 def spread_cells(own: Spread | None) -> tuple[str, str, str]:
@@ -51,39 +83,51 @@ def spread_cells(own: Spread | None) -> tuple[str, str, str]:
 
 
 def grid(found: Group) -> Grid:
+    own_lines = found.lines
+    tests = tests_of(own_lines)
     header = ("Mix", "Stage", "Mean\n%", "SD over\nfolds", "SD over\nseeds", "n (folds ×\nseeds)",
-              "Difference to\nbaseline", "p", "p\n(Holm)", "Difference to\nfirst teacher", "p", "Notes")  # fmt: skip
+              *difference_header("baseline", tests), *difference_header("first teacher", tests), "Notes")  # fmt: skip
     rows = tuple(
         (
             own.mix, own.stage, *spread_cells(own.spread), runs_counted(own.spread),
-            difference(own.to_baseline), p_value(own.to_baseline.p if own.to_baseline else None), p_value(own.p_holm),
-            difference(own.to_first), p_value(own.to_first.p if own.to_first else None), own.notes,
+            *difference_cells(own.to_baseline, own.p_holm, tests),
+            *difference_cells(own.to_first, own.first_p_holm, tests), own.notes,
         )
-        for own in lines(found)
+        for own in own_lines
     )  # fmt: skip
     return Grid(found.settings, header, rows, wide=True)
 
 
+#: Of a comparison in the CSV, each behind ``baseline_`` or ``first_``.
+JUDGED = ("ci95_low", "ci95_high", "recordings_ci95_low", "recordings_ci95_high", "p", "p_holm", "units", "pairs",
+          "sd_difference_units", "sd_difference_pairs", "no_claim")  # fmt: skip
 COLUMNS = ("corpus", "synthetic", "group", "preset", "model", "mix", "stage", "mean_percent", "sd_folds", "sd_seeds",
-           "n", "difference_to_baseline", "baseline_ci95_low", "baseline_ci95_high", "baseline_p", "baseline_p_holm",
-           "baseline_pairs", "difference_to_first_teacher", "first_ci95_low", "first_ci95_high", "first_p",
-           "first_pairs", "test_train_ratio", "published_percent", "notes")  # fmt: skip
+           "n", "difference_to_baseline", *(f"baseline_{name}" for name in JUDGED), "difference_to_first_teacher",
+           *(f"first_{name}" for name in JUDGED), "difference_with_stopped_at_chance", "unit", "test_train_ratio",
+           "published_percent", "notes")  # fmt: skip
 
 
 def csv_rows(found: Group) -> list[tuple[object, ...]]:
     """The cells of ``COLUMNS``, one row a stage; numbers unrounded but for the last digits of binary fractions."""
     about, made = found.config, []
-    for own in lines(found):
-        base, first, spread = own.to_baseline, own.to_first, own.spread
+    for own in found.lines:
+        spread = own.spread
         made.append((
             about["corpus"], STAMP if found.synthetic else "", found.folder.name, about["preset"], about["model"],
             own.mix, own.stage, spread and spread.mean, spread and spread.sd_folds, spread and spread.sd_seeds,
-            spread.n if spread else 0,
-            base and base.difference, base and base.low, base and base.high, base and base.p, own.p_holm, base and base.n,
-            first and first.difference, first and first.low, first and first.high, first and first.p, first and first.n,
-            found.ratio, published(found, own.mix, own.stage), own.notes,
+            spread.n if spread else 0, *csv_cells(own.to_baseline, own.p_holm), *csv_cells(own.to_first, own.first_p_holm),
+            own.with_stopped, found.unit, found.ratio, published(found, own.mix, own.stage), own.notes,
         ))  # fmt: skip
     return [tuple(float(f"{v:.10g}") if isinstance(v, float) else v for v in values) for values in made]
+
+
+def csv_cells(own: Comparison | None, p_holm: float | None) -> tuple[object, ...]:
+    """The difference and ``JUDGED``."""
+    if own is None:
+        return (None,) * (1 + len(JUDGED))
+    beside = own.recordings
+    return (own.difference, own.low, own.high, beside and beside.low, beside and beside.high, own.p, p_holm, own.units, own.n,
+            own.sd_units, own.sd_pairs, own.no_claim)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ documents
@@ -94,13 +138,13 @@ def notes(found: Sequence[Group]) -> list[str]:
         "Every student of a chain teaches the next one of its fold and seed; the first teacher is generation 0. Ensemble: "
         "the mean of the students' class probabilities, from their kept predictions.",
         f"Baseline: the chain without relational terms, {BASELINE}, at the same stage. Differences in percentage points, "
-        "paired over fold × seed, with 95 % interval; two-sided t-test with the variance (1/n + n_test/n_train) × the "
-        "sample variance, n_test/n_train = "
-        + ", ".join(f"{ratio:.3g}" for ratio in sorted({one.ratio for one in found}))
-        + " (Nadeau and Bengio 2003). p (Holm): adjusted for the number of mixes, ensembles only.",
-        "Mean: of the folds' means over seeds, last epoch. Runs that stopped have no figure; those no better than chance "
-        "keep theirs, and are named in the notes.",
+        "with the 95 % interval. p (Holm): adjusted for the number of mixes, ensembles only; single generations have no "
+        "adjusted p, and no claim rests on them.",
+        "Mean: of the folds' means over seeds, last epoch. Runs that stopped, for something was not finite, have no figure, "
+        "and their chain no ensemble; those no better than chance count, and are named in the notes.",
     ]
+    for unit in dict.fromkeys(one.unit for one in found):
+        made += tested([test for one in found if one.unit == unit for test in tests_of(one.lines)])
     if any(one.ratio == 0 for one in found):
         made.append(
             "Images: one test set, and one split for all seeds (--split-seed); the spread over seeds is that of training, "
@@ -159,10 +203,11 @@ def table4(root: Path, reports: Path, corpus: str, *, generations: int | None = 
 
 
 def table4_grid(found: Group) -> Grid:
-    header = ("Row", "Mean\n%", "SD over\nseeds", "n", "Published\n%", "Difference\nto published", "Difference to\nbaseline",
-              "p", "p\n(Holm)", "Notes")  # fmt: skip
+    own = found.lines
+    tests = [one.to_baseline for one in own if one.to_baseline and one.stage.startswith("ensemble")]
+    header = ("Row", "Mean\n%", "SD over\nseeds", "n", "Published\n%", "Difference\nto published",
+              *difference_header("baseline", tests), "Notes")  # fmt: skip
     rows = []
-    own = lines(found)
     for row in TABLE4:
         stage = f"ensemble of {found.size}" if row.mix else "first teacher"
         line = next((one for one in own if one.stage == stage and (not row.mix or one.mix == row.mix)), None)
@@ -175,7 +220,7 @@ def table4_grid(found: Group) -> Grid:
             row.name if row.mix or model == "resnet56" else model,
             mean, sd_seeds, str(spread.n if spread else 0),
             number(paper), number(None if spread is None or paper is None else spread.mean - paper, "+.2f"),
-            difference(base), p_value(base.p if base else None), p_value(line.p_holm if line else None),
+            *difference_cells(base, line.p_holm if line else None, tests),
             line.notes if line else ensemble_notes(found, chain) if chain else "",
         ))  # fmt: skip
     return Grid(f"Table 4. {found.settings}; ensembles of {found.size}.", header, tuple(rows), wide=True)

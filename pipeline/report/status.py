@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import config
 from pipeline.config import InputError, Settings
-from pipeline.corpus import (
-    Corpus,
-    open_corpus,
-)
+from pipeline.corpus import Corpus, open_corpus
 from pipeline.corpus.opening import (
     absent,
     chosen,
@@ -90,6 +87,28 @@ def with_finished_runs(root: Path) -> list[str]:
     ]
 
 
+def by_kind(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Finished runs by what they are: a mix, teacher, or born-again."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        role = record.config["role"]
+        kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
+        found.setdefault(kind, []).append(record)
+    return found
+
+
+def counted_text(kind: str, records: Sequence[Record]) -> str:
+    """ "soft:1 × 6 (1 no better than chance, 1 stopped: not counted)": as the report counts them."""
+    from pipeline.report.aggregation import at_chance, counted, stopped
+
+    said = [
+        (sum(map(at_chance, counted(records))), "no better than chance"),
+        (sum(map(stopped, records)), "stopped: not counted"),
+    ]
+    words = ", ".join(f"{n} {text}" for n, text in said if n)
+    return f"{kind} × {len(records)}" + (f" ({words})" if words else "")
+
+
 def status(dataset: str, data: Path | None, settings: Settings) -> str:
     """A few lines: the corpus meant, its caches and runs, and the command that comes next."""
     from pipeline import runs
@@ -105,18 +124,14 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
     spec = config.for_corpus(settings, corpus.seconds).features
     paths = [fold_path(CACHE, corpus.name, spec, fold) for fold in corpus.folds]
     cached = [path for path in paths if path.is_file()]
-    counts: dict[str, int] = {}
     records = runs.find(RUNS, corpus.name)
-    for record in records:
-        role = record.config["role"]
-        kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
-        counts[kind] = counts.get(kind, 0) + 1
+    counts = by_kind(records)
     lines = [
         f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
         f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, in {root}",
         f"features  {len(cached)} of {len(paths)} folds in {paths[0].parent}",
         "runs      "
-        + (", ".join(f"{kind} × {n}" for kind, n in sorted(counts.items())) or "none finished yet"),
+        + (", ".join(counted_text(kind, counts[kind]) for kind in sorted(counts)) or "none finished yet"),
     ]
     if len(cached) < len(paths):
         following = "features"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,11 @@ def left(column: int, columns: int, grid: Grid) -> bool:
     return column == 0 or (grid.wide and column == columns - 1)
 
 
+def printable(value: str) -> str:
+    """``value`` with line breaks and other control characters as blanks: names of files may hold them."""
+    return "".join(" " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char for char in value)
+
+
 # ---------------------------------------------------------------------------------------- printed text
 
 
@@ -63,7 +69,8 @@ def padded(grid: Grid) -> list[str]:
     height = max(len(parts) for parts in names)
     names = [[""] * (height - len(parts)) + parts for parts in names]
     heads = [tuple(parts[line] for parts in names) for line in range(height)]
-    widths = [max(len(row[c]) for row in [*heads, *grid.rows]) for c in range(columns)]
+    rows = [tuple(map(printable, row)) for row in grid.rows]
+    widths = [max(len(row[c]) for row in [*heads, *rows]) for c in range(columns)]
 
     def line(row: Sequence[str]) -> str:
         cells = [
@@ -73,7 +80,7 @@ def padded(grid: Grid) -> list[str]:
         return "  ".join(cells).rstrip()
 
     rule = "  ".join("-" * min(width, 40) for width in widths)
-    return [*(line(head) for head in heads), rule, *(line(row) for row in grid.rows)]
+    return [*(line(head) for head in heads), rule, *(line(row) for row in rows)]
 
 
 # -------------------------------------------------------------------------------------------- Markdown
@@ -96,8 +103,8 @@ def markdown_grid(grid: Grid) -> list[str]:
 
 
 def markdown_cell(cell: str) -> str:
-    """``cell`` without what Markdown would take for its own: bars, stars, underscores, backquotes, brackets."""
-    return re.sub(r"([\\|*_`<\[\]])", r"\\\1", cell)
+    """``cell`` without what Markdown would take for its own: bars, stars, underscores, backquotes, brackets, entities."""
+    return re.sub(r"([\\|*_`<\[\]&~$])", r"\\\1", printable(cell))
 
 
 # ----------------------------------------------------------------------------------------------- LaTeX
@@ -109,13 +116,32 @@ LATEX = {
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
     '"': "''", "–": "--", "—": "---", "−": "$-$", "-": "{-}", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
     "≥": r"$\geq$", "≤": r"$\leq$", "√": r"$\surd$", "σ": r"$\sigma$", "Δ": r"$\Delta$", "²": "$^2$",
-    "→": r"$\rightarrow$", "’": "'", "é": r"\'e",
+    "→": r"$\rightarrow$", "’": "'", "`": "{`}", "'": "{'}", "ß": r"{\ss}", "ø": r"{\o}", "Ø": r"{\O}", "æ": r"{\ae}",
+    "Æ": r"{\AE}", "å": r"{\aa}", "Å": r"{\AA}", "ł": r"{\l}", "Ł": r"{\L}",
+}  # fmt: skip
+
+#: Combining accents of Unicode's decomposed letters, and LaTeX's commands for them.
+ACCENTS = {
+    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"',
+    "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
 }  # fmt: skip
 
 
 def latex_text(value: str) -> str:
-    """``value`` for LaTeX's text mode, in ASCII; a character without an entry becomes "?"."""
-    return "".join(LATEX.get(char, char if char.isascii() else "?") for char in value)
+    """``value`` for LaTeX's text mode, in ASCII; a letter that plain pdflatex cannot set becomes "?"."""
+    return "".join(map(latex_letter, unicodedata.normalize("NFC", printable(value))))
+
+
+def latex_letter(char: str) -> str:
+    if char in LATEX or char.isascii():
+        return LATEX.get(char, char)
+    letters = unicodedata.normalize("NFD", char)
+    base, accent = letters[0], ACCENTS.get(letters[1:])
+    if accent is None or not base.isascii():
+        return "?"
+    # An accent stands on an i without its dot.
+    under = r"{\i}" if base == "i" else base
+    return rf"\{accent}{{{under}}}"
 
 
 def latex(document: Document) -> str:
@@ -172,9 +198,22 @@ def latex_header(name: str) -> str:
 
 
 def comma_separated(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """RFC 4180 but for the line ends, which are ``\\n``; None is an empty cell."""
+    """RFC 4180 but for the line ends, which are ``\\n``; None is an empty cell; texts as by ``inert``."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([["" if cell is None else cell for cell in row] for row in rows])
+    writer.writerows([["" if cell is None else inert(cell) for cell in row] for row in rows])
     return out.getvalue()
+
+
+def inert(cell: object) -> object:
+    """``cell`` as a spreadsheet shows it and does not compute it: a text that reads as a formula gets an apostrophe.
+
+    Names of classes, files and folders are anybody's. A spreadsheet takes a text that begins with =, +, - or @ for a
+    formula, quoted or not, also behind blanks and in their wide forms. Numbers stay numbers.
+    """
+    if not isinstance(cell, str):
+        return cell
+    begins = unicodedata.normalize("NFKC", cell).lstrip()
+    # A sign alone, say the - of standard input, is no formula.
+    return f"'{cell}" if len(begins) > 1 and begins[0] in "=+-@" else cell

@@ -1,4 +1,4 @@
-"""Rows → the text of tables, footnotes and CSV."""
+"""Rows → the text of tables and footnotes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import losses, runs
-from pipeline.figures.statistics import Spread
+from pipeline.figures.evaluation import ALPHA
+from pipeline.figures.statistics import FEWEST, Comparison, Spread
 from pipeline.report.aggregation import BASELINE, STAMP, Row
 from pipeline.report.tables import (
     NONE,
@@ -40,14 +41,11 @@ def listed(names: Sequence[str], between: str = ", ", most: int = 5) -> str:
 
 
 def remarks(row: Row) -> list[str]:
-    """What keeps a row from being the whole truth: missing folds, runs that did not train, skipped clips."""
+    """What keeps a row from being the whole truth: missing folds, runs at chance or stopped, skipped clips."""
     found = [row.partial] if row.partial else []
-    if row.did_not_train:
-        names = listed([f"fold{fold}-seed{seed}" for fold, seed in row.did_not_train])
-        found.append(
-            f"{len(row.did_not_train)} of {row.runs} runs did not train ({names}); "
-            f"mean with them {number(row.all_runs)}"
-        )
+    if row.at_chance:
+        names = listed([f"fold{fold}-seed{seed}" for fold, seed in row.at_chance])
+        found.append(f"{len(row.at_chance)} of {row.runs} runs no better than chance ({names}): counted")
     if row.outputs_untrained:
         found.append(
             f"no term on the outputs, which name classes by chance ({number(row.all_runs)}, {row.outputs_untrained} of "
@@ -55,8 +53,8 @@ def remarks(row: Row) -> list[str]:
         )
     if row.failures:
         found.append(
-            f"{len(row.failures)} of {row.runs} runs failed ({listed(row.failures, '; ')}); mean with them at chance "
-            f"{number(row.all_runs)}"
+            f"{len(row.failures)} of {row.runs} runs stopped ({listed(row.failures, '; ')}): not counted; mean with them "
+            f"at chance {number(row.all_runs)}"
         )
     if row.best_teacher:
         found.append("teacher's best epoch: optimistic, the held-out fold chose it")
@@ -86,19 +84,60 @@ def accuracy_grid(found: Sequence[Row]) -> Grid:
     return Grid("Accuracy on the held-out fold's clean clips, last epoch.", header, lines, wide=True)
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """ "[−0.50, +3.00]"."""
+    return NONE if low is None or high is None else f"[{number(low, '+.2f')}, {number(high, '+.2f')}]"
+
+
+def judged(own: Comparison | None) -> tuple[str, str, str]:
+    """Interval over folds, interval over recordings, and n of the folds' means."""
+    if own is None:
+        return NONE, NONE, "0"
+    beside = own.recordings
+    return interval(own.low, own.high), interval(beside.low, beside.high) if beside else NONE, str(own.units)
+
+
+def comparison_remarks(row: Row) -> list[str]:
+    found = [row.comparison.no_claim] if row.comparison and row.comparison.no_claim else []
+    if row.with_stopped is not None:
+        own, there = len(row.failures), row.baseline_stopped
+        of = " and ".join(f"{n} of {name}" for n, name in ((own, "the mix"), (there, "the baseline")) if n)
+        found.append(
+            f"without the runs that stopped ({of}); with them at chance {number(row.with_stopped, '+.2f')}"
+        )
+    return found
+
+
 def comparison_grid(found: Sequence[Row]) -> Grid:
-    header = ("Model / mix", "Difference\nto baseline", "95 %\ninterval", "pairs", "p", "p\n(Holm)",
-              "p (folds'\nmeans)", "p\n(Wilcoxon)")  # fmt: skip
+    """Differences to the baseline; the columns of p only where some row has folds enough for one."""
+    compared = [row for row in found if row.comparison or row.with_stopped is not None]
+    tests = [row.comparison for row in compared if row.comparison]
+    few, enough = any(one.no_claim for one in tests), any(not one.no_claim for one in tests)
+    header = ["Model / mix", "Difference\nto baseline", "95 % interval\n(folds to come)"]
+    header += ["95 % interval\n(recordings\nlike these)"] if few else []
+    header += ["folds", "pairs", "SD over\nfolds", "SD over\npairs"]
+    header += ["p", "p\n(Holm)", "p\n(Wilcoxon)"] if enough else []
     lines = []
-    for row in found:
-        if (own := row.comparison) is not None:
-            ends = NONE if own.low is None else f"[{number(own.low, '+.2f')}, {number(own.high, '+.2f')}]"
-            probabilities = (own.p, row.p_holm, own.p_folds, own.p_wilcoxon)
-            lines.append(
-                (row.name, number(own.difference, "+.2f"), ends, str(own.n), *map(p_value, probabilities))
-            )
+    for row in compared:
+        own = row.comparison
+        folds_interval, recordings_interval, units = judged(own)
+        line = [row.name, number(own.difference if own else None, "+.2f"), folds_interval]
+        line += [recordings_interval] if few else []
+        line += [
+            units,
+            str(own.n if own else 0),
+            number(own.sd_units if own else None),
+            number(own.sd_pairs if own else None),
+        ]
+        line += [*map(p_value, (own.p, row.p_holm, own.p_wilcoxon) if own else (None,) * 3)] if enough else []
+        lines.append((*line, "; ".join(comparison_remarks(row))))
     name = str(losses.LossMix.parse(BASELINE))
-    return Grid(f"Paired difference to the baseline {name}, percentage points.", header, tuple(lines))
+    shown, tried = len(tests), max((row.compared_mixes for row in found), default=0)
+    count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
+        f", {shown} shown" if shown < tried else ""
+    )
+    return Grid(f"Paired difference to the baseline {name}, percentage points; {count}.", (*header, "Notes"), tuple(lines),
+                wide=True)  # fmt: skip
 
 
 def section(found: Sequence[Row]) -> Section:
@@ -108,7 +147,7 @@ def section(found: Sequence[Row]) -> Section:
     )
     title = f"preset {key.preset}, settings {key.digest}, data {key.data}: {models}"
     grids = [accuracy_grid(found)]
-    if any(row.comparison for row in found):
+    if any(row.comparison or row.with_stopped is not None for row in found):
         grids.append(comparison_grid(found))
     return Section(f"{STAMP} {title}" if synthetic else title, tuple(grids))
 
@@ -116,42 +155,76 @@ def section(found: Sequence[Row]) -> Section:
 def footnotes(found: Sequence[Row]) -> list[str]:
     """The plain words for what the columns are; only those that the tables at hand need."""
     notes = [
-        "Mean: of the folds' means over seeds, of runs that trained. SD over folds: of the folds' means. SD over "
-        "seeds: of the seeds' means over folds. n: runs, each one fold held out and one seed.",
+        "Mean: of the folds' means over seeds, of all runs that finished, also those no better than chance. SD over folds: "
+        "of the folds' means. SD over seeds: of the seeds' means over folds. n: runs, each one fold held out and one seed.",
         "The result is the last epoch. Best epoch is optimistic: the held-out fold itself chose the epoch.",
     ]
-    ratios = sorted({row.comparison.ratio for row in found if row.comparison})
-    if ratios:
-        notes += [
-            "Differences are paired over fold × seed. Interval and p: t-test with the variance (1/n + n_test/n_train) "
-            "× the sample variance of the differences, n − 1 degrees of freedom, because training sets overlap "
-            "(Nadeau and Bengio 2003; repeated folds as in Bouckaert and Frank 2004); n_test/n_train = "
-            + ", ".join(f"{ratio:.3g}" for ratio in ratios)
-            + ". Two-sided.",
+    tests = [row.comparison for row in found if row.comparison]
+    notes += tested(tests)
+    if tests:
+        notes.append(
             "Seeds of a fold share its one teacher: the figures hold for these teachers, and no spread or p has the chance "
-            "of a teacher's own training in it.",
-            "p (Holm): p adjusted for the number of mixes in the table. p (folds' means): the same test with one "
-            "difference a fold; seeds of one fold share their clips, so to claim an effect take the larger of the two. "
-            "p (Wilcoxon): signed ranks over fold × seed, not corrected for overlap.",
-        ]
+            "of a teacher's own training in it."
+        )
     elif any(row.role == "student" and not row.baseline for row in found):
-        notes.append(f"No comparison: no fold and seed has a trained run of the baseline, {BASELINE}.")
+        notes.append(
+            f"No comparison: no fold and seed has a run of the mix and of the baseline, {BASELINE}, that counts."
+        )
     if any(row.partial for row in found):
         notes.append(
-            "Partial: not every fold of the published corpus has a trained run, so the mean is over other clips "
+            "Partial: not every fold of the published corpus has a run that counts, so the mean is over other clips "
             "than the published figure's."
         )
-    if any(row.did_not_train for row in found):
+    if any(row.at_chance for row in found):
         notes.append(
-            "Did not train: the last epoch's accuracy is not above chance (the commonest class' share, at least "
-            "1/classes) by a one-sided binomial test. Such runs are listed, and are in neither mean nor tests."
+            "No better than chance: the last epoch's accuracy is not above the commonest class' share (at least 1/classes) "
+            f"by a one-sided binomial test at {ALPHA:g}. Such runs are named, and are in means and tests: leaving them out would "
+            "leave out runs by their result. Few clips cannot tell a network that learned from chance."
         )
+    if any(row.failures for row in found):
+        notes.append("Stopped: the loss or the outputs were not finite. Such runs predict nothing and are in neither mean nor "
+                     "tests; the figures with them at 1/classes stand beside.")  # fmt: skip
     if any(row.published is not None for row in found):
         notes.append("Published: Cho et al. 2023, Table 3, UrbanSound8K, ten folds.")
     if any(row.synthetic for row in found):
         notes.append(
             f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds."
         )
+    return notes
+
+
+def tested(tests: Sequence[Comparison]) -> list[str]:
+    """How differences are judged, in words; of p only where there is one, of few folds only where they are few."""
+    if not tests:
+        return []
+    unit = tests[0].unit
+    ratios = ", ".join(f"{ratio:.3g}" for ratio in sorted({own.ratio for own in tests}))
+    by = {
+        "fold": "one number a fold, the mean over its seeds. Interval: t with the variance (1/n + n_test/n_train) × the sample "
+                f"variance, n folds, n − 1 degrees of freedom, because training sets overlap (Nadeau and Bengio 2003); "
+                f"n_test/n_train = {ratios}. It covers folds to come",
+        "training": "one number a training, for there is one test set. Interval: the ordinary t of n trainings. It covers "
+                    "trainings to come, tested on these images",
+    }[unit]  # fmt: skip
+    notes = [f"Differences are paired over fold × seed and judged over {unit}s: {by}. SD over pairs: of the differences fold × "
+             "seed, a spread and no test."]  # fmt: skip
+    if any(not own.no_claim for own in tests):
+        notes.append(
+            "p: two-sided, by the same test as the interval. p (Holm): adjusted for every mix of the table that was compared to "
+            f"the baseline, shown or not; claim an effect by this one. p (Wilcoxon): signed ranks over {unit}s, not corrected for "
+            "overlap."
+        )
+    if any(own.no_claim for own in tests):
+        like = "recordings" if unit == "fold" else "images"
+        notes.append(
+            f"No claim: with fewer than {FEWEST} {unit}s no p is given, whatever the interval. The interval over {like} is a bootstrap: "
+            f"seeds averaged first, whole {like} drawn within their fold. It covers these folds, with these trainings, over {like} "
+            f"like these, and says nothing of {unit}s to come."
+        )
+    reasons = dict.fromkeys(
+        own.recordings.reason for own in tests if own.recordings and own.recordings.reason
+    )
+    notes += [f"No interval over recordings: {reason}." for reason in reasons]
     return notes
 
 
@@ -218,32 +291,3 @@ def document(
     return Document(
         f"{stamp}{found[0].corpus}: teacher and students", sections, (*notes, *provenance(records))
     )
-
-
-# --------------------------------------------------------------------------------------------------- CSV
-
-COLUMNS = (
-    "corpus", "synthetic", "preset", "settings", "data", "role", "model", "mix", "baseline",
-    "mean_percent", "sd_folds", "sd_seeds", "n", "folds", "seeds", "best_epoch_percent_optimistic", "parameters",
-    "difference_to_baseline", "ci95_low", "ci95_high", "pairs", "p", "p_holm", "p_folds_means", "p_wilcoxon",
-    "test_train_ratio", "published_percent", "difference_to_published", "partial", "finished_runs", "did_not_train",
-    "failed", "mean_percent_with_untrained", "skipped_clips", "macro_f1_percent", "ece_percent",
-    "agreement_percent", "notes",
-)  # fmt: skip
-
-
-def csv_row(row: Row) -> tuple[object, ...]:
-    """The cells of ``COLUMNS``; numbers unrounded but for the last digits of binary fractions."""
-    spread, own = row.spread, row.comparison
-    values = (
-        row.corpus, STAMP if row.synthetic else "", row.key.preset, row.key.digest, row.key.data, row.role, row.model,
-        row.mix, "baseline" if row.baseline else "",
-        spread and spread.mean, spread and spread.sd_folds, spread and spread.sd_seeds, spread.n if spread else 0,
-        " ".join(map(str, spread.folds)) if spread else "", " ".join(map(str, spread.seeds)) if spread else "",
-        row.best, row.parameters,
-        own and own.difference, own and own.low, own and own.high, own and own.n, own and own.p, row.p_holm,
-        own and own.p_folds, own and own.p_wilcoxon, own and own.ratio,
-        row.published, row.difference_to_published, row.partial, row.runs, len(row.did_not_train), len(row.failures),
-        row.all_runs, row.skipped, row.macro_f1, row.ece, row.agreement, "; ".join(remarks(row)),
-    )  # fmt: skip
-    return tuple(float(f"{value:.10g}") if isinstance(value, float) else value for value in values)

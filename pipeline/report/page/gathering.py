@@ -19,10 +19,10 @@ from pipeline.figures.statistics import Cell
 from pipeline.report.aggregation import (
     STAMP,
     cell,
+    counted,
     key_of,
     mix_of,
     percents,
-    trained,
 )
 from pipeline.runs import Predictions, Record
 
@@ -36,7 +36,7 @@ class Entry:
 
     row: report.Row
     records: tuple[Record, ...]
-    """Finished ones, trained or not, by fold and seed."""
+    """Finished ones, whether they count or not, by fold and seed."""
 
     @property
     def name(self) -> str:
@@ -53,24 +53,25 @@ class Entry:
         return tuple(map(str, self.records[0].config.get("classes", ())))
 
     @property
-    def trained(self) -> tuple[Record, ...]:
-        return tuple(trained(self.records))
+    def counted(self) -> tuple[Record, ...]:
+        """Those that the row's figures are over: all that have an accuracy, those no better than chance too."""
+        return tuple(counted(self.records))
 
     @property
     def accuracies(self) -> dict[Cell, float]:
-        """Percent, of the runs that trained, as in the table."""
-        return percents(self.trained, "accuracy")
+        """Percent, of the runs that count, as in the table."""
+        return percents(self.counted, "accuracy")
 
     @cached_property
     def histories(self) -> dict[Cell, list[dict[str, Any]]]:
-        """Of the runs that trained; of all where none did."""
-        found = {cell(r): runs.read_metrics(r.folder) for r in self.trained or self.records}
+        """Of the runs that count; of all where none does."""
+        found = {cell(r): runs.read_metrics(r.folder) for r in self.counted or self.records}
         return {own: records for own, records in found.items() if records}
 
     @cached_property
     def predictions(self) -> dict[Cell, Predictions]:
-        """Of the runs that trained."""
-        return {cell(r): runs.read_predictions(r.folder) for r in self.trained}
+        """Of the runs that count."""
+        return {cell(r): runs.read_predictions(r.folder) for r in self.counted}
 
     @property
     def over(self) -> str:

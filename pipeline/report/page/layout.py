@@ -149,7 +149,7 @@ def mixes(
         summary = f'{escape(entry.name)} <span class="muted">{escape(standing(entry))}</span>'
         state = " open" if entry is opened else ""
         body.append(
-            f"<details{state}><summary>{summary}</summary>{untrained(entry)}{''.join(parts)}</details>"
+            f"<details{state}><summary>{summary}</summary>{uncounted(entry)}{''.join(parts)}</details>"
         )
     return body
 
@@ -161,18 +161,18 @@ def standing(entry: Entry) -> str:
         return f"{number(row.spread.mean)} %, {count}"
     if row.outputs_untrained:
         return f"{count}, no accuracy: nothing in the mix trains the outputs"
-    return f"{count}, no accuracy: none trained"
+    return f"{count}, no accuracy: all stopped"
 
 
-def untrained(entry: Entry) -> str:
-    if entry.trained:
+def uncounted(entry: Entry) -> str:
+    if entry.counted:
         return ""
     if entry.row.outputs_untrained:
         return (
             '<p class="note">Nothing in this mix trains the outputs, so they name classes by chance: retrieval measures its '
             "embedding. The curves are of all its runs.</p>"
         )
-    return '<p class="note">No run of this mix trained: the curves are of those that did not.</p>'
+    return '<p class="note">Every run of this mix stopped, for something was not finite: the curves end there.</p>'
 
 
 def shown(found: Picture | str, table: Table, gallery: Gallery) -> str:

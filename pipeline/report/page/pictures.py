@@ -127,15 +127,15 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
 
 def shown_fold(table: Table) -> int | None:
     """The one fold whose held-out clips are drawn: that which most rows have, the first of equals."""
-    folds = [fold for entry in table.entries for fold in {cell(r)[0] for r in entry.trained}]
+    folds = [fold for entry in table.entries for fold in {cell(r)[0] for r in entry.counted}]
     return min(folds, key=lambda fold: (-folds.count(fold), fold)) if folds else None
 
 
 def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots.Look) -> Picture | str:
-    """t-SNE of the first trained seed's held-out clips; the reason, where there is none."""
-    record = next((r for r in entry.trained if cell(r)[0] == fold), None)
+    """t-SNE of the first seed's held-out clips, of the runs that count; the reason, where there is none."""
+    record = next((r for r in entry.counted if cell(r)[0] == fold), None)
     if record is None:
-        return f"No t-SNE of {entry.name}: no run of fold {fold} trained."
+        return f"No t-SNE of {entry.name}: no run of fold {fold} counts."
     if embeddings is None:
         return "No t-SNE: the embeddings were not asked for."
     name, role = f"tsne-{entry.slug}", "teacher" if entry.row.role == "teacher" else "student"

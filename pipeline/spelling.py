@@ -1,0 +1,37 @@
+"""Names of files as they are spelled: letters and accents in one piece (NFC) or decomposed (NFD) by a Mac are the same.
+
+A table that was written on one system names files that another one spelled; so names are compared by ``same``, and a
+file is opened by the name that it has on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def same(name: str) -> str:
+    """The one spelling (NFC) of all names that are the same."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def spelled(name: str, there: Iterable[str]) -> str | None:
+    """Which of the names that are ``there`` is ``name``, letter by letter or else in another spelling; None for none."""
+    there = set(there)
+    if name in there or name.isascii():
+        return name if name in there else None
+    return next((other for other in sorted(there) if same(other) == same(name)), None)
+
+
+def on_disk(path: Path) -> Path:
+    """``path`` as its parts are spelled on the disk; as it is where there is no such file in any spelling."""
+    if str(path).isascii() or os.path.lexists(path) or path.parent == path:
+        return path
+    parent = on_disk(path.parent)
+    try:
+        found = spelled(path.name, os.listdir(parent))  # noqa: PTH208
+    except OSError:
+        return path
+    return parent / found if found else path
