@@ -34,7 +34,7 @@ KEYS = ("format", "role", "model", "fold", "seed", "mix", "shape", "classes", "f
         "synthetic", "state", "best_state")  # fmt: skip
 
 #: Windows whose features are held at a time.
-BATCH = 16
+BATCH = 4
 
 #: Frames of a file that are read at a time.
 BLOCK = 1 << 16
