@@ -62,6 +62,7 @@ ROWS = {
     "pipeline.locks": 8,
     "pipeline.shadowing": 8,
     "pipeline.presets": 9,
+    "pipeline.signals": 8,
     "pipeline": 9,
 }
 

@@ -32,7 +32,14 @@ from pipeline.runs.folder import (
     unfinished,
 )
 from pipeline.runs.machine import environment
-from pipeline.runs.writing import append_metrics, json_bytes, restart_metrics, write_atomic, write_finished
+from pipeline.runs.writing import (
+    append_metrics,
+    json_bytes,
+    naming,
+    restart_metrics,
+    write_atomic,
+    write_finished,
+)
 
 __all__ = [
     "SCHEMA",
@@ -44,6 +51,7 @@ __all__ = [
     "find",
     "finished",
     "json_bytes",
+    "naming",
     "read_config",
     "read_environment",
     "read_metrics",

@@ -6,7 +6,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +17,18 @@ from pipeline.runs.folder import CONFIG_KEYS, RESULT_KEYS, STATUSES, Predictions
 from pipeline.runs.machine import utc_now
 
 
-def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> None:
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A failure of the system inside the block that names no file (a full disk, a limit) is one of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write ``path`` under another name, sync it and rename it: it is there in full or not at all.
 
     ``content`` is the bytes, or a function that writes them to an open binary file.
@@ -25,7 +37,7 @@ def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> No
     # The process id keeps two processes on one folder from writing into each other's unfinished file.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        with naming(path), unfinished.open("wb") as file:
             if callable(content):
                 content(file)
             else:
@@ -70,7 +82,7 @@ def write_finished(
     *,
     config: Mapping[str, Any],
     environment: Mapping[str, Any],
-    model_bytes: bytes | Callable[[IO[bytes]], None],
+    model_bytes: bytes | Callable[[IO[bytes]], object],
     predictions: Predictions,
     result: Mapping[str, Any],
 ) -> None:
@@ -112,7 +124,8 @@ def write_finished(
 def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one epoch's line to ``metrics.jsonl``."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "metrics.jsonl").open("ab") as file:
+    path = folder / "metrics.jsonl"
+    with naming(path), path.open("ab") as file:
         file.write(json_bytes(record, indent=None))
 
 

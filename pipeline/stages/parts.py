@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import __version__, config
+from pipeline import __version__, config, runs
 from pipeline.cache import File
 from pipeline.config import FeatureSpec, InputError
 
@@ -78,7 +78,7 @@ def sha256(path: Path) -> str:
 def write_part(path: Path, keys: Sequence[str], hashes: Sequence[str], features: np.ndarray) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        with runs.naming(path), unfinished.open("wb") as file:
             np.savez(file, keys=np.array(keys), hashes=np.array(hashes), features=features)
         unfinished.replace(path)
     finally:

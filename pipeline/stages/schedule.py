@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from pipeline import packing, runs, shadowing
+from pipeline import packing, runs, shadowing, signals
 from pipeline.config import InputError, Settings
 from pipeline.stages import cluster, packs
 from pipeline.stages.cells import Archive, Cell, Files
@@ -144,19 +144,17 @@ def in_processes(works: Sequence[Work], processes: int) -> list[str]:
             raise InputError("a training process was killed (by the system for want of memory, or by hand); expected all of "
                              "them to live: what was finished is kept, and the same command goes on; --jobs 1 takes "
                              "less memory") from None  # fmt: skip
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # they end their step and keep it
+                for child in multiprocessing.active_children():
+                    child.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
 def stay_with(parent: int) -> None:
-    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other.
-
-    Ctrl-C was held back while it started; one that came meanwhile ends it without a word, the parent has the words.
-    """
-    if signal.SIGINT in signal.sigpending():
-        os._exit(130)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other."""
+    signals.seen_by_child()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -171,6 +169,8 @@ def train_here(work: Work, threads: int) -> list[str]:
     from pipeline.stages.training import say
 
     with ALONE:
+        if signals.received:  # a pack that was handed over before its process was asked to stop
+            raise KeyboardInterrupt
         return packs.train(dataclasses.replace(work, threads=threads), say)
 
 

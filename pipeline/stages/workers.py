@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import shadowing
+from pipeline import shadowing, signals
 from pipeline.cache import Failure, File
 from pipeline.config import VIEWS, FeatureSpec, InputError
 from pipeline.stages import parts
@@ -172,16 +171,20 @@ def in_cluster(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Itera
 
 @contextmanager
 def ctrl_c_held_back(tracker: Any) -> Iterator[None]:
-    """Processes that are started meanwhile never see Ctrl-C; the one that starts them sees it at the end.
+    """Processes that are started meanwhile never see a signal to stop; the one that starts them sees it at the end.
 
-    ``tracker`` is the module of the resource tracker: its start lets Ctrl-C through again, so it goes first.
+    ``tracker`` is the module of the resource tracker. It and Python's own go first: their start lets Ctrl-C through again,
+    and of SIGHUP, which they know nothing of, they would die. What a second Ctrl-C leaves they tidy up without a word.
     """
-    tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    from multiprocessing import resource_tracker
+
+    sys.warnoptions.append("ignore:resource_tracker")
+    for one in {resource_tracker, tracker}:
+        with signals.held_back():
+            one.ensure_running()
+    sys.warnoptions.remove("ignore:resource_tracker")
+    with signals.held_back():
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kill_loky() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline import checkpoint as files
-from pipeline import optimizer
+from pipeline import optimizer, signals
 from pipeline.config import TrainSettings
 from pipeline.training import inference
 from pipeline.training.run import Plan, Run, Trained, plan, steps_of
@@ -177,20 +176,15 @@ class Job:
 
     @contextlib.contextmanager
     def ctrl_c(self) -> Iterator[None]:
-        """The first Ctrl-C lets the step end, the second one does not."""
+        """The first Ctrl-C (or SIGTERM, SIGHUP) lets the step end, the second one does not."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        def ask(*_: Any) -> None:
+        if signals.received:
             self.stop.set()
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.signal(signal.SIGINT, ask)
-        try:
+        with signals.first_asks(self.stop.set):
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
     def save_or_stop(self) -> None:
         if self.path is not None:
