@@ -8,39 +8,32 @@ from __future__ import annotations
 import pipeline.processes.shadowing  # noqa: F401 (first of all: it names files that are taken for modules)
 
 # isort: split
-import copy
-import errno
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from pipeline import signals
 
-import click
+with signals.silent():
+    from pathlib import Path
+    from typing import Any
 
-from pipeline import __version__, config
-from pipeline.commands import (
-    corpora,
-    deploying,
-    generating,
-    looking,
-)
-from pipeline.commands.help import Sections
-from pipeline.commands.options import (
-    Numbers,
-    corpus_options,
-    logged,
-    opened_corpus,
-    runs_of,
-    settings_options,
-    teacher_epoch_option,
-    training_options,
-    with_teacher,
-)
-from pipeline.config import InputError
+    import click
+
+    from pipeline import __version__, config
+    from pipeline.commands import corpora, deploying, generating, looking
+    from pipeline.commands.errors import Group, guarded
+    from pipeline.commands.options import (
+        JOBS,
+        Numbers,
+        corpus_options,
+        logged,
+        opened_corpus,
+        runs_of,
+        settings_options,
+        teacher_epoch_option,
+        training_options,
+        with_teacher,
+    )
 
 
-@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="audio-rkd")
 def main() -> None:
     """Compress audio classifiers by relational knowledge distillation.
@@ -50,64 +43,10 @@ def main() -> None:
     """
 
 
-ROOM = "What was finished is kept; make room or choose a folder that can be written, then the same command again."
-PLACE = "Expected a folder that can be written; move what is there out of the way, or work in another folder."
-
-#: What the system may say to writing, and what helps.
-REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS), ROOM),
-    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR), PLACE),
-}
-
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Bad input is one line and exit code 1; Ctrl-C is 130; a closed pipe is silence."""
-    try:
-        yield
-    except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(1)
-    except KeyboardInterrupt as stop:
-        click.echo(
-            f"stopped. {stop}" if str(stop) else "stopped. The same command goes on where it was.", err=True
-        )
-        sys.exit(130)
-    except OSError as error:
-        if (remedy := REMEDIES.get(error.errno or 0)) is None:  # click itself is silent about a closed pipe
-            raise
-        click.echo(f"error: {error.filename or 'writing'}: {error.strerror}. {remedy}", err=True)
-        sys.exit(1)
-
-
-class Command(click.Command):
-    """A command whose bad input ends in one line instead of a traceback."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with clear_errors():
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with clear_errors():
-            return super().invoke(ctx)
-
-
-main.command_class = Command
-
-
-def guarded(command: click.Command) -> click.Command:
-    """A copy of another module's command, with the same ending for bad input."""
-    twin = copy.copy(command)
-    twin.__class__ = Command
-    return twin
-
-
 @main.command()
 @settings_options
 @click.option("--folds", type=Numbers(), help="Only these folds; default: all there are.")
-@click.option(
-    "--jobs", type=click.IntRange(min=-1), default=-1, show_default=True, help="Processes; -1: one a core."
-)
+@click.option("--jobs", type=JOBS, default=-1, show_default=True, help="Processes; -1: one a core.")
 @click.option("--plain", is_flag=True, help="librosa's public functions one by one: the slow reference.")
 @click.option("--deep", is_flag=True, help="Compare clips by SHA-256, not by size and time.")
 @click.option("--compress", is_flag=True, help="gzip the features (for archives; slower to read).")

@@ -56,9 +56,10 @@ def write_sound(path: Path, seconds: float) -> None:
 
 def predicted(run: Path, sound: Path) -> tuple[float, float, float, int]:
     """Wall seconds, CPU seconds, MB at the peak and windows of a process that predicts ``sound``."""
-    code = ("import resource, sys; from cli import main\n"
+    # The peak of this program alone: getrusage's begins with that of the process which starts it.
+    code = ("import sys; from cli import main\n"
             "try: main()\n"
-            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)")  # fmt: skip
+            "finally: print(*(w.split()[1] for w in open('/proc/self/status') if 'VmHWM' in w), file=sys.stderr)")  # fmt: skip
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, "predict", str(run), str(sound), "--json"], cwd=ROOT,
                           capture_output=True, text=True, check=True)  # fmt: skip

@@ -27,6 +27,28 @@ VIEWS = ("clean", "noisy")
 #: Samples of more than so many times full scale are no sound; features square them in float32.
 LOUDEST = 1e6
 
+#: Numbers of one view of a clip, at most: 1 GB in float32.
+LARGEST_VIEW = 250_000_000
+
+SEED = (2**63 - 1, "seeds have 63 bits")
+AGES = (1_000_000, "so many epochs take years")
+TOO_STEEP = (1000, "no network trains with more")
+
+#: The largest value of a setting, and why no more. (What a network or a corpus allows is less, and said there.)
+MOST: dict[str, tuple[float, str]] = {
+    "sr": (768_000, "no recorder takes more samples a second"),
+    "n_fft": (2**18, "a longer window tells no sound from the next, and takes its length in memory"),
+    "hop_length": (2**18, "frames farther apart leave out what is between them"),
+    "bins": (1024, "a spectrum has no more to tell"),
+    "bins_per_octave": (4096, "a spectrum has no more to tell"),
+    "batch": (65_536, "the relations in a batch take the cube of its size in time"),
+    "clip_norm": (1e12, "no gradient is larger; 0 is no clipping"),
+    "version": (2**31, "it counts changes"),
+    **dict.fromkeys(("noise_seed", "teacher_seed"), SEED),
+    **dict.fromkeys(("epochs", "step_epochs", "warmup_epochs"), AGES),
+    **dict.fromkeys(("lr", "weight_decay", "gamma"), TOO_STEEP),
+}
+
 T = TypeVar("T")
 
 
@@ -74,12 +96,19 @@ class FeatureSpec:
         for name in ("sr", "n_fft", "hop_length", "bins", "bins_per_octave"):
             if getattr(self, name) < 1:
                 raise InputError(f"features.{name} = {getattr(self, name)}: expected a positive whole number")
+        check_most(self, "features.")
         if not 0 < self.seconds <= 600:
             raise InputError(f"features.seconds = {self.seconds}: expected more than 0 and at most 600")
         if not 0 <= self.noise_std <= 1:
             raise InputError(f"features.noise_std = {self.noise_std}: expected 0 to 1 (1 is full scale)")
         if not 0 <= self.chroma_bins <= self.bins:
             raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
+        if math.prod(self.shape) > LARGEST_VIEW:
+            raise InputError(
+                f"features.hop_length = {self.hop_length}: a clip of {self.seconds:g} s would become {self.frames:,} frames, "
+                f"{4 * math.prod(self.shape) / 1e9:.1f} GB; expected at most {4 * LARGEST_VIEW / 1e9:.0f} GB: a larger "
+                "hop_length, a smaller sr or fewer bins"
+            )
         if self.bins_per_octave % (step := math.lcm(self.bins, self.cens_bins)):
             why = f" (of bins = {self.bins} and chroma_bins = {self.cens_bins})" if self.chroma_bins else ""
             raise InputError(
@@ -169,10 +198,11 @@ class TrainSettings:
         for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
+        check_most(self)
         if self.momentum >= 1:
             raise InputError(f"momentum = {self.momentum}: expected a number below 1, say 0.9")
         marks = self.milestones.replace(" ", "").split(",") if self.milestones else []
-        if not all(mark.isdecimal() and mark.isascii() and int(mark) for mark in marks):
+        if not all(mark.isdecimal() and mark.isascii() and len(mark) < 8 and int(mark) for mark in marks):
             raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing = {self.label_smoothing}: expected 0 or more, below 1")
@@ -192,6 +222,14 @@ class Settings:
 
 #: Table of a preset → what its keys are.
 KINDS: dict[str, Any] = {"features": FeatureSpec, "teacher": TrainSettings, "student": TrainSettings}
+
+
+def check_most(settings: Any, prefix: str = "") -> None:
+    """``InputError`` for a value above that of ``MOST``, with the reason. ``prefix``: of the name, for the message."""
+    for own in dataclasses.fields(settings):
+        value, (most, why) = getattr(settings, own.name), MOST.get(own.name, (math.inf, ""))
+        if own.name in MOST and abs(value) > most:
+            raise InputError(f"{prefix}{own.name} = {value:g}: expected at most {most:,} ({why})")
 
 
 def digest(*parts: Any) -> str:
@@ -275,7 +313,7 @@ def apply_override(tables: dict[str, Any], override: str) -> None:
         raise InputError(f"{override!r}: expected TABLE.KEY=VALUE, say student.lr=0.002")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # a number of thousands of digits, too
         value = text.strip()
     tables.setdefault(table, {})[key.strip()] = value
 

@@ -11,7 +11,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +26,18 @@ REPORTS = Path("reports")
 Stamp = tuple[int, int, int]
 
 
-def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> None:
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A failure of the system inside the block that names no file (a full disk, a limit) is one of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write ``path`` under another name, sync it and rename it: it is there in full or not at all.
 
     ``content`` is the bytes, or a function that writes them to an open binary file.
@@ -33,7 +46,7 @@ def write_atomic(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> No
     # The process id keeps two processes on one folder from writing into each other's unfinished file.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        with naming(path), unfinished.open("wb") as file:
             if callable(content):
                 content(file)
             else:
@@ -89,3 +102,16 @@ def stamp(path: Path) -> Stamp:
     except OSError:  # whoever reads it says what is wrong
         return 0, 0, 0
     return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def inert(cell: object) -> object:
+    """``cell`` as a spreadsheet shows it and does not compute it: a text that reads as a formula gets an apostrophe.
+
+    Names of classes, files and folders are anybody's. A spreadsheet takes a text that begins with =, +, - or @ for a
+    formula, quoted or not, also behind blanks and in their wide forms. Numbers stay numbers.
+    """
+    if not isinstance(cell, str):
+        return cell
+    begins = unicodedata.normalize("NFKC", cell).lstrip()
+    # A sign alone, say the - of standard input, is no formula.
+    return f"'{cell}" if len(begins) > 1 and begins[0] in "=+-@" else cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import pickle
 import signal
@@ -71,6 +72,18 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     checkpoint.write(path, {"x": Evil()}, "abc")
     with pytest.raises(pickle.UnpicklingError):
+        checkpoint.read(path, "abc")
+
+
+def test_a_foreign_checkpoint_is_named_and_left_aside(data: Any, tmp_path: Path) -> None:
+    """Its line and its checksum are right, what follows is somebody else's."""
+    path = tmp_path / "a.pt"
+    for content in (pickle.dumps({"x": 1}), b"no pickle", b""):
+        path.write_bytes(f"{checkpoint.FIRST} abc {hashlib.sha256(content).hexdigest()}\n".encode() + content)
+        with pytest.raises(checkpoint.Damaged, match=r"a\.pt: not what this version writes"):
+            checkpoint.read(path, "abc")
+    checkpoint.write(path, [1], "abc")  # type: ignore[arg-type]
+    with pytest.raises(checkpoint.Damaged, match=r"a\.pt: holds no table"):
         checkpoint.read(path, "abc")
 
 

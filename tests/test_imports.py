@@ -36,8 +36,10 @@ ROWS = (
     "pipeline.files",
     "pipeline.locks",
     "pipeline.spelling",
+    "pipeline.signals",
     "pipeline.extras",
     "pipeline.config",
+    "pipeline.presets",
     "pipeline",
 )
 

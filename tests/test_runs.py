@@ -1,6 +1,7 @@
 """The run folder on disk: paths, what counts as finished, damage, and nothing half written."""
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -403,3 +404,43 @@ def test_which_stopped_packs_are_taken_up(tmp_path):
     ]
     left = {path.stem for path in tmp_path.glob("pack-*")}
     assert left == {"pack-1", "pack-3", "pack-4", "pack-6"}
+
+
+def test_a_flipped_byte_in_the_predictions_is_damage_or_changes_nothing(tmp_path):
+    folder = tmp_path / "fold1-seed0"
+    given = record()
+    runs.write_finished(folder, **given)
+    path = folder / "predictions.npz"
+    content, damaged = path.read_bytes(), 0
+    for place in range(0, len(content), 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        try:
+            found = runs.read_predictions(folder)
+        except InputError as error:
+            damaged += 1
+            assert str(error).startswith(f"{path}: damaged (") and "\n" not in str(error)
+        else:  # a date, or a word that nobody reads
+            np.testing.assert_array_equal(found.logits, given["predictions"].logits)
+            assert found.clips.tolist() == given["predictions"].clips.tolist()
+    assert damaged > len(content) / 3 / 2
+
+
+def test_predictions_that_do_not_fit_each_other_are_damage(tmp_path):
+    path = tmp_path / "fold1-seed0" / "predictions.npz"
+    path.parent.mkdir()
+    np.savez(
+        path, clips=np.array(["a"]), labels=np.zeros(2), logits=np.zeros((2, 2)), sources=np.array(["a", "b"])
+    )
+    with pytest.raises(InputError, match=r"damaged \(clips \(1,\), labels \(2,\).*expected as many of each"):
+        runs.read_predictions(path.parent)
+
+
+def test_a_failure_of_the_system_names_the_file(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="File too large") as caught:
+        runs.write_atomic(tmp_path / "table.md", b"text")
+    assert caught.value.filename == str(tmp_path / "table.md")
+    assert not list(tmp_path.iterdir())

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.audio.spelling import on_disk
-from pipeline.commands.options import corpus_options, runs_of
+from pipeline.commands.options import Whole, corpus_options, runs_of
 from pipeline.config import InputError
-from pipeline.report.tables import inert
+from pipeline.files import inert
+from pipeline.spelling import on_disk
 
 if TYPE_CHECKING:
     from pipeline.deploy.prediction import Checkpoint, Prediction
@@ -151,7 +151,13 @@ def listen(members: Sequence[Checkpoint], show: Any) -> None:
 @click.argument(
     "paths", nargs=-1, required=True, metavar="RUN... [SOUND...]", type=click.Path(path_type=Path)
 )
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes shown.")
+@click.option(
+    "--top",
+    type=Whole(1, 1_000_000, "no corpus has more classes"),
+    default=3,
+    show_default=True,
+    help="Classes shown.",
+)
 @click.option("--json", "as_json_", is_flag=True, help="One JSON object a line, one line a sound.")
 @click.option("--csv", "as_csv_", is_flag=True, help="A line for each window and class shown.")
 @click.option("--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra audio-rkd[mic]).")
@@ -220,7 +226,7 @@ def predicted(members: Sequence[Checkpoint], path: Path, show: Any) -> int:
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @which_corpus
-@click.option("--calibration", type=click.IntRange(min=1), default=400, show_default=True,
+@click.option("--calibration", type=Whole(1, 1_000_000, "the scales of int8 are settled long before"), default=400, show_default=True,
               help="Samples of the training folds that fix the scales of int8.")  # fmt: skip
 def export(run: Path | None, dataset: str, data: Path | None, calibration: int) -> None:
     """A run as ONNX, in float and int8, with labels, feature settings and the proof; default: the best mix's."""
@@ -238,9 +244,27 @@ def export(run: Path | None, dataset: str, data: Path | None, calibration: int) 
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @which_corpus
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the network.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Clips a call.")
-@click.option("--repeats", type=click.IntRange(min=10), default=200, show_default=True, help="Calls timed.")
+@click.option(
+    "--threads",
+    type=Whole(1, 1024, "more threads than cores only wait"),
+    default=1,
+    show_default=True,
+    help="Of the network.",
+)
+@click.option(
+    "--batch",
+    type=Whole(1, 65_536, "they are held in memory at once"),
+    default=1,
+    show_default=True,
+    help="Clips a call.",
+)
+@click.option(
+    "--repeats",
+    type=Whole(10, 1_000_000, "the spread is settled long before"),
+    default=200,
+    show_default=True,
+    help="Calls timed.",
+)
 def cost(run: Path | None, dataset: str, data: Path | None, threads: int, batch: int, repeats: int) -> None:
     """What a clip costs, teacher against student: parameters, bytes, multiply-adds, CPU time, features, accuracy."""
     from pipeline.deploy import cost as costs

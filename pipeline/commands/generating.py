@@ -12,6 +12,7 @@ from pipeline.commands.options import (
     AUTO,
     FOLDER,
     Numbers,
+    Whole,
     archive_options,
     logged,
     opened_corpus,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 IMAGES = "cifar100"
 RUNS, REPORTS = Path("runs"), Path("reports")
 
-generations_option = click.option("--generations", type=click.IntRange(min=1), default=3, show_default=True,
+generations_option = click.option("--generations", type=Whole(1, 1000, "each is a training of its own"), default=3, show_default=True,
                                   help="Students in a row, behind the first teacher.")  # fmt: skip
 set_option = click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE",
                           help="Change one setting, say teacher.epochs=10; may be repeated.")  # fmt: skip

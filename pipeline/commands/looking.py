@@ -12,6 +12,7 @@ import click
 from pipeline.commands.options import (
     LOGS,
     Numbers,
+    Real,
     corpus_options,
     existing_corpus,
     extra_is_there,
@@ -208,7 +209,11 @@ def rerun(run: Path, to: Path | None, device: str | None, archive: Path | None) 
 @corpus_option
 @click.option("--once", is_flag=True, help="One line, and the end.")
 @click.option(
-    "--every", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks."
+    "--every",
+    type=Real(0.1, 86_400, "that is a day"),
+    default=2.0,
+    show_default=True,
+    help="Seconds between looks.",
 )
 @click.option("--log", type=click.Choice(["tensorboard"]), callback=extra_is_there,
               help="Also write what there is, finished runs too, as a log (needs the extra: audio-rkd[tensorboard]).")  # fmt: skip

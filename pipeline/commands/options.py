@@ -75,6 +75,47 @@ def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
     return name, corpus
 
 
+class Whole(click.IntRange):
+    """A whole number from ``least`` to ``most``; ``why`` not more."""
+
+    def __init__(self, least: int, most: int, why: str) -> None:
+        super().__init__(least, most)
+        self.why = why
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        return with_reason(self, super().convert, value, param, ctx)
+
+
+class Real(click.FloatRange):
+    """A finite number from ``least`` to ``most``; ``why`` not more."""
+
+    def __init__(self, least: float, most: float, why: str) -> None:
+        super().__init__(least, most)
+        self.why = why
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        return with_reason(self, super().convert, value, param, ctx)
+
+
+def with_reason(kind: Whole | Real, convert: Callable[..., Any], value: Any, param: Any, ctx: Any) -> Any:
+    """The number that ``value`` is; too large a one is refused with the reason."""
+    try:
+        number = convert(value, param, ctx)
+    except click.BadParameter as error:
+        reason = f"{error.message.rstrip('.')} (at most {kind.max:,}: {kind.why})."
+        raise click.BadParameter(reason, ctx, param) from None
+    if number != number:
+        kind.fail(f"{value!r} is no number.", param, ctx)
+    return number
+
+
+#: Of ``--jobs``: click's type for all commands that have it.
+JOBS = Whole(-1, 4096, "each is a process of some 300 MB")
+
+#: Folds or seeds that one call may name.
+MOST_NUMBERS = 10_000
+
+
 class Numbers(click.ParamType):
     """``1,2 5-7`` as (1, 2, 5, 6, 7)."""
 
@@ -86,8 +127,15 @@ class Numbers(click.ParamType):
         numbers: list[int] = []
         for word in str(value).replace(",", " ").split():
             first, dash, last = word.partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            written = [first, last] if dash else [first]
+            if not all(n.isdecimal() and n.isascii() for n in written):
                 self.fail(f"{value!r}: expected whole numbers such as '1,2' or '1-3'", param, ctx)
+            if max(map(len, written)) > 18:
+                self.fail(f"{value!r}: expected numbers of at most 18 digits, as seeds have them", param, ctx)
+            if dash and int(last) < int(first):
+                self.fail(f"{value!r}: expected whole numbers such as '1,2' or '1-3'", param, ctx)
+            if int(last or first) - int(first) + len(numbers) >= MOST_NUMBERS:
+                self.fail(f"{value!r}: expected at most {MOST_NUMBERS:,} numbers: each is a run", param, ctx)
             numbers += range(int(first), int(last or first) + 1)
         if len(set(numbers)) != len(numbers):
             self.fail(f"{value!r} names a number twice", param, ctx)
@@ -131,12 +179,12 @@ def pack_options(command: F) -> F:
         click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine."),
         click.option("--backend", type=click.Choice(["local", "dask"]), default="local", show_default=True,
                      help="Where packs are trained."),
-        click.option("--jobs", type=click.IntRange(min=-1), default=-1, show_default=True, callback=one_a_core,
+        click.option("--jobs", type=JOBS, default=-1, show_default=True, callback=one_a_core,
                      help="Processes on a CPU; -1: one a core."),
-        click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=5.0, show_default=True,
+        click.option("--checkpoint-minutes", type=Real(0, 1e6, "that is two years"), default=5.0, show_default=True,
                      help="How often an unfinished pack is saved."),
         click.option("--layout", default=None, help="How runs lie in memory; default: loop on a CPU, measured on a GPU."),
-        click.option("--pack", type=click.IntRange(min=1), help="Runs trained as one; default: by a short measurement."),
+        click.option("--pack", type=Whole(1, 100_000, "no device holds more runs"), help="Runs trained as one; default: by a short measurement."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
                      help="auto: the GPU where torch sees one."),
         click.option("--seeds", type=Numbers(), default="0", show_default=True, help="A run for each, say 0,1,2 or 0-4."),
@@ -155,8 +203,8 @@ def training_options(command: F) -> F:
 def archive_options(command: F) -> F:
     """Where CIFAR-100 is and how it is split: ``archive``, ``no_checksum``, ``split_seed``, ``validation``."""
     for option in (
-        click.option("--validation", type=click.IntRange(min=0), help="CIFAR-100: training images kept aside; default: a tenth."),
-        click.option("--split-seed", type=click.IntRange(min=0), default=0, show_default=True,
+        click.option("--validation", type=Whole(0, 50_000, "so many training images there are"), help="CIFAR-100: training images kept aside; default: a tenth."),
+        click.option("--split-seed", type=Whole(0, 2**63 - 1, "seeds have 63 bits"), default=0, show_default=True,
                      help="CIFAR-100: which training images are kept aside."),
         click.option("--no-checksum", is_flag=True, help="CIFAR-100: take an archive that is not the published one; its "
                      "figures are stamped SYNTHETIC."),

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.audio.spelling import on_disk
 from pipeline.config import InputError
+from pipeline.spelling import on_disk
 
 #: File in a corpus' folder that says: made-up sounds. However the folder is opened, its figures are stamped.
 MARKER = "SYNTHETIC"

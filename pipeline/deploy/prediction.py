@@ -29,7 +29,7 @@ from pipeline.models import Network
 from pipeline.models.saved import network_of, read_payload
 
 #: Windows whose features are held at a time.
-BATCH = 16
+BATCH = 4
 
 #: Frames of a file that are read at a time.
 BLOCK = 1 << 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,11 +79,11 @@ def write_run(work: Work, cell: Cell, about: dict[str, Any], data: cache.Data, t
     history = trained.history
     best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
     taught = ensembles.ensemble(cell.teachers).logits if cell.teachers else None
-    model = models.build(work.network.model, tuple(data.features.shape[2:]), len(data.classes))
+    network = models.build(work.network.model, tuple(data.features.shape[2:]), len(data.classes))
     result = {
         **evaluation.summary(logits, labels, taught),
         "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
-        "test_clips": len(test), "parameters": models.parameters(model), "seconds": round(trained.seconds, 2),
+        "test_clips": len(test), "parameters": models.parameters(network), "seconds": round(trained.seconds, 2),
         "runs_in_pack": len(work.cells),
         "failure": trained.failure or (None if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"),
     }  # fmt: skip
@@ -97,12 +98,14 @@ def write_run(work: Work, cell: Cell, about: dict[str, Any], data: cache.Data, t
         "state": trained.state, "best_state": trained.best_state,
     }  # fmt: skip
     result["weights"] = weights_digest(payload)
+    model = io.BytesIO()  # torch hides what the system says to its writing
+    torch.save(payload, model)
     runs.restart_metrics(cell.folder, history)
     runs.write_finished(
         cell.folder,
         config=about,
         environment=runs.environment(),
-        model_bytes=lambda file: torch.save(payload, file),
+        model_bytes=lambda file: file.write(model.getbuffer()),
         predictions=runs.Predictions(
             np.array([data.clips[i] for i in test]), labels, logits, np.array([data.sources[i] for i in test])
         ),

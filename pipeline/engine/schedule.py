@@ -19,14 +19,14 @@ from typing import Any
 
 import torch
 
-from pipeline import runs
+from pipeline import runs, signals
 from pipeline.config import InputError, Settings
 from pipeline.engine import packs
 from pipeline.engine.packs import Work
-from pipeline.extraction.workers import ctrl_c_held_back
 from pipeline.images.archive import Archive
 from pipeline.processes import cluster, shadowing
 from pipeline.runs.planned import Cell, Files
+from pipeline.signals import ctrl_c_held_back
 from pipeline.training import packing
 
 #: Held while this process trains a pack.
@@ -147,19 +147,17 @@ def in_processes(works: Sequence[Work], processes: int) -> list[str]:
             raise InputError("a training process was killed (by the system for want of memory, or by hand); expected all of "
                              "them to live: what was finished is kept, and the same command goes on; --jobs 1 takes "
                              "less memory") from None  # fmt: skip
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # they end their step and keep it
+                for child in multiprocessing.active_children():
+                    child.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
 def stay_with(parent: int) -> None:
-    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other.
-
-    Ctrl-C was held back while it started; one that came meanwhile ends it without a word, the parent has the words.
-    """
-    if signal.SIGINT in signal.sigpending():
-        os._exit(130)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other."""
+    signals.seen_by_child()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -174,6 +172,8 @@ def train_here(work: Work, threads: int) -> list[str]:
     from pipeline.engine.missing import say
 
     with ALONE:
+        if signals.received:  # a pack that was handed over before its process was asked to stop
+            raise KeyboardInterrupt
         return packs.train(dataclasses.replace(work, threads=threads), say)
 
 

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.cache import Failure
-from pipeline.files import write_atomic
-from pipeline.report import tables
+from pipeline.files import inert, write_atomic
 
 COLUMNS = ("fold", "clip", "path", "reason", "expected", "found")
 SHOWN = 20
@@ -36,7 +35,7 @@ def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failur
     rows = sorted(others + rows_of(root, failures), key=lambda row: (int(row[0]), row[1]))
     if rows:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(map(tables.inert, row) for row in rows)])
+        csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(map(inert, row) for row in rows)])
         content = text.getvalue().encode()
         if not path.is_file() or path.read_bytes() != content:
             write_atomic(path, content)

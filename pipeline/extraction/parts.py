@@ -25,6 +25,7 @@ import numpy as np
 from pipeline import __version__, config
 from pipeline.cache import File
 from pipeline.config import FeatureSpec, InputError
+from pipeline.files import naming
 
 PACKAGES = ("librosa", "numpy", "soundfile", "soxr", "h5py")
 
@@ -69,7 +70,7 @@ def clip_key(clip: str, file: File, context: str, deep: bool) -> str:
 def write_part(path: Path, keys: Sequence[str], hashes: Sequence[str], features: np.ndarray) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
+        with naming(path), unfinished.open("wb") as file:
             np.savez(file, keys=np.array(keys), hashes=np.array(hashes), features=features)
         unfinished.replace(path)
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -20,6 +19,7 @@ from pipeline.config import VIEWS, FeatureSpec, InputError
 from pipeline.extraction import parts
 from pipeline.files import sha256
 from pipeline.processes import shadowing
+from pipeline.signals import ctrl_c_held_back
 
 #: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
@@ -170,20 +170,6 @@ def in_cluster(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Itera
     elsewhere = ((replace(task, parent=0),) for task in tasks)
     with cluster.connected(jobs, scheduler, paths) as workers:
         yield workers.results(compute, elsewhere, lambda there: AHEAD * sum(there.values()))
-
-
-@contextmanager
-def ctrl_c_held_back(tracker: Any) -> Iterator[None]:
-    """Processes that are started meanwhile never see Ctrl-C; the one that starts them sees it at the end.
-
-    ``tracker`` is the module of the resource tracker: its start lets Ctrl-C through again, so it goes first.
-    """
-    tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kill_loky() -> None:

@@ -32,7 +32,7 @@ class Stacked(nn.Module):
         self.name, self.shape, self.classes, self.runs = first.name, first.shape, first.classes, len(networks)
         self.register_buffer("mean", torch.stack([network.mean for network in networks]))
         self.register_buffer("std", torch.stack([network.std for network in networks]))
-        take_over(self, stacked([network.body for network in networks]))
+        take_over(self, side_by_side([network.body for network in networks]))
         # What one run computes; its own weights are never read. Not a submodule: it is no part of the state.
         self.__dict__["body"] = copy.deepcopy(first.body)
 
@@ -99,7 +99,7 @@ class Float32BatchNorm(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def stacked(bodies: Sequence[nn.Module]) -> nn.Module:
+def side_by_side(bodies: Sequence[nn.Module]) -> nn.Module:
     """A module of the first body's structure in which every parameter and buffer holds those of all bodies."""
     whole = copy.deepcopy(bodies[0])
     parts = [dict(body.named_modules()) for body in bodies]

@@ -21,6 +21,7 @@ from typing import Any
 from pipeline.config import InputError
 from pipeline.extras import install_line
 from pipeline.processes import probe, shadowing
+from pipeline.signals import ctrl_c_held_back
 
 #: A scheduler that does not answer for this long is not there.
 SCHEDULER_SECONDS = 10
@@ -184,7 +185,6 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
 
     ``paths``: what a worker has to see. dask's own words are not shown: what matters of them is in the errors' line.
     """
-    from pipeline.extraction.workers import ctrl_c_held_back
 
     try:
         from dask.distributed import Client, LocalCluster

@@ -10,7 +10,12 @@ import numpy as np
 
 from pipeline import runs
 from pipeline.config import InputError
-from pipeline.figures import bootstrap, ensembles, evaluation, statistics
+from pipeline.figures import (
+    bootstrap,
+    ensembles,
+    evaluation,
+    statistics,
+)
 from pipeline.figures.bootstrap import Interval
 from pipeline.figures.statistics import Cell, Comparison
 

@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pipeline.files import inert
+
 NONE = "–"
 """Stands where there is no value."""
 
@@ -204,16 +206,3 @@ def comma_separated(header: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     writer.writerow(header)
     writer.writerows([["" if cell is None else inert(cell) for cell in row] for row in rows])
     return out.getvalue()
-
-
-def inert(cell: object) -> object:
-    """``cell`` as a spreadsheet shows it and does not compute it: a text that reads as a formula gets an apostrophe.
-
-    Names of classes, files and folders are anybody's. A spreadsheet takes a text that begins with =, +, - or @ for a
-    formula, quoted or not, also behind blanks and in their wide forms. Numbers stay numbers.
-    """
-    if not isinstance(cell, str):
-        return cell
-    begins = unicodedata.normalize("NFKC", cell).lstrip()
-    # A sign alone, say the - of standard input, is no formula.
-    return f"'{cell}" if len(begins) > 1 and begins[0] in "=+-@" else cell

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -117,7 +119,7 @@ def read_json(path: Path, keys: Iterable[str]) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise missing(path) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(path, f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise damaged(path, f"expected an object, found {type(value).__name__}")
@@ -180,7 +182,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise damaged(path, f"line {number} is not JSON: {error}") from None
         if not isinstance(record, dict):
             raise damaged(path, f"line {number}: expected an object, found {type(record).__name__}")
@@ -192,12 +194,24 @@ def read_predictions(folder: Path) -> Predictions:
     """The held-out fold's predictions; see ``Predictions`` for shapes."""
     path = folder / "predictions.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
+        content = io.BytesIO(path.read_bytes())
     except FileNotFoundError:
         raise missing(path) from None
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
-        raise damaged(path, error) from None
+    try:
+        with zipfile.ZipFile(content) as packed:
+            if name := packed.testzip():  # numpy itself may stop before the checksum
+                raise ValueError(f"{name} has another checksum")
+        content.seek(0)
+        with warnings.catch_warnings(), np.load(content, allow_pickle=False) as file:
+            warnings.simplefilter("ignore")  # of odd headers, which are damaged ones
+            found = Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
+        rows = {len(part) for part in found}
+    except Exception as error:  # a flipped bit may raise anything
+        raise damaged(path, str(error) or type(error).__name__) from None
+    if len(rows) != 1 or found.logits.ndim != 2:
+        shapes = ", ".join(f"{name} {part.shape}" for name, part in found._asdict().items())
+        raise damaged(path, f"{shapes}; expected as many of each")
+    return found
 
 
 def find(root: Path, corpus: str | None = None) -> list[Record]:

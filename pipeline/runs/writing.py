@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from pipeline.files import json_bytes, write_atomic
+from pipeline.files import json_bytes, naming, write_atomic
 from pipeline.runs.folder import (
     CONFIG_KEYS,
     RESULT_KEYS,
@@ -24,7 +24,7 @@ def write_finished(
     *,
     config: Mapping[str, Any],
     environment: Mapping[str, Any],
-    model_bytes: bytes | Callable[[IO[bytes]], None],
+    model_bytes: bytes | Callable[[IO[bytes]], object],
     predictions: Predictions,
     result: Mapping[str, Any],
 ) -> None:
@@ -66,7 +66,8 @@ def write_finished(
 def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one epoch's line to ``metrics.jsonl``."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "metrics.jsonl").open("ab") as file:
+    path = folder / "metrics.jsonl"
+    with naming(path), path.open("ab") as file:
         file.write(json_bytes(record, indent=None))
 
 

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
+import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from pipeline.files import write_atomic
 
 FIRST = "audio-rkd checkpoint 1"
 
 
 class Damaged(Exception):
     """The file is not a whole checkpoint."""
+
+
+class Foreign(Damaged, pickle.UnpicklingError):
+    """The file holds what this version does not write, code that would run, maybe; nothing of it was used."""
 
 
 class Stale(Exception):
@@ -30,22 +37,8 @@ def write(path: Path, payload: dict[str, Any], digest: str) -> None:
     buffer = io.BytesIO()
     torch.save(payload, buffer)
     content = buffer.getbuffer()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(f"{FIRST} {digest} {hashlib.sha256(content).hexdigest()}\n".encode())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    head = f"{FIRST} {digest} {hashlib.sha256(content).hexdigest()}\n".encode()
+    write_atomic(path, lambda file: file.writelines((head, content)))
 
 
 def read(path: Path, digest: str | None = None) -> dict[str, Any]:
@@ -59,5 +52,12 @@ def read(path: Path, digest: str | None = None) -> dict[str, Any]:
         raise Damaged(f"{path}: {len(content)} bytes whose SHA-256 is not the one written with them")
     if digest is not None and words[3] != digest:
         raise Stale(f"{path}: of other settings, runs, data or another torch ({words[3]}, not {digest})")
-    payload: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles, which are refused below
+            payload = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # what a foreign pickle makes the loader raise
+        raise Foreign(f"{path}: not what this version writes ({type(error).__name__})") from None
+    if not isinstance(payload, dict):
+        raise Foreign(f"{path}: holds no table of values")
     return payload

@@ -16,7 +16,6 @@ from torch import Tensor
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.learner import Learner
-from pipeline.models import Network
 from pipeline.training import checkpoint as files
 from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
@@ -175,13 +174,15 @@ def packed(
     augment: Augment | None = None,
 ) -> Pack:
     """The pack of ``runs`` before its first step: weights drawn, normalisation set, first epoch planned."""
-    device = samples.device
+    device, dtype = samples.device, torch.promote_types(samples.dtype, torch.float32)
     networks = [
-        standardising(
-            models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold), *each
-        )
-        for run, each in zip(runs, statistics, strict=True)
+        models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold)
+        for run in runs
     ]
+    for network, (mean, std) in zip(networks, statistics, strict=True):
+        network.to(dtype)  # first: the statistics of float64 samples keep their digits
+        network.mean.copy_(mean)
+        network.std.copy_(std)
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
@@ -194,18 +195,10 @@ def packed(
     adapters = losses.adapters(
         [run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught
     )
-    dtype = torch.promote_types(samples.dtype, torch.float32)
     learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     first = epoch_tables(runs, settings, 0, [False] * len(runs), device, augment is not None)
     return Pack(learner, samples, labels, teaching, index, loss, settings, first, augment)
-
-
-def standardising(network: Network, mean: Tensor, std: Tensor) -> Network:
-    """The network with these statistics of its input."""
-    network.mean.copy_(mean)
-    network.std.copy_(std)
-    return network
 
 
 def balanced(labels: Tensor, run: Run, classes: int) -> Tensor:

@@ -7,7 +7,6 @@ are computed one by one or as one.
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline import signals
 from pipeline.config import TrainSettings
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer
@@ -172,20 +172,15 @@ class Loop:
 
     @contextlib.contextmanager
     def ctrl_c(self) -> Iterator[None]:
-        """The first Ctrl-C lets the step end, the second one does not."""
+        """The first Ctrl-C (or SIGTERM, SIGHUP) lets the step end, the second one does not."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        def ask(*_: Any) -> None:
+        if signals.received:
             self.stop.set()
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.signal(signal.SIGINT, ask)
-        try:
+        with signals.first_asks(self.stop.set):
             yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
     def save_or_stop(self) -> None:
         if self.path is not None:

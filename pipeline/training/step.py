@@ -85,19 +85,18 @@ def step(pack: Pack, masked: bool) -> None:
     def inputs(runs: slice) -> Tensor:
         return batch(pack, rows[runs], None if draws is None else draws[runs])
 
-    with pack.learner.unchanged(mask):
-        outputs = pack.learner.forward(inputs, mask)
-    labels = pack.labels[rows]
-    teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
-    total, raw = pack.loss(outputs, teacher, labels)
-    slopes = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
-
     def descend(runs: slice, gradients: Tensor) -> None:
         # On a CPU only runs that take part come here.
         keep = None if mask is None or pack.learner.layout == "loop" else mask[runs, None]
         optimizer.descend(pack.weights[runs], gradients, pack.momentum[runs], lr[runs], pack.settings, keep)
 
-    pack.learner.backward(dict(zip(outputs, slopes)), descend)
+    labels = pack.labels[rows]
+    teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
+    with pack.learner.unchanged(mask):  # buffers are put back only when no slope needs them any more
+        outputs = pack.learner.forward(inputs, mask)
+        total, raw = pack.loss(outputs, teacher, labels)
+        slopes = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
+        pack.learner.backward(dict(zip(outputs, slopes)), descend)
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
     tally(pack, values, (outputs.logits.detach().argmax(-1) == labels).sum(-1), mask)
     pack.counter += 1

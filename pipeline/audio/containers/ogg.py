@@ -37,14 +37,14 @@ def layout(file: BinaryIO, size: int) -> Layout:
     if stop > size or (rest and len(rest) < HEAD and rest[:4] == CAPTURE[: len(rest)]):
         return Layout(lacking="a last page that is whole")
     lacking, parts, mended = "", [], False
-    for first, last, stop in links:
+    for begin, last, stop in links:
         file.seek(last)
         page = file.read(stop - last)
-        lacking = unfinished(file, first, page)
+        lacking = unfinished(file, begin, page)
         if lacking or page[5] & LAST_PAGE:
-            parts.append(Part(((first, stop),)))
+            parts.append(Part(((begin, stop),)))
         else:  # libsndfile refuses Opus that ends within a block without the mark
-            parts.append(Part(((first, last), marked(page))))
+            parts.append(Part(((begin, last), marked(page))))
             mended = True
     return Layout(tuple(parts) if mended or len(parts) > 1 else (), lacking=lacking)
 

@@ -1,0 +1,228 @@
+"""How a command ends that cannot go on: one line for whatever went wrong, and the exit code."""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import errno
+import io
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import signals
+from pipeline.commands.help import Sections
+from pipeline.config import InputError
+
+AGAIN = "then the same command again: what was finished is kept"
+ROOM = f"Make room, or choose a folder that can be written, {AGAIN}."
+RIGHTS = f"Change its permissions, or choose a place that can be read and written, {AGAIN}."
+SIZE = f"Raise the limit on the size of a file (ulimit -f), or choose a disk that takes large files, {AGAIN}."
+PLACE = "Expected a folder that can be written; move what is there out of the way, or work in another folder."
+GONE = f"Expected it to stay where it was: put it back if it was moved or removed, {AGAIN}."
+LOOP = "It is a link that leads to itself: remove it, or let it lead to a file."
+MEMORY = f"Give it more memory, or take less: fewer --jobs, a smaller --pack or batch, {AGAIN}."
+OPEN = f"Raise the limit on open files (ulimit -n), or give fewer --jobs, {AGAIN}."
+NAME = "Choose a shorter name."
+DISK = f"See to the disk or the connection to it, {AGAIN}."
+
+#: What the system may say, and what helps.
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS), ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), RIGHTS),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY), PLACE),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), OPEN),
+    **dict.fromkeys((errno.ENOMEM, errno.EAGAIN), MEMORY),
+    errno.EFBIG: SIZE,
+    errno.ENOENT: GONE,
+    errno.ELOOP: LOOP,
+    errno.ENAMETOOLONG: NAME,
+}
+
+#: What libraries say where memory is short and no MemoryError is raised.
+NO_MEMORY = re.compile(r"can(?:'|no)t allocate memory|out of memory|failed to map segment|can't start new thread|"
+                       r"cannot create a thread|bad_alloc", re.IGNORECASE)  # fmt: skip
+
+#: Beginnings of names of variables that the libraries below read.
+VARIABLES = ("BLIS_", "CUBLAS_", "CUDA_", "CUDNN_", "DASK_", "GOMP_", "H5PY_", "HDF5_", "JOBLIB_", "KMP_", "LIBROSA_", "LOKY_",
+             "MATPLOTLIB", "MKL_", "MPL", "NUMBA_", "NUMEXPR_", "NUMPY_", "OMP_", "OPENBLAS_", "ORT_", "POOCH_", "PYTORCH_",
+             "SCIPY_", "SKLEARN_", "SOURCE_DATE_EPOCH", "TF_", "TMPDIR", "TORCH", "TQDM_")  # fmt: skip
+
+#: Characters of ours that a Latin-1 or ASCII terminal does not have, in its own.
+SPELLED = {
+    "–": "-",
+    "—": "-",
+    "…": "...",
+    "→": "->",
+    "×": "x",
+    "·": "*",
+    "±": "+-",
+    "−": "-",
+    "≥": ">=",
+    "≤": "<=",
+    "’": "'",
+}
+
+
+# ------------------------------------------------------------------------------------------------ the line
+
+
+def line(error: Exception) -> str:
+    """What went wrong and what helps, on one line (an ``InputError`` says itself how many it needs)."""
+    if isinstance(error, InputError):
+        return str(error)
+    if variable := refused_variable(error):
+        return (f"the environment variable {variable}={os.environ[variable]!r} is refused ({first_line(error)}); expected a "
+                f"value that the library which reads it takes: set that, or unset {variable}")  # fmt: skip
+    if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
+        return f"out of memory ({first_line(error)}). {MEMORY}"
+    if isinstance(error, OSError):
+        reason = error.strerror or first_line(error)
+        return f"{file_of(error) or 'reading or writing'}: {reason}. {REMEDIES.get(error.errno or 0, DISK)}"
+    if "no locator available" in str(error):
+        return (f"numba finds no folder for its kernels ({first_line(error)}); expected one that can be written: "
+                "NUMBA_CACHE_DIR=folder")  # fmt: skip
+    return fault(error)
+
+
+def first_line(error: BaseException) -> str:
+    text = (isinstance(error, OSError) and error.strerror) or str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def file_of(error: OSError) -> str:
+    """The file that ``error`` is about: the one it names, else the one that was open where it arose."""
+    name = error.filename if isinstance(error.filename, str | bytes | os.PathLike) else ""
+    if not name:
+        for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+            names = [getattr(v, "name", None) for v in frame.f_locals.values() if isinstance(v, io.IOBase)]
+            name = next((own for own in names if isinstance(own, str)), "")
+            if name:
+                break
+    path = Path(os.fsdecode(name))
+    # Files are written under another name first; the one that they get is the one that people know.
+    return str(path.with_name(re.sub(r"^\.(.+)\.\d+\.(?:tmp|old)$", r"\1", path.name))) if path.name else ""
+
+
+def refused_variable(error: Exception) -> str:
+    """The library's variable that an error is about: by its name, its value in quotes, or a path below its value."""
+    if isinstance(error, Warning) and "PYTHONWARNINGS" in os.environ:
+        return "PYTHONWARNINGS"
+    text = f"{error} {error.filename}" if isinstance(error, OSError) else str(error)
+    for name, value in os.environ.items():
+        if name.startswith(VARIABLES):
+            quoted = re.escape(value)
+            is_value = value and re.search(rf"(['\"`]){quoted}\1", text)
+            is_word = len(value) > 2 and re.search(rf"(?<![\w./-]){quoted}(?![\w.-])", text)
+            if name in text or is_value or is_word:
+                return name
+    return ""
+
+
+def fault(error: Exception) -> str:
+    """A line for what nobody foresaw; the traceback goes into a file of its own."""
+    text = "".join(traceback.format_exception(error))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipeline" in frame.filename]
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    said = f"this is a fault of ours: {type(error).__name__}{place}: {first_line(error)}"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="audio-rkd-fault-", suffix=".txt", delete=False, encoding="utf-8",
+                                         errors="backslashreplace") as file:  # fmt: skip
+            file.write(f"{sys.argv}\n{text}")
+    except OSError:
+        return f"{said}; the traceback could not be written anywhere. Please report this line"
+    return (
+        f"{said}; the traceback is in {file.name}. Please report it with that file; what was finished is kept"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the ending
+
+
+def tell(text: str) -> None:
+    """On standard error, if anybody is still there."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Bad input is one line and exit code 1; a signal to stop is 128 and its number; a closed pipe is silence."""
+    try:
+        yield
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except KeyboardInterrupt as stop:
+        stopped(stop)
+    except Exception as error:
+        if signals.received:  # whatever the signal broke
+            stopped(error if isinstance(error, InputError) else None)
+        if isinstance(error, BrokenPipeError) and error.filename is None:  # click knows what to do
+            raise
+        tell(f"error: {line(error)}")
+        sys.exit(1)
+
+
+def stopped(stop: BaseException | None) -> None:
+    """The end of a command that was asked to stop; none of its processes is left."""
+    said = isinstance(stop, KeyboardInterrupt) and str(stop)
+    tell(f"stopped. {said or 'The same command goes on where it was.'}")
+    if signals.received:
+        signals.kill_children()
+    sys.exit(signals.exit_code())
+
+
+class Command(click.Command):
+    """A command whose bad input ends in one line instead of a traceback."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with clear_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with clear_errors():
+            return super().invoke(ctx)
+
+
+class Group(Sections):
+    """The command line as a whole: signals, and what is printed, are seen to before anything else."""
+
+    command_class = Command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="spelled")
+        with signals.stoppable(), clear_errors():
+            return super().main(*args, **kwargs)
+
+
+def guarded(command: click.Command) -> click.Command:
+    """A copy of another module's command, with the same ending for bad input."""
+    twin = copy.copy(command)
+    twin.__class__ = Command
+    return twin
+
+
+# ------------------------------------------------------------------------------------------------ characters
+
+
+def spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What a terminal's encoding does not have: in other characters, or its number; bytes of a file's name as they are."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    if "\udc80" <= letter <= "\udcff":
+        return bytes([ord(letter) - 0xDC00]), error.start + 1
+    return SPELLED.get(letter, letter.encode("ascii", "backslashreplace").decode()), error.start + 1
+
+
+codecs.register_error("spelled", spelled)
