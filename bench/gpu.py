@@ -52,10 +52,10 @@ def parts(
     return {
         "equality": lambda clock: gpu_equality.compare(size, device, clock),
         "rates": lambda clock: gpu_rates.rates(size, device, clock),
-        "table3": lambda clock: gpu_training.table3(size, device, clock, report),
+        "table3": lambda clock: gpu_training.table3(size, device, clock),
         "resume": lambda clock: gpu_resume.kill_and_resume(size, device, clock, folder),
         "floor": lambda clock: gpu_rates.floor(size, device, report),
-        "profile": lambda clock: gpu_rates.profile(size, device, clock, report),
+        "profile": lambda clock: gpu_rates.profile(size, device, clock),
         "resnet56": lambda clock: gpu_training.resnet56(size, device, clock),
         "settings": lambda clock: gpu_rates.settings_of_torch(size, device, clock),
         "frontend": lambda clock: {"error": "not yet: features are computed on the CPU only"},

@@ -2,8 +2,9 @@
 
 Errors are ‖x − reference‖ / ‖reference‖ of a run, the largest of all runs: of the change of the weights and of batch
 norm's statistics, and of the sums of the losses, after one step and after several (runs that end sooner are masked).
-After one step float32 may be off by 1e-3 and float64 by 1e-9; after several, where rounding grows, 100 times that.
-The CPU's own float32 loop is in the table too: what a layout is off by beyond that is the device's.
+Float32 is judged by one step, where it may be off by 1e-3: from some ten steps on its rounding has grown chaotically
+(0.5 was seen on a card and on a CPU alike). Float64 is judged by all steps, where it may be off by 1e-9. Both are in the
+table, and the CPU's own float32 loop too: what a layout is off by beyond that is the device's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 
 from bench.gpu_packs import (
-    LAYOUTS,
     Clock,
     Data,
     Sizes,
@@ -27,16 +27,16 @@ from bench.gpu_packs import (
     named_error,
     runs_of,
     ways,
-    written,
 )
 from pipeline.config import TrainSettings
 from pipeline.losses import LossMix
+from pipeline.losses.learner import LAYOUTS
 from pipeline.training import Run
 from pipeline.training.fit import tuned
 from pipeline.training.step import graphed_step, step
 
-TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
-GROWTH = 100
+#: Type → after which steps it is judged, and how far off it may be.
+TOLERANCE = {torch.float32: ("one step", 1e-3), torch.float64: ("all steps", 1e-9)}
 
 Snapshot = dict[str, Tensor]
 
@@ -52,7 +52,8 @@ def compare(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
         reference = trajectory(data, runs, settings, size, "cpu", torch.float64, "loop", False)
         cases = [("cpu", torch.float32, "loop", "eager")]
         cases += [(device.type, torch.float32, layout, way) for layout in LAYOUTS for way in ways(device)]
-        cases += [(device.type, torch.float64, layout, "eager") for layout in size.double]
+        cases = list(dict.fromkeys(cases))
+        cases += [(device.type, torch.float64, layout, "eager") for layout in LAYOUTS]
         for where, dtype, layout, way in cases:
             if clock.left() < 2:
                 rows.append(
@@ -75,7 +76,7 @@ def compare(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
             rows.append(row)
             free(device)
     return {
-        "tolerance": {"float32": 1e-3, "float64": 1e-9, "after several steps": f"{GROWTH} times that"},
+        "tolerance": {str(dtype)[6:]: f"{most:g} after {when}" for dtype, (when, most) in TOLERANCE.items()},
         "steps": size.steps,
         "tf32": False,
         "losses": [str(mix) for mix in every_mix()],
@@ -104,13 +105,21 @@ def trajectory(
             masked: functools.partial(step, pack, masked) for masked in (False, True)
         }
         if graph:
-            takes = {masked: graphed_step(take, written(pack)) for masked, take in takes.items()}
+            # Which runs take part in a masked step, the loop asks the device: that cannot be captured.
+            takes = {
+                masked: take
+                if masked and layout == "loop"
+                else graphed_step(take, list(pack.written().values()))
+                for masked, take in takes.items()
+            }
         snapshots = []
         for done in range(1, size.steps + 1):
-            takes[done > pack.plan.full]()
+            takes[done > pack.tables.full]()
             if done in (1, size.steps):
                 statistics = [
-                    buffer.flatten(1) for name, buffer in pack.network.named_buffers() if "running" in name
+                    buffer.flatten(1)
+                    for name, buffer in pack.learner.statistics().items()
+                    if "running" in name
                 ]
                 parts = {"weights": pack.weights - before, "sums": pack.sums.t()}
                 if statistics:
@@ -123,14 +132,15 @@ def errors(
     snapshots: list[Snapshot], reference: list[Snapshot], dtype: torch.dtype, runs: list[Run]
 ) -> dict[str, Any]:
     """The largest relative errors after one and after all steps, and the mix of the worst run."""
+    judged, most = TOLERANCE[dtype]
     row: dict[str, Any] = {"equal": True}
-    for when, ours, theirs, factor in zip(("one step", "all steps"), snapshots, reference, (1, GROWTH)):
+    for when, ours, theirs in zip(("one step", "all steps"), snapshots, reference):
         row[when] = {}
         for key, value in theirs.items():
             off = (ours[key] - value).norm(dim=1) / value.norm(dim=1).clamp_min(1e-30)
             worst = int(torch.nan_to_num(off, nan=torch.inf).argmax())
             row[when][key] = float(off[worst])
-            row["equal"] &= bool(off[worst] <= factor * TOLERANCE[dtype])
+            row["equal"] &= when != judged or bool(off[worst] <= most)
             if key == "weights":
                 row[when]["worst mix"] = str(runs[worst].mix)
     return row

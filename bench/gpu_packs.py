@@ -1,4 +1,4 @@
-"""What every part of ``bench.gpu`` needs: sizes, the time that is left, made-up data, packs in any layout."""
+"""What every part of ``bench.gpu`` needs: sizes, the time that is left, made-up data, packs in either layout."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.gpu_networks import use_vmap
 from pipeline import losses
 from pipeline.config import TrainSettings
 from pipeline.losses import TABLE3, LossMix
-from pipeline.training import Run, TeacherOutputs, packing
+from pipeline.training import Run, Stored, Task, packing
 from pipeline.training.fit import packed
 from pipeline.training.step import Pack, graphed_step, step
-
-LAYOUTS = ("grouped", "vmap", "channels_last", "bmm")
 
 #: The loss of a speed measurement: the teacher's, and the costliest pair of Table 3.
 MIXES = {"resnet18": "ce", "cnn2": "angle,area", "resnet56": "ce"}
@@ -35,10 +32,6 @@ class Sizes:
     """Runs in a pack, the most telling first."""
     steps: int = 12
     """Steps of the comparison of equality."""
-    double: tuple[str, ...] = LAYOUTS
-    """Layouts that are compared in float64 too."""
-    layouts: tuple[str, ...] = LAYOUTS
-    """Layouts whose speed is measured."""
     seconds: float = 0.4
     """Of one measurement of speed."""
     clips: int = 8732
@@ -57,8 +50,6 @@ SMALL = Sizes(
     shape=(5, 8, 8),
     counts=(2, 1),
     steps=3,
-    double=("vmap",),
-    layouts=("grouped", "vmap"),
     seconds=0.01,
     clips=48,
     folds=3,
@@ -91,10 +82,10 @@ class Data:
 
     samples: Tensor
     labels: Tensor
-    teacher: TeacherOutputs
+    teacher: Stored
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Data:
-        teacher = TeacherOutputs(*(part.to(device, dtype) for part in self.teacher))
+        teacher = Stored({name: values.to(device, dtype) for name, values in self.teacher.outputs.items()})
         return Data(self.samples.to(device, dtype), self.labels.to(device), teacher)
 
 
@@ -112,7 +103,7 @@ def made_up(
     return Data(
         samples,
         labels,
-        TeacherOutputs(noise(teachers, rows, width), noise(teachers, rows, classes)),
+        Stored({"embedding": noise(teachers, rows, width), "logits": noise(teachers, rows, classes)}),
     )
 
 
@@ -125,7 +116,10 @@ def every_mix() -> list[LossMix]:
 def runs_of(mixes: Sequence[LossMix], rows: int, less: int = 0) -> list[Run]:
     """A run per mix on rows of its own order; every second one trains on ``less`` rows fewer, and ends sooner."""
     every = np.arange(rows)
-    return [Run(fold, 0, mix, every[: rows - less * (fold % 2)], every[:8]) for fold, mix in enumerate(mixes)]
+    return [
+        Run(fold, 0, mix, Task(every[: rows - less * (fold % 2)], every[:8]))
+        for fold, mix in enumerate(mixes)
+    ]
 
 
 def speed_runs(name: str, count: int, rows: int) -> list[Run]:
@@ -140,20 +134,9 @@ def made_pack(
     layout: str,
     statistics: Sequence[tuple[Tensor, Tensor]] | None = None,
 ) -> Pack:
-    """A pack in one of ``LAYOUTS``, ``loop``, or ``mixed``: the fastest kernel of each convolution."""
-    packed_as = "grouped" if layout in ("vmap", "mixed") else layout
+    """A pack in one of the learner's layouts; its input is standardised by nothing unless ``statistics`` say so."""
     statistics = statistics or [packing.unit_statistics(data.samples)] * len(runs)
-    pack = packed(data.samples, data.labels, runs, settings, classes, data.teacher, packed_as, statistics)
-    if layout == "vmap" and len(runs) > 1:
-        use_vmap(pack.network)
-    if layout == "mixed":
-        pack.layout = packing.best_kernels(pack)
-    return pack
-
-
-def written(pack: Pack) -> list[Tensor]:
-    """Every tensor that a step writes."""
-    return [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
+    return packed(data.samples, data.labels, runs, settings, classes, data.teacher, layout, statistics)
 
 
 def endless(pack: Pack, graph: bool) -> Callable[[], None]:
@@ -161,9 +144,14 @@ def endless(pack: Pack, graph: bool) -> Callable[[], None]:
 
     def take() -> None:
         step(pack, False)
-        pack.counter.remainder_(len(pack.plan.rows))
+        pack.counter.remainder_(len(pack.tables.rows))
 
-    return graphed_step(take, written(pack)) if graph else take
+    return graphed_step(take, list(pack.written().values())) if graph else take
+
+
+def default_layout(device: torch.device) -> str:
+    """The layout that ``fit`` takes where nobody asks for one."""
+    return "loop" if device.type == "cpu" else "vmap"
 
 
 def ways(device: torch.device) -> tuple[str, ...]:
@@ -171,7 +159,7 @@ def ways(device: torch.device) -> tuple[str, ...]:
 
 
 def free(device: torch.device) -> None:
-    """Give back what packs held that are gone; a network under ``vmap`` refers to itself, so they are collected."""
+    """Give back what packs held that are gone."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

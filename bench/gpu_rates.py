@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from bench.gpu_packs import (
 from bench.training import obvious_steps, rate
 from pipeline import models
 from pipeline.config import TrainSettings
-from pipeline.models.layers import Conv2d, Linear
+from pipeline.losses.learner import LAYOUTS
 from pipeline.training.fit import tuned
 
 BATCH = 8
@@ -60,8 +61,6 @@ def measured(
             "spread": [min(rates), max(rates)],
             "ms_per_step": 1e3 * count / middle,
         }
-        if layout == "mixed":
-            row["kernels"] = pack.layout
         if device.type == "cuda":
             row["GiB"] = torch.cuda.max_memory_allocated(device) / 2**30
     except Exception as error:
@@ -84,7 +83,7 @@ def rates(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
     with tuned(device, False):
         for count in size.counts:
             for name in ("cnn2", "resnet18"):
-                for layout in (*size.layouts, "mixed") if count > 1 else ("grouped",):
+                for layout in LAYOUTS[::-1]:
                     for way in ways(device):
                         if clock.left() < 1:
                             rows.append(
@@ -116,55 +115,46 @@ def obvious_rate(name: str, data: Data, size: Sizes, device: torch.device) -> fl
 
 
 def winners(rows: list[Row]) -> dict[str, dict[str, str]]:
-    """Network → runs → the fastest layout, of the way that a device trains in (graph, on a CPU eager)."""
-    found: dict[str, dict[str, str]] = {}
-    way = "graph" if any(row["way"] == "graph" for row in rows) else "eager"
+    """Network → runs → the fastest layout and way."""
+    fastest: dict[str, dict[str, str]] = {}
     for row in sorted(rows, key=lambda row: row.get("run_steps_per_second", 0)):
-        if "run_steps_per_second" in row and row["way"] == way:
-            found.setdefault(row["network"], {})[str(row["runs"])] = row["layout"]
-    return found
-
-
-def winner(report: dict[str, Any], name: str, count: int) -> str:
-    """The fastest layout of a network at the measured pack size nearest to ``count``; grouped if none was measured."""
-    known = report.get("rates", {}).get("winners", {}).get(name, {})
-    known = {runs: layout for runs, layout in known.items() if int(runs) > 1}
-    return known[min(known, key=lambda runs: abs(int(runs) - count))] if known else "grouped"
+        if "run_steps_per_second" in row:
+            fastest.setdefault(row["network"], {})[str(row["runs"])] = f"{row['layout']}, {row['way']}"
+    return fastest
 
 
 # ------------------------------------------------------------------------------------------ settings of torch
 
 
 @contextmanager
-def cudnn(benchmark: bool, deterministic: bool) -> Iterator[None]:
-    before = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = benchmark, deterministic
+def deterministic_cudnn(wanted: bool) -> Iterator[None]:
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = wanted
     try:
         yield
     finally:
-        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before
+        torch.backends.cudnn.deterministic = before
 
 
 def settings_of_torch(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
-    """What cuDNN's measuring, its deterministic kernels, TensorFloat-32 and bfloat16 change, each layout at 30 runs."""
+    """What cuDNN's deterministic kernels, TensorFloat-32 and bfloat16 change, for the default layout."""
     rows: list[Row] = []
     data, graph, count = data_of(size, device), device.type == "cuda", size.counts[0]
     variants = [
-        ("as the project sets it", True, False, False, "float32"),
-        ("cudnn.benchmark off", False, False, False, "float32"),
-        ("deterministic", True, True, False, "float32"),
-        ("tf32", True, False, True, "float32"),
-        ("bfloat16", True, False, False, "bfloat16"),
+        ("as the project sets it", False, False, "float32"),
+        ("deterministic", True, False, "float32"),
+        ("tf32", False, True, "float32"),
+        ("bfloat16", False, False, "bfloat16"),
     ]
-    for layout in size.layouts:
-        for name in ("cnn2", "resnet18"):
-            for label, benchmark, deterministic, tf32, precision in variants if graph else variants[:2]:
-                if clock.left() < 1:
-                    break
-                with tuned(device, tf32), cudnn(benchmark, deterministic):
-                    row = measured(data, name, count, layout, graph, size, device, precision=precision)
-                rows.append({"settings": label, **row})
-                free(device)
+    for name in ("cnn2", "resnet18"):
+        for label, deterministic, tf32, precision in variants:
+            if clock.left() < 1:
+                rows.append({"settings": label, "network": name, "error": "the time of this part is up"})
+                continue
+            with tuned(device, tf32), deterministic_cudnn(deterministic):
+                row = measured(data, name, count, "vmap", graph, size, device, precision=precision)
+            rows.append({"settings": label, **row})
+            free(device)
     return {"rows": rows}
 
 
@@ -177,19 +167,19 @@ def counted(name: str, shape: tuple[int, int, int], classes: int, batch: int) ->
     Operations: forward, and backward to weights and inputs (not to the network's own input). Bytes: each layer's input
     and output once forward and twice backward; weights, gradients and momentum once in and once out.
     """
-    network, total = models.build(name, shape, classes), {"operations": 0.0, "bytes": 0.0}
+    network, total = models.network(name, shape, classes), {"operations": 0.0, "bytes": 0.0}
     first = True
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal first
-        assert isinstance(layer, Conv2d | Linear)
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
         times, first = (2 if first else 3), False
-        total["operations"] += times * 2 * output.numel() * layer.weight[0, 0].numel()
+        total["operations"] += times * 2 * output.numel() * layer.weight[0].numel()
         total["bytes"] += 3 * 4 * (inputs[0].numel() + output.numel())
 
     for layer in network.modules():
-        if isinstance(layer, Conv2d | Linear):
-            layer.register_forward_hook(count)  # type: ignore[arg-type]
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
     network(torch.zeros(batch, *shape))
     total["bytes"] += 6 * 4 * models.parameters(network)
     return total
@@ -237,38 +227,34 @@ def card_rates(size: Sizes, device: torch.device) -> dict[str, float]:
     }
 
 
-def profile(size: Sizes, device: torch.device, clock: Clock, report: dict[str, Any]) -> dict[str, Any]:
-    """The kernels of a graphed step of the fastest layouts (and of vmap) at 30 and 90 runs, by their time."""
+def profile(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
+    """The kernels of a graphed step under ``vmap`` at 30 and 90 runs, by their time."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
     activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
     data = data_of(size, device)
     rows: list[Row] = []
-    for count in [n for n in size.counts if n > 1][:2]:
-        for name in ("cnn2", "resnet18"):
-            for layout in dict.fromkeys((winner(report, name, count), "vmap")):
-                if clock.left() < 3:
-                    return {"rows": rows, "error": "the time of this part is up"}
-                row: Row = {"network": name, "runs": count, "layout": layout}
-                try:
-                    with tuned(device, False):
-                        settings = TrainSettings(model=name, lr=1e-3)
-                        runs = speed_runs(name, count, len(data.samples))
-                        take = endless(
-                            made_pack(data, runs, settings, size.classes, layout), device.type == "cuda"
-                        )
+    for count, name in itertools.product([n for n in size.counts if n > 1][:2], ("cnn2", "resnet18")):
+        if clock.left() < 3:
+            return {"rows": rows, "error": "the time of this part is up"}
+        row: Row = {"network": name, "runs": count, "layout": "vmap"}
+        try:
+            with tuned(device, False):
+                settings = TrainSettings(model=name, lr=1e-3)
+                runs = speed_runs(name, count, len(data.samples))
+                take = endless(made_pack(data, runs, settings, size.classes, "vmap"), device.type == "cuda")
+                take()
+                with profiler(activities=[activity]) as seen:
+                    for _ in range(5):
                         take()
-                        with profiler(activities=[activity]) as seen:
-                            for _ in range(5):
-                                take()
-                            if device.type == "cuda":
-                                torch.cuda.synchronize()
-                    row["kernels"] = kernels(seen, 5, device)
-                except Exception as error:
-                    row["error"] = named_error(error)
-                rows.append(row)
-                free(device)
+                    if device.type == "cuda":
+                        torch.cuda.synchronize()
+            row["kernels"] = kernels(seen, 5, device)
+        except Exception as error:
+            row["error"] = named_error(error)
+        rows.append(row)
+        free(device)
     return {"rows": rows}
 
 

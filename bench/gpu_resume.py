@@ -1,5 +1,8 @@
 """Kill and resume on the device: a real process is killed with SIGKILL while it trains, and another one goes on.
 
+All of them train with cuDNN's deterministic kernels, so the same bits are expected. In the project's default settings two
+whole trainings need not agree: on an H200 they were 0.67 (relative) apart after eight epochs, without any kill.
+
 python -m bench.gpu_resume FOLDER DEVICE EPOCHS ROWS C,H,W     (the child: prints a line per epoch, leaves result.pt)
 """
 
@@ -28,6 +31,7 @@ MIXES = ("angle,area", "soft", "hinton", "distance,area")
 
 def train(folder: Path, device: str, epochs: int, rows: int, shape: tuple[int, int, int]) -> None:
     """Four students from ``folder``'s checkpoint on, if it has one."""
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     data = made_up(rows, shape, 10, torch.device("cpu"))
     runs = runs_of([LossMix.parse(text) for text in MIXES], rows)
     trained = training.fit(
@@ -36,7 +40,7 @@ def train(folder: Path, device: str, epochs: int, rows: int, shape: tuple[int, i
         runs,
         TrainSettings(model="cnn2", lr=0.01, epochs=epochs),
         classes=10,
-        teacher=data.teacher,
+        teaching=data.teacher,
         device=device,
         checkpoint=folder / "pack.ckpt",
         checkpoint_seconds=0.1,
@@ -65,7 +69,7 @@ def child(folder: Path, device: torch.device, size: Sizes) -> subprocess.Popen[s
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -99,8 +103,9 @@ def kill_and_resume(size: Sizes, device: torch.device, clock: Clock, folder: Pat
         "same_bits": resumed == 0,
         "largest_relative_difference": resumed,
         "of_two_whole_trainings": twice,
-        "tolerance": "the same bits, or 0.05, where two whole trainings differ too",
-        "within_tolerance": bool(said) and (resumed == 0 or (twice > 0 and resumed < 0.05)),
+        "expected": "the same bits, with cuDNN's deterministic kernels; by default two whole trainings may differ, "
+        "by 0.67 on an H200",
+        "as_expected": bool(said) and resumed == 0 and twice == 0,
         "seconds": time.monotonic() - begun,
     }
 

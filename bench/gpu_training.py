@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench.gpu_networks import plain_network
 from bench.gpu_packs import (
     Clock,
     Data,
     Sizes,
+    default_layout,
     endless,
     free,
     made_pack,
@@ -26,21 +26,22 @@ from bench.gpu_packs import (
     speed_runs,
     ways,
 )
-from bench.gpu_rates import winner
 from bench.training import rate
 from pipeline import models
 from pipeline.config import TrainSettings
 from pipeline.losses import TABLE3, LossMix
-from pipeline.training import Run, TeacherOutputs, teacher_outputs
+from pipeline.losses.learner import LAYOUTS
+from pipeline.training import Run, Task, outputs
 from pipeline.training.fit import standardisation, tuned
-from pipeline.training.job import Job
+from pipeline.training.loop import Loop
 from pipeline.training.packing import wait
-from pipeline.training.run import plan, steps_of
+from pipeline.training.sampling import epoch_tables, steps_of
+from pipeline.training.step import threads
 
 # ------------------------------------------------------------------------------------------ Table 3
 
 
-def table3(size: Sizes, device: torch.device, clock: Clock, report: dict[str, Any]) -> dict[str, Any]:
+def table3(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
     """Ten teachers, their outputs, and eight students of each: what is done once per training is timed whole, steps for
     the time there is, one test of the held-out folds; goal: under 600 seconds."""
     data = made_up(2 * size.clips, size.shape, size.classes, device, teachers=size.folds)
@@ -50,10 +51,8 @@ def table3(size: Sizes, device: torch.device, clock: Clock, report: dict[str, An
     stages: dict[str, Any] = {}
     for name, runs in (("resnet18", teachers), ("cnn2", students)):
         settings = TrainSettings(model=name, epochs=size.epochs, lr=0.1 if name == "resnet18" else 0.002)
-        layout = winner(report, name, len(runs))
-        stages[name] = stage(
-            data, runs, settings, size, layout, clock.part(clock.left() / (2 if name == "resnet18" else 1))
-        )
+        share = clock.part(clock.left() / (2 if name == "resnet18" else 1))
+        stages[name] = stage(data, runs, settings, size, default_layout(device), share)
         free(device)
     stages["teachers' outputs"] = {"total_seconds": outputs_seconds(data, teachers, size)}
     total = sum(part["total_seconds"] for part in stages.values())
@@ -73,7 +72,7 @@ def run_of_fold(mix: LossMix, fold: int, size: Sizes) -> Run:
     clips = np.arange(size.clips)
     out = clips % size.folds == fold
     train = np.sort(np.concatenate([2 * clips[~out], 2 * clips[~out] + 1]))
-    return Run(fold + 1, 0, mix, train, 2 * clips[out], teacher=fold)
+    return Run(fold + 1, 0, mix, Task(train, 2 * clips[out]), teacher=fold)
 
 
 def stage(
@@ -81,30 +80,31 @@ def stage(
 ) -> dict[str, Any]:
     """Seconds of one pack's training, from its parts."""
     device = data.samples.device
-    with tuned(device, settings.tf32):
+    with tuned(device, settings.tf32), threads(layout, len(runs)) as workers:
         begun = time.monotonic()
         statistics = standardisation(data.samples, runs)
         pack = made_pack(data, runs, settings, size.classes, layout, statistics)
-        job = Job(pack, runs, settings, None, "", 300.0, None)
-        job.set_plan(plan(runs, settings, 0, [False] * len(runs), device))
-        job.take(False)
+        pack.learner.workers = workers
+        loop = Loop(pack, runs, settings, None, "", 300.0, None)
+        loop.set_tables(epoch_tables(runs, settings, 0, [False] * len(runs), device))
+        loop.take(False)
         wait(device)
         once = time.monotonic() - begun
         begun = time.monotonic()
-        job.set_plan(plan(runs, settings, 0, [False] * len(runs), device))
+        loop.set_tables(epoch_tables(runs, settings, 0, [False] * len(runs), device))
         wait(device)
         planning = time.monotonic() - begun
-        steps = max(steps_of(run, settings) for run in runs)
+        steps = max(steps_of(run, settings.batch) for run in runs)
         done, begun = 1, time.monotonic()
-        while done < job.full and (clock.left() > 3 or done < 3):
-            for _ in range(min(20, job.full - done)):
-                job.take(False)
+        while done < loop.full and (clock.left() > 3 or done < 3):
+            for _ in range(min(20, loop.full - done)):
+                loop.take(False)
                 done += 1
             wait(device)
         per_step = (time.monotonic() - begun) / max(1, done - 1)
-        job.record(0.0, [False] * len(runs))
+        loop.record(0.0, [False] * len(runs))
         begun = time.monotonic()
-        job.record(0.0, [False] * len(runs))
+        loop.record(0.0, [False] * len(runs))
         testing = time.monotonic() - begun
     return {
         "runs": len(runs),
@@ -116,18 +116,17 @@ def stage(
         "ms_per_step": 1e3 * per_step,
         "run_steps_per_second": len(runs) / per_step,
         "testing_seconds_per_epoch": testing,
-        "failures": sum(failure is not None for failure in job.progress.failures),
+        "failures": sum(failure is not None for failure in loop.progress.failures),
         "total_seconds": once + settings.epochs * (planning + steps * per_step + testing),
     }
 
 
 def outputs_seconds(data: Data, runs: Sequence[Run], size: Sizes) -> float:
     """Seconds for all teachers' outputs on their own training rows, from those of one."""
-    state = models.build("resnet18", size.shape, size.classes).state_dict()
+    network = models.network("resnet18", size.shape, size.classes)
     begun = time.monotonic()
-    told: TeacherOutputs = teacher_outputs([state], "resnet18", size.classes, data.samples, [runs[0].train])
+    outputs(network, data.samples, runs[0].task.train)
     wait(data.samples.device)
-    del told
     return (time.monotonic() - begun) * len(runs)
 
 
@@ -163,8 +162,10 @@ def resnet56(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
         ("tf32", True, "float32"),
         ("bfloat16", False, "bfloat16"),
     ]
-    for layout in size.layouts:
-        for precision, tf32, autocast in variants if device.type == "cuda" else variants[:1]:
+    for layout in LAYOUTS[::-1]:
+        for precision, tf32, autocast in (
+            variants if layout == "vmap" or device.type == "cuda" else variants[:1]
+        ):
             for way in ways(device)[:1]:
                 if clock.left() < 2:
                     entry["rows"].append(
@@ -202,7 +203,7 @@ def obvious_images(
     data: Data, shape: tuple[int, int, int], classes: int, batch: int, device: torch.device
 ) -> Iterator[None]:
     """One step of the obvious way each time it is asked."""
-    network: nn.Module = plain_network("resnet56", shape, classes).to(device)
+    network: nn.Module = models.network("resnet56", shape, classes).body.to(device)
     sgd = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4)
     loader = DataLoader(
         TensorDataset(data.samples.cpu(), data.labels.cpu()), batch_size=batch, shuffle=True, drop_last=True

@@ -50,7 +50,7 @@ def inner_runs(data: cache.Data, seeds: int) -> list[tuple[int, training.Run]]:
         train = clips[(data.folds != held) & (data.folds != validation)]
         rows = (train[:, None] * views + np.arange(views)).reshape(-1)
         test = clips[data.folds == validation] * views
-        found.append((held, training.Run(validation, seed, LossMix.parse("ce"), rows, test)))
+        found.append((held, training.Run(validation, seed, LossMix.parse("ce"), training.Task(rows, test))))
     return found
 
 
@@ -70,7 +70,7 @@ def line(name: str, data: cache.Data, settings: TrainSettings, seeds: int) -> st
     found = [one.history[-1]["accuracy"] if not one.failure else 0.0 for one in done]
     dead = sum(
         bool(one.failure)
-        or not evaluation.trained(one.logits, data.labels[run.test // data.features.shape[1]])
+        or not evaluation.trained(one.logits, data.labels[run.task.test // data.features.shape[1]])
         for one, run in zip(done, runs)
     )
     means = [np.mean([a for a, k in zip(found, held) if k == fold]) for fold in sorted(set(held))]

@@ -27,8 +27,7 @@ from pipeline import models
 from pipeline.config import TrainSettings
 from pipeline.losses import LossMix, load
 from pipeline.models import Outputs
-from pipeline.models.layers import Conv2d, Linear
-from pipeline.training import Run, TeacherOutputs, packing
+from pipeline.training import Run, Stored, Task, packing
 from pipeline.training.fit import packed, tuned
 from pipeline.training.step import (
     Pack,
@@ -85,14 +84,14 @@ def obvious(name: str) -> tuple[nn.Module, nn.Module]:
 
 
 def obvious_steps(
-    name: str, samples: Tensor, labels: Tensor, teacher: TeacherOutputs, device: torch.device
+    name: str, samples: Tensor, labels: Tensor, teacher: Stored, device: torch.device
 ) -> Iterator[None]:
     """One step of the obvious way each time it is asked."""
     body, head = (part.to(device) for part in obvious(name))
     settings = TrainSettings(model=name)
     sgd = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=1e-3, momentum=settings.momentum, nesterov=True,
                           weight_decay=settings.weight_decay)  # fmt: skip
-    taught = [part[0].cpu() for part in teacher]
+    taught = [teacher.outputs[name][0].cpu() for name in ("embedding", "logits")]
     loader = DataLoader(
         TensorDataset(samples.cpu(), labels.cpu(), *taught), batch_size=BATCH, shuffle=True, drop_last=True
     )
@@ -101,10 +100,11 @@ def obvious_steps(
         for batch in loader:
             x, y, embedding, logits = (part.to(device) for part in batch)
             student = body(x)
-            outputs = Outputs(student, student, head(student))
-            loss = torch.stack(
-                [weight * f(outputs, Outputs(embedding, embedding, logits), y) for f, weight in terms]
-            ).sum()
+            outputs, told = (
+                Outputs(embedding=student, logits=head(student)),
+                Outputs(embedding=embedding, logits=logits),
+            )
+            loss = torch.stack([weight * f(outputs, told, y) for f, weight in terms]).sum()
             sgd.zero_grad()
             loss.backward()
             sgd.step()
@@ -123,11 +123,11 @@ def rate(take: Callable[[], object], seconds: float, device: torch.device) -> fl
     return done / (time.perf_counter() - begun)
 
 
-def pack_of(name: str, runs: int, layout: str, samples: Tensor, labels: Tensor, teacher: TeacherOutputs,
+def pack_of(name: str, runs: int, layout: str, samples: Tensor, labels: Tensor, teacher: Stored,
             settings: TrainSettings) -> Pack:  # fmt: skip
     mix, rows = LossMix.parse(MIXES[name]), np.arange(ROWS)
-    return packed(samples, labels, [Run(fold, 0, mix, rows, rows[:8]) for fold in range(runs)], settings, CLASSES, teacher,
-                  layout, [packing.unit_statistics(samples)] * runs)  # fmt: skip
+    return packed(samples, labels, [Run(fold, 0, mix, Task(rows, rows[:8])) for fold in range(runs)], settings, CLASSES,
+                  teacher, layout, [packing.unit_statistics(samples)] * runs)  # fmt: skip
 
 
 def step_of(pack: Pack) -> Callable[[], None]:
@@ -135,12 +135,11 @@ def step_of(pack: Pack) -> Callable[[], None]:
 
     def take() -> None:
         step(pack, False)
-        pack.counter.remainder_(len(pack.plan.rows))
+        pack.counter.remainder_(len(pack.tables.rows))
 
-    if pack.samples.device.type != "cuda" or pack.layout == "loop":
+    if pack.samples.device.type != "cuda" or pack.learner.layout == "loop":
         return take
-    state = [pack.weights, pack.momentum, pack.sums, pack.bad, pack.counter, *pack.network.buffers()]
-    return graphed_step(take, state)
+    return graphed_step(take, list(pack.written().values()))
 
 
 def floor(name: str, runs: int, rates: tuple[float, float]) -> float:
@@ -149,18 +148,18 @@ def floor(name: str, runs: int, rates: tuple[float, float]) -> float:
     Operations: forward, and backward to weights and inputs (not to the network's own input). Bytes: each layer's input
     and output once forward and twice backward, weights, gradients and momentum once in and once out.
     """
-    network, counted = models.build(name, SHAPE, CLASSES), {"flops": 0.0, "bytes": 0.0, "first": 1.0}
+    network, counted = models.network(name, SHAPE, CLASSES), {"flops": 0.0, "bytes": 0.0, "first": 1.0}
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, Conv2d | Linear)
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
         times = 2 if counted["first"] else 3
         counted["first"] = 0
-        counted["flops"] += times * 2 * output.numel() * layer.weight[0, 0].numel()
+        counted["flops"] += times * 2 * output.numel() * layer.weight[0].numel()
         counted["bytes"] += 3 * 4 * (inputs[0].numel() + output.numel())
 
     for layer in network.modules():
-        if isinstance(layer, Conv2d | Linear):
-            layer.register_forward_hook(count)  # type: ignore[arg-type]
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
     network(torch.zeros(BATCH, *SHAPE))
     counted["bytes"] += 6 * 4 * models.parameters(network)
     return runs * max(counted["flops"] / rates[0], counted["bytes"] / rates[1])
@@ -179,9 +178,8 @@ def compare(name: str, counts: list[int], device: torch.device, quick: bool, set
     torch.manual_seed(0)
     dtype = torch.bfloat16 if settings.data == "bfloat16" else torch.float32
     samples, labels = torch.randn(ROWS, *SHAPE).to(device, dtype), (torch.arange(ROWS) % CLASSES).to(device)
-    teacher = TeacherOutputs(
-        torch.randn(1, ROWS, 256, device=device), torch.randn(1, ROWS, CLASSES, device=device)
-    )
+    embedding = torch.randn(1, ROWS, 256, device=device)
+    teacher = Stored({"embedding": embedding, "logits": torch.randn(1, ROWS, CLASSES, device=device)})
     plain = obvious_steps(name, samples.float(), labels, teacher, device)
     rounds, seconds = (2, 0.7) if quick else (5, 2.0)
     rates = card_rates(device) if device.type == "cuda" else None
@@ -189,21 +187,21 @@ def compare(name: str, counts: list[int], device: torch.device, quick: bool, set
     single = None
     for runs in counts:
         mix, rows = LossMix.parse(MIXES[name]), np.arange(ROWS)
-        wanted = [Run(fold, 0, mix, rows, rows[:8]) for fold in range(runs)]
-        choice = packing.choose(samples, labels, wanted, settings, classes=CLASSES, teacher=teacher, pack=runs,
+        wanted = [Run(fold, 0, mix, Task(rows, rows[:8])) for fold in range(runs)]
+        choice = packing.choose(samples, labels, wanted, settings, classes=CLASSES, teaching=teacher, pack=runs,
                                 seconds=2.0 if quick else 6.0)  # fmt: skip
         ours, theirs = [], []
         with tuned(device, settings.tf32):
             pack = pack_of(name, choice.pack, choice.layout, samples, labels, teacher, settings)
             with threads(choice.layout, choice.pack) as workers:
-                pack.workers = workers
+                pack.learner.workers = workers
                 take = step_of(pack)
                 take()
             for _ in range(rounds):
                 next(plain)
                 theirs.append(rate(lambda: next(plain), seconds, device))
                 with threads(choice.layout, choice.pack) as workers:
-                    pack.workers = workers
+                    pack.learner.workers = workers
                     ours.append(choice.pack * rate(take, seconds, device))
         base, mine = statistics.median(theirs), statistics.median(ours)
         single = single or mine

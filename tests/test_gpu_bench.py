@@ -1,4 +1,4 @@
-"""The GPU rehearsal, small and on the CPU: its ordinary networks, vmap over them, its report."""
+"""The GPU rehearsal, small and on the CPU: its report, and that a part which fails costs only itself."""
 
 from __future__ import annotations
 
@@ -9,50 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 
-from bench import gpu, gpu_networks, gpu_rates
-from pipeline import models
+from bench import gpu, gpu_rates
 
 ROOT = Path(__file__).resolve().parents[1]
-SHAPE, CLASSES, RUNS = (2, 8, 17), 3, 3
-
-
-@pytest.mark.parametrize("name", models.MODELS)
-@pytest.mark.parametrize("training", [True, False])
-def test_vmap_over_ordinary_networks_is_as_good_as_single_runs(name: str, training: bool) -> None:
-    """Three networks: outputs, gradients and batch norm's running statistics within 1e-5; in float64, where the order
-    of a sum does not matter."""
-    together = models.build(name, SHAPE, CLASSES, RUNS).double().train(training)
-    together.mean.normal_(generator=torch.Generator().manual_seed(1))
-    singles = [models.cut(together, run) for run in range(RUNS)]
-    gpu_networks.use_vmap(together)
-    x = torch.randn(8, RUNS, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    whole = together(x)
-    ours = torch.autograd.grad(whole.logits.square().sum(), list(together.parameters()))
-    for run, single in enumerate(singles):
-        alone = single(x[:, run])
-        for one, other in zip(whole, alone):
-            torch.testing.assert_close(one[run], other[0], rtol=1e-5, atol=1e-9)
-        theirs = torch.autograd.grad(alone.logits.square().sum(), list(single.parameters()))
-        for mine, yours in zip(ours, theirs):
-            assert (mine[run] - yours[0]).norm() <= 1e-5 * yours[0].norm()
-        for mine, yours in zip(together.buffers(), single.buffers()):
-            if len(mine) == RUNS:
-                assert (mine[run] - yours[0]).norm() <= 1e-5 * yours[0].norm()
-
-
-@pytest.mark.parametrize("name", models.MODELS)
-def test_packed_weights_are_the_stacked_state_of_ordinary_networks(name: str) -> None:
-    ordinary = [gpu_networks.plain_network(name, SHAPE, CLASSES) for _ in range(RUNS)]
-    weights, buffers = torch.func.stack_module_state(ordinary)
-    packed = models.build(name, SHAPE, CLASSES, RUNS)
-    parameters, known = dict(packed.named_parameters()), dict(packed.named_buffers())
-    assert {k: v.shape for k, v in parameters.items()} == {k: v.shape for k, v in weights.items()}
-    assert list(parameters) == list(weights)
-    assert {k: v.shape for k, v in buffers.items()} == {k: known[k].shape for k in buffers}
-    assert set(known) - set(buffers) <= {"mean", "std", "windows"}
 
 
 def test_a_part_that_fails_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +68,12 @@ def test_the_rehearsal_has_an_entry_for_each_part(tmp_path: Path) -> None:
     for name in ("equality", "rates", "floor", "table3", "resnet56", "resume", "profile", "settings"):
         assert "error" not in report[name], report[name]
     assert all(row.get("equal") for row in report["equality"]["rows"]), report["equality"]["rows"]
-    assert report["resume"]["same_bits"] and report["resume"]["killed_with"] == -9
+    assert report["resume"]["same_bits"] and report["resume"]["as_expected"]
+    assert report["resume"]["killed_with"] == -9
+    assert {row["layout"] for row in report["rates"]["rows"]} == {"loop", "vmap"}
+    for name in ("rates", "resnet56", "settings"):
+        assert not [row for row in report[name]["rows"] if "error" in row], report[name]["rows"]
+    assert {row["precision"] for row in report["resnet56"]["rows"]} == {"float32", "tf32", "bfloat16"}
     assert all(row["run_steps_per_second"] > 0 for row in report["rates"]["rows"])
     assert report["table3"]["extrapolated_seconds"] > 0
     assert "not yet" in report["frontend"]["error"]

@@ -20,6 +20,7 @@ from pipeline.losses import (
     TABLE3,
     LossMix,
     Term,
+    library,
     mixed_loss,
     published,
 )
@@ -200,7 +201,7 @@ def test_explain_says_where_everything_comes_from() -> None:
     text = LossMix.parse("distance,hinton:3@T=4,angle:7@layer=hidden,ce").explain()
     assert "distance: weight 20 (the default)" in text and "Table 3" not in text
     assert "hinton@T=4: weight 3 (given)" in text and "T = 4" in text
-    assert "student's hidden, teacher's embedding" in text and "no teacher" in text
+    assert "student's hidden; teacher's embedding" in text and "no teacher" in text
     text = LossMix.parse("angle:40,soft:0").explain()
     assert text.startswith("angle:40,soft:0  (path name angle40+soft0)")
     assert "soft: weight 0 (no base term is added, and none is computed)" in text
@@ -239,7 +240,7 @@ def test_a_new_loss_is_one_file(tmp_path, monkeypatch) -> None:
 def test_each_relation_says_the_fewest_clips_that_it_can_learn_from() -> None:
     """With one clip fewer than ``ROWS`` there is no gradient, with ``ROWS`` there is one."""
     for name in NAMES:
-        rows, function = losses.mix.fewest(name), losses.load(name)
+        rows, function = library.fewest(name), losses.load(name)
         for count in {rows - 1, rows} - {0}:
             student, teacher = (one(batch(1, seed), 0) for seed in (1, 2))
             student, teacher = (
@@ -367,8 +368,8 @@ def test_a_nan_stays_in_its_run(sick, part) -> None:
     total.sum().backward()
     others = [run for run in range(len(MIXES)) if run != sick]
     assert bool(total[others].isfinite().all())
-    reads = {losses.module(t.name).LAYER for t in MIXES[sick].terms}
-    assert bool(total[sick].isnan()) == (part in reads)
+    reads = MIXES[sick].reads
+    assert reads is not None and bool(total[sick].isnan()) == (part in reads)
     for value in raw.values():
         assert bool(value[others].isfinite().all())
     for leaf in leaves.values():
@@ -418,20 +419,22 @@ def test_packing_changes_no_number(chosen, seed) -> None:
 # Relations alone, through the training loop.
 
 
-@pytest.mark.parametrize("layout", ["loop", "grouped"])
+@pytest.mark.parametrize("layout", ["loop", "vmap"])
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 def test_relations_alone_move_the_embedding_and_leave_the_outputs(layout: str, decay: float) -> None:
     """Beside an ordinary run in one pack: the layers behind the embedding are where they began, but for weight decay."""
     random = torch.Generator().manual_seed(0)
     samples = torch.randn(24, 5, 8, 12, generator=random)
     labels = torch.arange(24) % 3
-    taught = training.TeacherOutputs(
-        torch.randn(1, 24, 9, generator=random), torch.randn(1, 24, 3, generator=random)
-    )
+    embedding = torch.randn(1, 24, 9, generator=random)
+    taught = training.Stored({"embedding": embedding, "logits": torch.randn(1, 24, 3, generator=random)})
     rows, test = np.arange(16), np.arange(16, 24)
-    pack = [training.Run(1, 0, LossMix.parse(text), rows, test) for text in ("angle:40,soft:0", "angle:40")]
+    pack = [
+        training.Run(1, 0, LossMix.parse(text), training.Task(rows, test))
+        for text in ("angle:40,soft:0", "angle:40")
+    ]
     how = TrainSettings(model="cnn2", epochs=6, batch=4, lr=0.0003, weight_decay=decay)
-    alone, usual = training.fit(samples, labels, pack, how, classes=3, teacher=taught, layout=layout)
+    alone, usual = training.fit(samples, labels, pack, how, classes=3, teaching=taught, layout=layout)
     fresh = models.build("cnn2", samples.shape[1:], 3)
     models.initialise(fresh, [(0, 1)])
     for name, before in fresh.state_dict().items():
@@ -448,7 +451,7 @@ def test_relations_alone_move_the_embedding_and_leave_the_outputs(layout: str, d
             40 * record["terms"]["angle"]["raw"]
         )
     assert alone.history[-1]["loss"] < alone.history[0]["loss"]
-    by_itself = training.fit(samples, labels, pack[:1], how, classes=3, teacher=taught, layout=layout)[0]
+    by_itself = training.fit(samples, labels, pack[:1], how, classes=3, teaching=taught, layout=layout)[0]
     for name, value in by_itself.state.items():
         torch.testing.assert_close(value, alone.state[name], rtol=1e-4, atol=1e-6)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipeline import models
 from pipeline.config import InputError
 from pipeline.losses.learner import Learner
-from pipeline.models import Network, Outputs, Stacked
+from pipeline.models import Stacked
 from pipeline.models.residual import average_windows
 
 PAPER = (5, 20, 173)
@@ -90,7 +90,11 @@ def test_the_published_sizes(name: str, shape: tuple[int, int, int], classes: in
     assert models.parameters(network) == count
     assert sum(p.numel() for p in plain(name, shape, classes).parameters()) == count
     outputs = network(torch.randn(3, 2, *shape))
-    assert [tuple(outputs[key].shape) for key in ("embedding", "hidden", "logits")] == [(2, 3, embedding), (2, 3, hidden), (2, 3, classes)]
+    assert [tuple(outputs[key].shape) for key in ("embedding", "hidden", "logits")] == [
+        (2, 3, embedding),
+        (2, 3, hidden),
+        (2, 3, classes),
+    ]
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -213,7 +217,7 @@ def test_what_cannot_be_built_or_read_is_one_clear_line() -> None:
                       ("resnet18", (5, 0, 9), 10), ("cnn2", PAPER, 0), ("cnn2", PAPER, 10, 0)):  # fmt: skip
         with pytest.raises(InputError, match="expected"):
             models.build(*arguments)
-    learner = dict(reads=None, device=torch.device("cpu"), dtype=torch.float32)
+    learner = {"reads": None, "device": torch.device("cpu"), "dtype": torch.float32}
     for layout in ("ring", "grouped", "channels_last", "bmm", "conv1=bmm"):
         with pytest.raises(InputError, match=f"layout '{layout}'; expected one of loop, vmap"):
             Learner([models.network("cnn2", PAPER, 10)], [{}], layout, **learner)

@@ -385,7 +385,7 @@ def test_a_run_that_blows_up_is_named_and_the_others_go_on(data: Any, layout: st
 
 
 def test_a_learning_rate_that_is_far_too_high_ends_in_a_message(data: Any) -> None:
-    trained = fit(data, [run_of("ce")], dataclasses.replace(QUICK, lr=1e6))[0]
+    trained = fit(data, [run_of("ce")], dataclasses.replace(QUICK, lr=1e3))[0]
     assert (
         trained.failure and "ce is not finite" in trained.failure and "lower learning rate" in trained.failure
     )
@@ -487,7 +487,10 @@ def test_what_is_not_built_yet_is_refused_in_one_line(tmp_path: Path) -> None:
         (lambda: Sampling("balanced"), "sampling 'balanced': expected shuffle"),
         (lambda: Sampling("shufle"), "sampling 'shufle': expected shuffle"),
         (teaching.Live, "a live teacher: not built yet; expected"),
-        (lambda: teaching.File(tmp_path / "said.npz"), "said.npz: a teacher from a file is not built yet; expected"),
+        (
+            lambda: teaching.File(tmp_path / "said.npz"),
+            "said.npz: a teacher from a file is not built yet; expected",
+        ),
     ):
         with pytest.raises(InputError, match=re.escape(words)) as caught:
             make()
