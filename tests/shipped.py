@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from pipeline.training.run import normalisation
 
 from pipeline import (
     cache,
@@ -21,6 +20,7 @@ from pipeline.audio import reading as audio
 from pipeline.config import FeatureSpec, Settings
 from pipeline.figures import evaluation
 from pipeline.losses import LossMix
+from pipeline.training.normalisation import normalisation
 
 CORPUS = "tiny"
 CLASSES = ("low", "high", "hiss")
@@ -65,7 +65,7 @@ def write_corpus(root: Path, spec: FeatureSpec = SPEC) -> list[Path]:
     return paths
 
 
-def trained(data: cache.Data, model: str, fold: int, seed: int) -> models.Network:
+def trained(data: cache.Data, model: str, fold: int, seed: int) -> models.Stacked:
     """A network that has learned the other fold well enough to be sure of most clips."""
     network = models.build(model, data.spec.shape, len(data.classes))
     models.initialise(network, [(seed, fold)])

@@ -39,7 +39,7 @@ def measured(root, run=None, **options):
 
 
 def test_multiply_adds_of_the_student_by_hand():
-    network = models.build("cnn2", (5, 20, 173), 10)
+    network = models.network("cnn2", (5, 20, 173), 10)
     # 3 × 3 convolutions on 20 × 173 and, after the pooling, 10 × 86; then 3,440 → 32 → 10.
     by_hand = 20 * 173 * 32 * 5 * 9 + 10 * 86 * 16 * 32 * 9 + 3440 * 32 + 32 * 10
     assert latency.multiply_adds(network) == by_hand == 9_055_680
@@ -56,7 +56,7 @@ def test_multiply_adds_of_the_teacher_by_hand():
             total += height * width * outputs * inputs  # 1 × 1 on the shortcut
         total += height * width * outputs * 9 * (inputs + 3 * outputs)  # four 3 × 3
         inputs = outputs
-    network = models.build("resnet18", (5, 20, 173), 10)
+    network = models.network("resnet18", (5, 20, 173), 10)
     assert latency.multiply_adds(network) == total + 256 * 10
     assert models.parameters(network) == cost.PUBLISHED["resnet18"]
 

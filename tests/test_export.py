@@ -18,7 +18,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from onnx import numpy_helper
-from pipeline.models.layers import BatchNorm2d
 
 from pipeline import (
     cache,
@@ -68,20 +67,20 @@ def run_onnx(path, values):
     ("name", "shape"), [("cnn2", (5, 20, 173)), ("resnet18", (5, 20, 173)), ("resnet18", (5, 12, 61))]
 )
 def test_the_graph_is_the_network(name, shape, tmp_path):
-    network = models.build(name, shape, 7).eval()
+    network = models.network(name, shape, 7).eval()
     generator = torch.Generator().manual_seed(0)
     network.mean.normal_(generator=generator).mul_(100)
     network.std.uniform_(0.5, 50, generator=generator)
     for layer in network.modules():
-        if isinstance(layer, BatchNorm2d):
+        if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.3, generator=generator)
             layer.running_var.uniform_(0.5, 2, generator=generator)
     path = tmp_path / "model.onnx"
     onnx.save(graph(network), path)
     for batch in (1, 2, 7):
-        values = torch.randn(batch, *shape, generator=generator) * network.std[0] + network.mean[0]
+        values = torch.randn(batch, *shape, generator=generator) * network.std + network.mean
         with torch.inference_mode():
-            expected = network(values).logits[0].numpy()
+            expected = network(values).logits.numpy()
         np.testing.assert_allclose(run_onnx(path, values.numpy()), expected, atol=2e-5)
     # Nothing of the runs axis stands between the operators: onnxruntime can fuse them, and quantise them together.
     found = onnx.load(path).graph
