@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from pipeline import config, features
-from pipeline.audio.reading import reading as audio
+from pipeline.audio import reading as audio
 
 
 def described(path: Path, *keys: str) -> list:

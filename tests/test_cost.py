@@ -203,7 +203,7 @@ def test_wrong_runs_have_their_line(world, tmp_path):
         measured(world.root, world.teacher)
     with pytest.raises(InputError, match="gone: no such file or folder; expected a run folder"):
         measured(world.root, tmp_path / "gone")
-    with pytest.raises(InputError, match="no student that trained"):
+    with pytest.raises(InputError, match="no student with an accuracy"):
         measured(tmp_path)
     shutil.copytree(world.student, tmp_path / "half")
     (tmp_path / "half" / "result.json").unlink()

@@ -156,7 +156,7 @@ def test_the_tables_figures_are_those_of_the_runs_embeddings(
             data = cache.load([path])
             network = model_of(read_model(record.folder))
             with torch.no_grad():
-                x = getattr(network(torch.from_numpy(data.features[:, 0])), layer)[0].numpy()
+                x = getattr(network(torch.from_numpy(data.features[:, 0])), layer).numpy()
             sources = [str(name) for name in data.sources]
             expected[fold].append(loop_recall(x.astype(float), data.labels.tolist(), sources, 1, "euclidean"))
     row = found["soft:1", "euclidean", 1]
