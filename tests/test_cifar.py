@@ -169,7 +169,7 @@ def test_a_small_file_takes_nothing_down(tmp_path: Path, bomb: str) -> None:
     contents = {name: python2_pickle(value) for name, value in stand_in().items()}
     path = write_archive(tmp_path / "a.tar.gz", contents | {"train": BOMBS[bomb]})
     code = (
-        "import resource, sys; from pathlib import Path; from pipeline import cifar\n"
+        "import resource, sys; from pathlib import Path; from pipeline.images import cifar\n"
         "from pipeline.config import InputError\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"

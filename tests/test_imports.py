@@ -74,6 +74,20 @@ def test_imports_only_go_down(path: Path) -> None:
             assert ROWS.index(other) > ROWS.index(own), f"{module} imports {name}, which stands above it"
 
 
+def test_every_module_that_is_imported_stands_in_this_folder() -> None:
+    """Not only somewhere: an environment may hold another copy of the project, which a stale import would find."""
+    for path in FILES:
+        for name in imports(path):
+            place = ROOT.joinpath(*name.split("."))
+            module = place.parent.with_suffix(".py"), place.parent / "__init__.py"
+            there = (
+                place.with_suffix(".py").is_file()
+                or place.is_dir()
+                or any(file.is_file() and place.name in file.read_text() for file in module)
+            )
+            assert there, f"{path.relative_to(ROOT)} imports {name}, which is not here"
+
+
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [

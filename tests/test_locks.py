@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from pipeline.diagnosis.places import cached, locking
+from pipeline.report.diagnosis.places import cached, locking
 
 from pipeline import cache, locks
 from pipeline.config import InputError

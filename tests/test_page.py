@@ -326,7 +326,7 @@ def test_what_ran_is_on_it(made):
 
 def test_without_matplotlib_the_line_that_installs_it(tmp_path):
     write_run(tmp_path / "runs", None, 1, 0)
-    code = ("import sys; sys.modules['matplotlib'] = None\nfrom pathlib import Path\nfrom pipeline import page\n"
+    code = ("import sys; sys.modules['matplotlib'] = None\nfrom pathlib import Path\nfrom pipeline.report import page\n"
             "page.write(Path(sys.argv[1]), Path(sys.argv[2]), 'mini')")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "runs", tmp_path / "reports"],
                           cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)  # fmt: skip

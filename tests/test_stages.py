@@ -352,10 +352,10 @@ def test_ctrl_c_while_training_processes_start_is_one_line(place: Path, tmp_path
 def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: Path, tmp_path: Path) -> None:
     """One of four folders is written: it stays as it is, the others come from the pack's checkpoint, in its layout."""
     command = ["distill", "--losses", "angle,area", "--seeds", "5,6", "--folds", "1,2", *CORPUS, *QUICK]
-    packed = [*command, "--pack", "4", "--layout", "grouped", "--jobs", "1"]
+    packed = [*command, "--pack", "4", "--layout", "vmap", "--jobs", "1"]
     whole, cut = copied(place, tmp_path / "whole"), copied(place, tmp_path / "cut")
     assert audio_rkd(whole, *packed).returncode == 0
-    code = ("import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); import cli; from pipeline.stages import packs; "
+    code = ("import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); import cli; from pipeline.engine import packs; "
             "write = packs.write_run; "
             "packs.write_run = lambda *given: (write(*given), os.kill(os.getpid(), signal.SIGKILL)); cli.main()")  # fmt: skip
     killed = subprocess.run([sys.executable, "-c", code, str(ROOT), *packed], cwd=cut, capture_output=True)
@@ -370,7 +370,7 @@ def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: P
     for folder in new:
         assert metrics(whole / folder) == metrics(cut / folder)
         pack = [runs.read_config(where / folder)["pack"] for where in (whole, cut)]
-        assert pack[0]["layout"] == pack[1]["layout"] == "grouped" and pack[0]["runs"] == pack[1]["runs"] == 4
+        assert pack[0]["layout"] == pack[1]["layout"] == "vmap" and pack[0]["runs"] == pack[1]["runs"] == 4
         other = states(cut / folder)
         assert all(torch.equal(tensor, other[name]) for name, tensor in states(whole / folder).items())
 
@@ -424,7 +424,7 @@ def test_the_record_says_what_ran(place: Path) -> None:
     record = json.loads((folder / "config.json").read_text())
     assert record["settings"]["student"]["lr"] == 0.002
     assert set(record["data"]) == {"1", "2", "3"}
-    assert record["pack"]["layout"] in ("loop", "grouped", "bmm")
+    assert record["pack"]["layout"] in ("loop", "vmap")
     payload = torch.load(folder / "model.pt", weights_only=True)
     assert payload["classes"][:2] == ["air_conditioner", "car_horn"]
     assert payload["features"]["bins"] == 8

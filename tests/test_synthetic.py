@@ -101,7 +101,7 @@ def test_every_clip_is_read_and_one_is_silent(corpus) -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path, monkeypatch) -> None:
     small(monkeypatch)
     write_synthetic(tmp_path / "a")
-    code = ("from pathlib import Path; from pipeline import synthetic; synthetic.FOLDS = range(1, 2); "
+    code = ("from pathlib import Path; from pipeline.corpus import made_up as synthetic; synthetic.FOLDS = range(1, 2); "
             f"synthetic.write_synthetic(Path({str(tmp_path / 'b')!r}))")  # fmt: skip
     time.sleep(max(0, 1.1 - time.time() % 1))  # float files hold their time of writing, in whole seconds
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.diagnosis.finding import SETUP, Finding, examined
-from pipeline.diagnosis.libraries import (
+from pipeline.report.diagnosis.finding import SETUP, Finding, examined
+from pipeline.report.diagnosis.libraries import (
     extras,
     hdf5,
     librosa_and_numba,
@@ -21,7 +21,7 @@ from pipeline.diagnosis.libraries import (
     soundfile_formats,
     torch_build,
 )
-from pipeline.diagnosis.places import (
+from pipeline.report.diagnosis.places import (
     cached,
     corpora,
     disk,

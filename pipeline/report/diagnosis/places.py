@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline import locks
 from pipeline.config import InputError
-from pipeline.diagnosis.finding import SETUP, Finding, examined
+from pipeline.report.diagnosis.finding import SETUP, Finding, examined
 
 #: Below this much room, in bytes, a training cannot be counted on to save what it made.
 ROOM = 500_000_000
