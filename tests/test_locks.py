@@ -13,11 +13,11 @@ from pathlib import Path
 
 import h5py
 import pytest
-from pipeline.report.diagnosis.places import cached, locking
 
 from pipeline import cache, locks
 from pipeline.config import InputError
 from pipeline.locks import locked
+from pipeline.report.diagnosis.places import cached, locking
 from tests.extracting import counts, extract, only_folds, write_clip
 from tests.tiny import QUICK, ROOT, write_corpus
 
