@@ -71,9 +71,7 @@ def test_in_a_terminal_the_line_is_drawn_over_and_never_wrapped(place: Path) -> 
     folder = next((place / "runs").rglob("fold3-seed0"))
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
-    code = (
-        "from pipeline.report import following; following.follow.__kwdefaults__['grace'] = 0; import cli; cli.main()"
-    )
+    code = "from pipeline.report import following; following.follow.__kwdefaults__['grace'] = 0; import cli; cli.main()"
     view = subprocess.Popen(
         [sys.executable, "-c", code, "follow", str(folder), "--every", "0.1"], cwd=place, stdin=terminal, stdout=terminal,
         stderr=terminal, env={**os.environ, "PYTHONPATH": str(ROOT)},
