@@ -114,9 +114,9 @@ def test_each_student_teaches_the_next(tmp_path: Path, capfd: pytest.CaptureFixt
     values, labels = packs.samples(data, torch.device("cpu"))
     rows = packs.rows(data, 2)
     said = training.outputs(packs.model_of(packs.read_model(one)), values, rows[0])
-    run = training.Run(2, 2 * 1_000_003, LossMix.parse("angle,ce,soft"), *rows)
-    taught = training.TeacherOutputs(said.embedding[None], said.logits[None])
-    by_hand = training.fit(values, labels, [run], NETWORK, classes=3, teacher=taught, layout="loop")[0]
+    run = training.Run(2, 2 * 1_000_003, LossMix.parse("angle,ce,soft"), training.Task(*rows))
+    taught = training.Stored({name: values[None] for name, values in said.items()})
+    by_hand = training.fit(values, labels, [run], NETWORK, classes=3, teaching=taught, layout="loop")[0]
     np.testing.assert_array_equal(runs.read_predictions(two).logits, by_hand.logits)
 
     capfd.readouterr()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.training import job, step
+from pipeline.training import loop, step
 from tests.test_training import assert_equal, fit, made_up, run_of
 
 
@@ -59,19 +59,19 @@ def test_epochs_of_any_length_are_captured_and_change_no_number(
     """Also where one step is left for a capture: one before the end, one masked, one in all."""
     data = made_up()
     runs = [run_of("angle,area", fold, count=count) for fold, count in enumerate(counts, 1)]
-    plain = fit(data, runs, layout="grouped")
+    plain = fit(data, runs, layout="vmap")
 
-    def replayed(take: Callable[[], None], state: list[Tensor], memory: Any) -> Callable[[], None]:
-        step.graphed_step(take, state, memory)
+    def replayed(take: Callable[[], None], written: list[Tensor], memory: Any) -> Callable[[], None]:
+        step.graphed_step(take, written, memory)
         return take
 
-    class Graphed(job.Job):
+    class Graphed(loop.Loop):
         def __init__(self, *given: Any) -> None:
             super().__init__(*given)
             self.graphed = True
 
-    monkeypatch.setattr(job, "graphed_step", replayed)
-    monkeypatch.setattr(sys.modules["pipeline.training.fit"], "Job", Graphed)
-    for one, other in zip(fit(data, runs, layout="grouped"), plain):
+    monkeypatch.setattr(loop, "graphed_step", replayed)
+    monkeypatch.setattr(sys.modules["pipeline.training.fit"], "Loop", Graphed)
+    for one, other in zip(fit(data, runs, layout="vmap"), plain):
         assert_equal(one, other)
     assert len(graphs) == len(set(counts)) and len(set(graphs)) == 1  # one memory for both graphs

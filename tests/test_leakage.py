@@ -33,9 +33,9 @@ def made_up(seed: int = 0, clips: int = 12) -> cache.Data:
 
 def trained(data: cache.Data, fold: int) -> training.Trained:
     values, labels = packs.samples(data, torch.device("cpu"), "float32")
-    run = training.Run(fold, 0, LossMix.parse("ce"), *packs.rows(data, fold))
+    run = training.Run(fold, 0, LossMix.parse("ce"), training.Task(*packs.rows(data, fold)))
     (result,) = training.fit(
-        values, labels, [run], SETTINGS, classes=2, teacher=None, device=torch.device("cpu")
+        values, labels, [run], SETTINGS, classes=2, teaching=None, device=torch.device("cpu")
     )
     return result
 

@@ -25,9 +25,13 @@ from pipeline.losses import (
     published,
 )
 from pipeline.losses.mix import options
-from tests import tiny
+from tests import test_losses, tiny
 
 NAMES = losses.names()
+
+#: The losses that see the logits, and those that see no teacher: the paper's, and what other files say of themselves.
+NAMING = {name for name in NAMES if "logits" in getattr(losses.module(name), "READS", ("logits",))}
+TEACHERLESS = {name for name in NAMES if getattr(losses.module(name), "TEACHER", "not said") == ()}
 
 
 def test_text_becomes_terms() -> None:
@@ -166,8 +170,8 @@ def test_round_trips(data) -> None:
     assert losses.named(",".join(terms)) == given
     assert {t.name for t in mix.terms} == (learned if given & {"soft", "ce"} else learned | {"soft"})
     assert mix.has_base != str(mix).endswith("soft:0")
-    assert mix.names_classes == bool({t.name for t in mix.terms} & {"soft", "ce", "hinton"})
-    assert mix.needs_teacher == (mix != LossMix.parse("ce") and {t.name for t in mix.terms} != {"ce"})
+    assert mix.names_classes == bool({t.name for t in mix.terms} & NAMING)
+    assert mix.needs_teacher == bool({t.name for t in mix.terms} - TEACHERLESS)
 
 
 def test_table_3() -> None:
@@ -240,19 +244,21 @@ def test_a_new_loss_is_one_file(tmp_path, monkeypatch) -> None:
 def test_each_relation_says_the_fewest_clips_that_it_can_learn_from() -> None:
     """With one clip fewer than ``ROWS`` there is no gradient, with ``ROWS`` there is one."""
     for name in NAMES:
-        rows, function = library.fewest(name), losses.load(name)
+        rows = library.fewest(name)
         for count in {rows - 1, rows} - {0}:
-            student, teacher = (one(batch(1, seed), 0) for seed in (1, 2))
-            student, teacher = (
-                SimpleNamespace(**{k: v[:count] for k, v in vars(o).items()}) for o in (student, teacher)
-            )
-            leaves = [value.requires_grad_() for value in vars(student).values()]
-            value = function(student, teacher, torch.zeros(count, dtype=torch.int64))
+            student, teacher = (test_losses.network(batch=count, seed=seed) for seed in (1, 2))
+            leaves = [output.requires_grad_() for output in vars(student).values()]
+            value = test_losses.value(name, student, teacher, torch.zeros(count, dtype=torch.int64))
             found = torch.autograd.grad(value, leaves, allow_unused=True)
             assert any(g is not None and g.abs().max() > 1e-6 for g in found) == (count == rows), (
                 name,
                 count,
             )
+
+
+def test_which_of_the_papers_losses_see_logits_and_teachers() -> None:
+    assert NAMING & set(test_losses.PAPERS) == {"soft", "ce", "hinton"}
+    assert TEACHERLESS & set(test_losses.PAPERS) == {"ce"}
 
 
 def test_a_mix_refuses_a_batch_that_is_too_small() -> None:

@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from pipeline.config import InputError
-from pipeline.models.layers import KERNELS
 from pipeline.training import Run, Trained, packing
-from pipeline.training.fit import packed
 from tests.test_training import CLASSES, QUICK, assert_equal, fit, made_up, run_of
 
 
@@ -36,7 +34,7 @@ def test_the_choice_is_measured_and_says_so(data: Any) -> None:
     samples, labels, teacher = data
     runs = seeds(5)
     before = samples.clone(), torch.get_num_threads(), torch.random.get_rng_state()
-    choice = packing.choose(samples, labels, runs, QUICK, classes=CLASSES, teacher=teacher, seconds=0.3)
+    choice = packing.choose(samples, labels, runs, QUICK, classes=CLASSES, teaching=teacher, seconds=0.3)
     assert torch.equal(samples, before[0]) and torch.get_num_threads() == before[1]
     assert torch.equal(torch.random.get_rng_state(), before[2])
     assert 1 <= choice.pack <= 5 and choice.device == "cpu"
@@ -49,13 +47,13 @@ def test_the_choice_is_measured_and_says_so(data: Any) -> None:
 def test_what_is_asked_for_is_kept(data: Any) -> None:
     samples, labels, teacher = data
     ask = lambda **wishes: packing.choose(
-        samples, labels, seeds(4), QUICK, classes=CLASSES, teacher=teacher, seconds=0.1, **wishes
+        samples, labels, seeds(4), QUICK, classes=CLASSES, teaching=teacher, seconds=0.1, **wishes
     )
-    choice = ask(pack=3, layout="bmm")
-    assert (choice.pack, choice.layout, choice.measured) == (3, "bmm", {})
+    choice = ask(pack=3, layout="vmap")
+    assert (choice.pack, choice.layout, choice.measured) == (3, "vmap", {})
     assert ask(pack=3).pack == 3 and ask(pack=90).pack == 4
-    assert ask(layout="grouped").layout == "grouped"
-    for wrong in ({"pack": 0}, {"layout": "ring"}):
+    assert ask(layout="vmap").layout == "vmap"
+    for wrong in ({"pack": 0}, {"layout": "ring"}, {"layout": "grouped"}, {"layout": "bmm"}):
         with pytest.raises(InputError, match="expected"):
             ask(**wrong)
 
@@ -63,7 +61,7 @@ def test_what_is_asked_for_is_kept(data: Any) -> None:
 def test_memory_limits_the_pack(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     samples, labels, teacher = data
     ask = lambda: packing.choose(
-        samples, labels, seeds(6), QUICK, classes=CLASSES, teacher=teacher, layout="loop", seconds=0.1
+        samples, labels, seeds(6), QUICK, classes=CLASSES, teaching=teacher, layout="loop", seconds=0.1
     )
     each = ask().bytes_per_run
     # What a step keeps at least: both convolutions' inputs and outputs, and the weights with all their copies.
@@ -74,29 +72,6 @@ def test_memory_limits_the_pack(data: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert limited.pack <= 3 and all(int(name.split(" × ")[1]) <= 3 for name in limited.measured)
     monkeypatch.setattr(packing, "free_memory", lambda device: 1)
     assert ask().pack == 1
-
-
-def test_every_convolution_gets_the_kernel_that_was_fastest(
-    data: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    samples, labels, teacher = data
-    pack = packed(
-        samples, labels, seeds(2), QUICK, CLASSES, teacher, "grouped", [packing.unit_statistics(samples)] * 2
-    )
-    assert set(dict(p.split("=") for p in packing.best_kernels(pack).split(","))) == {"conv1", "conv2"}
-    asked = []
-
-    def seconds(layer: Any, kernel: str, shape: torch.Size) -> float:
-        asked.append((kernel, tuple(shape)))
-        return {"grouped": 2.0, "bmm": 1.0 if shape[2] == 2 else 3.0, "channels_last": 2.5}[kernel]
-
-    monkeypatch.setattr(packing, "kernel_seconds", seconds)
-    layout = packing.best_kernels(pack)
-    assert layout == "conv1=bmm,conv2=grouped"
-    assert set(asked) == {(k, s) for k in KERNELS for s in ((2, 8, 2, 8, 16), (2, 8, 32, 4, 8))}
-    for one, other in zip(fit(data, seeds(2), layout=layout), fit(data, seeds(2))):
-        for name in one.state:
-            torch.testing.assert_close(one.state[name], other.state[name], rtol=1e-4, atol=1e-5)
 
 
 def test_free_memory_is_that_of_this_machine() -> None:
@@ -134,12 +109,12 @@ def test_lack_of_memory_while_measuring_is_halved_too_and_one_line_at_last(
     fits = 2
 
     def speed(pack: Any, seconds: float) -> float:
-        if pack.network.runs > fits:
+        if pack.learner.runs > fits:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
         return 1.0
 
     monkeypatch.setattr(packing, "speed", speed)
-    how = {"classes": 3, "teacher": teacher}
+    how = {"classes": 3, "teaching": teacher}
     assert packing.choose(samples, labels, seeds(5), QUICK, **how).pack <= 2
     fits = 0
     with pytest.raises(InputError, match="out of memory with a single run"):
