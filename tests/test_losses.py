@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -199,17 +200,24 @@ def shapes(outputs: SimpleNamespace) -> dict[str, tuple[int, ...]]:
 
 def value(name: str, student: SimpleNamespace, teacher: SimpleNamespace, labels: Tensor) -> Tensor:
     """The loss of what its file says that it reads, and nothing else; its adapter has the same weights in every call."""
-    read, taught = library.reads(name, {}), library.teacher_reads(name)
+    read, taught, make, function = about(name)
     ours = {k: v for k, v in vars(student).items() if read is None or k in read}
     theirs = {k: v for k, v in vars(teacher).items() if taught is None or k in taught}
-    if (make := library.constant(name, "adapter", None)) is not None:
+    if make is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = make(shapes(student), shapes(teacher)).to(student.logits.dtype)
         lead = student.logits.shape[:-1]
         told = module(losses.Outputs({k: v.flatten(0, len(lead) - 1) for k, v in vars(student).items()}))
         ours["adapted"] = told.unflatten(0, lead)
-    return losses.load(name)(SimpleNamespace(**ours), SimpleNamespace(**theirs), labels)
+    return function(SimpleNamespace(**ours), SimpleNamespace(**theirs), labels)
+
+
+@functools.cache
+def about(name: str) -> tuple[Any, ...]:
+    """What a file says; kept, because each question looks through the folder and ``gradcheck`` asks a thousand times."""
+    reads = library.reads(name, {}), library.teacher_reads(name)
+    return *reads, library.constant(name, "adapter", None), losses.load(name)
 
 
 def gradcheck(name: str) -> None:

@@ -61,7 +61,14 @@ class Learner:
     ) -> None:
         if layout not in LAYOUTS:
             raise InputError(f"layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
-        self.layout, self.reads, self.adapted = layout, reads, bool(adapters[0])
+        keys = adapters[0].keys()
+        if any(own.keys() != keys for own in adapters):
+            raise InputError(
+                "runs with different adapters in one pack; expected the same terms with an adapter in each: "
+                "train them in packs of their own"
+            )
+        kept = None if reads is None else {"logits", *reads, *map(adapted, keys)}
+        self.layout, self.reads, self.adapted = layout, kept, bool(keys)
         self.device, self.precision = device, precision
         if self.adapted:
             for network, own in zip(networks, adapters):
@@ -132,9 +139,7 @@ class Learner:
     def kept(self, outputs: Outputs) -> Outputs:
         if self.reads is None:
             return outputs
-        return Outputs(
-            {name: value for name, value in outputs.items() if name == "logits" or name in self.reads}
-        )
+        return Outputs({name: value for name, value in outputs.items() if name in self.reads})
 
     @contextmanager
     def unchanged(self, alive: Tensor | None) -> Iterator[None]:
