@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -128,6 +130,32 @@ def test_every_run_is_the_plain_network(name: str) -> None:
         ours = [b for n, b in network.named_buffers() if "running" in n]
         for mine, theirs in zip(ours, (b for n, b in references[run].named_buffers() if "running" in n)):
             torch.testing.assert_close(mine[run], theirs)
+
+
+@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("training", [True, False])
+def test_vmap_gives_what_single_networks_give(name: str, training: bool) -> None:
+    """Of three: every output, gradients by every output, batch norm's statistics, within 1e-5; in float64, where the order
+    of a sum does not matter."""
+    together = models.build(name, SMALL[name], 7, runs=3).double().train(training)
+    together.mean.normal_(generator=torch.Generator().manual_seed(1))
+    alone = [copy.deepcopy(together.single(run)) for run in range(3)]
+    x = torch.randn(4, 3, *SMALL[name], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole = together(x)
+    ours = torch.autograd.grad(sum(v.square().sum() for v in whole.values()), list(together.parameters()))
+    for run, network in enumerate(alone):
+        outputs = network(x[:, run])
+        assert outputs.keys() == whole.keys() >= {"embedding", "hidden", "logits", "map1", "map2"}
+        for key, output in outputs.items():
+            torch.testing.assert_close(whole[key][run], output, rtol=1e-5, atol=1e-9)
+        theirs = torch.autograd.grad(
+            sum(v.square().sum() for v in outputs.values()), list(network.parameters())
+        )
+        for mine, yours in zip(ours, theirs, strict=True):
+            assert (mine[run] - yours).norm() <= 1e-5 * yours.norm()
+        buffers = dict(network.body.named_buffers())
+        for key, statistics in together.state()[1].items():
+            torch.testing.assert_close(statistics[run], buffers[key], rtol=1e-5, atol=1e-12)
 
 
 def test_the_embedding_is_what_the_output_layer_reads() -> None:

@@ -408,12 +408,30 @@ def test_label_smoothing_and_class_weights_reach_the_loss(data: Any) -> None:
     assert trained.history[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_bfloat16_samples_and_autocast_train(data: Any) -> None:
+@pytest.mark.parametrize("layout", ["loop", "vmap"])
+def test_bfloat16_samples_and_autocast_train(data: Any, layout: str) -> None:
     samples, labels, teacher = data
     settings = dataclasses.replace(QUICK, epochs=6, lr=0.02, precision="bfloat16")
-    trained = fit((samples.bfloat16(), labels, teacher), [run_of("ce"), run_of("angle,area")], settings)
+    runs = [run_of("ce"), run_of("angle,area")]
+    trained = fit((samples.bfloat16(), labels, teacher), runs, settings, layout=layout)
     assert trained[0].history[-1]["accuracy"] > 0.8
     assert all(value.dtype != torch.bfloat16 for value in trained[0].state.values())
+
+
+@pytest.mark.parametrize("layout", ["loop", "vmap"])
+def test_bfloat16_leaves_batch_norms_statistics_in_float32(data: Any, layout: str) -> None:
+    """And the loss is nearly that of float32, as long as the weights are: the learning rate is low."""
+    settings = TrainSettings(model="resnet18", epochs=1, lr=1e-4, batch=8)
+    runs = [run_of("ce"), run_of("ce", fold=2)]
+    half = fit(data, runs, dataclasses.replace(settings, precision="bfloat16"), layout=layout)
+    for one, full in zip(half, fit(data, runs, settings, layout=layout)):
+        assert one.failure is None and one.history[0]["loss"] == pytest.approx(
+            full.history[0]["loss"], rel=0.05
+        )
+        for name, value in one.state.items():
+            assert value.dtype == torch.float32, name
+            if "running_mean" in name:
+                assert (value - full.state[name]).norm() < 0.1 * full.state[name].norm(), name
 
 
 def test_augmentation_sees_each_run_and_its_own_draws(data: Any) -> None:
