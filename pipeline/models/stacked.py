@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
@@ -94,8 +95,8 @@ class Float32BatchNorm(TorchFunctionMode):
     """Batch norm takes its input in the type of its statistics: under autocast ``vmap``'s does not mix them itself."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is torch.batch_norm and args[3] is not None:
-            args = (args[0].to(args[3].dtype), *args[1:])
+        if function is F.batch_norm and args[1] is not None:  # (input, running mean, running variance, …)
+            args = (args[0].to(args[1].dtype), *args[1:])
         return function(*args, **(kwargs or {}))
 
 

@@ -147,14 +147,17 @@ def resumable(path: Path | None, key: str, say: Callable[[str], None]) -> dict[s
 
 @contextlib.contextmanager
 def tuned(device: torch.device, tf32: bool) -> Iterator[None]:
-    """On a GPU, for a while: TensorFloat-32 in float32 products and convolutions or not. cuDNN chooses by rule and not
-    by its own measuring, which was no faster and may choose otherwise the next time."""
+    """On a GPU, for a while: TensorFloat-32 in float32 products and convolutions or not, and cuDNN's own measuring.
+
+    Without it cuDNN's rules choose kernels that take 1.4 to 1.9 times as long (docs/gpu.md). What it chooses may differ
+    from one process to the next: whoever asks for ``cudnn.deterministic`` gets the rules instead, and the same bits.
+    """
     if device.type != "cuda":
         yield
         return
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = tf32, tf32, False
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = tf32, tf32, not cudnn.deterministic
     try:
         with torch.cuda.device(device):
             yield
