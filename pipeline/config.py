@@ -52,10 +52,6 @@ MOST: dict[str, tuple[float, str]] = {
 T = TypeVar("T")
 
 
-#: Fewest bins and frames that a network takes, where it is not 1: "cnn2" halves its input twice.
-SMALLEST = {"cnn2": 4}
-
-
 class InputError(ValueError):
     """Something the user gave is wrong. The message names the value, what was expected and the remedy."""
 

@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from pipeline import models, runs
-from pipeline.commands import deploying
+from pipeline.commands import cost as command
 from pipeline.config import InputError
 from pipeline.deploy import cost, export, latency
 from pipeline.extras import install_line
@@ -178,8 +178,8 @@ def test_the_verdict_names_who_takes_the_time(world):
 def test_the_command_writes_what_it_prints(world, tmp_path, monkeypatch):
     (tmp_path / "runs").symlink_to(world.root / "runs")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(deploying, "corpus_name", lambda *_: "tiny")
-    result = CliRunner().invoke(deploying.cost, ["--repeats", "10", "--batch", "2"], catch_exceptions=False)
+    monkeypatch.setattr(command, "corpus_name", lambda *_: "tiny")
+    result = CliRunner().invoke(command.cost, ["--repeats", "10", "--batch", "2"], catch_exceptions=False)
     assert result.exit_code == 0
     assert "batch of 2 clips, 1 thread, 10 calls" in result.output and "116,538" in result.output
     assert "what a device pays for" in result.output

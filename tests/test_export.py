@@ -25,7 +25,7 @@ from pipeline import (
     models,
     runs,
 )
-from pipeline.commands import deploying
+from pipeline.commands import export as command
 from pipeline.config import InputError
 from pipeline.deploy import export
 from pipeline.deploy.graph import graph
@@ -239,7 +239,7 @@ def test_the_command(world, tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(world.root / name)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(
-        deploying.export, [str(world.student.relative_to(world.root))], catch_exceptions=False
+        command.export, [str(world.student.relative_to(world.root))], catch_exceptions=False
     )
     assert result.exit_code == 0
     about = runs.read_config(world.student)
@@ -252,16 +252,16 @@ def test_the_command(world, tmp_path, monkeypatch):
     # Another setting is another folder, so that no network replaces another one.
     about["settings"]["student"]["lr"] = 0.5
     assert export.folder_name(about) not in result.stdout
-    monkeypatch.setattr(deploying, "corpus_name", lambda *_: "tiny")
-    result = CliRunner().invoke(deploying.export, [], catch_exceptions=False)
+    monkeypatch.setattr(command, "corpus_name", lambda *_: "tiny")
+    result = CliRunner().invoke(command.export, [], catch_exceptions=False)
     assert "best mix by mean accuracy: ce:1; its fold 1, seed 0" in result.stderr and result.exit_code == 0
     with pytest.raises(InputError, match="no such file or folder; expected a run folder"):
-        CliRunner().invoke(deploying.export, ["runs/gone"], catch_exceptions=False)
+        CliRunner().invoke(command.export, ["runs/gone"], catch_exceptions=False)
     shutil.copy(world.student / "model.pt", tmp_path / "alone.pt")
     with pytest.raises(
         InputError, match="alone is enough for predict only: expected the folder of a finished run"
     ) as said:
-        CliRunner().invoke(deploying.export, ["alone.pt"], catch_exceptions=False)
+        CliRunner().invoke(command.export, ["alone.pt"], catch_exceptions=False)
     assert "remove" not in str(said.value)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pipeline.commands.corpora import data
+from pipeline.commands.data import data
 from pipeline.config import InputError
 from pipeline.corpus import fetch as module
 from pipeline.corpus.fetch import (

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from pipeline import runs
-from pipeline.commands import looking
+from pipeline.commands import follow
 from pipeline.config import InputError
 from pipeline.report import following
 from tests.test_comparison import write_run
@@ -89,7 +89,7 @@ def test_in_a_terminal_the_line_is_drawn_over_and_never_wrapped(place: Path) -> 
     assert first == "1 run, epoch 4 of 40, 1 min 48 s left, accuracy 90.0 %"
     assert last == "no run under way; 1 finished"
     assert all(len(text) < 60 for text in (first, last))
-    assert len(looking.fitting("x" * 200)) == shutil.get_terminal_size().columns - 1
+    assert len(follow.fitting("x" * 200)) == shutil.get_terminal_size().columns - 1
 
 
 def test_one_run_alone(place: Path) -> None:

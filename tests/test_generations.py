@@ -374,7 +374,7 @@ def test_the_command_on_a_corpus_of_sounds(tmp_path: Path, monkeypatch: pytest.M
     """Options to folders and a table, with the corpus' folds and clip length."""
     from click.testing import CliRunner
 
-    from pipeline.commands.generating import ban
+    from pipeline.commands.ban import ban
     from pipeline.report import status as places
 
     source = write_source(tmp_path)

@@ -17,7 +17,8 @@ from pipeline import (
     models,
     runs,
 )
-from pipeline.commands.generating import ban, table4
+from pipeline.commands.ban import ban
+from pipeline.commands.table4 import table4
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import packs
 from pipeline.images import cifar

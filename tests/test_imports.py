@@ -38,6 +38,7 @@ ROWS = (
     "pipeline.spelling",
     "pipeline.signals",
     "pipeline.extras",
+    "pipeline.modules",
     "pipeline.config",
     "pipeline.presets",
     "pipeline",

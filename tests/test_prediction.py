@@ -20,7 +20,7 @@ import torch
 from click.testing import CliRunner
 
 from pipeline import runs
-from pipeline.commands.deploying import predict
+from pipeline.commands.predict import predict
 from pipeline.config import InputError
 from pipeline.deploy import prediction
 from tests import shipped
@@ -229,7 +229,7 @@ def test_csv_and_the_number_of_classes(world):
 def test_standard_input_in_a_real_process(world):
     clip = world.root / "data" / "fold1" / "103.wav"
     content = bytearray(clip.read_bytes())
-    code = "from pipeline.commands.deploying import predict; predict()"
+    code = "from pipeline.commands.predict import predict; predict()"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def piped(data):

@@ -26,7 +26,7 @@ import pytest
 
 import cli
 from pipeline import config
-from pipeline.commands.help import SECTIONS
+from pipeline.commands import sections
 from pipeline.config import InputError
 from pipeline.experiments.generations import chain_mix
 from pipeline.losses import LossMix
@@ -239,7 +239,7 @@ def test_commands_are_found_in_the_readme() -> None:
 
 def test_every_command_and_option_says_what_it_is_for() -> None:
     """In the list of commands, with examples that work; and no option is left without a word."""
-    listed = [name for names in SECTIONS.values() for name in names]
+    listed = [name for names in sections().values() for name in names]
     assert sorted(listed) == sorted(cli.main.commands)
     for name, command in cli.main.commands.items():
         assert command.epilog and command.help

@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 
 import cli
 from pipeline import cache, runs
-from pipeline.commands import looking
 from pipeline.corpus import Clip, Corpus
 from pipeline.engine.records import model_of, read_model
 from pipeline.figures import recall as retrieval
@@ -25,9 +24,7 @@ from tests import shipped
 
 
 def invoke(*arguments: str) -> Result:
-    """The command line in this process; registers the commands of ``looking`` where that is not done yet."""
-    for command in looking.COMMANDS:
-        cli.main.add_command(cli.guarded(command))
+    """The command line in this process."""
     return CliRunner().invoke(cli.main, list(arguments))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import copy
 import errno
 import io
 import os
@@ -14,12 +13,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import click
 
 from pipeline import signals
-from pipeline.commands.help import Sections
 from pipeline.config import InputError
 
 AGAIN = "then the same command again: what was finished is kept"
@@ -178,38 +175,6 @@ def stopped(stop: BaseException | None) -> None:
     if signals.received:
         signals.kill_children()
     sys.exit(signals.exit_code())
-
-
-class Command(click.Command):
-    """A command whose bad input ends in one line instead of a traceback."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with clear_errors():
-            return super().parse_args(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with clear_errors():
-            return super().invoke(ctx)
-
-
-class Group(Sections):
-    """The command line as a whole: signals, and what is printed, are seen to before anything else."""
-
-    command_class = Command
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="spelled")
-        with signals.stoppable(), clear_errors():
-            return super().main(*args, **kwargs)
-
-
-def guarded(command: click.Command) -> click.Command:
-    """A copy of another module's command, with the same ending for bad input."""
-    twin = copy.copy(command)
-    twin.__class__ = Command
-    return twin
 
 
 # ------------------------------------------------------------------------------------------------ characters

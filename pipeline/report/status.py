@@ -49,23 +49,6 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
                      "elsewhere than in data/ (make: DATASET= DATA=)")  # fmt: skip
 
 
-def check_trainable(settings: Settings) -> None:
-    """``InputError`` where features are too small for a network of ``settings``: better before they are computed."""
-    spec = settings.features
-    for role in ("teacher", "student"):
-        model = getattr(settings, role).model
-        least = config.SMALLEST.get(model, 1)
-        if spec.bins < least:
-            raise InputError(
-                f"features.bins = {spec.bins}: expected at least {least}, or the {role} ({model}) cannot take them"
-            )
-        if spec.frames < least:
-            raise InputError(
-                f"features.hop_length = {spec.hop_length}: a clip of {spec.seconds:g} s at {spec.sr} Hz has {spec.frames} "
-                f"frames, and the {role} ({model}) takes at least {least}; expected {spec.samples // (least - 1)} at most"
-            )
-
-
 def reported(corpus: str, records: Iterable[Record]) -> bool:
     """Whether the table was written after the last of the teachers and students finished."""
     table = REPORTS / corpus / "table.md"

@@ -1,0 +1,97 @@
+"""What the options stand for: a corpus, the runs of one, an archive of images, a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from pipeline.commands.options import IMAGES, LOGS, OF_IMAGES
+from pipeline.config import InputError
+from pipeline.files import DATA, RUNS
+
+if TYPE_CHECKING:
+    from pipeline.corpus import Corpus
+    from pipeline.images.archive import Archive
+
+
+def opened_corpus(dataset: str, data: Path | None) -> Corpus:
+    """The corpus asked for; the synthetic one is written first where it is not there yet."""
+    from pipeline.corpus import opening
+
+    corpus, note = opening.open_or_make(dataset, data)
+    if note:
+        click.echo(note, err=True)
+    return corpus
+
+
+def existing_corpus(dataset: str, data: Path | None) -> Corpus:
+    """The corpus asked for; none is made."""
+    from pipeline.corpus import open_corpus, opening
+
+    name, root = opening.chosen(dataset, data)
+    if name != "synthetic":
+        return opened_corpus(dataset, data)
+    if not root.is_dir():
+        raise InputError(
+            f"no corpus in {root} yet, and no features; expected those of an earlier step: make features"
+        )
+    return open_corpus(name, root)
+
+
+def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
+    """Of commands that read runs alone: the corpus' name, and itself where its folder is there."""
+    from pipeline.report.status import corpus_with_runs
+
+    name, corpus, note = corpus_with_runs(dataset, data)
+    if note:
+        click.echo(note, err=True)
+    return name, corpus
+
+
+def corpus_name(run: Path | None, dataset: str, data: Path | None) -> str:
+    """The corpus whose runs are chosen from; empty where ``run`` is named."""
+    return "" if run is not None else runs_of(dataset, data)[0]
+
+
+def chosen_archive(
+    archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None
+) -> Archive:
+    """CIFAR-100's archive as ``archive_options`` describe it."""
+    from pipeline.images import cifar  # numpy
+    from pipeline.images.archive import Archive
+
+    path = archive or cifar.find_cifar100(DATA)
+    return Archive(path, None if no_checksum else cifar.MD5, split_seed, validation)
+
+
+def refuse_archive_options() -> None:
+    """``UsageError`` where an option that is CIFAR-100's alone was given for sounds: it would be ignored."""
+    context = click.get_current_context()
+    for name in OF_IMAGES:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} is for CIFAR-100; expected --dataset {IMAGES} with it")
+
+
+def with_teacher(overrides: tuple[str, ...], teacher_epoch: str | None) -> tuple[str, ...]:
+    """``--teacher-epoch`` as the setting that it is."""
+    return (*overrides, f"student.teacher_epoch={teacher_epoch}") if teacher_epoch else overrides
+
+
+@contextmanager
+def logged(log: str | None, corpus: str, to: Path = LOGS) -> Iterator[None]:
+    """While the block trains, what its runs write also goes to TensorBoard's log, if ``log`` asks for it."""
+    if log is None:
+        yield
+        return
+    from pipeline.report import following
+
+    to.mkdir(parents=True, exist_ok=True)
+    click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
+    with following.logging(following.TensorBoardLog(to, RUNS), RUNS / corpus):
+        yield

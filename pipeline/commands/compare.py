@@ -1,0 +1,28 @@
+"""What differs between two runs or mixes, and by how much."""
+
+from __future__ import annotations
+
+import click
+
+from pipeline.commands.options import corpus_option
+from pipeline.files import RUNS
+
+SECTION = "Looking at what there is"
+ORDER = 33
+EXAMPLES = ("compare soft angle,area", "compare teacher hinton --corpus esc50", "compare RUN OTHER-RUN")
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@corpus_option
+def compare(a: str, b: str, corpus: str | None) -> None:
+    """What differs between A and B, and the paired difference B less A with its interval.
+
+    Each is a run folder, a folder of runs, a mix such as angle,area, or the word teacher.
+    """
+    from pipeline.report import comparison, listing  # torch: --help does without
+
+    listing.require(RUNS, corpus)
+    sides = [comparison.side(text, RUNS, corpus) for text in (a, b)]
+    click.echo(comparison.compare(*sides))

@@ -1,0 +1,80 @@
+"""Stage one: five LibROSA features of every clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import config
+from pipeline.commands.chosen import opened_corpus
+from pipeline.commands.options import settings_options
+from pipeline.commands.types import JOBS, Numbers
+from pipeline.config import InputError, Settings
+from pipeline.files import CACHE
+
+SECTION = "The stages"
+ORDER = 23
+EXAMPLES = (
+    "features",
+    "features --dataset esc50 --jobs 4",
+    "features --dataset folder --data my-clips --on-error skip",
+)
+
+#: Fewest bins and frames that a network takes, where it is not 1: "cnn2" halves its input twice.
+SMALLEST = {"cnn2": 4}
+
+
+@click.command()
+@settings_options
+@click.option("--folds", type=Numbers(), help="Only these folds; default: all there are.")
+@click.option("--jobs", type=JOBS, default=-1, help="Processes; -1: one per core.")
+@click.option("--plain", is_flag=True, help="librosa's public functions one by one: the slow reference.")
+@click.option("--deep", is_flag=True, help="Compare clips by SHA-256, not by size and time.")
+@click.option("--compress", is_flag=True, help="gzip the features (for archives; slower to read).")
+@click.option(
+    "--on-error",
+    type=click.Choice(["finish", "skip"]),
+    default="finish",
+    help="finish: the other clips, then stop with failures.csv; skip: leave bad clips out, and say so in every table.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["loky", "dask", "sequential"]),
+    default="loky",
+    help="Who computes: processes of this machine, a dask cluster, or this process alone.",
+)
+@click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine.")
+def features(
+    dataset: str,
+    data: Path | None,
+    preset: str,
+    overrides: tuple[str, ...],
+    folds: tuple[int, ...] | None,
+    **how: Any,
+) -> None:
+    """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file per fold."""
+    from pipeline.extraction import stage  # numpy and h5py: --help does without
+
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    require_trainable(settings)
+    stage.run(corpus, settings.features, CACHE, folds=folds, **how)
+
+
+def require_trainable(settings: Settings) -> None:
+    """``InputError`` where features are too small for a network of ``settings``: better before they are computed."""
+    spec = settings.features
+    for role in ("teacher", "student"):
+        model = getattr(settings, role).model
+        least = SMALLEST.get(model, 1)
+        if spec.bins < least:
+            raise InputError(
+                f"features.bins = {spec.bins}: expected at least {least}, or the {role} ({model}) cannot take them"
+            )
+        if spec.frames < least:
+            raise InputError(
+                f"features.hop_length = {spec.hop_length}: a clip of {spec.seconds:g} s at {spec.sr} Hz has {spec.frames} "
+                f"frames, and the {role} ({model}) takes at least {least}; expected {spec.samples // (least - 1)} at most"
+            )

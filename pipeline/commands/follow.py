@@ -1,0 +1,74 @@
+"""Trainings under way, live in one line."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.commands.options import LOGS, corpus_option, extra_is_there
+from pipeline.commands.types import PATH, Real
+from pipeline.files import RUNS
+
+SECTION = "Looking at what there is"
+ORDER = 35
+EXAMPLES = ("follow", "follow runs/CORPUS --every 10", "follow --once --log tensorboard")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[RUN]...", type=PATH)
+@corpus_option
+@click.option("--once", is_flag=True, help="One line, and the end.")
+@click.option("--every", type=Real(0.1, 86_400, "that is a day"), default=2.0, help="Seconds between looks.")
+@click.option(
+    "--log",
+    type=click.Choice(["tensorboard"]),
+    callback=extra_is_there,
+    help="Also write what there is, finished runs too, as a log (needs the extra: audio-rkd[tensorboard]).",
+)
+@click.option("--to", type=PATH, default=LOGS, help="Where the log goes.")
+def follow(
+    paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path
+) -> None:
+    """Runs under way in one line: how many, epoch, time left, mean and worst accuracy. RUN: a run, or a folder of runs.
+
+    Ends when nothing has been under way for 15 seconds. Ctrl-C ends the view, not the runs.
+    """
+    from pipeline.report import following, listing  # torch: --help does without
+
+    listing.require(RUNS, corpus)
+    root = RUNS / corpus if corpus else RUNS
+    writer = None
+    if log:
+        to.mkdir(parents=True, exist_ok=True)
+        writer = following.TensorBoardLog(to, RUNS)
+        click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
+    live = sys.stdout.isatty() and not once
+
+    def show(text: str) -> None:
+        click.echo(f"\r\x1b[K{fitting(text)}" if live else text, nl=not live)
+
+    def look() -> tuple[list[Path], list[Path]]:
+        return following.wanted(paths, root)
+
+    if once:
+        unfinished, finished = look()
+        if writer:
+            writer.write([*unfinished, *finished])
+        show(following.line(unfinished, len(finished)))
+        return
+    try:
+        following.follow(look, show, every=every, log=writer)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("The runs go on.") from None
+    finally:
+        if live:
+            click.echo()
+
+
+def fitting(text: str) -> str:
+    """As much of a line as the terminal's width holds: what is wrapped cannot be drawn over."""
+    width = shutil.get_terminal_size().columns - 1
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"

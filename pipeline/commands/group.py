@@ -1,0 +1,56 @@
+"""The command line as a whole: which commands there are, its help, signals, and what a terminal can print."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from pipeline import commands, signals
+from pipeline.commands.errors import clear_errors
+
+
+class Commands(Mapping[str, click.Command]):
+    """Name → command, each imported when it is looked up."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in commands.names():
+            raise KeyError(name)
+        return commands.load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(commands.names())
+
+    def __len__(self) -> int:
+        return len(commands.names())
+
+
+class Group(click.Group):
+    """All commands of ``pipeline.commands``; bad input of any ends in one line instead of a traceback."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands = Commands()  # type: ignore[assignment]  # click only reads it where nothing is added
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="spelled")
+        with signals.stoppable(), clear_errors():
+            return super().main(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with clear_errors():  # here too: click would take Ctrl-C for its own
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with clear_errors():
+            return super().invoke(ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, words in commands.sections().items():
+            with formatter.section(title):
+                formatter.write_dl(list(words.items()))

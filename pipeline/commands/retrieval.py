@@ -1,0 +1,35 @@
+"""Recall@K of the held-out embeddings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.chosen import runs_of
+from pipeline.commands.options import corpus_options, losses_option
+from pipeline.files import CACHE, REPORTS, RUNS
+
+SECTION = "Looking at what there is"
+ORDER = 37
+EXAMPLES = ("retrieval", "retrieval --layer hidden --losses angle,area")
+
+
+@click.command()
+@corpus_options
+@click.option(
+    "--layer",
+    type=click.Choice(["embedding", "hidden"]),
+    default="embedding",
+    help="Of the students: the flattened layer, or the one behind it. A teacher's is its embedding.",
+)
+@losses_option
+def retrieval(dataset: str, data: Path | None, layer: str, losses: tuple[str, ...]) -> None:
+    """Recall@1, 2, 4, 8 of the embeddings of the held-out clips: teacher, students, and what no training made."""
+    from pipeline.losses import LossMix  # torch, both: --help does without
+    from pipeline.report import retrieval as recalls
+
+    for text in losses:
+        LossMix.parse(text)
+    name, _ = runs_of(dataset, data)
+    click.echo(recalls.report(RUNS, CACHE, REPORTS, name, layer=layer, mixes=losses), nl=False)

@@ -1,0 +1,39 @@
+"""The runs that there are, one per line."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from pipeline.commands.options import corpus_option, json_option
+from pipeline.commands.types import Numbers
+from pipeline.files import RUNS
+
+SECTION = "Looking at what there is"
+ORDER = 32
+EXAMPLES = ("runs", "runs --mix angle,area --fold 1-3", "runs --status unfinished --json")
+
+STATUSES = ("trained", "outputs untrained", "did not train", "failed", "unfinished")
+
+
+@click.command()
+@corpus_option
+@click.option("--mix", help="Only this mix, say angle,area, or teacher.")
+@click.option("--fold", "folds", type=Numbers(), help="Only these held-out folds, say 1,2 or 1-3.")
+@click.option("--seed", "seeds", type=Numbers(), help="Only these seeds.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs in this state.")
+@json_option
+def runs(
+    corpus: str | None,
+    mix: str | None,
+    folds: tuple[int, ...] | None,
+    seeds: tuple[int, ...] | None,
+    status: str | None,
+    as_json: bool,
+) -> None:
+    """The runs that there are, finished or not, one per line."""
+    from pipeline.report import listing  # torch: --help does without
+
+    listed = listing.listing(RUNS, corpus, mix=mix, folds=folds or (), seeds=seeds or (), status=status)
+    click.echo(json.dumps(listed, indent=2) if as_json else listing.listing_text(listed))

@@ -1,0 +1,55 @@
+"""The paper's Table 3, whatever is missing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import config
+from pipeline.commands.chosen import logged, opened_corpus, with_teacher
+from pipeline.commands.options import teacher_epoch_option, training_options
+from pipeline.files import REPORTS, RUNS
+
+SECTION = "The stages"
+ORDER = 26
+EXAMPLES = ("table3 --seeds 0-2", "table3 --dataset esc50 --folds 1,2")
+
+
+@click.command()
+@training_options
+@teacher_epoch_option
+def table3(
+    dataset: str,
+    data: Path | None,
+    preset: str,
+    overrides: tuple[str, ...],
+    seeds: tuple[int, ...],
+    teacher_epoch: str | None,
+    log: str | None,
+    **how: Any,
+) -> None:
+    """The paper's Table 3: trains whatever is missing of its rows, over folds and seeds, and prints the table.
+
+    Where runs failed (their loss was not finite) the table is made all the same, and the exit code is 1.
+    """
+    from pipeline import report  # torch, all three: --help does without
+    from pipeline.engine import missing
+    from pipeline.losses import TABLE3, LossMix
+
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
+    mixes = [LossMix.parse(row.mix) for row in TABLE3 if row.mix]
+    for mix in mixes:
+        mix.require_batch(settings.student.batch, "student.batch")
+    failed: missing.RunsFailed | None = None
+    with logged(log, corpus.name):
+        missing.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **how)
+        try:
+            missing.train_students(corpus, settings, mixes, seeds=seeds, **how)
+        except missing.RunsFailed as error:
+            failed = error
+    click.echo(report.report(RUNS, REPORTS, corpus.name, mixes=[str(mix) for mix in mixes]))
+    if failed:
+        raise failed

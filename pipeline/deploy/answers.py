@@ -1,0 +1,66 @@
+"""How a prediction is written: as text, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.files import inert
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.deploy.prediction import Prediction
+
+#: Of a CSV.
+COLUMNS = ("file", "start_s", "end_s", "rank", "class", "probability")
+
+
+def top_classes(probabilities: np.ndarray, classes: Sequence[str], top: int) -> list[tuple[str, float]]:
+    """The ``top`` likeliest classes with their probabilities, the likeliest first."""
+    order = sorted(range(len(classes)), key=lambda i: -probabilities[i])[:top]
+    return [(classes[i], float(probabilities[i])) for i in order]
+
+
+def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:
+    """A line for the sound; of several windows a line for each below it."""
+
+    def line(head: str, probabilities: np.ndarray) -> str:
+        words = (f"{label} {100 * p:5.1f} %" for label, p in top_classes(probabilities, classes, top))
+        return "   ".join([head, *words])
+
+    values = prediction.probabilities
+    if len(values) == 1:
+        return line(name, values[0])
+    lines = [line(f"{name}  (mean of {len(values)} windows)", values.mean(0))]
+    return "\n".join(
+        lines + [line(f"  {a:8.2f}–{b:.2f} s", p) for (a, b), p in zip(prediction.times, values)]
+    )
+
+
+def as_csv(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:
+    """``COLUMNS`` of every window and class shown."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for (start, end), values in zip(prediction.times, prediction.probabilities):
+        for rank, (label, p) in enumerate(top_classes(values, classes, top), 1):
+            writer.writerow([inert(name), f"{start:.3f}", f"{end:.3f}", rank, inert(label), f"{p:.6f}"])
+    return out.getvalue().rstrip("\n")
+
+
+def as_json(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:
+    """One JSON object."""
+
+    def ranked(probabilities: np.ndarray) -> list[dict[str, Any]]:
+        return [{"class": label, "probability": p} for label, p in top_classes(probabilities, classes, top)]
+
+    values = prediction.probabilities
+    windows = [
+        {"start_s": start, "end_s": end, "top": ranked(values[i]), "logits": prediction.logits[:, i].tolist()}
+        for i, (start, end) in enumerate(prediction.times)
+    ]
+    answer = {"file": name, "seconds": prediction.seconds, "top": ranked(values.mean(0)), "windows": windows}
+    return json.dumps(answer, ensure_ascii=False)
