@@ -16,23 +16,19 @@ from pipeline.report.aggregation import at_chance, counted
 from pipeline.runs import Record
 from pipeline.runs.folder import read_json
 
-#: The role of born-again runs.
-GENERATION = "generation"
-
 PROOF = "proof.json"
 
 
-def digest_of(about: dict[str, Any]) -> str:
-    """Of a run's ``config``: its settings, and of a born-again run also the runs that it goes back to."""
-    own = runs.settings_digest(about["role"], about["settings"])
-    return config.digest(own, *about.get("lineage", ())) if about["role"] == GENERATION else own
+def digest_of(record: Record) -> str:
+    """Of a run's settings, and of a born-again run also the runs that it goes back to."""
+    return config.digest(record.digest, *map(str, record.lineage)) if record.is_generation else record.digest
 
 
-def folder_name(about: dict[str, Any]) -> str:
-    """``<model>-<mix>-<digest of the settings>[-gen{g}]-fold{k}-seed{s}`` of a run's ``config``."""
-    mix = LossMix.parse(about["mix"] or "ce").slug
-    born = f"-gen{about['generation']}" if about["role"] == GENERATION else ""
-    return f"{about['model']}-{mix}-{digest_of(about)}{born}-fold{about['fold']}-seed{about['seed']}"
+def folder_name(record: Record) -> str:
+    """``<model>-<mix>-<digest of the settings>[-gen{g}]-fold{k}-seed{s}`` of a run."""
+    mix = LossMix.parse(record.recorded_mix or "ce").slug
+    born = f"-gen{record.generation}" if record.is_generation else ""
+    return f"{record.model}-{mix}-{digest_of(record)}{born}-{record.name}"
 
 
 def best_student(records: Iterable[Record], corpus: str = "") -> Record:
@@ -44,8 +40,8 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
     """
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record.config["role"] == "student" and counted([record]):
-            groups.setdefault((record.digest, record.config["mix"]), []).append(record)
+        if record.is_student and counted([record]):
+            groups.setdefault((record.digest, record.recorded_mix), []).append(record)
     if not groups:
         where = f" of {corpus}" if corpus else ""
         raise InputError(f"no student with an accuracy among the finished runs{where} (all stopped, or train no outputs); "
@@ -54,17 +50,17 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
     def standing(group: list[Record]) -> tuple[int, float]:
         by_fold: dict[int, list[float]] = {}
         for record in group:
-            by_fold.setdefault(record.config["fold"], []).append(record.result["accuracy"])
+            if record.result.accuracy is not None:
+                by_fold.setdefault(record.fold, []).append(record.result.accuracy)
         return len(by_fold), float(np.mean([np.mean(values) for values in by_fold.values()]))
 
     best = max(groups.values(), key=standing)
-    return min(best, key=lambda record: (at_chance(record), record.config["fold"], record.config["seed"]))
+    return min(best, key=lambda record: (at_chance(record), record.fold, record.seed))
 
 
 def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] | None:
     """The export of this very run (by the hash of its ``model.pt``), or None."""
-    own = record.config
-    folder = exports_root / own["corpus"] / folder_name(own)
+    folder = exports_root / record.corpus / folder_name(record)
     if not (folder / PROOF).is_file():
         return None
     try:
@@ -82,9 +78,8 @@ def chosen(run: Path | None, runs_root: Path, corpus: str) -> tuple[Path, Sequen
     if run is not None:
         return run, ()
     best = best_student(runs.find(runs_root, corpus), corpus)
-    own = best.config
-    lines = [f"best mix by mean accuracy: {own['mix']}; its fold {own['fold']}, seed {own['seed']}"]
+    lines = [f"best mix by mean accuracy: {best.recorded_mix}; its fold {best.fold}, seed {best.seed}"]
     if at_chance(best):
-        lines.append(f"note: on its {best.result['test_clips']} held-out clips it is no better than chance by the binomial test, "
+        lines.append(f"note: on its {best.result.test_clips} held-out clips it is no better than chance by the binomial test, "
                      "as all runs of this mix")  # fmt: skip
     return best.folder, lines

@@ -20,6 +20,7 @@ from pipeline.deploy.prediction import run_folder
 from pipeline.figures import statistics
 from pipeline.models.saved import network_of, read_payload
 from pipeline.report import tables
+from pipeline.report.aggregation import percents
 from pipeline.runs import Record
 
 #: Parameters of Cho et al. 2023 for input (5, 20, 173) and ten classes.
@@ -75,10 +76,9 @@ def siblings(record: Record, records: Sequence[Record]) -> list[Record]:
     """The runs of the same network, settings, mix and generation, itself among them."""
 
     def kind(one: Record) -> tuple[object, ...]:
-        about = one.config
         # The chains of one set of first teachers lie in one folder.
-        chain = one.folder.resolve().parent.parent.parent if about["role"] == export.GENERATION else None
-        return one.digest, about["role"], about["mix"], about.get("generation", 0), chain
+        chain = one.folder.resolve().parent.parent.parent if one.is_generation else None
+        return one.digest, one.role, one.recorded_mix, one.generation, chain
 
     found = [r for r in records if kind(r) == kind(record)]
     return found if any(r.folder.resolve() == record.folder.resolve() for r in found) else [*found, record]
@@ -86,9 +86,8 @@ def siblings(record: Record, records: Sequence[Record]) -> list[Record]:
 
 def name_of(record: Record) -> str:
     """ "student cnn2", "generation 2 cnn2"."""
-    about = record.config
-    born = f" {about['generation']}" if about["role"] == export.GENERATION else ""
-    return f"{about['role']}{born} {about['model']}"
+    born = f" {record.generation}" if record.is_generation else ""
+    return f"{record.role}{born} {record.model}"
 
 
 def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
@@ -96,29 +95,22 @@ def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
 
     A born-again run's is the one at the beginning of its chain, where that is a teacher.
     """
-    if student.config["role"] == export.GENERATION:
-        lineage = {Path(folder).parts[-3:] for folder in student.config.get("lineage", ())}
-        return next(
-            (r for r in records if r.config["role"] == "teacher" and r.folder.parts[-3:] in lineage), None
-        )
-    digest = runs.settings_digest("teacher", student.config["settings"])
-    found = [r for r in records if r.config["role"] == "teacher" and r.digest == digest]
-    return min(
-        found, key=lambda r: (r.config["fold"] != student.config["fold"], r.config["seed"]), default=None
-    )
+    if student.is_generation:
+        lineage = {folder.parts[-3:] for folder in student.lineage}
+        return next((r for r in records if r.is_teacher and r.folder.parts[-3:] in lineage), None)
+    digest = student.teacher_digest
+    found = [r for r in records if r.is_teacher and r.digest == digest]
+    return min(found, key=lambda r: (r.fold != student.fold, r.seed), default=None)
 
 
 def mean_accuracy(record: Record, records: Sequence[Record]) -> tuple[float | None, str]:
     """Percent, the mean of the folds' means over the siblings that trained; and what it is the mean of."""
     group = siblings(record, records)
-    values = {
-        (r.config["fold"], r.config["seed"]): 100 * r.result["accuracy"]
-        for r in group if r.result["status"] == "trained"
-    }  # fmt: skip
+    values = percents([r for r in group if r.result.trained], "accuracy")
     if not values:
         return None, f"none of {len(group)} runs trained"
     found = statistics.spread(values)
-    everywhere = f"{len(found.folds)} of {len(record.config['all_folds'])} folds"
+    everywhere = f"{len(found.folds)} of {len(record.all_folds)} folds"
     return found.mean, f"{found.n} {'run' if found.n == 1 else 'runs'}, {everywhere}"
 
 
@@ -134,7 +126,7 @@ def rows_of(record: Record, records: Sequence[Record], exported: tuple[Path, dic
     if exported:
         folder, proof = exported
         for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
-            percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.config['fold']} alone"
+            percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.fold} alone"
             times = latency.onnx_times(folder / name, network.shape, batch, threads, repeats)
             forms.append((form, folder / name, percent, fold, times))
     counted, macs = models.parameters(network), latency.multiply_adds(network)
@@ -143,7 +135,7 @@ def rows_of(record: Record, records: Sequence[Record], exported: tuple[Path, dic
         clip_ms = feature_ms + median / batch
         found.append(Row(
             name=f"{name_of(record)}, {form}", parameters=counted,
-            published=PUBLISHED.get(record.config["model"]), file=path.name, bytes=path.stat().st_size,
+            published=PUBLISHED.get(record.model), file=path.name, bytes=path.stat().st_size,
             multiply_adds=macs, median_ms=median, p90_ms=p90, accuracy=percent, measured_on=where,
             real_time_factor=clip_ms / 1000 / seconds, feature_share=feature_ms / clip_ms,
         ))  # fmt: skip
@@ -161,9 +153,9 @@ def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str,
         student = export.best_student(records, corpus)
     else:
         folder = run_folder(run)
-        student = Record(folder, runs.read_config(folder), runs.read_result(folder))
+        student = runs.read(folder)
         records = found_beside(student)
-    if student.config["role"] == "teacher":
+    if student.is_teacher:
         raise InputError(
             f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself"
         )
@@ -176,12 +168,12 @@ def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str,
         for row in rows_of(one, records, exports.get(one.folder), feature_ms, spec.seconds, batch, threads, repeats)
     ]  # fmt: skip
     return Cost(tuple(rows), feature_ms, feature_p90, spec.seconds, batch, threads, repeats, latency.processor(),
-                student.config["corpus"], bool(student.config["synthetic"]), tuple(left_out))  # fmt: skip
+                student.corpus, bool(student.synthetic), tuple(left_out))  # fmt: skip
 
 
 def found_beside(record: Record) -> list[Record]:
     """The finished runs of the corpus that ``record`` lies among, wherever that is; itself alone where it lies alone."""
-    corpus = record.config["corpus"]
+    corpus = record.corpus
     root = next((folder for folder in record.folder.resolve().parents if folder.name == corpus), None)
     return runs.find(root.parent, corpus) if root else []
 

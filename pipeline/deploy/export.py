@@ -30,7 +30,6 @@ from pipeline import (
 )
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy.choosing import (
-    GENERATION,
     PROOF,
     best_student,
     chosen,
@@ -50,11 +49,12 @@ from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
 from pipeline.models.saved import network_of, read_payload
+from pipeline.runs import Record
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["FLOAT", "GENERATION", "INPUT", "INT8", "OUTPUT", "PROOF", "Logits", "best_student", "chosen", "existing",
+__all__ = ["FLOAT", "INPUT", "INT8", "OUTPUT", "PROOF", "Logits", "best_student", "chosen", "existing",
            "export", "folder_name", "graph", "held_out", "quantised", "require_extra", "session", "text"]  # fmt: skip
 
 #: Largest difference of a logit between torch and ONNX that counts as rounding.
@@ -78,19 +78,19 @@ class HeldOut:
 # ---------------------------------------------------------------------------------------------- data
 
 
-def held_out(run: dict[str, Any], spec: FeatureSpec, cache_root: Path, count: int) -> HeldOut:
-    """The held-out clips of a run's ``config``, and ``count`` samples of its training folds, evenly spread.
+def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> HeldOut:
+    """The held-out clips of a run, and ``count`` samples of its training folds, evenly spread.
 
     Raises ``InputError`` where the caches are missing, or hold other features than the run was trained on.
     """
-    folds = sorted(int(fold) for fold in run["data"])
-    paths = {fold: cache.fold_path(cache_root, run["corpus"], spec, fold) for fold in folds}
-    for fold, path in paths.items():
-        if cache.read_header(path).digest != run["data"][str(fold)]:
-            raise InputError(f"{path} holds other features than this run was trained on (clips were added, removed "
-                             "or changed since); expected the same: train the run again")  # fmt: skip
-    test = cache.read_fold(paths[run["fold"]])
-    training = [fold for fold in folds if fold != run["fold"]]
+    folds = sorted(run.data)
+    paths = {fold: cache.fold_path(cache_root, run.corpus, spec, fold) for fold in folds}
+    now = {fold: cache.read_header(path).digest for fold, path in paths.items()}
+    if reason := runs.outdated(run, data=now):
+        raise InputError(f"{run.folder} {reason}, as {paths[run.fold].parent} has it; expected the same features: train "
+                         "the run again")  # fmt: skip
+    test = cache.read_fold(paths[run.fold])
+    training = [fold for fold in folds if fold != run.fold]
     parts = []
     for place, fold in enumerate(training):
         values = cache.read_fold(paths[fold]).features
@@ -175,9 +175,9 @@ def export(
     require_extra()
     source = run_folder(run)
     file = run if run.is_file() else source / "model.pt"
-    payload, own = read_payload(file), runs.read_config(source)
+    payload, record = read_payload(file), runs.read(source)
     spec = config.build(FeatureSpec, payload["features"], f"{file} [features]")
-    data = held_out(own, spec, cache_root, calibration)
+    data = held_out(record, spec, cache_root, calibration)
     network = network_of(payload)
     model = graph(network)
     contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, data.calibration)}
@@ -188,8 +188,8 @@ def export(
             key: payload[key]
             for key in ("corpus", "dataset", "synthetic", "role", "model", "mix", "fold", "seed")
         },
-        "settings": digest_of(own),
-        "generation": own.get("generation", 0),
+        "settings": digest_of(record),
+        "generation": record.generation,
         **proof(network, contents, data),
         "versions": versions(),
     }
@@ -205,7 +205,7 @@ def export(
         "features.json": runs.json_bytes(described),
         PROOF: runs.json_bytes(found),
     }
-    folder = exports_root / payload["corpus"] / folder_name(own)
+    folder = exports_root / payload["corpus"] / folder_name(record)
     write_folder(folder, contents)
     return folder, found
 

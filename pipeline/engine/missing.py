@@ -89,15 +89,10 @@ def missing_cells(cells: Sequence[Cell], digests: dict[str, str]) -> list[Cell]:
         if not runs.finished(cell.folder):
             missing.append(cell)
             continue
-        about = runs.read_config(cell.folder)
-        if other := teachers.other_folds(about["data"], digests):
-            raise InputError(f"{cell.folder} was trained on other features of fold {', '.join(other)} (clips were added, "
-                             "removed or changed since); results of different data are not mixed: remove "
-                             f"{cell.folder.parents[0 if cell.role == 'teacher' else 1]} and run again")  # fmt: skip
-        if others := runs.retrained_teachers(about):
-            raise InputError(f"{cell.folder} goes back to {others[0]} as it was before it was trained again, with other "
-                             "weights; students of different teachers are not mixed: remove "
-                             f"{cell.folder.parents[1]} and run again")  # fmt: skip
+        record = runs.read(cell.folder)
+        if reason := runs.outdated(record, data={int(k): v for k, v in digests.items()}, teachers=True):
+            raise InputError(f"{cell.folder} {reason}; results of different data or teachers are not mixed: remove "
+                             f"{cell.folder.parents[0 if record.is_teacher else 1]} and run again")  # fmt: skip
     return missing
 
 

@@ -135,10 +135,9 @@ def recorded_files(about: dict[str, Any], folder: Path, archive: Path | None) ->
         parent = next(iter(paths.values())).parent
         raise InputError(f"no features of fold {', '.join(missing)} in {parent}; make them first: make features with the "
                          f"same dataset and settings ({folder / 'config.json'} has them)")  # fmt: skip
-    changed = [fold for fold, path in paths.items() if cache.read_header(path).digest != about["data"][fold]]
-    if changed:
-        raise InputError(f"{folder} was trained on other features of fold {', '.join(changed)} (clips or versions changed "
-                         "since), so it cannot be repeated; the corpus as it was then is needed")  # fmt: skip
+    now = {int(fold): cache.read_header(path).digest for fold, path in paths.items()}
+    if reason := runs.outdated(runs.read(folder), data=now):
+        raise InputError(f"{folder} {reason}, so it cannot be repeated; the corpus as it was then is needed")
     return tuple(paths.values())
 
 
@@ -148,9 +147,9 @@ def recorded_images(about: dict[str, Any], folder: Path, archive: Path | None) -
     from pipeline.images.cifar import find_cifar100
 
     found = archive_of(about["corpus"], archive or find_cifar100(DATA))
-    if {str(fold): digest for fold, digest in images.read(found).digests.items()} != about["data"]:
-        raise InputError(f"{folder} was trained on other images than those of {found.path}, so it cannot be repeated; "
-                         "expected the archive as it was then: --archive")  # fmt: skip
+    if reason := runs.outdated(runs.read(folder), data=images.read(found).digests):
+        raise InputError(f"{folder} {reason}, here of {found.path}, so it cannot be repeated; expected the archive as it "
+                         "was then: --archive")  # fmt: skip
     return found
 
 
@@ -163,9 +162,8 @@ def recorded_teacher(about: dict[str, Any], folder: Path) -> Teacher | None:
         if not runs.finished(path):
             raise InputError(f"no finished run in {path}, the teacher of {folder}; expected it where it was (work in the "
                              "same folder), or train it again: make teacher")  # fmt: skip
-    if others := runs.retrained_teachers(about):
-        raise InputError(f"{folder} goes back to {others[0]} as it was before it was trained again, with other weights, so "
-                         "it cannot be repeated")  # fmt: skip
+    if reason := runs.outdated(runs.read(folder), teachers=True):
+        raise InputError(f"{folder} {reason}, so it cannot be repeated")
     return folders[0] if isinstance(named, str) else folders
 
 
@@ -213,7 +211,4 @@ def surroundings(old: Path, new: Path) -> list[str]:
     """What else differs between the two: machine, versions, pack."""
     from pipeline.runs.differences import differences
 
-    records = [
-        runs.Record(folder, runs.read_config(folder), runs.read_result(folder)) for folder in (old, new)
-    ]
-    return [f"{key}: {was} → {now}" for key, was, now in differences(records[:1], records[1:])]
+    return [f"{key}: {was} → {now}" for key, was, now in differences([runs.read(old)], [runs.read(new)])]

@@ -7,9 +7,8 @@ trained on the clips that its student is tested on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from pipeline import config, runs
+from pipeline import runs
 from pipeline.config import FeatureSpec, InputError
 from pipeline.runs.planned import Cell
 
@@ -20,29 +19,11 @@ def check(cells: Sequence[Cell], data: Mapping[str, str], classes: Sequence[str]
     ``data``: fold → digest of its content, as run folders keep it; ``spec``: the features' settings, None for images.
     Teachers that are not finished are left to whoever reads them.
     """
+    now = {int(fold): digest for fold, digest in data.items()}
     for folder in dict.fromkeys(teacher for cell in cells for teacher in cell.teachers):
-        if runs.finished(folder) and (other := difference(runs.read_config(folder), data, classes, spec)):
-            raise InputError(f"{folder} was trained with other {other}, so it may have seen the clips that are held out "
-                             f"here; expected a teacher trained on the same data: remove {folder} and train it again "
-                             "with these features, or name another one")  # fmt: skip
-
-
-def difference(
-    about: Mapping[str, Any], data: Mapping[str, str], classes: Sequence[str], spec: FeatureSpec | None
-) -> str:
-    """In what a run's record differs from the data at hand, in a few words; "" where it does not."""
-    if spec is not None:
-        theirs = config.build(FeatureSpec, about["settings"]["features"], "the teacher's settings")
-        for name in FeatureSpec.__dataclass_fields__:
-            if (old := getattr(theirs, name)) != (new := getattr(spec, name)):
-                return f"features (features.{name} = {old}, here {new})"
-    if list(about.get("classes", classes)) != list(classes):
-        return f"classes ({' '.join(about['classes'])}; here {' '.join(classes)})"
-    if folds := other_folds(about["data"], data):
-        return f"features of fold {', '.join(folds)} (clips were added, removed, moved or changed since)"
-    return ""
-
-
-def other_folds(one: Mapping[str, str], two: Mapping[str, str]) -> list[str]:
-    """The folds whose content differs, or that only one of both has."""
-    return sorted(fold for fold in one.keys() | two.keys() if one.get(fold) != two.get(fold))
+        if runs.finished(folder) and (
+            reason := runs.outdated(runs.read(folder), data=now, classes=classes, features=spec)
+        ):
+            raise InputError(f"{folder} {reason}, so it may have seen the clips that are held out here; expected a teacher "
+                             f"trained on the same data: remove {folder} and train it again with these features, or name "
+                             "another one")  # fmt: skip

@@ -29,19 +29,19 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> tuple[np.ndarray, np.nda
     was tested on, or where the network no longer says what the run kept.
     """
     payload = read_payload(folder)
-    about = runs.read_config(folder)
+    record = runs.read(folder)
     spec = config.build(FeatureSpec, payload["features"], f"{folder / 'model.pt'} [features]")
     path = cache.fold_path(cache_root, payload["corpus"], spec, payload["fold"])
     fold = cache.read_fold(path)
-    trained_on = about["data"].get(str(payload["fold"]))
-    if trained_on != fold.header.digest:
-        raise InputError(f"{path} holds other features than {folder} was tested on (clips were added, removed or changed "
-                         "since); compute the old ones again, or remove the run")  # fmt: skip
+    if reason := runs.outdated(record, data={record.fold: fold.header.digest}, folds=(record.fold,)):
+        raise InputError(
+            f"{folder} {reason}, as {path} has it; compute the old ones again, or remove the run"
+        )
     clean = torch.from_numpy(np.ascontiguousarray(fold.features[:, 0]))
-    said = training.outputs(network_of(payload), clean, np.arange(len(clean)))
+    outputs = training.outputs(network_of(payload), clean, np.arange(len(clean)))
     kept = runs.read_predictions(folder).logits
-    if not np.allclose(said.logits.numpy(), kept, rtol=TOLERANCE, atol=TOLERANCE):
-        worst = float(np.abs(said.logits.numpy() - kept).max())
+    if not np.allclose(outputs.logits.numpy(), kept, rtol=TOLERANCE, atol=TOLERANCE):
+        worst = float(np.abs(outputs.logits.numpy() - kept).max())
         raise InputError(f"{folder}: its model.pt says otherwise than its predictions.npz (logits differ by {worst:.2g}); "
                          "remove the run's folder and train it again")  # fmt: skip
-    return said.embedding.numpy(), np.array(fold.header.labels, dtype=np.int64), fold.header.clips
+    return outputs.embedding.numpy(), np.array(fold.header.labels, dtype=np.int64), fold.header.clips

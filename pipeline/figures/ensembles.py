@@ -37,7 +37,7 @@ def ensemble(folders: Sequence[Path]) -> Predictions:
     if not folders:
         raise InputError("an ensemble of no runs; expected at least one run folder")
     members = [runs.read_predictions(folder) for folder in folders]
-    folds = [runs.read_config(folder)["fold"] for folder in folders]
+    folds = [runs.read(folder).fold for folder in folders]
     first = members[0]
     for folder, member, fold in zip(folders, members, folds, strict=True):
         if fold != folds[0]:

@@ -19,7 +19,6 @@ from pipeline.report.aggregation import (
     BASELINE,
     Key,
     Row,
-    mix_of,
     rows,
 )
 from pipeline.report.columns import COLUMNS, csv_row
@@ -47,15 +46,15 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     """
     # Generations of born-again chains have a table of their own: pipeline.report.generations.
     everything = runs.find(runs_root, corpus)
-    records = [r for r in everything if r.config["role"] in ("teacher", "student")]
+    records = [r for r in everything if r.is_teacher_or_student]
     born = len(everything) - len(records)
     hidden: list[Record] = []
     missing: list[str] = []
     if mixes is not None:
         kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
-        hidden = [r for r in records if mix_of(r.config) not in {"", *kept}]
-        records = [r for r in records if mix_of(r.config) in {"", *kept}]
-        missing = sorted(kept - {mix_of(r.config) for r in records})
+        hidden = [r for r in records if r.row_mix not in {"", *kept}]
+        records = [r for r in records if r.row_mix in {"", *kept}]
+        missing = sorted(kept - {r.row_mix for r in records})
     if not records:
         raise InputError(
             f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"

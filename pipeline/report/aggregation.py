@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import config, losses, runs
+from pipeline import config, losses
 from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
-from pipeline.losses.mix import canonical
 from pipeline.report import recordings
 from pipeline.runs import Record
+from pipeline.runs.record import OfRole
 
 BASELINE = "soft"
 STAMP = "SYNTHETIC"
@@ -33,7 +33,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(OfRole):
     """One mix (or the teacher): figures of its finished runs, in percent, and what is missing."""
 
     key: Key
@@ -82,7 +82,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        kind = "teacher" if self.role == "teacher" else "baseline" if self.baseline else ""
+        kind = "teacher" if self.is_teacher else "baseline" if self.baseline else ""
         text = (self.mix or self.model) + (f" ({kind})" if kind else "")
         return f"{STAMP} {text}" if self.synthetic else text
 
@@ -110,11 +110,11 @@ def rows(records: Iterable[Record], hidden: Iterable[Record] = ()) -> list[Row]:
     teachers: dict[Key, list[Record]] = {}
     students: dict[Key, list[Record]] = {}
     for record in cells:
-        groups = teachers if record.config["role"] == "teacher" else students
+        groups = teachers if record.is_teacher else students
         groups.setdefault(key_of(record), []).append(record)
     taught: dict[Key, list[Record]] = {}
     for key, members in students.items():
-        own = replace(key, digest=runs.settings_digest("teacher", members[0].config["settings"]))
+        own = replace(key, digest=members[0].teacher_digest)
         taught[key] = teachers.get(own, []) + members
     used = {id(record) for members in taught.values() for record in members}
     alone = {key: members for key, members in teachers.items() if id(members[0]) not in used}
@@ -126,18 +126,17 @@ def rows(records: Iterable[Record], hidden: Iterable[Record] = ()) -> list[Row]:
 
 
 def key_of(record: Record) -> Key:
-    return Key(str(record.config["preset"]), record.digest, config.digest(record.config["data"]))
+    return Key(str(record.preset), record.digest, config.digest(record.data))
 
 
 def unique(records: Iterable[Record]) -> list[Record]:
     """The records; ``InputError`` where two finished runs are of one preset, settings, mix, fold and seed."""
     seen: dict[tuple[Any, ...], Record] = {}
     for record in records:
-        own = record.config
-        mix, key = mix_of(own), (own["corpus"], own["role"], own["preset"], record.digest)
-        claimed = (*key, mix, own["fold"], own["seed"])
+        mix = record.row_mix
+        claimed = (record.corpus, record.role, record.preset, record.digest, mix, record.fold, record.seed)
         if claimed in seen:
-            what = f"{mix or own['role']}, fold {own['fold']}, seed {own['seed']}"
+            what = f"{mix or record.role}, fold {record.fold}, seed {record.seed}"
             raise InputError(
                 f"two finished runs of one cell ({what}): {seen[claimed].folder} and {record.folder}; "
                 "expected one; remove the one that should not count"
@@ -150,11 +149,11 @@ def table_rows(key: Key, records: Sequence[Record], hidden: Sequence[Record] = (
     """The rows of one table, with the comparisons to its baseline and Holm's adjustment over all mixes tried."""
     by_mix = mixes_of(records)
     baseline_mix = str(losses.LossMix.parse(BASELINE))
-    baseline = by_mix.get(("student", baseline_mix), [])
+    baseline = by_mix.get(baseline_mix, [])
     found = []
-    for (role, mix), members in by_mix.items():
-        row = bare_row(key, members, is_baseline=role == "student" and mix == baseline_mix)
-        found.append(compared(row, members, baseline) if role == "student" and not row.baseline else row)
+    for mix, members in by_mix.items():
+        row = bare_row(key, members, is_baseline=mix == baseline_mix)
+        found.append(compared(row, members, baseline) if row.is_student and not row.baseline else row)
     found.sort(key=lambda row: place(row.mix))
     unseen = [compared_runs(members, baseline) for members in mixes_of(hidden).values()]
     tests = [row.comparison for row in found] + unseen
@@ -163,17 +162,18 @@ def table_rows(key: Key, records: Sequence[Record], hidden: Sequence[Record] = (
     return [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(found, adjusted)]
 
 
-def mixes_of(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
-    by_mix: dict[tuple[str, str], list[Record]] = {}
+def mixes_of(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records by the mix of their row; a teacher's is "" ."""
+    by_mix: dict[str, list[Record]] = {}
     for record in records:
-        by_mix.setdefault((record.config["role"], mix_of(record.config)), []).append(record)
+        by_mix.setdefault(record.row_mix, []).append(record)
     return by_mix
 
 
 def compared_runs(members: Sequence[Record], baseline: Sequence[Record]) -> Comparison | None:
     """Runs of one mix less the baseline's, over those that count."""
     ours, theirs = (percents(counted(own), "accuracy") for own in (members, baseline))
-    return statistics.comparison(ours, theirs, ratio(members[0].config))
+    return statistics.comparison(ours, theirs, ratio(members[0]))
 
 
 def compared(row: Row, members: Sequence[Record], baseline: Sequence[Record]) -> Row:
@@ -184,24 +184,24 @@ def compared(row: Row, members: Sequence[Record], baseline: Sequence[Record]) ->
     return replace(
         row,
         comparison=recordings.beside(compared_runs(members, baseline), *voters),
-        with_stopped=statistics.with_stopped(ours, theirs, gone, gone_there, chance(members[0].config)),
+        with_stopped=statistics.with_stopped(ours, theirs, gone, gone_there, chance(members[0])),
         baseline_stopped=len(gone_there & {cell(r) for r in members}),
     )
 
 
-def ratio(about: Mapping[str, Any]) -> float:
-    """n_test / n_train of a run's config: one fold is tested, the others train; folds taken as equally large."""
-    return 1 / max(1, len(about["data"]) - 1)
+def ratio(record: Record) -> float:
+    """n_test / n_train of a run: one fold is tested, the others train; folds taken as equally large."""
+    return 1 / max(1, len(record.data) - 1)
 
 
-def chance(about: Mapping[str, Any]) -> float:
+def chance(record: Record) -> float:
     """Percent that a run which predicts nothing is counted at."""
-    return 100 / max(1, len(about["classes"]))
+    return 100 / max(1, len(record.classes))
 
 
 def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
     """A row without its comparison."""
-    first = records[0].config
+    first = records[0]
     good = counted(records)
     values = percents(good, "accuracy")
     lost = [r for r in records if stopped(r)]
@@ -213,11 +213,11 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
 
     return Row(
         key=key,
-        corpus=first["corpus"],
-        synthetic=any(record.config["synthetic"] for record in records),
-        role=first["role"],
-        model=first["model"],
-        mix=mix_of(first),
+        corpus=first.corpus,
+        synthetic=any(record.synthetic for record in records),
+        role=first.role,
+        model=first.model,
+        mix=first.row_mix,
         baseline=is_baseline,
         spread=statistics.spread(values) if values else None,
         best=mean("best_accuracy"),
@@ -225,23 +225,22 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         macro_f1=mean("macro_f1"),
         ece=mean("ece"),
         agreement=mean("agreement"),
-        parameters=int(records[0].result["parameters"]),
+        parameters=int(records[0].result.parameters),
         runs=len(records),
         at_chance=tuple(sorted(cell(r) for r in good if at_chance(r))),
-        outputs_untrained=sum(r.result["status"] == "outputs untrained" for r in records),
+        outputs_untrained=sum(r.result.outputs_untrained for r in records),
         failures=tuple(
-            "fold{}-seed{}: {}".format(*cell(r), r.result.get("failure") or "not finite") for r in lost
+            "fold{}-seed{}: {}".format(*cell(r), r.result.failure or "not finite") for r in lost
         ),
-        all_folds=tuple(first["all_folds"]),
-        skipped=sum(int(n) for n in first["skipped"].values()),
+        all_folds=tuple(first.all_folds),
+        skipped=sum(first.skipped.values()),
         published=published(first),
-        best_teacher=first["role"] == "student" and bool(first["teacher"])
-        and first["settings"]["student"].get("teacher_epoch") == "best",
+        best_teacher=first.is_student and bool(first.teachers) and first.settings.student.teacher_epoch == "best",
     )  # fmt: skip
 
 
 def cell(record: Record) -> Cell:
-    return int(record.config["fold"]), int(record.config["seed"])
+    return record.fold, record.seed
 
 
 def counted(records: Iterable[Record]) -> list[Record]:
@@ -250,7 +249,7 @@ def counted(records: Iterable[Record]) -> list[Record]:
     Leaving out what is no better than chance would leave out a mix' worst runs by their result. Out are runs that
     stopped, which have no result, and mixes that train no outputs, of which accuracy says nothing.
     """
-    return [r for r in records if r.result["status"] in ("trained", "did not train") and not stopped(r)]
+    return [r for r in records if r.result.status in ("trained", "did not train") and not stopped(r)]
 
 
 def stopped(record: Record) -> bool:
@@ -258,30 +257,24 @@ def stopped(record: Record) -> bool:
 
     Runs whose outputs alone overflow were once kept as "did not train", without a finite nll.
     """
-    return record.result["status"] == "failed" or record.result.get("nll", 0.0) is None
+    return record.result.failed or record.result.nll is None
 
 
 def at_chance(record: Record) -> bool:
     """Whether a run that counts is no better than chance by the binomial test (``evaluation.above_chance``)."""
-    return record.result["status"] == "did not train"
+    return record.result.at_chance
 
 
 def percents(records: Iterable[Record], name: str) -> dict[Cell, float]:
     """100 × the result's figure for each cell that has one."""
-    return {cell(r): 100 * r.result[name] for r in records if r.result.get(name) is not None}
+    return {cell(r): 100 * value for r in records if (value := getattr(r.result, name)) is not None}
 
 
-def published(run: dict[str, Any]) -> float | None:
+def published(run: Record) -> float | None:
     """The paper's figure in percent for a run's data set, network and mix; None where it has none."""
-    role = run["role"]
-    if run["synthetic"] or run["dataset"] != PUBLISHED_FOR["dataset"] or run["model"] != PUBLISHED_FOR[role]:
+    if run.synthetic or run.dataset != PUBLISHED_FOR["dataset"] or run.model != PUBLISHED_FOR[run.role]:
         return None
-    return {row.mix: row.percent for row in losses.TABLE3}.get(mix_of(run))
-
-
-def mix_of(run: dict[str, Any]) -> str:
-    """A student's mix as this version writes it; "" for a teacher, whatever it was trained with."""
-    return "" if run["role"] == "teacher" else canonical(run["mix"])
+    return {row.mix: row.percent for row in losses.TABLE3}.get(run.row_mix)
 
 
 def place(mix: str) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline import losses, runs
 from pipeline.figures import ensembles, evaluation, statistics
@@ -30,14 +30,10 @@ from pipeline.report.aggregation import (
 from pipeline.report.wording import listed, number
 from pipeline.runs import Record
 
-ROLE = "generation"
 BASELINE = str(losses.LossMix.parse("ce,soft"))
 FIRST = 0
 ENSEMBLE = -1
 """Stands for the ensemble where generations are numbers."""
-
-#: A data set of images has one held-out part, the test images: its training sets do not overlap.
-IMAGES = "cifar100"
 
 Values = dict[Cell, float]
 
@@ -86,35 +82,38 @@ class Group:
     """The chains that share settings, data and first teachers."""
 
     folder: Path
-    config: dict[str, Any]
-    """Of one of its runs: what it says of corpus, settings and preset holds for all."""
     chains: dict[str, Chain]
     size: int
     """Generations in the ensemble."""
     records: list[Record]
 
     @property
+    def first(self) -> Record:
+        """One of its runs: what it says of corpus, settings and preset holds for all."""
+        return self.records[0]
+
+    @property
     def synthetic(self) -> bool:
-        return bool(self.config["synthetic"])
+        return self.first.synthetic
 
     @property
     def ratio(self) -> float:
         """n_test / n_train of the corrected test; 0 where there is one fixed test set."""
-        return 0.0 if self.config["dataset"] == IMAGES else ratio(self.config)
+        return 0.0 if self.first.is_of_images else ratio(self.first)
 
     @property
     def unit(self) -> str:
         """Over what differences are judged, see ``statistics.comparison``."""
-        return "training" if self.config["dataset"] == IMAGES else "fold"
+        return "training" if self.first.is_of_images else "fold"
 
     @property
     def settings(self) -> str:
-        own = self.config["settings"]["student"]
-        drops = f"epochs {own['milestones']}" if own["milestones"] else f"every {own['step_epochs']} epochs"
-        schedule = f"× {own['gamma']:g} at {drops}" if own["schedule"] == "step" else own["schedule"]
+        own = self.first.settings.student
+        drops = f"epochs {own.milestones}" if own.milestones else f"every {own.step_epochs} epochs"
+        schedule = f"× {own.gamma:g} at {drops}" if own.schedule == "step" else own.schedule
         schedule = schedule.replace("at every", "every")
-        return (f"{own['model']}, preset {self.config['preset']}: {own['epochs']} epochs, batch {own['batch']}, learning "
-                f"rate {own['lr']:g} {schedule}, augmentation {own['augment']}")  # fmt: skip
+        return (f"{own.model}, preset {self.first.preset}: {own.epochs} epochs, batch {own.batch}, learning "
+                f"rate {own.lr:g} {schedule}, augmentation {own.augment}")  # fmt: skip
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -150,19 +149,19 @@ def groups(root: Path, corpus: str, generations: int | None = None) -> list[Grou
     """The chains below ``root/corpus`` that have a finished run; the ensembles are of ``generations``, or of all."""
     found: dict[Path, list[Record]] = {}
     for record in runs.find(root, corpus):
-        if record.config["role"] == ROLE:
+        if record.is_generation:
             found.setdefault(record.folder.parents[2], []).append(record)
     return [group(folder, records, generations) for folder, records in found.items()]
 
 
 def group(folder: Path, records: Sequence[Record], generations: int | None) -> Group:
-    deepest = max(int(record.config["generation"]) for record in records)
+    deepest = max(record.generation for record in records)
     size = min(generations or deepest, deepest)
     by_mix: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: place(record.config["mix"])):
-        by_mix.setdefault(record.config["mix"], []).append(record)
+    for record in sorted(records, key=lambda record: place(record.recorded_mix)):
+        by_mix.setdefault(record.recorded_mix, []).append(record)
     chains = {mix: chain(mix, members, size) for mix, members in by_mix.items()}
-    return Group(folder, records[0].config, chains, size, list(records))
+    return Group(folder, chains, size, list(records))
 
 
 def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
@@ -170,14 +169,14 @@ def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
     found = Chain(mix)
     members: dict[Cell, dict[int, Path]] = {}
     for record in records:
-        generation, own = int(record.config["generation"]), cell(record)
+        generation, own = record.generation, cell(record)
         if generation == 1:
             first(found, own, record)
-        note(found, generation, own, record.result["status"])
+        note(found, generation, own, record.result.status)
         if stopped(record):
             found.stopped.add(own)
-        elif record.result["accuracy"] is not None:
-            found.stages.setdefault(generation, {})[own] = 100 * record.result["accuracy"]
+        elif (percent := record.result.percent) is not None:
+            found.stages.setdefault(generation, {})[own] = percent
             found.folders.setdefault(generation, {})[own] = [record.folder]
             members.setdefault(own, {})[generation] = record.folder
     wanted = range(1, size + 1)
@@ -196,14 +195,13 @@ def note(found: Chain, generation: int, own: Cell, status: str) -> None:
 
 def first(found: Chain, own: Cell, record: Record) -> None:
     """The figure of the run, or the ensemble of runs, that taught a first generation; a note where it is gone."""
-    teacher = record.config["teacher"]
-    folders = [Path(one) for one in ([teacher] if isinstance(teacher, str) else teacher)]
+    folders = list(record.teachers)
     gone = [folder for folder in folders if not runs.finished(folder)]
     if gone:
         found.notes.setdefault(FIRST, []).append(f"missing: {gone[0]} was removed")
         return
     for folder in folders:
-        note(found, FIRST, own, runs.read_result(folder)["status"])
+        note(found, FIRST, own, runs.read(folder).result.status)
     found.folders.setdefault(FIRST, {})[own] = folders
     found.stages.setdefault(FIRST, {})[own] = ensemble_accuracy(folders)
 
@@ -258,10 +256,10 @@ def line(found: Group, own: Chain, stage: int) -> Line:
     filled = None
     if stage == ENSEMBLE and base is not None and own is not base:
         filled = statistics.with_stopped(
-            values, base.ensemble, own.stopped, base.stopped, chance(found.config)
+            values, base.ensemble, own.stopped, base.stopped, chance(found.first)
         )
     notes = [ensemble_notes(found, own) if stage == ENSEMBLE else listed(own.notes.get(stage, []), "; ")]
-    whole = len(found.config["all_folds"])
+    whole = len(found.first.all_folds)
     if spread and len(spread.folds) < whole:
         notes.insert(0, f"partial ({len(spread.folds)} of {whole} folds)")
     if filled is not None:
@@ -284,7 +282,7 @@ def compared(found: Group, own: Chain, stage: int, other: Chain, other_stage: in
 
 def published(found: Group, mix: str, stage: str) -> float | None:
     """Table 4's figure for an ensemble of three, or for generation 0, of its own data set and network."""
-    if found.synthetic or found.config["dataset"] != IMAGES or found.config["model"] != "resnet56":
+    if found.synthetic or not found.first.is_of_images or found.first.model != "resnet56":
         return None
     if stage == "first teacher":
         return TABLE4[0].percent

@@ -29,19 +29,18 @@ from pipeline.report.aggregation import (
     chance,
     counted,
     key_of,
-    mix_of,
     percents,
     ratio,
     stopped,
 )
-from pipeline.report.listing import TEACHER, corpora
+from pipeline.report.listing import corpora
 from pipeline.report.wording import (
     interval,
     listed,
     number,
     p_value,
 )
-from pipeline.runs import Record
+from pipeline.runs import STUDENT, TEACHER, Record
 from pipeline.runs.differences import differences
 
 # --------------------------------------------------------------------------------------------------- compare
@@ -72,7 +71,7 @@ def side(text: str, root: Path, corpus: str | None) -> Side:
                              "runs/CORPUS/student-…/angle40+area20+soft1")  # fmt: skip
     else:
         records = named(text, root, corpus)
-    mixes = sorted({(r.config["role"], mix_of(r.config), r.config.get("generation", 0)) for r in records})
+    mixes = sorted({(r.role, r.row_mix, r.generation) for r in records})
     if len(mixes) > 1:
         names = listed([mix or role for role, mix, _ in mixes])
         raise InputError(
@@ -108,8 +107,8 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
         what = "a file" if Path(text).exists() else "no folder"
         raise InputError(f"{text} is {what}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
                          "angle,area, or teacher") from None  # fmt: skip
-    role = TEACHER if text == TEACHER else "student"
-    records = [r for r in runs.find(root, corpus) if r.config["role"] == role and mix_of(r.config) == mix]
+    role = TEACHER if text == TEACHER else STUDENT
+    records = [r for r in runs.find(root, corpus) if r.role == role and r.row_mix == mix]
     if not records:
         raise InputError(f"no finished run of {mix or text} in {root / (corpus or '')}; 'audio-rkd runs' lists what is "
                          "there")  # fmt: skip
@@ -118,14 +117,12 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
 
 def compare(a: Side, b: Side) -> str:
     """What differs between two sides, and the paired difference B less A with its interval; text to print."""
-    first, second = a.records[0].config, b.records[0].config
-    if first["corpus"] != second["corpus"]:
-        raise InputError(f"{a.name} is of {first['corpus']}, {b.name} of {second['corpus']}: other clips, so nothing "
+    first, second = a.records[0], b.records[0]
+    if first.corpus != second.corpus:
+        raise InputError(f"{a.name} is of {first.corpus}, {b.name} of {second.corpus}: other clips, so nothing "
                          "can be paired; expected runs of one corpus")  # fmt: skip
     stamp = (
-        [f"{STAMP}: figures of the built-in corpus say nothing about real sounds."]
-        if first["synthetic"]
-        else []
+        [f"{STAMP}: figures of the built-in corpus say nothing about real sounds."] if first.synthetic else []
     )
     lines = [*stamp, *(f"{letter}: {one.name} ({count(one)})" for letter, one in (("A", a), ("B", b))), ""]
     different = differences(a.records, b.records)
@@ -155,10 +152,10 @@ def paired_lines(a: Side, b: Side) -> list[str]:
     """Means of both, and the difference over the cells that both have."""
     left, right = (percents(counted(one.records), "accuracy") for one in (a, b))
     voters = [{cell(r): [r.folder] for r in counted(one.records)} for one in (b, a)]
-    about = a.records[0].config
-    found = recordings.beside(statistics.comparison(right, left, ratio(about)), *voters)
+    first = a.records[0]
+    found = recordings.beside(statistics.comparison(right, left, ratio(first)), *voters)
     gone, gone_left = ({cell(r) for r in one.records if stopped(r)} for one in (b, a))
-    filled = statistics.with_stopped(right, left, gone, gone_left, chance(about))
+    filled = statistics.with_stopped(right, left, gone, gone_left, chance(first))
     lines = [
         f"{letter}: accuracy {number(s.mean)} % (sd over folds {number(s.sd_folds)}, over seeds {number(s.sd_seeds)}, n {s.n})"
         for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right))) if s
@@ -218,7 +215,7 @@ def clip_lines(a: Record, b: Record) -> list[str]:
     difference, low, high = by_recording(hit_b.astype(float) - hit_a, left.sources)
     lines = [
         f"A: accuracy {number(100 * float(hit_a.mean()))} %, B: {number(100 * float(hit_b.mean()))} % of {len(hit_a)} clips, "
-        f"fold {a.config['fold']}",
+        f"fold {a.fold}",
         f"B less A: {number(100 * difference, '+.2f')} points, 95 % interval "
         f"{interval(low and 100 * low, high and 100 * high)}, by {len(set(left.sources))} recordings",
         f"Right in B alone {gained}, in A alone {lost}, the same class said {int(np.sum(said[0] == said[1]))} times; "

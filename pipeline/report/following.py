@@ -79,14 +79,13 @@ def seen(folder: Path) -> Seen | None:
     """An unfinished run; None for a folder whose run has not written its record yet."""
     if not (folder / "config.json").is_file():
         return None
-    about, lines = runs.read_config(folder), runs.read_metrics(folder)
-    table = about["settings"]["teacher" if about["role"] == "teacher" else "student"]
-    epochs, last = int(table["epochs"]), lines[-1] if lines else {}
+    record, lines = runs.read(folder), runs.read_metrics(folder)
+    epochs, last = record.trained_by.epochs, lines[-1] if lines else {}
     epoch = int(last.get("epoch", 0))
     took = [float(line["seconds"]) for line in lines[-RECENT:]]
     written = (folder / ("metrics.jsonl" if lines else "config.json")).stat().st_mtime
     return Seen(folder, epoch, epochs, last.get("accuracy"), statistics.median(took) * (epochs - epoch) if took else None,
-                max(0.0, time.time() - written), bool(about["synthetic"]))  # fmt: skip
+                max(0.0, time.time() - written), record.synthetic)  # fmt: skip
 
 
 def line(unfinished: Sequence[Path], finished: int = 0) -> str:
@@ -182,13 +181,13 @@ class TensorBoardLog:
                 self.writer(folder).flush()
 
     def matrix(self, folder: Path) -> None:
-        found, about = runs.read_predictions(folder), runs.read_config(folder)
-        if not len(found.labels) or not np.isfinite(found.logits).all():  # a run that failed
+        predictions, classes = runs.read_predictions(folder), runs.read(folder).classes
+        if not len(predictions.labels) or not np.isfinite(predictions.logits).all():  # a run that failed
             return
-        counts = evaluation.confusion(found.logits, found.labels)
+        counts = evaluation.confusion(predictions.logits, predictions.labels)
         step = self.epochs.get(folder, 0)
         self.writer(folder).add_image("confusion", picture(counts), step, dataformats="HWC")
-        self.writer(folder).add_text("confusion", matrix_text(counts, about["classes"]), step)
+        self.writer(folder).add_text("confusion", matrix_text(counts, classes), step)
 
     def writer(self, folder: Path) -> Any:
         if folder not in self.writers:

@@ -109,11 +109,11 @@ COLUMNS = ("corpus", "synthetic", "group", "preset", "model", "mix", "stage", "m
 
 def csv_rows(found: Group) -> list[tuple[object, ...]]:
     """The cells of ``COLUMNS``, one row a stage; numbers unrounded but for the last digits of binary fractions."""
-    about, made = found.config, []
+    first, made = found.records[0], []
     for own in found.lines:
         spread = own.spread
         made.append((
-            about["corpus"], STAMP if found.synthetic else "", found.folder.name, about["preset"], about["model"],
+            first.corpus, STAMP if found.synthetic else "", found.folder.name, first.preset, first.model,
             own.mix, own.stage, spread and spread.mean, spread and spread.sd_folds, spread and spread.sd_seeds,
             spread.n if spread else 0, *csv_cells(own.to_baseline, own.p_holm), *csv_cells(own.to_first, own.first_p_holm),
             own.with_stopped, found.unit, found.ratio, published(found, own.mix, own.stage), own.notes,
@@ -190,7 +190,9 @@ def table4(root: Path, reports: Path, corpus: str, *, generations: int | None = 
     found = present(root, corpus, generations)
     stamp = f"{STAMP}: " if any(one.synthetic for one in found) else ""
     sections = tuple(
-        Section(f"{one.title} ({one.config['preset'].removeprefix('cifar-')})", (table4_grid(one), grid(one)))
+        Section(
+            f"{one.title} ({one.records[0].preset.removeprefix('cifar-')})", (table4_grid(one), grid(one))
+        )
         for one in found
     )
     records = [record for one in found for record in one.records]
@@ -213,7 +215,7 @@ def table4_grid(found: Group) -> Grid:
         line = next((one for one in own if one.stage == stage and (not row.mix or one.mix == row.mix)), None)
         spread, base = (line.spread, line.to_baseline) if line else (None, None)
         paper = published(found, row.mix, stage)
-        model = found.config["model"]
+        model = found.records[0].model
         chain = found.chains.get(row.mix)
         mean, _, sd_seeds = spread_cells(spread)
         rows.append((

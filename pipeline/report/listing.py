@@ -9,14 +9,13 @@ from typing import Any
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.losses import LossMix
-from pipeline.losses.mix import canonical
 from pipeline.report import tables
 from pipeline.report.aggregation import STAMP
 from pipeline.report.wording import listed, number
+from pipeline.runs import TEACHER, Record
+from pipeline.runs.record import UNFINISHED
 
-UNFINISHED = "unfinished"
 STATUSES = (*runs.folder.STATUSES, UNFINISHED)
-TEACHER = "teacher"
 
 
 def listing(root: Path, corpus: str | None = None, *, mix: str | None = None, folds: Sequence[int] = (),
@@ -28,10 +27,10 @@ def listing(root: Path, corpus: str | None = None, *, mix: str | None = None, fo
     """
     require(root, corpus)
     wanted = None if mix is None else TEACHER if mix == TEACHER else str(LossMix.parse(mix))
-    found = [described(r.folder, r.config, r.result) for r in runs.find(root, corpus)]
+    found = [described(record) for record in runs.find(root, corpus)]
     for folder in runs.unfinished(root, corpus):
         if (folder / "config.json").is_file():
-            found.append(described(folder, runs.read_config(folder), None))
+            found.append(described(runs.read(folder)))
     return [
         run for run in found
         if wanted in (None, run["mix"] if run["role"] != TEACHER else TEACHER) and status in (None, run["status"])
@@ -51,16 +50,20 @@ def corpora(root: Path) -> list[str]:
     return sorted(path.name for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def described(folder: Path, about: Mapping[str, Any], result: Mapping[str, Any] | None) -> dict[str, Any]:
-    result = result or {"status": UNFINISHED, "epochs": len(runs.read_metrics(folder))}
+def described(record: Record) -> dict[str, Any]:
+    """A run as ``--json`` prints it."""
+    result = record.result
     return {
-        "folder": str(folder), "corpus": about["corpus"], "synthetic": about["synthetic"], "role": about["role"],
-        "model": about["model"], "mix": canonical(about["mix"]), "preset": about["preset"],
-        "settings": runs.settings_digest(about["role"], about["settings"]), "fold": about["fold"], "seed": about["seed"],
-        "generation": about.get("generation", 0), "status": result["status"], "accuracy": result.get("accuracy"),
-        "epochs": result["epochs"], "seconds": result.get("seconds"), "finished": result.get("finished"),
-        "failure": result.get("failure"),
-    }  # fmt: skip
+        "folder": str(record.folder),
+        **{name: getattr(record, name) for name in ("corpus", "synthetic", "role", "model")},
+        "mix": record.mix_text,
+        "preset": record.preset,
+        "settings": record.digest,
+        **{name: getattr(record, name) for name in ("fold", "seed", "generation")},
+        **{name: getattr(result, name) for name in ("status", "accuracy", "epochs", "seconds")},
+        "finished": result.finished or None,
+        "failure": result.failure or None,
+    }
 
 
 def listing_text(found: Sequence[Mapping[str, Any]]) -> str:

@@ -17,12 +17,11 @@ import torch
 
 from pipeline import (
     cache,
-    config,
     models,
     runs,
     training,
 )
-from pipeline.config import FeatureSpec, InputError
+from pipeline.config import InputError
 from pipeline.engine import packs
 from pipeline.engine.records import model_of, read_model
 from pipeline.figures import recall as retrieval
@@ -33,9 +32,7 @@ from pipeline.report import tables
 from pipeline.report.aggregation import (
     STAMP,
     Key,
-    cell,
     key_of,
-    mix_of,
     ratio,
     stopped,
     unique,
@@ -74,8 +71,8 @@ def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured
             if len(each) and np.isfinite(each).all():
                 row.answers.setdefault(metric, {})[at] = each
 
-    for fold in sorted({cell(record)[0] for record in records}):
-        own = [record for record in records if cell(record)[0] == fold]
+    for fold in sorted({record.fold for record in records}):
+        own = [record for record in records if record.fold == fold]
         data = held_out(own[0], fold, root)
         samples, _ = packs.samples(data, torch.device("cpu"))
         rows = packs.rows(data, fold)[1]
@@ -83,12 +80,12 @@ def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured
         keep("reference", CHANCE, 0, (fold, 0), answers(np.zeros((len(rows), 1)), data))
         for record in own:
             network = model_of(read_model(record.folder))
-            own_role, at = record.config["role"], cell(record)
-            values = embedding(network, samples, rows, layer if own_role == "student" else "embedding")
-            name = mix_of(record.config) or f"{network.name} (teacher)"
-            keep(own_role, name, values.shape[1], at, answers(values, data))
+            at = record.cell
+            values = embedding(network, samples, rows, layer if record.is_student else "embedding")
+            name = record.row_mix or f"{network.name} (teacher)"
+            keep(record.role, name, values.shape[1], at, answers(values, data))
             first = f"{network.name}, untrained"
-            if own_role == "student" and (("reference", first), at) not in drawn:
+            if record.is_student and (("reference", first), at) not in drawn:
                 drawn.add((("reference", first), at))
                 values = embedding(untrained(network, *at), samples, rows, layer)
                 keep("reference", first, values.shape[1], at, answers(values, data))
@@ -99,15 +96,13 @@ def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured
 
 def held_out(record: Record, fold: int, root: Path) -> cache.Data:
     """The features of the fold that a run held out; ``InputError`` where they are gone or are not the run's own."""
-    spec = config.build(FeatureSpec, record.config["settings"]["features"], f"{record.folder}/config.json")
-    path = cache.fold_path(root, record.config["corpus"], spec, fold)
+    path = cache.fold_path(root, record.corpus, record.settings.features, fold)
     if not path.is_file():
         raise InputError(f"no features of fold {fold} in {path.parent}, which {record.folder} was tested on; make them "
                          "again: make features with the same dataset and settings")  # fmt: skip
     data = cache.load([path])
-    if data.digests[fold] != record.config["data"].get(str(fold)):
-        raise InputError(f"{path} is of other clips than {record.folder} was tested on (clips were added, removed or "
-                         "changed since); remove the run and train again")  # fmt: skip
+    if reason := runs.outdated(record, data=data.digests, folds=(fold,)):
+        raise InputError(f"{record.folder} {reason}, as {path} has it; remove the run and train again")
     return data
 
 
@@ -143,22 +138,20 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
     the baseline; all by default. Raises ``InputError`` without runs, and where their features are gone or changed.
     """
     wanted = {str(LossMix.parse(mix)) for mix in mixes} | {BASELINE_MIX, ""} if mixes else None
-    records = [r for r in runs.find(root, corpus) if r.config["role"] in ("teacher", "student")]
+    records = [r for r in runs.find(root, corpus) if r.is_teacher_or_student]
     everything = [r for r in unique(records) if not stopped(r)]
-    good = [r for r in everything if wanted is None or mix_of(r.config) in wanted]
+    good = [r for r in everything if wanted is None or r.row_mix in wanted]
     if not good:
         raise InputError(f"no finished run in {root / corpus} whose embeddings could be measured; train first: "
                          "make teacher, then make distill")  # fmt: skip
     sections, lines, notes, tests = [], [], list(NOTES), []
     for key, members in keyed(good).items():
-        first = members[0].config
-        tried = {
-            mix_of(r.config) for r in everything if key_of(r) == key and r.config["role"] == "student"
-        } - {BASELINE_MIX}
-        gone = Counter(mix_of(r.config) for r in records if stopped(r) and key_of(r) == key)
+        first = members[0]
+        tried = {r.row_mix for r in everything if key_of(r) == key and r.is_student} - {BASELINE_MIX}
+        gone = Counter(r.row_mix for r in records if stopped(r) and key_of(r) == key)
         table = table_of(measured(members, caches, layer), ratio(first), len(tried), gone)
         tests += [test for own in table.tests.values() for test in own if test]
-        stamp = f"{STAMP} " if first["synthetic"] else ""
+        stamp = f"{STAMP} " if first.synthetic else ""
         title = f"{stamp}preset {key.preset}, settings {key.digest}, data {key.data}"
         sections.append(tables.Section(title, tuple(grid(table, metric) for metric in METRICS)))
         lines += list(csv_rows(key, table, first, layer))
@@ -168,7 +161,7 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
     notes += taught_by_others(good)
     if left_out:
         notes.append(f"Left out, for they stopped (not finite): {len(left_out)} of {len(records)} runs.")
-    synthetic = any(r.config["synthetic"] for r in good)
+    synthetic = any(r.synthetic for r in good)
     if synthetic:
         notes.append(
             f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds."
@@ -187,13 +180,13 @@ def keyed(records: Sequence[Record]) -> dict[Key, list[Record]]:
     students: dict[Key, list[Record]] = {}
     teachers: dict[Key, list[Record]] = {}
     for record in records:
-        groups = teachers if record.config["role"] == "teacher" else students
+        groups = teachers if record.is_teacher else students
         groups.setdefault(key_of(record), []).append(record)
     found, used = {}, set()
     for key, members in sorted(
         students.items(), key=lambda item: (item[0].preset, item[0].digest, item[0].data)
     ):
-        digest = runs.settings_digest("teacher", members[0].config["settings"])
+        digest = members[0].teacher_digest
         own = dataclasses.replace(key, digest=digest)
         used.add(own)
         found[key] = teachers.get(own, []) + members
@@ -203,12 +196,10 @@ def keyed(records: Sequence[Record]) -> dict[Key, list[Record]]:
 def answerable_share(records: Sequence[Record], caches: Path) -> str:
     """How many of the held-out clips could be queries at all."""
     queries = clips = 0
-    for fold in sorted({cell(record)[0] for record in records}):
-        record = next(record for record in records if cell(record)[0] == fold)
-        header = cache.read_header(cache.fold_path(
-            caches, record.config["corpus"],
-            config.build(FeatureSpec, record.config["settings"]["features"], str(record.folder)), fold,
-        ))  # fmt: skip
+    for fold in sorted({record.fold for record in records}):
+        record = next(record for record in records if record.fold == fold)
+        path = cache.fold_path(caches, record.corpus, record.settings.features, fold)
+        header = cache.read_header(path)
         clips += len(header.labels)
         queries += int(retrieval.answerable(np.array(header.labels), header.sources).sum())
     return f"{queries} of {clips} clips are queries; the others' class has no other recording in their fold"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from pipeline.losses import LossMix
 from pipeline.report import tables
 from pipeline.report.aggregation import BASELINE, STAMP, Key
 from pipeline.report.wording import judged, number, p_value
+from pipeline.runs import Record
+from pipeline.runs.record import OfRole
 
 BASELINE_MIX = str(LossMix.parse(BASELINE))
 
@@ -25,7 +26,7 @@ CHANCE, FEATURES = "random order", "features (standardised)"
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(OfRole):
     """One row: a mix, a teacher, or what no run made."""
 
     name: str
@@ -46,9 +47,9 @@ class Measured:
 def place(row: Measured) -> tuple[int, int, str]:
     references = (CHANCE, FEATURES)
     order = [published.mix for published in losses.TABLE3]
-    if row.role == "reference":
+    if not row.is_teacher_or_student:
         return 0, references.index(row.name) if row.name in references else len(references), row.name
-    if row.role == "teacher":
+    if row.is_teacher:
         return 1, 0, row.name
     return 2, order.index(row.name) if row.name in order else len(order), row.name
 
@@ -58,7 +59,7 @@ def compared(
 ) -> Comparison | None:
     """A student's row less the baseline's: paired by fold and seed, judged over folds; over recordings where few."""
     baseline = next((other for other in found if other.name == BASELINE_MIX), None)
-    if baseline is None or row is baseline or row.role != "student":
+    if baseline is None or row is baseline or not row.is_student:
         return None
     test = statistics.comparison(row.figures(metric, k), baseline.figures(metric, k), ratio)
     if test is None or test.units >= statistics.FEWEST:
@@ -133,14 +134,14 @@ CSV = ("corpus", "synthetic", "preset", "settings", "data", "layer", "role", "mi
        "recordings_ci95_high", "no_claim")  # fmt: skip
 
 
-def csv_rows(key: Key, table: Table, first: dict[str, Any], layer: str) -> Iterator[tuple[object, ...]]:
+def csv_rows(key: Key, table: Table, first: Record, layer: str) -> Iterator[tuple[object, ...]]:
     """The cells of ``CSV``, by metric, K and row."""
     for (metric, k), tests in table.tests.items():
         for row, test, holm in zip(table.found, tests, table.adjusted(metric, k), strict=True):
             if not (values := row.figures(metric, k)):
                 continue
             own, beside = statistics.spread(values), test.recordings if test else None
-            yield (first["corpus"], STAMP if first["synthetic"] else "", key.preset, key.digest, key.data, layer, row.role,
+            yield (first.corpus, STAMP if first.synthetic else "", key.preset, key.digest, key.data, layer, row.role,
                    row.name, row.dimensions or None, metric, k, own.mean, own.sd_folds, own.sd_seeds, own.n,
                    *((test.difference, test.low, test.high, test.units, test.n, test.sd_units, test.sd_pairs, test.p, holm,
                       table.mixes, test.p_wilcoxon, beside and beside.low, beside and beside.high, test.no_claim)

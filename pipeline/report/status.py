@@ -52,11 +52,7 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
 def reported(corpus: str, records: Iterable[Record]) -> bool:
     """Whether the table was written after the last of the teachers and students finished."""
     table = REPORTS / corpus / "table.md"
-    times = [
-        (r.folder / "result.json").stat().st_mtime
-        for r in records
-        if r.config["role"] in ("teacher", "student")
-    ]
+    times = [(r.folder / "result.json").stat().st_mtime for r in records if r.is_teacher_or_student]
     return table.is_file() and table.stat().st_mtime >= max(times, default=0)
 
 
@@ -74,8 +70,13 @@ def by_kind(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Finished runs by what they are: a mix, teacher, or born-again."""
     found: dict[str, list[Record]] = {}
     for record in records:
-        role = record.config["role"]
-        kind = record.config["mix"] if role == "student" else "born-again" if role == "generation" else role
+        kind = (
+            record.recorded_mix
+            if record.is_student
+            else "born-again"
+            if record.is_generation
+            else record.role
+        )
         found.setdefault(kind, []).append(record)
     return found
 

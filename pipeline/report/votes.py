@@ -46,11 +46,11 @@ def records(paths: Iterable[Path]) -> list[Record]:
         found |= {record.folder.resolve(): record for record in here}
     for record in found.values():
         first = next(iter(found.values()))
-        if record.result["status"] == "failed":
-            raise InputError(f"{record.folder} failed ({record.result.get('failure') or 'no reason kept'}) and predicts "
+        if record.result.failed:
+            raise InputError(f"{record.folder} failed ({record.result.failure or 'no reason kept'}) and predicts "
                              "nothing; expected runs that finished their training: leave it out")  # fmt: skip
-        if record.config["corpus"] != first.config["corpus"]:
-            raise InputError(f"{record.folder} is of {record.config['corpus']}, {first.folder} of {first.config['corpus']}; "
+        if record.corpus != first.corpus:
+            raise InputError(f"{record.folder} is of {record.corpus}, {first.folder} of {first.corpus}; "
                              "expected runs of one corpus")  # fmt: skip
     return list(found.values())
 
@@ -59,12 +59,12 @@ def votes(found: Sequence[Record]) -> list[Vote]:
     """One ensemble for each fold: the mean of its runs' class probabilities (``ensembles.ensemble``)."""
     by_fold: dict[int, list[Record]] = {}
     for record in found:
-        by_fold.setdefault(int(record.config["fold"]), []).append(record)
+        by_fold.setdefault(record.fold, []).append(record)
     out = []
     for fold, members in sorted(by_fold.items()):
         said = ensembles.ensemble([record.folder for record in members])
         figures = evaluation.summary(said.logits, said.labels)
-        own = [100 * record.result["accuracy"] for record in members]
+        own = [record.result.percent for record in members if record.result.percent is not None]
         out.append(Vote(fold, len(members), len(said.labels), 100 * figures["accuracy"], 100 * figures["macro_f1"],
                         100 * figures["ece"], float(np.mean(own)), max(own)))  # fmt: skip
     return out
@@ -78,9 +78,8 @@ def text(found: Sequence[Record]) -> str:
     if len(lines) > 1:
         means = np.mean([figures_of(v) for v in lines], axis=0).tolist()
         rows.append(("mean", "", "", *map(number, means)))
-    config = found[0].config
-    stamp = f"{STAMP} " if any(record.config["synthetic"] for record in found) else ""
-    title = f"{stamp}{config['corpus']}: mean of class probabilities, held-out clips, last epoch"
+    stamp = f"{STAMP} " if any(record.synthetic for record in found) else ""
+    title = f"{stamp}{found[0].corpus}: mean of class probabilities, held-out clips, last epoch"
     return "\n".join([title, "", *tables.padded(tables.Grid("", header, tuple(rows), wide=True))])
 
 

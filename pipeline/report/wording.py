@@ -166,7 +166,7 @@ def footnotes(found: Sequence[Row]) -> list[str]:
             "Seeds of a fold share its one teacher: the figures hold for these teachers, and no spread or p has the chance "
             "of a teacher's own training in it."
         )
-    elif any(row.role == "student" and not row.baseline for row in found):
+    elif any(row.is_student and not row.baseline for row in found):
         notes.append(
             f"No comparison: no fold and seed has a run of the mix and of the baseline, {BASELINE}, that counts."
         )
@@ -241,7 +241,7 @@ def provenance(records: Sequence[Record]) -> list[str]:
             else []
         )
         versions.add(", ".join([f"{name} {packages[name]}" for name in names if name in packages] + commit))
-    times = sorted(str(record.result["finished"]) for record in records if record.result.get("finished"))
+    times = sorted(str(record.result.finished) for record in records if record.result.finished)
     made = f"; finished {times[0]} to {times[-1]}" if times else ""
     return [
         f"Made by {len(records)} finished runs{made}.",
@@ -252,7 +252,7 @@ def provenance(records: Sequence[Record]) -> list[str]:
 
 def taught_by_others(records: Sequence[Record]) -> list[str]:
     """A line where a run's teacher was trained again since, and came out with other weights."""
-    names = ["/".join(r.folder.parts[-2:]) for r in records if runs.retrained_teachers(r.config)]
+    names = ["/".join(r.folder.parts[-2:]) for r in records if runs.outdated(r, teachers=True)]
     if not names:
         return []
     return [f"Their teachers were trained again since, with other weights: {len(names)} of {len(records)} runs "

@@ -19,32 +19,45 @@ from pipeline.files import json_bytes, write_atomic
 from pipeline.runs.folder import (
     SCHEMA,
     Predictions,
-    Record,
-    cell_path,
-    find,
     finished,
     read_config,
     read_environment,
     read_metrics,
     read_predictions,
     read_result,
-    retrained_teachers,
-    settings_digest,
     unfinished,
 )
+from pipeline.runs.freshness import outdated, retrained_teachers
 from pipeline.runs.machine import environment
+from pipeline.runs.paths import cell_path
+from pipeline.runs.record import (
+    GENERATION,
+    STUDENT,
+    TEACHER,
+    Record,
+    Result,
+    find,
+    read,
+    settings_digest,
+)
 from pipeline.runs.writing import append_metrics, restart_metrics, write_finished
 
 __all__ = [
+    "GENERATION",
     "SCHEMA",
+    "STUDENT",
+    "TEACHER",
     "Predictions",
     "Record",
+    "Result",
     "append_metrics",
     "cell_path",
     "environment",
     "find",
     "finished",
     "json_bytes",
+    "outdated",
+    "read",
     "read_config",
     "read_environment",
     "read_metrics",

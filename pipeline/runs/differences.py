@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.losses.mix import canonical
-from pipeline.runs.folder import Record, read_environment
+from pipeline.runs.folder import read_environment
+from pipeline.runs.record import Record
 
 
 def differences(a: Sequence[Record], b: Sequence[Record]) -> list[tuple[str, str, str]]:
@@ -24,15 +24,19 @@ def values(records: Sequence[Record]) -> dict[str, str]:
     """Key → the values that the records have there, each once, in order."""
     found: dict[str, dict[str, None]] = {}
     for record in records:
-        about, made = record.config, read_environment(record.folder)
-        pack = {
-            k: v for k, v in about.get("pack", {}).items() if k in ("device", "layout", "threads", "runs")
-        }
+        environment = read_environment(record.folder)
+        pack = {name: getattr(record.pack, name) for name in ("runs", "layout", "device", "threads")}
         parts = {
-            **{k: about[k] for k in ("role", "model", "preset", "settings", "data", "skipped", "classes")},
-            "mix": canonical(about["mix"]), "generation": about.get("generation", 0), "pack": pack,
-            "python": made["python"], "packages": made["packages"], "commit": made.get("commit"),
-        }  # fmt: skip
+            **{name: getattr(record, name) for name in ("role", "model", "preset")},
+            "settings": record.recorded_settings,
+            **{name: getattr(record, name) for name in ("data", "skipped", "classes")},
+            "mix": record.mix_text,
+            "generation": record.generation,
+            "pack": {name: value for name, value in pack.items() if value not in (None, "")},
+            "python": environment["python"],
+            "packages": environment["packages"],
+            "commit": environment.get("commit"),
+        }
         for key, value in flat(parts):
             found.setdefault(key, {})[value] = None
     return {key: ", ".join(sorted(each)) for key, each in found.items()}

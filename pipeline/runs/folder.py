@@ -1,4 +1,4 @@
-"""What a run folder holds, where it lies, and reading it."""
+"""The files of a run folder, and reading them; ``record`` gives them types."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import config
 from pipeline.config import InputError
 
 SCHEMA = 1
@@ -45,46 +43,6 @@ class Predictions(NamedTuple):
     """(clips, classes) float32."""
     sources: np.ndarray
     """(clips,) text: the recording a clip was cut from."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One finished run: its folder and what ``read_config`` and ``read_result`` say of it."""
-
-    folder: Path
-    config: dict[str, Any]
-    result: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """Of the settings the run was trained with: (features, teacher) or (features, teacher, student)."""
-        return settings_digest(self.config["role"], self.config["settings"])
-
-
-def settings_digest(role: str, settings: Mapping[str, Any]) -> str:
-    """``config.digest`` over the settings that a role's numbers depend on.
-
-    ``settings`` maps features, teacher and student to dataclasses or to their dictionaries; both give the
-    same digest.
-    """
-    names = ("features", "teacher") if role == "teacher" else ("features", "teacher", "student")
-    return config.digest(*(settings[name] for name in names))
-
-
-def cell_path(
-    root: Path, corpus: str, role: str, settings: config.Settings, mix_slug: str | None, fold: int, seed: int
-) -> Path:
-    """``root/<corpus>/<role>-<model>-<preset>-<digest>/[<mix slug>/]fold{k}-seed{s}``."""
-    if role not in ("teacher", "student"):
-        raise InputError(f"role {role!r}: expected teacher or student")
-    if (mix_slug is None) != (role == "teacher"):
-        raise InputError(
-            f"mix {mix_slug!r} of a {role}: a student's run has a mix of losses, a teacher's none"
-        )
-    parts = {"features": settings.features, "teacher": settings.teacher, "student": settings.student}
-    model = getattr(settings, role).model
-    group = root / corpus / f"{role}-{model}-{settings.preset}-{settings_digest(role, parts)}"
-    return (group / mix_slug if mix_slug else group) / f"fold{fold}-seed{seed}"
 
 
 def finished(folder: Path) -> bool:
@@ -153,21 +111,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(path, CONFIG_KEYS)
 
 
-def retrained_teachers(about: Mapping[str, Any]) -> list[str]:
-    """The teachers in a run's lineage that were trained again since, and came out with other weights.
-
-    ``about``: the run's config. By the digests on record alone: runs of before there were any, and teachers that are
-    gone, are taken as they are.
-    """
-    found = []
-    lineage = [Path(folder) for folder in about.get("lineage", ())]
-    for own in (about, *(read_config(folder) for folder in lineage if finished(folder))):
-        for teacher, digest in own.get("teacher_weights", {}).items():
-            if finished(Path(teacher)) and read_result(Path(teacher)).get("weights", digest) != digest:
-                found.append(teacher)
-    return list(dict.fromkeys(found))
-
-
 def read_environment(folder: Path) -> dict[str, Any]:
     return read_json(folder / "environment.json", ("python", "packages"))
 
@@ -212,15 +155,6 @@ def read_predictions(folder: Path) -> Predictions:
         shapes = ", ".join(f"{name} {part.shape}" for name, part in found._asdict().items())
         raise damaged(path, f"{shapes}; expected as many of each")
     return found
-
-
-def find(root: Path, corpus: str | None = None) -> list[Record]:
-    """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
-
-    Raises ``InputError`` for a finished run whose files are damaged.
-    """
-    folders = [path for path, files in run_folders(root, corpus) if "result.json" in files]
-    return [Record(folder, read_config(folder), read_result(folder)) for folder in folders]
 
 
 def unfinished(root: Path, corpus: str | None = None) -> list[Path]:

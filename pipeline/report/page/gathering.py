@@ -21,10 +21,9 @@ from pipeline.report.aggregation import (
     cell,
     counted,
     key_of,
-    mix_of,
     percents,
 )
-from pipeline.runs import Predictions, Record
+from pipeline.runs import STUDENT, TEACHER, Predictions, Record
 
 #: Of each mix.
 CLIPS_SHOWN = 10
@@ -45,12 +44,12 @@ class Entry:
     @property
     def slug(self) -> str:
         """For names of files."""
-        kept = self.records[0].config.get("slug") or self.row.mix
-        return re.sub(r"[^\w.+@-]+", "_", str(kept)) if self.row.mix else "teacher"
+        slug = self.records[0].slug or self.row.mix
+        return re.sub(r"[^\w.+@-]+", "_", slug) if self.row.mix else "teacher"
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(map(str, self.records[0].config.get("classes", ())))
+        return self.records[0].classes
 
     @property
     def counted(self) -> tuple[Record, ...]:
@@ -94,7 +93,11 @@ class Table:
 
     @property
     def teacher(self) -> Entry | None:
-        return next((entry for entry in self.entries if entry.row.role == "teacher"), None)
+        return next((entry for entry in self.entries if entry.row.is_teacher), None)
+
+    def first(self, role: str) -> Record | None:
+        """A run of a role."""
+        return next((entry.records[0] for entry in self.entries if entry.row.role == role), None)
 
     @property
     def baseline(self) -> Entry | None:
@@ -105,19 +108,17 @@ def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Table]
     """The rows by table, each with the runs it was made of."""
     found = []
     for key in dict.fromkeys(row.key for row in rows):
-        students = [r for r in records if r.config["role"] == "student" and key_of(r) == key]
+        students = [r for r in records if r.is_student and key_of(r) == key]
         # A table with students goes by their settings; its teacher by the part of them that made it.
-        own = runs.settings_digest("teacher", students[0].config["settings"]) if students else key.digest
-        keys = {"student": key, "teacher": replace(key, digest=own)}
+        own = students[0].teacher_digest if students else key.digest
+        keys = {STUDENT: key, TEACHER: replace(key, digest=own)}
         entries = [Entry(row, members(row, records, keys[row.role])) for row in rows if row.key == key]
         found.append(Table(key, tuple(entries)))
     return found
 
 
 def members(row: report.Row, records: Iterable[Record], key: report.Key) -> tuple[Record, ...]:
-    found = [
-        r for r in records if (r.config["role"], mix_of(r.config)) == (row.role, row.mix) and key_of(r) == key
-    ]
+    found = [r for r in records if (r.role, r.row_mix) == (row.role, row.mix) and key_of(r) == key]
     return tuple(sorted(found, key=cell))
 
 

@@ -137,7 +137,7 @@ def mixes(
     embedded = {
         e.name: pictures.embedded(e, fold, embeddings, look) for e in table.entries if fold is not None
     }
-    opened = next((e for e in table.entries if e.row.role == "student"), table.entries[0])
+    opened = next((e for e in table.entries if e.row.is_student), table.entries[0])
     for entry in table.entries:
         found: list[Picture | str] = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
         if embedded:

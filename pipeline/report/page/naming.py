@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from pipeline.report.page.gathering import Table
 
@@ -37,8 +36,8 @@ def differing(table: Table, group: Sequence[Table]) -> list[str]:
 
 def about(table: Table) -> dict[str, str]:
     """Preset, every setting that the table's numbers depend on, and the digest of its data."""
-    students = [entry for entry in table.entries if entry.row.role == "student"]
-    settings: dict[str, Any] = (students or table.entries)[0].records[0].config["settings"]
+    students = [entry for entry in table.entries if entry.row.is_student]
+    settings = (students or table.entries)[0].records[0].recorded_settings
     names = ("features", "teacher", "student") if students else ("features", "teacher")
     flat = {f"{name}.{key}": str(value) for name in names for key, value in settings[name].items()}
     return {"preset": table.key.preset, **flat, "data": table.key.data}

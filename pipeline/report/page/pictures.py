@@ -138,7 +138,7 @@ def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots
         return f"No t-SNE of {entry.name}: no run of fold {fold} counts."
     if embeddings is None:
         return "No t-SNE: the embeddings were not asked for."
-    name, role = f"tsne-{entry.slug}", "teacher" if entry.row.role == "teacher" else "student"
+    name, role = f"tsne-{entry.slug}", entry.row.role
     over = f"Clean clips of held-out fold {fold}, seed {cell(record)[1]}."
     try:
         values, labels, clips = embeddings(record.folder)

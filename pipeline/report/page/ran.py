@@ -11,26 +11,22 @@ from pipeline.report.aggregation import cell
 from pipeline.report.page.gathering import Entry, Table, listed
 from pipeline.report.tables import NONE, Grid
 from pipeline.report.wording import number
-from pipeline.runs import Record
+from pipeline.runs import STUDENT, TEACHER, Record
 
 
 def settings_grid(table: Table) -> Grid:
     """Every training setting, teacher beside student."""
-    kinds = {role: first(table, role) for role in ("teacher", "student")}
-    shown = {role: config["settings"][role] for role, config in kinds.items() if config}
+    kinds = {role: table.first(role) for role in (TEACHER, STUDENT)}
+    shown = {role: record.recorded_settings[role] for role, record in kinds.items() if record}
     keys = dict.fromkeys(key for values in shown.values() for key in values)
     rows = tuple((key, *(text(values.get(key)) for values in shown.values())) for key in keys)
     return Grid("Training settings.", ("Setting", *shown), rows)
 
 
 def feature_grid(table: Table) -> Grid:
-    config = table.entries[0].records[0].config
-    rows = tuple((key, text(value)) for key, value in config["settings"]["features"].items())
+    settings = table.entries[0].records[0].recorded_settings
+    rows = tuple((key, text(value)) for key, value in settings["features"].items())
     return Grid("Feature settings.", ("Setting", "value"), rows)
-
-
-def first(table: Table, role: str) -> dict[str, Any] | None:
-    return next((entry.records[0].config for entry in table.entries if entry.row.role == role), None)
 
 
 def text(value: object) -> str:
@@ -43,23 +39,23 @@ def several(values: Iterable[object]) -> str:
 
 
 def packs(records: Iterable[Record], key: str) -> str:
-    return several(record.config.get("pack", {}).get(key) for record in records)
+    return several(getattr(record.pack, key) for record in records)
 
 
 def seconds(records: Iterable[Record]) -> float | None:
     """Time of training: a run's share of its pack's seconds, summed; None where a run has not kept it."""
     total = 0.0
     for record in records:
-        own = record.result.get("seconds")
+        own = record.result.seconds
         if own is None:
             return None
-        total += own / max(1, record.result.get("runs_in_pack") or 1)
+        total += own / max(1, record.result.runs_in_pack or 1)
     return total
 
 
 def times(records: Iterable[Record]) -> str:
     """From the first run's end to the last one's, to the minute; the second date only where it is another."""
-    found = sorted(str(r.result["finished"]) for r in records if r.result.get("finished"))
+    found = sorted(str(r.result.finished) for r in records if r.result.finished)
     if not found:
         return NONE
     first, last = (moment[:16].replace("T", " ") for moment in (found[0], found[-1]))
@@ -81,8 +77,8 @@ def run_row(entry: Entry) -> tuple[str, ...]:
     cells = [cell(record) for record in entry.records]
     return (
         entry.name, str(len(cells)), listed({fold for fold, _ in cells}), listed({seed for _, seed in cells}),
-        several(r.result["epochs"] for r in entry.records), packs(entry.records, "device"), packs(entry.records, "layout"),
-        packs(entry.records, "threads"), several(r.result.get("runs_in_pack") for r in entry.records),
+        several(r.result.epochs for r in entry.records), packs(entry.records, "device"), packs(entry.records, "layout"),
+        packs(entry.records, "threads"), several(r.result.runs_in_pack for r in entry.records),
         number(seconds(entry.records), ".1f"), times(entry.records),
     )  # fmt: skip
 
@@ -92,9 +88,9 @@ def run_list(table: Table) -> Grid:
     header = ("Model / mix", "Fold", "Seed", "Accuracy\n%", "Best\nepoch", "Status", "Folder")
     rows = tuple(
         (
-            entry.name, str(r.config["fold"]), str(r.config["seed"]),
-            number(None if r.result["accuracy"] is None else 100 * r.result["accuracy"]), text(r.result["best_epoch"]),
-            str(r.result["status"]) + (f": {r.result['failure']}" if r.result.get("failure") else ""), r.folder.as_posix(),
+            entry.name, str(r.fold), str(r.seed),
+            number(None if r.result.accuracy is None else r.result.percent), text(r.result.best_epoch),
+            str(r.result.status) + (f": {r.result.failure}" if r.result.failure else ""), r.folder.as_posix(),
         )
         for entry in table.entries for r in entry.records
     )  # fmt: skip

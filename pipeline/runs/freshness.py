@@ -1,0 +1,64 @@
+"""Whether a finished run still belongs to the data and the teachers of today: one check, one wording."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.config import FeatureSpec
+from pipeline.runs import folder as files
+from pipeline.runs.record import Record, read
+
+#: What happened to clips whose features have another digest now.
+CHANGED = "clips were added, removed, moved or changed since"
+
+
+def outdated(
+    record: Record,
+    *,
+    data: Mapping[int, str] | None = None,
+    folds: Collection[int] | None = None,
+    classes: Sequence[str] = (),
+    features: FeatureSpec | None = None,
+    teachers: bool = False,
+) -> str:
+    """In what a run is not of what is at hand, as the words behind its name ("was trained …"); "" where it fits.
+
+    ``data``: fold → digest of its content now, compared over ``folds`` (default: all that either knows). ``classes`` and
+    ``features``: today's. ``teachers``: whether those that the run goes back to must still be the ones that taught. What is
+    not given, or was not recorded, is not compared.
+    """
+    if features is not None:
+        for own in dataclasses.fields(FeatureSpec):
+            old, new = (getattr(spec, own.name) for spec in (record.settings.features, features))
+            if old != new:
+                return f"was trained with other features (features.{own.name} = {old}, here {new})"
+    if classes and record.classes and tuple(classes) != record.classes:
+        return f"was trained with other classes ({' '.join(record.classes)}; here {' '.join(classes)})"
+    if data is not None:
+        compared = record.data.keys() | data.keys() if folds is None else folds
+        others = sorted(fold for fold in compared if record.data.get(fold) != data.get(fold))
+        if others:
+            named = ", ".join(map(str, others))
+            if record.is_of_images:
+                return f"was trained on other images (part {named}; from another archive, or one that was changed since)"
+            return f"was trained on other features of fold {named} ({CHANGED})"
+    if teachers and (retrained := retrained_teachers(record)):
+        return f"goes back to {retrained[0]} as it was before it was trained again, with other weights"
+    return ""
+
+
+def retrained_teachers(record: Record) -> list[Path]:
+    """The teachers in a run's lineage that were trained again since, and came out with other weights.
+
+    By the digests on record alone: runs of before there were any, and teachers that are gone, are taken as they are.
+    """
+    ancestors = [read(folder) for folder in record.lineage if files.finished(folder)]
+    found = [
+        teacher
+        for run in (record, *ancestors)
+        for teacher, weights in run.teacher_weights.items()
+        if files.finished(teacher) and (read(teacher).result.weights or weights) != weights
+    ]
+    return list(dict.fromkeys(found))

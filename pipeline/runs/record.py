@@ -1,0 +1,358 @@
+"""What is on record of a run, typed: ``read`` one folder, ``find`` all of them. No other code knows the files' keys.
+
+``config.json`` says what was trained, on what and with which settings, ``result.json`` how it came out. Files of earlier
+versions lack some keys: what was not kept is None or empty here. Which roles there are is known here alone; others ask a
+record what it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline import config
+from pipeline.config import InputError, Settings
+from pipeline.runs import folder as files
+
+if TYPE_CHECKING:
+    from pipeline.losses.mix import LossMix
+
+TEACHER, STUDENT, GENERATION = "teacher", "student", "generation"
+
+#: The data set of runs on images.
+IMAGES = "cifar100"
+
+#: Of a run that has begun and has no ``result.json``.
+UNFINISHED = "unfinished"
+
+#: Key → its value, as JSON holds it.
+Table = Mapping[str, Any]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run came out. Shares are in [0, 1], of the held-out fold's clean clips; None: not kept, or there is none."""
+
+    status: str
+    """One of ``folder.STATUSES``, or ``UNFINISHED``."""
+    accuracy: float | None = None
+    """Of the last epoch; None for a run that stopped."""
+    best_accuracy: float | None = None
+    """The highest of an epoch: optimistic, the held-out fold chose it."""
+    best_epoch: int | None = None
+    epochs: int = 0
+    test_clips: int = 0
+    parameters: int = 0
+    macro_f1: float | None = None
+    ece: float | None = None
+    nll: float | None = None
+    """In nats."""
+    agreement: float | None = None
+    """With the teacher."""
+    seconds: float | None = None
+    """Of the pack's training."""
+    runs_in_pack: int | None = None
+    failure: str = ""
+    finished: str = ""
+    """When, in UTC."""
+    weights: str = ""
+    """Digest of the network's weights."""
+    overflowed: bool = False
+    """The outputs were not finite. Earlier versions kept such runs as "did not train", without a finite nll."""
+
+    @property
+    def failed(self) -> bool:
+        return self.status == "failed"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether there is no result: the loss or the outputs were not finite."""
+        return self.failed or self.overflowed
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether it is no better than chance by the binomial test (``figures.evaluation.above_chance``)."""
+        return self.status == "did not train"
+
+    @property
+    def trained(self) -> bool:
+        return self.status == "trained"
+
+    @property
+    def outputs_untrained(self) -> bool:
+        """Whether no term of the mix reads the outputs, so that accuracy says nothing of it."""
+        return self.status == "outputs untrained"
+
+    @property
+    def counts(self) -> bool:
+        """Whether means and tests are over it: it has an accuracy that says something, be it that of chance."""
+        return (self.trained or self.at_chance) and not self.stopped
+
+    @property
+    def percent(self) -> float | None:
+        return None if self.accuracy is None else 100 * self.accuracy
+
+
+@dataclass(frozen=True)
+class Pack:
+    """How a run was trained beside others."""
+
+    runs: int | None = None
+    layout: str = ""
+    device: str = ""
+    threads: int | None = None
+    repeats: Path | None = None
+    """The run that this one repeats."""
+
+
+class OfRole:
+    """What has a role: which one is asked here alone."""
+
+    role: str
+
+    @property
+    def is_teacher(self) -> bool:
+        return self.role == TEACHER
+
+    @property
+    def is_student(self) -> bool:
+        return self.role == STUDENT
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether it is of a born-again chain, behind its first teacher."""
+        return self.role == GENERATION
+
+    @property
+    def is_teacher_or_student(self) -> bool:
+        """Whether it is of stages two or three."""
+        return self.is_teacher or self.is_student
+
+
+@dataclass(frozen=True)
+class Record(OfRole):
+    """One run: its folder, what it was to be, and how it came out."""
+
+    folder: Path
+    role: str
+    corpus: str
+    dataset: str
+    synthetic: bool
+    model: str
+    preset: str
+    fold: int
+    """The one that was held out."""
+    seed: int
+    recorded_mix: str
+    """As the version that trained it wrote it."""
+    recorded_settings: Mapping[str, Table]
+    """Table (features, teacher, student) → key → value, as recorded: what digests are computed from."""
+    result: Result
+    all_folds: tuple[int, ...] = ()
+    """Of the published corpus."""
+    data: Mapping[int, str] = field(default_factory=dict)
+    """Fold → digest of its content."""
+    skipped: Mapping[int, int] = field(default_factory=dict)
+    """Fold → clips that could not be read, and are in no fold."""
+    classes: tuple[str, ...] = ()
+    """Empty where they were not kept."""
+    shape: tuple[int, ...] = ()
+    """(feature, bin, frame) of an input."""
+    slug: str = ""
+    """The mix as part of a path, as it was when the run was trained."""
+    teacher: Path | tuple[Path, ...] | None = None
+    """The run that taught it, or several whose ensemble did."""
+    generation: int = 0
+    lineage: tuple[Path, ...] = ()
+    """The runs that it goes back to, from the first ancestor to its teachers."""
+    teacher_weights: Mapping[Path, str] = field(default_factory=dict)
+    """Teacher → digest of its weights when it taught."""
+    experiment: str | None = None
+    step: str | None = None
+    pack: Pack = field(default_factory=Pack)
+
+    @property
+    def is_of_images(self) -> bool:
+        return self.dataset == IMAGES
+
+    @property
+    def teachers(self) -> tuple[Path, ...]:
+        if self.teacher is None:
+            return ()
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    @property
+    def digest(self) -> str:
+        """Of the settings the run was trained with: (features, teacher) or (features, teacher, student)."""
+        return settings_digest(self.role, self.recorded_settings)
+
+    @property
+    def teacher_digest(self) -> str:
+        """``digest`` of a teacher with these settings."""
+        return settings_digest(TEACHER, self.recorded_settings)
+
+    @property
+    def data_digest(self) -> str:
+        """Of the content of all folds."""
+        return config.digest({str(fold): digest for fold, digest in self.data.items()})
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings, with today's defaults for keys that there were not yet. ``InputError`` for what is unknown now."""
+        where = f"{self.folder}/config.json"
+        return Settings(preset=self.preset, **config.built_tables(self.recorded_settings, where))
+
+    @property
+    def trained_by(self) -> config.TrainSettings:
+        """The part of the settings that the run itself was trained with."""
+        return self.settings.teacher if self.is_teacher else self.settings.student
+
+    @property
+    def mix(self) -> LossMix | None:
+        """None where one of its losses is gone since."""
+        return parsed(self.recorded_mix)
+
+    @property
+    def mix_text(self) -> str:
+        """The mix as this version writes it; as recorded where one of its losses is gone since."""
+        return str(self.mix or self.recorded_mix)
+
+    @property
+    def row_mix(self) -> str:
+        """The mix by which rows of tables are told apart: "" for a teacher, whatever it was trained with."""
+        return "" if self.is_teacher else self.mix_text
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """(fold, seed)."""
+        return self.fold, self.seed
+
+    @property
+    def name(self) -> str:
+        """ "fold3-seed0"."""
+        return f"fold{self.fold}-seed{self.seed}"
+
+
+def settings_digest(role: str, settings: Mapping[str, Any]) -> str:
+    """``config.digest`` over the settings that a role's numbers depend on.
+
+    ``settings`` maps features, teacher and student to dataclasses or to their dictionaries; both give the
+    same digest.
+    """
+    names = ("features", "teacher") if role == TEACHER else ("features", "teacher", "student")
+    return config.digest(*(settings[name] for name in names))
+
+
+@functools.cache
+def parsed(mix: str) -> LossMix | None:
+    """The mix of a text; None where one of its losses is gone since it was written."""
+    from pipeline.losses.mix import LossMix  # brings torch, and many commands read records without any
+
+    try:
+        return LossMix.parse(mix)
+    except InputError:
+        return None
+
+
+# -------------------------------------------------------------------------------------------- reading
+
+
+def find(root: Path, corpus: str | None = None) -> list[Record]:
+    """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
+
+    Raises ``InputError`` for a finished run whose files are damaged.
+    """
+    return [read(path) for path, names in files.run_folders(root, corpus) if "result.json" in names]
+
+
+def read(folder: Path) -> Record:
+    """The record of one run; one that has begun and is not finished has a result that says so.
+
+    Raises ``InputError`` for a file that is missing, damaged or of another schema.
+    """
+    kept = files.read_config(folder)
+    if files.finished(folder):
+        result = checked(folder / "result.json", result_of, files.read_result(folder))
+    else:
+        result = Result(UNFINISHED, epochs=len(files.read_metrics(folder)))
+    return checked(folder / "config.json", lambda values: record_of(folder, values, result), kept)
+
+
+def checked(path: Path, build: Callable[[Table], T], kept: Table) -> T:
+    try:
+        return build(kept)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise files.damaged(path, f"{type(error).__name__}: {error}") from None
+
+
+def result_of(kept: Table) -> Result:
+    names = (
+        "best_accuracy",
+        "best_epoch",
+        "accuracy",
+        "macro_f1",
+        "ece",
+        "nll",
+        "agreement",
+        "seconds",
+        "runs_in_pack",
+    )
+    return Result(
+        status=kept["status"],
+        epochs=int(kept["epochs"]),
+        test_clips=int(kept["test_clips"]),
+        parameters=int(kept["parameters"]),
+        failure=kept.get("failure") or "",
+        finished=str(kept.get("finished") or ""),
+        weights=kept.get("weights") or "",
+        overflowed=kept.get("nll", 0.0) is None,
+        **{name: kept.get(name) for name in names},
+    )
+
+
+def record_of(folder: Path, kept: Table, result: Result) -> Record:
+    named = kept.get("teacher")
+    settings = {name: dict(kept["settings"][name]) for name in config.KINDS}
+    return Record(
+        folder=folder,
+        **{name: str(kept[name]) for name in ("role", "corpus", "dataset", "model", "preset")},
+        synthetic=bool(kept["synthetic"]),
+        fold=int(kept["fold"]),
+        seed=int(kept["seed"]),
+        recorded_mix=str(kept["mix"] or ""),
+        recorded_settings=settings,
+        result=result,
+        all_folds=tuple(map(int, kept["all_folds"])),
+        data={int(fold): str(digest) for fold, digest in kept["data"].items()},
+        skipped={int(fold): int(count) for fold, count in kept["skipped"].items()},
+        classes=texts(kept.get("classes")),
+        shape=tuple(map(int, kept.get("shape") or ())),
+        slug=kept.get("slug") or "",
+        teacher=tuple(map(Path, named)) if isinstance(named, list) else Path(named) if named else None,
+        generation=int(kept.get("generation") or 0),
+        lineage=tuple(map(Path, kept.get("lineage") or ())),
+        teacher_weights={Path(run): digest for run, digest in (kept.get("teacher_weights") or {}).items()},
+        experiment=kept.get("experiment"),
+        step=kept.get("step"),
+        pack=pack_of(kept.get("pack") or {}),
+    )
+
+
+def texts(values: Sequence[object] | None) -> tuple[str, ...]:
+    return tuple(map(str, values or ()))
+
+
+def pack_of(kept: Table) -> Pack:
+    repeats = kept.get("repeats")
+    return Pack(
+        kept.get("runs"),
+        kept.get("layout") or "",
+        kept.get("device") or "",
+        kept.get("threads"),
+        Path(repeats) if repeats else None,
+    )
