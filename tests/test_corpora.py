@@ -174,13 +174,13 @@ def trained(kind: Kind, corpus: list[str], train: list[str], opened: Corpus, cel
     """teacher, distill, report and retrieval."""
     said("teacher", *train)
     said("distill", *train, "--losses", "soft", "--losses", ALONE)
-    records = [record.config | record.result for record in runs.find(Path("runs"), kind.name)]
+    records = runs.find(Path("runs"), kind.name)
     assert len(records) == 3 * len(cells)
     for record in records:
-        held_out = opened.fold_clips(record["fold"])
-        assert record["test_clips"] == len(held_out) and len(record["classes"]) == kind.classes
-        assert record["shape"] == [5, 8, kind.frames] and record["all_folds"] == list(kind.folds)
-        assert sorted(record["data"]) == [str(fold) for fold in kind.folds]
+        held_out = opened.fold_clips(record.fold)
+        assert record.result.test_clips == len(held_out) and len(record.classes) == kind.classes
+        assert record.shape == (5, 8, kind.frames) and record.all_folds == tuple(kind.folds)
+        assert sorted(record.data) == list(kind.folds)
 
     table = said("report", *corpus, "--no-page")
     assert table.startswith(f"{kind.name}: teacher and students") and "SYNTHETIC" not in table

@@ -150,7 +150,7 @@ def test_the_teacher_too(world):
 
 @pytest.mark.parametrize("count", [1, 5, 400])
 def test_calibration_never_sees_the_held_out_fold(world, count):
-    data = export.held_out(runs.read_config(world.student), SPEC, world.root / "cache", count)
+    data = export.held_out(runs.read(world.student), SPEC, world.root / "cache", count)
     training = {row.tobytes() for row in cache.read_fold(world.paths[1]).features.reshape(-1, *SPEC.shape)}
     given = [row.tobytes() for row in data.calibration]
     assert set(given) <= training and len(set(given)) == len(given) == min(count, 2 * shipped.CLIPS)
@@ -188,10 +188,10 @@ def test_a_full_disk_leaves_the_older_export(exported, tmp_path, monkeypatch):
 
 def test_other_features_than_the_runs_are_refused(world, tmp_path):
     shutil.copytree(world.root / "cache", tmp_path / "cache")
-    config = runs.read_config(world.student)
-    config["data"] = {"1": config["data"]["1"], "2": "0" * 64}
-    with pytest.raises(InputError, match=r"fold2\.h5 holds other features than this run was trained on"):
-        export.held_out(config, SPEC, tmp_path / "cache", 10)
+    record = runs.read(world.student)
+    record = dataclasses.replace(record, data={1: record.data[1], 2: "0" * 64})
+    with pytest.raises(InputError, match=r"was trained on other features of fold 2 \(clips were added"):
+        export.held_out(record, SPEC, tmp_path / "cache", 10)
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(InputError, match=r"no features in .*make features"):
         export.export(world.student, tmp_path / "cache", tmp_path / "exports")
@@ -209,8 +209,10 @@ def test_without_the_extra(world, tmp_path, monkeypatch, package):
 
 def record(mix, fold, accuracy, seed=0, status="trained", role="student"):
     settings = {name: {"a": 1} for name in ("features", "teacher", "student")}
-    config = {"role": role, "mix": mix, "fold": fold, "seed": seed, "settings": settings}
-    return runs.Record(Path(f"{mix}-{fold}-{seed}"), config, {"accuracy": accuracy, "status": status})
+    return runs.Record(
+        Path(f"{mix}-{fold}-{seed}"), role, "tiny", "folder", False, "cnn2", "default", fold, seed, mix, settings,
+        runs.Result(status, accuracy),
+    )  # fmt: skip
 
 
 def test_the_default_is_the_best_mix_not_the_easiest_fold():
@@ -242,16 +244,17 @@ def test_the_command(world, tmp_path, monkeypatch):
         command.export, [str(world.student.relative_to(world.root))], catch_exceptions=False
     )
     assert result.exit_code == 0
-    about = runs.read_config(world.student)
-    digest = runs.settings_digest("student", about["settings"])
+    record = runs.read(world.student)
+    digest = record.digest
     assert (
         f"exports/tiny/cnn2-ce1-{digest}-fold1-seed0" in result.stdout and "allowed: 1e-04" in result.stdout
     )
     proof = json.loads((tmp_path / f"exports/tiny/cnn2-ce1-{digest}-fold1-seed0/proof.json").read_text())
     assert (proof["settings"], proof["generation"]) == (digest, 0)
     # Another setting is another folder, so that no network replaces another one.
-    about["settings"]["student"]["lr"] = 0.5
-    assert export.folder_name(about) not in result.stdout
+    settings = dict(record.recorded_settings)
+    settings["student"] = {**settings["student"], "lr": 0.5}
+    assert export.folder_name(dataclasses.replace(record, recorded_settings=settings)) not in result.stdout
     monkeypatch.setattr(command, "corpus_name", lambda *_: "tiny")
     result = CliRunner().invoke(command.export, [], catch_exceptions=False)
     assert "best mix by mean accuracy: ce:1; its fold 1, seed 0" in result.stderr and result.exit_code == 0

@@ -337,9 +337,7 @@ def test_a_student_of_a_teacher_of_another_assignment_is_refused(tmp_path: Path)
     write_source(tmp_path)
     stage.train_teachers(corpus, SETTINGS, folds=(1,), seeds=(0,), **HOW)
     write_source(tmp_path, clips_of=(2, 1, 3))
-    with pytest.raises(
-        InputError, match=r"teacher-.*fold1-seed0 was trained with other features of fold 1, 2"
-    ):
+    with pytest.raises(InputError, match=r"teacher-.*fold1-seed0 was trained on other features of fold 1, 2"):
         stage.train_students(corpus, SETTINGS, [LossMix.parse("soft")], folds=(1,), seeds=(0,), **HOW)
     assert not list(Path("runs").rglob("student-*"))
 

@@ -121,8 +121,8 @@ def seven(tmp_path):
 def test_of_seven_folds_p_is_that_of_the_folds_means_and_holm_adjusts_it(seven):
     found = by_name(seven)
     accuracies = {
-        mix: 100 * np.array([[r.result["accuracy"] for r in runs.find(seven) if r.config["mix"] == canonical(mix)
-                              and r.config["fold"] == fold] for fold in range(1, 8)])
+        mix: 100 * np.array([[r.result.accuracy for r in runs.find(seven) if r.mix_text == canonical(mix)
+                              and r.fold == fold] for fold in range(1, 8)])
         for mix in ("soft", "angle:50", "area:7", "distance:3")
     }  # fmt: skip
     p = {}

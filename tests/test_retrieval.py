@@ -147,8 +147,8 @@ def test_the_tables_figures_are_those_of_the_runs_embeddings(
     found = rows_of(opened / "reports" / "tiny" / f"{stem}.csv")
     expected: dict[int, list[float]] = {1: [], 2: []}
     for record in runs.find(opened / "runs", "tiny"):
-        if record.config["role"] == "student" and record.config["mix"] == "soft:1":
-            fold = record.config["fold"]
+        if record.is_student and record.mix_text == "soft:1":
+            fold = record.fold
             (path,) = (opened / "cache").rglob(f"fold{fold}.h5")
             data = cache.load([path])
             network = model_of(read_model(record.folder))
@@ -212,7 +212,7 @@ def test_made_up_sounds_are_stamped_and_only_stopped_runs_left_out(place: Path, 
     ("spoil", "said"),
     [
         ("cache", "no features of fold 1"),
-        ("digest", "is of other clips than"),
+        ("digest", "was trained on other features of fold"),
         ("model", "cannot be read"),
         ("runs", "no finished run in"),
         ("mix", "did you mean 'angle'?"),

@@ -240,6 +240,129 @@ def test_records_carry_the_digest_of_their_path(tmp_path):
         assert found.folder.relative_to(tmp_path).parts[1].endswith(found.digest)
 
 
+def rewritten(folder, name, change):
+    """The file with some keys changed; None takes a key out."""
+    kept = json.loads((folder / name).read_text()) | change
+    kept = {key: value for key, value in kept.items() if value is not None}
+    (folder / name).write_text(json.dumps(kept))
+
+
+def test_a_record_holds_what_the_files_say(tmp_path):
+    given = record(nll=1.25, weights="ab", runs_in_pack=3)
+    given["config"] |= {
+        "mix": "area:20,angle:40", "teacher": ["runs/t1", "runs/t2"], "lineage": ["runs/t0", "runs/t1", "runs/t2"],
+        "teacher_weights": {"runs/t1": "aa"}, "experiment": "table3", "step": "student", "generation": 2,
+        "data": {str(fold): f"digest{fold}" for fold in range(1, 12)}, "skipped": {"1": 2},
+        "pack": {"runs": 3, "layout": "loop", "device": "cpu", "threads": 2, "repeats": "runs/old"},
+    }  # fmt: skip
+    runs.write_finished(tmp_path, **given)
+    own = runs.read(tmp_path)
+    assert (own.role, own.is_student, own.is_teacher, own.is_generation) == ("student", True, False, False)
+    assert (own.corpus, own.dataset, own.synthetic, own.model) == ("tiny", "urbansound8k", False, "cnn2")
+    assert own.cell == (1, 0) and own.name == "fold1-seed0" and own.preset == "default"
+    assert own.recorded_mix == "area:20,angle:40" and own.mix_text == "angle:40,area:20,soft:1" == own.row_mix
+    assert own.mix.slug == "angle40+area20+soft1" and own.slug == "soft-1"
+    assert own.settings == Settings() and own.trained_by == Settings().student
+    assert own.digest == runs.settings_digest("student", given["config"]["settings"])
+    assert own.teacher == own.teachers == (Path("runs/t1"), Path("runs/t2"))
+    assert own.lineage == (Path("runs/t0"), Path("runs/t1"), Path("runs/t2"))
+    assert own.teacher_weights == {Path("runs/t1"): "aa"} and own.generation == 2
+    assert (own.experiment, own.step) == ("table3", "student")
+    assert own.data[10] == "digest10" and own.skipped == {1: 2} and own.all_folds == (1, 2)
+    assert own.data_digest == config.digest(given["config"]["data"])  # of text keys, which sort otherwise
+    assert own.classes == ("dog", "cat") and own.shape == (5, 20, 173)
+    assert own.pack == runs.record.Pack(3, "loop", "cpu", 2, Path("runs/old"))
+    result = own.result
+    assert (result.accuracy, result.percent, result.best_accuracy, result.best_epoch) == (0.5, 50, 0.75, 3)
+    assert (result.epochs, result.test_clips, result.parameters) == (4, 4, 116538)
+    assert (result.macro_f1, result.ece, result.nll, result.agreement) == (0.4, 0.1, 1.25, None)
+    assert (result.seconds, result.runs_in_pack, result.weights, result.failure) == (1.5, 3, "ab", "")
+    assert result.trained and result.counts and not (result.failed or result.at_chance or result.stopped)
+
+
+def test_records_of_earlier_versions_are_read(tmp_path):
+    """Without the keys that came later; a setting that there was not yet has today's default, and no part in the digest."""
+    given = record()
+    settings = {name: dict(values) for name, values in given["config"]["settings"].items()}
+    del settings["student"]["milestones"], settings["student"]["augment"]
+    runs.write_finished(tmp_path, **given)
+    late = ("slug", "teacher", "generation", "lineage", "teacher_weights", "classes", "shape", "pack")
+    rewritten(tmp_path, "config.json", {**dict.fromkeys(late), "settings": settings, "mix": "gone:3,soft:1"})
+    rewritten(tmp_path, "result.json", dict.fromkeys(("seconds", "failure", "macro_f1", "ece", "finished")))
+    own = runs.read(tmp_path)
+    assert own.settings.student == TrainSettings(model="cnn2")
+    assert (
+        own.digest
+        == runs.settings_digest("student", settings)
+        != runs.settings_digest("student", given["config"]["settings"])
+    )
+    assert own.mix is None and own.mix_text == own.row_mix == "gone:3,soft:1"
+    assert own.teacher is None and own.teachers == own.lineage == own.classes == own.shape == ()
+    assert own.pack == runs.record.Pack() and own.slug == "" and (own.experiment, own.step) == (None, None)
+    assert own.result.seconds is None and own.result.finished == "" and not own.result.overflowed
+    # Once, outputs that overflowed were kept as no better than chance.
+    (tmp_path / "result.json").write_text(
+        json.dumps({**record(status="did not train")["result"], "nll": None})
+    )
+    assert runs.read(tmp_path).result.stopped and not runs.read(tmp_path).result.counts
+
+
+def test_a_run_that_has_begun_has_no_result_yet(tmp_path):
+    runs.write_finished(tmp_path, **record())
+    (tmp_path / "result.json").unlink()
+    runs.append_metrics(tmp_path, {"epoch": 1})
+    result = runs.read(tmp_path).result
+    assert (result.status, result.epochs, result.accuracy, result.counts) == ("unfinished", 1, None, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("config.json", {"fold": "one"}), ("config.json", {"data": {"first": "aa"}}), ("config.json", {"settings": {"teacher": {}}}),
+     ("config.json", {"settings": []}), ("config.json", {"all_folds": 3}), ("config.json", {"pack": [1]}),
+     ("config.json", {"skipped": {"1": "x"}}), ("result.json", {"epochs": "many"}), ("result.json", {"parameters": {}})],
+)  # fmt: skip
+def test_values_of_another_kind_are_damage(tmp_path, name, change):
+    folder = tmp_path / "fold1-seed0"
+    runs.write_finished(folder, **record())
+    rewritten(folder, name, change)
+    with pytest.raises(InputError) as caught:
+        runs.find(tmp_path)
+    assert str(caught.value).startswith(f"{folder / name}: damaged (") and "\n" not in str(caught.value)
+
+
+def test_a_setting_that_is_unknown_now_is_named_when_it_is_asked_for(tmp_path):
+    given = record()
+    given["config"]["settings"]["student"]["colour"] = 3
+    runs.write_finished(tmp_path, **given)
+    own = runs.read(tmp_path)  # reports need no settings
+    with pytest.raises(InputError, match=r"config.json \[student\]: unknown key 'colour'"):
+        _ = own.settings
+
+
+def test_whether_a_run_is_of_what_is_at_hand(tmp_path):
+    runs.write_finished(tmp_path, **record())
+    own, now = runs.read(tmp_path), {1: "aa", 2: "bb"}
+    features = Settings().features
+    assert runs.outdated(own) == runs.outdated(own, data=now, classes=("dog", "cat"), features=features) == ""
+    assert runs.outdated(own, data=now, features=dataclasses.replace(features, bins=40)) == (
+        "was trained with other features (features.bins = 20, here 40)"
+    )
+    assert (
+        runs.outdated(own, data=now, classes=("dog", "cow"))
+        == "was trained with other classes (dog cat; here dog cow)"
+    )
+    changed = "(clips were added, removed, moved or changed since)"
+    assert (
+        runs.outdated(own, data={1: "aa", 3: "cc"}) == f"was trained on other features of fold 2, 3 {changed}"
+    )
+    assert runs.outdated(own, data={1: "aa"}, folds=(1,)) == ""
+    assert (
+        runs.outdated(own, data={1: "xx"}, folds=(1,)) == f"was trained on other features of fold 1 {changed}"
+    )
+    images = dataclasses.replace(own, dataset="cifar100")
+    assert runs.outdated(images, data={1: "xx"}).startswith("was trained on other images (part 1, 2; ")
+
+
 def test_find_by_corpus_in_order_without_hidden_folders(tmp_path):
     for fold in (10, 2, 1):
         runs.write_finished(tmp_path / "tiny" / "g" / f"fold{fold}-seed0", **record(fold=fold))
@@ -247,7 +370,7 @@ def test_find_by_corpus_in_order_without_hidden_folders(tmp_path):
     runs.write_finished(tmp_path / "tiny" / ".packs" / "fold1-seed0", **record())
     (tmp_path / "tiny" / "g" / "fold3-seed0").mkdir()
     runs.append_metrics(tmp_path / "tiny" / "g" / "fold4-seed0", {"epoch": 1})
-    assert [found.config["fold"] for found in runs.find(tmp_path, "tiny")] == [1, 2, 10]
+    assert [found.fold for found in runs.find(tmp_path, "tiny")] == [1, 2, 10]
     assert [path.name for path in runs.unfinished(tmp_path, "tiny")] == ["fold3-seed0", "fold4-seed0"]
     assert len(runs.find(tmp_path)) == 4
     assert runs.find(tmp_path, "nothing") == []
@@ -279,17 +402,22 @@ def test_a_teacher_that_was_trained_again_with_other_weights_is_named(tmp_path):
     one = put(tmp_path / "one", weights="11", teacher_weights={str(first): "aa"}, lineage=[str(first)])
     two = put(tmp_path / "two", teacher_weights={str(one): "11"}, lineage=[str(first), str(one)])
     old = put(tmp_path / "old", teacher=str(first))
-    abouts = [runs.read_config(folder) for folder in (one, two, old)]
-    assert [runs.retrained_teachers(about) for about in abouts] == [[], [], []]
+
+    def retrained() -> list[list[Path]]:
+        return [runs.retrained_teachers(runs.read(folder)) for folder in (one, two, old)]
+
+    assert retrained() == [[], [], []]
     put(first, weights="aa")  # trained again, to the same bits
-    assert [runs.retrained_teachers(about) for about in abouts] == [[], [], []]
+    assert retrained() == [[], [], []]
     put(first, weights="bb")
-    assert [runs.retrained_teachers(about) for about in abouts] == [[str(first)], [str(first)], []]
+    assert retrained() == [[first], [first], []]
+    expected = f"goes back to {first} as it was before it was trained again, with other weights"
+    assert runs.outdated(runs.read(one), teachers=True) == expected and runs.outdated(runs.read(one)) == ""
     put(one, weights="22", teacher_weights={str(first): "bb"}, lineage=[str(first)])
-    assert [runs.retrained_teachers(about) for about in abouts] == [[str(first)], [str(one)], []]
+    assert retrained() == [[], [one], []]
     put(first)  # by a version that kept no digests: nothing is known
     (one / "result.json").unlink()
-    assert [runs.retrained_teachers(about) for about in abouts] == [[], [], []]
+    assert retrained() == [[], [], []]
 
 
 def test_students_of_a_teacher_that_is_no_longer_there_are_not_mixed_with_others(tmp_path, monkeypatch):

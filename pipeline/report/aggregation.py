@@ -249,7 +249,7 @@ def counted(records: Iterable[Record]) -> list[Record]:
     Leaving out what is no better than chance would leave out a mix' worst runs by their result. Out are runs that
     stopped, which have no result, and mixes that train no outputs, of which accuracy says nothing.
     """
-    return [r for r in records if r.result.status in ("trained", "did not train") and not stopped(r)]
+    return [r for r in records if r.result.counts]
 
 
 def stopped(record: Record) -> bool:
@@ -257,7 +257,7 @@ def stopped(record: Record) -> bool:
 
     Runs whose outputs alone overflow were once kept as "did not train", without a finite nll.
     """
-    return record.result.failed or record.result.nll is None
+    return record.result.stopped
 
 
 def at_chance(record: Record) -> bool:

@@ -139,7 +139,7 @@ def trained(root: Path) -> list[Finding]:
             from pipeline import runs
 
             records, open_ones = runs.find(root, folder.name), runs.unfinished(root, folder.name)
-            failed = sum(record.result.status in ("did not train", "failed") for record in records)
+            failed = sum(record.result.at_chance or record.result.failed for record in records)
             return (f"{folder}: {len(records)} finished" + (f", {failed} of them did not train" if failed else "")
                     + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else ""))  # fmt: skip
 
