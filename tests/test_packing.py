@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from pipeline.models.layers import KERNELS
 
 from pipeline.config import InputError
 from pipeline.training import Run, Trained, packing
