@@ -1,6 +1,6 @@
 """What is in the files that the project writes, and digests of it: for ``bench.pins``.
 
-Masked in texts: dates with a time (DATE), durations (TIME), the commit. Left out of JSON: the keys of ``WALL_CLOCK``; of
+Masked in texts: dates with a time (DATE, also as LaTeX), durations (TIME), the commit. Left out of JSON: the keys of ``WALL_CLOCK``; of
 HDF5: modification times and versions; whole: environment.json, which is only about the machine.
 """
 
@@ -25,8 +25,9 @@ WALL_CLOCK = {
     "versions",
 }
 MASKS = (
-    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?", "DATE"),
+    (r"\d{4}(-|\{-\})\d\d(-|\{-\})\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?", "DATE"),
     (r"\b\d+(\.\d+)? (s|ms|min)\b", "TIME"),
+    (r'"seconds": [\d.]+', '"seconds": TIME'),
     (r"\bcommit [0-9a-f]{7,40}\b( \(changed\)|\+)?", "COMMIT"),
 )
 FOLDERS = ("cache", "runs", "resumed", "reports", "exports", "said")

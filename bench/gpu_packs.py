@@ -14,7 +14,12 @@ from torch import Tensor
 from pipeline import losses
 from pipeline.config import TrainSettings
 from pipeline.losses import TABLE3, LossMix
-from pipeline.training import Run, Stored, Task, packing
+from pipeline.training import (
+    Run,
+    Stored,
+    Task,
+    packing,
+)
 from pipeline.training.fit import packed
 from pipeline.training.step import Pack, graphed_step, step
 

@@ -27,7 +27,12 @@ from pipeline import models
 from pipeline.config import TrainSettings
 from pipeline.losses import LossMix, load
 from pipeline.models import Outputs
-from pipeline.training import Run, Stored, Task, packing
+from pipeline.training import (
+    Run,
+    Stored,
+    Task,
+    packing,
+)
 from pipeline.training.fit import packed, tuned
 from pipeline.training.step import (
     Pack,

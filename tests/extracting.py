@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from pipeline import cache
 from pipeline.config import FeatureSpec
 from pipeline.corpus import open_corpus
 from pipeline.extraction.stage import FoldReport, extract_corpus
+from tests.tiny import Done, audio_rkd
 
 CLI = Path(__file__).resolve().parents[1] / "cli.py"
 CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
@@ -78,8 +78,8 @@ def only_folds(where: Path) -> bool:
     return all(name.startswith("fold") and name.endswith(".h5") for name in names)
 
 
-def command(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments(*options), cwd=folder, capture_output=True, text=True, check=False)
+def command(folder: Path, *options: str) -> Done:
+    return audio_rkd(folder, *arguments(*options)[2:])
 
 
 def arguments(*options: str) -> list[str]:

@@ -28,6 +28,7 @@ def states(place: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {path.parent.name: torch.load(path, weights_only=True)["state"] for path in found}
 
 
+@pytest.mark.slow
 def test_a_killed_workers_pack_is_taken_up_by_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from pipeline.audio.spelling import on_disk
 
 from pipeline import audio
 from pipeline.audio import ClipError, decoding, hearing
 from pipeline.audio.containers import mpeg, ogg
 from pipeline.config import FeatureSpec
 from pipeline.deploy import prediction
+from pipeline.spelling import on_disk
 
 SR = 44100
 TONE = (0.3 * np.sin(np.arange(6 * SR) * 0.1)).astype(np.float32)

@@ -63,6 +63,7 @@ def test_every_backend_gives_the_same_arrays_bit_for_bit(tmp_path: Path) -> None
     assert all(only_folds(tmp_path / name) for name in ("one", "loky", "dask"))
 
 
+@pytest.mark.slow
 def test_a_dask_scheduler_at_an_address_is_used(tmp_path: Path, root: Path) -> None:
     distributed = pytest.importorskip("distributed")
     extract(root, tmp_path / "one")
@@ -98,6 +99,7 @@ def wait_for_end(group: int) -> None:
     raise AssertionError("processes are left")
 
 
+@pytest.mark.slow
 def test_killed_three_times_it_finishes_with_the_same_arrays(tmp_path: Path) -> None:
     """Killed with parts there: the parent alone, parent and workers, and the parent again."""
     for name in ("whole", "broken"):
@@ -114,7 +116,7 @@ def test_killed_three_times_it_finishes_with_the_same_arrays(tmp_path: Path) -> 
         assert not list(folder.rglob("*.h5"))
         kept = len(list(folder.rglob("*.npz")))
     there = sum(len(np.load(part)["keys"]) for part in folder.rglob("*.npz"))
-    last = command(folder, "--jobs", "2")
+    last = command(folder, "--jobs", "1")
     assert last.returncode == 0, last.stderr
     assert f"{100 - there} computed, {there} reused" in last.stdout
     assert there >= workers.TASK_CLIPS
@@ -123,6 +125,7 @@ def test_killed_three_times_it_finishes_with_the_same_arrays(tmp_path: Path) -> 
     assert "finished already, nothing to compute" in command(folder).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [True, False])
 def test_ctrl_c_leaves_no_process_and_says_how_to_go_on(tmp_path: Path, group: bool) -> None:
     write_corpus(tmp_path / "toy", folds=1, clips=100)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -91,7 +92,7 @@ def test_skipped_clips_are_counted_in_the_file_and_not_tried_again(root: Path, c
 
 def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A file that the file system does not let anybody read, root neither."""
-    real, opened = soundfile.SoundFile, Path.open
+    real, opened, handle = soundfile.SoundFile, Path.open, os.open
 
     def sound(path: object, *rest: object, **options: object) -> object:
         if str(path).endswith(name):
@@ -103,8 +104,14 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
             raise PermissionError(errno.EACCES, "Permission denied", str(self))
         return opened(self, *rest, **options)
 
+    def low(path: Any, *rest: Any, **options: Any) -> int:
+        if str(path).endswith(name):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return handle(path, *rest, **options)
+
     monkeypatch.setattr(soundfile, "SoundFile", sound)
     monkeypatch.setattr(Path, "open", plain)
+    monkeypatch.setattr(os, "open", low)
 
 
 @pytest.mark.parametrize("mode", ["finish", "skip"])

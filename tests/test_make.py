@@ -13,7 +13,7 @@ from tests.tiny import ROOT
 
 DOORS = [
     "help", "setup", "demo", "doctor", "data", "verify", "features", "teacher", "distill", "table3", "ban", "table4",
-    "report", "runs", "compare", "ensemble", "follow", "inspect", "retrieval", "rerun", "predict", "export", "cost", "test", "lint",
+    "report", "runs", "compare", "ensemble", "follow", "inspect", "retrieval", "rerun", "predict", "export", "cost", "test", "test-all", "lint",
     "bench", "bench-settings", "clean",
 ]  # fmt: skip
 

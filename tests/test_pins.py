@@ -24,7 +24,8 @@ def write(work: Path, weight: float = 1.0, name: str = "conv.weight", seconds: f
     (folder / "environment.json").write_text(json.dumps({"cpus": seconds}))
     (work / "said").mkdir()
     (work / "said" / "report.txt").write_text(
-        f"mean 50.0\nfinished 2026-01-01T10:00:0{int(seconds)}+00:00 in {seconds} s, commit abcdef0123"
+        f"mean 50.0\nfinished 2026-01-01T10:00:0{int(seconds)}+00:00 in {seconds} s, commit abcdef0123\n"
+        f'\\item 2026{{-}}01{{-}}01T10:00:0{int(seconds)}+00:00, "seconds": {seconds},'
     )
     return work
 

@@ -172,6 +172,13 @@ class Parsed(Exception):
 
 
 def check_bench(module: str, words: list[str]) -> None:
+    try:
+        main = importlib.import_module(module).main
+        if isinstance(main, click.Command):
+            main.make_context(module, list(words))
+            return
+    except (click.ClickException, ModuleNotFoundError) as error:
+        raise Unknown(f"python -m {module} {' '.join(words)}: {error}") from None
     real = argparse.ArgumentParser.parse_args
 
     def parse(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
@@ -181,10 +188,10 @@ def check_bench(module: str, words: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", parse)
         try:
-            importlib.import_module(module).main()
+            main()
         except Parsed:
             return
-        except (SystemExit, ModuleNotFoundError) as error:
+        except SystemExit as error:
             raise Unknown(f"python -m {module} {' '.join(words)}: {error}") from None
     raise AssertionError(f"{module}.main reads no arguments")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import os
-import subprocess
 import sys
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from click.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,10 +43,41 @@ def write_corpus(root: Path, folds: tuple[int, ...] = (1, 2, 3), clips: int = 6)
     return root
 
 
-def audio_rkd(where: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a folder of its own, as a real process."""
-    environment = {**os.environ, **more}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), *arguments], cwd=where, env=environment, capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class Done:
+    """What a command left: as of ``subprocess.run``."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+#: Commands that train; ``--jobs 1`` keeps them in this process.
+TRAINING = ("teacher", "distill", "table3", "ban", "table4")
+
+
+def audio_rkd(where: Path, *arguments: str) -> Done:
+    """The command line in a folder of its own, in this process; where a process is the subject, start ``cli.py``."""
+    import cli
+
+    if arguments[0] in (*TRAINING, "features") and "--jobs" not in arguments and "--help" not in arguments:
+        arguments = (*arguments, "--jobs", "1")
+    forget()
+    try:
+        with contextlib.chdir(where):
+            result = CliRunner().invoke(cli.main, arguments, prog_name="audio-rkd")
+    finally:
+        forget()
+    errors = result.stderr
+    if result.exception and not isinstance(result.exception, SystemExit):
+        errors += "".join(traceback.format_exception(result.exception))
+    return Done(result.exit_code, result.stdout, errors)
+
+
+def forget() -> None:
+    """Empty what the pipeline keeps per process: files are named there relative to the working folder."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("pipeline.") and not name.startswith("pipeline.features"):
+            for value in list(vars(module).values()):
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()

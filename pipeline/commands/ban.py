@@ -8,7 +8,12 @@ from typing import Any
 import click
 
 from pipeline import config
-from pipeline.commands.chosen import chosen_archive, logged, opened_corpus, refuse_archive_options
+from pipeline.commands.chosen import (
+    chosen_archive,
+    logged,
+    opened_corpus,
+    refuse_archive_options,
+)
 from pipeline.commands.options import (
     DATASETS,
     IMAGES,

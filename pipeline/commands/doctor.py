@@ -12,7 +12,12 @@ from pipeline import config
 from pipeline.commands.options import corpus_options, json_option
 from pipeline.config import InputError
 from pipeline.corpus import DATASETS, opening
-from pipeline.files import CACHE, DATA, REPORTS, RUNS
+from pipeline.files import (
+    CACHE,
+    DATA,
+    REPORTS,
+    RUNS,
+)
 
 SECTION = "First steps"
 ORDER = 12

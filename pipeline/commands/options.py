@@ -7,7 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
-from pipeline.commands.types import JOBS, PATH, Numbers, Real, Whole
+from pipeline.commands.types import (
+    JOBS,
+    PATH,
+    Numbers,
+    Real,
+    Whole,
+)
 from pipeline.corpus import DATASETS as CORPORA
 from pipeline.files import REPORTS
 

@@ -9,7 +9,12 @@ import click
 
 from pipeline import config
 from pipeline.commands.chosen import chosen_archive, logged
-from pipeline.commands.options import archive_options, generations_option, pack_options, set_option
+from pipeline.commands.options import (
+    archive_options,
+    generations_option,
+    pack_options,
+    set_option,
+)
 from pipeline.files import REPORTS, RUNS
 
 SECTION = "The stages"

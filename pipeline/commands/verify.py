@@ -7,7 +7,12 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import DATASETS, IMAGES, data_option, dataset_option
+from pipeline.commands.options import (
+    DATASETS,
+    IMAGES,
+    data_option,
+    dataset_option,
+)
 from pipeline.corpus import opening
 from pipeline.files import DATA
 

@@ -23,7 +23,12 @@ from pipeline.report.aggregation import (
     key_of,
     percents,
 )
-from pipeline.runs import STUDENT, TEACHER, Predictions, Record
+from pipeline.runs import (
+    STUDENT,
+    TEACHER,
+    Predictions,
+    Record,
+)
 
 #: Of each mix.
 CLIPS_SHOWN = 10
