@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
 import re
@@ -19,8 +20,14 @@ PACKAGE = "pipeline.losses"
 
 def names() -> tuple[str, ...]:
     """The names of all losses: the modules of this folder that define a function of their own name."""
-    found = (info.name for info in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__))
-    return tuple(sorted({name for name in found if defines(name)}))
+    folders = tuple(map(str, importlib.import_module(PACKAGE).__path__))
+    return listed(folders, tuple(Path(folder).stat().st_mtime_ns for folder in folders))
+
+
+@functools.cache
+def listed(folders: tuple[str, ...], _states: tuple[int, ...]) -> tuple[str, ...]:
+    """``names`` of folders as they are: reading every file for each term of a mix would take its time."""
+    return tuple(sorted({info.name for info in pkgutil.iter_modules(folders) if defines(info.name)}))
 
 
 def defines(name: str) -> bool:
