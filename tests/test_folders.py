@@ -26,6 +26,7 @@ from pipeline.corpus.folder import assigned_folds
 from pipeline.corpus.naming import recordings
 from pipeline.deploy.prediction import sound_files
 from tests.test_corpus import line, touch, write_table
+from tests.test_extending import example
 
 
 def clips_of(root: Path, names: list[str]) -> Path:
@@ -573,26 +574,10 @@ def test_folds_that_cannot_be_stored_are_an_error_with_a_way_out(tmp_path, monke
     assert sorted(p.name for p in root.iterdir()) == ["a", "b"]  # nothing half-made
 
 
-#: As the README shows it.
-OWN = '''"""Free Spoken Digit Dataset: recordings/7_jackson_32.wav; a speaker is a fold."""
-from pathlib import Path
-from pipeline.corpus import Clip, Corpus, checked
-
-SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
-
-def fsdd(root: Path) -> Corpus:
-    clips = []
-    for path in (root / "recordings").glob("[0-9]_*_*.wav"):
-        digit, speaker, _ = path.stem.split("_")
-        clips.append(Clip(path.name, path, 1 + SPEAKERS.index(speaker), int(digit), source=path.stem, seconds=None))
-    return checked(root, "fsdd", tuple("0123456789"), (1, 2, 3, 4, 5, 6), 1.0, clips)
-'''
-
-
 def test_a_data_set_is_one_file(tmp_path, monkeypatch) -> None:
     assert set(DATASETS) == {"synthetic", "urbansound8k", "esc50", "esc10", "folder"}
     (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "fsdd.py").write_text(OWN)
+    (tmp_path / "code" / "fsdd.py").write_text(example("fsdd"))
     (tmp_path / "code" / "notes.py").write_text('"""No data set."""\n')
     monkeypatch.setattr(corpora, "__path__", [*corpora.__path__, str(tmp_path / "code")])
     touch(tmp_path / "FSDD" / "recordings" / "notes.wav")

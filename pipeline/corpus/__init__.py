@@ -1,7 +1,7 @@
 """Which clips there are, with their labels, folds, recordings and lengths. Nothing is decoded here.
 
 A data set is one file of this folder with a function of the file's name, ``folder -> Corpus``. The folder is the list:
-to add one, add a file (the README shows it in ten lines), and every command has it as ``--dataset NAME``. The constant
+to add one, add a file (docs/extending.md shows it in ten lines), and every command has it as ``--dataset NAME``. The constant
 ``PLACES`` of a module is optional: the folders in ``data/`` where it is looked for; its own name if absent.
 
 Part of a data set is a corpus too: a fold that is absent as a whole is left out, and rows may be removed from the

@@ -174,5 +174,5 @@ def departure(settings: Settings, role: str) -> str:
     if network.model == "cnn2" and network.lr >= 0.03 and not network.warmup_epochs and not network.clip_norm:
         what = "is the published value" if network.lr == 0.1 else "is high"
         return (f"note: {role}.lr = {network.lr:g} {what}; the student has no batch norm and stays at chance with 0.1 and "
-                "nearly so with 0.03 (see the README). Preset default has the smallest change that trains.")  # fmt: skip
+                "nearly so with 0.03 (see docs/settings.md). Preset default has the smallest change that trains.")  # fmt: skip
     return ""

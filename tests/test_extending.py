@@ -1,0 +1,49 @@
+"""The files that docs/extending.md shows are found and work, as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import losses, models
+from pipeline.losses import LossMix, Outputs
+from tests.tiny import ROOT
+
+
+def example(name: str) -> str:
+    """The Python block of docs/extending.md that defines ``name``."""
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if re.search(rf"^(def|class) {name}\(", block, re.MULTILINE)]
+    return block
+
+
+def test_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cosine.py").write_text(example("cosine"))
+    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
+    assert str(LossMix.parse("cosine:5,area")) == "area:20,cosine:5,soft:1"
+    assert "cosine" in LossMix.parse("cosine").explain()
+    student, teacher = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).numpy()
+    expected = [
+        np.mean([1 - s @ t / np.sqrt(s @ s * (t @ t)) for s, t in zip(student[run], teacher[run])])
+        for run in range(3)
+    ]
+    value = losses.load("cosine")(
+        Outputs(logits=torch.tensor(student)), Outputs(logits=torch.tensor(teacher)), None
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+def test_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "small.py").write_text(example("small"))
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    assert "small" in models.names()
+    network, x = models.build("small", (5, 8, 16), 7, runs=3).double(), torch.rand(4, 3, 5, 8, 16).double()
+    outputs = network(x)
+    assert outputs.logits.shape == (3, 4, 7) and outputs.map1.shape == (3, 4, 16, 8, 16)
+    for run in range(3):
+        torch.testing.assert_close(outputs.logits[run], network.single(run)(x[:, run]).logits)
