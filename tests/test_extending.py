@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from pipeline import losses, models
+from pipeline import commands, losses, models
 from pipeline.losses import LossMix, Outputs
+from tests.test_wrong_input import invoke
 from tests.tiny import ROOT
 
 
@@ -47,3 +49,16 @@ def test_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert outputs.logits.shape == (3, 4, 7) and outputs.map1.shape == (3, 4, 16, 8, 16)
     for run in range(3):
         torch.testing.assert_close(outputs.logits[run], network.single(run)(x[:, run]).logits)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "largest.py").write_text(example("largest"))
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path / "code")])
+    for name, size in (("one", 100), ("two", 3000), ("three", 200)):
+        (tmp_path / "sounds" / "class").mkdir(parents=True, exist_ok=True)
+        samples = np.random.default_rng(size).normal(0, 0.1, size)
+        soundfile.write(tmp_path / "sounds" / "class" / f"{name}.wav", samples, 8000)
+    assert "largest  The clips with the largest files" in invoke("--help").stdout
+    shown = invoke("largest", str(tmp_path / "sounds"), "--count", "2").stdout.splitlines()
+    assert [line.split()[-1] for line in shown] == ["class/two.wav", "class/three.wav"]
