@@ -55,10 +55,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "largest.py").write_text(example("largest"))
     monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path / "code")])
-    for name, size in (("one", 100), ("two", 3000), ("three", 200)):
-        (tmp_path / "sounds" / "class").mkdir(parents=True, exist_ok=True)
+    for name, size in (("a/one", 100), ("b/two", 3000), ("b/three", 200)):
+        (tmp_path / "sounds" / name).parent.mkdir(parents=True, exist_ok=True)
         samples = np.random.default_rng(size).normal(0, 0.1, size)
-        soundfile.write(tmp_path / "sounds" / "class" / f"{name}.wav", samples, 8000)
+        soundfile.write(tmp_path / "sounds" / f"{name}.wav", samples, 8000)
     assert "largest  The clips with the largest files" in invoke("--help").stdout
     shown = invoke("largest", str(tmp_path / "sounds"), "--count", "2").stdout.splitlines()
-    assert [line.split()[-1] for line in shown] == ["class/two.wav", "class/three.wav"]
+    assert [line.split()[-1] for line in shown] == ["b/two.wav", "b/three.wav"]
