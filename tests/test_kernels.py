@@ -9,11 +9,12 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline import features
 from pipeline.config import FeatureSpec
-from pipeline.features import kernels
+from pipeline.features import definition, kernels
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = FeatureSpec(seconds=0.1)
@@ -94,7 +95,7 @@ def test_warming_up_compiles_for_all_types_there_are(tmp_path: Path) -> None:
 import numpy as np
 from pipeline import features
 from pipeline.config import FeatureSpec
-from pipeline.features import kernels
+from pipeline.features import definition, kernels
 kernels.compiled, kernels.stamp = (lambda plain: False), (lambda plain: None)
 features.warm_up(FeatureSpec(seconds=0.1, tuning=0.0))
 from pipeline.features import transforms, tuning
@@ -111,3 +112,47 @@ print(types() == before, all(before.values()))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.split() == ["True", "True"]
+
+
+def test_what_librosa_gave_is_read_again_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters of a tuning cost as much as a clip, librosa's import most of a second: both only once."""
+    monkeypatch.setattr(definition, "folder", lambda: tmp_path / "kept")
+    asked: list[tuple[float, ...]] = []
+
+    @definition.kept
+    def bank(size: int, tuning: float) -> dict[str, np.ndarray]:
+        asked.append((size, tuning))
+        return {"a": np.full((size, 2), tuning, np.float32, order="F"), "b": np.array(7)}
+
+    first = bank(3, 0.1)
+    bank.cache_clear()  # type: ignore[attr-defined]  # another process
+    again = bank(3, 0.1)
+    assert asked == [(3, 0.1)] and all(first[name].tobytes() == again[name].tobytes() for name in "ab")
+    assert bank(3, 0.2)["a"][0, 0] == np.float32(0.2) and len(asked) == 2
+    path = next((tmp_path / "kept").glob("bank-3-0.1.npz"))
+    content = bytearray(path.read_bytes())
+    content[content.index(np.float32(0.1).tobytes())] ^= 1
+    for damaged in (bytes(content), content[:40], b""):
+        path.write_bytes(damaged)
+        bank.cache_clear()  # type: ignore[attr-defined]
+        assert (bank(3, 0.1)["a"] == np.float32(0.1)).all()
+    assert len(asked) == 5
+    monkeypatch.setattr(definition, "folder", lambda: path / "no-folder")
+    bank.cache_clear()  # type: ignore[attr-defined]
+    assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 6
+
+
+def test_a_second_process_computes_without_librosa() -> None:
+    code = """
+import sys, numpy as np
+from pipeline import features
+from pipeline.config import FeatureSpec
+y = np.sin(np.arange(44100) * 0.1).astype(np.float32)
+features.extract(y, FeatureSpec(seconds=2.0))
+print("librosa" in sys.modules, "scipy.signal" in sys.modules)
+"""
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    assert done.stdout.split() == ["False", "False"]

@@ -123,11 +123,19 @@ def resampled(file: soundfile.SoundFile, rate: int, skipped: int, most: int) -> 
     stream = None
     if file.samplerate != rate:
         stream = soxr.ResampleStream(file.samplerate, rate, file.channels, dtype="float32", quality="HQ")
-    while len(block := file.read(size, dtype="float32", always_2d=True)):
+    while len(block := read(file, size)):
         block, skipped = block[skipped:], max(0, skipped - len(block))
         yield block if stream is None else chunk(stream, block)
     if stream is not None:
         yield chunk(stream, np.zeros((0, file.channels), np.float32), last=True)
+
+
+def read(file: soundfile.SoundFile, frames: int) -> np.ndarray:
+    """Up to so many (frames, channels) float32."""
+    if file.subtype != "PCM_16":
+        return file.read(frames, dtype="float32", always_2d=True)
+    # The same bit for bit, and three times as fast as libsndfile's own way to floats.
+    return np.multiply(file.read(frames, dtype="int16", always_2d=True), np.float32(2**-15), dtype=np.float32)
 
 
 def chunk(stream: soxr.ResampleStream, block: np.ndarray, last: bool = False) -> np.ndarray:

@@ -59,6 +59,7 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, micr
     members = prediction.ensemble(folders)
     require_sounds(sounds)
     prediction.one_thread()
+    prediction.prepare(members)
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
     written = answers.as_json if as_json else answers.as_csv if as_csv else answers.as_text

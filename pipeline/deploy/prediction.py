@@ -29,7 +29,7 @@ from pipeline.models import Network
 from pipeline.models.saved import network_of, read_payload
 
 #: Windows whose features are held at a time.
-BATCH = 4
+BATCH = 16
 
 #: Frames of a file that are read at a time.
 BLOCK = 1 << 16
@@ -198,6 +198,12 @@ def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:
 def one_thread() -> None:
     """Compute in one thread from here on: the transforms of a clip are so small that more only wait for each other."""
     torch.set_num_threads(1)
+
+
+def prepare(members: Sequence[Checkpoint]) -> None:
+    """Compile what the features need where it is not: behind a lock, for of two processes at once one could spoil it."""
+    if features.kernels_note():
+        features.warm_up(members[0].spec)
 
 
 def starts(samples: int, size: int, slack: int) -> list[int]:

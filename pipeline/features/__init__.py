@@ -126,6 +126,9 @@ def warm_up(spec: FeatureSpec, *, plain: bool = False, quiet: bool = False) -> N
         import_libraries(plain)
         with kernels.alone(quiet):
             if not kernels.compiled(plain):
+                importlib.import_module(
+                    "librosa.core.constantq"
+                )  # else only where new settings are met, see definition
                 # Cut off half way: what is behind the cut takes kernels of its own.
                 cut = np.where(
                     np.arange(KERNEL_SAMPLES) < KERNEL_SAMPLES // 2, sound[:KERNEL_SAMPLES], np.float32(0)

@@ -1,4 +1,4 @@
-"""Filter banks and other matrices of the fast path: librosa's own, built once and kept.
+"""Filter banks and other matrices of the fast path: librosa's own (``definition``), laid out for quick products.
 
 A tuning is one of 101 numbers (a histogram's edges), so the banks that depend on it are few. Filters that
 are narrow in frequency are kept as a few dense blocks on their band: less work than the whole matrix, and
@@ -8,17 +8,16 @@ far sooner than a sparse one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
-import librosa
 import numpy as np
-import scipy.fft
-import scipy.ndimage
-import scipy.sparse
-from librosa.core import constantq
 
-OCTAVES = 7  # librosa.feature.chroma_cqt's and chroma_cens' default
-KEPT = 128  # more than there are tunings
+from pipeline.features import definition
+from pipeline.features.definition import KEPT
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,19 @@ def blocks(bank: np.ndarray, width: int) -> tuple[Block, ...]:
 
 @lru_cache(maxsize=8)
 def mel(sr: int, n_fft: int, n_mels: int) -> tuple[Block, ...]:
-    return blocks(librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels), 4 * -(-n_mels // 32))
+    return blocks(definition.mel(sr, n_fft, n_mels)["bank"], 4 * -(-n_mels // 32))
 
 
 @lru_cache(maxsize=8)
 def dct(n_mels: int, n_mfcc: int) -> np.ndarray:
-    """(n_mels, n_mfcc): orthonormal DCT-II, the default of ``librosa.feature.mfcc``."""
-    matrix = scipy.fft.dct(np.eye(n_mels), axis=0, type=2, norm="ortho")[:n_mfcc]
-    return np.ascontiguousarray(matrix.T, dtype=np.float32)
+    """(n_mels, n_mfcc)."""
+    return np.ascontiguousarray(definition.dct(n_mels)["matrix"][:n_mfcc].T, dtype=np.float32)
 
 
 @lru_cache(maxsize=KEPT)
 def chroma(sr: int, n_fft: int, n_chroma: int, tuning: float) -> np.ndarray:
     """(bin, n_chroma): a spectrum's bins onto pitch classes."""
-    bank = librosa.filters.chroma(sr=sr, n_fft=n_fft, tuning=tuning, n_chroma=n_chroma)
-    return np.ascontiguousarray(bank.T)
+    return np.ascontiguousarray(definition.chroma(sr, n_fft, n_chroma, tuning)["bank"].T)
 
 
 @lru_cache(maxsize=8)
@@ -67,20 +64,14 @@ def fold(bins_per_octave: int, n_chroma: int) -> np.ndarray:
     return np.ascontiguousarray(whole_fold(bins_per_octave, n_chroma)[:, :bins_per_octave].T)
 
 
-@lru_cache(maxsize=8)
 def whole_fold(bins_per_octave: int, n_chroma: int) -> np.ndarray:
     """(n_chroma, constant-Q bin), as librosa has it."""
-    return librosa.filters.cq_to_chroma(
-        OCTAVES * bins_per_octave, bins_per_octave=bins_per_octave, n_chroma=n_chroma
-    )
+    return definition.cq_to_chroma(bins_per_octave, n_chroma)["bank"]
 
 
-@lru_cache(maxsize=8)
 def smoothing(frames: int, length: int = 41) -> np.ndarray:
     """(frames, frames): the smoothing of CENS over time, by default as ``librosa.feature.chroma_cens``."""
-    window = librosa.filters.get_window("hann", length + 2, fftbins=False)
-    window = (window / window.sum())[np.newaxis, :]
-    return scipy.ndimage.convolve(np.eye(frames), window, mode="constant").astype(np.float32)
+    return definition.smoothing(frames, length)["matrix"]
 
 
 @dataclass(frozen=True)
@@ -96,8 +87,15 @@ class Octave:
     the real parts of a block's filters and then their imaginary parts. Scaled by 1 / sqrt(length)."""
     band: slice
     """The bins where any filter is not 0."""
-    basis: scipy.sparse.csr_matrix
-    """The same filters on that band as librosa has them, not scaled by their length."""
+    filters: np.ndarray
+    """(filter, bin) complex64: the same filters on that band as librosa has them, not scaled by their length."""
+
+    @cached_property
+    def basis(self) -> scipy.sparse.csr_matrix:
+        """``filters``, as librosa multiplies by them; few clips need it."""
+        import scipy.sparse
+
+        return scipy.sparse.csr_matrix(self.filters)
 
 
 @dataclass(frozen=True)
@@ -112,18 +110,6 @@ class ConstantQ:
     """Of all filters, in samples at the first octave's rate; from the lowest up."""
 
 
-def frequencies(bins_per_octave: int, tuning: float) -> np.ndarray:
-    """Centre frequencies (Hz) of the constant-Q filters, as ``librosa.vqt`` has them."""
-    lowest = librosa.note_to_hz("C1") * 2.0 ** (tuning / bins_per_octave)
-    return librosa.interval_frequencies(
-        n_bins=OCTAVES * bins_per_octave,
-        fmin=lowest,
-        intervals="equal",
-        bins_per_octave=bins_per_octave,
-        sort=True,
-    )
-
-
 @lru_cache(maxsize=KEPT)
 def constant_q(sr: int, hop_length: int, bins_per_octave: int, tuning: float) -> ConstantQ:
     """The plan of ``librosa.cqt`` with its filters, scaled by the square root of their lengths.
@@ -131,31 +117,25 @@ def constant_q(sr: int, hop_length: int, bins_per_octave: int, tuning: float) ->
     While the hop can be halved, every octave is computed at half the rate of the one above and the filters
     are the same; with an odd hop the rate stays and the filters get longer.
     """
-    freqs = frequencies(bins_per_octave, tuning)
-    alpha = librosa.filters._relative_bandwidth(freqs=freqs)
-    _, cutoff = librosa.filters.wavelet_lengths(freqs=freqs, sr=sr, window="hann", gamma=0, alpha=alpha)
-    early = 2 ** getattr(constantq, "__early_downsample_count")(sr / 2.0, cutoff, hop_length, OCTAVES)
-    rate, hop = sr / early, hop_length // early
-    lengths, _ = librosa.filters.wavelet_lengths(freqs=freqs, sr=rate, window="hann", gamma=0, alpha=alpha)
-    start_rate, halve, shared, octaves = rate, False, None, []
-    for octave in range(OCTAVES):
-        stop = len(freqs) - bins_per_octave * octave
-        part = slice(stop - bins_per_octave, stop)
-        if shared is None or not halve:
-            basis, n_fft, _ = getattr(constantq, "__vqt_filter_fft")(
-                rate, freqs[part], 1, 1, 0.01, window="hann", gamma=0, dtype=np.complex64, alpha=alpha[part]
-            )
-            scale = np.sqrt(start_rate / rate) / np.sqrt(lengths[part])
-            band = slice(basis.indices.min(), basis.indices.max() + 1)
-            shared = n_fft, real_blocks(basis.toarray() * scale[:, np.newaxis], 8), band
-        scaled = basis[:, band]
-        scaled.data *= np.sqrt(start_rate / rate)
-        octaves.append(Octave(halve, hop, *shared, scaled))
-        halve = hop % 2 == 0
-        if halve:
-            hop //= 2
-            rate /= 2.0
-    return ConstantQ(early, tuple(octaves), lengths)
+    arrays = definition.wavelets(sr, hop_length, bins_per_octave, tuning)
+    lengths, rates = arrays["lengths"], arrays["rate"]
+    octaves: list[Octave] = []
+    for octave, (n_fft, hop, halve) in enumerate(
+        zip(*(arrays[k].tolist() for k in ("n_fft", "hop", "halve")))
+    ):
+        scale = np.sqrt(rates[0] / rates[octave])
+        if f"low{octave}" in arrays:
+            low, filters = int(arrays[f"low{octave}"]), arrays[f"filters{octave}"]
+            whole = np.zeros((len(filters), n_fft // 2 + 1), np.complex64)
+            band = slice(low, low + filters.shape[1])
+            whole[:, band] = filters
+            stop = len(lengths) - bins_per_octave * octave
+            by_length = scale / np.sqrt(lengths[stop - bins_per_octave : stop])
+            bank = real_blocks(whole * by_length[:, np.newaxis], 8)
+        scaled = filters.copy()
+        scaled *= scale
+        octaves.append(Octave(halve, hop, n_fft, bank, band, scaled))
+    return ConstantQ(int(arrays["early"]), tuple(octaves), lengths)
 
 
 def real_blocks(basis: np.ndarray, width: int) -> tuple[Block, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import FeatureSpec
+from pipeline.features import definition
 
 
 def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
@@ -34,13 +35,8 @@ def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
 
 def constant_q_cutoff(spec: FeatureSpec) -> float:
     """Upper edge (Hz) of the highest constant-Q filter at the highest tuning that may be met."""
-    import librosa
-
     tuning = 0.5 if spec.tuning == "estimate" else float(spec.tuning)
-    octave = spec.bins_per_octave
-    lowest = float(librosa.note_to_hz("C1"))
-    freqs = librosa.cqt_frequencies(7 * octave, fmin=lowest, bins_per_octave=octave, tuning=tuning)
-    return float(librosa.filters.wavelet_lengths(freqs=freqs, sr=spec.sr)[1])
+    return float(definition.highest_cutoff(spec.sr, spec.bins_per_octave, tuning)["hertz"])
 
 
 def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:

@@ -5,15 +5,11 @@ Frames are rows here (frame, bin), the other way round than librosa's, so that a
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import librosa
 import numpy as np
-import scipy.fft
 import soxr
 from numba import njit
 
-from pipeline.features import banks
+from pipeline.features import banks, definition
 
 try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give the same to rounding
     import torch
@@ -21,7 +17,7 @@ try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give
     def rfft(frames: np.ndarray) -> np.ndarray:
         return torch.fft.rfft(torch.from_numpy(frames)).numpy()
 except ImportError:
-    rfft = scipy.fft.rfft
+    from scipy.fft import rfft  # type: ignore[no-redef]
 
 
 def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -78,11 +74,6 @@ def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray
         out[t, high:] = 0
 
 
-@lru_cache(maxsize=4)
-def hann(n_fft: int) -> np.ndarray:
-    return librosa.filters.get_window("hann", n_fft, fftbins=True)
-
-
 def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     """``abs(librosa.stft(y))``: (frame, 1 + n_fft // 2) float32, bit for bit (on x86).
 
@@ -90,7 +81,7 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     peak are then right to float32 rounding, and the tuning, a mode, does not hop.
     """
     frames = aligned((1 + len(y) // hop_length, n_fft), np.float64)
-    gather_windowed(y, hop_length, hann(n_fft), frames)
+    gather_windowed(y, hop_length, definition.hann(n_fft)["window"], frames)
     return np.abs(rfft(frames).astype(np.complex64))
 
 
@@ -109,7 +100,7 @@ def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
     shorter = soxr.resample(y, factor, 1, quality="soxr_hq")
     size = int(np.ceil(len(y) * ratio))
     if len(shorter) != size:
-        shorter = librosa.util.fix_length(shorter, size=size)
+        shorter = np.pad(shorter[:size], (0, max(0, size - len(shorter))))
     return divided(shorter, float(np.sqrt(ratio)))
 
 
@@ -190,6 +181,8 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
 
     librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters.
     """
+    import scipy.fft
+
     parts = []
     for y, octave in zip(signals, plan.octaves):
         # Past a clip's end the short windows see zeros only.

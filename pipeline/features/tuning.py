@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import librosa
 import numpy as np
 from numba import njit
 
@@ -21,8 +20,7 @@ EDGES = np.linspace(-0.5, 0.5, int(np.ceil(1.0 / RESOLUTION)) + 1)  # of its his
 @lru_cache
 def bins_that_count(sr: int, n_fft: int) -> tuple[int, int]:
     """First bin at or above ``FMIN`` and first bin at or above ``FMAX`` (or half the sampling rate)."""
-    frequencies = librosa.fft_frequencies(sr=sr, n_fft=n_fft)
-    low, high = np.searchsorted(frequencies, [FMIN, min(FMAX, sr / 2)])
+    low, high = np.searchsorted(np.fft.rfftfreq(n_fft, 1 / sr), [FMIN, min(FMAX, sr / 2)])
     return int(low), int(high)
 
 
@@ -119,6 +117,11 @@ def median(values: np.ndarray) -> np.floating:
     return ordered[half] if len(values) % 2 else np.mean([ordered[:half].max(), ordered[half]])
 
 
+def octaves(pitches: np.ndarray) -> np.ndarray:
+    """``librosa.hz_to_octs``: octaves above 27.5 Hz, four below A440."""
+    return np.log2(pitches / (440.0 / 16))
+
+
 def estimate(
     spectrum: np.ndarray, largest: np.ndarray, places: np.ndarray, *, sr: int, bins_per_octave: int
 ) -> float:
@@ -132,4 +135,4 @@ def estimate(
         return 0.0
     n_fft = 2 * (spectrum.shape[1] - 1)
     pitches = frequencies(where, shifts, heights, float(median(heights)), float(sr), n_fft)
-    return float(EDGES[mode(bins_per_octave * librosa.hz_to_octs(pitches), EDGES)])
+    return float(EDGES[mode(bins_per_octave * octaves(pitches), EDGES)])
