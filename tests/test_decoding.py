@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline import audio
 from pipeline.audio import ClipError, decoding, hearing
+from pipeline.audio import reading as audio
 from pipeline.audio.containers import mpeg, ogg
 from pipeline.config import FeatureSpec
 from pipeline.deploy import prediction
