@@ -90,7 +90,7 @@ def ban(
     **how: Any,
 ) -> None:
     """Born-again generations: each student teaches the next; their ensemble, and its difference to the baseline."""
-    from pipeline.engine.missing import wanted_folds  # torch, all three: --help does without
+    from pipeline.engine.source import wanted_folds  # torch, all three: --help does without
     from pipeline.experiments import generations as chains
     from pipeline.report import generations as tables
 

@@ -50,9 +50,9 @@ def distill(
     if explain:
         click.echo("\n\n".join(mix.explain() for mix in mixes))
         return
-    from pipeline.engine import missing  # h5py: --explain does without
+    from pipeline.experiments import stages  # h5py: --explain does without
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
     with logged(log, corpus.name):
-        missing.train_students(corpus, settings, mixes, **how)
+        stages.train_students(corpus, settings, mixes, **how)

@@ -35,20 +35,19 @@ def table3(
     Where runs failed (their loss was not finite) the table is made all the same, and the exit code is 1.
     """
     from pipeline import report  # torch, all three: --help does without
-    from pipeline.engine import missing
-    from pipeline.losses import TABLE3, LossMix
+    from pipeline.engine.missing import RunsFailed
+    from pipeline.experiments import stages
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
-    mixes = [LossMix.parse(row.mix) for row in TABLE3 if row.mix]
+    mixes = stages.table3_mixes()
     for mix in mixes:
         mix.require_batch(settings.student.batch, "student.batch")
-    failed: missing.RunsFailed | None = None
+    failed: RunsFailed | None = None
     with logged(log, corpus.name):
-        missing.train_teachers(corpus, settings, seeds=(settings.student.teacher_seed,), **how)
         try:
-            missing.train_students(corpus, settings, mixes, seeds=seeds, **how)
-        except missing.RunsFailed as error:
+            stages.train_table3(corpus, settings, seeds=seeds, **how)
+        except RunsFailed as error:
             failed = error
     click.echo(report.report(RUNS, REPORTS, corpus.name, mixes=[str(mix) for mix in mixes]))
     if failed:

@@ -26,9 +26,9 @@ def teacher(
     dataset: str, data: Path | None, preset: str, overrides: tuple[str, ...], log: str | None, **how: Any
 ) -> None:
     """Stage two: a teacher per held-out fold, trained on the labels of the other folds."""
-    from pipeline.engine import missing  # torch: --help does without
+    from pipeline.experiments import stages  # torch: --help does without
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     with logged(log, corpus.name):
-        missing.train_teachers(corpus, settings, **how)
+        stages.train_teachers(corpus, settings, **how)

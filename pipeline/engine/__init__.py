@@ -1,5 +1,5 @@
 """From planned runs to finished run folders: which are missing, in which packs, in which processes.
 
-Begin with ``missing.train_cells``, then ``schedule``, then ``packs``. Imports: everything about sound, learning, runs
+Begin with ``missing.train``, then ``schedule``, then ``packs``. Imports: everything about sound, learning, runs
 and figures.
 """

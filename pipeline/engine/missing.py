@@ -1,4 +1,4 @@
-"""Stages two and three: which runs are wanted, which are missing, and the missing ones trained in packs."""
+"""Levels of planned runs → finished run folders: which are missing, and the missing ones trained, level by level."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipeline import cache, runs
-from pipeline.config import InputError, Settings
-from pipeline.corpus import Corpus
+from pipeline import runs
+from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
-from pipeline.files import CACHE, RUNS
-from pipeline.images.archive import Archive
+from pipeline.engine.source import Source
 from pipeline.locks import locked
-from pipeline.losses import LossMix
-from pipeline.runs.planned import Cell, Files
-
-#: What a teacher is trained on: the labels alone.
-LABELS = "ce"
+from pipeline.runs.planned import PlannedRun
 
 #: Failed runs that a message names.
 SHOWN = 5
@@ -31,28 +24,12 @@ class RunsFailed(InputError):
 
 
 @dataclass(frozen=True)
-class Source:
-    """What runs are trained and tested on."""
+class Level:
+    """Runs of which none learns from another: they can be trained together."""
 
-    files: Files
-    about: dict[str, Any]
-    """What run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
-    digests: dict[str, str]
-    """Fold → digest of its content."""
-    classes: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return str(self.about["corpus"])
-
-
-def of_corpus(corpus: Corpus, settings: Settings) -> Source:
-    """The cached features of a corpus of sounds."""
-    files = feature_files(corpus, settings)
-    headers = [cache.read_header(path) for path in files]
-    about = {"corpus": corpus.name, "dataset": corpus.dataset, "synthetic": corpus.synthetic,
-             "all_folds": list(corpus.all_folds)}  # fmt: skip
-    return Source(files, about, {str(header.fold): header.digest for header in headers}, headers[0].classes)
+    name: str
+    """What they are, in a word or two."""
+    runs: tuple[PlannedRun, ...]
 
 
 def say(line: str) -> None:
@@ -60,119 +37,105 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]:
-    """The held-out folds asked for; all that are present by default. Two folds at least must be present."""
-    if len(corpus.folds) < 2:
-        raise InputError(f"{corpus.root} has fold {corpus.folds[0]} alone; expected two at least: one is held out, "
-                         "the others train")  # fmt: skip
-    for fold in folds or ():
-        if fold not in corpus.folds:
-            raise InputError(f"fold {fold} is not in {corpus.root}; expected some of "
-                             f"{' '.join(map(str, corpus.folds))}")  # fmt: skip
-    return tuple(folds or corpus.folds)
+def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
+    """Train the runs that are missing, each level behind those that it learns from.
 
-
-def feature_files(corpus: Corpus, settings: Settings) -> tuple[Path, ...]:
-    """The cached files of all folds: a held-out fold's training needs all the others."""
-    paths = tuple(cache.fold_path(CACHE, corpus.name, settings.features, fold) for fold in corpus.folds)
-    missing = [str(fold) for fold, path in zip(corpus.folds, paths) if not path.is_file()]
-    if missing:
-        raise InputError(f"no features of fold {', '.join(missing)} in {paths[0].parent}; make them first: "
-                         "'make features' (or 'python cli.py features') with the same dataset and settings")  # fmt: skip
-    return paths
-
-
-def missing_cells(cells: Sequence[Cell], digests: dict[str, str]) -> list[Cell]:
-    """The cells without a finished run. A finished one that was trained on other data is an error."""
-    missing = []
-    for cell in cells:
-        if not runs.finished(cell.folder):
-            missing.append(cell)
-            continue
-        record = runs.read(cell.folder)
-        if reason := runs.outdated(record, data={int(k): v for k, v in digests.items()}, teachers=True):
-            raise InputError(f"{cell.folder} {reason}; results of different data or teachers are not mixed: remove "
-                             f"{cell.folder.parents[0 if record.is_teacher else 1]} and run again")  # fmt: skip
-    return missing
-
-
-def train_teachers(corpus: Corpus, settings: Settings, *, folds: Sequence[int] | None, seeds: Sequence[int],
-                   **how: Any) -> None:  # fmt: skip
-    """A teacher for each held-out fold and seed, on labels; those that are finished are left alone."""
-    cells = [
-        Cell(runs.cell_path(RUNS, corpus.name, "teacher", settings, None, fold, seed), "teacher", fold, seed,
-             str(LossMix.parse(LABELS)))
-        for fold in wanted_folds(corpus, folds) for seed in seeds
-    ]  # fmt: skip
-    train_cells(of_corpus(corpus, settings), settings, cells, cells[0].folder.parent, "teacher", **how)
-
-
-def train_students(corpus: Corpus, settings: Settings, mixes: Sequence[LossMix], *, folds: Sequence[int] | None,
-                   seeds: Sequence[int], **how: Any) -> None:  # fmt: skip
-    """A student for each mix, held-out fold and seed; all seeds of a fold share that fold's teacher."""
-    for mix in mixes:
-        mix.require_batch(settings.student.batch, "student.batch")
-    cells = []
-    for mix in dict.fromkeys(mixes):
-        for fold in wanted_folds(corpus, folds):
-            teacher = runs.cell_path(
-                RUNS, corpus.name, "teacher", settings, None, fold, settings.student.teacher_seed
-            )
-            if mix.needs_teacher and not runs.finished(teacher):
-                raise InputError(f"no finished teacher of fold {fold} ({teacher}); train it first: 'make teacher' "
-                                 "(or 'python cli.py teacher') with the same dataset, settings and folds")  # fmt: skip
-            for seed in seeds:
-                folder = runs.cell_path(RUNS, corpus.name, "student", settings, mix.slug, fold, seed)
-                cells.append(
-                    Cell(folder, "student", fold, seed, str(mix), teacher if mix.needs_teacher else None)
-                )
-    where = cells[0].folder.parents[1]
-    train_cells(of_corpus(corpus, settings), settings, cells, where, "student", **how)
-
-
-def train_cells(source: Source, settings: Settings, cells: Sequence[Cell], where: Path, what: str, *,
-                checkpoint_minutes: float = 5.0, **how: Any) -> None:  # fmt: skip
-    """Train the cells that have no finished run, in packs; every pack that ends writes its run folders at once.
-
-    ``where`` they lie together, ``what`` they are in a word or two; ``how``: as ``schedule.train_all`` takes it. Raises
-    ``InputError`` before anything is trained for a teacher of other data, and ``RunsFailed`` at the end if runs failed
-    (their loss was not finite); the others are kept.
+    ``how``: ``checkpoint_minutes``, and what ``schedule.train_all`` takes. A run whose loss is not finite costs itself
+    and those that learn from it. Raises ``InputError`` before anything is trained for runs and teachers of other data,
+    and ``RunsFailed`` at the end if runs failed; the others are kept.
     """
-    spec = None if isinstance(source.files, Archive) else settings.features
-    teachers.check(cells, source.digests, source.classes, spec)
-    missing = missing_cells(cells, source.digests)
-    done = f"{what}: {len(cells) - len(missing)} of {len(cells)} runs finished in {where}"
+    for level in levels:  # all that is on record is looked at before hours of training
+        teachers.check(level.runs, source)
+        missing_runs(level.runs, source)
+    failures: list[str] = []
+    trained = 0
+    for level in levels:
+        taught = with_teachers(level.runs)
+        for home in dict.fromkeys(run.home for run in taught):
+            own = Level(level.name, tuple(run for run in taught if run.home == home))
+            count, lines = train_level(own, source, **how)
+            trained, failures = trained + count, failures + lines
+    if failures:
+        raise RunsFailed(failed(failures, trained))
+
+
+def train_level(
+    level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any
+) -> tuple[int, list[str]]:
+    """Train the missing runs of a level that have one home: how many there were, and a line for each that failed."""
+    home, name = level.runs[0].home, level.name
+    missing = missing_runs(level.runs, source)
+    finished = f"{name}: {len(level.runs) - len(missing)} of {len(level.runs)} runs finished in {home}"
     if not missing:
-        say(f"{done}; nothing to do")
-        return
-    say(f"{done}; {len(missing)} to train with preset {settings.preset}")
-    if note := departure(settings, "teacher" if cells[0].role == "teacher" else "student"):
-        say(note)
+        say(f"{finished}; nothing to do")
+        return 0, []
+    say(f"{finished}; {len(missing)} to train with preset {missing[0].settings.preset}")
+    for role, network in dict.fromkeys((role_of(run), run.network) for run in missing):
+        if note := departure(network, role):
+            say(note)
     # torch comes here and not at the top, so that a finished stage answers at once.
     from pipeline.engine import schedule
 
-    with locked(where / "training", f"{where}"):
+    with locked(home / "training", f"{home}"):
         started = time.monotonic()
         failures = schedule.train_all(
-            missing, settings, source.files, source.about, checkpoints=where / ".checkpoints",
-            checkpoint_seconds=60 * checkpoint_minutes, say=say, **{"pack": None, "layout": None, "jobs": 0, **how},
+            missing, source, checkpoints=home / ".checkpoints", checkpoint_seconds=60 * checkpoint_minutes,
+            say=say, **{"pack": None, "layout": None, "jobs": 0, **how},
         )  # fmt: skip
-    say(f"{what}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {where}")
-    if failures:
-        more = [f"and {len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
-        lines = [
-            f"{len(failures)} of {len(missing)} runs stopped; the others are kept",
-            *failures[:SHOWN],
-            *more,
+    say(f"{name}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {home}")
+    return len(missing), failures
+
+
+def missing_runs(planned: Sequence[PlannedRun], source: Source) -> list[PlannedRun]:
+    """The runs that are not finished. A finished one that was trained on other data is an error."""
+    missing = []
+    for run in planned:
+        if not runs.finished(run.folder):
+            missing.append(run)
+            continue
+        now = {int(fold): digest for fold, digest in source.digests.items()}
+        if reason := runs.outdated(runs.read(run.folder), data=now, teachers=True):
+            raise InputError(
+                f"{run.folder} {reason}; results of different data or teachers are not mixed: remove {run.group} and run "
+                "again"
+            )
+    return missing
+
+
+def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The runs whose teachers have weights: what would learn from a run that failed ends with it."""
+    kept = []
+    for run in planned:
+        # One that was left out itself has no result at all.
+        failed = [
+            str(teacher)
+            for teacher in run.teachers
+            if not runs.finished(teacher) or runs.read(teacher).result.failed
         ]
-        raise RunsFailed("\n       ".join(lines))
+        if failed:
+            say(f"{run.folder}: left out, for {', '.join(failed)} failed")
+        else:
+            kept.append(run)
+    return kept
 
 
-def departure(settings: Settings, role: str) -> str:
+def failed(failures: Sequence[str], trained: int) -> str:
+    more = [f"and {len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
+    first = f"{len(failures)} of {trained} runs stopped; the others are kept"
+    return "\n       ".join([first, *failures[:SHOWN], *more])
+
+
+def role_of(run: PlannedRun) -> str:
+    """The table of the settings that its network is."""
+    return "teacher" if run.is_teacher else "student"
+
+
+def departure(network: TrainSettings, role: str) -> str:
     """A line for settings that are known not to train, so that nobody takes the result for a finding."""
-    network = getattr(settings, role)
     if network.model == "cnn2" and network.lr >= 0.03 and not network.warmup_epochs and not network.clip_norm:
-        what = "is the published value" if network.lr == 0.1 else "is high"
-        return (f"note: {role}.lr = {network.lr:g} {what}; the student has no batch norm and stays at chance with 0.1 and "
-                "nearly so with 0.03 (see docs/settings.md). Preset default has the smallest change that trains.")  # fmt: skip
+        size = "is the published value" if network.lr == 0.1 else "is high"
+        return (
+            f"note: {role}.lr = {network.lr:g} {size}; the student has no batch norm and stays at chance with 0.1 and "
+            "nearly so with 0.03 (see docs/settings.md). Preset default has the smallest change that trains."
+        )
     return ""

@@ -16,32 +16,32 @@ from pipeline import cache, models, runs
 from pipeline.config import InputError
 from pipeline.figures import ensembles, evaluation
 from pipeline.files import Stamp, stamp
-from pipeline.losses import LossMix
 from pipeline.models import saved
 from pipeline.models.saved import weights_digest
-from pipeline.runs.planned import Cell
+from pipeline.runs.planned import PlannedRun, recorded
 from pipeline.training import Trained
 
 if TYPE_CHECKING:
-    from pipeline.engine.packs import Work
+    from pipeline.engine.packs import PlannedPack
 
 
-def run_config(work: Work, cell: Cell, data: cache.Data) -> dict[str, Any]:
+def run_config(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> dict[str, Any]:
+    """What ``config.json`` of a run says."""
     settings = {
-        name: dataclasses.asdict(getattr(work.settings, name)) for name in ("features", "teacher", "student")
+        name: dataclasses.asdict(getattr(run.settings, name)) for name in ("features", "teacher", "student")
     }
+    step = {"experiment": run.experiment, "step": run.step} if run.is_step else {}
     return {
-        "schema": runs.SCHEMA, "role": cell.role, "model": work.network.model, **work.corpus,
-        "fold": cell.fold, "seed": cell.seed, "mix": cell.mix, "slug": LossMix.parse(cell.mix).slug,
-        "settings": settings, "preset": work.settings.preset,
-        "teacher": str(cell.teacher) if isinstance(cell.teacher, Path) else list(map(str, cell.teachers)) or None,
-        "generation": cell.generation, "lineage": lineage(cell.teachers),
-        "teacher_weights": {str(folder): weights_of(folder, stamp(folder / "model.pt")) for folder in cell.teachers},
+        "schema": runs.SCHEMA, "role": run.role, "model": run.network.model, **pack.about,
+        "fold": run.fold, "seed": run.seed, "mix": str(run.mix), "slug": run.mix.slug,
+        "settings": settings, "preset": run.settings.preset, "teacher": recorded(run.teachers), **step,
+        "generation": run.generation, "lineage": lineage(run.teachers),
+        "teacher_weights": {str(folder): weights_of(folder, stamp(folder / "model.pt")) for folder in run.teachers},
         "data": {str(fold): digest for fold, digest in data.digests.items()},
         "skipped": {str(fold): count for fold, count in data.skipped.items()},
         "classes": list(data.classes), "shape": list(data.features.shape[2:]),
-        "pack": {"runs": len(work.cells), "layout": work.layout, "device": work.device,
-                 "threads": torch.get_num_threads(), **work.measured},
+        "pack": {"runs": len(pack.runs), "layout": pack.layout, "device": pack.device,
+                 "threads": torch.get_num_threads(), **pack.measured},
     }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def lineage(teachers: Sequence[Path]) -> list[str]:
     """The run folders that a student of ``teachers`` goes back to, from the first ancestor to the teachers themselves."""
     found: list[str] = []
     for folder in teachers:
-        found += [*runs.read_config(folder).get("lineage", ()), str(folder)]
+        found += [*map(str, runs.read(folder).lineage), str(folder)]
     return list(dict.fromkeys(found))
 
 
@@ -65,44 +65,27 @@ def write_start(folder: Path, about: dict[str, Any]) -> None:
     runs.write_atomic(folder / "environment.json", runs.json_bytes(runs.environment()))
 
 
-def write_run(work: Work, cell: Cell, about: dict[str, Any], data: cache.Data, trained: Trained) -> None:
+def write_run(
+    pack: PlannedPack, run: PlannedRun, about: dict[str, Any], data: cache.Data, trained: Trained
+) -> None:
     """All files of a finished run; a run that failed is written too, with its reason in place of an accuracy.
 
     ``about`` is its ``run_config`` from before the training: a teacher may be another one by now.
     """
-    test = np.flatnonzero(data.folds == cell.fold)
+    test = np.flatnonzero(data.folds == run.fold)
     labels = data.labels[test]
     # A run that failed in its first epoch was never tested.
     logits = (
         trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
     )
-    history = trained.history
-    best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
-    taught = ensembles.ensemble(cell.teachers).logits if cell.teachers else None
-    network = models.build(work.network.model, tuple(data.features.shape[2:]), len(data.classes))
-    result = {
-        **evaluation.summary(logits, labels, taught),
-        "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
-        "test_clips": len(test), "parameters": models.parameters(network), "seconds": round(trained.seconds, 2),
-        "runs_in_pack": len(work.cells),
-        "failure": trained.failure or (None if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"),
-    }  # fmt: skip
-    if result["failure"]:
-        result |= {"status": "failed", "accuracy": None}
-    elif not LossMix.parse(cell.mix).names_classes:
-        result["status"] = "outputs untrained"
-    payload = {
-        "format": 1, "role": cell.role, "model": work.network.model, "fold": cell.fold, "seed": cell.seed,
-        "mix": cell.mix, "shape": list(data.features.shape[2:]), "classes": list(data.classes),
-        "features": dataclasses.asdict(data.spec), **{k: work.corpus[k] for k in ("corpus", "dataset", "synthetic")},
-        "state": trained.state, "best_state": trained.best_state,
-    }  # fmt: skip
+    payload = payload_of(run, about, data, trained)
+    result = {**result_of(run, data, trained, logits, labels), "runs_in_pack": len(pack.runs)}
     result["weights"] = weights_digest(payload)
     model = io.BytesIO()  # torch hides what the system says to its writing
     torch.save(payload, model)
-    runs.restart_metrics(cell.folder, history)
+    runs.restart_metrics(run.folder, trained.history)
     runs.write_finished(
-        cell.folder,
+        run.folder,
         config=about,
         environment=runs.environment(),
         model_bytes=lambda file: file.write(model.getbuffer()),
@@ -111,6 +94,41 @@ def write_run(work: Work, cell: Cell, about: dict[str, Any], data: cache.Data, t
         ),
         result=result,
     )
+
+
+def result_of(
+    run: PlannedRun, data: cache.Data, trained: Trained, logits: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+    """What ``result.json`` says: the figures of the last epoch's outputs (clips, classes) on the held-out clips."""
+    history = trained.history
+    best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
+    teacher = ensembles.ensemble(run.teachers).logits if run.teachers else None
+    network = models.build(run.network.model, tuple(data.features.shape[2:]), len(data.classes))
+    not_finite = (
+        None if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
+    )
+    result = {
+        **evaluation.summary(logits, labels, teacher),
+        "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
+        "test_clips": len(labels), "parameters": models.parameters(network), "seconds": round(trained.seconds, 2),
+        "failure": trained.failure or not_finite,
+    }  # fmt: skip
+    if result["failure"]:
+        result |= {"status": "failed", "accuracy": None}
+    elif not run.mix.names_classes:
+        result["status"] = "outputs untrained"
+    return result
+
+
+def payload_of(run: PlannedRun, about: dict[str, Any], data: cache.Data, trained: Trained) -> dict[str, Any]:
+    """What ``model.pt`` holds."""
+    corpus = {key: about[key] for key in ("corpus", "dataset", "synthetic")}
+    return {
+        "format": 1, "role": run.role, "model": run.network.model, "fold": run.fold, "seed": run.seed,
+        "mix": str(run.mix), "shape": list(data.features.shape[2:]), "classes": list(data.classes),
+        "features": dataclasses.asdict(data.spec), **corpus,
+        "state": trained.state, "best_state": trained.best_state,
+    }  # fmt: skip
 
 
 def read_model(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from pipeline.config import (
 from pipeline.files import CACHE, DATA, RUNS
 from pipeline.images.archive import Archive, archive_of
 from pipeline.locks import locked
-from pipeline.runs.planned import Cell, Files, Teacher
+from pipeline.losses import LossMix
+from pipeline.runs.planned import Files, PlannedRun, as_paths
 
 #: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.
 AGAIN = ".again"
@@ -50,8 +51,11 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
     target = chosen_target(folder, to)
     require_own(target, folder, about)
     settings, files = recorded_settings(about, folder), recorded_files(about, folder, archive)
-    cell = Cell(target, about["role"], about["fold"], about["seed"], about["mix"], recorded_teacher(about, folder),
-                about.get("generation", 0))  # fmt: skip
+    run = PlannedRun(
+        about.get("experiment", ""), about.get("step", ""), about["role"], about["corpus"], settings, about["fold"],
+        about["seed"], LossMix.parse(about["mix"]), recorded_teachers(about, folder), about.get("generation", 0),
+        at=target,
+    )  # fmt: skip
     # torch comes here, so that bad input is answered at once.
     from pipeline.engine import packs, schedule
     from pipeline.engine.records import read_model
@@ -59,8 +63,8 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
     # What is compared in the end: read now, so that damage is said before hours of training.
     read_model(folder), runs.read_predictions(folder), runs.read_result(folder), metrics(folder)
     pack = about.get("pack", {})
-    work = packs.Work(
-        (cell,), settings, files, {k: about[k] for k in ("corpus", "dataset", "synthetic", "all_folds")},
+    again = packs.PlannedPack(
+        (run,), files, {k: about[k] for k in ("corpus", "dataset", "synthetic", "all_folds")},
         device=schedule.chosen_device(device or pack.get("device", "auto")), layout=pack.get("layout", "loop"),
         checkpoint=target.parent / ".checkpoints" / f"{target.name}.pt", threads=int(pack.get("threads", 0)),
         measured={"repeats": str(folder)},
@@ -69,7 +73,7 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
         require_own(target, folder, about)  # as it is now that nobody else writes there
         if runs.finished(target):
             shutil.rmtree(target)
-        packs.train(work, say)
+        packs.train(again, say)
     same, lines = outcome(folder, target)
     if not same:
         lines += [f"differs too: {line}" for line in surroundings(folder, target)]
@@ -153,21 +157,17 @@ def recorded_images(about: dict[str, Any], folder: Path, archive: Path | None) -
     return found
 
 
-def recorded_teacher(about: dict[str, Any], folder: Path) -> Teacher | None:
-    named = about.get("teacher")
-    if not named:
-        return None
-    folders = tuple(map(Path, [named] if isinstance(named, str) else named))
+def recorded_teachers(about: dict[str, Any], folder: Path) -> tuple[Path, ...]:
+    folders = as_paths(about.get("teacher"))
     for path in folders:
         if not runs.finished(path):
-            raise InputError(f"no finished run in {path}, the teacher of {folder}; expected it where it was (work in the "
-                             "same folder), or train it again: make teacher")  # fmt: skip
+            raise InputError(
+                f"no finished run in {path}, the teacher of {folder}; expected it where it was (work in the "
+                "same folder), or train it again: make teacher"
+            )
     if reason := runs.outdated(runs.read(folder), teachers=True):
         raise InputError(f"{folder} {reason}, so it cannot be repeated")
-    return folders[0] if isinstance(named, str) else folders
-
-
-# ---------------------------------------------------------------------------------------------- the outcome
+    return folders
 
 
 def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:

@@ -1,4 +1,4 @@
-"""Which cells are trained together and where: packs, one after another or one a process."""
+"""Which runs are trained together and where: packs, one after another or one per process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from typing import Any
 import torch
 
 from pipeline import runs, signals
-from pipeline.config import InputError, Settings
+from pipeline.config import InputError
 from pipeline.engine import packs
-from pipeline.engine.packs import Work
+from pipeline.engine.packs import PlannedPack
+from pipeline.engine.source import Source
 from pipeline.images.archive import Archive
 from pipeline.processes import cluster, shadowing
-from pipeline.runs.planned import Cell, Files
+from pipeline.runs.planned import Files, PlannedRun, from_note
 from pipeline.signals import ctrl_c_held_back
 from pipeline.training import packing
 
@@ -43,106 +44,140 @@ def chosen_device(device: str) -> str:
     return device
 
 
-def train_all(cells: Sequence[Cell], settings: Settings, files: Files, about: dict[str, Any], *, device: str,
-              pack: int | None, layout: str | None, jobs: int, checkpoints: Path, checkpoint_seconds: float,
-              say: Callable[[str], None], backend: str = "local", scheduler: str | None = None) -> list[str]:  # fmt: skip
-    """Train all cells. Returns a line for each run that failed.
+def train_all(
+    planned: Sequence[PlannedRun],
+    source: Source,
+    *,
+    device: str,
+    pack: int | None,
+    layout: str | None,
+    jobs: int,
+    checkpoints: Path,
+    checkpoint_seconds: float,
+    say: Callable[[str], None],
+    backend: str = "local",
+    scheduler: str | None = None,
+) -> list[str]:
+    """Train all runs. Returns a line for each that failed.
 
-    Packs that an earlier call left with a checkpoint are taken up as they were; the other cells are packed anew, by
-    memory and a short measurement. On a CPU the packs are spread over ``jobs`` processes (0: one a core). With the
+    Packs that an earlier call left with a checkpoint are taken up as they were; the other runs are packed anew, by
+    memory and a short measurement. On a CPU the packs are spread over ``jobs`` processes (0: one per core). With the
     backend ``dask`` they go to the workers of a cluster, which see the same files; the device is then the
     workers' own, and a pack whose worker is lost is taken up by another one from its checkpoint.
     """
-    make = partial(
-        Work, settings=settings, features=files, corpus=about, checkpoint_seconds=checkpoint_seconds
-    )
+    make = partial(PlannedPack, files=source.files, about=source.about, checkpoint_seconds=checkpoint_seconds)
     if backend == "dask":
-        return in_cluster(cells, make, checkpoints, pack, layout, device, jobs, scheduler, say)
+        return in_cluster(
+            planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say
+        )
     place = chosen_device(device)
     make = partial(make, device=place)
-    processes = min(jobs or torch.get_num_threads(), len(cells)) if place == "cpu" else 1
-    works = planned(cells, make, checkpoints, pack, layout, processes, say)
-    if processes == 1 or len(works) == 1:
-        return [line for work in works for line in packs.train(work, say)]
-    return in_processes(works, processes)
+    processes = min(jobs or torch.get_num_threads(), len(planned)) if place == "cpu" else 1
+    whole = packed(planned, make, checkpoints, pack, layout, processes, say)
+    if processes == 1 or len(whole) == 1:
+        return [line for one in whole for line in packs.train(one, say)]
+    return in_processes(whole, processes)
 
 
-def planned(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Path, pack: int | None, layout: str | None,
-            processes: int, say: Callable[[str], None]) -> list[Work]:  # fmt: skip
-    """The packs: those that were stopped as they were, the other cells by ``choose``, at least one a process."""
-    left = left_over(checkpoints, cells)
-    works = [make(**fields) for fields in left]
-    taken = {cell for work in works for cell in work.cells}
-    rest = [cell for cell in cells if cell not in taken]
-    if rest:
-        choice = choose(rest, make, pack, layout)
+def packed(
+    planned: Sequence[PlannedRun],
+    make: Callable[..., PlannedPack],
+    checkpoints: Path,
+    pack: int | None,
+    layout: str | None,
+    processes: int,
+    say: Callable[[str], None],
+) -> list[PlannedPack]:
+    """The packs: those that were stopped as they were, the other runs by ``choose``, at least one per process."""
+    whole = [make(**fields) for fields in left_over(checkpoints, planned)]
+    taken = {run for one in whole for run in one.runs}
+    for alike in groups([run for run in planned if run not in taken]):
+        choice = choose(alike, make, pack, layout)
         say(f"{choice}" + (f", {processes} processes" if processes > 1 else ""))
-        size = min(choice.pack, -(-len(rest) // processes))
+        size = min(choice.pack, -(-len(alike) // processes))
         measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
-        works += [
+        whole += [
             make(
-                cells=tuple(own),
+                runs=tuple(own),
                 layout=choice.layout,
                 checkpoint=checkpoints / f"{packs.pack_name(own)}.pt",
                 measured=measured,
             )
-            for own in packing.split(rest, size)
+            for own in packing.split(alike, size)
         ]
-    return works
+    return whole
+
+
+def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+    """The runs that can lie in one pack: of one network, schedule, and set of adapters."""
+    alike: dict[object, list[PlannedRun]] = {}
+    for run in planned:
+        reads = run.mix.teacher_reads
+        # Embeddings of unlike widths lie side by side; maps of unlike teachers do not.
+        vectors = reads is not None and {"logits", "embedding"}.issuperset(reads)
+        teachers = () if vectors else tuple(teacher.parent for teacher in run.teachers)
+        alike.setdefault((run.network, run.mix.adapted, teachers), []).append(run)
+    return list(alike.values())
 
 
 def choose(
-    cells: Sequence[Cell], make: Callable[..., Work], pack: int | None, layout: str | None
+    planned: Sequence[PlannedRun], make: Callable[..., PlannedPack], pack: int | None, layout: str | None
 ) -> packing.Choice:
-    """Pack size and layout, from a short measurement on the cells' own data."""
-    work = make(cells=tuple(cells), layout="loop", checkpoint=Path())
-    data, values, labels = packs.load(work)
-    few = cells[: packing.LARGEST[values.device.type]]
-    outputs = packs.teaching_of(make(cells=tuple(few), layout="loop", checkpoint=Path()))
-    return packing.choose(values, labels, packs.trainings(few, data), work.network, classes=len(data.classes),
-                          teaching=outputs, pack=pack, layout=layout)  # fmt: skip
+    """Pack size and layout, from a short measurement on the runs' own data."""
+    make = partial(make, layout="loop", checkpoint=Path())
+    data, values, labels = packs.load(make(runs=tuple(planned)))
+    few = make(runs=tuple(planned[: packing.LARGEST[values.device.type]]))
+    return packing.choose(
+        values, labels, packs.trainings(few.runs, data), few.network, classes=len(data.classes),
+        teaching=packs.teaching_of(few), pack=pack, layout=layout,
+    )  # fmt: skip
 
 
-def left_over(folder: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Packs that were stopped behind a checkpoint, as fields of ``Work``; each cell is wanted now or finished already.
+def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+    """Packs that were stopped behind a checkpoint, as fields of ``PlannedPack``; each run is wanted or finished already.
 
-    (A pack that was killed while it wrote its run folders has finished cells; it ends as it would have.) What is of
+    (A pack that was killed while it wrote its run folders has finished runs; it ends as it would have.) What is of
     no more use is removed: notes without a checkpoint, packs that are finished as a whole.
     """
-    wanted = set(cells)
+    wanted = set(planned)
     found = []
     for note in sorted(folder.glob("pack-*.json")):
-        try:
-            fields = json.loads(note.read_text())
-            members = tuple(map(Cell.from_note, fields["cells"]))
-            how = {"layout": fields["layout"], "measured": fields["measured"]}
-        except (OSError, ValueError, KeyError, TypeError):
-            members, how = (), {}
+        members, how = note_of(note, planned)
         path = note.with_suffix(".pt")
-        done = {cell for cell in members if runs.finished(cell.folder)}
-        if not path.is_file() or (members and len(done) == len(members)):
+        finished = {run for run in members if runs.finished(run.folder)}
+        if not path.is_file() or (members and len(finished) == len(members)):
             path.unlink(missing_ok=True)
             note.unlink(missing_ok=True)
-        elif not wanted.isdisjoint(members) and wanted.union(done).issuperset(members):
-            found.append({"cells": members, "checkpoint": path, **how})
+        elif not wanted.isdisjoint(members) and wanted.union(finished).issuperset(members):
+            found.append({"runs": members, "checkpoint": path, **how})
     return found
 
 
-# --------------------------------------------------------------------------------------------- processes
+def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], dict[str, Any]]:
+    """The runs and the layout that the note beside a checkpoint tells; none of one that tells of other runs."""
+    kinds = list({(run.experiment, run.step, run.settings): run for run in planned}.values())
+    try:
+        fields = json.loads(note.read_text())
+        members = [from_note(cell, kinds) for cell in fields["cells"]]
+        how = {"layout": fields["layout"], "measured": fields["measured"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return (), {}
+    known = tuple(run for run in members if run is not None)
+    return (known, how) if len(known) == len(members) else ((), {})
 
 
-def in_processes(works: Sequence[Work], processes: int) -> list[str]:
-    """``packs.train`` for each pack, one pack a process; each gets its share of the threads."""
-    processes = min(processes, len(works))
+def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
+    """``packs.train`` for each pack, one pack per process; each gets its share of the threads."""
+    processes = min(processes, len(whole))
     share = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),)) as pool:
         try:
             with shadowing.OwnFolderHidden(), ctrl_c_held_back(resource_tracker):
-                waiting = [pool.submit(train_here, work, share) for work in works]
+                waiting = [pool.submit(train_here, one, share) for one in whole]
                 # The pool looks out for processes that die from the moment it is woken behind their start.
                 pool.submit(int)
-            return [line for one in waiting for line in one.result()]
+            return [line for future in waiting for line in future.result()]
         except BrokenProcessPool:
             raise InputError("a training process was killed (by the system for want of memory, or by hand); expected all of "
                              "them to live: what was finished is kept, and the same command goes on; --jobs 1 takes "
@@ -167,36 +202,42 @@ def stay_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def train_here(work: Work, threads: int) -> list[str]:
+def train_here(pack: PlannedPack, threads: int) -> list[str]:
     """``packs.train`` in a process of its own, one pack at a time: a dask worker may have several threads."""
     from pipeline.engine.missing import say
 
     with ALONE:
         if signals.received:  # a pack that was handed over before its process was asked to stop
             raise KeyboardInterrupt
-        return packs.train(dataclasses.replace(work, threads=threads), say)
+        return packs.train(dataclasses.replace(pack, threads=threads), say)
 
 
-# ----------------------------------------------------------------------------------------------- cluster
-
-
-def in_cluster(cells: Sequence[Cell], make: Callable[..., Work], checkpoints: Path, pack: int | None, layout: str | None,
-               device: str, jobs: int, scheduler: str | None, say: Callable[[str], None]) -> list[str]:  # fmt: skip
+def in_cluster(
+    planned: Sequence[PlannedRun],
+    files: Files,
+    make: Callable[..., PlannedPack],
+    checkpoints: Path,
+    pack: int | None,
+    layout: str | None,
+    device: str,
+    jobs: int,
+    scheduler: str | None,
+    say: Callable[[str], None],
+) -> list[str]:
     """``train_all`` on dask workers: the one that answers first measures, then each takes packs as it gets free.
 
-    A worker that is lost is replaced by dask itself. On this machine alone there is a worker a core, or one for its GPU.
+    A worker that is lost is replaced by dask itself. On this machine alone there is a worker per core, or one for its GPU.
     """
     one_gpu = scheduler is None and device != "cpu" and torch.cuda.is_available()
-    files = make.keywords["features"]  # type: ignore[attr-defined]
     paths = [files.path] if isinstance(files, Archive) else files
     with cluster.connected(1 if one_gpu else jobs or -1, scheduler, paths) as workers:
         place = workers.one(chosen_device, device)
         count = len(workers.workers())
-        works = workers.one(
-            planned, cells, partial(make, device=place), checkpoints, pack, layout, count, print
+        whole = workers.one(
+            packed, planned, partial(make, device=place), checkpoints, pack, layout, count, print
         )
-        say(f"{len(works)} packs on {count} dask workers, device {place}")
-        # A pack a worker, for a worker trains one at a time.
+        say(f"{len(whole)} packs on {count} dask workers, device {place}")
+        # One pack per worker at a time.
         return sorted(
-            line for lines in workers.results(train_here, ((w, 0) for w in works), len) for line in lines
+            line for lines in workers.results(train_here, ((w, 0) for w in whole), len) for line in lines
         )

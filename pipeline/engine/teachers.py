@@ -6,24 +6,38 @@ trained on the clips that its student is tested on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline import runs
-from pipeline.config import FeatureSpec, InputError
-from pipeline.runs.planned import Cell
+from pipeline.config import InputError
+from pipeline.engine.source import Source
+from pipeline.runs.planned import PlannedRun
 
 
-def check(cells: Sequence[Cell], data: Mapping[str, str], classes: Sequence[str], spec: FeatureSpec | None) -> None:  # fmt: skip
-    """``InputError`` for the first teacher of ``cells`` that was trained on something else, saying what differs.
+def check(planned: Sequence[PlannedRun], source: Source) -> None:
+    """``InputError`` for the first teacher of another fold than its student's, or that was trained on something else.
 
-    ``data``: fold → digest of its content, as run folders keep it; ``spec``: the features' settings, None for images.
     Teachers that are not finished are left to whoever reads them.
     """
-    now = {int(fold): digest for fold, digest in data.items()}
-    for folder in dict.fromkeys(teacher for cell in cells for teacher in cell.teachers):
-        if runs.finished(folder) and (
-            reason := runs.outdated(runs.read(folder), data=now, classes=classes, features=spec)
-        ):
-            raise InputError(f"{folder} {reason}, so it may have seen the clips that are held out here; expected a teacher "
-                             f"trained on the same data: remove {folder} and train it again with these features, or name "
-                             "another one")  # fmt: skip
+    now = {int(fold): digest for fold, digest in source.digests.items()}
+    for folder, fold in dict.fromkeys((teacher, run.fold) for run in planned for teacher in run.teachers):
+        if not runs.finished(folder):
+            continue
+        record, spec = runs.read(folder), source.spec(planned[0].settings)
+        require_fold(folder, record.fold, fold)
+        if reason := runs.outdated(record, data=now, classes=source.classes, features=spec):
+            raise InputError(
+                f"{folder} {reason}, so it may have seen the clips that are held out here; expected a teacher "
+                f"trained on the same data: remove {folder} and train it again with these features, or name "
+                "another one"
+            )
+
+
+def require_fold(folder: Path, own: int, wanted: int) -> None:
+    """``InputError`` where a teacher holds out another fold than its student."""
+    if own != wanted:
+        raise InputError(
+            f"{folder} is the teacher of fold {own}, wanted for fold {wanted}: it was trained on "
+            f"the clips that are held out there; use the teacher of fold {wanted}"
+        )

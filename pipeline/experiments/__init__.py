@@ -1,1 +1,20 @@
-"""Procedures of several trainings. Begin with ``generations``. Imports: engine and what lies below it."""
+"""Experiments, one TOML file each: steps, and which of them teaches which. The folder is the list.
+
+To add an experiment, add a file here, or in a folder ``experiments`` where you work; a file anywhere is found by its path.
+A ``[[step]]`` is a training that fans out over folds and seeds::
+
+    name      what it is called
+    mix       its losses, say "ce:1,hinton:1@T=4"
+    teacher   the step that teaches it; "teacher": the fold's own teacher; "previous": with rounds, the round before
+    network   "student" (the default) or "teacher", a table of the preset; or a network's name, trained as the student is
+    rounds    how often it is repeated, each round taught by the one before; the first by the step above
+    seeds     its own seeds, say [0, 1, 2]: as a teacher, these runs teach together
+    epochs, lr, … any training setting in place of the preset's
+
+``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss. Beside the
+steps: ``include = ["NAME"]`` has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset`` and ``dataset`` in
+place of the defaults.
+
+Begin with ``table3.toml``, then ``reading`` (files → steps) and ``planning`` (steps → levels of planned runs). Imports: engine
+and what lies below it.
+"""

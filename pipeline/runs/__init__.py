@@ -32,6 +32,7 @@ from pipeline.runs.machine import environment
 from pipeline.runs.paths import cell_path
 from pipeline.runs.record import (
     GENERATION,
+    STEP,
     STUDENT,
     TEACHER,
     Record,
@@ -45,6 +46,7 @@ from pipeline.runs.writing import append_metrics, restart_metrics, write_finishe
 __all__ = [
     "GENERATION",
     "SCHEMA",
+    "STEP",
     "STUDENT",
     "TEACHER",
     "Predictions",

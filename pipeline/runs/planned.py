@@ -1,58 +1,136 @@
-"""What a run is before it is trained. No torch here: finished stages answer without it."""
+"""What a run is before it is trained: all that its numbers depend on, and the folder that follows from it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline import config
+from pipeline.config import InputError, Settings, TrainSettings
+from pipeline.files import RUNS
 from pipeline.images.archive import Archive
-
-#: A run that teaches, or several that teach together as their ensemble.
-Teacher = Path | tuple[Path, ...]
+from pipeline.losses import LossMix
+from pipeline.runs.paths import cell_path
+from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole
 
 #: Between the random numbers of one generation and the next of the same seed.
 GENERATION_STRIDE = 1_000_003
 
+#: Role → how far above a run's folder its stage's folder is, and the folder that holds what was trained alike.
+DEPTHS = {TEACHER: (0, 0), STUDENT: (1, 1), GENERATION: (2, 1), STEP: (1, 0)}
+
+#: What the packs load their data from: the folds' files, or an archive.
+Files = tuple[Path, ...] | Archive
+
 
 @dataclass(frozen=True)
-class Cell:
-    """One run to be: where it goes, what it holds out, its seed and its mix; who teaches it."""
+class PlannedRun(OfRole):
+    """One training to be. Equal trainings are equal in what their folder follows from, whoever asks for them."""
 
-    folder: Path
+    experiment: str
+    step: str
     role: str
+    """"teacher" and "student" as the stages have them, "generation" of a born-again chain, "step" of any experiment."""
+    corpus: str
+    settings: Settings
+    """``network`` is its table "teacher" (of teachers) or "student"."""
     fold: int
+    """Held out: the task is to tell its clips' classes, learned on all others."""
     seed: int
-    mix: str
-    teacher: Teacher | None = None
+    mix: LossMix
+    teachers: tuple[Path, ...] = ()
+    """The runs that teach it; none, one, or the members of an ensemble."""
     generation: int = 0
-    """Of a born-again chain: 0 is its first teacher."""
+    """How many networks of its own kind came before it in its chain."""
+    firsts: tuple[Path, ...] = ()
+    """Of a chain: the folders of runs that a user named as its first teachers."""
+    start: None = None
+    """The run whose weights it begins with; not built yet."""
+    at: Path | None = None
+    """Where it goes instead; of a repetition."""
+
+    def __post_init__(self) -> None:
+        if self.role not in DEPTHS:
+            raise InputError(f"role {self.role!r}: expected one of {', '.join(DEPTHS)}")
 
     @property
-    def teachers(self) -> tuple[Path, ...]:
-        """The runs that teach it; none, one, or the members of an ensemble."""
-        if self.teacher is None:
-            return ()
-        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+    def network(self) -> TrainSettings:
+        return self.settings.teacher if self.is_teacher else self.settings.student
 
     @property
     def drawn(self) -> int:
         """The seed of its random numbers. A student must not begin with its teacher's own weights and order."""
         return self.seed + GENERATION_STRIDE * self.generation
 
+    @cached_property
+    def folder(self) -> Path:
+        """``runs/<corpus>/…/fold{k}-seed{s}``: what its numbers depend on is part of the path."""
+        return self.at or self.alike / f"fold{self.fold}-seed{self.seed}"
+
+    @cached_property
+    def alike(self) -> Path:
+        """The folder of the runs that differ in fold and seed only."""
+        if self.is_teacher_or_student:
+            slug = None if self.is_teacher else self.mix.slug
+            return cell_path(RUNS, self.corpus, self.role, self.settings, slug, self.fold, self.seed).parent
+        model, preset = self.network.model, self.settings.preset
+        if self.is_generation:
+            about = [self.settings.features, self.settings.teacher, self.settings.student]
+            digest = config.digest(*about, *map(str, self.firsts))
+            chains = RUNS / self.corpus / f"ban-{model}-{preset}-{digest}"
+            return chains / self.mix.slug / f"gen{self.generation}"
+        teachers = [str(teacher.parent) for teacher in self.teachers]
+        seeds = [teacher.name for teacher in self.teachers] if len(self.teachers) > 1 else []
+        members = [name.partition("-")[2] for name in seeds]
+        digest = config.digest(self.settings.features, self.network, str(self.mix), teachers, members)
+        name = f"{self.step.replace(' ', '-')}-{model}-{preset}-{digest}"
+        return RUNS / self.corpus / f"experiment-{self.experiment}" / name
+
+    @property
+    def home(self) -> Path:
+        """The folder of all that its stage trains with the same settings: lock and checkpoints lie there."""
+        return self.folder.parents[DEPTHS[self.role][0]]
+
+    @property
+    def group(self) -> Path:
+        """The folder to remove where its runs are not to be mixed with others."""
+        return self.folder.parents[DEPTHS[self.role][1]]
+
     def noted(self) -> dict[str, Any]:
-        """As JSON can hold it; ``from_note`` is the way back."""
-        teachers = list(map(str, self.teachers))
-        return {**asdict(self), "folder": str(self.folder),
-                "teacher": teachers if isinstance(self.teacher, tuple) else teachers[0] if teachers else None}  # fmt: skip
-
-    @classmethod
-    def from_note(cls, note: dict[str, Any]) -> Cell:
-        """``KeyError`` and ``TypeError`` where ``note`` is not of a cell."""
-        told = note["teacher"]
-        teacher = tuple(map(Path, told)) if isinstance(told, list) else Path(told) if told else None
-        return cls(**{**note, "folder": Path(note["folder"]), "teacher": teacher})
+        """As JSON, for the note beside a checkpoint; ``from_note`` is the way back."""
+        return {"folder": str(self.folder), "role": self.role, "fold": self.fold, "seed": self.seed, "mix": str(self.mix),
+                "teacher": recorded(self.teachers), "generation": self.generation}  # fmt: skip
 
 
-#: What the packs load their data from: the folds' files, or an archive.
-Files = tuple[Path, ...] | Archive
+def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRun | None:
+    """The run of a note: it differs from one of ``alike`` in fold, seed, mix, teachers or generation. None of another's.
+
+    ``KeyError``, ``TypeError`` and ``InputError`` where the note is not of a run.
+    """
+    mix, teachers = LossMix.parse(note["mix"]), as_paths(note["teacher"])
+    for run in alike:
+        own = replace(
+            run,
+            fold=note["fold"],
+            seed=note["seed"],
+            mix=mix,
+            teachers=teachers,
+            generation=note["generation"],
+        )
+        if run.role == note["role"] and run.at is None and str(own.folder) == note["folder"]:
+            return own
+    return None
+
+
+def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
+    """Teachers as records name them: none, one, or the members of an ensemble."""
+    names = [str(teacher) for teacher in teachers]
+    return names if len(names) > 1 else names[0] if names else None
+
+
+def as_paths(named: str | list[str] | None) -> tuple[Path, ...]:
+    """The way back from ``recorded``."""
+    return tuple(map(Path, [named] if isinstance(named, str) else named or ()))

@@ -20,7 +20,7 @@ from pipeline.runs import folder as files
 if TYPE_CHECKING:
     from pipeline.losses.mix import LossMix
 
-TEACHER, STUDENT, GENERATION = "teacher", "student", "generation"
+TEACHER, STUDENT, GENERATION, STEP = "teacher", "student", "generation", "step"
 
 #: The data set of runs on images.
 IMAGES = "cifar100"
@@ -127,6 +127,11 @@ class OfRole:
     def is_generation(self) -> bool:
         """Whether it is of a born-again chain, behind its first teacher."""
         return self.role == GENERATION
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it is of an experiment, and none of the above."""
+        return self.role == STEP
 
     @property
     def is_teacher_or_student(self) -> bool:

@@ -1,0 +1,89 @@
+"""What runs are trained and tested on: the cached features of a corpus of sounds, or the images of an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import cache
+from pipeline.config import FeatureSpec, InputError, Settings
+from pipeline.corpus import Corpus
+from pipeline.files import CACHE
+from pipeline.images.archive import Archive
+from pipeline.runs.planned import Files
+
+
+@dataclass(frozen=True)
+class Source:
+    """What runs are trained and tested on."""
+
+    files: Files
+    about: dict[str, Any]
+    """What run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
+    digests: dict[str, str]
+    """Fold → digest of its content."""
+    classes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.about["corpus"])
+
+    def spec(self, settings: Settings) -> FeatureSpec | None:
+        """How its features are computed; None of images."""
+        return None if isinstance(self.files, Archive) else settings.features
+
+
+def of_corpus(corpus: Corpus, settings: Settings) -> Source:
+    """The cached features of a corpus of sounds."""
+    files = feature_files(corpus, settings)
+    headers = [cache.read_header(path) for path in files]
+    about = {
+        "corpus": corpus.name,
+        "dataset": corpus.dataset,
+        "synthetic": corpus.synthetic,
+        "all_folds": list(corpus.all_folds),
+    }
+    return Source(files, about, {str(header.fold): header.digest for header in headers}, headers[0].classes)
+
+
+def of_archive(archive: Archive) -> Source:
+    """The images of an archive; the test images are fold 0, the one that is held out."""
+    from pipeline.images import samples as images
+
+    data = images.read(archive)
+    about = {
+        "corpus": data.corpus,
+        "dataset": "cifar100",
+        "synthetic": data.synthetic,
+        "all_folds": [images.TEST],
+    }
+    digests = {str(fold): digest for fold, digest in data.digests.items()}
+    return Source(archive, about, digests, data.classes)
+
+
+def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]:
+    """The held-out folds asked for; all that are present by default. Two folds at least must be present."""
+    if len(corpus.folds) < 2:
+        raise InputError(
+            f"{corpus.root} has fold {corpus.folds[0]} alone; expected two at least: one is held out, "
+            "the others train"
+        )
+    for fold in folds or ():
+        if fold not in corpus.folds:
+            present = " ".join(map(str, corpus.folds))
+            raise InputError(f"fold {fold} is not in {corpus.root}; expected some of {present}")
+    return tuple(folds or corpus.folds)
+
+
+def feature_files(corpus: Corpus, settings: Settings) -> tuple[Path, ...]:
+    """The cached files of all folds: a held-out fold's training needs all the others."""
+    paths = tuple(cache.fold_path(CACHE, corpus.name, settings.features, fold) for fold in corpus.folds)
+    missing = [str(fold) for fold, path in zip(corpus.folds, paths) if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"no features of fold {', '.join(missing)} in {paths[0].parent}; make them first: "
+            "'make features' (or 'python cli.py features') with the same dataset and settings"
+        )
+    return paths

@@ -1,0 +1,202 @@
+"""An experiment's steps → levels of planned runs: each step for every fold and seed, teachers before those they teach.
+
+What equals a run of a stage is that run, whoever asks for it: labels alone without a teacher are a teacher, what the fold's
+own teacher teaches is a student, rounds of one network behind labels alone are born-again generations. All else lies
+in the experiment's own folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import config, runs
+from pipeline.config import InputError, Settings, TrainSettings
+from pipeline.engine.missing import Level
+from pipeline.experiments.steps import PREVIOUS, Experiment, Step
+from pipeline.losses import LossMix
+from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
+from pipeline.runs.planned import PlannedRun
+
+#: What a teacher is trained on: the labels alone.
+LABELS = LossMix.parse("ce")
+
+#: Of the runs of one step and round: fold and seed.
+Key = tuple[str, int, int, int]
+
+
+def network_of(step: Step, settings: Settings) -> TrainSettings:
+    """How the network of a step is trained: the preset's, with what the step says of its own."""
+    table = settings.teacher if step.network == "teacher" else settings.student
+    values: dict[str, Any] = dataclasses.asdict(table) | dict(step.settings)
+    if step.network not in ("teacher", "student"):
+        values["model"] = step.network
+    return config.build(TrainSettings, values, f"experiment {step.experiment}: step {step.name}")
+
+
+def check(experiment: Experiment, settings: Settings) -> None:
+    """``InputError`` for a step whose settings do not fit together or whose mix learns nothing from its batches."""
+    for step in experiment.steps.values():
+        name = f"{step.network}.batch" if step.network in ("teacher", "student") else "batch"
+        step.mix.require_batch(network_of(step, settings).batch, name)
+
+
+def plan(
+    experiment: Experiment,
+    settings: Settings,
+    corpus: str,
+    *,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    firsts: Sequence[Path] = (),
+) -> tuple[list[Level], dict[str, list[Path]]]:
+    """The levels of runs whose last are the experiment's results, for each of ``folds`` and ``seeds``; and these results.
+
+    A result is a row of a report → the folder that its runs lie in: the experiment's name, with the step's if several.
+
+    ``firsts``: folders of finished runs that teach the first round in place of the step above it. Raises ``InputError`` as
+    ``check`` does, and where one of ``firsts`` has no run of a fold.
+    """
+    check(experiment, settings)
+    planner = Planner(experiment, settings, corpus, tuple(firsts))
+    for step in experiment.last:
+        for fold in folds:
+            for seed in step.seeds or seeds:
+                planner.last_run(step, fold, seed)
+    return planner.levels(), planner.results(folds, seeds)
+
+
+@dataclass
+class Planner:
+    """The runs that were asked for so far, each with its depth: how many trainings come before it."""
+
+    experiment: Experiment
+    settings: Settings
+    corpus: str
+    firsts: tuple[Path, ...] = ()
+    planned: dict[Key, tuple[int, PlannedRun]] = field(default_factory=dict)
+    labels: dict[Key, str] = field(default_factory=dict)
+
+    def run(self, step: Step, round_: int, fold: int, seed: int) -> tuple[int, PlannedRun]:
+        """(depth, run) of a step, with all that it learns from."""
+        key = (step.name, round_, fold, seed)
+        if key not in self.planned:
+            depth, taught_by = self.teachers(step, round_, fold, seed)
+            self.planned[key] = depth, self.made(step, round_, fold, seed, taught_by)
+            self.labels[key] = f"{step.label} {round_} of {step.rounds}" if round_ else step.label
+        return self.planned[key]
+
+    def last_run(self, step: Step, fold: int, seed: int) -> tuple[int, PlannedRun]:
+        """``run`` of a step's last round. The rounds come one by one: a thousand of them are no deep recursion."""
+        for round_ in range(1, step.rounds):
+            self.run(step, round_, fold, seed)
+        return self.run(step, step.rounds, fold, seed)
+
+    def teachers(self, step: Step, round_: int, fold: int, seed: int) -> tuple[int, list[PlannedRun]]:
+        """The depth of a run, and the runs that teach it. A mix that reads no teacher has none, at the same depth."""
+        if step.teacher is None or (self.firsts and round_ == 1):
+            return 1 if round_ else 0, []
+        if round_ > 1:
+            depth, run = self.run(step, round_ - 1, fold, seed)
+            return depth + 1, [run]
+        teacher = self.experiment.steps[str(step.first)]
+        own = (seed,)
+        if step.teacher != PREVIOUS and is_labels_alone(teacher):
+            own = (network_of(step, self.settings).teacher_seed,)  # all seeds of a fold share it
+        if not step.mix.needs_teacher:
+            return 1 + self.depth_of(teacher), []
+        each = [self.last_run(teacher, fold, one) for one in teacher.seeds or own]
+        return 1 + max(depth for depth, _ in each), [run for _, run in each]
+
+    def depth_of(self, step: Step) -> int:
+        """How many trainings come before a step's last round."""
+        above = -1 if step.first is None else self.depth_of(self.experiment.steps[step.first])
+        return above + max(1, step.rounds)
+
+    def made(
+        self, step: Step, round_: int, fold: int, seed: int, taught_by: Sequence[PlannedRun]
+    ) -> PlannedRun:
+        """The run of a step; see the module's top for its role."""
+        network = network_of(step, self.settings)
+        teachers = tuple(teacher.folder for teacher in taught_by)
+        role, of_teacher, generation = STEP, self.settings.teacher, 0
+        if step.teacher is None and step.mix == LABELS:
+            role, of_teacher = TEACHER, network
+        elif round_ and (self.firsts or self.is_chain(step)):
+            role, of_teacher, generation = GENERATION, network, round_
+            if self.firsts and round_ == 1:
+                shared = network.teacher_seed
+                teachers = tuple(
+                    first_teacher(folder, fold, seed, shared, self.corpus) for folder in self.firsts
+                )
+        elif own := self.own_teacher(step):
+            role, of_teacher = STUDENT, network_of(own, self.settings)
+        else:
+            alike = [run.generation + 1 for run in taught_by if run.network.model == network.model]
+            generation = max(alike, default=0)
+        student = self.settings.student if role == TEACHER else network
+        settings = dataclasses.replace(self.settings, teacher=of_teacher, student=student)
+        name = step.name.rpartition("/")[2] + (f"-{round_}" if round_ and role == STEP else "")
+        return PlannedRun(
+            step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation,
+            self.firsts if role == GENERATION else (),
+        )  # fmt: skip
+
+    def is_chain(self, step: Step) -> bool:
+        """Whether the rounds of a step are born-again generations: one network throughout, the first on labels alone."""
+        first = self.experiment.steps[str(step.before)]
+        same = network_of(first, self.settings) == network_of(step, self.settings)
+        return same and is_labels_alone(first) and not first.seeds
+
+    def own_teacher(self, step: Step) -> Step | None:
+        """The step that teaches a student as the stages have it: one run on labels alone, of the seed that all share."""
+        if step.teacher in (None, PREVIOUS):
+            return None
+        teacher = self.experiment.steps[str(step.teacher)]
+        shared = network_of(step, self.settings).teacher_seed
+        return teacher if is_labels_alone(teacher) and teacher.seeds in ((), (shared,)) else None
+
+    def levels(self) -> list[Level]:
+        """The runs by depth and by the folder that they lie in, in the order of the steps."""
+        found: dict[tuple[int, Path], dict[Path, tuple[Key, PlannedRun]]] = {}
+        for key, (depth, run) in self.planned.items():
+            found.setdefault((depth, run.home), {}).setdefault(run.folder, (key, run))
+        levels = []
+        for place in sorted(found, key=lambda place: place[0]):
+            members = found[place].values()
+            names = dict.fromkeys(self.labels[key] for key, _ in members)
+            levels.append(Level(", ".join(names), tuple(run for _, run in members)))
+        return levels
+
+    def results(self, folds: Sequence[int], seeds: Sequence[int]) -> dict[str, list[Path]]:
+        """See ``plan``."""
+        rows: dict[str, list[Path]] = {}
+        for step in (last := self.experiment.last):
+            name = self.experiment.name if len(last) == 1 else f"{self.experiment.name}/{step.name}"
+            each = [
+                self.planned[step.name, step.rounds, fold, seed][1].alike
+                for fold in folds
+                for seed in step.seeds or seeds
+            ]
+            rows[name] = list(dict.fromkeys(each))
+        return rows
+
+
+def is_labels_alone(step: Step) -> bool:
+    return step.teacher is None and step.mix == LABELS
+
+
+def first_teacher(folder: Path, fold: int, seed: int, shared: int, corpus: str) -> Path:
+    """The run of a fold in ``folder``: of the same seed, else of the seed that all share; on the same corpus."""
+    for path in (folder / f"fold{fold}-seed{seed}", folder / f"fold{fold}-seed{shared}"):
+        if runs.finished(path):
+            if (other := runs.read(path).corpus) != corpus:
+                raise InputError(f"{path} is of corpus {other}; expected a teacher of {corpus}")
+            return path
+    raise InputError(
+        f"no finished run of fold {fold} in {folder}; expected fold{fold}-seed{seed} there, in a folder such "
+        "as runs/CORPUS/teacher-…, or folds that it has"
+    )

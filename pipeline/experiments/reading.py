@@ -1,0 +1,245 @@
+"""An experiment's file → its steps, checked: what they are called, what they learn, and from whom."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import config, losses, models
+from pipeline.config import InputError, TrainSettings
+from pipeline.experiments import files
+from pipeline.experiments.steps import PREVIOUS, TEACHER, Experiment, Step, require_no_cycle, require_teacher
+from pipeline.losses import LossMix
+from pipeline.losses.library import constant, suggestion
+
+#: The networks that are tables of the preset.
+TABLES = ("teacher", "student")
+
+KEYS = ("title", "preset", "dataset", "include", "step")
+FIELDS = ("name", "mix", "teacher", "network", "rounds", "seeds", "each")
+NOT_YET = ("start", "freeze", "keep", "teacher_epoch", "base", "features")
+
+#: The training settings that a step may have of its own; ``network`` stands for the model.
+SETTINGS = tuple(
+    field.name for field in dataclasses.fields(TrainSettings) if field.name not in ("model", "teacher_epoch")
+)
+
+MOST_ROUNDS, MOST_STEPS, MOST_SEEDS = 1000, 10_000, 10_000
+STEP_NAME = re.compile(r"[A-Za-z0-9][\w.+@ -]*")
+
+
+def read(experiment: str) -> Experiment:
+    """The experiment of that name, or in that file. Raises ``InputError``, one line, for whatever it cannot be."""
+    path = files.located(experiment)
+    return parsed(path, files.contents(path))
+
+
+def variant(name: str, step: str, **fields: Any) -> Experiment:
+    """An experiment of this folder with other ``fields`` in one of its steps; None takes one out."""
+    path = Path(__file__).parent / f"{name}.toml"
+    tables = files.contents(path)
+    for table in tables["step"]:
+        if table["name"] == step:
+            table |= fields
+            for field in [field for field, value in table.items() if value is None]:
+                del table[field]
+    return parsed(path, tables)
+
+
+def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ()) -> Experiment:
+    """The experiment of a file's ``tables``. ``inside``: the files that include it."""
+    require_known(tables, KEYS, str(path))
+    for key in ("title", "preset", "dataset"):
+        if not isinstance(tables.get(key, ""), str):
+            raise InputError(f"{path}: {key} = {tables[key]!r}: expected text")
+    steps = included(path, tables.get("include", []), inside)
+    own = own_steps(path, tables.get("step", []))
+    if not own and not steps:
+        raise InputError(f"{path}: no steps; expected at least one [[step]] with a name and a mix")
+    if TEACHER in own and TEACHER in steps:
+        raise InputError(
+            f"{path}: step {TEACHER}: an included experiment calls the fold's own teacher so; expected another name"
+        )
+    steps |= own
+    if any(step.first == TEACHER for step in own.values()) and TEACHER not in steps:
+        steps = {**read(TEACHER).steps, **steps}
+    for step in own.values():
+        require_teacher(step, steps, str(path))
+    require_no_cycle(steps, str(path))
+    return Experiment(path.stem, tables.get("title", ""), steps, tables.get("preset"), tables.get("dataset"))
+
+
+def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step]:
+    """The steps of other experiments, under ``NAME/STEP``; the fold's own teacher keeps its name."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: include = {names!r}: expected a list of experiments, say ['born-again']")
+    steps: dict[str, Step] = {}
+    around = (*inside, path.resolve())
+    for name in names:
+        other = files.located(name, path.parent)
+        if other.resolve() in around:
+            chain = " → ".join(file.stem for file in (*around, other))
+            raise InputError(f"{path}: {chain}: an experiment that includes itself; expected an end")
+        inner = parsed(other, files.contents(other), around).steps
+        kept = {PREVIOUS, *(step.name for step in inner.values() if is_own_teacher(step))}
+        for step in inner.values():
+            moved = [
+                own if own is None or own in kept else f"{other.stem}/{own}"
+                for own in (step.name, step.teacher, step.before)
+            ]
+            steps[str(moved[0])] = dataclasses.replace(
+                step, name=str(moved[0]), teacher=moved[1], before=moved[2]
+            )
+    return steps
+
+
+def is_own_teacher(step: Step) -> bool:
+    """Whether it is the fold's own teacher, which all experiments have in common."""
+    return (step.experiment, step.name) == (TEACHER, TEACHER)
+
+
+def own_steps(path: Path, tables: Any) -> dict[str, Step]:
+    """The steps of a file's tables ``[[step]]``, those of ``each`` one by one."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InputError(f"{path}: step = {tables!r}: expected tables [[step]]")
+    steps: dict[str, Step] = {}
+    before: list[Step] = []
+    for number, table in enumerate(tables, 1):
+        name = table.get("name")
+        where = f"{path}: step {name if isinstance(name, str) else number}"
+        if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
+            raise InputError(f"{where}: name = {name!r}: expected a name of letters, digits, blanks and '-'")
+        expanded = [
+            step_of(path.stem, own, values, before, f"{path}: step {own}")
+            for own, values in each(table, where)
+        ]
+        for step in expanded:
+            if step.name in steps or step.name == PREVIOUS:
+                raise InputError(f"{path}: two steps are called {step.name!r}; expected names of their own")
+            steps[step.name] = step
+        if len(steps) > MOST_STEPS:
+            raise InputError(
+                f"{path}: {len(steps):,} steps; expected at most {MOST_STEPS:,}: each is a training"
+            )
+        before = expanded
+    return steps
+
+
+def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, fields) of each step that a table is: of one without ``each`` itself."""
+    given = dict(table)
+    lists = given.pop("each", {})
+    if not isinstance(lists, dict):
+        raise InputError(
+            f"{where}: each = {lists!r}: expected lists of values, say each.mix = ['soft', 'angle']"
+        )
+    lists = dict(lists)
+    if "term" in lists:
+        if lists.pop("term") != "all" or "mix" in lists:
+            raise InputError(
+                f"{where}: each.term: expected 'all', one step per loss, and no each.mix beside it"
+            )
+        lists["mix"] = [str(constant(name, "MIX", name)) for name in losses.names()]
+    for field, values in lists.items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{where}: each.{field} = {values!r}: expected a list of values")
+        if field in given or field in ("name", "each"):
+            raise InputError(f"{where}: {field} is given, and each.{field} too; expected one of them")
+        if field == "mix":
+            lists[field] = [str(mix_of(value, f"{where}: each.mix")) for value in values]
+    combined = [dict(zip(lists, values)) for values in itertools.product(*lists.values())]
+    return [
+        ("-".join([table["name"], *(value_name(k, v) for k, v in own.items())]), given | own)
+        for own in combined
+    ]
+
+
+def value_name(field: str, value: Any) -> str:
+    """Of one value of ``each``, in the name of its step."""
+    if field == "mix":
+        return LossMix.parse(value).slug
+    return f"{field}{re.sub(r'[^A-Za-z0-9_.+-]+', '_', str(value))}"
+
+
+def step_of(
+    experiment: str, name: str, fields: Mapping[str, Any], before: Sequence[Step], where: str
+) -> Step:
+    """One step of checked fields."""
+    for field in NOT_YET:
+        if field in fields:
+            raise InputError(
+                f"{where}: {field} = {fields[field]!r}: not built yet; expected a step without it"
+            )
+    require_known(fields, (*FIELDS, *SETTINGS), where)
+    if "mix" not in fields:
+        raise InputError(f"{where}: no mix; expected say mix = 'ce:1,soft:1'")
+    settings = {field: value for field, value in fields.items() if field in SETTINGS}
+    config.build(TrainSettings, settings, where)
+    teacher = fields.get("teacher")
+    if isinstance(teacher, list):
+        raise InputError(
+            f"{where}: teacher = {teacher!r}: a list of teachers is not built yet; expected one step's name"
+        )
+    if not (teacher is None or isinstance(teacher, str)):
+        raise InputError(f"{where}: teacher = {teacher!r}: expected the name of a step, or none")
+    rounds = fields.get("rounds", 0)
+    if "rounds" in fields and not (type(rounds) is int and 1 <= rounds <= MOST_ROUNDS):
+        raise InputError(f"{where}: rounds = {rounds!r}: expected a whole number from 1 to {MOST_ROUNDS:,}")
+    if bool(rounds) != (teacher == PREVIOUS):
+        raise InputError(
+            f"{where}: expected rounds and teacher = 'previous' together: each round learns from the one before"
+        )
+    if rounds and len(before) != 1:
+        above = "one of the steps of each" if before else "a step above it"
+        raise InputError(
+            f"{where}: teacher = 'previous' needs {above}, which teaches the first round; expected one step there"
+        )
+    return Step(
+        experiment,
+        name,
+        str(fields["name"]),
+        mix_of(fields["mix"], where),
+        network_of(fields.get("network", "student"), where),
+        teacher,
+        before[0].name if rounds else None,
+        rounds,
+        seeds_of(fields.get("seeds", []), where),
+        tuple(sorted(settings.items())),
+    )
+
+
+def mix_of(text: Any, where: str) -> LossMix:
+    if not isinstance(text, str):
+        raise InputError(f"{where}: mix = {text!r}: expected text, say 'ce:1,soft:1'")
+    try:
+        return LossMix.parse(text)
+    except InputError as error:
+        raise InputError(f"{where}: mix = {error}") from None
+
+
+def network_of(name: Any, where: str) -> str:
+    if not isinstance(name, str) or name not in (*TABLES, *models.names()):
+        known = ", ".join((*TABLES, *models.names()))
+        raise InputError(f"{where}: network = {name!r}: expected one of {known}")
+    return name
+
+
+def seeds_of(seeds: Any, where: str) -> tuple[int, ...]:
+    most = config.SEED[0]
+    whole = isinstance(seeds, list) and all(type(seed) is int and 0 <= seed <= most for seed in seeds)
+    if not whole or len(set(seeds)) != len(seeds) or len(seeds) > MOST_SEEDS:
+        raise InputError(
+            f"{where}: seeds = {seeds!r}: expected a list of different whole numbers, say [0, 1, 2]"
+        )
+    return tuple(seeds)
+
+
+def require_known(fields: Iterable[str], known: Sequence[str], where: str) -> None:
+    for field in fields:
+        if field not in known:
+            near = suggestion(field, known)
+            raise InputError(f"{where}: unknown field {field!r}{near}; expected one of {', '.join(known)}")
