@@ -506,29 +506,33 @@ def test_a_teacher_that_was_replaced_teaches_as_it_is_now(tmp_path, monkeypatch)
     np.testing.assert_array_equal(runs.read_predictions(one).logits, after)
 
 
-def test_which_stopped_packs_are_taken_up(tmp_path):
-    """Those behind a checkpoint whose cells are all wanted or finished, with their own layout; rests are removed."""
+def test_which_stopped_packs_are_taken_up(tmp_path, monkeypatch):
+    """Those behind a checkpoint whose runs are all wanted or finished, with their own layout; rests are removed."""
+    from pipeline.config import Settings
     from pipeline.engine import schedule
-    from pipeline.runs.planned import Cell
+    from pipeline.losses import LossMix
+    from pipeline.runs.planned import PlannedRun
 
-    def cell(name, teacher=None):
-        return Cell(tmp_path / "runs" / name, "student", 1, 0, "soft:1", teacher)
-
-    teachers = {"a": Path("runs/t"), "b": (Path("runs/t"), Path("runs/u")), "d": Path("runs/t")}
-    cells = {name: cell(name, teachers.get(name)) for name in "abcdef"}
+    monkeypatch.chdir(tmp_path)
+    teachers = {"a": [Path("runs/t")], "b": [Path("runs/t"), Path("runs/u")], "d": [Path("runs/t")]}
+    planned = {
+        name: PlannedRun("x", "y", "student", "tiny", Settings(), 1, seed, LossMix.parse("soft"),
+                         tuple(teachers.get(name, ())))
+        for seed, name in enumerate("abcdef")
+    }  # fmt: skip
     notes = {"pack-1": "ab", "pack-2": "c", "pack-3": "cf", "pack-4": "de", "pack-5": "e", "pack-6": ""}
     for name, members in notes.items():
-        note = {"cells": [cells[one].noted() for one in members], "layout": "grouped", "measured": {"x": 1}}
+        note = {"cells": [planned[one].noted() for one in members], "layout": "grouped", "measured": {"x": 1}}
         (tmp_path / f"{name}.json").write_text(json.dumps(note) if members else "{not json")
         if name != "pack-2":  # killed before its first checkpoint
             (tmp_path / f"{name}.pt").touch()
-    cells["e"].folder.mkdir(parents=True)
-    (cells["e"].folder / "result.json").touch()
-    found = schedule.left_over(tmp_path, [cells[name] for name in "abcd"])
+    planned["e"].folder.mkdir(parents=True)
+    (planned["e"].folder / "result.json").touch()
+    found = schedule.left_over(tmp_path, [planned[name] for name in "abcd"])
     how = {"layout": "grouped", "measured": {"x": 1}}
     assert found == [
-        {"cells": (cells["a"], cells["b"]), "checkpoint": tmp_path / "pack-1.pt", **how},
-        {"cells": (cells["d"], cells["e"]), "checkpoint": tmp_path / "pack-4.pt", **how},
+        {"runs": (planned["a"], planned["b"]), "checkpoint": tmp_path / "pack-1.pt", **how},
+        {"runs": (planned["d"], planned["e"]), "checkpoint": tmp_path / "pack-4.pt", **how},
     ]
     left = {path.stem for path in tmp_path.glob("pack-*")}
     assert left == {"pack-1", "pack-3", "pack-4", "pack-6"}
