@@ -121,6 +121,8 @@ def malicious(kind: str, trace: Path) -> bytes:
         return b"\x80\x02U\x01xQ."
     if kind == "state on a class":
         return b"\x80\x02cnumpy\nndarray\n}(U\x05stateK\x01ub."
+    if kind == "state on a dict":
+        return b"\x80\x02}}U\x05itemsK\x01sb."
     assert kind == "object array"
     return pickle.dumps({"data": np.array([Command(os.system, touch)], dtype=object)}, 2)
 
@@ -128,7 +130,7 @@ def malicious(kind: str, trace: Path) -> bytes:
 @pytest.mark.parametrize(
     "kind",
     ["os.system", "subprocess", "eval", "dotted", "dtype's globals", "extension", "persistent", "state on a class",
-     "object array"],
+     "state on a dict", "object array"],
 )  # fmt: skip
 @pytest.mark.parametrize("file", ["train", "meta"])
 def test_malicious_pickles_are_refused_in_one_line(tmp_path: Path, kind: str, file: str) -> None:

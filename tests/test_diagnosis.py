@@ -100,11 +100,16 @@ def spoil(place: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
         real = libraries.installed
         monkeypatch.setattr(libraries, "installed", lambda name: None if name == "soxr" else real(name))
         monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["click>=8.1", "soxr>=0.3.7"])
+    elif what == "version":
+        monkeypatch.setattr(
+            importlib.metadata, "requires", lambda name: ["click>=99", 'nothing>=1; extra == "more"']
+        )
 
 
 @pytest.mark.parametrize(
     ("what", "said", "remedy"),
     [
+        ("version", ", expected >=99", "make setup"),
         ("cache file", "fold1.h5", "make features again"),
         ("run", "not JSON", "run again"),
         ("corpus", "that are not there", "make data DATASET=urbansound8k"),

@@ -1,6 +1,6 @@
 """CIFAR-100 from its published archive: checksum verified, read without unpacking, its pickles never trusted.
 
-A pickle can name any function and have it called. Here only three names mean anything, and they mean
+A pickle can name any function and have it called. Here only NumPy's three names for its arrays mean anything, and they mean
 inert records that keep what they were given; no code of the archive's choosing runs, NumPy's neither.
 Arrays are made afterwards, from bytes whose type, shape and number were looked at.
 
@@ -167,32 +167,34 @@ def check(found: str, expected: str, path: Path) -> None:
 # ── pickles ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class PickledArray:
-    """What a pickle says of an array; ``state`` is (version, shape, type, column-major, bytes)."""
+class Inert:
+    """What a pickle says of an array or of its type, kept and nothing done: the arguments, and the state."""
 
-    def __init__(self, *_: object) -> None:
-        self.state: Any = None
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments, self.state = arguments, None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
-class PickledType(PickledArray):
-    """What a pickle says of an array's type: its code, such as b"u1"."""
+class Named(dict[str | bytes, Any]):
+    """A dict of names. Other keys are refused before they are hashed, which may take the stack, or for ever."""
 
-    def __init__(self, code: object = None, *_: object) -> None:
-        super().__init__()
-        self.code = code
+    __slots__ = ()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if type(key) not in (bytes, str):
+            raise pickle.UnpicklingError("a dict in it whose keys are not names")
+        super().__setitem__(key, value)
 
 
-#: All that a pickle may name: where NumPy 1 and NumPy 2 say that their arrays are made, and what stands in.
-NAMES: dict[tuple[str, str], type] = {
-    ("numpy.core.multiarray", "_reconstruct"): PickledArray,
-    ("numpy._core.multiarray", "_reconstruct"): PickledArray,
-    ("numpy", "ndarray"): PickledArray,
-    ("numpy", "dtype"): PickledType,
-}
-
+#: All that a pickle may name: how NumPy 1 and NumPy 2 say that their arrays are made.
+NAMES = (
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+)
 
 #: The opcodes of dicts, lists, strings, bytes, whole numbers, arrays and the memo: what Python 2's cPickle wrote and
 #: what Python 3 writes for the same, protocols 2 to 4.
@@ -215,50 +217,33 @@ InPython: Any = pickle._Unpickler
 class Unpickler(InPython):
     """The standard library's, in Python; what is not in ``OPCODES`` and ``NAMES`` is refused."""
 
-    stack: list[Any]
-
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> type[Inert]:
         if (module, name) not in NAMES:
             raise pickle.UnpicklingError(
                 f"{module}.{name} in it, expected only arrays, bytes, lists and dicts"
             )
-        return NAMES[module, name]
+        return Inert
 
     def refuse(self) -> None:
         raise pickle.UnpicklingError("an opcode in it that the published file has no use for")
 
-    def set_items(self) -> None:
-        """SETITEM and SETITEMS behind a mark: (dict, key, value, …) → dict."""
-        items = self.pop_mark()
-        found = self.stack[-1]
-        if type(found) is not dict or len(items) % 2 or not all(type(k) in (bytes, str) for k in items[::2]):
-            raise pickle.UnpicklingError("a dict in it whose keys are not names")
-        found.update(zip(items[::2], items[1::2]))
-
-    def set_item(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self.metastack.append(self.stack)
-        self.stack = [key, value]
-        self.set_items()
-
     dispatch: ClassVar = {
         **dict.fromkeys(range(256), refuse),
         **{opcode[0]: InPython.dispatch[opcode[0]] for opcode in OPCODES},
-        pickle.SETITEM[0]: set_item,
-        pickle.SETITEMS[0]: set_items,
+        pickle.EMPTY_DICT[0]: lambda self: self.append(Named()),
     }
 
 
 def unpickled(content: bytes, where: str) -> dict[str, Any]:
-    """The dict in a Python 2 or 3 pickle, its keys as text; arrays are still ``PickledArray``."""
+    """The dict in a Python 2 or 3 pickle, its keys as text; arrays are still ``Inert``."""
     try:
-        found = Unpickler(io.BytesIO(content), encoding="bytes").load()
+        loaded = Unpickler(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a damaged pickle can raise whatever the stand-ins and pickle's opcodes raise
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{where}: refused, not a pickle of CIFAR-100: {reason}") from None
-    if type(found) is not dict or not all(isinstance(key, bytes | str) for key in found):
+    if not isinstance(loaded, Named):
         raise InputError(f"{where}: refused, not a pickle of CIFAR-100: expected a dict with names as keys")
-    return {text(key): value for key, value in found.items()}
+    return {text(key): value for key, value in loaded.items()}
 
 
 def text(value: bytes | str) -> str:
@@ -282,11 +267,11 @@ def part(found: dict[str, Any], where: str, classes: int) -> tuple[np.ndarray, n
 
 def array(pickled: object, where: str) -> np.ndarray:
     """The uint8 array that ``pickled`` tells of, in memory of its own."""
-    state = pickled.state if type(pickled) is PickledArray else None
+    state = pickled.state if type(pickled) is Inert else None
     if isinstance(state, tuple) and len(state) == 5:
         _, shape, kind, column_major, content = state
         if (
-            (type(kind) is PickledType and kind.code in (b"u1", "u1"))
+            (type(kind) is Inert and kind.arguments[:1] in ((b"u1",), ("u1",)))
             and (type(shape) is tuple and len(shape) == 2 and all(type(n) is int and n >= 0 for n in shape))
             and (type(content) is bytes and len(content) == math.prod(shape))
         ):

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from pipeline.config import InputError
 from pipeline.extras import install_line
 
@@ -34,17 +36,22 @@ def python() -> str:
 def packages() -> str:
     """Every package that the project requires, by its own metadata."""
     try:
-        required = importlib.metadata.requires("audio-rkd") or []
+        required = [Requirement(text) for text in importlib.metadata.requires("audio-rkd") or []]
     except importlib.metadata.PackageNotFoundError:
         return "audio-rkd itself is not installed (run from its folder)"
-    names = [entry.split(";")[0].strip() for entry in required if "extra ==" not in entry]
-    bare = [
-        name.split(">")[0].split("=")[0].split("<")[0].split("!")[0].split("~")[0].strip() for name in names
+    required = [
+        package for package in required if not package.marker or package.marker.evaluate({"extra": ""})
     ]
-    missing = [name for name in bare if not installed(name)]
-    if missing:
+    there = {package.name: installed(package.name) for package in required}
+    if missing := [name for name, version in there.items() if version is None]:
         raise InputError(f"not installed: {', '.join(missing)}")
-    return f"all {len(bare)} required ones are installed"
+    if other := [
+        f"{package.name} {there[package.name]}, expected {package.specifier}"
+        for package in required
+        if not package.specifier.contains(str(there[package.name]), prereleases=True)
+    ]:
+        raise InputError("; ".join(other))
+    return f"all {len(required)} required ones are installed, in versions that will do"
 
 
 def installed(name: str) -> str | None:
