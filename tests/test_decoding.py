@@ -16,7 +16,7 @@ from pipeline.audio import ClipError, decoding, hearing
 from pipeline.audio import reading as audio
 from pipeline.audio.containers import mpeg, ogg
 from pipeline.config import FeatureSpec
-from pipeline.deploy import prediction
+from pipeline.deploy import sounds
 from pipeline.spelling import on_disk
 
 SR = 44100
@@ -75,7 +75,7 @@ def test_sizes_that_are_not_known_or_lie(tmp_path: Path, kind: str) -> None:
         np.testing.assert_allclose(decoded(path), TONE, atol=1e-4)
         spec = FeatureSpec()
         clip = audio.read_clip(path, sr=spec.sr, samples=spec.samples)
-        np.testing.assert_array_equal(clip, prediction.read_sound(path, spec)[: spec.samples])
+        np.testing.assert_array_equal(clip, sounds.read_sound(path, spec)[: spec.samples])
         assert hearing.heard(path, 4.0).frames == len(TONE)
 
 
@@ -94,12 +94,12 @@ def test_flac_holds_what_its_last_frame_says(tmp_path: Path, stated: int, channe
     for content in (flac(data, stated), flac(data, stated) + b"TAG" + bytes(125)):
         path.write_bytes(content)
         np.testing.assert_allclose(decoded(path), TONE, atol=1e-4)
-    whole = prediction.read_sound(path, FeatureSpec())
+    whole = sounds.read_sound(path, FeatureSpec())
     assert len(whole) == len(TONE) // 2 and hearing.heard(path, 4.0).frames == len(TONE)
     path.write_bytes(flac(data, stated)[: len(data) // 2])
     if stated == 10**6:
         with pytest.raises(ClipError, match=r"cut off|damaged"):
-            prediction.read_sound(path, FeatureSpec())
+            sounds.read_sound(path, FeatureSpec())
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 24000, 8000])
@@ -171,7 +171,7 @@ def test_chained_ogg_and_ogg_without_an_end_mark(tmp_path: Path, coding: str, ra
         (data + b"junk" + data, 2),
     ):
         path.write_bytes(content)
-        assert len(prediction.read_sound(path, FeatureSpec())) == pytest.approx(
+        assert len(sounds.read_sound(path, FeatureSpec())) == pytest.approx(
             times * len(TONE) * 22050 / rate, abs=2
         )
         assert hearing.heard(path, 4.0).frames == times * len(TONE)
@@ -199,7 +199,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 def test_names_that_are_no_text_or_spelled_otherwise(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
     path.write_bytes(encoded(TONE[:9000], 22050, "WAV"))
-    assert len(prediction.read_sound(path, FeatureSpec())) == 9000
+    assert len(sounds.read_sound(path, FeatureSpec())) == 9000
     composed = tmp_path / "é" / "ü.wav"
     decomposed = Path(unicodedata.normalize("NFD", str(composed)))
     decomposed.parent.mkdir()

@@ -24,7 +24,7 @@ from pipeline.corpus import (
 )
 from pipeline.corpus.folder import assigned_folds
 from pipeline.corpus.naming import recordings
-from pipeline.deploy.prediction import sound_files
+from pipeline.deploy.sounds import sound_files
 from tests.test_corpus import line, touch, write_table
 from tests.test_extending import example
 

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from pipeline import runs
 from pipeline.commands.predict import predict
 from pipeline.config import InputError
-from pipeline.deploy import prediction
+from pipeline.deploy import prediction, sounds
 from tests import shipped
 from tests.shipped import CLASSES, SPEC
 
@@ -113,7 +113,7 @@ def test_any_format_rate_and_number_of_channels(world, tmp_path):
 
 @pytest.mark.parametrize("samples", [1, 99, 100, 105, 106, 149, 150, 151, 250, 1000, 1001])
 def test_windows_cover_the_sound_and_overlap_by_half(samples):
-    found = prediction.starts(samples, 100, 5)
+    found = sounds.starts(samples, 100, 5)
     assert found[0] == 0
     if samples <= 105:
         assert found == [0]
@@ -322,7 +322,7 @@ def test_the_microphone_is_heard_in_overlapping_windows(world, monkeypatch):
 
     fake = types.SimpleNamespace(InputStream=InputStream, PortAudioError=PortAudioError)
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    source = prediction.microphone(SPEC)
+    source = sounds.microphone(SPEC)
     half = SPEC.samples // 2
     for start in (0, half, 2 * half):
         np.testing.assert_array_equal(next(source), wave[start : start + SPEC.samples])

@@ -110,11 +110,11 @@ def require_sounds(paths: Sequence[Path]) -> None:
 
 def predicted(members: Sequence[Checkpoint], path: Path, show: Callable[[str, Prediction], None]) -> int:
     """Show what is in a file, folder or pipe; the number of files that could not be read, each with its line."""
-    from pipeline.deploy import prediction  # torch: --help does without
+    from pipeline.deploy import prediction, sounds  # torch: --help does without
 
     failed = 0
     try:
-        files = [path] if str(path) == STDIN else prediction.sound_files(on_disk(path))
+        files = [path] if str(path) == STDIN else sounds.sound_files(on_disk(path))
     except InputError as error:
         say(f"error: {error}", err=True)
         return 1
@@ -134,10 +134,10 @@ def predicted(members: Sequence[Checkpoint], path: Path, show: Callable[[str, Pr
 
 def listen(members: Sequence[Checkpoint], show: Callable[[str, Prediction], None]) -> None:
     """Predict from the microphone until Ctrl-C."""
-    from pipeline.deploy import prediction  # torch: --help does without
+    from pipeline.deploy import prediction, sounds  # torch: --help does without
 
     spec = members[0].spec
-    for count, samples in enumerate(prediction.microphone(spec)):
+    for count, samples in enumerate(sounds.microphone(spec)):
         start = count * (spec.samples // 2) / spec.sr
         end = start + spec.seconds
         answer = dataclasses.replace(prediction.predict(members, [samples]), times=((start, end),))

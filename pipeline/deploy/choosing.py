@@ -12,6 +12,7 @@ import numpy as np
 from pipeline import config, runs
 from pipeline.config import InputError
 from pipeline.losses import LossMix
+from pipeline.models.saved import read_payload
 from pipeline.report.aggregation import at_chance, counted
 from pipeline.runs import Record
 from pipeline.runs.folder import read_json
@@ -44,8 +45,10 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
             groups.setdefault((record.digest, record.recorded_mix), []).append(record)
     if not groups:
         where = f" of {corpus}" if corpus else ""
-        raise InputError(f"no student with an accuracy among the finished runs{where} (all stopped, or train no outputs); "
-                         "train some first: make distill, or name a run folder")  # fmt: skip
+        raise InputError(
+            f"no student with an accuracy among the finished runs{where} (all stopped, or train no outputs); "
+            "train some first: make distill, or name a run folder"
+        )
 
     def standing(group: list[Record]) -> tuple[int, float]:
         by_fold: dict[int, list[float]] = {}
@@ -64,13 +67,29 @@ def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] 
     if not (folder / PROOF).is_file():
         return None
     try:
-        found = read_json(folder / PROOF, ("model_sha256", "accuracy_float", "accuracy_int8", "bytes"))
+        proof = read_json(folder / PROOF, ("model_sha256", "accuracy_float", "accuracy_int8", "bytes"))
     except InputError:
         raise InputError(
             f"{folder / PROOF}: damaged; make the export again: audio-rkd export {record.folder}"
         ) from None
-    same = found["model_sha256"] == hashlib.sha256((record.folder / "model.pt").read_bytes()).hexdigest()
-    return (folder, found) if same else None
+    same = proof["model_sha256"] == hashlib.sha256((record.folder / "model.pt").read_bytes()).hexdigest()
+    return (folder, proof) if same else None
+
+
+def run_folder(path: Path) -> Path:
+    """The finished run of a run folder or of the ``model.pt`` in it, with the record that others than predict need.
+
+    Raises ``InputError`` as ``read_payload``, and for a ``model.pt`` without the run's other files.
+    """
+    read_payload(path)
+    folder = path if path.is_dir() else path.parent
+    for name in ("config.json", "result.json"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name}: no such file; a model.pt alone is enough for predict only: expected the folder of a "
+                "finished run, such as runs/CORPUS/student-…/MIX/fold1-seed0"
+            )
+    return folder
 
 
 def chosen(run: Path | None, runs_root: Path, corpus: str) -> tuple[Path, Sequence[str]]:
@@ -80,6 +99,8 @@ def chosen(run: Path | None, runs_root: Path, corpus: str) -> tuple[Path, Sequen
     best = best_student(runs.find(runs_root, corpus), corpus)
     lines = [f"best mix by mean accuracy: {best.recorded_mix}; its fold {best.fold}, seed {best.seed}"]
     if at_chance(best):
-        lines.append(f"note: on its {best.result.test_clips} held-out clips it is no better than chance by the binomial test, "
-                     "as all runs of this mix")  # fmt: skip
+        lines.append(
+            f"note: on its {best.result.test_clips} held-out clips it is no better than chance by the binomial test, as "
+            "all runs of this mix"
+        )
     return best.folder, lines

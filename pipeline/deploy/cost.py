@@ -1,6 +1,6 @@
 """What a clip costs: parameters, bytes, multiply-adds, CPU time; teacher against student, features against network.
 
-Conventions. Latency is of the network alone, from features to logits, one call a repetition after a warm-up; the
+Conventions. Latency is of the network alone, from features to logits, one call per repetition after a warm-up; the
 feature time is that of ``features.extract`` on one thread (both: ``pipeline.deploy.latency``). The real-time factor is
 (features + network) / clip length: below 1 keeps up with a microphone.
 """
@@ -16,11 +16,10 @@ from typing import Any
 from pipeline import config, models, runs
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, latency
-from pipeline.deploy.prediction import run_folder
-from pipeline.figures import statistics
+from pipeline.deploy.choosing import run_folder
+from pipeline.deploy.kin import mean_accuracy, name_of, runs_beside, teacher_of
 from pipeline.models.saved import network_of, read_payload
 from pipeline.report import tables
-from pipeline.report.aggregation import percents
 from pipeline.runs import Record
 
 #: Parameters of Cho et al. 2023 for input (5, 20, 173) and ten classes.
@@ -37,7 +36,7 @@ class Row:
     file: str
     bytes: int
     multiply_adds: int
-    """A clip."""
+    """Per clip."""
     median_ms: float
     """Of a call of the network, for a whole batch."""
     p90_ms: float
@@ -56,7 +55,7 @@ class Cost:
 
     rows: tuple[Row, ...]
     feature_median_ms: float
-    """A clip, on one thread."""
+    """Per clip, on one thread."""
     feature_p90_ms: float
     clip_seconds: float
     batch: int
@@ -69,53 +68,16 @@ class Cost:
     """What has no row, and the command that gives it one."""
 
 
-# ---------------------------------------------------------------------------------------------- the table
-
-
-def siblings(record: Record, records: Sequence[Record]) -> list[Record]:
-    """The runs of the same network, settings, mix and generation, itself among them."""
-
-    def kind(one: Record) -> tuple[object, ...]:
-        # The chains of one set of first teachers lie in one folder.
-        chain = one.folder.resolve().parent.parent.parent if one.is_generation else None
-        return one.digest, one.role, one.recorded_mix, one.generation, chain
-
-    found = [r for r in records if kind(r) == kind(record)]
-    return found if any(r.folder.resolve() == record.folder.resolve() for r in found) else [*found, record]
-
-
-def name_of(record: Record) -> str:
-    """ "student cnn2", "generation 2 cnn2"."""
-    born = f" {record.generation}" if record.is_generation else ""
-    return f"{record.role}{born} {record.model}"
-
-
-def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
-    """A teacher of the same settings, of the student's own fold where there is one; None where there is none.
-
-    A born-again run's is the one at the beginning of its chain, where that is a teacher.
-    """
-    if student.is_generation:
-        lineage = {folder.parts[-3:] for folder in student.lineage}
-        return next((r for r in records if r.is_teacher and r.folder.parts[-3:] in lineage), None)
-    digest = student.teacher_digest
-    found = [r for r in records if r.is_teacher and r.digest == digest]
-    return min(found, key=lambda r: (r.fold != student.fold, r.seed), default=None)
-
-
-def mean_accuracy(record: Record, records: Sequence[Record]) -> tuple[float | None, str]:
-    """Percent, the mean of the folds' means over the siblings that trained; and what it is the mean of."""
-    group = siblings(record, records)
-    values = percents([r for r in group if r.result.trained], "accuracy")
-    if not values:
-        return None, f"none of {len(group)} runs trained"
-    found = statistics.spread(values)
-    everywhere = f"{len(found.folds)} of {len(record.all_folds)} folds"
-    return found.mean, f"{found.n} {'run' if found.n == 1 else 'runs'}, {everywhere}"
-
-
-def rows_of(record: Record, records: Sequence[Record], exported: tuple[Path, dict[str, Any]] | None, feature_ms: float,
-            seconds: float, batch: int, threads: int, repeats: int) -> list[Row]:  # fmt: skip
+def rows_of(
+    record: Record,
+    records: Sequence[Record],
+    exported: tuple[Path, dict[str, Any]] | None,
+    feature_ms: float,
+    seconds: float,
+    batch: int,
+    threads: int,
+    repeats: int,
+) -> list[Row]:
     """A run's network in torch, and in ONNX float and int8 of its export."""
     payload = read_payload(record.folder)
     network = network_of(payload)
@@ -130,20 +92,37 @@ def rows_of(record: Record, records: Sequence[Record], exported: tuple[Path, dic
             times = latency.onnx_times(folder / name, network.shape, batch, threads, repeats)
             forms.append((form, folder / name, percent, fold, times))
     counted, macs = models.parameters(network), latency.multiply_adds(network)
-    found = []
+    rows = []
     for form, path, percent, where, (median, p90) in forms:
         clip_ms = feature_ms + median / batch
-        found.append(Row(
-            name=f"{name_of(record)}, {form}", parameters=counted,
-            published=PUBLISHED.get(record.model), file=path.name, bytes=path.stat().st_size,
-            multiply_adds=macs, median_ms=median, p90_ms=p90, accuracy=percent, measured_on=where,
-            real_time_factor=clip_ms / 1000 / seconds, feature_share=feature_ms / clip_ms,
-        ))  # fmt: skip
-    return found
+        row = Row(
+            name=f"{name_of(record)}, {form}",
+            parameters=counted,
+            published=PUBLISHED.get(record.model),
+            file=path.name,
+            bytes=path.stat().st_size,
+            multiply_adds=macs,
+            median_ms=median,
+            p90_ms=p90,
+            accuracy=percent,
+            measured_on=where,
+            real_time_factor=clip_ms / 1000 / seconds,
+            feature_share=feature_ms / clip_ms,
+        )
+        rows.append(row)
+    return rows
 
 
-def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str, *, batch: int = 1,
-             threads: int = 1, repeats: int = 200) -> Cost:  # fmt: skip
+def measured(
+    run: Path | None,
+    runs_root: Path,
+    exports_root: Path,
+    corpus: str,
+    *,
+    batch: int = 1,
+    threads: int = 1,
+    repeats: int = 200,
+) -> Cost:
     """The cost of a student or born-again run (``run``, or the best mix's) and of its teacher, measured here and now.
 
     Raises ``InputError`` without a finished run, and for a teacher's run in place of a student's.
@@ -154,7 +133,7 @@ def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str,
     else:
         folder = run_folder(run)
         student = runs.read(folder)
-        records = found_beside(student)
+        records = runs_beside(student)
     if student.is_teacher:
         raise InputError(
             f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself"
@@ -163,19 +142,23 @@ def measured(run: Path | None, runs_root: Path, exports_root: Path, corpus: str,
     spec = config.build(FeatureSpec, read_payload(student.folder)["features"], str(student.folder))
     exports, left_out = exports_of(student, teacher, exports_root)
     feature_ms, feature_p90 = latency.feature_times(spec, max(5, repeats // 10))
-    rows = [
-        row for one in (teacher, student) if one
-        for row in rows_of(one, records, exports.get(one.folder), feature_ms, spec.seconds, batch, threads, repeats)
-    ]  # fmt: skip
-    return Cost(tuple(rows), feature_ms, feature_p90, spec.seconds, batch, threads, repeats, latency.processor(),
-                student.corpus, bool(student.synthetic), tuple(left_out))  # fmt: skip
-
-
-def found_beside(record: Record) -> list[Record]:
-    """The finished runs of the corpus that ``record`` lies among, wherever that is; itself alone where it lies alone."""
-    corpus = record.corpus
-    root = next((folder for folder in record.folder.resolve().parents if folder.name == corpus), None)
-    return runs.find(root.parent, corpus) if root else []
+    rows: list[Row] = []
+    for record in (teacher, student) if teacher else (student,):
+        exported = exports.get(record.folder)
+        rows += rows_of(record, records, exported, feature_ms, spec.seconds, batch, threads, repeats)
+    return Cost(
+        rows=tuple(rows),
+        feature_median_ms=feature_ms,
+        feature_p90_ms=feature_p90,
+        clip_seconds=spec.seconds,
+        batch=batch,
+        threads=threads,
+        repeats=repeats,
+        processor=latency.processor(),
+        corpus=student.corpus,
+        synthetic=bool(student.synthetic),
+        left_out=tuple(left_out),
+    )
 
 
 def exports_of(
@@ -184,8 +167,8 @@ def exports_of(
     """Run folder → its export as ``export.existing`` has it; and lines on what is left out of the table, and why."""
     exports, left_out = {}, []
     for record in (teacher, student) if teacher else (student,):
-        if found := export.existing(exports_root, record):
-            exports[record.folder] = found
+        if exported := export.existing(exports_root, record):
+            exports[record.folder] = exported
     if exports:
         try:
             export.require_extra()
@@ -193,20 +176,19 @@ def exports_of(
             left_out.append(f"Left out: ONNX and int8. {error}")
             exports = {}
     if student.folder not in exports and not left_out:
-        left_out.append(f"Left out: {name_of(student)} in ONNX and int8, for this run is not in {exports_root}/: "
-                        f"make export RUN={student.folder}")  # fmt: skip
+        left_out.append(
+            f"Left out: {name_of(student)} in ONNX and int8, for this run is not in {exports_root}/: "
+            f"make export RUN={student.folder}"
+        )
     if teacher is None:
         left_out.append("Left out: a teacher, for none of this run's settings lies among the runs beside it.")
     return exports, left_out
 
 
-# ---------------------------------------------------------------------------------------------- words
-
-
 def verdict(cost: Cost) -> str:
     """What a device pays for, in one line."""
-    own = cost.rows[-1].name.rpartition(", ")[0]  # the student's rows stand last
-    rows = [row for row in cost.rows if row.name.rpartition(", ")[0] == own]
+    student = cost.rows[-1].name.rpartition(", ")[0]  # its rows stand last
+    rows = [row for row in cost.rows if row.name.rpartition(", ")[0] == student]
     row = min(rows, key=lambda row: row.median_ms)
     form = (
         f"in its fastest form ({row.name})" if len(rows) > 1 else f"measured in one form alone ({row.name})"
@@ -220,20 +202,45 @@ def verdict(cost: Cost) -> str:
     )
 
 
+HEADER = (
+    "Network",
+    "Parameters",
+    "Published",
+    "Bytes",
+    "Multiply-adds\na clip",
+    "Median\nms",
+    "p90\nms",
+    "Features\nms a clip",
+    "Real-time\nfactor",
+    "Accuracy\n%",
+    "Accuracy of",
+)
+
+
+def cells(row: Row, feature_ms: float) -> tuple[str, ...]:
+    """A line of the table below ``HEADER``."""
+    return (
+        row.name,
+        f"{row.parameters:,}",
+        f"{row.published:,}" if row.published else tables.NONE,
+        f"{row.bytes:,}",
+        f"{row.multiply_adds:,}",
+        f"{row.median_ms:.3f}",
+        f"{row.p90_ms:.3f}",
+        f"{feature_ms:.2f}",
+        f"{row.real_time_factor:.5f}",
+        tables.NONE if row.accuracy is None else f"{row.accuracy:.2f}",
+        row.measured_on,
+    )
+
+
 def document(cost: Cost) -> tables.Document:
+    """The table with its notes."""
     stamp = "SYNTHETIC " if cost.synthetic else ""
     clips = "1 clip" if cost.batch == 1 else f"{cost.batch} clips"
     threads = "1 thread" if cost.threads == 1 else f"{cost.threads} threads"
-    header = ("Network", "Parameters", "Published", "Bytes", "Multiply-adds\na clip", "Median\nms", "p90\nms",
-              "Features\nms a clip", "Real-time\nfactor", "Accuracy\n%", "Accuracy of")  # fmt: skip
-    lines = tuple(
-        (row.name, f"{row.parameters:,}", f"{row.published:,}" if row.published else tables.NONE, f"{row.bytes:,}",
-         f"{row.multiply_adds:,}", f"{row.median_ms:.3f}", f"{row.p90_ms:.3f}", f"{cost.feature_median_ms:.2f}",
-         f"{row.real_time_factor:.5f}", tables.NONE if row.accuracy is None else f"{row.accuracy:.2f}", row.measured_on)
-        for row in cost.rows
-    )  # fmt: skip
-    grid = tables.Grid(f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}.",
-                       header, lines, wide=True)  # fmt: skip
+    title = f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}."
+    lines = tuple(cells(row, cost.feature_median_ms) for row in cost.rows)
     notes = [
         verdict(cost),
         *cost.left_out,
@@ -250,8 +257,8 @@ def document(cost: Cost) -> tables.Document:
         notes.append(
             "SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones."
         )
-    return tables.Document(f"{stamp}Cost of a clip: {cost.corpus}", (tables.Section("Teacher against student", (grid,)),),
-                           tuple(notes))  # fmt: skip
+    section = tables.Section("Teacher against student", (tables.Grid(title, HEADER, lines, wide=True),))
+    return tables.Document(f"{stamp}Cost of a clip: {cost.corpus}", (section,), tuple(notes))
 
 
 def report(cost: Cost, reports_root: Path) -> str:

@@ -36,6 +36,7 @@ from pipeline.deploy.choosing import (
     digest_of,
     existing,
     folder_name,
+    run_folder,
 )
 from pipeline.deploy.graph import (
     INPUT,
@@ -44,7 +45,6 @@ from pipeline.deploy.graph import (
     graph,
 )
 from pipeline.deploy.int8 import quantised
-from pipeline.deploy.prediction import run_folder
 from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
@@ -54,8 +54,25 @@ from pipeline.runs import Record
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["FLOAT", "INPUT", "INT8", "OUTPUT", "PROOF", "Logits", "best_student", "chosen", "existing",
-           "export", "folder_name", "graph", "held_out", "quantised", "require_extra", "session", "text"]  # fmt: skip
+__all__ = [
+    "FLOAT",
+    "INPUT",
+    "INT8",
+    "OUTPUT",
+    "PROOF",
+    "Logits",
+    "best_student",
+    "chosen",
+    "existing",
+    "export",
+    "folder_name",
+    "graph",
+    "held_out",
+    "quantised",
+    "require_extra",
+    "session",
+    "text",
+]
 
 #: Largest difference of a logit between torch and ONNX that counts as rounding.
 TOLERANCE = 1e-4
@@ -75,9 +92,6 @@ class HeldOut:
     """(n, 5, bins, frames): clips of the training folds, both views."""
 
 
-# ---------------------------------------------------------------------------------------------- data
-
-
 def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> HeldOut:
     """The held-out clips of a run, and ``count`` samples of its training folds, evenly spread.
 
@@ -87,8 +101,10 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
     paths = {fold: cache.fold_path(cache_root, run.corpus, spec, fold) for fold in folds}
     now = {fold: cache.read_header(path).digest for fold, path in paths.items()}
     if reason := runs.outdated(run, data=now):
-        raise InputError(f"{run.folder} {reason}, as {paths[run.fold].parent} has it; expected the same features: train "
-                         "the run again")  # fmt: skip
+        folder = paths[run.fold].parent
+        raise InputError(
+            f"{run.folder} {reason}, as {folder} has it; expected the same features: train the run again"
+        )
     test = cache.read_fold(paths[run.fold])
     training = [fold for fold in folds if fold != run.fold]
     parts = []
@@ -97,26 +113,23 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
         values = values.reshape(-1, *values.shape[2:])
         share = count // len(training) + (place < count % len(training))
         parts.append(values[np.linspace(0, len(values) - 1, min(share, len(values))).round().astype(int)])
-    return HeldOut(test.features[:, 0], np.array(test.header.labels, dtype=np.int64), test.header.clips,
-                   np.concatenate(parts))  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------ measuring
+    labels = np.array(test.header.labels, dtype=np.int64)
+    return HeldOut(test.features[:, 0], labels, test.header.clips, np.concatenate(parts))
 
 
 def require_extra() -> None:
     """``InputError`` with the line that installs them where onnx or onnxruntime is missing."""
     try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+        import onnx  # noqa: F401 (an extra)
+        import onnxruntime  # noqa: F401 (an extra)
     except ImportError as error:
-        raise InputError(f"ONNX needs the package {error.name}, which is not installed; install it: "
-                         f"{install_line('export')}") from None  # fmt: skip
+        remedy = f"install it: {install_line('export')}"
+        raise InputError(f"ONNX needs the package {error.name}, which is not installed; {remedy}") from None
 
 
 def session(model: bytes | Path, threads: int = 1) -> onnxruntime.InferenceSession:
     """An onnxruntime session on the CPU."""
-    import onnxruntime
+    import onnxruntime  # an extra
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -145,8 +158,10 @@ def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str
     floats, integers = (onnx_logits(models[name], data.features) for name in (FLOAT, INT8))
     worst = float(np.abs(floats - expected).max())
     if not worst < TOLERANCE:
-        raise InputError(f"the ONNX model's logits differ from torch's by up to {worst:.2e}; expected less than "
-                         f"{TOLERANCE:.0e}. Nothing was written; please report it with torch's and onnx's versions")  # fmt: skip
+        raise InputError(
+            f"the ONNX model's logits differ from torch's by up to {worst:.2e}; expected less than {TOLERANCE:.0e}. "
+            "Nothing was written; please report it with torch's and onnx's versions"
+        )
     return {
         "held_out_clips": len(data.clips),
         "calibration_clips": len(data.calibration),
@@ -159,9 +174,6 @@ def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str
         "worst_logit_difference_int8": float(np.abs(integers - floats).max()),
         "bytes": {name: len(content) for name, content in models.items()},
     }
-
-
-# -------------------------------------------------------------------------------------------- writing
 
 
 def export(
@@ -181,7 +193,7 @@ def export(
     network = network_of(payload)
     model = graph(network)
     contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, data.calibration)}
-    found = {
+    proven = {
         "run": source.as_posix(),
         "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         **{
@@ -203,15 +215,15 @@ def export(
     contents |= {
         "labels.json": runs.json_bytes({"classes": payload["classes"], **about}),
         "features.json": runs.json_bytes(described),
-        PROOF: runs.json_bytes(found),
+        PROOF: runs.json_bytes(proven),
     }
     folder = exports_root / payload["corpus"] / folder_name(record)
     write_folder(folder, contents)
-    return folder, found
+    return folder, proven
 
 
 def versions() -> dict[str, str]:
-    import onnx
+    import onnx  # extras, both
     import onnxruntime
 
     return {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
@@ -233,21 +245,22 @@ def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def text(folder: Path, found: dict[str, Any]) -> str:
+def text(folder: Path, proof: dict[str, Any]) -> str:
     """The proof for a terminal."""
-    sizes, percent = found["bytes"], lambda key: f"{100 * found[key]:.2f} %"
-    stamp = (
-        "SYNTHETIC (made-up sounds: these figures say nothing about real ones)\n"
-        if found["synthetic"]
-        else ""
-    )
-    return stamp + "\n".join([
-        f"run         {found['run']}",
+    sizes = proof["bytes"]
+    percents = {
+        name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "agreement"))
+    }
+    lines = [
+        f"run         {proof['run']}",
         f"folder      {folder}",
-        f"difference  {found['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
-        f"float       {sizes[FLOAT]:>9,} bytes  accuracy {percent('accuracy_float')}",
-        f"int8        {sizes[INT8]:>9,} bytes  accuracy {percent('accuracy_int8')}, "
-        f"same class as float on {percent('agreement_int8')}",
-        f"measured    on the {found['held_out_clips']} clean clips of held-out fold {found['fold']}; int8 calibrated with "
-        f"{found['calibration_clips']} samples of the other folds",
-    ])  # fmt: skip
+        f"difference  {proof['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
+        f"float       {sizes[FLOAT]:>9,} bytes  accuracy {percents['accuracy_float']}",
+        f"int8        {sizes[INT8]:>9,} bytes  accuracy {percents['accuracy_int8']}, "
+        f"same class as float on {percents['agreement_int8']}",
+        f"measured    on the {proof['held_out_clips']} clean clips of held-out fold {proof['fold']}; int8 calibrated with "
+        f"{proof['calibration_clips']} samples of the other folds",
+    ]
+    if proof["synthetic"]:
+        lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
+    return "\n".join(lines)

@@ -37,7 +37,7 @@ def graph(network: Network) -> onnx.ModelProto:
 
     By the exporter that traces: torch's newer one needs a package more (onnxscript) and gives the same operators.
     """
-    import onnx
+    import onnx  # an extra
 
     example = torch.zeros(2, *network.shape)
     axes = {name: {0: "batch"} for name in (INPUT, OUTPUT)}
@@ -45,8 +45,16 @@ def graph(network: Network) -> onnx.ModelProto:
         # Of Python conditions (all of them on shapes that are fixed here) and of the exporter's age.
         warnings.simplefilter("ignore")
         file = Path(folder) / "model.onnx"
-        torch.onnx.export(Logits(network).eval(), (example,), str(file), input_names=[INPUT], output_names=[OUTPUT],
-                          dynamic_axes=axes, opset_version=OPSET, dynamo=False)  # fmt: skip
+        torch.onnx.export(
+            Logits(network).eval(),
+            (example,),
+            str(file),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
         model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
     return model

@@ -1,6 +1,6 @@
 """ONNX in floating point → ONNX in 8-bit integers, by onnxruntime's static quantisation.
 
-Weights get a scale a channel, activations a scale a tensor, fixed from the values that calibration clips give
+Weights get one scale per channel, activations one per tensor, fixed from the values that calibration clips give
 (Jacob et al. 2018). The standardisation of the input stays in floating point: raw MFCC reach hundreds, chroma 1,
 and one scale for both would leave the chroma two steps.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Operators that are computed in integers.
 QUANTISED = ("Conv", "Gemm", "MatMul", "MaxPool", "Relu", "Add", "Flatten", "Reshape")
 
-#: Clips a step of calibration: bounds the memory for activations.
+#: Clips per step of calibration: bounds the memory for activations.
 BATCH = 32
 
 
@@ -32,7 +32,7 @@ def quantised(model: onnx.ModelProto, features: np.ndarray) -> bytes:
 
     Weights use 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow.
     """
-    from onnxruntime import quantization
+    from onnxruntime import quantization  # an extra
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -52,10 +52,16 @@ def quantised(model: onnx.ModelProto, features: np.ndarray) -> bytes:
             # Fuses every convolution with its batch norm, so that the two are one integer operator.
             quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
-                str(prepared), str(result), Reader(), quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(QUANTISED), per_channel=True, reduce_range=True,
-                activation_type=quantization.QuantType.QInt8, weight_type=quantization.QuantType.QInt8,
-            )  # fmt: skip
+                str(prepared),
+                str(result),
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=list(QUANTISED),
+                per_channel=True,
+                reduce_range=True,
+                activation_type=quantization.QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
             return result.read_bytes()
     finally:
         root.setLevel(level)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from pipeline import features
@@ -67,8 +68,6 @@ def torch_threads(count: int) -> Any:
 
 def feature_times(spec: FeatureSpec, repeats: int) -> tuple[float, float]:
     """Median and 90th percentile in ms of one clip's features on one thread: of a decaying tone in noise."""
-    from threadpoolctl import threadpool_limits
-
     seconds = np.arange(spec.samples) / spec.sr
     tone = 0.3 * np.sin(2 * np.pi * 440 * seconds) * np.exp(-seconds)
     sound = (tone + 0.01 * np.random.default_rng(0).standard_normal(spec.samples)).astype(np.float32)
