@@ -131,8 +131,6 @@ def percent(count: int, of: int) -> str:
     return f"{100 * count / of:.0f} %"
 
 
-# --------------------------------------------------------------------------------------------------- intervals
-
 RECORDINGS, CLIPS = 80, 3
 """Of each fold: recordings, and clips of each."""
 

@@ -123,9 +123,6 @@ def winners(rows: list[Row]) -> dict[str, dict[str, str]]:
     return fastest
 
 
-# ------------------------------------------------------------------------------------------ settings of torch
-
-
 @contextmanager
 def deterministic_cudnn(wanted: bool) -> Iterator[None]:
     before = torch.backends.cudnn.deterministic
@@ -156,9 +153,6 @@ def settings_of_torch(size: Sizes, device: torch.device, clock: Clock) -> dict[s
             rows.append({"settings": label, **row})
             free(device)
     return {"rows": rows}
-
-
-# ------------------------------------------------------------------------------------------ floor and profile
 
 
 def counted(name: str, shape: tuple[int, int, int], classes: int, batch: int) -> dict[str, float]:

@@ -38,8 +38,6 @@ from pipeline.training.packing import wait
 from pipeline.training.sampling import epoch_tables, steps_of
 from pipeline.training.step import threads
 
-# ------------------------------------------------------------------------------------------ Table 3
-
 
 def table3(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
     """Ten teachers, their outputs, and eight students of each: what is done once per training is timed whole, steps for
@@ -128,9 +126,6 @@ def outputs_seconds(data: Data, runs: Sequence[Run], size: Sizes) -> float:
     outputs(network, data.samples, runs[0].task.train)
     wait(data.samples.device)
     return (time.monotonic() - begun) * len(runs)
-
-
-# ------------------------------------------------------------------------------------------ ResNet-56
 
 
 def resnet56(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:

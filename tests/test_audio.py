@@ -122,8 +122,6 @@ def test_the_annotation_cuts_a_longer_file_and_leaves_rounded_times_alone(tmp_pa
     assert np.count_nonzero(read_clip(path, sr=SR, samples=1000, seconds=1.0)) == 1000
 
 
-# ---------------------------------------------------------------------------------------------- damaged files
-
 REASONS = {
     "empty": ("empty file", "a sound file", "0 bytes"),
     "header": ("header without sound", "at least one frame", "0 frames"),
@@ -275,9 +273,6 @@ def test_no_permission() -> None:
         finally:
             os.seteuid(me)
         assert "no permission" in caught.value.reason and caught.value.found == "----------"
-
-
-# ---------------------------------------------------------------------------------------------- noise
 
 
 def test_noise_is_white_gaussian_noise_of_the_stated_level() -> None:

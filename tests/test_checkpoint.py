@@ -35,9 +35,6 @@ def runs() -> list[Run]:
     return [run_of(MIXES[6]), run_of("soft", fold=2, seed=1, count=25, teacher=1), run_of("ce", seed=2)]
 
 
-# --------------------------------------------------------------------------------------------- files
-
-
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.pt"
     checkpoint.write(path, {"x": torch.arange(3), "y": [None, 1.5, "z"]}, "abc")
@@ -85,9 +82,6 @@ def test_a_foreign_checkpoint_is_named_and_left_aside(data: Any, tmp_path: Path)
     checkpoint.write(path, [1], "abc")  # type: ignore[arg-type]
     with pytest.raises(checkpoint.Damaged, match=r"a\.pt: holds no table"):
         checkpoint.read(path, "abc")
-
-
-# ------------------------------------------------------------------------------------------ going on
 
 
 @pytest.mark.parametrize("layout", ["loop", "vmap"])
@@ -168,8 +162,6 @@ def test_a_checkpoint_of_something_else_is_not_used(data: Any, tmp_path: Path) -
         for one, other in zip(fit(where, what, settings), found):
             assert_equal(one, other)
 
-
-# ------------------------------------------------------------------------------------ real processes
 
 SCRIPT = """
 import sys, time

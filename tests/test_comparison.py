@@ -202,9 +202,6 @@ def test_a_damaged_run_is_named(place: Path) -> None:
     assert done.exit_code == 1 and str(folder.relative_to(place)) in done.stderr
 
 
-# ---------------------------------------------------------------------------------------------------- rerun
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which teachers and one mix of students were really trained, in packs of all folds."""

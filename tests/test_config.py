@@ -76,8 +76,6 @@ def test_an_override_that_is_refused_is_named_with_its_table(override: str, word
     assert override in str(caught.value)
 
 
-# ------------------------------------------------------------------------------------------- presets
-
 #: Every setting of the shipped presets. They are part of the paths of caches and runs: another value is another run.
 FEATURES = {
     "seconds": 4.0, "sr": 22050, "n_fft": 2048, "hop_length": 512, "bins": 20, "bins_per_octave": 40, "chroma_bins": 0,

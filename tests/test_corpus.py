@@ -62,9 +62,6 @@ def line(caught: pytest.ExceptionInfo[InputError]) -> str:
     return text
 
 
-# ---------------------------------------------------------------------------------------------- UrbanSound8K
-
-
 @pytest.mark.parametrize("top", [False, True])
 def test_urbansound8k_in_both_layouts(tmp_path, top: bool) -> None:
     root = us8k(tmp_path / "UrbanSound8K", us8k_rows(range(1, 11)), top=top)
@@ -225,9 +222,6 @@ def test_synthetic_is_stamped_however_it_is_opened(tmp_path) -> None:
     corpus = open_corpus("synthetic", root)
     assert corpus.synthetic and (corpus.name, corpus.dataset) == ("synthetic", "synthetic")
     assert open_corpus("urbansound8k", root).synthetic
-
-
-# ---------------------------------------------------------------------------------------------- ESC
 
 
 def test_esc50_and_esc10(tmp_path) -> None:

@@ -75,9 +75,6 @@ def test_a_dask_scheduler_at_an_address_is_used(tmp_path: Path, root: Path) -> N
     same(tmp_path / "one", tmp_path / "dask")
 
 
-# ---------------------------------------------------------------------------------------- real processes
-
-
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments(*options), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             start_new_session=True)  # fmt: skip

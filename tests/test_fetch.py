@@ -325,9 +325,6 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
         assert_whole(obtain(TINY, tmp_path, url=site.url, confirm=confirm, say=lambda _: None))
 
 
-# ── archives that must not be unpacked ──────────────────────────────────────────────────────────
-
-
 def refused(content: bytes, tmp_path: Path, line: str, limit: int = 2_000_000) -> None:
     data = tmp_path / "inside" / "data"
     data.mkdir(parents=True)
@@ -429,9 +426,6 @@ def test_what_an_earlier_unpacking_left_is_cleared_away(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["place", "x.tar.gz"]
 
 
-# ── archives without a fixed checksum ───────────────────────────────────────────────────────────
-
-
 CSV = b"filename,fold\n"
 LOOSE = replace(
     TINY, filename="ESC.zip", folders=("ESC",), md5="", clips=2, files=(("meta/esc50.csv", hashlib.md5(CSV).hexdigest()),)
@@ -454,9 +448,6 @@ def test_files_are_checked_where_the_archive_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=line):
             get(Site(zipped(bad)), tmp_path / "bad", LOOSE)
         assert [p.name for p in (tmp_path / "bad").iterdir()] == ["ESC.zip.bad"]
-
-
-# ── the table ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_published_sources() -> None:

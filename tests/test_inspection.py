@@ -163,9 +163,6 @@ def test_a_picture_that_cannot_be_written_is_one_line(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fold3.h5", "folder.png"]
 
 
-# ---------------------------------------------------------------------------------------- the command
-
-
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a corpus of three folds, and features of the first two."""

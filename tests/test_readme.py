@@ -92,9 +92,6 @@ def words_of(command: str) -> list[str]:
     return words
 
 
-# ------------------------------------------------------------------------------------------------- checking
-
-
 class Unknown(AssertionError):
     """A command that is written somewhere and does not exist."""
 
@@ -204,9 +201,6 @@ def check_extras(words: list[str]) -> None:
             raise Unknown(f"no extra {extra!r} in setup.cfg")
 
 
-# ---------------------------------------------------------------------------------------------------- tests
-
-
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which ``make`` takes everything for set up."""
@@ -296,8 +290,6 @@ def test_a_command_that_does_not_exist_is_found(command: str, stand_in: Path) ->
     with pytest.raises(Unknown):
         check(command, stand_in)
 
-
-# -------------------------------------------------------------------------------------------------- running
 
 #: The goals that look at, or use, what there is already.
 LOOKING = (

@@ -454,8 +454,6 @@ def test_printed_columns_line_up(root, tmp_path):
         assert all(line[end - 1] != " " and line[end : end + 2] == "  " for end in ends), line
 
 
-# --------------------------------------------------------------------------------------------- rendering
-
 HOSTILE = r"50% of #1 & a_b $x$ {y} ~z^2 \end{document} <p|q> “ü” − ± × σ"
 
 

@@ -104,9 +104,6 @@ def test_a_collapsed_space_scores_as_chance_in_any_order_of_clips() -> None:
     assert found[2] == pytest.approx(1 - (30 / 39) * (29 / 38))
 
 
-# ------------------------------------------------------------------------------------------------ the command
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folds of a tiny corpus: a teacher, the baseline and a mix in each."""

@@ -239,9 +239,6 @@ def test_holm_of_some_of_the_tests_is_never_less_strict_than_of_all(p, data):
         assert value >= whole[place] - 1e-12
 
 
-# ------------------------------------------------------------------------------------------------ recordings
-
-
 def literal_bootstrap(differences, sources, resamples, rng):
     """Recordings drawn with replacement within their fold, in plain loops: the percentiles of the mean over folds."""
     figures = []

@@ -88,9 +88,6 @@ def assert_equal(one: Trained, other: Trained) -> None:
             assert torch.equal(mine[name], theirs[name]), name
 
 
-# ------------------------------------------------------------------------------------------- optimizer
-
-
 @pytest.mark.parametrize(("nesterov", "momentum", "decay", "clip"), [(True, 0.9, 1e-4, 0), (False, 0.9, 0.01, 0.5),
                                                                     (False, 0.0, 0.0, 0), (True, 0.5, 0.1, 2.0)])  # fmt: skip
 def test_descend_is_torchs_sgd(nesterov: bool, momentum: float, decay: float, clip: float) -> None:
@@ -148,9 +145,6 @@ def test_learning_rates() -> None:
     )
 
 
-# ------------------------------------------------------------------------------- what a run is made of
-
-
 def test_normalisation_is_numpys_in_float64(data: Any) -> None:
     samples = data[0].clone() + 1e4  # a large offset must not cost the deviation its digits
     rows = np.array([3, 1, 40, 41])
@@ -195,9 +189,6 @@ def test_an_epochs_tables() -> None:
     assert order(runs[0], 0).tolist() != order(runs[0], 1).tolist() != order(runs[2], 1).tolist()
     stopped = epoch_tables(runs, QUICK, 1, [False, True, False], torch.device("cpu"))
     assert stopped.alive.sum(0).tolist() == [5, 0, 5] and stopped.full == 0
-
-
-# ----------------------------------------------------------------------------------------------- fit
 
 
 @pytest.mark.parametrize("name", ["cnn2", "resnet18"])

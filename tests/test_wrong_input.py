@@ -48,9 +48,6 @@ def needed(name: str) -> tuple[str, ...]:
     return values.get(name, ())
 
 
-# --------------------------------------------------------------------------------------------------- a place
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Things that are right: a corpus with its features, a run on others, a sound; and things that are not.
@@ -116,9 +113,6 @@ def assert_one_line(done: Result, *said: str) -> None:
         assert text in errors[0]
 
 
-# ---------------------------------------------------------------------------------------------------- usage
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unknown_option_is_a_usage_error(name: str) -> None:
     done = invoke(name, *needed(name), "--no-such-option")
@@ -148,9 +142,6 @@ def test_a_value_that_is_no_choice_or_number_is_a_usage_error(name: str) -> None
 def test_an_unknown_command_is_a_usage_error() -> None:
     done = invoke("distil")
     assert done.exit_code == 2 and "No such command 'distil'" in done.stderr
-
-
-# ---------------------------------------------------------------------------------- what is not what it should be
 
 
 def not_there() -> Iterator[Case]:
@@ -192,9 +183,6 @@ def test_what_is_not_there_or_not_what_it_should_be(
     place: Path, arguments: tuple[str, ...], said: tuple[str, ...]
 ) -> None:
     assert_one_line(invoke(*arguments), *said)
-
-
-# ------------------------------------------------------------------------------------------ of another corpus
 
 
 @pytest.mark.parametrize(
@@ -243,8 +231,6 @@ def test_what_does_not_go_together(
     assert_one_line(invoke(*arguments), *said)
 
 
-# ------------------------------------------------------------------------------------------------ whose runs
-
 #: The commands that read runs alone, so quickly done that the test is about the corpus.
 READERS = (
     ("report", "--no-page"),
@@ -284,8 +270,6 @@ def test_whose_runs_is_asked_for_by_name(theirs: Path, arguments: tuple[str, ...
     assert_one_line(invoke(*arguments), "no finished run in runs", "make teacher")
     assert not (theirs / "data").exists()
 
-
-# ------------------------------------------------------------------------------------- places, extras, pipes
 
 SHORT = ("--jobs", "1", "--pack", "1", "--layout", "loop", "--device", "cpu", "--folds", "1", "--set", "teacher.epochs=1",
          "--set", "student.epochs=1", "--set", "teacher.model=cnn2")  # fmt: skip

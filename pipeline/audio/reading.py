@@ -127,9 +127,6 @@ def noise(name: str, samples: int, *, std: float, seed: int) -> np.ndarray:
     return values
 
 
-# ---------------------------------------------------------------------------------------------- what is wrong
-
-
 def check_rate(path: Path | str, rate: int) -> None:
     if not RATES[0] <= rate <= RATES[1]:
         raise ClipError(

@@ -69,9 +69,6 @@ SPELLED = {
 }
 
 
-# ------------------------------------------------------------------------------------------------ the line
-
-
 def line(error: Exception) -> str:
     """What went wrong and what helps, on one line (an ``InputError`` says itself how many it needs)."""
     if isinstance(error, InputError):
@@ -141,9 +138,6 @@ def fault(error: Exception) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------ the ending
-
-
 def tell(text: str) -> None:
     """On standard error, if anybody is still there."""
     with suppress(OSError, ValueError):
@@ -175,9 +169,6 @@ def stopped(stop: BaseException | None) -> None:
     if signals.received:
         signals.kill_children()
     sys.exit(signals.exit_code())
-
-
-# ------------------------------------------------------------------------------------------------ characters
 
 
 def spelled(error: UnicodeError) -> tuple[str | bytes, int]:

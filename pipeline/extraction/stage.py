@@ -226,9 +226,6 @@ def report_of(made: Plan, written: bool, seconds: float) -> FoldReport:
     )
 
 
-# ---------------------------------------------------------------------------------------------- working
-
-
 def work(plans: list[Plan], spec: FeatureSpec, finish, *, jobs: int, plain: bool, backend: str,  # type: ignore[no-untyped-def]
          scheduler: str | None, stream: TextIO | None) -> None:  # fmt: skip
     """Compute all the plans' missing clips; ``finish`` a fold as soon as its clips are there."""

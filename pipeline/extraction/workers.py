@@ -61,9 +61,6 @@ class Done:
     failures: tuple[Failure, ...]
 
 
-# ---------------------------------------------------------------------------------------------- computing
-
-
 def compute(task: Task) -> Done:
     """Compute a task's clips, both views, and write them as one part. Runs in a worker."""
     from pipeline.audio import reading as audio
@@ -123,9 +120,6 @@ def one_thread() -> None:
     threadpoolctl.threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-
-
-# ---------------------------------------------------------------------------------------------- workers
 
 
 @contextmanager

@@ -92,9 +92,6 @@ def index_files() -> list[Path]:
     return theirs and [*theirs, *sorted(FOLDER.rglob("*.nbi"))]
 
 
-# ---------------------------------------------------------------------------------------------- lock
-
-
 def lock_file() -> Path:
     return Path(tempfile.gettempdir()) / f"audio-rkd-kernels-{os.getuid()}.lock"
 

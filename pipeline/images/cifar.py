@@ -105,9 +105,6 @@ def split(labels: np.ndarray, seed: int, validation: int | None = None) -> Split
     return Split(train=np.sort(order[size:]), validation=np.sort(order[:size]))
 
 
-# ── files ───────────────────────────────────────────────────────────────────────────────────────
-
-
 def read_archive(path: Path, checksum: str | None) -> dict[str, bytes]:
     """The three files of the archive, by name."""
     if not path.is_file():
@@ -162,9 +159,6 @@ def check(found: str, expected: str, path: Path) -> None:
         raise InputError(
             f"{path}: MD5 {found}, expected {expected}; remove it and fetch it again (make data DATASET=cifar100)"
         )
-
-
-# ── pickles ─────────────────────────────────────────────────────────────────────────────────────
 
 
 class Inert:

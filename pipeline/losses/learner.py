@@ -98,8 +98,6 @@ class Learner:
             if not name.startswith("adapters.")
         }
 
-    # ------------------------------------------------------------------------------------------- a step
-
     def forward(self, inputs: Inputs, alive: Tensor | None) -> Outputs:
         """What the networks say, cut off from them: every output (R, B, ...) is a leaf that asks for its slope.
 
@@ -160,8 +158,6 @@ class Learner:
         else:
             for _ in self.workers.map(work, runs):
                 pass
-
-    # --------------------------------------------------------------------------------------- evaluation
 
     @torch.no_grad()
     def logits(

@@ -142,9 +142,6 @@ class Line:
     """Of ensembles: the difference to the baseline with chains that stopped at chance; None without any."""
 
 
-# -------------------------------------------------------------------------------------------------- chains
-
-
 def groups(root: Path, corpus: str, generations: int | None = None) -> list[Group]:
     """The chains below ``root/corpus`` that have a finished run; the ensembles are of ``generations``, or of all."""
     found: dict[Path, list[Record]] = {}
@@ -221,9 +218,6 @@ def place(mix: str) -> tuple[int, str]:
     """Sorts Table 4's rows in its order, then other mixes by name."""
     order = [row.mix for row in TABLE4]
     return (order.index(mix), "") if mix in order else (len(order), mix)
-
-
-# --------------------------------------------------------------------------------------------------- lines
 
 
 def lines(found: Group) -> list[Line]:

@@ -43,8 +43,6 @@ from pipeline.report.wording import (
 from pipeline.runs import STUDENT, TEACHER, Record
 from pipeline.runs.differences import differences
 
-# --------------------------------------------------------------------------------------------------- compare
-
 
 @dataclass(frozen=True)
 class Side:
@@ -196,9 +194,6 @@ def judged(found: statistics.Comparison) -> list[str]:
 
 def counted_of(count: int, name: str) -> str:
     return f"{count} {name}{'' if count == 1 else 's'}"
-
-
-# ------------------------------------------------------------------------------------------ two single runs
 
 
 def clip_lines(a: Record, b: Record) -> list[str]:

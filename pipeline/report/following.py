@@ -146,9 +146,6 @@ def follow(look: Callable[[], tuple[list[Path], list[Path]]], show: Callable[[st
         time.sleep(every)
 
 
-# ----------------------------------------------------------------------------------------------- TensorBoard
-
-
 @dataclass
 class TensorBoardLog:
     """A log folder with one run of TensorBoard's for each of ours; each epoch is written once."""

@@ -130,9 +130,6 @@ def csv_cells(own: Comparison | None, p_holm: float | None) -> tuple[object, ...
             own.sd_units, own.sd_pairs, own.no_claim)  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ documents
-
-
 def notes(found: Sequence[Group]) -> list[str]:
     made = [
         "Every student of a chain teaches the next one of its fold and seed; the first teacher is generation 0. Ensemble: "

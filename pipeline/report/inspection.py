@@ -145,9 +145,6 @@ def axes(file: h5py.File) -> dict[str, dict[str, Any]]:
     return found
 
 
-# ---------------------------------------------------------------------------------------------- text
-
-
 def fold_text(info: dict[str, Any]) -> str:
     """One screen of what ``inspect_fold`` found."""
     synthetic = " SYNTHETIC" if info["synthetic"] else ""

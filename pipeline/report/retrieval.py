@@ -56,9 +56,6 @@ Answers = dict[str, np.ndarray]
 """Metric → (queries, K) in percent: how surely each query is answered at each of ``KS``."""
 
 
-# ------------------------------------------------------------------------------------------------- measuring
-
-
 def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured]:
     """The rows of one table: references, teacher, students in the order of the report."""
     found: dict[tuple[str, str], Measured] = {}
@@ -125,9 +122,6 @@ def untrained(network: models.Network, fold: int, seed: int) -> models.Network:
     fresh.mean.copy_(network.mean)
     fresh.std.copy_(network.std)
     return fresh.eval()
-
-
-# --------------------------------------------------------------------------------------------------- report
 
 
 def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str = "embedding",

@@ -264,9 +264,6 @@ def parsed(mix: str) -> LossMix | None:
         return None
 
 
-# -------------------------------------------------------------------------------------------- reading
-
-
 def find(root: Path, corpus: str | None = None) -> list[Record]:
     """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
 

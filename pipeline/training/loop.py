@@ -49,8 +49,6 @@ class Loop:
         self.saved_at = time.monotonic()
         self.stop = threading.Event()
 
-    # ------------------------------------------------------------------------------------------- epochs
-
     def run(self) -> list[Trained]:
         started = time.monotonic()
         with self.ctrl_c():
@@ -167,8 +165,6 @@ class Loop:
         """The ``state_dict`` of the network of one run, on the CPU."""
         return {name: tensor[r : r + 1].detach().cpu().clone(memory_format=torch.contiguous_format)
                 for name, tensor in whole.items()}  # fmt: skip
-
-    # -------------------------------------------------------------------------------------- checkpoints
 
     @contextlib.contextmanager
     def ctrl_c(self) -> Iterator[None]:

@@ -181,9 +181,6 @@ class Tag:
         return bytes(made)
 
 
-# ---------------------------------------------------------------------------------------------- finding frames
-
-
 def scanned(file: BinaryIO, place: int, size: int) -> tuple[list[Run], bool]:
     """The runs of frames from ``place`` on, and whether the file ends with a whole frame (or what is no sound)."""
     runs: list[Run] = []

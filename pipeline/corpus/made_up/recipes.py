@@ -21,9 +21,6 @@ FREQUENCIES = np.fft.rfftfreq(SIZE, 1 / SR)
 Rng = np.random.Generator
 
 
-# ---------------------------------------------------------------------------------------------- building blocks
-
-
 def tilt(slope: float) -> np.ndarray:
     """Gain of each frequency: ``slope`` dB an octave above 50 Hz."""
     return (np.maximum(FREQUENCIES / 50, 1) ** (slope / 6.02)).astype(np.float32)
@@ -92,9 +89,6 @@ def ringing(rng: Rng, frequency: float, decay: float, noise: float) -> np.ndarra
     """A struck thing: a tone and noise that die away with time constant ``decay`` (s)."""
     t = np.arange(round(min(6 * decay, 2.0) * SR)) / SR
     return np.exp(-t / decay) * (np.sin(2 * np.pi * frequency * t) + noise * rng.standard_normal(len(t)))
-
-
-# ---------------------------------------------------------------------------------------------- one recipe a class
 
 
 def air_conditioner(rng: Rng) -> np.ndarray:

@@ -148,9 +148,6 @@ def listed(numbers: Iterable[int]) -> str:
     return ", ".join(f"{p[0]}–{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)
 
 
-# ------------------------------------------------------------------------------------------- predictions
-
-
 def class_names(entry: Entry, count: int) -> tuple[str, ...]:
     """The run's own names, or numbers where it has not kept them."""
     return entry.classes if len(entry.classes) == count else tuple(f"class {i}" for i in range(count))
@@ -209,9 +206,6 @@ def confused(predictions: Mapping[Cell, Predictions], most: int = CLIPS_SHOWN) -
                 Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows))
             )
     return sorted(found, key=lambda own: (own.p_label, own.clip))[:most]
-
-
-# ------------------------------------------------------------------------------------------------ sounds
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,6 @@ def footer(sounds: Sounds) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------ tables
-
-
 def grid(one: Grid) -> str:
     """A table that scrolls inside itself where the page is narrower; its first column stays.
 
@@ -122,9 +119,6 @@ def breakable(cell: str) -> str:
 
 def row_of(html: Sequence[str]) -> str:
     return f'<div class="figures">{"".join(html)}</div>' if html else ""
-
-
-# ------------------------------------------------------------------------------------------------- mixes
 
 
 def mixes(
@@ -182,9 +176,6 @@ def shown(found: Picture | str, table: Table, gallery: Gallery) -> str:
     )
 
 
-# ------------------------------------------------------------------------------------------------- clips
-
-
 def clips(entry: Entry, sounds: Sounds) -> str:
     """The clips most confused: what they were taken for, where they lie, and a player where the file is."""
     found = gathering.confused(entry.predictions)
@@ -217,9 +208,6 @@ def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
     return "<tr>" + "".join(
         f'<td class="l"{f" data-name={chr(34)}{name}{chr(34)}" if name else ""}>{cell}</td>' for name, cell in cells
     ) + "</tr>\n"  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------- what ran
 
 
 def what_ran(table: Table, index: int) -> list[str]:

@@ -70,9 +70,6 @@ def saved(wanted: Sequence[tuple[Picture, Path]]) -> list[str]:
     return [next(drawn) if text is None else text for text in found]
 
 
-# ------------------------------------------------------------------------------------------------- a table
-
-
 def overview(table: Table, look: plots.Look) -> list[Picture]:
     """Accuracy by fold of all mixes, and the differences to the baseline."""
     accuracies = {entry.name: entry.accuracies for entry in table.entries if entry.accuracies}
@@ -84,9 +81,6 @@ def overview(table: Table, look: plots.Look) -> list[Picture]:
         comparisons = {e.name: e.row.comparison for e in compared if e.row.comparison}
         found.append(plots.difference_points("differences", differences, comparisons, baseline.row.mix, look))
     return found
-
-
-# --------------------------------------------------------------------------------------------------- a mix
 
 
 def curves(entry: Entry, look: plots.Look) -> list[Picture]:
@@ -120,9 +114,6 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))
     over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
     return [plots.recall_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
-
-
-# --------------------------------------------------------------------------------------------------- t-SNE
 
 
 def shown_fold(table: Table) -> int | None:

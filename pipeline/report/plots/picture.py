@@ -164,9 +164,6 @@ def legend_below(figure: Figure, columns: int, *, length: float = 1.8) -> None:
                   handlelength=length, columnspacing=1.2, borderpad=0.1)  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------- files
-
-
 def lay_out(figure: Figure) -> None:
     """Fix the places of panel, title and legend: else each kind of file lays out the figure anew, and draws it twice."""
     import matplotlib
