@@ -205,3 +205,21 @@ def test_names_that_are_no_text_or_spelled_otherwise(tmp_path: Path) -> None:
     decomposed.parent.mkdir()
     decomposed.touch()
     assert on_disk(composed) == decomposed and on_disk(tmp_path / "à.wav") == tmp_path / "à.wav"
+
+
+def test_ogg_without_an_end_mark_that_ends_with_a_small_block_by_its_stated_end(tmp_path: Path) -> None:
+    """Its blocks hold more than its last page says: the encoder was told the end. Cut between pages they hold as much."""
+    samples = (0.2 * np.sin(np.arange(51200) * 0.05)).astype(np.float32)
+    data = encoded(samples, SR, "OGG", "VORBIS")
+    start, stop, _ = list(ogg.pages(io.BytesIO(data), len(data)))[-1]
+    page = bytearray(data[start:stop])
+    page[5] &= ~ogg.LAST_PAGE
+    page[22:26] = ogg.page_checksum(bytes(page)).to_bytes(4, "little")
+    path = tmp_path / "a.ogg"
+    path.write_bytes(data[:start] + page)
+    assert hearing.heard(path, 4.0).frames == len(samples)
+    noisy = samples + np.random.default_rng(0).normal(0, 0.1, len(samples)).astype(np.float32)
+    data = encoded(noisy, SR, "OGG", "VORBIS")
+    path.write_bytes(data[: list(ogg.pages(io.BytesIO(data), len(data)))[-1][0]])
+    with pytest.raises(ClipError, match="cut off"):
+        hearing.heard(path, 4.0)

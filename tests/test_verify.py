@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from pipeline.config import InputError
-from pipeline.corpus import open_corpus
+from pipeline.corpus import leaks, open_corpus
 from pipeline.corpus import verification as module
 from pipeline.corpus.verification import PUBLISHED, Published, verify
 
@@ -327,6 +327,20 @@ def test_the_same_file_twice(tmp_path: Path, urban: Path) -> None:
     )
     assert found.notes[-1] == "1-0-0-0.wav and 1-0-0-1.wav: the same bytes"
     assert "note     1-0-0-0.wav and 1-0-0-1.wav: the same bytes" in found.lines()
+
+
+@pytest.mark.parametrize("stated", [0, 10**6, (1 << 36) - 1])
+def test_silence_whose_header_lies_is_no_copy(tmp_path: Path, stated: int) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(SR), SR)
+    data = bytearray(path.read_bytes())
+    value = int.from_bytes(data[18:26], "big")
+    data[18:26] = (value & ~((1 << 36) - 1) | stated).to_bytes(8, "big")
+    for name in ("dog/a.flac", "dog/b.flac", "cat/c.flac", "cat/d.flac"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    path.unlink()
+    assert leaks.copies(open_corpus("folder", tmp_path)) == []
 
 
 def test_what_is_odd_about_clips_is_a_note(tmp_path: Path) -> None:

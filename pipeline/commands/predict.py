@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,8 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, micr
     prediction.prepare(members)
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
-    written = answers.as_json if as_json else answers.as_csv if as_csv else answers.as_text
+    as_text = partial(answers.as_text, dash=dash())
+    written = answers.as_json if as_json else answers.as_csv if as_csv else as_text
 
     def show(name: str, answer: Prediction) -> None:
         say(written(name, answer, members[0].classes, top))
@@ -141,19 +143,19 @@ def listen(members: Sequence[Checkpoint], show: Callable[[str, Prediction], None
         start = count * (spec.samples // 2) / spec.sr
         end = start + spec.seconds
         answer = dataclasses.replace(prediction.predict(members, [samples]), times=((start, end),))
-        show(f"microphone {start:.1f}–{end:.1f} s", answer)
+        show(f"microphone {start:.1f}{dash()}{end:.1f} s", answer)
 
 
 def say(text: str, err: bool = False) -> None:
     """Print a line, whatever letters the terminal knows and whatever bytes a file's name has.
 
-    What cannot be written is escaped as JSON escapes it, so that an object stays one; a long dash becomes a short one.
+    What cannot be written is escaped as JSON escapes it, so that an object stays one, and a name what it was.
     """
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = "".join(letter if writable(letter, encoding) else escaped(letter) for letter in text)
+        text = "".join(letter if writable(letter, encoding) else json.dumps(letter)[1:-1] for letter in text)
     click.echo(text, err=err)
 
 
@@ -165,5 +167,6 @@ def writable(letter: str, encoding: str) -> bool:
     return True
 
 
-def escaped(letter: str) -> str:
-    return "-" if letter == "–" else json.dumps(letter)[1:-1]
+def dash() -> str:
+    """Between two times: a long one where standard output has it."""
+    return "–" if writable("–", sys.stdout.encoding or "utf-8") else "-"

@@ -8,8 +8,18 @@ from typing import Any
 
 import click
 
+from pipeline.spelling import on_disk
+
+
+class SpelledPath(click.Path):
+    """A path as the disk spells it: typed with accents in one piece, it may lie there decomposed."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        return on_disk(Path(super().convert(value, param, ctx)))  # type: ignore[arg-type]
+
+
 #: Files and folders.
-PATH = click.Path(path_type=Path)
+PATH = SpelledPath(path_type=Path)
 
 
 class Whole(click.IntRange):

@@ -16,6 +16,7 @@ from pipeline.corpus.clips import (
     file_names,
 )
 from pipeline.corpus.tables import first_file, table
+from pipeline.spelling import same
 
 PLACES = ("ESC-50", "ESC-50-master")
 
@@ -29,7 +30,7 @@ def part(root: Path, dataset: str) -> Corpus:
     path = first_file(root, "meta/esc50.csv", "esc50.csv")
     if not (root / "audio").is_dir():
         raise InputError(f"no folder {root / 'audio'}; expected the clips of ESC-50 there: unpack it again")
-    there = file_names(root / "audio")
+    there = {same(name) for name in file_names(root / "audio")}
     rows = list(table(path, "filename", "fold", "target", "category", "esc10", "src_file", unique="filename"))
     for row in rows:
         if row["esc10"].lower() not in ("true", "false"):
@@ -47,7 +48,7 @@ def part(root: Path, dataset: str) -> Corpus:
              labels[int(row["target"])], row["src_file"], 5.0)
         for row in rows
     ]  # fmt: skip
-    present = {clip.fold for clip in clips if clip.name in there}
+    present = {clip.fold for clip in clips if same(clip.name) in there}
     clips = [clip for clip in clips if clip.fold in present]
     classes = tuple(names[target] for target in sorted(names))
     return checked(root, dataset, classes, tuple(range(1, 6)), 5.0, clips, path)

@@ -25,6 +25,7 @@ from pipeline.corpus.folder import folder
 from pipeline.corpus.published import PUBLISHED, Published
 from pipeline.corpus.tables import Row, first_file, first_folder
 from pipeline.corpus.urbansound8k import SECONDS
+from pipeline.spelling import on_disk
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
 #: up to 6 ms, from rounded annotations; ADPCM files are filled up to a whole block, some 50 ms.
@@ -155,12 +156,13 @@ def annotated(
         parent = root / "audio" if published.seconds else (
             first_folder(root / "audio" / folder, root / folder) or root / "audio" / folder
         )  # fmt: skip
-        if parent / name in paths:
+        path = on_disk(parent / name)
+        if path in paths:
             problems.append(f"{row.where}: {name} is annotated twice")
             continue
-        paths.add(parent / name)
+        paths.add(path)
         if dataset != "esc10" or row.get("esc10", "").lower() == "true":
-            rows.append(Annotated(parent / name, fold, row[label_column], seconds))
+            rows.append(Annotated(path, fold, row[label_column], seconds))
     return paths, rows
 
 

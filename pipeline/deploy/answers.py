@@ -25,7 +25,7 @@ def top_classes(probabilities: np.ndarray, classes: Sequence[str], top: int) -> 
     return [(classes[i], float(probabilities[i])) for i in order]
 
 
-def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:
+def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int, dash: str = "–") -> str:
     """A line for the sound; of several windows a line for each below it."""
 
     def line(head: str, probabilities: np.ndarray) -> str:
@@ -37,7 +37,7 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int)
         return line(name, values[0])
     lines = [line(f"{name}  (mean of {len(values)} windows)", values.mean(0))]
     return "\n".join(
-        lines + [line(f"  {a:8.2f}–{b:.2f} s", p) for (a, b), p in zip(prediction.times, values)]
+        lines + [line(f"  {a:8.2f}{dash}{b:.2f} s", p) for (a, b), p in zip(prediction.times, values)]
     )
 
 

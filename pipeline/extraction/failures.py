@@ -36,7 +36,7 @@ def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failur
     if rows:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *(map(inert, row) for row in rows)])
-        content = text.getvalue().encode()
+        content = text.getvalue().encode("utf-8", "backslashreplace")  # names may be bytes that are no text
         if not path.is_file() or path.read_bytes() != content:
             write_atomic(path, content)
     elif path.is_file():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from pipeline.audio.containers.checksums import checksum, remainders
-from pipeline.audio.containers.layout import Layout, Part
+from pipeline.audio.containers.layout import Layout, Part, Spliced
 
 CAPTURE = b"OggS"
 HEAD = 27
@@ -40,7 +41,7 @@ def layout(file: BinaryIO, size: int) -> Layout:
     for begin, last, stop in links:
         file.seek(last)
         page = file.read(stop - last)
-        lacking = unfinished(file, begin, page)
+        lacking = unfinished(file, begin, last, page)
         if lacking or page[5] & LAST_PAGE:
             parts.append(Part(((begin, stop),)))
         else:  # libsndfile refuses Opus that ends within a block without the mark
@@ -49,11 +50,11 @@ def layout(file: BinaryIO, size: int) -> Layout:
     return Layout(tuple(parts) if mended or len(parts) > 1 else (), lacking=lacking)
 
 
-def unfinished(file: BinaryIO, link: int, page: bytes) -> str:
-    """What a last page lacks; "" for that of a whole stream. ``link``: where the stream's first page is.
+def unfinished(file: BinaryIO, link: int, last: int, page: bytes) -> str:
+    """What a last ``page`` lacks; "" for that of a whole stream, whose first page is at ``link`` and this one at ``last``.
 
-    A stream without an end mark ends in the middle of a block of sound if its encoder was told the end, for the blocks
-    in a page say more; one that was cut off between pages does not.
+    A stream without an end mark ends before its last block of sound does if its encoder was told the end; one that was
+    cut off between pages does not.
     """
     if page_checksum(page) != int.from_bytes(page[22:26], "little"):
         return "a last page with its own checksum"
@@ -69,7 +70,23 @@ def unfinished(file: BinaryIO, link: int, page: bytes) -> str:
     else:
         return ""
     place = int.from_bytes(page[6:14], "little", signed=True)
-    return "" if place > 0 and place % step else "a last page marked as the end"
+    told = place > 0 and (place % step or (step != OPUS_STEP and 0 < place < decoded(file, link, last, page)))
+    return "" if told else "a last page marked as the end"
+
+
+def decoded(file: BinaryIO, link: int, last: int, page: bytes) -> int:
+    """Samples in all blocks of a stream, behind the place where its last page says that it ends too. Decodes all of it."""
+    import soundfile  # seldom needed
+
+    count = 0
+    far = page[:6] + (1 << 40).to_bytes(8, "little") + page[14:]
+    with (
+        suppress(soundfile.SoundFileError),
+        soundfile.SoundFile(Spliced(file, ((link, last), marked(far)))) as sound,
+    ):
+        while frames := len(sound.read(1 << 16)):
+            count += frames
+    return count
 
 
 def page_checksum(page: bytes) -> int:

@@ -137,11 +137,11 @@ def trained(root: Path) -> list[Finding]:
 
         def check(folder: Path = folder) -> str:
             from pipeline import runs
+            from pipeline.report.status import counted_text
 
             records, open_ones = runs.find(root, folder.name), runs.unfinished(root, folder.name)
-            failed = sum(record.result.at_chance or record.result.failed for record in records)
-            return (f"{folder}: {len(records)} finished" + (f", {failed} of them did not train" if failed else "")
-                    + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else ""))  # fmt: skip
+            finished = counted_text(f"{folder}: finished", records)
+            return finished + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else "")
 
         found.append(examined("runs", check, "move the folder that is named out of the way, and run again"))
     return found or [Finding("runs", f"none in {root}/ yet; make teacher trains the first ones")]
