@@ -141,7 +141,9 @@ def trained(root: Path) -> list[Finding]:
 
             records, open_ones = runs.find(root, folder.name), runs.unfinished(root, folder.name)
             finished = counted_text(f"{folder}: finished", records)
-            return finished + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else "")
+            return finished + (
+                f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else ""
+            )
 
         found.append(examined("runs", check, "move the folder that is named out of the way, and run again"))
     return found or [Finding("runs", f"none in {root}/ yet; make teacher trains the first ones")]
