@@ -103,7 +103,7 @@ verify: $(READY) ## Count clips, folds, classes; lengths; unreadable and extra f
 	$(CLI) verify $(CORPUS) $(ARGS)
 
 .PHONY: features
-features: $(READY) ## Stage one: five LibROSA features of every clip, one HDF5 file a fold
+features: $(READY) ## Stage one: five LibROSA features of every clip, one HDF5 file per fold
 	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS)) $(call extra,features)
 
 .PHONY: teacher

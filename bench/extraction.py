@@ -118,7 +118,7 @@ def main() -> None:
             "fast": (fast, lambda c, target, jobs: ours(c, target, jobs, plain=False)),
         }
         print(f"{corpus.name}: {len(slow.clips)} clips (fast: {len(fast.clips)}), two views each, end to end")
-        print(f"{'way':<8} {'processes':>9} {'ms a clip':>10} {'UrbanSound8K':>13} {'× obvious':>10}")
+        print(f"{'way':<8} {'processes':>9} {'ms per clip':>10} {'UrbanSound8K':>13} {'× obvious':>10}")
         for jobs in options.jobs:
             base = 0.0
             for way, (clips, extract) in ways.items():

@@ -189,7 +189,7 @@ def main() -> None:
     for scenario in SCENARIOS:
         for folds in chosen.folds:
             print("\n".join(lines(scenario, folds, chosen.seeds, chosen.mixes, chosen.tables)), flush=True)
-    print(f"\n{chosen.clips} tables a line; {RECORDINGS} recordings of {CLIPS} clips a fold\n")
+    print(f"\n{chosen.clips} tables a line; {RECORDINGS} recordings of {CLIPS} clips per fold\n")
     print("| folds | SD of the folds' true differences, points | over folds: holds folds to come | holds these folds | "
           "over recordings: holds folds to come | holds these folds |")  # fmt: skip
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")

@@ -131,7 +131,7 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def times(clips: list[np.ndarray], spec: FeatureSpec, rounds: int) -> dict[str, float]:
-    """Way → mean CPU milliseconds a view; every way runs ``rounds`` times a clip, and its least counts."""
+    """Way → mean CPU milliseconds per view; every way runs ``rounds`` times per clip, and its least counts."""
     bare, bare32 = floor(spec, np.float64), floor(spec, np.float32)
     ways: dict[str, Callable[[np.ndarray], object]] = {
         "obvious": lambda clip: [obvious(y, spec) for y in clip],
@@ -181,7 +181,7 @@ def main() -> None:
         cost = times(clips, spec, arguments.rounds)
         worst = differences(clips, spec)
     print(
-        f"{2 * len(clips)} views of {name}, {spec.seconds:g} s at {spec.sr} Hz, one core; CPU ms a view, least of {arguments.rounds}"
+        f"{2 * len(clips)} views of {name}, {spec.seconds:g} s at {spec.sr} Hz, one core; CPU ms per view, least of {arguments.rounds}"
     )
     print(f"{'way':10} {'ms':>8} {'obvious/way':>12} {'way/floor':>10} {'way/floor32':>12}")
     for way, ms in cost.items():

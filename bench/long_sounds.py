@@ -1,10 +1,10 @@
-"""What ``predict`` costs on long sounds: memory at the peak, time a window, and the start.
+"""What ``predict`` costs on long sounds: memory at the peak, time per window, and the start.
 
     python -m bench.long_sounds [--minutes 120] [--run RUN]
 
 Each in a process of its own, as a user starts it: one clip, and a sound of some minutes (16 bits, 44.1 kHz, stereo).
 Expected: at most 100 MB more at the peak for two hours than for a clip; for 40 minutes at most 1.15 x the windows x the
-time a view that ``bench.features`` prints (printed here as well, computed in this process); the clip in under 3 s. The
+time per view that ``bench.features`` prints (printed here as well, computed in this process); the clip in under 3 s. The
 network is a fresh ``cnn2`` with the published input unless RUN names another.
 """
 

@@ -179,7 +179,7 @@ def card_rates(device: torch.device) -> tuple[float, float]:
 
 
 def compare(name: str, counts: list[int], device: torch.device, quick: bool, settings: TrainSettings) -> None:
-    """Print a line for the obvious way, and one a pack size."""
+    """Print a line for the obvious way, and one per pack size."""
     torch.manual_seed(0)
     dtype = torch.bfloat16 if settings.data == "bfloat16" else torch.float32
     samples, labels = torch.randn(ROWS, *SHAPE).to(device, dtype), (torch.arange(ROWS) % CLASSES).to(device)

@@ -109,7 +109,7 @@ class FeatureSpec:
             why = f" (of bins = {self.bins} and chroma_bins = {self.cens_bins})" if self.chroma_bins else ""
             raise InputError(
                 f"features.bins_per_octave = {self.bins_per_octave}: expected a multiple of {step}{why}, "
-                f"say {step * max(1, round(self.bins_per_octave / step))}"
+                f"for example {step * max(1, round(self.bins_per_octave / step))}"
             )
         if self.tuning != "estimate" and not (
             isinstance(self.tuning, int | float) and -0.5 <= self.tuning < 0.5
@@ -154,7 +154,7 @@ class TrainSettings:
     step_epochs: int = 10
     gamma: float = 0.1
     milestones: str = ""
-    """Of "step": lr × gamma at each of these epochs, say "60,120,160", instead of every ``step_epochs``."""
+    """Of "step": lr × gamma at each of these epochs, for example "60,120,160", instead of every ``step_epochs``."""
     warmup_epochs: float = 0.0
     """The learning rate rises linearly over this many epochs (fractions count steps)."""
     clip_norm: float = 0.0
@@ -196,7 +196,7 @@ class TrainSettings:
                 raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
         check_most(self)
         if self.momentum >= 1:
-            raise InputError(f"momentum = {self.momentum}: expected a number below 1, say 0.9")
+            raise InputError(f"momentum = {self.momentum}: expected a number below 1, for example 0.9")
         marks = self.milestones.replace(" ", "").split(",") if self.milestones else []
         if not all(mark.isdecimal() and mark.isascii() and len(mark) < 8 and int(mark) for mark in marks):
             raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
@@ -306,7 +306,7 @@ def apply_override(tables: dict[str, Any], override: str) -> None:
     target, equals, text = override.partition("=")
     table, dot, key = target.strip().partition(".")
     if not (equals and dot and key):
-        raise InputError(f"{override!r}: expected TABLE.KEY=VALUE, say student.lr=0.002")
+        raise InputError(f"{override!r}: expected TABLE.KEY=VALUE, for example student.lr=0.002")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except ValueError:  # a number of thousands of digits, too

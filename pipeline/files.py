@@ -113,5 +113,5 @@ def inert(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
     begins = unicodedata.normalize("NFKC", cell).lstrip()
-    # A sign alone, say the - of standard input, is no formula.
+    # A sign alone, for example the - of standard input, is no formula.
     return f"'{cell}" if len(begins) > 1 and begins[0] in "=+-@" else cell

@@ -1,4 +1,4 @@
-"""How far a stage is: a bar in a terminal, at most two lines a minute in a log."""
+"""How far a stage is: a bar in a terminal, at most two lines per minute in a log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def lines(stage: str, total: int, unit: str, stream: TextIO) -> Callable[[int], 
             if done > first:
                 rate = (done - first) / (now - start)
                 minutes, seconds = divmod(round((total - done) / rate), 60)
-                said += f", {rate:.1f} a second, {minutes} min {seconds} s left"
+                said += f", {rate:.1f} per second, {minutes} min {seconds} s left"
             print(said, file=stream, flush=True)
 
     return tell

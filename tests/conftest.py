@@ -1,4 +1,4 @@
-"""What several tests share: the real mini set where it is at hand, and one thread a process."""
+"""What several tests share: the real mini set where it is at hand, and one thread per process."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_presets_serve_corpora_of_any_clip_length(tmp_path: Path) -> None:
     ("override", "words"),
     [
         ("teacher.epochs=0", "[teacher]: epochs = 0: expected at least 1"),
-        ("student.momentum=1.5", "[student]: momentum = 1.5: expected a number below 1, say 0.9"),
+        ("student.momentum=1.5", "[student]: momentum = 1.5: expected a number below 1, for example 0.9"),
         ("student.gamma=.2", "[student]: gamma = '.2': expected float, a number such as 0.2"),
         ("features.bins=0", "[features]: features.bins = 0: expected a positive whole number"),
     ],
@@ -174,7 +174,7 @@ def test_extends_names_another_preset_or_a_file_beside_it(
         ('extends = "mine.toml"', "mine.toml: a preset that layers on itself; expected an end"),
         ('extends = "./mine.toml"', "a preset that layers on itself"),
         ('extends = "other.toml"', "other.toml → "),
-        ("extends = 3", "mine.toml: extends = 3: expected one name, say 'paper'"),
+        ("extends = 3", "mine.toml: extends = 3: expected one name, for example 'paper'"),
         ('extends = ["paper", "demo"]', "expected one name"),
         ('extends = ""', "no preset ''"),
         ('extends = "broken.toml"', "broken.toml: not a TOML file"),

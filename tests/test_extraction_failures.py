@@ -424,7 +424,7 @@ def test_a_log_gets_at_most_two_lines_a_minute(monkeypatch: pytest.MonkeyPatch) 
         tell(1)
     said = stream.getvalue().splitlines()
     assert len(said) == 9, "300 seconds"
-    assert said[0] == "features: 100 of 1000 clips, 3.3 a second, 4 min 30 s left"
+    assert said[0] == "features: 100 of 1000 clips, 3.3 per second, 4 min 30 s left"
 
 
 def test_the_rate_leaves_out_what_came_before_the_first_clips(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,7 +438,7 @@ def test_the_rate_leaves_out_what_came_before_the_first_clips(monkeypatch: pytes
     tell(320)
     assert stream.getvalue().splitlines() == [
         "features: 16 of 400 clips",
-        "features: 336 of 400 clips, 10.0 a second, 0 min 6 s left",
+        "features: 336 of 400 clips, 10.0 per second, 0 min 6 s left",
     ]
 
 

@@ -89,7 +89,7 @@ def write_run(
 
 
 def write_runs(root, mixes=MIXES, **more):
-    """A teacher a fold and two seeds of each mix, of folds 1 to 3."""
+    """A teacher per fold and two seeds of each mix, of folds 1 to 3."""
     for fold in (1, 2, 3):
         write_run(root, None, fold, 0, skill=2.2, **more)
         for mix in mixes:

@@ -307,7 +307,7 @@ def test_runs_at_chance_are_named_and_counted(root, tmp_path):
 
 
 def test_a_small_corpus_is_not_told_by_its_best_folds(tmp_path):
-    """Nine clips a fold: 3 of 9 may be chance, 7 of 9 is none; the truth is the mean of both."""
+    """Nine clips per fold: 3 of 9 may be chance, 7 of 9 is none; the truth is the mean of both."""
     put(tmp_path, "soft", [[7 / 9]])
     put(
         tmp_path,

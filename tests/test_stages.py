@@ -167,7 +167,7 @@ def test_the_table_has_a_row_a_mix(place: Path) -> None:
     assert "resnet18 (teacher)" in done.stdout
     assert (
         "of 10 folds)" in done.stdout and "no better than chance" in done.stdout
-    )  # six clips a fold prove nothing
+    )  # six clips per fold prove nothing
     text = (place / "reports" / "tiny" / "table.csv").read_text()
     assert "angle:40,area:20,soft:1" in text
 

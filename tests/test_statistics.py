@@ -75,7 +75,7 @@ def test_corrected_t_is_the_papers_formula(folds, seeds):
     assert (
         test.t == pytest.approx(t) and test.df == folds * seeds - 1 and test.p == pytest.approx(p, rel=1e-9)
     )
-    # Of a table, one number a fold is what is tested.
+    # Of a table, one number per fold is what is tested.
     found = compared(cells(base + differences), cells(base), 1 / (folds - 1))
     means = differences.mean(axis=1)
     assert found.difference == pytest.approx(means.mean()) and (found.units, found.n) == (
@@ -137,7 +137,7 @@ def test_type_one_error_under_overlapping_training_sets():
 
 
 def test_type_one_error_of_the_fold_means_does_not_grow_with_seeds():
-    """Folds that differ more than seeds do: why one number a fold is tested."""
+    """Folds that differ more than seeds do: why one number per fold is tested."""
     folds, seeds, trials, rng = 6, 10, 1000, np.random.default_rng(2)
     false_alarms = {"folds": 0, "pairs": 0}
     for _ in range(trials):

@@ -21,7 +21,7 @@ QUICK = ("--set", "teacher.epochs=3", "--set", "student.epochs=3", "--set", "fea
 
 
 def write_corpus(root: Path, folds: tuple[int, ...] = (1, 2, 3), clips: int = 6) -> Path:
-    """``clips`` clips a fold, alternately a low and a high tone with noise, each of a recording of its own."""
+    """``clips`` clips per fold, alternately a low and a high tone with noise, each of a recording of its own."""
     rows = []
     for fold in folds:
         (root / "audio" / f"fold{fold}").mkdir(parents=True)

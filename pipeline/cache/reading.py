@@ -195,7 +195,7 @@ def load(paths: Iterable[Path]) -> Data:
     """
     paths = [Path(path) for path in paths]
     if not paths:
-        raise InputError("no feature files given; expected one a fold: make features (audio-rkd features)")
+        raise InputError("no feature files given; expected one per fold: make features (audio-rkd features)")
     headers = [read_header(path) for path in paths]
     first = headers[0]
     for path, header in zip(paths, headers, strict=True):

@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Header:
-    """All that a fold's file says, without the features themselves; sequences are parallel, one entry a clip."""
+    """All that a fold's file says, without the features themselves; sequences are parallel, one entry per clip."""
 
     corpus: str
     dataset: str
@@ -57,7 +57,7 @@ class Header:
     plain: bool = False
     """Computed by librosa's public functions one by one."""
     compressed: bool = False
-    """Stored with gzip and shuffle, one chunk a clip."""
+    """Stored with gzip and shuffle, one chunk per clip."""
     units: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     """A unit and a description for each feature."""

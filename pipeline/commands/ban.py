@@ -52,7 +52,7 @@ EXAMPLES = (
     "--losses",
     multiple=True,
     default=("none",),
-    help="What joins labels and teacher's outputs, say angle or angle,area:40 (weights 20 by default); none is the "
+    help="What joins labels and teacher's outputs, for example angle or angle,area:40 (weights 20 by default); none is the "
     "baseline; may be repeated.",
 )
 @click.option(

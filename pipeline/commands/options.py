@@ -31,7 +31,7 @@ LOGS = REPORTS / "tensorboard"
 
 
 def one_a_core(_context: Any, _parameter: Any, jobs: int) -> int:
-    """−1 is 0 to the training stage: a process a core, as in the other commands."""
+    """−1 is 0 to the training stage: one process per core, as in the other commands."""
     return max(0, jobs)
 
 
@@ -62,7 +62,7 @@ def dataset_option(purpose: str = "", choices: Sequence[str] = DATASETS) -> Call
 
 def set_option(example: str) -> Callable[[F], F]:
     """``overrides``: settings on top of the preset's."""
-    words = f"Change one setting, say {example}; may be repeated."
+    words = f"Change one setting, for example {example}; may be repeated."
     return click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help=words)
 
 
@@ -71,7 +71,7 @@ data_option = click.option(
 )
 preset_option = click.option("--preset", default="default", help="default, paper, demo, or a TOML file.")
 folds_option = click.option(
-    "--folds", type=Numbers(), help="Held-out folds, say 1,2 or 1-10; default: all there are."
+    "--folds", type=Numbers(), help="Held-out folds, for example 1,2 or 1-10; default: all there are."
 )
 corpus_option = click.option(
     "--corpus", metavar="NAME", help="Only runs of this corpus: the name of its folder in runs/."
@@ -104,7 +104,7 @@ settings_options = together(corpus_options, preset_option, set_option("student.l
 
 #: How runs are trained, and with which seeds.
 pack_options = together(
-    click.option("--seeds", type=Numbers(), default="0", help="A run for each, say 0,1,2 or 0-4."),
+    click.option("--seeds", type=Numbers(), default="0", help="A run for each, for example 0,1,2 or 0-4."),
     click.option(
         "--device",
         type=click.Choice(["auto", "cpu", "cuda"]),

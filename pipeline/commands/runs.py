@@ -19,8 +19,8 @@ STATUSES = ("trained", "outputs untrained", "did not train", "failed", "unfinish
 
 @click.command()
 @corpus_option
-@click.option("--mix", help="Only this mix, say angle,area, or teacher.")
-@click.option("--fold", "folds", type=Numbers(), help="Only these held-out folds, say 1,2 or 1-3.")
+@click.option("--mix", help="Only this mix, for example angle,area, or teacher.")
+@click.option("--fold", "folds", type=Numbers(), help="Only these held-out folds, for example 1,2 or 1-3.")
 @click.option("--seed", "seeds", type=Numbers(), help="Only these seeds.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs in this state.")
 @json_option

@@ -27,7 +27,9 @@ EXAMPLES = ("table4 --losses none --losses angle --seeds 0-2", "table4 --preset 
 @set_option("teacher.epochs=10")
 @generations_option
 @click.option(
-    "--losses", multiple=True, help="Only these rows, say none and angle; may be repeated; default: all."
+    "--losses",
+    multiple=True,
+    help="Only these rows, for example none and angle; may be repeated; default: all.",
 )
 @pack_options
 @archive_options

@@ -114,7 +114,7 @@ def fault(clip: Clip, classes: int, all_folds: tuple[int, ...], times: int) -> s
 def file_names(folder: Path) -> set[str]:
     """Names of the files in a folder, links that lead nowhere too; nothing where there is no such folder.
 
-    One call, not one a clip. Folders, pipes and devices are no files: to open a pipe is to wait.
+    One call, not one per clip. Folders, pipes and devices are no files: to open a pipe is to wait.
     """
     if not folder.is_dir():
         return set()

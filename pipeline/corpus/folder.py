@@ -83,7 +83,7 @@ def class_files(root: Path) -> dict[str, Path]:
                              f"{root}: add some, or move it away")  # fmt: skip
     if len(classes := {class_of(name) for name in found}) < 2:
         raise InputError(f"{root} has {len(classes)} folders with sound files ({', '.join(files.SUFFIXES)}); expected "
-                         "at least two, one a class: CLASS/CLIP.wav")  # fmt: skip
+                         "at least two, one per class: CLASS/CLIP.wav")  # fmt: skip
     return found
 
 

@@ -171,7 +171,7 @@ def recorded_teachers(about: dict[str, Any], folder: Path) -> tuple[Path, ...]:
 
 
 def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
-    """Whether epochs, weights, predictions and result are the same bit for bit, a line each."""
+    """Whether epochs, weights, predictions and result are the same bit for bit, one line each."""
     import torch
 
     from pipeline.engine.records import read_model

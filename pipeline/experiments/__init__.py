@@ -4,11 +4,11 @@ To add an experiment, add a file here, or in a folder ``experiments`` where you 
 A ``[[step]]`` is a training that fans out over folds and seeds::
 
     name      what it is called
-    mix       its losses, say "ce:1,hinton:1@T=4"
+    mix       its losses, for example "ce:1,hinton:1@T=4"
     teacher   the step that teaches it; "teacher": the fold's own teacher; "previous": with rounds, the round before
     network   "student" (the default) or "teacher", a table of the preset; or a network's name, trained as the student is
     rounds    how often it is repeated, each round taught by the one before; the first by the step above
-    seeds     its own seeds, say [0, 1, 2]: as a teacher, these runs teach together
+    seeds     its own seeds, for example [0, 1, 2]: as a teacher, these runs teach together
     epochs, lr, … any training setting in place of the preset's
 
 ``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss. Beside the

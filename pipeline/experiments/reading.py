@@ -76,7 +76,9 @@ def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ())
 def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step]:
     """The steps of other experiments, under ``NAME/STEP``; the fold's own teacher keeps its name."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: include = {names!r}: expected a list of experiments, say ['born-again']")
+        raise InputError(
+            f"{path}: include = {names!r}: expected a list of experiments, for example ['born-again']"
+        )
     steps: dict[str, Step] = {}
     around = (*inside, path.resolve())
     for name in names:
@@ -135,7 +137,7 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
     lists = given.pop("each", {})
     if not isinstance(lists, dict):
         raise InputError(
-            f"{where}: each = {lists!r}: expected lists of values, say each.mix = ['soft', 'angle']"
+            f"{where}: each = {lists!r}: expected lists of values, for example each.mix = ['soft', 'angle']"
         )
     lists = dict(lists)
     if "term" in lists:
@@ -176,7 +178,7 @@ def step_of(
             )
     require_known(fields, (*FIELDS, *SETTINGS), where)
     if "mix" not in fields:
-        raise InputError(f"{where}: no mix; expected say mix = 'ce:1,soft:1'")
+        raise InputError(f"{where}: no mix; expected for example mix = 'ce:1,soft:1'")
     settings = {field: value for field, value in fields.items() if field in SETTINGS}
     config.build(TrainSettings, settings, where)
     teacher = fields.get("teacher")
@@ -214,7 +216,7 @@ def step_of(
 
 def mix_of(text: Any, where: str) -> LossMix:
     if not isinstance(text, str):
-        raise InputError(f"{where}: mix = {text!r}: expected text, say 'ce:1,soft:1'")
+        raise InputError(f"{where}: mix = {text!r}: expected text, for example 'ce:1,soft:1'")
     try:
         return LossMix.parse(text)
     except InputError as error:
@@ -233,7 +235,7 @@ def seeds_of(seeds: Any, where: str) -> tuple[int, ...]:
     whole = isinstance(seeds, list) and all(type(seed) is int and 0 <= seed <= most for seed in seeds)
     if not whole or len(set(seeds)) != len(seeds) or len(seeds) > MOST_SEEDS:
         raise InputError(
-            f"{where}: seeds = {seeds!r}: expected a list of different whole numbers, say [0, 1, 2]"
+            f"{where}: seeds = {seeds!r}: expected a list of different whole numbers, for example [0, 1, 2]"
         )
     return tuple(seeds)
 

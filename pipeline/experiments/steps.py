@@ -68,7 +68,7 @@ def require_teacher(step: Step, steps: Mapping[str, Step], where: str) -> None:
     if first is None:
         if step.mix.needs_teacher:
             raise InputError(
-                f"{where}: step {step.name}: mix {step.mix} learns from a teacher; expected say teacher = 'teacher', the "
+                f"{where}: step {step.name}: mix {step.mix} learns from a teacher; expected for example teacher = 'teacher', the "
                 "fold's own"
             )
         return

@@ -1,4 +1,4 @@
-"""Stage one: every clip of a corpus, and its noisy copy, as stacked features; one HDF5 file a fold.
+"""Stage one: every clip of a corpus, and its noisy copy, as stacked features; one HDF5 file per fold.
 
 What is there already is kept: a fold's file, clip by clip, and the parts of a run that was stopped. A clip
 counts as the same while its file (path, size, time of change, or SHA-256 with ``deep``), its annotated length,
@@ -119,7 +119,7 @@ def extract_corpus(
 ) -> list[FoldReport]:
     """Write the features of a corpus' folds below ``cache_root``, computing only what is not there yet.
 
-    ``jobs`` processes (−1: one a core); ``plain``: librosa's public functions one by one; ``deep``: compare
+    ``jobs`` processes (−1: one per core); ``plain``: librosa's public functions one by one; ``deep``: compare
     clips by SHA-256; ``compress``: gzip; ``backend`` loky, dask (with the ``scheduler`` at an address) or
     sequential: all give the same arrays bit for bit. ``on_error`` "finish": a fold with a failed clip is not
     written, its other clips are computed and kept; "skip": it is written without them, and says so.
@@ -170,7 +170,7 @@ def extract_corpus(
 
 def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:
     if jobs == 0:
-        raise InputError("jobs = 0: expected a number of processes, or -1 for one a core")
+        raise InputError("jobs = 0: expected a number of processes, or -1 for one per core")
     for name, value, allowed in (("backend", backend, BACKENDS), ("on-error", on_error, ON_ERROR)):
         if value not in allowed:
             raise InputError(f"--{name} {value}: expected one of {', '.join(allowed)}")

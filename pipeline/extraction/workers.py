@@ -114,7 +114,7 @@ def warm(spec: FeatureSpec, plain: bool) -> None:
 
 
 def one_thread() -> None:
-    """No threads inside a worker: there is a worker a core."""
+    """No threads inside a worker: there is a worker per core."""
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(1)

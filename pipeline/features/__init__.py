@@ -2,7 +2,7 @@
 
 Five features a clip, in the order of ``pipeline.config.FEATURES``: MFCC, mel-spectrogram in dB, chromagram of
 the short-time Fourier transform, chromagram of the constant-Q transform, and CENS. All have ``spec.bins`` rows
-and one column a hop. Their definition is librosa's (``describe`` gives the calls in words); there are two ways
+and one column per hop. Their definition is librosa's (``describe`` gives the calls in words); there are two ways
 to compute them:
 
 - ``pipeline.features.plain``: librosa's public functions one by one;
@@ -89,7 +89,9 @@ def blas() -> ThreadpoolController:
 def check(spec: FeatureSpec) -> None:
     """``InputError`` for settings that librosa's functions refuse or would answer with fewer rows or frames."""
     if spec.n_fft % 2:
-        raise InputError(f"features.n_fft = {spec.n_fft}: expected an even number, say {spec.n_fft + 1}")
+        raise InputError(
+            f"features.n_fft = {spec.n_fft}: expected an even number, for example {spec.n_fft + 1}"
+        )
     if spec.bins > 128:
         raise InputError(f"features.bins = {spec.bins}: expected at most 128, the mel bands of the MFCC")
     from pipeline.features.plain import constant_q_cutoff

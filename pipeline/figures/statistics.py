@@ -1,6 +1,6 @@
 """Spread of a mix over folds and seeds, and its paired comparison with the baseline.
 
-Conventions. A *cell* is one (fold, seed); ``values`` maps cells to one number a run, in any unit, and the
+Conventions. A *cell* is one (fold, seed); ``values`` maps cells to one number per run, in any unit, and the
 results are in that unit. Standard deviations divide by n − 1 and are None where n < 2. A test that the
 data cannot answer (fewer than two differences, or differences that are all the same but not zero) has
 p = None, never 0.

@@ -82,7 +82,7 @@ def output_names(name: str, where: str) -> tuple[str, ...] | None:
         return None
     if not isinstance(outputs, tuple | list) or not all(isinstance(output, str) for output in outputs):
         raise InputError(
-            f"loss {name}: {where} = {outputs!r}; expected names of outputs, say ('logits',), or () for none"
+            f"loss {name}: {where} = {outputs!r}; expected names of outputs, for example ('logits',), or () for none"
         )
     return tuple(outputs)
 

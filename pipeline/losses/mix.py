@@ -1,12 +1,12 @@
 """The mix: which losses, with which weights and options, as text, as a value and as the name of a path.
 
-Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, say ``angle:40,area:20``,
+Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, for example ``angle:40,area:20``,
 ``hinton@T=4``, ``angle:40@layer=hidden``. Order does not matter. ``soft:1`` is added unless ``soft`` or
 ``ce`` is named. Without weights, the paper's weights for that very mix (Table 3 of Cho et al. 2023)
 where it has it, else each loss's own default (20 for the relational ones, 1 for the others). With the weight 0
 a base term keeps away: ``angle:40,soft:0`` learns relations alone.
 
-Path name (``slug``): the same without ``: = ,``, say ``angle40+area20+soft1``, ``hinton1@T_4+soft1``.
+Path name (``slug``): the same without ``: = ,``, for example ``angle40+area20+soft1``, ``hinton1@T_4+soft1``.
 ``LossMix.parse`` reads both.
 """
 
@@ -72,7 +72,7 @@ class Term:
 
     @property
     def key(self) -> str:
-        """The term without its weight, say ``hinton@T=4``: the same key is the same loss."""
+        """The term without its weight, for example ``hinton@T=4``: the same key is the same loss."""
         return self.name + "".join(f"@{key}={shown(value)}" for key, value in self.options)
 
     def __str__(self) -> str:
@@ -100,9 +100,11 @@ class LossMix:
         """The mix of a text or a path name. Raises ``InputError`` (one line) for whatever it cannot read."""
         parts = _parts(text)
         if not any(parts):
-            raise InputError("no losses named; expected say angle,area or hinton:1@T=1.5 or soft")
+            raise InputError("no losses named; expected for example angle,area or hinton:1@T=1.5 or soft")
         if "" in parts:
-            raise InputError(f"{text!r}: nothing between two separators; expected say angle:40,area:20")
+            raise InputError(
+                f"{text!r}: nothing between two separators; expected for example angle:40,area:20"
+            )
         read = [_read_term(part) for part in parts]
         keys = [(name, options) for name, _, options in read]
         for name, options in keys:
@@ -115,7 +117,7 @@ class LossMix:
         kept = [term for term in read if term[1] != 0]
         if not kept:
             raise InputError(
-                f"{text!r}: every weight is 0, so there is nothing to learn; expected say angle:40,soft:0"
+                f"{text!r}: every weight is 0, so there is nothing to learn; expected for example angle:40,soft:0"
             )
         return LossMix(tuple(_weighted(kept)))
 
@@ -166,10 +168,10 @@ class LossMix:
         return max(fewest(term.name) for term in self.terms)
 
     def require_batch(self, batch: int, setting: str = "batch") -> None:
-        """``InputError`` where a term learns nothing from ``batch`` clips. ``setting`` states them, say student.batch."""
+        """``InputError`` where a term learns nothing from ``batch`` clips. ``setting`` states them, for example student.batch."""
         for term in self.terms:
             if batch < (rows := fewest(term.name)):
-                remedy = f", say --set {setting}={max(rows, 8)}" if "." in setting else ""
+                remedy = f", for example --set {setting}={max(rows, 8)}" if "." in setting else ""
                 raise InputError(
                     f"{setting} = {batch}: {term.name} of mix {self} needs at least {rows} clips in a batch; "
                     f"expected {rows} or more{remedy}"
@@ -242,7 +244,9 @@ def _read_head(head: str, part: str) -> tuple[str, float | None]:
         known = max(fitting, key=len)
         return known, _weight(name[len(known) :].removeprefix("-"), known, part)
     module(re.sub(r"-?[0-9.].*$", "", name) or name)
-    raise InputError(f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, say angle:40")
+    raise InputError(
+        f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, for example angle:40"
+    )
 
 
 def _read_option(
@@ -275,7 +279,7 @@ def _positive(text: str, what: str, *, or_zero: bool = False) -> float:
     except ValueError:
         number = math.nan
     if not (0 < number < math.inf or (or_zero and number == 0)) or "_" in text:
-        raise InputError(f"{what} is {text!r}; expected a number above 0, say 20") from None
+        raise InputError(f"{what} is {text!r}; expected a number above 0, for example 20") from None
     return number
 
 

@@ -36,7 +36,9 @@ def layers(preset: str) -> list[tuple[Path, dict[str, Any]]]:
         if base is None and path.resolve() == BASE.resolve():
             return stack[::-1]
         if not isinstance(base, str | None):
-            raise ValueError(f"{path}: extends = {base!r}: expected one name, say 'paper', or 'other.toml'")
+            raise ValueError(
+                f"{path}: extends = {base!r}: expected one name, for example 'paper', or 'other.toml'"
+            )
         try:
             path = BASE if base is None else located(base, path.parent)
         except ValueError as error:

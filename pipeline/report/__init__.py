@@ -1,4 +1,4 @@
-"""Run folders → the table: a row a mix, as printed text, Markdown, CSV and LaTeX.
+"""Run folders → the table: a row per mix, as printed text, Markdown, CSV and LaTeX.
 
 Conventions. Accuracies are in percent and their differences in percentage points. A row averages all finished
 runs, also those no better than chance, which are named beside it; only runs that stopped, because something was not

@@ -275,7 +275,7 @@ def picture(counts: np.ndarray, side: int = 24) -> np.ndarray:
 
 
 def matrix_text(counts: np.ndarray, classes: Sequence[str]) -> str:
-    """The same as Markdown: a row a label, a column a predicted class."""
+    """The same as Markdown: a row per label, a column per predicted class."""
     head = ["label ↓, predicted →", *classes]
     rows = [[name, *map(str, row)] for name, row in zip(classes, counts.tolist(), strict=True)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])

@@ -178,7 +178,7 @@ def fold_text(info: dict[str, Any]) -> str:
 
 
 def tree_lines(tree: dict[str, dict[str, Any]]) -> list[str]:
-    """A line a dataset; the columns of a group in one line."""
+    """A line per dataset; the columns of a group in one line."""
     lines, groups = [], dict.fromkeys(name.split("/")[0] for name in tree if "/" in name)
     for name, data in tree.items():
         if "/" not in name:

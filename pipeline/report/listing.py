@@ -67,7 +67,7 @@ def described(record: Record) -> dict[str, Any]:
 
 
 def listing_text(found: Sequence[Mapping[str, Any]]) -> str:
-    """A line a run, and how many there are."""
+    """A line per run, and how many there are."""
     header = ("role", "mix", "fold", "seed", "status", "accuracy\n%", "epochs", "finished", "folder")
     rows = []
     for run in found:

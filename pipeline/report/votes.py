@@ -1,4 +1,4 @@
-"""Finished runs → their ensembles, one a fold, from the predictions that they kept; nothing is computed anew."""
+"""Finished runs → their ensembles, one per fold, from the predictions that they kept; nothing is computed anew."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def votes(found: Sequence[Record]) -> list[Vote]:
 
 
 def text(found: Sequence[Record]) -> str:
-    """A line a fold and, over several, their mean."""
+    """A line per fold and, over several, their mean."""
     lines = votes(found)
     header = ("fold", "runs", "clips", "ensemble\n%", "macro-F1\n%", "ECE\n%", "mean of\nits runs %", "best run %\n(optimistic)")  # fmt: skip
     rows = [(str(v.fold), str(v.members), str(v.clips), *map(number, figures_of(v))) for v in lines]

@@ -4,7 +4,7 @@ Conventions. A folder ``fold{k}-seed{s}`` holds one training with fold k held ou
 
     config.json       what was trained, on what, with which settings       (schema 1)
     environment.json  versions of Python and packages, commit, time
-    metrics.jsonl     one line an epoch
+    metrics.jsonl     one line per epoch
     model.pt          the network (written by the caller; no torch here)
     predictions.npz   clips, sources, labels, logits of the held-out fold's clean clips
     result.json       the figures, in [0, 1]; written last: a folder with it is finished, one without is not

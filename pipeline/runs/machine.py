@@ -64,7 +64,7 @@ def _commit() -> tuple[str, bool] | None:
         ).stdout.strip()
 
     try:
-        # Installed below some other repository (say, a virtual environment in one), that one's commit says nothing.
+        # Installed below some other repository (for example a virtual environment in one), that one's commit says nothing.
         if Path(git("rev-parse", "--show-toplevel")).resolve() != home:
             return None
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))

@@ -30,7 +30,7 @@ def write_finished(
 ) -> None:
     """Write all files of a run but metrics.jsonl; ``result.json`` goes first when it is old, and comes last.
 
-    ``model_bytes`` may be a function of an open binary file, say ``lambda file: torch.save(state, file)``.
+    ``model_bytes`` may be a function of an open binary file, for example ``lambda file: torch.save(state, file)``.
     Raises ``ValueError`` for a config or result without the keys that readers rely on: that is a bug here,
     not a user's mistake.
     """

@@ -42,7 +42,7 @@ def fit(
     per: str = "bin",
     say: Callable[[str], None] | None = None,
 ) -> list[Trained]:
-    """Train ``runs`` together; they share ``settings`` and nothing else. Returns one ``Trained`` a run, in order.
+    """Train ``runs`` together; they share ``settings`` and nothing else. Returns one ``Trained`` per run, in order.
 
     samples (rows, C, H, W) float32 or bfloat16, labels (rows,) int64: moved to ``device`` unless they are there.
     Only rows of the runs' tasks are read. ``layout``: see ``pipeline.losses.learner``; by default ``loop`` on a CPU and

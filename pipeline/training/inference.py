@@ -13,7 +13,7 @@ from pipeline.models import Network, Outputs
 from pipeline.training.step import Pack, batch, threads
 from pipeline.training.task import Run
 
-#: Rows a run and forward pass; fixed, so that the numbers do not depend on it.
+#: Rows per run and forward pass; fixed, so that the numbers do not depend on it.
 CHUNK = 64
 
 #: The outputs that every network has.

@@ -39,7 +39,7 @@ def descend(weights: Tensor, gradients: Tensor, momentum: Tensor, lr: Tensor, se
 
 
 def learning_rate(settings: TrainSettings, epoch: int, step: int, steps: int) -> float:
-    """The learning rate of a step (0 ≤ step < steps of an epoch) of a run with ``steps`` steps an epoch.
+    """The learning rate of a step (0 ≤ step < steps of an epoch) of a run with ``steps`` steps per epoch.
 
     The warm-up rises linearly to the schedule's value and reaches it at its last step; the cosine runs from the end
     of the warm-up to the end of the training; the step schedule counts epochs from the start, and drops at its milestones where it has some.

@@ -22,7 +22,7 @@ class Stored:
     """G teachers' outputs of every row of ``samples``; rows that no run trains on may hold anything."""
 
     def __init__(self, outputs: Mapping[str, Tensor]) -> None:
-        """``outputs``: name → (G, rows, ...), say embedding (G, rows, D) and logits (G, rows, classes)."""
+        """``outputs``: name → (G, rows, ...), for example embedding (G, rows, D) and logits (G, rows, classes)."""
         self.outputs = Outputs(outputs)
 
     def __len__(self) -> int:

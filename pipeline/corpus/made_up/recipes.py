@@ -1,4 +1,4 @@
-"""Ten sound recipes, one a class of UrbanSound8K, and what they are made of.
+"""Ten sound recipes, one for each class of UrbanSound8K, and what they are made of.
 
 A recipe is a function of a random generator: LENGTH seconds at SR, of any loudness. What it draws (pitch, rhythm,
 colour) is what a recording of the class has to itself; the ranges of different classes overlap.

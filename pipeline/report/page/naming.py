@@ -9,7 +9,7 @@ from pipeline.report.page.gathering import Table
 
 
 def labels(tables: Sequence[Table]) -> list[str]:
-    """A name a table: its models; where that is not enough the preset and the settings that differ, then the data."""
+    """A name per table: its models; where that is not enough the preset and the settings that differ, then the data."""
     names = [models(table) for table in tables]
     alike = [[other for other, name in zip(tables, names) if name == own] for own in names]
     names = [", ".join([name, *differing(table, group)]) for table, name, group in zip(tables, names, alike)]

@@ -65,7 +65,7 @@ def times(records: Iterable[Record]) -> str:
 
 
 def runs_grid(table: Table) -> Grid:
-    """A row a mix: which folds and seeds, on which device, in what time."""
+    """A row per mix: which folds and seeds, on which device, in what time."""
     header = ("Model / mix", "Runs", "Folds", "Seeds", "Epochs", "Device", "Layout", "Threads", "Runs in\na pack",
               "Training,\ns", "Finished")  # fmt: skip
     rows = tuple(run_row(entry) for entry in table.entries)

@@ -1,6 +1,6 @@
 """Figures of finished runs → pictures: PNG, SVG, and the CSV of the numbers that are drawn.
 
-One function a picture: plain numbers in, a ``Picture`` out; ``save`` draws it and writes its three files, ``kept``
+One function per picture: plain numbers in, a ``Picture`` out; ``save`` draws it and writes its three files, ``kept``
 finds them again. Conventions: accuracies are in percent; a run is known by its cell, (fold, seed); nothing is drawn
 that is not in the CSV. The same numbers give the same bytes. Needs matplotlib, the extra ``plots``; nothing global of
 it is changed.
