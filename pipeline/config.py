@@ -36,7 +36,7 @@ TOO_STEEP = (1000, "no network trains with more")
 
 #: The largest value of a setting, and why no more. (What a network or a corpus allows is less, and said there.)
 MOST: dict[str, tuple[float, str]] = {
-    "sr": (768_000, "no recorder takes more samples a second"),
+    "sr": (768_000, "no recorder takes more samples per second"),
     "n_fft": (2**18, "a longer window tells no sound from the next, and takes its length in memory"),
     "hop_length": (2**18, "frames farther apart leave out what is between them"),
     "bins": (1024, "a spectrum has no more to tell"),

@@ -24,7 +24,7 @@ from pipeline.config import FeatureSpec, InputError
         ({"seconds": "4"}, "features.seconds = '4': expected a number"),
         ({"bins": 0}, "features.bins = 0: expected a positive whole number"),
         ({"chroma_bins": 21}, "features.chroma_bins = 21: expected 0 to bins = 20"),
-        ({"bins": 9}, "expected a multiple of 9, say 36"),
+        ({"bins": 9}, "expected a multiple of 9, for example 36"),
         (
             {"chroma_bins": 12},
             "features.bins_per_octave = 40: expected a multiple of 60 (of bins = 20 and chroma_bins = 12), say 60",

@@ -69,7 +69,7 @@ def hits(times: np.ndarray, kernel: np.ndarray, strengths: np.ndarray) -> np.nda
 
 
 def beats(rng: Rng, rate: float, jitter: float) -> np.ndarray:
-    """Times (s) of about ``rate`` events a second, each off by ``jitter`` of their distance."""
+    """Times (s) of about ``rate`` events per second, each off by ``jitter`` of their distance."""
     steps = np.maximum(rng.normal(1, jitter, round(LENGTH * rate) + 2), 0.2) / rate
     return np.cumsum(steps) - rng.uniform(0, 1) / rate
 
