@@ -27,7 +27,7 @@ from pipeline.config import FeatureSpec, InputError
         ({"bins": 9}, "expected a multiple of 9, for example 36"),
         (
             {"chroma_bins": 12},
-            "features.bins_per_octave = 40: expected a multiple of 60 (of bins = 20 and chroma_bins = 12), say 60",
+            "features.bins_per_octave = 40: expected a multiple of 60 (of bins = 20 and chroma_bins = 12), for example 60",
         ),
     ],
 )
