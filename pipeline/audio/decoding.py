@@ -30,8 +30,13 @@ UNKNOWN_FRAMES = 1 << 60
 PIPE = "a named pipe"
 
 #: What a path may lead to beside files, and what people call it.
-SPECIAL = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, PIPE), (stat.S_ISSOCK, "a socket"),
-           (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))  # fmt: skip
+SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, PIPE),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 class NotRegularError(Exception):

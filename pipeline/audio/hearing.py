@@ -52,8 +52,10 @@ class Heard:
                 f"silent after mixing to mono: its {self.channels} channels cancel; turn one over, or keep one"
             )
         elif self.beyond > BEYOND:
-            found.append(f"{100 * self.beyond:.0f} % of its sound lies beyond the clip length of {seconds:g} s and is not "
-                         "heard: cut it into clips, or trim what is before")  # fmt: skip
+            found.append(
+                f"{100 * self.beyond:.0f} % of its sound lies beyond the clip length of {seconds:g} s and is not "
+                "heard: cut it into clips, or trim what is before"
+            )
         return found
 
 
@@ -85,5 +87,5 @@ def heard(path: Path, seconds: float, *, annotated: bool = False) -> Heard:
         audio.check_length(sound, sound.frames / rate if trusted else None)
     if frames:
         swing, peak = float(np.max(high - low)), float(max(np.max(high), -np.min(low)))
-    return Heard(frames, rate, channels, peak, swing, mixed_high - mixed_low if frames else 0.0,
-                 1 - inside / energy if energy else 0.0)  # fmt: skip
+    mixed_swing = mixed_high - mixed_low if frames else 0.0
+    return Heard(frames, rate, channels, peak, swing, mixed_swing, 1 - inside / energy if energy else 0.0)

@@ -109,13 +109,17 @@ def refused(path: Path, error: OSError) -> Unavailable:
         return in_use(path)
     if error.errno == errno.EACCES:
         return Unavailable(f"{path}: no permission to read it; it is left as it is: chmod u+r {path}")
-    return Unavailable(f"{path}: cannot be read at the moment ({os.strerror(error.errno or 0)}); it is left as it is: see "
-                       "to the disk, then the same command again")  # fmt: skip
+    return Unavailable(
+        f"{path}: cannot be read at the moment ({os.strerror(error.errno or 0)}); it is left as it is: see "
+        "to the disk, then the same command again"
+    )
 
 
 def in_use(path: Path) -> InUse:
-    return InUse(f"{path}: in use by another program, which has it open for writing (a notebook, a viewer); it is left as "
-                 "it is: close it there, then the same command again")  # fmt: skip
+    return InUse(
+        f"{path}: in use by another program, which has it open for writing (a notebook, a viewer); it is left as "
+        "it is: close it there, then the same command again"
+    )
 
 
 def one_line(error: Exception) -> str:
@@ -138,8 +142,11 @@ def header_of(file: h5py.File) -> Header:
         files=files_of(file["file"]),
         skipped=tuple(
             Failure(*values)
-            for values in zip(texts(file["skipped/clip"]), files_of(file["skipped"]),
-                              *(texts(file[f"skipped/{name}"]) for name in ("reason", "expected", "found")))
+            for values in zip(
+                texts(file["skipped/clip"]),
+                files_of(file["skipped"]),
+                *(texts(file[f"skipped/{name}"]) for name in ("reason", "expected", "found")),
+            )
         ),
         versions=json.loads(attrs["versions"]),
         plain=bool(attrs["plain"]),
@@ -147,7 +154,7 @@ def header_of(file: h5py.File) -> Header:
         units=tuple(map(str, file["feature"].attrs["feature_units"])),
         calls=tuple(map(str, file["feature"].attrs["feature_calls"])),
         digest=str(attrs["digest"]),
-    )  # fmt: skip
+    )
     if file["features"].shape != header.shape or file["features"].dtype != np.float32:
         raise ValueError(f"features {file['features'].shape}, expected {header.shape} float32")
     if {len(header.labels), len(header.sources), len(header.files)} != {len(header.clips)}:
@@ -202,8 +209,10 @@ def load(paths: Iterable[Path]) -> Data:
         for name in ("corpus", "dataset", "synthetic", "classes", "spec"):
             theirs, ours = getattr(header, name), getattr(first, name)
             if theirs != ours:
-                raise InputError(f"{path}: {name} {difference(theirs, ours)} in {paths[0]}; "
-                                 "folds of one corpus and one set of settings go together")  # fmt: skip
+                raise InputError(
+                    f"{path}: {name} {difference(theirs, ours)} in {paths[0]}; "
+                    "folds of one corpus and one set of settings go together"
+                )
     folds = [header.fold for header in headers]
     for fold in folds:
         if folds.count(fold) > 1:

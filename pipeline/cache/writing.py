@@ -67,22 +67,23 @@ def write_content(file: h5py.File, header: Header, blocks: Iterable[np.ndarray])
 
 
 def dataset(file: h5py.File, name: str, values: Any, dtype: Any, unit: str, description: str) -> h5py.Dataset:
-    made = file.create_dataset(name, data=np.array(values, dtype=dtype))
-    made.attrs["units"], made.attrs["description"] = unit, description
-    return made
+    written = file.create_dataset(name, data=np.array(values, dtype=dtype))
+    written.attrs["units"], written.attrs["description"] = unit, description
+    return written
 
 
 def write_scales(file: h5py.File, header: Header) -> list[h5py.Dataset]:
     """One for each of ``AXES``."""
     spec = header.spec
+    rows = "row: MFCC coefficient, mel band or pitch class, from low"
+    seconds = np.arange(spec.frames) * spec.hop_length / spec.sr
     scales = [
         dataset(file, "clip", header.clips, TEXT, "", "name of the clip, unique in the corpus"),
         dataset(file, "view", VIEWS, TEXT, "", "clean, or with Gaussian noise added to the samples"),
         dataset(file, "feature", FEATURES, TEXT, "", "librosa's name of the feature"),
-        dataset(file, "bin", np.arange(spec.bins), "<i4", "1",
-                "row: MFCC coefficient, mel band or pitch class, from low"),
-        dataset(file, "frame", np.arange(spec.frames) * spec.hop_length / spec.sr, "<f8", "s", "centre of the frame"),
-    ]  # fmt: skip
+        dataset(file, "bin", np.arange(spec.bins), "<i4", "1", rows),
+        dataset(file, "frame", seconds, "<f8", "s", "centre of the frame"),
+    ]
     for scale, axis in zip(scales, AXES, strict=True):
         scale.make_scale(axis)
     for name, values in (("feature_units", header.units), ("feature_calls", header.calls)):
@@ -95,23 +96,28 @@ def write_columns(file: h5py.File, header: Header, clips: h5py.Dataset) -> None:
     per_clip = [
         dataset(file, "label", header.labels, "<i8", "1", "index into the attribute classes of this file"),
         dataset(file, "source", header.sources, TEXT, "", "recording the clip was cut from"),
-        *(dataset(file, f"file/{name}", values, dtype, unit, description)
-          for name, dtype, unit, description, values in file_columns(header.files)),
-    ]  # fmt: skip
+        *(
+            dataset(file, f"file/{name}", values, dtype, unit, description)
+            for name, dtype, unit, description, values in file_columns(header.files)
+        ),
+    ]
     skipped = dataset(
         file, "skipped/clip", [s.clip for s in header.skipped], TEXT, "", "name of a clip left out"
     )
     skipped.make_scale("skipped clip")
+    of_skipped = file_columns([s.file for s in header.skipped])
+    for name in ("reason", "expected", "found"):
+        of_skipped.append(
+            (name, TEXT, "", f"{name} of the failure", [getattr(s, name) for s in header.skipped])
+        )
     per_skipped = [
-        *(dataset(file, f"skipped/{name}", values, dtype, unit, description)
-          for name, dtype, unit, description, values in file_columns([s.file for s in header.skipped])),
-        *(dataset(file, f"skipped/{name}", [getattr(s, name) for s in header.skipped], TEXT, "", f"{name} of the failure")
-          for name in ("reason", "expected", "found")),
-    ]  # fmt: skip
+        dataset(file, f"skipped/{name}", values, dtype, unit, description)
+        for name, dtype, unit, description, values in of_skipped
+    ]
     for scale, label, columns in ((clips, "clip", per_clip), (skipped, "skipped clip", per_skipped)):
-        for made in columns:
-            made.dims[0].label = label
-            made.dims[0].attach_scale(scale)
+        for column in columns:
+            column.dims[0].label = label
+            column.dims[0].attach_scale(scale)
 
 
 def features_dataset(file: h5py.File, header: Header, scales: Sequence[h5py.Dataset]) -> h5py.Dataset:
@@ -144,13 +150,14 @@ def write_attributes(file: h5py.File, header: Header) -> None:
 def file_columns(files: Sequence[File]) -> list[tuple[str, Any, str, str, list[Any]]]:
     """Name, type, unit, description and values of the columns that ``File``s become."""
     seconds = [float("nan") if f.seconds is None else f.seconds for f in files]
+    hashes = [f.sha256 for f in files]
     return [
         ("path", TEXT, "", "path in the corpus", [f.path for f in files]),
         ("size", "<i8", "byte", "size of the file", [f.size for f in files]),
         ("mtime_ns", "<i8", "ns", "time of its last change since 1970", [f.mtime_ns for f in files]),
-        ("sha256", TEXT, "", "SHA-256 of the file, empty where it could not be read", [f.sha256 for f in files]),
+        ("sha256", TEXT, "", "SHA-256 of the file, empty where it could not be read", hashes),
         ("seconds", "<f8", "s", "length by the corpus' annotation, NaN where it has none", seconds),
-    ]  # fmt: skip
+    ]
 
 
 def written(features: h5py.Dataset, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

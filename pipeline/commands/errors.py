@@ -45,13 +45,20 @@ REMEDIES = {
 }
 
 #: What libraries say where memory is short and no MemoryError is raised.
-NO_MEMORY = re.compile(r"can(?:'|no)t allocate memory|out of memory|failed to map segment|can't start new thread|"
-                       r"cannot create a thread|bad_alloc", re.IGNORECASE)  # fmt: skip
+NO_MEMORY = re.compile(
+    r"can(?:'|no)t allocate memory|out of memory|failed to map segment|can't start new thread|"
+    r"cannot create a thread|bad_alloc",
+    re.IGNORECASE,
+)
 
 #: Beginnings of names of variables that the libraries below read.
-VARIABLES = ("BLIS_", "CUBLAS_", "CUDA_", "CUDNN_", "DASK_", "GOMP_", "H5PY_", "HDF5_", "JOBLIB_", "KMP_", "LIBROSA_", "LOKY_",
-             "MATPLOTLIB", "MKL_", "MPL", "NUMBA_", "NUMEXPR_", "NUMPY_", "OMP_", "OPENBLAS_", "ORT_", "POOCH_", "PYTORCH_",
-             "SCIPY_", "SKLEARN_", "SOURCE_DATE_EPOCH", "TF_", "TMPDIR", "TORCH", "TQDM_")  # fmt: skip
+VARIABLES = tuple(
+    (
+        "BLIS_ CUBLAS_ CUDA_ CUDNN_ DASK_ GOMP_ H5PY_ HDF5_ JOBLIB_ KMP_ LIBROSA_ LOKY_ MATPLOTLIB MKL_ "
+        "MPL NUMBA_ NUMEXPR_ NUMPY_ OMP_ OPENBLAS_ ORT_ POOCH_ PYTORCH_ SCIPY_ SKLEARN_ SOURCE_DATE_EPOCH "
+        "TF_ TMPDIR TORCH TQDM_"
+    ).split()
+)
 
 #: Characters of ours that a Latin-1 or ASCII terminal does not have, in its own.
 SPELLED = {
@@ -74,16 +81,20 @@ def line(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     if variable := refused_variable(error):
-        return (f"the environment variable {variable}={os.environ[variable]!r} is refused ({first_line(error)}); expected a "
-                f"value that the library which reads it takes: set that, or unset {variable}")  # fmt: skip
+        return (
+            f"the environment variable {variable}={os.environ[variable]!r} is refused ({first_line(error)}); expected a "
+            f"value that the library which reads it takes: set that, or unset {variable}"
+        )
     if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
         return f"out of memory ({first_line(error)}). {MEMORY}"
     if isinstance(error, OSError):
         reason = error.strerror or first_line(error)
         return f"{file_of(error) or 'reading or writing'}: {reason}. {REMEDIES.get(error.errno or 0, DISK)}"
     if "no locator available" in str(error):
-        return (f"numba finds no folder for its kernels ({first_line(error)}); expected one that can be written: "
-                "NUMBA_CACHE_DIR=folder")  # fmt: skip
+        return (
+            f"numba finds no folder for its kernels ({first_line(error)}); expected one that can be written: "
+            "NUMBA_CACHE_DIR=folder"
+        )
     return fault(error)
 
 
@@ -128,8 +139,14 @@ def fault(error: Exception) -> str:
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     said = f"this is a fault of ours: {type(error).__name__}{place}: {first_line(error)}"
     try:
-        with tempfile.NamedTemporaryFile("w", prefix="audio-rkd-fault-", suffix=".txt", delete=False, encoding="utf-8",
-                                         errors="backslashreplace") as file:  # fmt: skip
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="audio-rkd-fault-",
+            suffix=".txt",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
             file.write(f"{sys.argv}\n{text}")
     except OSError:
         return f"{said}; the traceback could not be written anywhere. Please report this line"

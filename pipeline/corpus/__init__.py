@@ -64,8 +64,10 @@ def open_corpus(dataset: str, root: Path) -> Corpus:
     root = Path(root)
     _require(dataset)
     if not root.is_dir():
-        raise InputError(f"no folder {root}; expected the data set {dataset} there. "
-                         "Fetch it (make data) or name its folder (--data FOLDER, make: DATA=FOLDER)")  # fmt: skip
+        raise InputError(
+            f"no folder {root}; expected the data set {dataset} there. "
+            "Fetch it (make data) or name its folder (--data FOLDER, make: DATA=FOLDER)"
+        )
     reader: Callable[[Path], Corpus] = getattr(_module(dataset), dataset)
     return reader(root)
 

@@ -56,8 +56,15 @@ class Corpus:
         return tuple(clip for clip in self.clips if clip.fold == fold)
 
 
-def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple[int, ...], seconds: float,
-            clips: Iterable[Clip], listing: Path | None = None) -> Corpus:  # fmt: skip
+def checked(
+    root: Path,
+    dataset: str,
+    classes: tuple[str, ...],
+    all_folds: tuple[int, ...],
+    seconds: float,
+    clips: Iterable[Clip],
+    listing: Path | None = None,
+) -> Corpus:
     """The corpus, after what holds for every one of them: not empty, names its own, labels and folds in range, files there.
 
     Raises ``InputError``, one line. ``classes`` in the order of the labels; ``all_folds`` of the published data set, also where some are absent here;
@@ -82,8 +89,10 @@ def checked(root: Path, dataset: str, classes: tuple[str, ...], all_folds: tuple
     ]
     missing = [clip.path for clip in clips if clip.path.name not in there[clip.path.parent]]
     if missing:
-        raise InputError(f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
-                         f"{missing[0]}: fetch the data set again, or remove the rows")  # fmt: skip
+        raise InputError(
+            f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
+            f"{missing[0]}: fetch the data set again, or remove the rows"
+        )
     name = re.sub(r"[^\w.-]+", "-", Path(os.path.abspath(root)).name.lower()).strip("-.")  # noqa: PTH100
     return Corpus(
         name=dataset if dataset == "esc10" or not name else name,

@@ -44,10 +44,16 @@ def part(root: Path, dataset: str) -> Corpus:
     # Classes are those of the table, also where a fold is absent: labels do not depend on what was unpacked.
     labels = {target: place for place, target in enumerate(sorted(names))}
     clips = [
-        Clip(row.file_name("filename"), root / "audio" / row["filename"], row.whole("fold", 1, 5),
-             labels[int(row["target"])], row["src_file"], 5.0)
+        Clip(
+            row.file_name("filename"),
+            root / "audio" / row["filename"],
+            row.whole("fold", 1, 5),
+            labels[int(row["target"])],
+            row["src_file"],
+            5.0,
+        )
         for row in rows
-    ]  # fmt: skip
+    ]
     present = {clip.fold for clip in clips if same(clip.name) in there}
     clips = [clip for clip in clips if clip.fold in present]
     classes = tuple(names[target] for target in sorted(names))

@@ -8,13 +8,17 @@ from pathlib import Path
 from pipeline.config import InputError
 
 #: Ends of the names of sound files: what libsndfile reads. Capitals count as small letters.
-SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd",
-            ".caf", ".w64", ".rf64", ".voc", ".sph", ".nist")  # fmt: skip
+SUFFIXES = tuple(
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .voc .sph .nist".split()
+)
 
 #: Ends of the names of sounds in formats that libsndfile does not read, and of films with sound.
-UNREAD = (".m4a", ".m4b", ".mp4", ".aac", ".adts", ".alac", ".wma", ".amr", ".awb", ".3gp", ".3g2", ".ac3", ".eac3",
-          ".dts", ".ape", ".wv", ".mpc", ".tta", ".tak", ".shn", ".spx", ".mka", ".weba", ".webm", ".mkv", ".mov", ".mp2",
-          ".mpga", ".ra", ".dsf", ".dff", ".aax", ".iff", ".8svx", ".pcm", ".gsm")  # fmt: skip
+UNREAD = tuple(
+    (
+        ".m4a .m4b .mp4 .aac .adts .alac .wma .amr .awb .3gp .3g2 .ac3 .eac3 .dts .ape .wv .mpc .tta .tak "
+        ".shn .spx .mka .weba .webm .mkv .mov .mp2 .mpga .ra .dsf .dff .aax .iff .8svx .pcm .gsm"
+    ).split()
+)
 
 #: Folder that the Mac's archiver adds: the halves of files that other file systems do not keep.
 MAC_HALVES = "__MACOSX"
@@ -73,6 +77,7 @@ def left_out(root: Path, taken: Collection[Path]) -> list[Path]:
     place where no clip is looked for, or not regular. Folders of ``root`` that begin with "_" are put aside on purpose.
     """
     return sorted(
-        path for path, _ in walk(root)
+        path
+        for path, _ in walk(root)
         if looks_like_sound(path.name) and path not in taken and path.relative_to(root).parts[0][0] != "_"
-    )  # fmt: skip
+    )

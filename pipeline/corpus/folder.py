@@ -41,8 +41,10 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
         stated[name] = row.get("source") or ""
     lost = [name for name in known if name not in paths]
     if lost:
-        raise InputError(f"{path} lists {len(lost)} of {len(known)} clips that are not there as CLASS/CLIP.wav, the "
-                         f"first {lost[0]!r}: put the files back, or remove the rows")  # fmt: skip
+        raise InputError(
+            f"{path} lists {len(lost)} of {len(known)} clips that are not there as CLASS/CLIP.wav, the "
+            f"first {lost[0]!r}: put the files back, or remove the rows"
+        )
     sources = assigned_sources(root, paths, known, stated)
     folds = assigned_folds({name: class_of(name) for name in paths}, sources, known)
     if store and (new := {name: (fold, sources[name]) for name, fold in folds.items() if name not in known}):
@@ -73,17 +75,25 @@ def class_files(root: Path) -> dict[str, Path]:
             if any(part != part.strip() for part in (*path.relative_to(root).parts, path.stem)) or any(
                 unicodedata.category(letter) in ("Cc", "Cs") for letter in name
             ):
-                raise InputError(f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
-                                 "are not text in UTF-8, which folds.csv could not list; expected another: rename it")  # fmt: skip
+                raise InputError(
+                    f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
+                    "are not text in UTF-8, which folds.csv could not list; expected another: rename it"
+                )
             if (other := found.setdefault(unicodedata.normalize("NFC", name), path)) != path:
-                raise InputError(f"{root}: {name!r} is there twice, with accents composed and decomposed ({other}, {path}); "
-                                 "expected once: remove or rename one")  # fmt: skip
+                raise InputError(
+                    f"{root}: {name!r} is there twice, with accents composed and decomposed ({other}, {path}); "
+                    "expected once: remove or rename one"
+                )
         if not sounds:
-            raise InputError(f"{place} holds no sound file; expected {', '.join(files.SUFFIXES)} in every folder of "
-                             f"{root}: add some, or move it away")  # fmt: skip
+            raise InputError(
+                f"{place} holds no sound file; expected {', '.join(files.SUFFIXES)} in every folder of "
+                f"{root}: add some, or move it away"
+            )
     if len(classes := {class_of(name) for name in found}) < 2:
-        raise InputError(f"{root} has {len(classes)} folders with sound files ({', '.join(files.SUFFIXES)}); expected "
-                         "at least two, one per class: CLASS/CLIP.wav")  # fmt: skip
+        raise InputError(
+            f"{root} has {len(classes)} folders with sound files ({', '.join(files.SUFFIXES)}); expected "
+            "at least two, one per class: CLASS/CLIP.wav"
+        )
     return found
 
 
@@ -137,9 +147,12 @@ def known_recordings(new: Iterable[str], stored: dict[str, str]) -> dict[str, st
 def tell(path: Path, folds: dict[str, int], sources: dict[str, str], new: int) -> None:
     """A line of what was assigned, on standard error: names can only be guessed from."""
     counts = ", ".join(f"{fold}: {n}" for fold, n in sorted(Counter(folds.values()).items()))
-    print(f"{path}: {new} clips put into folds; now {len(folds)} clips of {len(set(sources.values()))} recordings, by their "
-          f"names, clips in folds {counts}. Edit it if clips of one recording are in several folds.",
-          file=sys.stderr, flush=True)  # fmt: skip
+    print(
+        f"{path}: {new} clips put into folds; now {len(folds)} clips of {len(set(sources.values()))} recordings, by their "
+        f"names, clips in folds {counts}. Edit it if clips of one recording are in several folds.",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def assigned_folds(classes: dict[str, str], sources: dict[str, str], known: dict[str, int]) -> dict[str, int]:
@@ -192,9 +205,11 @@ def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        raise InputError(f"the folds of {len(new)} clips cannot be stored in {path} ({error.strerror}); expected a "
-                         f"folder that can be written: make one of links with 'cp -rs {path.parent.resolve()} "
-                         "FOLDER' and name that one") from None  # fmt: skip
+        raise InputError(
+            f"the folds of {len(new)} clips cannot be stored in {path} ({error.strerror}); expected a "
+            f"folder that can be written: make one of links with 'cp -rs {path.parent.resolve()} "
+            "FOLDER' and name that one"
+        ) from None
     finally:
         with contextlib.suppress(OSError):  # The error above says it already.
             unfinished.unlink(missing_ok=True)

@@ -45,14 +45,18 @@ def warning(corpus: Corpus) -> str:
     if corpus.dataset == "folder":
         remedy += f"; mend the columns fold and source of {corpus.root / 'folds.csv'}"
     if not found and (found := divided_by_name(corpus)):
-        remedy = (f"by their names they are. Remove {corpus.root / 'folds.csv'} to have folds assigned anew (features "
-                  "and runs are made again), or give each its own name in its column source")  # fmt: skip
+        remedy = (
+            f"by their names they are. Remove {corpus.root / 'folds.csv'} to have folds assigned anew (features "
+            "and runs are made again), or give each its own name in its column source"
+        )
     if not found:
         return ""
     source, folds = next(iter(found.items()))
-    return (f"{corpus.name}: {counted(len(found), 'recording is', 'recordings are')} in several folds, so that accuracy is "
-            f"in part that of clips heard in training: {source} in {' and '.join(map(str, folds))}"
-            f"{', and others' if len(found) > 1 else ''}; {remedy}")  # fmt: skip
+    return (
+        f"{corpus.name}: {counted(len(found), 'recording is', 'recordings are')} in several folds, so that accuracy is "
+        f"in part that of clips heard in training: {source} in {' and '.join(map(str, folds))}"
+        f"{', and others' if len(found) > 1 else ''}; {remedy}"
+    )
 
 
 def counted(number: int, one: str, several: str) -> str:
@@ -164,15 +168,18 @@ def told(corpus: Corpus) -> list[str]:
         names = " and ".join(clip.name for clip in found[0])
         lines.append(
             f"{corpus.name}: {counted(len(faults), 'clip is', 'clips are')} there more than once, in several folds, such "
-            f"as {faults[0]}: accuracy is in part that of clips heard in training" if faults else
-            f"{corpus.name}: {counted(len(found), 'clip is', 'clips are')} there more than once (the same bytes), such as "
+            f"as {faults[0]}: accuracy is in part that of clips heard in training"
+            if faults
+            else f"{corpus.name}: {counted(len(found), 'clip is', 'clips are')} there more than once (the same bytes), such as "
             f"{names}; in one fold each"
-        )  # fmt: skip
+        )
     if corpus.dataset != "folder":
         return lines
     if absent := files.left_out(corpus.root, {clip.path for clip in corpus.clips}):
-        lines.append(f"{corpus.name}: {counted(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "
-                     f"left out, such as {absent[0].relative_to(corpus.root)}: make verify names them")  # fmt: skip
+        lines.append(
+            f"{corpus.name}: {counted(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "
+            f"left out, such as {absent[0].relative_to(corpus.root)}: make verify names them"
+        )
     alike = {clip.name for group in found for clip in group}
     return [*lines, *examples(corpus, alike), *in_one_fold(corpus)]
 
@@ -198,8 +205,10 @@ def examples(corpus: Corpus, alike: Collection[str] = ()) -> list[str]:
     rest = sorted(groups.keys() - set(of_class.values()), key=lambda source: (-len(groups[source]), source))
     chosen = sorted(of_class.values(), key=lambda source: -len(groups[source]))
     shown = "; ".join(example(sorted(groups[source])) for source in [*chosen, *rest][:3])
-    return [f"{corpus.name}: folds rest on names alone, {len(corpus.clips)} clips of {len(groups)} recordings. Taken for one "
-            f"recording each: {shown}. Where that is wrong, edit source and fold in {corpus.root / 'folds.csv'}"]  # fmt: skip
+    return [
+        f"{corpus.name}: folds rest on names alone, {len(corpus.clips)} clips of {len(groups)} recordings. Taken for one "
+        f"recording each: {shown}. Where that is wrong, edit source and fold in {corpus.root / 'folds.csv'}"
+    ]
 
 
 def example(names: list[str]) -> str:
@@ -218,5 +227,7 @@ def in_one_fold(corpus: Corpus) -> list[str]:
     alone = [corpus.classes[label] for label, found in sorted(folds.items()) if len(found) == 1]
     if not alone or len(corpus.folds) == 1:
         return []
-    return [f"{corpus.name}: {', '.join(alone[:5])}{' …' if len(alone) > 5 else ''}: a class in one fold only is never both trained "
-            "and tested; add clips of other recordings"]  # fmt: skip
+    return [
+        f"{corpus.name}: {', '.join(alone[:5])}{' …' if len(alone) > 5 else ''}: a class in one fold only is never both trained "
+        "and tested; add clips of other recordings"
+    ]

@@ -18,16 +18,20 @@ BORDER = rf"(?:^|{GAP}+|(?<=\d)|(?-i:(?<=[a-z])(?=[A-Z])))"
 OPEN = rf"(?:^|{GAP}+)"
 UNIT = r"(?:milliseconds?|millis|msecs?|ms|seconds?|secs?|s|samples|smp|frames)(?![a-z])"
 #: "10s", "5000ms", "0.5 sec"; "1m30s", "00h_01m_30s", "000m_10s_25h" (mp3splt); "0:01:30.5".
-TIME = (rf"(?:{NUMBER}[-_ ]?{UNIT}|\d+[hm][-_. ]?(?:\d+m[-_. ]?)?\d+(?:[.,]\d+)?s?(?:[-_. ]?\d+h)?(?!\w)|"
-        r"\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?)")  # fmt: skip
+TIME = (
+    rf"(?:{NUMBER}[-_ ]?{UNIT}|\d+[hm][-_. ]?(?:\d+m[-_. ]?)?\d+(?:[.,]\d+)?s?(?:[-_. ]?\d+h)?(?!\w)|"
+    r"\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?)"
+)
 STARTS, ENDS = (
     r"(?:starts?|from|begin|onset|offset|t|at|ss)",
     r"(?:ends?|to|until|till|stop|offset|dur|len|t)",
 )
 BETWEEN = rf"(?:{GAP}+|(?=to))(?:{ENDS}{GAP}*)?"
 #: Words that only a cutter writes, or whoever makes more of a recording; and such as are written for clips of their own too.
-PART = (r"(?:chunks?|parts?|pt|pieces?|segments?|seg|slices?|splits?|cuts?|fragments?|frag|sections?|excerpts?|snippets?|"
-        r"crops?|windows?|win|blocks?|intervals?|int|regions?|subclips?|augmented|augment|aug)")  # fmt: skip
+PART = (
+    r"(?:chunks?|parts?|pt|pieces?|segments?|seg|slices?|splits?|cuts?|fragments?|frag|sections?|excerpts?|snippets?|"
+    r"crops?|windows?|win|blocks?|intervals?|int|regions?|subclips?|augmented|augment|aug)"
+)
 COUNTED = r"(?:takes?|copy|clips?|samples?|tracks?|tr|channels?|ch|mic|events?|occurrences?|occ|no|nr|num|idx|index|v|version|frames?)"
 
 
@@ -213,10 +217,14 @@ def filled_up(stems: Iterable[str]) -> dict[str, str]:
         if found := GLUED.search(stem):
             groups[stem[: found.start()]].add(found[0])
     run_on = {
-        base for base, numbers in groups.items()
-        if len(numbers) > 1 and len({len(n) for n in numbers}) == 1 and (least := min(map(int, numbers))) < 2
-        and max(map(int, numbers)) - least + 1 == len(numbers) and (least == 0 or len(min(numbers)) > 2)
-    }  # fmt: skip
+        base
+        for base, numbers in groups.items()
+        if len(numbers) > 1
+        and len({len(n) for n in numbers}) == 1
+        and (least := min(map(int, numbers))) < 2
+        and max(map(int, numbers)) - least + 1 == len(numbers)
+        and (least == 0 or len(min(numbers)) > 2)
+    }
     if len(run_on) < 2:
         return {}
     return {f"{base}{number}": base for base in run_on for number in groups[base]}

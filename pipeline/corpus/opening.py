@@ -48,8 +48,10 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
 
 def absent(name: str, root: Path) -> InputError:
     what = "is a file" if root.exists() else "no such folder"
-    return InputError(f"{root}: {what}; expected the data set {name} there: {fetching(name)}--data FOLDER "
-                      "(make: DATA=FOLDER)")  # fmt: skip
+    return InputError(
+        f"{root}: {what}; expected the data set {name} there: {fetching(name)}--data FOLDER "
+        "(make: DATA=FOLDER)"
+    )
 
 
 def fetching(name: str) -> str:

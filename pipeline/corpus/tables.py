@@ -15,8 +15,10 @@ class Row(dict[str, str]):
     where: str
 
     def error(self, column: str, expected: str) -> InputError:
-        return InputError(f"{self.where}: {column} = {self[column]!r}: expected {expected}; "
-                          "mend the row, or fetch the table again")  # fmt: skip
+        return InputError(
+            f"{self.where}: {column} = {self[column]!r}: expected {expected}; "
+            "mend the row, or fetch the table again"
+        )
 
     def number(self, column: str) -> float:
         try:
@@ -57,8 +59,10 @@ def table(path: Path, *columns: str, unique: str) -> list[Row]:
             header = [cell.strip() for cell in next(reader, [])]
             missing = [column for column in columns if column not in header]
             if missing:
-                raise InputError(f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)} "
-                                 f"in the first line, found {', '.join(header) or 'nothing'}")  # fmt: skip
+                raise InputError(
+                    f"{path}: no column {', '.join(missing)}; expected {', '.join(columns)} "
+                    f"in the first line, found {', '.join(header) or 'nothing'}"
+                )
             for cells in reader:
                 if not any(cell.strip() for cell in cells):
                     continue
@@ -66,11 +70,15 @@ def table(path: Path, *columns: str, unique: str) -> list[Row]:
                 row.where = f"{path}, line {reader.line_num}"
                 empty = [column for column in columns if not row.get(column)]
                 if empty or len(cells) > len(header):
-                    raise InputError(f"{row.where}: {f'no {empty[0]}' if empty else f'{len(cells)} values'}; expected "
-                                     f"{len(header)} values: {', '.join(header)}")  # fmt: skip
+                    raise InputError(
+                        f"{row.where}: {f'no {empty[0]}' if empty else f'{len(cells)} values'}; expected "
+                        f"{len(header)} values: {', '.join(header)}"
+                    )
                 if row[unique] in seen:
-                    raise InputError(f"{row.where}: {unique} = {row[unique]!r} a second time; expected each clip once, "
-                                     f"and it is in {seen[row[unique]]} already: remove one of the rows")  # fmt: skip
+                    raise InputError(
+                        f"{row.where}: {unique} = {row[unique]!r} a second time; expected each clip once, "
+                        f"and it is in {seen[row[unique]]} already: remove one of the rows"
+                    )
                 seen[row[unique]] = f"line {reader.line_num}"
                 rows.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -88,8 +96,10 @@ def first_file(root: Path, *names: str) -> Path:
     for name in names:
         if (root / name).is_file():
             return root / name
-    raise InputError(f"no {names[0]} (nor {', '.join(names[1:])}) in {root}; expected the data set's table of "
-                     "clips there: unpack it again, or name the folder that holds it")  # fmt: skip
+    raise InputError(
+        f"no {names[0]} (nor {', '.join(names[1:])}) in {root}; expected the data set's table of "
+        "clips there: unpack it again, or name the folder that holds it"
+    )
 
 
 def first_folder(*folders: Path) -> Path | None:

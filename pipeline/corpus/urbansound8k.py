@@ -16,9 +16,17 @@ PLACES = ("UrbanSound8K",)
 
 #: Classes of UrbanSound8K; the place is the label.
 URBANSOUND8K = (
-    "air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling",
-    "engine_idling", "gun_shot", "jackhammer", "siren", "street_music",
-)  # fmt: skip
+    "air_conditioner",
+    "car_horn",
+    "children_playing",
+    "dog_bark",
+    "drilling",
+    "engine_idling",
+    "gun_shot",
+    "jackhammer",
+    "siren",
+    "street_music",
+)
 
 
 #: Seconds to which its clips are cut or padded.
@@ -31,8 +39,10 @@ def urbansound8k(root: Path) -> Corpus:
     folds = tuple(range(1, 11))
     folders = {k: first_folder(root / "audio" / f"fold{k}", root / f"fold{k}") for k in folds}
     if not any(folders.values()):
-        raise InputError(f"no folder audio/fold1 … audio/fold10 (nor fold1 … fold10) in {root}; "
-                         "expected at least one fold's clips there: unpack the data set again")  # fmt: skip
+        raise InputError(
+            f"no folder audio/fold1 … audio/fold10 (nor fold1 … fold10) in {root}; "
+            "expected at least one fold's clips there: unpack the data set again"
+        )
     clips = []
     for row in table(
         path, "slice_file_name", "fsID", "start", "end", "fold", "classID", "class", unique="slice_file_name"

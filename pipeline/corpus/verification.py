@@ -77,8 +77,10 @@ class Verification:
         if self.folds:
             report.append("folds    " + ", ".join(f"{k}: {n}" for k, n in sorted(self.folds.items())))
         counts = Counter(self.classes.values())
-        report.append("classes  " + (f"{next(iter(counts))} {unit} each" if len(counts) == 1 else
-                                     ", ".join(f"{c}: {n}" for c, n in sorted(self.classes.items()))))  # fmt: skip
+        each = ", ".join(f"{label}: {count}" for label, count in sorted(self.classes.items()))
+        report.append(
+            f"classes  {next(iter(counts))} {unit} each" if len(counts) == 1 else f"classes  {each}"
+        )
         if self.partial:
             absent = f", without folds {' '.join(map(str, self.missing_folds))}" if self.missing_folds else ""
             report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
@@ -153,9 +155,9 @@ def annotated(
             problems.append(str(error))
             continue
         folder = f"fold{fold}"
-        parent = root / "audio" if published.seconds else (
-            first_folder(root / "audio" / folder, root / folder) or root / "audio" / folder
-        )  # fmt: skip
+        parent = root / "audio"
+        if not published.seconds:
+            parent = first_folder(root / "audio" / folder, root / folder) or root / "audio" / folder
         path = on_disk(parent / name)
         if path in paths:
             problems.append(f"{row.where}: {name} is annotated twice")

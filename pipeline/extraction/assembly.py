@@ -18,43 +18,43 @@ from pipeline.extraction import parts
 from pipeline.extraction.state import Plan
 
 
-def assemble(made: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool, compress: bool) -> None:
+def assemble(fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool, compress: bool) -> None:
     """Write a fold's file from its parts and the rows of its old file; then the parts go."""
-    kept, _ = parts.found_parts(made.parts, check=False)
-    failed = {failure.clip for failure in made.failed}
-    clips = [clip for clip in made.clips if clip.name not in failed]
-    keys = [made.keys[clip.name] for clip in clips]
-    hashes = [kept[key].sha256 if key in kept else made.hashes[key] for key in keys]
+    kept, _ = parts.found_parts(fold_plan.parts, check=False)
+    failed = {failure.clip for failure in fold_plan.failed}
+    clips = [clip for clip in fold_plan.clips if clip.name not in failed]
+    keys = [fold_plan.keys[clip.name] for clip in clips]
+    hashes = [kept[key].sha256 if key in kept else fold_plan.hashes[key] for key in keys]
     said = features.describe(spec)
     header = Header(
         corpus=corpus.name,
         dataset=corpus.dataset,
         synthetic=corpus.synthetic,
-        fold=made.fold,
+        fold=fold_plan.fold,
         classes=tuple(corpus.classes),
         spec=spec,
         clips=tuple(clip.name for clip in clips),
         labels=tuple(clip.label for clip in clips),
         sources=tuple(clip.source for clip in clips),
         files=tuple(
-            dataclasses.replace(made.files[clip.name], sha256=sha) for clip, sha in zip(clips, hashes)
+            dataclasses.replace(fold_plan.files[clip.name], sha256=sha) for clip, sha in zip(clips, hashes)
         ),
-        skipped=tuple(sorted(made.failed, key=lambda f: f.clip)),
+        skipped=tuple(sorted(fold_plan.failed, key=lambda f: f.clip)),
         versions=parts.versions(),
         plain=plain,
         compressed=compress,
         units=tuple(said[name]["unit"] for name in config.FEATURES),
         calls=tuple(said[name]["call"] for name in config.FEATURES),
     )
-    cache.write_fold(made.path, header, gathered(made, keys, kept))
-    shutil.rmtree(made.parts, ignore_errors=True)
+    cache.write_fold(fold_plan.path, header, gathered(fold_plan, keys, kept))
+    shutil.rmtree(fold_plan.parts, ignore_errors=True)
 
 
-def gathered(made: Plan, keys: list[str], kept: dict[str, parts.Row]) -> Iterator[np.ndarray]:
+def gathered(fold_plan: Plan, keys: list[str], kept: dict[str, parts.Row]) -> Iterator[np.ndarray]:
     """The features of the clips with these keys, one by one, from parts or else from the old file."""
     opened: Path | None = None
     with ExitStack() as stack:
-        old = stack.enter_context(cache.opened(made.path))["features"] if made.rows else None
+        old = stack.enter_context(cache.opened(fold_plan.path))["features"] if fold_plan.rows else None
         for key in keys:
             if key in kept:
                 path, row, _ = kept[key]
@@ -63,4 +63,4 @@ def gathered(made: Plan, keys: list[str], kept: dict[str, parts.Row]) -> Iterato
                 yield block[row : row + 1]
             else:
                 assert old is not None
-                yield old[made.rows[key] : made.rows[key] + 1]
+                yield old[fold_plan.rows[key] : fold_plan.rows[key] + 1]

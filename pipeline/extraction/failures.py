@@ -15,8 +15,11 @@ SHOWN = 20
 
 
 def rows_of(root: Path, failures: Mapping[int, tuple[Failure, ...]]) -> list[list[str]]:
-    return [[str(fold), f.clip, str(root / f.file.path), f.reason, f.expected, f.found]
-            for fold in sorted(failures) for f in failures[fold]]  # fmt: skip
+    return [
+        [str(fold), f.clip, str(root / f.file.path), f.reason, f.expected, f.found]
+        for fold in sorted(failures)
+        for f in failures[fold]
+    ]
 
 
 def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failure, ...]]) -> None:
@@ -46,7 +49,10 @@ def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failur
 def failed_text(root: Path, failures: Mapping[int, tuple[Failure, ...]], folder: Path) -> str:
     """A line a failed clip, the first ones, and where all of them are listed."""
     rows = rows_of(root, failures)
-    lines = [f"fold {fold}: {path}: {reason}" + (f" (expected {expected}, found {found})" if expected or found else "")
-             for fold, _, path, reason, expected, found in rows[:SHOWN]]  # fmt: skip
+    lines = [
+        f"fold {fold}: {path}: {reason}"
+        + (f" (expected {expected}, found {found})" if expected or found else "")
+        for fold, _, path, reason, expected, found in rows[:SHOWN]
+    ]
     more = f"{len(rows) - SHOWN} more; " if len(rows) > SHOWN else ""
     return "\n".join([*lines, f"{more}all {len(rows)} failed clips are listed in {folder / 'failures.csv'}"])

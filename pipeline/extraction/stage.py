@@ -13,11 +13,11 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from pipeline import features
 from pipeline.cache import Failure
@@ -90,16 +90,18 @@ def run(
     if not all(report.written for report in reports):
         raise ExtractionFailed(
             f"{failed} of {sum(r.clips for r in reports)} clips failed; the others are kept. Repair or replace them "
-            "and give the same command again, or leave them out with --on-error skip", reports)  # fmt: skip
+            "and give the same command again, or leave them out with --on-error skip",
+            reports,
+        )
     computed = sum(report.computed for report in reports)
     clips = sum(report.clips - len(report.failed) for report in reports)
-    what = (
-        f"{computed} computed, {clips - computed} reused"
-        if not all(report.finished for report in reports)
-        else "finished already, nothing to compute"
-    )
+    work_done = f"{computed} computed, {clips - computed} reused"
+    if all(report.finished for report in reports):
+        work_done = "finished already, nothing to compute"
     left_out = f", {failed} SKIPPED" if failed else ""
-    print(f"features: {clips} clips in {len(reports)} folds{left_out}: {what}; {seconds:.1f} s; {folder}")
+    print(
+        f"features: {clips} clips in {len(reports)} folds{left_out}: {work_done}; {seconds:.1f} s; {folder}"
+    )
 
 
 def extract_corpus(
@@ -135,37 +137,41 @@ def extract_corpus(
         return plan(corpus, spec, Path(cache_root), fold, plain=plain, deep=deep, compress=compress)
 
     plans = {fold: planned(fold) for fold in wanted}
-    unfinished = [fold for fold in wanted if not plans[fold].finished]
     reports: dict[int, FoldReport] = {}
 
-    def finish(made: Plan) -> None:
-        written = made.finished or concluded(
-            made, corpus, spec, on_error=on_error, plain=plain, compress=compress
-        )
-        reports[made.fold] = report_of(made, written, time.monotonic() - start)
+    def finish(fold_plan: Plan) -> None:
+        how: dict[str, Any] = {"on_error": on_error, "plain": plain, "compress": compress}
+        written = fold_plan.finished or concluded(fold_plan, corpus, spec, **how)
+        reports[fold_plan.fold] = report_of(fold_plan, written, time.monotonic() - start)
 
     folder = plans[wanted[0]].path.parent
     with ExitStack() as stack:
         stack.enter_context(refusals(folder))
-        for fold in unfinished:
-            try:
-                stack.enter_context(locked(plans[fold].path, f"fold {fold}"))
-            except OSError:
-                if not plans[fold].retried:
-                    raise
-                plans[fold].leave()  # A cache that is read-only serves all the same.
-                continue
-            plans[fold] = planned(fold)  # Another process may just have finished it.
-            clean(plans[fold])
-        for fold in wanted:
-            if fold not in unfinished and left_behind(plans[fold]):
-                # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
-                with suppress(InputError, OSError), locked(plans[fold].path, f"fold {fold}"):
-                    clean(plans[fold])
-        work(list(plans.values()), spec, finish, jobs=jobs, plain=plain, backend=backend, scheduler=scheduler,
-             stream=progress)  # fmt: skip
+        lock_unfinished(plans, planned, stack)
+        workplace: dict[str, Any] = {"jobs": jobs, "backend": backend, "scheduler": scheduler}
+        work(list(plans.values()), spec, finish, plain=plain, stream=progress, **workplace)
         write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})
     return [reports[fold] for fold in wanted]
+
+
+def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stack: ExitStack) -> None:
+    """Lock the unfinished folds until ``stack`` ends and plan them anew; tidy up beside all of them."""
+    unfinished = [fold for fold, fold_plan in plans.items() if not fold_plan.finished]
+    for fold in unfinished:
+        try:
+            stack.enter_context(locked(plans[fold].path, f"fold {fold}"))
+        except OSError:
+            if not plans[fold].retried:
+                raise
+            plans[fold].leave()  # A cache that is read-only serves all the same.
+            continue
+        plans[fold] = planned(fold)  # Another process may just have finished it.
+        clean(plans[fold])
+    for fold in plans.keys() - set(unfinished):
+        if left_behind(plans[fold]):
+            # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
+            with suppress(InputError, OSError), locked(plans[fold].path, f"fold {fold}"):
+                clean(plans[fold])
 
 
 def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:
@@ -189,19 +195,20 @@ def chosen_folds(corpus: Corpus, folds: Iterable[int] | None) -> tuple[int, ...]
 
 
 def concluded(
-    made: Plan, corpus: Corpus, spec: FeatureSpec, *, on_error: str, plain: bool, compress: bool
+    fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, on_error: str, plain: bool, compress: bool
 ) -> bool:
     """Write the file of a fold whose clips were all tried; False where failed clips forbid it.
 
     Clips that the file as it stood left out are let off: whoever had it written without them accepted that.
     """
-    failed, accepted = sorted_failures(made.failed), {skip.clip for skip in made.skipped}
+    failed, accepted = sorted_failures(fold_plan.failed), {skip.clip for skip in fold_plan.skipped}
     if on_error != "skip" and any(failure.clip not in accepted for failure in failed):
         return False
-    if made.retried and failed == made.skipped:  # The same clips failed the same way: the file stays.
-        shutil.rmtree(made.parts, ignore_errors=True)
+    if fold_plan.retried and failed == fold_plan.skipped:
+        # The same clips failed the same way: the file stays.
+        shutil.rmtree(fold_plan.parts, ignore_errors=True)
     else:
-        assemble(made, corpus, spec, plain=plain, compress=compress)
+        assemble(fold_plan, corpus, spec, plain=plain, compress=compress)
     return True
 
 
@@ -209,63 +216,76 @@ def sorted_failures(failures: Iterable[Failure]) -> tuple[Failure, ...]:
     return tuple(sorted(failures, key=lambda failure: failure.clip))
 
 
-def report_of(made: Plan, written: bool, seconds: float) -> FoldReport:
-    failed = made.skipped if made.finished else sorted_failures(made.failed)
-    computed = len({job.clip for job in made.jobs} - {failure.clip for failure in failed})
+def report_of(fold_plan: Plan, written: bool, seconds: float) -> FoldReport:
+    failed = fold_plan.skipped if fold_plan.finished else sorted_failures(fold_plan.failed)
+    computed = len({job.clip for job in fold_plan.jobs} - {failure.clip for failure in failed})
     return FoldReport(
-        path=made.path,
-        fold=made.fold,
-        clips=len(made.clips),
+        path=fold_plan.path,
+        fold=fold_plan.fold,
+        clips=len(fold_plan.clips),
         computed=computed,
-        reused=len(made.clips) - len(failed) - computed,
+        reused=len(fold_plan.clips) - len(failed) - computed,
         failed=failed,
         seconds=seconds,
         written=written,
-        finished=made.finished,
-        note=made.note,
+        finished=fold_plan.finished,
+        note=fold_plan.note,
     )
 
 
-def work(plans: list[Plan], spec: FeatureSpec, finish, *, jobs: int, plain: bool, backend: str,  # type: ignore[no-untyped-def]
-         scheduler: str | None, stream: TextIO | None) -> None:  # fmt: skip
+def work(
+    plans: list[Plan],
+    spec: FeatureSpec,
+    finish: Callable[[Plan], None],
+    *,
+    jobs: int,
+    plain: bool,
+    backend: str,
+    scheduler: str | None,
+    stream: TextIO | None,
+) -> None:
     """Compute all the plans' missing clips; ``finish`` a fold as soon as its clips are there."""
-    for made in plans:
-        if not made.jobs:
-            finish(made)
-    tasks = [task for made in plans for task in tasks_of(made, spec, plain)]
+    for fold_plan in plans:
+        if not fold_plan.jobs:
+            finish(fold_plan)
+    tasks = [task for fold_plan in plans for task in tasks_of(fold_plan, spec, plain)]
     if not tasks:
         return
-    by_fold = {made.fold: made for made in plans}
-    for made in plans:
-        if made.jobs:
-            made.parts.mkdir(parents=True, exist_ok=True)
+    by_fold = {fold_plan.fold: fold_plan for fold_plan in plans}
+    for fold_plan in plans:
+        if fold_plan.jobs:
+            fold_plan.parts.mkdir(parents=True, exist_ok=True)
     if stream and (note := features.kernels_note(plain=plain)):
         print(note, file=stream, flush=True)
-    total, done = sum(len(made.jobs) for made in plans), 0
+    total, done = sum(len(fold_plan.jobs) for fold_plan in plans), 0
     try:
         with (
             workers.results(tasks, jobs, backend, scheduler) as outcomes,
             shown_progress("features", total, "clip", stream) as tell,
         ):
             for outcome in outcomes:
-                made = by_fold[outcome.fold]
+                fold_plan = by_fold[outcome.fold]
                 if outcome.part and not outcome.part.is_file():
-                    raise InputError(f"a worker wrote {outcome.part}, which is not seen here; the cache has to be "
-                                     "in a folder that all workers share")  # fmt: skip
-                made.failed += outcome.failures
-                made.left -= outcome.clips
+                    raise InputError(
+                        f"a worker wrote {outcome.part}, which is not seen here; the cache has to be "
+                        "in a folder that all workers share"
+                    )
+                fold_plan.failed += outcome.failures
+                fold_plan.left -= outcome.clips
                 done += outcome.clips
                 tell(outcome.clips)
-                if not made.left:
-                    finish(made)
+                if not fold_plan.left:
+                    finish(fold_plan)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{done} of {total} clips are done and kept; the same command goes on from there") from None  # fmt: skip
+        raise KeyboardInterrupt(
+            f"{done} of {total} clips are done and kept; the same command goes on from there"
+        ) from None
 
 
-def tasks_of(made: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
-    for start in range(0, len(made.jobs), workers.TASK_CLIPS):
-        jobs = tuple(made.jobs[start : start + workers.TASK_CLIPS])
-        yield Task(made.fold, jobs, made.parts.resolve(), spec, plain, os.getpid())
+def tasks_of(fold_plan: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
+    for start in range(0, len(fold_plan.jobs), workers.TASK_CLIPS):
+        jobs = tuple(fold_plan.jobs[start : start + workers.TASK_CLIPS])
+        yield Task(fold_plan.fold, jobs, fold_plan.parts.resolve(), spec, plain, os.getpid())
 
 
 @contextmanager
@@ -276,14 +296,20 @@ def refusals(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REFUSALS:
             raise
-        raise InputError(f"{folder}: {os.strerror(error.errno)}; what was finished is kept. Make room, or give a "
-                         "folder that can be written, then the same command again") from None  # fmt: skip
+        raise InputError(
+            f"{folder}: {os.strerror(error.errno)}; what was finished is kept. Make room, or give a "
+            "folder that can be written, then the same command again"
+        ) from None
     except Exception as error:
         if type(error).__name__ != "TerminatedWorkerError":
             raise
         codes = ", ".join(sorted(set(re.findall(r"(?:EXIT|SIG[A-Z]+)\(-?\d+\)", str(error)))))
         if codes and "SIGKILL" not in codes:
-            raise InputError(f"a worker process ended in the middle ({codes}); what it said stands above. What was finished is "
-                             "kept: the same command goes on; --backend sequential shows an error as it is") from None  # fmt: skip
-        raise InputError("a worker was killed by the system, out of memory maybe; what was finished is kept. Give "
-                         "the same command again with fewer --jobs") from None  # fmt: skip
+            raise InputError(
+                f"a worker process ended in the middle ({codes}); what it said stands above. What was finished is "
+                "kept: the same command goes on; --backend sequential shows an error as it is"
+            ) from None
+        raise InputError(
+            "a worker was killed by the system, out of memory maybe; what was finished is kept. Give "
+            "the same command again with fewer --jobs"
+        ) from None

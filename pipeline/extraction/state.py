@@ -62,64 +62,88 @@ def plan(
     path = cache.fold_path(root, corpus.name, spec, fold)
     context = parts.key_context(spec, libraries, plain)
     keys = {name: parts.clip_key(name, file, context, deep) for name, file in files.items()}
-    made = Plan(fold, path, clips, files, keys)
+    fold_plan = Plan(fold, path, clips, files, keys)
     if path.is_file():
-        compare(made, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
-    if not made.finished:
-        found, made.damaged = parts.found_parts(made.parts, check=True)
-        there, out = set(made.rows) | set(found), {failure.clip for failure in made.failed}
-        made.jobs = [Job(c.name, c.path.resolve(), files[c.name], keys[c.name]) for c in clips
-                     if keys[c.name] not in there and c.name not in out]  # fmt: skip
-        made.left = len(made.jobs)
-    return made
+        compare(fold_plan, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
+    if not fold_plan.finished:
+        found, fold_plan.damaged = parts.found_parts(fold_plan.parts, check=True)
+        there, out = set(fold_plan.rows) | set(found), {failure.clip for failure in fold_plan.failed}
+        fold_plan.jobs = [
+            Job(c.name, c.path.resolve(), files[c.name], keys[c.name])
+            for c in clips
+            if keys[c.name] not in there and c.name not in out
+        ]
+        fold_plan.left = len(fold_plan.jobs)
+    return fold_plan
 
 
-def compare(made: Plan, corpus: Corpus, spec: FeatureSpec, libraries: dict[str, str], *, plain: bool, deep: bool,
-            compress: bool) -> None:  # fmt: skip
+def compare(
+    fold_plan: Plan,
+    corpus: Corpus,
+    spec: FeatureSpec,
+    libraries: dict[str, str],
+    *,
+    plain: bool,
+    deep: bool,
+    compress: bool,
+) -> None:
     """Note in a plan what of the fold's old file still holds.
 
     ``InputError`` where it is of another corpus, or in use.
     """
     try:
-        old = cache.read_header(made.path)
+        old = cache.read_header(fold_plan.path)
     except cache.Unavailable:  # It may well be whole: nothing is computed in its place.
         raise
     except InputError as error:
-        made.note = f"computed again: {error}"
+        fold_plan.note = f"computed again: {error}"
         return
     if old.clips and {clip.name for clip in corpus.clips}.isdisjoint(old.clips):
-        raise InputError(f"{made.path} is of another data set in a folder of the same name: none of its {len(old.clips)} "
-                         f"clips is in {corpus.root}; expected a name for each: rename the folder, or remove "
-                         f"{made.path.parents[1]} if its features are not needed")  # fmt: skip
+        raise InputError(
+            f"{fold_plan.path} is of another data set in a folder of the same name: none of its {len(old.clips)} "
+            f"clips is in {corpus.root}; expected a name for each: rename the folder, or remove "
+            f"{fold_plan.path.parents[1]} if its features are not needed"
+        )
     context = parts.key_context(old.spec, old.versions, old.plain)
     known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
     theirs = {name: parts.clip_key(name, file, context, deep) for name, file in known}
     # What librosa's own functions computed also serves where the fast way was asked for, as long as it is whole.
     context = parts.key_context(spec, libraries, plain or old.plain)
-    ours = {name: parts.clip_key(name, file, context, deep) for name, file in made.files.items()}
+    ours = {name: parts.clip_key(name, file, context, deep) for name, file in fold_plan.files.items()}
     left_out = {skip.clip for skip in old.skipped}
-    kept = [clip for clip in made.clips if clip.name not in left_out]
-    said = (old.clips, old.labels, old.sources, old.classes, old.dataset, old.synthetic)
-    says = (tuple(c.name for c in kept), tuple(c.label for c in kept), tuple(c.source for c in kept),
-            tuple(corpus.classes), corpus.dataset, corpus.synthetic)  # fmt: skip
-    made.finished = theirs == ours and said == says and (old.compressed or not compress or not old.clips)
-    if made.finished:
-        made.skipped = old.skipped
-        made.retried = given_now(made.clips, old.skipped)
-        made.finished = not made.retried
-    if made.finished:
+    kept = [clip for clip in fold_plan.clips if clip.name not in left_out]
+    stored = (old.clips, old.labels, old.sources, old.classes, old.dataset, old.synthetic)
+    wanted = (
+        tuple(c.name for c in kept),
+        tuple(c.label for c in kept),
+        tuple(c.source for c in kept),
+        tuple(corpus.classes),
+        corpus.dataset,
+        corpus.synthetic,
+    )
+    fold_plan.finished = (
+        theirs == ours and stored == wanted and (old.compressed or not compress or not old.clips)
+    )
+    if fold_plan.finished:
+        fold_plan.skipped = old.skipped
+        fold_plan.retried = given_now(fold_plan.clips, old.skipped)
+        fold_plan.finished = not fold_plan.retried
+    if fold_plan.finished:
         return
-    made.failed = [skip for skip in made.skipped if skip.clip not in made.retried]
+    fold_plan.failed = [skip for skip in fold_plan.skipped if skip.clip not in fold_plan.retried]
     for row, name in enumerate(old.clips):
-        if theirs[name] == made.keys.get(name):
-            made.rows[theirs[name]] = row
-            made.hashes[theirs[name]] = old.files[row].sha256
-    changes = [f"{name} {old.versions.get(name)} → {libraries[name]}" for name in parts.DECISIVE
-               if old.versions.get(name) != libraries[name]]  # fmt: skip
+        if theirs[name] == fold_plan.keys.get(name):
+            fold_plan.rows[theirs[name]] = row
+            fold_plan.hashes[theirs[name]] = old.files[row].sha256
+    changes = [
+        f"{name} {old.versions.get(name)} → {libraries[name]}"
+        for name in parts.DECISIVE
+        if old.versions.get(name) != libraries[name]
+    ]
     if plain != old.plain:
         changes.append("plain" if plain else "no longer plain")
     if changes:
-        made.note = f"computed again: {', '.join(changes)}"
+        fold_plan.note = f"computed again: {', '.join(changes)}"
 
 
 def given_now(clips: Iterable[Clip], skipped: tuple[Failure, ...]) -> frozenset[str]:

@@ -61,7 +61,7 @@ def stamp_path(plain: bool) -> Path:
         environment,
         processor(),
     )
-    return FOLDER / "__pycache__" / f"kernels-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}"  # fmt: skip
+    return FOLDER / "__pycache__" / f"kernels-{hashlib.sha256(repr(about).encode()).hexdigest()[:16]}"
 
 
 def librosa_folder() -> Path:

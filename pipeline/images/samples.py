@@ -49,10 +49,18 @@ def read(archive: Archive) -> cache.Data:
         for fold in (TEST, TRAIN)
     }
     return cache.Data(
-        features=(pixels[:, None] / np.float32(255)), labels=labels, folds=folds, clips=names, sources=names,
-        classes=found.classes, corpus=name(archive), synthetic=archive.checksum is None, spec=Pixels(),  # type: ignore[arg-type]
-        skipped={TEST: 0, TRAIN: 0}, digests=digests,
-    )  # fmt: skip
+        features=(pixels[:, None] / np.float32(255)),
+        labels=labels,
+        folds=folds,
+        clips=names,
+        sources=names,
+        classes=found.classes,
+        corpus=name(archive),
+        synthetic=archive.checksum is None,
+        spec=Pixels(),  # type: ignore[arg-type]
+        skipped={TEST: 0, TRAIN: 0},
+        digests=digests,
+    )
 
 
 def standardised_per(data: cache.Data) -> str:

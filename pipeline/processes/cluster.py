@@ -53,8 +53,10 @@ class Cluster:
         deadline = time.monotonic() + WORKER_SECONDS
         while not (found := self.ask(self.client.nthreads)):
             if time.monotonic() > deadline:
-                raise InputError(f"the dask scheduler at {self.address} has 0 workers, for {WORKER_SECONDS} s; {self.start()}; "
-                                 f"{KEPT}")  # fmt: skip
+                raise InputError(
+                    f"the dask scheduler at {self.address} has 0 workers, for {WORKER_SECONDS} s; {self.start()}; "
+                    f"{KEPT}"
+                )
             time.sleep(min(LOOK_SECONDS, WORKER_SECONDS / 4))
         if new := sorted(set(found) - self.asked):
             self.examine(new, len(found))
@@ -72,8 +74,10 @@ class Cluster:
         faults = {worker: reason for worker, answer in answers.items() if (reason := fault(answer))}
         if faults:
             worker, reason = next(iter(faults.items()))
-            raise InputError(f"{len(faults)} of {count} dask workers at {self.address} cannot do this: {worker} {reason}; "
-                             f"{self.start()}; {KEPT}")  # fmt: skip
+            raise InputError(
+                f"{len(faults)} of {count} dask workers at {self.address} cannot do this: {worker} {reason}; "
+                f"{self.start()}; {KEPT}"
+            )
 
     def results(
         self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], room: Callable[[Workers], int]
@@ -112,11 +116,15 @@ class Cluster:
         except CancelledError:
             raise self.gone("its connection broke") from None
         except KilledWorker:
-            raise InputError(f"several dask workers at {self.address} were lost at the same task, one after the other (of "
-                             f"{len(self.asked)} seen; killed for want of memory, maybe); {self.start()}; {KEPT}") from None  # fmt: skip
+            raise InputError(
+                f"several dask workers at {self.address} were lost at the same task, one after the other (of "
+                f"{len(self.asked)} seen; killed for want of memory, maybe); {self.start()}; {KEPT}"
+            ) from None
         except ImportError as error:
-            raise InputError(f"a dask worker at {self.address} cannot import what the work needs ({error}); {self.start()}; "
-                             f"{KEPT}") from None  # fmt: skip
+            raise InputError(
+                f"a dask worker at {self.address} cannot import what the work needs ({error}); {self.start()}; "
+                f"{KEPT}"
+            ) from None
 
     def ask(self, question: Callable[..., Any], *values: Any, **options: Any) -> Any:
         """An answer of the scheduler; ``InputError`` where it is gone or silent."""
@@ -131,8 +139,10 @@ class Cluster:
             raise self.gone(" ".join(str(error).split()) or type(error).__name__) from None
 
     def gone(self, reason: str) -> InputError:
-        return InputError(f"the dask scheduler at {self.address}, or its way to a worker, is gone ({reason[:200]}), with "
-                          f"{len(self.asked)} workers; start it again, and {self.start()}; {KEPT}")  # fmt: skip
+        return InputError(
+            f"the dask scheduler at {self.address}, or its way to a worker, is gone ({reason[:200]}), with "
+            f"{len(self.asked)} workers; start it again, and {self.start()}; {KEPT}"
+        )
 
     def start(self) -> str:
         """How workers are started, and what stands in their way."""
@@ -189,8 +199,10 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
     try:
         from dask.distributed import Client, LocalCluster
     except ImportError:
-        raise InputError("--backend dask needs dask.distributed, which is not installed; install it: "
-                         f"{install_line('dask')}") from None  # fmt: skip
+        raise InputError(
+            "--backend dask needs dask.distributed, which is not installed; install it: "
+            f"{install_line('dask')}"
+        ) from None
     with ExitStack() as stack:
         stack.enter_context(silence())
         address: Any = scheduler
@@ -206,8 +218,10 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
         try:
             client = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
-                             "such as tcp://HOST:8786, as dask-scheduler prints it") from None  # fmt: skip
+            raise InputError(
+                f"no dask scheduler answers at {scheduler!r} ({error}); expected an address "
+                "such as tcp://HOST:8786, as dask-scheduler prints it"
+            ) from None
         stack.enter_context(client)
         cluster = Cluster(client, scheduler or "this machine", list(map(str, paths)))
         cluster.workers()

@@ -55,8 +55,10 @@ def refuse() -> None:
     here = os.path.abspath(".")  # noqa: PTH100
     for folder in dict.fromkeys(os.path.abspath(path) for path in before):  # noqa: PTH100
         if folder in (here, PROJECT) and (found := hiding(folder)):
-            raise SystemExit(f"error: {found[0]} is taken for the module {line_name(found[0])} that this program needs; "
-                             "expected no file of that name in this folder: rename it, or move it elsewhere")  # fmt: skip
+            raise SystemExit(
+                f"error: {found[0]} is taken for the module {line_name(found[0])} that this program needs; "
+                "expected no file of that name in this folder: rename it, or move it elsewhere"
+            )
 
 
 def line_name(path: str) -> str:
@@ -77,8 +79,12 @@ class OwnFolderHidden:
         found = hiding(".")
         if found and not OwnFolderHidden.told:
             OwnFolderHidden.told = True
-            print(f"note: {found[0]} has the name of the module {line_name(found[0])}; it is not taken for it here, but "
-                  "rename it: other programs will", file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"note: {found[0]} has the name of the module {line_name(found[0])}; it is not taken for it here, but "
+                "rename it: other programs will",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def __exit__(self, *_: object) -> None:
         if self.before is None:

@@ -15,9 +15,12 @@ UNKNOWN = {4: 0x7FFF0000, 8: 1 << 48}
 
 #: First four bytes of a chunked file → name of the chunk with the sound, and the order of bytes.
 CHUNKED: dict[bytes, tuple[bytes, Order]] = {
-    b"RIFF": (b"data", "little"), b"RF64": (b"data", "little"), b"BW64": (b"data", "little"),
-    b"RIFX": (b"data", "big"), b"FORM": (b"SSND", "big"),
-}  # fmt: skip
+    b"RIFF": (b"data", "little"),
+    b"RF64": (b"data", "little"),
+    b"BW64": (b"data", "little"),
+    b"RIFX": (b"data", "big"),
+    b"FORM": (b"SSND", "big"),
+}
 
 #: Of Sony's Wave64, whose chunks go by 16 bytes, the first four of them in letters.
 WAVE64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")

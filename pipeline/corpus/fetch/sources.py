@@ -91,18 +91,19 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e3:.0f} kB"
 
 
-def notice(what: Source, url: str | None = None) -> str:
+def notice(source: Source, url: str | None = None) -> str:
     """What one should know before the download: size, origin, licence and whom to cite, a line each."""
-    disk = f", {gigabytes(what.unpacked)} on the disk once unpacked" if what.unpacked else ""
+    disk = f", {gigabytes(source.unpacked)} on the disk once unpacked" if source.unpacked else ""
     check = (
-        f"MD5 {what.md5}"
-        if what.md5
+        f"MD5 {source.md5}"
+        if source.md5
         else "no fixed checksum, its server packs it anew; the files are checked"
     )
-    return "\n".join([
-        f"{what.name}: {'' if what.md5 else 'about '}{gigabytes(what.size)} to download{disk}",
-        f"  from     {url or what.url}",
-        f"  check    {check}",
-        f"  licence  {what.licence}",
-        f"  cite     {what.citation}",
-    ])  # fmt: skip
+    about = "" if source.md5 else "about "
+    return (
+        f"{source.name}: {about}{gigabytes(source.size)} to download{disk}\n"
+        f"  from     {url or source.url}\n"
+        f"  check    {check}\n"
+        f"  licence  {source.licence}\n"
+        f"  cite     {source.citation}"
+    )

@@ -39,12 +39,27 @@ SLICES = 2
 
 #: (rate, channels, container, coding) of the recordings, in turn; classes get them in a random order.
 FORMATS = (
-    (44100, 2, "WAV", "PCM_16"), (44100, 1, "WAV", "PCM_16"), (22050, 1, "WAV", "PCM_16"), (48000, 1, "WAV", "PCM_16"),
-    (8000, 1, "WAV", "PCM_16"), (11025, 1, "WAV", "PCM_U8"), (16000, 2, "WAV", "PCM_16"), (24000, 1, "WAV", "PCM_U8"),
-    (48000, 1, "WAV", "PCM_24"), (22050, 2, "WAV", "PCM_24"), (32000, 1, "WAV", "PCM_32"), (12000, 2, "WAV", "PCM_16"),
-    (44100, 1, "WAV", "FLOAT"), (16000, 1, "WAV", "FLOAT"), (44100, 2, "WAV", "MS_ADPCM"), (22050, 1, "WAV", "MS_ADPCM"),
-    (48000, 1, "WAVEX", "PCM_24"), (44100, 2, "WAVEX", "PCM_16"), (96000, 1, "WAVEX", "PCM_24"), (32000, 1, "WAVEX", "FLOAT"),
-)  # fmt: skip
+    (44100, 2, "WAV", "PCM_16"),
+    (44100, 1, "WAV", "PCM_16"),
+    (22050, 1, "WAV", "PCM_16"),
+    (48000, 1, "WAV", "PCM_16"),
+    (8000, 1, "WAV", "PCM_16"),
+    (11025, 1, "WAV", "PCM_U8"),
+    (16000, 2, "WAV", "PCM_16"),
+    (24000, 1, "WAV", "PCM_U8"),
+    (48000, 1, "WAV", "PCM_24"),
+    (22050, 2, "WAV", "PCM_24"),
+    (32000, 1, "WAV", "PCM_32"),
+    (12000, 2, "WAV", "PCM_16"),
+    (44100, 1, "WAV", "FLOAT"),
+    (16000, 1, "WAV", "FLOAT"),
+    (44100, 2, "WAV", "MS_ADPCM"),
+    (22050, 1, "WAV", "MS_ADPCM"),
+    (48000, 1, "WAVEX", "PCM_24"),
+    (44100, 2, "WAVEX", "PCM_16"),
+    (96000, 1, "WAVEX", "PCM_24"),
+    (32000, 1, "WAVEX", "FLOAT"),
+)
 
 #: The clip without any sound, and the shortest one: (fold, class, recording, slice).
 SILENT = (1, 9, 0, 1)
@@ -64,8 +79,10 @@ def write_synthetic(root: Path, *, seed: int = 0) -> None:
     if finished(root, stamp):
         return
     if root.exists() and not (root / MARKER).is_file() and not (root.is_dir() and not any(root.iterdir())):
-        raise InputError(f"{root} holds something else, without a file {MARKER}; expected no folder, or one that the "
-                         "synthetic corpus was written to: name another folder, or move it away")  # fmt: skip
+        raise InputError(
+            f"{root} holds something else, without a file {MARKER}; expected no folder, or one that the "
+            "synthetic corpus was written to: name another folder, or move it away"
+        )
     root.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(root)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".tmp", dir=root.parent))
@@ -73,8 +90,10 @@ def write_synthetic(root: Path, *, seed: int = 0) -> None:
     try:
         unfinished.chmod(0o755)
         write_clips(unfinished, seed)
-        (unfinished / MARKER).write_text(f"{stamp}\nMade-up sounds written by pipeline/synthetic.py, not recordings: "
-                                         "figures of them say nothing about real sounds.\n")  # fmt: skip
+        (unfinished / MARKER).write_text(
+            f"{stamp}\nMade-up sounds written by pipeline/synthetic.py, not recordings: "
+            "figures of them say nothing about real sounds.\n"
+        )
         if (root / MARKER).is_file():
             root.rename(old)
         unfinished.rename(root)
@@ -125,8 +144,8 @@ def write_clips(root: Path, seed: int) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encoded(samples, rate, container, coding))
             start = round(float(rng.uniform(0, 30)), 3)
-            rows.append((name, source, start, round(start + len(samples) / rate, 6), int(rng.integers(1, 3)), fold,
-                         label, URBANSOUND8K[label]))  # fmt: skip
+            end, salience = round(start + len(samples) / rate, 6), int(rng.integers(1, 3))
+            rows.append((name, source, start, end, salience, fold, label, URBANSOUND8K[label]))
     with (root / "metadata" / "UrbanSound8K.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
 
@@ -149,8 +168,14 @@ def recording(label: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     return sound / max(np.abs(sound).max(), 1e-9), background
 
 
-def piece(sound: np.ndarray, background: np.ndarray, rate: int, channels: int, rng: Rng,
-          place: tuple[int, int, int, int]) -> np.ndarray:  # fmt: skip
+def piece(
+    sound: np.ndarray,
+    background: np.ndarray,
+    rate: int,
+    channels: int,
+    rng: Rng,
+    place: tuple[int, int, int, int],
+) -> np.ndarray:
     """A slice of a recording, with what is behind it at 0 to 20 dB: (frames, channels) at ``rate``, within -1 to 1."""
     seconds = 4.0 if rng.random() < 0.6 else rng.uniform(0.4, 4.0)
     if place[1:] == (place[0] * 7 % 10, 0, 1):  # One a fold is very short.

@@ -188,6 +188,14 @@ def street_music(rng: Rng) -> np.ndarray:
 
 #: By label.
 RECIPES: tuple[Callable[[Rng], np.ndarray], ...] = (
-    air_conditioner, car_horn, children_playing, dog_bark, drilling,
-    engine_idling, gun_shot, jackhammer, siren, street_music,
-)  # fmt: skip
+    air_conditioner,
+    car_horn,
+    children_playing,
+    dog_bark,
+    drilling,
+    engine_idling,
+    gun_shot,
+    jackhammer,
+    siren,
+    street_music,
+)
