@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from pipeline import commands, losses, models
+from pipeline.experiments import reading
 from pipeline.losses import LossMix, Outputs
 from tests.test_wrong_input import invoke
 from tests.tiny import ROOT
@@ -22,6 +23,21 @@ def example(name: str) -> str:
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if re.search(rf"^(def|class) {name}\(", block, re.MULTILINE)]
     return block
+
+
+def test_the_experiment(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "temperatures.toml").write_text(block)
+    experiment = reading.read(str(tmp_path / "temperatures.toml"))
+    taught = [(str(step.mix), step.first) for step in experiment.steps.values() if step.name != "teacher"]
+    assert taught == [
+        ("hinton:1,soft:1", "teacher"),
+        ("hinton:1@T=4,soft:1", "teacher"),
+        ("hinton:1@T=8,soft:1", "teacher"),
+        ("ce:1,soft:1", "warm"),
+    ]
+    assert dict(experiment.steps["second"].settings) == {"epochs": 10}
 
 
 def test_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
