@@ -34,7 +34,7 @@ SEED = (2**63 - 1, "seeds have 63 bits")
 AGES = (1_000_000, "so many epochs take years")
 TOO_STEEP = (1000, "no network trains with more")
 
-#: The largest value of a setting, and why no more. (What a network or a corpus allows is less, and said there.)
+#: The largest value of a setting, and why no more. (What a network or a corpus allows is less, and stands there.)
 MOST: dict[str, tuple[float, str]] = {
     "sr": (768_000, "no recorder takes more samples per second"),
     "n_fft": (2**18, "a longer window tells no sound from the next, and takes its length in memory"),

@@ -1,6 +1,6 @@
-"""R networks that learn, with the adapters that their terms bring: forward, and backward from the slopes of the outputs.
+"""R networks that learn, with the adapters that their terms bring: forward, and backward from the gradients of the outputs.
 
-The losses are computed on the outputs of all runs at once, cut off from the networks; the slopes go back through them.
+The losses are computed on the outputs of all runs at once, cut off from the networks; their gradients go back through them.
 On a CPU the networks run one by one, spread over threads; on a GPU as one, by ``vmap``. Whoever steps does not see which.
 All weights are one flat tensor (R, P).
 """
@@ -99,7 +99,7 @@ class Learner:
         }
 
     def forward(self, inputs: Inputs, alive: Tensor | None) -> Outputs:
-        """What the networks say, cut off from them: every output (R, B, ...) is a leaf that asks for its slope.
+        """What the networks say, cut off from them: every output (R, B, ...) is a leaf that requires a gradient.
 
         ``alive`` (R,): runs that take part; the outputs of the others are 0 or of no account. None: all.
         """
@@ -117,18 +117,22 @@ class Learner:
             self._outputs = {0: self.kept(self.stacked.mapped(inputs(slice(None))))}
         return Outputs({name: value.detach().requires_grad_() for name, value in self._outputs[0].items()})
 
-    def backward(self, slopes: Mapping[str, Tensor | None], then: Callable[[slice, Tensor], None]) -> None:
-        """Back through the networks from the slopes of ``forward``'s outputs; ``then(runs, gradients (R', P))`` each."""
+    def backward(
+        self, grad_outputs: Mapping[str, Tensor | None], then: Callable[[slice, Tensor], None]
+    ) -> None:
+        """Back through the networks from the gradients of ``forward``'s outputs; ``then(runs, gradients (R', P))`` each."""
         if self.layout == "loop":
 
             def run_backward(run: int) -> None:
                 own = slice(run, run + 1)
-                part = {name: slope[run] for name, slope in slopes.items() if slope is not None}
+                part = {
+                    name: gradient[run] for name, gradient in grad_outputs.items() if gradient is not None
+                }
                 then(own, gradients(self.singles[run], self._outputs.pop(run), part)[None])
 
             self.spread(run_backward, list(self._outputs))
         else:
-            part = {name: slope for name, slope in slopes.items() if slope is not None}
+            part = {name: gradient for name, gradient in grad_outputs.items() if gradient is not None}
             then(slice(None), gradients(self.stacked, self._outputs.pop(0), part, axis=1))
 
     def autocast(self) -> torch.autocast:
@@ -188,11 +192,17 @@ class Learner:
         return logits
 
 
-def gradients(network: nn.Module, outputs: Outputs, slopes: Mapping[str, Tensor], axis: int = 0) -> Tensor:
-    """Gradient (P,) of Σ outputs · slopes, in the order of ``flattened``; (R, P) where parameters lead with R (axis 1)."""
-    values = [outputs[name] for name in slopes]
+def gradients(
+    network: nn.Module, outputs: Outputs, grad_outputs: Mapping[str, Tensor], axis: int = 0
+) -> Tensor:
+    """Gradient (P,) of Σ outputs · grad_outputs, in the order of ``flattened``; (R, P) where parameters lead with R (axis 1)."""
+    values = [outputs[name] for name in grad_outputs]
     parts = torch.autograd.grad(
-        values, list(network.parameters()), list(slopes.values()), materialize_grads=True, allow_unused=True
+        values,
+        list(network.parameters()),
+        list(grad_outputs.values()),
+        materialize_grads=True,
+        allow_unused=True,
     )
     return torch.cat([part.flatten(axis) for part in parts], axis)
 

@@ -2,7 +2,7 @@
 
 - ``loop``: epochs, records, checkpoints; begin here, then ``step``: batch, forward, losses, backward, optimizer, sums;
 - ``task`` (what a run is, what comes out), ``sampling`` (its batches), ``teaching`` (what its teacher says of them);
-- ``packing``: how many runs at once; ``inference``: networks in evaluation mode; ``fit``: the door to all of it.
+- ``packing``: how many runs at once; ``inference``: networks in evaluation mode; ``fit``: what others call.
 
 Imports: losses, models. Tensors only; ``checkpoint`` alone knows a file.
 """

@@ -1,7 +1,7 @@
 """Crop and flip of images, on the device they lie on: He et al. 2016, section 4.2.
 
-Images are padded by 4 pixels a side, a window of the old size is cut out, and half of them are mirrored. Which, says
-a table of random numbers that comes from outside: the same table gives the same images, on any device, in any pack.
+Images are padded by 4 pixels per side, a window of the old size is cut out, and half of them are mirrored. A table of
+random numbers that is passed in decides which: the same table gives the same images, on any device, in any pack.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``fit``: what fits together, where to go on from, and the pack that is trained."""
+"""``fit``: checks its arguments, finds the checkpoint to go on from, and trains the pack."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def resumable(path: Path | None, key: str, say: Callable[[str], None]) -> dict[s
 def tuned(device: torch.device, tf32: bool) -> Iterator[None]:
     """On a GPU, for a while: TensorFloat-32 in float32 products and convolutions or not, and cuDNN's own measuring.
 
-    Without it cuDNN's rules choose kernels that take 1.4 to 1.9 times as long (docs/gpu.md). What it chooses may differ
+    Without it cuDNN's rules choose kernels that take 1.3 to 2.2 times as long (docs/gpu.md). What it chooses may differ
     from one process to the next: whoever asks for ``cudnn.deterministic`` gets the rules instead, and the same bits.
     """
     if device.type != "cuda":

@@ -109,7 +109,7 @@ class Loop:
         self.graphs[masked]()
 
     def record(self, seconds: float, stopped: Sequence[bool]) -> None:
-        """Test every run, note failures and bests, and hand out the records. The one wait for the device per epoch."""
+        """Test every run, note failures and bests, and pass the records on. The one wait for the device per epoch."""
         pack, progress = self.pack, self.progress
         active = [r for r, stop in enumerate(stopped) if not stop]
         logits = inference.held_out_logits(pack, self.test, active)

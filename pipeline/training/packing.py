@@ -1,7 +1,7 @@
-"""How many runs go into one pack, and in which layout: by memory and a short measurement on this very machine.
+"""How many runs go into one pack, and in which layout: by memory and a short measurement on this machine.
 
 The choice changes the numbers by rounding only (on a CPU, in the layout ``loop``, not at all), but it is a choice:
-it is said, it is part of the record, and ``pack=`` and ``layout=`` take it over.
+it is printed, it is part of the record, and ``pack=`` and ``layout=`` make it instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SHARE = 0.6
 #: Runs of a pack at most: more save nothing, and lose more on a failure.
 LARGEST = {"cpu": 32, "cuda": 120}
 
-#: What a run that does not fit alone is told.
+#: The error of a run that does not fit alone.
 ONE_TOO_LARGE = ("out of memory with a single run; expected a device with more free memory: choose a smaller batch, "
                  "data = 'bfloat16' or the device cpu")  # fmt: skip
 
@@ -94,7 +94,7 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
 
 def chosen(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
            teaching: Stored | None, pack: int | None, layout: str | None, seconds: float) -> Choice:  # fmt: skip
-    """``choose`` where the memory does."""
+    """``choose`` where the memory suffices."""
     device, cores = samples.device, torch.get_num_threads()
     pack = None if pack is None else min(pack, len(runs))
 
@@ -102,7 +102,7 @@ def chosen(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
         statistics = [unit_statistics(samples)] * count
         return packed(samples, labels, runs[:count], settings, classes, teaching, kind, statistics)
 
-    # On a CPU the bits must not hang on a stopwatch: only ``loop`` gives the same ones in packs of any size.
+    # On a CPU the bits must not depend on a stopwatch: only ``loop`` gives the same ones in packs of any size.
     kind = layout or ("loop" if device.type == "cpu" else "vmap")
     each = bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs))))
     most = min(len(runs), LARGEST[device.type], max(1, int(SHARE * free_memory(device) / each)))
@@ -210,9 +210,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Callable[[str], None]) -> list[U]:
-    """``train(items)``; where the memory does not do, the halves one after the other, and so on.
+    """``train(items)``; where the memory does not suffice, the halves one after the other, and so on.
 
-    ``train`` returns one result an item. A single item that does not fit is an ``InputError``.
+    ``train`` returns one result per item. A single item that does not fit is an ``InputError``.
     """
     try:
         return train(list(items))

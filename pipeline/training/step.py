@@ -74,7 +74,7 @@ class Pack:
 
 
 def step(pack: Pack, masked: bool) -> None:
-    """Take the step that ``pack.counter`` says, and count on. ``masked``: some run does not take part in it."""
+    """Take the step of number ``pack.counter``, and count it. ``masked``: some run does not take part in it."""
     tables = pack.tables
     rows, lr, alive = (
         table.index_select(0, pack.counter)[0] for table in (tables.rows, tables.lr, tables.alive)
@@ -92,11 +92,11 @@ def step(pack: Pack, masked: bool) -> None:
 
     labels = pack.labels[rows]
     teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
-    with pack.learner.unchanged(mask):  # buffers are put back only when no slope needs them any more
+    with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
         outputs = pack.learner.forward(inputs, mask)
         total, raw = pack.loss(outputs, teacher, labels)
-        slopes = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
-        pack.learner.backward(dict(zip(outputs, slopes)), descend)
+        grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
+        pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
     tally(pack, values, (outputs.logits.detach().argmax(-1) == labels).sum(-1), mask)
     pack.counter += 1

@@ -25,7 +25,7 @@ class Task:
     classes: tuple[int, ...] | None = None
     """The classes to tell apart; None: all."""
     unlabelled: np.ndarray | None = None
-    """int64 rows to train on whose labels nobody reads; None: none."""
+    """int64 rows to train on whose labels are not read; None: none."""
 
     def __post_init__(self) -> None:
         for name in ("classes", "unlabelled"):

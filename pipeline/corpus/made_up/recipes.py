@@ -22,17 +22,17 @@ Rng = np.random.Generator
 
 
 def tilt(slope: float) -> np.ndarray:
-    """Gain of each frequency: ``slope`` dB an octave above 50 Hz."""
+    """Gain of each frequency: ``slope`` dB per octave above 50 Hz."""
     return (np.maximum(FREQUENCIES / 50, 1) ** (slope / 6.02)).astype(np.float32)
 
 
 def coloured(sound: np.ndarray, slope: float) -> np.ndarray:
-    """A recording with its spectrum tilted by ``slope`` dB an octave."""
+    """A recording with its spectrum tilted by ``slope`` dB per octave."""
     return np.fft.irfft(np.fft.rfft(sound) * tilt(slope), SIZE)
 
 
 def rush(rng: Rng, slope: float) -> np.ndarray:
-    """Gaussian noise with a spectrum tilted by ``slope`` dB an octave; standard deviation 1."""
+    """Gaussian noise with a spectrum tilted by ``slope`` dB per octave; standard deviation 1."""
     pairs = rng.standard_normal((len(FREQUENCIES), 2), dtype=np.float32)
     return scaled(np.fft.irfft(pairs.view(np.complex64)[:, 0] * tilt(slope), SIZE))
 
