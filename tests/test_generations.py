@@ -38,7 +38,7 @@ from pipeline.figures import statistics
 from pipeline.losses import LossMix
 from pipeline.report import chains
 from pipeline.report import generations as tables
-from pipeline.report.tables import NONE
+from pipeline.report.table import NONE
 from pipeline.runs.planned import PlannedRun
 
 ROOT = Path(__file__).resolve().parents[1]

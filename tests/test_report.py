@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,21 @@ from scipy import stats
 from pipeline import losses, report, runs
 from pipeline.config import InputError, Settings
 from pipeline.figures import bootstrap
-from pipeline.report import tables
+from pipeline.report.html import table_html
+from pipeline.report.latex import latex, latex_text
+from pipeline.report.table import (
+    NONE,
+    Column,
+    Document,
+    Section,
+    Table,
+    comma_separated,
+    inert,
+    markdown,
+    number,
+    of,
+    padded,
+)
 
 #: Accuracy of (fold, seed): rows folds 1 to 3, columns seeds 0 and 1.
 SOFT = [[0.50, 0.52], [0.60, 0.62], [0.40, 0.48]]
@@ -458,14 +473,13 @@ HOSTILE = r"50% of #1 & a_b $x$ {y} ~z^2 \end{document} <p|q> “ü” − ± ×
 
 
 def hostile():
-    grid = tables.Grid(
-        HOSTILE, ("a\nb", HOSTILE, "notes"), ((HOSTILE, "[1, 2]", HOSTILE), ("[x]", "", "")), wide=True
-    )
-    return tables.Document(HOSTILE, (tables.Section(HOSTILE, (grid,)),), (HOSTILE, "[note]"))
+    rows = ((HOSTILE, "[1, 2]", HOSTILE), ("[x]", "", ""))
+    own = Table.of_texts(HOSTILE, ("a\nb", HOSTILE, "notes"), rows, prose=True)
+    return Document(HOSTILE, (Section(HOSTILE, (own,)),), (HOSTILE, "[note]"))
 
 
 def test_latex_is_ascii_balanced_and_escaped():
-    text = tables.latex(hostile())
+    text = latex(hostile())
     assert text.isascii() and text.count(r"\end{document}") == 1 and text.endswith("\\end{document}\n")
     depth = 0
     for char in re.sub(r"\\[\\{}$%&#_]", "", text):
@@ -489,7 +503,7 @@ def test_latex_compiles(kind, root, tmp_path):
         report.report(root, tmp_path, "mini")
     else:
         (tmp_path / "mini").mkdir()
-        (tmp_path / "mini" / "table.tex").write_text(tables.latex(hostile()))
+        (tmp_path / "mini" / "table.tex").write_text(latex(hostile()))
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"],
         cwd=tmp_path / "mini", capture_output=True, text=True, check=False,
@@ -498,14 +512,51 @@ def test_latex_compiles(kind, root, tmp_path):
 
 
 def test_markdown_escapes_what_would_change_the_table():
-    lines = tables.markdown(hostile()).splitlines()
+    lines = markdown(hostile()).splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) == 4 and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}
     assert r"a\_b" in lines[0] and r"\<p\|q>" in lines[0]
 
 
+def test_one_table_gives_every_output():
+    """A value is one number in all of them; only its digits differ, and None is nothing everywhere."""
+    columns = (
+        Column("mix", of("name"), "Mix"),
+        Column("share", of("result.accuracy"), "Accuracy", "%", lambda value: number(value and 100 * value)),
+        Column("exact", of("result.nll"), digits=17),
+        Column("", of("result.epochs"), "Epochs"),
+        Column("", of("notes"), "Notes", prose=True),
+    )
+    third = SimpleNamespace(accuracy=1 / 3, nll=1 / 3, epochs=4)
+    items = [
+        SimpleNamespace(name="a", result=third, notes="one|two"),
+        SimpleNamespace(name="b", result=None, notes=""),
+    ]
+    own = Table.build("c", columns, items)
+    assert own.cells == (("a", "33.33", "4", "one|two"), ("b", "–", "–", ""))
+    assert padded(own) == [
+        "     Accuracy", "Mix         %  Epochs  Notes", "---  --------  ------  -------",
+        "a       33.33       4  one|two", "b           –       –",
+    ]  # fmt: skip
+    document = Document("t", (Section("s", (own,)),), ())
+    assert "| a | 33.33 | 4 | one\\|two |" in markdown(
+        document
+    ) and "| :--- | ---: | ---: | :--- |" in markdown(document)
+    assert r"{}a & 33.33 & 4 & one$|$two \\" in latex(document) and r"\begin{tabular}{lrrp{55mm}}" in latex(
+        document
+    )
+    assert own.csv().splitlines() == ["mix,share,exact", f"a,0.3333333333,{1 / 3!r}", "b,,"]
+    assert own.records() == [
+        {"mix": "a", "share": 1 / 3, "exact": 1 / 3},
+        {"mix": "b", "share": None, "exact": None},
+    ]
+    html = table_html(own)
+    assert '<td class="l">a</td><td>33.33</td><td>4</td><td class="l w">one|two</td>' in html
+    assert "<li><b>a</b>: one|two</li>" in html and "exact" not in html
+
+
 def test_csv_quotes():
-    text = tables.comma_separated(("a", "b"), [('say "x", y', None), ("line\nbreak", 1.5)])
+    text = comma_separated(("a", "b"), [('say "x", y', None), ("line\nbreak", 1.5)])
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['say "x", y', ""], ["line\nbreak", "1.5"]]
 
 
@@ -513,27 +564,22 @@ NAMES = ("a&b%c_d", "-rf", "=cmd|x", "+1", "@SUM(A1)", " =1+1", "＝1+1", "Käse
 
 
 def test_names_of_anybodys_are_no_formulas_and_no_latex():
-    rows = list(csv.reader(io.StringIO(tables.comma_separated(("name",), [(name,) for name in NAMES]))))[1:]
+    rows = list(csv.reader(io.StringIO(comma_separated(("name",), [(name,) for name in NAMES]))))[1:]
     assert [row[0] for row in rows] == [
         "a&b%c_d", "'-rf", "'=cmd|x", "'+1", "'@SUM(A1)", "' =1+1", "'＝1+1", "Käse `x'", "two\nlines"
     ]  # fmt: skip
     # Numbers, the en dash of no value and a sign alone stay as they are.
-    assert [tables.inert(cell) for cell in (-1.5, 3, tables.NONE, "-", "−0.5")] == [
+    assert [inert(cell) for cell in (-1.5, 3, NONE, "-", "−0.5")] == [
         -1.5,
         3,
-        tables.NONE,
+        NONE,
         "-",
         "−0.5",
     ]
-    assert tables.inert(tables.inert("=1")) == "'=1"
-    assert [tables.latex_text(name) for name in NAMES[:3]] == [r"a\&b\%c\_d", "{-}rf", "=cmd$|$x"]
-    assert (
-        tables.latex_text("Käse é î `x'") == r"K\"{a}se \'{e} \^{{\i}} {`}x{'}"
-        and tables.latex_text("音") == "?"
-    )
-    grid = tables.Grid("c", ("name", "n"), tuple((name, "1") for name in NAMES))
-    text = tables.Document("t", (tables.Section("s", (grid,)),), ())
-    assert len([line for line in tables.markdown(text).splitlines() if line.startswith("|")]) == 2 + len(
-        NAMES
-    )
-    assert len(tables.padded(grid)) == 2 + len(NAMES)
+    assert inert(inert("=1")) == "'=1"
+    assert [latex_text(name) for name in NAMES[:3]] == [r"a\&b\%c\_d", "{-}rf", "=cmd$|$x"]
+    assert latex_text("Käse é î `x'") == r"K\"{a}se \'{e} \^{{\i}} {`}x{'}" and latex_text("音") == "?"
+    own = Table.of_texts("c", ("name", "n"), [(name, "1") for name in NAMES])
+    text = Document("t", (Section("s", (own,)),), ())
+    assert len([line for line in markdown(text).splitlines() if line.startswith("|")]) == 2 + len(NAMES)
+    assert len(padded(own)) == 2 + len(NAMES)

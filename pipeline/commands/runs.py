@@ -36,4 +36,4 @@ def runs(
     from pipeline.report import listing  # torch: --help does without
 
     listed = listing.listing(RUNS, corpus, mix=mix, folds=folds or (), seeds=seeds or (), status=status)
-    click.echo(json.dumps(listed, indent=2) if as_json else listing.listing_text(listed))
+    click.echo(json.dumps(listed.records(), indent=2) if as_json else listing.listing_text(listed))

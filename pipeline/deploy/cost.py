@@ -8,7 +8,7 @@ feature time is that of ``features.extract`` on one thread (both: ``pipeline.dep
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
 from pipeline.deploy.kin import mean_accuracy, name_of, runs_beside, teacher_of
 from pipeline.models.saved import network_of, read_payload
-from pipeline.report import tables
+from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
 
 #: Parameters of Cho et al. 2023 for input (5, 20, 173) and ten classes.
@@ -202,45 +202,47 @@ def verdict(cost: Cost) -> str:
     )
 
 
-HEADER = (
-    "Network",
-    "Parameters",
-    "Published",
-    "Bytes",
-    "Multiply-adds\na clip",
-    "Median\nms",
-    "p90\nms",
-    "Features\nms a clip",
-    "Real-time\nfactor",
-    "Accuracy\n%",
-    "Accuracy of",
-)
+def conditions(cost: Cost) -> dict[str, Any]:
+    """What all rows were measured under."""
+    return {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out")}
 
 
-def cells(row: Row, feature_ms: float) -> tuple[str, ...]:
-    """A line of the table below ``HEADER``."""
-    return (
-        row.name,
-        f"{row.parameters:,}",
-        f"{row.published:,}" if row.published else tables.NONE,
-        f"{row.bytes:,}",
-        f"{row.multiply_adds:,}",
-        f"{row.median_ms:.3f}",
-        f"{row.p90_ms:.3f}",
-        f"{feature_ms:.2f}",
-        f"{row.real_time_factor:.5f}",
-        tables.NONE if row.accuracy is None else f"{row.accuracy:.2f}",
-        row.measured_on,
-    )
+def data_columns(cost: Cost) -> list[Column]:
+    """Those of ``cost.csv``: every field of a row, and what all rows share."""
+    own = [Column(each.name, of(each.name), digits=FULL) for each in dataclasses.fields(Row)]
+    return own + [Column(key, constant(value), digits=FULL) for key, value in conditions(cost).items()]
 
 
-def document(cost: Cost) -> tables.Document:
-    """The table with its notes."""
+def constant(value: object) -> Callable[[Row], object]:
+    return lambda _row: value
+
+
+def digits(count: int) -> Callable[[float | None], str]:
+    return lambda value: number(value, f".{count}f")
+
+
+def columns(cost: Cost) -> list[Column]:
+    """Those for people."""
+    return [
+        Column("", of("name"), "Network"),
+        Column("", of("parameters"), "Parameters", format=counted),
+        Column("", of("published"), "Published", format=counted),
+        Column("", of("bytes"), "Bytes", format=counted),
+        Column("", of("multiply_adds"), "Multiply-adds\na clip", format=counted),
+        Column("", of("median_ms"), "Median", "ms", digits(3)),
+        Column("", of("p90_ms"), "p90", "ms", digits(3)),
+        Column("", constant(cost.feature_median_ms), "Features\nms a clip", format=digits(2)),
+        Column("", of("real_time_factor"), "Real-time\nfactor", format=digits(5)),
+        Column("", of("accuracy"), "Accuracy", "%", digits(2)),
+        Column("", of("measured_on"), "Accuracy of", prose=True),
+    ]
+
+
+def document(cost: Cost) -> Document:
     stamp = "SYNTHETIC " if cost.synthetic else ""
     clips = "1 clip" if cost.batch == 1 else f"{cost.batch} clips"
     threads = "1 thread" if cost.threads == 1 else f"{cost.threads} threads"
-    title = f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}."
-    lines = tuple(cells(row, cost.feature_median_ms) for row in cost.rows)
+    caption = f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}."
     notes = [
         verdict(cost),
         *cost.left_out,
@@ -257,20 +259,21 @@ def document(cost: Cost) -> tables.Document:
         notes.append(
             "SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones."
         )
-    section = tables.Section("Teacher against student", (tables.Grid(title, HEADER, lines, wide=True),))
-    return tables.Document(f"{stamp}Cost of a clip: {cost.corpus}", (section,), tuple(notes))
+    return Document(
+        f"{stamp}Cost of a clip: {cost.corpus}",
+        (Section("Teacher against student", (Table.build(caption, columns(cost), cost.rows),)),),
+        tuple(notes),
+    )
 
 
 def report(cost: Cost, reports_root: Path) -> str:
     """Write ``reports_root/<corpus>/cost.md``, ``.csv`` and ``.json``; the result is the text to print."""
     folder, paper = reports_root / cost.corpus, document(cost)
-    values = [dataclasses.asdict(row) for row in cost.rows]
-    common = {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out")}
-    runs.write_atomic(folder / "cost.md", tables.markdown(paper).encode())
-    lines = [[*row.values(), *common.values()] for row in values]
-    runs.write_atomic(folder / "cost.csv", tables.comma_separated([*values[0], *common], lines).encode())
+    rows = [dataclasses.asdict(row) for row in cost.rows]
     runs.write_atomic(
         folder / "cost.json",
-        runs.json_bytes({**common, "verdict": verdict(cost), "left_out": cost.left_out, "rows": values}),
+        runs.json_bytes(
+            {**conditions(cost), "verdict": verdict(cost), "left_out": cost.left_out, "rows": rows}
+        ),
     )
-    return tables.text(paper)
+    return paper.save(folder, "cost", Table.build("", data_columns(cost), cost.rows), latex=False)

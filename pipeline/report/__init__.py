@@ -14,16 +14,15 @@ from typing import NamedTuple
 
 from pipeline import losses, runs
 from pipeline.config import InputError
-from pipeline.report import tables
 from pipeline.report.aggregation import (
     BASELINE,
     Key,
     Row,
     rows,
 )
-from pipeline.report.columns import COLUMNS, csv_row
-from pipeline.report.tables import Document
-from pipeline.report.wording import document
+from pipeline.report.columns import CSV
+from pipeline.report.document import document
+from pipeline.report.table import Document, Table
 from pipeline.runs import Record
 
 __all__ = ["Contents", "Key", "Row", "contents", "report", "rows"]
@@ -75,8 +74,4 @@ def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[
     ``mixes`` and errors as in ``contents``.
     """
     _, found, paper = contents(runs_root, corpus, mixes=mixes)
-    folder = reports_root / corpus
-    runs.write_atomic(folder / "table.md", tables.markdown(paper).encode())
-    runs.write_atomic(folder / "table.tex", tables.latex(paper).encode())
-    runs.write_atomic(folder / "table.csv", tables.comma_separated(COLUMNS, map(csv_row, found)).encode())
-    return tables.text(paper)
+    return paper.save(reports_root / corpus, "table", Table.build("", CSV, found))

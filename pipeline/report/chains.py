@@ -27,13 +27,17 @@ from pipeline.report.aggregation import (
     ratio,
     stopped,
 )
-from pipeline.report.wording import listed, number
+from pipeline.report.table import signed
+from pipeline.report.wording import listed
 from pipeline.runs import Record
 
 BASELINE = str(losses.LossMix.parse("ce,soft"))
 FIRST = 0
 ENSEMBLE = -1
 """Stands for the ensemble where generations are numbers."""
+
+#: What the stages are called in tables.
+FIRST_NAME, ENSEMBLE_NAME = "first teacher", "ensemble of {}"
 
 Values = dict[Cell, float]
 
@@ -141,6 +145,10 @@ class Line:
     with_stopped: float | None = None
     """Of ensembles: the difference to the baseline with chains that stopped at chance; None without any."""
 
+    @property
+    def is_ensemble(self) -> bool:
+        return self.stage.startswith("ensemble")
+
 
 def groups(root: Path, corpus: str, generations: int | None = None) -> list[Group]:
     """The chains below ``root/corpus`` that have a finished run; the ensembles are of ``generations``, or of all."""
@@ -228,7 +236,7 @@ def lines(found: Group) -> list[Line]:
         made += [line(found, own, stage) for stage in stages]
         if own.ensemble:
             made.append(line(found, own, ENSEMBLE))
-    ends = [i for i, one in enumerate(made) if one.stage.startswith("ensemble")]
+    ends = [i for i, one in enumerate(made) if one.is_ensemble]
     to_baseline, to_first = (
         statistics.holm([test.p if test else None for test in tests])
         for tests in ([made[i].to_baseline for i in ends], [made[i].to_first for i in ends])
@@ -257,8 +265,9 @@ def line(found: Group, own: Chain, stage: int) -> Line:
     if spread and len(spread.folds) < whole:
         notes.insert(0, f"partial ({len(spread.folds)} of {whole} folds)")
     if filled is not None:
-        notes.append(f"with chains that stopped at chance {number(filled, '+.2f')} to the baseline")
-    name = {ENSEMBLE: f"ensemble of {found.size}", FIRST: "first teacher"}.get(stage, f"generation {stage}")
+        notes.append(f"with chains that stopped at chance {signed(filled)} to the baseline")
+    names = {ENSEMBLE: ENSEMBLE_NAME.format(found.size), FIRST: FIRST_NAME}
+    name = names.get(stage, f"generation {stage}")
     return Line(
         own.mix, name, spread, to_baseline, to_first, "; ".join(filter(None, notes)), with_stopped=filled
     )
@@ -278,6 +287,6 @@ def published(found: Group, mix: str, stage: str) -> float | None:
     """Table 4's figure for an ensemble of three, or for generation 0, of its own data set and network."""
     if found.synthetic or not found.first.is_of_images or found.first.model != "resnet56":
         return None
-    if stage == "first teacher":
+    if stage == FIRST_NAME:
         return TABLE4[0].percent
-    return {row.mix: row.percent for row in TABLE4}.get(mix) if stage == "ensemble of 3" else None
+    return {row.mix: row.percent for row in TABLE4}.get(mix) if stage == ENSEMBLE_NAME.format(3) else None

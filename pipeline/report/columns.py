@@ -1,36 +1,109 @@
-"""Rows → the cells of ``table.csv``."""
+"""The columns of the teacher's and students' table, and the two printed tables and the CSV that are made of them."""
 
 from __future__ import annotations
 
-from pipeline.report.aggregation import STAMP, Row
-from pipeline.report.wording import comparison_remarks, remarks
+from collections.abc import Sequence
 
-COLUMNS = (
-    "corpus", "synthetic", "preset", "settings", "data", "role", "model", "mix", "baseline",
-    "mean_percent", "sd_folds", "sd_seeds", "n", "folds", "seeds", "best_epoch_percent_optimistic", "parameters",
-    "difference_to_baseline", "ci95_low", "ci95_high", "folds_compared", "pairs", "sd_difference_folds",
-    "sd_difference_pairs", "p", "p_holm", "mixes_compared", "p_wilcoxon", "recordings_ci95_low", "recordings_ci95_high",
-    "no_claim", "difference_with_stopped_at_chance", "test_train_ratio", "published_percent", "difference_to_published",
-    "partial", "finished_runs", "at_chance", "stopped", "mean_percent_with_stopped_at_chance", "skipped_clips", "macro_f1_percent", "ece_percent",
-    "agreement_percent", "notes",
-)  # fmt: skip
+from pipeline.losses import LossMix
+from pipeline.report.aggregation import BASELINE, STAMP, Row
+from pipeline.report.table import Column, Table, counted, interval, joined, number, of, p_value, signed
+from pipeline.report.wording import comparison_remarks, ends, remarks, runs_counted
+
+NAME = Column("", of("name"), "Model / mix")
+
+#: Which runs a row is of.
+IDENTITY = (
+    Column("corpus", of("corpus")),
+    Column("synthetic", lambda row: STAMP if row.synthetic else ""),
+    Column("preset", of("key.preset")),
+    Column("settings", of("key.digest")),
+    Column("data", of("key.data")),
+    Column("role", of("role")),
+    Column("model", of("model")),
+    Column("mix", of("mix")),
+    Column("baseline", lambda row: "baseline" if row.baseline else ""),
+)
+
+MEAN = Column("mean_percent", of("spread.mean"), "Mean", "%", number)
+SD_FOLDS = Column("sd_folds", of("spread.sd_folds"), "SD over\nfolds", format=number)
+SD_SEEDS = Column("sd_seeds", of("spread.sd_seeds"), "SD over\nseeds", format=number)
+RUNS = Column("", of("spread"), "n (folds ×\nseeds)", format=runs_counted)
+BEST = Column("best_epoch_percent_optimistic", of("best"), "Best epoch %\n(optimistic)", format=number)
+PARAMETERS = Column("parameters", of("parameters"), "Parameters", format=counted)
+PUBLISHED = Column("published_percent", of("published"), "Published", "%", number)
+TO_PUBLISHED = Column(
+    "difference_to_published", of("difference_to_published"), "Difference\nto published", format=signed
+)
+
+DIFFERENCE = Column(
+    "difference_to_baseline", of("comparison.difference"), "Difference\nto baseline", format=signed
+)
+INTERVAL = Column("", lambda row: ends(row.comparison), "95 % interval\n(folds to come)", format=interval)
+RECORDINGS = Column(
+    "",
+    lambda row: ends(of("comparison.recordings")(row)),
+    "95 % interval\n(recordings\nlike these)",
+    format=interval,
+)
+FOLDS = Column("folds_compared", of("comparison.units"), "folds", format=lambda units: str(units or 0))
+PAIRS = Column("pairs", of("comparison.n"), "pairs", format=lambda pairs: str(pairs or 0))
+SD_UNITS = Column("sd_difference_folds", of("comparison.sd_units"), "SD over\nfolds", format=number)
+SD_PAIRS = Column("sd_difference_pairs", of("comparison.sd_pairs"), "SD over\npairs", format=number)
+P = Column("p", of("comparison.p"), "p", format=p_value)
+P_HOLM = Column("p_holm", lambda row: row.p_holm, "p\n(Holm)", format=p_value)
+P_WILCOXON = Column("p_wilcoxon", of("comparison.p_wilcoxon"), "p\n(Wilcoxon)", format=p_value)
+
+#: Every column of ``table.csv``, in its order.
+CSV = (
+    *IDENTITY,
+    *(MEAN, SD_FOLDS, SD_SEEDS),
+    Column("n", lambda row: row.spread.n if row.spread else 0),
+    Column("folds", lambda row: " ".join(map(str, row.spread.folds)) if row.spread else ""),
+    Column("seeds", lambda row: " ".join(map(str, row.spread.seeds)) if row.spread else ""),
+    *(BEST, PARAMETERS, DIFFERENCE),
+    Column("ci95_low", of("comparison.low")),
+    Column("ci95_high", of("comparison.high")),
+    *(FOLDS, PAIRS, SD_UNITS, SD_PAIRS, P, P_HOLM),
+    Column("mixes_compared", lambda row: row.compared_mixes if row.comparison else None),
+    P_WILCOXON,
+    Column("recordings_ci95_low", of("comparison.recordings.low")),
+    Column("recordings_ci95_high", of("comparison.recordings.high")),
+    Column("no_claim", of("comparison.no_claim")),
+    Column("difference_with_stopped_at_chance", of("with_stopped")),
+    Column("test_train_ratio", of("comparison.ratio")),
+    *(PUBLISHED, TO_PUBLISHED),
+    Column("partial", of("partial")),
+    Column("finished_runs", of("runs")),
+    Column("at_chance", lambda row: len(row.at_chance)),
+    Column("stopped", lambda row: len(row.failures)),
+    Column("mean_percent_with_stopped_at_chance", of("all_runs")),
+    Column("skipped_clips", of("skipped")),
+    Column("macro_f1_percent", of("macro_f1")),
+    Column("ece_percent", of("ece")),
+    Column("agreement_percent", of("agreement")),
+    Column("notes", lambda row: joined([*remarks(row), *comparison_remarks(row)])),
+)
 
 
-def csv_row(row: Row) -> tuple[object, ...]:
-    """The cells of ``COLUMNS``; numbers unrounded but for the last digits of binary fractions."""
-    spread, own = row.spread, row.comparison
-    beside = own.recordings if own else None
-    values = (
-        row.corpus, STAMP if row.synthetic else "", row.key.preset, row.key.digest, row.key.data, row.role, row.model,
-        row.mix, "baseline" if row.baseline else "",
-        spread and spread.mean, spread and spread.sd_folds, spread and spread.sd_seeds, spread.n if spread else 0,
-        " ".join(map(str, spread.folds)) if spread else "", " ".join(map(str, spread.seeds)) if spread else "",
-        row.best, row.parameters,
-        own and own.difference, own and own.low, own and own.high, own and own.units, own and own.n, own and own.sd_units,
-        own and own.sd_pairs, own and own.p, row.p_holm, own and row.compared_mixes, own and own.p_wilcoxon,
-        beside and beside.low, beside and beside.high, own and own.no_claim, row.with_stopped, own and own.ratio,
-        row.published, row.difference_to_published, row.partial, row.runs, len(row.at_chance), len(row.failures),
-        row.all_runs, row.skipped, row.macro_f1, row.ece, row.agreement,
-        "; ".join([*remarks(row), *comparison_remarks(row)]),
-    )  # fmt: skip
-    return tuple(float(f"{value:.10g}") if isinstance(value, float) else value for value in values)
+def accuracy_table(rows: Sequence[Row]) -> Table:
+    notes = Column("", lambda row: joined(remarks(row)), "Notes", prose=True)
+    columns = (NAME, MEAN, SD_FOLDS, SD_SEEDS, RUNS, BEST, PARAMETERS, PUBLISHED, TO_PUBLISHED, notes)
+    return Table.build("Accuracy on the held-out fold's clean clips, last epoch.", columns, rows)
+
+
+def comparison_table(rows: Sequence[Row]) -> Table:
+    """Differences to the baseline; the columns of p only where some row has folds enough for one."""
+    compared = [row for row in rows if row.comparison or row.with_stopped is not None]
+    tests = [row.comparison for row in compared if row.comparison]
+    few, enough = any(one.no_claim for one in tests), any(not one.no_claim for one in tests)
+    columns = [NAME, DIFFERENCE, INTERVAL, *([RECORDINGS] if few else []), FOLDS, PAIRS, SD_UNITS, SD_PAIRS]
+    columns += [P, P_HOLM, P_WILCOXON] if enough else []
+    columns.append(Column("", lambda row: joined(comparison_remarks(row)), "Notes", prose=True))
+    baseline = str(LossMix.parse(BASELINE))
+    shown, tried = len(tests), max((row.compared_mixes for row in rows), default=0)
+    count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
+        f", {shown} shown" if shown < tried else ""
+    )
+    return Table.build(
+        f"Paired difference to the baseline {baseline}, percentage points; {count}.", columns, compared
+    )

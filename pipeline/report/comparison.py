@@ -34,12 +34,8 @@ from pipeline.report.aggregation import (
     stopped,
 )
 from pipeline.report.listing import corpora
-from pipeline.report.wording import (
-    interval,
-    listed,
-    number,
-    p_value,
-)
+from pipeline.report.table import interval, number, p_value, signed
+from pipeline.report.wording import listed
 from pipeline.runs import STUDENT, TEACHER, Record
 from pipeline.runs.differences import differences
 
@@ -164,14 +160,14 @@ def paired_lines(a: Side, b: Side) -> list[str]:
         else judged(found)
     )
     if filled is not None:
-        lines.append(f"With the runs that stopped at chance: B less A {number(filled, '+.2f')} points")
+        lines.append(f"With the runs that stopped at chance: B less A {signed(filled)} points")
     return lines
 
 
 def judged(found: statistics.Comparison) -> list[str]:
     """The difference of the folds' means, its interval, and p or why there is none."""
     lines = [
-        f"B less A: {number(found.difference, '+.2f')} points, 95 % interval {interval(found.low, found.high)} over folds to "
+        f"B less A: {signed(found.difference)} points, 95 % interval {interval((found.low, found.high))} over folds to "
         f"come; {counted_of(found.units, 'fold')}, {counted_of(found.n, 'pair')} of fold and seed "
         f"(sd over folds {number(found.sd_units)}, over pairs {number(found.sd_pairs)})"
     ]
@@ -182,7 +178,7 @@ def judged(found: statistics.Comparison) -> list[str]:
     if beside := found.recordings:
         lines.append(
             f"No interval over recordings: {beside.reason}" if beside.reason else
-            f"{interval(beside.low, beside.high)} over recordings like these, on these folds and with these trainings "
+            f"{interval((beside.low, beside.high))} over recordings like these, on these folds and with these trainings "
             f"(bootstrap over {beside.recordings} recordings, seeds averaged first)"
         )  # fmt: skip
     if found.no_claim:
@@ -211,8 +207,8 @@ def clip_lines(a: Record, b: Record) -> list[str]:
     lines = [
         f"A: accuracy {number(100 * float(hit_a.mean()))} %, B: {number(100 * float(hit_b.mean()))} % of {len(hit_a)} clips, "
         f"fold {a.fold}",
-        f"B less A: {number(100 * difference, '+.2f')} points, 95 % interval "
-        f"{interval(low and 100 * low, high and 100 * high)}, by {len(set(left.sources))} recordings",
+        f"B less A: {signed(100 * difference)} points, 95 % interval "
+        f"{interval((low and 100 * low, high and 100 * high))}, by {len(set(left.sources))} recordings",
         f"Right in B alone {gained}, in A alone {lost}, the same class said {int(np.sum(said[0] == said[1]))} times; "
         f"McNemar's exact p {p_value(mcnemar(gained, lost))} (clips taken for independent: too small where recordings "
         "have several)",

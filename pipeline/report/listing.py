@@ -1,17 +1,16 @@
-"""``runs``: which runs there are, a dictionary or a line each."""
+"""``runs``: which runs there are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.losses import LossMix
-from pipeline.report import tables
 from pipeline.report.aggregation import STAMP
-from pipeline.report.wording import listed, number
+from pipeline.report.table import Column, Table, number, of, padded
+from pipeline.report.wording import listed as named
 from pipeline.runs import TEACHER, Record
 from pipeline.runs.record import UNFINISHED
 
@@ -19,30 +18,33 @@ STATUSES = (*runs.folder.STATUSES, UNFINISHED)
 
 
 def listing(root: Path, corpus: str | None = None, *, mix: str | None = None, folds: Sequence[int] = (),
-            seeds: Sequence[int] = (), status: str | None = None) -> list[dict[str, Any]]:  # fmt: skip
-    """The runs below ``root`` that fit all filters, finished or not, one dictionary each.
+            seeds: Sequence[int] = (), status: str | None = None) -> Table:  # fmt: skip
+    """The runs below ``root`` that fit all filters, finished or not: ``records`` for machines, ``listing_text`` for people.
 
     ``mix``: text as ``LossMix.parse`` reads it, or "teacher". Raises ``InputError`` for one it cannot read, for a
     corpus without runs, and for a damaged run.
     """
     require(root, corpus)
     wanted = None if mix is None else TEACHER if mix == TEACHER else str(LossMix.parse(mix))
-    found = [described(record) for record in runs.find(root, corpus)]
-    for folder in runs.unfinished(root, corpus):
-        if (folder / "config.json").is_file():
-            found.append(described(runs.read(folder)))
-    return [
-        run for run in found
-        if wanted in (None, run["mix"] if run["role"] != TEACHER else TEACHER) and status in (None, run["status"])
-        and (not folds or run["fold"] in folds) and (not seeds or run["seed"] in seeds)
-    ]  # fmt: skip
+    records = runs.find(root, corpus)
+    begun = [folder for folder in runs.unfinished(root, corpus) if (folder / "config.json").is_file()]
+    records += map(runs.read, begun)
+    kept = [
+        record
+        for record in records
+        if wanted in (None, TEACHER if record.is_teacher else record.mix_text)
+        and status in (None, record.result.status)
+        and (not folds or record.fold in folds)
+        and (not seeds or record.seed in seeds)
+    ]
+    return Table.build("", COLUMNS, kept)
 
 
 def require(root: Path, corpus: str | None) -> None:
     """``InputError`` for a corpus that has no runs."""
     if corpus and not (root / corpus).is_dir():
         raise InputError(
-            f"no runs of {corpus!r} in {root}; expected one of: {listed(corpora(root)) or 'none yet'}"
+            f"no runs of {corpus!r} in {root}; expected one of: {named(corpora(root)) or 'none yet'}"
         )
 
 
@@ -50,32 +52,33 @@ def corpora(root: Path) -> list[str]:
     return sorted(path.name for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def described(record: Record) -> dict[str, Any]:
-    """A run as ``--json`` prints it."""
-    result = record.result
-    return {
-        "folder": str(record.folder),
-        **{name: getattr(record, name) for name in ("corpus", "synthetic", "role", "model")},
-        "mix": record.mix_text,
-        "preset": record.preset,
-        "settings": record.digest,
-        **{name: getattr(record, name) for name in ("fold", "seed", "generation")},
-        **{name: getattr(result, name) for name in ("status", "accuracy", "epochs", "seconds")},
-        "finished": result.finished or None,
-        "failure": result.failure or None,
-    }
+def stamped(record: Record) -> str:
+    return f"{STAMP} {record.mix_text}" if record.synthetic else record.mix_text
 
 
-def listing_text(found: Sequence[Mapping[str, Any]]) -> str:
+#: Those with a key in the order of ``--json``; people read the others.
+COLUMNS = (
+    Column("", of("role"), "role"),
+    Column("", stamped, "mix"),
+    Column("", of("fold"), "fold"),
+    Column("", of("seed"), "seed"),
+    Column("", of("result.status"), "status"),
+    Column("", of("result.percent"), "accuracy", "%", number),
+    Column("", of("result.epochs"), "epochs"),
+    Column("", lambda record: record.result.finished or None, "finished"),
+    Column("folder", lambda record: str(record.folder), "folder", prose=True),
+    *(Column(name, of(name)) for name in ("corpus", "synthetic", "role", "model")),
+    Column("mix", of("mix_text")),
+    Column("preset", of("preset")),
+    Column("settings", of("digest")),
+    *(Column(name, of(name)) for name in ("fold", "seed", "generation")),
+    *(Column(name, of(f"result.{name}")) for name in ("status", "accuracy", "epochs", "seconds")),
+    Column("finished", lambda record: record.result.finished or None),
+    Column("failure", lambda record: record.result.failure or None),
+)
+
+
+def listing_text(listed: Table) -> str:
     """A line per run, and how many there are."""
-    header = ("role", "mix", "fold", "seed", "status", "accuracy\n%", "epochs", "finished", "folder")
-    rows = []
-    for run in found:
-        stamp = f"{STAMP} " if run["synthetic"] else ""
-        percent = number(None if run["accuracy"] is None else 100 * run["accuracy"])
-        rows.append((run["role"], stamp + run["mix"], str(run["fold"]), str(run["seed"]), run["status"], percent,
-                     str(run["epochs"]), run["finished"] or tables.NONE, run["folder"]))  # fmt: skip
-    count = f"{len(found)} run{'' if len(found) == 1 else 's'}"
-    return "\n".join(
-        [*(tables.padded(tables.Grid("", header, tuple(rows), wide=True)) if rows else []), count]
-    )
+    count = len(listed.rows)
+    return "\n".join([*(padded(listed) if count else []), f"{count} run{'' if count == 1 else 's'}"])

@@ -25,10 +25,9 @@ from pipeline.config import InputError
 from pipeline.engine import packs
 from pipeline.engine.records import model_of, read_model
 from pipeline.figures import recall as retrieval
-from pipeline.figures.recall import METRICS
+from pipeline.figures.recall import KS, METRICS
 from pipeline.figures.statistics import Cell
 from pipeline.losses import LossMix
-from pipeline.report import tables
 from pipeline.report.aggregation import (
     STAMP,
     Key,
@@ -44,11 +43,12 @@ from pipeline.report.spaces import (
     FEATURES,
     NOTES,
     Measured,
-    csv_rows,
-    grid,
+    lines,
     place,
+    recall_table,
     table_of,
 )
+from pipeline.report.table import Document, Section, Table
 from pipeline.report.wording import taught_by_others, tested
 from pipeline.runs import Record
 
@@ -138,17 +138,19 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
     if not good:
         raise InputError(f"no finished run in {root / corpus} whose embeddings could be measured; train first: "
                          "make teacher, then make distill")  # fmt: skip
-    sections, lines, notes, tests = [], [], list(NOTES), []
+    sections, rows, notes, tests = [], [], list(NOTES), []
     for key, members in keyed(good).items():
         first = members[0]
         tried = {r.row_mix for r in everything if key_of(r) == key and r.is_student} - {BASELINE_MIX}
         gone = Counter(r.row_mix for r in records if stopped(r) and key_of(r) == key)
-        table = table_of(measured(members, caches, layer), ratio(first), len(tried), gone)
-        tests += [test for own in table.tests.values() for test in own if test]
+        spaces = table_of(measured(members, caches, layer), ratio(first), len(tried), gone)
+        tests += [test for own in spaces.tests.values() for test in own if test]
         stamp = f"{STAMP} " if first.synthetic else ""
         title = f"{stamp}preset {key.preset}, settings {key.digest}, data {key.data}"
-        sections.append(tables.Section(title, tuple(grid(table, metric) for metric in METRICS)))
-        lines += list(csv_rows(key, table, first, layer))
+        own = {at: lines(spaces, key, first, layer, *at) for at in spaces.tests}
+        printed = tuple(recall_table(spaces, own[metric, KS[0]]) for metric in METRICS)
+        sections.append(Section(title, printed))
+        rows += [line for each in own.values() for line in each if line.spread]
         notes.append(f"settings {key.digest}: {answerable_share(members, caches)}.")
     notes += tested(tests)
     left_out = [r for r in records if stopped(r)]
@@ -161,12 +163,10 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
             f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds."
         )
     layers = "embedding" if layer == "embedding" else "hidden layer (teacher: embedding)"
-    document = tables.Document(f"{f'{STAMP}: ' if synthetic else ''}{corpus}: retrieval by the {layers}",
+    document = Document(f"{f'{STAMP}: ' if synthetic else ''}{corpus}: retrieval by the {layers}",
                                tuple(sections), tuple(notes))  # fmt: skip
     stem = "retrieval" if layer == "embedding" else f"retrieval-{layer}"
-    runs.write_atomic(reports / corpus / f"{stem}.md", tables.markdown(document).encode())
-    runs.write_atomic(reports / corpus / f"{stem}.csv", tables.comma_separated(CSV, lines).encode())
-    return tables.text(document)
+    return document.save(reports / corpus, stem, Table.build("", CSV, rows), latex=False)
 
 
 def keyed(records: Sequence[Record]) -> dict[Key, list[Record]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,9 @@ from pipeline.figures import bootstrap, statistics
 from pipeline.figures.recall import KS, METRICS
 from pipeline.figures.statistics import Cell, Comparison
 from pipeline.losses import LossMix
-from pipeline.report import tables
 from pipeline.report.aggregation import BASELINE, STAMP, Key
-from pipeline.report.wording import judged, number, p_value
+from pipeline.report.table import FULL, Column, Table, interval, joined, number, of, p_value, signed
+from pipeline.report.wording import ends
 from pipeline.runs import Record
 from pipeline.runs.record import OfRole
 
@@ -73,7 +73,7 @@ def compared(
 
 
 @dataclass(frozen=True)
-class Table:
+class Measurements:
     """The rows of one key, and their differences to the baseline at every metric and K."""
 
     found: list[Measured]
@@ -87,65 +87,134 @@ class Table:
         return statistics.holm([test.p if test else None for test in self.tests[metric, k]], self.mixes)
 
 
-def table_of(found: list[Measured], ratio: float, mixes: int, stopped: Mapping[str, int]) -> Table:
+def table_of(found: list[Measured], ratio: float, mixes: int, stopped: Mapping[str, int]) -> Measurements:
     tests = {
         (metric, k): [compared(row, found, metric, k, ratio) for row in found]
         for metric in METRICS
         for k in KS
     }
-    return Table(found, tests, mixes, stopped)
+    return Measurements(found, tests, mixes, stopped)
 
 
-def stopped_text(table: Table, row: Measured, test: Comparison | None) -> list[str]:
-    """Of a row, and of its difference to a baseline that has stopped runs."""
-    own, there = table.stopped.get(row.name, 0), table.stopped.get(BASELINE_MIX, 0)
-    found = [f"{own} {'run' if own == 1 else 'runs'} stopped: not counted"] if own else []
-    return found + ([f"{there} of the baseline stopped: not counted"] if there and test else [])
+@dataclass(frozen=True)
+class Line:
+    """A row at one metric and K, with its difference to the baseline."""
+
+    key: Key
+    corpus: str
+    synthetic: bool
+    layer: str
+    metric: str
+    k: int
+    mixes: int
+    row: Measured
+    test: Comparison | None
+    p_holm: float | None
+    stopped: tuple[int, int]
+    """Runs of the row, and of its baseline, that stopped."""
+
+    @property
+    def spread(self) -> statistics.Spread | None:
+        return self.at(self.k)
+
+    def at(self, k: int) -> statistics.Spread | None:
+        """Of Recall@K in percent."""
+        values = self.row.figures(self.metric, k)
+        return statistics.spread(values) if values else None
+
+    @property
+    def notes(self) -> str:
+        own, there = self.stopped
+        return joined([
+            self.test.no_claim if self.test else "",
+            f"{own} {'run' if own == 1 else 'runs'} stopped: not counted" if own else "",
+            f"{there} of the baseline stopped: not counted" if there and self.test else "",
+        ])  # fmt: skip
 
 
-def grid(table: Table, metric: str) -> tables.Grid:
-    tests, adjusted = table.tests[metric, KS[0]], table.adjusted(metric, KS[0])
-    few, enough = (any(bool(own.no_claim) == kind for own in tests if own) for kind in (True, False))
-    header = ("Model / mix", "D", *(f"R@{k}\n%" for k in KS), "SD over folds\n(R@1)", "SD over seeds\n(R@1)", "n",
-              f"R@1 less\n{BASELINE}", "95 % interval\n(folds to come)", *(("95 % interval\n(recordings\nlike these)",) if few else ()),
-              "folds", *(("p", "p\n(Holm)") if enough else ()), "Notes")  # fmt: skip
-    lines = []
-    for row, test, holm in zip(table.found, tests, adjusted, strict=True):
-        spreads = [statistics.spread(own) if (own := row.figures(metric, k)) else None for k in KS]
-        first = spreads[0]
-        folds_interval, recordings_interval, units = judged(test)
-        lines.append((
-            row.name, str(row.dimensions or tables.NONE), *(number(one.mean if one else None) for one in spreads),
-            number(first.sd_folds if first else None), number(first.sd_seeds if first else None), str(first.n if first else 0),
-            number(test.difference if test else None, "+.2f"), folds_interval, *((recordings_interval,) if few else ()),
-            units if test else tables.NONE, *((p_value(test.p if test else None), p_value(holm)) if enough else ()),
-            "; ".join(filter(None, [test.no_claim if test else "", *stopped_text(table, row, test)])),
-        ))  # fmt: skip
-    said = {"euclidean": "Euclidean distance of the embeddings as they are",
-            "cosine": "cosine distance (Euclidean of L2-normalised embeddings: the same order)"}  # fmt: skip
-    shown = sum(test is not None for test in tests)
-    count = f" {shown} of {table.mixes} mixes are compared to {BASELINE_MIX}." if table.mixes else ""
-    return tables.Grid(f"Recall@K, {said[metric]}.{count}", header, tuple(lines), wide=True)
+def lines(table: Measurements, key: Key, record: Record, layer: str, metric: str, k: int) -> list[Line]:
+    """One per row. ``record``: any run of the table."""
+    there = table.stopped.get(BASELINE_MIX, 0)
+    return [
+        Line(key, record.corpus, record.synthetic, layer, metric, k, table.mixes, row, test, p_holm,
+             (table.stopped.get(row.name, 0), there))
+        for row, test, p_holm in zip(table.found, table.tests[metric, k], table.adjusted(metric, k), strict=True)
+    ]  # fmt: skip
 
 
-CSV = ("corpus", "synthetic", "preset", "settings", "data", "layer", "role", "mix", "dimensions", "metric", "k",
-       "recall_percent", "sd_folds", "sd_seeds", "n", "difference_to_baseline", "ci95_low", "ci95_high", "folds_compared",
-       "pairs", "sd_difference_folds", "sd_difference_pairs", "p", "p_holm", "mixes", "p_wilcoxon", "recordings_ci95_low",
-       "recordings_ci95_high", "no_claim")  # fmt: skip
+def recall_at(k: int) -> Column:
+    def mean(line: Line) -> float | None:
+        spread = line.at(k)
+        return spread.mean if spread else None
+
+    return Column("", mean, f"R@{k}", "%", number)
 
 
-def csv_rows(key: Key, table: Table, first: Record, layer: str) -> Iterator[tuple[object, ...]]:
-    """The cells of ``CSV``, by metric, K and row."""
-    for (metric, k), tests in table.tests.items():
-        for row, test, holm in zip(table.found, tests, table.adjusted(metric, k), strict=True):
-            if not (values := row.figures(metric, k)):
-                continue
-            own, beside = statistics.spread(values), test.recordings if test else None
-            yield (first.corpus, STAMP if first.synthetic else "", key.preset, key.digest, key.data, layer, row.role,
-                   row.name, row.dimensions or None, metric, k, own.mean, own.sd_folds, own.sd_seeds, own.n,
-                   *((test.difference, test.low, test.high, test.units, test.n, test.sd_units, test.sd_pairs, test.p, holm,
-                      table.mixes, test.p_wilcoxon, beside and beside.low, beside and beside.high, test.no_claim)
-                     if test else (None,) * 14))  # fmt: skip
+def full(key: str, path: str) -> Column:
+    """A column of the CSV that rounds nothing."""
+    return Column(key, of(path), digits=FULL)
+
+
+#: Every column of ``retrieval.csv``, in its order.
+CSV = (
+    Column("corpus", of("corpus")),
+    Column("synthetic", lambda line: STAMP if line.synthetic else ""),
+    Column("preset", of("key.preset")),
+    Column("settings", of("key.digest")),
+    Column("data", of("key.data")),
+    Column("layer", of("layer")),
+    Column("role", of("row.role")),
+    Column("mix", of("row.name")),
+    Column("dimensions", lambda line: line.row.dimensions or None),
+    Column("metric", of("metric")),
+    Column("k", of("k")),
+    full("recall_percent", "spread.mean"),
+    *(full(name, f"spread.{name}") for name in ("sd_folds", "sd_seeds", "n")),
+    full("difference_to_baseline", "test.difference"),
+    full("ci95_low", "test.low"),
+    full("ci95_high", "test.high"),
+    full("folds_compared", "test.units"),
+    full("pairs", "test.n"),
+    full("sd_difference_folds", "test.sd_units"),
+    full("sd_difference_pairs", "test.sd_pairs"),
+    full("p", "test.p"),
+    Column("p_holm", lambda line: line.p_holm if line.test else None, digits=FULL),
+    Column("mixes", lambda line: line.mixes if line.test else None),
+    full("p_wilcoxon", "test.p_wilcoxon"),
+    full("recordings_ci95_low", "test.recordings.low"),
+    full("recordings_ci95_high", "test.recordings.high"),
+    Column("no_claim", of("test.no_claim")),
+)
+
+DISTANCES = {
+    "euclidean": "Euclidean distance of the embeddings as they are",
+    "cosine": "cosine distance (Euclidean of L2-normalised embeddings: the same order)",
+}
+
+
+def recall_table(measured: Measurements, rows: Sequence[Line]) -> Table:
+    """``rows``: those of one metric at the first K; the other K stand beside it."""
+    tests = [line.test for line in rows if line.test]
+    few, enough = any(test.no_claim for test in tests), any(not test.no_claim for test in tests)
+    recordings = of("test.recordings")
+    columns = [
+        Column("", of("row.name"), "Model / mix"),
+        Column("", lambda line: line.row.dimensions or None, "D"),
+        *map(recall_at, KS),
+        Column("", of("spread.sd_folds"), "SD over folds\n(R@1)", format=number),
+        Column("", of("spread.sd_seeds"), "SD over seeds\n(R@1)", format=number),
+        Column("", lambda line: line.spread.n if line.spread else 0, "n"),
+        Column("", of("test.difference"), f"R@1 less\n{BASELINE}", format=signed),
+        Column("", lambda line: ends(line.test), "95 % interval\n(folds to come)", format=interval),
+        *([Column("", lambda line: ends(recordings(line)), "95 % interval\n(recordings\nlike these)", format=interval)] if few else []),
+        Column("", of("test.units"), "folds"),
+        *([Column("", of("test.p"), "p", format=p_value), Column("", of("p_holm"), "p\n(Holm)", format=p_value)] if enough else []),
+        Column("", of("notes"), "Notes", prose=True),
+    ]  # fmt: skip
+    count = (
+        f" {len(tests)} of {measured.mixes} mixes are compared to {BASELINE_MIX}." if measured.mixes else ""
+    )
+    return Table.build(f"Recall@K, {DISTANCES[rows[0].metric]}.{count}", columns, rows)
 
 
 NOTES = (

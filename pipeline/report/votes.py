@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,8 @@ import numpy as np
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.figures import ensembles, evaluation
-from pipeline.report import tables
 from pipeline.report.aggregation import STAMP
-from pipeline.report.wording import number
+from pipeline.report.table import Column, Table, number, of, padded
 from pipeline.runs import Record
 
 
@@ -70,18 +69,32 @@ def votes(found: Sequence[Record]) -> list[Vote]:
     return out
 
 
-def text(found: Sequence[Record]) -> str:
+#: The first four are counts, the others percent.
+COLUMNS = (
+    Column("fold", of("fold"), "fold"),
+    Column("runs", of("members"), "runs"),
+    Column("clips", of("clips"), "clips"),
+    Column("accuracy_percent", of("accuracy"), "ensemble", "%", number),
+    Column("macro_f1_percent", of("macro_f1"), "macro-F1", "%", number),
+    Column("ece_percent", of("ece"), "ECE", "%", number),
+    Column("mean_of_runs_percent", of("mean_of_members"), "mean of\nits runs %", format=number),
+    Column(
+        "best_run_percent_optimistic",
+        of("best_member"),
+        "best run %\n(optimistic)",
+        format=number,
+        prose=True,
+    ),
+)
+
+
+def text(records: Sequence[Record]) -> str:
     """A line per fold and, over several, their mean."""
-    lines = votes(found)
-    header = ("fold", "runs", "clips", "ensemble\n%", "macro-F1\n%", "ECE\n%", "mean of\nits runs %", "best run %\n(optimistic)")  # fmt: skip
-    rows = [(str(v.fold), str(v.members), str(v.clips), *map(number, figures_of(v))) for v in lines]
-    if len(lines) > 1:
-        means = np.mean([figures_of(v) for v in lines], axis=0).tolist()
-        rows.append(("mean", "", "", *map(number, means)))
-    stamp = f"{STAMP} " if any(record.synthetic for record in found) else ""
-    title = f"{stamp}{found[0].corpus}: mean of class probabilities, held-out clips, last epoch"
-    return "\n".join([title, "", *tables.padded(tables.Grid("", header, tuple(rows), wide=True))])
-
-
-def figures_of(vote: Vote) -> tuple[float, ...]:
-    return vote.accuracy, vote.macro_f1, vote.ece, vote.mean_of_members, vote.best_member
+    by_fold = Table.build("", COLUMNS, votes(records))
+    rows = by_fold.rows
+    if len(rows) > 1:
+        figures = np.array([row[3:] for row in rows], dtype=float)
+        rows += (("mean", "", "", *figures.mean(axis=0).tolist()),)
+    stamp = f"{STAMP} " if any(record.synthetic for record in records) else ""
+    title = f"{stamp}{records[0].corpus}: mean of class probabilities, held-out clips, last epoch"
+    return "\n".join([title, "", *padded(replace(by_fold, rows=rows))])

@@ -1,29 +1,16 @@
-"""Rows → the text of tables and footnotes."""
+"""Rows → remarks and footnotes in words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from pipeline import losses, runs
+from pipeline import runs
+from pipeline.figures.bootstrap import Interval
 from pipeline.figures.evaluation import ALPHA
 from pipeline.figures.statistics import FEWEST, Comparison, Spread
 from pipeline.report.aggregation import BASELINE, STAMP, Row
-from pipeline.report.tables import (
-    NONE,
-    Document,
-    Grid,
-    Section,
-)
+from pipeline.report.table import number, signed
 from pipeline.runs import Record
-
-
-def number(value: float | None, form: str = ".2f") -> str:
-    return NONE if value is None else format(value, form).replace("-", "−")
-
-
-def p_value(value: float | None) -> str:
-    return NONE if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def runs_counted(spread: Spread | None) -> str:
@@ -63,38 +50,8 @@ def remarks(row: Row) -> list[str]:
     return found
 
 
-def accuracy_grid(found: Sequence[Row]) -> Grid:
-    header = ("Model / mix", "Mean\n%", "SD over\nfolds", "SD over\nseeds", "n (folds ×\nseeds)",
-              "Best epoch %\n(optimistic)", "Parameters", "Published\n%", "Difference\nto published", "Notes")  # fmt: skip
-    lines = tuple(
-        (
-            row.name,
-            number(row.spread.mean if row.spread else None),
-            number(row.spread.sd_folds if row.spread else None),
-            number(row.spread.sd_seeds if row.spread else None),
-            runs_counted(row.spread),
-            number(row.best),
-            f"{row.parameters:,}",
-            number(row.published),
-            number(row.difference_to_published, "+.2f"),
-            "; ".join(remarks(row)),
-        )
-        for row in found
-    )
-    return Grid("Accuracy on the held-out fold's clean clips, last epoch.", header, lines, wide=True)
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """ "[−0.50, +3.00]"."""
-    return NONE if low is None or high is None else f"[{number(low, '+.2f')}, {number(high, '+.2f')}]"
-
-
-def judged(own: Comparison | None) -> tuple[str, str, str]:
-    """Interval over folds, interval over recordings, and n of the folds' means."""
-    if own is None:
-        return NONE, NONE, "0"
-    beside = own.recordings
-    return interval(own.low, own.high), interval(beside.low, beside.high) if beside else NONE, str(own.units)
+def ends(own: Comparison | Interval | None) -> tuple[float | None, float | None] | None:
+    return (own.low, own.high) if own else None
 
 
 def comparison_remarks(row: Row) -> list[str]:
@@ -102,54 +59,8 @@ def comparison_remarks(row: Row) -> list[str]:
     if row.with_stopped is not None:
         own, there = len(row.failures), row.baseline_stopped
         of = " and ".join(f"{n} of {name}" for n, name in ((own, "the mix"), (there, "the baseline")) if n)
-        found.append(
-            f"without the runs that stopped ({of}); with them at chance {number(row.with_stopped, '+.2f')}"
-        )
+        found.append(f"without the runs that stopped ({of}); with them at chance {signed(row.with_stopped)}")
     return found
-
-
-def comparison_grid(found: Sequence[Row]) -> Grid:
-    """Differences to the baseline; the columns of p only where some row has folds enough for one."""
-    compared = [row for row in found if row.comparison or row.with_stopped is not None]
-    tests = [row.comparison for row in compared if row.comparison]
-    few, enough = any(one.no_claim for one in tests), any(not one.no_claim for one in tests)
-    header = ["Model / mix", "Difference\nto baseline", "95 % interval\n(folds to come)"]
-    header += ["95 % interval\n(recordings\nlike these)"] if few else []
-    header += ["folds", "pairs", "SD over\nfolds", "SD over\npairs"]
-    header += ["p", "p\n(Holm)", "p\n(Wilcoxon)"] if enough else []
-    lines = []
-    for row in compared:
-        own = row.comparison
-        folds_interval, recordings_interval, units = judged(own)
-        line = [row.name, number(own.difference if own else None, "+.2f"), folds_interval]
-        line += [recordings_interval] if few else []
-        line += [
-            units,
-            str(own.n if own else 0),
-            number(own.sd_units if own else None),
-            number(own.sd_pairs if own else None),
-        ]
-        line += [*map(p_value, (own.p, row.p_holm, own.p_wilcoxon) if own else (None,) * 3)] if enough else []
-        lines.append((*line, "; ".join(comparison_remarks(row))))
-    name = str(losses.LossMix.parse(BASELINE))
-    shown, tried = len(tests), max((row.compared_mixes for row in found), default=0)
-    count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
-        f", {shown} shown" if shown < tried else ""
-    )
-    return Grid(f"Paired difference to the baseline {name}, percentage points; {count}.", (*header, "Notes"), tuple(lines),
-                wide=True)  # fmt: skip
-
-
-def section(found: Sequence[Row]) -> Section:
-    key, synthetic = found[0].key, any(row.synthetic for row in found)
-    models = ", ".join(
-        f"{role} {model}" for role, model in dict.fromkeys((row.role, row.model) for row in found)
-    )
-    title = f"preset {key.preset}, settings {key.digest}, data {key.data}: {models}"
-    grids = [accuracy_grid(found)]
-    if any(row.comparison or row.with_stopped is not None for row in found):
-        grids.append(comparison_grid(found))
-    return Section(f"{STAMP} {title}" if synthetic else title, tuple(grids))
 
 
 def footnotes(found: Sequence[Row]) -> list[str]:
@@ -257,37 +168,3 @@ def taught_by_others(records: Sequence[Record]) -> list[str]:
         return []
     return [f"Their teachers were trained again since, with other weights: {len(names)} of {len(records)} runs "
             f"({listed(names)}); remove these and train again."]  # fmt: skip
-
-
-def document(
-    found: Sequence[Row],
-    records: Sequence[Record],
-    unfinished: Sequence[Path],
-    missing: Sequence[str] = (),
-    born: int = 0,
-) -> Document:
-    """The rows as sections, one a table, with footnotes; ``missing``: mixes asked for that have no run; ``born``: how
-    many born-again runs there are, which have a table of their own."""
-    keys = list(dict.fromkeys(row.key for row in found))
-    sections = tuple(section([row for row in found if row.key == key]) for key in keys)
-    notes = [*footnotes(found)]
-    if len(keys) > 1:
-        notes.append(
-            "The tables differ in settings or in data: figures of one do not compare with another's."
-        )
-    if unfinished:
-        names = listed(["/".join(folder.parts[-2:]) for folder in unfinished])
-        count = f"{len(unfinished)} {'run' if len(unfinished) == 1 else 'runs'}"
-        notes.append(f"Unfinished, not in the table: {count} ({names}).")
-    if born:
-        notes.append(
-            f"Not in these tables: {born} born-again {'run' if born == 1 else 'runs'}. Their own table is ban.md beside "
-            "this one (Table 4: table4.md), made by make ban (make table4) with the options of their training; what is "
-            "finished is not trained again."
-        )
-    if missing:
-        notes.append(f"Asked for, without a finished run: {'; '.join(missing)}.")
-    stamp = f"{STAMP}: " if any(row.synthetic for row in found) else ""
-    return Document(
-        f"{stamp}{found[0].corpus}: teacher and students", sections, (*notes, *provenance(records))
-    )

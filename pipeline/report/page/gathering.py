@@ -85,7 +85,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Table:
+class Runs:
     """What stands in one table: runs of the same settings and data."""
 
     key: report.Key
@@ -109,7 +109,7 @@ class Table:
         return next((entry for entry in self.entries if entry.row.baseline), None)
 
 
-def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Table]:
+def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Runs]:
     """The rows by table, each with the runs it was made of."""
     found = []
     for key in dict.fromkeys(row.key for row in rows):
@@ -118,7 +118,7 @@ def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Table]
         own = students[0].teacher_digest if students else key.digest
         keys = {STUDENT: key, TEACHER: replace(key, digest=own)}
         entries = [Entry(row, members(row, records, keys[row.role])) for row in rows if row.key == key]
-        found.append(Table(key, tuple(entries)))
+        found.append(Runs(key, tuple(entries)))
     return found
 
 

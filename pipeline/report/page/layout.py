@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from pipeline.report.html import table_html
 from pipeline.report.page import (
     gathering,
     naming,
@@ -14,15 +15,14 @@ from pipeline.report.page import (
 from pipeline.report.page.gathering import (
     Confused,
     Entry,
+    Runs,
     Sounds,
-    Table,
 )
 from pipeline.report.page.pictures import Embeddings, Gallery
 from pipeline.report.page.style import style
 from pipeline.report.plots import Picture
 from pipeline.report.plots.picture import STAMP
-from pipeline.report.tables import Document, Grid, left
-from pipeline.report.wording import number
+from pipeline.report.table import Document, number
 
 ICON = "data:,"
 """An empty icon: browsers otherwise look for one."""
@@ -31,7 +31,7 @@ BANNER = f"{STAMP}: made-up sounds of the built-in corpus. These figures say not
 
 
 def page(
-    paper: Document, tables: Sequence[Table], gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
+    paper: Document, tables: Sequence[Runs], gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
 ) -> str:
     """The whole document; draws and saves its pictures on the way."""
     body = [f"<header><h1>{escape(paper.title)}</h1>"]
@@ -41,7 +41,7 @@ def page(
     body.append("</header><main>")
     for index, (table, section) in enumerate(zip(tables, paper.sections, strict=True), 1):
         body.append(f'<section id="table{index}"><h2>{escape(section.title)}</h2>')
-        body += [grid(one) for one in section.grids]
+        body += [table_html(one) for one in section.tables]
         body.append(row_of([gallery.figure(p, table) for p in pictures.overview(table, gallery.look)]))
         body += mixes(table, index, gallery, embeddings, sounds)
         body += what_ran(table, index)
@@ -60,7 +60,7 @@ def head(title: str) -> str:
     )
 
 
-def contents(tables: Sequence[Table]) -> str:
+def contents(tables: Sequence[Runs]) -> str:
     """Links to a page's parts; of several tables a line each, which says what it is of."""
     lines = []
     for index, name in enumerate(naming.labels(tables), 1):
@@ -83,46 +83,12 @@ def footer(sounds: Sounds) -> str:
     )
 
 
-def grid(one: Grid) -> str:
-    """A table that scrolls inside itself where the page is narrower; its first column stays.
-
-    Notes are running text: on a phone they stand below the table, where they are seen and make no tall rows.
-    """
-    columns = len(one.header)
-    noted = one.wide and one.header[-1] == "Notes"
-
-    def mark(column: int) -> str:
-        if one.wide and column == columns - 1:
-            return ' class="l w"'
-        return ' class="l"' if left(column, columns, one) else ""
-
-    heads = "".join(f'<th scope="col"{mark(c)}>{escape(name)}</th>' for c, name in enumerate(one.header))
-    rows = "".join(
-        f"<tr><td{mark(0)}>{breakable(row[0])}</td>"
-        + "".join(f"<td{mark(c)}>{escape(cell)}</td>" for c, cell in enumerate(row[1:], 1))
-        + "</tr>\n"
-        for row in one.rows
-    )
-    below = "".join(
-        f"<li><b>{breakable(row[0])}</b>: {escape(row[-1])}</li>" for row in one.rows if noted and row[-1]
-    )
-    return (f'<p class="caption muted">{escape(one.caption)}</p><div class="scroll{" noted" if noted else ""}" tabindex="0">'
-            f'<table aria-label="{escape(one.caption, quote=True)}">'
-            f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>"
-            + (f'<ul class="below muted">{below}</ul>' if below else ""))  # fmt: skip
-
-
-def breakable(cell: str) -> str:
-    """The HTML of a row's name; a mix may go on in another line after a comma, and nowhere else."""
-    return escape(cell).replace(",", ",<wbr>")
-
-
 def row_of(html: Sequence[str]) -> str:
     return f'<div class="figures">{"".join(html)}</div>' if html else ""
 
 
 def mixes(
-    table: Table, index: int, gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
+    table: Runs, index: int, gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
 ) -> list[str]:
     """A part a mix that opens and closes; the first student's stands open."""
     body = [f'<h2 id="mixes{index}">Each mix</h2>']
@@ -169,7 +135,7 @@ def uncounted(entry: Entry) -> str:
     return '<p class="note">Every run of this mix stopped, for something was not finite: the curves end there.</p>'
 
 
-def shown(found: Picture | str, table: Table, gallery: Gallery) -> str:
+def shown(found: Picture | str, table: Runs, gallery: Gallery) -> str:
     """A figure; or the reason why there is none."""
     return (
         gallery.figure(found, table) if isinstance(found, Picture) else f'<p class="note">{escape(found)}</p>'
@@ -210,15 +176,15 @@ def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
     ) + "</tr>\n"  # fmt: skip
 
 
-def what_ran(table: Table, index: int) -> list[str]:
+def what_ran(table: Runs, index: int) -> list[str]:
     """Runs, versions and machines; settings and single runs folded away."""
     key = table.key
     return [
         f'<h2 id="ran{index}">What ran</h2>',
         f"<p>Preset <b>{escape(key.preset)}</b>, digest of the settings <code>{escape(key.digest)}</code>, of the data "
         f"<code>{escape(key.data)}</code>.</p>",
-        grid(ran.runs_grid(table)),
-        grid(ran.environment_grid(table)),
-        f"<details><summary>Settings</summary>{grid(ran.settings_grid(table))}{grid(ran.feature_grid(table))}</details>",
-        f"<details><summary>Every run</summary>{grid(ran.run_list(table))}</details>",
+        table_html(ran.runs_table(table)),
+        table_html(ran.environment_table(table)),
+        f"<details><summary>Settings</summary>{table_html(ran.settings_table(table))}{table_html(ran.feature_table(table))}</details>",
+        f"<details><summary>Every run</summary>{table_html(ran.run_list(table))}</details>",
     ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.report.page.gathering import Table
+from pipeline.report.page.gathering import Runs
 
 
-def labels(tables: Sequence[Table]) -> list[str]:
+def labels(tables: Sequence[Runs]) -> list[str]:
     """A name per table: its models; where that is not enough the preset and the settings that differ, then the data."""
     names = [models(table) for table in tables]
     alike = [[other for other, name in zip(tables, names) if name == own] for own in names]
@@ -21,12 +21,12 @@ def labels(tables: Sequence[Table]) -> list[str]:
     ]
 
 
-def models(table: Table) -> str:
+def models(table: Runs) -> str:
     """ "teacher resnet18, student cnn2"."""
     return ", ".join(dict.fromkeys(f"{e.row.role} {e.row.model}" for e in table.entries))
 
 
-def differing(table: Table, group: Sequence[Table]) -> list[str]:
+def differing(table: Runs, group: Sequence[Runs]) -> list[str]:
     """What ``table`` has otherwise than another one of ``group``, "student.lr 0.003"."""
     own, others = about(table), [about(other) for other in group]
     return [
@@ -34,7 +34,7 @@ def differing(table: Table, group: Sequence[Table]) -> list[str]:
     ]
 
 
-def about(table: Table) -> dict[str, str]:
+def about(table: Runs) -> dict[str, str]:
     """Preset, every setting that the table's numbers depend on, and the digest of its data."""
     students = [entry for entry in table.entries if entry.row.is_student]
     settings = (students or table.entries)[0].records[0].recorded_settings

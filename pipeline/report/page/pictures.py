@@ -17,7 +17,7 @@ from pipeline.figures import statistics
 from pipeline.report import plots
 from pipeline.report.aggregation import cell
 from pipeline.report.page import gathering
-from pipeline.report.page.gathering import Entry, Table
+from pipeline.report.page.gathering import Entry, Runs
 from pipeline.report.plots import Picture
 
 Embeddings = Callable[[Path], tuple[np.ndarray, np.ndarray, Sequence[str]]]
@@ -37,7 +37,7 @@ class Gallery:
     shown: list[tuple[Picture, Path, str]] = field(default_factory=list)
     """Picture, the folder of its files, its words for those who cannot see it."""
 
-    def figure(self, picture: Picture, table: Table) -> str:
+    def figure(self, picture: Picture, table: Runs) -> str:
         """The HTML of a figure, with an empty place for its picture: see ``filled``."""
         stamp = "SYNTHETIC. " if self.look.synthetic else ""
         alt = escape(f"{stamp}{picture.title}. {picture.caption}", quote=True)
@@ -70,7 +70,7 @@ def saved(wanted: Sequence[tuple[Picture, Path]]) -> list[str]:
     return [next(drawn) if text is None else text for text in found]
 
 
-def overview(table: Table, look: plots.Look) -> list[Picture]:
+def overview(table: Runs, look: plots.Look) -> list[Picture]:
     """Accuracy by fold of all mixes, and the differences to the baseline."""
     accuracies = {entry.name: entry.accuracies for entry in table.entries if entry.accuracies}
     found = [plots.fold_points("folds", accuracies, look)] if accuracies else []
@@ -116,7 +116,7 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     return [plots.recall_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
 
 
-def shown_fold(table: Table) -> int | None:
+def shown_fold(table: Runs) -> int | None:
     """The one fold whose held-out clips are drawn: that which most rows have, the first of equals."""
     folds = [fold for entry in table.entries for fold in {cell(r)[0] for r in entry.counted}]
     return min(folds, key=lambda fold: (-folds.count(fold), fold)) if folds else None

@@ -7,26 +7,24 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline import runs
-from pipeline.report.aggregation import cell
-from pipeline.report.page.gathering import Entry, Table, listed
-from pipeline.report.tables import NONE, Grid
-from pipeline.report.wording import number
+from pipeline.report.page.gathering import Runs, listed
+from pipeline.report.table import NONE, Column, Table, number, of
 from pipeline.runs import STUDENT, TEACHER, Record
 
 
-def settings_grid(table: Table) -> Grid:
+def settings_table(table: Runs) -> Table:
     """Every training setting, teacher beside student."""
     kinds = {role: table.first(role) for role in (TEACHER, STUDENT)}
     shown = {role: record.recorded_settings[role] for role, record in kinds.items() if record}
     keys = dict.fromkeys(key for values in shown.values() for key in values)
     rows = tuple((key, *(text(values.get(key)) for values in shown.values())) for key in keys)
-    return Grid("Training settings.", ("Setting", *shown), rows)
+    return Table.of_texts("Training settings.", ("Setting", *shown), rows)
 
 
-def feature_grid(table: Table) -> Grid:
+def feature_table(table: Runs) -> Table:
     settings = table.entries[0].records[0].recorded_settings
     rows = tuple((key, text(value)) for key, value in settings["features"].items())
-    return Grid("Feature settings.", ("Setting", "value"), rows)
+    return Table.of_texts("Feature settings.", ("Setting", "value"), rows)
 
 
 def text(value: object) -> str:
@@ -64,40 +62,52 @@ def times(records: Iterable[Record]) -> str:
     return f"{first} to {last[11:] if last[:10] == first[:10] else last} UTC"
 
 
-def runs_grid(table: Table) -> Grid:
+def runs_table(table: Runs) -> Table:
     """A row per mix: which folds and seeds, on which device, in what time."""
-    header = ("Model / mix", "Runs", "Folds", "Seeds", "Epochs", "Device", "Layout", "Threads", "Runs in\na pack",
-              "Training,\ns", "Finished")  # fmt: skip
-    rows = tuple(run_row(entry) for entry in table.entries)
+    columns = (
+        Column("", of("name"), "Model / mix"),
+        Column("", lambda entry: len(entry.records), "Runs"),
+        Column("", lambda entry: listed({record.fold for record in entry.records}), "Folds"),
+        Column("", lambda entry: listed({record.seed for record in entry.records}), "Seeds"),
+        Column("", lambda entry: several(record.result.epochs for record in entry.records), "Epochs"),
+        *(pack_column(name) for name in ("device", "layout", "threads")),
+        Column("", lambda entry: several(r.result.runs_in_pack for r in entry.records), "Runs in\na pack"),
+        Column(
+            "",
+            lambda entry: seconds(entry.records),
+            "Training,\ns",
+            format=lambda value: number(value, ".1f"),
+        ),
+        Column("", lambda entry: times(entry.records), "Finished", prose=True),
+    )
     caption = "Runs. Training: seconds, each run its share of its pack, summed over the runs."
-    return Grid(caption, header, rows, wide=True)
+    return Table.build(caption, columns, table.entries)
 
 
-def run_row(entry: Entry) -> tuple[str, ...]:
-    cells = [cell(record) for record in entry.records]
-    return (
-        entry.name, str(len(cells)), listed({fold for fold, _ in cells}), listed({seed for _, seed in cells}),
-        several(r.result.epochs for r in entry.records), packs(entry.records, "device"), packs(entry.records, "layout"),
-        packs(entry.records, "threads"), several(r.result.runs_in_pack for r in entry.records),
-        number(seconds(entry.records), ".1f"), times(entry.records),
-    )  # fmt: skip
+def pack_column(name: str) -> Column:
+    return Column("", lambda entry: several(getattr(r.pack, name) for r in entry.records), name.capitalize())
 
 
-def run_list(table: Table) -> Grid:
-    """Every finished run."""
-    header = ("Model / mix", "Fold", "Seed", "Accuracy\n%", "Best\nepoch", "Status", "Folder")
-    rows = tuple(
-        (
-            entry.name, str(r.fold), str(r.seed),
-            number(None if r.result.accuracy is None else r.result.percent), text(r.result.best_epoch),
-            str(r.result.status) + (f": {r.result.failure}" if r.result.failure else ""), r.folder.as_posix(),
-        )
-        for entry in table.entries for r in entry.records
-    )  # fmt: skip
-    return Grid("Every finished run.", header, rows, wide=True)
+def run_list(table: Runs) -> Table:
+    """Every finished run; the items are (entry, record)."""
+    columns = (
+        Column("", lambda item: item[0].name, "Model / mix"),
+        Column("", lambda item: item[1].fold, "Fold"),
+        Column("", lambda item: item[1].seed, "Seed"),
+        Column("", lambda item: item[1].result.percent, "Accuracy", "%", number),
+        Column("", lambda item: item[1].result.best_epoch, "Best\nepoch"),
+        Column(
+            "",
+            lambda item: ": ".join(filter(None, (item[1].result.status, item[1].result.failure))),
+            "Status",
+        ),
+        Column("", lambda item: item[1].folder.as_posix(), "Folder", prose=True),
+    )
+    items = [(entry, record) for entry in table.entries for record in entry.records]
+    return Table.build("Every finished run.", columns, items)
 
 
-def environment_grid(table: Table) -> Grid:
+def environment_table(table: Runs) -> Table:
     """A column for each different environment: versions, machine, commit; how many runs each made."""
     found: dict[str, tuple[dict[str, str], int]] = {}
     for entry in table.entries:
@@ -110,7 +120,7 @@ def environment_grid(table: Table) -> Grid:
     rows = [("runs", *(str(count) for _, count in columns))]
     rows += [(key, *(own.get(key, NONE) for own, _ in columns)) for key in keys]
     header = ("", *(f"environment {i}" for i in range(1, len(columns) + 1)))
-    return Grid("Versions and machines.", header, tuple(rows))
+    return Table.of_texts("Versions and machines.", header, rows)
 
 
 def flat(environment: Mapping[str, Any]) -> dict[str, str]:

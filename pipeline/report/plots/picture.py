@@ -20,7 +20,7 @@ import numpy as np
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.extras import install_line
-from pipeline.report import tables
+from pipeline.report.table import comma_separated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -221,7 +221,7 @@ def save(picture: Picture, folder: Path) -> str:
     text = svg(figure, picture.name).rstrip().removesuffix("</svg>") + mark(picture)
     cells = [tuple(cell_value(value) for value in row) for row in rows]
     runs.write_atomic(own["png"], png(figure))
-    runs.write_atomic(own["csv"], tables.comma_separated(header, cells).encode())
+    runs.write_atomic(own["csv"], comma_separated(header, cells).encode())
     runs.write_atomic(own["svg"], text.encode())
     return text
 

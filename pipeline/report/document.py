@@ -1,0 +1,58 @@
+"""The report of teachers and students as a document: a section per table, footnotes, where the runs came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.report.aggregation import STAMP, Row
+from pipeline.report.columns import accuracy_table, comparison_table
+from pipeline.report.table import Document, Section
+from pipeline.report.wording import footnotes, listed, provenance
+from pipeline.runs import Record
+
+
+def section(rows: Sequence[Row]) -> Section:
+    key, synthetic = rows[0].key, any(row.synthetic for row in rows)
+    models = ", ".join(
+        f"{role} {model}" for role, model in dict.fromkeys((row.role, row.model) for row in rows)
+    )
+    title = f"preset {key.preset}, settings {key.digest}, data {key.data}: {models}"
+    tables = [accuracy_table(rows)]
+    if any(row.comparison or row.with_stopped is not None for row in rows):
+        tables.append(comparison_table(rows))
+    return Section(f"{STAMP} {title}" if synthetic else title, tuple(tables))
+
+
+def document(
+    rows: Sequence[Row],
+    records: Sequence[Record],
+    unfinished: Sequence[Path],
+    missing: Sequence[str] = (),
+    born: int = 0,
+) -> Document:
+    """The rows as sections, one a table, with footnotes; ``missing``: mixes asked for that have no run; ``born``: how
+    many born-again runs there are, which have a table of their own."""
+    keys = list(dict.fromkeys(row.key for row in rows))
+    sections = tuple(section([row for row in rows if row.key == key]) for key in keys)
+    notes = [*footnotes(rows)]
+    if len(keys) > 1:
+        notes.append(
+            "The tables differ in settings or in data: figures of one do not compare with another's."
+        )
+    if unfinished:
+        names = listed(["/".join(folder.parts[-2:]) for folder in unfinished])
+        count = f"{len(unfinished)} {'run' if len(unfinished) == 1 else 'runs'}"
+        notes.append(f"Unfinished, not in the table: {count} ({names}).")
+    if born:
+        notes.append(
+            f"Not in these tables: {born} born-again {'run' if born == 1 else 'runs'}. Their own table is ban.md beside "
+            "this one (Table 4: table4.md), made by make ban (make table4) with the options of their training; what is "
+            "finished is not trained again."
+        )
+    if missing:
+        notes.append(f"Asked for, without a finished run: {'; '.join(missing)}.")
+    stamp = f"{STAMP}: " if any(row.synthetic for row in rows) else ""
+    return Document(
+        f"{stamp}{rows[0].corpus}: teacher and students", sections, (*notes, *provenance(records))
+    )
