@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline import losses
 from pipeline.config import TrainSettings
-from pipeline.losses import TABLE3, LossMix
+from pipeline.losses import TABLE3_MIXES, LossMix
 from pipeline.training import (
     Run,
     Stored,
@@ -115,7 +115,7 @@ def made_up(
 def every_mix() -> list[LossMix]:
     """Each loss alone, the options that change its path, and the mixes of Table 3."""
     options = ("angle:40@layer=hidden", "distance:20@layer=hidden,soft:0", "hinton@T=4,area:20,ce:0.5")
-    return [LossMix.parse(text) for text in (*losses.names(), *options, *(row.mix for row in TABLE3[1:]))]
+    return [LossMix.parse(text) for text in (*losses.names(), *options, *TABLE3_MIXES)]
 
 
 def runs_of(mixes: Sequence[LossMix], rows: int, less: int = 0) -> list[Run]:

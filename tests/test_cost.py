@@ -17,6 +17,8 @@ from pipeline.commands import cost as command
 from pipeline.config import InputError
 from pipeline.deploy import cost, export, latency
 from pipeline.extras import install_line
+from pipeline.report.paper import PARAMETERS
+from pipeline.report.table import text
 from tests import shipped
 from tests.shipped import SPEC
 
@@ -45,7 +47,7 @@ def test_multiply_adds_of_the_student_by_hand():
     assert latency.multiply_adds(network) == by_hand == 9_055_680
     assert latency.multiply_adds(network) == by_hand  # no hook is left behind to count twice
     assert not any(layer._forward_hooks for layer in network.modules())
-    assert models.parameters(network) == cost.PUBLISHED["cnn2"]
+    assert models.parameters(network) == PARAMETERS["cnn2"]
 
 
 def test_multiply_adds_of_the_teacher_by_hand():
@@ -58,7 +60,7 @@ def test_multiply_adds_of_the_teacher_by_hand():
         inputs = outputs
     network = models.network("resnet18", (5, 20, 173), 10)
     assert latency.multiply_adds(network) == total + 256 * 10
-    assert models.parameters(network) == cost.PUBLISHED["resnet18"]
+    assert models.parameters(network) == PARAMETERS["resnet18"]
 
 
 def test_the_table_agrees_with_itself_and_with_the_files(world):
@@ -71,7 +73,7 @@ def test_the_table_agrees_with_itself_and_with_the_files(world):
     assert teacher.accuracy == pytest.approx(70) and teacher.measured_on == "1 run, 1 of 2 folds"
     for row, folder in ((teacher, world.teacher), (student, world.student)):
         assert row.bytes == (folder / "model.pt").stat().st_size
-        assert row.published == cost.PUBLISHED[row.name.split()[1].rstrip(",")]
+        assert row.published == PARAMETERS[row.name.split()[1].rstrip(",")]
         assert 0 < row.median_ms <= row.p90_ms
         clip_ms = found.feature_median_ms + row.median_ms / 3
         assert row.real_time_factor == pytest.approx(clip_ms / 1000 / SPEC.seconds)
@@ -114,7 +116,7 @@ def test_what_has_no_row_is_said_with_the_command_that_gives_it_one(world):
     found = measured(world.root, world.student)
     assert found.left_out == (f"Left out: student cnn2 in ONNX and int8, for this run is not in {world.root / 'exports'}/: "
                               f"make export RUN={world.student}",)  # fmt: skip
-    assert found.left_out[0] in cost.tables.text(cost.document(found))
+    assert found.left_out[0] in text(cost.document(found))
     assert "measured in one form alone (student cnn2, torch)" in cost.verdict(found)
     assert "fastest" not in cost.verdict(found)
 

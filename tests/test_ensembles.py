@@ -13,6 +13,7 @@ import torch
 from pipeline import relations, runs
 from pipeline.config import InputError
 from pipeline.figures import ensembles, evaluation
+from pipeline.models import Outputs
 from pipeline.report import votes
 from tests import shipped
 
@@ -33,7 +34,10 @@ def write(
 ) -> Path:
     """A finished run with nothing in it but its predictions."""
     names = np.array([first, "b", "c", "d"])
-    config = dict.fromkeys(runs.folder.CONFIG_KEYS) | {"schema": runs.SCHEMA, "fold": fold}
+    settings: dict[str, dict] = {"features": {}, "teacher": {}, "student": {}}
+    config = dict.fromkeys(runs.folder.CONFIG_KEYS, "") | {
+        "schema": runs.SCHEMA, "fold": fold, "seed": 0, "settings": settings, "data": {}, "skipped": {}, "all_folds": [1],
+    }  # fmt: skip
     result = dict.fromkeys(runs.folder.RESULT_KEYS, 0) | {"status": "trained"}
     runs.write_finished(folder, config=config, environment={}, model_bytes=b"", result=result,
                         predictions=runs.Predictions(names, np.array(labels), logits, names))  # fmt: skip
@@ -83,20 +87,27 @@ def test_runs_that_cannot_vote_together_are_refused(tmp_path: Path, other: dict,
 def test_several_teachers_are_one() -> None:
     """Probabilities averaged; embeddings side by side, each of length 1; rows that nobody was asked for stay NaN."""
     generator = torch.Generator().manual_seed(0)
-    members = [(torch.randn(5, width, generator=generator) * width, torch.randn(5, 3, generator=generator))
-               for width in (4, 2)]  # fmt: skip
-    for embedding, logits in members:
-        embedding[4], logits[4] = torch.nan, torch.nan
-    embedding, logits = ensembles.teacher(members)
+    members = [
+        Outputs(
+            embedding=torch.randn(5, width, generator=generator) * width,
+            logits=torch.randn(5, 3, generator=generator),
+        )
+        for width in (4, 2)
+    ]
+    for member in members:
+        member.embedding[4], member.logits[4] = torch.nan, torch.nan
+    together = ensembles.teacher(members)
+    embedding, logits = together.embedding, together.logits
     assert embedding.shape == (5, 6) and logits.dtype == torch.float32
     for row in range(4):
         joined = []
-        for own, _ in members:
-            length = math.sqrt(sum(value**2 for value in own[row].tolist()))
-            joined += [value / length for value in own[row].tolist()]
+        for member in members:
+            values = member.embedding[row].tolist()
+            length = math.sqrt(sum(value**2 for value in values))
+            joined += [value / length for value in values]
         np.testing.assert_allclose(embedding[row], joined, rtol=1e-5)
-        each = [probabilities(own[row].tolist()) for _, own in members]
-        mean = [sum(member[c] for member in each) / 2 for c in range(3)]
+        each = [probabilities(member.logits[row].tolist()) for member in members]
+        mean = [sum(one[c] for one in each) / 2 for c in range(3)]
         np.testing.assert_allclose(logits[row].exp(), mean, rtol=1e-5)
     assert embedding[4].isnan().all() and logits[4].isnan().all()
     assert ensembles.teacher(members[:1]) is members[0]
@@ -104,10 +115,12 @@ def test_several_teachers_are_one() -> None:
 
 def test_padding_changes_no_relation() -> None:
     narrow, wide = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
-    padded = ensembles.padded([narrow, wide])
-    assert [tuple(one.shape) for one in padded] == [(6, 5), (6, 5)] and torch.equal(padded[1], wide)
+    teachers = [Outputs(embedding=values, logits=torch.zeros(6, 2)) for values in (narrow, wide)]
+    together = ensembles.side_by_side(teachers)
+    assert together["embedding"].shape == (2, 6, 5) and torch.equal(together["embedding"][1], wide)
+    assert together["logits"].shape == (2, 6, 2)
     for relation in (relations.distances, relations.angles, relations.areas):
-        torch.testing.assert_close(relation(padded[0]), relation(narrow))
+        torch.testing.assert_close(relation(together["embedding"][0]), relation(narrow))
 
 
 def test_the_command_lets_the_runs_of_each_fold_vote(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from pipeline.engine import packs
 from pipeline.images import cifar
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
-from pipeline.report.generations import TABLE4
+from pipeline.report.paper import TABLE4
 from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.optimizer import learning_rate
 from tests.archives import write_stand_in

@@ -17,14 +17,13 @@ import cli
 from pipeline import losses, models, training
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import (
-    TABLE3,
     LossMix,
     Term,
     library,
     mixed_loss,
-    published,
 )
 from pipeline.losses.mix import options
+from pipeline.report.paper import TABLE3, percent
 from tests import test_losses, tiny
 
 NAMES = losses.names()
@@ -181,16 +180,14 @@ def test_table_3() -> None:
         assert str(LossMix.parse(row.mix)) == row.mix  # canonical
         bare = ",".join(re.findall("[a-z]+", row.mix))
         assert str(LossMix.parse(bare)) == row.mix  # the weights come without being named
-        assert published(LossMix.parse(bare)) == row.percent
-    assert published(LossMix.parse("angle,area")) == 65.28
-    assert published(LossMix.parse("distance,area")) == 65.13
-    assert published(LossMix.parse("angle:41,area:20")) is None
-    assert published(LossMix.parse("hinton@T=4")) is None
-    assert published(LossMix.parse("ce")) is None
+    assert percent(TABLE3, "angle:40,area:20,soft:1") == 65.28
+    assert percent(TABLE3, "area:20,distance:20,soft:1") == 65.13
+    for text in ("angle:41,area:20", "hinton@T=4", "ce"):
+        assert percent(TABLE3, str(LossMix.parse(text))) is None
 
 
 def test_explain_says_where_everything_comes_from() -> None:
-    text = LossMix.parse("angle,area").explain()
+    text = LossMix.parse("angle,area").explain(65.28)
     for words in (
         "65.28 %",
         "angle: weight 40 (of Table 3)",

@@ -17,6 +17,7 @@ from scipy import stats
 from pipeline import losses, report, runs
 from pipeline.config import InputError, Settings
 from pipeline.figures import bootstrap
+from pipeline.report import paper
 from pipeline.report.html import table_html
 from pipeline.report.latex import latex, latex_text
 from pipeline.report.table import (
@@ -209,11 +210,11 @@ def test_few_folds_have_an_interval_over_recordings_of_their_kept_predictions(tm
 
 def test_order_is_table_3s_then_own_mixes(tmp_path):
     own = ["area:7", "angle:3"]
-    for mix in [*own, *(row.mix or None for row in reversed(losses.TABLE3))]:
+    for mix in [*own, *(row.mix or None for row in reversed(paper.TABLE3))]:
         put(tmp_path, mix, [[0.5]])
     found = report.rows(runs.find(tmp_path))
     assert [(row.mix, row.published) for row in found] == [
-        *((row.mix, row.percent) for row in losses.TABLE3),
+        *((row.mix, row.percent) for row in paper.TABLE3),
         ("angle:3,soft:1", None),
         ("area:7,soft:1", None),
     ]

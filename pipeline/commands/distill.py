@@ -48,7 +48,9 @@ def distill(
 
     mixes = [LossMix.parse(text) for text in losses]
     if explain:
-        click.echo("\n\n".join(mix.explain() for mix in mixes))
+        from pipeline.report import paper  # scipy: training does without
+
+        click.echo("\n\n".join(mix.explain(paper.percent(paper.TABLE3, str(mix))) for mix in mixes))
         return
     from pipeline.experiments import stages  # h5py: --explain does without
 

@@ -48,8 +48,9 @@ def table4(
     """Table 4 of the paper: CIFAR-100, ResNet-56 teaching itself, ensembles of three generations."""
     from pipeline.experiments import generations as chains  # torch, both: --help does without
     from pipeline.report import generations as tables
+    from pipeline.report.paper import TABLE4
 
-    mixes = [chains.chain_mix(text) for text in losses or [row.mix for row in tables.TABLE4 if row.mix]]
+    mixes = [chains.chain_mix(text) for text in losses or [row.mix for row in TABLE4 if row.mix]]
     short = preset in ("paper", "strong")
     settings = config.read(f"cifar-{preset}" if short else preset, overrides)
     for mix in mixes:

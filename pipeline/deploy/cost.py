@@ -19,11 +19,9 @@ from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
 from pipeline.deploy.kin import mean_accuracy, name_of, runs_beside, teacher_of
 from pipeline.models.saved import network_of, read_payload
+from pipeline.report.paper import PARAMETERS
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
-
-#: Parameters of Cho et al. 2023 for input (5, 20, 173) and ten classes.
-PUBLISHED = {"resnet18": 178_466, "cnn2": 116_538}
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def rows_of(
         row = Row(
             name=f"{name_of(record)}, {form}",
             parameters=counted,
-            published=PUBLISHED.get(record.model),
+            published=PARAMETERS.get(record.model),
             file=path.name,
             bytes=path.stat().st_size,
             multiply_adds=macs,

@@ -22,23 +22,20 @@ from __future__ import annotations
 from pipeline.losses.adapting import adapters
 from pipeline.losses.library import load, module, names
 from pipeline.losses.mix import (
-    TABLE3,
+    TABLE3_MIXES,
     LossMix,
-    Published,
     Term,
     named,
-    published,
 )
 from pipeline.losses.mixed import MixedLoss, mixed_loss
 from pipeline.losses.probabilities import log_probabilities
 from pipeline.models import Outputs
 
 __all__ = [
-    "TABLE3",
+    "TABLE3_MIXES",
     "LossMix",
     "MixedLoss",
     "Outputs",
-    "Published",
     "Term",
     "adapters",
     "load",
@@ -47,5 +44,4 @@ __all__ = [
     "module",
     "named",
     "names",
-    "published",
 ]

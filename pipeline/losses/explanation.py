@@ -14,10 +14,10 @@ from pipeline.losses.library import (
 )
 from pipeline.losses.mix import (
     NO_BASE,
+    TABLE3_MIXES,
     LossMix,
     Term,
     options,
-    published,
     shown,
 )
 
@@ -26,16 +26,16 @@ STUDENT, TEACHER, SHAPE, CLASSES = "cnn2", "resnet18", (5, 20, 173), 10
 PAIR = f"{STUDENT} from {TEACHER}, at {SHAPE}"
 
 
-def explained(mix: LossMix) -> str:
+def explained(mix: LossMix, published: float | None = None) -> str:
     """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source."""
-    paper = published(mix)
+    in_table3 = str(mix) in TABLE3_MIXES
     lines = [f"{mix}  (path name {mix.slug})"]
-    if paper is not None:
-        lines.append(f"A row of Table 3 of Cho et al. 2023: {paper:.2f} % published.")
+    if published is not None:
+        lines.append(f"A row of Table 3 of Cho et al. 2023: {published:.2f} % published.")
     for term in mix.terms:
         if term == Term("soft", 1.0):
             origin = "the base term"
-        elif paper is not None:
+        elif in_table3:
             origin = "of Table 3" if constant(term.name, "WEIGHT", 1.0) != 1 else "the default"
         else:
             origin = "the default" if term.weight == constant(term.name, "WEIGHT", 1.0) else "given"

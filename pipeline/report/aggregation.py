@@ -10,15 +10,12 @@ from pipeline import config, losses
 from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
-from pipeline.report import recordings
+from pipeline.report import paper, recordings
 from pipeline.runs import Record
 from pipeline.runs.record import OfRole
 
 BASELINE = "soft"
 STAMP = "SYNTHETIC"
-
-#: Published figures hold for this data set and these networks only (Cho et al. 2023, Table 3).
-PUBLISHED_FOR = {"dataset": "urbansound8k", "teacher": "resnet18", "student": "cnn2"}
 
 
 @dataclass(frozen=True)
@@ -154,7 +151,7 @@ def table_rows(key: Key, records: Sequence[Record], hidden: Sequence[Record] = (
     for mix, members in by_mix.items():
         row = bare_row(key, members, is_baseline=mix == baseline_mix)
         found.append(compared(row, members, baseline) if row.is_student and not row.baseline else row)
-    found.sort(key=lambda row: place(row.mix))
+    found.sort(key=lambda row: paper.place(paper.TABLE3, row.mix))
     unseen = [compared_runs(members, baseline) for members in mixes_of(hidden).values()]
     tests = [row.comparison for row in found] + unseen
     adjusted = statistics.holm([test.p if test else None for test in tests])
@@ -234,7 +231,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         ),
         all_folds=tuple(first.all_folds),
         skipped=sum(first.skipped.values()),
-        published=published(first),
+        published=paper.of_run(first),
         best_teacher=first.is_student and bool(first.teachers) and first.settings.student.teacher_epoch == "best",
     )  # fmt: skip
 
@@ -268,16 +265,3 @@ def at_chance(record: Record) -> bool:
 def percents(records: Iterable[Record], name: str) -> dict[Cell, float]:
     """100 × the result's figure for each cell that has one."""
     return {cell(r): 100 * value for r in records if (value := getattr(r.result, name)) is not None}
-
-
-def published(run: Record) -> float | None:
-    """The paper's figure in percent for a run's data set, network and mix; None where it has none."""
-    if run.synthetic or run.dataset != PUBLISHED_FOR["dataset"] or run.model != PUBLISHED_FOR[run.role]:
-        return None
-    return {row.mix: row.percent for row in losses.TABLE3}.get(run.row_mix)
-
-
-def place(mix: str) -> tuple[int, str]:
-    """Sorts Table 3's rows, the teacher ("") first, in its order, then other mixes by name."""
-    order = [row.mix for row in losses.TABLE3]
-    return (order.index(mix), "") if mix in order else (len(order), mix)

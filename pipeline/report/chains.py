@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
-from pipeline import losses, runs
+from pipeline import runs
 from pipeline.figures import ensembles, evaluation, statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
-from pipeline.report import recordings
+from pipeline.report import paper, recordings
 from pipeline.report.aggregation import (
     STAMP,
     cell,
@@ -31,7 +30,7 @@ from pipeline.report.table import signed
 from pipeline.report.wording import listed
 from pipeline.runs import Record
 
-BASELINE = str(losses.LossMix.parse("ce,soft"))
+BASELINE = paper.chained()
 FIRST = 0
 ENSEMBLE = -1
 """Stands for the ensemble where generations are numbers."""
@@ -40,28 +39,6 @@ ENSEMBLE = -1
 FIRST_NAME, ENSEMBLE_NAME = "first teacher", "ensemble of {}"
 
 Values = dict[Cell, float]
-
-
-class Published(NamedTuple):
-    """A row of Table 4 (CIFAR-100) of Cho et al. 2023: of the ensemble of three, but the first."""
-
-    name: str
-    mix: str
-    """Canonical text; "" for generation 0."""
-    percent: float
-
-
-TABLE4 = (
-    Published("ResNet-56", "", 59.72),
-    Published("BAN ensemble (baseline)", BASELINE, 64.30),
-    *(
-        Published(f"+ {' + '.join(terms)}", str(losses.LossMix.parse(",".join([*terms, "ce", "soft"]))), percent)
-        for terms, percent in (
-            (("distance",), 64.44), (("angle",), 65.36), (("area",), 64.28), (("distance", "angle"), 64.32),
-            (("distance", "area"), 63.86), (("angle", "area"), 64.82), (("distance", "angle", "area"), 64.50),
-        )
-    ),
-)  # fmt: skip
 
 
 @dataclass
@@ -163,7 +140,7 @@ def group(folder: Path, records: Sequence[Record], generations: int | None) -> G
     deepest = max(record.generation for record in records)
     size = min(generations or deepest, deepest)
     by_mix: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: place(record.recorded_mix)):
+    for record in sorted(records, key=lambda record: paper.place(paper.TABLE4, record.recorded_mix)):
         by_mix.setdefault(record.recorded_mix, []).append(record)
     chains = {mix: chain(mix, members, size) for mix, members in by_mix.items()}
     return Group(folder, chains, size, list(records))
@@ -220,12 +197,6 @@ def ensemble_notes(found: Group, own: Chain) -> str:
 def ensemble_accuracy(folders: Sequence[Path]) -> float:
     together = ensembles.ensemble(folders)
     return 100 * evaluation.accuracy(together.logits, together.labels)
-
-
-def place(mix: str) -> tuple[int, str]:
-    """Sorts Table 4's rows in its order, then other mixes by name."""
-    order = [row.mix for row in TABLE4]
-    return (order.index(mix), "") if mix in order else (len(order), mix)
 
 
 def lines(found: Group) -> list[Line]:
@@ -285,8 +256,9 @@ def compared(found: Group, own: Chain, stage: int, other: Chain, other_stage: in
 
 def published(found: Group, mix: str, stage: str) -> float | None:
     """Table 4's figure for an ensemble of three, or for generation 0, of its own data set and network."""
-    if found.synthetic or not found.first.is_of_images or found.first.model != "resnet56":
+    first = found.first
+    if first.synthetic or not first.is_of_images or first.model != paper.CHAINED_NETWORK:
         return None
     if stage == FIRST_NAME:
-        return TABLE4[0].percent
-    return {row.mix: row.percent for row in TABLE4}.get(mix) if stage == ENSEMBLE_NAME.format(3) else None
+        return paper.percent(paper.TABLE4, "")
+    return paper.percent(paper.TABLE4, mix) if stage == ENSEMBLE_NAME.format(paper.MEMBERS) else None

@@ -13,13 +13,13 @@ from pipeline.report.chains import (
     BASELINE,
     ENSEMBLE_NAME,
     FIRST_NAME,
-    TABLE4,
     Group,
     Line,
     ensemble_notes,
     groups,
     published,
 )
+from pipeline.report.paper import CHAINED_NETWORK, TABLE4
 from pipeline.report.table import (
     NONE,
     Column,
@@ -34,7 +34,7 @@ from pipeline.report.table import (
 )
 from pipeline.report.wording import ends, provenance, runs_counted, tested
 
-__all__ = ["TABLE4", "groups", "report", "table4"]
+__all__ = ["groups", "report", "table4"]
 
 
 class Stage(NamedTuple):
@@ -164,7 +164,9 @@ def paper_row(group: Group, name: str, mix: str) -> PaperRow:
     chain = group.chains.get(mix)
     model = group.first.model
     notes = line.notes if line else ensemble_notes(group, chain) if chain else ""
-    return PaperRow(name if mix or model == "resnet56" else model, line, published(group, mix, stage), notes)
+    return PaperRow(
+        name if mix or model == CHAINED_NETWORK else model, line, published(group, mix, stage), notes
+    )
 
 
 def paper_table(group: Group) -> Table:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import losses
 from pipeline.figures import bootstrap, statistics
 from pipeline.figures.recall import KS, METRICS
 from pipeline.figures.statistics import Cell, Comparison
 from pipeline.losses import LossMix
+from pipeline.report import paper
 from pipeline.report.aggregation import BASELINE, STAMP, Key
 from pipeline.report.table import FULL, Column, Table, interval, joined, number, of, p_value, signed
 from pipeline.report.wording import ends
@@ -46,12 +46,11 @@ class Measured(OfRole):
 
 def place(row: Measured) -> tuple[int, int, str]:
     references = (CHANCE, FEATURES)
-    order = [published.mix for published in losses.TABLE3]
     if not row.is_teacher_or_student:
         return 0, references.index(row.name) if row.name in references else len(references), row.name
     if row.is_teacher:
         return 1, 0, row.name
-    return 2, order.index(row.name) if row.name in order else len(order), row.name
+    return 2, *paper.place(paper.TABLE3, row.name)
 
 
 def compared(
