@@ -25,6 +25,8 @@ GENERATIONS ?=
 DEVICE ?=
 JOBS ?=
 ARGS ?=
+# What experiment runs: the name of one, or its file.
+NAME =
 # What compare, ensemble, rerun, export, cost and predict are about.
 A =
 B =
@@ -50,7 +52,7 @@ needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 # What a goal cannot do without is asked for here, before anything is installed or run.
 asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
 $(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
-$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
+$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
 
 .PHONY: help
 ## First steps
@@ -126,6 +128,10 @@ ban: $(if $(filter cifar100,$(DATASET)),$(READY),features) ## Born-again generat
 table4: $(READY) ## The paper's Table 4: CIFAR-100, ResNet-56, ensembles of three generations
 	$(CLI) table4 $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)') $(HOW) \
 	  $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(ARGS)
+
+.PHONY: experiment
+experiment: $(READY) ## Any experiment, steps of a TOML file: NAME=born-again (or mine.toml); ARGS=--explain says what it would cost
+	$(CLI) experiment '$(NAME)' $(CELLS) $(ARGS)
 
 ## Looking at what there is
 .PHONY: report

@@ -83,6 +83,7 @@ def test_variables_become_options(fresh: Path) -> None:
         (("follow", "ARGS=--once"), "follow --once"),
         (("predict", "RUN=runs/x runs/y", "FILES=a.wav sounds/*.wav"), "predict runs/x runs/y a.wav sounds/*.wav"),
         (("export", "RUN=runs/x"), "export runs/x"),
+        (("experiment", "NAME=mine.toml", "FOLDS=1 2", "ARGS=--explain"), "experiment 'mine.toml' --folds '1 2' --explain"),
         (("cost", "DATASET=esc50"), "cost --dataset 'esc50'"),
         (("table4", "SEEDS=0 1", "JOBS=2", "LOSSES=none angle"), "table4 --seeds '0 1' --jobs 2 --losses 'none' --losses 'angle'"),
     ],
@@ -98,6 +99,7 @@ def test_what_is_named_is_passed_on(fresh: Path, arguments: tuple[str, ...], com
     ("arguments", "said"),
     [
         (("compare", "A=soft"), "B is missing: say make compare A=soft B=angle,area"),
+        (("experiment",), "NAME is missing: say make experiment NAME=table3"),
         (("ensemble",), "RUN is missing: say make ensemble RUN=runs/"),
         (("rerun",), "RUN is missing: say make rerun RUN=runs/"),
         (("predict", "FILES=a.wav"), "RUN is missing: say make predict"),

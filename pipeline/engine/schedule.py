@@ -155,15 +155,16 @@ def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any
 
 def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], dict[str, Any]]:
     """The runs and the layout that the note beside a checkpoint tells; none of one that tells of other runs."""
+    known = {str(run.folder): run for run in planned}
     kinds = list({(run.experiment, run.step, run.settings): run for run in planned}.values())
     try:
         fields = json.loads(note.read_text())
-        members = [from_note(cell, kinds) for cell in fields["cells"]]
+        members = [known.get(cell["folder"]) or from_note(cell, kinds) for cell in fields["cells"]]
         how = {"layout": fields["layout"], "measured": fields["measured"]}
     except (OSError, ValueError, KeyError, TypeError):
         return (), {}
-    known = tuple(run for run in members if run is not None)
-    return (known, how) if len(known) == len(members) else ((), {})
+    own = tuple(run for run in members if run is not None)
+    return (own, how) if len(own) == len(members) else ((), {})
 
 
 def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:

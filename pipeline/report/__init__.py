@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pipeline import losses, runs
 from pipeline.config import InputError
+from pipeline.report import experiments
 from pipeline.report.aggregation import (
     BASELINE,
     Key,
@@ -24,6 +25,7 @@ from pipeline.report.columns import CSV
 from pipeline.report.document import document
 from pipeline.report.table import Document, Table
 from pipeline.runs import Record
+from pipeline.runs.experiments import noted_rows
 
 __all__ = ["Contents", "Key", "Row", "contents", "report", "rows"]
 
@@ -46,7 +48,8 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     # Generations of born-again chains have a table of their own: pipeline.report.generations.
     everything = runs.find(runs_root, corpus)
     records = [r for r in everything if r.is_teacher_or_student]
-    born = len(everything) - len(records)
+    born = sum(record.is_generation for record in everything)
+    tried = experiments.rows(everything, noted_rows(runs_root, corpus)) if mixes is None else []
     hidden: list[Record] = []
     missing: list[str] = []
     if mixes is not None:
@@ -54,13 +57,13 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
         hidden = [r for r in records if r.row_mix not in {"", *kept}]
         records = [r for r in records if r.row_mix in {"", *kept}]
         missing = sorted(kept - {r.row_mix for r in records})
-    if not records:
+    if not records and not tried:
         raise InputError(
             f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
         )
     found = rows(records, hidden)
     unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
-    return Contents(records, found, document(found, records, unfinished, missing, born))
+    return Contents(records, found, document(found, records, unfinished, missing, born, tried))
 
 
 def chained(folder: Path) -> bool:

@@ -74,13 +74,15 @@ class Row(OfRole):
     """Of those, runs of the baseline."""
     outputs_untrained: int = 0
     """Runs of a mix without a term on the outputs: they name classes by chance."""
+    label: str = ""
+    """Of an experiment's row: its name, in place of the mix."""
     best_teacher: bool = False
     """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
 
     @property
     def name(self) -> str:
         kind = "teacher" if self.is_teacher else "baseline" if self.baseline else ""
-        text = (self.mix or self.model) + (f" ({kind})" if kind else "")
+        text = self.label or (self.mix or self.model) + (f" ({kind})" if kind else "")
         return f"{STAMP} {text}" if self.synthetic else text
 
     @property

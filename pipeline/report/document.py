@@ -12,16 +12,23 @@ from pipeline.report.wording import footnotes, listed, provenance
 from pipeline.runs import Record
 
 
-def section(rows: Sequence[Row]) -> Section:
+def section(rows: Sequence[Row], kind: str = "") -> Section:
+    """The rows of one table. ``kind``: of what, in front of its title."""
     key, synthetic = rows[0].key, any(row.synthetic for row in rows)
     models = ", ".join(
         f"{role} {model}" for role, model in dict.fromkeys((row.role, row.model) for row in rows)
     )
-    title = f"preset {key.preset}, settings {key.digest}, data {key.data}: {models}"
+    title = f"{kind}preset {key.preset}, settings {key.digest}, data {key.data}: {models}"
     tables = [accuracy_table(rows)]
     if any(row.comparison or row.with_stopped is not None for row in rows):
         tables.append(comparison_table(rows))
     return Section(f"{STAMP} {title}" if synthetic else title, tuple(tables))
+
+
+def tables(rows: Sequence[Row], kind: str = "") -> tuple[Section, ...]:
+    """A section for each preset, settings and data."""
+    keys = dict.fromkeys(row.key for row in rows)
+    return tuple(section([row for row in rows if row.key == key], kind) for key in keys)
 
 
 def document(
@@ -30,13 +37,14 @@ def document(
     unfinished: Sequence[Path],
     missing: Sequence[str] = (),
     born: int = 0,
+    experiments: Sequence[Row] = (),
 ) -> Document:
-    """The rows as sections, one a table, with footnotes; ``missing``: mixes asked for that have no run; ``born``: how
-    many born-again runs there are, which have a table of their own."""
-    keys = list(dict.fromkeys(row.key for row in rows))
-    sections = tuple(section([row for row in rows if row.key == key]) for key in keys)
-    notes = [*footnotes(rows)]
-    if len(keys) > 1:
+    """The rows as sections, one per table, with footnotes; ``missing``: mixes asked for that have no run; ``born``: how
+    many born-again runs there are, which have a table of their own; ``experiments``: their rows, behind the others."""
+    sections = (*tables(rows), *tables(experiments, "experiments: "))
+    every = [*rows, *experiments]
+    notes = [*footnotes(every)]
+    if len(sections) > 1:
         notes.append(
             "The tables differ in settings or in data: figures of one do not compare with another's."
         )
@@ -52,7 +60,7 @@ def document(
         )
     if missing:
         notes.append(f"Asked for, without a finished run: {'; '.join(missing)}.")
-    stamp = f"{STAMP}: " if any(row.synthetic for row in rows) else ""
+    stamp = f"{STAMP}: " if any(row.synthetic for row in every) else ""
     return Document(
-        f"{stamp}{rows[0].corpus}: teacher and students", sections, (*notes, *provenance(records))
+        f"{stamp}{every[0].corpus}: teacher and students", sections, (*notes, *provenance(records))
     )

@@ -1,0 +1,113 @@
+"""Any experiment: steps of a TOML file, trained and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import config
+from pipeline.commands.chosen import chosen_archive, logged, opened_corpus, refuse_archive_options
+from pipeline.commands.options import (
+    DATASETS,
+    IMAGES,
+    archive_options,
+    data_option,
+    dataset_option,
+    folds_option,
+    pack_options,
+    set_option,
+)
+from pipeline.config import InputError
+from pipeline.files import REPORTS, RUNS
+
+SECTION = "The stages"
+ORDER = 29
+EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml --folds 1,2 --seeds 0-2")
+
+
+@click.command()
+@click.argument("name", metavar="[NAME|FILE.toml]", required=False)
+@dataset_option(choices=(*DATASETS, IMAGES))
+@data_option
+@click.option(
+    "--preset", help="default, paper, demo, or a TOML file; default: the experiment's own, else default."
+)
+@set_option("student.lr=0.002")
+@folds_option
+@click.option(
+    "--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing."
+)
+@pack_options
+@archive_options
+def experiment(
+    name: str | None,
+    dataset: str,
+    data: Path | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    folds: tuple[int, ...] | None,
+    explain: bool,
+    seeds: tuple[int, ...],
+    archive: Path | None,
+    no_checksum: bool,
+    split_seed: int,
+    validation: int | None,
+    log: str | None,
+    **how: Any,
+) -> None:
+    """An experiment by its name, or the TOML file of one: trains whatever is missing of its steps, and prints its row.
+
+    Without a name: which experiments there are. Found by name are those of the project and of the folder experiments/.
+    """
+    from pipeline.experiments import explanation, files, planning, reading  # torch: --help does without
+
+    if name is None:
+        click.echo("\n".join(f"{own:14} {title}".rstrip() for own, title in files.titles().items()))
+        return
+    wanted = reading.read(name)
+    settings = config.read(preset or wanted.preset or "default", overrides)
+    if dataset == "auto" and wanted.dataset:
+        dataset = require_dataset(wanted.dataset, name)
+    planning.check(wanted, settings)
+    if explain:
+        click.echo(
+            explanation.explained(wanted, settings, folds=folds, seeds=seeds, dataset=dataset, root=RUNS)
+        )
+        return
+    from pipeline.engine import source as sources
+    from pipeline.engine.missing import RunsFailed, train
+    from pipeline.report import experiments as tables
+    from pipeline.runs.experiments import note_rows
+
+    if dataset == IMAGES:
+        if folds:
+            raise InputError("CIFAR-100 has one fold; expected no --folds")
+        if archive and data:
+            raise click.UsageError("--archive and --data both name the archive; expected one of them")
+        source = sources.of_archive(chosen_archive(archive or data, no_checksum, split_seed, validation))
+        held_out: tuple[int, ...] = (0,)
+    else:
+        refuse_archive_options()
+        corpus = opened_corpus(dataset, data)
+        settings = config.for_corpus(settings, corpus.seconds)
+        held_out, source = sources.wanted_folds(corpus, folds), sources.of_corpus(corpus, settings)
+    levels, rows = planning.plan(wanted, settings, source.name, folds=held_out, seeds=seeds)
+    failed: RunsFailed | None = None
+    with logged(log, source.name):
+        try:
+            train(levels, source, **how)
+        except RunsFailed as error:
+            failed = error
+    note_rows(RUNS, source.name, wanted.name, rows)
+    click.echo(tables.report(RUNS, REPORTS, source.name, wanted.name))
+    if failed:
+        raise failed
+
+
+def require_dataset(dataset: str, name: str) -> str:
+    """The data set that an experiment's file names."""
+    if dataset not in (known := (*DATASETS, IMAGES)):
+        raise InputError(f"experiment {name}: dataset = {dataset!r}: expected one of {', '.join(known)}")
+    return dataset

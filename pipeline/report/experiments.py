@@ -1,0 +1,80 @@
+"""The rows of experiments: each under the experiment's name, beside the baseline of the stages where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline import losses, runs
+from pipeline.config import InputError
+from pipeline.figures import statistics
+from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
+from pipeline.report.columns import CSV
+from pipeline.report.document import tables
+from pipeline.report.table import Column, Document, Table, of
+from pipeline.report.wording import footnotes, provenance
+from pipeline.runs import Record
+from pipeline.runs.experiments import NotedRow, noted_rows
+
+COLUMNS = (Column("experiment", of("label")), *CSV)
+
+
+def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
+    """The rows of what is noted, of those with finished runs. p (Holm) is adjusted for all of them that are of one table."""
+    made: dict[Key, list[Row]] = {}
+    for name, folder in noted:
+        members = [record for record in records if record.folder.parent == folder]
+        if not members:
+            continue
+        key = key_of(members[0])
+        row = replace(bare_row(key, members, is_baseline=False), label=name)
+        baseline = baseline_of(members[0], records)
+        made.setdefault(key, []).append(compared(row, members, baseline) if baseline else row)
+    found: list[Row] = []
+    for table in made.values():
+        tests = [row.comparison for row in table]
+        adjusted = statistics.holm([test.p if test else None for test in tests])
+        tried = sum(test is not None for test in tests)
+        found += [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(table, adjusted)]
+    return found
+
+
+def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
+    """The students of soft targets alone with the same network, features and data, of one table; none of several tables."""
+    mix = str(losses.LossMix.parse(BASELINE))
+    if record.is_student and record.row_mix == mix:
+        return []
+    alike = [
+        other
+        for other in records
+        if other.is_student
+        and other.row_mix == mix
+        and (other.preset, other.model, other.data_digest)
+        == (record.preset, record.model, record.data_digest)
+        and other.recorded_settings["features"] == record.recorded_settings["features"]
+    ]
+    own = [other for other in alike if record.is_student and other.digest == record.digest]
+    return own or (alike if len({other.digest for other in alike}) == 1 else [])
+
+
+def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
+    """Write ``reports/<corpus>/experiment-<name>.md``, ``.tex`` and ``.csv``; the result is the text to print.
+
+    Raises ``InputError`` where none of its runs is finished.
+    """
+    noted, records = noted_rows(root, corpus, experiment), runs.find(root, corpus)
+    found = rows(records, noted)
+    if not found:
+        raise InputError(
+            f"no finished run of experiment {experiment} in {root / corpus}; expected some: run it first"
+        )
+    stamp = f"{STAMP}: " if any(row.synthetic for row in found) else ""
+    folders = {row.folder for row in noted}
+    own = [record for record in records if record.folder.parent in folders]
+    paper = Document(
+        f"{stamp}{corpus}: experiment {experiment}",
+        tables(found, "experiments: "),
+        (*footnotes(found), *provenance(own)),
+    )
+    return paper.save(reports / corpus, f"experiment-{experiment}", Table.build("", COLUMNS, found))
