@@ -44,7 +44,7 @@ def document(
     sections = (*tables(rows), *tables(experiments, "experiments: "))
     every = [*rows, *experiments]
     notes = [*footnotes(every)]
-    if len(sections) > 1:
+    if len({row.key for row in every}) > 1:
         notes.append(
             "The tables differ in settings or in data: figures of one do not compare with another's."
         )
