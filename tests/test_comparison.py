@@ -70,6 +70,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_of_images_the_trainings_are_the_units(place: Path) -> None:
+    """There is one test set: paired t over seeds, without the correction for folds that share their training sets."""
+    hits = ((5, 7), (6, 7), (4, 9), (5, 8), (6, 9), (3, 7))
+    for seed, pair in enumerate(hits):
+        for mix, own in zip(("soft:1", "angle:40,area:20,soft:1"), pair):
+            folder = write_run(place, own, fold=0, seed=seed, mix=mix, corpus="cifar100-all")
+            config = json.loads((folder / "config.json").read_text()) | {
+                "dataset": "cifar100",
+                "all_folds": [0],
+            }
+            (folder / "config.json").write_text(json.dumps(config))
+    done = invoke("compare", "soft", "angle:40,area:20", "--corpus", "cifar100-all")
+    test = stats.ttest_rel([10 * b for _, b in hits], [10 * a for a, _ in hits])
+    low, high = (10 * x for x in stats.ttest_rel(*zip(*((b, a) for a, b in hits))).confidence_interval(0.95))
+    assert f"[{low:+.2f}, {high:+.2f}] over trainings to come; 6 trainings" in done.stdout, done.output
+    assert f"p {test.pvalue:.4f}"[:6] in done.stdout and "over trainings" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("filters", "count"),
     [

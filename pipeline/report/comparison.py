@@ -147,7 +147,9 @@ def paired_lines(a: Side, b: Side) -> list[str]:
     left, right = (percents(counted(one.records), "accuracy") for one in (a, b))
     voters = [{cell(r): [r.folder] for r in counted(one.records)} for one in (b, a)]
     first = a.records[0]
-    found = recordings.beside(statistics.comparison(right, left, ratio(first)), *voters)
+    # Images have one test set: the trainings are the units, as in the report.
+    test = (0.0, "training") if first.is_of_images else (ratio(first), "fold")
+    found = recordings.beside(statistics.comparison(right, left, *test), *voters)
     gone, gone_left = ({cell(r) for r in one.records if stopped(r)} for one in (b, a))
     filled = statistics.with_stopped(right, left, gone, gone_left, chance(first))
     lines = [
@@ -167,23 +169,25 @@ def paired_lines(a: Side, b: Side) -> list[str]:
 def judged(found: statistics.Comparison) -> list[str]:
     """The difference of the folds' means, its interval, and p or why there is none."""
     lines = [
-        f"B less A: {signed(found.difference)} points, 95 % interval {interval((found.low, found.high))} over folds to "
-        f"come; {counted_of(found.units, 'fold')}, {counted_of(found.n, 'pair')} of fold and seed "
-        f"(sd over folds {number(found.sd_units)}, over pairs {number(found.sd_pairs)})"
+        f"B less A: {signed(found.difference)} points, 95 % interval {interval((found.low, found.high))} over "
+        f"{found.unit}s to come; {counted_of(found.units, found.unit)}, {counted_of(found.n, 'pair')} of fold and seed "
+        f"(sd over {found.unit}s {number(found.sd_units)}, over pairs {number(found.sd_pairs)})"
     ]
     if found.low is None:
         lines.append(
-            "No interval over folds: it needs two folds at least, and differences that are not all the same."
+            f"No interval over {found.unit}s: it needs two at least, and differences that are not all the same."
         )
+    like = "recordings" if found.unit == "fold" else "images"
     if beside := found.recordings:
         lines.append(
-            f"No interval over recordings: {beside.reason}" if beside.reason else
-            f"{interval((beside.low, beside.high))} over recordings like these, on these folds and with these trainings "
-            f"(bootstrap over {beside.recordings} recordings, seeds averaged first)"
+            f"No interval over {like}: {beside.reason}" if beside.reason else
+            f"{interval((beside.low, beside.high))} over {like} like these, on these folds and with these trainings "
+            f"(bootstrap over {beside.recordings} {like}, seeds averaged first)"
         )  # fmt: skip
     if found.no_claim:
         return [*lines, f"{found.no_claim}; fewer than {statistics.FEWEST} have no p"]
-    return [*lines, f"p {p_value(found.p)} (folds' means, corrected for overlapping training sets), "
+    by = "folds' means, corrected for overlapping training sets" if found.unit == "fold" else "over trainings"
+    return [*lines, f"p {p_value(found.p)} ({by}), "
             f"{p_value(found.p_wilcoxon)} (Wilcoxon on them, uncorrected). This comparison alone: one chosen among several "
             "mixes takes p (Holm) of the report"]  # fmt: skip
 
