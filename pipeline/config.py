@@ -191,7 +191,7 @@ class TrainSettings:
         for name in ("epochs", "batch", "step_epochs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: expected at least 1")
-        for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm"):
+        for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm", "teacher_seed"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
         check_most(self)
