@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,10 @@ VARIABLES = tuple(
         "TF_ TMPDIR TORCH TQDM_"
     ).split()
 )
+
+#: Of these, those of which a wrong value would be complained of in each process, or end in a crash.
+THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+MOST_THREADS = 4096
 
 #: Characters of ours that a Latin-1 or ASCII terminal does not have, in its own.
 SPELLED = {
@@ -130,6 +135,18 @@ def refused_variable(error: Exception) -> str:
             if name in text or is_value or is_word:
                 return name
     return ""
+
+
+def check_variables() -> None:
+    """``InputError`` for numbers of threads that are none; other values of numba's that it refuses become errors as well."""
+    for name in THREADS:
+        numbers = [part.strip() for part in os.environ.get(name, "").split(",")]  # one a level of nesting
+        if numbers != [""] and not all(
+            part.isascii() and part.isdecimal() and 0 < int(part[:9]) <= MOST_THREADS for part in numbers
+        ):
+            raise InputError(f"the environment variable {name}={os.environ[name]!r}: expected a whole number of threads from 1 "
+                             f"to {MOST_THREADS}: set that, or unset {name}")  # fmt: skip
+    warnings.filterwarnings("error", "Environment variable 'NUMBA_.*' is defined but")
 
 
 def fault(error: Exception) -> str:

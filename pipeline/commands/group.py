@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline import commands, signals
-from pipeline.commands.errors import clear_errors
+from pipeline.commands.errors import check_variables, clear_errors
 
 
 class Commands(Mapping[str, click.Command]):
@@ -40,6 +40,7 @@ class Group(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="spelled")
         with signals.stoppable(), clear_errors():
+            check_variables()
             return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
