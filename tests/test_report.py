@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import losses, report, runs
+from pipeline import config, losses, report, runs
 from pipeline.config import InputError, Settings
 from pipeline.figures import bootstrap
 from pipeline.report import paper
@@ -413,6 +413,14 @@ def test_the_teachers_cell_may_be_refused_too(root):
     shutil.copytree(folder, folder.parent.with_name("teacher-of-another-name") / folder.name)
     with pytest.raises(InputError, match=r"\(teacher, fold 1, seed 0\)"):
         report.rows(runs.find(root))
+
+
+def test_a_table_is_named_by_its_folds_content_as_it_always_was(tmp_path):
+    """Ten folds: text keys sort 1, 10, 2."""
+    put(tmp_path, "soft", [[0.5]] * 10)
+    (row,) = report.rows(runs.find(tmp_path))
+    content = runs.read_config(next(tmp_path.rglob("fold1-seed0")))["data"]
+    assert len(content) == 10 and row.key.data == config.digest(content)
 
 
 def test_settings_never_mix(root, tmp_path):

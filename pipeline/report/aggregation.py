@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from pipeline import config, losses
+from pipeline import losses
 from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
@@ -106,26 +106,34 @@ def rows(records: Iterable[Record], hidden: Iterable[Record] = ()) -> list[Row]:
     """
     cells, tried = list(records), list(hidden)
     unique([*cells, *tried])
-    teachers: dict[Key, list[Record]] = {}
-    students: dict[Key, list[Record]] = {}
-    for record in cells:
-        groups = teachers if record.is_teacher else students
-        groups.setdefault(key_of(record), []).append(record)
-    taught: dict[Key, list[Record]] = {}
-    for key, members in students.items():
-        own = replace(key, digest=members[0].teacher_digest)
-        taught[key] = teachers.get(own, []) + members
-    used = {id(record) for members in taught.values() for record in members}
-    alone = {key: members for key, members in teachers.items() if id(members[0]) not in used}
-    tables = {**taught, **alone}
-    order = sorted(tables, key=lambda key: (key in alone, key.preset, key.digest, key.data))
     return [
-        row for key in order for row in table_rows(key, tables[key], [r for r in tried if key_of(r) == key])
+        row
+        for key, members in by_table(cells).items()
+        for row in table_rows(key, members, [r for r in tried if key_of(r) == key])
     ]
 
 
+def by_table(records: Iterable[Record]) -> dict[Key, list[Record]]:
+    """The runs of each table: a teacher stands in that of each group of its students, in one of its own where it has none.
+
+    Tables with students come first, then teachers alone; both by preset, settings and data.
+    """
+    teachers: dict[Key, list[Record]] = {}
+    students: dict[Key, list[Record]] = {}
+    for record in records:
+        (teachers if record.is_teacher else students).setdefault(key_of(record), []).append(record)
+    taught: dict[Key, list[Record]] = {}
+    used = set()
+    for key, members in sorted(students.items(), key=lambda item: astuple(item[0])):
+        own = replace(key, digest=members[0].teacher_digest)
+        used.add(own)
+        taught[key] = teachers.get(own, []) + members
+    alone = sorted(teachers.items(), key=lambda item: astuple(item[0]))
+    return taught | {key: members for key, members in alone if key not in used}
+
+
 def key_of(record: Record) -> Key:
-    return Key(str(record.preset), record.digest, config.digest(record.data))
+    return Key(record.preset, record.digest, record.data_digest)
 
 
 def unique(records: Iterable[Record]) -> list[Record]:

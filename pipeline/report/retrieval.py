@@ -7,7 +7,6 @@ the students' network before its first step.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from pipeline.figures.statistics import Cell
 from pipeline.losses import LossMix
 from pipeline.report.aggregation import (
     STAMP,
-    Key,
+    by_table,
     key_of,
     ratio,
     stopped,
@@ -139,7 +138,7 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
         raise InputError(f"no finished run in {root / corpus} whose embeddings could be measured; train first: "
                          "make teacher, then make distill")  # fmt: skip
     sections, rows, notes, tests = [], [], list(NOTES), []
-    for key, members in keyed(good).items():
+    for key, members in by_table(good).items():
         first = members[0]
         tried = {r.row_mix for r in everything if key_of(r) == key and r.is_student} - {BASELINE_MIX}
         gone = Counter(r.row_mix for r in records if stopped(r) and key_of(r) == key)
@@ -167,24 +166,6 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
                                tuple(sections), tuple(notes))  # fmt: skip
     stem = "retrieval" if layer == "embedding" else f"retrieval-{layer}"
     return document.save(reports / corpus, stem, Table.build("", CSV, rows), latex=False)
-
-
-def keyed(records: Sequence[Record]) -> dict[Key, list[Record]]:
-    """The records by table: a teacher stands in the table of each group of its students, alone where it has none."""
-    students: dict[Key, list[Record]] = {}
-    teachers: dict[Key, list[Record]] = {}
-    for record in records:
-        groups = teachers if record.is_teacher else students
-        groups.setdefault(key_of(record), []).append(record)
-    found, used = {}, set()
-    for key, members in sorted(
-        students.items(), key=lambda item: (item[0].preset, item[0].digest, item[0].data)
-    ):
-        digest = members[0].teacher_digest
-        own = dataclasses.replace(key, digest=digest)
-        used.add(own)
-        found[key] = teachers.get(own, []) + members
-    return found | {key: members for key, members in teachers.items() if key not in used}
 
 
 def answerable_share(records: Sequence[Record], caches: Path) -> str:
