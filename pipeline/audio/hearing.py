@@ -44,19 +44,19 @@ class Heard:
             return []
         if self.swing < STEP:
             return ["silent"]
-        found = []
+        faults = []
         if self.peak > PEAK:
-            found.append(f"peak {self.peak:.4g} times full scale, expected about 1 at most: scale it")
+            faults.append(f"peak {self.peak:.4g} times full scale, expected about 1 at most: scale it")
         if self.mixed_swing < CANCELLED * self.swing:
-            found.append(
+            faults.append(
                 f"silent after mixing to mono: its {self.channels} channels cancel; turn one over, or keep one"
             )
         elif self.beyond > BEYOND:
-            found.append(
+            faults.append(
                 f"{100 * self.beyond:.0f} % of its sound lies beyond the clip length of {seconds:g} s and is not "
                 "heard: cut it into clips, or trim what is before"
             )
-        return found
+        return faults
 
 
 def heard(path: Path, seconds: float, *, annotated: bool = False) -> Heard:

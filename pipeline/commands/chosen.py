@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from pipeline.commands.options import IMAGES, LOGS, OF_IMAGES
 from pipeline.config import InputError
+from pipeline.corpus import open_corpus, opening
 from pipeline.files import DATA, RUNS
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; the synthetic one is written first where it is not there yet."""
-    from pipeline.corpus import opening
-
     corpus, note = opening.open_or_make(dataset, data)
     if note:
         click.echo(note, err=True)
@@ -31,8 +30,6 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
 
 def existing_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; none is made."""
-    from pipeline.corpus import open_corpus, opening
-
     name, root = opening.chosen(dataset, data)
     if name != "synthetic":
         return opened_corpus(dataset, data)
@@ -45,7 +42,7 @@ def existing_corpus(dataset: str, data: Path | None) -> Corpus:
 
 def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
     """Of commands that read runs alone: the corpus' name, and itself where its folder is there."""
-    from pipeline.report.status import corpus_with_runs
+    from pipeline.report.status import corpus_with_runs  # torch: --help does without
 
     name, corpus, note = corpus_with_runs(dataset, data)
     if note:
@@ -89,7 +86,7 @@ def logged(log: str | None, corpus: str, to: Path = LOGS) -> Iterator[None]:
     if log is None:
         yield
         return
-    from pipeline.report import following
+    from pipeline.report import following  # torch: --help does without
 
     to.mkdir(parents=True, exist_ok=True)
     click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)

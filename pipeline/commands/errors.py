@@ -114,7 +114,7 @@ def file_of(error: OSError) -> str:
     if not name:
         for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
             names = [getattr(v, "name", None) for v in frame.f_locals.values() if isinstance(v, io.IOBase)]
-            name = next((own for own in names if isinstance(own, str)), "")
+            name = next((name for name in names if isinstance(name, str)), "")
             if name:
                 break
     path = Path(os.fsdecode(name))
@@ -154,7 +154,7 @@ def fault(error: Exception) -> str:
     text = "".join(traceback.format_exception(error))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipeline" in frame.filename]
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    said = f"this is a fault of ours: {type(error).__name__}{place}: {first_line(error)}"
+    sentence = f"this is a fault of ours: {type(error).__name__}{place}: {first_line(error)}"
     try:
         with tempfile.NamedTemporaryFile(
             "w",
@@ -166,10 +166,8 @@ def fault(error: Exception) -> str:
         ) as file:
             file.write(f"{sys.argv}\n{text}")
     except OSError:
-        return f"{said}; the traceback could not be written anywhere. Please report this line"
-    return (
-        f"{said}; the traceback is in {file.name}. Please report it with that file; what was finished is kept"
-    )
+        return f"{sentence}; the traceback could not be written anywhere. Please report this line"
+    return f"{sentence}; the traceback is in {file.name}. Please report it with that file; what was finished is kept"
 
 
 def tell(text: str) -> None:
@@ -198,8 +196,8 @@ def clear_errors() -> Iterator[None]:
 
 def stopped(stop: BaseException | None) -> None:
     """The end of a command that was asked to stop; none of its processes is left."""
-    said = isinstance(stop, KeyboardInterrupt) and str(stop)
-    tell(f"stopped. {said or 'The same command goes on where it was.'}")
+    words = isinstance(stop, KeyboardInterrupt) and str(stop)
+    tell(f"stopped. {words or 'The same command goes on where it was.'}")
     if signals.received:
         signals.kill_children()
     sys.exit(signals.exit_code())

@@ -65,7 +65,7 @@ def class_files(root: Path) -> dict[str, Path]:
     The classes are the folders of ``root``, but for those that begin with "." or "_"; which files: ``files.sounds``.
     ``InputError`` for fewer than two classes, one without sounds, and for names that ``folds.csv`` cannot hold.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for place in sorted(root.iterdir()):
         if place.name[0] in "._" or not place.is_dir():
             continue
@@ -79,7 +79,7 @@ def class_files(root: Path) -> dict[str, Path]:
                     f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
                     "are not text in UTF-8, which folds.csv could not list; expected another: rename it"
                 )
-            if (other := found.setdefault(unicodedata.normalize("NFC", name), path)) != path:
+            if (other := paths.setdefault(unicodedata.normalize("NFC", name), path)) != path:
                 raise InputError(
                     f"{root}: {name!r} is there twice, with accents composed and decomposed ({other}, {path}); "
                     "expected once: remove or rename one"
@@ -89,12 +89,12 @@ def class_files(root: Path) -> dict[str, Path]:
                 f"{place} holds no sound file; expected {', '.join(files.SUFFIXES)} in every folder of "
                 f"{root}: add some, or move it away"
             )
-    if len(classes := {class_of(name) for name in found}) < 2:
+    if len(classes := {class_of(name) for name in paths}) < 2:
         raise InputError(
             f"{root} has {len(classes)} folders with sound files ({', '.join(files.SUFFIXES)}); expected "
             "at least two, one per class: CLASS/CLIP.wav"
         )
-    return found
+    return paths
 
 
 def assigned_sources(
@@ -131,17 +131,17 @@ def known_recordings(new: Iterable[str], stored: dict[str, str]) -> dict[str, st
         by_name[keys[name]].add(source)
         by_class[class_of(name)].add(source)
         in_any_class[joined[name]].add(source)
-    found = {}
+    sources = {}
     for name in new:
-        own = keys[name]
-        named = by_name.get(own, set()) or in_any_class.get(joined[name], set())
-        said = (own, own.partition("/")[2], Path(name).stem.partition("-")[0])
-        told = next((text for text in said if text in by_class[class_of(name)]), None)
+        key = keys[name]
+        named = by_name.get(key, set()) or in_any_class.get(joined[name], set())
+        spellings = (key, key.partition("/")[2], Path(name).stem.partition("-")[0])
+        known = next((text for text in spellings if text in by_class[class_of(name)]), None)
         if len(named) == 1:  # several: numbered clips, each a recording of its own
-            found[name] = next(iter(named))
-        elif not named and told:
-            found[name] = told
-    return found
+            sources[name] = next(iter(named))
+        elif not named and known:
+            sources[name] = known
+    return sources
 
 
 def tell(path: Path, folds: dict[str, int], sources: dict[str, str], new: int) -> None:
@@ -175,13 +175,13 @@ def assigned_folds(classes: dict[str, str], sources: dict[str, str], known: dict
     for name in sorted(set(classes) - set(known)):
         new[sources[name]].append(name)
     for source, names in sorted(new.items(), key=lambda item: (-len(item[1]), item[0])):
-        own = Counter(classes[name] for name in names)
+        class_counts = Counter(classes[name] for name in names)
         fold = min(
             sorted(homes.get(source, ())) or choices,
-            key=lambda k: (sum(n * counts[k, c] for c, n in own.items()), totals[k], k),
+            key=lambda k: (sum(n * counts[k, c] for c, n in class_counts.items()), totals[k], k),
         )
         folds.update(dict.fromkeys(names, fold))
-        counts.update({(fold, c): n for c, n in own.items()})
+        counts.update({(fold, c): n for c, n in class_counts.items()})
         totals[fold] += len(names)
     return folds
 

@@ -21,7 +21,9 @@ def divided(clips: Iterable[Clip]) -> dict[str, tuple[int, ...]]:
     folds: dict[str, set[int]] = defaultdict(set)
     for clip in clips:
         folds[clip.source].add(clip.fold)
-    return {source: tuple(sorted(found)) for source, found in sorted(folds.items()) if len(found) > 1}
+    return {
+        source: tuple(sorted(of_source)) for source, of_source in sorted(folds.items()) if len(of_source) > 1
+    }
 
 
 def divided_by_name(corpus: Corpus) -> dict[str, tuple[int, ...]]:
@@ -36,26 +38,28 @@ def divided_by_name(corpus: Corpus) -> dict[str, tuple[int, ...]]:
     for clip in corpus.clips:
         if clip.source == told[clip.name] or clip.name.startswith(clip.source):
             folds[told[clip.name]].add(clip.fold)
-    return {source: tuple(sorted(found)) for source, found in sorted(folds.items()) if len(found) > 1}
+    return {
+        source: tuple(sorted(of_source)) for source, of_source in sorted(folds.items()) if len(of_source) > 1
+    }
 
 
 def warning(corpus: Corpus) -> str:
     """One line where recordings of a corpus are in several folds, with the remedy; else ""."""
-    found, remedy = divided(corpus.clips), f"make verify names them ({corpus.root})"
+    recordings, remedy = divided(corpus.clips), f"make verify names them ({corpus.root})"
     if corpus.dataset == "folder":
         remedy += f"; mend the columns fold and source of {corpus.root / 'folds.csv'}"
-    if not found and (found := divided_by_name(corpus)):
+    if not recordings and (recordings := divided_by_name(corpus)):
         remedy = (
             f"by their names they are. Remove {corpus.root / 'folds.csv'} to have folds assigned anew (features "
             "and runs are made again), or give each its own name in its column source"
         )
-    if not found:
+    if not recordings:
         return ""
-    source, folds = next(iter(found.items()))
+    source, folds = next(iter(recordings.items()))
     return (
-        f"{corpus.name}: {counted(len(found), 'recording is', 'recordings are')} in several folds, so that accuracy is "
+        f"{corpus.name}: {counted(len(recordings), 'recording is', 'recordings are')} in several folds, so that accuracy is "
         f"in part that of clips heard in training: {source} in {' and '.join(map(str, folds))}"
-        f"{', and others' if len(found) > 1 else ''}; {remedy}"
+        f"{', and others' if len(recordings) > 1 else ''}; {remedy}"
     )
 
 
@@ -82,8 +86,8 @@ def grouped(paths: list[Path], key: Callable[[Path], int | bytes | None]) -> lis
     """Those of ``paths`` together that share a ``key`` which is not None with another one."""
     groups: dict[int | bytes, list[Path]] = defaultdict(list)
     for path in paths:
-        if (found := key(path)) is not None:
-            groups[found].append(path)
+        if (value := key(path)) is not None:
+            groups[value].append(path)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -158,19 +162,19 @@ def told(corpus: Corpus) -> list[str]:
     Raises ``InputError`` where the same bytes have two labels: no classifier can be right of both.
     """
     lines = []
-    if found := copies(corpus):
-        faults = [fault for alike in found if (fault := fault_of(alike, corpus.classes))]
+    if groups := copies(corpus):
+        faults = [fault for alike in groups if (fault := fault_of(alike, corpus.classes))]
         if wrong := [fault for fault in faults if "under the labels" in fault]:
             more = f" (and {len(wrong) - 1} more: make verify)" if len(wrong) > 1 else ""
             raise InputError(
                 f"{corpus.root}: {wrong[0]}{more}: remove those that are wrong, and their rows in the table"
             )
-        names = " and ".join(clip.name for clip in found[0])
+        names = " and ".join(clip.name for clip in groups[0])
         lines.append(
             f"{corpus.name}: {counted(len(faults), 'clip is', 'clips are')} there more than once, in several folds, such "
             f"as {faults[0]}: accuracy is in part that of clips heard in training"
             if faults
-            else f"{corpus.name}: {counted(len(found), 'clip is', 'clips are')} there more than once (the same bytes), such as "
+            else f"{corpus.name}: {counted(len(groups), 'clip is', 'clips are')} there more than once (the same bytes), such as "
             f"{names}; in one fold each"
         )
     if corpus.dataset != "folder":
@@ -180,7 +184,7 @@ def told(corpus: Corpus) -> list[str]:
             f"{corpus.name}: {counted(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "
             f"left out, such as {absent[0].relative_to(corpus.root)}: make verify names them"
         )
-    alike = {clip.name for group in found for clip in group}
+    alike = {clip.name for group in groups for clip in group}
     return [*lines, *examples(corpus, alike), *in_one_fold(corpus)]
 
 
@@ -224,7 +228,7 @@ def in_one_fold(corpus: Corpus) -> list[str]:
     folds: dict[int, set[int]] = defaultdict(set)
     for clip in corpus.clips:
         folds[clip.label].add(clip.fold)
-    alone = [corpus.classes[label] for label, found in sorted(folds.items()) if len(found) == 1]
+    alone = [corpus.classes[label] for label, of_class in sorted(folds.items()) if len(of_class) == 1]
     if not alone or len(corpus.folds) == 1:
         return []
     return [

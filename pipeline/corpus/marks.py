@@ -100,9 +100,9 @@ def without(stem: str, kind: str = "") -> tuple[str, bool]:
     forms = [stem]
     if kind and stem.lower().endswith(kind.lower()):
         forms.append(stem[: len(stem) - len(kind)].rstrip("-_. "))
-    text, sure = next((found for found in map(without_sure, forms) if found[1]), (stem, False))
+    text, sure = next((mark for mark in map(without_sure, forms) if mark[1]), (stem, False))
     if not sure:
-        text, sure = next((found for found in map(without_number, forms) if found), (stem, False))
+        text, sure = next((mark for mark in map(without_number, forms) if mark), (stem, False))
     if shorter := FIRST.match(text):
         return text[shorter.end() :], True
     return text, sure
@@ -119,8 +119,8 @@ def without_sure(text: str) -> tuple[str, bool]:
 def without_number(text: str) -> tuple[str, bool] | None:
     """As ``without``, of a number at the end, and what is sure before it; None where there is no number, or a date's."""
     text = unbracketed(text)
-    found = None if DATE.search(text) else first(NUMBERS, text)
-    return without_sure(text[: found.start()]) if found else None
+    mark = None if DATE.search(text) else first(NUMBERS, text)
+    return without_sure(text[: mark.start()]) if mark else None
 
 
 def sure_mark(text: str) -> int | None:
@@ -128,22 +128,22 @@ def sure_mark(text: str) -> int | None:
     plain = unbracketed(text)
     if (clocks := at_end(CLOCKS, plain)) and clocks[1] < clocks[3]:
         return clocks.start()
-    if found := first(RANGES, plain):
-        return found.start()
+    if mark := first(RANGES, plain):
+        return mark.start()
     if plain != text and (pair := at_end(PAIR, plain)) and int(pair[1]) < int(pair[2]):  # in brackets
         return pair.start()
-    found = None if DATE.search(plain) else first(PARTS, plain)
-    return found.start() if found else None
+    mark = None if DATE.search(plain) else first(PARTS, plain)
+    return mark.start() if mark else None
 
 
 def unbracketed(text: str) -> str:
     """ "garden (1)" → "garden_1"."""
-    found = at_end(BRACKETS, text)
-    return f"{text[: found.start()]}_{found[1]}" if found and found.start() else text
+    mark = at_end(BRACKETS, text)
+    return f"{text[: mark.start()]}_{mark[1]}" if mark and mark.start() else text
 
 
 def first(patterns: Iterable[re.Pattern[str]], text: str) -> re.Match[str] | None:
-    return next((found for pattern in patterns if (found := at_end(pattern, text))), None)
+    return next((mark for pattern in patterns if (mark := at_end(pattern, text))), None)
 
 
 def at_end(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -158,10 +158,10 @@ def original(stem: str, others: set[str]) -> str:
     a side where there is a "garden_R".
     """
     stem = COPY.sub("", stem) or stem
-    found = at_end(BRACKETS, stem)
-    if found and found[1].isdigit() and stem[: found.start()].lower() in others:
-        return stem[: found.start()]
-    base, _, side = stem.rpartition(stem[found.start()] if (found := SIDE.search(stem)) else "\0")
+    mark = at_end(BRACKETS, stem)
+    if mark and mark[1].isdigit() and stem[: mark.start()].lower() in others:
+        return stem[: mark.start()]
+    base, _, side = stem.rpartition(stem[mark.start()] if (mark := SIDE.search(stem)) else "\0")
     if side and base and f"{stem[: -len(side)]}{SIDES[side.lower()]}".lower() in others:
         return base
     return stem
@@ -214,8 +214,8 @@ def filled_up(stems: Iterable[str]) -> dict[str, str]:
     """
     groups: dict[str, set[str]] = defaultdict(set)
     for stem in stems:
-        if found := GLUED.search(stem):
-            groups[stem[: found.start()]].add(found[0])
+        if mark := GLUED.search(stem):
+            groups[stem[: mark.start()]].add(mark[0])
     run_on = {
         base
         for base, numbers in groups.items()

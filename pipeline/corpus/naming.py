@@ -118,9 +118,9 @@ def cut(folder: str, stem: str, others: set[str], pairs: dict[str, str], glued: 
 def across_classes(cuts: dict[str, Cut], clips: int) -> dict[str, str]:
     """Clip → the recording, named without a class, of those whose beginning is in several classes. Of ``clips`` in all."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for name, found in cuts.items():
-        if found.base and not found.published:
-            groups[f"{found.folder.partition('/')[2]}/{found.base}".lstrip("/")].append(name)
+    for name, cut_name in cuts.items():
+        if cut_name.base and not cut_name.published:
+            groups[f"{cut_name.folder.partition('/')[2]}/{cut_name.base}".lstrip("/")].append(name)
     joined = {}
     for base, names in groups.items():
         pieces = Counter(piece for piece, _ in {(cuts[name].piece.lower(), class_of(name)) for name in names})

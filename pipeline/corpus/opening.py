@@ -33,13 +33,13 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
     note = ""
     if name == "synthetic":
         if data is None:  # in place, and of this version: then this does nothing
-            from pipeline.corpus.made_up import write_synthetic
+            from pipeline.corpus.made_up import write_synthetic  # numpy: a corpus that is there needs none
 
             write_synthetic(root)
-        found = (
+        advice = (
             "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
         )
-        note = f"SYNTHETIC corpus {root}.{found} figures of it say nothing about real sounds."
+        note = f"SYNTHETIC corpus {root}.{advice} figures of it say nothing about real sounds."
     if not root.is_dir():
         raise absent(name, root)
     corpus = open_corpus(name, root)
@@ -47,15 +47,15 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
 
 
 def absent(name: str, root: Path) -> InputError:
-    what = "is a file" if root.exists() else "no such folder"
+    reason = "is a file" if root.exists() else "no such folder"
     return InputError(
-        f"{root}: {what}; expected the data set {name} there: {fetching(name)}--data FOLDER "
+        f"{root}: {reason}; expected the data set {name} there: {fetching(name)}--data FOLDER "
         "(make: DATA=FOLDER)"
     )
 
 
 def fetching(name: str) -> str:
     """The command that fetches a data set, and ", or "; nothing where it is published nowhere."""
-    from pipeline.corpus.fetch.sources import SOURCES
+    from pipeline.corpus.fetch.sources import SOURCES  # requests: only an error needs it
 
     return f"make data DATASET={name}, or " if name in SOURCES else ""

@@ -107,11 +107,11 @@ def verify(root: Path, dataset: str) -> Verification:
         problems += counted(rows, published)
         problems += extra_files(root, everything)
     else:
-        found = opened(dataset, root)
-        rows = [Annotated(c.path, c.fold, found.classes[c.label], c.seconds) for c in found.clips]
-        clip_seconds = found.seconds
+        corpus = opened(dataset, root)
+        rows = [Annotated(c.path, c.fold, corpus.classes[c.label], c.seconds) for c in corpus.clips]
+        clip_seconds = corpus.seconds
         problems += extra_files(root, {row.path for row in rows}, own=True)
-        problems += leaking(found, notes)
+        problems += leaking(corpus, notes)
     there, seconds = measured(root, rows, clip_seconds, problems, notes)
     if published and not problems:  # whatever else opening it looks at
         try:
@@ -192,8 +192,8 @@ def counted(rows: list[Annotated], published: Published) -> Iterator[str]:
     yield from beyond("class", Counter(row.label for row in rows), published.classes)
 
 
-def beyond(kind: str, found: Counter[str], expected: dict[str, int]) -> Iterator[str]:
-    for key, n in sorted(found.items()):
+def beyond(kind: str, counts: Counter[str], expected: dict[str, int]) -> Iterator[str]:
+    for key, n in sorted(counts.items()):
         if key not in expected:
             yield f"{kind} {key}: {n} clips annotated, expected no such {kind}"
         elif n > expected[key]:
@@ -210,8 +210,8 @@ def leaking(corpus: Corpus, notes: list[str]) -> Iterator[str]:
 
     In ``notes``: a line for each that is there more than once in one fold.
     """
-    for source, found in (leaks.divided(corpus.clips) or leaks.divided_by_name(corpus)).items():
-        yield f"recording {source}: in folds {' and '.join(map(str, found))}, expected one"
+    for source, folds in (leaks.divided(corpus.clips) or leaks.divided_by_name(corpus)).items():
+        yield f"recording {source}: in folds {' and '.join(map(str, folds))}, expected one"
     for alike in leaks.copies(corpus):
         if fault := leaks.fault_of(alike, corpus.classes):
             yield fault

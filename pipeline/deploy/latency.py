@@ -47,12 +47,12 @@ def times_ms(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """Median and 90th percentile of the wall time of ``call``, in ms, after a tenth as many calls of warm-up."""
     for _ in range(max(2, repeats // 10)):
         call()
-    found = []
+    milliseconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
-        found.append(1000 * (time.perf_counter() - start))
-    return float(np.median(found)), float(np.percentile(found, 90))
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return float(np.median(milliseconds)), float(np.percentile(milliseconds, 90))
 
 
 @contextmanager

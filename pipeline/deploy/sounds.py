@@ -82,8 +82,10 @@ def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:
                 yield heard[: spec.samples]
                 heard = heard[half:]
     except sounddevice.PortAudioError as error:
-        raise InputError(f"the microphone cannot be opened ({error}); expected an input device that records "
-                         f"{spec.sr} Hz: see 'python -m sounddevice'") from None  # fmt: skip
+        raise InputError(
+            f"the microphone cannot be opened ({error}); expected an input device that records {spec.sr} Hz: "
+            "see 'python -m sounddevice'"
+        ) from None
 
 
 def starts(samples: int, size: int, slack: int) -> list[int]:

@@ -25,7 +25,7 @@ def assemble(fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool,
     clips = [clip for clip in fold_plan.clips if clip.name not in failed]
     keys = [fold_plan.keys[clip.name] for clip in clips]
     hashes = [kept[key].sha256 if key in kept else fold_plan.hashes[key] for key in keys]
-    said = features.describe(spec)
+    descriptions = features.describe(spec)
     header = Header(
         corpus=corpus.name,
         dataset=corpus.dataset,
@@ -43,8 +43,8 @@ def assemble(fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool,
         versions=parts.versions(),
         plain=plain,
         compressed=compress,
-        units=tuple(said[name]["unit"] for name in config.FEATURES),
-        calls=tuple(said[name]["call"] for name in config.FEATURES),
+        units=tuple(descriptions[name]["unit"] for name in config.FEATURES),
+        calls=tuple(descriptions[name]["call"] for name in config.FEATURES),
     )
     cache.write_fold(fold_plan.path, header, gathered(fold_plan, keys, kept))
     shutil.rmtree(fold_plan.parts, ignore_errors=True)

@@ -47,12 +47,12 @@ class Row(NamedTuple):
 @cache
 def versions() -> dict[str, str]:
     """Versions of what the features go through, without importing any of it."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
     with suppress(
         importlib.metadata.PackageNotFoundError
     ):  # Where it is there its Fourier transform is used.
-        found["torch"] = importlib.metadata.version("torch")
-    return {**found, "python": platform.python_version(), "project": __version__}
+        installed["torch"] = importlib.metadata.version("torch")
+    return {**installed, "python": platform.python_version(), "project": __version__}
 
 
 def key_context(spec: FeatureSpec, libraries: dict[str, str], plain: bool) -> str:
@@ -95,17 +95,17 @@ def found_parts(folder: Path, *, check: bool) -> tuple[dict[str, Row], list[Path
 
     ``check`` reads every byte of a part. A part that the system does not give at the moment is left out of both.
     """
-    found: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     damaged: list[Path] = []
     for path in sorted(folder.glob("*.npz")):
         try:
-            found |= part_rows(path, check=check)
+            rows |= part_rows(path, check=check)
         except OSError as error:
             if error.errno in SENSELESS:
                 damaged.append(path)
         except Exception:  # A flipped bit in a header may raise anything.
             damaged.append(path)
-    return found, damaged
+    return rows, damaged
 
 
 def part_rows(path: Path, *, check: bool) -> dict[str, Row]:

@@ -66,8 +66,8 @@ def plan(
     if path.is_file():
         compare(fold_plan, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
     if not fold_plan.finished:
-        found, fold_plan.damaged = parts.found_parts(fold_plan.parts, check=True)
-        there, out = set(fold_plan.rows) | set(found), {failure.clip for failure in fold_plan.failed}
+        kept_parts, fold_plan.damaged = parts.found_parts(fold_plan.parts, check=True)
+        there, out = set(fold_plan.rows) | set(kept_parts), {failure.clip for failure in fold_plan.failed}
         fold_plan.jobs = [
             Job(c.name, c.path.resolve(), files[c.name], keys[c.name])
             for c in clips
@@ -150,7 +150,7 @@ def given_now(clips: Iterable[Clip], skipped: tuple[Failure, ...]) -> frozenset[
     """Clips that were skipped because the file system refused them, and that can be read now."""
     if not skipped:
         return frozenset()
-    from pipeline.audio import reading as audio
+    from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
     refused = {skip.clip for skip in skipped if skip.reason in audio.PASSING}
     return frozenset(clip.name for clip in clips if clip.name in refused and audio.readable(clip.path))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 from pipeline.cache import Failure, File
 from pipeline.config import VIEWS, FeatureSpec, InputError
@@ -21,7 +22,7 @@ from pipeline.files import sha256
 from pipeline.processes import shadowing
 from pipeline.signals import ctrl_c_held_back
 
-#: Clips a task: enough to hide the cost of a task, few enough to lose little and to end together.
+#: Clips per task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
 
 #: Tasks that are under way for each thread of a cluster: one that is computed, one that waits for it.
@@ -63,7 +64,7 @@ class Done:
 
 def compute(task: Task) -> Done:
     """Compute a task's clips, both views, and write them as one part. Runs in a worker."""
-    from pipeline.audio import reading as audio
+    from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
     warm(task.spec, task.plain)
     keys, hashes, arrays, failures = [], [], [], []
@@ -71,9 +72,9 @@ def compute(task: Task) -> Done:
         if task.parent and os.getppid() != task.parent and os.getpid() != task.parent:
             os._exit(1)  # Whoever wanted this was killed.
         try:
-            found = views(job, task.spec, task.plain)
+            arrays_of_clip = views(job, task.spec, task.plain)
             hashes.append(job.file.sha256 or sha256(job.path))
-            arrays.append(found)
+            arrays.append(arrays_of_clip)
             keys.append(job.key)
         except audio.ClipError as error:
             failures.append(Failure(job.clip, job.file, error.reason, str(error.expected), str(error.found)))
@@ -86,28 +87,28 @@ def compute(task: Task) -> Done:
 
 def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     """Features (view, feature, bin, frame) of a clip, clean and with noise. ``ClipError`` for a bad file."""
-    from librosa import ParameterError
+    from librosa import ParameterError  # librosa, soundfile: the process that starts workers does without
 
-    from pipeline import features
+    from pipeline import features  # librosa follows: a finished stage does without
     from pipeline.audio import reading as audio
 
     clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
     noise = audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)
     try:
-        found = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)
+        values = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)
     except ParameterError as error:
         raise audio.ClipError(job.path, "librosa refuses it", "samples it can follow", str(error)) from None
-    if found.shape != (len(VIEWS), *spec.shape):
-        raise InputError(f"features of shape {found.shape}, expected {(len(VIEWS), *spec.shape)}")
-    if not np.isfinite(found).all():
+    if values.shape != (len(VIEWS), *spec.shape):
+        raise InputError(f"features of shape {values.shape}, expected {(len(VIEWS), *spec.shape)}")
+    if not np.isfinite(values).all():
         raise audio.ClipError(job.path, "features are not finite", "finite numbers", "NaN or infinity")
-    return found
+    return values
 
 
 @cache
 def warm(spec: FeatureSpec, plain: bool) -> None:
     """Once a worker: one thread, and all that the first clip would wait for."""
-    from pipeline import features
+    from pipeline import features  # librosa follows: a finished stage does without
 
     features.warm_up(spec, plain=plain, quiet=True)
     one_thread()
@@ -115,8 +116,6 @@ def warm(spec: FeatureSpec, plain: bool) -> None:
 
 def one_thread() -> None:
     """No threads inside a worker: there is a worker per core."""
-    import threadpoolctl
-
     threadpoolctl.threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
@@ -135,7 +134,7 @@ def results(
         with in_cluster(list(tasks), jobs, scheduler) as done:
             yield done
         return
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed, parallel_config  # joblib: a finished stage does without
     from joblib.externals.loky.backend import resource_tracker
 
     with (
@@ -158,7 +157,7 @@ def results(
 @contextmanager
 def in_cluster(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Iterator[Iterator[Done]]:
     """The tasks' outcomes from dask workers, whoever is there at the time; they see the same files."""
-    from pipeline.processes import cluster
+    from pipeline.processes import cluster  # dask: an extra
 
     paths = [tasks[0].parts, tasks[0].jobs[0].path]
     elsewhere = ((replace(task, parent=0),) for task in tasks)
@@ -168,15 +167,13 @@ def in_cluster(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Itera
 
 def kill_loky() -> None:
     """End the workers at once, whatever they are doing; parts that are half written have no final name."""
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky import get_reusable_executor  # joblib: a finished stage does without
 
     get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
 def in_this_process(tasks: Iterable[Task]) -> Generator[Done, None, None]:
     """Work here as a worker does, and give back the numbers of threads afterwards."""
-    import threadpoolctl
-
     torch: Any = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else None
     with threadpoolctl.threadpool_limits(1):

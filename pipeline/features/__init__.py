@@ -69,9 +69,9 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
             f"samples of up to {largest:g}: expected finite numbers in units of full scale, up to {LARGEST:g}"
         )
     if plain:
-        from pipeline.features.plain import stacked
+        from pipeline.features.plain import stacked  # librosa: a finished stage does without
     else:
-        from pipeline.features.fast import stacked
+        from pipeline.features.fast import stacked  # numba: a finished stage does without
     out = np.empty((len(clips), len(FEATURES), spec.bins, 1 + clips.shape[1] // spec.hop_length), np.float32)
     with blas().limit(limits=1, user_api="blas"):
         for values, clip in zip(out, clips):
@@ -94,7 +94,7 @@ def check(spec: FeatureSpec) -> None:
         )
     if spec.bins > 128:
         raise InputError(f"features.bins = {spec.bins}: expected at most 128, the mel bands of the MFCC")
-    from pipeline.features.plain import constant_q_cutoff
+    from pipeline.features.plain import constant_q_cutoff  # librosa: a finished stage does without
 
     if 2 * constant_q_cutoff(spec) > spec.sr:
         raise InputError(
@@ -105,7 +105,7 @@ def check(spec: FeatureSpec) -> None:
 
 def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
     """Feature → {"call": the librosa call in words, "unit": of its values}; JSON-able, for readers of files."""
-    from pipeline.features.plain import calls
+    from pipeline.features.plain import calls  # librosa: a finished stage does without
 
     def text(name: str, arguments: dict[str, object]) -> str:
         call = f"librosa.feature.{name}(y=y, {', '.join(f'{k}={v}' for k, v in arguments.items())})"

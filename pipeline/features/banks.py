@@ -93,7 +93,7 @@ class Octave:
     @cached_property
     def basis(self) -> scipy.sparse.csr_matrix:
         """``filters``, as librosa multiplies by them; few clips need it."""
-        import scipy.sparse
+        import scipy.sparse  # slow to import: predict may do without
 
         return scipy.sparse.csr_matrix(self.filters)
 

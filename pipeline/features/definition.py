@@ -66,7 +66,7 @@ def store(path: Path, arrays: Arrays) -> None:
 @kept
 def mel(sr: int, n_fft: int, n_mels: int) -> Arrays:
     """ "bank" (n_mels, bin)."""
-    import librosa
+    import librosa  # slow to import: filters on the disk need none
 
     return {"bank": librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels)}
 
@@ -74,7 +74,7 @@ def mel(sr: int, n_fft: int, n_mels: int) -> Arrays:
 @kept
 def dct(n_mels: int) -> Arrays:
     """ "matrix" (n_mels, n_mels): orthonormal DCT-II, the default of ``librosa.feature.mfcc``."""
-    import scipy.fft
+    import scipy.fft  # slow to import: filters on the disk need none
 
     return {"matrix": scipy.fft.dct(np.eye(n_mels), axis=0, type=2, norm="ortho")}
 
@@ -82,7 +82,7 @@ def dct(n_mels: int) -> Arrays:
 @kept
 def chroma(sr: int, n_fft: int, n_chroma: int, tuning: float) -> Arrays:
     """ "bank" (n_chroma, bin): a spectrum's bins onto pitch classes."""
-    import librosa
+    import librosa  # slow to import: filters on the disk need none
 
     return {"bank": librosa.filters.chroma(sr=sr, n_fft=n_fft, tuning=tuning, n_chroma=n_chroma)}
 
@@ -90,7 +90,7 @@ def chroma(sr: int, n_fft: int, n_chroma: int, tuning: float) -> Arrays:
 @kept
 def cq_to_chroma(bins_per_octave: int, n_chroma: int) -> Arrays:
     """ "bank" (n_chroma, constant-Q bin)."""
-    import librosa
+    import librosa  # slow to import: filters on the disk need none
 
     bins = OCTAVES * bins_per_octave
     return {"bank": librosa.filters.cq_to_chroma(bins, bins_per_octave=bins_per_octave, n_chroma=n_chroma)}
@@ -99,7 +99,7 @@ def cq_to_chroma(bins_per_octave: int, n_chroma: int) -> Arrays:
 @kept
 def hann(length: int) -> Arrays:
     """ "window" (length,) float64: periodic, as of ``librosa.stft``."""
-    import librosa
+    import librosa  # slow to import: filters on the disk need none
 
     return {"window": librosa.filters.get_window("hann", length, fftbins=True)}
 
@@ -107,7 +107,7 @@ def hann(length: int) -> Arrays:
 @kept
 def smoothing(frames: int, length: int) -> Arrays:
     """ "matrix" (frames, frames): the smoothing of CENS over time."""
-    import librosa
+    import librosa  # slow to import: filters on the disk need none
     import scipy.ndimage
 
     window = librosa.filters.get_window("hann", length + 2, fftbins=False)
@@ -118,7 +118,7 @@ def smoothing(frames: int, length: int) -> Arrays:
 @kept
 def highest_cutoff(sr: int, bins_per_octave: int, tuning: float) -> Arrays:
     """ "hertz": upper edge of the highest constant-Q filter."""
-    import librosa
+    import librosa  # slow to import: filters on the disk need none
 
     lowest = float(librosa.note_to_hz("C1"))
     bins = OCTAVES * bins_per_octave
@@ -134,7 +134,7 @@ def wavelets(sr: int, hop_length: int, bins_per_octave: int, tuning: float) -> A
     the first octave's rate; "n_fft", "hop", "rate", "halve" (7,): whether the rate is halved before an octave; "filters0"
     … (filter, bin) complex64 and "low0" …, their first bin, of the octaves that have filters of their own.
     """
-    import librosa
+    import librosa  # slow to import: filters on the disk need none
     from librosa.core import constantq
 
     lowest = librosa.note_to_hz("C1") * 2.0 ** (tuning / bins_per_octave)  # as librosa.vqt has it

@@ -66,9 +66,9 @@ def stamp_path(plain: bool) -> Path:
 
 def librosa_folder() -> Path:
     """Found without importing it."""
-    found = find_spec("librosa")
-    assert found is not None and found.origin is not None
-    return Path(found.origin).parent
+    module_spec = find_spec("librosa")
+    assert module_spec is not None and module_spec.origin is not None
+    return Path(module_spec.origin).parent
 
 
 def processor() -> str:

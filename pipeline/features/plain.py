@@ -45,7 +45,7 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     The mel-spectrogram is in dB (``librosa.power_to_db``, at most 80 dB below the clip's peak); CENS of
     fewer rows than ``bins`` is padded with zero rows.
     """
-    import librosa
+    import librosa  # slow to import: --help and a finished stage do without
 
     out = np.zeros((5, spec.bins, 1 + len(y) // spec.hop_length), dtype=np.float32)
     with warnings.catch_warnings():

@@ -181,7 +181,7 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
 
     librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters.
     """
-    import scipy.fft
+    import scipy.fft  # slow to import: a finished stage does without
 
     parts = []
     for y, octave in zip(signals, plan.octaves):

@@ -29,7 +29,7 @@ def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np
     """Positions (flat) of bins at or above both neighbours and their frame's floor, found without a branch."""
     frames, bins = power.shape
     width = high - low
-    found = np.empty(frames * width + 1, np.int32)
+    positions = np.empty(frames * width + 1, np.int32)
     mask = np.empty(width, np.uint8)
     count = 0
     for t in range(frames):
@@ -39,9 +39,9 @@ def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np
         for i in range(width):
             mask[i] = (here[i] >= floor) & (here[i] >= before[i]) & (here[i] >= after[i])
         for i in range(width):
-            found[count] = t * bins + low + i
+            positions[count] = t * bins + low + i
             count += mask[i]
-    return found[:count]
+    return positions[:count]
 
 
 @njit(cache=True)
@@ -57,7 +57,7 @@ def peaks(
     where = np.empty(len(places), np.int32)
     shifts = np.empty(len(places), np.float32)
     heights = np.empty(len(places), np.float32)
-    found = 0
+    count = 0
     for place in places:
         before, here, after = flat[place - 1], flat[place], flat[place + 1]
         t = place // bins
@@ -68,11 +68,11 @@ def peaks(
             if abs(slope) < abs(curvature):
                 shift = np.float32(-slope / curvature)
             average = np.float32((after - before) / np.float32(2.0))
-            where[found] = place - t * bins
-            shifts[found] = shift
-            heights[found] = here + np.float32(0.5) * average * shift
-            found += 1
-    return where[:found], shifts[:found], heights[:found]
+            where[count] = place - t * bins
+            shifts[count] = shift
+            heights[count] = here + np.float32(0.5) * average * shift
+            count += 1
+    return where[:count], shifts[:count], heights[:count]
 
 
 @njit(cache=True)
@@ -80,12 +80,12 @@ def frequencies(
     where: np.ndarray, shifts: np.ndarray, heights: np.ndarray, least: float, sr: float, n_fft: int
 ) -> np.ndarray:
     """Frequencies (Hz, float32) of the peaks of height ``least`` or more."""
-    found = np.empty(len(where), np.float32)
+    hertz = np.empty(len(where), np.float32)
     count = 0
     for i in range(len(where)):
-        found[count] = (where[i] + np.float64(shifts[i])) * sr / n_fft
+        hertz[count] = (where[i] + np.float64(shifts[i])) * sr / n_fft
         count += heights[i] >= least
-    return found[:count]
+    return hertz[:count]
 
 
 @njit(cache=True)

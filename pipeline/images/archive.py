@@ -32,8 +32,8 @@ def name(archive: Archive) -> str:
 
 def archive_of(corpus: str, path: Path) -> Archive:
     """The archive at ``path`` as the corpus of that ``name`` takes it apart."""
-    found = re.fullmatch(r"cifar100(-stand-in)?(?:-split(\d+))?(?:-without(\d+))?", corpus)
-    if not found:
+    named = re.fullmatch(r"cifar100(-stand-in)?(?:-split(\d+))?(?:-without(\d+))?", corpus)
+    if not named:
         raise InputError(f"no image corpus {corpus!r}; expected a name such as cifar100 or cifar100-split1")
-    stand_in, seed, kept = found.groups()
+    stand_in, seed, kept = named.groups()
     return Archive(path, None if stand_in else cifar.MD5, int(seed or 0), None if kept is None else int(kept))

@@ -148,16 +148,16 @@ def read_folder(path: Path, checksum: str | None) -> dict[str, bytes]:
 
 
 def limited(content: IO[bytes], where: str) -> bytes:
-    found = content.read(LIMIT + 1)
-    if len(found) > LIMIT:
+    data = content.read(LIMIT + 1)
+    if len(data) > LIMIT:
         raise InputError(f"{where}: more than {LIMIT >> 20} MiB; expected the file of {ARCHIVE}")
-    return found
+    return data
 
 
-def check(found: str, expected: str, path: Path) -> None:
-    if found != expected:
+def check(digest: str, expected: str, path: Path) -> None:
+    if digest != expected:
         raise InputError(
-            f"{path}: MD5 {found}, expected {expected}; remove it and fetch it again (make data DATASET=cifar100)"
+            f"{path}: MD5 {digest}, expected {expected}; remove it and fetch it again (make data DATASET=cifar100)"
         )
 
 
@@ -243,9 +243,9 @@ def text(value: bytes | str) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def part(found: dict[str, Any], where: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def part(pickled: dict[str, Any], where: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (rows, 3, 32, 32) uint8 and labels (rows,) int64 of one of the two files."""
-    pixels, labels = found.get("data"), found.get("fine_labels")
+    pixels, labels = pickled.get("data"), pickled.get("fine_labels")
     if not isinstance(labels, list) or not labels or not all(type(label) is int for label in labels):
         raise InputError(f"{where}: expected fine_labels, a list of whole numbers")
     if not all(0 <= label < classes for label in labels):

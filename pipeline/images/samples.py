@@ -36,12 +36,12 @@ class Pixels:
 @functools.lru_cache(maxsize=1)
 def read(archive: Archive) -> cache.Data:
     """The images of an archive: ``features`` (image, 1, channel, row, column) float32 in [0, 1], training ones first."""
-    found = cifar.read_cifar100(archive.path, checksum=archive.checksum)
-    kept = cifar.split(found.train_labels, archive.split_seed, archive.validation).train
-    pixels = np.concatenate([found.train[kept], found.test])
-    labels = np.concatenate([found.train_labels[kept], found.test_labels])
-    folds = np.repeat([TRAIN, TEST], [len(kept), len(found.test)])
-    names = (*(f"train/{row}" for row in kept), *(f"test/{row}" for row in range(len(found.test))))
+    images = cifar.read_cifar100(archive.path, checksum=archive.checksum)
+    kept = cifar.split(images.train_labels, archive.split_seed, archive.validation).train
+    pixels = np.concatenate([images.train[kept], images.test])
+    labels = np.concatenate([images.train_labels[kept], images.test_labels])
+    folds = np.repeat([TRAIN, TEST], [len(kept), len(images.test)])
+    names = (*(f"train/{row}" for row in kept), *(f"test/{row}" for row in range(len(images.test))))
     digests = {
         fold: hashlib.sha256(
             STANDARDISED + pixels[folds == fold].tobytes() + labels[folds == fold].tobytes()
@@ -54,7 +54,7 @@ def read(archive: Archive) -> cache.Data:
         folds=folds,
         clips=names,
         sources=names,
-        classes=found.classes,
+        classes=images.classes,
         corpus=name(archive),
         synthetic=archive.checksum is None,
         spec=Pixels(),  # type: ignore[arg-type]

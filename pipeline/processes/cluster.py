@@ -51,25 +51,25 @@ class Cluster:
     def workers(self) -> Workers:
         """Those there are now, at least one. ``InputError`` where there is none for a while, or one cannot do the work."""
         deadline = time.monotonic() + WORKER_SECONDS
-        while not (found := self.ask(self.client.nthreads)):
+        while not (threads := self.ask(self.client.nthreads)):
             if time.monotonic() > deadline:
                 raise InputError(
                     f"the dask scheduler at {self.address} has 0 workers, for {WORKER_SECONDS} s; {self.start()}; "
                     f"{KEPT}"
                 )
             time.sleep(min(LOOK_SECONDS, WORKER_SECONDS / 4))
-        if new := sorted(set(found) - self.asked):
-            self.examine(new, len(found))
-        return found
+        if new := sorted(set(threads) - self.asked):
+            self.examine(new, len(threads))
+        return threads
 
     def examine(self, new: list[str], count: int) -> None:
         """Ask workers who they are. ``InputError`` for the first that cannot do the work."""
         with token_file() as token:
             text = worker_code(token, self.paths)
             # As text, for a builtin function: anything else would be imported there first. ``run`` has no limit of time.
-            said = self.ask(self.client.sync, self.client._run, eval, text, workers=new, on_error="return")
+            replies = self.ask(self.client.sync, self.client._run, eval, text, workers=new, on_error="return")
         # One that is gone meanwhile gives no answer, and is not counted any more.
-        answers = {worker: answer for worker, answer in said.items() if isinstance(answer, dict)}
+        answers = {worker: answer for worker, answer in replies.items() if isinstance(answer, dict)}
         self.asked |= answers.keys()
         faults = {worker: reason for worker, answer in answers.items() if (reason := fault(answer))}
         if faults:
@@ -86,7 +86,7 @@ class Cluster:
 
         At most ``room(workers)`` tasks are under way at a time, so that workers who come later get their share.
         """
-        from distributed import wait
+        from distributed import wait  # dask: an extra
 
         rest = iter(tasks)
         waiting: list[Any] = []
@@ -109,7 +109,7 @@ class Cluster:
         return next(self.results(function, [task], len))
 
     def result(self, future: Any) -> Any:
-        from distributed import KilledWorker
+        from distributed import KilledWorker  # dask: an extra
 
         try:
             return future.result()
@@ -169,8 +169,8 @@ def fault(answer: Mapping[str, Any]) -> str:
         return f"{folder} and cannot import the project ({answer['broken']})"
     if not answer["same_folder"]:
         return f"{folder}, another folder"
-    own = probe.probe("", [], PACKAGES)["versions"]
-    if other := [f"{k} {v}, here {own[k]}" for k, v in answer["versions"].items() if v != own[k]]:
+    here = probe.probe("", [], PACKAGES)["versions"]
+    if other := [f"{k} {v}, here {here[k]}" for k, v in answer["versions"].items() if v != here[k]]:
         return f"{folder} and has other versions ({', '.join(other)})"
     if answer["unseen"]:
         return f"{folder} and does not see {answer['unseen'][0]}, which has to be on a disk that all share"
@@ -197,7 +197,7 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
     """
 
     try:
-        from dask.distributed import Client, LocalCluster
+        from dask.distributed import Client, LocalCluster  # dask: an extra
     except ImportError:
         raise InputError(
             "--backend dask needs dask.distributed, which is not installed; install it: "

@@ -7,13 +7,13 @@ from typing import Any
 
 def probe(token: str, paths: list[str], packages: list[str]) -> dict[str, Any]:
     """Where the worker stands, whether it sees the file ``token`` there and ``paths``, and which versions it has."""
-    import importlib
+    import importlib  # inside, for this text runs alone in a worker
     import importlib.metadata
     import os
     import sys
 
-    said: dict[str, Any] = {"folder": os.getcwd(), "same_folder": not token or os.path.exists(token)}  # noqa: PTH109, PTH110
-    said["unseen"] = [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
+    answer: dict[str, Any] = {"folder": os.getcwd(), "same_folder": not token or os.path.exists(token)}  # noqa: PTH109, PTH110
+    answer["unseen"] = [path for path in paths if not os.path.exists(path)]  # noqa: PTH110
     versions = {"python": "{}.{}".format(*sys.version_info)}
     for name in packages:
         try:
@@ -24,5 +24,5 @@ def probe(token: str, paths: list[str], packages: list[str]) -> dict[str, Any]:
         importlib.import_module("pipeline")
         versions["audio-rkd"] = importlib.import_module("pipeline").__version__
     except Exception as error:
-        said["broken"] = f"{type(error).__name__}: {error}"
-    return {**said, "versions": versions}
+        answer["broken"] = f"{type(error).__name__}: {error}"
+    return {**answer, "versions": versions}

@@ -27,7 +27,7 @@ def hiding(folder: "str | Path") -> list[str]:
     except OSError:
         return []
     elsewhere = [path for path in sys.path if os.path.abspath(path or ".") not in (folder, PROJECT)]  # noqa: PTH100
-    found = []
+    paths = []
     for entry in entries:
         path = os.path.join(folder, entry)  # noqa: PTH118
         package = os.path.isfile(os.path.join(path, "__init__.py"))  # noqa: PTH113, PTH118
@@ -37,26 +37,26 @@ def hiding(folder: "str | Path") -> list[str]:
         if folder == PROJECT and name in OWN:
             continue
         if name in sys.stdlib_module_names or installed(name, elsewhere):
-            found.append(path)
-    return found
+            paths.append(path)
+    return paths
 
 
 def installed(name: str, path: list[str]) -> bool:
     """Whether a module is found in ``path``. (Python's own finder is at hand without an import.)"""
     finder = next(finder for finder in sys.meta_path if getattr(finder, "__name__", "") == "PathFinder")
-    found = finder.find_spec(name, path)
-    return found is not None and found.origin is not None
+    module_spec = finder.find_spec(name, path)
+    return module_spec is not None and module_spec.origin is not None
 
 
 def refuse() -> None:
     """End in one line where a folder that is searched before Python's own has such a file."""
-    own = os.path.dirname(os.__file__)  # noqa: PTH120
-    before = sys.path[: sys.path.index(own)] if own in sys.path else sys.path[:1]
+    library = os.path.dirname(os.__file__)  # noqa: PTH120
+    before = sys.path[: sys.path.index(library)] if library in sys.path else sys.path[:1]
     here = os.path.abspath(".")  # noqa: PTH100
     for folder in dict.fromkeys(os.path.abspath(path) for path in before):  # noqa: PTH100
-        if folder in (here, PROJECT) and (found := hiding(folder)):
+        if folder in (here, PROJECT) and (paths := hiding(folder)):
             raise SystemExit(
-                f"error: {found[0]} is taken for the module {line_name(found[0])} that this program needs; "
+                f"error: {paths[0]} is taken for the module {line_name(paths[0])} that this program needs; "
                 "expected no file of that name in this folder: rename it, or move it elsewhere"
             )
 
@@ -76,11 +76,11 @@ class OwnFolderHidden:
     def __enter__(self) -> None:
         self.before = os.environ.get("PYTHONSAFEPATH")
         os.environ["PYTHONSAFEPATH"] = "1"
-        found = hiding(".")
-        if found and not OwnFolderHidden.told:
+        paths = hiding(".")
+        if paths and not OwnFolderHidden.told:
             OwnFolderHidden.told = True
             print(
-                f"note: {found[0]} has the name of the module {line_name(found[0])}; it is not taken for it here, but "
+                f"note: {paths[0]} has the name of the module {line_name(paths[0])}; it is not taken for it here, but "
                 "rename it: other programs will",
                 file=sys.stderr,
                 flush=True,

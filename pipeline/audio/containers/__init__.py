@@ -32,8 +32,8 @@ def layout_of(file: BinaryIO) -> Layout:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(16)
-    if found := chunked.layout(file, head, size):
-        return found
+    if layout := chunked.layout(file, head, size):
+        return layout
     if head[:4] == ogg.CAPTURE:
         return ogg.layout(file, size)
     start = mpeg.behind_id3(file, 0) if head[:3] == ID3 else 0

@@ -52,26 +52,26 @@ class Announced:
 
 def layout(file: BinaryIO, head: bytes, size: int) -> Layout | None:
     """Of a file of ``size`` bytes that begins with ``head`` (16 bytes); None for other formats."""
-    found = announced(file, head, size)
-    if found is None:
+    sound = announced(file, head, size)
+    if sound is None:
         return None
-    there = size - found.start
-    width = max((one.width for one in found.sizes), default=4)
+    there = size - sound.start
+    width = max((one.width for one in sound.sizes), default=4)
     if there <= 0:
         return Layout()
     # More behind the stated end than before it, and no chunks: a size that was written before the sound was, or whose
     # 32 bits ran over.
-    lying = there > 2 * max(found.stated, 0) and not followed_by_chunks(file, found, head, size)
-    if lying or found.stated >= UNKNOWN[width]:
-        return Layout((Part((rewritten(file, found, there), (found.start, size))),))
-    return Layout(present=there / found.stated if there < found.stated else 1.0)
+    lying = there > 2 * max(sound.stated, 0) and not followed_by_chunks(file, sound, head, size)
+    if lying or sound.stated >= UNKNOWN[width]:
+        return Layout((Part((rewritten(file, sound, there), (sound.start, size))),))
+    return Layout(present=there / sound.stated if there < sound.stated else 1.0)
 
 
-def rewritten(file: BinaryIO, found: Announced, there: int) -> bytes:
+def rewritten(file: BinaryIO, sound: Announced, there: int) -> bytes:
     """The bytes before the sound, with the true size in place of the stated one."""
     file.seek(0)
-    head = bytearray(file.read(found.start))
-    for one in found.sizes:
+    head = bytearray(file.read(sound.start))
+    for one in sound.sizes:
         # All ones in 32 bits: libsndfile goes by the file's size then.
         value = min(there + one.bias, (1 << 8 * one.width) - 1)
         head[one.at : one.at + one.width] = value.to_bytes(one.width, one.order)
@@ -141,12 +141,12 @@ def chunks(
         place += head + length + -length % multiple
 
 
-def followed_by_chunks(file: BinaryIO, found: Announced, head: bytes, size: int) -> bool:
+def followed_by_chunks(file: BinaryIO, sound: Announced, head: bytes, size: int) -> bool:
     """Whether chunks follow on the stated end of the sound up to the file's: then it is the end."""
     if head[:4] not in CHUNKED:
-        return found.stated > 0  # of the others only 0 is known to stand for "not known"
+        return sound.stated > 0  # of the others only 0 is known to stand for "not known"
     _, order = CHUNKED[head[:4]]
-    place = found.start + found.stated + found.stated % 2
+    place = sound.start + sound.stated + sound.stated % 2
     for start, name, length in chunks(file, place, 2, order, 8, size):
         if not (name.isascii() and name.decode("ascii").isprintable()):
             return False

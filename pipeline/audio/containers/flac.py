@@ -28,10 +28,10 @@ def layout(file: BinaryIO, start: int, size: int) -> Layout:
     place = start + 18
     value = int.from_bytes(head[18:26], "big")
     stated = value & UNKNOWN[1]
-    found = samples(file, head, start + 42, size, stated)
-    if found is None or not found[0]:
+    frames = samples(file, head, start + 42, size, stated)
+    if frames is None or not frames[0]:
         return Layout()
-    there, whole = found
+    there, whole = frames
     if stated not in UNKNOWN and there < stated and not whole:
         return Layout(present=there / stated)
     if there == stated:

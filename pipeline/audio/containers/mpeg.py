@@ -122,10 +122,10 @@ def part(file: BinaryIO, run: Run, tag: Tag | None) -> Part:
 
 def silent_frame(head: bytes) -> bytes:
     """The shortest frame of the kind of ``head``, without checksum or padding; its zeros are silence in every layer."""
-    made = bytes([head[0], head[1] | 1, 1 << 4 | head[2] & 0x0C, head[3]])
-    frame = frame_of(made)
+    head_of_frame = bytes([head[0], head[1] | 1, 1 << 4 | head[2] & 0x0C, head[3]])
+    frame = frame_of(head_of_frame)
     assert frame is not None
-    return made.ljust(frame.length, b"\0")
+    return head_of_frame.ljust(frame.length, b"\0")
 
 
 def samples_of(kind: tuple[int, int, int, bool]) -> int:

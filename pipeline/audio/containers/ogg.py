@@ -95,8 +95,8 @@ def page_checksum(page: bytes) -> int:
 
 def marked(page: bytes) -> bytes:
     """The page, with the mark of a stream's last one."""
-    made = page[:5] + bytes([page[5] | LAST_PAGE]) + page[6:]
-    return made[:22] + page_checksum(made).to_bytes(4, "little") + made[26:]
+    page_marked = page[:5] + bytes([page[5] | LAST_PAGE]) + page[6:]
+    return page_marked[:22] + page_checksum(page_marked).to_bytes(4, "little") + page_marked[26:]
 
 
 def pages(file: BinaryIO, size: int) -> Iterator[tuple[int, int, bool]]:
@@ -118,8 +118,8 @@ def next_page(file: BinaryIO, place: int, size: int) -> int:
     """Where the next page begins behind what is none; ``size`` where there is no more."""
     file.seek(place, os.SEEK_SET)
     while data := file.read(SEARCH):
-        if (found := data.find(CAPTURE)) >= 0:
-            return place + found
+        if (offset := data.find(CAPTURE)) >= 0:
+            return place + offset
         if len(data) < SEARCH:
             break
         place += len(data) - 3

@@ -48,7 +48,7 @@ def fetch(
 
 
 def obtain(
-    what: Source,
+    source: Source,
     data_root: Path,
     *,
     url: str | None = None,
@@ -57,32 +57,32 @@ def obtain(
     pauses: tuple[float, ...] = PAUSES,
 ) -> Path:
     """``fetch`` of any ``Source``; ``pauses``: seconds before each new attempt."""
-    place, archive = data_root / what.folders[0], data_root / what.filename
+    place, archive = data_root / source.folders[0], data_root / source.filename
     fetched = archive.with_name(archive.name + ".fetched")
-    for folder in what.folders:
+    for folder in source.folders:
         if (data_root / folder).is_dir() and any((data_root / folder).iterdir()):
             say(f"{data_root / folder}: already there, nothing to fetch")
             with suppress(OSError):  # of a process that was killed just behind the unpacking
                 fetched.unlink(missing_ok=True)
             return data_root / folder
-    by_hand = f"Or download {url or what.url} by hand, put it at {archive} and run this again"
+    by_hand = f"Or download {url or source.url} by hand, put it at {archive} and run this again"
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         with alone(data_root):
-            found = next((path for path in (archive, fetched) if path.is_file()), None)
-            if found:
-                say(f"{found}: found, not downloaded again")
+            present = next((path for path in (archive, fetched) if path.is_file()), None)
+            if present:
+                say(f"{present}: found, not downloaded again")
             else:
-                say(notice(what, url))
-                if confirm is not None and not confirm(f"Download {gigabytes(what.size)} to {data_root}?"):
+                say(notice(source, url))
+                if confirm is not None and not confirm(f"Download {gigabytes(source.size)} to {data_root}?"):
                     raise InputError(
-                        f"{what.name}: not confirmed, nothing fetched; answer yes, or pass --yes"
+                        f"{source.name}: not confirmed, nothing fetched; answer yes, or pass --yes"
                     )
-            check_space(what, data_root)
-            if not found:
-                download(url or what.url, archive, fetched, remedy=by_hand, say=say, pauses=pauses)
-            take(what, found or fetched, place, by_hand, say)
-            if not what.unpacked and found != archive:
+            check_space(source, data_root)
+            if not present:
+                download(url or source.url, archive, fetched, remedy=by_hand, say=say, pauses=pauses)
+            take(source, present or fetched, place, by_hand, say)
+            if not source.unpacked and present != archive:
                 fetched.replace(archive)
             fetched.unlink(missing_ok=True)  # not an archive put there by hand, which stays its owner's
     except OSError as error:
@@ -90,21 +90,23 @@ def obtain(
             f"{error.filename or data_root}: {error.strerror or error}. See to space and rights there, then run "
             "this again: what has come is kept"
         ) from None
-    say(f"{place}: {what.name} is there, checked")
+    say(f"{place}: {source.name} is there, checked")
     return place
 
 
-def take(what: Source, archive: Path, place: Path, by_hand: str, say: Callable[[str], None]) -> None:
+def take(source: Source, archive: Path, place: Path, by_hand: str, say: Callable[[str], None]) -> None:
     """Check and unpack a complete download; set it aside and raise ``InputError`` where it is not as published."""
     try:
-        if what.md5:
+        if source.md5:
             say(f"{archive}: checking the MD5")
-            check_md5(archive, what.md5)
-        if what.unpacked:
+            check_md5(archive, source.md5)
+        if source.unpacked:
             say(f"{archive}: unpacking to {place}")
-            unpack(archive, place, limit=2 * what.unpacked, check=lambda folder: check_files(folder, what))
+            unpack(
+                archive, place, limit=2 * source.unpacked, check=lambda folder: check_files(folder, source)
+            )
     except BadArchive as error:
-        aside = archive.with_name(what.filename + ".bad")
+        aside = archive.with_name(source.filename + ".bad")
         archive.replace(aside)
         raise InputError(
             f"{error}; set aside as {aside.name}. Run this again for a fresh one. {by_hand}"
@@ -122,35 +124,35 @@ def alone(data_root: Path) -> Iterator[None]:
         yield
 
 
-def check_space(what: Source, data_root: Path) -> None:
+def check_space(source: Source, data_root: Path) -> None:
     """Raise ``InputError`` unless what is still to come and to unpack fits on the disk."""
-    archive = data_root / what.filename
+    archive = data_root / source.filename
     part = archive.with_name(archive.name + ".part")
     have = part.stat().st_size if part.is_file() else 0
     there = archive.is_file() or archive.with_name(archive.name + ".fetched").is_file()
-    missing = 0 if there else max(0, what.size - have)
+    missing = 0 if there else max(0, source.size - have)
     free = shutil.disk_usage(data_root).free
-    if free < missing + what.unpacked:
+    if free < missing + source.unpacked:
         raise InputError(
-            f"{data_root}: {gigabytes(free)} free, {what.name} needs {gigabytes(missing + what.unpacked)} more; "
+            f"{data_root}: {gigabytes(free)} free, {source.name} needs {gigabytes(missing + source.unpacked)} more; "
             "make room, or choose a data folder on another disk"
         )
 
 
 def check_md5(path: Path, expected: str) -> None:
     """Raise ``BadArchive`` unless the file's MD5 is ``expected``."""
-    found = pooch.file_hash(str(path), alg="md5")
-    if found != expected:
-        raise BadArchive(f"{path}: MD5 {found}, expected {expected}")
+    digest = pooch.file_hash(str(path), alg="md5")
+    if digest != expected:
+        raise BadArchive(f"{path}: MD5 {digest}, expected {expected}")
 
 
-def check_files(folder: Path, what: Source) -> None:
+def check_files(folder: Path, source: Source) -> None:
     """Raise ``BadArchive`` unless the unpacked ``folder`` has the files and the number of clips of ``what``."""
-    for name, expected in what.files:
+    for name, expected in source.files:
         path = folder / name
-        found = hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "of no such file"
-        if found != expected:
-            raise BadArchive(f"{what.filename}: {name} in it has MD5 {found}, expected {expected}")
+        digest = hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else "of no such file"
+        if digest != expected:
+            raise BadArchive(f"{source.filename}: {name} in it has MD5 {digest}, expected {expected}")
     clips = len(list(folder.glob("audio/*.wav")))
-    if what.clips and clips != what.clips:
-        raise BadArchive(f"{what.filename}: {clips} clips in it, expected {what.clips}")
+    if source.clips and clips != source.clips:
+        raise BadArchive(f"{source.filename}: {clips} clips in it, expected {source.clips}")
