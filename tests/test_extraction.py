@@ -15,7 +15,8 @@ import pytest
 from pipeline import cache, features
 from pipeline.audio import reading as audio
 from pipeline.corpus import open_corpus
-from pipeline.extraction import parts, workers
+from pipeline.extraction import workers
+from pipeline.files import sha256
 from tests.extracting import (
     CLASSES,
     CLI,
@@ -47,7 +48,7 @@ def test_a_fold_holds_the_features_of_its_clips_and_of_their_noisy_copies(root: 
     for clip, file in zip(clips, fold.header.files, strict=True):
         state = clip.path.stat()
         assert (file.size, file.mtime_ns) == (state.st_size, state.st_mtime_ns)
-        assert file.sha256 == parts.sha256(clip.path)
+        assert file.sha256 == sha256(clip.path)
         assert root / file.path == clip.path
     assert only_folds(tmp_path / "cache")
 
