@@ -1,17 +1,25 @@
-"""Clips that could not be computed: a table beside the cache, and a few lines for people."""
+"""What could not be computed or written: clips in a table beside the cache, and lines for people."""
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.cache import Failure
+from pipeline.config import InputError
 from pipeline.files import inert, write_atomic
 
 COLUMNS = ("fold", "clip", "path", "reason", "expected", "found")
 SHOWN = 20
+
+#: What the system says where no file can be written.
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 def rows_of(root: Path, failures: Mapping[int, tuple[Failure, ...]]) -> list[list[str]]:
@@ -56,3 +64,30 @@ def failed_text(root: Path, failures: Mapping[int, tuple[Failure, ...]], folder:
     ]
     more = f"{len(rows) - SHOWN} more; " if len(rows) > SHOWN else ""
     return "\n".join([*lines, f"{more}all {len(rows)} failed clips are listed in {folder / 'failures.csv'}"])
+
+
+@contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """A full or read-only disk, and a worker that died, as one line each."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        raise InputError(
+            f"{folder}: {os.strerror(error.errno)}; what was finished is kept. Make room, or give a "
+            "folder that can be written, then the same command again"
+        ) from None
+    except Exception as error:
+        if type(error).__name__ != "TerminatedWorkerError":
+            raise
+        codes = ", ".join(sorted(set(re.findall(r"(?:EXIT|SIG[A-Z]+)\(-?\d+\)", str(error)))))
+        if codes and "SIGKILL" not in codes:
+            raise InputError(
+                f"a worker process ended in the middle ({codes}); what it said stands above. What was finished is "
+                "kept: the same command goes on; --backend sequential shows an error as it is"
+            ) from None
+        raise InputError(
+            "a worker was killed by the system, out of memory maybe; what was finished is kept. Give "
+            "the same command again with fewer --jobs"
+        ) from None

@@ -7,14 +7,12 @@ the settings and the libraries that decide its numbers are the same.
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +23,7 @@ from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Corpus, leaks
 from pipeline.extraction import workers
 from pipeline.extraction.assembly import assemble
-from pipeline.extraction.failures import failed_text, write_failures
+from pipeline.extraction.failures import failed_text, refusals, write_failures
 from pipeline.extraction.state import (
     Plan,
     clean,
@@ -38,7 +36,6 @@ from pipeline.progress import progress as shown_progress
 
 BACKENDS = ("loky", "dask", "sequential")
 ON_ERROR = ("finish", "skip")
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
 
 class ExtractionFailed(InputError):
@@ -286,30 +283,3 @@ def tasks_of(fold_plan: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
     for start in range(0, len(fold_plan.jobs), workers.TASK_CLIPS):
         jobs = tuple(fold_plan.jobs[start : start + workers.TASK_CLIPS])
         yield Task(fold_plan.fold, jobs, fold_plan.parts.resolve(), spec, plain, os.getpid())
-
-
-@contextmanager
-def refusals(folder: Path) -> Iterator[None]:
-    """A full or read-only disk, and a worker that died, as one line each."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in REFUSALS:
-            raise
-        raise InputError(
-            f"{folder}: {os.strerror(error.errno)}; what was finished is kept. Make room, or give a "
-            "folder that can be written, then the same command again"
-        ) from None
-    except Exception as error:
-        if type(error).__name__ != "TerminatedWorkerError":
-            raise
-        codes = ", ".join(sorted(set(re.findall(r"(?:EXIT|SIG[A-Z]+)\(-?\d+\)", str(error)))))
-        if codes and "SIGKILL" not in codes:
-            raise InputError(
-                f"a worker process ended in the middle ({codes}); what it said stands above. What was finished is "
-                "kept: the same command goes on; --backend sequential shows an error as it is"
-            ) from None
-        raise InputError(
-            "a worker was killed by the system, out of memory maybe; what was finished is kept. Give "
-            "the same command again with fewer --jobs"
-        ) from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import cache
-from pipeline.cache import Failure, File
+from pipeline.cache import Failure, File, Header
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Clip, Corpus
 from pipeline.extraction import parts
@@ -98,32 +98,15 @@ def compare(
     except InputError as error:
         fold_plan.note = f"computed again: {error}"
         return
-    if old.clips and {clip.name for clip in corpus.clips}.isdisjoint(old.clips):
-        raise InputError(
-            f"{fold_plan.path} is of another data set in a folder of the same name: none of its {len(old.clips)} "
-            f"clips is in {corpus.root}; expected a name for each: rename the folder, or remove "
-            f"{fold_plan.path.parents[1]} if its features are not needed"
-        )
+    require_same_data_set(fold_plan, old, corpus)
     context = parts.key_context(old.spec, old.versions, old.plain)
     known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
     theirs = {name: parts.clip_key(name, file, context, deep) for name, file in known}
     # What librosa's own functions computed also serves where the fast way was asked for, as long as it is whole.
     context = parts.key_context(spec, libraries, plain or old.plain)
     ours = {name: parts.clip_key(name, file, context, deep) for name, file in fold_plan.files.items()}
-    left_out = {skip.clip for skip in old.skipped}
-    kept = [clip for clip in fold_plan.clips if clip.name not in left_out]
-    stored = (old.clips, old.labels, old.sources, old.classes, old.dataset, old.synthetic)
-    wanted = (
-        tuple(c.name for c in kept),
-        tuple(c.label for c in kept),
-        tuple(c.source for c in kept),
-        tuple(corpus.classes),
-        corpus.dataset,
-        corpus.synthetic,
-    )
-    fold_plan.finished = (
-        theirs == ours and stored == wanted and (old.compressed or not compress or not old.clips)
-    )
+    stored_right = old.compressed or not compress or not old.clips
+    fold_plan.finished = theirs == ours and same_clips(fold_plan, old, corpus) and stored_right
     if fold_plan.finished:
         fold_plan.skipped = old.skipped
         fold_plan.retried = given_now(fold_plan.clips, old.skipped)
@@ -135,15 +118,40 @@ def compare(
         if theirs[name] == fold_plan.keys.get(name):
             fold_plan.rows[theirs[name]] = row
             fold_plan.hashes[theirs[name]] = old.files[row].sha256
-    changes = [
-        f"{name} {old.versions.get(name)} → {libraries[name]}"
-        for name in parts.DECISIVE
-        if old.versions.get(name) != libraries[name]
-    ]
+    if changes := changed(old, libraries, plain):
+        fold_plan.note = f"computed again: {', '.join(changes)}"
+
+
+def require_same_data_set(fold_plan: Plan, old: Header, corpus: Corpus) -> None:
+    """``InputError`` where a fold's file shares no clip with the corpus."""
+    if old.clips and {clip.name for clip in corpus.clips}.isdisjoint(old.clips):
+        raise InputError(
+            f"{fold_plan.path} is of another data set in a folder of the same name: none of its {len(old.clips)} "
+            f"clips is in {corpus.root}; expected a name for each: rename the folder, or remove "
+            f"{fold_plan.path.parents[1]} if its features are not needed"
+        )
+
+
+def same_clips(fold_plan: Plan, old: Header, corpus: Corpus) -> bool:
+    """Whether a fold's file says of its clips what the corpus says of those that it does not leave out."""
+    left_out = {skip.clip for skip in old.skipped}
+    kept = [clip for clip in fold_plan.clips if clip.name not in left_out]
+    return (
+        old.clips == tuple(clip.name for clip in kept)
+        and old.labels == tuple(clip.label for clip in kept)
+        and old.sources == tuple(clip.source for clip in kept)
+        and (old.classes, old.dataset, old.synthetic)
+        == (tuple(corpus.classes), corpus.dataset, corpus.synthetic)
+    )
+
+
+def changed(old: Header, libraries: dict[str, str], plain: bool) -> list[str]:
+    """What decides the numbers and is another now than when a fold's file was written."""
+    versions = [(name, old.versions.get(name), libraries[name]) for name in parts.DECISIVE]
+    changes = [f"{name} {before} → {now}" for name, before, now in versions if before != now]
     if plain != old.plain:
         changes.append("plain" if plain else "no longer plain")
-    if changes:
-        fold_plan.note = f"computed again: {', '.join(changes)}"
+    return changes
 
 
 def given_now(clips: Iterable[Clip], skipped: tuple[Failure, ...]) -> frozenset[str]:
