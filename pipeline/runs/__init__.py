@@ -30,6 +30,7 @@ from pipeline.runs.folder import (
 from pipeline.runs.freshness import outdated, retrained_teachers
 from pipeline.runs.machine import environment
 from pipeline.runs.paths import cell_path
+from pipeline.runs.reading import find, read
 from pipeline.runs.record import (
     GENERATION,
     STEP,
@@ -37,8 +38,6 @@ from pipeline.runs.record import (
     TEACHER,
     Record,
     Result,
-    find,
-    read,
     settings_digest,
 )
 from pipeline.runs.writing import append_metrics, restart_metrics, write_finished

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipeline.config import FeatureSpec
 from pipeline.runs import folder as files
-from pipeline.runs.record import Record, read
+from pipeline.runs.reading import read
+from pipeline.runs.record import Record
 
 #: What happened to clips whose features have another digest now.
 CHANGED = "clips were added, removed, moved or changed since"

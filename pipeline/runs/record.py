@@ -1,4 +1,4 @@
-"""What is on record of a run, typed: ``read`` one folder, ``find`` all of them. No other code knows the files' keys.
+"""What is on record of a run, typed; ``reading`` makes it of the files.
 
 ``config.json`` says what was trained, on what and with which settings, ``result.json`` how it came out. Files of earlier
 versions lack some keys: what was not kept is None or empty here. Which roles there are is known here alone; others ask a
@@ -8,14 +8,13 @@ record what it is.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pipeline import config
 from pipeline.config import InputError, Settings
-from pipeline.runs import folder as files
 
 if TYPE_CHECKING:
     from pipeline.losses.mix import LossMix
@@ -30,8 +29,6 @@ UNFINISHED = "unfinished"
 
 #: Key → its value, as JSON holds it.
 Table = Mapping[str, Any]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -262,99 +259,3 @@ def parsed(mix: str) -> LossMix | None:
         return LossMix.parse(mix)
     except InputError:
         return None
-
-
-def find(root: Path, corpus: str | None = None) -> list[Record]:
-    """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
-
-    Raises ``InputError`` for a finished run whose files are damaged.
-    """
-    return [read(path) for path, names in files.run_folders(root, corpus) if "result.json" in names]
-
-
-def read(folder: Path) -> Record:
-    """The record of one run; one that has begun and is not finished has a result that says so.
-
-    Raises ``InputError`` for a file that is missing, damaged or of another schema.
-    """
-    kept = files.read_config(folder)
-    if files.finished(folder):
-        result = checked(folder / "result.json", result_of, files.read_result(folder))
-    else:
-        result = Result(UNFINISHED, epochs=len(files.read_metrics(folder)))
-    return checked(folder / "config.json", lambda values: record_of(folder, values, result), kept)
-
-
-def checked(path: Path, build: Callable[[Table], T], kept: Table) -> T:
-    try:
-        return build(kept)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise files.damaged(path, f"{type(error).__name__}: {error}") from None
-
-
-def result_of(kept: Table) -> Result:
-    names = (
-        "best_accuracy",
-        "best_epoch",
-        "accuracy",
-        "macro_f1",
-        "ece",
-        "nll",
-        "agreement",
-        "seconds",
-        "runs_in_pack",
-    )
-    return Result(
-        status=kept["status"],
-        epochs=int(kept["epochs"]),
-        test_clips=int(kept["test_clips"]),
-        parameters=int(kept["parameters"]),
-        failure=kept.get("failure") or "",
-        finished=str(kept.get("finished") or ""),
-        weights=kept.get("weights") or "",
-        overflowed=kept.get("nll", 0.0) is None,
-        **{name: kept.get(name) for name in names},
-    )
-
-
-def record_of(folder: Path, kept: Table, result: Result) -> Record:
-    named = kept.get("teacher")
-    settings = {name: dict(kept["settings"][name]) for name in config.KINDS}
-    return Record(
-        folder=folder,
-        **{name: str(kept[name]) for name in ("role", "corpus", "dataset", "model", "preset")},
-        synthetic=bool(kept["synthetic"]),
-        fold=int(kept["fold"]),
-        seed=int(kept["seed"]),
-        recorded_mix=str(kept["mix"] or ""),
-        recorded_settings=settings,
-        result=result,
-        all_folds=tuple(map(int, kept["all_folds"])),
-        data={int(fold): str(digest) for fold, digest in kept["data"].items()},
-        skipped={int(fold): int(count) for fold, count in kept["skipped"].items()},
-        classes=texts(kept.get("classes")),
-        shape=tuple(map(int, kept.get("shape") or ())),
-        slug=kept.get("slug") or "",
-        teacher=tuple(map(Path, named)) if isinstance(named, list) else Path(named) if named else None,
-        generation=int(kept.get("generation") or 0),
-        lineage=tuple(map(Path, kept.get("lineage") or ())),
-        teacher_weights={Path(run): digest for run, digest in (kept.get("teacher_weights") or {}).items()},
-        experiment=kept.get("experiment"),
-        step=kept.get("step"),
-        pack=pack_of(kept.get("pack") or {}),
-    )
-
-
-def texts(values: Sequence[object] | None) -> tuple[str, ...]:
-    return tuple(map(str, values or ()))
-
-
-def pack_of(kept: Table) -> Pack:
-    repeats = kept.get("repeats")
-    return Pack(
-        kept.get("runs"),
-        kept.get("layout") or "",
-        kept.get("device") or "",
-        kept.get("threads"),
-        Path(repeats) if repeats else None,
-    )
