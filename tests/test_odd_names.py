@@ -92,3 +92,27 @@ def test_names_on_terminals_without_their_letters(world, tmp_path: Path, charset
     assert f"0.00{dash}0.50 s" in text.stdout_bytes.decode(charset)
     name = "a–b.wav" if charset == "cp1252" else r"a\u2013b.wav"
     assert name in text.stdout_bytes.decode(charset) and name in as_csv.stdout_bytes.decode(charset)
+
+
+def test_links_that_lead_to_themselves_cost_only_themselves(tmp_path: Path) -> None:
+    """A file and a folder, in a published layout and in one of one's own."""
+    root = write_corpus(tmp_path / "set", folds=(1,), clips=3)
+    fold = root / "audio" / "fold1"
+    (fold / "1001-1-0-0.wav").unlink()
+    (fold / "1001-1-0-0.wav").symlink_to("1001-1-0-0.wav")
+    (fold / "up").symlink_to(".")
+    own = tmp_path / "own"
+    for kind in "ab":
+        (own / kind).mkdir(parents=True)
+        for number in range(2):
+            soundfile.write(own / kind / f"{kind}x{number}.wav", np.random.default_rng((ord(kind), number)).normal(0, 0.1, 9000), 9000)  # fmt: skip
+    (own / "a" / "loop.wav").symlink_to("loop.wav")
+    (own / "a" / "up").symlink_to("..")
+    for dataset, data, failed in (("urbansound8k", root, 1), ("folder", own, 0)):
+        options = ("--dataset", dataset, "--data", str(data))
+        done = audio_rkd(tmp_path, "features", *options, *QUICK, "--folds", "1")
+        assert done.returncode == failed and "Traceback" not in done.stderr, done
+        assert "fault of ours" not in done.stderr and ("1 of 3 clips failed" in done.stderr) == bool(failed)
+        checked = audio_rkd(tmp_path, "verify", *options)
+        assert checked.returncode == 1 and "Traceback" not in checked.stderr + checked.stdout, checked
+        assert "fault of ours" not in checked.stderr

@@ -64,3 +64,22 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
     assert type(error).__name__ in file.read_text() and "Traceback" in file.read_text()
     line = errors.line(error)
     assert line.startswith("this is a fault of ours: ") and "\n" not in line and str(tmp_path) in line
+
+
+def test_a_link_that_leads_to_itself_is_named_wherever_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("loop", "loop.toml"):
+        (tmp_path / name).symlink_to(name)
+    for arguments in (
+        ["status", "--data", "loop"],
+        ["status", "--preset", "loop.toml"],
+        ["predict", "loop", "loop"],
+        ["rerun", "loop"],
+        ["compare", "loop", "loop"],
+        ["verify", "--dataset", "folder", "--data", "loop"],
+    ):
+        done = CliRunner().invoke(cli.main, arguments)
+        assert done.exit_code == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert "loop" in done.stderr and "fault of ours" not in done.stderr, done.stderr

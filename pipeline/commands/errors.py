@@ -95,6 +95,8 @@ def line(error: Exception) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or first_line(error)
         return f"{file_of(error) or 'reading or writing'}: {reason}. {REMEDIES.get(error.errno or 0, DISK)}"
+    if str(error).startswith(ROUND := "Symlink loop from "):  # of Path.resolve
+        return f"{str(error).removeprefix(ROUND)}: {LOOP}"
     if "no locator available" in str(error):
         return (
             f"numba finds no folder for its kernels ({first_line(error)}); expected one that can be written: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -42,12 +43,12 @@ def hidden(name: str) -> bool:
 def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
     """Every file below ``folder`` that is not ``hidden``, and whether it is regular (a link counts as what it leads to).
 
-    In no particular order. Folders that are links are looked into as well, but no folder twice, so that a link to a
-    folder above does not loop; a folder's own place goes before links to it. Nothing is opened: a named pipe does no
-    harm. ``InputError`` for a folder that cannot be read.
+    In no particular order. Folders that are links are looked into as well, but no folder twice and none that ``folder``
+    lies in, so that a link to a folder above neither loops nor brings in what lies beside; a folder's own place goes
+    before links to it. Nothing is opened: a named pipe does no harm. ``InputError`` for a folder that cannot be read.
     """
     folders, links = [folder], list[Path]()
-    seen: set[tuple[int, int]] = set()
+    seen = {identity for above in Path(os.path.realpath(folder)).parents if (identity := place_of(above))}
     while folders or links:
         here = folders.pop() if folders else links.pop()
         try:
@@ -65,6 +66,15 @@ def walk(folder: Path) -> Iterator[tuple[Path, bool]]:
                 (links if path.is_symlink() else folders).append(path)
             else:
                 yield path, path.is_file()
+
+
+def place_of(folder: Path) -> tuple[int, int] | None:
+    """Device and inode; None for a folder that this user may not look at."""
+    try:
+        state = folder.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def sounds(folder: Path) -> list[Path]:

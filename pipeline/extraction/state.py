@@ -69,7 +69,8 @@ def plan(
         kept_parts, fold_plan.damaged = parts.found_parts(fold_plan.parts, check=True)
         there, out = set(fold_plan.rows) | set(kept_parts), {failure.clip for failure in fold_plan.failed}
         fold_plan.jobs = [
-            Job(c.name, c.path.resolve(), files[c.name], keys[c.name])
+            # Not Path.resolve, which raises of a link that leads to itself; reading it costs that clip alone.
+            Job(c.name, Path(os.path.realpath(c.path)), files[c.name], keys[c.name])
             for c in clips
             if keys[c.name] not in there and c.name not in out
         ]

@@ -224,7 +224,7 @@ class Sounds:
         if path is None or not path.is_file():
             return None
         try:
-            relative = os.path.relpath(path.resolve(), self.folder.resolve())
+            relative = os.path.relpath(os.path.realpath(path), self.folder.resolve())
         except ValueError:  # another drive on Windows
-            return path.resolve().as_uri()
+            return Path(os.path.realpath(path)).as_uri()
         return urllib.parse.quote(Path(relative).as_posix())
