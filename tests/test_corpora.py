@@ -237,7 +237,7 @@ def looked_at(kind: Kind, corpus: list[str], cells: list[str]) -> None:
     assert [one["mix"] for one in listed] == [ALONE] * len(cells)
     assert "B less A" in said("compare", student.parent.parent / "soft1" / cells[0], student)
     pair = said("compare", "soft", ALONE, "--corpus", kind.name)
-    assert f"{len(cells)} outputs untrained" in pair
+    assert f"{len(cells)} without a term on the outputs (not counted)" in pair
     assert ("B less A" if len(cells) == 1 else "so no difference") in pair
     assert f"{kind.name}: {kind.clips} clips" in said("doctor", *corpus)
     state = said("status", *corpus, *SMALL)

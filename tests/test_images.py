@@ -70,7 +70,7 @@ def test_another_split_is_another_corpus(archive: Path) -> None:
 def test_crop_and_flip_pads_with_the_training_mean(archive: Path) -> None:
     data = images.read(Archive(archive, None))
     settings = TrainSettings(augment="crop-flip")
-    augment = images.augmentation(settings, data, torch.device("cpu"))
+    augment = packs.augmentation(settings, data, torch.device("cpu"))
     train = data.features[packs.rows(data, images.TEST)[0], 0]
     mean = [float(train[:, c].astype(np.float64).mean()) for c in range(3)]
     x, draws = torch.from_numpy(train[:5].copy()), torch.zeros(5, 3)
@@ -78,10 +78,10 @@ def test_crop_and_flip_pads_with_the_training_mean(archive: Path) -> None:
     found = augment(x, draws)
     np.testing.assert_allclose(found[:, :, 0, 0], np.tile(mean, (5, 1)), rtol=1e-6)
     torch.testing.assert_close(found, crop_and_flip(x, draws, fill=torch.tensor(mean).view(3, 1, 1)))
-    assert images.augmentation(TrainSettings(), data, torch.device("cpu")) is None
+    assert packs.augmentation(TrainSettings(), data, torch.device("cpu")) is None
     sounds = packs.cache.Data(**{**data.__dict__, "spec": config.FeatureSpec(), "corpus": "esc50"})
     with pytest.raises(InputError, match="esc50 has sounds"):
-        images.augmentation(settings, sounds, torch.device("cpu"))
+        packs.augmentation(settings, sounds, torch.device("cpu"))
 
 
 def test_the_presets_are_the_published_settings() -> None:

@@ -20,6 +20,7 @@ from pipeline.training import checkpoint
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
+from pipeline.training.teaching import Stored
 from tests import test_losses
 from tests.test_training import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
 
@@ -126,6 +127,13 @@ def test_they_train_in_both_layouts_as_alone(data: Any, model: str, mix: str, la
         with pytest.raises((InputError, KeyError, AttributeError), match="map2"):
             fit(data, runs, settings, layout=layout)
         return
+    if layout == "vmap":  # in float64: in float32 rounding grows step by step in a residual network
+        samples, labels, taught = data
+        data = (
+            samples.double(),
+            labels,
+            Stored({name: value.double() for name, value in taught.outputs.items()}),
+        )
     together = fit(data, runs, settings, layout=layout)
     for run, mine in zip(runs, together):
         (alone,) = fit(data, [run], settings)
