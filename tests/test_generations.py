@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,6 +137,7 @@ def test_each_student_teaches_the_next(tmp_path: Path, capfd: pytest.CaptureFixt
 KILLED = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+from types import SimpleNamespace
 from tests.test_generations import LONG, go
 go(Path.cwd(), settings=LONG, losses=("none", "area"), checkpoint_minutes=0)
 """
@@ -192,7 +194,8 @@ def test_the_report_has_every_generation_and_the_ensemble(tmp_path: Path) -> Non
     group = go(tmp_path, losses=("none", "angle"), folds=(1, 2, 3), generations=2)
     text = tables.report(Path("runs"), Path("reports"), "tiny")
     table = (tmp_path / "reports" / "tiny" / "ban.csv").read_text().splitlines()
-    rows = [dict(zip(tables.COLUMNS, line.split(","), strict=False)) for line in
+    header = table[0].split(",")
+    rows = [dict(zip(header, line.split(","), strict=False)) for line in
             [line.replace('"angle:20,ce:1,soft:1"', "angle").replace('"ce:1,soft:1"', "base") for line in table[1:]]]  # fmt: skip
     found = {(row["mix"], row["stage"]): row for row in rows}
     assert set(found) == {(mix, stage) for mix in ("base", "angle")
@@ -261,10 +264,18 @@ def test_published_figures_stand_beside_what_they_are_of(
 ) -> None:
     mix, at = "angle:20,ce:1,soft:1", {(0, 0): 61.0}
     chain = chains.Chain(mix, {0: at, 1: at}, at, {1: ["fold0-seed0 did not train"]})
-    about = {"dataset": "cifar100", "model": model, "synthetic": synthetic, "preset": "cifar-paper", "all_folds": [0],
-             "data": {}, "settings": {"student": dataclasses.asdict(NETWORK)}}  # fmt: skip
-    grid = tables.table4_grid(chains.Group(Path("g"), about, {mix: chain}, size, []))
-    rows = {row[0]: row for row in grid.rows}
+    settings = Settings(preset="cifar-paper", student=NETWORK)
+    first = SimpleNamespace(
+        is_of_images=True,
+        model=model,
+        synthetic=synthetic,
+        preset="cifar-paper",
+        all_folds=(0,),
+        data={},
+        settings=settings,
+    )
+    table = tables.paper_table(chains.Group(Path("g"), {mix: chain}, size, [first]))
+    rows = {row[0]: row for row in table.cells}
     assert rows["ResNet-56" if model == "resnet56" else model][4] == (first or NONE)
     own = rows["+ angle"]
     assert own[4] == (ensemble or NONE) and own[5] == ("−4.36" if ensemble else NONE)
