@@ -265,7 +265,7 @@ def test_published_figures_stand_beside_what_they_are_of(
     mix, at = "angle:20,ce:1,soft:1", {(0, 0): 61.0}
     chain = chains.Chain(mix, {0: at, 1: at}, at, {1: ["fold0-seed0 did not train"]})
     settings = Settings(preset="cifar-paper", student=NETWORK)
-    first = SimpleNamespace(
+    record = SimpleNamespace(
         is_of_images=True,
         model=model,
         synthetic=synthetic,
@@ -274,7 +274,7 @@ def test_published_figures_stand_beside_what_they_are_of(
         data={},
         settings=settings,
     )
-    table = tables.paper_table(chains.Group(Path("g"), {mix: chain}, size, [first]))
+    table = tables.paper_table(chains.Group(Path("g"), {mix: chain}, size, [record]))
     rows = {row[0]: row for row in table.cells}
     assert rows["ResNet-56" if model == "resnet56" else model][4] == (first or NONE)
     own = rows["+ angle"]
