@@ -50,11 +50,7 @@ def unclocked(value: Any) -> Any:
 def flat(value: Any, name: str = "") -> dict[str, Any]:
     """Nested dictionaries as ``a/b``; tensors as arrays, everything else as text."""
     if isinstance(value, dict):
-        return {
-            key: leaf
-            for k, v in value.items()
-            for key, leaf in flat(v, f"{name}/{k}" if name else str(k)).items()
-        }
+        return {key: leaf for k, v in value.items() for key, leaf in flat(v, f"{name}/{k}" if name else str(k)).items()}
     return {name: value.numpy() if hasattr(value, "numpy") else json.dumps(unclocked(value), sort_keys=True)}
 
 
@@ -76,18 +72,12 @@ def contents(path: Path) -> dict[str, Any]:
         (given,) = session.get_inputs()
         shape = [n if isinstance(n, int) else 4 for n in given.shape]
         x = 10 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        return {
-            out.name: y
-            for out, y in zip(session.get_outputs(), session.run(None, {given.name: x}), strict=True)
-        }
+        return {out.name: y for out, y in zip(session.get_outputs(), session.run(None, {given.name: x}), strict=True)}
     text = path.read_text()
     if path.suffix == ".json":
         return flat(unclocked(json.loads(text)))
     if path.suffix == ".jsonl":
-        return {
-            f"epoch {n}": json.dumps(unclocked(json.loads(line)))
-            for n, line in enumerate(text.splitlines(), 1)
-        }
+        return {f"epoch {n}": json.dumps(unclocked(json.loads(line))) for n, line in enumerate(text.splitlines(), 1)}
     return {"text": masked(text)}
 
 

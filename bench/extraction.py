@@ -29,8 +29,18 @@ from pipeline.corpus import Corpus, open_corpus
 from pipeline.extraction.stage import extract_corpus
 
 MINI = Path(__file__).resolve().parents[2] / "shared" / "urbansound8k-mini"
-CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
-           "jackhammer", "siren", "street_music")  # fmt: skip
+CLASSES = (
+    "air_conditioner",
+    "car_horn",
+    "children_playing",
+    "dog_bark",
+    "drilling",
+    "engine_idling",
+    "gun_shot",
+    "jackhammer",
+    "siren",
+    "street_music",
+)
 SPEC = FeatureSpec()
 
 
@@ -60,16 +70,20 @@ def obvious_clip(path: Path, name: str) -> np.ndarray:
     clean = librosa.util.fix_length(y, size=SPEC.samples)
     noisy = clean + audio.noise(name, SPEC.samples, std=SPEC.noise_std, seed=SPEC.noise_seed)
     bins, octave, hop = SPEC.bins, SPEC.bins_per_octave, SPEC.hop_length
-    return np.stack([
-        np.stack([
-            librosa.feature.mfcc(y=y, sr=sr, n_mfcc=bins, hop_length=hop),
-            librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=sr, n_mels=bins, hop_length=hop)),
-            librosa.feature.chroma_stft(y=y, sr=sr, n_chroma=bins, hop_length=hop),
-            librosa.feature.chroma_cqt(y=y, sr=sr, n_chroma=bins, bins_per_octave=octave, hop_length=hop),
-            librosa.feature.chroma_cens(y=y, sr=sr, n_chroma=bins, bins_per_octave=octave, hop_length=hop),
-        ])
-        for y in (clean, noisy)
-    ]).astype(np.float32)  # fmt: skip
+    return np.stack(
+        [
+            np.stack(
+                [
+                    librosa.feature.mfcc(y=y, sr=sr, n_mfcc=bins, hop_length=hop),
+                    librosa.power_to_db(librosa.feature.melspectrogram(y=y, sr=sr, n_mels=bins, hop_length=hop)),
+                    librosa.feature.chroma_stft(y=y, sr=sr, n_chroma=bins, hop_length=hop),
+                    librosa.feature.chroma_cqt(y=y, sr=sr, n_chroma=bins, bins_per_octave=octave, hop_length=hop),
+                    librosa.feature.chroma_cens(y=y, sr=sr, n_chroma=bins, bins_per_octave=octave, hop_length=hop),
+                ]
+            )
+            for y in (clean, noisy)
+        ]
+    ).astype(np.float32)
 
 
 def obvious(corpus: Corpus, target: Path, jobs: int) -> None:
@@ -82,9 +96,7 @@ def obvious(corpus: Corpus, target: Path, jobs: int) -> None:
 
 
 def ours(corpus: Corpus, target: Path, jobs: int, plain: bool) -> None:
-    extract_corpus(
-        corpus, SPEC, target, jobs=jobs, plain=plain, backend="sequential" if jobs == 1 else "loky"
-    )
+    extract_corpus(corpus, SPEC, target, jobs=jobs, plain=plain, backend="sequential" if jobs == 1 else "loky")
 
 
 def part(corpus: Corpus, count: int) -> Corpus:
@@ -95,14 +107,10 @@ def part(corpus: Corpus, count: int) -> Corpus:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=MINI)
     parser.add_argument("--clips", type=int, default=96, help="of the slow ways")
-    parser.add_argument(
-        "--fast-clips", type=int, default=720, help="of the fast way, which needs more to be timed"
-    )
+    parser.add_argument("--fast-clips", type=int, default=720, help="of the fast way, which needs more to be timed")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

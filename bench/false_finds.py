@@ -146,9 +146,7 @@ def intervals(folds: int, tables: int, spread: float) -> str:
         np.random.default_rng(1),
         dict.fromkeys(("folds 0", "folds own", "recordings 0", "recordings own"), 0),
     )
-    sources = {
-        k: np.array([f"{k}-{g}" for g in range(RECORDINGS) for _ in range(CLIPS)]) for k in range(folds)
-    }
+    sources = {k: np.array([f"{k}-{g}" for g in range(RECORDINGS) for _ in range(CLIPS)]) for k in range(folds)}
     for _ in range(tables):
         truth = rng.normal(0, spread / 100, folds)
         tied = rng.choice([-0.05, 0.05], size=(folds, RECORDINGS)).repeat(CLIPS, axis=1)
@@ -167,31 +165,27 @@ def intervals(folds: int, tables: int, spread: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folds", type=int, nargs="*", default=[3, 5, 10])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--mixes", type=int, default=7)
     parser.add_argument("--tables", type=int, default=1000, help="Of each line.")
-    parser.add_argument(
-        "--clips", type=int, default=200, help="Tables of clips, of each line of the second table."
-    )
+    parser.add_argument("--clips", type=int, default=200, help="Tables of clips, of each line of the second table.")
     chosen = parser.parse_args()
     error = 100 * math.sqrt(0.05 * 0.95 / chosen.tables)
     print(
         f"{chosen.tables} tables a line, {chosen.mixes} mixes, {chosen.seeds} seeds (standard error at 5 %: {error:.1f})\n"
     )
-    print(
-        "| scenario | folds | judged by | false find in a null table | power, +2 points | interval holds 0 |"
-    )
+    print("| scenario | folds | judged by | false find in a null table | power, +2 points | interval holds 0 |")
     print("| --- | ---: | --- | ---: | ---: | ---: |")
     for scenario in SCENARIOS:
         for folds in chosen.folds:
             print("\n".join(lines(scenario, folds, chosen.seeds, chosen.mixes, chosen.tables)), flush=True)
     print(f"\n{chosen.clips} tables a line; {RECORDINGS} recordings of {CLIPS} clips per fold\n")
-    print("| folds | SD of the folds' true differences, points | over folds: holds folds to come | holds these folds | "
-          "over recordings: holds folds to come | holds these folds |")  # fmt: skip
+    print(
+        "| folds | SD of the folds' true differences, points | over folds: holds folds to come | holds these folds | "
+        "over recordings: holds folds to come | holds these folds |"
+    )
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for folds in chosen.folds:
         for spread in (0.0, 3.0):

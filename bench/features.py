@@ -72,11 +72,7 @@ def obvious(y: np.ndarray, spec: FeatureSpec) -> None:
     from librosa import feature, power_to_db
 
     feature.mfcc(y=y, sr=spec.sr, n_mfcc=spec.bins, n_fft=spec.n_fft, hop_length=spec.hop_length)
-    power_to_db(
-        feature.melspectrogram(
-            y=y, sr=spec.sr, n_mels=spec.bins, n_fft=spec.n_fft, hop_length=spec.hop_length
-        )
-    )
+    power_to_db(feature.melspectrogram(y=y, sr=spec.sr, n_mels=spec.bins, n_fft=spec.n_fft, hop_length=spec.hop_length))
     feature.chroma_stft(y=y, sr=spec.sr, n_chroma=spec.bins, n_fft=spec.n_fft, hop_length=spec.hop_length)
     for name, rows in (("chroma_cqt", spec.bins), ("chroma_cens", spec.cens_bins)):
         getattr(feature, name)(
@@ -166,9 +162,7 @@ def differences(clips: list[np.ndarray], spec: FeatureSpec) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--clips", type=int, default=24, help="number of clips; each is two views")
-    parser.add_argument(
-        "--data", type=Path, default=MINI if MINI.is_dir() else None, help="folder of .wav files"
-    )
+    parser.add_argument("--data", type=Path, default=MINI if MINI.is_dir() else None, help="folder of .wav files")
     parser.add_argument("--rounds", type=int, default=5, help="how often each way does each clip")
     arguments = parser.parse_args()
     if arguments.clips < 1 or arguments.rounds < 1:

@@ -45,9 +45,7 @@ SHARES = {
 }
 
 
-def parts(
-    size: Sizes, device: torch.device, report: Report, folder: Path
-) -> dict[str, Callable[[Clock], Report]]:
+def parts(size: Sizes, device: torch.device, report: Report, folder: Path) -> dict[str, Callable[[Clock], Report]]:
     """The parts in order of worth, each as a function of its time."""
     return {
         "equality": lambda clock: gpu_equality.compare(size, device, clock),
@@ -101,9 +99,7 @@ def give_up(report: Report, out: Path | None) -> None:
     os._exit(3)
 
 
-def measure(
-    size: Sizes, device: torch.device, minutes: float, out: Path | None, only: tuple[str, ...]
-) -> Report:
+def measure(size: Sizes, device: torch.device, minutes: float, out: Path | None, only: tuple[str, ...]) -> Report:
     """Run the parts and print a table of each; returns all figures."""
     clock = Clock(60 * minutes)
     report: Report = {"machine": machine(device, size is SMALL)}
@@ -144,8 +140,7 @@ def lines(entry: Report, most: int = 150) -> list[str]:
             shown += ["  ".join(f"{k} {plain(v)}" for k, v in row.items() if k != "kernels") for row in value]
         elif isinstance(value, dict) and key in ("stages", "networks"):
             shown += [
-                f"{name}: " + "  ".join(f"{k} {plain(v)}" for k, v in part.items())
-                for name, part in value.items()
+                f"{name}: " + "  ".join(f"{k} {plain(v)}" for k, v in part.items()) for name, part in value.items()
             ]
         elif key not in ("losses", "part_seconds"):
             shown.append(f"{key}: {plain(value)}")

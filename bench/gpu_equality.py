@@ -56,9 +56,7 @@ def compare(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
         cases += [(device.type, torch.float64, layout, "eager") for layout in LAYOUTS]
         for where, dtype, layout, way in cases:
             if clock.left() < 2:
-                rows.append(
-                    {"network": name, "layout": layout, "way": way, "error": "the time of this part is up"}
-                )
+                rows.append({"network": name, "layout": layout, "way": way, "error": "the time of this part is up"})
                 continue
             row = {
                 "network": name,
@@ -107,9 +105,7 @@ def trajectory(
         if graph:
             # Which runs take part in a masked step, the loop asks the device: that cannot be captured.
             takes = {
-                masked: take
-                if masked and layout == "loop"
-                else graphed_step(take, list(pack.written().values()))
+                masked: take if masked and layout == "loop" else graphed_step(take, list(pack.written().values()))
                 for masked, take in takes.items()
             }
         snapshots = []
@@ -117,9 +113,7 @@ def trajectory(
             takes[done > pack.tables.full]()
             if done in (1, size.steps):
                 statistics = [
-                    buffer.flatten(1)
-                    for name, buffer in pack.learner.statistics().items()
-                    if "running" in name
+                    buffer.flatten(1) for name, buffer in pack.learner.statistics().items() if "running" in name
                 ]
                 parts = {"weights": pack.weights - before, "sums": pack.sums.t()}
                 if statistics:
@@ -128,9 +122,7 @@ def trajectory(
     return snapshots
 
 
-def errors(
-    snapshots: list[Snapshot], reference: list[Snapshot], dtype: torch.dtype, runs: list[Run]
-) -> dict[str, Any]:
+def errors(snapshots: list[Snapshot], reference: list[Snapshot], dtype: torch.dtype, runs: list[Run]) -> dict[str, Any]:
     """The largest relative errors after one and after all steps, and the mix of the worst run."""
     judged, most = TOLERANCE[dtype]
     row: dict[str, Any] = {"equal": True}

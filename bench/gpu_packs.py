@@ -121,10 +121,7 @@ def every_mix() -> list[LossMix]:
 def runs_of(mixes: Sequence[LossMix], rows: int, less: int = 0) -> list[Run]:
     """A run per mix on rows of its own order; every second one trains on ``less`` rows fewer, and ends sooner."""
     every = np.arange(rows)
-    return [
-        Run(fold, 0, mix, Task(every[: rows - less * (fold % 2)], every[:8]))
-        for fold, mix in enumerate(mixes)
-    ]
+    return [Run(fold, 0, mix, Task(every[: rows - less * (fold % 2)], every[:8])) for fold, mix in enumerate(mixes)]
 
 
 def speed_runs(name: str, count: int, rows: int) -> list[Run]:

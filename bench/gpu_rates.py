@@ -185,9 +185,7 @@ def floor(size: Sizes, device: torch.device, report: dict[str, Any]) -> dict[str
     entry: dict[str, Any] = {"card": card, "networks": {}}
     for name in ("cnn2", "resnet18"):
         need = counted(name, size.shape, size.classes, BATCH)
-        least = max(
-            need["operations"] / card["operations_per_second"], need["bytes"] / card["bytes_per_second"]
-        )
+        least = max(need["operations"] / card["operations_per_second"], need["bytes"] / card["bytes_per_second"])
         rows = [
             row
             for row in report.get("rates", {}).get("rows", [])
@@ -255,14 +253,10 @@ def profile(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
 def kernels(seen: Any, steps: int, device: torch.device, most: int = 14) -> dict[str, Any]:
     """Microseconds and launches per step, in all and of the kernels that take the most time."""
     field = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    events = [
-        (getattr(event, field) / steps, event.count / steps, event.key[:150]) for event in seen.key_averages()
-    ]
+    events = [(getattr(event, field) / steps, event.count / steps, event.key[:150]) for event in seen.key_averages()]
     events = sorted((event for event in events if event[0] > 0), reverse=True)
     return {
         "us": sum(event[0] for event in events),
         "launches": sum(event[1] for event in events),
-        "top": [
-            {"us": round(us, 1), "launches": launches, "kernel": key} for us, launches, key in events[:most]
-        ],
+        "top": [{"us": round(us, 1), "launches": launches, "kernel": key} for us, launches, key in events[:most]],
     }

@@ -92,8 +92,7 @@ def kill_and_resume(size: Sizes, device: torch.device, clock: Clock, folder: Pat
             process.kill()
             process.wait()
     results = [
-        torch.load(where / "result.pt", map_location="cpu", weights_only=True)
-        for where in (whole, wholes[-1], killed)
+        torch.load(where / "result.pt", map_location="cpu", weights_only=True) for where in (whole, wholes[-1], killed)
     ]
     resumed, twice = apart(results[0], results[2]), apart(results[0], results[1])
     said = [line for line in stderr(killed).splitlines() if "going on from" in line]

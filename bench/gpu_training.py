@@ -158,9 +158,7 @@ def resnet56(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
         ("bfloat16", False, "bfloat16"),
     ]
     for layout in LAYOUTS[::-1]:
-        for precision, tf32, autocast in (
-            variants if layout == "vmap" or device.type == "cuda" else variants[:1]
-        ):
+        for precision, tf32, autocast in variants if layout == "vmap" or device.type == "cuda" else variants[:1]:
             for way in ways(device)[:1]:
                 if clock.left() < 2:
                     entry["rows"].append(
@@ -184,8 +182,7 @@ def resnet56(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
                         per_second = size.image_runs * rate(take, 2 * size.seconds, device)
                     row["seconds_per_epoch_and_run"] = steps / per_second
                     row["times_obvious"] = {
-                        key: seconds / row["seconds_per_epoch_and_run"]
-                        for key, seconds in entry["obvious"].items()
+                        key: seconds / row["seconds_per_epoch_and_run"] for key, seconds in entry["obvious"].items()
                     }
                 except Exception as error:
                     row["error"] = named_error(error)

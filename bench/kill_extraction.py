@@ -36,8 +36,13 @@ def command(data: Path, *options: str) -> list[str]:
 
 def killed(folder: Path, data: Path, more: int, delay: float, group: bool) -> bool:
     """Start the extraction, kill it ``delay`` seconds after ``more`` parts were added; whether it was at work."""
-    process = subprocess.Popen(command(data, "--jobs", "2"), cwd=folder, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        command(data, "--jobs", "2"),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     goal = written(folder) + more
     while process.poll() is None and written(folder) < goal:
         time.sleep(0.001)
@@ -75,9 +80,7 @@ def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--clips", type=int, default=150, help="a fold, two folds")
     parser.add_argument("--seed", type=int, default=0)
@@ -104,14 +107,14 @@ def main() -> None:
                 hits += killed(folder, data, more, delay, chance.random() < 0.5)
             time.sleep(0.5)  # Workers whose parent was killed see it at their next clip.
             there = kept(folder)
-            last = subprocess.run(
-                command(data, "--jobs", "2"), cwd=folder, capture_output=True, text=True, check=True
-            )
+            last = subprocess.run(command(data, "--jobs", "2"), cwd=folder, capture_output=True, text=True, check=True)
             found = re.search(r"(\d+) computed", last.stdout)
             computed = int(found[1]) if found else 0
             if different := differing(folds(folder), expected):
-                sys.exit(f"round {number}: not the files of the unbroken run: {', '.join(different)}; killed {hits} times, "
-                         f"{there} clips kept, {computed} computed; it said: {last.stdout} {last.stderr}")  # fmt: skip
+                sys.exit(
+                    f"round {number}: not the files of the unbroken run: {', '.join(different)}; killed {hits} times, "
+                    f"{there} clips kept, {computed} computed; it said: {last.stdout} {last.stderr}"
+                )
             if computed > 2 * options.clips - there:
                 sys.exit(f"round {number}: {there} clips were kept, {computed} computed")
             print(

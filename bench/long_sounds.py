@@ -36,9 +36,25 @@ def write_run(path: Path) -> None:
     spec = FeatureSpec()
     network = models.build("cnn2", spec.shape, 10)
     state = network.state_dict()
-    torch.save({"format": 1, "role": "student", "model": "cnn2", "fold": 1, "seed": 0, "mix": "ce:1", "corpus": "bench",
-                "shape": list(spec.shape), "classes": list("abcdefghij"), "features": vars(spec), "dataset": "bench",
-                "synthetic": False, "state": state, "best_state": state}, path)  # fmt: skip
+    torch.save(
+        {
+            "format": 1,
+            "role": "student",
+            "model": "cnn2",
+            "fold": 1,
+            "seed": 0,
+            "mix": "ce:1",
+            "corpus": "bench",
+            "shape": list(spec.shape),
+            "classes": list("abcdefghij"),
+            "features": vars(spec),
+            "dataset": "bench",
+            "synthetic": False,
+            "state": state,
+            "best_state": state,
+        },
+        path,
+    )
 
 
 def write_sound(path: Path, seconds: float) -> None:
@@ -57,12 +73,19 @@ def write_sound(path: Path, seconds: float) -> None:
 def predicted(run: Path, sound: Path) -> tuple[float, float, float, int]:
     """Wall seconds, CPU seconds, MB at the peak and windows of a process that predicts ``sound``."""
     # The peak of this program alone: getrusage's begins with that of the process which starts it.
-    code = ("import sys; from cli import main\n"
-            "try: main()\n"
-            "finally: print(*(w.split()[1] for w in open('/proc/self/status') if 'VmHWM' in w), file=sys.stderr)")  # fmt: skip
+    code = (
+        "import sys; from cli import main\n"
+        "try: main()\n"
+        "finally: print(*(w.split()[1] for w in open('/proc/self/status') if 'VmHWM' in w), file=sys.stderr)"
+    )
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, "predict", str(run), str(sound), "--json"], cwd=ROOT,
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(run), str(sound), "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu, int(done.stderr.split()[-1]) / 1024, len(json.loads(done.stdout)["windows"])
@@ -73,8 +96,10 @@ def view_seconds(clips: int = 12, rounds: int = 5) -> float:
     spec = FeatureSpec()
     features.warm_up(spec)
     torch.set_num_threads(1)
-    least = [min(timed(lambda: features.extract(pair, spec)) for _ in range(rounds))  # noqa: B023
-             for pair in (views(y, spec) for y in synthetic(clips, spec))]  # fmt: skip
+    least = [
+        min(timed(lambda: features.extract(pair, spec)) for _ in range(rounds))  # noqa: B023
+        for pair in (views(y, spec) for y in synthetic(clips, spec))
+    ]
     return float(np.mean(least)) / 2
 
 
@@ -96,9 +121,7 @@ def main() -> None:
             wall, cpu, peak, windows = predicted(run, sound)
             measured.append((wall, peak))
             ratio = f", {wall / (windows * view):.2f} x windows x view" if windows > 1 else ""
-            print(
-                f"{minutes:8.2f} min {windows:6} windows {wall:8.1f} s wall {cpu:8.1f} s CPU {peak:7.0f} MB{ratio}"
-            )
+            print(f"{minutes:8.2f} min {windows:6} windows {wall:8.1f} s wall {cpu:8.1f} s CPU {peak:7.0f} MB{ratio}")
     print(f"the long sound takes {measured[1][1] - measured[0][1]:+.0f} MB more than the clip")
 
 

@@ -128,9 +128,7 @@ def resume(work: Path) -> None:
         shutil.copytree(work, other, ignore=shutil.ignore_patterns("student-*"), dirs_exist_ok=True)
         folder = other / whole.relative_to(work)
         for _ in range(3):
-            child = subprocess.Popen(
-                process(arguments), cwd=other, env=ENVIRONMENT, stderr=subprocess.DEVNULL
-            )
+            child = subprocess.Popen(process(arguments), cwd=other, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
             while child.poll() is None and epochs(folder) < 2:
                 time.sleep(0.005)
             child.send_signal(signal.SIGKILL)
@@ -224,9 +222,7 @@ def record(file: Path, data: Path | None) -> None:
             raise SystemExit(f"nothing recorded: {', '.join(failed)} failed; see above")
         pins = pins_of(work)
         shutil.copytree(work, kept, symlinks=True)
-    file.write_text(
-        json.dumps({"machine": machine(), "data": str(data or ""), "pins": pins}, indent=1) + "\n"
-    )
+    file.write_text(json.dumps({"machine": machine(), "data": str(data or ""), "pins": pins}, indent=1) + "\n")
     print(f"{len(pins)} files pinned in {file}; what was made is in {kept}")
 
 
@@ -235,15 +231,11 @@ def compare(file: Path) -> bool:
     recorded = json.loads(file.read_text())
     kept, data = file.with_suffix(".d"), Path(recorded["data"]) if recorded["data"] else None
     if recorded["machine"] != machine():
-        print(
-            f"recorded on another machine or with other versions, so bits may differ: {recorded['machine']}"
-        )
+        print(f"recorded on another machine or with other versions, so bits may differ: {recorded['machine']}")
     with tempfile.TemporaryDirectory() as name:
         now, then = Path(name).resolve() / "now", Path(name).resolve() / "kept"
         now.mkdir()
-        shutil.copytree(
-            kept, then, symlinks=True, ignore=shutil.ignore_patterns("reports", "exports", ".again")
-        )
+        shutil.copytree(kept, then, symlinks=True, ignore=shutil.ignore_patterns("reports", "exports", ".again"))
         for path in then.glob("said/look-*"):
             path.unlink()
         make(now, data)

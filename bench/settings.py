@@ -30,12 +30,17 @@ from pipeline.losses import LossMix
 
 GRIDS = {
     "student": [
-        {"lr": 0.1}, {"lr": 0.1, "warmup_epochs": 2.0, "clip_norm": 1.0}, {"lr": 0.03}, {"lr": 0.01},
-        {"lr": 0.003}, {"lr": 0.002}, {"lr": 0.001},
+        {"lr": 0.1},
+        {"lr": 0.1, "warmup_epochs": 2.0, "clip_norm": 1.0},
+        {"lr": 0.03},
+        {"lr": 0.01},
+        {"lr": 0.003},
+        {"lr": 0.002},
+        {"lr": 0.001},
     ],
     "preset": [{}],
     "teacher": [{"lr": 0.1}, {"lr": 0.05}, {"lr": 0.02}, {"lr": 0.005}],
-}  # fmt: skip
+}
 
 
 def inner_runs(data: cache.Data, seeds: int) -> list[tuple[int, training.Run]]:
@@ -69,21 +74,24 @@ def line(name: str, data: cache.Data, settings: TrainSettings, seeds: int) -> st
     done = training.fit(values, labels, runs, settings, classes=len(data.classes))
     found = [one.history[-1]["accuracy"] if not one.failure else 0.0 for one in done]
     dead = sum(
-        bool(one.failure)
-        or not evaluation.trained(one.logits, data.labels[run.task.test // data.features.shape[1]])
+        bool(one.failure) or not evaluation.trained(one.logits, data.labels[run.task.test // data.features.shape[1]])
         for one, run in zip(done, runs)
     )
     means = [np.mean([a for a, k in zip(found, held) if k == fold]) for fold in sorted(set(held))]
-    return " ".join([name.ljust(44), *(f"{100 * m:6.1f}%" for m in means), f"{100 * np.mean(found):6.1f}%",
-                     f"{dead} of {len(runs)}"])  # fmt: skip
+    return " ".join(
+        [
+            name.ljust(44),
+            *(f"{100 * m:6.1f}%" for m in means),
+            f"{100 * np.mean(found):6.1f}%",
+            f"{dead} of {len(runs)}",
+        ]
+    )
 
 
 def loaded(chosen: argparse.Namespace) -> tuple[cache.Data, TrainSettings]:
     corpus = open_corpus(chosen.dataset, chosen.data)
     settings = config.for_corpus(config.read("default", chosen.set), corpus.seconds)
-    data = cache.load(
-        [cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds]
-    )
+    data = cache.load([cache.fold_path(Path("cache"), corpus.name, settings.features, k) for k in corpus.folds])
     return data, dataclasses.replace(
         getattr(settings, "teacher" if chosen.network == "teacher" else "student"), epochs=chosen.epochs
     )
@@ -101,13 +109,11 @@ def arguments(about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def table(chosen: argparse.Namespace, rows: Callable[[argparse.Namespace, Any], str], what: Iterable[Any]) -> None:  # fmt: skip
+def table(chosen: argparse.Namespace, rows: Callable[[argparse.Namespace, Any], str], what: Iterable[Any]) -> None:
     """Print a line for each of ``what``, each trained in a process of its own."""
     data, base = loaded(chosen)
     held = [fold for fold, _ in inner_runs(data, chosen.seeds)]
-    print(
-        f"{base.model}, {data.corpus}, {chosen.epochs} epochs, batch {base.batch}, {len(held)} runs a setting"
-    )
+    print(f"{base.model}, {data.corpus}, {chosen.epochs} epochs, batch {base.batch}, {len(held)} runs a setting")
     print(
         "setting".ljust(44),
         *(f"not {k}".rjust(7) for k in sorted(set(held))),

@@ -50,14 +50,15 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
-        )  # fmt: skip
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x) + self.shortcut(x))
@@ -67,9 +68,14 @@ def obvious(name: str) -> tuple[nn.Module, nn.Module]:
     """The network as one writes it: everything up to the embedding, and the rest."""
     if name == "cnn2":
         body = nn.Sequential(
-            nn.Conv2d(5, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        )  # fmt: skip
+            nn.Conv2d(5, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
         return body, nn.Sequential(nn.Linear(3440, 32), nn.ReLU(), nn.Linear(32, CLASSES))
     blocks = [
         (8, 8, 1),
@@ -82,20 +88,27 @@ def obvious(name: str) -> tuple[nn.Module, nn.Module]:
         (64, 64, 1),
     ]
     body = nn.Sequential(
-        nn.Conv2d(5, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True),
-        *(Block(*block) for block in blocks), nn.AdaptiveAvgPool2d((1, 4)), nn.Flatten(),
-    )  # fmt: skip
+        nn.Conv2d(5, 8, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        *(Block(*block) for block in blocks),
+        nn.AdaptiveAvgPool2d((1, 4)),
+        nn.Flatten(),
+    )
     return body, nn.Linear(256, CLASSES)
 
 
-def obvious_steps(
-    name: str, samples: Tensor, labels: Tensor, teacher: Stored, device: torch.device
-) -> Iterator[None]:
+def obvious_steps(name: str, samples: Tensor, labels: Tensor, teacher: Stored, device: torch.device) -> Iterator[None]:
     """One step of the obvious way each time it is asked."""
     body, head = (part.to(device) for part in obvious(name))
     settings = TrainSettings(model=name)
-    sgd = torch.optim.SGD([*body.parameters(), *head.parameters()], lr=1e-3, momentum=settings.momentum, nesterov=True,
-                          weight_decay=settings.weight_decay)  # fmt: skip
+    sgd = torch.optim.SGD(
+        [*body.parameters(), *head.parameters()],
+        lr=1e-3,
+        momentum=settings.momentum,
+        nesterov=True,
+        weight_decay=settings.weight_decay,
+    )
     taught = [teacher.outputs[name][0].cpu() for name in ("embedding", "logits")]
     loader = DataLoader(
         TensorDataset(samples.cpu(), labels.cpu(), *taught), batch_size=BATCH, shuffle=True, drop_last=True
@@ -128,11 +141,20 @@ def rate(take: Callable[[], object], seconds: float, device: torch.device) -> fl
     return done / (time.perf_counter() - begun)
 
 
-def pack_of(name: str, runs: int, layout: str, samples: Tensor, labels: Tensor, teacher: Stored,
-            settings: TrainSettings) -> Pack:  # fmt: skip
+def pack_of(
+    name: str, runs: int, layout: str, samples: Tensor, labels: Tensor, teacher: Stored, settings: TrainSettings
+) -> Pack:
     mix, rows = LossMix.parse(MIXES[name]), np.arange(ROWS)
-    return packed(samples, labels, [Run(fold, 0, mix, Task(rows, rows[:8])) for fold in range(runs)], settings, CLASSES,
-                  teacher, layout, [packing.unit_statistics(samples)] * runs)  # fmt: skip
+    return packed(
+        samples,
+        labels,
+        [Run(fold, 0, mix, Task(rows, rows[:8])) for fold in range(runs)],
+        settings,
+        CLASSES,
+        teacher,
+        layout,
+        [packing.unit_statistics(samples)] * runs,
+    )
 
 
 def step_of(pack: Pack) -> Callable[[], None]:
@@ -193,8 +215,16 @@ def compare(name: str, counts: list[int], device: torch.device, quick: bool, set
     for runs in counts:
         mix, rows = LossMix.parse(MIXES[name]), np.arange(ROWS)
         wanted = [Run(fold, 0, mix, Task(rows, rows[:8])) for fold in range(runs)]
-        choice = packing.choose(samples, labels, wanted, settings, classes=CLASSES, teaching=teacher, pack=runs,
-                                seconds=2.0 if quick else 6.0)  # fmt: skip
+        choice = packing.choose(
+            samples,
+            labels,
+            wanted,
+            settings,
+            classes=CLASSES,
+            teaching=teacher,
+            pack=runs,
+            seconds=2.0 if quick else 6.0,
+        )
         ours, theirs = [], []
         with tuned(device, settings.tf32):
             pack = pack_of(name, choice.pack, choice.layout, samples, labels, teacher, settings)
@@ -222,9 +252,7 @@ def compare(name: str, counts: list[int], device: torch.device, quick: bool, set
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="R = 1 and 10 only, in about a minute")
     parser.add_argument("--runs", help="pack sizes, say 1,10,30,90")

@@ -33,9 +33,7 @@ def main(folder: Path, sounds: list[str]) -> None:
     try:  # model.int8.onnx takes the same input and is about a quarter of the size.
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each of its reasons
-        raise config.InputError(
-            f"{folder / 'model.onnx'}: {str(error).splitlines()[0]}; export it again"
-        ) from None
+        raise config.InputError(f"{folder / 'model.onnx'}: {str(error).splitlines()[0]}; export it again") from None
     if synthetic:
         print("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", file=sys.stderr)
     for sound in sounds:

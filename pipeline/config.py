@@ -111,12 +111,8 @@ class FeatureSpec:
                 f"features.bins_per_octave = {self.bins_per_octave}: expected a multiple of {step}{why}, "
                 f"for example {step * max(1, round(self.bins_per_octave / step))}"
             )
-        if self.tuning != "estimate" and not (
-            isinstance(self.tuning, int | float) and -0.5 <= self.tuning < 0.5
-        ):
-            raise InputError(
-                f"features.tuning = {self.tuning!r}: expected 'estimate' or a number in [-0.5, 0.5)"
-            )
+        if self.tuning != "estimate" and not (isinstance(self.tuning, int | float) and -0.5 <= self.tuning < 0.5):
+            raise InputError(f"features.tuning = {self.tuning!r}: expected 'estimate' or a number in [-0.5, 0.5)")
 
     @property
     def samples(self) -> int:
@@ -230,9 +226,7 @@ def check_most(settings: Any, prefix: str = "") -> None:
 
 def digest(*parts: Any) -> str:
     """Eight hexadecimal digits that change when any setting in ``parts`` (dataclasses, JSON values) changes."""
-    plain = [
-        dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts
-    ]
+    plain = [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -321,6 +315,4 @@ def for_corpus(settings: Settings, seconds: float) -> Settings:
             f"features.seconds={settings.asked_seconds:g}: the clip length is the corpus', {seconds:g} s, and no "
             "setting; leave it out, or for a folder of your own write seconds into its corpus.toml"
         )
-    return dataclasses.replace(
-        settings, features=dataclasses.replace(settings.features, seconds=float(seconds))
-    )
+    return dataclasses.replace(settings, features=dataclasses.replace(settings.features, seconds=float(seconds)))

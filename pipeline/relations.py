@@ -134,9 +134,7 @@ def relative_distances(embeddings: Tensor) -> Tensor:
 
 def relative_areas(embeddings: Tensor) -> Tensor:
     """ψ of the area: S(i, j) / μ, Cho et al. 2023, eq. 3.2 and 3.3: (..., B, D) → (..., B, B)."""
-    return normalised(_areas(embeddings), FLAT * 0.5 * row_length(embeddings).square()).to(
-        _result(embeddings)
-    )
+    return normalised(_areas(embeddings), FLAT * 0.5 * row_length(embeddings).square()).to(_result(embeddings))
 
 
 def huber(student: Tensor, teacher: Tensor, points: int, delta: float = 1.0) -> Tensor:

@@ -55,9 +55,7 @@ def write_archive(path: Path, contents: dict[str, bytes]) -> Path:
     return path
 
 
-def stand_in(
-    train: int = 40, test: int = 20, classes: int = 4, seed: int = 0
-) -> dict[str, dict[bytes, object]]:
+def stand_in(train: int = 40, test: int = 20, classes: int = 4, seed: int = 0) -> dict[str, dict[bytes, object]]:
     """The dicts of a tiny archive; every class has as many images."""
     rng = np.random.default_rng(seed)
 

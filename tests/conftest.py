@@ -66,9 +66,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Compile librosa's kernels before the first test, one process after the other (see ``features.warm_up``)."""
-    controller = not hasattr(session.config, "workerinput") and getattr(
-        session.config.option, "numprocesses", None
-    )
+    controller = not hasattr(session.config, "workerinput") and getattr(session.config.option, "numprocesses", None)
     if not controller:
         from pipeline import features
         from pipeline.config import FeatureSpec

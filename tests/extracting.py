@@ -16,8 +16,18 @@ from pipeline.extraction.stage import FoldReport, extract_corpus
 from tests.tiny import Done, audio_rkd
 
 CLI = Path(__file__).resolve().parents[1] / "cli.py"
-CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
-           "jackhammer", "siren", "street_music")  # fmt: skip
+CLASSES = (
+    "air_conditioner",
+    "car_horn",
+    "children_playing",
+    "dog_bark",
+    "drilling",
+    "engine_idling",
+    "gun_shot",
+    "jackhammer",
+    "siren",
+    "street_music",
+)
 SPEC = FeatureSpec(seconds=0.5, sr=16000, hop_length=256, bins=12, bins_per_octave=12)
 
 
@@ -47,9 +57,7 @@ def edit_table(root: Path, change: Callable[[str], str]) -> None:
     table.write_text(change(table.read_text()))
 
 
-def extract(
-    root: Path, where: Path | None = None, spec: FeatureSpec = SPEC, **options: object
-) -> list[FoldReport]:
+def extract(root: Path, where: Path | None = None, spec: FeatureSpec = SPEC, **options: object) -> list[FoldReport]:
     corpus = open_corpus("urbansound8k", root)
     options = {"backend": "sequential", **options}
     return extract_corpus(corpus, spec, where or root.parent / "cache", **options)  # type: ignore[arg-type]

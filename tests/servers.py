@@ -78,9 +78,7 @@ class Handler(BaseHTTPRequestHandler):
                     time.sleep(0.01)
             self.close_connection = True
         elif site.chunked:
-            self.wfile.write(
-                f"{len(body):x}\r\n".encode() + body + b"\r\n" + (b"0\r\n\r\n" if whole else b"")
-            )
+            self.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n" + (b"0\r\n\r\n" if whole else b""))
         else:
             self.wfile.write(body)
         if not whole:

@@ -57,9 +57,19 @@ def write_corpus(root: Path, spec: FeatureSpec = SPEC) -> list[Path]:
             files.append(cache.File(name, path.stat().st_size, 0))
         described = features.describe(spec)
         header = cache.Header(
-            CORPUS, "folder", False, fold, CLASSES, spec, tuple(names), tuple(labels), tuple(names), tuple(files),
-            units=tuple(d["unit"] for d in described.values()), calls=tuple(d["call"] for d in described.values()),
-        )  # fmt: skip
+            CORPUS,
+            "folder",
+            False,
+            fold,
+            CLASSES,
+            spec,
+            tuple(names),
+            tuple(labels),
+            tuple(names),
+            tuple(files),
+            units=tuple(d["unit"] for d in described.values()),
+            calls=tuple(d["call"] for d in described.values()),
+        )
         paths.append(cache.fold_path(root / "cache", CORPUS, spec, fold))
         cache.write_fold(paths[-1], header, blocks)
     return paths
@@ -81,8 +91,17 @@ def trained(data: cache.Data, model: str, fold: int, seed: int) -> models.Stacke
     return network.eval()
 
 
-def write_run(root: Path, paths: list[Path], role: str = "student", fold: int = 1, seed: int = 0, mix: str = "ce:1",
-              *, accuracy: float | None = None, synthetic: bool = False) -> Path:  # fmt: skip
+def write_run(
+    root: Path,
+    paths: list[Path],
+    role: str = "student",
+    fold: int = 1,
+    seed: int = 0,
+    mix: str = "ce:1",
+    *,
+    accuracy: float | None = None,
+    synthetic: bool = False,
+) -> Path:
     """A finished run below ``root/runs``; ``accuracy`` puts another figure into its result than the true one."""
     data = cache.load(paths)
     settings = dataclasses.replace(Settings(), features=data.spec)
@@ -96,28 +115,58 @@ def write_run(root: Path, paths: list[Path], role: str = "student", fold: int = 
     state = network.state_dict()
     corpus = {"corpus": CORPUS, "dataset": "folder", "synthetic": synthetic}
     payload = {
-        "format": 1, "role": role, "model": model, "fold": fold, "seed": seed, "mix": mix,
-        "shape": list(data.spec.shape), "classes": list(data.classes), "features": dataclasses.asdict(data.spec),
-        **corpus, "state": state, "best_state": state,
-    }  # fmt: skip
+        "format": 1,
+        "role": role,
+        "model": model,
+        "fold": fold,
+        "seed": seed,
+        "mix": mix,
+        "shape": list(data.spec.shape),
+        "classes": list(data.classes),
+        "features": dataclasses.asdict(data.spec),
+        **corpus,
+        "state": state,
+        "best_state": state,
+    }
     own = {
-        "schema": runs.SCHEMA, "role": role, "model": model, **corpus, "fold": fold, "seed": seed, "mix": mix,
-        "slug": slug, "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
-        "preset": settings.preset, "teacher": None, "data": {str(k): v for k, v in data.digests.items()},
-        "skipped": {str(k): v for k, v in data.skipped.items()}, "all_folds": [1, 2], "classes": list(data.classes),
-        "shape": list(data.spec.shape), "pack": {},
-    }  # fmt: skip
+        "schema": runs.SCHEMA,
+        "role": role,
+        "model": model,
+        **corpus,
+        "fold": fold,
+        "seed": seed,
+        "mix": mix,
+        "slug": slug,
+        "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
+        "preset": settings.preset,
+        "teacher": None,
+        "data": {str(k): v for k, v in data.digests.items()},
+        "skipped": {str(k): v for k, v in data.skipped.items()},
+        "all_folds": [1, 2],
+        "classes": list(data.classes),
+        "shape": list(data.spec.shape),
+        "pack": {},
+    }
     true = evaluation.accuracy(logits, data.labels[test])
     result = {
-        "accuracy": true if accuracy is None else accuracy, "best_accuracy": true, "best_epoch": 1, "epochs": 1,
-        "test_clips": len(test), "parameters": models.parameters(network), "status": "trained", "failure": None,
-    }  # fmt: skip
+        "accuracy": true if accuracy is None else accuracy,
+        "best_accuracy": true,
+        "best_epoch": 1,
+        "epochs": 1,
+        "test_clips": len(test),
+        "parameters": models.parameters(network),
+        "status": "trained",
+        "failure": None,
+    }
     names = np.array([data.clips[i] for i in test])
     runs.write_finished(
-        folder, config=own, environment={"python": "3", "packages": {}},
+        folder,
+        config=own,
+        environment={"python": "3", "packages": {}},
         model_bytes=lambda file: torch.save(payload, file),
-        predictions=runs.Predictions(names, data.labels[test], logits, names), result=result,
-    )  # fmt: skip
+        predictions=runs.Predictions(names, data.labels[test], logits, names),
+        result=result,
+    )
     return folder
 
 

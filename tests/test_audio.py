@@ -97,9 +97,7 @@ def test_stereo_is_librosas_mono_bit_for_bit() -> None:
 def test_of_a_long_file_only_the_beginning_is_read_and_it_is_the_same(tmp_path, rate: int) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, np.random.default_rng(1).normal(size=12 * rate) * 0.1, rate, "PCM_16")
-    np.testing.assert_allclose(
-        read_clip(path, sr=SR, samples=88200), by_librosa(path, 88200), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(read_clip(path, sr=SR, samples=88200), by_librosa(path, 88200), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 40, 1102])
@@ -114,9 +112,7 @@ def test_the_annotation_cuts_a_longer_file_and_leaves_rounded_times_alone(tmp_pa
     path = tmp_path / "clip.wav"
     samples = np.full(22051, 0.25)
     soundfile.write(path, samples, SR, "PCM_16")
-    assert (
-        np.count_nonzero(read_clip(path, sr=SR, samples=88200, seconds=1.0)) == 22051
-    )  # one frame: rounding
+    assert np.count_nonzero(read_clip(path, sr=SR, samples=88200, seconds=1.0)) == 22051  # one frame: rounding
     assert np.count_nonzero(read_clip(path, sr=SR, samples=88200, seconds=0.5)) == 11025
     assert np.count_nonzero(read_clip(path, sr=SR, samples=88200, seconds=22051 / SR)) == 22051
     assert np.count_nonzero(read_clip(path, sr=SR, samples=1000, seconds=1.0)) == 1000
@@ -165,10 +161,25 @@ def test_errors_come_through_pickling_whole(broken) -> None:
     assert vars(other) == vars(caught.value) and str(other) == str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["WAV-PCM_16-44100-1", "WAV-MS_ADPCM-44100-1", "WAV-IMA_ADPCM-8000-1", "WAVEX-FLOAT-44100-1",
-                                  "FLAC-PCM_16-44100-2", "OGG-VORBIS-44100-2", "OGG-OPUS-48000-1", "MP3-MPEG_LAYER_III-44100-2",
-                                  "AIFF-PCM_16-44100-1", "AIFF-FLOAT-44100-2", "AU-PCM_16-44100-1", "RF64-PCM_16-44100-1",
-                                  "RIFX-PCM_16-44100-1", "W64-PCM_16-44100-2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WAV-PCM_16-44100-1",
+        "WAV-MS_ADPCM-44100-1",
+        "WAV-IMA_ADPCM-8000-1",
+        "WAVEX-FLOAT-44100-1",
+        "FLAC-PCM_16-44100-2",
+        "OGG-VORBIS-44100-2",
+        "OGG-OPUS-48000-1",
+        "MP3-MPEG_LAYER_III-44100-2",
+        "AIFF-PCM_16-44100-1",
+        "AIFF-FLOAT-44100-2",
+        "AU-PCM_16-44100-1",
+        "RF64-PCM_16-44100-1",
+        "RIFX-PCM_16-44100-1",
+        "W64-PCM_16-44100-2",
+    ],
+)
 @pytest.mark.parametrize("annotated", [True, False])
 def test_a_file_that_lost_its_second_half(specimens, tmp_path, name: str, annotated: bool) -> None:
     specimen = specimens[name]

@@ -31,12 +31,28 @@ SPEC = FeatureSpec(seconds=0.5, bins=12, bins_per_octave=36)
 
 def header(fold: int = 1, clips: int = 7, **changes: object) -> Header:
     names = tuple(f"{fold}-clip-ü{i:02d}.wav" for i in range(clips))
-    files = tuple(File(f"audio/{n}", 1000 + i, 10**18 + i, "ab" * 32, None if i % 2 else 0.25 * i)
-                  for i, n in enumerate(names))  # fmt: skip
+    files = tuple(
+        File(f"audio/{n}", 1000 + i, 10**18 + i, "ab" * 32, None if i % 2 else 0.25 * i) for i, n in enumerate(names)
+    )
     skipped = (Failure("bad.wav", File("audio/bad.wav", 3, 5, "", 1.5), "too short", "1.5 s", "0.2 s"),)
-    made = Header("toy", "urbansound8k", True, fold, ("dog", "drill"), SPEC, names, tuple(i % 2 for i in range(clips)),
-                  tuple(f"rec{i // 2}" for i in range(clips)), files, skipped, {"librosa": "0.11.0", "python": "3"},
-                  False, False, ("dB",) * 5, tuple(f"librosa.feature.{f}(…)" for f in FEATURES))  # fmt: skip
+    made = Header(
+        "toy",
+        "urbansound8k",
+        True,
+        fold,
+        ("dog", "drill"),
+        SPEC,
+        names,
+        tuple(i % 2 for i in range(clips)),
+        tuple(f"rec{i // 2}" for i in range(clips)),
+        files,
+        skipped,
+        {"librosa": "0.11.0", "python": "3"},
+        False,
+        False,
+        ("dB",) * 5,
+        tuple(f"librosa.feature.{f}(…)" for f in FEATURES),
+    )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -112,9 +128,7 @@ def test_debians_tools_read_it(tmp_path: Path) -> None:
         pytest.skip("hdf5-tools are not installed")
     listing = subprocess.run(["h5ls", "-r", path], capture_output=True, text=True, check=True).stdout
     assert "{7, 2, 5, 12, 22}" in listing
-    dump = subprocess.run(
-        ["h5dump", "-d", "/source", path], capture_output=True, text=True, check=True
-    ).stdout
+    dump = subprocess.run(["h5dump", "-d", "/source", path], capture_output=True, text=True, check=True).stdout
     assert '"rec3"' in dump
 
 
@@ -139,12 +153,12 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) 
 
 
 def test_other_settings_are_another_path() -> None:
-    paths = {cache.fold_path(Path("c"), "toy", dataclasses.replace(SPEC, **change), 3)  # type: ignore[arg-type]
-             for change in ({}, {"noise_std": 0.01}, {"tuning": 0.0}, {"version": 2}, {"n_fft": 1024})}  # fmt: skip
+    paths = {
+        cache.fold_path(Path("c"), "toy", dataclasses.replace(SPEC, **change), 3)  # type: ignore[arg-type]
+        for change in ({}, {"noise_std": 0.01}, {"tuning": 0.0}, {"version": 2}, {"n_fft": 1024})
+    }
     assert len(paths) == 5
-    assert all(
-        p.parts[:2] == ("c", "toy") and p.name == "fold3.h5" and p.parts[2].startswith("f12-") for p in paths
-    )
+    assert all(p.parts[:2] == ("c", "toy") and p.name == "fold3.h5" and p.parts[2].startswith("f12-") for p in paths)
 
 
 def test_load_puts_folds_one_after_another(tmp_path: Path) -> None:
@@ -154,9 +168,7 @@ def test_load_puts_folds_one_after_another(tmp_path: Path) -> None:
         write(tmp_path, header(5, 3), 5),
     ]
     data = cache.load(paths)
-    np.testing.assert_array_equal(
-        data.features, np.concatenate([values(header(2, 4), 2), values(header(5, 3), 5)])
-    )
+    np.testing.assert_array_equal(data.features, np.concatenate([values(header(2, 4), 2), values(header(5, 3), 5)]))
     assert data.folds.tolist() == [2] * 4 + [5] * 3
     assert data.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
     assert data.labels.dtype == data.folds.dtype == np.int64
@@ -178,9 +190,7 @@ def test_load_puts_folds_one_after_another(tmp_path: Path) -> None:
     ],
 )
 def test_load_refuses_folds_that_do_not_belong_together(tmp_path: Path, change: dict, words: str) -> None:
-    other = (
-        write(tmp_path / "other", header(2)) if "fold" not in change else write(tmp_path / "other", header(1))
-    )
+    other = write(tmp_path / "other", header(2)) if "fold" not in change else write(tmp_path / "other", header(1))
     changed = dataclasses.replace(header(2), **change)
     cache.write_fold(other, changed, [values(changed)])
     with pytest.raises(InputError, match=words) as caught:
@@ -195,9 +205,7 @@ def test_load_of_nothing_is_an_error() -> None:
 
 def test_missing_damaged_and_foreign_files_are_one_clear_line(tmp_path: Path) -> None:
     good = write(tmp_path, header())
-    files = {
-        name: tmp_path / f"{name}.h5" for name in ("missing", "text", "empty", "cut", "foreign", "newer")
-    }
+    files = {name: tmp_path / f"{name}.h5" for name in ("missing", "text", "empty", "cut", "foreign", "newer")}
     files["text"].write_text("not HDF5 at all")
     files["empty"].write_bytes(b"")
     files["cut"].write_bytes(good.read_bytes()[:-5000])
@@ -223,8 +231,11 @@ def test_a_flipped_bit_in_a_text_is_read_through_or_is_one_line(tmp_path: Path) 
     """In texts only: elsewhere HDF5 itself may crash, which nobody can catch."""
     spec = dataclasses.replace(SPEC, seconds=0.05, bins=4)
     content, path, refused = write(tmp_path, header(spec=spec)).read_bytes(), tmp_path / "flipped.h5", 0
-    places = [content.find(text) + i for text in (b'{"seconds"', b'{"librosa"', "1-clip-ü03".encode(), b"drill")
-              for i in range(5 if text == b"drill" else 12)]  # fmt: skip
+    places = [
+        content.find(text) + i
+        for text in (b'{"seconds"', b'{"librosa"', "1-clip-ü03".encode(), b"drill")
+        for i in range(5 if text == b"drill" else 12)
+    ]
     for place, bit in itertools.product(places, range(8)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
         try:
@@ -254,9 +265,7 @@ def edit_length(file: h5py.File) -> None:
 
 
 @pytest.mark.parametrize("edit", [edit_spec, edit_label, edit_text, edit_length])
-def test_a_header_that_does_not_fit_together_is_damage(
-    tmp_path: Path, edit: Callable[[h5py.File], None]
-) -> None:
+def test_a_header_that_does_not_fit_together_is_damage(tmp_path: Path, edit: Callable[[h5py.File], None]) -> None:
     path = write(tmp_path, header())
     with h5py.File(path, "r+") as file:
         edit(file)

@@ -107,9 +107,7 @@ def test_going_on_from_every_checkpoint_gives_the_same_bits(data: Any, tmp_path:
         said: list[str] = []
         # Another layout is asked for: the checkpoint's own is kept.
         other = {"loop": "vmap", "vmap": "loop"}[layout]
-        again = fit(
-            data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=1e9, layout=other, say=said.append
-        )
+        again = fit(data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=1e9, layout=other, say=said.append)
         assert "going on from" in said[0]
         for one, other in zip(expected, again):
             assert_equal(one, other)
@@ -179,8 +177,14 @@ print("finished", flush=True)
 
 def start(path: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(path)], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], moment: float) -> None:
@@ -216,9 +220,7 @@ def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: P
     assert "Interrupted: 3 runs at epoch" in last and str(path) in last and "goes on from there" in last
     expected = fit(data, runs(), SETTINGS)
     seen: list[int] = []
-    found = fit(
-        data, runs(), SETTINGS, checkpoint=path, on_epoch=lambda r, record: seen.append(record["epoch"])
-    )
+    found = fit(data, runs(), SETTINGS, checkpoint=path, on_epoch=lambda r, record: seen.append(record["epoch"]))
     assert len(seen) < 3 * 4 + 1
     for one, other in zip(expected, found):
         assert_equal(one, other)

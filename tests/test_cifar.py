@@ -70,9 +70,7 @@ def test_pickles_of_today_and_column_major_arrays(tmp_path: Path, protocol: int,
         assert isinstance(data, np.ndarray)
         wanted[name][b"data"] = np.array(data, order=order)  # type: ignore[call-overload]
     path = write_archive(tmp_path / "a.tar.gz", {n: pickle.dumps(v, protocol) for n, v in wanted.items()})
-    np.testing.assert_array_equal(
-        read_cifar100(path, checksum=None).train.reshape(40, 3072), wanted["train"][b"data"]
-    )
+    np.testing.assert_array_equal(read_cifar100(path, checksum=None).train.reshape(40, 3072), wanted["train"][b"data"])
 
 
 def test_checksums(archive: Path, tmp_path: Path) -> None:
@@ -107,12 +105,7 @@ def malicious(kind: str, trace: Path) -> bytes:
     if kind == "eval":
         return pickle.dumps({"data": Command(eval, f"open({str(trace)!r}, 'w')")}, 4)
     if kind == "dotted":  # protocol 4 looks a dotted name up attribute by attribute
-        return (
-            b"\x80\x04\x8c\x05numpy\x8c\x0ff2py.os.system\x93\x8c"
-            + bytes([len(touch)])
-            + touch.encode()
-            + b"\x85R."
-        )
+        return b"\x80\x04\x8c\x05numpy\x8c\x0ff2py.os.system\x93\x8c" + bytes([len(touch)]) + touch.encode() + b"\x85R."
     if kind == "dtype's globals":
         return b"\x80\x04\x8c\x05numpy\x8c\x16dtype.__init__.__class__\x93."
     if kind == "extension":
@@ -129,9 +122,19 @@ def malicious(kind: str, trace: Path) -> bytes:
 
 @pytest.mark.parametrize(
     "kind",
-    ["os.system", "subprocess", "eval", "dotted", "dtype's globals", "extension", "persistent", "state on a class",
-     "state on a dict", "object array"],
-)  # fmt: skip
+    [
+        "os.system",
+        "subprocess",
+        "eval",
+        "dotted",
+        "dtype's globals",
+        "extension",
+        "persistent",
+        "state on a class",
+        "state on a dict",
+        "object array",
+    ],
+)
 @pytest.mark.parametrize("file", ["train", "meta"])
 def test_malicious_pickles_are_refused_in_one_line(tmp_path: Path, kind: str, file: str) -> None:
     trace = tmp_path / "trace"
@@ -159,10 +162,16 @@ BOMBS = {
     # A place in the memo that would take gigabytes of empty ones before it.
     "a far memo": MARK + b"}r\xff\xff\xff\x0f.",
     # A shape whose product has millions of digits.
-    "a long shape": MARK + b"}(" + python2(b"fine_labels") + python2([0] * 40) + python2(b"data")
-    + b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(" + b"J\xff\xff\xff\x7f" * 1_000_000 + b"tcnumpy\ndtype\n"
+    "a long shape": MARK
+    + b"}("
+    + python2(b"fine_labels")
+    + python2([0] * 40)
+    + python2(b"data")
+    + b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01("
+    + b"J\xff\xff\xff\x7f" * 1_000_000
+    + b"tcnumpy\ndtype\n"
     + b"(U\x02u1tR\x89U\x00tbu.",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
@@ -224,9 +233,7 @@ def test_an_array_whose_bytes_are_fewer_than_its_shape_says(tmp_path: Path) -> N
         whole[: whole.index(b"T" + struct.pack("<i", 40 * 3072))]
         + short[short.index(b"T" + struct.pack("<i", 39 * 3072)) :]
     )
-    contents["train"] = (
-        MARK + b"}(" + python2(b"data") + lie + python2(b"fine_labels") + python2([0] * 40) + b"u."
-    )
+    contents["train"] = MARK + b"}(" + python2(b"data") + lie + python2(b"fine_labels") + python2([0] * 40) + b"u."
     with pytest.raises(InputError, match="expected data"):
         read_cifar100(write_archive(tmp_path / "a.tar.gz", contents), checksum=None)
 
@@ -235,21 +242,21 @@ def test_an_array_whose_bytes_are_fewer_than_its_shape_says(tmp_path: Path) -> N
 def test_damaged_archives(archive: Path, damage: str) -> None:
     content = archive.read_bytes()
     middle = len(content) // 2
-    archive.write_bytes({
-        "cut": content[:middle],
-        "flipped": content[:middle] + bytes([content[middle] ^ 0xFF]) * 64 + content[middle + 64 :],
-        "no gzip": b"<html>not found</html>",
-        "gzip of no tar": gzip.compress(b"x" * 5000),
-        "empty": b"",
-    }[damage])  # fmt: skip
+    archive.write_bytes(
+        {
+            "cut": content[:middle],
+            "flipped": content[:middle] + bytes([content[middle] ^ 0xFF]) * 64 + content[middle + 64 :],
+            "no gzip": b"<html>not found</html>",
+            "gzip of no tar": gzip.compress(b"x" * 5000),
+            "empty": b"",
+        }[damage]
+    )
     with pytest.raises(InputError) as caught:
         read_cifar100(archive, checksum=None)
     assert str(archive) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_file_beyond_the_limit_is_not_read_into_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_beyond_the_limit_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cifar, "LIMIT", 1 << 16)
     path = write_archive(tmp_path / "a.tar.gz", {"train": bytes(1 << 17)})
     with pytest.raises(InputError, match="train: more than"):

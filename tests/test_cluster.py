@@ -19,8 +19,19 @@ from tests.tiny import QUICK, ROOT, audio_rkd, write_corpus
 pytest.importorskip("distributed", reason="the extra dask is not installed")
 
 CORPUS = ("--dataset", "urbansound8k", "--data", "tiny")
-DISTILL = ("distill", "--losses", "angle", *CORPUS, *QUICK, "--set", "student.epochs=40", "--pack", "2",
-           "--checkpoint-minutes", "0.0005")  # fmt: skip
+DISTILL = (
+    "distill",
+    "--losses",
+    "angle",
+    *CORPUS,
+    *QUICK,
+    "--set",
+    "student.epochs=40",
+    "--pack",
+    "2",
+    "--checkpoint-minutes",
+    "0.0005",
+)
 
 
 def states(place: Path) -> dict[str, dict[str, torch.Tensor]]:
@@ -29,9 +40,7 @@ def states(place: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 
 @pytest.mark.slow
-def test_a_killed_workers_pack_is_taken_up_by_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_workers_pack_is_taken_up_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dask.distributed import LocalCluster
 
     home, away = tmp_path / "home", tmp_path / "away"
@@ -56,11 +65,7 @@ def test_a_killed_workers_pack_is_taken_up_by_another(
         ]
         process = subprocess.Popen(command, cwd=away, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 120
-        while (
-            not list((away / "runs").rglob("pack-*.pt"))
-            and process.poll() is None
-            and time.monotonic() < deadline
-        ):
+        while not list((away / "runs").rglob("pack-*.pt")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         assert process.poll() is None, process.stderr and process.stderr.read()
         victim = next(iter(cluster.workers.values()))

@@ -31,10 +31,7 @@ def say_hello(name, times):
     click.echo(f"hello {name} " * times)
 '''
 
-FULL = (
-    PLAIN.replace("say_hello", "greet")
-    + 'SECTION: str = "Using a run"\nORDER = 41.5\nEXAMPLES = ["greet you"]\n'
-)
+FULL = PLAIN.replace("say_hello", "greet") + 'SECTION: str = "Using a run"\nORDER = 41.5\nEXAMPLES = ["greet you"]\n'
 
 
 @pytest.fixture
@@ -101,9 +98,7 @@ finally:
         (["report", "--help"], ["report"]),
         (["runs", "-x"], ["runs"]),
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
         assert done.stderr.splitlines()[-1].split() == ["imported", *expected], done.stderr
 
 

@@ -30,31 +30,64 @@ from tests.tiny import QUICK, audio_rkd, write_corpus
 CLIPS, CLASSES = 10, ("a", "b")
 
 
-def write_run(root: Path, hits: int | None, *, fold: int = 1, seed: int = 0, mix: str = "soft:1", lr: float = 0.01,
-              corpus: str = "tiny", first_wrong: bool = True, status: str = "trained") -> Path:  # fmt: skip
+def write_run(
+    root: Path,
+    hits: int | None,
+    *,
+    fold: int = 1,
+    seed: int = 0,
+    mix: str = "soft:1",
+    lr: float = 0.01,
+    corpus: str = "tiny",
+    first_wrong: bool = True,
+    status: str = "trained",
+) -> Path:
     """A finished run that has ``hits`` of 10 clips right, the last or the first ones; None: an unfinished one."""
     settings = Settings()
     settings = dataclasses.replace(settings, student=dataclasses.replace(settings.student, lr=lr))
     folder = runs.cell_path(root / "runs", corpus, "student", settings, LossMix.parse(mix).slug, fold, seed)
     own = {
-        "schema": 1, "role": "student", "model": "cnn2", "corpus": corpus, "dataset": "folder", "synthetic": False,
-        "fold": fold, "seed": seed, "mix": mix, "preset": "default", "data": {"1": "x", "2": "y", "3": "z"}, "skipped": {},
+        "schema": 1,
+        "role": "student",
+        "model": "cnn2",
+        "corpus": corpus,
+        "dataset": "folder",
+        "synthetic": False,
+        "fold": fold,
+        "seed": seed,
+        "mix": mix,
+        "preset": "default",
+        "data": {"1": "x", "2": "y", "3": "z"},
+        "skipped": {},
         "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
-        "all_folds": [1, 2, 3], "classes": list(CLASSES), "teacher": None,
-    }  # fmt: skip
+        "all_folds": [1, 2, 3],
+        "classes": list(CLASSES),
+        "teacher": None,
+    }
     if hits is None:
         runs.write_atomic(folder / "config.json", runs.json_bytes(own))
         return folder
     labels = np.arange(CLIPS) % 2
     right = np.arange(CLIPS) >= CLIPS - hits if first_wrong else np.arange(CLIPS) < hits
     logits = np.eye(2)[np.where(right, labels, 1 - labels)]
-    result = {"accuracy": hits / CLIPS, "best_accuracy": hits / CLIPS, "best_epoch": 1, "epochs": 1, "test_clips": CLIPS,
-              "parameters": 1, "status": status}  # fmt: skip
+    result = {
+        "accuracy": hits / CLIPS,
+        "best_accuracy": hits / CLIPS,
+        "best_epoch": 1,
+        "epochs": 1,
+        "test_clips": CLIPS,
+        "parameters": 1,
+        "status": status,
+    }
     names = np.array([f"{i}.wav" for i in range(CLIPS)])
     runs.write_finished(
-        folder, config=own, environment={"python": "3.11", "packages": {"torch": "2"}}, model_bytes=b"",
-        predictions=Predictions(names, labels, logits, np.array([f"r{i // 2}" for i in range(CLIPS)])), result=result,
-    )  # fmt: skip
+        folder,
+        config=own,
+        environment={"python": "3.11", "packages": {"torch": "2"}},
+        model_bytes=b"",
+        predictions=Predictions(names, labels, logits, np.array([f"r{i // 2}" for i in range(CLIPS)])),
+        result=result,
+    )
     return folder
 
 
@@ -91,11 +124,16 @@ def test_of_images_the_trainings_are_the_units(place: Path) -> None:
 @pytest.mark.parametrize(
     ("filters", "count"),
     [
-        ((), 8), (("--mix", "area,angle"), 3), (("--fold", "1"), 3), (("--fold", "1,2", "--seed", "0"), 4),
-        (("--status", "unfinished"), 1), (("--status", "did not train"), 1), (("--corpus", "tiny", "--seed", "1"), 2),
+        ((), 8),
+        (("--mix", "area,angle"), 3),
+        (("--fold", "1"), 3),
+        (("--fold", "1,2", "--seed", "0"), 4),
+        (("--status", "unfinished"), 1),
+        (("--status", "did not train"), 1),
+        (("--corpus", "tiny", "--seed", "1"), 2),
         (("--mix", "teacher"), 0),
     ],
-)  # fmt: skip
+)
 def test_runs_keeps_what_fits_all_filters(place: Path, filters: tuple[str, ...], count: int) -> None:
     done = invoke("runs", *filters, "--json")
     assert done.exit_code == 0, done.output
@@ -125,10 +163,7 @@ def test_compare_is_the_corrected_paired_test_over_common_cells(place: Path) -> 
     d = np.array([20.0, 10.0, 50.0])
     half = stats.t.ppf(0.975, 2) * math.sqrt((1 / 3 + 1 / 2) * d.var(ddof=1))
     low, high = (f"{value:+.2f}".replace("-", "−") for value in (d.mean() - half, d.mean() + half))
-    assert (
-        f"B less A: +26.67 points, 95 % interval [{low}, {high}] over folds to come; 3 folds, 3 pairs"
-        in done.stdout
-    )
+    assert f"B less A: +26.67 points, 95 % interval [{low}, {high}] over folds to come; 3 folds, 3 pairs" in done.stdout
     assert "1 no better than chance (counted)" in done.stdout
     assert "no claim: n = 3 folds" in done.stdout and not re.search(r"\bp [0-9<]", done.stdout)
     assert "over recordings like these, on these folds" in done.stdout
@@ -199,12 +234,7 @@ def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], said: 
     (place / "text").write_text("a text file")
     run = next((place / "runs" / "tiny").rglob("fold1-seed0"))
     named = [word.format(run=run.relative_to(place)) for word in arguments]
-    if (
-        "runs/" not in " ".join(named)
-        and named[0] == "compare"
-        and "say which" not in said
-        and "--corpus" not in named
-    ):
+    if "runs/" not in " ".join(named) and named[0] == "compare" and "say which" not in said and "--corpus" not in named:
         named += ["--corpus", "tiny"]
     if "runs/none" in named or "runs/tiny" in named or "runs/other" in named:
         named += ["--corpus", "tiny"]
@@ -237,9 +267,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["teacher", "student"])
-def test_a_run_again_is_the_same_bit_for_bit(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_a_run_again_is_the_same_bit_for_bit(trained: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.chdir(trained)
     folder = next(Path("runs").glob(f"tiny/{kind}-*/**/fold2-seed0"))
     done = invoke("rerun", str(folder))
@@ -251,7 +279,9 @@ def test_a_run_again_is_the_same_bit_for_bit(
     assert len([r for r in runs.find(Path("runs")) if r.role == kind]) == 2
 
 
-def test_a_run_that_comes_out_otherwise_is_said_to(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_run_that_comes_out_otherwise_is_said_to(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(trained, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     folder = next(Path("runs").glob("tiny/teacher-*/fold1-seed0"))
@@ -342,10 +372,37 @@ def test_a_run_on_images_again_is_the_same(tmp_path: Path, monkeypatch: pytest.M
     for kept in (packs.loaded, packs.taught, images.read):
         kept.cache_clear()  # their keys are relative paths
     write_stand_in(tmp_path / "images.tar.gz")
-    small = ("--set", "teacher.model=cnn2", "--set", "teacher.epochs=1", "--set", "teacher.batch=8", "--pack", "1",
-             "--layout", "loop", "--jobs", "1", "--device", "cpu")  # fmt: skip
-    done = invoke("table4", "--archive", "images.tar.gz", "--no-checksum", "--split-seed", "1", "--validation", "6",
-                  "--generations", "1", "--losses", "angle", *small)  # fmt: skip
+    small = (
+        "--set",
+        "teacher.model=cnn2",
+        "--set",
+        "teacher.epochs=1",
+        "--set",
+        "teacher.batch=8",
+        "--pack",
+        "1",
+        "--layout",
+        "loop",
+        "--jobs",
+        "1",
+        "--device",
+        "cpu",
+    )
+    done = invoke(
+        "table4",
+        "--archive",
+        "images.tar.gz",
+        "--no-checksum",
+        "--split-seed",
+        "1",
+        "--validation",
+        "6",
+        "--generations",
+        "1",
+        "--losses",
+        "angle",
+        *small,
+    )
     assert done.exit_code == 0, done.output
     (folder,) = Path("runs/cifar100-stand-in-split1-without6").rglob("gen1/fold0-seed0")
     done = invoke("rerun", str(folder), "--archive", "images.tar.gz")

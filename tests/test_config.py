@@ -46,9 +46,7 @@ def test_an_override_of_the_clip_length_may_only_agree_with_the_corpus(tmp_path:
     for override in ("features.seconds=2", "features. seconds = 2.0"):
         asked = config.read("default", [override])
         assert config.for_corpus(asked, 2.0).features.seconds == 2.0
-        with pytest.raises(
-            InputError, match=r"features.seconds=2: the clip length is the corpus', 5 s"
-        ) as caught:
+        with pytest.raises(InputError, match=r"features.seconds=2: the clip length is the corpus', 5 s") as caught:
             config.for_corpus(asked, 5.0)
         assert "corpus.toml" in str(caught.value) and "\n" not in str(caught.value)
 
@@ -78,14 +76,38 @@ def test_an_override_that_is_refused_is_named_with_its_table(override: str, word
 
 #: Every setting of the shipped presets. They are part of the paths of caches and runs: another value is another run.
 FEATURES = {
-    "seconds": 4.0, "sr": 22050, "n_fft": 2048, "hop_length": 512, "bins": 20, "bins_per_octave": 40, "chroma_bins": 0,
-    "tuning": "estimate", "noise_std": 0.001, "noise_seed": 0, "version": 1,
-}  # fmt: skip
+    "seconds": 4.0,
+    "sr": 22050,
+    "n_fft": 2048,
+    "hop_length": 512,
+    "bins": 20,
+    "bins_per_octave": 40,
+    "chroma_bins": 0,
+    "tuning": "estimate",
+    "noise_std": 0.001,
+    "noise_seed": 0,
+    "version": 1,
+}
 NETWORK = {
-    "batch": 8, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4, "schedule": "step", "step_epochs": 10,
-    "gamma": 0.1, "milestones": "", "warmup_epochs": 0.0, "clip_norm": 0.0, "label_smoothing": 0.0, "class_weights": "none",
-    "precision": "float32", "tf32": False, "data": "float32", "augment": "none", "teacher_epoch": "last", "teacher_seed": 0,
-}  # fmt: skip
+    "batch": 8,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 1e-4,
+    "schedule": "step",
+    "step_epochs": 10,
+    "gamma": 0.1,
+    "milestones": "",
+    "warmup_epochs": 0.0,
+    "clip_norm": 0.0,
+    "label_smoothing": 0.0,
+    "class_weights": "none",
+    "precision": "float32",
+    "tf32": False,
+    "data": "float32",
+    "augment": "none",
+    "teacher_epoch": "last",
+    "teacher_seed": 0,
+}
 CIFAR = {"model": "resnet56", "epochs": 200, "batch": 256, "milestones": "60,120,160"}
 PAPER_STUDENT = {"model": "cnn2", "epochs": 40, "lr": 0.1}
 SHIPPED = {
@@ -123,9 +145,7 @@ def test_every_value_of_a_preset_says_where_it_is_from() -> None:
     for path in presets.FOLDER.glob("*.toml"):
         for line in path.read_text().splitlines():
             if line and line[0] not in "#[" and not line.startswith("extends"):
-                assert re.search(r" # (published|theirs in code|ours)([;:,. ].*)?$", line), (
-                    f"{path.name}: {line}"
-                )
+                assert re.search(r" # (published|theirs in code|ours)([;:,. ].*)?$", line), f"{path.name}: {line}"
     base = tomllib.loads(presets.BASE.read_text())
     for table, kind in config.KINDS.items():
         assert set(base[table]) == {field.name for field in dataclasses.fields(kind)} - {"version"}
@@ -141,16 +161,12 @@ def test_a_preset_takes_what_it_leaves_out_from_default(tmp_path: Path) -> None:
     for text in ("", "[student]\n", "[teacher]\nepochs = 3\n", 'extends = "default"\n'):
         mine = config.read(preset(tmp_path, "mine.toml", text))
         assert mine.preset == "mine" and mine.student == base.student and mine.features == base.features
-        assert mine.teacher == (
-            dataclasses.replace(base.teacher, epochs=3) if "epochs" in text else base.teacher
-        )
+        assert mine.teacher == (dataclasses.replace(base.teacher, epochs=3) if "epochs" in text else base.teacher)
     mine = config.read(preset(tmp_path, "default.toml", "[student]\nepochs = 3\n"), ["student.batch=4"])
     assert mine.student == dataclasses.replace(base.student, epochs=3, batch=4)
 
 
-def test_extends_names_another_preset_or_a_file_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_extends_names_another_preset_or_a_file_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deep").mkdir()
     preset(
         tmp_path,

@@ -24,7 +24,17 @@ from pipeline.corpus import (
 
 #: One epoch, and features of few bins: every command takes about a second.
 SMALL = ("--set", "features.bins=8", "--set", "features.bins_per_octave=24")
-QUICK = (*SMALL, "--set", "teacher.epochs=1", "--set", "student.epochs=1", "--set", "teacher.batch=4", "--set", "student.batch=4")  # fmt: skip
+QUICK = (
+    *SMALL,
+    "--set",
+    "teacher.epochs=1",
+    "--set",
+    "student.epochs=1",
+    "--set",
+    "teacher.batch=4",
+    "--set",
+    "student.batch=4",
+)
 ALONE = "angle:40,soft:0"
 
 
@@ -45,7 +55,9 @@ def write_esc50(root: Path) -> None:
             name = f"{fold}-{1000 + target}-{take}-{target}.wav"
             write_sound(root / "audio" / name, target, 5.0, 44100)
             rows.append([name, fold, target, category, category in ten, f"{1000 + target}{take}", take])
-    write_table(root / "meta" / "esc50.csv", ["filename", "fold", "target", "category", "esc10", "src_file", "take"], rows)  # fmt: skip
+    write_table(
+        root / "meta" / "esc50.csv", ["filename", "fold", "target", "category", "esc10", "src_file", "take"], rows
+    )
 
 
 def write_folder(root: Path, folds: tuple[int, ...] = ()) -> None:
@@ -89,13 +101,33 @@ class Kind:
 
 
 KINDS = (
-    Kind("esc50", "data/ESC-50", "esc-50", 100, 50, (1, 2, 3, 4, 5), 216, (2,), "audio/1-1000-A-0.wav",
-         "partial  100 of the 2000 published clips"),
-    Kind("esc10", "data/ESC-50", "esc10", 20, 10, (1, 2, 3, 4, 5), 216, (1, 4), "audio/1-1000-A-0.wav",
-         "partial  20 of the 400 published clips"),
+    Kind(
+        "esc50",
+        "data/ESC-50",
+        "esc-50",
+        100,
+        50,
+        (1, 2, 3, 4, 5),
+        216,
+        (2,),
+        "audio/1-1000-A-0.wav",
+        "partial  100 of the 2000 published clips",
+    ),
+    Kind(
+        "esc10",
+        "data/ESC-50",
+        "esc10",
+        20,
+        10,
+        (1, 2, 3, 4, 5),
+        216,
+        (1, 4),
+        "audio/1-1000-A-0.wav",
+        "partial  20 of the 400 published clips",
+    ),
     Kind("folder", "Farm", "farm", 36, 3, (1, 2, 3, 4, 5), 33, (1, 2), "bark/r0_01.wav", "classes  12 clips each"),
     Kind("folder", "Own folds", "own-folds", 36, 3, (3, 7), 33, (3, 7), "bark/r0_01.wav", "folds    3: 18, 7: 18"),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +176,7 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
 def extracted(kind: Kind, corpus: list[str]) -> Corpus:
     """verify, features and inspect; the corpus."""
     found = said("verify", *corpus)
-    assert (
-        f"{kind.clips} clips, {kind.classes} classes" in found
-        and kind.notes in found
-        and "0 problems" in found
-    )
+    assert f"{kind.clips} clips, {kind.classes} classes" in found and kind.notes in found and "0 problems" in found
     assert "next      make features" in said("status", *corpus, *SMALL)
 
     for done in (False, True):
@@ -164,9 +192,7 @@ def extracted(kind: Kind, corpus: list[str]) -> Corpus:
         8,
         kind.frames,
     ]
-    assert len(about["classes"]) == kind.classes and about["recordings"] == len(
-        {clip.source for clip in first}
-    )
+    assert len(about["classes"]) == kind.classes and about["recordings"] == len({clip.source for clip in first})
     return opened
 
 
@@ -242,11 +268,7 @@ def looked_at(kind: Kind, corpus: list[str], cells: list[str]) -> None:
     assert f"{kind.name}: {kind.clips} clips" in said("doctor", *corpus)
     state = said("status", *corpus, *SMALL)
     chains = len(cells) * 2 * 2
-    assert (
-        f"born-again × {chains}" in state
-        and f"{ALONE} × {len(cells)}" in state
-        and "next      make report" in state
-    )
+    assert f"born-again × {chains}" in state and f"{ALONE} × {len(cells)}" in state and "next      make report" in state
 
 
 def has_pairs(clips: Iterable[Clip]) -> bool:
@@ -267,15 +289,9 @@ def test_a_data_set_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     for dataset, place in (("esc50", "ESC-50"), ("esc10", "ESC-50"), ("urbansound8k", "UrbanSound8K")):
         text = said("status", "--dataset", dataset)
-        assert (
-            f"none in data/{place}\n" in text
-            and f"next      make data DATASET={dataset}, or DATA=FOLDER" in text
-        )
+        assert f"none in data/{place}\n" in text and f"next      make data DATASET={dataset}, or DATA=FOLDER" in text
         text = said("features", "--dataset", dataset, code=1)
-        assert (
-            f"data/{place}" in text
-            and f"expected the data set {dataset} there: make data DATASET={dataset}" in text
-        )
+        assert f"data/{place}" in text and f"expected the data set {dataset} there: make data DATASET={dataset}" in text
     assert "nowhere" in said("status", "--dataset", "folder", "--data", "nowhere", code=1)
     assert "needs --data FOLDER" in said("features", "--dataset", "folder", code=1)
     assert "make demo" in said("status")

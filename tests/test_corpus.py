@@ -30,14 +30,23 @@ def touch(path: Path) -> None:
 
 def us8k_rows(folds=range(1, 4)) -> list[list[object]]:
     return [
-        [f"{fold}0{label}-{label}-0-{take}.wav", f"{fold}0{label}", 1.5, 1.5 + label + take / 4 + 0.25, 1, fold, label, name]
-        for fold in folds for label, name in enumerate(URBANSOUND8K) for take in range(2)
-    ]  # fmt: skip
+        [
+            f"{fold}0{label}-{label}-0-{take}.wav",
+            f"{fold}0{label}",
+            1.5,
+            1.5 + label + take / 4 + 0.25,
+            1,
+            fold,
+            label,
+            name,
+        ]
+        for fold in folds
+        for label, name in enumerate(URBANSOUND8K)
+        for take in range(2)
+    ]
 
 
-def us8k(
-    root: Path, rows: list[list[object]], *, top: bool = False, columns: list[str] = US8K_COLUMNS
-) -> Path:
+def us8k(root: Path, rows: list[list[object]], *, top: bool = False, columns: list[str] = US8K_COLUMNS) -> Path:
     write_table(root / ("" if top else "metadata") / "UrbanSound8K.csv", columns, rows)
     for row in rows:
         touch(root / ("" if top else "audio") / f"fold{row[5]}" / str(row[0]))
@@ -47,9 +56,19 @@ def us8k(
 def esc(root: Path, rows: list[list[object]] | None = None) -> Path:
     names = {3: "cow", 7: "rooster", 20: "crying_baby", 49: "hand_saw"}
     rows = rows or [
-        [f"{fold}-{1000 + fold * 10 + take}-A-{target}.wav", fold, target, name, target in (7, 20), 1000 + fold * 10 + take, "A"]
-        for fold in range(1, 6) for target, name in names.items() for take in range(2)
-    ]  # fmt: skip
+        [
+            f"{fold}-{1000 + fold * 10 + take}-A-{target}.wav",
+            fold,
+            target,
+            name,
+            target in (7, 20),
+            1000 + fold * 10 + take,
+            "A",
+        ]
+        for fold in range(1, 6)
+        for target, name in names.items()
+        for take in range(2)
+    ]
     write_table(root / "meta" / "esc50.csv", ESC_COLUMNS, rows)
     for row in rows:
         touch(root / "audio" / str(row[0]))
@@ -79,11 +98,7 @@ def test_urbansound8k_in_both_layouts(tmp_path, top: bool) -> None:
 
 def test_the_real_mini_set(mini) -> None:
     corpus = open_corpus("urbansound8k", mini)
-    assert (
-        corpus.name == "urbansound8k-mini"
-        and corpus.folds == (1, 2, 3)
-        and corpus.all_folds == tuple(range(1, 11))
-    )
+    assert corpus.name == "urbansound8k-mini" and corpus.folds == (1, 2, 3) and corpus.all_folds == tuple(range(1, 11))
     assert len(corpus.clips) == 720 == len(list(mini.glob("audio/fold*/*.wav")))
     for clip in corpus.clips:
         source, label, *_ = clip.name.split("-")  # the published naming: fsID-classID-occurrence-slice
@@ -161,9 +176,7 @@ def test_only_files_are_clips(tmp_path) -> None:
     pipe = root / "audio" / "fold2" / "203-3-0-0.wav"
     pipe.unlink()
     os.mkfifo(pipe)
-    with pytest.raises(
-        InputError, match=r"lists 1 of 60 clips that are not there, the first .*203-3-0-0\.wav"
-    ):
+    with pytest.raises(InputError, match=r"lists 1 of 60 clips that are not there, the first .*203-3-0-0\.wav"):
         open_corpus("urbansound8k", root)
 
 
@@ -214,9 +227,7 @@ def test_the_name_is_a_slug_of_the_folder(tmp_path, monkeypatch, folder: str, na
 
 def test_synthetic_is_stamped_however_it_is_opened(tmp_path) -> None:
     root = us8k(tmp_path / "synthetic", us8k_rows())
-    with pytest.raises(
-        InputError, match="no file SYNTHETIC"
-    ):  # real clips must not pass for made-up ones either
+    with pytest.raises(InputError, match="no file SYNTHETIC"):  # real clips must not pass for made-up ones either
         open_corpus("synthetic", root)
     touch(root / MARKER)
     corpus = open_corpus("synthetic", root)

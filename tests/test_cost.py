@@ -114,8 +114,10 @@ def test_exported_forms_have_rows_while_they_are_of_this_run(world, tmp_path, mo
 
 def test_what_has_no_row_is_said_with_the_command_that_gives_it_one(world):
     found = measured(world.root, world.student)
-    assert found.left_out == (f"Left out: student cnn2 in ONNX and int8, for this run is not in {world.root / 'exports'}/: "
-                              f"make export RUN={world.student}",)  # fmt: skip
+    assert found.left_out == (
+        f"Left out: student cnn2 in ONNX and int8, for this run is not in {world.root / 'exports'}/: "
+        f"make export RUN={world.student}",
+    )
     assert found.left_out[0] in text(cost.document(found))
     assert "measured in one form alone (student cnn2, torch)" in cost.verdict(found)
     assert "fastest" not in cost.verdict(found)
@@ -158,9 +160,7 @@ def test_a_born_again_run_is_measured_beside_its_first_teacher(world, tmp_path):
     assert [json.loads((f / "proof.json").read_text())["generation"] for f in folders] == [1, 2, 0]
     names = ["generation 2 cnn2, torch", "generation 2 cnn2, ONNX", "generation 2 cnn2, ONNX int8"]
     found = measured(tmp_path, two)
-    assert [row.name for row in found.rows][1:] == names and cost.verdict(found).count(
-        "generation 2 cnn2"
-    ) == 1
+    assert [row.name for row in found.rows][1:] == names and cost.verdict(found).count("generation 2 cnn2") == 1
 
 
 def test_the_verdict_names_who_takes_the_time(world):

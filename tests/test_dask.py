@@ -31,9 +31,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @contextmanager
 def threads(count: int) -> Iterator[LocalCluster]:
     """A cluster whose workers are threads of this process: they stand where it stands."""
-    with LocalCluster(
-        n_workers=count, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as local:
+    with LocalCluster(n_workers=count, threads_per_worker=1, processes=False, dashboard_address=None) as local:
         yield local
 
 
@@ -52,9 +50,7 @@ def test_workers_that_come_late_get_their_share_and_no_more_is_under_way_than_th
             return submit(*values, **options)
 
         workers.client.submit = counted
-        for result in workers.results(
-            slow_address, ((i,) for i in range(40)), lambda there: 2 * sum(there.values())
-        ):
+        for result in workers.results(slow_address, ((i,) for i in range(40)), lambda there: 2 * sum(there.values())):
             under_way.append(under_way[-1] - 1)
             results.append(result)
             if len(results) == 4:
@@ -121,9 +117,7 @@ def test_a_worker_without_the_project_answers_too(tmp_path: Path) -> None:
         code = f"print({cluster.worker_code(token, ['/nowhere/x'])})"
         assert token and (tmp_path / token).is_file()
         for folder in (tmp_path, Path("/")):
-            done = subprocess.run(
-                [sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True
-            )
+            done = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True)
             said = eval(done.stdout)  # a dictionary of plain values
             assert said["folder"] == str(folder) and said["same_folder"] == (folder == tmp_path)
             assert said["unseen"] == ["/nowhere/x"] and "No module named 'pipeline'" in said["broken"]
@@ -139,20 +133,22 @@ def test_commands_say_which_folder_workers_must_be_started_in(tmp_path: Path) ->
     dask = [Path(sys.executable).with_name("dask")]
     with LocalCluster(n_workers=0, dashboard_address=None) as local:
         address = local.scheduler_address
-        worker = subprocess.Popen([*dask, "worker", address, "--nthreads", "1", "--no-dashboard"], cwd="/",
-                                  stderr=subprocess.DEVNULL)  # fmt: skip
+        worker = subprocess.Popen(
+            [*dask, "worker", address, "--nthreads", "1", "--no-dashboard"], cwd="/", stderr=subprocess.DEVNULL
+        )
         try:
             local.wait_for_workers(1, timeout=60)
-            for command in (("features", "--folds", "1", "--set", "features.n_fft=1024"), ("teacher",),
-                            ("table3",), ("ban", "--generations", "1")):  # fmt: skip
+            for command in (
+                ("features", "--folds", "1", "--set", "features.n_fft=1024"),
+                ("teacher",),
+                ("table3",),
+                ("ban", "--generations", "1"),
+            ):
                 done = audio_rkd(tmp_path, *command, *corpus, "--backend", "dask", "--scheduler", address)
                 assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
                 line = done.stderr.splitlines()[-1]
                 assert line.startswith(f"error: 1 of 1 dask workers at {address} ")
-                assert (
-                    f"stands in /, another folder; start workers in {tmp_path}: " in line
-                    or "cannot import" in line
-                )
+                assert f"stands in /, another folder; start workers in {tmp_path}: " in line or "cannot import" in line
         finally:
             worker.terminate()
             worker.wait(30)

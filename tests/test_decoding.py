@@ -56,8 +56,9 @@ def piped(kind: str, data: bytes) -> list[bytes]:
     frames = data.find(b"COMM") + 10
     return [
         replaced(replaced(data, found + 4, size, 4, "big"), frames, count, 4, "big")
-        for size in (0, 8, 0xFFFFFFFF) for count in (0, 100, 10**7)
-    ]  # fmt: skip
+        for size in (0, 8, 0xFFFFFFFF)
+        for count in (0, 100, 10**7)
+    ]
 
 
 def flac(data: bytes, stated: int) -> bytes:
@@ -109,9 +110,7 @@ def test_mp3_is_read_to_its_last_frame(tmp_path: Path, rate: int, channels: int,
     """The oracle counts four-byte headers in a plain loop."""
     rng = np.random.default_rng(0)
     samples = np.r_[0.3 * np.sin(np.arange(rate) * 0.1), 0.1 * rng.standard_normal(2 * rate)].astype("f4")
-    data = encoded(
-        np.repeat(samples[:, None], channels, 1), rate, "MP3", bitrate_mode=mode, compression_level=0.3
-    )
+    data = encoded(np.repeat(samples[:, None], channels, 1), rate, "MP3", bitrate_mode=mode, compression_level=0.3)
     place, frames = 0, 0
     while place < len(data):
         frame = mpeg.frame_of(data[place : place + 4])
@@ -171,13 +170,9 @@ def test_chained_ogg_and_ogg_without_an_end_mark(tmp_path: Path, coding: str, ra
         (data + b"junk" + data, 2),
     ):
         path.write_bytes(content)
-        assert len(sounds.read_sound(path, FeatureSpec())) == pytest.approx(
-            times * len(TONE) * 22050 / rate, abs=2
-        )
+        assert len(sounds.read_sound(path, FeatureSpec())) == pytest.approx(times * len(TONE) * 22050 / rate, abs=2)
         assert hearing.heard(path, 4.0).frames == times * len(TONE)
-    path.write_bytes(
-        data[:last] + data[last : last + 5] + b"\0" + data[last + 6 :]
-    )  # its checksum is another's
+    path.write_bytes(data[:last] + data[last : last + 5] + b"\0" + data[last + 6 :])  # its checksum is another's
     with pytest.raises(ClipError, match="cut off"):
         audio.read_clip(path, sr=SR, samples=SR)
 

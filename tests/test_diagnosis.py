@@ -31,9 +31,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     write_corpus(tmp_path / "data" / "UrbanSound8K", folds=(1, 2), clips=2)
     spec = FeatureSpec(seconds=0.5)
-    header = cache.Header(
-        "tiny", "folder", False, 1, ("a",), spec, (), (), (), (), units=("",) * 5, calls=("",) * 5
-    )
+    header = cache.Header("tiny", "folder", False, 1, ("a",), spec, (), (), (), (), units=("",) * 5, calls=("",) * 5)
     cache.write_fold(cache.fold_path(tmp_path / "cache", "tiny", spec, 1), header, [])
     write_run(tmp_path, 5)
     monkeypatch.chdir(tmp_path)
@@ -59,9 +57,7 @@ def test_all_well(place: Path) -> None:
 
 
 @pytest.mark.parametrize("library", ["torch", "librosa", "h5py", "soundfile", "numba"])
-def test_a_library_that_does_not_load_is_a_finding(
-    place: Path, monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
+def test_a_library_that_does_not_load_is_a_finding(place: Path, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     real = importlib.import_module
 
     def broken(name: str):
@@ -101,9 +97,7 @@ def spoil(place: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(libraries, "installed", lambda name: None if name == "soxr" else real(name))
         monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["click>=8.1", "soxr>=0.3.7"])
     elif what == "version":
-        monkeypatch.setattr(
-            importlib.metadata, "requires", lambda name: ["click>=99", 'nothing>=1; extra == "more"']
-        )
+        monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["click>=99", 'nothing>=1; extra == "more"'])
 
 
 @pytest.mark.parametrize(
@@ -119,8 +113,9 @@ def spoil(place: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("package", "not installed: soxr", "make setup"),
     ],
 )
-def test_what_is_broken_is_named_with_its_remedy(place: Path, monkeypatch: pytest.MonkeyPatch, what: str, said: str,
-                                                 remedy: str) -> None:  # fmt: skip
+def test_what_is_broken_is_named_with_its_remedy(
+    place: Path, monkeypatch: pytest.MonkeyPatch, what: str, said: str, remedy: str
+) -> None:
     spoil(place, what, monkeypatch)
     for name in ("librosa_and_numba", "torch_build"):  # seconds each, and not what this is about
         monkeypatch.setattr(diagnosis, name, lambda: "left out")
@@ -130,9 +125,7 @@ def test_what_is_broken_is_named_with_its_remedy(place: Path, monkeypatch: pytes
     assert any(said in f["text"] and remedy in f["remedy"] for f in broken), broken
 
 
-def test_an_empty_place_is_well_and_says_what_comes_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_place_is_well_and_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("librosa_and_numba", "torch_build"):
         monkeypatch.setattr(diagnosis, name, lambda: "left out")
@@ -151,14 +144,9 @@ def test_another_build_of_torch_is_one_line_with_the_remedy(
     monkeypatch.setattr(importlib, "import_module", lambda name: torch if name == "torch" else real(name))
     done = invoke("doctor", "--torch", asked)
     assert done.exit_code == 1 and done.stderr.count("\n") == 1 and not done.stdout
-    assert (
-        f"torch {version} is a {'cuda' if there else 'cpu'} build, TORCH={asked} was asked for" in done.stderr
-    )
+    assert f"torch {version} is a {'cuda' if there else 'cpu'} build, TORCH={asked} was asked for" in done.stderr
     assert f"make setup TORCH={asked} TORCH_INDEX=ADDRESS" in done.stderr
-    assert (
-        f"{sys.executable} -m pip install" in done.stderr
-        and "--index-url ADDRESS torch==2.13.0)" in done.stderr
-    )
+    assert f"{sys.executable} -m pip install" in done.stderr and "--index-url ADDRESS torch==2.13.0)" in done.stderr
     other = invoke("doctor", "--torch", {"cpu": "cuda", "cuda": "cpu"}[asked])
     assert other.exit_code == 0 and "as asked" in other.stdout
 

@@ -36,11 +36,23 @@ def write(
     names = np.array([first, "b", "c", "d"])
     settings: dict[str, dict] = {"features": {}, "teacher": {}, "student": {}}
     config = dict.fromkeys(runs.folder.CONFIG_KEYS, "") | {
-        "schema": runs.SCHEMA, "fold": fold, "seed": 0, "settings": settings, "data": {}, "skipped": {}, "all_folds": [1],
-    }  # fmt: skip
+        "schema": runs.SCHEMA,
+        "fold": fold,
+        "seed": 0,
+        "settings": settings,
+        "data": {},
+        "skipped": {},
+        "all_folds": [1],
+    }
     result = dict.fromkeys(runs.folder.RESULT_KEYS, 0) | {"status": "trained"}
-    runs.write_finished(folder, config=config, environment={}, model_bytes=b"", result=result,
-                        predictions=runs.Predictions(names, np.array(labels), logits, names))  # fmt: skip
+    runs.write_finished(
+        folder,
+        config=config,
+        environment={},
+        model_bytes=b"",
+        result=result,
+        predictions=runs.Predictions(names, np.array(labels), logits, names),
+    )
     return folder
 
 
@@ -74,7 +86,7 @@ def test_certainty_beyond_float64_stays_finite() -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [({"fold": 2}, "of fold 2"), ({"first": "z"}, "other clips"), ({"labels": (0, 1, 2, 1)}, "other clips, labels")],
-)  # fmt: skip
+)
 def test_runs_that_cannot_vote_together_are_refused(tmp_path: Path, other: dict, said: str) -> None:
     logits = np.zeros((4, 3), np.float32)
     folders = [write(tmp_path / "one", logits), write(tmp_path / "two", logits, **other)]
@@ -127,8 +139,7 @@ def test_the_command_lets_the_runs_of_each_fold_vote(tmp_path: Path) -> None:
     """Two runs of fold 1, one of fold 2, named by their folder and once more by themselves."""
     sounds = shipped.write_corpus(tmp_path)
     folders = [
-        shipped.write_run(tmp_path, sounds, fold=fold, seed=seed, mix="ce:1")
-        for fold, seed in ((1, 0), (1, 1), (2, 0))
+        shipped.write_run(tmp_path, sounds, fold=fold, seed=seed, mix="ce:1") for fold, seed in ((1, 0), (1, 1), (2, 0))
     ]
     found = votes.votes(votes.records([folders[0].parent, folders[0]]))
     assert [(vote.fold, vote.members) for vote in found] == [(1, 2), (2, 1)]
@@ -145,8 +156,6 @@ def test_the_command_lets_the_runs_of_each_fold_vote(tmp_path: Path) -> None:
 def test_a_failed_run_does_not_vote(tmp_path: Path) -> None:
     folder = shipped.write_run(tmp_path, shipped.write_corpus(tmp_path))
     result = json.loads((folder / "result.json").read_text())
-    (folder / "result.json").write_text(
-        json.dumps({**result, "status": "failed", "failure": "ce is not finite"})
-    )
+    (folder / "result.json").write_text(json.dumps({**result, "status": "failed", "failure": "ce is not finite"}))
     with pytest.raises(InputError, match=r"ce is not finite.* predicts nothing"):
         votes.records([folder])

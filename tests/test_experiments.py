@@ -82,9 +82,7 @@ def test_runs_of_the_stages_lie_where_they_always_lay() -> None:
     ]
     first, *born = planned("born-again", settings, folds=(1,), seeds=(5,))
     network = settings.teacher
-    assert [run.folder for run in first.runs] == [
-        runs.cell_path(Path("runs"), "tiny", "teacher", settings, None, 1, 5)
-    ]
+    assert [run.folder for run in first.runs] == [runs.cell_path(Path("runs"), "tiny", "teacher", settings, None, 1, 5)]
     group = f"ban-resnet18-default-{config.digest(settings.features, network, network)}"
     assert [run.folder for level in born for run in level.runs] == [
         Path("runs/tiny") / group / "ce1+soft1" / f"gen{g}" / "fold1-seed5" for g in (1, 2, 3)
@@ -101,9 +99,12 @@ def test_a_plan_has_a_step_for_every_value_and_teachers_before_their_students(tm
     path = written(tmp_path, OWN)
     settings = Settings()
     steps = reading.read(str(path)).steps
-    assert list(steps) == ["teacher", "alone", "self", *(
-        f"pair-{mix}-batch{size}" for mix in ("soft1", "angle50+soft1") for size in (4, 6)
-    )]  # fmt: skip
+    assert list(steps) == [
+        "teacher",
+        "alone",
+        "self",
+        *(f"pair-{mix}-batch{size}" for mix in ("soft1", "angle50+soft1") for size in (4, 6)),
+    ]
     levels, rows = planning.plan(reading.read(str(path)), settings, "tiny", folds=(1,), seeds=(0, 7))
     depth = {run.folder: number for number, level in enumerate(levels) for run in level.runs}
     every = [run for level in levels for run in level.runs]
@@ -111,10 +112,7 @@ def test_a_plan_has_a_step_for_every_value_and_teachers_before_their_students(tm
     own = {(run.step, run.seed): run for run in every}
     assert own["self", 7].teachers == (own["alone", 7].folder,) and own["self", 7].network.epochs == 2
     # Of one network: another draw than the teacher's. Of another network than its teacher: that of any student.
-    assert (
-        own["self", 7].drawn == 7 + 1_000_003
-        and own["alone", 7].drawn == own["pair-soft1-batch4", 7].drawn == 7
-    )
+    assert own["self", 7].drawn == 7 + 1_000_003 and own["alone", 7].drawn == own["pair-soft1-batch4", 7].drawn == 7
     assert own["alone", 7].teachers == () and own["alone", 7].is_student
     assert {run.network.batch for run in every if run.step.startswith("pair")} == {4, 6}
     assert own["self", 7].home == Path("runs/tiny/experiment-own")
@@ -138,9 +136,7 @@ def test_what_a_steps_numbers_depend_on_is_in_its_path(tmp_path: Path) -> None:
     ]
     each = [folders(text) for text in texts]
     assert len(each[0]) == 1 and len(set.union(*each)) == 3  # the last text is the first
-    assert (
-        not folders(OWN, "student.lr=0.1") & each[0] and not folders(OWN, "features.noise_std=0.5") & each[0]
-    )
+    assert not folders(OWN, "student.lr=0.1") & each[0] and not folders(OWN, "features.noise_std=0.5") & each[0]
     ensemble = OWN.replace('name = "alone"', 'name = "alone"\nseeds = [0, 1]')
     assert not folders(ensemble) & each[0]
 
@@ -209,9 +205,9 @@ STEP = '[[step]]\nname = "a"\nmix = "soft"\nteacher = "teacher"\n'
         (STEP.replace('"teacher"\n', '["a", "b"]\n'), "a list of teachers is not built yet"),
         ('include = ["own.toml"]', "an experiment that includes itself"),
         ('include = ["nowhere"]', "no experiment 'nowhere'"),
-        ('preset = 3\n' + STEP, "preset = 3: expected text"),
+        ("preset = 3\n" + STEP, "preset = 3: expected text"),
     ],
-)  # fmt: skip
+)
 def test_what_an_experiment_cannot_be_is_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(InputError) as caught:

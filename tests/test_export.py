@@ -42,9 +42,11 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
     paths = shipped.write_corpus(root)
     return types.SimpleNamespace(
-        root=root, paths=paths, student=shipped.write_run(root, paths, accuracy=0.9),
+        root=root,
+        paths=paths,
+        student=shipped.write_run(root, paths, accuracy=0.9),
         teacher=shipped.write_run(root, paths, "teacher"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +116,8 @@ def test_the_proof_can_be_checked(world, exported):
     assert proof["accuracy_float"] == proof["accuracy_torch"] == np.mean(floats.argmax(1) == labels)
     assert proof["accuracy_int8"] == np.mean(integers.argmax(1) == labels)
     assert proof["agreement_int8"] == np.mean(integers.argmax(1) == floats.argmax(1))
-    assert proof["bytes"] == {
-        name: (folder / name).stat().st_size for name in ("model.onnx", "model.int8.onnx")
-    }
-    assert (
-        proof["accuracy_float"] > 0.7
-    )  # the tiny network has learned something, so the next line says something
+    assert proof["bytes"] == {name: (folder / name).stat().st_size for name in ("model.onnx", "model.int8.onnx")}
+    assert proof["accuracy_float"] > 0.7  # the tiny network has learned something, so the next line says something
     assert proof["agreement_int8"] > 0.7 and proof["worst_logit_difference_int8"] > 0
 
 
@@ -134,9 +132,7 @@ def test_int8_computes_in_integers_but_standardises_in_float(exported):
     for kind in ("Sub", "Div"):
         (node,) = (node for node in model.node if node.op_type == kind)
         assert maker.get(node.input[0]) != "DequantizeLinear"
-    assert all(
-        maker[node.input[0]] == "DequantizeLinear" for node in model.node if node.op_type in ("Conv", "Gemm")
-    )
+    assert all(maker[node.input[0]] == "DequantizeLinear" for node in model.node if node.op_type in ("Conv", "Gemm"))
     assert proof["bytes"]["model.int8.onnx"] < 0.5 * proof["bytes"]["model.onnx"]
 
 
@@ -201,33 +197,44 @@ def test_other_features_than_the_runs_are_refused(world, tmp_path):
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_without_the_extra(world, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        InputError, match=rf"{package}, which is not installed; .*pip install 'audio-rkd\[export\]'"
-    ):
+    with pytest.raises(InputError, match=rf"{package}, which is not installed; .*pip install 'audio-rkd\[export\]'"):
         export.export(world.student, world.root / "cache", tmp_path)
 
 
 def record(mix, fold, accuracy, seed=0, status="trained", role="student"):
     settings = {name: {"a": 1} for name in ("features", "teacher", "student")}
     return runs.Record(
-        Path(f"{mix}-{fold}-{seed}"), role, "tiny", "folder", False, "cnn2", "default", fold, seed, mix, settings,
+        Path(f"{mix}-{fold}-{seed}"),
+        role,
+        "tiny",
+        "folder",
+        False,
+        "cnn2",
+        "default",
+        fold,
+        seed,
+        mix,
+        settings,
         runs.Result(status, accuracy),
-    )  # fmt: skip
+    )
 
 
 def test_the_default_is_the_best_mix_not_the_easiest_fold():
     found = [
-        record("a", 1, 0.5), record("a", 2, 0.9), record("b", 1, 0.73), record("b", 2, 0.74), record("c", 1, 0.99),
-        record("a", 2, 0.1, status="did not train", seed=1), record("t", 1, 0.99, role="teacher"),
-    ]  # fmt: skip
+        record("a", 1, 0.5),
+        record("a", 2, 0.9),
+        record("b", 1, 0.73),
+        record("b", 2, 0.74),
+        record("c", 1, 0.99),
+        record("a", 2, 0.1, status="did not train", seed=1),
+        record("t", 1, 0.99, role="teacher"),
+    ]
     assert export.best_student(found).folder == Path("b-1-0")
     # Two seeds of one fold count as one fold.
     more = [*found, *(record("a", 2, 0.95, seed=s) for s in (2, 3, 4))]
     assert export.best_student(more).folder == Path("b-1-0")
     # Runs at chance count: without the one of 0.1 the mean of a would be 75.
-    assert export.best_student(
-        [*found[:2], found[5], record("b", 1, 0.6), record("b", 2, 0.6)]
-    ).folder == Path("b-1-0")
+    assert export.best_student([*found[:2], found[5], record("b", 1, 0.6), record("b", 2, 0.6)]).folder == Path("b-1-0")
     # They are shipped only where the mix has no other.
     low = record("a", 1, 0.1, status="did not train")
     assert export.best_student([low]) is low
@@ -240,15 +247,11 @@ def test_the_command(world, tmp_path, monkeypatch):
     for name in ("cache", "runs"):
         (tmp_path / name).symlink_to(world.root / name)
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(
-        command.export, [str(world.student.relative_to(world.root))], catch_exceptions=False
-    )
+    result = CliRunner().invoke(command.export, [str(world.student.relative_to(world.root))], catch_exceptions=False)
     assert result.exit_code == 0
     record = runs.read(world.student)
     digest = record.digest
-    assert (
-        f"exports/tiny/cnn2-ce1-{digest}-fold1-seed0" in result.stdout and "allowed: 1e-04" in result.stdout
-    )
+    assert f"exports/tiny/cnn2-ce1-{digest}-fold1-seed0" in result.stdout and "allowed: 1e-04" in result.stdout
     proof = json.loads((tmp_path / f"exports/tiny/cnn2-ce1-{digest}-fold1-seed0/proof.json").read_text())
     assert (proof["settings"], proof["generation"]) == (digest, 0)
     # Another setting is another folder, so that no network replaces another one.
@@ -285,8 +288,12 @@ assert "torch" not in sys.modules
 
 def example(*arguments):
     """The example in a process where torch is not installed."""
-    return subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(EXAMPLE), *map(str, arguments)], capture_output=True,
-                          text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(EXAMPLE), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
 
 
 def test_the_example_does_without_torch(world, exported, tmp_path):
@@ -312,9 +319,12 @@ def test_the_example_does_without_torch(world, exported, tmp_path):
         (tmp_path / name / name).write_text(content)
     (tmp_path / "list").mkdir()
     (tmp_path / "list" / "features.json").write_text("[1]")
-    cases = [((exported[0], tmp_path / "text.wav"), "text, not sound"), ((), "usage"),
-             *(((tmp_path / name, clips[0]), f"{tmp_path / name / name}") for name in spoilt),
-             *(((tmp_path / name, clips[0]), "expected a folder that audio-rkd export wrote") for name in ("", "list"))]  # fmt: skip
+    cases = [
+        ((exported[0], tmp_path / "text.wav"), "text, not sound"),
+        ((), "usage"),
+        *(((tmp_path / name, clips[0]), f"{tmp_path / name / name}") for name in spoilt),
+        *(((tmp_path / name, clips[0]), "expected a folder that audio-rkd export wrote") for name in ("", "list")),
+    ]
     for arguments, words in cases:
         done = example(*arguments)
         assert done.returncode == 1 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
@@ -329,6 +339,4 @@ def test_the_line_that_installs_an_extra(monkeypatch, tmp_path):
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
     monkeypatch.setattr(sys, "executable", "/my env/bin/python")
-    assert (
-        extras.install_line("plots", "dask") == f"'/my env/bin/python' -m pip install -e '{ROOT}[plots,dask]'"
-    )
+    assert extras.install_line("plots", "dask") == f"'/my env/bin/python' -m pip install -e '{ROOT}[plots,dask]'"

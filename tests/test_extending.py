@@ -47,12 +47,9 @@ def test_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cosine" in LossMix.parse("cosine").explain()
     student, teacher = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).numpy()
     expected = [
-        np.mean([1 - s @ t / np.sqrt(s @ s * (t @ t)) for s, t in zip(student[run], teacher[run])])
-        for run in range(3)
+        np.mean([1 - s @ t / np.sqrt(s @ s * (t @ t)) for s, t in zip(student[run], teacher[run])]) for run in range(3)
     ]
-    value = losses.load("cosine")(
-        Outputs(logits=torch.tensor(student)), Outputs(logits=torch.tensor(teacher)), None
-    )
+    value = losses.load("cosine")(Outputs(logits=torch.tensor(student)), Outputs(logits=torch.tensor(teacher)), None)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 

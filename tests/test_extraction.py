@@ -68,17 +68,21 @@ def test_every_backend_gives_the_same_arrays_bit_for_bit(tmp_path: Path) -> None
 def test_a_dask_scheduler_at_an_address_is_used(tmp_path: Path, root: Path) -> None:
     distributed = pytest.importorskip("distributed")
     extract(root, tmp_path / "one")
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         extract(root, tmp_path / "dask", backend="dask", scheduler=cluster.scheduler_address)
         assert len(cluster.workers) == 1, "a cluster of others is left running"
     same(tmp_path / "one", tmp_path / "dask")
 
 
 def started(folder: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(arguments(*options), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            start_new_session=True)  # fmt: skip
+    return subprocess.Popen(
+        arguments(*options),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for_parts(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -142,11 +146,13 @@ def test_ctrl_c_leaves_no_process_and_says_how_to_go_on(tmp_path: Path, group: b
 def test_a_finished_stage_imports_neither_librosa_nor_torch(tmp_path: Path) -> None:
     root = write_corpus(tmp_path / "toy", folds=1)
     extract(root)
-    code = ("import sys; from pathlib import Path; from pipeline.config import FeatureSpec; "
-            "from pipeline.corpus import open_corpus; from pipeline.extraction.stage import extract_corpus; "
-            "root = Path(sys.argv[1]); spec = FeatureSpec(seconds=0.5, sr=16000, hop_length=256, bins=12, bins_per_octave=12); "
-            "print(extract_corpus(open_corpus('urbansound8k', root), spec, root.parent / 'cache')[0].reused, "
-            "[m for m in ('librosa', 'torch', 'joblib', 'numba', 'matplotlib') if m in sys.modules])")  # fmt: skip
+    code = (
+        "import sys; from pathlib import Path; from pipeline.config import FeatureSpec; "
+        "from pipeline.corpus import open_corpus; from pipeline.extraction.stage import extract_corpus; "
+        "root = Path(sys.argv[1]); spec = FeatureSpec(seconds=0.5, sr=16000, hop_length=256, bins=12, bins_per_octave=12); "
+        "print(extract_corpus(open_corpus('urbansound8k', root), spec, root.parent / 'cache')[0].reused, "
+        "[m for m in ('librosa', 'torch', 'joblib', 'numba', 'matplotlib') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(root)], cwd=CLI.parent, capture_output=True, text=True, check=True
     )

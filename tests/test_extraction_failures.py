@@ -123,15 +123,11 @@ def test_a_clip_skipped_for_want_of_permission_is_tried_again(
         refuse(patch, "100-0-0-0.wav")
         path = extract(root, folds=[1], on_error="skip")[0].path
         before = (path.stat().st_mtime_ns, path.stat().st_ino)
-        assert {s.clip: s.reason for s in cache.read_header(path).skipped}["100-0-0-0.wav"].startswith(
-            "no perm"
-        )
+        assert {s.clip: s.reason for s in cache.read_header(path).skipped}["100-0-0-0.wav"].startswith("no perm")
         computed.clear()
         again = extract(root, folds=[1], on_error=mode)
         assert counts(again) == [(0, 2, 3)] and again[0].written and again[0].finished
-        assert (path.stat().st_mtime_ns, path.stat().st_ino) == before and not computed, (
-            "the file stays as it is"
-        )
+        assert (path.stat().st_mtime_ns, path.stat().st_ino) == before and not computed, "the file stays as it is"
     again = extract(root, folds=[1], on_error=mode)
     assert counts(again) == [(1, 2, 2)] and again[0].written and not again[0].finished
     assert computed == ["100-0-0-0.wav"], "clips with bad content are not tried again"
@@ -207,9 +203,7 @@ def test_a_clip_that_librosa_refuses_is_a_failed_clip(root: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("row", ["one,b.wav,c,d,e,f", "1", "²,b.wav,c,d,e,f", "\x00"])
-def test_a_list_of_failures_that_somebody_edited_is_no_traceback(
-    root: Path, computed: list[str], row: str
-) -> None:
+def test_a_list_of_failures_that_somebody_edited_is_no_traceback(root: Path, computed: list[str], row: str) -> None:
     break_two(root)
     folder = extract(root)[0].path.parent
     listed = (folder / "failures.csv").read_text()
@@ -252,10 +246,7 @@ def test_the_command_line_says_what_failed_and_ends_with_1(tmp_path: Path) -> No
     done = command(tmp_path, "--jobs", "1")
     assert done.returncode == 1
     assert "100-1-0-1.wav: " in done.stdout and "failures.csv" in done.stdout
-    assert (
-        done.stderr.splitlines()[-1].startswith("error: 2 of 5 clips failed")
-        and "Traceback" not in done.stderr
-    )
+    assert done.stderr.splitlines()[-1].startswith("error: 2 of 5 clips failed") and "Traceback" not in done.stderr
     assert command(tmp_path, "--jobs", "1", "--on-error", "skip").returncode == 0
     assert "2 SKIPPED" in command(tmp_path).stdout
 
@@ -359,9 +350,7 @@ def test_what_killed_processes_left_is_cleared(root: Path, computed: list[str]) 
     assert only_folds(root.parent / "cache")
 
 
-def test_what_a_process_left_that_was_killed_behind_a_finished_fold_is_cleared(
-    root: Path, computed: list[str]
-) -> None:
+def test_what_a_process_left_that_was_killed_behind_a_finished_fold_is_cleared(root: Path, computed: list[str]) -> None:
     extract(root)
     path = cache.fold_path(root.parent / "cache", "toy", SPEC, 1)
     before = path.read_bytes()

@@ -96,9 +96,7 @@ def beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
         "tone, then denormal": np.where(loud, tone(440.0), rng.normal(0, 1e-40, n)),
         "tone and a high one 100 dB above": tone(440.0, 5e-6) + tone(0.93 * sr / 2),
     }
-    made |= {
-        f"samples of {scale:g}": rng.normal(0, scale, n) for scale in (1e-20, 1e-30, 1e-38, 1e-40, 1e-43)
-    }
+    made |= {f"samples of {scale:g}": rng.normal(0, scale, n) for scale in (1e-20, 1e-30, 1e-38, 1e-40, 1e-43)}
     return {name: y.astype(np.float32) for name, y in made.items()}
 
 
@@ -306,9 +304,7 @@ GOLDEN = {
 
 def golden_sound() -> np.ndarray:
     t = np.arange(SPEC.samples) / SPEC.sr
-    y = 0.4 * np.sin(2 * np.pi * (100 * t + 300 * t**2)) + 0.2 * np.sign(np.sin(2 * np.pi * 331 * t)) * (
-        t % 1 < 0.5
-    )
+    y = 0.4 * np.sin(2 * np.pi * (100 * t + 300 * t**2)) + 0.2 * np.sign(np.sin(2 * np.pi * 331 * t)) * (t % 1 < 0.5)
     return y.astype(np.float32)
 
 
@@ -326,9 +322,7 @@ def test_the_bench_gives_every_way_the_same_clips_and_rounds(monkeypatch: pytest
     ran: list[str] = []
     monkeypatch.setattr(bench, "obvious", lambda y, spec: ran.append("obvious"))
     monkeypatch.setattr(bench, "floor", lambda spec, kind: lambda y: ran.append(np.dtype(kind).name))
-    monkeypatch.setattr(
-        bench, "extract", lambda clip, spec, plain=False: ran.append("plain" if plain else "fast")
-    )
+    monkeypatch.setattr(bench, "extract", lambda clip, spec, plain=False: ran.append("plain" if plain else "fast"))
     monkeypatch.setattr(bench, "timed", lambda action: (ran.append("timed"), action()) and 1.0)
     cost = bench.times([np.zeros((1, 9), np.float32)] * 2, SPEC, rounds=3)
     timed = [way for before, way in pairwise(ran) if before == "timed"]

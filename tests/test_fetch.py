@@ -127,9 +127,7 @@ def test_a_killed_process_is_resumed(tmp_path: Path) -> None:
     site = Site(ARCHIVE, stall=600_000)
     part = tmp_path / "Tiny.tar.gz.part"
     with serving(site):
-        child = subprocess.Popen(
-            [sys.executable, "-c", code, site.url, str(tmp_path / "Tiny.tar.gz")], cwd=ROOT
-        )
+        child = subprocess.Popen([sys.executable, "-c", code, site.url, str(tmp_path / "Tiny.tar.gz")], cwd=ROOT)
         until = time.monotonic() + 20
         while not (part.is_file() and part.stat().st_size > 100_000) and time.monotonic() < until:
             time.sleep(0.02)
@@ -267,9 +265,7 @@ def test_already_there(tmp_path: Path) -> None:
     assert said == [f"{place}: already there, nothing to fetch"] and [*tmp_path.iterdir()] == [place]
     (tmp_path / "Other").mkdir()
     (tmp_path / "Other" / "x").touch()
-    assert (
-        obtain(replace(TINY, folders=("Elsewhere", "Other")), tmp_path, say=said.append) == tmp_path / "Other"
-    )
+    assert obtain(replace(TINY, folders=("Elsewhere", "Other")), tmp_path, say=said.append) == tmp_path / "Other"
 
 
 def test_a_set_that_is_used_packed_stays_packed(tmp_path: Path) -> None:
@@ -314,9 +310,7 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
             "try: fetch('cifar100', Path(sys.argv[1]), say=lambda _: None)\n"
             "except InputError as error: print(error)"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
         assert "is fetching into it; wait until it is done" in done.stdout, done
         return True
 
@@ -336,20 +330,14 @@ def refused(content: bytes, tmp_path: Path, line: str, limit: int = 2_000_000) -
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["../../out", "a/../../../out", "/ABSOLUTE/out", "a\\..\\..\\out", "C:\\out", "a/.."]
-)
+@pytest.mark.parametrize("name", ["../../out", "a/../../../out", "/ABSOLUTE/out", "a\\..\\..\\out", "C:\\out", "a/.."])
 @pytest.mark.parametrize("pack", [tar_gz, zipped])
-def test_members_that_leave_the_folder(
-    tmp_path: Path, name: str, pack: Callable[[dict[str, bytes]], bytes]
-) -> None:
+def test_members_that_leave_the_folder(tmp_path: Path, name: str, pack: Callable[[dict[str, bytes]], bytes]) -> None:
     name = name.replace("/ABSOLUTE", str(tmp_path))
     refused(pack({"a/good": b"1", name: b"evil"}), tmp_path, "leaves the folder")
 
 
-@pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
-)  # fmt: skip
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices(tmp_path: Path, kind: bytes) -> None:
     def change(info: tarfile.TarInfo) -> None:
         if info.name == "a/link":
@@ -428,8 +416,13 @@ def test_what_an_earlier_unpacking_left_is_cleared_away(tmp_path: Path) -> None:
 
 CSV = b"filename,fold\n"
 LOOSE = replace(
-    TINY, filename="ESC.zip", folders=("ESC",), md5="", clips=2, files=(("meta/esc50.csv", hashlib.md5(CSV).hexdigest()),)
-)  # fmt: skip
+    TINY,
+    filename="ESC.zip",
+    folders=("ESC",),
+    md5="",
+    clips=2,
+    files=(("meta/esc50.csv", hashlib.md5(CSV).hexdigest()),),
+)
 
 
 def test_files_are_checked_where_the_archive_cannot_be(tmp_path: Path) -> None:
@@ -452,16 +445,12 @@ def test_files_are_checked_where_the_archive_cannot_be(tmp_path: Path) -> None:
 
 def test_published_sources() -> None:
     urban, cifar = SOURCES["urbansound8k"], SOURCES["cifar100"]
-    assert (
-        urban.md5 == "9aa69802bbf37fb986f71ec1483a196e" and "1203745/files/UrbanSound8K.tar.gz" in urban.url
-    )
+    assert urban.md5 == "9aa69802bbf37fb986f71ec1483a196e" and "1203745/files/UrbanSound8K.tar.gz" in urban.url
     assert cifar.md5 == "eb9058c3a382ffc7106e4002c42a8d85"
     for name in SOURCES:
         text = notice(source(name))
         assert (
-            "licence" in text
-            and SOURCES[name].url in text
-            and ("MB to download" in text or "GB to download" in text)
+            "licence" in text and SOURCES[name].url in text and ("MB to download" in text or "GB to download" in text)
         )
     assert "6.0 GB" in notice(urban) and "BY-NC 3.0" in notice(urban)
     assert "no fixed checksum" in notice(SOURCES["esc50"])

@@ -39,9 +39,14 @@ def pieces() -> list[str]:
     """Three classes; recordings of one to five pieces, twelve a class, named in three ways."""
     return [
         name.format(c=kind, r=r, p=p)
-        for kind, name in (("bee", "{c}/r{r}-{p}.wav"), ("cow", "{c}/moo{r}_{p:02}.flac"), ("dog", "{c}/{c}{r}_chunk{p}.WAV"))
-        for r in range(12) for p in range(1 + r % 5)
-    ]  # fmt: skip
+        for kind, name in (
+            ("bee", "{c}/r{r}-{p}.wav"),
+            ("cow", "{c}/moo{r}_{p:02}.flac"),
+            ("dog", "{c}/{c}{r}_chunk{p}.WAV"),
+        )
+        for r in range(12)
+        for p in range(1 + r % 5)
+    ]
 
 
 def test_a_folder_gets_folds_by_recording_that_are_stored_and_balanced(tmp_path) -> None:
@@ -56,9 +61,7 @@ def test_a_folder_gets_folds_by_recording_that_are_stored_and_balanced(tmp_path)
     assert {c.name for c in corpus.clips} == set(pieces()) and corpus.seconds == 4.0
     folds = defaultdict(set)
     for clip in corpus.clips:
-        assert (
-            clip.path == root / clip.name and clip.label == "bcd".index(clip.name[0]) and clip.seconds is None
-        )
+        assert clip.path == root / clip.name and clip.label == "bcd".index(clip.name[0]) and clip.seconds is None
         folds[clip.source].add(clip.fold)
     assert len(folds) == 36 and all(len(where) == 1 for where in folds.values())  # whole recordings
     counts = Counter((clip.fold, clip.label) for clip in corpus.clips)
@@ -100,8 +103,11 @@ def test_new_files_join_without_moving_a_clip(tmp_path) -> None:
 
 def test_stated_folds_and_recordings_hold(tmp_path) -> None:
     root = clips_of(tmp_path, ["a/1.wav", "a/2.wav", "b/1.wav", "b/2.wav"])
-    write_table(root / "folds.csv", ["fold", "file", "source", "who"],
-                [[3, "a/1.wav", "x", "me"], [7, "a/2.wav", "", "me"], [3, "b/1.wav", "x", ""], [7, "b/2.wav", "y", ""]])  # fmt: skip
+    write_table(
+        root / "folds.csv",
+        ["fold", "file", "source", "who"],
+        [[3, "a/1.wav", "x", "me"], [7, "a/2.wav", "", "me"], [3, "b/1.wav", "x", ""], [7, "b/2.wav", "y", ""]],
+    )
     corpus = open_corpus("folder", root)
     assert corpus.folds == corpus.all_folds == (3, 7)
     assert {c.name: c.source for c in corpus.clips} == {
@@ -190,26 +196,84 @@ def test_recordings_by_name(names: list[str], expected: list[str]) -> None:
 
 #: Names that cutters give to piece k (from 0) of recording r; j = k + 1, m = k + 2.
 CUTTERS = (
-    "{r}_{k}", "{r}-{j:02}", "{r} ({j})", "{r}({j})", "{r}[{j}]", "{r}#{k}", "{r}__{k:03}",
-    "{r}_{k}.0_{j}.0", "{r}_{k}.000000-{j}.000000", "{r}_{k},0-{j},0", "{r} [{k}.5-{j}.5]", "{r}_{k}.5_1.0",
-    "{r}_{k}000-{j}000", "{r}_{k}000_{j}000", "{r}_{k}000-{j}000ms", "{r}_{k}000ms-{j}000ms", "{r}_{k}s-{j}s", "{r}_{k}-{j}sec",
-    "{r}_{k}_{j}", "{r}_{k}_{m}", "{r}_{k:06}_{j:06}", "{r}_{k} to {j}", "{r}_{k}to{j}", "{r}_from{k}to{j}",
-    "{r}_start{k}_end{j}", "{r}_start_{k}.0_end_{j}.0", "{r}_{k}s", "{r}_{k}.5s", "{r}_{k}500ms", "{r}_0m{k}s", "{r}@{k}.50",
-    "{r}_00-00-0{k}", "{r}_00.00.0{k}-00.00.0{j}", "{r}_00h00m0{k}s-00h00m0{j}s", "{r}_000m_0{k}s__000m_0{j}s",
-    "{r}_chunk{k}", "{r}-chunk-{k:03}", "{r}_part_{k}", "{r}Part{k}", "{r}_seg{k:04}", "{r}.segment{k}", "{r}_slice {k}",
-    "{r} part {j} of 7", "{r}_{j}of7", "{r}_{j:02}_of_07", "{r} ({j} of 7)", "{r}-Take{j}", "{r}Take{j}", "{r}_take_{j}",
-    "{r}_clip{k}", "{r}_frame{k}", "{r} - Copy ({j})", "{r}_aug{k}", "{r}_ch{j}", "part{k}_{r}", "chunk {k:02} - {r}",
-    "{r}{k:03}", "{r}{k:02}", "{r}/{k:03}", "{r}/chunk{k}", "{r}_{k}.0_{j}.0_{c}", "{r}_{k}_{c}",
-    "-_{r}X9_{k}0_{j}0", "-_{r}X9_{k}0.000_{j}0.000", "-_{r}X9_{k:06}", "{r}_20210105_123000_{k}", "{r}_2021-01-05_{k}s-{j}s",
-)  # fmt: skip
+    "{r}_{k}",
+    "{r}-{j:02}",
+    "{r} ({j})",
+    "{r}({j})",
+    "{r}[{j}]",
+    "{r}#{k}",
+    "{r}__{k:03}",
+    "{r}_{k}.0_{j}.0",
+    "{r}_{k}.000000-{j}.000000",
+    "{r}_{k},0-{j},0",
+    "{r} [{k}.5-{j}.5]",
+    "{r}_{k}.5_1.0",
+    "{r}_{k}000-{j}000",
+    "{r}_{k}000_{j}000",
+    "{r}_{k}000-{j}000ms",
+    "{r}_{k}000ms-{j}000ms",
+    "{r}_{k}s-{j}s",
+    "{r}_{k}-{j}sec",
+    "{r}_{k}_{j}",
+    "{r}_{k}_{m}",
+    "{r}_{k:06}_{j:06}",
+    "{r}_{k} to {j}",
+    "{r}_{k}to{j}",
+    "{r}_from{k}to{j}",
+    "{r}_start{k}_end{j}",
+    "{r}_start_{k}.0_end_{j}.0",
+    "{r}_{k}s",
+    "{r}_{k}.5s",
+    "{r}_{k}500ms",
+    "{r}_0m{k}s",
+    "{r}@{k}.50",
+    "{r}_00-00-0{k}",
+    "{r}_00.00.0{k}-00.00.0{j}",
+    "{r}_00h00m0{k}s-00h00m0{j}s",
+    "{r}_000m_0{k}s__000m_0{j}s",
+    "{r}_chunk{k}",
+    "{r}-chunk-{k:03}",
+    "{r}_part_{k}",
+    "{r}Part{k}",
+    "{r}_seg{k:04}",
+    "{r}.segment{k}",
+    "{r}_slice {k}",
+    "{r} part {j} of 7",
+    "{r}_{j}of7",
+    "{r}_{j:02}_of_07",
+    "{r} ({j} of 7)",
+    "{r}-Take{j}",
+    "{r}Take{j}",
+    "{r}_take_{j}",
+    "{r}_clip{k}",
+    "{r}_frame{k}",
+    "{r} - Copy ({j})",
+    "{r}_aug{k}",
+    "{r}_ch{j}",
+    "part{k}_{r}",
+    "chunk {k:02} - {r}",
+    "{r}{k:03}",
+    "{r}{k:02}",
+    "{r}/{k:03}",
+    "{r}/chunk{k}",
+    "{r}_{k}.0_{j}.0_{c}",
+    "{r}_{k}_{c}",
+    "-_{r}X9_{k}0_{j}0",
+    "-_{r}X9_{k}0.000_{j}0.000",
+    "-_{r}X9_{k:06}",
+    "{r}_20210105_123000_{k}",
+    "{r}_2021-01-05_{k}s-{j}s",
+)
 
 
 @pytest.mark.parametrize("form", CUTTERS)
 def test_the_pieces_that_a_cutter_leaves_are_one_recording_in_one_fold(form: str) -> None:
     names = {
         f"{c}/{form.format(r=r, c=c, k=k, j=k + 1, m=k + 2)}.wav": f"{c}/{r}"
-        for c in ("dog", "cat") for r in ("garden", "street", "park") for k in range(6)
-    }  # fmt: skip
+        for c in ("dog", "cat")
+        for r in ("garden", "street", "park")
+        for k in range(6)
+    }
     found = recordings(names)
     folds = assigned_folds({name: name.partition("/")[0] for name in names}, found, {})
     for own in set(names.values()):
@@ -225,21 +289,31 @@ def test_the_pieces_that_a_cutter_leaves_are_one_recording_in_one_fold(form: str
 
 #: Names of clips that were recorded one by one, and no two of which are one recording.
 APART = (
-    ["{c}_{k:03}"], ["{c}{k}"], ["{k}"], ["{k:05}"], ["({k})"], ["IMG{k:04}"], ["2021010{k}_120000"], ["2021-01-0{k}"],
-    ["rec 2021-01-05 0{k}.30.00"], ["rec_1{k}-30-00"], ["0{k}-01-2021"], ["21010{k}_123000"], ["rec_160945560{k}"],
-    ["2021010{k}120000"], ["park{k}", "street{k}"], ["a{k}x", "b{k}x"], ["{k}__anna__bark", "{k}__berta__bark"],
-    ["r{k}_{j}_1"], ["{k}-42-A-7"],
-)  # fmt: skip
+    ["{c}_{k:03}"],
+    ["{c}{k}"],
+    ["{k}"],
+    ["{k:05}"],
+    ["({k})"],
+    ["IMG{k:04}"],
+    ["2021010{k}_120000"],
+    ["2021-01-0{k}"],
+    ["rec 2021-01-05 0{k}.30.00"],
+    ["rec_1{k}-30-00"],
+    ["0{k}-01-2021"],
+    ["21010{k}_123000"],
+    ["rec_160945560{k}"],
+    ["2021010{k}120000"],
+    ["park{k}", "street{k}"],
+    ["a{k}x", "b{k}x"],
+    ["{k}__anna__bark", "{k}__berta__bark"],
+    ["r{k}_{j}_1"],
+    ["{k}-42-A-7"],
+)
 
 
 @pytest.mark.parametrize("forms", APART)
 def test_clips_of_their_own_stay_apart(forms: list[str]) -> None:
-    names = [
-        f"{c}/{form.format(c=c, k=k, j=9 - k)}.wav"
-        for c in ("dog", "cat")
-        for form in forms
-        for k in range(1, 8)
-    ]
+    names = [f"{c}/{form.format(c=c, k=k, j=9 - k)}.wav" for c in ("dog", "cat") for form in forms for k in range(1, 8)]
     if forms == ["{k}-42-A-7"]:  # ESC-50's own: one recording, in any class
         assert set(recordings(names).values()) == {"42"}
     else:
@@ -270,10 +344,26 @@ def test_one_recording_in_two_classes() -> None:
 
 
 def test_copies_and_sides() -> None:
-    names = ["a/x_03.wav", "a/x_03 (1).wav", "a/x_04.wav", "a/y_L.wav", "a/y_R.wav", "a/z_L.wav", "a/site_1 (1).wav", "a/site_2 (1).wav"]  # fmt: skip
+    names = [
+        "a/x_03.wav",
+        "a/x_03 (1).wav",
+        "a/x_04.wav",
+        "a/y_L.wav",
+        "a/y_R.wav",
+        "a/z_L.wav",
+        "a/site_1 (1).wav",
+        "a/site_2 (1).wav",
+    ]
     assert [recordings(names)[name] for name in names] == [
-        "a/x", "a/x", "a/x", "a/y", "a/y", "a/z_L", "a/site_1", "a/site_2",
-    ]  # fmt: skip
+        "a/x",
+        "a/x",
+        "a/x",
+        "a/y",
+        "a/y",
+        "a/z_L",
+        "a/site_1",
+        "a/site_2",
+    ]
 
 
 def noise_files(root: Path, names: list[str]) -> Path:
@@ -295,22 +385,13 @@ def test_files_of_the_same_bytes_are_in_one_fold(tmp_path, capsys) -> None:
     touch(root / "a" / "later_2.wav")
     touch(root / "b" / "nothing.wav")  # empty files are no copies of each other
     found = where(root)
-    assert (
-        len({found[f"a/{name}.wav"] for name in ("cut_0", "cut_1", "cut_2", "copied", "later_1", "later_2")})
-        == 1
-    )
+    assert len({found[f"a/{name}.wav"] for name in ("cut_0", "cut_1", "cut_2", "copied", "later_1", "later_2")}) == 1
     assert found["b/nothing.wav"][1] == "b/nothing"
-    (root / "b" / "again.wav").write_bytes(
-        (root / "b/3-x.wav").read_bytes()
-    )  # later, of a clip that has its fold
+    (root / "b" / "again.wav").write_bytes((root / "b/3-x.wav").read_bytes())  # later, of a clip that has its fold
     assert where(root)["b/again.wav"] == found["b/3-x.wav"] and where(root).items() >= found.items()
     capsys.readouterr()
     lines = leaks.told(open_corpus("folder", root))
-    assert (
-        "farm" not in lines[0]
-        and "2 clips are there more than once" in lines[0]
-        and "in one fold each" in lines[0]
-    )
+    assert "farm" not in lines[0] and "2 clips are there more than once" in lines[0] and "in one fold each" in lines[0]
     (root / "b" / "wrong.wav").write_bytes((root / "a/cut_0.wav").read_bytes())
     assert where(root)["b/wrong.wav"][0] == found["a/cut_0.wav"][0]
     with pytest.raises(
@@ -324,14 +405,10 @@ def test_silence_is_no_copy(tmp_path) -> None:
     import numpy as np
     import soundfile
 
-    root = noise_files(
-        tmp_path, [f"{c}/{r}_{k}.wav" for c in "ab" for r in ("sea", "sky", "hill") for k in range(4)]
-    )
+    root = noise_files(tmp_path, [f"{c}/{r}_{k}.wav" for c in "ab" for r in ("sea", "sky", "hill") for k in range(4)])
     for name in ("a/sea_4.wav", "a/sky_4.wav", "b/hill_4.wav"):
         soundfile.write(root / name, np.zeros(400), 8000)
-    assert {source for _, source in where(root).values()} == {
-        f"{c}/{r}" for c in "ab" for r in ("sea", "sky", "hill")
-    }
+    assert {source for _, source in where(root).values()} == {f"{c}/{r}" for c in "ab" for r in ("sea", "sky", "hill")}
     assert not leaks.copies(open_corpus("folder", root))
 
 
@@ -339,24 +416,14 @@ def test_stored_folds_hold_and_recordings_in_several_are_told(tmp_path, capsys) 
     """Folds that an earlier rule for names assigned: every piece its own recording, spread over the folds."""
     names = [f"{c}/{r}_{k}.0_{k + 1}.0.wav" for c in "ab" for r in ("sea", "sky") for k in range(3)]
     root = clips_of(tmp_path / "Farm", names)
-    write_table(
-        root / "folds.csv", ["file", "fold", "source"], [[n, 1 + i % 3, n] for i, n in enumerate(names)]
-    )
+    write_table(root / "folds.csv", ["file", "fold", "source"], [[n, 1 + i % 3, n] for i, n in enumerate(names)])
     text = (root / "folds.csv").read_text()
     corpus = open_corpus("folder", root)
-    assert {c.name: (c.fold, c.source) for c in corpus.clips} == {
-        n: (1 + i % 3, n) for i, n in enumerate(names)
-    }
+    assert {c.name: (c.fold, c.source) for c in corpus.clips} == {n: (1 + i % 3, n) for i, n in enumerate(names)}
     said = leaks.warning(corpus)
-    assert (
-        "farm: 4 recordings are in several folds" in said
-        and "a/sea in 1 and 2 and 3" in said
-        and "\n" not in said
-    )
+    assert "farm: 4 recordings are in several folds" in said and "a/sea in 1 and 2 and 3" in said and "\n" not in said
     assert "Remove" in said and (root / "folds.csv").read_text() == text
-    write_table(
-        root / "folds.csv", ["file", "fold", "source"], [[n, 1 + i % 3, f"r{i}"] for i, n in enumerate(names)]
-    )
+    write_table(root / "folds.csv", ["file", "fold", "source"], [[n, 1 + i % 3, f"r{i}"] for i, n in enumerate(names)])
     assert leaks.warning(open_corpus("folder", root)) == ""  # as whoever wrote the names wants it
     write_table(
         root / "folds.csv",
@@ -371,8 +438,11 @@ def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monke
     from pipeline.report import status as data
 
     root = clips_of(tmp_path / "Farm", ["a/1.wav", "a/2.wav", "b/1.wav", "b/2.wav"])
-    write_table(root / "folds.csv", ["file", "fold", "source"],
-                [["a/1.wav", 1, "x"], ["a/2.wav", 2, "x"], ["b/1.wav", 1, "y"], ["b/2.wav", 2, "z"]])  # fmt: skip
+    write_table(
+        root / "folds.csv",
+        ["file", "fold", "source"],
+        [["a/1.wav", 1, "x"], ["a/2.wav", 2, "x"], ["b/1.wav", 1, "y"], ["b/2.wav", 2, "z"]],
+    )
     monkeypatch.chdir(tmp_path)
     _, note = data.open_or_make("folder", root)
     assert note.count("\n") == 0 and "1 recording is in several folds" in note and "x in 1 and 2" in note
@@ -382,17 +452,11 @@ def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monke
     monkeypatch.setattr(data, "with_finished_runs", lambda _root: ["farm"])
     monkeypatch.setattr("pipeline.report.report", lambda *_, **__: "the table")
     said = CliRunner().invoke(cli.main, ["report", "--no-page", "--dataset", "folder", "--data", str(root)])
-    assert (
-        said.exit_code == 0
-        and "1 recording is in several folds" in said.output
-        and "the table" in said.output
-    )
+    assert said.exit_code == 0 and "1 recording is in several folds" in said.output and "the table" in said.output
 
 
 def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, monkeypatch) -> None:
-    root = noise_files(
-        tmp_path / "Farm", [f"{c}/{r}_{k}.wav" for c in "ab" for r in ("sea", "sky") for k in range(3)]
-    )
+    root = noise_files(tmp_path / "Farm", [f"{c}/{r}_{k}.wav" for c in "ab" for r in ("sea", "sky") for k in range(3)])
     (root / "corpus.toml").write_text("seconds = 0.5\n")
     for name in (
         "a/film.m4a",
@@ -404,8 +468,19 @@ def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, mon
     ):
         touch(root / name)
     monkeypatch.chdir(tmp_path)
-    arguments = ["features", "--dataset", "folder", "--data", str(root), "--backend", "sequential",
-                 "--set", "features.bins=8", "--set", "features.bins_per_octave=24"]  # fmt: skip
+    arguments = [
+        "features",
+        "--dataset",
+        "folder",
+        "--data",
+        str(root),
+        "--backend",
+        "sequential",
+        "--set",
+        "features.bins=8",
+        "--set",
+        "features.bins_per_octave=24",
+    ]
     said = CliRunner().invoke(cli.main, arguments).output
     assert "2 files that look like sounds are left out, such as a/film.m4a: make verify names them" in said
     assert (
@@ -415,23 +490,16 @@ def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, mon
     assert said.count(" clips); ") == 2 and "SKIPPED" not in said and "12 clips in" in said
     small = CliRunner().invoke(cli.main, [*arguments, "--set", "features.hop_length=4000"])
     assert (
-        small.exit_code == 1
-        and "features.hop_length = 4000: a clip of 0.5 s at 22050 Hz has 3 frames" in small.output
+        small.exit_code == 1 and "features.hop_length = 4000: a clip of 0.5 s at 22050 Hz has 3 frames" in small.output
     )
     assert "expected 3675 at most" in small.output
-    assert (
-        FeatureSpec(seconds=0.5, hop_length=3675).frames
-        == 4
-        > FeatureSpec(seconds=0.5, hop_length=3676).frames
-    )
+    assert FeatureSpec(seconds=0.5, hop_length=3675).frames == 4 > FeatureSpec(seconds=0.5, hop_length=3676).frames
 
 
 def test_one_walk_for_corpus_and_predict(tmp_path) -> None:
     sounds = ["x.wav", "y.OPUS", "z.au", "v.caf", "w.w64", "_u.aifc", "sub/t.wav", "sub/sub/-s.mp3"]
     for kind in "ab":
-        clips_of(
-            tmp_path / kind, [*sounds, "u.m4a", "._x.wav", ".hid/x.wav", "__MACOSX/._x.wav", "notes.txt"]
-        )
+        clips_of(tmp_path / kind, [*sounds, "u.m4a", "._x.wav", ".hid/x.wav", "__MACOSX/._x.wav", "notes.txt"])
     os.mkfifo(tmp_path / "a" / "pipe.wav")
     (tmp_path / "a" / "loop.wav").symlink_to("loop.wav")
     (tmp_path / "a" / "sub" / "up").symlink_to("..")
@@ -457,9 +525,7 @@ def test_names_with_accents_are_the_same_composed_and_decomposed(tmp_path) -> No
     root = clips_of(tmp_path, [*(unicodedata.normalize("NFD", name) for name in names), "b/1.wav"])
     write_table(root / "folds.csv", ["file", "fold"], [[name, 1 + n] for n, name in enumerate(names)])
     corpus = open_corpus("folder", root)
-    assert {c.name: c.fold for c in corpus.clips}.items() >= {
-        name: 1 + n for n, name in enumerate(names)
-    }.items()
+    assert {c.name: c.fold for c in corpus.clips}.items() >= {name: 1 + n for n, name in enumerate(names)}.items()
     assert corpus.classes == ("b", "café") and all(clip.path.is_file() for clip in corpus.clips)
     clips_of(root, names[:1])
     with pytest.raises(InputError, match="is there twice, with accents composed and decomposed") as caught:
@@ -484,8 +550,16 @@ def test_a_later_piece_goes_where_its_recording_is(tmp_path) -> None:
 
 def test_a_later_piece_of_a_recording_named_by_hand_or_by_an_earlier_version(tmp_path) -> None:
     root = clips_of(tmp_path, ["a/street-x-1.wav", "a/hill.wav", "b/one.wav", "b/two.wav"])
-    write_table(root / "folds.csv", ["file", "fold", "source"],
-                [["a/street-x-1.wav", 3, "street"], ["a/hill.wav", 1, "the hill"], ["b/one.wav", 1, "one"], ["b/two.wav", 2, "two"]])  # fmt: skip
+    write_table(
+        root / "folds.csv",
+        ["file", "fold", "source"],
+        [
+            ["a/street-x-1.wav", 3, "street"],
+            ["a/hill.wav", 1, "the hill"],
+            ["b/one.wav", 1, "one"],
+            ["b/two.wav", 2, "two"],
+        ],
+    )
     clips_of(root, ["a/street-y-1.wav", "a/street_7.wav", "a/hill_2.wav"])
     found = where(root)
     assert found["a/street-y-1.wav"] == found["a/street_7.wav"] == (3, "street")
@@ -506,10 +580,7 @@ def test_the_assignment_is_told_once(tmp_path, capsys) -> None:
     open_corpus("folder", root)
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
-    assert (
-        "now 4 clips of 3 recordings" in said.err
-        and "Edit it if clips of one recording are in several" in said.err
-    )
+    assert "now 4 clips of 3 recordings" in said.err and "Edit it if clips of one recording are in several" in said.err
     open_corpus("folder", root)
     assert capsys.readouterr().err == ""
 
@@ -537,8 +608,12 @@ def test_clip_length_of_a_folder(tmp_path) -> None:
     for text, seconds in (("seconds = 2.5", 2.5), ("seconds = 3", 3.0), ("", 4.0)):
         (root / "corpus.toml").write_text(text)
         assert open_corpus("folder", root).seconds == seconds
-    for text, message in (("seconds = 0", "seconds = 0: expected a number above 0"), ("seconds = true", "expected a number"),
-                          ("second = 4", "unknown key 'second'"), ("seconds", "not a TOML file")):  # fmt: skip
+    for text, message in (
+        ("seconds = 0", "seconds = 0: expected a number above 0"),
+        ("seconds = true", "expected a number"),
+        ("second = 4", "unknown key 'second'"),
+        ("seconds", "not a TOML file"),
+    ):
         (root / "corpus.toml").write_text(text)
         with pytest.raises(InputError, match=message) as caught:
             open_corpus("folder", root)
@@ -581,11 +656,16 @@ def test_a_data_set_is_one_file(tmp_path, monkeypatch) -> None:
     (tmp_path / "code" / "notes.py").write_text('"""No data set."""\n')
     monkeypatch.setattr(corpora, "__path__", [*corpora.__path__, str(tmp_path / "code")])
     touch(tmp_path / "FSDD" / "recordings" / "notes.wav")
-    root = clips_of(tmp_path / "FSDD", [f"recordings/{d}_{who}_{i}.wav" for d in (0, 7) for who in ("theo", "george") for i in (0, 1)])  # fmt: skip
+    root = clips_of(
+        tmp_path / "FSDD",
+        [f"recordings/{d}_{who}_{i}.wav" for d in (0, 7) for who in ("theo", "george") for i in (0, 1)],
+    )
     assert set(corpora.names()) == {*DATASETS, "fsdd"} and corpora.places("fsdd") == ("fsdd",)
     corpus = open_corpus("fsdd", root)
     assert (corpus.name, corpus.folds, corpus.seconds, len(corpus.clips)) == ("fsdd", (1, 5), 1.0, 8)
-    assert corpus.clips[0] == corpora.Clip("0_george_0.wav", root / "recordings" / "0_george_0.wav", 1, 0, "0_george_0", None)  # fmt: skip
+    assert corpus.clips[0] == corpora.Clip(
+        "0_george_0.wav", root / "recordings" / "0_george_0.wav", 1, 0, "0_george_0", None
+    )
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="lists no clip that is in") as caught:
         open_corpus("fsdd", tmp_path / "empty")
@@ -594,11 +674,16 @@ def test_a_data_set_is_one_file(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"name": "b"}, "clip 'b': the name of 2 clips; expected a name of its own"),
-     ({"label": 2}, "clip 'a': label 2; expected 0 to 1"), ({"label": -1}, "label -1"),
-     ({"fold": 0}, "fold 0; expected one of 1 2"), ({"seconds": 0.0}, "0.0 seconds long"),
-     ({"seconds": float("nan")}, "nan seconds"), ({"seconds": float("inf")}, "inf seconds")],
-)  # fmt: skip
+    [
+        ({"name": "b"}, "clip 'b': the name of 2 clips; expected a name of its own"),
+        ({"label": 2}, "clip 'a': label 2; expected 0 to 1"),
+        ({"label": -1}, "label -1"),
+        ({"fold": 0}, "fold 0; expected one of 1 2"),
+        ({"seconds": 0.0}, "0.0 seconds long"),
+        ({"seconds": float("nan")}, "nan seconds"),
+        ({"seconds": float("inf")}, "inf seconds"),
+    ],
+)
 def test_what_every_corpus_promises_is_looked_at(tmp_path, change: dict, message: str) -> None:
     touch(tmp_path / "x.wav")
     a, b = (corpora.Clip(name, tmp_path / "x.wav", 1, 0, "r", None) for name in "ab")
@@ -612,10 +697,11 @@ def test_every_command_has_every_data_set() -> None:
     """Nothing is registered anywhere: the choices of ``--dataset`` are the files of the folder."""
     choices = {
         name: set(option.type.choices)
-        for name, command in cli.main.commands.items() for option in command.params
+        for name, command in cli.main.commands.items()
+        for option in command.params
         if option.name == "dataset" and name != "data"
-    }  # fmt: skip
-    assert {"features", "verify", "predict", "export", "cost", "ban", "retrieval", "doctor"} - {
-        "predict"
-    } <= set(choices)
+    }
+    assert {"features", "verify", "predict", "export", "cost", "ban", "retrieval", "doctor"} - {"predict"} <= set(
+        choices
+    )
     assert all(set(DATASETS) | {"auto"} <= found for found in choices.values()), choices

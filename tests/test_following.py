@@ -34,10 +34,19 @@ if TYPE_CHECKING:
 
 def write_epochs(folder: Path, accuracies: list[float], seconds: float = 3.0) -> None:
     for epoch, accuracy in enumerate(accuracies, 1):
-        runs.append_metrics(folder, {
-            "epoch": epoch, "lr": 0.1, "loss": 2 / epoch, "train_accuracy": 0.5, "accuracy": accuracy, "test_loss": 1.0,
-            "terms": {"soft": {"raw": 1.0, "weighted": 1.0}, "hinton@T=4": {"raw": 0.5, "weighted": 20.0}}, "seconds": seconds,
-        })  # fmt: skip
+        runs.append_metrics(
+            folder,
+            {
+                "epoch": epoch,
+                "lr": 0.1,
+                "loss": 2 / epoch,
+                "train_accuracy": 0.5,
+                "accuracy": accuracy,
+                "test_loss": 1.0,
+                "terms": {"soft": {"raw": 1.0, "weighted": 1.0}, "hinton@T=4": {"raw": 0.5, "weighted": 20.0}},
+                "seconds": seconds,
+            },
+        )
 
 
 @pytest.fixture
@@ -73,9 +82,13 @@ def test_in_a_terminal_the_line_is_drawn_over_and_never_wrapped(place: Path) -> 
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     code = "from pipeline.report import following; following.follow.__kwdefaults__['grace'] = 0; import cli; cli.main()"
     view = subprocess.Popen(
-        [sys.executable, "-c", code, "follow", str(folder), "--every", "0.1"], cwd=place, stdin=terminal, stdout=terminal,
-        stderr=terminal, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [sys.executable, "-c", code, "follow", str(folder), "--every", "0.1"],
+        cwd=place,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     os.close(terminal)
     drawn = b""
     with suppress(OSError):  # how a terminal says that its last process is gone
@@ -94,10 +107,7 @@ def test_in_a_terminal_the_line_is_drawn_over_and_never_wrapped(place: Path) -> 
 
 def test_one_run_alone(place: Path) -> None:
     folder = next((place / "runs").rglob("fold3-seed0"))
-    assert (
-        "1 run, epoch 4 of 40, 1 min 48 s left, accuracy 90.0 %\n"
-        in invoke("follow", "--once", str(folder)).stdout
-    )
+    assert "1 run, epoch 4 of 40, 1 min 48 s left, accuracy 90.0 %\n" in invoke("follow", "--once", str(folder)).stdout
 
 
 def test_half_a_line_is_not_read_and_silence_is_told(place: Path) -> None:
@@ -240,9 +250,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(where)
         for command in (
-            ("features", "--backend", "sequential"), ("teacher", *log), ("distill", "--losses", "angle", "--folds", "1", *log),
-            ("table3", "--folds", "2", *log), ("ban", "--model", "student", "--generations", "1", "--folds", "1", *log),
-        ):  # fmt: skip
+            ("features", "--backend", "sequential"),
+            ("teacher", *log),
+            ("distill", "--losses", "angle", "--folds", "1", *log),
+            ("table3", "--folds", "2", *log),
+            ("ban", "--model", "student", "--generations", "1", "--folds", "1", *log),
+        ):
             done = invoke(*command, *tiny)
             assert done.exit_code == 0, done.output
             if command[0] != "features":
@@ -253,9 +266,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_that_trains_logs_its_runs(trained: Path) -> None:
     """Two teachers, a student, the eight rows of table 3, and two generations: what their JSON lines say, no more."""
     found = events(trained / "reports" / "tensorboard")
-    folders = {
-        str(path.parent.relative_to(trained / "runs")) for path in (trained / "runs").rglob("result.json")
-    }
+    folders = {str(path.parent.relative_to(trained / "runs")) for path in (trained / "runs").rglob("result.json")}
     assert set(found) == folders and len(folders) == 2 + 1 + 8 + 2
     for name, log in found.items():
         lines = runs.read_metrics(trained / "runs" / name)

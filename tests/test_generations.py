@@ -58,11 +58,21 @@ def write_source(
     for fold, own in enumerate(clips_of, 1):
         labels = tuple(i % 3 for i in range(CLIPS))
         names = tuple(f"{own}-{i}.wav" for i in range(CLIPS))
-        header = cache.Header("tiny", "folder", True, fold, tuple(classes), spec, names, labels, names,
-                              tuple(cache.File(name, 1, 0) for name in names), units=("1",) * 5, calls=("",) * 5)  # fmt: skip
-        values = np.random.default_rng(own).standard_normal(header.shape) + 0.6 * np.reshape(
-            labels, (-1, 1, 1, 1, 1)
+        header = cache.Header(
+            "tiny",
+            "folder",
+            True,
+            fold,
+            tuple(classes),
+            spec,
+            names,
+            labels,
+            names,
+            tuple(cache.File(name, 1, 0) for name in names),
+            units=("1",) * 5,
+            calls=("",) * 5,
         )
+        values = np.random.default_rng(own).standard_normal(header.shape) + 0.6 * np.reshape(labels, (-1, 1, 1, 1, 1))
         files.append(cache.fold_path(root / "cache", "tiny", spec, fold))
         cache.write_fold(files[-1], header, [values.astype(np.float32)])
     about = {"corpus": "tiny", "dataset": "folder", "synthetic": True, "all_folds": [1, 2, 3]}
@@ -70,14 +80,18 @@ def write_source(
     return Source(tuple(files), about, digests, tuple(classes))
 
 
-def go(root: Path, source: Source | None = None, *, settings: Settings = SETTINGS, losses: tuple[str, ...] = ("none",),
-       **options: object) -> Path:  # fmt: skip
+def go(
+    root: Path,
+    source: Source | None = None,
+    *,
+    settings: Settings = SETTINGS,
+    losses: tuple[str, ...] = ("none",),
+    **options: object,
+) -> Path:
     """A chain in ``root``; the folder of the group, relative to it."""
     os.chdir(root)
     how: dict = {"generations": 2, "folds": (1,), "seeds": (0,), **HOW, **options}
-    return generations.train(
-        source or write_source(root), settings, [chain_mix(text) for text in losses], **how
-    )
+    return generations.train(source or write_source(root), settings, [chain_mix(text) for text in losses], **how)
 
 
 def pack_of(source: Source, settings: Settings, teachers: tuple[Path, ...]) -> packs.PlannedPack:
@@ -95,9 +109,15 @@ def _back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("text", "mix"),
-    [("none", "ce:1,soft:1"), ("angle", "angle:20,ce:1,soft:1"), ("angle,area:40", "angle:20,area:40,ce:1,soft:1"),
-     ("soft:2,distance", "ce:1,distance:20,soft:2"), ("ce:0.5", "ce:0.5,soft:1"), ("angle20+ce1+soft1", "angle:20,ce:1,soft:1")],
-)  # fmt: skip
+    [
+        ("none", "ce:1,soft:1"),
+        ("angle", "angle:20,ce:1,soft:1"),
+        ("angle,area:40", "angle:20,area:40,ce:1,soft:1"),
+        ("soft:2,distance", "ce:1,distance:20,soft:2"),
+        ("ce:0.5", "ce:0.5,soft:1"),
+        ("angle20+ce1+soft1", "angle:20,ce:1,soft:1"),
+    ],
+)
 def test_a_chain_has_labels_and_the_teachers_outputs(text: str, mix: str) -> None:
     assert str(chain_mix(text)) == mix
 
@@ -109,11 +129,7 @@ def test_each_student_teaches_the_next(tmp_path: Path, capfd: pytest.CaptureFixt
     assert runs.finished(first) and runs.read_config(first)["lineage"] == []
     one, two = (group / "angle20+ce1+soft1" / f"gen{g}" / "fold2-seed0" for g in (1, 2))
     described = runs.read_config(two)
-    assert (
-        described["teacher"] == str(one)
-        and described["generation"] == 2
-        and described["role"] == "generation"
-    )
+    assert described["teacher"] == str(one) and described["generation"] == 2 and described["role"] == "generation"
     assert described["lineage"] == [str(first), str(one)]
     assert runs.read_config(one)["lineage"] == [str(first)]
 
@@ -141,9 +157,7 @@ from types import SimpleNamespace
 from tests.test_generations import LONG, go
 go(Path.cwd(), settings=LONG, losses=("none", "area"), checkpoint_minutes=0)
 """
-LONG = dataclasses.replace(
-    SETTINGS, teacher=(network := dataclasses.replace(NETWORK, epochs=12)), student=network
-)
+LONG = dataclasses.replace(SETTINGS, teacher=(network := dataclasses.replace(NETWORK, epochs=12)), student=network)
 
 
 def test_a_killed_chain_goes_on_in_its_generation(tmp_path: Path) -> None:
@@ -172,8 +186,10 @@ def test_a_killed_chain_goes_on_in_its_generation(tmp_path: Path) -> None:
         )
         ours, theirs = (torch.load(folder / "model.pt")["state"] for folder in (path.parent, other.parent))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-        kept = [[{k: v for k, v in line.items() if k != "seconds"} for line in runs.read_metrics(folder)]
-                for folder in (path.parent, other.parent)]  # fmt: skip
+        kept = [
+            [{k: v for k, v in line.items() if k != "seconds"} for line in runs.read_metrics(folder)]
+            for folder in (path.parent, other.parent)
+        ]
         assert kept[0] == kept[1] and len(kept[0]) == 12
 
 
@@ -195,23 +211,30 @@ def test_the_report_has_every_generation_and_the_ensemble(tmp_path: Path) -> Non
     text = tables.report(Path("runs"), Path("reports"), "tiny")
     table = (tmp_path / "reports" / "tiny" / "ban.csv").read_text().splitlines()
     header = table[0].split(",")
-    rows = [dict(zip(header, line.split(","), strict=False)) for line in
-            [line.replace('"angle:20,ce:1,soft:1"', "angle").replace('"ce:1,soft:1"', "base") for line in table[1:]]]  # fmt: skip
+    rows = [
+        dict(zip(header, line.split(","), strict=False))
+        for line in [
+            line.replace('"angle:20,ce:1,soft:1"', "angle").replace('"ce:1,soft:1"', "base") for line in table[1:]
+        ]
+    ]
     found = {(row["mix"], row["stage"]): row for row in rows}
-    assert set(found) == {(mix, stage) for mix in ("base", "angle")
-                          for stage in ("first teacher", "generation 1", "generation 2", "ensemble of 2")}  # fmt: skip
+    assert set(found) == {
+        (mix, stage)
+        for mix in ("base", "angle")
+        for stage in ("first teacher", "generation 1", "generation 2", "ensemble of 2")
+    }
     slugs = {"base": "ce1+soft1", "angle": "angle20+ce1+soft1"}
     own = {
-        mix: {(fold, 0): accuracy_by_loop([group / slug / f"gen{g}" / f"fold{fold}-seed0" for g in (1, 2)])
-              for fold in (1, 2, 3)} for mix, slug in slugs.items()
-    }  # fmt: skip
-    for mix in slugs:
-        assert float(found[mix, "ensemble of 2"]["mean_percent"]) == pytest.approx(
-            np.mean(list(own[mix].values()))
-        )
-        last = [
-            100 * runs.read_result(group / slugs[mix] / "gen2" / f"fold{fold}-seed0")["accuracy"]
+        mix: {
+            (fold, 0): accuracy_by_loop([group / slug / f"gen{g}" / f"fold{fold}-seed0" for g in (1, 2)])
             for fold in (1, 2, 3)
+        }
+        for mix, slug in slugs.items()
+    }
+    for mix in slugs:
+        assert float(found[mix, "ensemble of 2"]["mean_percent"]) == pytest.approx(np.mean(list(own[mix].values())))
+        last = [
+            100 * runs.read_result(group / slugs[mix] / "gen2" / f"fold{fold}-seed0")["accuracy"] for fold in (1, 2, 3)
         ]
         assert float(found[mix, "generation 2"]["mean_percent"]) == pytest.approx(np.mean(last))
     first = [runs.cell_path(Path("runs"), "tiny", "teacher", SETTINGS, None, fold, 0) for fold in (1, 2, 3)]
@@ -243,22 +266,26 @@ def test_a_first_teacher_that_was_removed_is_missing_and_stops_no_report(tmp_pat
     text = tables.report(Path("runs"), Path("reports"), "tiny")
     assert f"missing: {first[0]} was removed" in " ".join(text.split())
     (found,) = tables.groups(Path("runs"), "tiny")
-    assert (
-        set(found.chains["ce:1,soft:1"].stages[0]) == {(2, 0)}
-        and len(found.chains["ce:1,soft:1"].ensemble) == 2
-    )
+    assert set(found.chains["ce:1,soft:1"].stages[0]) == {(2, 0)} and len(found.chains["ce:1,soft:1"].ensemble) == 2
     shutil.rmtree(first[1])
     tables.report(Path("runs"), Path("reports"), "tiny")
-    (row,) = [line for line in chains.lines(*tables.groups(Path("runs"), "tiny"))
-              if (line.mix, line.stage) == ("ce:1,soft:1", "first teacher")]  # fmt: skip
+    (row,) = [
+        line
+        for line in chains.lines(*tables.groups(Path("runs"), "tiny"))
+        if (line.mix, line.stage) == ("ce:1,soft:1", "first teacher")
+    ]
     assert row.spread is None and row.notes.count("missing: ") == 2
 
 
 @pytest.mark.parametrize(
     ("model", "size", "synthetic", "first", "ensemble"),
-    [("resnet56", 3, False, "59.72", "65.36"), ("resnet56", 2, False, "59.72", ""), ("cnn2", 3, False, "", ""),
-     ("resnet56", 3, True, "", "")],
-)  # fmt: skip
+    [
+        ("resnet56", 3, False, "59.72", "65.36"),
+        ("resnet56", 2, False, "59.72", ""),
+        ("cnn2", 3, False, "", ""),
+        ("resnet56", 3, True, "", ""),
+    ],
+)
 def test_published_figures_stand_beside_what_they_are_of(
     model: str, size: int, synthetic: bool, first: str, ensemble: str
 ) -> None:
@@ -313,10 +340,12 @@ def test_an_ensemble_teaches(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"clips_of": (2, 1, 3)}, r"other features of fold 1, 2 \(clips were added, removed, moved or changed since\)"),
-     ({"spec": dataclasses.replace(SPEC, noise_std=0.5)}, r"features \(features.noise_std = 0.001, here 0.5\)"),
-     ({"classes": "abd"}, "other classes")],
-)  # fmt: skip
+    [
+        ({"clips_of": (2, 1, 3)}, r"other features of fold 1, 2 \(clips were added, removed, moved or changed since\)"),
+        ({"spec": dataclasses.replace(SPEC, noise_std=0.5)}, r"features \(features.noise_std = 0.001, here 0.5\)"),
+        ({"classes": "abd"}, "other classes"),
+    ],
+)
 @pytest.mark.parametrize("members", [1, 2])
 def test_a_teacher_of_other_data_is_refused_before_anything_is_trained(
     tmp_path: Path, changed: dict, said: str, members: int, capfd: pytest.CaptureFixture[str]
@@ -369,9 +398,7 @@ def test_a_chain_ends_with_a_run_that_failed(tmp_path: Path, capfd: pytest.Captu
 def test_what_a_chain_depends_on_is_in_its_path() -> None:
 
     def group(settings: Settings, *firsts: Path) -> Path:
-        run = PlannedRun(
-            "", "", "generation", "tiny", settings, 1, 0, LossMix.parse("ce,soft"), (), 1, firsts
-        )
+        run = PlannedRun("", "", "generation", "tiny", settings, 1, 0, LossMix.parse("ce,soft"), (), 1, firsts)
         return run.home
 
     own = group(SETTINGS)
@@ -394,9 +421,30 @@ def test_the_command_on_a_corpus_of_sounds(tmp_path: Path, monkeypatch: pytest.M
     corpus = Corpus("tiny", "folder", tmp_path, ("a", "b", "c"), (1, 2, 3), (1, 2, 3), SPEC.seconds, (), True)
     monkeypatch.setattr(opening, "open_or_make", lambda dataset, data: (corpus, "SYNTHETIC corpus"))
     assert source.files[0].is_file()
-    options = ["--set", "features.bins=12", "--set", "features.bins_per_octave=36", "--set", "student.epochs=1",
-               "--model", "student", "--folds", "1 2", "--generations", "2", "--losses", "angle", "--pack", "2",
-               "--layout", "loop", "--jobs", "1", "--device", "cpu"]  # fmt: skip
+    options = [
+        "--set",
+        "features.bins=12",
+        "--set",
+        "features.bins_per_octave=36",
+        "--set",
+        "student.epochs=1",
+        "--model",
+        "student",
+        "--folds",
+        "1 2",
+        "--generations",
+        "2",
+        "--losses",
+        "angle",
+        "--pack",
+        "2",
+        "--layout",
+        "loop",
+        "--jobs",
+        "1",
+        "--device",
+        "cpu",
+    ]
     done = CliRunner().invoke(ban, options, catch_exceptions=False)
     assert done.exit_code == 0 and "ensemble of 2" in done.output and "partial (2 of 3 folds)" in done.output
     (group,) = Path("runs/tiny").glob("ban-cnn2-default-*")

@@ -50,9 +50,7 @@ def test_nothing_of_sound_is_imported() -> None:
         "import bench.gpu, bench.gpu_resume\n"
         "print(sorted({'librosa', 'soundfile', 'soxr', 'pooch', 'dask', 'matplotlib'} & sys.modules.keys()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -31,9 +31,13 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return contextlib.nullcontext()
 
     for name, value in {
-        "Stream": Stream, "current_stream": Stream, "stream": lambda stream: contextlib.nullcontext(),
-        "CUDAGraph": lambda: SimpleNamespace(replay=None), "graph": capture, "graph_pool_handle": object,
-    }.items():  # fmt: skip
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": lambda stream: contextlib.nullcontext(),
+        "CUDAGraph": lambda: SimpleNamespace(replay=None),
+        "graph": capture,
+        "graph_pool_handle": object,
+    }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     return memories
 

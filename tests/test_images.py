@@ -29,8 +29,25 @@ from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.optimizer import learning_rate
 from tests.archives import write_stand_in
 
-SMALL = ["--no-checksum", "--set", "teacher.model=cnn2", "--set", "teacher.epochs=2", "--set", "teacher.batch=8",
-         "--set", "teacher.lr=0.01", "--pack", "8", "--layout", "loop", "--jobs", "1", "--device", "cpu"]  # fmt: skip
+SMALL = [
+    "--no-checksum",
+    "--set",
+    "teacher.model=cnn2",
+    "--set",
+    "teacher.epochs=2",
+    "--set",
+    "teacher.batch=8",
+    "--set",
+    "teacher.lr=0.01",
+    "--pack",
+    "8",
+    "--layout",
+    "loop",
+    "--jobs",
+    "1",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture
@@ -108,9 +125,7 @@ def test_the_rows_of_table_4_have_weight_20() -> None:
     assert [row.percent for row in TABLE4] == [59.72, 64.30, 64.44, 65.36, 64.28, 64.32, 63.86, 64.82, 64.50]
     mixes = [losses.LossMix.parse(row.mix) for row in TABLE4[1:]]
     assert len(set(mixes)) == 8
-    assert all(
-        term.weight == (1 if term.name in ("ce", "soft") else 20) for mix in mixes for term in mix.terms
-    )
+    assert all(term.weight == (1 if term.name in ("ce", "soft") else 20) for mix in mixes for term in mix.terms)
 
 
 def invoke(command, *options: object) -> Result:  # type: ignore[no-untyped-def]
@@ -154,9 +169,7 @@ def test_table_4_of_a_stand_in(archive: Path) -> None:
         own = found[mix, "ensemble of 2"]
         assert float(own["mean_percent"]) == pytest.approx(np.mean(expected)) and own["n"] == "2"
         assert (
-            own["synthetic"] == "SYNTHETIC"
-            and own["published_percent"] == ""
-            and float(own["test_train_ratio"]) == 0
+            own["synthetic"] == "SYNTHETIC" and own["published_percent"] == "" and float(own["test_train_ratio"]) == 0
         )
     # Standardised by the training images' channels, as images are; what is kept aside is not in it.
     found_images = cifar.read_cifar100(archive, checksum=None)
@@ -193,8 +206,22 @@ def test_the_strong_preset_sees_other_images(archive: Path) -> None:
 
 def test_resnet56_takes_a_step_from_its_own_outputs(archive: Path) -> None:
     options = [option if option != "teacher.model=cnn2" else "teacher.epochs=1" for option in SMALL]
-    done = invoke(table4, "--archive", archive, *options, "--set", "teacher.epochs=1", "--set", "teacher.batch=16",
-                  "--generations", 1, "--losses", "angle,area", "--validation", 24)  # fmt: skip
+    done = invoke(
+        table4,
+        "--archive",
+        archive,
+        *options,
+        "--set",
+        "teacher.epochs=1",
+        "--set",
+        "teacher.batch=16",
+        "--generations",
+        1,
+        "--losses",
+        "angle,area",
+        "--validation",
+        24,
+    )
     assert done.exit_code == 0
     (run,) = Path("runs").rglob("gen1/fold0-seed0")
     (line,) = runs.read_metrics(run)

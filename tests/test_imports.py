@@ -83,9 +83,7 @@ def test_every_module_that_is_imported_stands_in_this_folder() -> None:
     """
     others = [path for folder in ("tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py")]
     for path in (*FILES, *others):
-        written = {
-            ".".join(pair) for pair in re.findall(r"from (pipeline[\w.]*) import (\w+)", path.read_text())
-        }
+        written = {".".join(pair) for pair in re.findall(r"from (pipeline[\w.]*) import (\w+)", path.read_text())}
         for name in imports(path) | written:
             place = ROOT.joinpath(*name.split("."))
             module = place.parent.with_suffix(".py"), place.parent / "__init__.py"

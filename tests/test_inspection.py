@@ -27,10 +27,24 @@ def written(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """A fold of 70 clips with known oddities: feature 2 is 1/4 zeros, feature 3 has NaN and infinity in it."""
     files = tuple(File(f"audio/{name}", 10, 20, "", 0.5) for name in CLIPS)
     skipped = (Failure("bad.wav", File("audio/bad.wav", 3, 5), "cut off", "0.5 s", "0.2 s"),)
-    header = Header("toy", "urbansound8k", True, 3, ("dog", "drill", "siren"), SPEC, CLIPS,
-                    tuple(0 if i < 50 else 2 for i in range(70)), tuple(f"r{i // 2}" for i in range(70)), files, skipped,
-                    {"librosa": "0.11.0"}, False, False, ("dB (x)", "dB re 1, y", "1 (z)", "1", "1"),
-                    tuple(f"librosa.feature.{name}(y=y)" for name in FEATURES))  # fmt: skip
+    header = Header(
+        "toy",
+        "urbansound8k",
+        True,
+        3,
+        ("dog", "drill", "siren"),
+        SPEC,
+        CLIPS,
+        tuple(0 if i < 50 else 2 for i in range(70)),
+        tuple(f"r{i // 2}" for i in range(70)),
+        files,
+        skipped,
+        {"librosa": "0.11.0"},
+        False,
+        False,
+        ("dB (x)", "dB re 1, y", "1 (z)", "1", "1"),
+        tuple(f"librosa.feature.{name}(y=y)" for name in FEATURES),
+    )
     x = np.random.default_rng(0).normal(3.0, 2.0, header.shape).astype(np.float32)
     x[:, :, 2, :3] = 0
     x[69, 1, 3, 0, :2] = np.nan, -np.inf
@@ -79,9 +93,19 @@ def test_figures_are_those_of_the_arrays(written: tuple[Path, np.ndarray]) -> No
 def test_the_text_is_one_screen_with_what_matters(written: tuple[Path, np.ndarray]) -> None:
     text = inspection.fold_text(inspection.inspect_fold(written[0], verify=True))
     assert len(text.splitlines()) <= 40
-    for words in ("SYNTHETIC", "70 clips of 35 recordings", "dog 50", "siren 20", "noise_std 0.001", "librosa 0.11.0",
-                  "25.00%", "dB (x)", "audio/bad.wav: cut off (expected 0.5 s, found 0.2 s)", "features, labels and clip names are as written",
-                  "(clip 70, view 2, feature 5, bin 12, frame 22)"):  # fmt: skip
+    for words in (
+        "SYNTHETIC",
+        "70 clips of 35 recordings",
+        "dog 50",
+        "siren 20",
+        "noise_std 0.001",
+        "librosa 0.11.0",
+        "25.00%",
+        "dB (x)",
+        "audio/bad.wav: cut off (expected 0.5 s, found 0.2 s)",
+        "features, labels and clip names are as written",
+        "(clip 70, view 2, feature 5, bin 12, frame 22)",
+    ):
         assert words in text, words
 
 
@@ -105,9 +129,7 @@ def test_verify_finds_a_damaged_chunk(written: tuple[Path, np.ndarray], tmp_path
         inspection.inspect_fold(path, verify=True)
 
 
-def test_an_empty_fold_and_a_feature_without_a_finite_value(
-    tmp_path: Path, written: tuple[Path, np.ndarray]
-) -> None:
+def test_an_empty_fold_and_a_feature_without_a_finite_value(tmp_path: Path, written: tuple[Path, np.ndarray]) -> None:
     fold = cache.read_fold(written[0])
     empty = dataclasses.replace(fold.header, clips=(), labels=(), sources=(), files=())
     cache.write_fold(tmp_path / "empty.h5", empty, [])
@@ -175,8 +197,24 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "toy" / "metadata" / "UrbanSound8K.csv").write_text("\n".join(rows) + "\n")
     for fold in (1, 2):
         clips = (f"{fold}-0-0-0.wav",)
-        header = Header("toy", "urbansound8k", False, fold, ("air_conditioner",), FeatureSpec(), clips, (0,), ("r",),
-                        (File("x", 1, 2),), (), {}, False, False, ("1",) * 5, ("f",) * 5)  # fmt: skip
+        header = Header(
+            "toy",
+            "urbansound8k",
+            False,
+            fold,
+            ("air_conditioner",),
+            FeatureSpec(),
+            clips,
+            (0,),
+            ("r",),
+            (File("x", 1, 2),),
+            (),
+            {},
+            False,
+            False,
+            ("1",) * 5,
+            ("f",) * 5,
+        )
         path = cache.fold_path(tmp_path / "cache", "toy", FeatureSpec(), fold)
         cache.write_fold(path, header, [np.ones(header.shape, np.float32)])
     monkeypatch.chdir(tmp_path)

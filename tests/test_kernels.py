@@ -109,8 +109,14 @@ for changes in ({}, {"sr": 44100}, {"sr": 16000, "hop_length": 200}, {"n_fft": 1
         features.extract(sound.astype(np.float32), spec)
 print(types() == before, all(before.values()))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == ["True", "True"]
 
 
@@ -152,7 +158,5 @@ features.extract(y, FeatureSpec(seconds=2.0))
 print("librosa" in sys.modules, "scipy.signal" in sys.modules)
 """
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

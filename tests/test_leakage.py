@@ -26,17 +26,24 @@ def made_up(seed: int = 0, clips: int = 12) -> cache.Data:
     features += labels[:, None, None, None, None]
     names = tuple(f"{i}.wav" for i in range(len(labels)))
     return cache.Data(
-        features=features, labels=labels, folds=folds, clips=names, sources=names, classes=("low", "high"),
-        corpus="made-up", synthetic=True, spec=spec, skipped={}, digests={fold: str(fold) for fold in FOLDS},
-    )  # fmt: skip
+        features=features,
+        labels=labels,
+        folds=folds,
+        clips=names,
+        sources=names,
+        classes=("low", "high"),
+        corpus="made-up",
+        synthetic=True,
+        spec=spec,
+        skipped={},
+        digests={fold: str(fold) for fold in FOLDS},
+    )
 
 
 def trained(data: cache.Data, fold: int) -> training.Trained:
     values, labels = packs.samples(data, torch.device("cpu"), "float32")
     run = training.Run(fold, 0, LossMix.parse("ce"), training.Task(*packs.rows(data, fold)))
-    (result,) = training.fit(
-        values, labels, [run], SETTINGS, classes=2, teaching=None, device=torch.device("cpu")
-    )
+    (result,) = training.fit(values, labels, [run], SETTINGS, classes=2, teaching=None, device=torch.device("cpu"))
     return result
 
 
@@ -79,6 +86,5 @@ def test_a_training_folds_audio_does_change_the_weights() -> None:
     changed = dataclasses.replace(data, features=data.features.copy())
     changed.features[data.folds == 1] += 1
     assert any(
-        not torch.equal(a, b)
-        for a, b in zip(trained(data, 2).state.values(), trained(changed, 2).state.values())
+        not torch.equal(a, b) for a, b in zip(trained(data, 2).state.values(), trained(changed, 2).state.values())
     )

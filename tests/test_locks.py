@@ -26,9 +26,7 @@ from tests.tiny import QUICK, ROOT, write_corpus
 def opened_elsewhere(path: Path, mode: str = "r+") -> Iterator[None]:
     """Another process, a notebook, say, has the file open."""
     code = f"import h5py, sys; f = h5py.File({str(path)!r}, {mode!r}); print('open', flush=True); sys.stdin.read()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "open\n"
     try:
         yield
@@ -177,8 +175,9 @@ def test_the_lock_says_who_holds_it_and_goes_with_its_holder(tmp_path: Path) -> 
         "import os, sys; from pathlib import Path; from pipeline.locks import locked\n"
         "with locked(Path(sys.argv[1]), 'fold 1'): print('held', flush=True); sys.stdin.read(1); os._exit(1)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout and process.stdout.readline() == "held\n"
     with (
         pytest.raises(InputError, match=f"fold 1 is being written by process {process.pid} on "),

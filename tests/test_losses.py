@@ -265,9 +265,7 @@ def order_does_not_matter(name: str, seed: int, batch: int) -> None:
     student, teacher = network(batch=batch, seed=seed), network(batch=batch, seed=seed + 1)
     labels = labels_for(student, seed)
     order = torch.randperm(batch, generator=torch.Generator().manual_seed(seed))
-    found = value(
-        name, mapped(student, lambda v: v[order]), mapped(teacher, lambda v: v[order]), labels[order]
-    )
+    found = value(name, mapped(student, lambda v: v[order]), mapped(teacher, lambda v: v[order]), labels[order])
     torch.testing.assert_close(found, value(name, student, teacher, labels))
 
 
@@ -352,9 +350,7 @@ def test_equal_zero_and_collinear_rows_train_on(name, who) -> None:
     broken = torch.randn(8, 32, generator=torch.Generator().manual_seed(0))
     broken[0] = 0
     broken[2], broken[3], broken[4] = broken[1], -2 * broken[1], 0.3 * broken[1]
-    student, teacher = (
-        mapped(network(batch=8, width=32, seed=seed), lambda v: v.float().clone()) for seed in (1, 2)
-    )
+    student, teacher = (mapped(network(batch=8, width=32, seed=seed), lambda v: v.float().clone()) for seed in (1, 2))
     if who != "teacher":
         student.embedding = broken.clone()
     if who != "student":

@@ -12,22 +12,44 @@ import pytest
 from tests.tiny import ROOT
 
 DOORS = [
-    "help", "setup", "demo", "doctor", "data", "verify", "features", "teacher", "distill", "table3", "ban", "table4",
-    "report", "runs", "compare", "ensemble", "follow", "inspect", "retrieval", "rerun", "predict", "export", "cost", "test", "test-all", "lint",
-    "bench", "bench-settings", "clean",
-]  # fmt: skip
+    "help",
+    "setup",
+    "demo",
+    "doctor",
+    "data",
+    "verify",
+    "features",
+    "teacher",
+    "distill",
+    "table3",
+    "ban",
+    "table4",
+    "report",
+    "runs",
+    "compare",
+    "ensemble",
+    "follow",
+    "inspect",
+    "retrieval",
+    "rerun",
+    "predict",
+    "export",
+    "cost",
+    "test",
+    "test-all",
+    "lint",
+    "bench",
+    "bench-settings",
+    "clean",
+]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 
 
 def made(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Not the variables of a make that runs these tests.
-    clean = {
-        k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
-    }
-    return subprocess.run(
-        ["make", *arguments], cwd=where, env=clean, capture_output=True, text=True, timeout=60
-    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")}
+    return subprocess.run(["make", *arguments], cwd=where, env=clean, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
@@ -51,21 +73,34 @@ def test_make_alone_is_help_and_changes_nothing(fresh: Path) -> None:
 def test_dry_run_of_a_fresh_clone_sets_up_first_and_does_nothing(fresh: Path) -> None:
     before = sorted(fresh.rglob("*"))
     lines = made(fresh, "-n", "demo").stdout.splitlines()
-    place = [next(i for i, line in enumerate(lines) if word in line) for word in
-             ("-m venv", "pip install", "cli.py features", "cli.py teacher", "cli.py distill", "cli.py report")]  # fmt: skip
+    place = [
+        next(i for i, line in enumerate(lines) if word in line)
+        for word in ("-m venv", "pip install", "cli.py features", "cli.py teacher", "cli.py distill", "cli.py report")
+    ]
     assert place == sorted(place)
     assert "--losses soft --losses angle,area" in lines[place[4]]
     assert sorted(fresh.rglob("*")) == before
 
 
 def test_variables_become_options(fresh: Path) -> None:
-    done = made(fresh, "-n", "distill", "LOSSES=soft angle:40,area:20,hinton@T=1.5", "FOLDS=1 2", "SEEDS=0 1", "DEVICE=cpu",
-                "DATASET=esc50", "DATA=/a b", "PRESET=paper", "SET=student.lr=0.002 teacher.epochs=3", "JOBS=3", "ARGS=--pack 2")  # fmt: skip
+    done = made(
+        fresh,
+        "-n",
+        "distill",
+        "LOSSES=soft angle:40,area:20,hinton@T=1.5",
+        "FOLDS=1 2",
+        "SEEDS=0 1",
+        "DEVICE=cpu",
+        "DATASET=esc50",
+        "DATA=/a b",
+        "PRESET=paper",
+        "SET=student.lr=0.002 teacher.epochs=3",
+        "JOBS=3",
+        "ARGS=--pack 2",
+    )
     commands = [line for line in done.stdout.splitlines() if "cli.py" in line]
     assert [line.split("cli.py ")[1].split()[0] for line in commands] == ["features", "teacher", "distill"]
-    common = (
-        "--dataset 'esc50' --data '/a b' --preset 'paper' --set 'student.lr=0.002' --set 'teacher.epochs=3'"
-    )
+    common = "--dataset 'esc50' --data '/a b' --preset 'paper' --set 'student.lr=0.002' --set 'teacher.epochs=3'"
     assert all(common in " ".join(line.split()) for line in commands)
     assert "--jobs 3" in commands[0]
     assert "--folds '1 2' --seeds '0 1' --device cpu" in commands[2]
@@ -83,11 +118,17 @@ def test_variables_become_options(fresh: Path) -> None:
         (("follow", "ARGS=--once"), "follow --once"),
         (("predict", "RUN=runs/x runs/y", "FILES=a.wav sounds/*.wav"), "predict runs/x runs/y a.wav sounds/*.wav"),
         (("export", "RUN=runs/x"), "export runs/x"),
-        (("experiment", "NAME=mine.toml", "FOLDS=1 2", "ARGS=--explain"), "experiment 'mine.toml' --folds '1 2' --explain"),
+        (
+            ("experiment", "NAME=mine.toml", "FOLDS=1 2", "ARGS=--explain"),
+            "experiment 'mine.toml' --folds '1 2' --explain",
+        ),
         (("cost", "DATASET=esc50"), "cost --dataset 'esc50'"),
-        (("table4", "SEEDS=0 1", "JOBS=2", "LOSSES=none angle"), "table4 --seeds '0 1' --jobs 2 --losses 'none' --losses 'angle'"),
+        (
+            ("table4", "SEEDS=0 1", "JOBS=2", "LOSSES=none angle"),
+            "table4 --seeds '0 1' --jobs 2 --losses 'none' --losses 'angle'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_named_is_passed_on(fresh: Path, arguments: tuple[str, ...], command: str) -> None:
     done = made(fresh, "-n", *arguments)
     assert done.returncode == 0, done.stderr
@@ -140,9 +181,7 @@ def test_the_build_of_torch_is_asked_for_and_looked_at(fresh: Path) -> None:
     assert said("TORCH=cpu") == said() == (0, [])  # nothing changed
     for _ in range(2):
         code, lines = said("TORCH=cuda")
-        assert (
-            code == 2 and lines[-1] == "cli.py doctor --torch cuda" and "--index-url" not in " ".join(lines)
-        )
+        assert code == 2 and lines[-1] == "cli.py doctor --torch cuda" and "--index-url" not in " ".join(lines)
     assert said("TORCH=cpu")[1][-1] == "cli.py doctor --torch cpu"  # it may have been changed meanwhile
 
 

@@ -263,9 +263,7 @@ def test_a_mix_refuses_a_batch_that_is_too_small() -> None:
         mix = LossMix.parse(text)
         assert mix.rows == 3 and mix.require_batch(3) is None  # type: ignore[func-returns-value]
         for count in (1, 2):
-            with pytest.raises(
-                InputError, match=rf"^student.batch = {count}: .* at least 3 clips .* student.batch=8$"
-            ):
+            with pytest.raises(InputError, match=rf"^student.batch = {count}: .* at least 3 clips .* student.batch=8$"):
                 mix.require_batch(count, "student.batch")
     for text in ("soft", "ce", "hinton", "ce,hinton,soft"):
         assert LossMix.parse(text).rows == 1
@@ -343,9 +341,7 @@ def test_packed_mixes_equal_the_sums_of_each_run() -> None:
     ce_options = {"label_smoothing": 0.1, "class_weights": class_weights}
     total, raw = mixed_loss(MIXES, "cpu", ce_options)(student, teacher, labels)
     assert total.shape == (len(MIXES),)
-    assert set(raw) == {
-        "angle", "angle@layer=hidden", "area", "ce", "distance", "hinton@T=4", "soft"
-    }  # fmt: skip
+    assert set(raw) == {"angle", "angle@layer=hidden", "area", "ce", "distance", "hinton@T=4", "soft"}
     for run, mix in enumerate(MIXES):
         expected = torch.zeros(())
         for term in mix.terms:
@@ -433,8 +429,7 @@ def test_relations_alone_move_the_embedding_and_leave_the_outputs(layout: str, d
     taught = training.Stored({"embedding": embedding, "logits": torch.randn(1, 24, 3, generator=random)})
     rows, test = np.arange(16), np.arange(16, 24)
     pack = [
-        training.Run(1, 0, LossMix.parse(text), training.Task(rows, test))
-        for text in ("angle:40,soft:0", "angle:40")
+        training.Run(1, 0, LossMix.parse(text), training.Task(rows, test)) for text in ("angle:40,soft:0", "angle:40")
     ]
     how = TrainSettings(model="cnn2", epochs=6, batch=4, lr=0.0003, weight_decay=decay)
     alone, usual = training.fit(samples, labels, pack, how, classes=3, teaching=taught, layout=layout)

@@ -27,9 +27,7 @@ class PlainBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
@@ -41,10 +39,17 @@ def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential
     channels, height, width = shape
     if name == "cnn2":
         return nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 16, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-            nn.Linear(16 * (height // 4) * (width // 4), 32), nn.ReLU(), nn.Linear(32, classes),
-        )  # fmt: skip
+            nn.Conv2d(channels, 32, 3, padding="same"),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 16, 3, padding="same"),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * (height // 4) * (width // 4), 32),
+            nn.ReLU(),
+            nn.Linear(32, classes),
+        )
     widths, blocks, pool = {"resnet18": ((8, 16, 32, 64), 2, 4), "resnet56": ((16, 32, 64), 9, 1)}[name]
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
@@ -56,9 +61,7 @@ def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential
         for block in range(blocks):
             layers.append(PlainBlock(inputs, outputs, 2 if stage and not block else 1))
             inputs = outputs
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d((1, pool)), nn.Flatten(), nn.Linear(inputs * pool, classes)
-    )
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d((1, pool)), nn.Flatten(), nn.Linear(inputs * pool, classes))
 
 
 def with_weights_of(network: Stacked, run: int) -> nn.Sequential:
@@ -67,9 +70,7 @@ def with_weights_of(network: Stacked, run: int) -> nn.Sequential:
     for mine, theirs in zip(reference.parameters(), network.parameters(), strict=True):
         mine.data.copy_(theirs.data[run])
     running = [b for n, b in network.named_buffers() if "running" in n]
-    for mine, theirs in zip(
-        (b for n, b in reference.named_buffers() if "running" in n), running, strict=True
-    ):
+    for mine, theirs in zip((b for n, b in reference.named_buffers() if "running" in n), running, strict=True):
         mine.data.copy_(theirs[run])
     return reference.train(network.training)
 
@@ -87,7 +88,9 @@ def cut(network: Stacked, run: int) -> Stacked:
         ("resnet56", (3, 32, 32), 100, 861_620, 64, 64),
     ],
 )
-def test_the_published_sizes(name: str, shape: tuple[int, int, int], classes: int, count: int, embedding: int, hidden: int) -> None:  # fmt: skip
+def test_the_published_sizes(
+    name: str, shape: tuple[int, int, int], classes: int, count: int, embedding: int, hidden: int
+) -> None:
     network = models.build(name, shape, classes, runs=2)
     assert models.parameters(network) == count
     assert sum(p.numel() for p in plain(name, shape, classes).parameters()) == count
@@ -122,9 +125,7 @@ def test_every_run_is_the_plain_network(name: str) -> None:
         torch.testing.assert_close(single.logits[0], logits)
         torch.testing.assert_close(outputs.embedding[run], single.embedding[0])
         torch.testing.assert_close(outputs.hidden[run], single.hidden[0])
-        for packed, one, theirs in zip(
-            network.parameters(), singles[run].parameters(), references[run].parameters()
-        ):
+        for packed, one, theirs in zip(network.parameters(), singles[run].parameters(), references[run].parameters()):
             torch.testing.assert_close(packed.grad[run], theirs.grad, atol=1e-9, rtol=1e-6)
             torch.testing.assert_close(one.grad[0], theirs.grad, atol=1e-9, rtol=1e-6)
         ours = [b for n, b in network.named_buffers() if "running" in n]
@@ -148,9 +149,7 @@ def test_vmap_gives_what_single_networks_give(name: str, training: bool) -> None
         assert outputs.keys() == whole.keys() >= {"embedding", "hidden", "logits", "map1", "map2"}
         for key, output in outputs.items():
             torch.testing.assert_close(whole[key][run], output, rtol=1e-5, atol=1e-9)
-        theirs = torch.autograd.grad(
-            sum(v.square().sum() for v in outputs.values()), list(network.parameters())
-        )
+        theirs = torch.autograd.grad(sum(v.square().sum() for v in outputs.values()), list(network.parameters()))
         for mine, yours in zip(ours, theirs, strict=True):
             assert (mine[run] - yours).norm() <= 1e-5 * yours.norm()
         buffers = dict(network.body.named_buffers())
@@ -167,9 +166,7 @@ def test_the_embedding_is_what_the_output_layer_reads() -> None:
     outputs = student(torch.randn(2, *PAPER))
     hidden = torch.relu(outputs.embedding[0] @ student.linear1.weight[0].T + student.linear1.bias[0])
     torch.testing.assert_close(hidden, outputs.hidden[0])
-    torch.testing.assert_close(
-        hidden @ student.linear2.weight[0].T + student.linear2.bias[0], outputs.logits[0]
-    )
+    torch.testing.assert_close(hidden @ student.linear2.weight[0].T + student.linear2.bias[0], outputs.logits[0])
 
 
 def test_evaluation_reads_the_running_statistics_and_keeps_them() -> None:
@@ -241,8 +238,15 @@ def test_average_windows_is_adaptive_pooling(width: int, windows: int) -> None:
 
 
 def test_what_cannot_be_built_or_read_is_one_clear_line() -> None:
-    for arguments in (("resnet19", PAPER, 10), ("cnn2", (5, 3, 173), 10), ("cnn2", (5, 20, 3), 10), ("resnet18", (5, 20), 10),
-                      ("resnet18", (5, 0, 9), 10), ("cnn2", PAPER, 0), ("cnn2", PAPER, 10, 0)):  # fmt: skip
+    for arguments in (
+        ("resnet19", PAPER, 10),
+        ("cnn2", (5, 3, 173), 10),
+        ("cnn2", (5, 20, 3), 10),
+        ("resnet18", (5, 20), 10),
+        ("resnet18", (5, 0, 9), 10),
+        ("cnn2", PAPER, 0),
+        ("cnn2", PAPER, 10, 0),
+    ):
         with pytest.raises(InputError, match="expected"):
             models.build(*arguments)
     learner = {"reads": None, "device": torch.device("cpu"), "dtype": torch.float32}

@@ -105,7 +105,11 @@ def test_links_that_lead_to_themselves_cost_only_themselves(tmp_path: Path) -> N
     for kind in "ab":
         (own / kind).mkdir(parents=True)
         for number in range(2):
-            soundfile.write(own / kind / f"{kind}x{number}.wav", np.random.default_rng((ord(kind), number)).normal(0, 0.1, 9000), 9000)  # fmt: skip
+            soundfile.write(
+                own / kind / f"{kind}x{number}.wav",
+                np.random.default_rng((ord(kind), number)).normal(0, 0.1, 9000),
+                9000,
+            )
     (own / "a" / "loop.wav").symlink_to("loop.wav")
     (own / "a" / "up").symlink_to("..")
     for dataset, data, failed in (("urbansound8k", root, 1), ("folder", own, 0)):

@@ -42,8 +42,9 @@ def python(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (where / "hook").mkdir(exist_ok=True)
     (where / "hook" / "sitecustomize.py").write_text(BLOCKED)
     environment = {**os.environ, "PYTHONPATH": f"{where / 'hook'}:{ROOT}", "CALLS": str(where / "calls.txt")}
-    return subprocess.run([sys.executable, *arguments], cwd=where, env=environment, capture_output=True, text=True,
-                          timeout=300)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=where, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_the_hook_sees_a_connection(tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from tests import test_losses
 from tests.test_training import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
 
 FILES = {
-    "losses/gap.py": '''
+    "losses/gap.py": """
 def gap(student, teacher, labels):
     return (student.logits - teacher.logits.detach()).square().mean((-2, -1))
-''',
-    "losses/fitted.py": '''
+""",
+    "losses/fitted.py": """
 from torch import nn
 
 READS = ("map2", "logits")
@@ -50,8 +50,8 @@ def adapter(student, teacher):
 def fitted(student, teacher, labels):
     apart = (student.adapted - teacher.embedding.detach()).square().mean((-2, -1))
     return apart + student.map2.square().mean((-4, -3, -2, -1)) / 10 + student.logits.square().mean((-2, -1)) / 10
-''',
-    "models/pooled.py": '''
+""",
+    "models/pooled.py": """
 from torch import nn
 from pipeline.models import Outputs
 
@@ -66,14 +66,14 @@ class pooled(nn.Module):
         maps = self.norm(self.conv(x))
         embedding = maps.relu().mean((-2, -1))
         return Outputs(embedding=embedding, hidden=embedding, logits=self.linear(embedding), map1=maps)
-''',
-    "models/dropping.py": '''
+""",
+    "models/dropping.py": """
 from torch import nn
 
 def dropping(shape, classes):
     return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(shape[0] * shape[1] * shape[2], classes))
-''',
-}  # fmt: skip
+""",
+}
 
 LAYOUTS = ("loop", "vmap")
 
@@ -161,9 +161,7 @@ def test_an_adapter_learns_and_is_no_part_of_the_student(data: Any, layout: str)
     assert pack.learner.state().keys() == names
     (one, _) = fit(data, runs, layout=layout)
     assert one.state.keys() == names == one.best_state.keys()
-    assert sum(v.numel() for n, v in one.state.items() if n not in ("mean", "std")) == models.parameters(
-        alone
-    )
+    assert sum(v.numel() for n, v in one.state.items() if n not in ("mean", "std")) == models.parameters(alone)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -22,8 +22,10 @@ def seeds(count: int) -> list[Run]:
     return [run_of("angle,area", seed=seed) for seed in range(count)]
 
 
-@pytest.mark.parametrize(("items", "pack", "sizes"), [(9, 4, [3, 3, 3]), (10, 4, [3, 3, 4]), (4, 4, [4]), (5, 1, [1] * 5),
-                                                      (3, 90, [3]), (0, 4, [])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("items", "pack", "sizes"),
+    [(9, 4, [3, 3, 3]), (10, 4, [3, 3, 4]), (4, 4, [4]), (5, 1, [1] * 5), (3, 90, [3]), (0, 4, [])],
+)
 def test_split(items: int, pack: int, sizes: list[int]) -> None:
     packs = packing.split(range(items), pack)
     assert [i for own in packs for i in own] == list(range(items))
@@ -131,9 +133,7 @@ def test_packs_change_no_number(data: Any) -> None:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return fit(data, own, settings)
 
-    trained = [
-        one for own in packing.split(runs, 2) for one in packing.in_halves(train, own, lambda line: None)
-    ]
+    trained = [one for own in packing.split(runs, 2) for one in packing.in_halves(train, own, lambda line: None)]
     assert sizes == [1, 2, 1, 1, 2]
     for one, other in zip(fit(data, runs, settings), trained):
         assert_equal(one, other)

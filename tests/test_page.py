@@ -21,8 +21,18 @@ from pipeline.config import InputError, Settings
 from pipeline.report import page
 from pipeline.report.page import gathering, naming, pictures
 
-CLASSES = ("air_conditioner", "car_horn", "children_playing", "dog_bark", "drilling", "engine_idling", "gun_shot",
-           "jackhammer", "siren", "street_music")  # fmt: skip
+CLASSES = (
+    "air_conditioner",
+    "car_horn",
+    "children_playing",
+    "dog_bark",
+    "drilling",
+    "engine_idling",
+    "gun_shot",
+    "jackhammer",
+    "siren",
+    "street_music",
+)
 EPOCHS = 12
 CLIPS = 60
 """Of a fold."""
@@ -48,13 +58,19 @@ def history(terms, final, rng):
         raw = {term.key: decay * (0.01 if term.weight > 1 else 1) for term in terms}
         both = {t.key: {"raw": raw[t.key], "weighted": t.weight * raw[t.key]} for t in terms}
         accuracy = final * (1 - np.exp(-epoch / 3)) + 0.02 * rng.normal()
-        yield {"epoch": epoch, "lr": 0.1, "loss": sum(v["weighted"] for v in both.values()), "terms": both,
-               "train_accuracy": min(1, accuracy + 0.15), "accuracy": float(accuracy), "test_loss": decay, "seconds": 1.5}  # fmt: skip
+        yield {
+            "epoch": epoch,
+            "lr": 0.1,
+            "loss": sum(v["weighted"] for v in both.values()),
+            "terms": both,
+            "train_accuracy": min(1, accuracy + 0.15),
+            "accuracy": float(accuracy),
+            "test_loss": decay,
+            "seconds": 1.5,
+        }
 
 
-def write_run(
-    root, mix, fold, seed, *, corpus="mini", synthetic=False, settings=None, skill=1.5, folds=3, result=None
-):
+def write_run(root, mix, fold, seed, *, corpus="mini", synthetic=False, settings=None, skill=1.5, folds=3, result=None):
     settings = settings or Settings()
     role = "teacher" if mix is None else "student"
     parsed = losses.LossMix.parse(mix or "ce")
@@ -67,24 +83,54 @@ def write_run(
     runs.write_finished(
         folder,
         config={
-            "schema": 1, "role": role, "model": getattr(settings, role).model, "corpus": corpus,
-            "dataset": "synthetic" if synthetic else "urbansound8k", "synthetic": synthetic, "fold": fold, "seed": seed,
-            "mix": str(parsed), "slug": parsed.slug, "preset": settings.preset, "teacher": None,
+            "schema": 1,
+            "role": role,
+            "model": getattr(settings, role).model,
+            "corpus": corpus,
+            "dataset": "synthetic" if synthetic else "urbansound8k",
+            "synthetic": synthetic,
+            "fold": fold,
+            "seed": seed,
+            "mix": str(parsed),
+            "slug": parsed.slug,
+            "preset": settings.preset,
+            "teacher": None,
             "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
-            "data": {str(k + 1): f"digest{k}" for k in range(folds)}, "skipped": {}, "all_folds": list(range(1, 11)),
-            "classes": list(CLASSES), "shape": [5, 20, 173],
+            "data": {str(k + 1): f"digest{k}" for k in range(folds)},
+            "skipped": {},
+            "all_folds": list(range(1, 11)),
+            "classes": list(CLASSES),
+            "shape": [5, 20, 173],
             "pack": {"runs": 6, "layout": "loop", "device": "cpu", "threads": 2},
         },
-        environment={"python": "3.11.7", "platform": "Linux 6 x86_64", "cpus": 2, "changed": True,
-                     "packages": {"numpy": "2.4.6", "torch": "2.13.0"}, "commit": "0123456789abcdef"},
-        model_bytes=b"", predictions=runs.Predictions(np.array(clips), labels, logits, np.array(clips)),
+        environment={
+            "python": "3.11.7",
+            "platform": "Linux 6 x86_64",
+            "cpus": 2,
+            "changed": True,
+            "packages": {"numpy": "2.4.6", "torch": "2.13.0"},
+            "commit": "0123456789abcdef",
+        },
+        model_bytes=b"",
+        predictions=runs.Predictions(np.array(clips), labels, logits, np.array(clips)),
         result={
-            "accuracy": accuracy, "best_accuracy": accuracy, "best_epoch": 9, "epochs": EPOCHS, "test_clips": CLIPS,
-            "parameters": 178466 if role == "teacher" else 116538, "status": "trained", "macro_f1": accuracy, "ece": 0.1,
-            "agreement": None if role == "teacher" else 0.7, "seconds": 60.0, "runs_in_pack": 6, "failure": None,
+            "accuracy": accuracy,
+            "best_accuracy": accuracy,
+            "best_epoch": 9,
+            "epochs": EPOCHS,
+            "test_clips": CLIPS,
+            "parameters": 178466 if role == "teacher" else 116538,
+            "status": "trained",
+            "macro_f1": accuracy,
+            "ece": 0.1,
+            "agreement": None if role == "teacher" else 0.7,
+            "seconds": 60.0,
+            "runs_in_pack": 6,
+            "failure": None,
             "finished": f"2026-01-0{fold}T00:00:00+00:00",
-        } | (result or {}),
-    )  # fmt: skip
+        }
+        | (result or {}),
+    )
     return folder
 
 
@@ -182,17 +228,13 @@ def test_nothing_of_the_page_is_elsewhere(made):
 def test_ids_are_unique_and_each_reference_inside_the_page_has_its_target(made):
     found = Page(made[1])
     assert len(found.ids) == len(set(found.ids))
-    inside = [v[1:] for _, v in found.references if v.startswith("#")] + re.findall(
-        r"url\(#([^)]*)\)", made[1]
-    )
+    inside = [v[1:] for _, v in found.references if v.startswith("#")] + re.findall(r"url\(#([^)]*)\)", made[1])
     assert len(inside) > 50 and set(inside) <= set(found.ids)
 
 
 def test_pictures_take_the_pages_colours(made):
     svgs = re.findall(r"<svg.*?</svg>", made[1], re.S)
-    assert (
-        len(svgs) == 2 + 3 * 3 + 2 + 2 + 2 + 1
-    )  # overview; curves, confusion; recalls; t-SNE, teacher's thrice
+    assert len(svgs) == 2 + 3 * 3 + 2 + 2 + 2 + 1  # overview; curves, confusion; recalls; t-SNE, teacher's thrice
     for svg in svgs:
         assert not re.search(r"#[0-9a-f]{6}\b", svg) and "var(--ink)" in svg and 'role="img"' in svg
         assert not re.search(r'style="fill: var\(--paper\)"', svg)  # no background but the page's
@@ -247,12 +289,8 @@ def test_pictures_drawn_by_several_processes_are_the_same(tmp_path, monkeypatch)
     paths = []
     for most in (1000, 2):
         monkeypatch.setattr(pictures, "PICTURES_A_PROCESS", most)
-        paths.append(
-            page.write(tmp_path / "runs", tmp_path / str(most), "mini", embeddings=made_up_embeddings)
-        )
-    one, two = (
-        {p.relative_to(path.parent): p.read_bytes() for p in path.parent.rglob("*.*")} for path in paths
-    )
+        paths.append(page.write(tmp_path / "runs", tmp_path / str(most), "mini", embeddings=made_up_embeddings))
+    one, two = ({p.relative_to(path.parent): p.read_bytes() for p in path.parent.rglob("*.*")} for path in paths)
     assert one == two
 
 
@@ -261,11 +299,7 @@ def test_the_tables_are_the_reports(made):
     cells = {row[0]: row for row in Page(made[1]).rows if row and len(row) == 10}
     for row in found:
         own = cells[row.name]
-        assert (
-            own[1] == f"{row.spread.mean:.2f}"
-            and own[2] == f"{row.spread.sd_folds:.2f}"
-            and own[9] == row.partial
-        )
+        assert own[1] == f"{row.spread.mean:.2f}" and own[2] == f"{row.spread.sd_folds:.2f}" and own[9] == row.partial
 
 
 def test_confusion_and_recall_are_of_the_predictions(made):
@@ -316,9 +350,7 @@ def test_players_name_files_that_are_there(made):
 def test_what_ran_is_on_it(made):
     rows = {tuple(row) for row in Page(made[1]).rows if row}
     assert ("lr", "0.1", "0.1") in rows and ("model", "resnet18", "cnn2") in rows and ("sr", "22050") in rows
-    assert (
-        ("torch", "2.13.0") in rows and ("commit", "0123456789 (changed)") in rows and ("runs", "15") in rows
-    )
+    assert ("torch", "2.13.0") in rows and ("commit", "0123456789 (changed)") in rows and ("runs", "15") in rows
     row = next(row for row in rows if row[0].endswith("soft:1 (baseline)") and len(row) == 11)
     assert row[1:10] == ("6", "1–3", "0, 1", "12", "cpu", "loop", "2", "6", "60.0")
     assert row[10] == "2026-01-01 00:00 to 2026-01-03 00:00 UTC"
@@ -326,10 +358,17 @@ def test_what_ran_is_on_it(made):
 
 def test_without_matplotlib_the_line_that_installs_it(tmp_path):
     write_run(tmp_path / "runs", None, 1, 0)
-    code = ("import sys; sys.modules['matplotlib'] = None\nfrom pathlib import Path\nfrom pipeline.report import page\n"
-            "page.write(Path(sys.argv[1]), Path(sys.argv[2]), 'mini')")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "runs", tmp_path / "reports"],
-                          cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)  # fmt: skip
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\nfrom pathlib import Path\nfrom pipeline.report import page\n"
+        "page.write(Path(sys.argv[1]), Path(sys.argv[2]), 'mini')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "runs", tmp_path / "reports"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     line = f"install it: {sys.executable} -m pip install 'audio-rkd[plots]'"
     assert done.stderr.rstrip().endswith(f"pictures need matplotlib, which is not installed; {line}")
     assert not (tmp_path / "reports").exists()
@@ -347,10 +386,7 @@ def test_hostile_names_a_failed_run_and_lost_features(tmp_path):
     write_run(tmp_path / "runs", "soft", 1, 0, skill=0, result={"status": "did not train"})
     text = page.write(tmp_path / "runs", tmp_path / "reports", "mini", embeddings=lost).read_text()
     assert "<b>&siren" not in text and "&lt;b&gt;&amp;siren" in text
-    assert (
-        "Most confused clips" in text
-        and "No t-SNE of resnet18 (teacher): no features in &lt;cache&gt;." in text
-    )
+    assert "Most confused clips" in text and "No t-SNE of resnet18 (teacher): no features in &lt;cache&gt;." in text
     assert "SYNTHETIC" not in text and "file not here" in text
 
 
@@ -405,13 +441,8 @@ def test_born_again_runs_are_named_where_they_are_not_in_the_table(tmp_path):
             "generation": generation,
         }
         (folder / "config.json").write_text(json.dumps(about))
-        shutil.move(
-            folder, tmp_path / "runs" / "mini" / "ban-cnn2" / "ce1" / f"gen{generation}" / folder.name
-        )
+        shutil.move(folder, tmp_path / "runs" / "mini" / "ban-cnn2" / "ce1" / f"gen{generation}" / folder.name)
     _, _, paper = report.contents(tmp_path / "runs", "mini")
     (line,) = (note for note in paper.notes if "born-again" in note)
     assert line.startswith("Not in these tables: 2 born-again runs. Their own table is ban.md")
-    assert (
-        "make ban" in line
-        and escape(line) in page.write(tmp_path / "runs", tmp_path / "out", "mini").read_text()
-    )
+    assert "make ban" in line and escape(line) in page.write(tmp_path / "runs", tmp_path / "out", "mini").read_text()

@@ -14,8 +14,18 @@ from pipeline.report import page
 from tests.test_page import made_up_embeddings, write_run, write_sounds
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--allow-file-access-from-files", "--disable-sync", "--disable-extensions")  # fmt: skip
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--allow-file-access-from-files",
+    "--disable-sync",
+    "--disable-extensions",
+)
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 
@@ -52,9 +62,7 @@ def test_the_page_in_a_browser(tmp_path):
         write_run(tmp_path / "runs", None, fold, 0)
         write_run(tmp_path / "runs", "angle,area", fold, 0)
     sounds = write_sounds(tmp_path / "data", folds=(1, 2))
-    path = page.write(
-        tmp_path / "runs", tmp_path / "reports", "mini", embeddings=made_up_embeddings, audio=sounds
-    )
+    path = page.write(tmp_path / "runs", tmp_path / "reports", "mini", embeddings=made_up_embeddings, audio=sounds)
     probed = path.with_name("probed.html")
     # A player that loads at once holds the page's load event back until it has its file.
     text = path.read_text().replace('preload="none"', 'preload="auto"')
@@ -65,10 +73,22 @@ def test_the_page_in_a_browser(tmp_path):
         f'<!DOCTYPE html><title></title><iframe src="probed.html" width="{PHONE}" height="844" style="border:0">'
     )
     done = subprocess.run(
-        [BROWSER, *QUIET, f"--user-data-dir={tmp_path / 'browser'}", "--enable-logging=stderr", "--window-size=800,900",
-         "--blink-settings=preferredColorScheme=0",  "--dump-dom", phone.as_uri()],
-        capture_output=True, text=True, timeout=300, check=True, env={**os.environ, "HOME": str(tmp_path)},
-    )  # fmt: skip
+        [
+            BROWSER,
+            *QUIET,
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--enable-logging=stderr",
+            "--window-size=800,900",
+            "--blink-settings=preferredColorScheme=0",
+            "--dump-dom",
+            phone.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
     said = re.search(r"<title>PROBE (\{.*?\})</title>", done.stdout)
     assert said, done.stderr[-2000:]
     found = json.loads(said[1])

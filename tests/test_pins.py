@@ -45,9 +45,7 @@ def test_a_changed_weight_is_named_with_its_size(tmp_path: Path, capsys: pytest.
     assert "model.pt: state/conv.weight" in changed[1] and "largest difference 0.25" in changed[1]
 
 
-def test_another_name_and_a_lost_file_are_told_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_name_and_a_lost_file_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = write(tmp_path / "one"), write(tmp_path / "two", name="map1.weight")
     (two / "said" / "report.txt").unlink()
     assert digests.changes(digests.pins_of(one), two, one) == 2

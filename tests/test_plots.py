@@ -16,8 +16,11 @@ LOOK = plots.Look()
 
 
 def test_curve_by_hand():
-    histories = {(1, 0): [{"epoch": 1, "a": 1.0}, {"epoch": 2, "a": 4.0}], (2, 0): [{"epoch": 1, "a": 3.0}],
-                 (3, 0): [{"epoch": 1, "a": None}, {"epoch": 2}]}  # fmt: skip
+    histories = {
+        (1, 0): [{"epoch": 1, "a": 1.0}, {"epoch": 2, "a": 4.0}],
+        (2, 0): [{"epoch": 1, "a": 3.0}],
+        (3, 0): [{"epoch": 1, "a": None}, {"epoch": 2}],
+    }
     own = curve(histories, lambda record: record.get("a"))
     assert own.epochs.tolist() == [1, 2] and own.runs.tolist() == [2, 1]
     assert own.mean.tolist() == [2, 4] and own.low.tolist() == [1, 4] and own.high.tolist() == [3, 4]
@@ -25,9 +28,19 @@ def test_curve_by_hand():
 
 
 def records(scale):
-    return [{"epoch": e, "loss": 3 * scale / e, "accuracy": 0.1 * e, "train_accuracy": 0.2,
-             "terms": {"angle": {"raw": scale / e / 10, "weighted": 2 * scale / e}, "soft": {"raw": scale / e, "weighted": scale / e}}}
-            for e in (1, 2, 3)]  # fmt: skip
+    return [
+        {
+            "epoch": e,
+            "loss": 3 * scale / e,
+            "accuracy": 0.1 * e,
+            "train_accuracy": 0.2,
+            "terms": {
+                "angle": {"raw": scale / e / 10, "weighted": 2 * scale / e},
+                "soft": {"raw": scale / e, "weighted": scale / e},
+            },
+        }
+        for e in (1, 2, 3)
+    ]
 
 
 def panel(made):
@@ -40,8 +53,11 @@ def test_term_curves_draw_weighted_terms_and_total():
     made = plots.term_curves("x", {(1, 0): records(1.0), (2, 0): records(3.0)}, LOOK)
     axes, rows = panel(made)
     drawn = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
-    assert drawn == {"angle": pytest.approx([4, 2, 4 / 3]), "soft": pytest.approx([2, 1, 2 / 3]),
-                     "total": pytest.approx([6, 3, 2])}  # fmt: skip
+    assert drawn == {
+        "angle": pytest.approx([4, 2, 4 / 3]),
+        "soft": pytest.approx([2, 1, 2 / 3]),
+        "total": pytest.approx([6, 3, 2]),
+    }
     raw = [row for row in rows if row[1:3] == ("angle", "raw")]
     assert [row[3] for row in raw] == pytest.approx([0.2, 0.1, 0.2 / 3])
     assert axes.get_yscale() == "log" and "logarithmic" in made.caption
@@ -56,9 +72,7 @@ def test_terms_of_zero_are_drawn_on_a_plain_scale():
 def test_accuracy_is_in_percent():
     _, rows = panel(plots.accuracy_curves("x", {(1, 0): records(1.0)}, LOOK))
     held_out = [row for row in rows if row[1] == "held-out"]
-    assert [row[2] for row in held_out] == pytest.approx([10, 20, 30]) and {row[-1] for row in held_out} == {
-        1
-    }
+    assert [row[2] for row in held_out] == pytest.approx([10, 20, 30]) and {row[-1] for row in held_out} == {1}
 
 
 def test_fold_points_join_the_same_fold():
@@ -88,13 +102,8 @@ def test_confusion_shades_are_shares_of_the_row():
     counts = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 2]])
     axes, rows = panel(plots.confusion_matrix("c", counts, ("a", "b", "c"), "", LOOK))
     (cells,) = axes.collections
-    blue, orange = (
-        [int(picture.LIGHT[name][i : i + 2], 16) / 255 for i in (1, 3, 5)] for name in ("c0", "c1")
-    )
-    found = {
-        tuple(path.vertices[:4].mean(0)): shade
-        for path, shade in zip(cells.get_paths(), cells.get_facecolors())
-    }
+    blue, orange = ([int(picture.LIGHT[name][i : i + 2], 16) / 255 for i in (1, 3, 5)] for name in ("c0", "c1"))
+    found = {tuple(path.vertices[:4].mean(0)): shade for path, shade in zip(cells.get_paths(), cells.get_facecolors())}
     assert {place: tuple(shade) for place, shade in found.items()} == {
         (column, row): pytest.approx((*tint, 0.62 * share))
         for row, column, share, tint in (
@@ -150,8 +159,15 @@ def test_a_picture_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
 
 
 def test_files_and_the_picture_in_a_page(tmp_path):
-    made = plots.recall_pairs("r", np.array([0.5, np.nan]), np.array([1.0, np.nan]), np.array([4, 0]), ("a<b", "c"), "",
-                              plots.Look(synthetic=True))  # fmt: skip
+    made = plots.recall_pairs(
+        "r",
+        np.array([0.5, np.nan]),
+        np.array([1.0, np.nan]),
+        np.array([4, 0]),
+        ("a<b", "c"),
+        "",
+        plots.Look(synthetic=True),
+    )
     text = plots.save(made, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"r.svg", "r.png", "r.csv"}
     with (tmp_path / "r.csv").open() as file:
@@ -163,6 +179,4 @@ def test_files_and_the_picture_in_a_page(tmp_path):
     assert element.startswith('<svg role="img" aria-label="words"') and "http" not in element
     assert not re.search(r"#[0-9a-f]{6}\b", element) and "var(--warn)" in element and "a&lt;b" in element
     assert all(name.startswith("p7-") for name in re.findall(r' id="([^"]*)"', element))
-    assert len(set(picture.LIGHT.values())) == len(
-        picture.LIGHT
-    )  # else one colour would become another's variable
+    assert len(set(picture.LIGHT.values())) == len(picture.LIGHT)  # else one colour would become another's variable

@@ -35,9 +35,11 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
     paths = shipped.write_corpus(root)
     return types.SimpleNamespace(
-        root=root, paths=paths, student=shipped.write_run(root, paths),
+        root=root,
+        paths=paths,
+        student=shipped.write_run(root, paths),
         teacher=shipped.write_run(root, paths, "teacher"),
-    )  # fmt: skip
+    )
 
 
 def command(*arguments, code=0):
@@ -81,11 +83,23 @@ def test_the_same_on_real_clips(mini, tmp_path):
 
     spec = config.FeatureSpec()
     network = models.build("cnn2", spec.shape, 10).eval()
-    spare = {"role": "student", "fold": 1, "seed": 0, "mix": "ce:1", "corpus": "mini", "dataset": "urbansound8k",
-             "synthetic": False, "format": 1, "model": "cnn2", "shape": list(spec.shape)}  # fmt: skip
+    spare = {
+        "role": "student",
+        "fold": 1,
+        "seed": 0,
+        "mix": "ce:1",
+        "corpus": "mini",
+        "dataset": "urbansound8k",
+        "synthetic": False,
+        "format": 1,
+        "model": "cnn2",
+        "shape": list(spec.shape),
+    }
     state = network.state_dict()
-    torch.save({**spare, "classes": list("abcdefghij"), "features": vars(spec), "state": state, "best_state": state},
-               tmp_path / "model.pt")  # fmt: skip
+    torch.save(
+        {**spare, "classes": list("abcdefghij"), "features": vars(spec), "state": state, "best_state": state},
+        tmp_path / "model.pt",
+    )
     clips = sorted((mini / "audio" / "fold1").glob("*.wav"), key=lambda path: path.stat().st_size)
     clips = [clips[0], clips[len(clips) // 4], clips[-1]]
     found = objects(command(tmp_path / "model.pt", *clips, "--json")[0])
@@ -233,8 +247,13 @@ def test_standard_input_in_a_real_process(world):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
 
     def piped(data):
-        done = subprocess.run([sys.executable, "-c", code, str(world.student), "-", "--json"], input=bytes(data),
-                              capture_output=True, env=environment, check=True)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(world.student), "-", "--json"],
+            input=bytes(data),
+            capture_output=True,
+            env=environment,
+            check=True,
+        )
         return json.loads(done.stdout)
 
     expected = runs.read_predictions(world.student).logits[3]
@@ -312,9 +331,7 @@ def test_the_microphone_is_heard_in_overlapping_windows(world, monkeypatch):
             block = np.zeros((1000, 1), dtype=np.float32)
             for start in range(0, len(wave), 1000):
                 part = block[: len(wave[start : start + 1000])]
-                part[:, 0] = wave[
-                    start : start + 1000
-                ]  # PortAudio uses its buffer again: the block must be copied
+                part[:, 0] = wave[start : start + 1000]  # PortAudio uses its buffer again: the block must be copied
                 self.callback(part, len(part), None, None)
 
         def __exit__(self, *_):

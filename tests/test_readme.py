@@ -217,9 +217,7 @@ def with_all_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "summary_writer", lambda: None)
 
 
-FOUND = [
-    (name, command) for name in DOCUMENTS for command in commands((ROOT / name).read_text(encoding="utf-8"))
-]
+FOUND = [(name, command) for name in DOCUMENTS for command in commands((ROOT / name).read_text(encoding="utf-8"))]
 
 
 def test_commands_are_found_in_the_readme() -> None:
@@ -234,9 +232,14 @@ def test_commands_are_found_in_the_readme() -> None:
         "make report",
     ):
         assert expected in found
-    assert commands("    FOO=1 make a  # one\n```sh\ncat x | python cli.py b \\\n  -c && make 'd e'\n```\ntext `make f=1` x") == [
-        "make a", "python cli.py b -c", "make 'd e'", "make f=1",
-    ]  # fmt: skip
+    assert commands(
+        "    FOO=1 make a  # one\n```sh\ncat x | python cli.py b \\\n  -c && make 'd e'\n```\ntext `make f=1` x"
+    ) == [
+        "make a",
+        "python cli.py b -c",
+        "make 'd e'",
+        "make f=1",
+    ]
 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:
@@ -309,16 +312,23 @@ LOOKING = (
 
 #: What is printed by each where it did what it says.
 SAID = {
-    "report": "page: reports/urbansound8k/index.html", "follow": "finished", "runs": "6 runs",
-    "compare": "B less A: ", "rerun": "weights: the same bit for bit", "ensemble": "mean of class probabilities", "predict": " %", "doctor": "all well",
-    "export": "torch against ONNX", "cost": "what a device pays for", "inspect": "urbansound8k", "retrieval": "angle",
-}  # fmt: skip
+    "report": "page: reports/urbansound8k/index.html",
+    "follow": "finished",
+    "runs": "6 runs",
+    "compare": "B less A: ",
+    "rerun": "weights: the same bit for bit",
+    "ensemble": "mean of class probabilities",
+    "predict": " %",
+    "doctor": "all well",
+    "export": "torch against ONNX",
+    "cost": "what a device pays for",
+    "inspect": "urbansound8k",
+    "retrieval": "angle",
+}
 
 LOOKED = [
     command
-    for command in dict.fromkeys(
-        command for name, command in FOUND if name == "README.md" or name.startswith("docs/")
-    )
+    for command in dict.fromkeys(command for name, command in FOUND if name == "README.md" or name.startswith("docs/"))
     if command.startswith("make ") and command.split()[1] in LOOKING
 ]
 
@@ -341,8 +351,11 @@ def used(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     how = (*quick, "--jobs", "1", "--pack", "9", "--layout", "loop", "--device", "cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        for arguments in (("features", "--backend", "sequential"), ("teacher", *how),
-                          ("distill", *how, "--losses", "soft", "--losses", "angle,area")):  # fmt: skip
+        for arguments in (
+            ("features", "--backend", "sequential"),
+            ("teacher", *how),
+            ("distill", *how, "--losses", "soft", "--losses", "angle,area"),
+        ):
             done = invoke(*arguments)
             assert done.exit_code == 0, done.output
     return place

@@ -305,6 +305,4 @@ def test_a_gpu_gives_the_same_and_can_record_it(relation) -> None:
     e.requires_grad_()
     expected = relation(e)
     torch.testing.assert_close(out.cpu(), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(
-        grad.cpu(), torch.autograd.grad(expected.square().sum(), e)[0], rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(grad.cpu(), torch.autograd.grad(expected.square().sum(), e)[0], rtol=1e-4, atol=1e-4)

@@ -54,25 +54,50 @@ def put(root, mix, table, *, corpus="mini", folds=10, settings=None, change=None
             if accuracy is None:
                 continue
             own = {
-                "schema": 1, "role": role, "model": getattr(settings, role).model, "corpus": corpus,
-                "dataset": "urbansound8k", "synthetic": False, "fold": fold, "seed": seed,
-                "mix": canonical(mix or "ce"), "slug": slug, "preset": settings.preset, "teacher": None,
+                "schema": 1,
+                "role": role,
+                "model": getattr(settings, role).model,
+                "corpus": corpus,
+                "dataset": "urbansound8k",
+                "synthetic": False,
+                "fold": fold,
+                "seed": seed,
+                "mix": canonical(mix or "ce"),
+                "slug": slug,
+                "preset": settings.preset,
+                "teacher": None,
                 "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
-                "data": {str(k + 1): f"digest{k}" for k in range(len(table))}, "skipped": {},
-                "all_folds": list(range(1, folds + 1)), "classes": ["a", "b"], "shape": [5, 20, 173], "pack": {},
-            }  # fmt: skip
+                "data": {str(k + 1): f"digest{k}" for k in range(len(table))},
+                "skipped": {},
+                "all_folds": list(range(1, folds + 1)),
+                "classes": ["a", "b"],
+                "shape": [5, 20, 173],
+                "pack": {},
+            }
             figures = {
-                "accuracy": accuracy, "best_accuracy": accuracy + 0.1, "best_epoch": 3, "epochs": 4, "test_clips": 240,
-                "parameters": 178466 if role == "teacher" else 116538, "seconds": 1.0, "status": "trained",
-                "failure": None, "macro_f1": accuracy / 2, "ece": 0.2, "agreement": None if role == "teacher" else 0.7,
+                "accuracy": accuracy,
+                "best_accuracy": accuracy + 0.1,
+                "best_epoch": 3,
+                "epochs": 4,
+                "test_clips": 240,
+                "parameters": 178466 if role == "teacher" else 116538,
+                "seconds": 1.0,
+                "status": "trained",
+                "failure": None,
+                "macro_f1": accuracy / 2,
+                "ece": 0.2,
+                "agreement": None if role == "teacher" else 0.7,
                 "finished": f"2026-01-{fold:02d}T00:00:00+00:00",
-            }  # fmt: skip
+            }
             folder = runs.cell_path(root, corpus, role, settings, slug, fold, seed)
             runs.write_finished(
-                folder, config=own | (change or {}), result=figures | (result or {}), model_bytes=b"",
+                folder,
+                config=own | (change or {}),
+                result=figures | (result or {}),
+                model_bytes=b"",
                 environment={"python": "3.11.4", "packages": {"numpy": "2.4.6", "torch": "2.13.0"}, "commit": None},
                 predictions=runs.Predictions(np.array(["a"]), np.array([0]), np.zeros((1, 2)), np.array(["s"])),
-            )  # fmt: skip
+            )
             folders.append(folder)
     return folders
 
@@ -137,10 +162,15 @@ def seven(tmp_path):
 def test_of_seven_folds_p_is_that_of_the_folds_means_and_holm_adjusts_it(seven):
     found = by_name(seven)
     accuracies = {
-        mix: 100 * np.array([[r.result.accuracy for r in runs.find(seven) if r.mix_text == canonical(mix)
-                              and r.fold == fold] for fold in range(1, 8)])
+        mix: 100
+        * np.array(
+            [
+                [r.result.accuracy for r in runs.find(seven) if r.mix_text == canonical(mix) and r.fold == fold]
+                for fold in range(1, 8)
+            ]
+        )
         for mix in ("soft", "angle:50", "area:7", "distance:3")
-    }  # fmt: skip
+    }
     p = {}
     for mix in ("angle:50", "area:7", "distance:3"):
         d = (accuracies[mix] - accuracies["soft"]).mean(axis=1)
@@ -171,8 +201,12 @@ def test_a_choice_of_mixes_is_adjusted_for_all_of_them(seven, tmp_path):
 
 def recorded(root, mix, right, sources, fold, seed):
     """A finished run of two classes that is right on these clips."""
-    (folder,) = put(root, mix, [[None]] * (fold - 1) + [[None] * seed + [float(np.mean(right))]],
-                    change={"data": {"1": "x", "2": "y"}})  # fmt: skip
+    (folder,) = put(
+        root,
+        mix,
+        [[None]] * (fold - 1) + [[None] * seed + [float(np.mean(right))]],
+        change={"data": {"1": "x", "2": "y"}},
+    )
     labels = np.zeros(len(right), np.int64)
     logits = np.where(np.asarray(right)[:, None], [[1.0, 0.0]], [[0.0, 1.0]]).astype(np.float32)
     names = np.array([f"{fold}-{i}" for i in range(len(right))])
@@ -192,9 +226,7 @@ def test_few_folds_have_an_interval_over_recordings_of_their_kept_predictions(tm
                 folder = recorded(tmp_path / "runs", mix, each[seed], own, fold, seed)
         differences[fold] = 100 * (hits["angle:50"].astype(float) - hits["soft"]).mean(axis=0)
     (row,) = [row for row in report.rows(runs.find(tmp_path / "runs")) if row.comparison]
-    expected = bootstrap.by_recording(
-        differences, {k: np.array([f"{k}{n}" for n in sources]) for k in differences}
-    )
+    expected = bootstrap.by_recording(differences, {k: np.array([f"{k}{n}" for n in sources]) for k in differences})
     assert row.comparison.recordings == expected and expected.recordings == 40
     assert row.comparison.difference == pytest.approx(np.mean([d.mean() for d in differences.values()]))
     printed = report.report(tmp_path / "runs", tmp_path, "mini")
@@ -228,18 +260,43 @@ def test_markdown_has_its_columns_and_figures(root, tmp_path):
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
     first = cells[: next(i for i, row in enumerate(cells) if i and row[0] == "Model / mix")]
     assert first[0] == [
-        "Model / mix", "Mean %", "SD over folds", "SD over seeds", "n (folds × seeds)", "Best epoch % (optimistic)",
-        "Parameters", "Published %", "Difference to published", "Notes",
-    ]  # fmt: skip
+        "Model / mix",
+        "Mean %",
+        "SD over folds",
+        "SD over seeds",
+        "n (folds × seeds)",
+        "Best epoch % (optimistic)",
+        "Parameters",
+        "Published %",
+        "Difference to published",
+        "Notes",
+    ]
     assert first[3] == [
-        f"{canonical('soft')} (baseline)".replace("_", "\\_"), "52.00", "8.54", "2.83", "6 (3 × 2)", "62.00",
-        "116,538", "63.70", "−11.70", "partial (3 of 10 folds)",
-    ]  # fmt: skip
+        f"{canonical('soft')} (baseline)".replace("_", "\\_"),
+        "52.00",
+        "8.54",
+        "2.83",
+        "6 (3 × 2)",
+        "62.00",
+        "116,538",
+        "63.70",
+        "−11.70",
+        "partial (3 of 10 folds)",
+    ]
     assert all(len(row) == len(first[0]) for row in first)
     second = cells[len(first) :]
     assert [row[0] for row in second[2:]] == [canonical("angle:50")]
-    assert second[0] == ["Model / mix", "Difference to baseline", "95 % interval (folds to come)",
-                         "95 % interval (recordings like these)", "folds", "pairs", "SD over folds", "SD over pairs", "Notes"]  # fmt: skip
+    assert second[0] == [
+        "Model / mix",
+        "Difference to baseline",
+        "95 % interval (folds to come)",
+        "95 % interval (recordings like these)",
+        "folds",
+        "pairs",
+        "SD over folds",
+        "SD over pairs",
+        "Notes",
+    ]
     assert (second[2][1], second[2][4], second[2][5], second[2][-1]) == (
         "+1.67",
         "3",
@@ -281,14 +338,10 @@ def test_synthetic_is_stamped_everywhere(tmp_path):
     printed = report.report(tmp_path / "runs", tmp_path / "reports", "synthetic")
     folder = tmp_path / "reports" / "synthetic"
     for text in (printed, (folder / "table.md").read_text(), (folder / "table.tex").read_text()):
-        named = [
-            line for line in text.splitlines() if "resnet18" in line or "soft" in line or "angle" in line
-        ]
+        named = [line for line in text.splitlines() if "resnet18" in line or "soft" in line or "angle" in line]
         rows = [line for line in named if "116,538" in line or "178,466" in line or "[" in line]
         assert len(rows) >= 3 and all("SYNTHETIC" in line for line in rows)
-        assert (
-            "SYNTHETIC" in text.splitlines()[0] or "SYNTHETIC" in text.split("section*", 1)[1].splitlines()[0]
-        )
+        assert "SYNTHETIC" in text.splitlines()[0] or "SYNTHETIC" in text.split("section*", 1)[1].splitlines()[0]
     with (folder / "table.csv").open() as file:
         assert {row["synthetic"] for row in csv.DictReader(file)} == {"SYNTHETIC"}
     # The paper's figures are of other sounds.
@@ -313,9 +366,7 @@ def test_runs_at_chance_are_named_and_counted(root, tmp_path):
     row = by_name(root)[canonical("area:7")]
     assert row.at_chance == ((1, 0),) and row.runs == 6 and row.spread.n == 6
     assert row.spread.mean == pytest.approx((30 + 65 + 45) / 3)
-    assert row.comparison.n == 6 and row.comparison.difference == pytest.approx(
-        (30 - 51 + 65 - 61 + 45 - 44) / 3
-    )
+    assert row.comparison.n == 6 and row.comparison.difference == pytest.approx((30 - 51 + 65 - 61 + 45 - 44) / 3)
     assert row.with_stopped is None
     printed = report.report(root, tmp_path / "reports", "mini")
     assert "1 of 6 runs no better than chance (fold1-seed0): counted" in printed
@@ -337,8 +388,12 @@ def test_a_small_corpus_is_not_told_by_its_best_folds(tmp_path):
 
 
 def test_a_mix_of_which_everything_stopped_still_has_rows(root, tmp_path):
-    put(root, "distance:3", [[0.0], [0.0], [0.0]],
-        result={"status": "failed", "accuracy": None, "best_accuracy": None, "failure": "distance is not finite"})  # fmt: skip
+    put(
+        root,
+        "distance:3",
+        [[0.0], [0.0], [0.0]],
+        result={"status": "failed", "accuracy": None, "best_accuracy": None, "failure": "distance is not finite"},
+    )
     row = by_name(root)[canonical("distance:3")]
     assert row.spread is None and row.comparison is None and row.p_holm is None
     assert row.partial == "partial (0 of 10 folds)"
@@ -351,8 +406,13 @@ def test_a_mix_of_which_everything_stopped_still_has_rows(root, tmp_path):
 
 def test_a_stopped_run_is_out_and_stands_at_chance_beside(root, tmp_path):
     put(root, "area:7", [[None, 0.8], [None, 0.7], [None, 0.9]])
-    put(root, "area:7", [[0.0]], result={"status": "failed", "accuracy": None, "failure": "area is not finite"},
-        change={"data": {str(k + 1): f"digest{k}" for k in range(3)}})  # fmt: skip
+    put(
+        root,
+        "area:7",
+        [[0.0]],
+        result={"status": "failed", "accuracy": None, "failure": "area is not finite"},
+        change={"data": {str(k + 1): f"digest{k}" for k in range(3)}},
+    )
     row = by_name(root)[canonical("area:7")]
     assert row.spread.mean == pytest.approx(80)
     assert row.all_runs == pytest.approx(((80 + 50) / 2 + 70 + 90) / 3)  # two classes
@@ -380,9 +440,7 @@ def test_outputs_that_overflowed_in_an_older_run_are_no_accuracy(root):
 
 
 def test_students_of_a_teachers_best_epoch_are_said_to_be_optimistic(root, tmp_path):
-    settings = dataclasses.replace(
-        Settings(), student=dataclasses.replace(Settings().student, teacher_epoch="best")
-    )
+    settings = dataclasses.replace(Settings(), student=dataclasses.replace(Settings().student, teacher_epoch="best"))
     put(root, "angle:50", ANGLE, settings=settings, change={"teacher": "runs/mini/teacher"})
     put(root, "ce", ANGLE, settings=settings)
     report.report(root, tmp_path / "reports", "mini")
@@ -515,8 +573,11 @@ def test_latex_compiles(kind, root, tmp_path):
         (tmp_path / "mini" / "table.tex").write_text(latex(hostile()))
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"],
-        cwd=tmp_path / "mini", capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path / "mini",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-2000:]
 
 
@@ -544,16 +605,17 @@ def test_one_table_gives_every_output():
     own = Table.build("c", columns, items)
     assert own.cells == (("a", "33.33", "4", "one|two"), ("b", "–", "–", ""))
     assert padded(own) == [
-        "     Accuracy", "Mix         %  Epochs  Notes", "---  --------  ------  -------",
-        "a       33.33       4  one|two", "b           –       –",
-    ]  # fmt: skip
+        "     Accuracy",
+        "Mix         %  Epochs  Notes",
+        "---  --------  ------  -------",
+        "a       33.33       4  one|two",
+        "b           –       –",
+    ]
     document = Document("t", (Section("s", (own,)),), ())
-    assert "| a | 33.33 | 4 | one\\|two |" in markdown(
-        document
-    ) and "| :--- | ---: | ---: | :--- |" in markdown(document)
-    assert r"{}a & 33.33 & 4 & one$|$two \\" in latex(document) and r"\begin{tabular}{lrrp{55mm}}" in latex(
+    assert "| a | 33.33 | 4 | one\\|two |" in markdown(document) and "| :--- | ---: | ---: | :--- |" in markdown(
         document
     )
+    assert r"{}a & 33.33 & 4 & one$|$two \\" in latex(document) and r"\begin{tabular}{lrrp{55mm}}" in latex(document)
     assert own.csv().splitlines() == ["mix,share,exact", f"a,0.3333333333,{1 / 3!r}", "b,,"]
     assert own.records() == [
         {"mix": "a", "share": 1 / 3, "exact": 1 / 3},
@@ -575,8 +637,16 @@ NAMES = ("a&b%c_d", "-rf", "=cmd|x", "+1", "@SUM(A1)", " =1+1", "＝1+1", "Käse
 def test_names_of_anybodys_are_no_formulas_and_no_latex():
     rows = list(csv.reader(io.StringIO(comma_separated(("name",), [(name,) for name in NAMES]))))[1:]
     assert [row[0] for row in rows] == [
-        "a&b%c_d", "'-rf", "'=cmd|x", "'+1", "'@SUM(A1)", "' =1+1", "'＝1+1", "Käse `x'", "two\nlines"
-    ]  # fmt: skip
+        "a&b%c_d",
+        "'-rf",
+        "'=cmd|x",
+        "'+1",
+        "'@SUM(A1)",
+        "' =1+1",
+        "'＝1+1",
+        "Käse `x'",
+        "two\nlines",
+    ]
     # Numbers, the en dash of no value and a sign alone stay as they are.
     assert [inert(cell) for cell in (-1.5, 3, NONE, "-", "−0.5")] == [
         -1.5,

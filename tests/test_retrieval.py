@@ -83,9 +83,7 @@ def test_a_query_that_nothing_could_answer_is_left_out() -> None:
     assert retrieval.recall(np.array([[0.0], [1], [3], [4], [5]]), labels, sources, ks=(1,)) == {1: 1.0}
     alone = retrieval.recall(np.zeros((2, 1)), np.array([0, 1]), np.array(["a", "b"]))
     assert all(math.isnan(value) for value in alone.values())
-    assert all(
-        math.isnan(v) for v in retrieval.recall(np.full((2, 1), np.nan), np.zeros(2), ["a", "b"]).values()
-    )
+    assert all(math.isnan(v) for v in retrieval.recall(np.full((2, 1), np.nan), np.zeros(2), ["a", "b"]).values())
 
 
 def test_ties_count_as_the_mean_over_all_orders() -> None:
@@ -121,9 +119,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The command's corpus is the tiny one, and the working folder its place."""
     clip = Clip("101.wav", place / "data" / "fold1" / "101.wav", 1, 0, "101", None)
-    corpus = Corpus(
-        shipped.CORPUS, "folder", place / "data", shipped.CLASSES, (1, 2), (1, 2), 0.5, (clip,), False
-    )
+    corpus = Corpus(shipped.CORPUS, "folder", place / "data", shipped.CLASSES, (1, 2), (1, 2), 0.5, (clip,), False)
     monkeypatch.setattr(places, "open_or_make", lambda dataset, data: (corpus, ""))
     monkeypatch.chdir(place)
     return place
@@ -135,9 +131,7 @@ def rows_of(path: Path) -> dict[tuple[str, str, int], dict[str, str]]:
 
 
 @pytest.mark.parametrize(("layer", "dimensions"), [("embedding", 16 * 5 * 5), ("hidden", 32)])
-def test_the_tables_figures_are_those_of_the_runs_embeddings(
-    opened: Path, layer: str, dimensions: int
-) -> None:
+def test_the_tables_figures_are_those_of_the_runs_embeddings(opened: Path, layer: str, dimensions: int) -> None:
     done = invoke("retrieval", "--layer", layer)
     assert done.exit_code == 0, done.output
     stem = "retrieval" if layer == "embedding" else "retrieval-hidden"
@@ -154,22 +148,16 @@ def test_the_tables_figures_are_those_of_the_runs_embeddings(
             sources = [str(name) for name in data.sources]
             expected[fold].append(loop_recall(x.astype(float), data.labels.tolist(), sources, 1, "euclidean"))
     row = found["soft:1", "euclidean", 1]
-    assert float(row["recall_percent"]) == pytest.approx(
-        100 * np.mean([np.mean(v) for v in expected.values()])
-    )
+    assert float(row["recall_percent"]) == pytest.approx(100 * np.mean([np.mean(v) for v in expected.values()]))
     assert row["n"] == "4" and row["dimensions"] == str(dimensions)
     chance = float(found[stage.CHANCE, "euclidean", 1]["recall_percent"])
     assert chance == pytest.approx(100 * 2 / 8)
     # The difference is paired by fold and seed, over the two cells that both have.
     own = found["angle:40,area:20,soft:1", "euclidean", 1]
     assert own["pairs"] == "2" and row["pairs"] == ""
+    assert own["no_claim"] == "no claim: n = 2 folds" and own["p"] == own["p_holm"] == "" and own["mixes"] == "1"
     assert (
-        own["no_claim"] == "no claim: n = 2 folds" and own["p"] == own["p_holm"] == "" and own["mixes"] == "1"
-    )
-    assert (
-        float(own["recordings_ci95_low"])
-        <= float(own["difference_to_baseline"])
-        <= float(own["recordings_ci95_high"])
+        float(own["recordings_ci95_low"]) <= float(own["difference_to_baseline"]) <= float(own["recordings_ci95_high"])
     )
     names = {name for name, _, _ in found}
     assert {"resnet18 (teacher)", "cnn2, untrained", stage.FEATURES} < names
@@ -182,8 +170,12 @@ def test_only_the_mixes_asked_for_and_the_baseline(opened: Path) -> None:
     done = invoke("retrieval", "--losses", "hinton")
     assert done.exit_code == 0
     assert {name for name, _, _ in rows_of(opened / "reports" / "tiny" / "retrieval.csv")} == {
-        "soft:1", "resnet18 (teacher)", "cnn2, untrained", stage.CHANCE, stage.FEATURES
-    }  # fmt: skip
+        "soft:1",
+        "resnet18 (teacher)",
+        "cnn2, untrained",
+        stage.CHANCE,
+        stage.FEATURES,
+    }
 
 
 def changed(folder: Path, name: str, **values) -> None:
@@ -215,7 +207,9 @@ def test_made_up_sounds_are_stamped_and_only_stopped_runs_left_out(place: Path, 
         ("mix", "did you mean 'angle'?"),
     ],
 )
-def test_wrong_input_is_one_line(opened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, said: str) -> None:  # fmt: skip
+def test_wrong_input_is_one_line(
+    opened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, said: str
+) -> None:
     paths = sorted((opened / "cache").rglob("*.h5"))
     if spoil != "runs":
         folder = shipped.write_run(tmp_path, paths, "student", 1, mix="soft:1")

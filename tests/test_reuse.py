@@ -31,9 +31,7 @@ from tests.extracting import (
 )
 
 
-def test_finished_work_is_left_alone(
-    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_work_is_left_alone(root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts(extract(root)) == [(5, 0, 0), (5, 0, 0)]
     before = {path: path.stat().st_mtime_ns for path in (root.parent / "cache").rglob("*.h5")}
     monkeypatch.setattr(workers, "results", None)
@@ -51,20 +49,14 @@ def test_another_data_set_in_a_folder_of_the_same_name_is_refused(root: Path, co
     for path in list(other.rglob("*.wav")):
         path.rename(path.with_name(f"9{path.name}"))
     edit_table(other, lambda text: re.sub(r"^(\d)", r"9\1", text, flags=re.MULTILINE))
-    with pytest.raises(
-        InputError, match="of another data set in a folder of the same name: none of its 5 clips"
-    ):
+    with pytest.raises(InputError, match="of another data set in a folder of the same name: none of its 5 clips"):
         extract(other, root.parent / "cache")
     assert before == {path: path.read_bytes() for path in (root.parent / "cache").rglob("*.h5")}
-    moved = root.rename(root.parent / "elsewhere" / "moved").rename(
-        root
-    )  # the same clips, elsewhere meanwhile
+    moved = root.rename(root.parent / "elsewhere" / "moved").rename(root)  # the same clips, elsewhere meanwhile
     assert counts(extract(moved)) == [(0, 5, 0), (0, 5, 0)]
 
 
-def test_a_changed_clip_is_computed_again_and_it_alone(
-    root: Path, computed: list[str], tmp_path: Path
-) -> None:
+def test_a_changed_clip_is_computed_again_and_it_alone(root: Path, computed: list[str], tmp_path: Path) -> None:
     extract(root)
     changed = root / "audio" / "fold1" / "101-3-0-3.wav"
     write_clip(changed, 99, 0.3)
@@ -75,9 +67,7 @@ def test_a_changed_clip_is_computed_again_and_it_alone(
     same(tmp_path / "cache", tmp_path / "fresh")
 
 
-def test_content_that_changed_under_the_same_size_and_time_is_found_by_deep(
-    root: Path, computed: list[str]
-) -> None:
+def test_content_that_changed_under_the_same_size_and_time_is_found_by_deep(root: Path, computed: list[str]) -> None:
     extract(root)
     clip = root / "audio" / "fold2" / "200-0-0-0.wav"
     state = clip.stat()
@@ -91,9 +81,7 @@ def test_content_that_changed_under_the_same_size_and_time_is_found_by_deep(
     assert computed == [clip.name]
 
 
-def test_a_clip_that_was_only_touched_is_computed_again_but_not_by_deep(
-    root: Path, computed: list[str]
-) -> None:
+def test_a_clip_that_was_only_touched_is_computed_again_but_not_by_deep(root: Path, computed: list[str]) -> None:
     extract(root)
     clip = root / "audio" / "fold2" / "200-0-0-0.wav"
     os.utime(clip, ns=(1, 1))
@@ -106,16 +94,18 @@ def test_added_removed_and_relabelled_clips(root: Path, computed: list[str]) -> 
     computed.clear()
     edit_table(
         root,
-        lambda text: (
-            "\n".join(row for row in text.splitlines() if not row.startswith("200-0-0-0.wav")) + "\n"
-        ),
+        lambda text: "\n".join(row for row in text.splitlines() if not row.startswith("200-0-0-0.wav")) + "\n",
     )
     write_clip(root / "audio" / "fold1" / "199-1-0-9.wav", 7)
     edit_table(root, lambda text: text + "199-1-0-9.wav,199,0.0,0.25,1,1,1,car_horn\n")
     assert counts(extract(root)) == [(1, 5, 0), (0, 4, 0)]
     assert computed == ["199-1-0-9.wav"]
-    edit_table(root, lambda text: text.replace("1,9,0,0.25,1,1,1,car_horn", "").replace(
-        "199-1-0-9.wav,199,0.0,0.25,1,1,1,car_horn", "199-1-0-9.wav,199,0.0,0.25,1,1,8,siren"))  # fmt: skip
+    edit_table(
+        root,
+        lambda text: text.replace("1,9,0,0.25,1,1,1,car_horn", "").replace(
+            "199-1-0-9.wav,199,0.0,0.25,1,1,1,car_horn", "199-1-0-9.wav,199,0.0,0.25,1,1,8,siren"
+        ),
+    )
     assert counts(extract(root)) == [(0, 6, 0), (0, 4, 0)]
     found = cache.read_header(next((root.parent / "cache").rglob("fold1.h5")))
     assert found.labels[found.clips.index("199-1-0-9.wav")] == 8
@@ -152,9 +142,7 @@ def test_another_library_is_never_reused_silently(
     assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
 
 
-def test_a_plain_file_serves_for_the_fast_way_but_not_the_other_way_round(
-    root: Path, computed: list[str]
-) -> None:
+def test_a_plain_file_serves_for_the_fast_way_but_not_the_other_way_round(root: Path, computed: list[str]) -> None:
     extract(root)
     reports = extract(root, plain=True)
     assert counts(reports) == [(5, 0, 0), (5, 0, 0)]
@@ -204,8 +192,9 @@ def test_parts_of_a_stopped_run_are_taken_up_unless_damaged_or_outdated(
 
 
 def planned(root: Path) -> planning.Plan:
-    return planning.plan(open_corpus("urbansound8k", root), SPEC, root.parent / "cache", 1, plain=False, deep=False,
-                         compress=False)  # fmt: skip
+    return planning.plan(
+        open_corpus("urbansound8k", root), SPEC, root.parent / "cache", 1, plain=False, deep=False, compress=False
+    )
 
 
 def flipped(content: bytes, place: int, bit: int) -> bytes:
@@ -220,9 +209,7 @@ def test_a_flipped_bit_anywhere_in_a_parts_headers_is_damage_and_no_traceback(tm
     whole, damaged = parts.found_parts(tmp_path, check=True)
     assert list(whole) == ["a" * 24, "b" * 24] and not damaged
     with zipfile.ZipFile(path) as content:
-        heads = [
-            start + i for info in content.infolist() for start in [info.header_offset] for i in range(200)
-        ]
+        heads = [start + i for info in content.infolist() for start in [info.header_offset] for i in range(200)]
         heads += range(content.start_dir, len(good))
     rng = np.random.default_rng(0)
     kinds = set()

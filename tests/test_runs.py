@@ -24,25 +24,49 @@ def record(role="student", fold=1, seed=0, **changes):
     """The arguments of ``write_finished`` for a made-up run."""
     settings = Settings()
     own = {
-        "schema": 1, "role": role, "model": getattr(settings, role).model, "corpus": "tiny",
-        "dataset": "urbansound8k", "synthetic": False, "fold": fold, "seed": seed,
-        "mix": "ce:1" if role == "teacher" else "soft:1", "slug": None if role == "teacher" else "soft-1",
+        "schema": 1,
+        "role": role,
+        "model": getattr(settings, role).model,
+        "corpus": "tiny",
+        "dataset": "urbansound8k",
+        "synthetic": False,
+        "fold": fold,
+        "seed": seed,
+        "mix": "ce:1" if role == "teacher" else "soft:1",
+        "slug": None if role == "teacher" else "soft-1",
         "settings": {name: dataclasses.asdict(getattr(settings, name)) for name in ("features", "teacher", "student")},
-        "preset": "default", "teacher": None, "data": {"1": "aa", "2": "bb"}, "skipped": {"1": 0, "2": 0},
-        "all_folds": [1, 2], "classes": ["dog", "cat"], "shape": [5, 20, 173], "pack": {},
-    }  # fmt: skip
+        "preset": "default",
+        "teacher": None,
+        "data": {"1": "aa", "2": "bb"},
+        "skipped": {"1": 0, "2": 0},
+        "all_folds": [1, 2],
+        "classes": ["dog", "cat"],
+        "shape": [5, 20, 173],
+        "pack": {},
+    }
     result = {
-        "accuracy": 0.5, "best_accuracy": 0.75, "best_epoch": 3, "epochs": 4, "test_clips": 4, "parameters": 116538,
-        "seconds": 1.5, "status": "trained", "failure": None, "macro_f1": 0.4, "ece": 0.1, "agreement": None,
-    }  # fmt: skip
+        "accuracy": 0.5,
+        "best_accuracy": 0.75,
+        "best_epoch": 3,
+        "epochs": 4,
+        "test_clips": 4,
+        "parameters": 116538,
+        "seconds": 1.5,
+        "status": "trained",
+        "failure": None,
+        "macro_f1": 0.4,
+        "ece": 0.1,
+        "agreement": None,
+    }
     clips = np.array(["a.wav", "b.wav", "ü.wav", "d.wav"])
-    predictions = runs.Predictions(
-        clips, np.array([0, 1, 0, 1]), np.arange(8.0).reshape(4, 2), np.array(list("wxyz"))
-    )
+    predictions = runs.Predictions(clips, np.array([0, 1, 0, 1]), np.arange(8.0).reshape(4, 2), np.array(list("wxyz")))
     return {
-        "config": own, "environment": {"python": "3", "packages": {}}, "model_bytes": b"weights",
-        "predictions": predictions, "result": {**result, **changes},
-    }  # fmt: skip
+        "config": own,
+        "environment": {"python": "3", "packages": {}},
+        "model_bytes": b"weights",
+        "predictions": predictions,
+        "result": {**result, **changes},
+    }
 
 
 def test_round_trip(tmp_path):
@@ -57,9 +81,7 @@ def test_round_trip(tmp_path):
     assert found == given["result"]
     assert (folder / "model.pt").read_bytes() == b"weights"
     back = runs.read_predictions(folder)
-    assert back.clips.tolist() == ["a.wav", "b.wav", "ü.wav", "d.wav"] and back.sources.tolist() == list(
-        "wxyz"
-    )
+    assert back.clips.tolist() == ["a.wav", "b.wav", "ü.wav", "d.wav"] and back.sources.tolist() == list("wxyz")
     assert back.labels.dtype == np.int64 and back.logits.dtype == np.float32
     np.testing.assert_array_equal(back.logits, given["predictions"].logits)
     names = ["config.json", "environment.json", "model.pt", "predictions.npz", "result.json"]
@@ -126,9 +148,7 @@ def test_a_record_that_readers_could_not_use_is_not_written(tmp_path):
 
 
 def test_not_a_number_becomes_null(tmp_path):
-    given = record(
-        status="failed", accuracy=float("nan"), best_accuracy=np.float32("inf"), ece=np.float32(0.5)
-    )
+    given = record(status="failed", accuracy=float("nan"), best_accuracy=np.float32("inf"), ece=np.float32(0.5))
     runs.write_finished(tmp_path / "fold1-seed0", **given)
     text = (tmp_path / "fold1-seed0" / "result.json").read_text()
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
@@ -157,9 +177,11 @@ def test_damage_is_one_line_with_the_file_and_the_remedy(tmp_path, name, content
         content = json.dumps(runs.read_result(folder) | {"accuracy": 55})
     (folder / name).write_text(content)
     reader = {
-        "result.json": runs.read_result, "config.json": runs.read_config,
-        "predictions.npz": runs.read_predictions, "environment.json": runs.read_environment,
-    }[name]  # fmt: skip
+        "result.json": runs.read_result,
+        "config.json": runs.read_config,
+        "predictions.npz": runs.read_predictions,
+        "environment.json": runs.read_environment,
+    }[name]
     with pytest.raises(InputError) as caught:
         reader(folder)
     message = str(caught.value)
@@ -177,9 +199,9 @@ def test_no_remedy_removes_a_folder_that_holds_anything_but_a_run(tmp_path, name
     for reader in (runs.read_result, lambda folder: runs.folder.read_json(folder / "none.json", ())):
         with pytest.raises(InputError) as caught:
             reader(folder)
-        assert "remove the folder" not in str(
+        assert "remove the folder" not in str(caught.value) and "expected a run's folder as training left it" in str(
             caught.value
-        ) and "expected a run's folder as training left it" in str(caught.value)
+        )
 
 
 def test_metrics_line_by_line_and_restarted(tmp_path):
@@ -213,8 +235,10 @@ def test_cell_path():
 
 def test_the_path_changes_with_what_the_numbers_depend_on():
     def both(settings):
-        return [runs.cell_path(Path("r"), "c", role, settings, slug, 1, 0).parts[2]
-                for role, slug in (("teacher", None), ("student", "soft"))]  # fmt: skip
+        return [
+            runs.cell_path(Path("r"), "c", role, settings, slug, 1, 0).parts[2]
+            for role, slug in (("teacher", None), ("student", "soft"))
+        ]
 
     plain = Settings()
     slower = TrainSettings(model="cnn2", lr=0.01)
@@ -250,11 +274,17 @@ def rewritten(folder, name, change):
 def test_a_record_holds_what_the_files_say(tmp_path):
     given = record(nll=1.25, weights="ab", runs_in_pack=3)
     given["config"] |= {
-        "mix": "area:20,angle:40", "teacher": ["runs/t1", "runs/t2"], "lineage": ["runs/t0", "runs/t1", "runs/t2"],
-        "teacher_weights": {"runs/t1": "aa"}, "experiment": "table3", "step": "student", "generation": 2,
-        "data": {str(fold): f"digest{fold}" for fold in range(1, 12)}, "skipped": {"1": 2},
+        "mix": "area:20,angle:40",
+        "teacher": ["runs/t1", "runs/t2"],
+        "lineage": ["runs/t0", "runs/t1", "runs/t2"],
+        "teacher_weights": {"runs/t1": "aa"},
+        "experiment": "table3",
+        "step": "student",
+        "generation": 2,
+        "data": {str(fold): f"digest{fold}" for fold in range(1, 12)},
+        "skipped": {"1": 2},
         "pack": {"runs": 3, "layout": "loop", "device": "cpu", "threads": 2, "repeats": "runs/old"},
-    }  # fmt: skip
+    }
     runs.write_finished(tmp_path, **given)
     own = runs.read(tmp_path)
     assert (own.role, own.is_student, own.is_teacher, own.is_generation) == ("student", True, False, False)
@@ -301,9 +331,7 @@ def test_records_of_earlier_versions_are_read(tmp_path):
     assert own.pack == runs.record.Pack() and own.slug == "" and (own.experiment, own.step) == (None, None)
     assert own.result.seconds is None and own.result.finished == "" and not own.result.overflowed
     # Once, outputs that overflowed were kept as no better than chance.
-    (tmp_path / "result.json").write_text(
-        json.dumps({**record(status="did not train")["result"], "nll": None})
-    )
+    (tmp_path / "result.json").write_text(json.dumps({**record(status="did not train")["result"], "nll": None}))
     assert runs.read(tmp_path).result.stopped and not runs.read(tmp_path).result.counts
 
 
@@ -317,10 +345,18 @@ def test_a_run_that_has_begun_has_no_result_yet(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "change"),
-    [("config.json", {"fold": "one"}), ("config.json", {"data": {"first": "aa"}}), ("config.json", {"settings": {"teacher": {}}}),
-     ("config.json", {"settings": []}), ("config.json", {"all_folds": 3}), ("config.json", {"pack": [1]}),
-     ("config.json", {"skipped": {"1": "x"}}), ("result.json", {"epochs": "many"}), ("result.json", {"parameters": {}})],
-)  # fmt: skip
+    [
+        ("config.json", {"fold": "one"}),
+        ("config.json", {"data": {"first": "aa"}}),
+        ("config.json", {"settings": {"teacher": {}}}),
+        ("config.json", {"settings": []}),
+        ("config.json", {"all_folds": 3}),
+        ("config.json", {"pack": [1]}),
+        ("config.json", {"skipped": {"1": "x"}}),
+        ("result.json", {"epochs": "many"}),
+        ("result.json", {"parameters": {}}),
+    ],
+)
 def test_values_of_another_kind_are_damage(tmp_path, name, change):
     folder = tmp_path / "fold1-seed0"
     runs.write_finished(folder, **record())
@@ -348,17 +384,12 @@ def test_whether_a_run_is_of_what_is_at_hand(tmp_path):
         "was trained with other features (features.bins = 20, here 40)"
     )
     assert (
-        runs.outdated(own, data=now, classes=("dog", "cow"))
-        == "was trained with other classes (dog cat; here dog cow)"
+        runs.outdated(own, data=now, classes=("dog", "cow")) == "was trained with other classes (dog cat; here dog cow)"
     )
     changed = "(clips were added, removed, moved or changed since)"
-    assert (
-        runs.outdated(own, data={1: "aa", 3: "cc"}) == f"was trained on other features of fold 2, 3 {changed}"
-    )
+    assert runs.outdated(own, data={1: "aa", 3: "cc"}) == f"was trained on other features of fold 2, 3 {changed}"
     assert runs.outdated(own, data={1: "aa"}, folds=(1,)) == ""
-    assert (
-        runs.outdated(own, data={1: "xx"}, folds=(1,)) == f"was trained on other features of fold 1 {changed}"
-    )
+    assert runs.outdated(own, data={1: "xx"}, folds=(1,)) == f"was trained on other features of fold 1 {changed}"
     images = dataclasses.replace(own, dataset="cifar100")
     assert runs.outdated(images, data={1: "xx"}).startswith("was trained on other images (part 1, 2; ")
 
@@ -383,9 +414,7 @@ def test_environment_names_versions_but_not_the_machine():
     found = json.loads(text)
     assert found["packages"]["numpy"] == np.__version__ and found["python"].startswith("3.")
     assert torch_imported == "False"
-    assert (
-        str(ROOT) not in text and str(Path.home()) not in found.values() and os.uname().nodename not in text
-    )
+    assert str(ROOT) not in text and str(Path.home()) not in found.values() and os.uname().nodename not in text
 
 
 def put(folder: Path, *, weights: str | None = None, **about: object) -> Path:
@@ -442,9 +471,7 @@ def test_students_of_a_teacher_that_is_no_longer_there_are_not_mixed_with_others
     assert runs.read_config(two)["teacher_weights"] == {str(one): digests[1]}
 
     shutil.rmtree(first)
-    assert (
-        chains.go(tmp_path, source, generations=2) == group
-    )  # trained again, to the same weights: nothing else to do
+    assert chains.go(tmp_path, source, generations=2) == group  # trained again, to the same weights: nothing else to do
     assert runs.read_result(first)["weights"] == digests[0] and "again" not in "".join(report_notes(group))
 
     # Trained again elsewhere: one weight differs by one bit.
@@ -516,10 +543,11 @@ def test_which_stopped_packs_are_taken_up(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     teachers = {"a": [Path("runs/t")], "b": [Path("runs/t"), Path("runs/u")], "d": [Path("runs/t")]}
     planned = {
-        name: PlannedRun("x", "y", "student", "tiny", Settings(), 1, seed, LossMix.parse("soft"),
-                         tuple(teachers.get(name, ())))
+        name: PlannedRun(
+            "x", "y", "student", "tiny", Settings(), 1, seed, LossMix.parse("soft"), tuple(teachers.get(name, ()))
+        )
         for seed, name in enumerate("abcdef")
-    }  # fmt: skip
+    }
     notes = {"pack-1": "ab", "pack-2": "c", "pack-3": "cf", "pack-4": "de", "pack-5": "e", "pack-6": ""}
     for name, members in notes.items():
         note = {"cells": [planned[one].noted() for one in members], "layout": "grouped", "measured": {"x": 1}}
@@ -560,9 +588,7 @@ def test_a_flipped_byte_in_the_predictions_is_damage_or_changes_nothing(tmp_path
 def test_predictions_that_do_not_fit_each_other_are_damage(tmp_path):
     path = tmp_path / "fold1-seed0" / "predictions.npz"
     path.parent.mkdir()
-    np.savez(
-        path, clips=np.array(["a"]), labels=np.zeros(2), logits=np.zeros((2, 2)), sources=np.array(["a", "b"])
-    )
+    np.savez(path, clips=np.array(["a"]), labels=np.zeros(2), logits=np.zeros((2, 2)), sources=np.array(["a", "b"]))
     with pytest.raises(InputError, match=r"damaged \(clips \(1,\), labels \(2,\).*expected as many of each"):
         runs.read_predictions(path.parent)
 

@@ -31,9 +31,7 @@ def test_it_is_named_before_anything_fails(project: Path, name: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text("raise RuntimeError('mine')\n")
     try:
-        done = subprocess.run(
-            [sys.executable, "cli.py", "--help"], cwd=project, capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "cli.py", "--help"], cwd=project, capture_output=True, text=True)
     finally:
         shutil.rmtree(path.parent) if path.parent != project else path.unlink()
     named = path.parent if path.parent != project else path
@@ -61,9 +59,7 @@ def test_worker_processes_do_not_take_it(tmp_path: Path, monkeypatch: pytest.Mon
     assert "mine" in subprocess.run(code, capture_output=True, text=True).stderr
     for _ in range(2):
         with shadowing.OwnFolderHidden():
-            assert (
-                str(tmp_path) not in subprocess.run(code, capture_output=True, text=True, check=True).stdout
-            )
+            assert str(tmp_path) not in subprocess.run(code, capture_output=True, text=True, check=True).stdout
     assert "PYTHONSAFEPATH" not in os.environ
     assert capfd.readouterr().err.splitlines() == [
         f"note: {tmp_path}/random.py has the name of the module random; it is not taken for it here, but rename it: "
@@ -76,8 +72,22 @@ def test_stage_one_goes_on_beside_such_files(root: Path) -> None:
     for name in ("random.py", "queue.py", "types.py", "numpy.py"):
         (root.parent / name).write_text("raise RuntimeError('mine')\n")
     done = subprocess.run(
-        [sys.executable, "-P", ROOT / "cli.py", "features", "--dataset", "urbansound8k", "--data", "toy", "--jobs", "2"],
-        cwd=root.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-P",
+            ROOT / "cli.py",
+            "features",
+            "--dataset",
+            "urbansound8k",
+            "--data",
+            "toy",
+            "--jobs",
+            "2",
+        ],
+        cwd=root.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert "numpy.py has the name of the module numpy" in done.stderr and "memory" not in done.stderr

@@ -61,9 +61,14 @@ with signals.stoppable():
 def begun(code: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
     """A process of its own group that has said that it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, **options,  # type: ignore[call-overload]
-    )  # fmt: skip
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,  # type: ignore[call-overload]
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -124,9 +129,11 @@ def test_workers_that_start_do_not_see_ctrl_c(tmp_path: Path) -> None:
     """Twice, while they import: no traceback of theirs."""
     write_corpus(tmp_path / "toy", folds=1, clips=100)
     process = started(tmp_path, "--jobs", "2")
-    while process.poll() is None and len(list(Path(f"/proc/{process.pid}/task/{process.pid}").glob("children"))) and (
-        Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().count(" ") < 3
-    ):  # fmt: skip
+    while (
+        process.poll() is None
+        and len(list(Path(f"/proc/{process.pid}/task/{process.pid}").glob("children")))
+        and (Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().count(" ") < 3)
+    ):
         time.sleep(0.01)
     for _ in range(2):
         os.killpg(process.pid, signal.SIGINT)

@@ -140,10 +140,7 @@ def test_changed_clips_never_meet_old_results(place: Path, tmp_path: Path) -> No
 def test_changed_settings_train_anew(place: Path, tmp_path: Path) -> None:
     changed = copied(place, tmp_path / "changed")
     assert (
-        audio_rkd(
-            changed, "distill", "--losses", "soft", *CORPUS, *QUICK, "--set", "student.lr=0.01"
-        ).returncode
-        == 0
+        audio_rkd(changed, "distill", "--losses", "soft", *CORPUS, *QUICK, "--set", "student.lr=0.01").returncode == 0
     )
     assert len(folders(changed, "student")) == 12 + 3
     rows = (changed / "runs" / "tiny").glob("student-*")
@@ -165,9 +162,7 @@ def test_the_table_has_a_row_a_mix(place: Path) -> None:
     done = audio_rkd(place, "report", *CORPUS, "--no-page")
     assert done.returncode == 0, done.stderr
     assert "resnet18 (teacher)" in done.stdout
-    assert (
-        "of 10 folds)" in done.stdout and "no better than chance" in done.stdout
-    )  # six clips per fold prove nothing
+    assert "of 10 folds)" in done.stdout and "no better than chance" in done.stdout  # six clips per fold prove nothing
     text = (place / "reports" / "tiny" / "table.csv").read_text()
     assert "angle:40,area:20,soft:1" in text
 
@@ -190,11 +185,7 @@ def test_table3_is_made_also_where_runs_fail(place: Path, tmp_path: Path) -> Non
     done = audio_rkd(where, "table3", *CORPUS, *QUICK, "--set", "student.lr=1e30", "--folds", "1")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     error = done.stderr[done.stderr.index("error:") :].splitlines()
-    assert (
-        "8 of 8 runs stopped; the others are kept" in error[0]
-        and "and 3 more" in error[-1]
-        and len(error) == 7
-    )
+    assert "8 of 8 runs stopped; the others are kept" in error[0] and "and 3 more" in error[-1] and len(error) == 7
     assert "is high; the student has no batch norm" in done.stderr
     assert "1 of 1 runs failed" in done.stdout and (where / "reports" / "tiny" / "table.tex").is_file()
 
@@ -203,10 +194,7 @@ def test_the_teachers_best_epoch_can_teach(place: Path, tmp_path: Path) -> None:
     where = copied(place, tmp_path / "best")
     options = ("--losses", "soft", "--folds", "1", "--jobs", "1", "--teacher-epoch", "best")
     assert audio_rkd(where, "distill", *CORPUS, *QUICK, *options).returncode == 0
-    told = {
-        runs.read_config(folder)["settings"]["student"]["teacher_epoch"]
-        for folder in folders(where, "student")
-    }
+    told = {runs.read_config(folder)["settings"]["student"]["teacher_epoch"] for folder in folders(where, "student")}
     assert told == {"last", "best"}
     assert "optimistic, the held-out fold chose it" in audio_rkd(where, "report", *CORPUS, "--no-page").stdout
 
@@ -264,9 +252,7 @@ def test_kill_and_again_is_as_if_never_stopped(place: Path, tmp_path: Path, jobs
     assert subprocess.run(command, cwd=whole, capture_output=True).returncode == 0
     process = subprocess.Popen(command, cwd=cut, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while (
-        not list((cut / "runs").rglob("pack-*.pt")) and time.monotonic() < deadline and process.poll() is None
-    ):
+    while not list((cut / "runs").rglob("pack-*.pt")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     time.sleep(0.3)
     assert process.poll() is None, "it ended before it could be killed"
@@ -300,9 +286,7 @@ def workers(parent: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads Linux' /proc")
-def test_a_killed_training_process_is_one_line_and_the_same_command_goes_on(
-    place: Path, tmp_path: Path
-) -> None:
+def test_a_killed_training_process_is_one_line_and_the_same_command_goes_on(place: Path, tmp_path: Path) -> None:
     """The system does this where memory runs out. Also the second of two: it was not waited for once."""
     quick = [
         *QUICK,
@@ -342,10 +326,26 @@ def test_a_killed_training_process_is_one_line_and_the_same_command_goes_on(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads Linux' /proc")
 def test_ctrl_c_while_training_processes_start_is_one_line(place: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "cli.py"), "distill", "--losses", "soft", "--folds", "1,2", *CORPUS, *QUICK,
-               "--set", "student.epochs=61", "--jobs", "2", "--pack", "1"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=copied(place, tmp_path / "cut"), stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "distill",
+        "--losses",
+        "soft",
+        "--folds",
+        "1,2",
+        *CORPUS,
+        *QUICK,
+        "--set",
+        "student.epochs=61",
+        "--jobs",
+        "2",
+        "--pack",
+        "1",
+    ]
+    process = subprocess.Popen(
+        command, cwd=copied(place, tmp_path / "cut"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while len(workers(process.pid)) < 2 and time.monotonic() < deadline:
         assert process.poll() is None
@@ -361,9 +361,11 @@ def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: P
     packed = [*command, "--pack", "4", "--layout", "vmap", "--jobs", "1"]
     whole, cut = copied(place, tmp_path / "whole"), copied(place, tmp_path / "cut")
     assert audio_rkd(whole, *packed).returncode == 0
-    code = ("import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); import cli; from pipeline.engine import packs; "
-            "write = packs.write_run; "
-            "packs.write_run = lambda *given: (write(*given), os.kill(os.getpid(), signal.SIGKILL)); cli.main()")  # fmt: skip
+    code = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); import cli; from pipeline.engine import packs; "
+        "write = packs.write_run; "
+        "packs.write_run = lambda *given: (write(*given), os.kill(os.getpid(), signal.SIGKILL)); cli.main()"
+    )
     killed = subprocess.run([sys.executable, "-c", code, str(ROOT), *packed], cwd=cut, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     new = [f.relative_to(whole) for f in folders(whole, "student") if f.name[-1] in "56"]
@@ -384,8 +386,23 @@ def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: P
 @pytest.mark.slow
 def test_halves_of_a_pack_that_did_not_fit_are_packs_of_their_own(place: Path, tmp_path: Path) -> None:
     """Each has its own checkpoint, from which it goes on when it is killed: the second half here, in its last epoch."""
-    command = ["distill", "--losses", "soft", "--losses", "angle", "--seeds", "7", "--folds", "1,2", *CORPUS, *QUICK,
-               "--jobs", "1", "--checkpoint-minutes", "0"]  # fmt: skip
+    command = [
+        "distill",
+        "--losses",
+        "soft",
+        "--losses",
+        "angle",
+        "--seeds",
+        "7",
+        "--folds",
+        "1,2",
+        *CORPUS,
+        *QUICK,
+        "--jobs",
+        "1",
+        "--checkpoint-minutes",
+        "0",
+    ]
     whole, cut = copied(place, tmp_path / "whole"), copied(place, tmp_path / "cut")
     assert audio_rkd(whole, *command).returncode == 0
     code = """
@@ -413,9 +430,7 @@ cli.main()
         capture_output=True,
         text=True,
     )
-    assert killed.returncode == -signal.SIGKILL and "going on with packs of 2 and 2" in killed.stderr, (
-        killed.stderr
-    )
+    assert killed.returncode == -signal.SIGKILL and "going on with packs of 2 and 2" in killed.stderr, killed.stderr
     new = [f.relative_to(whole) for f in folders(whole, "student") if f.name.endswith("seed7")]
     assert [runs.finished(cut / folder) for folder in new].count(True) == 2
     done = audio_rkd(cut, *command)

@@ -72,9 +72,7 @@ def test_corrected_t_is_the_papers_formula(folds, seeds):
     base = np.random.default_rng(0).normal(60, 4, (folds, seeds))
     t, p = literal_corrected_t(differences, folds, seeds)
     test = t_test(list(differences.ravel()), 1 / (folds - 1))
-    assert (
-        test.t == pytest.approx(t) and test.df == folds * seeds - 1 and test.p == pytest.approx(p, rel=1e-9)
-    )
+    assert test.t == pytest.approx(t) and test.df == folds * seeds - 1 and test.p == pytest.approx(p, rel=1e-9)
     # Of a table, one number per fold is what is tested.
     found = compared(cells(base + differences), cells(base), 1 / (folds - 1))
     means = differences.mean(axis=1)
@@ -172,13 +170,9 @@ def test_of_one_test_set_the_trainings_are_the_units():
 
 def test_runs_that_stopped_stand_at_chance_beside():
     ours, theirs = {(1, 0): 80.0, (2, 0): 70.0}, {(1, 0): 60.0, (2, 0): 60.0, (2, 1): 50.0}
-    assert statistics.with_stopped(ours, theirs, {(2, 1)}, set(), 10.0) == pytest.approx(
-        (20 + (10 - 40) / 2) / 2
-    )
+    assert statistics.with_stopped(ours, theirs, {(2, 1)}, set(), 10.0) == pytest.approx((20 + (10 - 40) / 2) / 2)
     assert statistics.with_stopped(ours, theirs, set(), set(), 10.0) is None
-    assert (
-        statistics.with_stopped(ours, theirs, {(9, 9)}, set(), 10.0) is None
-    )  # the baseline has no such run
+    assert statistics.with_stopped(ours, theirs, {(9, 9)}, set(), 10.0) is None  # the baseline has no such run
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5], [0.1 + 0.2, 0.3, 0.3]])
@@ -264,9 +258,7 @@ def test_the_bootstrap_is_the_plain_loops():
     found = bootstrap.by_recording(differences, sources)
     width = high - low
     assert found.recordings == 24 and found.reason == ""
-    assert found.low == pytest.approx(low, abs=0.08 * width) and found.high == pytest.approx(
-        high, abs=0.08 * width
-    )
+    assert found.low == pytest.approx(low, abs=0.08 * width) and found.high == pytest.approx(high, abs=0.08 * width)
     assert bootstrap.by_recording(differences, sources) == found
 
 

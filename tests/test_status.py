@@ -12,9 +12,7 @@ from pipeline.report.status import counted_text
 from tests.test_comparison import write_run
 
 
-def test_runs_at_chance_count_and_stopped_ones_do_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_at_chance_count_and_stopped_ones_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed, status in enumerate(("trained", "did not train", "did not train", "failed")):
         write_run(tmp_path, 5, seed=seed, status=status)
     write_run(tmp_path, None, seed=9)

@@ -44,21 +44,15 @@ def small(monkeypatch) -> None:
 
 def hashes(root: Path) -> dict[str, str]:
     return {
-        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in root.rglob("*")
-        if p.is_file()
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()
     }
 
 
 def test_it_is_urbansound8ks_layout_with_ten_classes_and_ten_folds(corpus) -> None:
     assert corpus.synthetic and corpus.classes == URBANSOUND8K and corpus.folds == tuple(range(1, 11))
-    assert Counter((c.fold, c.label) for c in corpus.clips) == {
-        (f, k): 4 for f in range(1, 11) for k in range(10)
-    }
+    assert Counter((c.fold, c.label) for c in corpus.clips) == {(f, k): 4 for f in range(1, 11) for k in range(10)}
     sources = {(c.fold, c.label, c.source) for c in corpus.clips}
-    assert (
-        len(sources) == 200 == len({source for _, _, source in sources})
-    )  # a recording is of one fold and class
+    assert len(sources) == 200 == len({source for _, _, source in sources})  # a recording is of one fold and class
     with (corpus.root / "metadata" / "UrbanSound8K.csv").open() as file:
         header = next(csv.reader(file))
     assert header == ["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"]
@@ -74,23 +68,17 @@ def test_formats_rates_and_lengths_are_mixed_and_no_class_has_its_own(corpus) ->
     rates = [info.samplerate for info in infos.values()]
     assert min(rates) == 8000 and max(rates) == 96000
     for label in range(10):
-        of_class = {
-            (infos[c.name].samplerate, infos[c.name].subtype) for c in corpus.clips if c.label == label
-        }
+        of_class = {(infos[c.name].samplerate, infos[c.name].subtype) for c in corpus.clips if c.label == label}
         assert len(of_class) >= 8, label
     lengths = sorted(c.seconds for c in corpus.clips)
-    assert (
-        lengths[0] == pytest.approx(0.05, abs=1e-4)
-        and lengths[10] < 0.21 < lengths[11]
-        and lengths[-1] == 4.0
-    )
+    assert lengths[0] == pytest.approx(0.05, abs=1e-4) and lengths[10] < 0.21 < lengths[11] and lengths[-1] == 4.0
     assert 0.4 < np.mean(np.array(lengths) > 3.999) < 0.8
 
 
 def test_every_clip_is_read_and_one_is_silent(corpus) -> None:
-    peaks = np.array([
-        np.abs(read_clip(c.path, sr=22050, samples=88200, seconds=c.seconds)).max() for c in corpus.clips
-    ])  # fmt: skip
+    peaks = np.array(
+        [np.abs(read_clip(c.path, sr=22050, samples=88200, seconds=c.seconds)).max() for c in corpus.clips]
+    )
     assert np.isfinite(peaks).all()
     silent = [c for c, peak in zip(corpus.clips, peaks) if peak == 0]
     assert [(c.fold, c.label) for c in silent] == [(1, 9)]
@@ -101,8 +89,10 @@ def test_every_clip_is_read_and_one_is_silent(corpus) -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path, monkeypatch) -> None:
     small(monkeypatch)
     write_synthetic(tmp_path / "a")
-    code = ("from pathlib import Path; from pipeline.corpus import made_up as synthetic; synthetic.FOLDS = range(1, 2); "
-            f"synthetic.write_synthetic(Path({str(tmp_path / 'b')!r}))")  # fmt: skip
+    code = (
+        "from pathlib import Path; from pipeline.corpus import made_up as synthetic; synthetic.FOLDS = range(1, 2); "
+        f"synthetic.write_synthetic(Path({str(tmp_path / 'b')!r}))"
+    )
     time.sleep(max(0, 1.1 - time.time() % 1))  # float files hold their time of writing, in whole seconds
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     one = hashes(tmp_path / "a")
@@ -177,11 +167,7 @@ def test_a_recipe_gives_a_finite_sound_that_depends_on_the_draw(recipe) -> None:
     assert recipe.__name__ == URBANSOUND8K[recipes.RECIPES.index(recipe)]
     one, other = (recipe(np.random.default_rng(seed)) for seed in (0, 1))
     for sound in (one, other):
-        assert (
-            sound.shape == (round(recipes.SR * recipes.LENGTH),)
-            and np.isfinite(sound).all()
-            and sound.std() > 0.01
-        )
+        assert sound.shape == (round(recipes.SR * recipes.LENGTH),) and np.isfinite(sound).all() and sound.std() > 0.01
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.9
 
 
@@ -203,8 +189,6 @@ def test_classes_can_be_learnt_but_not_by_a_glance(corpus) -> None:
         rows.append(np.concatenate([levels.mean(axis=0) - levels.mean(), levels.std(axis=0)]))
     values, labels = np.array(rows), np.array([c.label for c in corpus.clips])
     held_out = np.array([c.fold for c in corpus.clips]) <= 3
-    rule = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(
-        values[~held_out], labels[~held_out]
-    )
+    rule = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(values[~held_out], labels[~held_out])
     accuracy = rule.score(values[held_out], labels[held_out])
     assert 0.3 < accuracy < 0.9

@@ -88,17 +88,17 @@ def assert_equal(one: Trained, other: Trained) -> None:
             assert torch.equal(mine[name], theirs[name]), name
 
 
-@pytest.mark.parametrize(("nesterov", "momentum", "decay", "clip"), [(True, 0.9, 1e-4, 0), (False, 0.9, 0.01, 0.5),
-                                                                    (False, 0.0, 0.0, 0), (True, 0.5, 0.1, 2.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("nesterov", "momentum", "decay", "clip"),
+    [(True, 0.9, 1e-4, 0), (False, 0.9, 0.01, 0.5), (False, 0.0, 0.0, 0), (True, 0.5, 0.1, 2.0)],
+)
 def test_descend_is_torchs_sgd(nesterov: bool, momentum: float, decay: float, clip: float) -> None:
     """Two runs with learning rates of their own, ten steps, against torch.optim.SGD and clip_grad_norm_."""
     torch.manual_seed(0)
     settings = TrainSettings(momentum=momentum, nesterov=nesterov, weight_decay=decay, clip_norm=clip)
     weights, buffer = torch.randn(2, 7), torch.zeros(2, 7)
     theirs = [nn.Parameter(weights[run].clone()) for run in range(2)]
-    sgd = [
-        torch.optim.SGD([p], lr=1, momentum=momentum, nesterov=nesterov, weight_decay=decay) for p in theirs
-    ]
+    sgd = [torch.optim.SGD([p], lr=1, momentum=momentum, nesterov=nesterov, weight_decay=decay) for p in theirs]
     for taken in range(10):
         gradients, lr = torch.randn(2, 7), torch.tensor([[0.1], [0.02 * taken]])
         for run in range(2):
@@ -117,9 +117,7 @@ def test_a_masked_run_keeps_every_bit() -> None:
     gradients = torch.randn(3, 5)
     gradients[1] = torch.nan
     alive = torch.tensor([[True], [False], [True]])
-    optimizer.descend(
-        weights, gradients.clone(), buffer, torch.full((3, 1), 0.1), TrainSettings(clip_norm=1.0), alive
-    )
+    optimizer.descend(weights, gradients.clone(), buffer, torch.full((3, 1), 0.1), TrainSettings(clip_norm=1.0), alive)
     assert torch.equal(weights[1], before[0][1]) and torch.equal(buffer[1], before[1][1])
     others = before[0][::2].clone(), before[1][::2].clone()
     optimizer.descend(
@@ -140,9 +138,7 @@ def test_learning_rates() -> None:
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * t / 10)) for t in range(10)])
     both = dataclasses.replace(cosine, warmup_epochs=1.0)
     rates = [optimizer.learning_rate(both, epoch, s, 5) for epoch in range(2) for s in range(5)]
-    assert (
-        rates[4] == 1.0 and rates[5] == 1.0 and rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
-    )
+    assert rates[4] == 1.0 and rates[5] == 1.0 and rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
 
 
 def test_normalisation_is_numpys_in_float64(data: Any) -> None:
@@ -159,9 +155,7 @@ def test_normalisation_is_numpys_in_float64(data: Any) -> None:
 
 
 def test_normalisation_of_images_is_by_channel(data: Any) -> None:
-    samples = (
-        data[0].clone() + torch.linspace(0, 9, 8)[:, None]
-    )  # rows of pixels differ, and keep their differences
+    samples = data[0].clone() + torch.linspace(0, 9, 8)[:, None]  # rows of pixels differ, and keep their differences
     samples[:, 1] = 0.5
     rows = np.array([3, 1, 40, 41])
     mean, std = normalisation(samples, rows, "channel", chunk=3)
@@ -227,9 +221,7 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
         assert record["accuracy"] == pytest.approx((tested.argmax(1) == own).double().mean().item())
         assert record["test_loss"] == pytest.approx(nn.functional.cross_entropy(tested, own).item(), rel=1e-6)
     np.testing.assert_allclose(trained.logits, tested, rtol=1e-6, atol=1e-8)
-    for mine, theirs in zip(
-        (trained.state[n] for n, _ in network.named_parameters()), reference.parameters()
-    ):
+    for mine, theirs in zip((trained.state[n] for n, _ in network.named_parameters()), reference.parameters()):
         torch.testing.assert_close(mine[0], theirs.data, rtol=1e-6, atol=1e-8)
     assert trained.steps == 10 and trained.failure is None
 
@@ -238,8 +230,7 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
 def test_many_runs_are_the_same_runs_one_at_a_time(data: Any, name: str, lr: float) -> None:
     """Parameters after 20 and 50 steps, float32: every loss and mixed mixes, uneven folds, two seeds and teachers."""
     runs = [
-        run_of(mix, fold=1 + i % 3, seed=i, count=(42, 30, 48)[i % 3], teacher=i % 2)
-        for i, mix in enumerate(MIXES)
+        run_of(mix, fold=1 + i % 3, seed=i, count=(42, 30, 48)[i % 3], teacher=i % 2) for i, mix in enumerate(MIXES)
     ]
     for epochs in (4, 10) if name == "cnn2" else (10,):  # of 5, 3 and 6 steps
         settings = TrainSettings(model=name, epochs=epochs, lr=lr, clip_norm=5.0)
@@ -256,8 +247,7 @@ def test_every_layout_gives_the_same(data: Any, name: str, lr: float) -> None:
     """In float64: in float32 a ReLU that rounding pushes over its kink sets two trainings of a deep network apart."""
     samples, labels, teacher = data[0].double(), data[1], mapped(data[2], Tensor.double)
     runs = [
-        run_of(mix, fold=1 + i % 3, seed=i, count=(42, 30, 48)[i % 3], teacher=i % 2)
-        for i, mix in enumerate(MIXES)
+        run_of(mix, fold=1 + i % 3, seed=i, count=(42, 30, 48)[i % 3], teacher=i % 2) for i, mix in enumerate(MIXES)
     ]
     settings = TrainSettings(model=name, epochs=4, lr=lr, clip_norm=5.0)
     expected = fit((samples, labels, teacher), runs, settings, layout="loop")
@@ -317,13 +307,9 @@ def test_records(data: Any) -> None:
             assert record["terms"].keys() == weights.keys()
             for key, term in record["terms"].items():
                 assert term["weighted"] == pytest.approx(weights[key] * term["raw"])
-            assert record["loss"] == pytest.approx(
-                sum(t["weighted"] for t in record["terms"].values()), rel=1e-5
-            )
+            assert record["loss"] == pytest.approx(sum(t["weighted"] for t in record["terms"].values()), rel=1e-5)
         accuracies = [record["accuracy"] for record in one.history]
-        assert one.best_accuracy == max(accuracies) and one.best_epoch == 1 + accuracies.index(
-            max(accuracies)
-        )
+        assert one.best_accuracy == max(accuracies) and one.best_epoch == 1 + accuracies.index(max(accuracies))
         test = torch.from_numpy(runs[r].task.test)
         for state, accuracy in ((one.state, accuracies[-1]), (one.best_state, one.best_accuracy)):
             network = models.build("cnn2", SHAPE, CLASSES)
@@ -363,11 +349,7 @@ def test_a_run_that_blows_up_is_named_and_the_others_go_on(data: Any, layout: st
         assert len(trained[0].history) == 0
     else:
         assert len(trained[0].history) == 1
-    assert (
-        "fold 3, seed 7" in trained[0].failure
-        and "hinton" in trained[0].failure
-        and "soft" in trained[0].failure
-    )
+    assert "fold 3, seed 7" in trained[0].failure and "hinton" in trained[0].failure and "soft" in trained[0].failure
     assert "angle" not in trained[0].failure and not trained[0].state
     (alone,) = fit(data, [good], settings, layout=layout)
     assert trained[1].failure is None and len(trained[1].history) == 4
@@ -377,18 +359,14 @@ def test_a_run_that_blows_up_is_named_and_the_others_go_on(data: Any, layout: st
 
 def test_a_learning_rate_that_is_far_too_high_ends_in_a_message(data: Any) -> None:
     trained = fit(data, [run_of("ce")], dataclasses.replace(QUICK, lr=1e3))[0]
-    assert (
-        trained.failure and "ce is not finite" in trained.failure and "lower learning rate" in trained.failure
-    )
+    assert trained.failure and "ce is not finite" in trained.failure and "lower learning rate" in trained.failure
 
 
 def test_label_smoothing_and_class_weights_reach_the_loss(data: Any) -> None:
     samples, labels, _ = data
     rows = np.concatenate([np.flatnonzero(labels.numpy() == 0)[:16], np.flatnonzero(labels.numpy() == 1)[:8]])
     run = Run(1, 0, LossMix.parse("ce"), Task(rows, np.arange(48, 60)))
-    settings = TrainSettings(
-        model="cnn2", epochs=1, batch=24, lr=1e-3, label_smoothing=0.1, class_weights="balanced"
-    )
+    settings = TrainSettings(model="cnn2", epochs=1, batch=24, lr=1e-3, label_smoothing=0.1, class_weights="balanced")
     (trained,) = fit(data, [run], settings)
     network = models.build("cnn2", SHAPE, CLASSES)
     models.initialise(network, [(0, 1)])
@@ -416,9 +394,7 @@ def test_bfloat16_leaves_batch_norms_statistics_in_float32(data: Any, layout: st
     runs = [run_of("ce"), run_of("ce", fold=2)]
     half = fit(data, runs, dataclasses.replace(settings, precision="bfloat16"), layout=layout)
     for one, full in zip(half, fit(data, runs, settings, layout=layout)):
-        assert one.failure is None and one.history[0]["loss"] == pytest.approx(
-            full.history[0]["loss"], rel=0.05
-        )
+        assert one.failure is None and one.history[0]["loss"] == pytest.approx(full.history[0]["loss"], rel=0.05)
         for name, value in one.state.items():
             assert value.dtype == torch.float32, name
             if "running_mean" in name:
@@ -472,17 +448,19 @@ def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
     samples, labels, _ = data
     few = Run(1, 0, LossMix.parse("ce"), Task(np.arange(5), np.arange(48, 60)))
     for runs, options in (
-        ([], {}), ([few], {}), ([run_of("soft", teacher=2)], {}), ([run_of("ce")], {"layout": "looped"}),
-        ([dataclasses.replace(few, task=Task(np.arange(50, 70), few.task.test))], {}), ([dataclasses.replace(few, task=Task(few.task.train, np.array([], int)))], {}),
-    ):  # fmt: skip
+        ([], {}),
+        ([few], {}),
+        ([run_of("soft", teacher=2)], {}),
+        ([run_of("ce")], {"layout": "looped"}),
+        ([dataclasses.replace(few, task=Task(np.arange(50, 70), few.task.test))], {}),
+        ([dataclasses.replace(few, task=Task(few.task.train, np.array([], int)))], {}),
+    ):
         with pytest.raises(InputError, match="expected"):
             fit(data, runs, **options)
     with pytest.raises(InputError, match="no teacher 0; expected its outputs"):
         training.fit(samples, labels, [run_of("soft")], QUICK, classes=CLASSES)
     small = dataclasses.replace(QUICK, batch=2)
-    with pytest.raises(
-        InputError, match=r"batch = 2: angle of mix .* at least 3 clips in a batch; expected 3 or more"
-    ):
+    with pytest.raises(InputError, match=r"batch = 2: angle of mix .* at least 3 clips in a batch; expected 3 or more"):
         fit(data, [run_of("angle,area")], small)
     with pytest.raises(InputError, match="labels 0 to 2; expected 0 to 1"):
         training.fit(samples, labels, [run_of("ce")], QUICK, classes=2)

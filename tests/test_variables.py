@@ -25,9 +25,7 @@ def test_numbers_of_threads(monkeypatch: pytest.MonkeyPatch, name: str, value: s
 
 
 @pytest.mark.parametrize("value", ["", "1", " 4 ", "4,2"])
-def test_numbers_of_threads_that_are_right(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
-) -> None:
+def test_numbers_of_threads_that_are_right(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert CliRunner().invoke(cli.main, ["runs"]).exit_code == 0
@@ -35,24 +33,34 @@ def test_numbers_of_threads_that_are_right(
 
 @pytest.mark.parametrize(
     ("name", "value", "library"),
-    [("NUMBA_DEBUG", "abc", "numba"), ("NUMBA_OPT", "z", "numba"), ("TQDM_MININTERVAL", "abc", "tqdm"),
-     ("MPLBACKEND", "abc", "matplotlib"), ("SOURCE_DATE_EPOCH", "abc", "matplotlib.backends.backend_pdf")],
-)  # fmt: skip
+    [
+        ("NUMBA_DEBUG", "abc", "numba"),
+        ("NUMBA_OPT", "z", "numba"),
+        ("TQDM_MININTERVAL", "abc", "tqdm"),
+        ("MPLBACKEND", "abc", "matplotlib"),
+        ("SOURCE_DATE_EPOCH", "abc", "matplotlib.backends.backend_pdf"),
+    ],
+)
 def test_what_a_library_refuses_at_import(name: str, value: str, library: str) -> None:
     """In a process of its own, for a library reads its variables once."""
-    code = ("import sys; from pipeline.commands.errors import check_variables, clear_errors\n"
-            "with clear_errors():\n check_variables(); import importlib; importlib.import_module(sys.argv[1])\n"
-            " if 'pdf' in sys.argv[1]:\n"
-            "  import io, matplotlib.pyplot as p; p.figure().savefig(io.BytesIO(), format='pdf')")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code, library], cwd=ROOT, capture_output=True, text=True,
-                          env={"PATH": "/usr/bin:/bin", name: value, "HOME": "/tmp"})  # fmt: skip
+    code = (
+        "import sys; from pipeline.commands.errors import check_variables, clear_errors\n"
+        "with clear_errors():\n check_variables(); import importlib; importlib.import_module(sys.argv[1])\n"
+        " if 'pdf' in sys.argv[1]:\n"
+        "  import io, matplotlib.pyplot as p; p.figure().savefig(io.BytesIO(), format='pdf')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, library],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", name: value, "HOME": "/tmp"},
+    )
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith(f"error: the environment variable {name}={value!r} is refused")
 
 
-@pytest.mark.parametrize(
-    "error", [ZeroDivisionError("division by zero"), KeyError("x"), RuntimeError("a\nb")]
-)
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), KeyError("x"), RuntimeError("a\nb")])
 def test_what_nobody_foresaw_is_one_line_and_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

@@ -81,9 +81,7 @@ def test_a_sound_part(urban: Path) -> None:
     assert found.folds == {1: 4, 2: 4} and found.classes == {"air_conditioner": 4, "car_horn": 4}
     assert found.seconds == pytest.approx(4.0) and found.missing_folds == tuple(range(3, 11))
     text = "\n".join(found.lines())
-    assert "8 of the 8732 published clips, without folds 3 4 5 6 7 8 9 10" in text and text.endswith(
-        "\n0 problems"
-    )
+    assert "8 of the 8732 published clips, without folds 3 4 5 6 7 8 9 10" in text and text.endswith("\n0 problems")
 
 
 def test_the_real_mini_set_is_a_sound_part(mini: Path) -> None:
@@ -107,8 +105,10 @@ def test_a_whole_set(urban: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = verify(urban, "urbansound8k")
     assert not found.partial and "whole    all 8 published clips" in found.lines()
     monkeypatch.setitem(
-        module.PUBLISHED, "urbansound8k", Published(small.annotations, small.columns, {1: 3}, {"air_conditioner": 3, "car_horn": 4}, True)
-    )  # fmt: skip
+        module.PUBLISHED,
+        "urbansound8k",
+        Published(small.annotations, small.columns, {1: 3}, {"air_conditioner": 3, "car_horn": 4}, True),
+    )
     assert verify(urban, "urbansound8k").problems == (
         "fold 1: 4 clips annotated, expected 3",
         "fold 2: 4 clips annotated, expected no such fold",
@@ -144,9 +144,7 @@ def test_files_that_are_not_as_annotated(urban: Path) -> None:
 def test_a_file_cut_in_the_middle(urban: Path) -> None:
     path = urban / "audio/fold1/1-0-0-0.wav"
     path.write_bytes(path.read_bytes()[:3000])
-    assert verify(urban, "urbansound8k").problems == (
-        "audio/fold1/1-0-0-0.wav: 0.185 s long, annotated 0.500 s",
-    )
+    assert verify(urban, "urbansound8k").problems == ("audio/fold1/1-0-0-0.wav: 0.185 s long, annotated 0.500 s",)
 
 
 def test_a_fold_that_was_left_out_is_told_and_no_problem(urban: Path) -> None:
@@ -218,9 +216,7 @@ def esc(root: Path) -> Path:
                 "target": number,
                 "category": label,
             }
-            rows.append(
-                row | {"esc10": label in PUBLISHED["esc10"].classes, "src_file": 77 + fold, "take": "A"}
-            )
+            rows.append(row | {"esc10": label in PUBLISHED["esc10"].classes, "src_file": 77 + fold, "take": "A"})
             write_clip(root / "audio" / str(row["filename"]), 5.0)
     write_rows(root / "meta/esc50.csv", rows)
     return root
@@ -304,9 +300,7 @@ def test_what_is_no_clip_of_an_own_corpus_is_named(tmp_path: Path) -> None:
         "bell/notes.txt: no clip of the corpus",
         "bell/pipe.wav: no regular file, so no clip of the corpus",
     )
-    assert found.problems[-2].startswith(
-        "drum/film.mp4: no clip of the corpus: a format that is not read, expected"
-    )
+    assert found.problems[-2].startswith("drum/film.mp4: no clip of the corpus: a format that is not read, expected")
     assert found.problems[-1] == "loose.wav: no clip of the corpus"
 
 
@@ -371,9 +365,7 @@ def test_what_is_odd_about_clips_is_a_note(tmp_path: Path) -> None:
         "bell/loud.wav: peak 300 times full scale, expected about 1 at most: scale it",
         "bell/silent.wav: silent",
     ]
-    soundfile.write(
-        root / "bell" / "nan.wav", np.where(np.arange(SR) == 70, np.nan, noise), SR, subtype="FLOAT"
-    )
+    soundfile.write(root / "bell" / "nan.wav", np.where(np.arange(SR) == 70, np.nan, noise), SR, subtype="FLOAT")
     (problem,) = verify(root, "folder").problems
     assert problem.startswith("bell/nan.wav: samples that are no numbers, nan at frame 70, expected")
 
@@ -384,8 +376,7 @@ def test_a_recording_in_two_folds_is_named(tmp_path: Path, urban: Path) -> None:
     root = own(tmp_path / "own")
     files = sorted(str(path.relative_to(root)) for path in root.rglob("*.flac"))
     rows: list[dict[str, object]] = [
-        {"file": name, "fold": 1 + i % 3, "source": "tower" if i < 2 else name}
-        for i, name in enumerate(files)
+        {"file": name, "fold": 1 + i % 3, "source": "tower" if i < 2 else name} for i, name in enumerate(files)
     ]
     write_rows(root / "folds.csv", rows)
     assert verify(root, "folder").problems == ("recording tower: in folds 1 and 2, expected one",)

@@ -81,9 +81,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def variant(folder: Path, target: Path, **changes: object) -> None:
     """A copy of a run whose record, and what goes with its weights, say something else."""
     shutil.copytree(folder, target)
-    (target / "config.json").write_text(
-        json.dumps(json.loads((folder / "config.json").read_text()) | changes)
-    )
+    (target / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | changes))
     payload = torch.load(folder / "model.pt", weights_only=True)
     if "classes" in changes:
         last = {"linear2.weight": np.s_[:, :2], "linear2.bias": np.s_[:, :2]}
@@ -117,9 +115,7 @@ def assert_one_line(done: Result, *said: str) -> None:
 def test_an_unknown_option_is_a_usage_error(name: str) -> None:
     done = invoke(name, *needed(name), "--no-such-option")
     assert done.exit_code == 2
-    assert (
-        done.stderr.splitlines()[-1].startswith("Error: No such option") and "--no-such-option" in done.stderr
-    )
+    assert done.stderr.splitlines()[-1].startswith("Error: No such option") and "--no-such-option" in done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -132,11 +128,9 @@ def test_a_value_that_is_no_choice_or_number_is_a_usage_error(name: str) -> None
         if isinstance(parameter, click.Option) and not plain:
             done = invoke(name, *needed(name), parameter.opts[0], "no-such-value")
             last = done.stderr.splitlines()[-1]
-            assert (
-                done.exit_code == 2
-                and last.startswith("Error: Invalid value for")
-                and "no-such-value" in last
-            ), done.stderr
+            assert done.exit_code == 2 and last.startswith("Error: Invalid value for") and "no-such-value" in last, (
+                done.stderr
+            )
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:
@@ -188,7 +182,10 @@ def test_what_is_not_there_or_not_what_it_should_be(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("predict", "run", "other/fold1-seed0", "sound.wav"), ("other/fold1-seed0 knows other classes", "corpus other")),
+        (
+            ("predict", "run", "other/fold1-seed0", "sound.wav"),
+            ("other/fold1-seed0 knows other classes", "corpus other"),
+        ),
         (("compare", "run", "other/fold1-seed0"), ("other", "tiny", "expected runs of one corpus")),
         (("export", "other/fold1-seed0"), ("cache/other",)),
         (("ensemble", "run", "no-run"), ("no-run", "no finished run", "expected a run folder")),
@@ -206,7 +203,10 @@ def test_what_is_not_there_or_not_what_it_should_be(
         (("table4",), (f"no {ARCHIVE}", "make data DATASET=cifar100")),
         (("ban", "--dataset", "cifar100"), (f"no {ARCHIVE}",)),
         (("verify", "--dataset", "cifar100", "--data", "text"), ("text",)),
-        (("data", "--dataset", "esc50", "--yes", "--url", "http://127.0.0.1:9/nothing"), ("http://127.0.0.1:9/nothing",)),
+        (
+            ("data", "--dataset", "esc50", "--yes", "--url", "http://127.0.0.1:9/nothing"),
+            ("http://127.0.0.1:9/nothing",),
+        ),
         (("teacher", *SOUNDS, "--folds", "7"), ("fold 7 is not in sounds", "expected some of 1 2")),
         (("features", *SOUNDS, "--folds", "7"), ("fold 7: sounds has the folds 1, 2",)),
         (("distill", *SOUNDS), ("no finished teacher of fold 1", "make teacher")),
@@ -223,7 +223,7 @@ def test_what_is_not_there_or_not_what_it_should_be(
         (("report", *SOUNDS[:4]), ("sounds", "make")),
     ],
     ids=lambda v: " ".join(v),
-)  # fmt: skip
+)
 def test_what_does_not_go_together(
     place: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: tuple[str, ...]
 ) -> None:
@@ -250,9 +250,7 @@ def theirs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("arguments", READERS, ids=lambda v: v[0])
-def test_the_only_corpus_with_runs_is_meant_and_none_is_made(
-    theirs: Path, arguments: tuple[str, ...]
-) -> None:
+def test_the_only_corpus_with_runs_is_meant_and_none_is_made(theirs: Path, arguments: tuple[str, ...]) -> None:
     done = invoke(*arguments)
     assert done.exit_code == 0, done.output
     assert "runs of tiny: no other corpus has any in runs/" in done.stderr
@@ -271,8 +269,24 @@ def test_whose_runs_is_asked_for_by_name(theirs: Path, arguments: tuple[str, ...
     assert not (theirs / "data").exists()
 
 
-SHORT = ("--jobs", "1", "--pack", "1", "--layout", "loop", "--device", "cpu", "--folds", "1", "--set", "teacher.epochs=1",
-         "--set", "student.epochs=1", "--set", "teacher.model=cnn2")  # fmt: skip
+SHORT = (
+    "--jobs",
+    "1",
+    "--pack",
+    "1",
+    "--layout",
+    "loop",
+    "--device",
+    "cpu",
+    "--folds",
+    "1",
+    "--set",
+    "teacher.epochs=1",
+    "--set",
+    "student.epochs=1",
+    "--set",
+    "teacher.model=cnn2",
+)
 
 
 @pytest.fixture
@@ -376,13 +390,29 @@ for line in sys.stdin.read().splitlines():
 
 def test_a_reader_that_is_gone(mine: Path) -> None:
     lines = [
-        "--help", "teacher --help", f"status {' '.join(SOUNDS)}", "runs", "runs --json", "compare run run", "follow --once",
-        f"inspect {' '.join(SOUNDS)}", "predict run sound.wav", "predict run sound.wav --json", "doctor --torch cpu",
-        f"report {' '.join(SOUNDS[:4])} --no-page", f"verify {' '.join(SOUNDS[:4])}", "distill --explain",
-    ]  # fmt: skip
+        "--help",
+        "teacher --help",
+        f"status {' '.join(SOUNDS)}",
+        "runs",
+        "runs --json",
+        "compare run run",
+        "follow --once",
+        f"inspect {' '.join(SOUNDS)}",
+        "predict run sound.wav",
+        "predict run sound.wav --json",
+        "doctor --torch cpu",
+        f"report {' '.join(SOUNDS[:4])} --no-page",
+        f"verify {' '.join(SOUNDS[:4])}",
+        "distill --explain",
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", PIPES], input="\n".join(lines), cwd=mine, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", PIPES],
+        input="\n".join(lines),
+        cwd=mine,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and done.stdout.splitlines() == [f"1 {line}" for line in lines], done.stdout
     assert done.stderr == ""

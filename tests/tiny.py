@@ -16,8 +16,20 @@ from click.testing import CliRunner
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Settings with which everything takes seconds.
-QUICK = ("--set", "teacher.epochs=3", "--set", "student.epochs=3", "--set", "features.bins=8",
-         "--set", "features.bins_per_octave=24", "--set", "student.batch=4", "--set", "teacher.batch=4")  # fmt: skip
+QUICK = (
+    "--set",
+    "teacher.epochs=3",
+    "--set",
+    "student.epochs=3",
+    "--set",
+    "features.bins=8",
+    "--set",
+    "features.bins_per_octave=24",
+    "--set",
+    "student.batch=4",
+    "--set",
+    "teacher.batch=4",
+)
 
 
 def write_corpus(root: Path, folds: tuple[int, ...] = (1, 2, 3), clips: int = 6) -> Path:

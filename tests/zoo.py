@@ -34,29 +34,49 @@ class Specimen:
 
 #: (ending, container, coding, rate, channels, dB): one coding a line, then channels and rates.
 KINDS = (
-    ("wav", "WAV", "PCM_U8", 44100, 1, 30), ("wav", "WAV", "PCM_16", 44100, 1, 70), ("wav", "WAV", "PCM_24", 44100, 1, 100),
-    ("wav", "WAV", "PCM_32", 44100, 1, 100), ("wav", "WAV", "FLOAT", 44100, 1, 100), ("wav", "WAV", "DOUBLE", 44100, 1, 100),
-    ("wav", "WAV", "ULAW", 8000, 1, 30), ("wav", "WAV", "ALAW", 8000, 1, 30),
-    ("wav", "WAV", "MS_ADPCM", 44100, 1, 15), ("wav", "WAV", "MS_ADPCM", 8000, 2, 10),
-    ("wav", "WAV", "IMA_ADPCM", 44100, 2, 15), ("wav", "WAV", "IMA_ADPCM", 8000, 1, 15),
-    ("wav", "WAVEX", "PCM_16", 48000, 2, 70), ("wav", "WAVEX", "PCM_24", 96000, 2, 100), ("wav", "WAVEX", "FLOAT", 44100, 1, 100),
-    ("wav", "WAVEX", "PCM_16", 48000, 6, 70), ("wav", "WAV", "PCM_24", 44100, 6, 100),
-    ("wav", "WAV", "PCM_16", 44100, 2, 70), ("wav", "WAV", "FLOAT", 22050, 2, 100), ("wav", "WAV", "PCM_16", 22050, 1, 70),
-    *(("wav", "WAV", "PCM_16", rate, 1, 70) for rate in (8000, 11025, 16000, 24000, 32000, 48000, 88200, 96000, 176400, 192000)),
-    ("flac", "FLAC", "PCM_16", 44100, 2, 70), ("flac", "FLAC", "PCM_24", 96000, 1, 100),
-    ("ogg", "OGG", "VORBIS", 44100, 2, 8), ("ogg", "OGG", "OPUS", 48000, 1, 8), ("mp3", "MP3", "MPEG_LAYER_III", 44100, 2, 8),
-    ("aiff", "AIFF", "PCM_16", 44100, 1, 70), ("aifc", "AIFF", "FLOAT", 44100, 2, 100), ("au", "AU", "PCM_16", 44100, 1, 70),
-    ("wav", "RF64", "PCM_16", 44100, 1, 70), ("w64", "W64", "PCM_16", 44100, 2, 70), ("wav", "RIFX", "PCM_16", 44100, 1, 70),
-)  # fmt: skip
+    ("wav", "WAV", "PCM_U8", 44100, 1, 30),
+    ("wav", "WAV", "PCM_16", 44100, 1, 70),
+    ("wav", "WAV", "PCM_24", 44100, 1, 100),
+    ("wav", "WAV", "PCM_32", 44100, 1, 100),
+    ("wav", "WAV", "FLOAT", 44100, 1, 100),
+    ("wav", "WAV", "DOUBLE", 44100, 1, 100),
+    ("wav", "WAV", "ULAW", 8000, 1, 30),
+    ("wav", "WAV", "ALAW", 8000, 1, 30),
+    ("wav", "WAV", "MS_ADPCM", 44100, 1, 15),
+    ("wav", "WAV", "MS_ADPCM", 8000, 2, 10),
+    ("wav", "WAV", "IMA_ADPCM", 44100, 2, 15),
+    ("wav", "WAV", "IMA_ADPCM", 8000, 1, 15),
+    ("wav", "WAVEX", "PCM_16", 48000, 2, 70),
+    ("wav", "WAVEX", "PCM_24", 96000, 2, 100),
+    ("wav", "WAVEX", "FLOAT", 44100, 1, 100),
+    ("wav", "WAVEX", "PCM_16", 48000, 6, 70),
+    ("wav", "WAV", "PCM_24", 44100, 6, 100),
+    ("wav", "WAV", "PCM_16", 44100, 2, 70),
+    ("wav", "WAV", "FLOAT", 22050, 2, 100),
+    ("wav", "WAV", "PCM_16", 22050, 1, 70),
+    *(
+        ("wav", "WAV", "PCM_16", rate, 1, 70)
+        for rate in (8000, 11025, 16000, 24000, 32000, 48000, 88200, 96000, 176400, 192000)
+    ),
+    ("flac", "FLAC", "PCM_16", 44100, 2, 70),
+    ("flac", "FLAC", "PCM_24", 96000, 1, 100),
+    ("ogg", "OGG", "VORBIS", 44100, 2, 8),
+    ("ogg", "OGG", "OPUS", 48000, 1, 8),
+    ("mp3", "MP3", "MPEG_LAYER_III", 44100, 2, 8),
+    ("aiff", "AIFF", "PCM_16", 44100, 1, 70),
+    ("aifc", "AIFF", "FLOAT", 44100, 2, 100),
+    ("au", "AU", "PCM_16", 44100, 1, 70),
+    ("wav", "RF64", "PCM_16", 44100, 1, 70),
+    ("w64", "W64", "PCM_16", 44100, 2, 70),
+    ("wav", "RIFX", "PCM_16", 44100, 1, 70),
+)
 
 
 def sound(rate: int, channels: int, seconds: float = SECONDS) -> np.ndarray:
     """(frames, channels): a few tones below 3 kHz, other ones in each channel."""
     rng = np.random.default_rng(channels)
     t = np.arange(round(seconds * rate)) / rate
-    parts = [
-        sum(np.sin(2 * np.pi * f * t + k) for f in rng.uniform(100, 3000, 4)) * 0.12 for k in range(channels)
-    ]
+    parts = [sum(np.sin(2 * np.pi * f * t + k) for f in rng.uniform(100, 3000, 4)) * 0.12 for k in range(channels)]
     return np.stack(parts, axis=1)
 
 

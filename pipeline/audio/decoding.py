@@ -95,9 +95,7 @@ def opening(path: Path | str) -> Iterator[Sound]:
     path = Path(path)
     with open_regular(path) as raw:
         layout = containers.layout_of(raw)
-        streams: list[tuple[Spliced | None, Part]] = [
-            (Spliced(raw, part.pieces), part) for part in layout.parts
-        ]
+        streams: list[tuple[Spliced | None, Part]] = [(Spliced(raw, part.pieces), part) for part in layout.parts]
         streams = streams or [(None, Part(()))]
         with opened(path, streams[0][0]) as file:
             sound = Sound(path, file.samplerate, file.channels, file.subtype, file.format, layout, streams)

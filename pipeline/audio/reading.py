@@ -120,18 +120,14 @@ def noise(name: str, samples: int, *, std: float, seed: int) -> np.ndarray:
     if std == 0:
         return np.zeros(samples, dtype=np.float32)
     key = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    values = np.random.Generator(np.random.SFC64(int.from_bytes(key[:16]))).standard_normal(
-        samples, np.float32
-    )
+    values = np.random.Generator(np.random.SFC64(int.from_bytes(key[:16]))).standard_normal(samples, np.float32)
     values *= np.float32(std)
     return values
 
 
 def check_rate(path: Path | str, rate: int) -> None:
     if not RATES[0] <= rate <= RATES[1]:
-        raise ClipError(
-            path, "an impossible sampling rate", f"{RATES[0]:,} to {RATES[1]:,} Hz", f"{rate:,} Hz"
-        )
+        raise ClipError(path, "an impossible sampling rate", f"{RATES[0]:,} to {RATES[1]:,} Hz", f"{rate:,} Hz")
 
 
 def check_values(path: Path | str, sound: np.ndarray, rate: int, first: int = 0) -> None:
@@ -170,9 +166,7 @@ def check_length(sound: decoding.Sound, seconds: float | None = None) -> None:
         tolerance = max(tolerance, min(ADPCM_BLOCK, 0.5 * whole))
     if whole - there > tolerance:
         source = "annotation" if seconds is not None else "header"
-        raise ClipError(
-            sound.path, "cut off", f"{whole / rate:.3f} s by its {source}", f"{there / rate:.3f} s"
-        )
+        raise ClipError(sound.path, "cut off", f"{whole / rate:.3f} s by its {source}", f"{there / rate:.3f} s")
     if seconds is None and layout.lacking:
         raise ClipError(sound.path, "cut off", layout.lacking, f"{there / rate:.3f} s without one")
 

@@ -81,9 +81,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         except (InputError, BrokenPipeError):
             raise
         except MemoryError as error:
-            raise InputError(
-                f"{path}: more than this machine's memory holds, or damaged ({one_line(error)})"
-            ) from None
+            raise InputError(f"{path}: more than this machine's memory holds, or damaged ({one_line(error)})") from None
         except Exception as error:
             if isinstance(error, OSError) and error.errno not in SENSELESS:
                 raise refused(path, error) from None

@@ -101,15 +101,11 @@ def write_columns(file: h5py.File, header: Header, clips: h5py.Dataset) -> None:
             for name, dtype, unit, description, values in file_columns(header.files)
         ),
     ]
-    skipped = dataset(
-        file, "skipped/clip", [s.clip for s in header.skipped], TEXT, "", "name of a clip left out"
-    )
+    skipped = dataset(file, "skipped/clip", [s.clip for s in header.skipped], TEXT, "", "name of a clip left out")
     skipped.make_scale("skipped clip")
     of_skipped = file_columns([s.file for s in header.skipped])
     for name in ("reason", "expected", "found"):
-        of_skipped.append(
-            (name, TEXT, "", f"{name} of the failure", [getattr(s, name) for s in header.skipped])
-        )
+        of_skipped.append((name, TEXT, "", f"{name} of the failure", [getattr(s, name) for s in header.skipped]))
     per_skipped = [
         dataset(file, f"skipped/{name}", values, dtype, unit, description)
         for name, dtype, unit, description, values in of_skipped

@@ -43,8 +43,7 @@ EXAMPLES = (
 @data_option
 @click.option(
     "--preset",
-    help="default, paper, demo, cifar-paper, cifar-strong, or a TOML file; default: default, of CIFAR-100 "
-    "cifar-paper.",
+    help="default, paper, demo, cifar-paper, cifar-strong, or a TOML file; default: default, of CIFAR-100 cifar-paper.",
 )
 @set_option("teacher.epochs=10")
 @generations_option
@@ -100,9 +99,7 @@ def ban(
         mix.require_batch(getattr(settings, model).batch, f"{model}.batch")
     if dataset == IMAGES:
         if model != "teacher" or folds:
-            raise InputError(
-                "CIFAR-100 has one network and one fold; expected neither --model student nor --folds"
-            )
+            raise InputError("CIFAR-100 has one network and one fold; expected neither --model student nor --folds")
         if archive and data:
             raise click.UsageError("--archive and --data both name the archive; expected one of them")
         settings = chains.chain_settings(settings, "teacher")
@@ -114,7 +111,5 @@ def ban(
         settings = chains.chain_settings(config.for_corpus(settings, corpus.seconds), model)
         source, held_out = chains.of_corpus(corpus, settings), wanted_folds(corpus, folds)
     with logged(log, source.name):
-        chains.train(
-            source, settings, mixes, generations=generations, folds=held_out, teachers=teachers, **how
-        )
+        chains.train(source, settings, mixes, generations=generations, folds=held_out, teachers=teachers, **how)
     click.echo(tables.report(RUNS, REPORTS, source.name, generations=generations))

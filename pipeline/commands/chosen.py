@@ -34,9 +34,7 @@ def existing_corpus(dataset: str, data: Path | None) -> Corpus:
     if name != "synthetic":
         return opened_corpus(dataset, data)
     if not root.is_dir():
-        raise InputError(
-            f"no corpus in {root} yet, and no features; expected those of an earlier step: make features"
-        )
+        raise InputError(f"no corpus in {root} yet, and no features; expected those of an earlier step: make features")
     return open_corpus(name, root)
 
 
@@ -55,9 +53,7 @@ def corpus_name(run: Path | None, dataset: str, data: Path | None) -> str:
     return "" if run is not None else runs_of(dataset, data)[0]
 
 
-def chosen_archive(
-    archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None
-) -> Archive:
+def chosen_archive(archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None) -> Archive:
     """CIFAR-100's archive as ``archive_options`` describe it."""
     from pipeline.images import cifar  # numpy
     from pipeline.images.archive import Archive

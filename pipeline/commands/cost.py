@@ -19,12 +19,8 @@ EXAMPLES = ("cost", "cost RUN --threads 2")
 @click.command()
 @click.argument("run", required=False, type=PATH)
 @chosen_corpus_options
-@click.option(
-    "--threads", type=Whole(1, 1024, "more threads than cores only wait"), default=1, help="Of the network."
-)
-@click.option(
-    "--batch", type=Whole(1, 65_536, "they are held in memory at once"), default=1, help="Clips per call."
-)
+@click.option("--threads", type=Whole(1, 1024, "more threads than cores only wait"), default=1, help="Of the network.")
+@click.option("--batch", type=Whole(1, 65_536, "they are held in memory at once"), default=1, help="Clips per call.")
 @click.option(
     "--repeats",
     type=Whole(10, 1_000_000, "the spread is settled long before"),
@@ -36,7 +32,5 @@ def cost(run: Path | None, dataset: str, data: Path | None, threads: int, batch:
     from pipeline.deploy import cost as costs  # torch: --help does without
 
     corpus = corpus_name(run, dataset, data)
-    measured = costs.measured(
-        run, RUNS, Path("exports"), corpus, threads=threads, batch=batch, repeats=repeats
-    )
+    measured = costs.measured(run, RUNS, Path("exports"), corpus, threads=threads, batch=batch, repeats=repeats)
     click.echo(costs.report(measured, REPORTS), nl=False)

@@ -29,9 +29,7 @@ EXAMPLES = (
     default=("angle,area",),
     help="A mix such as angle,area or angle:40,area:20,hinton@T=1.5; may be repeated.",
 )
-@click.option(
-    "--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing."
-)
+@click.option("--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing.")
 def distill(
     dataset: str,
     data: Path | None,

@@ -55,9 +55,7 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
     except (InputError, ImportError, OSError):
         following = "what is broken above"
     if as_json:
-        listed = [
-            {"subject": f.subject, "ok": not f.remedy, "text": f.text, "remedy": f.remedy} for f in findings
-        ]
+        listed = [{"subject": f.subject, "ok": not f.remedy, "text": f.text, "remedy": f.remedy} for f in findings]
         click.echo(json.dumps({"ok": not broken, "findings": listed, "next": following}, indent=2))
     else:
         click.echo("\n".join(finding.line() for finding in findings))

@@ -146,8 +146,10 @@ def check_variables() -> None:
         if numbers != [""] and not all(
             part.isascii() and part.isdecimal() and 0 < int(part[:9]) <= MOST_THREADS for part in numbers
         ):
-            raise InputError(f"the environment variable {name}={os.environ[name]!r}: expected a whole number of threads from 1 "
-                             f"to {MOST_THREADS}: set that, or unset {name}")  # fmt: skip
+            raise InputError(
+                f"the environment variable {name}={os.environ[name]!r}: expected a whole number of threads from 1 "
+                f"to {MOST_THREADS}: set that, or unset {name}"
+            )
     warnings.filterwarnings("error", "Environment variable 'NUMBA_.*' is defined but")
 
 

@@ -31,14 +31,10 @@ EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml -
 @click.argument("name", metavar="[NAME|FILE.toml]", required=False)
 @dataset_option(choices=(*DATASETS, IMAGES))
 @data_option
-@click.option(
-    "--preset", help="default, paper, demo, or a TOML file; default: the experiment's own, else default."
-)
+@click.option("--preset", help="default, paper, demo, or a TOML file; default: the experiment's own, else default.")
 @set_option("student.lr=0.002")
 @folds_option
-@click.option(
-    "--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing."
-)
+@click.option("--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing.")
 @pack_options
 @archive_options
 def experiment(
@@ -72,9 +68,7 @@ def experiment(
         dataset = require_dataset(wanted.dataset, name)
     planning.check(wanted, settings)
     if explain:
-        click.echo(
-            explanation.explained(wanted, settings, folds=folds, seeds=seeds, dataset=dataset, root=RUNS)
-        )
+        click.echo(explanation.explained(wanted, settings, folds=folds, seeds=seeds, dataset=dataset, root=RUNS))
         return
     from pipeline.engine import source as sources
     from pipeline.engine.missing import RunsFailed, train

@@ -29,9 +29,7 @@ EXAMPLES = ("follow", "follow runs/CORPUS --every 10", "follow --once --log tens
     help="Also write what there is, finished runs too, as a log (needs the extra: audio-rkd[tensorboard]).",
 )
 @click.option("--to", type=PATH, default=LOGS, help="Where the log goes.")
-def follow(
-    paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path
-) -> None:
+def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path) -> None:
     """Runs under way in one line: how many, epoch, time left, mean and worst accuracy. RUN: a run, or a folder of runs.
 
     Ends when nothing has been under way for 15 seconds. Ctrl-C ends the view, not the runs.

@@ -24,9 +24,7 @@ EXAMPLES = ("inspect", "inspect --fold 3 --verify", "inspect --clip 100032-3-0-0
 @click.option("--fold", type=int, help="Default: the first that is there.")
 @click.option("--clip", help="One clip's five features, clean and noisy, as a picture.")
 @click.option("--output", type=PATH, help="Where the picture goes; default: reports/CORPUS/CLIP.png.")
-@click.option(
-    "--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest."
-)
+@click.option("--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest.")
 @json_option
 def inspect(
     dataset: str,
@@ -44,9 +42,7 @@ def inspect(
     from pipeline.report import inspection
 
     if clip and (verify or as_json):
-        raise click.UsageError(
-            "--clip draws one clip; --verify and --json are of a whole fold: give one or the other"
-        )
+        raise click.UsageError("--clip draws one clip; --verify and --json are of a whole fold: give one or the other")
     if output and not clip:
         raise click.UsageError("--output is where the picture of a clip goes; expected --clip NAME with it")
     corpus = existing_corpus(dataset, data)

@@ -66,9 +66,7 @@ def set_option(example: str) -> Callable[[F], F]:
     return click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help=words)
 
 
-data_option = click.option(
-    "--data", type=PATH, help="The corpus' folder; default: the data set's own name in data/."
-)
+data_option = click.option("--data", type=PATH, help="The corpus' folder; default: the data set's own name in data/.")
 preset_option = click.option("--preset", default="default", help="default, paper, demo, or a TOML file.")
 folds_option = click.option(
     "--folds", type=Numbers(), help="Held-out folds, for example 1,2 or 1-10; default: all there are."
@@ -76,9 +74,7 @@ folds_option = click.option(
 corpus_option = click.option(
     "--corpus", metavar="NAME", help="Only runs of this corpus: the name of its folder in runs/."
 )
-losses_option = click.option(
-    "--losses", multiple=True, help="Only these mixes (and the baseline); may be repeated."
-)
+losses_option = click.option("--losses", multiple=True, help="Only these mixes (and the baseline); may be repeated.")
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 generations_option = click.option(
     "--generations",
@@ -96,9 +92,7 @@ teacher_epoch_option = click.option(
 #: Which corpus is meant: ``dataset`` and ``data``.
 corpus_options = together(dataset_option(), data_option)
 #: Which corpus' runs to choose from, where no run is named.
-chosen_corpus_options = together(
-    dataset_option("Whose runs to choose from where none is named. "), data_option
-)
+chosen_corpus_options = together(dataset_option("Whose runs to choose from where none is named. "), data_option)
 #: A corpus and how it is worked on: ``preset`` and ``overrides`` too.
 settings_options = together(corpus_options, preset_option, set_option("student.lr=0.002"))
 
@@ -123,12 +117,8 @@ pack_options = together(
         default=5.0,
         help="How often an unfinished pack is saved.",
     ),
-    click.option(
-        "--jobs", type=JOBS, default=-1, callback=one_a_core, help="Processes on a CPU; -1: one per core."
-    ),
-    click.option(
-        "--backend", type=click.Choice(["local", "dask"]), default="local", help="Where packs are trained."
-    ),
+    click.option("--jobs", type=JOBS, default=-1, callback=one_a_core, help="Processes on a CPU; -1: one per core."),
+    click.option("--backend", type=click.Choice(["local", "dask"]), default="local", help="Where packs are trained."),
     click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine."),
     click.option(
         "--log",

@@ -35,9 +35,7 @@ STDIN = "-"
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="RUN... [SOUND...]", type=PATH)
-@click.option(
-    "--top", type=Whole(1, 1_000_000, "no corpus has more classes"), default=3, help="Classes shown."
-)
+@click.option("--top", type=Whole(1, 1_000_000, "no corpus has more classes"), default=3, help="Classes shown.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one line per sound.")
 @click.option("--csv", "as_csv", is_flag=True, help="A line for each window and class shown.")
 @click.option("--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra audio-rkd[mic]).")
@@ -52,9 +50,7 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, micr
         raise click.UsageError("--json and --csv exclude each other; expected one of them")
     folders, sounds = parted(paths)
     if not sounds and not microphone:
-        raise click.UsageError(
-            f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone"
-        )
+        raise click.UsageError(f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone")
     from pipeline.deploy import prediction  # torch: --help does without
 
     members = prediction.ensemble(folders)

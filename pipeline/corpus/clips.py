@@ -73,9 +73,7 @@ def checked(
     listing = listing or root
     clips = sorted(clips, key=lambda clip: (clip.fold, clip.name))
     if not clips:
-        raise InputError(
-            f"{listing} lists no clip that is in {root}; expected at least one: fetch the data set again"
-        )
+        raise InputError(f"{listing} lists no clip that is in {root}; expected at least one: fetch the data set again")
     counts = Counter(clip.name for clip in clips)
     for clip in clips:
         if wrong := fault(clip, len(classes), all_folds, counts[clip.name]):
@@ -84,8 +82,7 @@ def checked(
             )
     there = {parent: file_names(parent) for parent in {clip.path.parent for clip in clips}}
     clips = [
-        clip if clip.path.name in there[clip.path.parent] else replace(clip, path=on_disk(clip.path))
-        for clip in clips
+        clip if clip.path.name in there[clip.path.parent] else replace(clip, path=on_disk(clip.path)) for clip in clips
     ]
     missing = [clip.path for clip in clips if clip.path.name not in there[clip.path.parent]]
     if missing:

@@ -109,9 +109,7 @@ def assigned_sources(
         first = min(copies, key=lambda name: (name not in known, name))
         for name in copies:
             if name in new and (other := sources[name]) != sources[first]:
-                alike = (
-                    [one for one in new if sources[one] == other] if other not in by_name.values() else [name]
-                )
+                alike = [one for one in new if sources[one] == other] if other not in by_name.values() else [name]
                 sources |= dict.fromkeys(alike, sources[first])
     return sources
 
@@ -194,9 +192,7 @@ def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:
         header = next(csv.reader([text.partition("\n")[0].strip()]), []) or ["file", "fold", "source"]
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             file.write(text + ("" if not text or text.endswith("\n") else "\n"))
-            writer = csv.DictWriter(
-                file, [h.strip() for h in header], extrasaction="ignore", lineterminator="\n"
-            )
+            writer = csv.DictWriter(file, [h.strip() for h in header], extrasaction="ignore", lineterminator="\n")
             if not text.strip():
                 writer.writeheader()
             for name, (fold, source) in sorted(new.items()):

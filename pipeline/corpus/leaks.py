@@ -21,9 +21,7 @@ def divided(clips: Iterable[Clip]) -> dict[str, tuple[int, ...]]:
     folds: dict[str, set[int]] = defaultdict(set)
     for clip in clips:
         folds[clip.source].add(clip.fold)
-    return {
-        source: tuple(sorted(of_source)) for source, of_source in sorted(folds.items()) if len(of_source) > 1
-    }
+    return {source: tuple(sorted(of_source)) for source, of_source in sorted(folds.items()) if len(of_source) > 1}
 
 
 def divided_by_name(corpus: Corpus) -> dict[str, tuple[int, ...]]:
@@ -38,9 +36,7 @@ def divided_by_name(corpus: Corpus) -> dict[str, tuple[int, ...]]:
     for clip in corpus.clips:
         if clip.source == told[clip.name] or clip.name.startswith(clip.source):
             folds[told[clip.name]].add(clip.fold)
-    return {
-        source: tuple(sorted(of_source)) for source, of_source in sorted(folds.items()) if len(of_source) > 1
-    }
+    return {source: tuple(sorted(of_source)) for source, of_source in sorted(folds.items()) if len(of_source) > 1}
 
 
 def warning(corpus: Corpus) -> str:
@@ -134,9 +130,7 @@ def digest(path: Path) -> bytes | None:
 def copies(corpus: Corpus) -> list[tuple[Clip, ...]]:
     """The clips of a corpus that are the same file, byte for byte, two or more together."""
     clips = {clip.name: clip for clip in corpus.clips}
-    return [
-        tuple(clips[name] for name in names) for names in same_bytes({c.path: c.name for c in corpus.clips})
-    ]
+    return [tuple(clips[name] for name in names) for names in same_bytes({c.path: c.name for c in corpus.clips})]
 
 
 def fault_of(alike: tuple[Clip, ...], classes: tuple[str, ...]) -> str:
@@ -146,11 +140,7 @@ def fault_of(alike: tuple[Clip, ...], classes: tuple[str, ...]) -> str:
     if len(labels) > 1:
         return f"{names}: the same bytes under the labels {' and '.join(classes[n] for n in labels)}, expected one"
     folds = sorted({clip.fold for clip in alike})
-    return (
-        f"{names}: the same bytes in folds {' and '.join(map(str, folds))}, expected one"
-        if len(folds) > 1
-        else ""
-    )
+    return f"{names}: the same bytes in folds {' and '.join(map(str, folds))}, expected one" if len(folds) > 1 else ""
 
 
 # ----------------------------------------------------------------------------------------------- for people
@@ -196,11 +186,7 @@ def examples(corpus: Corpus, alike: Collection[str] = ()) -> list[str]:
     told_by_name = recordings(clip.name for clip in corpus.clips)
     groups: dict[str, list[str]] = defaultdict(list)
     for clip in corpus.clips:
-        if (
-            clip.source != told_by_name[clip.name]
-            and not clip.name.startswith(clip.source)
-            and clip.name not in alike
-        ):
+        if clip.source != told_by_name[clip.name] and not clip.name.startswith(clip.source) and clip.name not in alike:
             return []
         groups[clip.source].append(clip.name)
     of_class: dict[str, str] = {}  # the largest recording of each class

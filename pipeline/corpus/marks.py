@@ -180,19 +180,13 @@ def ranges(stems: Iterable[str]) -> dict[str, str]:
         if (pair := at_end(PAIR, plain)) and pair.start() and not DATE.search(plain):
             groups[plain[: pair.start()]][pair[1], pair[2]].add(stem)
     return {
-        stem: base
-        for base, pairs in groups.items()
-        if are_ranges(pairs)
-        for names in pairs.values()
-        for stem in names
+        stem: base for base, pairs in groups.items() if are_ranges(pairs) for names in pairs.values() for stem in names
     }
 
 
 def are_ranges(pairs: Iterable[tuple[str, str]]) -> bool:
     texts = list(pairs)
-    if any(
-        len(a) != len(b) and "0" in (a[0] if len(a) > 1 else "", b[0] if len(b) > 1 else "") for a, b in texts
-    ):
+    if any(len(a) != len(b) and "0" in (a[0] if len(a) > 1 else "", b[0] if len(b) > 1 else "") for a, b in texts):
         return False
     times = sorted((int(a), int(b)) for a, b in texts)
     if len(times) < 2 or any(a >= b for a, b in times) or len({a for a, _ in times}) < len(times):

@@ -65,13 +65,8 @@ def recordings(files: Iterable[str]) -> dict[str, str]:
         if cut.sure or cut.published:
             sure.add(class_of(name))
     counted = {kind for kind, found in several.items() if len(found) == 1 and kind not in sure}
-    joined = across_classes(
-        {name: cut for name, cut in cuts.items() if class_of(name) not in counted}, len(cuts)
-    )
-    return {
-        name: name if class_of(name) in counted else joined.get(name, source)
-        for name, source in sources.items()
-    }
+    joined = across_classes({name: cut for name, cut in cuts.items() if class_of(name) not in counted}, len(cuts))
+    return {name: name if class_of(name) in counted else joined.get(name, source) for name, source in sources.items()}
 
 
 def beginnings(files: Iterable[str]) -> dict[str, str]:
@@ -109,9 +104,7 @@ def cut(folder: str, stem: str, others: set[str], pairs: dict[str, str], glued: 
         base = ""
     elif not base.strip("-_. ") and not sure:  # a number alone, or a name such as "-7"
         base = whole
-    piece = re.sub(
-        rf"[-_. ]*{re.escape(class_of(folder))}$", "", stem.removeprefix(base), flags=re.IGNORECASE
-    )
+    piece = re.sub(rf"[-_. ]*{re.escape(class_of(folder))}$", "", stem.removeprefix(base), flags=re.IGNORECASE)
     return Cut(folder, base.rstrip("-_. ") if sure else base, piece, sure)
 
 
@@ -124,10 +117,6 @@ def across_classes(cuts: dict[str, Cut], clips: int) -> dict[str, str]:
     joined = {}
     for base, names in groups.items():
         pieces = Counter(piece for piece, _ in {(cuts[name].piece.lower(), class_of(name)) for name in names})
-        if (
-            len({class_of(name) for name in names}) > 1
-            and max(pieces.values()) == 1
-            and 2 * len(names) <= clips
-        ):
+        if len({class_of(name) for name in names}) > 1 and max(pieces.values()) == 1 and 2 * len(names) <= clips:
             joined.update(dict.fromkeys(names, base))
     return joined

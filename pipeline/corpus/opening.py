@@ -36,9 +36,7 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
             from pipeline.corpus.made_up import write_synthetic  # numpy: a corpus that is there needs none
 
             write_synthetic(root)
-        advice = (
-            "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
-        )
+        advice = "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
         note = f"SYNTHETIC corpus {root}.{advice} figures of it say nothing about real sounds."
     if not root.is_dir():
         raise absent(name, root)
@@ -49,8 +47,7 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
 def absent(name: str, root: Path) -> InputError:
     reason = "is a file" if root.exists() else "no such folder"
     return InputError(
-        f"{root}: {reason}; expected the data set {name} there: {fetching(name)}--data FOLDER "
-        "(make: DATA=FOLDER)"
+        f"{root}: {reason}; expected the data set {name} there: {fetching(name)}--data FOLDER (make: DATA=FOLDER)"
     )
 
 

@@ -57,9 +57,7 @@ ESC50 = Published(
 )
 
 #: In the order of the labels, where they have one.
-ESC10_CLASSES = (
-    "dog rooster rain sea_waves crackling_fire crying_baby sneezing clock_tick helicopter chainsaw"
-)
+ESC10_CLASSES = "dog rooster rain sea_waves crackling_fire crying_baby sneezing clock_tick helicopter chainsaw"
 
 ESC10 = Published(
     annotations=_ESC_TABLE,

@@ -16,8 +16,7 @@ class Row(dict[str, str]):
 
     def error(self, column: str, expected: str) -> InputError:
         return InputError(
-            f"{self.where}: {column} = {self[column]!r}: expected {expected}; "
-            "mend the row, or fetch the table again"
+            f"{self.where}: {column} = {self[column]!r}: expected {expected}; mend the row, or fetch the table again"
         )
 
     def number(self, column: str) -> float:
@@ -82,13 +81,9 @@ def table(path: Path, *columns: str, unique: str) -> list[Row]:
                 seen[row[unique]] = f"line {reader.line_num}"
                 rows.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{path}: not a table of comma-separated values in UTF-8 ({error}); fetch it again"
-        ) from None
+        raise InputError(f"{path}: not a table of comma-separated values in UTF-8 ({error}); fetch it again") from None
     except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror}; expected a table of the clips that can be read"
-        ) from None
+        raise InputError(f"{path}: {error.strerror}; expected a table of the clips that can be read") from None
     return rows
 
 

@@ -56,7 +56,5 @@ def urbansound8k(root: Path) -> Corpus:
             raise row.error("end", f"more than start = {row['start']}, which is 0 or more")
         folder = folders[fold]
         if folder is not None:
-            clips.append(
-                Clip(name, folder / name, fold, label, str(row.whole("fsID", 0)), round(end - start, 6))
-            )
+            clips.append(Clip(name, folder / name, fold, label, str(row.whole("fsID", 0)), round(end - start, 6)))
     return checked(root, "urbansound8k", URBANSOUND8K, folds, SECONDS, clips, path)

@@ -78,9 +78,7 @@ class Verification:
             report.append("folds    " + ", ".join(f"{k}: {n}" for k, n in sorted(self.folds.items())))
         counts = Counter(self.classes.values())
         each = ", ".join(f"{label}: {count}" for label, count in sorted(self.classes.items()))
-        report.append(
-            f"classes  {next(iter(counts))} {unit} each" if len(counts) == 1 else f"classes  {each}"
-        )
+        report.append(f"classes  {next(iter(counts))} {unit} each" if len(counts) == 1 else f"classes  {each}")
         if self.partial:
             absent = f", without folds {' '.join(map(str, self.missing_folds))}" if self.missing_folds else ""
             report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
@@ -133,9 +131,7 @@ def verify(root: Path, dataset: str) -> Verification:
     )
 
 
-def annotated(
-    root: Path, dataset: str, published: Published, problems: list[str]
-) -> tuple[set[Path], list[Annotated]]:
+def annotated(root: Path, dataset: str, published: Published, problems: list[str]) -> tuple[set[Path], list[Annotated]]:
     """The paths of all annotated files, and the rows of ``dataset``; a line in ``problems`` for each bad row."""
     name_column, number_column, label_column = published.columns
     lengths = () if published.seconds else ("start", "end")
@@ -186,9 +182,7 @@ def table_rows(path: Path, *columns: str) -> Iterator[Row]:
 
 def counted(rows: list[Annotated], published: Published) -> Iterator[str]:
     """A line for each fold or class that is not published, or of which there is more than was published."""
-    yield from beyond(
-        "fold", Counter(str(row.fold) for row in rows), {str(k): n for k, n in published.folds.items()}
-    )
+    yield from beyond("fold", Counter(str(row.fold) for row in rows), {str(k): n for k, n in published.folds.items()})
     yield from beyond("class", Counter(row.label for row in rows), published.classes)
 
 
@@ -240,7 +234,9 @@ def why_left_out(path: Path, is_regular: bool) -> str:
     if not is_regular:
         return "no regular file, so no clip of the corpus"
     if not files.is_sound(path.name) and files.looks_like_sound(path.name):
-        return f"no clip of the corpus: a format that is not read, expected one of {', '.join(files.SUFFIXES)}: convert it"
+        return (
+            f"no clip of the corpus: a format that is not read, expected one of {', '.join(files.SUFFIXES)}: convert it"
+        )
     return "no clip of the corpus"
 
 

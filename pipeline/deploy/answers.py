@@ -36,9 +36,7 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int,
     if len(values) == 1:
         return line(name, values[0])
     lines = [line(f"{name}  (mean of {len(values)} windows)", values.mean(0))]
-    return "\n".join(
-        lines + [line(f"  {a:8.2f}{dash}{b:.2f} s", p) for (a, b), p in zip(prediction.times, values)]
-    )
+    return "\n".join(lines + [line(f"  {a:8.2f}{dash}{b:.2f} s", p) for (a, b), p in zip(prediction.times, values)])
 
 
 def as_csv(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:

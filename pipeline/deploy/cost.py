@@ -133,9 +133,7 @@ def measured(
         student = runs.read(folder)
         records = runs_beside(student)
     if student.is_teacher:
-        raise InputError(
-            f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself"
-        )
+        raise InputError(f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself")
     teacher = teacher_of(student, records)
     spec = config.build(FeatureSpec, read_payload(student.folder)["features"], str(student.folder))
     exports, left_out = exports_of(student, teacher, exports_root)
@@ -159,9 +157,7 @@ def measured(
     )
 
 
-def exports_of(
-    student: Record, teacher: Record | None, exports_root: Path
-) -> tuple[dict[Path, Any], list[str]]:
+def exports_of(student: Record, teacher: Record | None, exports_root: Path) -> tuple[dict[Path, Any], list[str]]:
     """Run folder → its export as ``export.existing`` has it; and lines on what is left out of the table, and why."""
     exports, left_out = {}, []
     for record in (teacher, student) if teacher else (student,):
@@ -188,9 +184,7 @@ def verdict(cost: Cost) -> str:
     student = cost.rows[-1].name.rpartition(", ")[0]  # its rows stand last
     rows = [row for row in cost.rows if row.name.rpartition(", ")[0] == student]
     row = min(rows, key=lambda row: row.median_ms)
-    form = (
-        f"in its fastest form ({row.name})" if len(rows) > 1 else f"measured in one form alone ({row.name})"
-    )
+    form = f"in its fastest form ({row.name})" if len(rows) > 1 else f"measured in one form alone ({row.name})"
     network_ms = row.median_ms / cost.batch
     payer = "The features are" if row.feature_share > 0.5 else "The network is"
     return (
@@ -254,9 +248,7 @@ def document(cost: Cost) -> Document:
             "int8 saves bytes everywhere, time only on processors with products of 8-bit integers (VNNI, NEON)."
         )
     if cost.synthetic:
-        notes.append(
-            "SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones."
-        )
+        notes.append("SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones.")
     return Document(
         f"{stamp}Cost of a clip: {cost.corpus}",
         (Section("Teacher against student", (Table.build(caption, columns(cost), cost.rows),)),),
@@ -270,8 +262,6 @@ def report(cost: Cost, reports_root: Path) -> str:
     rows = [dataclasses.asdict(row) for row in cost.rows]
     runs.write_atomic(
         folder / "cost.json",
-        runs.json_bytes(
-            {**conditions(cost), "verdict": verdict(cost), "left_out": cost.left_out, "rows": rows}
-        ),
+        runs.json_bytes({**conditions(cost), "verdict": verdict(cost), "left_out": cost.left_out, "rows": rows}),
     )
     return paper.save(folder, "cost", Table.build("", data_columns(cost), cost.rows), latex=False)

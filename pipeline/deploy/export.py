@@ -102,9 +102,7 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
     now = {fold: cache.read_header(path).digest for fold, path in paths.items()}
     if reason := runs.outdated(run, data=now):
         folder = paths[run.fold].parent
-        raise InputError(
-            f"{run.folder} {reason}, as {folder} has it; expected the same features: train the run again"
-        )
+        raise InputError(f"{run.folder} {reason}, as {folder} has it; expected the same features: train the run again")
     test = cache.read_fold(paths[run.fold])
     training = [fold for fold in folds if fold != run.fold]
     parts = []
@@ -141,9 +139,7 @@ def session(model: bytes | Path, threads: int = 1) -> onnxruntime.InferenceSessi
 def onnx_logits(model: bytes, values: np.ndarray, batch: int = 64) -> np.ndarray:
     """(clips, classes) of raw features, in batches."""
     run = session(model).run
-    return np.concatenate(
-        [run([OUTPUT], {INPUT: values[i : i + batch]})[0] for i in range(0, len(values), batch)]
-    )
+    return np.concatenate([run([OUTPUT], {INPUT: values[i : i + batch]})[0] for i in range(0, len(values), batch)])
 
 
 @torch.inference_mode()
@@ -176,9 +172,7 @@ def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str
     }
 
 
-def export(
-    run: Path, cache_root: Path, exports_root: Path, *, calibration: int = 400
-) -> tuple[Path, dict[str, Any]]:
+def export(run: Path, cache_root: Path, exports_root: Path, *, calibration: int = 400) -> tuple[Path, dict[str, Any]]:
     """Export a finished run; returns the folder and what is in its ``proof.json``.
 
     ``calibration``: samples of the training folds that fix int8's scales. Raises ``InputError`` for a missing
@@ -196,10 +190,7 @@ def export(
     proven = {
         "run": source.as_posix(),
         "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        **{
-            key: payload[key]
-            for key in ("corpus", "dataset", "synthetic", "role", "model", "mix", "fold", "seed")
-        },
+        **{key: payload[key] for key in ("corpus", "dataset", "synthetic", "role", "model", "mix", "fold", "seed")},
         "settings": digest_of(record),
         "generation": record.generation,
         **proof(network, contents, data),
@@ -248,9 +239,7 @@ def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
 def text(folder: Path, proof: dict[str, Any]) -> str:
     """The proof for a terminal."""
     sizes = proof["bytes"]
-    percents = {
-        name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "agreement"))
-    }
+    percents = {name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "agreement"))}
     lines = [
         f"run         {proof['run']}",
         f"folder      {folder}",

@@ -82,9 +82,7 @@ def torch_times(network: Network, batch: int, threads: int, repeats: int) -> tup
         return times_ms(lambda: network(values), repeats)
 
 
-def onnx_times(
-    file: Path, shape: Sequence[int], batch: int, threads: int, repeats: int
-) -> tuple[float, float]:
+def onnx_times(file: Path, shape: Sequence[int], batch: int, threads: int, repeats: int) -> tuple[float, float]:
     session = export.session(file, threads)
     values = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
     return times_ms(lambda: session.run([export.OUTPUT], {export.INPUT: values}), repeats)

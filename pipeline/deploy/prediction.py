@@ -92,9 +92,7 @@ def ensemble(paths: Sequence[Path]) -> list[Checkpoint]:
             )
         theirs, ours = (dataclasses.asdict(clean(member.spec)) for member in (other, first))
         if theirs != ours:
-            differing = ", ".join(
-                f"{k} = {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k]
-            )
+            differing = ", ".join(f"{k} = {theirs[k]!r}, not {ours[k]!r}" for k in ours if theirs[k] != ours[k])
             raise InputError(
                 f"{other.path} was trained on other features than {first.path} ({differing}); "
                 "runs that vote together need the same ones"

@@ -28,9 +28,7 @@ def sound_files(path: Path) -> list[Path]:
         return [path]
     paths = files.sounds(path)
     if not paths:
-        raise InputError(
-            f"{path}: a folder without sound files; expected some of {', '.join(files.SUFFIXES)} in it"
-        )
+        raise InputError(f"{path}: a folder without sound files; expected some of {', '.join(files.SUFFIXES)} in it")
     return paths
 
 

@@ -38,11 +38,7 @@ class EpochLog:
     def flush(self) -> None:
         if self.records:
             epoch = self.records[-1]["epoch"]
-            self.times = (
-                [*self.times, (epoch, time.monotonic())]
-                if not self.times or self.times[-1][0] < epoch
-                else []
-            )
+            self.times = [*self.times, (epoch, time.monotonic())] if not self.times or self.times[-1][0] < epoch else []
             self.say(epoch_line(self.runs[0].network, self.records, self.times))
             self.records = []
 
@@ -66,5 +62,7 @@ def epoch_line(network: TrainSettings, records: list[dict[str, Any]], times: lis
         left = f"  {seconds // 60}:{seconds % 60:02d} left"
     spread = f" worst {min(accuracies):.3f}" if len(accuracies) > 1 else ""
     many = f"  {len(records)} runs" if len(records) > 1 else ""
-    return (f"  {network.model}{many}  epoch {epoch}/{network.epochs}  accuracy {np.mean(accuracies):.3f}{spread}"
-            f"  loss {np.mean([record['loss'] for record in records]):.4g} = {' + '.join(parts)}{left}")  # fmt: skip
+    return (
+        f"  {network.model}{many}  epoch {epoch}/{network.epochs}  accuracy {np.mean(accuracies):.3f}{spread}"
+        f"  loss {np.mean([record['loss'] for record in records]):.4g} = {' + '.join(parts)}{left}"
+    )

@@ -59,9 +59,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         raise RunsFailed(failed(failures, trained))
 
 
-def train_level(
-    level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any
-) -> tuple[int, list[str]]:
+def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any) -> tuple[int, list[str]]:
     """Train the missing runs of a level that have one home: how many there were, and a line for each that failed."""
     home, name = level.runs[0].home, level.name
     missing = missing_runs(level.runs, source)
@@ -79,9 +77,13 @@ def train_level(
     with locked(home / "training", f"{home}"):
         started = time.monotonic()
         failures = schedule.train_all(
-            missing, source, checkpoints=home / ".checkpoints", checkpoint_seconds=60 * checkpoint_minutes,
-            say=say, **{"pack": None, "layout": None, "jobs": 0, **how},
-        )  # fmt: skip
+            missing,
+            source,
+            checkpoints=home / ".checkpoints",
+            checkpoint_seconds=60 * checkpoint_minutes,
+            say=say,
+            **{"pack": None, "layout": None, "jobs": 0, **how},
+        )
     say(f"{name}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {home}")
     return len(missing), failures
 
@@ -108,9 +110,7 @@ def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
     for run in planned:
         # One that was left out itself has no result at all.
         failed = [
-            str(teacher)
-            for teacher in run.teachers
-            if not runs.finished(teacher) or runs.read(teacher).result.failed
+            str(teacher) for teacher in run.teachers if not runs.finished(teacher) or runs.read(teacher).result.failed
         ]
         if failed:
             say(f"{run.folder}: left out, for {', '.join(failed)} failed")

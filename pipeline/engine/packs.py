@@ -113,9 +113,7 @@ def loaded(
     return data, *samples(data, torch.device(device), kind)
 
 
-def samples(
-    data: cache.Data, device: torch.device, kind: str = "float32"
-) -> tuple[torch.Tensor, torch.Tensor]:
+def samples(data: cache.Data, device: torch.device, kind: str = "float32") -> tuple[torch.Tensor, torch.Tensor]:
     """All views as one tensor (rows, feature, bin, frame) on the device, and their labels (rows,)."""
     clips, views = data.features.shape[:2]
     dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
@@ -174,11 +172,21 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
             write_start(run.folder, about)
     try:
         trained = training.fit(
-            values, labels, trainings(pack.runs, data), pack.network, classes=len(data.classes),
-            teaching=teaching_of(pack), device=values.device, layout=pack.layout, checkpoint=pack.checkpoint,
-            checkpoint_seconds=pack.checkpoint_seconds, on_epoch=log.keep, say=say,
-            augment=augmentation(pack.network, data, values.device), per=images.standardised_per(data),
-        )  # fmt: skip
+            values,
+            labels,
+            trainings(pack.runs, data),
+            pack.network,
+            classes=len(data.classes),
+            teaching=teaching_of(pack),
+            device=values.device,
+            layout=pack.layout,
+            checkpoint=pack.checkpoint,
+            checkpoint_seconds=pack.checkpoint_seconds,
+            on_epoch=log.keep,
+            say=say,
+            augment=augmentation(pack.network, data, values.device),
+            per=images.standardised_per(data),
+        )
     except Exception as error:
         if packing.out_of_memory(error):  # its halves are packs of their own
             forget(pack)
@@ -260,8 +268,6 @@ def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device
     if settings.augment == "none":
         return None
     if not isinstance(data.spec, Pixels):
-        raise InputError(
-            f"augment = {settings.augment!r} is for images, {data.corpus} has sounds; expected 'none'"
-        )
+        raise InputError(f"augment = {settings.augment!r} is for images, {data.corpus} has sounds; expected 'none'")
     fill: Tensor = torch.from_numpy(data.features[data.folds == TRAIN].mean((0, 1, 3, 4), dtype=np.float64))
     return partial(crop_and_flip, fill=fill.float().view(-1, 1, 1).to(device))

@@ -27,22 +27,36 @@ if TYPE_CHECKING:
 
 def run_config(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> dict[str, Any]:
     """What ``config.json`` of a run says."""
-    settings = {
-        name: dataclasses.asdict(getattr(run.settings, name)) for name in ("features", "teacher", "student")
-    }
+    settings = {name: dataclasses.asdict(getattr(run.settings, name)) for name in ("features", "teacher", "student")}
     step = {"experiment": run.experiment, "step": run.step} if run.is_step else {}
     return {
-        "schema": runs.SCHEMA, "role": run.role, "model": run.network.model, **pack.about,
-        "fold": run.fold, "seed": run.seed, "mix": str(run.mix), "slug": run.mix.slug,
-        "settings": settings, "preset": run.settings.preset, "teacher": recorded(run.teachers), **step,
-        "generation": run.generation, "lineage": lineage(run.teachers),
+        "schema": runs.SCHEMA,
+        "role": run.role,
+        "model": run.network.model,
+        **pack.about,
+        "fold": run.fold,
+        "seed": run.seed,
+        "mix": str(run.mix),
+        "slug": run.mix.slug,
+        "settings": settings,
+        "preset": run.settings.preset,
+        "teacher": recorded(run.teachers),
+        **step,
+        "generation": run.generation,
+        "lineage": lineage(run.teachers),
         "teacher_weights": {str(folder): weights_of(folder, stamp(folder / "model.pt")) for folder in run.teachers},
         "data": {str(fold): digest for fold, digest in data.digests.items()},
         "skipped": {str(fold): count for fold, count in data.skipped.items()},
-        "classes": list(data.classes), "shape": list(data.features.shape[2:]),
-        "pack": {"runs": len(pack.runs), "layout": pack.layout, "device": pack.device,
-                 "threads": torch.get_num_threads(), **pack.measured},
-    }  # fmt: skip
+        "classes": list(data.classes),
+        "shape": list(data.features.shape[2:]),
+        "pack": {
+            "runs": len(pack.runs),
+            "layout": pack.layout,
+            "device": pack.device,
+            "threads": torch.get_num_threads(),
+            **pack.measured,
+        },
+    }
 
 
 def lineage(teachers: Sequence[Path]) -> list[str]:
@@ -65,9 +79,7 @@ def write_start(folder: Path, about: dict[str, Any]) -> None:
     runs.write_atomic(folder / "environment.json", runs.json_bytes(runs.environment()))
 
 
-def write_run(
-    pack: PlannedPack, run: PlannedRun, about: dict[str, Any], data: cache.Data, trained: Trained
-) -> None:
+def write_run(pack: PlannedPack, run: PlannedRun, about: dict[str, Any], data: cache.Data, trained: Trained) -> None:
     """All files of a finished run; a run that failed is written too, with its reason in place of an accuracy.
 
     ``about`` is its ``run_config`` from before the training: a teacher may be another one by now.
@@ -75,9 +87,7 @@ def write_run(
     test = np.flatnonzero(data.folds == run.fold)
     labels = data.labels[test]
     # A run that failed in its first epoch was never tested.
-    logits = (
-        trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
-    )
+    logits = trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
     payload = payload_of(run, about, data, trained)
     result = {**result_of(run, data, trained, logits, labels), "runs_in_pack": len(pack.runs)}
     result["weights"] = weights_digest(payload)
@@ -104,15 +114,17 @@ def result_of(
     best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
     teacher = ensembles.ensemble(run.teachers).logits if run.teachers else None
     network = models.build(run.network.model, tuple(data.features.shape[2:]), len(data.classes))
-    not_finite = (
-        None if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
-    )
+    not_finite = None if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     result = {
         **evaluation.summary(logits, labels, teacher),
-        "best_accuracy": best["accuracy"], "best_epoch": best["epoch"], "epochs": len(history),
-        "test_clips": len(labels), "parameters": models.parameters(network), "seconds": round(trained.seconds, 2),
+        "best_accuracy": best["accuracy"],
+        "best_epoch": best["epoch"],
+        "epochs": len(history),
+        "test_clips": len(labels),
+        "parameters": models.parameters(network),
+        "seconds": round(trained.seconds, 2),
         "failure": trained.failure or not_finite,
-    }  # fmt: skip
+    }
     if result["failure"]:
         result |= {"status": "failed", "accuracy": None}
     elif not run.mix.names_classes:
@@ -124,18 +136,28 @@ def payload_of(run: PlannedRun, about: dict[str, Any], data: cache.Data, trained
     """What ``model.pt`` holds."""
     corpus = {key: about[key] for key in ("corpus", "dataset", "synthetic")}
     return {
-        "format": 1, "role": run.role, "model": run.network.model, "fold": run.fold, "seed": run.seed,
-        "mix": str(run.mix), "shape": list(data.features.shape[2:]), "classes": list(data.classes),
-        "features": dataclasses.asdict(data.spec), **corpus,
-        "state": trained.state, "best_state": trained.best_state,
-    }  # fmt: skip
+        "format": 1,
+        "role": run.role,
+        "model": run.network.model,
+        "fold": run.fold,
+        "seed": run.seed,
+        "mix": str(run.mix),
+        "shape": list(data.features.shape[2:]),
+        "classes": list(data.classes),
+        "features": dataclasses.asdict(data.spec),
+        **corpus,
+        "state": trained.state,
+        "best_state": trained.best_state,
+    }
 
 
 def read_model(folder: Path) -> dict[str, Any]:
     """``model.pt`` of a finished run: weights, feature settings, class names; loaded without running any code."""
     if not runs.finished(folder):
-        raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
-                         "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
+        raise InputError(
+            f"{folder}: no finished run there (no result.json); expected a run folder such as "
+            "runs/CORPUS/teacher-…/fold1-seed0"
+        )
     return saved.read_payload(folder)
 
 

@@ -36,8 +36,9 @@ class Repeated:
     lines: tuple[str, ...]
 
 
-def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: Path | None = None,
-          say: Callable[[str], None]) -> Repeated:  # fmt: skip
+def rerun(
+    folder: Path, to: Path | None, *, device: str | None = None, archive: Path | None = None, say: Callable[[str], None]
+) -> Repeated:
     """Repeat the run in ``folder`` with its settings, fold, seed, mix and teacher, on the features or images it had.
 
     ``device``: default as recorded. ``archive``: of images, default where it lies in data/. Raises ``InputError`` for
@@ -45,17 +46,27 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
     that tables would count or that holds anything but a repetition of this run.
     """
     if not runs.finished(folder):
-        raise InputError(f"{folder}: no finished run there (no result.json); expected a run folder such as "
-                         "runs/CORPUS/teacher-…/fold1-seed0")  # fmt: skip
+        raise InputError(
+            f"{folder}: no finished run there (no result.json); expected a run folder such as "
+            "runs/CORPUS/teacher-…/fold1-seed0"
+        )
     about = runs.read_config(folder)
     target = chosen_target(folder, to)
     require_own(target, folder, about)
     settings, files = recorded_settings(about, folder), recorded_files(about, folder, archive)
     run = PlannedRun(
-        about.get("experiment", ""), about.get("step", ""), about["role"], about["corpus"], settings, about["fold"],
-        about["seed"], LossMix.parse(about["mix"]), recorded_teachers(about, folder), about.get("generation", 0),
+        about.get("experiment", ""),
+        about.get("step", ""),
+        about["role"],
+        about["corpus"],
+        settings,
+        about["fold"],
+        about["seed"],
+        LossMix.parse(about["mix"]),
+        recorded_teachers(about, folder),
+        about.get("generation", 0),
         at=target,
-    )  # fmt: skip
+    )
     # torch comes here, so that bad input is answered at once.
     from pipeline.engine import packs, schedule
     from pipeline.engine.records import read_model
@@ -64,11 +75,15 @@ def rerun(folder: Path, to: Path | None, *, device: str | None = None, archive: 
     read_model(folder), runs.read_predictions(folder), runs.read_result(folder), metrics(folder)
     pack = about.get("pack", {})
     again = packs.PlannedPack(
-        (run,), files, {k: about[k] for k in ("corpus", "dataset", "synthetic", "all_folds")},
-        device=schedule.chosen_device(device or pack.get("device", "auto")), layout=pack.get("layout", "loop"),
-        checkpoint=target.parent / ".checkpoints" / f"{target.name}.pt", threads=int(pack.get("threads", 0)),
+        (run,),
+        files,
+        {k: about[k] for k in ("corpus", "dataset", "synthetic", "all_folds")},
+        device=schedule.chosen_device(device or pack.get("device", "auto")),
+        layout=pack.get("layout", "loop"),
+        checkpoint=target.parent / ".checkpoints" / f"{target.name}.pt",
+        threads=int(pack.get("threads", 0)),
         measured={"repeats": str(folder)},
-    )  # fmt: skip
+    )
     with locked(target, f"{target}"):
         require_own(target, folder, about)  # as it is now that nobody else writes there
         if runs.finished(target):
@@ -87,8 +102,10 @@ def chosen_target(folder: Path, to: Path | None) -> Path:
     if own == folder.resolve() or folder.resolve().is_relative_to(own):
         raise InputError(f"--to {target} is the run itself, or above it; expected another folder")
     if own.is_relative_to(root) and not any(part.startswith(".") for part in own.relative_to(root).parts):
-        raise InputError(f"--to {target} is among the runs, where tables would count it twice; expected a folder outside "
-                         f"{RUNS}, or one whose name begins with a dot")  # fmt: skip
+        raise InputError(
+            f"--to {target} is among the runs, where tables would count it twice; expected a folder outside "
+            f"{RUNS}, or one whose name begins with a dot"
+        )
     return target
 
 
@@ -101,18 +118,18 @@ def require_own(target: Path, folder: Path, about: dict[str, Any]) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / "config.json").is_file():
-        raise InputError(f"{target} is there and is no run; expected a folder that is new, empty, or an earlier repetition "
-                         f"of {folder}: --to FOLDER names another")  # fmt: skip
+        raise InputError(
+            f"{target} is there and is no run; expected a folder that is new, empty, or an earlier repetition "
+            f"of {folder}: --to FOLDER names another"
+        )
     record = runs.read_config(target)
     repeats = record.get("pack", {}).get("repeats")
-    if (
-        not repeats
-        or Path(repeats).resolve() != folder.resolve()
-        or any(record[k] != about[k] for k in IDENTITY)
-    ):
+    if not repeats or Path(repeats).resolve() != folder.resolve() or any(record[k] != about[k] for k in IDENTITY):
         what = f"repeats {repeats}" if repeats else "is a run of its own"
-        raise InputError(f"{target} {what}, and is left as it is; expected a folder that is new, empty, or an earlier "
-                         f"repetition of {folder} as it is now: --to FOLDER names another, or remove that one")  # fmt: skip
+        raise InputError(
+            f"{target} {what}, and is left as it is; expected a folder that is new, empty, or an earlier "
+            f"repetition of {folder} as it is now: --to FOLDER names another, or remove that one"
+        )
 
 
 def recorded_settings(about: dict[str, Any], folder: Path) -> Settings:
@@ -137,8 +154,10 @@ def recorded_files(about: dict[str, Any], folder: Path, archive: Path | None) ->
     missing = [fold for fold, path in paths.items() if not path.is_file()]
     if missing:
         parent = next(iter(paths.values())).parent
-        raise InputError(f"no features of fold {', '.join(missing)} in {parent}; make them first: make features with the "
-                         f"same dataset and settings ({folder / 'config.json'} has them)")  # fmt: skip
+        raise InputError(
+            f"no features of fold {', '.join(missing)} in {parent}; make them first: make features with the "
+            f"same dataset and settings ({folder / 'config.json'} has them)"
+        )
     now = {int(fold): cache.read_header(path).digest for fold, path in paths.items()}
     if reason := runs.outdated(runs.read(folder), data=now):
         raise InputError(f"{folder} {reason}, so it cannot be repeated; the corpus as it was then is needed")
@@ -152,8 +171,10 @@ def recorded_images(about: dict[str, Any], folder: Path, archive: Path | None) -
 
     found = archive_of(about["corpus"], archive or find_cifar100(DATA))
     if reason := runs.outdated(runs.read(folder), data=images.read(found).digests):
-        raise InputError(f"{folder} {reason}, here of {found.path}, so it cannot be repeated; expected the archive as it "
-                         "was then: --archive")  # fmt: skip
+        raise InputError(
+            f"{folder} {reason}, here of {found.path}, so it cannot be repeated; expected the archive as it "
+            "was then: --archive"
+        )
     return found
 
 
@@ -178,16 +199,14 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
 
     before, after = metrics(old), metrics(new)
     shorter = min(len(before), len(after))
-    first = next(
-        (i for i in range(shorter) if before[i] != after[i]), None if len(before) == len(after) else shorter
-    )
+    first = next((i for i in range(shorter) if before[i] != after[i]), None if len(before) == len(after) else shorter)
     checks = [(first is None, f"epochs: {len(after)}", "" if first is None else f"from epoch {first + 1} on")]
     states = [read_model(folder)["state"] for folder in (old, new)]
-    gap = max((float((states[0][k].double() - v.double()).abs().max()) for k, v in states[1].items() if k in states[0]),
-              default=0.0)  # fmt: skip
-    equal = states[0].keys() == states[1].keys() and all(
-        torch.equal(v, states[0][k]) for k, v in states[1].items()
+    gap = max(
+        (float((states[0][k].double() - v.double()).abs().max()) for k, v in states[1].items() if k in states[0]),
+        default=0.0,
     )
+    equal = states[0].keys() == states[1].keys() and all(torch.equal(v, states[0][k]) for k, v in states[1].items())
     checks.append((equal, "weights", f"largest difference {gap:.2g}"))
     left, right = runs.read_predictions(old), runs.read_predictions(new)
     equal = all(np.array_equal(a, b) for a, b in zip(left, right))
@@ -196,9 +215,7 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     checks.append((equal, "predictions", f"largest difference of logits {gap:.2g}"))
     accuracies = [runs.read_result(folder)["accuracy"] for folder in (old, new)]
     checks.append((accuracies[0] == accuracies[1], f"accuracy: {accuracies[1]}", f"was {accuracies[0]}"))
-    lines = [
-        f"{what}: {'the same bit for bit' if same else f'DIFFERENT, {how}'}" for same, what, how in checks
-    ]
+    lines = [f"{what}: {'the same bit for bit' if same else f'DIFFERENT, {how}'}" for same, what, how in checks]
     return all(same for same, _, _ in checks), lines
 
 

@@ -37,8 +37,10 @@ ALONE = threading.Lock()
 def chosen_device(device: str) -> str:
     """``auto`` is the GPU where torch sees one, else the CPU."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device cuda: torch {torch.__version__} sees no GPU; expected a CUDA build of torch and a card, "
-                         "or say --device cpu (make: DEVICE=cpu)")  # fmt: skip
+        raise InputError(
+            f"device cuda: torch {torch.__version__} sees no GPU; expected a CUDA build of torch and a card, "
+            "or say --device cpu (make: DEVICE=cpu)"
+        )
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
@@ -67,9 +69,7 @@ def train_all(
     """
     make = partial(PlannedPack, files=source.files, about=source.about, checkpoint_seconds=checkpoint_seconds)
     if backend == "dask":
-        return in_cluster(
-            planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say
-        )
+        return in_cluster(planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say)
     place = chosen_device(device)
     make = partial(make, device=place)
     processes = min(jobs or torch.get_num_threads(), len(planned)) if place == "cpu" else 1
@@ -128,9 +128,15 @@ def choose(
     data, values, labels = packs.load(make(runs=tuple(planned)))
     few = make(runs=tuple(planned[: packing.LARGEST[values.device.type]]))
     return packing.choose(
-        values, labels, packs.trainings(few.runs, data), few.network, classes=len(data.classes),
-        teaching=packs.teaching_of(few), pack=pack, layout=layout,
-    )  # fmt: skip
+        values,
+        labels,
+        packs.trainings(few.runs, data),
+        few.network,
+        classes=len(data.classes),
+        teaching=packs.teaching_of(few),
+        pack=pack,
+        layout=layout,
+    )
 
 
 def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
@@ -180,9 +186,11 @@ def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
                 pool.submit(int)
             return [line for future in waiting for line in future.result()]
         except BrokenProcessPool:
-            raise InputError("a training process was killed (by the system for want of memory, or by hand); expected all of "
-                             "them to live: what was finished is kept, and the same command goes on; --jobs 1 takes "
-                             "less memory") from None  # fmt: skip
+            raise InputError(
+                "a training process was killed (by the system for want of memory, or by hand); expected all of "
+                "them to live: what was finished is kept, and the same command goes on; --jobs 1 takes "
+                "less memory"
+            ) from None
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):  # they end their step and keep it
                 for child in multiprocessing.active_children():
@@ -234,11 +242,7 @@ def in_cluster(
     with cluster.connected(1 if one_gpu else jobs or -1, scheduler, paths) as workers:
         place = workers.one(chosen_device, device)
         count = len(workers.workers())
-        whole = workers.one(
-            packed, planned, partial(make, device=place), checkpoints, pack, layout, count, print
-        )
+        whole = workers.one(packed, planned, partial(make, device=place), checkpoints, pack, layout, count, print)
         say(f"{len(whole)} packs on {count} dask workers, device {place}")
         # One pack per worker at a time.
-        return sorted(
-            line for lines in workers.results(train_here, ((w, 0) for w in whole), len) for line in lines
-        )
+        return sorted(line for lines in workers.results(train_here, ((w, 0) for w in whole), len) for line in lines)

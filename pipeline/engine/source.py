@@ -67,8 +67,7 @@ def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]
     """The held-out folds asked for; all that are present by default. Two folds at least must be present."""
     if len(corpus.folds) < 2:
         raise InputError(
-            f"{corpus.root} has fold {corpus.folds[0]} alone; expected two at least: one is held out, "
-            "the others train"
+            f"{corpus.root} has fold {corpus.folds[0]} alone; expected two at least: one is held out, the others train"
         )
     for fold in folds or ():
         if fold not in corpus.folds:

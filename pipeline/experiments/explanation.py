@@ -40,12 +40,9 @@ def explained(
     for step in experiment.steps.values():
         network = network_of(step, settings)
         weights = models.parameters(models.network(network.model, shape, classes))
-        count = sum(
-            (run.experiment, base(run.step, step)) == (step.experiment, local(step)) for run in planned
-        )
+        count = sum((run.experiment, base(run.step, step)) == (step.experiment, local(step)) for run in planned)
         lines += [
-            f"{step.name}: {network.model}, {weights:,} weights"
-            + (f", {step.rounds} rounds" if step.rounds else ""),
+            f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
             f"    mix      {step.mix}",
             f"    learns   {lessons(step)}",
             f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",

@@ -39,9 +39,7 @@ def located(experiment: str, beside: Path = Path()) -> Path:
     paths = [path for folder in folders() if (path := folder / f"{experiment}.toml").is_file()]
     if not paths or not NAME.fullmatch(experiment):
         near = suggestion(experiment, names())
-        raise InputError(
-            f"no experiment {experiment!r}{near}; expected {expected()}, or the path of a .toml file"
-        )
+        raise InputError(f"no experiment {experiment!r}{near}; expected {expected()}, or the path of a .toml file")
     if len(paths) > 1:
         raise InputError(
             f"experiment {experiment!r} is in {' and '.join(map(str, paths))}; expected one of this name: rename one, or "

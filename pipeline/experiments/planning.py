@@ -116,9 +116,7 @@ class Planner:
         above = -1 if step.first is None else self.depth_of(self.experiment.steps[step.first])
         return above + max(1, step.rounds)
 
-    def made(
-        self, step: Step, round_: int, fold: int, seed: int, taught_by: Sequence[PlannedRun]
-    ) -> PlannedRun:
+    def made(self, step: Step, round_: int, fold: int, seed: int, taught_by: Sequence[PlannedRun]) -> PlannedRun:
         """The run of a step; see the module's top for its role."""
         network = network_of(step, self.settings)
         teachers = tuple(teacher.folder for teacher in taught_by)
@@ -129,9 +127,7 @@ class Planner:
             role, of_teacher, generation = GENERATION, network, round_
             if self.firsts and round_ == 1:
                 shared = network.teacher_seed
-                teachers = tuple(
-                    first_teacher(folder, fold, seed, shared, self.corpus) for folder in self.firsts
-                )
+                teachers = tuple(first_teacher(folder, fold, seed, shared, self.corpus) for folder in self.firsts)
         elif own := self.own_teacher(step):
             role, of_teacher = STUDENT, network_of(own, self.settings)
         else:
@@ -141,9 +137,18 @@ class Planner:
         settings = dataclasses.replace(self.settings, teacher=of_teacher, student=student)
         name = step.name.rpartition("/")[2] + (f"-{round_}" if round_ and role == STEP else "")
         return PlannedRun(
-            step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation,
+            step.experiment,
+            name,
+            role,
+            self.corpus,
+            settings,
+            fold,
+            seed,
+            step.mix,
+            teachers,
+            generation,
             self.firsts if role == GENERATION else (),
-        )  # fmt: skip
+        )
 
     def is_chain(self, step: Step) -> bool:
         """Whether the rounds of a step are born-again generations: one network throughout, the first on labels alone."""

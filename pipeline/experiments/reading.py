@@ -76,9 +76,7 @@ def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ())
 def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step]:
     """The steps of other experiments, under ``NAME/STEP``; the fold's own teacher keeps its name."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(
-            f"{path}: include = {names!r}: expected a list of experiments, for example ['born-again']"
-        )
+        raise InputError(f"{path}: include = {names!r}: expected a list of experiments, for example ['born-again']")
     steps: dict[str, Step] = {}
     around = (*inside, path.resolve())
     for name in names:
@@ -93,9 +91,7 @@ def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step
                 own if own is None or own in kept else f"{other.stem}/{own}"
                 for own in (step.name, step.teacher, step.before)
             ]
-            steps[str(moved[0])] = dataclasses.replace(
-                step, name=str(moved[0]), teacher=moved[1], before=moved[2]
-            )
+            steps[str(moved[0])] = dataclasses.replace(step, name=str(moved[0]), teacher=moved[1], before=moved[2])
     return steps
 
 
@@ -116,17 +112,14 @@ def own_steps(path: Path, tables: Any) -> dict[str, Step]:
         if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
             raise InputError(f"{where}: name = {name!r}: expected a name of letters, digits, blanks and '-'")
         expanded = [
-            step_of(path.stem, own, values, before, f"{path}: step {own}")
-            for own, values in each(table, where)
+            step_of(path.stem, own, values, before, f"{path}: step {own}") for own, values in each(table, where)
         ]
         for step in expanded:
             if step.name in steps or step.name == PREVIOUS:
                 raise InputError(f"{path}: two steps are called {step.name!r}; expected names of their own")
             steps[step.name] = step
         if len(steps) > MOST_STEPS:
-            raise InputError(
-                f"{path}: {len(steps):,} steps; expected at most {MOST_STEPS:,}: each is a training"
-            )
+            raise InputError(f"{path}: {len(steps):,} steps; expected at most {MOST_STEPS:,}: each is a training")
         before = expanded
     return steps
 
@@ -142,9 +135,7 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
     lists = dict(lists)
     if "term" in lists:
         if lists.pop("term") != "all" or "mix" in lists:
-            raise InputError(
-                f"{where}: each.term: expected 'all', one step per loss, and no each.mix beside it"
-            )
+            raise InputError(f"{where}: each.term: expected 'all', one step per loss, and no each.mix beside it")
         lists["mix"] = [str(constant(name, "MIX", name)) for name in losses.names()]
     for field, values in lists.items():
         if not isinstance(values, list) or not values:
@@ -154,10 +145,7 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
         if field == "mix":
             lists[field] = [str(mix_of(value, f"{where}: each.mix")) for value in values]
     combined = [dict(zip(lists, values)) for values in itertools.product(*lists.values())]
-    return [
-        ("-".join([table["name"], *(value_name(k, v) for k, v in own.items())]), given | own)
-        for own in combined
-    ]
+    return [("-".join([table["name"], *(value_name(k, v) for k, v in own.items())]), given | own) for own in combined]
 
 
 def value_name(field: str, value: Any) -> str:
@@ -167,15 +155,11 @@ def value_name(field: str, value: Any) -> str:
     return f"{field}{re.sub(r'[^A-Za-z0-9_.+-]+', '_', str(value))}"
 
 
-def step_of(
-    experiment: str, name: str, fields: Mapping[str, Any], before: Sequence[Step], where: str
-) -> Step:
+def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Sequence[Step], where: str) -> Step:
     """One step of checked fields."""
     for field in NOT_YET:
         if field in fields:
-            raise InputError(
-                f"{where}: {field} = {fields[field]!r}: not built yet; expected a step without it"
-            )
+            raise InputError(f"{where}: {field} = {fields[field]!r}: not built yet; expected a step without it")
     require_known(fields, (*FIELDS, *SETTINGS), where)
     if "mix" not in fields:
         raise InputError(f"{where}: no mix; expected for example mix = 'ce:1,soft:1'")

@@ -93,12 +93,8 @@ def require_no_cycle(steps: Mapping[str, Step], where: str) -> None:
         while name is not None:
             if name in chain:
                 loop = " ← ".join([*chain[chain.index(name) :], name])
-                raise InputError(
-                    f"{where}: {loop}: steps that teach each other in a circle; expected a first one"
-                )
+                raise InputError(f"{where}: {loop}: steps that teach each other in a circle; expected a first one")
             chain.append(name)
             if len(chain) > LONGEST:
-                raise InputError(
-                    f"{where}: more than {LONGEST} steps behind each other; expected rounds for so many"
-                )
+                raise InputError(f"{where}: more than {LONGEST} steps behind each other; expected rounds for so many")
             name = steps[name].first

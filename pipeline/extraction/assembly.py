@@ -36,9 +36,7 @@ def assemble(fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool,
         clips=tuple(clip.name for clip in clips),
         labels=tuple(clip.label for clip in clips),
         sources=tuple(clip.source for clip in clips),
-        files=tuple(
-            dataclasses.replace(fold_plan.files[clip.name], sha256=sha) for clip, sha in zip(clips, hashes)
-        ),
+        files=tuple(dataclasses.replace(fold_plan.files[clip.name], sha256=sha) for clip, sha in zip(clips, hashes)),
         skipped=tuple(sorted(fold_plan.failed, key=lambda f: f.clip)),
         versions=parts.versions(),
         plain=plain,

@@ -48,9 +48,7 @@ class Row(NamedTuple):
 def versions() -> dict[str, str]:
     """Versions of what the features go through, without importing any of it."""
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
-    with suppress(
-        importlib.metadata.PackageNotFoundError
-    ):  # Where it is there its Fourier transform is used.
+    with suppress(importlib.metadata.PackageNotFoundError):  # Where it is there its Fourier transform is used.
         installed["torch"] = importlib.metadata.version("torch")
     return {**installed, "python": platform.python_version(), "project": __version__}
 
@@ -85,9 +83,7 @@ def part_features(path: Path) -> np.ndarray:
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        raise InputError(
-            f"{path}: damaged ({error}); the same command again computes its clips again"
-        ) from None
+        raise InputError(f"{path}: damaged ({error}); the same command again computes its clips again") from None
 
 
 def found_parts(folder: Path, *, check: bool) -> tuple[dict[str, Row], list[Path]]:

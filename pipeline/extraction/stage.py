@@ -65,9 +65,7 @@ class FoldReport:
     """Why something that was there was computed again."""
 
 
-def run(
-    corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finish", **options: object
-) -> None:
+def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finish", **options: object) -> None:
     """``extract_corpus`` for the command line: says what it did, and what the corpus is like (``leaks.told``).
 
     Raises ``ExtractionFailed`` for failed clips, and ``InputError`` as ``leaks.told`` and ``extract_corpus``.
@@ -96,9 +94,7 @@ def run(
     if all(report.finished for report in reports):
         work_done = "finished already, nothing to compute"
     left_out = f", {failed} SKIPPED" if failed else ""
-    print(
-        f"features: {clips} clips in {len(reports)} folds{left_out}: {work_done}; {seconds:.1f} s; {folder}"
-    )
+    print(f"features: {clips} clips in {len(reports)} folds{left_out}: {work_done}; {seconds:.1f} s; {folder}")
 
 
 def extract_corpus(

@@ -52,9 +52,7 @@ class Plan:
         return self.path.with_name(f"{self.path.name}.parts")
 
 
-def plan(
-    corpus: Corpus, spec: FeatureSpec, root: Path, fold: int, *, plain: bool, deep: bool, compress: bool
-) -> Plan:
+def plan(corpus: Corpus, spec: FeatureSpec, root: Path, fold: int, *, plain: bool, deep: bool, compress: bool) -> Plan:
     """What is there for a fold and what is missing; touches nothing."""
     clips = corpus.fold_clips(fold)
     files = {clip.name: file for clip, file in zip(clips, seen_files(corpus, clips, deep), strict=True)}
@@ -141,8 +139,7 @@ def same_clips(fold_plan: Plan, old: Header, corpus: Corpus) -> bool:
         old.clips == tuple(clip.name for clip in kept)
         and old.labels == tuple(clip.label for clip in kept)
         and old.sources == tuple(clip.source for clip in kept)
-        and (old.classes, old.dataset, old.synthetic)
-        == (tuple(corpus.classes), corpus.dataset, corpus.synthetic)
+        and (old.classes, old.dataset, old.synthetic) == (tuple(corpus.classes), corpus.dataset, corpus.synthetic)
     )
 
 

@@ -122,9 +122,7 @@ def one_thread() -> None:
 
 
 @contextmanager
-def results(
-    tasks: Iterable[Task], jobs: int, backend: str, scheduler: str | None
-) -> Iterator[Iterator[Done]]:
+def results(tasks: Iterable[Task], jobs: int, backend: str, scheduler: str | None) -> Iterator[Iterator[Done]]:
     """The tasks' outcomes as they come, from workers that are stopped at the end, in the middle too."""
     if backend == "sequential":
         with closing(in_this_process(tasks)) as outcomes:
@@ -142,9 +140,7 @@ def results(
         parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1),
     ):
         with ctrl_c_held_back(resource_tracker):
-            outcomes = Parallel(return_as="generator_unordered", batch_size=1)(
-                delayed(compute)(t) for t in tasks
-            )
+            outcomes = Parallel(return_as="generator_unordered", batch_size=1)(delayed(compute)(t) for t in tasks)
         try:
             yield outcomes
         except BaseException:

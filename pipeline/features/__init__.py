@@ -89,9 +89,7 @@ def blas() -> ThreadpoolController:
 def check(spec: FeatureSpec) -> None:
     """``InputError`` for settings that librosa's functions refuse or would answer with fewer rows or frames."""
     if spec.n_fft % 2:
-        raise InputError(
-            f"features.n_fft = {spec.n_fft}: expected an even number, for example {spec.n_fft + 1}"
-        )
+        raise InputError(f"features.n_fft = {spec.n_fft}: expected an even number, for example {spec.n_fft + 1}")
     if spec.bins > 128:
         raise InputError(f"features.bins = {spec.bins}: expected at most 128, the mel bands of the MFCC")
     from pipeline.features.plain import constant_q_cutoff  # librosa: a finished stage does without
@@ -111,9 +109,7 @@ def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
         call = f"librosa.feature.{name}(y=y, {', '.join(f'{k}={v}' for k, v in arguments.items())})"
         return f"librosa.power_to_db({call})" if name == "melspectrogram" else call
 
-    return {
-        name: {"call": text(name, arguments), "unit": UNITS[name]} for name, arguments in calls(spec).items()
-    }
+    return {name: {"call": text(name, arguments), "unit": UNITS[name]} for name, arguments in calls(spec).items()}
 
 
 def warm_up(spec: FeatureSpec, *, plain: bool = False, quiet: bool = False) -> None:
@@ -132,9 +128,7 @@ def warm_up(spec: FeatureSpec, *, plain: bool = False, quiet: bool = False) -> N
                     "librosa.core.constantq"
                 )  # else only where new settings are met, see definition
                 # Cut off half way: what is behind the cut takes kernels of its own.
-                cut = np.where(
-                    np.arange(KERNEL_SAMPLES) < KERNEL_SAMPLES // 2, sound[:KERNEL_SAMPLES], np.float32(0)
-                )
+                cut = np.where(np.arange(KERNEL_SAMPLES) < KERNEL_SAMPLES // 2, sound[:KERNEL_SAMPLES], np.float32(0))
                 extract(cut, FeatureSpec(), plain=plain)
                 kernels.stamp(plain)
     extract(sound[: spec.samples], spec, plain=plain)

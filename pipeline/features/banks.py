@@ -120,9 +120,7 @@ def constant_q(sr: int, hop_length: int, bins_per_octave: int, tuning: float) ->
     arrays = definition.wavelets(sr, hop_length, bins_per_octave, tuning)
     lengths, rates = arrays["lengths"], arrays["rate"]
     octaves: list[Octave] = []
-    for octave, (n_fft, hop, halve) in enumerate(
-        zip(*(arrays[k].tolist() for k in ("n_fft", "hop", "halve")))
-    ):
+    for octave, (n_fft, hop, halve) in enumerate(zip(*(arrays[k].tolist() for k in ("n_fft", "hop", "halve")))):
         scale = np.sqrt(rates[0] / rates[octave])
         if f"low{octave}" in arrays:
             low, filters = int(arrays[f"low{octave}"]), arrays[f"filters{octave}"]

@@ -75,9 +75,7 @@ def processor() -> str:
     """What numba compiles for: the model and its abilities, where the system tells."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return "".join(
-            sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
-        )
+        return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
     return platform.processor() + platform.machine()
 
 

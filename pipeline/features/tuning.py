@@ -45,9 +45,7 @@ def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np
 
 
 @njit(cache=True)
-def peaks(
-    spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bin, shift (fraction of a bin) and height of the peaks among ``places``, parabolically interpolated.
 
     As ``librosa.piptrack``, operation for operation: the parabola in float64, the rest in float32.
@@ -122,9 +120,7 @@ def octaves(pitches: np.ndarray) -> np.ndarray:
     return np.log2(pitches / (440.0 / 16))
 
 
-def estimate(
-    spectrum: np.ndarray, largest: np.ndarray, places: np.ndarray, *, sr: int, bins_per_octave: int
-) -> float:
+def estimate(spectrum: np.ndarray, largest: np.ndarray, places: np.ndarray, *, sr: int, bins_per_octave: int) -> float:
     """``librosa.estimate_tuning`` of a spectrogram (frame, bin) float32.
 
     ``largest``: of each frame; ``places``: ``candidates`` that hold all its peaks. Returned: deviation from

@@ -34,8 +34,13 @@ class Interval:
     reason: str = ""
 
 
-def by_recording(differences: Mapping[int, np.ndarray], sources: Mapping[int, np.ndarray], *,
-                 resamples: int = RESAMPLES, confidence: float = CONFIDENCE) -> Interval:  # fmt: skip
+def by_recording(
+    differences: Mapping[int, np.ndarray],
+    sources: Mapping[int, np.ndarray],
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval:
     """Percentile interval of the mean over folds of the folds' mean differences, recordings drawn with replacement.
 
     differences: fold → (clips,) float, of each clip averaged over seeds; sources: fold → (clips,) the recording that
@@ -58,20 +63,22 @@ def by_recording(differences: Mapping[int, np.ndarray], sources: Mapping[int, np
         strata.setdefault(tuple(np.flatnonzero(clips[row])), []).append(row)
     drawn = {column for columns, rows_of in strata.items() if len(rows_of) > 1 for column in columns}
     if fixed := [str(fold) for column, fold in enumerate(folds) if column not in drawn]:
-        return Interval(
-            None, None, len(names), f"fold {', '.join(fixed)}: no second recording to draw in place of one"
-        )
+        return Interval(None, None, len(names), f"fold {', '.join(fixed)}: no second recording to draw in place of one")
     rng = np.random.default_rng(0)
-    figures = np.concatenate([
-        resampled(sums, clips, list(strata.values()), min(CHUNK, resamples - first), rng)
-        for first in range(0, resamples, CHUNK)
-    ])  # fmt: skip
+    figures = np.concatenate(
+        [
+            resampled(sums, clips, list(strata.values()), min(CHUNK, resamples - first), rng)
+            for first in range(0, resamples, CHUNK)
+        ]
+    )
     tail = (1 - confidence) / 2
     low, high = np.quantile(figures, [tail, 1 - tail])
     return Interval(float(low), float(high), len(names))
 
 
-def resampled(sums: np.ndarray, clips: np.ndarray, strata: list[list[int]], count: int, rng: np.random.Generator) -> np.ndarray:  # fmt: skip
+def resampled(
+    sums: np.ndarray, clips: np.ndarray, strata: list[list[int]], count: int, rng: np.random.Generator
+) -> np.ndarray:
     """(count,) figures: sums and clips (recordings, folds), drawn ``count`` times within each stratum."""
     drawn = np.zeros((2, count, sums.shape[1]))
     for rows in strata:

@@ -34,14 +34,14 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> tuple[np.ndarray, np.nda
     path = cache.fold_path(cache_root, payload["corpus"], spec, payload["fold"])
     fold = cache.read_fold(path)
     if reason := runs.outdated(record, data={record.fold: fold.header.digest}, folds=(record.fold,)):
-        raise InputError(
-            f"{folder} {reason}, as {path} has it; compute the old ones again, or remove the run"
-        )
+        raise InputError(f"{folder} {reason}, as {path} has it; compute the old ones again, or remove the run")
     clean = torch.from_numpy(np.ascontiguousarray(fold.features[:, 0]))
     outputs = training.outputs(network_of(payload), clean, np.arange(len(clean)))
     kept = runs.read_predictions(folder).logits
     if not np.allclose(outputs.logits.numpy(), kept, rtol=TOLERANCE, atol=TOLERANCE):
         worst = float(np.abs(outputs.logits.numpy() - kept).max())
-        raise InputError(f"{folder}: its model.pt says otherwise than its predictions.npz (logits differ by {worst:.2g}); "
-                         "remove the run's folder and train it again")  # fmt: skip
+        raise InputError(
+            f"{folder}: its model.pt says otherwise than its predictions.npz (logits differ by {worst:.2g}); "
+            "remove the run's folder and train it again"
+        )
     return outputs.embedding.numpy(), np.array(fold.header.labels, dtype=np.int64), fold.header.clips

@@ -41,15 +41,17 @@ def ensemble(folders: Sequence[Path]) -> Predictions:
     first = members[0]
     for folder, member, fold in zip(folders, members, folds, strict=True):
         if fold != folds[0]:
-            raise InputError(f"{folder} is of fold {fold}, {folders[0]} of fold {folds[0]}: they were tested on other "
-                             "clips; expected runs of one fold")  # fmt: skip
+            raise InputError(
+                f"{folder} is of fold {fold}, {folders[0]} of fold {folds[0]}: they were tested on other "
+                "clips; expected runs of one fold"
+            )
         same = np.array_equal(member.clips, first.clips) and np.array_equal(member.labels, first.labels)
         if not same or member.logits.shape != first.logits.shape:
-            raise InputError(f"{folder} was tested on other clips, labels or classes than {folders[0]}; expected runs of "
-                             "one corpus in one state")  # fmt: skip
-    return first._replace(
-        logits=mean_log_probabilities([member.logits for member in members]).astype(np.float32)
-    )
+            raise InputError(
+                f"{folder} was tested on other clips, labels or classes than {folders[0]}; expected runs of "
+                "one corpus in one state"
+            )
+    return first._replace(logits=mean_log_probabilities([member.logits for member in members]).astype(np.float32))
 
 
 def teacher(members: Sequence[Outputs]) -> Outputs:
@@ -78,7 +80,4 @@ def side_by_side(teachers: Sequence[Outputs]) -> dict[str, Tensor]:
     """
     widest = max(one.embedding.shape[-1] for one in teachers)
     wide = [torch.nn.functional.pad(one.embedding, (0, widest - one.embedding.shape[-1])) for one in teachers]
-    return {
-        name: torch.stack(wide if name == "embedding" else [one[name] for one in teachers])
-        for name in teachers[0]
-    }
+    return {name: torch.stack(wide if name == "embedding" else [one[name] for one in teachers]) for name in teachers[0]}

@@ -94,9 +94,7 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int
 def agreement(logits: np.ndarray, teacher_logits: np.ndarray) -> float:
     """Share of clips for which student and teacher predict the same class; both of the same clips in order."""
     if _matrix(logits).shape != _matrix(teacher_logits).shape:
-        raise ValueError(
-            f"logits {logits.shape} and the teacher's {teacher_logits.shape}: expected equal shapes"
-        )
+        raise ValueError(f"logits {logits.shape} and the teacher's {teacher_logits.shape}: expected equal shapes")
     return float(np.mean(predicted(logits) == predicted(teacher_logits))) if len(logits) else float("nan")
 
 
@@ -125,9 +123,7 @@ def trained(logits: np.ndarray, labels: np.ndarray, alpha: float = ALPHA) -> boo
     return bool(np.isfinite(_matrix(logits)).all()) and above_chance(logits, labels) < alpha
 
 
-def summary(
-    logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray | None = None
-) -> dict[str, Any]:
+def summary(logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray | None = None) -> dict[str, Any]:
     """The figures of a run's last epoch as they stand in ``result.json``.
 
     accuracy, macro_f1, ece, nll, agreement (None without a teacher), status: "trained", or "did not train" for no better
@@ -153,7 +149,5 @@ def _labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     clips, classes = _matrix(logits).shape
     values = np.asarray(labels)
     if values.shape != (clips,) or (clips and not 0 <= values.min() <= values.max() < classes):
-        raise ValueError(
-            f"labels {values.shape} for logits {(clips, classes)}: expected (clips,) in [0, classes)"
-        )
+        raise ValueError(f"labels {values.shape} for logits {(clips, classes)}: expected (clips,) in [0, classes)")
     return values.astype(np.int64)

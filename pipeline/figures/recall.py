@@ -59,8 +59,14 @@ def answerable(labels: np.ndarray, sources: Sequence[str] | np.ndarray) -> np.nd
     return (galleries(labels, sources) & (labels[:, None] == labels[None])).any(axis=1)
 
 
-def recall(embeddings: np.ndarray, labels: np.ndarray, sources: Sequence[str] | np.ndarray, *,
-           metric: str = "euclidean", ks: Sequence[int] = KS) -> dict[int, float]:  # fmt: skip
+def recall(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    sources: Sequence[str] | np.ndarray,
+    *,
+    metric: str = "euclidean",
+    ks: Sequence[int] = KS,
+) -> dict[int, float]:
     """Recall@K in [0, 1] for each K, over the answerable queries; NaN where there is none.
 
     embeddings (n, D); labels (n,); sources (n,): the recording each clip was cut from. Not finite embeddings are NaN.
@@ -71,8 +77,14 @@ def recall(embeddings: np.ndarray, labels: np.ndarray, sources: Sequence[str] | 
     return dict(zip(ks, found.mean(axis=0).tolist(), strict=True))
 
 
-def answers(embeddings: np.ndarray, labels: np.ndarray, sources: Sequence[str] | np.ndarray, *,
-            metric: str = "euclidean", ks: Sequence[int] = KS) -> np.ndarray:  # fmt: skip
+def answers(
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    sources: Sequence[str] | np.ndarray,
+    *,
+    metric: str = "euclidean",
+    ks: Sequence[int] = KS,
+) -> np.ndarray:
     """(queries, K) float64 in [0, 1]: how surely each answerable query, in order, is answered at each K.
 
     0 or 1 but for ties; NaN where an embedding is not finite. Arguments as of ``recall``.

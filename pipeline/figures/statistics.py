@@ -165,11 +165,7 @@ def corrected_t_test(differences: Sequence[float], ratio: float, confidence: flo
     sigma = float(values.std(ddof=1))
     if sigma <= ROUNDING * float(np.abs(values).max()):
         # No spread to judge the mean by; without any difference there is nothing to judge.
-        return (
-            TTest(mean, mean, mean, 0.0, n - 1, 1.0)
-            if mean == 0
-            else TTest(mean, None, None, None, n - 1, None)
-        )
+        return TTest(mean, mean, mean, 0.0, n - 1, 1.0) if mean == 0 else TTest(mean, None, None, None, n - 1, None)
     error = math.sqrt((1 / n + ratio) * sigma**2)
     t = mean / error
     half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
@@ -208,8 +204,13 @@ def holm(p: Sequence[float | None], tests: int = 0) -> list[float | None]:
     return adjusted
 
 
-def with_stopped(values: Mapping[Cell, float], baseline: Mapping[Cell, float], stopped: Collection[Cell],
-                 baseline_stopped: Collection[Cell], chance: float) -> float | None:  # fmt: skip
+def with_stopped(
+    values: Mapping[Cell, float],
+    baseline: Mapping[Cell, float],
+    stopped: Collection[Cell],
+    baseline_stopped: Collection[Cell],
+    chance: float,
+) -> float | None:
     """The difference of the folds' means with runs that stopped counted at ``chance``; None where no pair has one.
 
     ``stopped`` and ``baseline_stopped``: the cells whose run has no value because it stopped.

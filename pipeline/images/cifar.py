@@ -212,9 +212,7 @@ class Unpickler(InPython):
 
     def find_class(self, module: str, name: str) -> type[Inert]:
         if (module, name) not in NAMES:
-            raise pickle.UnpicklingError(
-                f"{module}.{name} in it, expected only arrays, bytes, lists and dicts"
-            )
+            raise pickle.UnpicklingError(f"{module}.{name} in it, expected only arrays, bytes, lists and dicts")
         return Inert
 
     def refuse(self) -> None:

@@ -29,8 +29,7 @@ def adapters(
         {
             term.key: module
             for term in mix.terms
-            if (module := adapter(term, f"{network.name}/{seed}/{fold}", shapes(network), teacher))
-            is not None
+            if (module := adapter(term, f"{network.name}/{seed}/{fold}", shapes(network), teacher)) is not None
         }
         for mix, (seed, fold), network in zip(mixes, keys, networks, strict=True)
     ]
@@ -53,8 +52,6 @@ def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Modul
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The shapes of a network's outputs. Its state is left as it was."""
     training = network.training
-    outputs = network.eval()(
-        torch.zeros(1, *network.shape, dtype=network.mean.dtype, device=network.mean.device)
-    )
+    outputs = network.eval()(torch.zeros(1, *network.shape, dtype=network.mean.dtype, device=network.mean.device))
     network.train(training)
     return {name: tuple(value.shape[1:]) for name, value in outputs.items()}

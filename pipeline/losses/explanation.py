@@ -60,9 +60,7 @@ def explained(mix: LossMix, published: float | None = None) -> str:
     if not mix.has_base:
         lines.append(f"{NO_BASE.name}: weight 0 (no base term is added, and none is computed)")
     if not mix.names_classes:
-        lines.append(
-            "No term on the outputs: the student names classes by chance; make retrieval measures its space."
-        )
+        lines.append("No term on the outputs: the student names classes by chance; make retrieval measures its space.")
     return "\n".join(lines)
 
 

@@ -92,11 +92,7 @@ class Learner:
         state = self.stacked.state_dict()
         if not self.adapted:
             return state
-        return {
-            name.removeprefix("body."): value
-            for name, value in state.items()
-            if not name.startswith("adapters.")
-        }
+        return {name.removeprefix("body."): value for name, value in state.items() if not name.startswith("adapters.")}
 
     def forward(self, inputs: Inputs, alive: Tensor | None) -> Outputs:
         """What the networks say, cut off from them: every output (R, B, ...) is a leaf that requires a gradient.
@@ -117,17 +113,13 @@ class Learner:
             self._outputs = {0: self.kept(self.stacked.mapped(inputs(slice(None))))}
         return Outputs({name: value.detach().requires_grad_() for name, value in self._outputs[0].items()})
 
-    def backward(
-        self, grad_outputs: Mapping[str, Tensor | None], then: Callable[[slice, Tensor], None]
-    ) -> None:
+    def backward(self, grad_outputs: Mapping[str, Tensor | None], then: Callable[[slice, Tensor], None]) -> None:
         """Back through the networks from the gradients of ``forward``'s outputs; ``then(runs, gradients (R', P))`` each."""
         if self.layout == "loop":
 
             def run_backward(run: int) -> None:
                 own = slice(run, run + 1)
-                part = {
-                    name: gradient[run] for name, gradient in grad_outputs.items() if gradient is not None
-                }
+                part = {name: gradient[run] for name, gradient in grad_outputs.items() if gradient is not None}
                 then(own, gradients(self.singles[run], self._outputs.pop(run), part)[None])
 
             self.spread(run_backward, list(self._outputs))
@@ -164,9 +156,7 @@ class Learner:
                 pass
 
     @torch.no_grad()
-    def logits(
-        self, inputs: Callable[[slice, slice], Tensor], count: int, active: Sequence[int], chunk: int
-    ) -> Tensor:
+    def logits(self, inputs: Callable[[slice, slice], Tensor], count: int, active: Sequence[int], chunk: int) -> Tensor:
         """Logits (R, count, classes) in evaluation mode; 0 for runs not ``active``.
 
         ``inputs(runs, part)``: the samples (n, R', C, H, W) of a part of the ``count`` rows of some runs.
@@ -192,9 +182,7 @@ class Learner:
         return logits
 
 
-def gradients(
-    network: nn.Module, outputs: Outputs, grad_outputs: Mapping[str, Tensor], axis: int = 0
-) -> Tensor:
+def gradients(network: nn.Module, outputs: Outputs, grad_outputs: Mapping[str, Tensor], axis: int = 0) -> Tensor:
     """Gradient (P,) of Σ outputs · grad_outputs, in the order of ``flattened``; (R, P) where parameters lead with R (axis 1)."""
     values = [outputs[name] for name in grad_outputs]
     parts = torch.autograd.grad(
@@ -210,12 +198,6 @@ def gradients(
 def together(outputs: Mapping[int, Outputs], runs: int) -> Outputs:
     """The runs' outputs as one, cut off from their networks; zeros for runs that took no part."""
     some = next(iter(outputs.values()))
-    filler = (
-        Outputs({name: torch.zeros_like(value) for name, value in some.items()})
-        if len(outputs) < runs
-        else some
-    )
+    filler = Outputs({name: torch.zeros_like(value) for name, value in some.items()}) if len(outputs) < runs else some
     parts = [outputs.get(run, filler) for run in range(runs)]
-    return Outputs(
-        {name: torch.stack([part[name].detach() for part in parts]).requires_grad_() for name in some}
-    )
+    return Outputs({name: torch.stack([part[name].detach() for part in parts]).requires_grad_() for name in some})

@@ -91,16 +91,12 @@ class LossMix:
         if not any(parts):
             raise InputError("no losses named; expected for example angle,area or hinton:1@T=1.5 or soft")
         if "" in parts:
-            raise InputError(
-                f"{text!r}: nothing between two separators; expected for example angle:40,area:20"
-            )
+            raise InputError(f"{text!r}: nothing between two separators; expected for example angle:40,area:20")
         read = [_read_term(part) for part in parts]
         keys = [(name, options) for name, _, options in read]
         for name, options in keys:
             if keys.count((name, options)) > 1:
-                raise InputError(
-                    f"{text!r}: {Term(name, 1, options).key!r} is named twice; name each term once"
-                )
+                raise InputError(f"{text!r}: {Term(name, 1, options).key!r} is named twice; name each term once")
         if not {name for name, _, _ in read} & set(BASES):
             read.append(("soft", 1.0, ()))
         kept = [term for term in read if term[1] != 0]
@@ -231,14 +227,10 @@ def _read_head(head: str, part: str) -> tuple[str, float | None]:
         known = max(fitting, key=len)
         return known, _weight(name[len(known) :].removeprefix("-"), known, part)
     module(re.sub(r"-?[0-9.].*$", "", name) or name)
-    raise InputError(
-        f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, for example angle:40"
-    )
+    raise InputError(f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, for example angle:40")
 
 
-def _read_option(
-    text: str, name: str, known: dict[str, tuple[Value, tuple[str, ...]]], part: str
-) -> tuple[str, Value]:
+def _read_option(text: str, name: str, known: dict[str, tuple[Value, tuple[str, ...]]], part: str) -> tuple[str, Value]:
     key, equals, value = (piece.strip() for piece in text.partition("="))
     if not equals:  # the path form; the option's own name may have underscores
         key = max((k for k in known if text.startswith(k + "_")), key=len, default=text.partition("_")[0])

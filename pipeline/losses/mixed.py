@@ -35,9 +35,7 @@ class MixedLoss:
     there. Nothing depends on values and all indices are made beforehand: fit for CUDA graphs.
     """
 
-    def __init__(
-        self, mixes: Sequence[LossMix], device: torch.device | str, ce_options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, mixes: Sequence[LossMix], device: torch.device | str, ce_options: Mapping[str, Any]) -> None:
         self.mixes = tuple(mixes)
         weights = [{term.key: term.weight for term in mix.terms} for mix in self.mixes]
         terms = {term.key: term for mix in self.mixes for term in mix.terms}
@@ -49,9 +47,7 @@ class MixedLoss:
         #: term key → the runs that have it.
         self.members = {key: tuple(r for r, w in enumerate(weights) if key in w) for key in self.keys}
         #: term key → (R,) float32 weights; 0 where the run lacks the term.
-        self.weights = {
-            key: torch.tensor([w.get(key, 0.0) for w in weights], device=device) for key in self.keys
-        }
+        self.weights = {key: torch.tensor([w.get(key, 0.0) for w in weights], device=device) for key in self.keys}
         # None where all runs have the term: no selection is needed then.
         self._runs: dict[str, Tensor | None] = {
             key: None if len(members) == len(self.mixes) else torch.tensor(members, device=device)

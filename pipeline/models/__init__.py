@@ -47,9 +47,7 @@ def network(name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fol
     if name not in names():
         raise InputError(f"no model {name!r}; expected one of {', '.join(names())}")
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(
-            f"{name}: input shape {tuple(shape)}; expected (channels, bins, frames), each at least 1"
-        )
+        raise InputError(f"{name}: input shape {tuple(shape)}; expected (channels, bins, frames), each at least 1")
     if classes < 1:
         raise InputError(f"{name}: {classes} classes; expected at least 1")
     maker: Maker = getattr(importlib.import_module(f"{__name__}.{name}"), name)

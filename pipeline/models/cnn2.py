@@ -24,9 +24,7 @@ class cnn2(nn.Module):
         super().__init__()
         channels, height, width = shape
         if min(height, width) < 4:
-            raise InputError(
-                f"cnn2: input of {height} × {width}; expected at least 4 × 4 (it is halved twice)"
-            )
+            raise InputError(f"cnn2: input of {height} × {width}; expected at least 4 × 4 (it is halved twice)")
         self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 16, 3, padding=1)
         self.linear1 = nn.Linear(16 * (height // 4) * (width // 4), 32)

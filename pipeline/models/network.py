@@ -46,9 +46,7 @@ def typed(outputs: Outputs, dtype: torch.dtype) -> Outputs:
     return Outputs({name: value.to(dtype) for name, value in outputs.items()})
 
 
-def made(
-    name: str, maker: Maker, shape: Sequence[int], classes: int, seed: int = 0, fold: int = 0
-) -> Network:
+def made(name: str, maker: Maker, shape: Sequence[int], classes: int, seed: int = 0, fold: int = 0) -> Network:
     """The network with first weights that depend on (name, seed, fold) alone.
 
     A body with a method ``draw(generator)`` draws them itself; another one as its layers do, under torch's own generator,
@@ -61,9 +59,7 @@ def made(
     if (draw := getattr(body, "draw", None)) is not None:
         draw(generator)
     if dropping := [
-        key
-        for key, layer in body.named_modules()
-        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p
+        key for key, layer in body.named_modules() if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p
     ]:
         raise InputError(
             f"{name}: dropout in {', '.join(dropping)}; expected a network without: its draws would depend on "

@@ -47,9 +47,7 @@ class ResNet(nn.Module):
 
     windows: Tensor
 
-    def __init__(
-        self, shape: Sequence[int], classes: int, *, widths: Sequence[int], blocks: int, columns: int
-    ) -> None:
+    def __init__(self, shape: Sequence[int], classes: int, *, widths: Sequence[int], blocks: int, columns: int) -> None:
         super().__init__()
         channels, height, width = shape
         if min(height, width) < 1:

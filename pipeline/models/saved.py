@@ -18,8 +18,22 @@ from pipeline.models import Network
 
 FORMAT = 1
 
-KEYS = ("format", "role", "model", "fold", "seed", "mix", "shape", "classes", "features", "corpus", "dataset",
-        "synthetic", "state", "best_state")  # fmt: skip
+KEYS = (
+    "format",
+    "role",
+    "model",
+    "fold",
+    "seed",
+    "mix",
+    "shape",
+    "classes",
+    "features",
+    "corpus",
+    "dataset",
+    "synthetic",
+    "state",
+    "best_state",
+)
 
 
 def model_file(path: Path) -> Path | None:
@@ -37,25 +51,35 @@ def read_payload(path: Path) -> dict[str, Any]:
     file = model_file(path)
     if file is None:
         what = "no such file or folder" if not path.exists() else "no run: it has no model.pt"
-        raise InputError(f"{path}: {what}; expected a run folder such as runs/CORPUS/student-…/MIX/fold1-seed0, "
-                         "or its model.pt")  # fmt: skip
+        raise InputError(
+            f"{path}: {what}; expected a run folder such as runs/CORPUS/student-…/MIX/fold1-seed0, or its model.pt"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of foreign pickles, which are refused below in our own words
             payload = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
-            pickle.UnpicklingError) as error:  # fmt: skip
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        pickle.UnpicklingError,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{file}: cannot be read ({reason[:120]}); expected a model.pt of this project: "
-                         "copy it again, or train the run again") from None  # fmt: skip
+        raise InputError(
+            f"{file}: cannot be read ({reason[:120]}); expected a model.pt of this project: "
+            "copy it again, or train the run again"
+        ) from None
     lacking = [key for key in KEYS if key not in payload] if isinstance(payload, dict) else list(KEYS)
     if lacking or payload["format"] != FORMAT:
         found = f"no {', '.join(lacking)}" if lacking else f"format {payload['format']!r}"
         raise InputError(f"{file}: {found}; expected a model.pt of this project in format {FORMAT}")
     if not payload["state"]:
-        raise InputError(
-            f"{file}: this run failed and has no weights; choose another (its result.json says why)"
-        )
+        raise InputError(f"{file}: this run failed and has no weights; choose another (its result.json says why)")
     return payload
 
 

@@ -108,9 +108,7 @@ def side_by_side(bodies: Sequence[nn.Module]) -> nn.Module:
         each = [part[path] for part in parts]
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                module._parameters[name] = nn.Parameter(
-                    torch.stack([one._parameters[name].detach() for one in each])
-                )
+                module._parameters[name] = nn.Parameter(torch.stack([one._parameters[name].detach() for one in each]))
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.stack([one._buffers[name] for one in each])

@@ -26,9 +26,7 @@ def layers(preset: str) -> list[tuple[Path, dict[str, Any]]]:
     while True:
         if path.resolve() in seen:
             names = " → ".join(str(file) for file, _ in stack)
-            raise ValueError(
-                f"{names} → {path}: a preset that layers on itself; expected an end, extends = 'default'"
-            )
+            raise ValueError(f"{names} → {path}: a preset that layers on itself; expected an end, extends = 'default'")
         seen.append(path.resolve())
         tables = contents(path)
         base = tables.pop("extends", None)
@@ -36,9 +34,7 @@ def layers(preset: str) -> list[tuple[Path, dict[str, Any]]]:
         if base is None and path.resolve() == BASE.resolve():
             return stack[::-1]
         if not isinstance(base, str | None):
-            raise ValueError(
-                f"{path}: extends = {base!r}: expected one name, for example 'paper', or 'other.toml'"
-            )
+            raise ValueError(f"{path}: extends = {base!r}: expected one name, for example 'paper', or 'other.toml'")
         try:
             path = BASE if base is None else located(base, path.parent)
         except ValueError as error:

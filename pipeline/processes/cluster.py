@@ -93,8 +93,7 @@ class Cluster:
         while True:
             free = room(self.workers()) - len(waiting)
             waiting += [
-                self.client.submit(function, *task, pure=False)
-                for task in itertools.islice(rest, max(0, free))
+                self.client.submit(function, *task, pure=False) for task in itertools.islice(rest, max(0, free))
             ]
             if not waiting:
                 return
@@ -122,8 +121,7 @@ class Cluster:
             ) from None
         except ImportError as error:
             raise InputError(
-                f"a dask worker at {self.address} cannot import what the work needs ({error}); {self.start()}; "
-                f"{KEPT}"
+                f"a dask worker at {self.address} cannot import what the work needs ({error}); {self.start()}; {KEPT}"
             ) from None
 
     def ask(self, question: Callable[..., Any], *values: Any, **options: Any) -> Any:
@@ -148,9 +146,7 @@ class Cluster:
         """How workers are started, and what stands in their way."""
         here = Path.cwd()
         hidden = (
-            f"; rename {hiding[0]}, which hides a module of that name"
-            if (hiding := shadowing.hiding(here))
-            else ""
+            f"; rename {hiding[0]}, which hides a module of that name" if (hiding := shadowing.hiding(here)) else ""
         )
         program = Path(sys.executable).with_name("dask")
         return f"start workers in {here}: cd {here} && {program} worker {self.address} --nthreads 1{hidden}"
@@ -183,9 +179,7 @@ def token_file() -> Iterator[str]:
     with ExitStack() as stack:
         name = ""
         with suppress(OSError):
-            name = Path(
-                stack.enter_context(tempfile.NamedTemporaryFile(dir=".", prefix=".audio-rkd-")).name
-            ).name
+            name = Path(stack.enter_context(tempfile.NamedTemporaryFile(dir=".", prefix=".audio-rkd-")).name).name
         yield name
 
 
@@ -200,8 +194,7 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
         from dask.distributed import Client, LocalCluster  # dask: an extra
     except ImportError:
         raise InputError(
-            "--backend dask needs dask.distributed, which is not installed; install it: "
-            f"{install_line('dask')}"
+            f"--backend dask needs dask.distributed, which is not installed; install it: {install_line('dask')}"
         ) from None
     with ExitStack() as stack:
         stack.enter_context(silence())
@@ -210,9 +203,7 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
             count = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
             stack.enter_context(shadowing.OwnFolderHidden())
             with ctrl_c_held_back(resource_tracker):
-                address = LocalCluster(
-                    n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None
-                )
+                address = LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None)
                 stack.enter_context(address)
                 stack.push(partial(kill_nannies, address))
         try:

@@ -58,9 +58,7 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
         records = [r for r in records if r.row_mix in {"", *kept}]
         missing = sorted(kept - {r.row_mix for r in records})
     if not records and not tried:
-        raise InputError(
-            f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill"
-        )
+        raise InputError(f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill")
     found = rows(records, hidden)
     unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
     return Contents(records, found, document(found, records, unfinished, missing, born, tried))

@@ -236,14 +236,12 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         runs=len(records),
         at_chance=tuple(sorted(cell(r) for r in good if at_chance(r))),
         outputs_untrained=sum(r.result.outputs_untrained for r in records),
-        failures=tuple(
-            "fold{}-seed{}: {}".format(*cell(r), r.result.failure or "not finite") for r in lost
-        ),
+        failures=tuple("fold{}-seed{}: {}".format(*cell(r), r.result.failure or "not finite") for r in lost),
         all_folds=tuple(first.all_folds),
         skipped=sum(first.skipped.values()),
         published=paper.of_run(first),
         best_teacher=first.is_student and bool(first.teachers) and first.settings.student.teacher_epoch == "best",
-    )  # fmt: skip
+    )
 
 
 def cell(record: Record) -> Cell:

@@ -93,8 +93,10 @@ class Group:
         drops = f"epochs {own.milestones}" if own.milestones else f"every {own.step_epochs} epochs"
         schedule = f"× {own.gamma:g} at {drops}" if own.schedule == "step" else own.schedule
         schedule = schedule.replace("at every", "every")
-        return (f"{own.model}, preset {self.first.preset}: {own.epochs} epochs, batch {own.batch}, learning "
-                f"rate {own.lr:g} {schedule}, augmentation {own.augment}")  # fmt: skip
+        return (
+            f"{own.model}, preset {self.first.preset}: {own.epochs} epochs, batch {own.batch}, learning "
+            f"rate {own.lr:g} {schedule}, augmentation {own.augment}"
+        )
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -222,15 +224,11 @@ def line(found: Group, own: Chain, stage: int) -> Line:
     base = found.chains.get(BASELINE)
     values = figures(own, stage)
     spread = statistics.spread(values) if values else None
-    to_baseline = (
-        None if own is base or stage == FIRST or base is None else compared(found, own, stage, base, stage)
-    )
+    to_baseline = None if own is base or stage == FIRST or base is None else compared(found, own, stage, base, stage)
     to_first = None if stage == FIRST else compared(found, own, stage, own, FIRST)
     filled = None
     if stage == ENSEMBLE and base is not None and own is not base:
-        filled = statistics.with_stopped(
-            values, base.ensemble, own.stopped, base.stopped, chance(found.first)
-        )
+        filled = statistics.with_stopped(values, base.ensemble, own.stopped, base.stopped, chance(found.first))
     notes = [ensemble_notes(found, own) if stage == ENSEMBLE else listed(own.notes.get(stage, []), "; ")]
     whole = len(found.first.all_folds)
     if spread and len(spread.folds) < whole:
@@ -239,9 +237,7 @@ def line(found: Group, own: Chain, stage: int) -> Line:
         notes.append(f"with chains that stopped at chance {signed(filled)} to the baseline")
     names = {ENSEMBLE: ENSEMBLE_NAME.format(found.size), FIRST: FIRST_NAME}
     name = names.get(stage, f"generation {stage}")
-    return Line(
-        own.mix, name, spread, to_baseline, to_first, "; ".join(filter(None, notes)), with_stopped=filled
-    )
+    return Line(own.mix, name, spread, to_baseline, to_first, "; ".join(filter(None, notes)), with_stopped=filled)
 
 
 def figures(own: Chain, stage: int) -> Values:

@@ -35,9 +35,7 @@ TO_PUBLISHED = Column(
     "difference_to_published", of("difference_to_published"), "Difference\nto published", format=signed
 )
 
-DIFFERENCE = Column(
-    "difference_to_baseline", of("comparison.difference"), "Difference\nto baseline", format=signed
-)
+DIFFERENCE = Column("difference_to_baseline", of("comparison.difference"), "Difference\nto baseline", format=signed)
 INTERVAL = Column("", lambda row: ends(row.comparison), "95 % interval\n(folds to come)", format=interval)
 RECORDINGS = Column(
     "",
@@ -104,6 +102,4 @@ def comparison_table(rows: Sequence[Row]) -> Table:
     count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
         f", {shown} shown" if shown < tried else ""
     )
-    return Table.build(
-        f"Paired difference to the baseline {baseline}, percentage points; {count}.", columns, compared
-    )
+    return Table.build(f"Paired difference to the baseline {baseline}, percentage points; {count}.", columns, compared)

@@ -61,27 +61,26 @@ def side(text: str, root: Path, corpus: str | None) -> Side:
     if path.is_dir():
         records = runs.find(path)
         if not records:
-            raise InputError(f"{path}: no finished run in it; expected a run folder, or a folder of runs such as "
-                             "runs/CORPUS/student-…/angle40+area20+soft1")  # fmt: skip
+            raise InputError(
+                f"{path}: no finished run in it; expected a run folder, or a folder of runs such as "
+                "runs/CORPUS/student-…/angle40+area20+soft1"
+            )
     else:
         records = named(text, root, corpus)
     mixes = sorted({(r.role, r.row_mix, r.generation) for r in records})
     if len(mixes) > 1:
         names = listed([mix or role for role, mix, _ in mixes])
-        raise InputError(
-            f"{text!r} holds several kinds of runs ({names}); expected one: name the folder of one mix"
-        )
+        raise InputError(f"{text!r} holds several kinds of runs ({names}); expected one: name the folder of one mix")
     keys = sorted({str(key_of(r)) for r in records})
     if len(keys) > 1:
         folders = listed(sorted({str(r.folder.parent) for r in records}))
-        raise InputError(
-            f"{text!r} has runs of {len(keys)} settings or states of the data; name one folder: {folders}"
-        )
+        raise InputError(f"{text!r} has runs of {len(keys)} settings or states of the data; name one folder: {folders}")
     seen: dict[Cell, Record] = {}
     for record in records:
         if other := seen.get(cell(record)):
-            raise InputError(f"{text!r}: {other.folder} and {record.folder} are of one fold and seed; expected one run "
-                             "of each")  # fmt: skip
+            raise InputError(
+                f"{text!r}: {other.folder} and {record.folder} are of one fold and seed; expected one run of each"
+            )
         seen[cell(record)] = record
     return Side(text, tuple(records))
 
@@ -99,13 +98,16 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
         mix = "" if text == TEACHER else str(LossMix.parse(text))
     except InputError as error:
         what = "a file" if Path(text).exists() else "no folder"
-        raise InputError(f"{text} is {what}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
-                         "angle,area, or teacher") from None  # fmt: skip
+        raise InputError(
+            f"{text} is {what}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
+            "angle,area, or teacher"
+        ) from None
     role = TEACHER if text == TEACHER else STUDENT
     records = [r for r in runs.find(root, corpus) if r.role == role and r.row_mix == mix]
     if not records:
-        raise InputError(f"no finished run of {mix or text} in {root / (corpus or '')}; 'audio-rkd runs' lists what is "
-                         "there")  # fmt: skip
+        raise InputError(
+            f"no finished run of {mix or text} in {root / (corpus or '')}; 'audio-rkd runs' lists what is there"
+        )
     return records
 
 
@@ -113,11 +115,11 @@ def compare(a: Side, b: Side) -> str:
     """What differs between two sides, and the paired difference B less A with its interval; text to print."""
     first, second = a.records[0], b.records[0]
     if first.corpus != second.corpus:
-        raise InputError(f"{a.name} is of {first.corpus}, {b.name} of {second.corpus}: other clips, so nothing "
-                         "can be paired; expected runs of one corpus")  # fmt: skip
-    stamp = (
-        [f"{STAMP}: figures of the built-in corpus say nothing about real sounds."] if first.synthetic else []
-    )
+        raise InputError(
+            f"{a.name} is of {first.corpus}, {b.name} of {second.corpus}: other clips, so nothing "
+            "can be paired; expected runs of one corpus"
+        )
+    stamp = [f"{STAMP}: figures of the built-in corpus say nothing about real sounds."] if first.synthetic else []
     lines = [*stamp, *(f"{letter}: {one.name} ({count(one)})" for letter, one in (("A", a), ("B", b))), ""]
     different = differences(a.records, b.records)
     lines += ["What differs:", *(f"  {key:<28} {old}  →  {new}" for key, old, new in different)]
@@ -131,10 +133,15 @@ def count(one: Side) -> str:
     cells = [cell(r) for r in one.records]
     chance_runs, gone = sum(map(at_chance, counted(one.records))), sum(map(stopped, one.records))
     silent = len(one.records) - len(counted(one.records)) - gone
-    parts = [(chance_runs, "no better than chance (counted)"), (gone, "stopped (not counted)"),
-             (silent, "without a term on the outputs (not counted)")]  # fmt: skip
-    text = f"{len(cells)} run{'' if len(cells) == 1 else 's'}, folds {spaced(k for k, _ in cells)}, seeds " \
-           f"{spaced(s for _, s in cells)}"  # fmt: skip
+    parts = [
+        (chance_runs, "no better than chance (counted)"),
+        (gone, "stopped (not counted)"),
+        (silent, "without a term on the outputs (not counted)"),
+    ]
+    text = (
+        f"{len(cells)} run{'' if len(cells) == 1 else 's'}, folds {spaced(k for k, _ in cells)}, seeds "
+        f"{spaced(s for _, s in cells)}"
+    )
     return "; ".join([text, *(f"{n} {words}" for n, words in parts if n)])
 
 
@@ -154,13 +161,10 @@ def paired_lines(a: Side, b: Side) -> list[str]:
     filled = statistics.with_stopped(right, left, gone, gone_left, chance(first))
     lines = [
         f"{letter}: accuracy {number(s.mean)} % (sd over folds {number(s.sd_folds)}, over seeds {number(s.sd_seeds)}, n {s.n})"
-        for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right))) if s
-    ]  # fmt: skip
-    lines += (
-        ["No fold and seed in which both have an accuracy, so no difference."]
-        if found is None
-        else judged(found)
-    )
+        for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right)))
+        if s
+    ]
+    lines += ["No fold and seed in which both have an accuracy, so no difference."] if found is None else judged(found)
     if filled is not None:
         lines.append(f"With the runs that stopped at chance: B less A {signed(filled)} points")
     return lines
@@ -180,16 +184,20 @@ def judged(found: statistics.Comparison) -> list[str]:
     like = "recordings" if found.unit == "fold" else "images"
     if beside := found.recordings:
         lines.append(
-            f"No interval over {like}: {beside.reason}" if beside.reason else
-            f"{interval((beside.low, beside.high))} over {like} like these, on these folds and with these trainings "
+            f"No interval over {like}: {beside.reason}"
+            if beside.reason
+            else f"{interval((beside.low, beside.high))} over {like} like these, on these folds and with these trainings "
             f"(bootstrap over {beside.recordings} {like}, seeds averaged first)"
-        )  # fmt: skip
+        )
     if found.no_claim:
         return [*lines, f"{found.no_claim}; fewer than {statistics.FEWEST} have no p"]
     by = "folds' means, corrected for overlapping training sets" if found.unit == "fold" else "over trainings"
-    return [*lines, f"p {p_value(found.p)} ({by}), "
-            f"{p_value(found.p_wilcoxon)} (Wilcoxon on them, uncorrected). This comparison alone: one chosen among several "
-            "mixes takes p (Holm) of the report"]  # fmt: skip
+    return [
+        *lines,
+        f"p {p_value(found.p)} ({by}), "
+        f"{p_value(found.p_wilcoxon)} (Wilcoxon on them, uncorrected). This comparison alone: one chosen among several "
+        "mixes takes p (Holm) of the report",
+    ]
 
 
 def counted_of(count: int, name: str) -> str:
@@ -200,8 +208,9 @@ def clip_lines(a: Record, b: Record) -> list[str]:
     """Two runs that were tested on the same clips, clip by clip."""
     left, right = runs.read_predictions(a.folder), runs.read_predictions(b.folder)
     if not (np.array_equal(left.clips, right.clips) and np.array_equal(left.labels, right.labels)):
-        raise InputError(f"{a.folder} and {b.folder} were tested on other clips or labels; expected runs of one state of "
-                         "the data")  # fmt: skip
+        raise InputError(
+            f"{a.folder} and {b.folder} were tested on other clips or labels; expected runs of one state of the data"
+        )
     if not (left.logits.size and right.logits.size):
         return ["One of the runs failed and predicts nothing, so no difference."]
     said = [evaluation.predicted(one.logits) for one in (left, right)]
@@ -217,7 +226,7 @@ def clip_lines(a: Record, b: Record) -> list[str]:
         f"McNemar's exact p {p_value(mcnemar(gained, lost))} (clips taken for independent: too small where recordings "
         "have several)",
         "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",
-    ]  # fmt: skip
+    ]
     return lines
 
 

@@ -15,9 +15,7 @@ from pipeline.runs import Record
 def section(rows: Sequence[Row], kind: str = "") -> Section:
     """The rows of one table. ``kind``: of what, in front of its title."""
     key, synthetic = rows[0].key, any(row.synthetic for row in rows)
-    models = ", ".join(
-        f"{role} {model}" for role, model in dict.fromkeys((row.role, row.model) for row in rows)
-    )
+    models = ", ".join(f"{role} {model}" for role, model in dict.fromkeys((row.role, row.model) for row in rows))
     title = f"{kind}preset {key.preset}, settings {key.digest}, data {key.data}: {models}"
     tables = [accuracy_table(rows)]
     if any(row.comparison or row.with_stopped is not None for row in rows):
@@ -45,9 +43,7 @@ def document(
     every = [*rows, *experiments]
     notes = [*footnotes(every)]
     if len({row.key for row in every}) > 1:
-        notes.append(
-            "The tables differ in settings or in data: figures of one do not compare with another's."
-        )
+        notes.append("The tables differ in settings or in data: figures of one do not compare with another's.")
     if unfinished:
         names = listed(["/".join(folder.parts[-2:]) for folder in unfinished])
         count = f"{len(unfinished)} {'run' if len(unfinished) == 1 else 'runs'}"
@@ -61,6 +57,4 @@ def document(
     if missing:
         notes.append(f"Asked for, without a finished run: {'; '.join(missing)}.")
     stamp = f"{STAMP}: " if any(row.synthetic for row in every) else ""
-    return Document(
-        f"{stamp}{every[0].corpus}: teacher and students", sections, (*notes, *provenance(records))
-    )
+    return Document(f"{stamp}{every[0].corpus}: teacher and students", sections, (*notes, *provenance(records)))

@@ -50,8 +50,7 @@ def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
         for other in records
         if other.is_student
         and other.row_mix == mix
-        and (other.preset, other.model, other.data_digest)
-        == (record.preset, record.model, record.data_digest)
+        and (other.preset, other.model, other.data_digest) == (record.preset, record.model, record.data_digest)
         and other.recorded_settings["features"] == record.recorded_settings["features"]
     ]
     own = [other for other in alike if record.is_student and other.digest == record.digest]
@@ -66,9 +65,7 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     noted, records = noted_rows(root, corpus, experiment), runs.find(root, corpus)
     found = rows(records, noted)
     if not found:
-        raise InputError(
-            f"no finished run of experiment {experiment} in {root / corpus}; expected some: run it first"
-        )
+        raise InputError(f"no finished run of experiment {experiment} in {root / corpus}; expected some: run it first")
     stamp = f"{STAMP}: " if any(row.synthetic for row in found) else ""
     folders = {row.folder for row in noted}
     own = [record for record in records if record.folder.parent in folders]

@@ -59,9 +59,7 @@ def wanted(paths: Sequence[Path], root: Path) -> tuple[list[Path], list[Path]]:
     """The unfinished and the finished run folders in ``paths``, or in ``root`` where none are named."""
     for path in paths:
         if not path.is_dir():
-            raise InputError(
-                f"{path}: no such folder; expected a run, or a folder of runs such as runs/CORPUS"
-            )
+            raise InputError(f"{path}: no such folder; expected a run, or a folder of runs such as runs/CORPUS")
     unfinished, finished = [], []
     for place in paths or [root]:
         unfinished += runs.unfinished(place)
@@ -84,8 +82,15 @@ def seen(folder: Path) -> Seen | None:
     epoch = int(last.get("epoch", 0))
     took = [float(line["seconds"]) for line in lines[-RECENT:]]
     written = (folder / ("metrics.jsonl" if lines else "config.json")).stat().st_mtime
-    return Seen(folder, epoch, epochs, last.get("accuracy"), statistics.median(took) * (epochs - epoch) if took else None,
-                max(0.0, time.time() - written), record.synthetic)  # fmt: skip
+    return Seen(
+        folder,
+        epoch,
+        epochs,
+        last.get("accuracy"),
+        statistics.median(took) * (epochs - epoch) if took else None,
+        max(0.0, time.time() - written),
+        record.synthetic,
+    )
 
 
 def line(unfinished: Sequence[Path], finished: int = 0) -> str:
@@ -97,17 +102,17 @@ def line(unfinished: Sequence[Path], finished: int = 0) -> str:
     stamp = "SYNTHETIC " if any(state.synthetic for state in states) else ""
     low, high = min(s.epoch for s in states), max(s.epoch for s in states)
     epochs = max(s.epochs for s in states)
-    parts = [f"{stamp}{len(states)} run{'s' * (len(states) > 1)}",
-             f"epoch {low}{f'–{high}' if high > low else ''} of {epochs}"]  # fmt: skip
+    parts = [
+        f"{stamp}{len(states)} run{'s' * (len(states) > 1)}",
+        f"epoch {low}{f'–{high}' if high > low else ''} of {epochs}",
+    ]
     alive = [s for s in states if not s.stale]
     lefts = [s.left for s in alive if s.left is not None]
     if any(lefts):
         parts.append(f"{duration(max(lefts))} left")
     if len(alive) < len(states):
         oldest = max(s.age for s in states)
-        parts.append(
-            f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on"
-        )
+        parts.append(f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on")
     known = [s for s in states if s.accuracy is not None]
     if known:
         accuracies = [100 * float(s.accuracy or 0) for s in known]
@@ -127,8 +132,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
-def follow(look: Callable[[], tuple[list[Path], list[Path]]], show: Callable[[str], None], *, every: float,
-           log: TensorBoardLog | None = None, grace: float = GRACE_SECONDS) -> None:  # fmt: skip
+def follow(
+    look: Callable[[], tuple[list[Path], list[Path]]],
+    show: Callable[[str], None],
+    *,
+    every: float,
+    log: TensorBoardLog | None = None,
+    grace: float = GRACE_SECONDS,
+) -> None:
     """Show the line whenever it changes, until nothing has been under way for ``grace`` seconds."""
     shown, idle_since = "", time.monotonic()
     while True:
@@ -162,9 +173,7 @@ class TensorBoardLog:
         """What is new in the runs' files: scalars of every term, and of finished runs the confusion matrix."""
         for folder in folders:
             done = self.epochs.get(folder, 0)
-            fresh = (
-                [] if folder in self.ended else [r for r in runs.read_metrics(folder) if r["epoch"] > done]
-            )
+            fresh = [] if folder in self.ended else [r for r in runs.read_metrics(folder) if r["epoch"] > done]
             for record in fresh:
                 for tag, value in scalars(record).items():
                     self.writer(folder).add_scalar(tag, value, record["epoch"])
@@ -191,9 +200,7 @@ class TensorBoardLog:
             own = folder.resolve()
             root = self.root.resolve()
             place = self.folder / (own.relative_to(root) if own.is_relative_to(root) else own.name)
-            for old in place.glob(
-                "events.out.tfevents.*"
-            ):  # of an earlier log: its epochs would stand there twice
+            for old in place.glob("events.out.tfevents.*"):  # of an earlier log: its epochs would stand there twice
                 old.unlink()
             self.writers[folder] = summary_writer()(log_dir=str(place))
         return self.writers[folder]
@@ -206,8 +213,9 @@ def summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         lacking = "pillow" if "PIL" in str(error) else "tensorboard"
-        raise InputError(f"--log tensorboard: the package {lacking} is not installed; install it: "
-                         f"{install_line('tensorboard')}") from None  # fmt: skip
+        raise InputError(
+            f"--log tensorboard: the package {lacking} is not installed; install it: {install_line('tensorboard')}"
+        ) from None
     return SummaryWriter
 
 
@@ -256,14 +264,9 @@ def state(folder: Path) -> tuple[int, int] | None:
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:
     """Tag → value of one epoch: raw and weighted value of every term, and the totals; what is null is left out."""
-    found = {
-        name: record.get(name)
-        for name in ("loss", "train_accuracy", "accuracy", "test_loss", "lr", "seconds")
-    }
+    found = {name: record.get(name) for name in ("loss", "train_accuracy", "accuracy", "test_loss", "lr", "seconds")}
     for term, values in record.get("terms", {}).items():
-        found |= {
-            f"{kind}/{term.replace('@', '_').replace('=', '-')}": values[kind] for kind in ("raw", "weighted")
-        }
+        found |= {f"{kind}/{term.replace('@', '_').replace('=', '-')}": values[kind] for kind in ("raw", "weighted")}
     return {tag: float(value) for tag, value in found.items() if value is not None}
 
 

@@ -90,10 +90,18 @@ def difference_columns(name: str, to: str, p_holm: str, tests: Sequence[Comparis
 
 #: Of a comparison in the CSV: its key behind ``baseline_`` or ``first_``, and where it stands.
 JUDGED = {
-    "ci95_low": "low", "ci95_high": "high", "recordings_ci95_low": "recordings.low",
-    "recordings_ci95_high": "recordings.high", "p": "p", "p_holm": "", "units": "units", "pairs": "n",
-    "sd_difference_units": "sd_units", "sd_difference_pairs": "sd_pairs", "no_claim": "no_claim",
-}  # fmt: skip
+    "ci95_low": "low",
+    "ci95_high": "high",
+    "recordings_ci95_low": "recordings.low",
+    "recordings_ci95_high": "recordings.high",
+    "p": "p",
+    "p_holm": "",
+    "units": "units",
+    "pairs": "n",
+    "sd_difference_units": "sd_units",
+    "sd_difference_pairs": "sd_pairs",
+    "no_claim": "no_claim",
+}
 
 
 def judged_columns(key: str, prefix: str, to: str, p_holm: str) -> list[Column]:
@@ -105,9 +113,7 @@ def judged_columns(key: str, prefix: str, to: str, p_holm: str) -> list[Column]:
     values: dict[str, Callable[[Any], object]] = {
         name: of(f"{to}.{path}") if path else adjusted for name, path in JUDGED.items()
     }
-    return [Column(key, of(f"{to}.difference"))] + [
-        Column(f"{prefix}_{name}", value) for name, value in values.items()
-    ]
+    return [Column(key, of(f"{to}.difference"))] + [Column(f"{prefix}_{name}", value) for name, value in values.items()]
 
 
 MEAN = Column("mean_percent", of("line.spread.mean"), "Mean", "%", number)
@@ -164,9 +170,7 @@ def paper_row(group: Group, name: str, mix: str) -> PaperRow:
     chain = group.chains.get(mix)
     model = group.first.model
     notes = line.notes if line else ensemble_notes(group, chain) if chain else ""
-    return PaperRow(
-        name if mix or model == CHAINED_NETWORK else model, line, published(group, mix, stage), notes
-    )
+    return PaperRow(name if mix or model == CHAINED_NETWORK else model, line, published(group, mix, stage), notes)
 
 
 def paper_table(group: Group) -> Table:
@@ -213,9 +217,7 @@ def report(root: Path, reports: Path, corpus: str, *, generations: int | None = 
     stamp = f"{STAMP}: " if any(one.synthetic for one in found) else ""
     sections = tuple(Section(one.title, (chains_table(one),)) for one in found)
     records = [record for one in found for record in one.records]
-    document = Document(
-        f"{stamp}{corpus}: born-again generations", sections, (*notes(found), *provenance(records))
-    )
+    document = Document(f"{stamp}{corpus}: born-again generations", sections, (*notes(found), *provenance(records)))
     return document.save(reports / corpus, "ban", Table.build("", CSV, stages(found)))
 
 
@@ -231,15 +233,15 @@ def table4(root: Path, reports: Path, corpus: str, *, generations: int | None = 
     found = present(root, corpus, generations)
     stamp = f"{STAMP}: " if any(one.synthetic for one in found) else ""
     sections = tuple(
-        Section(
-            f"{one.title} ({one.first.preset.removeprefix('cifar-')})", (paper_table(one), chains_table(one))
-        )
+        Section(f"{one.title} ({one.first.preset.removeprefix('cifar-')})", (paper_table(one), chains_table(one)))
         for one in found
     )
     records = [record for one in found for record in one.records]
-    own = ["Published: Cho et al. 2023, Table 4, CIFAR-100: learning rate 0.001 × 0.1 at epochs 60, 120, 160 of 200, "
-           "batch 256, ResNet-56, ensembles of three generations; other runs have no published figure beside them. Preset "
-           "cifar-paper has these settings, cifar-strong a rate of 0.1, crop and flip; the teachers' outputs are those for "
-           "the image as it is."]  # fmt: skip
+    own = [
+        "Published: Cho et al. 2023, Table 4, CIFAR-100: learning rate 0.001 × 0.1 at epochs 60, 120, 160 of 200, "
+        "batch 256, ResNet-56, ensembles of three generations; other runs have no published figure beside them. Preset "
+        "cifar-paper has these settings, cifar-strong a rate of 0.1, crop and flip; the teachers' outputs are those for "
+        "the image as it is."
+    ]
     document = Document(f"{stamp}{corpus}: Table 4", sections, (*own, *notes(found), *provenance(records)))
     return document.save(reports / corpus, "table4", Table.build("", CSV, stages(found)))

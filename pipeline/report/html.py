@@ -27,10 +27,12 @@ def table_html(table: Table) -> str:
     below = "".join(
         f"<li><b>{breakable(row[0])}</b>: {escape(row[-1])}</li>" for row in table.cells if noted and row[-1]
     )
-    return (f'<p class="caption muted">{escape(table.caption)}</p><div class="scroll{" noted" if noted else ""}" tabindex="0">'
-            f'<table aria-label="{escape(table.caption, quote=True)}">'
-            f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>"
-            + (f'<ul class="below muted">{below}</ul>' if below else ""))  # fmt: skip
+    return (
+        f'<p class="caption muted">{escape(table.caption)}</p><div class="scroll{" noted" if noted else ""}" tabindex="0">'
+        f'<table aria-label="{escape(table.caption, quote=True)}">'
+        f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>"
+        + (f'<ul class="below muted">{below}</ul>' if below else "")
+    )
 
 
 def breakable(cell: str) -> str:

@@ -30,8 +30,10 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
     if verify:
         found = cache.content_digest(cache.feature_blocks(path), header.labels, header.clips)
         if found != header.digest:
-            raise InputError(f"{path}: features, labels or clip names (SHA-256 {found[:12]}…) are not what was written "
-                             f"({header.digest[:12]}…); delete it and compute it again: make features")  # fmt: skip
+            raise InputError(
+                f"{path}: features, labels or clip names (SHA-256 {found[:12]}…) are not what was written "
+                f"({header.digest[:12]}…); delete it and compute it again: make features"
+            )
     with cache.opened(path) as file:
         tree, scales = datasets(file), axes(file)
     counts = np.bincount(np.array(header.labels, dtype=int), minlength=len(header.classes)).tolist()
@@ -48,18 +50,22 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
         "recordings": len(set(header.sources)),
         "tree": tree,
         "scales": scales,
-        "values": {name: {"unit": unit, "call": call, **values[name]}
-                   for name, (unit, call) in zip(FEATURES, about, strict=True)},
+        "values": {
+            name: {"unit": unit, "call": call, **values[name]}
+            for name, (unit, call) in zip(FEATURES, about, strict=True)
+        },
         "classes": dict(zip(header.classes, counts, strict=True)),
         "spec": vars(header.spec).copy(),
         "row_of_c": {name: row_of_c(name, header.spec.bins) for name in FEATURES if name.startswith("chroma")},
         "versions": header.versions,
         "plain": header.plain,
-        "skipped": [{"clip": s.clip, "path": s.file.path, "reason": s.reason, "expected": s.expected,
-                     "found": s.found} for s in header.skipped],
+        "skipped": [
+            {"clip": s.clip, "path": s.file.path, "reason": s.reason, "expected": s.expected, "found": s.found}
+            for s in header.skipped
+        ],
         "digest": header.digest,
         "verified": True if verify else None,
-    }  # fmt: skip
+    }
 
 
 def statistics(blocks: Iterable[np.ndarray]) -> dict[str, dict[str, float | int | None]]:
@@ -138,10 +144,12 @@ def axes(file: h5py.File) -> dict[str, dict[str, Any]]:
         found[dim.label] = {
             "n": len(values),
             "first": values[0].item() if len(values) and hasattr(values[0], "item") else next(iter(values), None),
-            "last": values[-1].item() if len(values) and hasattr(values[-1], "item") else next(iter(values[::-1]), None),
+            "last": values[-1].item()
+            if len(values) and hasattr(values[-1], "item")
+            else next(iter(values[::-1]), None),
             "unit": str(scale.attrs["units"]),
             "description": str(scale.attrs["description"]),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -169,9 +177,7 @@ def fold_text(info: dict[str, Any]) -> str:
         f"digest    {info['digest']}",
     ]
     for skip in info["skipped"][:SKIPPED_SHOWN]:
-        lines.append(
-            f"skipped   {skip['path']}: {skip['reason']} (expected {skip['expected']}, found {skip['found']})"
-        )
+        lines.append(f"skipped   {skip['path']}: {skip['reason']} (expected {skip['expected']}, found {skip['found']})")
     if len(info["skipped"]) > SKIPPED_SHOWN:
         lines.append(f"          and {len(info['skipped']) - SKIPPED_SHOWN} more: --json shows all")
     return "\n".join(lines)
@@ -184,13 +190,9 @@ def tree_lines(tree: dict[str, dict[str, Any]]) -> list[str]:
         if "/" not in name:
             lines.append(f"{name:<10} {data['type']:<8} {sized(data)}  {data['description']}")
     for group in groups:
-        columns = {
-            name.partition("/")[2]: data for name, data in tree.items() if name.startswith(group + "/")
-        }
+        columns = {name.partition("/")[2]: data for name, data in tree.items() if name.startswith(group + "/")}
         named = [name + (f" [{data['unit']}]" if data["unit"] else "") for name, data in columns.items()]
-        lines.append(
-            f"{group + '/':<10} {'columns':<8} {sized(next(iter(columns.values())))}  {', '.join(named)}"
-        )
+        lines.append(f"{group + '/':<10} {'columns':<8} {sized(next(iter(columns.values())))}  {', '.join(named)}")
     return lines
 
 
@@ -200,8 +202,10 @@ def sized(data: dict[str, Any]) -> str:
 
 def axis_line(name: str, scale: dict[str, Any]) -> str:
     unit = f" {scale['unit']}" if scale["unit"] not in ("", "1") else ""
-    ends = [f"{end:.3f}".rstrip("0").rstrip(".") if isinstance(end, float) else str(end)
-            for end in (scale["first"], scale["last"])]  # fmt: skip
+    ends = [
+        f"{end:.3f}".rstrip("0").rstrip(".") if isinstance(end, float) else str(end)
+        for end in (scale["first"], scale["last"])
+    ]
     return f"axis {name:<12} {ends[0]} … {ends[1]}{unit}  ({scale['description']})"
 
 

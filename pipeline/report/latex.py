@@ -9,19 +9,63 @@ from pipeline.report.table import Document, Table, printable
 #: What LaTeX reads as its own, or what plain pdflatex has no glyph for; everything else must be ASCII.
 #: (The dollar by its number: "\\$" is of a font, TS1, that minimal installations lack.)
 LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"{\char36}", "#": r"\#",
-    "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$",
-    '"': "''", "–": "--", "—": "---", "−": "$-$", "-": "{-}", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$",
-    "≥": r"$\geq$", "≤": r"$\leq$", "√": r"$\surd$", "σ": r"$\sigma$", "Δ": r"$\Delta$", "²": "$^2$",
-    "→": r"$\rightarrow$", "’": "'", "`": "{`}", "'": "{'}", "ß": r"{\ss}", "ø": r"{\o}", "Ø": r"{\O}", "æ": r"{\ae}",
-    "Æ": r"{\AE}", "å": r"{\aa}", "Å": r"{\AA}", "ł": r"{\l}", "Ł": r"{\L}",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"{\char36}",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    '"': "''",
+    "–": "--",
+    "—": "---",
+    "−": "$-$",
+    "-": "{-}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "√": r"$\surd$",
+    "σ": r"$\sigma$",
+    "Δ": r"$\Delta$",
+    "²": "$^2$",
+    "→": r"$\rightarrow$",
+    "’": "'",
+    "`": "{`}",
+    "'": "{'}",
+    "ß": r"{\ss}",
+    "ø": r"{\o}",
+    "Ø": r"{\O}",
+    "æ": r"{\ae}",
+    "Æ": r"{\AE}",
+    "å": r"{\aa}",
+    "Å": r"{\AA}",
+    "ł": r"{\l}",
+    "Ł": r"{\L}",
+}
 
 #: Combining accents of Unicode's decomposed letters, and LaTeX's commands for them.
 ACCENTS = {
-    "\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u", "\u0307": ".", "\u0308": '"',
-    "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c",
-}  # fmt: skip
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0304": "=",
+    "\u0306": "u",
+    "\u0307": ".",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u030b": "H",
+    "\u030c": "v",
+    "\u0327": "c",
+}
 
 
 def latex_text(value: str) -> str:
@@ -64,10 +108,7 @@ def latex(document: Document) -> str:
 
 
 def tabular(table: Table) -> list[str]:
-    kinds = [
-        r"p{55mm}" if column.prose else "l" if table.left(at) else "r"
-        for at, column in enumerate(table.shown)
-    ]
+    kinds = [r"p{55mm}" if column.prose else "l" if table.left(at) else "r" for at, column in enumerate(table.shown)]
     heads = [
         rf"\shortstack[{kind[0].replace('p', 'l')}]{{{header(column.header)}}}"
         for column, kind in zip(table.shown, kinds, strict=True)

@@ -17,8 +17,15 @@ from pipeline.runs.record import UNFINISHED
 STATUSES = (*runs.folder.STATUSES, UNFINISHED)
 
 
-def listing(root: Path, corpus: str | None = None, *, mix: str | None = None, folds: Sequence[int] = (),
-            seeds: Sequence[int] = (), status: str | None = None) -> Table:  # fmt: skip
+def listing(
+    root: Path,
+    corpus: str | None = None,
+    *,
+    mix: str | None = None,
+    folds: Sequence[int] = (),
+    seeds: Sequence[int] = (),
+    status: str | None = None,
+) -> Table:
     """The runs below ``root`` that fit all filters, finished or not: ``records`` for machines, ``listing_text`` for people.
 
     ``mix``: text as ``LossMix.parse`` reads it, or "teacher". Raises ``InputError`` for one it cannot read, for a
@@ -43,9 +50,7 @@ def listing(root: Path, corpus: str | None = None, *, mix: str | None = None, fo
 def require(root: Path, corpus: str | None) -> None:
     """``InputError`` for a corpus that has no runs."""
     if corpus and not (root / corpus).is_dir():
-        raise InputError(
-            f"no runs of {corpus!r} in {root}; expected one of: {named(corpora(root)) or 'none yet'}"
-        )
+        raise InputError(f"no runs of {corpus!r} in {root}; expected one of: {named(corpora(root)) or 'none yet'}")
 
 
 def corpora(root: Path) -> list[str]:

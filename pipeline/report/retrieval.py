@@ -94,8 +94,10 @@ def held_out(record: Record, fold: int, root: Path) -> cache.Data:
     """The features of the fold that a run held out; ``InputError`` where they are gone or are not the run's own."""
     path = cache.fold_path(root, record.corpus, record.settings.features, fold)
     if not path.is_file():
-        raise InputError(f"no features of fold {fold} in {path.parent}, which {record.folder} was tested on; make them "
-                         "again: make features with the same dataset and settings")  # fmt: skip
+        raise InputError(
+            f"no features of fold {fold} in {path.parent}, which {record.folder} was tested on; make them "
+            "again: make features with the same dataset and settings"
+        )
     data = cache.load([path])
     if reason := runs.outdated(record, data=data.digests, folds=(fold,)):
         raise InputError(f"{record.folder} {reason}, as {path} has it; remove the run and train again")
@@ -103,10 +105,7 @@ def held_out(record: Record, fold: int, root: Path) -> cache.Data:
 
 
 def answers(embeddings: np.ndarray, data: cache.Data) -> Answers:
-    return {
-        metric: 100 * retrieval.answers(embeddings, data.labels, data.sources, metric=metric)
-        for metric in METRICS
-    }
+    return {metric: 100 * retrieval.answers(embeddings, data.labels, data.sources, metric=metric) for metric in METRICS}
 
 
 def embedding(network: models.Network, samples: torch.Tensor, rows: np.ndarray, layer: str) -> np.ndarray:
@@ -123,8 +122,9 @@ def untrained(network: models.Network, fold: int, seed: int) -> models.Network:
     return fresh.eval()
 
 
-def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str = "embedding",
-           mixes: Sequence[str] = ()) -> str:  # fmt: skip
+def report(
+    root: Path, caches: Path, reports: Path, corpus: str, *, layer: str = "embedding", mixes: Sequence[str] = ()
+) -> str:
     """Write ``reports/<corpus>/retrieval[-hidden].md`` and ``.csv``; the result is the text to print.
 
     ``layer``: which of the students' layers; a teacher's is always its embedding. ``mixes`` keeps those students and
@@ -135,8 +135,10 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
     everything = [r for r in unique(records) if not stopped(r)]
     good = [r for r in everything if wanted is None or r.row_mix in wanted]
     if not good:
-        raise InputError(f"no finished run in {root / corpus} whose embeddings could be measured; train first: "
-                         "make teacher, then make distill")  # fmt: skip
+        raise InputError(
+            f"no finished run in {root / corpus} whose embeddings could be measured; train first: "
+            "make teacher, then make distill"
+        )
     sections, rows, notes, tests = [], [], list(NOTES), []
     for key, members in by_table(good).items():
         first = members[0]
@@ -158,12 +160,11 @@ def report(root: Path, caches: Path, reports: Path, corpus: str, *, layer: str =
         notes.append(f"Left out, for they stopped (not finite): {len(left_out)} of {len(records)} runs.")
     synthetic = any(r.synthetic for r in good)
     if synthetic:
-        notes.append(
-            f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds."
-        )
+        notes.append(f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds.")
     layers = "embedding" if layer == "embedding" else "hidden layer (teacher: embedding)"
-    document = Document(f"{f'{STAMP}: ' if synthetic else ''}{corpus}: retrieval by the {layers}",
-                               tuple(sections), tuple(notes))  # fmt: skip
+    document = Document(
+        f"{f'{STAMP}: ' if synthetic else ''}{corpus}: retrieval by the {layers}", tuple(sections), tuple(notes)
+    )
     stem = "retrieval" if layer == "embedding" else f"retrieval-{layer}"
     return document.save(reports / corpus, stem, Table.build("", CSV, rows), latex=False)
 

@@ -53,9 +53,7 @@ def place(row: Measured) -> tuple[int, int, str]:
     return 2, *paper.place(paper.TABLE3, row.name)
 
 
-def compared(
-    row: Measured, found: Sequence[Measured], metric: str, k: int, ratio: float
-) -> Comparison | None:
+def compared(row: Measured, found: Sequence[Measured], metric: str, k: int, ratio: float) -> Comparison | None:
     """A student's row less the baseline's: paired by fold and seed, judged over folds; over recordings where few."""
     baseline = next((other for other in found if other.name == BASELINE_MIX), None)
     if baseline is None or row is baseline or not row.is_student:
@@ -87,11 +85,7 @@ class Measurements:
 
 
 def table_of(found: list[Measured], ratio: float, mixes: int, stopped: Mapping[str, int]) -> Measurements:
-    tests = {
-        (metric, k): [compared(row, found, metric, k, ratio) for row in found]
-        for metric in METRICS
-        for k in KS
-    }
+    tests = {(metric, k): [compared(row, found, metric, k, ratio) for row in found] for metric in METRICS for k in KS}
     return Measurements(found, tests, mixes, stopped)
 
 
@@ -124,21 +118,34 @@ class Line:
     @property
     def notes(self) -> str:
         own, there = self.stopped
-        return joined([
-            self.test.no_claim if self.test else "",
-            f"{own} {'run' if own == 1 else 'runs'} stopped: not counted" if own else "",
-            f"{there} of the baseline stopped: not counted" if there and self.test else "",
-        ])  # fmt: skip
+        return joined(
+            [
+                self.test.no_claim if self.test else "",
+                f"{own} {'run' if own == 1 else 'runs'} stopped: not counted" if own else "",
+                f"{there} of the baseline stopped: not counted" if there and self.test else "",
+            ]
+        )
 
 
 def lines(table: Measurements, key: Key, record: Record, layer: str, metric: str, k: int) -> list[Line]:
     """One per row. ``record``: any run of the table."""
     there = table.stopped.get(BASELINE_MIX, 0)
     return [
-        Line(key, record.corpus, record.synthetic, layer, metric, k, table.mixes, row, test, p_holm,
-             (table.stopped.get(row.name, 0), there))
+        Line(
+            key,
+            record.corpus,
+            record.synthetic,
+            layer,
+            metric,
+            k,
+            table.mixes,
+            row,
+            test,
+            p_holm,
+            (table.stopped.get(row.name, 0), there),
+        )
         for row, test, p_holm in zip(table.found, table.tests[metric, k], table.adjusted(metric, k), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def recall_at(k: int) -> Column:
@@ -205,14 +212,24 @@ def recall_table(measured: Measurements, rows: Sequence[Line]) -> Table:
         Column("", lambda line: line.spread.n if line.spread else 0, "n"),
         Column("", of("test.difference"), f"R@1 less\n{BASELINE}", format=signed),
         Column("", lambda line: ends(line.test), "95 % interval\n(folds to come)", format=interval),
-        *([Column("", lambda line: ends(recordings(line)), "95 % interval\n(recordings\nlike these)", format=interval)] if few else []),
+        *(
+            [
+                Column(
+                    "", lambda line: ends(recordings(line)), "95 % interval\n(recordings\nlike these)", format=interval
+                )
+            ]
+            if few
+            else []
+        ),
         Column("", of("test.units"), "folds"),
-        *([Column("", of("test.p"), "p", format=p_value), Column("", of("p_holm"), "p\n(Holm)", format=p_value)] if enough else []),
+        *(
+            [Column("", of("test.p"), "p", format=p_value), Column("", of("p_holm"), "p\n(Holm)", format=p_value)]
+            if enough
+            else []
+        ),
         Column("", of("notes"), "Notes", prose=True),
-    ]  # fmt: skip
-    count = (
-        f" {len(tests)} of {measured.mixes} mixes are compared to {BASELINE_MIX}." if measured.mixes else ""
-    )
+    ]
+    count = f" {len(tests)} of {measured.mixes} mixes are compared to {BASELINE_MIX}." if measured.mixes else ""
     return Table.build(f"Recall@K, {DISTANCES[rows[0].metric]}.{count}", columns, rows)
 
 

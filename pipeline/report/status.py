@@ -43,10 +43,14 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
     if asked or not there:
         others = f"; there are runs of {', '.join(there)}" if there else ""
         of = f" of {meant}" if asked else ""
-        raise InputError(f"no finished run{of} in {RUNS / (meant if asked else '')}{others}; expected some: make teacher, "
-                         "then make distill")  # fmt: skip
-    raise InputError(f"there are runs of {', '.join(there)}; say which is meant: --dataset, and --data where it lies "
-                     "elsewhere than in data/ (make: DATASET= DATA=)")  # fmt: skip
+        raise InputError(
+            f"no finished run{of} in {RUNS / (meant if asked else '')}{others}; expected some: make teacher, "
+            "then make distill"
+        )
+    raise InputError(
+        f"there are runs of {', '.join(there)}; say which is meant: --dataset, and --data where it lies "
+        "elsewhere than in data/ (make: DATASET= DATA=)"
+    )
 
 
 def reported(corpus: str, records: Iterable[Record]) -> bool:
@@ -61,22 +65,14 @@ def with_finished_runs(root: Path) -> list[str]:
     from pipeline.report.listing import corpora
     from pipeline.runs.folder import run_folders
 
-    return [
-        name for name in corpora(root) if any("result.json" in files for _, files in run_folders(root, name))
-    ]
+    return [name for name in corpora(root) if any("result.json" in files for _, files in run_folders(root, name))]
 
 
 def by_kind(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Finished runs by what they are: a mix, teacher, or born-again."""
     found: dict[str, list[Record]] = {}
     for record in records:
-        kind = (
-            record.recorded_mix
-            if record.is_student
-            else "born-again"
-            if record.is_generation
-            else record.role
-        )
+        kind = record.recorded_mix if record.is_student else "born-again" if record.is_generation else record.role
         found.setdefault(kind, []).append(record)
     return found
 
@@ -114,8 +110,7 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
         f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
         f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, in {root}",
         f"features  {len(cached)} of {len(paths)} folds in {paths[0].parent}",
-        "runs      "
-        + (", ".join(counted_text(kind, counts[kind]) for kind in sorted(counts)) or "none finished yet"),
+        "runs      " + (", ".join(counted_text(kind, counts[kind]) for kind in sorted(counts)) or "none finished yet"),
     ]
     if len(cached) < len(paths):
         following = "features"

@@ -136,9 +136,7 @@ class Table:
     def cells(self) -> tuple[tuple[str, ...], ...]:
         """The values of the shown columns as text."""
         return tuple(
-            tuple(
-                column.format(value) for column, value in zip(self.columns, row, strict=True) if column.shown
-            )
+            tuple(column.format(value) for column, value in zip(self.columns, row, strict=True) if column.shown)
             for row in self.rows
         )
 
@@ -148,9 +146,7 @@ class Table:
 
     def records(self) -> list[dict[str, object]]:
         """Key → value, a dictionary per row."""
-        return [
-            {c.key: value for c, value in zip(self.columns, row, strict=True) if c.key} for row in self.rows
-        ]
+        return [{c.key: value for c, value in zip(self.columns, row, strict=True) if c.key} for row in self.rows]
 
     def csv(self) -> str:
         keyed = [(at, column) for at, column in enumerate(self.columns) if column.key]

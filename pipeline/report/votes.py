@@ -40,17 +40,22 @@ def records(paths: Iterable[Path]) -> list[Record]:
     for path in paths:
         here = runs.find(path) if path.is_dir() else []
         if not here:
-            raise InputError(f"{path}: no finished run there; expected a run folder, or a folder of runs such as "
-                             "runs/CORPUS/student-…/angle40+area20+soft1; 'audio-rkd runs' lists them")  # fmt: skip
+            raise InputError(
+                f"{path}: no finished run there; expected a run folder, or a folder of runs such as "
+                "runs/CORPUS/student-…/angle40+area20+soft1; 'audio-rkd runs' lists them"
+            )
         found |= {record.folder.resolve(): record for record in here}
     for record in found.values():
         first = next(iter(found.values()))
         if record.result.failed:
-            raise InputError(f"{record.folder} failed ({record.result.failure or 'no reason kept'}) and predicts "
-                             "nothing; expected runs that finished their training: leave it out")  # fmt: skip
+            raise InputError(
+                f"{record.folder} failed ({record.result.failure or 'no reason kept'}) and predicts "
+                "nothing; expected runs that finished their training: leave it out"
+            )
         if record.corpus != first.corpus:
-            raise InputError(f"{record.folder} is of {record.corpus}, {first.folder} of {first.corpus}; "
-                             "expected runs of one corpus")  # fmt: skip
+            raise InputError(
+                f"{record.folder} is of {record.corpus}, {first.folder} of {first.corpus}; expected runs of one corpus"
+            )
     return list(found.values())
 
 
@@ -64,8 +69,18 @@ def votes(found: Sequence[Record]) -> list[Vote]:
         said = ensembles.ensemble([record.folder for record in members])
         figures = evaluation.summary(said.logits, said.labels)
         own = [record.result.percent for record in members if record.result.percent is not None]
-        out.append(Vote(fold, len(members), len(said.labels), 100 * figures["accuracy"], 100 * figures["macro_f1"],
-                        100 * figures["ece"], float(np.mean(own)), max(own)))  # fmt: skip
+        out.append(
+            Vote(
+                fold,
+                len(members),
+                len(said.labels),
+                100 * figures["accuracy"],
+                100 * figures["macro_f1"],
+                100 * figures["ece"],
+                float(np.mean(own)),
+                max(own),
+            )
+        )
     return out
 
 

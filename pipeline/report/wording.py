@@ -93,14 +93,14 @@ def footnotes(found: Sequence[Row]) -> list[str]:
             "leave out runs by their result. Few clips cannot tell a network that learned from chance."
         )
     if any(row.failures for row in found):
-        notes.append("Stopped: the loss or the outputs were not finite. Such runs predict nothing and are in neither mean nor "
-                     "tests; the figures with them at 1/classes stand beside.")  # fmt: skip
+        notes.append(
+            "Stopped: the loss or the outputs were not finite. Such runs predict nothing and are in neither mean nor "
+            "tests; the figures with them at 1/classes stand beside."
+        )
     if any(row.published is not None for row in found):
         notes.append("Published: Cho et al. 2023, Table 3, UrbanSound8K, ten folds.")
     if any(row.synthetic for row in found):
-        notes.append(
-            f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds."
-        )
+        notes.append(f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds.")
     return notes
 
 
@@ -112,13 +112,15 @@ def tested(tests: Sequence[Comparison]) -> list[str]:
     ratios = ", ".join(f"{ratio:.3g}" for ratio in sorted({own.ratio for own in tests}))
     by = {
         "fold": "one number a fold, the mean over its seeds. Interval: t with the variance (1/n + n_test/n_train) × the sample "
-                f"variance, n folds, n − 1 degrees of freedom, because training sets overlap (Nadeau and Bengio 2003); "
-                f"n_test/n_train = {ratios}. It covers folds to come",
+        f"variance, n folds, n − 1 degrees of freedom, because training sets overlap (Nadeau and Bengio 2003); "
+        f"n_test/n_train = {ratios}. It covers folds to come",
         "training": "one number a training, for there is one test set. Interval: the ordinary t of n trainings. It covers "
-                    "trainings to come, tested on these images",
-    }[unit]  # fmt: skip
-    notes = [f"Differences are paired over fold × seed and judged over {unit}s: {by}. SD over pairs: of the differences fold × "
-             "seed, a spread and no test."]  # fmt: skip
+        "trainings to come, tested on these images",
+    }[unit]
+    notes = [
+        f"Differences are paired over fold × seed and judged over {unit}s: {by}. SD over pairs: of the differences fold × "
+        "seed, a spread and no test."
+    ]
     if any(not own.no_claim for own in tests):
         notes.append(
             "p: two-sided, by the same test as the interval. p (Holm): adjusted for every mix of the table that was compared to "
@@ -132,9 +134,7 @@ def tested(tests: Sequence[Comparison]) -> list[str]:
             f"seeds averaged first, whole {like} drawn within their fold. It covers these folds, with these trainings, over {like} "
             f"like these, and says nothing of {unit}s to come."
         )
-    reasons = dict.fromkeys(
-        own.recordings.reason for own in tests if own.recordings and own.recordings.reason
-    )
+    reasons = dict.fromkeys(own.recordings.reason for own in tests if own.recordings and own.recordings.reason)
     notes += [f"No interval over recordings: {reason}." for reason in reasons]
     return notes
 
@@ -166,5 +166,7 @@ def taught_by_others(records: Sequence[Record]) -> list[str]:
     names = ["/".join(r.folder.parts[-2:]) for r in records if runs.outdated(r, teachers=True)]
     if not names:
         return []
-    return [f"Their teachers were trained again since, with other weights: {len(names)} of {len(records)} runs "
-            f"({listed(names)}); remove these and train again."]  # fmt: skip
+    return [
+        f"Their teachers were trained again since, with other weights: {len(names)} of {len(records)} runs "
+        f"({listed(names)}); remove these and train again."
+    ]

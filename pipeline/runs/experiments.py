@@ -40,9 +40,7 @@ def note_rows(root: Path, corpus: str, experiment: str, rows: Mapping[str, Seque
 def noted_rows(root: Path, corpus: str, experiment: str | None = None) -> list[NotedRow]:
     """The rows of all experiments of a corpus, or of one. Raises ``InputError`` for a damaged note."""
     name = "*" if experiment is None else experiment
-    return [
-        row for path in sorted((root / corpus).glob(f"experiment-{name}/{NOTE}")) for row in read_note(path)
-    ]
+    return [row for path in sorted((root / corpus).glob(f"experiment-{name}/{NOTE}")) for row in read_note(path)]
 
 
 def read_note(path: Path) -> list[NotedRow]:

@@ -22,8 +22,22 @@ SCHEMA = 1
 STATUSES = ("trained", "outputs untrained", "did not train", "failed")
 
 #: Keys that the other modules rely on; a file without one of them is damaged.
-CONFIG_KEYS = ("schema", "role", "model", "corpus", "dataset", "synthetic", "fold", "seed", "mix", "settings",
-               "preset", "data", "skipped", "all_folds")  # fmt: skip
+CONFIG_KEYS = (
+    "schema",
+    "role",
+    "model",
+    "corpus",
+    "dataset",
+    "synthetic",
+    "fold",
+    "seed",
+    "mix",
+    "settings",
+    "preset",
+    "data",
+    "skipped",
+    "all_folds",
+)
 RESULT_KEYS = ("accuracy", "best_accuracy", "best_epoch", "epochs", "test_clips", "parameters", "status")
 
 #: What training leaves in a run's folder.

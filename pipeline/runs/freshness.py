@@ -43,7 +43,9 @@ def outdated(
         if others:
             named = ", ".join(map(str, others))
             if record.is_of_images:
-                return f"was trained on other images (part {named}; from another archive, or one that was changed since)"
+                return (
+                    f"was trained on other images (part {named}; from another archive, or one that was changed since)"
+                )
             return f"was trained on other features of fold {named} ({CHANGED})"
     if teachers and (retrained := retrained_teachers(record)):
         return f"goes back to {retrained[0]} as it was before it was trained again, with other weights"

@@ -16,9 +16,7 @@ def cell_path(
     if role not in (TEACHER, STUDENT):
         raise InputError(f"role {role!r}: expected teacher or student")
     if (mix_slug is None) != (role == TEACHER):
-        raise InputError(
-            f"mix {mix_slug!r} of a {role}: a student's run has a mix of losses, a teacher's none"
-        )
+        raise InputError(f"mix {mix_slug!r} of a {role}: a student's run has a mix of losses, a teacher's none")
     parts = {"features": settings.features, "teacher": settings.teacher, "student": settings.student}
     model = getattr(settings, role).model
     group = root / corpus / f"{role}-{model}-{settings.preset}-{settings_digest(role, parts)}"

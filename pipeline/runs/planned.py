@@ -101,8 +101,15 @@ class PlannedRun(OfRole):
 
     def noted(self) -> dict[str, Any]:
         """As JSON, for the note beside a checkpoint; ``from_note`` is the way back."""
-        return {"folder": str(self.folder), "role": self.role, "fold": self.fold, "seed": self.seed, "mix": str(self.mix),
-                "teacher": recorded(self.teachers), "generation": self.generation}  # fmt: skip
+        return {
+            "folder": str(self.folder),
+            "role": self.role,
+            "fold": self.fold,
+            "seed": self.seed,
+            "mix": str(self.mix),
+            "teacher": recorded(self.teachers),
+            "generation": self.generation,
+        }
 
 
 def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRun | None:

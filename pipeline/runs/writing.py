@@ -34,18 +34,14 @@ def write_finished(
     Raises ``ValueError`` for a config or result without the keys that readers rely on: that is a bug here,
     not a user's mistake.
     """
-    missing = [key for key in CONFIG_KEYS if key not in config] + [
-        key for key in RESULT_KEYS if key not in result
-    ]
+    missing = [key for key in CONFIG_KEYS if key not in config] + [key for key in RESULT_KEYS if key not in result]
     if missing:
         raise ValueError(f"{folder}: a run's record lacks {', '.join(missing)}")
     if result["status"] not in STATUSES:
         raise ValueError(f"{folder}: status {result['status']!r}: expected one of {', '.join(STATUSES)}")
     clips, labels, logits, sources = predictions
     if not len(clips) == len(labels) == len(logits) == len(sources):
-        raise ValueError(
-            f"{folder}: predictions of {len(clips)} clips, {len(labels)} labels, {len(logits)} logits"
-        )
+        raise ValueError(f"{folder}: predictions of {len(clips)} clips, {len(labels)} labels, {len(logits)} logits")
     (folder / "result.json").unlink(missing_ok=True)
     write_atomic(folder / "config.json", json_bytes(config))
     write_atomic(folder / "environment.json", json_bytes(environment))

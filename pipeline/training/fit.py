@@ -97,18 +97,19 @@ def check(
     if not runs:
         raise InputError("no runs to train; expected at least one")
     if samples.ndim != 4 or labels.shape != samples.shape[:1]:
-        raise InputError(f"samples {tuple(samples.shape)} and labels {tuple(labels.shape)}; expected (rows, C, H, W) "
-                         "and (rows,)")  # fmt: skip
+        raise InputError(
+            f"samples {tuple(samples.shape)} and labels {tuple(labels.shape)}; expected (rows, C, H, W) and (rows,)"
+        )
     for run in runs:
         run.mix.require_batch(settings.batch)
         if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
-            raise InputError(
-                f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs"
-            )
+            raise InputError(f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs")
         for name, rows in (("training", run.task.train), ("test", run.task.test)):
             if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(samples):
-                raise InputError(f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
-                                 f"each from 0 to {len(samples) - 1}")  # fmt: skip
+                raise InputError(
+                    f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
+                    f"each from 0 to {len(samples) - 1}"
+                )
         own = labels[torch.as_tensor(run.task.train, device=labels.device)]
         if int(own.min()) < 0 or int(own.max()) >= classes:
             raise InputError(
@@ -116,8 +117,15 @@ def check(
             )
 
 
-def identity(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
-             teaching: Stored | None, statistics: Sequence[tuple[Tensor, Tensor]]) -> str:  # fmt: skip
+def identity(
+    samples: Tensor,
+    labels: Tensor,
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    classes: int,
+    teaching: Stored | None,
+    statistics: Sequence[tuple[Tensor, Tensor]],
+) -> str:
     """Digest of everything that the numbers depend on: data by their statistics, teachers by their logits' sums."""
     content = hashlib.sha256(labels.cpu().numpy().tobytes())
     for run, (mean, std) in zip(runs, statistics):
@@ -179,8 +187,7 @@ def packed(
     """The pack of ``runs`` before its first step: weights drawn, normalisation set, first epoch planned."""
     device, dtype = samples.device, torch.promote_types(samples.dtype, torch.float32)
     networks = [
-        models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold)
-        for run in runs
+        models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold) for run in runs
     ]
     for network, (mean, std) in zip(networks, statistics, strict=True):
         network.to(dtype)  # first: the statistics of float64 samples keep their digits
@@ -195,9 +202,7 @@ def packed(
         teaching.require(loss.teacher_reads)
         teaching = teaching.only(["logits", *loss.teacher_reads])
     taught = {} if teaching is None else teaching.shapes()
-    adapters = losses.adapters(
-        [run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught
-    )
+    adapters = losses.adapters([run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught)
     learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     first = epoch_tables(runs, settings, 0, [False] * len(runs), device, augment is not None)

@@ -43,8 +43,7 @@ def outputs(
     with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
         each = list((workers.map if workers else map)(outputs_of, parts))
     whole = {
-        name: torch.full((len(samples), *each[0][name].shape[1:]), torch.nan, device=samples.device)
-        for name in names
+        name: torch.full((len(samples), *each[0][name].shape[1:]), torch.nan, device=samples.device) for name in names
     }
     for part, values in zip(parts, each):
         for name, target in whole.items():
@@ -56,10 +55,7 @@ def held_out_rows(runs: Sequence[Run], device: torch.device) -> Tensor:
     """(R, n) test rows, shorter lists padded with their own first row."""
     longest = max(len(run.task.test) for run in runs)
     table = np.stack(
-        [
-            np.concatenate([run.task.test, np.repeat(run.task.test[:1], longest - len(run.task.test))])
-            for run in runs
-        ]
+        [np.concatenate([run.task.test, np.repeat(run.task.test[:1], longest - len(run.task.test))]) for run in runs]
     )
     return torch.from_numpy(table).to(device)
 

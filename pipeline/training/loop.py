@@ -31,13 +31,26 @@ from pipeline.training.task import Run, Trained
 class Loop:
     """A pack under way: the epochs that are left, records, checkpoints."""
 
-    def __init__(self, pack: Pack, runs: Sequence[Run], settings: TrainSettings, path: Path | None, key: str,
-                 every: float, on_epoch: Callable[[int, dict[str, Any]], None] | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        pack: Pack,
+        runs: Sequence[Run],
+        settings: TrainSettings,
+        path: Path | None,
+        key: str,
+        every: float,
+        on_epoch: Callable[[int, dict[str, Any]], None] | None,
+    ) -> None:
         self.pack, self.runs, self.settings = pack, runs, settings
         self.path, self.key, self.every, self.on_epoch = path, key, every, on_epoch
         count, device = len(runs), pack.samples.device
-        self.progress = Progress(history=[[] for _ in runs], failures=[None] * count, best_accuracy=[-1.0] * count,
-                                 best_epoch=[None] * count, steps=[0] * count)  # fmt: skip
+        self.progress = Progress(
+            history=[[] for _ in runs],
+            failures=[None] * count,
+            best_accuracy=[-1.0] * count,
+            best_epoch=[None] * count,
+            steps=[0] * count,
+        )
         self.test = inference.held_out_rows(runs, device)
         self.test_labels = pack.labels[self.test]
         self.test_counts = torch.tensor([len(run.task.test) for run in runs], device=device)
@@ -74,9 +87,7 @@ class Loop:
         )
         pack.counter.fill_(progress.done)
         begun = time.monotonic() - progress.epoch_seconds
-        steps = max(
-            0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped)
-        )
+        steps = max(0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped))
         while progress.done < steps:
             self.take(masked=progress.done >= self.full)
             progress.done += 1
@@ -120,9 +131,7 @@ class Loop:
         for r in active:
             steps = steps_of(self.runs[r], self.settings.batch)
             progress.steps[r] += steps
-            progress.failures[r] = failure(
-                [row[r] for row in bad], finite[r], pack.terms, progress.epoch, self.runs[r]
-            )
+            progress.failures[r] = failure([row[r] for row in bad], finite[r], pack.terms, progress.epoch, self.runs[r])
             if progress.failures[r]:
                 continue
             terms = {
@@ -130,11 +139,18 @@ class Loop:
                 for i, term in enumerate(pack.terms, 1)
                 if r in pack.loss.members[term]
             }
-            progress.history[r].append({
-                "epoch": progress.epoch + 1, "lr": optimizer.learning_rate(self.settings, progress.epoch, steps - 1, steps), "loss": sums[0][r] / steps,
-                "terms": terms, "train_accuracy": sums[-1][r] / steps / self.settings.batch,
-                "accuracy": figures[0][r], "test_loss": figures[1][r], "seconds": seconds,
-            })  # fmt: skip
+            progress.history[r].append(
+                {
+                    "epoch": progress.epoch + 1,
+                    "lr": optimizer.learning_rate(self.settings, progress.epoch, steps - 1, steps),
+                    "loss": sums[0][r] / steps,
+                    "terms": terms,
+                    "train_accuracy": sums[-1][r] / steps / self.settings.batch,
+                    "accuracy": figures[0][r],
+                    "test_loss": figures[1][r],
+                    "seconds": seconds,
+                }
+            )
             self.logits[r] = logits[r]
             if figures[0][r] > progress.best_accuracy[r]:
                 progress.best_accuracy[r], progress.best_epoch[r] = figures[0][r], progress.epoch + 1
@@ -163,8 +179,10 @@ class Loop:
 
     def state(self, whole: dict[str, Tensor], r: int) -> dict[str, Tensor]:
         """The ``state_dict`` of the network of one run, on the CPU."""
-        return {name: tensor[r : r + 1].detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, tensor in whole.items()}  # fmt: skip
+        return {
+            name: tensor[r : r + 1].detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in whole.items()
+        }
 
     @contextlib.contextmanager
     def ctrl_c(self) -> Iterator[None]:
@@ -196,8 +214,11 @@ class Loop:
 
     def save(self) -> None:
         assert self.path is not None
-        payload = {"layout": self.pack.learner.layout, "progress": asdict(self.progress),
-                   "tensors": {name: tensor.cpu() for name, tensor in self.tensors().items()}}  # fmt: skip
+        payload = {
+            "layout": self.pack.learner.layout,
+            "progress": asdict(self.progress),
+            "tensors": {name: tensor.cpu() for name, tensor in self.tensors().items()},
+        }
         files.write(self.path, payload, self.key)
         self.saved_at = time.monotonic()
 

@@ -12,9 +12,7 @@ from torch import Tensor
 AXES = {"bin": (0, 3), "channel": (0, 2, 3)}
 
 
-def normalisation(
-    samples: Tensor, rows: np.ndarray, per: str = "bin", chunk: int = 64
-) -> tuple[Tensor, Tensor]:
+def normalisation(samples: Tensor, rows: np.ndarray, per: str = "bin", chunk: int = 64) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C, H, 1) over the given rows; float64 sums, float32 result (float64 for float64).
 
     ``per``: "bin", of each feature and bin over all frames (rows of features have units and ranges of their own); or

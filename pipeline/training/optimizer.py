@@ -15,8 +15,14 @@ from pipeline.config import TrainSettings
 
 
 @torch.no_grad()
-def descend(weights: Tensor, gradients: Tensor, momentum: Tensor, lr: Tensor, settings: TrainSettings,
-            alive: Tensor | None = None) -> None:  # fmt: skip
+def descend(
+    weights: Tensor,
+    gradients: Tensor,
+    momentum: Tensor,
+    lr: Tensor,
+    settings: TrainSettings,
+    alive: Tensor | None = None,
+) -> None:
     """One step in place; ``gradients`` are used up. All (R, P); ``lr`` and ``alive`` (boolean) are (R, 1).
 
     A run that is not alive keeps its weights and momentum bit for bit. ``alive`` None: all are.

@@ -36,8 +36,10 @@ SHARE = 0.6
 LARGEST = {"cpu": 32, "cuda": 120}
 
 #: The error of a run that does not fit alone.
-ONE_TOO_LARGE = ("out of memory with a single run; expected a device with more free memory: choose a smaller batch, "
-                 "data = 'bfloat16' or the device cpu")  # fmt: skip
+ONE_TOO_LARGE = (
+    "out of memory with a single run; expected a device with more free memory: choose a smaller batch, "
+    "data = 'bfloat16' or the device cpu"
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -57,17 +59,22 @@ class Choice:
     """"layout × runs" → run-steps per second."""
 
     def __str__(self) -> str:
-        speed = (
-            f", {self.run_steps_per_second:.0f} run-steps/s measured"
-            if self.run_steps_per_second
-            else ", as asked"
-        )
+        speed = f", {self.run_steps_per_second:.0f} run-steps/s measured" if self.run_steps_per_second else ", as asked"
         return f"packs of {self.pack} runs in layout {self.layout} on {self.device}{speed}"
 
 
-def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, *, classes: int,
-           teaching: Stored | None = None, pack: int | None = None, layout: str | None = None,
-           seconds: float = 4.0) -> Choice:  # fmt: skip
+def choose(
+    samples: Tensor,
+    labels: Tensor,
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    *,
+    classes: int,
+    teaching: Stored | None = None,
+    pack: int | None = None,
+    layout: str | None = None,
+    seconds: float = 4.0,
+) -> Choice:
     """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
 
     ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
@@ -88,12 +95,22 @@ def choose(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: Train
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     fewer = runs[: len(runs) // 2]  # their number bounds the pack
-    return choose(samples, labels, fewer, settings, classes=classes, teaching=teaching, pack=pack, layout=layout,
-                  seconds=seconds)  # fmt: skip
+    return choose(
+        samples, labels, fewer, settings, classes=classes, teaching=teaching, pack=pack, layout=layout, seconds=seconds
+    )
 
 
-def chosen(samples: Tensor, labels: Tensor, runs: Sequence[Run], settings: TrainSettings, classes: int,
-           teaching: Stored | None, pack: int | None, layout: str | None, seconds: float) -> Choice:  # fmt: skip
+def chosen(
+    samples: Tensor,
+    labels: Tensor,
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    classes: int,
+    teaching: Stored | None,
+    pack: int | None,
+    layout: str | None,
+    seconds: float,
+) -> Choice:
     """``choose`` where the memory suffices."""
     device, cores = samples.device, torch.get_num_threads()
     pack = None if pack is None else min(pack, len(runs))
@@ -204,9 +221,7 @@ def split(items: Sequence[T], pack: int) -> list[list[T]]:
 def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` is the device's, or this machine's, lack of memory."""
     said = "DefaultCPUAllocator: can't allocate" in str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and said
-    )
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and said)
 
 
 def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Callable[[str], None]) -> list[U]:
@@ -225,7 +240,5 @@ def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Call
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(items) // 2
-    say(
-        f"out of memory with {len(items)} runs in a pack: going on with packs of {half} and {len(items) - half}"
-    )
+    say(f"out of memory with {len(items)} runs in a pack: going on with packs of {half} and {len(items) - half}")
     return in_halves(train, items[:half], say) + in_halves(train, items[half:], say)

@@ -34,11 +34,7 @@ def failure(bad: Sequence[int], finite: bool, terms: Sequence[str], epoch: int, 
     where = f"fold {run.fold}, seed {run.seed}, epoch {epoch + 1}"
     steps = [step for step in bad if step >= 0]
     if not steps:
-        return (
-            None if finite else f"{where}: the weights are not finite at the end; try a lower learning rate"
-        )
+        return None if finite else f"{where}: the weights are not finite at the end; try a lower learning rate"
     first = min(steps)
     names = [term for term, step in zip(terms, bad[1:]) if step == first] or ["the weighted sum"]
-    return (
-        f"{where}, step {first + 1}: {', '.join(names)} is not finite; try a lower learning rate or clip_norm"
-    )
+    return f"{where}, step {first + 1}: {', '.join(names)} is not finite; try a lower learning rate or clip_norm"

@@ -76,9 +76,7 @@ class Pack:
 def step(pack: Pack, masked: bool) -> None:
     """Take the step of number ``pack.counter``, and count it. ``masked``: some run does not take part in it."""
     tables = pack.tables
-    rows, lr, alive = (
-        table.index_select(0, pack.counter)[0] for table in (tables.rows, tables.lr, tables.alive)
-    )
+    rows, lr, alive = (table.index_select(0, pack.counter)[0] for table in (tables.rows, tables.lr, tables.alive))
     draws = None if tables.draws is None else tables.draws.index_select(0, pack.counter)[0]
     mask = alive if masked else None
 

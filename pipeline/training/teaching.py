@@ -47,9 +47,7 @@ class Stored:
         """``InputError`` where an output that a term reads was not stored."""
         for name in names:
             if name not in self.outputs:
-                raise InputError(
-                    f"the teacher's {name!r} is not stored; expected some of {', '.join(self.outputs)}"
-                )
+                raise InputError(f"the teacher's {name!r} is not stored; expected some of {', '.join(self.outputs)}")
 
     def digest(self, teacher: int, rows: np.ndarray) -> bytes:
         """Of what one teacher says of some rows: the sums of its logits."""
@@ -62,9 +60,7 @@ class Live:
     """Teachers that run in the step. Their place; what would use them is refused until they are built."""
 
     def __init__(self) -> None:
-        raise InputError(
-            "a live teacher: not built yet; expected a teacher whose outputs are stored, a run's folder"
-        )
+        raise InputError("a live teacher: not built yet; expected a teacher whose outputs are stored, a run's folder")
 
 
 class File:

@@ -91,9 +91,7 @@ def announced(file: BinaryIO, head: bytes, size: int) -> Announced | None:
     if kind == b"caff":
         for start, name, length in chunks(file, 8, 1, "big", CAF_HEAD, size):
             if name == b"data":
-                return Announced(
-                    start + CAF_EDITS, length - CAF_EDITS, (Size(start - 8, 8, "big", CAF_EDITS),)
-                )
+                return Announced(start + CAF_EDITS, length - CAF_EDITS, (Size(start - 8, 8, "big", CAF_EDITS),))
     if kind in (b".snd", b"dns."):
         order: Order = "big" if kind == b".snd" else "little"
         start, length = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))

@@ -90,9 +90,7 @@ def header(data: bytes, place: int, info: bytes) -> tuple[int, int, int] | None:
     end += {12: 1, 13: 2, 14: 2}.get(rates, 0)
     if end >= len(data) or checksum(data[place : end + 1], CRC8, 8):
         return None
-    fixed = int.from_bytes(
-        info[10:12], "big"
-    )  # frames of the first one's size are numbered, others' samples are
+    fixed = int.from_bytes(info[10:12], "big")  # frames of the first one's size are numbered, others' samples are
     return number if data[place + 1] & 1 else number * fixed, count, end + 1 - place
 
 

@@ -75,9 +75,7 @@ def obtain(
             else:
                 say(notice(source, url))
                 if confirm is not None and not confirm(f"Download {gigabytes(source.size)} to {data_root}?"):
-                    raise InputError(
-                        f"{source.name}: not confirmed, nothing fetched; answer yes, or pass --yes"
-                    )
+                    raise InputError(f"{source.name}: not confirmed, nothing fetched; answer yes, or pass --yes")
             check_space(source, data_root)
             if not present:
                 download(url or source.url, archive, fetched, remedy=by_hand, say=say, pauses=pauses)
@@ -102,15 +100,11 @@ def take(source: Source, archive: Path, place: Path, by_hand: str, say: Callable
             check_md5(archive, source.md5)
         if source.unpacked:
             say(f"{archive}: unpacking to {place}")
-            unpack(
-                archive, place, limit=2 * source.unpacked, check=lambda folder: check_files(folder, source)
-            )
+            unpack(archive, place, limit=2 * source.unpacked, check=lambda folder: check_files(folder, source))
     except BadArchive as error:
         aside = archive.with_name(source.filename + ".bad")
         archive.replace(aside)
-        raise InputError(
-            f"{error}; set aside as {aside.name}. Run this again for a fresh one. {by_hand}"
-        ) from None
+        raise InputError(f"{error}; set aside as {aside.name}. Run this again for a fresh one. {by_hand}") from None
 
 
 @contextmanager

@@ -80,9 +80,7 @@ def transfer(url: str, out: BinaryIO, name: str) -> None:
     """Append the rest of ``url`` to ``out``. Raises ``Cut`` or one of ``NETWORK_ERRORS``, or ``Refused``."""
     have = out.tell()
     # "identity": nothing compressed on the way; raw.stream below, since servers call a .gz's own compression so.
-    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"} | (
-        {"Range": f"bytes={have}-"} if have else {}
-    )
+    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         status, span = answer.status_code, answer.headers.get("Content-Range", "")
         if status == 416 and span == f"bytes */{have}":

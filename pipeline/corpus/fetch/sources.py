@@ -94,11 +94,7 @@ def gigabytes(size: float) -> str:
 def notice(source: Source, url: str | None = None) -> str:
     """What one should know before the download: size, origin, licence and whom to cite, a line each."""
     disk = f", {gigabytes(source.unpacked)} on the disk once unpacked" if source.unpacked else ""
-    check = (
-        f"MD5 {source.md5}"
-        if source.md5
-        else "no fixed checksum, its server packs it anew; the files are checked"
-    )
+    check = f"MD5 {source.md5}" if source.md5 else "no fixed checksum, its server packs it anew; the files are checked"
     about = "" if source.md5 else "about "
     return (
         f"{source.name}: {about}{gigabytes(source.size)} to download{disk}\n"

@@ -108,9 +108,7 @@ def write_synthetic(root: Path, *, seed: int = 0) -> None:
 def finished(root: Path, stamp: str) -> bool:
     """Whether this very corpus is in the folder; it is renamed into place as a whole, so its marker is enough."""
     marker = root / MARKER
-    return (
-        marker.is_file() and marker.read_text(encoding="utf-8", errors="replace").partition("\n")[0] == stamp
-    )
+    return marker.is_file() and marker.read_text(encoding="utf-8", errors="replace").partition("\n")[0] == stamp
 
 
 def remove_leftovers(root: Path) -> None:
@@ -124,10 +122,7 @@ def write_clips(root: Path, seed: int) -> None:
     """All clips, and the table of them."""
     (root / "metadata").mkdir()
     recordings = [
-        (fold, label, take)
-        for fold in FOLDS
-        for label in range(len(URBANSOUND8K))
-        for take in range(RECORDINGS)
+        (fold, label, take) for fold in FOLDS for label in range(len(URBANSOUND8K)) for take in range(RECORDINGS)
     ]
     order = np.random.default_rng([seed, 0]).permutation(len(recordings))
     rows: list[tuple[object, ...]] = []

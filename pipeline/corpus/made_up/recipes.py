@@ -178,9 +178,7 @@ def street_music(rng: Rng) -> np.ndarray:
     strengths, t = 1 / np.arange(1, rng.integers(2, 7)), np.arange(round(1.2 * SR)) / SR
     roots = rng.integers(0, 7, int(LENGTH / beat) + 1)
     for root in np.unique(roots):
-        chord = np.sum(
-            [partials(2 * np.pi * scale[root + step] * t, strengths) for step in (0, 2, 4)], axis=0
-        )
+        chord = np.sum([partials(2 * np.pi * scale[root + step] * t, strengths) for step in (0, 2, 4)], axis=0)
         times = beat * np.flatnonzero(roots == root)
         total += hits(times, np.exp(-t / fall) * chord, np.ones(len(times)))
     return total

@@ -33,19 +33,23 @@ from pipeline.report.diagnosis.places import (
 __all__ = ["Finding", "findings", "require_build"]
 
 
-def findings(roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, reports: Path,
-             own: str = "") -> list[Finding]:  # fmt: skip
+def findings(
+    roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, reports: Path, own: str = ""
+) -> list[Finding]:
     """All findings. ``roots``: data set → the folder where it is looked for; of ``own`` it is one the user named."""
     libraries = [
         examined("Python", python, "use Python 3.11 or newer: make setup PYTHON=python3.11"),
         examined("packages", packages, SETUP),
         examined("torch", torch_build, f"{SETUP}; make setup TORCH=cpu|cuda TORCH_INDEX=ADDRESS chooses the build"),
-        examined("librosa", librosa_and_numba, f"{SETUP}; a folder for numba's kernels must be writable: "
-                 "NUMBA_CACHE_DIR=folder"),
+        examined(
+            "librosa",
+            librosa_and_numba,
+            f"{SETUP}; a folder for numba's kernels must be writable: NUMBA_CACHE_DIR=folder",
+        ),
         examined("HDF5", hdf5, SETUP),
         examined("soundfile", soundfile_formats, f"{SETUP}; without a wheel's own: apt-get install libsndfile1"),
         Finding("extras", extras()),
-    ]  # fmt: skip
+    ]
     places = [writable(folder) for folder in (data, caches, runs, reports)]
     return [
         *libraries,

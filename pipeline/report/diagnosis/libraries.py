@@ -39,9 +39,7 @@ def packages() -> str:
         required = [Requirement(text) for text in importlib.metadata.requires("audio-rkd") or []]
     except importlib.metadata.PackageNotFoundError:
         return "audio-rkd itself is not installed (run from its folder)"
-    required = [
-        package for package in required if not package.marker or package.marker.evaluate({"extra": ""})
-    ]
+    required = [package for package in required if not package.marker or package.marker.evaluate({"extra": ""})]
     there = {package.name: installed(package.name) for package in required}
     if missing := [name for name, version in there.items() if version is None]:
         raise InputError(f"not installed: {', '.join(missing)}")
@@ -73,9 +71,7 @@ def torch_build() -> str:
         return f"{text}; device cuda: {', '.join(cards)}"
     if Path("/dev/nvidia0").exists():
         why = (
-            "its driver does not answer"
-            if torch.version.cuda
-            else "make setup TORCH=cuda TORCH_INDEX=ADDRESS uses it"
+            "its driver does not answer" if torch.version.cuda else "make setup TORCH=cuda TORCH_INDEX=ADDRESS uses it"
         )
         return f"{text}; device cpu, though there is an NVIDIA card: {why}"
     return f"{text}; device cpu"
@@ -147,9 +143,7 @@ def soundfile_formats() -> str:
 
 
 def extras() -> str:
-    there = [
-        f"{name} ({package} {version})" for name, package in EXTRAS.items() if (version := installed(package))
-    ]
+    there = [f"{name} ({package} {version})" for name, package in EXTRAS.items() if (version := installed(package))]
     absent = [name for name, package in EXTRAS.items() if not installed(package)]
     more = f"; not installed: {install_line(*absent)}" if absent else ""
     return (", ".join(there) or "none") + more

@@ -59,8 +59,9 @@ def locking(*folders: Path) -> Finding:
     if not without:
         return Finding("locks", "the file system has them: two commands do not get into each other's way")
     named = ", ".join(f"{folder}/ ({reason})" for folder, reason in without.items())
-    return Finding("locks", f"none in {named}: all works without, but start no second command on the same folders "
-                   "at the same time")  # fmt: skip
+    return Finding(
+        "locks", f"none in {named}: all works without, but start no second command on the same folders at the same time"
+    )
 
 
 def refetching(name: str) -> str:
@@ -80,8 +81,11 @@ def corpora(roots: Mapping[str, Path], own: str = "") -> list[Finding]:
     for name, root in roots.items():
         if not root.is_dir() and name == own:
             what = "is a file; expected a folder" if root.exists() else "no such folder"
-            found.append(Finding("corpus", f"{name}: {root}: {what}", f"name the folder of {name}: --data FOLDER (make: "
-                                 "DATA=FOLDER)"))  # fmt: skip
+            found.append(
+                Finding(
+                    "corpus", f"{name}: {root}: {what}", f"name the folder of {name}: --data FOLDER (make: DATA=FOLDER)"
+                )
+            )
             continue
         if not root.is_dir():
             absent.append(name)
@@ -90,8 +94,10 @@ def corpora(roots: Mapping[str, Path], own: str = "") -> list[Finding]:
         def check(name: str = name, root: Path = root) -> str:
             corpus = open_corpus(name, root)
             stamp = "SYNTHETIC " if corpus.synthetic else ""
-            return (f"{stamp}{corpus.name}: {len(corpus.clips)} clips, {len(corpus.classes)} classes, "
-                    f"{len(corpus.folds)} folds, in {root}")  # fmt: skip
+            return (
+                f"{stamp}{corpus.name}: {len(corpus.clips)} clips, {len(corpus.classes)} classes, "
+                f"{len(corpus.folds)} folds, in {root}"
+            )
 
         of_user = f"expected {name} in its own layout there; make verify DATASET={name} DATA={root} says more"
         found.append(examined("corpus", check, of_user if name == own else refetching(name)))
@@ -121,9 +127,7 @@ def cached_folds(folder: Path) -> list[Finding]:
             remedy = "close it where it is open" if isinstance(error, cache.InUse) else "make it readable"
             broken.append(Finding("cache", str(error), f"{remedy}; it is not damaged: keep it"))
         except (InputError, OSError) as error:
-            broken.append(
-                Finding("cache", str(error), "remove the file that is named, and make features again")
-            )
+            broken.append(Finding("cache", str(error), "remove the file that is named, and make features again"))
         else:
             size, whole = size + path.stat().st_size, whole + 1
     summary = Finding("cache", f"{folder}: {whole} folds, {clips} clips, {size / 1e6:.0f} MB")
@@ -141,9 +145,7 @@ def trained(root: Path) -> list[Finding]:
 
             records, open_ones = runs.find(root, folder.name), runs.unfinished(root, folder.name)
             finished = counted_text(f"{folder}: finished", records)
-            return finished + (
-                f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else ""
-            )
+            return finished + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else "")
 
         found.append(examined("runs", check, "move the folder that is named out of the way, and run again"))
     return found or [Finding("runs", f"none in {root}/ yet; make teacher trains the first ones")]

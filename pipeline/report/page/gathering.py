@@ -129,8 +129,10 @@ def members(row: report.Row, records: Iterable[Record], key: report.Key) -> tupl
 
 def runs_text(cells: Sequence[Cell]) -> str:
     folds, seeds = ({place for place, _ in cells}, {place for _, place in cells})
-    return (f"{len(cells)} {plural('run', len(cells))}: {plural('fold', len(folds))} {listed(folds)}, "
-            f"{plural('seed', len(seeds))} {listed(seeds)}.")  # fmt: skip
+    return (
+        f"{len(cells)} {plural('run', len(cells))}: {plural('fold', len(folds))} {listed(folds)}, "
+        f"{plural('seed', len(seeds))} {listed(seeds)}."
+    )
 
 
 def plural(word: str, count: int) -> str:
@@ -202,9 +204,7 @@ def confused(predictions: Mapping[Cell, Predictions], most: int = CLIPS_SHOWN) -
         taken = int(others.argmax())
         wrong = int((rows.argmax(1) != label).sum())
         if wrong:
-            found.append(
-                Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows))
-            )
+            found.append(Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows)))
     return sorted(found, key=lambda own: (own.p_label, own.clip))[:most]
 
 

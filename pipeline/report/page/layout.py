@@ -73,8 +73,10 @@ def contents(tables: Sequence[Runs]) -> str:
 
 
 def footer(sounds: Sounds) -> str:
-    heard = ("The players read the clips from where the corpus lies, by a path relative to this page; the sounds are not in the "
-             "page. Some browsers do not play every kind of WAV.")  # fmt: skip
+    heard = (
+        "The players read the clips from where the corpus lies, by a path relative to this page; the sounds are not in the "
+        "page. Some browsers do not play every kind of WAV."
+    )
     silent = "No sound files of the corpus were at hand, so there is no player."
     return (
         '<footer class="muted"><p>This page holds its tables and pictures itself, has no script and asks nothing of a '
@@ -87,16 +89,12 @@ def row_of(html: Sequence[str]) -> str:
     return f'<div class="figures">{"".join(html)}</div>' if html else ""
 
 
-def mixes(
-    table: Runs, index: int, gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds
-) -> list[str]:
+def mixes(table: Runs, index: int, gallery: Gallery, embeddings: Embeddings | None, sounds: Sounds) -> list[str]:
     """A part a mix that opens and closes; the first student's stands open."""
     body = [f'<h2 id="mixes{index}">Each mix</h2>']
     teacher, look = table.teacher, gallery.look
     fold = pictures.shown_fold(table)
-    embedded = {
-        e.name: pictures.embedded(e, fold, embeddings, look) for e in table.entries if fold is not None
-    }
+    embedded = {e.name: pictures.embedded(e, fold, embeddings, look) for e in table.entries if fold is not None}
     opened = next((e for e in table.entries if e.row.is_student), table.entries[0])
     for entry in table.entries:
         found: list[Picture | str] = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
@@ -108,9 +106,7 @@ def mixes(
         parts.append(clips(entry, sounds))
         summary = f'{escape(entry.name)} <span class="muted">{escape(standing(entry))}</span>'
         state = " open" if entry is opened else ""
-        body.append(
-            f"<details{state}><summary>{summary}</summary>{uncounted(entry)}{''.join(parts)}</details>"
-        )
+        body.append(f"<details{state}><summary>{summary}</summary>{uncounted(entry)}{''.join(parts)}</details>")
     return body
 
 
@@ -137,9 +133,7 @@ def uncounted(entry: Entry) -> str:
 
 def shown(found: Picture | str, table: Runs, gallery: Gallery) -> str:
     """A figure; or the reason why there is none."""
-    return (
-        gallery.figure(found, table) if isinstance(found, Picture) else f'<p class="note">{escape(found)}</p>'
-    )
+    return gallery.figure(found, table) if isinstance(found, Picture) else f'<p class="note">{escape(found)}</p>'
 
 
 def clips(entry: Entry, sounds: Sounds) -> str:
@@ -151,12 +145,18 @@ def clips(entry: Entry, sounds: Sounds) -> str:
         return '<h3>Most confused clips</h3><p class="note">None: every run got every clip right.</p>'
     classes = gathering.class_names(entry, next(iter(entry.predictions.values())).logits.shape[1])
     rows = "".join(clip_row(own, classes, sounds) for own in found)
-    note = ("Smallest mean probability of the label, over the runs that held the clip out; clips that no run got wrong are "
-            "left out.")  # fmt: skip
-    heads = "".join(f'<th scope="col" class="l">{name}</th>' for name in
-                    ("Clip", "Label", "Taken for", "Probability:\nlabel, taken for", "Wrong in", "Listen"))  # fmt: skip
-    return (f'<h3>Most confused clips</h3><p class="note">{note}</p><div class="scroll clips" tabindex="0"><table><thead>'
-            f"<tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>")  # fmt: skip
+    note = (
+        "Smallest mean probability of the label, over the runs that held the clip out; clips that no run got wrong are "
+        "left out."
+    )
+    heads = "".join(
+        f'<th scope="col" class="l">{name}</th>'
+        for name in ("Clip", "Label", "Taken for", "Probability:\nlabel, taken for", "Wrong in", "Listen")
+    )
+    return (
+        f'<h3>Most confused clips</h3><p class="note">{note}</p><div class="scroll clips" tabindex="0"><table><thead>'
+        f"<tr>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>"
+    )
 
 
 def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
@@ -167,13 +167,20 @@ def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
     else:
         sound = '<span class="muted">file not here</span>'
     cells = (
-        ("", f"{escape(own.clip)}{where}"), ("Label", escape(classes[own.label])), ("Taken for", escape(classes[own.taken_for])),
+        ("", f"{escape(own.clip)}{where}"),
+        ("Label", escape(classes[own.label])),
+        ("Taken for", escape(classes[own.taken_for])),
         ("Probability: label, taken for", f"{own.p_label:.2f}, {own.p_taken:.2f}"),
-        ("Wrong in", f"{own.wrong} of {own.runs} {gathering.plural('run', own.runs)}"), ("", sound),
-    )  # fmt: skip
-    return "<tr>" + "".join(
-        f'<td class="l"{f" data-name={chr(34)}{name}{chr(34)}" if name else ""}>{cell}</td>' for name, cell in cells
-    ) + "</tr>\n"  # fmt: skip
+        ("Wrong in", f"{own.wrong} of {own.runs} {gathering.plural('run', own.runs)}"),
+        ("", sound),
+    )
+    return (
+        "<tr>"
+        + "".join(
+            f'<td class="l"{f" data-name={chr(34)}{name}{chr(34)}" if name else ""}>{cell}</td>' for name, cell in cells
+        )
+        + "</tr>\n"
+    )
 
 
 def what_ran(table: Runs, index: int) -> list[str]:

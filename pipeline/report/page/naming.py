@@ -29,9 +29,7 @@ def models(table: Runs) -> str:
 def differing(table: Runs, group: Sequence[Runs]) -> list[str]:
     """What ``table`` has otherwise than another one of ``group``, "student.lr 0.003"."""
     own, others = about(table), [about(other) for other in group]
-    return [
-        f"{key} {value}" for key, value in own.items() if any(other.get(key) != value for other in others)
-    ]
+    return [f"{key} {value}" for key, value in own.items() if any(other.get(key) != value for other in others)]
 
 
 def about(table: Runs) -> dict[str, str]:

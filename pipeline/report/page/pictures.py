@@ -99,16 +99,12 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
         return []
     counts = gathering.confusion(entry.predictions)
     classes = gathering.class_names(entry, len(counts))
-    matrix = plots.confusion_matrix(
-        f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look
-    )
+    matrix = plots.confusion_matrix(f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look)
     folds = {fold for fold, _ in entry.predictions}
     common = folds & {fold for fold, _ in teacher.predictions} if teacher and teacher is not entry else set()
     if not teacher or not common:
         return [matrix]
-    ours, theirs = (
-        gathering.recalls(gathering.confusion(one.predictions, common)) for one in (entry, teacher)
-    )
+    ours, theirs = (gathering.recalls(gathering.confusion(one.predictions, common)) for one in (entry, teacher))
     # Several seeds of a fold hold out the same clips.
     sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
     clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))

@@ -126,9 +126,7 @@ def environment_table(table: Runs) -> Table:
 def flat(environment: Mapping[str, Any]) -> dict[str, str]:
     """Python, machine, commit and packages on one level; without the time, which every run has of its own."""
     commit = environment.get("commit")
-    own = {
-        name: text(environment.get(name)) for name in ("python", "platform", "cpus") if name in environment
-    }
+    own = {name: text(environment.get(name)) for name in ("python", "platform", "cpus") if name in environment}
     if commit:
         own["commit"] = f"{commit[:10]}{' (changed)' if environment.get('changed') else ''}"
     return {**own, **{name: text(version) for name, version in environment["packages"].items()}}

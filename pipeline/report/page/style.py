@@ -67,5 +67,7 @@ FONT = 'system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif'
 def style() -> str:
     """The content of the page's ``<style>``."""
     light, dark = ("".join(f"--{name}:{both[i]};" for name, both in COLOURS.items()) for i in (0, 1))
-    return (f":root{{color-scheme:light dark;--font:{FONT};{light}}}\n"
-            f"@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{RULES.strip()}\n")  # fmt: skip
+    return (
+        f":root{{color-scheme:light dark;--font:{FONT};{light}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{RULES.strip()}\n"
+    )

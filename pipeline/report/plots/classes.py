@@ -48,9 +48,7 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str], look: Look
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     filled = np.argwhere(shares > 0)  # row, column
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
-    shades = [
-        to_rgba(colour(0 if row == column else 1), DARKEST * shares[row, column]) for row, column in filled
-    ]
+    shades = [to_rgba(colour(0 if row == column else 1), DARKEST * shares[row, column]) for row, column in filled]
     axes.grid(False)
     axes.add_collection(PolyCollection(filled[:, None, ::-1] + corners, facecolors=shades, linewidths=0))
     if not many:

@@ -34,9 +34,7 @@ def clip_picture(path: Path, clip: str, target: Path) -> Path:
     drawn = clip_figure(header, index, features, times)
     kinds = drawn.canvas.get_supported_filetypes()
     if target.suffix[1:].lower() not in kinds:
-        raise InputError(
-            f"{target}: expected a name that ends in .png, .svg, .pdf or another of {', '.join(kinds)}"
-        )
+        raise InputError(f"{target}: expected a name that ends in .png, .svg, .pdf or another of {', '.join(kinds)}")
     if target.is_dir():
         raise InputError(f"{target} is a folder; expected a file, say {target / 'clip.png'}")
     try:
@@ -72,18 +70,24 @@ def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: n
                 panels[row][column].set_xlabel("time / s")
         panels[row][0].set_ylabel(ROW_NAMES[name])
         edges = "both" if name == "mfcc" else "neither"
-        figure.colorbar(
-            image, ax=list(panels[row]), label=short_unit(header.units[row]), pad=0.01, extend=edges
-        )
+        figure.colorbar(image, ax=list(panels[row]), label=short_unit(header.units[row]), pad=0.01, extend=edges)
     length = header.files[index].seconds
     said = f", annotated {length:.2f} s" if length else ""
-    figure.suptitle(f"{header.clips[index]}: {header.classes[header.labels[index]]}, fold {header.fold} of "
-                    f"{header.corpus}{' (SYNTHETIC)' if header.synthetic else ''}{said}", fontsize=13)  # fmt: skip
+    figure.suptitle(
+        f"{header.clips[index]}: {header.classes[header.labels[index]]}, fold {header.fold} of "
+        f"{header.corpus}{' (SYNTHETIC)' if header.synthetic else ''}{said}",
+        fontsize=13,
+    )
     return figure
 
 
-ROW_NAMES = {"mfcc": "coefficient", "melspectrogram": "mel band", "chroma_stft": "pitch class",
-             "chroma_cqt": "pitch class", "chroma_cens": "pitch class"}  # fmt: skip
+ROW_NAMES = {
+    "mfcc": "coefficient",
+    "melspectrogram": "mel band",
+    "chroma_stft": "pitch class",
+    "chroma_cqt": "pitch class",
+    "chroma_cens": "pitch class",
+}
 
 
 def colour_range(name: str, values: np.ndarray) -> tuple[float, float]:
@@ -103,8 +107,9 @@ def panel(axes: Axes, values: np.ndarray, times: np.ndarray, name: str, low: flo
     extent = (times[0] - step / 2, times[-1] + step / 2, -0.5, len(values) - 0.5)
     colours = "RdBu_r" if name == "mfcc" else "magma"
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return axes.imshow(values, origin="lower", aspect="auto", interpolation="nearest", extent=extent, cmap=colours,
-                       vmin=low, vmax=high)  # fmt: skip
+    return axes.imshow(
+        values, origin="lower", aspect="auto", interpolation="nearest", extent=extent, cmap=colours, vmin=low, vmax=high
+    )
 
 
 def short_unit(unit: str) -> str:

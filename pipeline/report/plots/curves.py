@@ -127,8 +127,10 @@ def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
     """
     series = {"held-out": "accuracy", "training": "train_accuracy"}
     found = {words: curve(histories, percent_of(key)) for words, key in series.items()}
-    caption = ("Accuracy on the held-out fold's clean clips and on the training clips (both views, during the epoch). "
-               + BAND.format(runs=counted(histories)))  # fmt: skip
+    caption = (
+        "Accuracy on the held-out fold's clean clips and on the training clips (both views, during the epoch). "
+        + BAND.format(runs=counted(histories))
+    )
     return Picture(f"{name}-accuracy", "Accuracy", caption, draw_accuracies, (found, look))
 
 
@@ -145,18 +147,14 @@ def draw_accuracies(found: Mapping[str, Curve], look: Look) -> Drawing:
 
 def term_curves(name: str, histories: Histories, look: Look) -> Picture:
     """The training loss and its terms, each times its weight; the CSV has the terms without it too (``raw``)."""
-    terms = sorted(
-        {term for records in histories.values() for record in records for term in record.get("terms", {})}
-    )
+    terms = sorted({term for records in histories.values() for record in records for term in record.get("terms", {})})
     found = {(TOTAL, "weighted"): curve(histories, lambda record: record.get("loss"))}
     for term in terms:
         for kind in ("weighted", "raw"):
             found[term, kind] = curve(histories, term_value(term, kind))
     # Of one term the total is the same line.
     drawn = {term: found[term, "weighted"] for term in ([*terms, TOTAL] if len(terms) != 1 else terms)}
-    logarithmic = wide_range(
-        *(np.concatenate([getattr(c, end) for c in drawn.values()]) for end in ("low", "high"))
-    )
+    logarithmic = wide_range(*(np.concatenate([getattr(c, end) for c in drawn.values()]) for end in ("low", "high")))
     caption = (
         f"Training loss: each term times its weight{', logarithmic scale' if logarithmic else ''}, mean over the "
         f"epoch's steps. The CSV also has the terms without their weights. {BAND.format(runs=counted(histories))}"

@@ -52,9 +52,7 @@ def projection(embeddings: np.ndarray) -> np.ndarray:
     scale = values.std()
     values = (values - values.mean(0)) / (scale if scale > 0 else 1.0)
     init = "pca" if values.shape[1] >= 2 else "random"
-    method = TSNE(
-        n_components=2, perplexity=perplexity(len(values)), init=init, random_state=SEED, max_iter=STEPS
-    )
+    method = TSNE(n_components=2, perplexity=perplexity(len(values)), init=init, random_state=SEED, max_iter=STEPS)
     return np.asarray(method.fit_transform(values), dtype=np.float64)
 
 
@@ -73,8 +71,10 @@ def scatter(
     Raises ``ValueError`` as ``projection``.
     """
     checked(embeddings)
-    caption = (f"t-SNE of the embeddings (perplexity {perplexity(len(embeddings)):.3g}, seed {SEED}). {over} Near points are "
-               "alike to the network; distances between groups mean little.")  # fmt: skip
+    caption = (
+        f"t-SNE of the embeddings (perplexity {perplexity(len(embeddings)):.3g}, seed {SEED}). {over} Near points are "
+        "alike to the network; distances between groups mean little."
+    )
     inputs = (title, embeddings, labels, tuple(clips), tuple(classes), look)
     return Picture(name, title, caption, draw_scatter, inputs)
 
@@ -94,8 +94,17 @@ def draw_scatter(
     figure, axes = figure_with_axes(title, look, width=WIDTH, height=WIDTH - 0.6 + 0.18 * lines)
     for index, label in enumerate(classes):
         own = points[labels == index]
-        axes.plot(own[:, 0], own[:, 1], linestyle="none", marker=marker(index), markersize=3.6, alpha=0.8, color=colour(index),
-                  markeredgewidth=0, label=words(label))  # fmt: skip
+        axes.plot(
+            own[:, 0],
+            own[:, 1],
+            linestyle="none",
+            marker=marker(index),
+            markersize=3.6,
+            alpha=0.8,
+            color=colour(index),
+            markeredgewidth=0,
+            label=words(label),
+        )
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", adjustable="datalim")

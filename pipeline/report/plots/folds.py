@@ -40,8 +40,16 @@ def rows_of_names(title: str, names: Sequence[str], unit: str, look: Look) -> tu
     for place, name in enumerate(names):
         axes.axhline(place, color=LIGHT["grid"], linewidth=0.6, zorder=0)
         # On a plate of its own, so that the lines between folds do not strike it out.
-        axes.text(0.005, place - 0.3, words(name), transform=axes.get_yaxis_transform(), fontsize=8, color=LIGHT["ink"], va="bottom",
-                  bbox={"facecolor": LIGHT["paper"], "edgecolor": "none", "alpha": 0.85, "pad": 0.8})  # fmt: skip
+        axes.text(
+            0.005,
+            place - 0.3,
+            words(name),
+            transform=axes.get_yaxis_transform(),
+            fontsize=8,
+            color=LIGHT["ink"],
+            va="bottom",
+            bbox={"facecolor": LIGHT["paper"], "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
+        )
     return figure, axes
 
 
@@ -53,8 +61,16 @@ def draw_folds(axes: Axes, values: Values, *, joined: bool) -> int:
         x, y = [own.get(fold, np.nan) for own in means], range(len(means))
         if joined:
             axes.plot(x, y, color=colour(index), linewidth=0.8, alpha=0.55)
-        axes.plot(x, y, color=colour(index), linestyle="none", marker=marker(index), markersize=5, alpha=1 if joined else 0.85,
-                  label=f"fold {fold}")  # fmt: skip
+        axes.plot(
+            x,
+            y,
+            color=colour(index),
+            linestyle="none",
+            marker=marker(index),
+            markersize=5,
+            alpha=1 if joined else 0.85,
+            label=f"fold {fold}",
+        )
     return len(folds)
 
 
@@ -69,8 +85,10 @@ def listed(values: Values) -> list[tuple[object, ...]]:
 
 def fold_points(name: str, accuracies: Values, look: Look) -> Picture:
     """Percent by mix and cell. Points: a fold's mean over seeds, joined from mix to mix; bar: mean over folds."""
-    caption = ("Last epoch's accuracy on the held-out fold's clean clips. A point is a fold (mean over seeds), a line joins "
-               "the same fold: the same clips. Bar: mean over the folds.")  # fmt: skip
+    caption = (
+        "Last epoch's accuracy on the held-out fold's clean clips. A point is a fold (mean over seeds), a line joins "
+        "the same fold: the same clips. Bar: mean over the folds."
+    )
     return Picture(name, "Accuracy by fold", caption, draw_fold_points, (accuracies, look))
 
 
@@ -88,8 +106,10 @@ def difference_points(
     name: str, differences: Values, comparisons: Mapping[str, Comparison], baseline: str, look: Look
 ) -> Picture:
     """Percentage points to the baseline by mix and cell, with the comparison's mean and 95 % interval."""
-    caption = ("Difference to the baseline of the same fold and seed. A point is a fold (mean over seeds); bar and line: mean "
-               "and 95 % interval as in the table.")  # fmt: skip
+    caption = (
+        "Difference to the baseline of the same fold and seed. A point is a fold (mean over seeds); bar and line: mean "
+        "and 95 % interval as in the table."
+    )
     inputs = (differences, comparisons, baseline, look)
     return Picture(name, "Difference to the baseline", caption, draw_difference_points, inputs)
 

@@ -31,13 +31,22 @@ STAMP = "SYNTHETIC"
 #: Name → colour on white and on black. The ten series can be told apart with colour-blind eyes by lightness and hue
 #: (after Okabe and Ito 2008); lines and points differ in dashes and shape as well.
 COLOURS = {
-    "ink": ("#1b1f24", "#e6e9ec"), "muted": ("#5b6570", "#a3adb8"), "grid": ("#d9dee3", "#39414a"),
-    "paper": ("#ffffff", "#14171a"), "warn": ("#b3261e", "#ff8a80"),
-    "c0": ("#0072b2", "#58b2e8"), "c1": ("#d55e00", "#ff8f45"), "c2": ("#009e73", "#2fc99a"),
-    "c3": ("#cc79a7", "#ea9dc6"), "c4": ("#a67c00", "#e6b93f"), "c5": ("#2b9ccf", "#9fdcf7"),
-    "c6": ("#7b4fb5", "#b794f4"), "c7": ("#8c564b", "#c9917f"), "c8": ("#6f7a85", "#b4bec8"),
+    "ink": ("#1b1f24", "#e6e9ec"),
+    "muted": ("#5b6570", "#a3adb8"),
+    "grid": ("#d9dee3", "#39414a"),
+    "paper": ("#ffffff", "#14171a"),
+    "warn": ("#b3261e", "#ff8a80"),
+    "c0": ("#0072b2", "#58b2e8"),
+    "c1": ("#d55e00", "#ff8f45"),
+    "c2": ("#009e73", "#2fc99a"),
+    "c3": ("#cc79a7", "#ea9dc6"),
+    "c4": ("#a67c00", "#e6b93f"),
+    "c5": ("#2b9ccf", "#9fdcf7"),
+    "c6": ("#7b4fb5", "#b794f4"),
+    "c7": ("#8c564b", "#c9917f"),
+    "c8": ("#6f7a85", "#b4bec8"),
     "c9": ("#b5174f", "#ff6b95"),
-}  # fmt: skip
+}
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 SERIES = 10
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -160,8 +169,16 @@ def figure_with_axes(
 
 def legend_below(figure: Figure, columns: int, *, length: float = 1.8) -> None:
     """The names of what is drawn, under the panel; ``length`` of a sample of line, in widths of a letter."""
-    figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False, labelcolor=LIGHT["ink"],
-                  handlelength=length, columnspacing=1.2, borderpad=0.1)  # fmt: skip
+    figure.legend(
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
+        labelcolor=LIGHT["ink"],
+        handlelength=length,
+        columnspacing=1.2,
+        borderpad=0.1,
+    )
 
 
 def lay_out(figure: Figure) -> None:
