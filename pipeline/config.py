@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pipeline import presets
+from pipeline.bounds import LARGEST_VIEW, MOST
 
 #: The stacked features, in the order of axis ``feature``.
 FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
@@ -26,28 +27,6 @@ VIEWS = ("clean", "noisy")
 
 #: Samples of more than so many times full scale are no sound; features square them in float32.
 LOUDEST = 1e6
-
-#: Numbers of one view of a clip, at most: 1 GB in float32.
-LARGEST_VIEW = 250_000_000
-
-SEED = (2**63 - 1, "seeds have 63 bits")
-AGES = (1_000_000, "so many epochs take years")
-TOO_STEEP = (1000, "no network trains with more")
-
-#: The largest value of a setting, and why no more. (What a network or a corpus allows is less, and stands there.)
-MOST: dict[str, tuple[float, str]] = {
-    "sr": (768_000, "no recorder takes more samples per second"),
-    "n_fft": (2**18, "a longer window tells no sound from the next, and takes its length in memory"),
-    "hop_length": (2**18, "frames farther apart leave out what is between them"),
-    "bins": (1024, "a spectrum has no more to tell"),
-    "bins_per_octave": (4096, "a spectrum has no more to tell"),
-    "batch": (65_536, "the relations in a batch take the cube of its size in time"),
-    "clip_norm": (1e12, "no gradient is larger; 0 is no clipping"),
-    "version": (2**31, "it counts changes"),
-    **dict.fromkeys(("noise_seed", "teacher_seed"), SEED),
-    **dict.fromkeys(("epochs", "step_epochs", "warmup_epochs"), AGES),
-    **dict.fromkeys(("lr", "weight_decay", "gamma"), TOO_STEEP),
-}
 
 T = TypeVar("T")
 

@@ -42,6 +42,7 @@ ROWS = (
     "pipeline.modules",
     "pipeline.config",
     "pipeline.presets",
+    "pipeline.bounds",
     "pipeline",
 )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config, losses, models
+from pipeline.bounds import SEED
 from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import files
 from pipeline.experiments.steps import PREVIOUS, TEACHER, Experiment, Step, require_no_cycle, require_teacher
@@ -215,7 +216,7 @@ def network_of(name: Any, where: str) -> str:
 
 
 def seeds_of(seeds: Any, where: str) -> tuple[int, ...]:
-    most = config.SEED[0]
+    most = SEED[0]
     whole = isinstance(seeds, list) and all(type(seed) is int and 0 <= seed <= most for seed in seeds)
     if not whole or len(set(seeds)) != len(seeds) or len(seeds) > MOST_SEEDS:
         raise InputError(
