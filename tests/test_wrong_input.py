@@ -44,6 +44,7 @@ def needed(name: str) -> tuple[str, ...]:
         "ensemble": ("run",),
         "compare": ("run", "run"),
         "data": ("--dataset", "esc50"),
+        "experiment": ("student",),  # without a name it lists what there is
     }
     return values.get(name, ())
 
@@ -138,15 +139,20 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     assert done.exit_code == 2 and "No such command 'distil'" in done.stderr
 
 
+def of_experiment(name: str) -> tuple[str, ...]:
+    """The experiment that the command of that name is asked for: without one it lists what there is."""
+    return needed(name) if name == "experiment" else ()
+
+
 def not_there() -> Iterator[Case]:
     """Runs, corpora and presets that are not there, or are a text file, or a folder without any."""
     for name in having("--data"):
         for value in ("nowhere", "text", "empty"):
             if name == "doctor" or (name, value) == ("verify", "empty"):  # an answer of theirs, not an error
                 continue
-            yield (name, "--dataset", "urbansound8k", "--data", value), (value,)
+            yield (name, *of_experiment(name), "--dataset", "urbansound8k", "--data", value), (value,)
     for name in having("--preset"):
-        corpus = SOUNDS[:4] if "--data" in having_options(name) else ()
+        corpus = (*of_experiment(name), *(SOUNDS[:4] if "--data" in having_options(name) else ()))
         yield (name, *corpus, "--preset", "nowhere"), ("no preset", "nowhere", "expected one of")
         yield (name, *corpus, "--preset", "text.toml"), ("text.toml", "not a TOML file")
         yield (name, *corpus, "--set", "teacher.epoch=3"), ("unknown key 'epoch'", "epochs")
