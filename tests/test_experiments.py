@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import cli
 from pipeline import config, experiments, losses, runs
 from pipeline.config import InputError, Settings
 from pipeline.engine.missing import Level
@@ -306,3 +308,9 @@ def test_a_teacher_of_another_fold_is_refused_before_anything_is_trained(
 def test_the_role_of_a_planned_run_is_one_of_four() -> None:
     with pytest.raises(InputError, match="role 'pupil': expected one of teacher, student, generation, step"):
         PlannedRun("", "", "pupil", "tiny", Settings(), 1, 0, LossMix.parse("ce"))
+
+
+def test_options_without_an_experiment_are_refused() -> None:
+    done = CliRunner().invoke(cli.main, ["experiment", "--folds", "1"])
+    assert done.exit_code == 1 and "error: --folds without an experiment" in done.stderr
+    assert CliRunner().invoke(cli.main, ["experiment"]).exit_code == 0

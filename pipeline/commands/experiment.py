@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline import config
 from pipeline.commands.chosen import chosen_archive, logged, opened_corpus, refuse_archive_options
@@ -60,6 +61,7 @@ def experiment(
     from pipeline.experiments import explanation, files, planning, reading  # torch: --help does without
 
     if name is None:
+        require_no_options(click.get_current_context())
         click.echo("\n".join(f"{own:14} {title}".rstrip() for own, title in files.titles().items()))
         return
     wanted = reading.read(name)
@@ -105,3 +107,13 @@ def require_dataset(dataset: str, name: str) -> str:
     if dataset not in (known := (*DATASETS, IMAGES)):
         raise InputError(f"experiment {name}: dataset = {dataset!r}: expected one of {', '.join(known)}")
     return dataset
+
+
+def require_no_options(context: click.Context) -> None:
+    """``InputError`` for options beside no experiment: they would be dropped without a word."""
+    given = [key for key in context.params if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    if given:
+        options = [parameter.opts[0] for parameter in context.command.params if parameter.name in given]
+        raise InputError(
+            f"{' '.join(options)} without an experiment; expected its name or file, say experiment student"
+        )
