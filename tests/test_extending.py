@@ -13,7 +13,7 @@ import torch
 from pipeline import commands, losses, models
 from pipeline.experiments import reading
 from pipeline.losses import LossMix, Outputs
-from tests.test_wrong_input import invoke
+from tests.commands.test_wrong_input import invoke
 from tests.tiny import ROOT
 
 

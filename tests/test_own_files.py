@@ -21,8 +21,8 @@ from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from pipeline.training.teaching import Stored
-from tests import test_losses
-from tests.test_training import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
+from tests.losses import test_losses
+from tests.training.test_training import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
 
 FILES = {
     "losses/gap.py": """

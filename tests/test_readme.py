@@ -4,7 +4,7 @@ Parsed only, for most: those that fetch a data set, set up an environment or tra
 Really run, on a tiny corpus with runs trained for it, are the commands of README and docs/ on what is there already
 (``LOOKING``): the lines that make would say for them, in this process. The commands of the demo and of UrbanSound8K are run elsewhere,
 on tiny corpora too: ``tests/test_stages.py`` (features, teacher, distill, table3, report), ``tests/test_offline.py`` (the same
-without a network), ``tests/test_cluster.py`` (``--backend dask``) and ``tests/test_synthetic.py`` (the demo's corpus).
+without a network), ``tests/engine/test_cluster.py`` (``--backend dask``) and ``tests/corpus/test_synthetic.py`` (the demo's corpus).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipeline.config import InputError
 from pipeline.experiments.generations import chain_mix
 from pipeline.losses import LossMix
 from pipeline.report import following
-from tests.test_wrong_input import invoke
+from tests.commands.test_wrong_input import invoke
 from tests.tiny import ROOT, write_corpus
 
 #: All that is written for people; what else lies in data/ and cache/ is somebody's own.

@@ -1,0 +1,162 @@
+"""Kernels are compiled by one process at a time; where they all are there, nobody waits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import features
+from pipeline.config import FeatureSpec
+from pipeline.features import definition, kernels
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = FeatureSpec(seconds=0.1)
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels.tempfile, "gettempdir", lambda: str(tmp_path))
+
+
+def waiting(action: object) -> threading.Thread:
+    thread = threading.Thread(target=action)  # type: ignore[arg-type]
+    thread.start()
+    time.sleep(0.3)
+    return thread
+
+
+def test_with_all_kernels_there_nobody_waits_for_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "compiled", lambda plain: True)
+    with kernels.alone(quiet=True):
+        features.warm_up(SPEC)
+        assert features.kernels_note() == ""
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_who_has_to_wait_says_for_whom_and_looks_again(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], quiet: bool
+) -> None:
+    made: list[bool] = []
+    stamps: list[bool] = []
+    monkeypatch.setattr(kernels, "compiled", lambda plain: plain in made)
+    monkeypatch.setattr(kernels, "stamp", stamps.append)
+    with kernels.alone(quiet=True):
+        line = features.kernels_note()
+        assert line.startswith(f"waiting for process {os.getpid()} on ")
+        assert line.endswith(", which compiles librosa's kernels: once on this machine, about 20 s")
+        thread = waiting(lambda: features.warm_up(SPEC, quiet=quiet))
+        assert thread.is_alive()
+        made.append(False)  # by the process that holds the lock
+    thread.join(60)
+    assert not thread.is_alive() and not stamps
+    assert capfd.readouterr().err.splitlines() == ([] if quiet else [line])
+    made.clear()
+    assert features.kernels_note().startswith("compiling librosa's kernels")
+    features.warm_up(SPEC)
+    assert stamps == [False]
+
+
+def test_the_stamp_holds_while_sources_and_index_files_are_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "a.nbi"
+    index.write_bytes(b"")
+    (tmp_path / "tuning.py").write_text("x = 1\n")
+    monkeypatch.setattr(kernels, "FOLDER", tmp_path)
+    monkeypatch.setattr(kernels, "index_files", lambda: [index])
+    for plain in (False, True):
+        assert not kernels.compiled(plain)
+        kernels.stamp(plain)
+        assert kernels.compiled(plain)
+    (tmp_path / "tuning.py").write_text("x = 12\n")
+    assert not kernels.compiled(False), "numba compiles changed sources again"
+    kernels.stamp(False)
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    assert not kernels.compiled(False)
+    monkeypatch.delenv("NUMBA_CPU_NAME")
+    assert kernels.compiled(False)
+    index.unlink()
+    assert not kernels.compiled(False), "the cache was deleted"
+    monkeypatch.setattr(kernels, "index_files", list)
+    kernels.stamp(False)
+    assert not kernels.compiled(False), "the cache is in an unknown place"
+
+
+def test_warming_up_compiles_for_all_types_there_are(tmp_path: Path) -> None:
+    """What is met later only would be compiled without the lock."""
+    code = """
+import numpy as np
+from pipeline import features
+from pipeline.config import FeatureSpec
+from pipeline.features import definition, kernels
+kernels.compiled, kernels.stamp = (lambda plain: False), (lambda plain: None)
+features.warm_up(FeatureSpec(seconds=0.1, tuning=0.0))
+from pipeline.features import transforms, tuning
+def types():
+    return {n: len(f.signatures) for m in (transforms, tuning) for n, f in vars(m).items() if hasattr(f, "signatures")}
+before = types()
+for changes in ({}, {"sr": 44100}, {"sr": 16000, "hop_length": 200}, {"n_fft": 1024, "hop_length": 255}):
+    spec = FeatureSpec(seconds=1.0, **changes)
+    t = np.arange(spec.samples) / spec.sr
+    for sound in (0 * t, np.sin(2000 * t), np.sin(2000 * t) * (t < 0.3)):
+        features.extract(sound.astype(np.float32), spec)
+print(types() == before, all(before.values()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_what_librosa_gave_is_read_again_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters of a tuning cost as much as a clip, librosa's import most of a second: both only once."""
+    monkeypatch.setattr(definition, "folder", lambda: tmp_path / "kept")
+    asked: list[tuple[float, ...]] = []
+
+    @definition.kept
+    def bank(size: int, tuning: float) -> dict[str, np.ndarray]:
+        asked.append((size, tuning))
+        return {"a": np.full((size, 2), tuning, np.float32, order="F"), "b": np.array(7)}
+
+    first = bank(3, 0.1)
+    bank.cache_clear()  # type: ignore[attr-defined]  # another process
+    again = bank(3, 0.1)
+    assert asked == [(3, 0.1)] and all(first[name].tobytes() == again[name].tobytes() for name in "ab")
+    assert bank(3, 0.2)["a"][0, 0] == np.float32(0.2) and len(asked) == 2
+    path = next((tmp_path / "kept").glob("bank-3-0.1.npz"))
+    content = bytearray(path.read_bytes())
+    content[content.index(np.float32(0.1).tobytes())] ^= 1
+    for damaged in (bytes(content), content[:40], b""):
+        path.write_bytes(damaged)
+        bank.cache_clear()  # type: ignore[attr-defined]
+        assert (bank(3, 0.1)["a"] == np.float32(0.1)).all()
+    assert len(asked) == 5
+    monkeypatch.setattr(definition, "folder", lambda: path / "no-folder")
+    bank.cache_clear()  # type: ignore[attr-defined]
+    assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 6
+
+
+def test_a_second_process_computes_without_librosa() -> None:
+    code = """
+import sys, numpy as np
+from pipeline import features
+from pipeline.config import FeatureSpec
+y = np.sin(np.arange(44100) * 0.1).astype(np.float32)
+features.extract(y, FeatureSpec(seconds=2.0))
+print("librosa" in sys.modules, "scipy.signal" in sys.modules)
+"""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

@@ -1,0 +1,25 @@
+"""``status`` and ``doctor`` count runs as the report does: out are those that stopped, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import runs
+from pipeline.report.diagnosis.places import trained
+from pipeline.report.status import counted_text
+from tests.report.test_comparison import write_run
+
+
+def test_runs_at_chance_count_and_stopped_ones_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, status in enumerate(("trained", "did not train", "did not train", "failed")):
+        write_run(tmp_path, 5, seed=seed, status=status)
+    write_run(tmp_path, None, seed=9)
+    records = runs.find(tmp_path / "runs", "tiny")
+    words = " × 4 (2 no better than chance, 1 stopped: not counted)"
+    assert counted_text("soft:1", records) == f"soft:1{words}"
+    assert counted_text("soft:1", [r for r in records if r.result.trained]) == "soft:1 × 1"
+    monkeypatch.chdir(tmp_path)
+    (finding,) = trained(Path("runs"))
+    assert finding.text == f"runs/tiny: finished{words}; 1 unfinished (the same command goes on)"
