@@ -8,8 +8,6 @@ field here, and the digest of the fields is part of every cache's and run's path
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -18,6 +16,9 @@ from typing import Any, TypeVar
 
 from pipeline import presets
 from pipeline.bounds import LARGEST_VIEW, MOST
+from pipeline.digests import completed as completed
+from pipeline.digests import digest as digest
+from pipeline.digests import identifying as identifying
 
 #: The stacked features, in the order of axis ``feature``.
 FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
@@ -201,12 +202,6 @@ def check_most(settings: Any, prefix: str = "") -> None:
         value, (most, why) = getattr(settings, own.name), MOST.get(own.name, (math.inf, ""))
         if own.name in MOST and abs(value) > most:
             raise InputError(f"{prefix}{own.name} = {value:g}: expected at most {most:,} ({why})")
-
-
-def digest(*parts: Any) -> str:
-    """Eight hexadecimal digits that change when any setting in ``parts`` (dataclasses, JSON values) changes."""
-    plain = [dataclasses.asdict(p) if dataclasses.is_dataclass(p) and not isinstance(p, type) else p for p in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:

@@ -43,6 +43,7 @@ ROWS = (
     "pipeline.config",
     "pipeline.presets",
     "pipeline.bounds",
+    "pipeline.digests",
     "pipeline",
 )
 

@@ -68,7 +68,7 @@ def result_of(kept: Table) -> Result:
 
 def record_of(folder: Path, kept: Table, result: Result) -> Record:
     named = kept.get("teacher")
-    settings = {name: dict(kept["settings"][name]) for name in config.KINDS}
+    settings = {name: config.completed(kept["settings"][name], kind) for name, kind in config.KINDS.items()}
     return Record(
         folder=folder,
         **{name: str(kept[name]) for name in ("role", "corpus", "dataset", "model", "preset")},

@@ -153,7 +153,8 @@ class Record(OfRole):
     recorded_mix: str
     """As the version that trained it wrote it."""
     recorded_settings: Mapping[str, Table]
-    """Table (features, teacher, student) → key → value, as recorded: what digests are computed from."""
+    """Table (features, teacher, student) → key → value, as recorded: what digests are computed from; later settings that there
+    were not yet with their default."""
     result: Result
     all_folds: tuple[int, ...] = ()
     """Of the published corpus."""
@@ -247,7 +248,7 @@ def settings_digest(role: str, settings: Mapping[str, Any]) -> str:
     same digest.
     """
     names = ("features", "teacher") if role == TEACHER else ("features", "teacher", "student")
-    return config.digest(*(settings[name] for name in names))
+    return config.digest(*(config.identifying(settings[name], config.KINDS[name]) for name in names))
 
 
 @functools.cache

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ def identity(
         if teaching is not None and run.mix.needs_teacher:
             content.update(teaching.digest(run.teacher, run.task.train))
     about = [
-        asdict(settings),
+        config.identifying(settings),
         [run.identity() for run in runs],
         classes,
         list(samples.shape),
