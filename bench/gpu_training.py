@@ -84,12 +84,12 @@ def stage(
         pack = made_pack(data, runs, settings, size.classes, layout, statistics)
         pack.learner.workers = workers
         loop = Loop(pack, runs, settings, None, "", 300.0, None)
-        loop.set_tables(epoch_tables(runs, settings, 0, [False] * len(runs), device))
+        loop.set_tables(epoch_tables(runs, data.labels, settings, 0, [False] * len(runs), device))
         loop.take(False)
         wait(device)
         once = time.monotonic() - begun
         begun = time.monotonic()
-        loop.set_tables(epoch_tables(runs, settings, 0, [False] * len(runs), device))
+        loop.set_tables(epoch_tables(runs, data.labels, settings, 0, [False] * len(runs), device))
         wait(device)
         planning = time.monotonic() - begun
         steps = max(steps_of(run, settings.batch) for run in runs)

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pipeline import presets
+from pipeline import presets, samplers
 from pipeline.bounds import LARGEST_VIEW, MOST
 from pipeline.digests import completed as completed
 from pipeline.digests import digest as digest
 from pipeline.digests import identifying as identifying
+from pipeline.errors import InputError as InputError
 
 #: The stacked features, in the order of axis ``feature``.
 FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
@@ -30,10 +31,6 @@ VIEWS = ("clean", "noisy")
 LOUDEST = 1e6
 
 T = TypeVar("T")
-
-
-class InputError(ValueError):
-    """Something the user gave is wrong. The message names the value, what was expected and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +148,8 @@ class TrainSettings:
     """Students only: which weights of the teacher teach: "last", or "best" (peeks at the held-out fold)."""
     teacher_seed: int = 0
     """Students only: the seed of the teacher that all seeds of a fold share."""
+    sampler: str = "shuffle"
+    """How batches are drawn: "shuffle", or "classes:4" for 4 clips of each of batch / 4 classes (``pipeline.samplers``)."""
 
     def __post_init__(self) -> None:
         choices = {
@@ -178,6 +177,7 @@ class TrainSettings:
             raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing = {self.label_smoothing}: expected 0 or more, below 1")
+        samplers.check(self.sampler, self.batch)
 
 
 @dataclass(frozen=True)

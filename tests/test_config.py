@@ -107,6 +107,7 @@ NETWORK = {
     "augment": "none",
     "teacher_epoch": "last",
     "teacher_seed": 0,
+    "sampler": "shuffle",
 }
 CIFAR = {"model": "resnet56", "epochs": 200, "batch": 256, "milestones": "60,120,160"}
 PAPER_STUDENT = {"model": "cnn2", "epochs": 40, "lr": 0.1}

@@ -44,6 +44,8 @@ ROWS = (
     "pipeline.presets",
     "pipeline.bounds",
     "pipeline.digests",
+    "pipeline.samplers",
+    "pipeline.errors",
     "pipeline",
 )
 

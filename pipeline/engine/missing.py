@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import runs
+from pipeline import runs, samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
 from pipeline.engine.source import Source
@@ -41,11 +41,13 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
     """Train the runs that are missing, each level behind those that it learns from.
 
     ``how``: ``checkpoint_minutes``, and what ``schedule.train_all`` takes. A run whose loss is not finite costs itself
-    and those that learn from it. Raises ``InputError`` before anything is trained for runs and teachers of other data,
-    and ``RunsFailed`` at the end if runs failed; the others are kept.
+    and those that learn from it. Raises ``InputError`` before anything is trained for runs and teachers of other data and
+    for batches of more classes than there are, and ``RunsFailed`` at the end if runs failed; the others are kept.
     """
     for level in levels:  # all that is on record is looked at before hours of training
         teachers.check(level.runs, source)
+        for network, role in dict.fromkeys((run.network, role_of(run)) for run in level.runs):
+            samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
         missing_runs(level.runs, source)
     failures: list[str] = []
     trained = 0

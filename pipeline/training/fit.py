@@ -204,7 +204,7 @@ def packed(
     adapters = losses.adapters([run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught)
     learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
-    first = epoch_tables(runs, settings, 0, [False] * len(runs), device, augment is not None)
+    first = epoch_tables(runs, labels, settings, 0, [False] * len(runs), device, augment is not None)
     return Pack(learner, samples, labels, teaching, index, loss, settings, first, augment)
 
 

@@ -78,6 +78,7 @@ class Loop:
         self.set_tables(
             epoch_tables(
                 self.runs,
+                pack.labels,
                 self.settings,
                 progress.epoch,
                 stopped,

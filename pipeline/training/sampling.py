@@ -11,32 +11,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline import samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.training import optimizer
 
 if TYPE_CHECKING:
     from pipeline.training.task import Run
 
-KINDS = ("shuffle",)
-
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the batches of an epoch are drawn. "shuffle": every training row once, in an order of (seed, fold, epoch)."""
+    """How the batches of an epoch are drawn, from (seed, fold, epoch) alone.
 
-    kind: str = "shuffle"
+    "shuffle": every training row once. "classes:m": each batch has B / m classes and m rows of each, all different; a class
+    of fewer rows repeats its own.
+    """
+
+    kind: str = samplers.SHUFFLE
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(
-                f"sampling {self.kind!r}: expected {', '.join(KINDS)} (balanced classes, episodes and "
-                "unlabelled clips are not built yet)"
-            )
+        samplers.clips_of_class(self.kind)
 
-    def batches(self, run: Run, batch: int, epoch: int) -> np.ndarray:
-        """(steps, B) rows of an epoch of ``run``."""
+    def batches(self, run: Run, labels: Tensor, batch: int, epoch: int) -> np.ndarray:
+        """(steps, B) rows of an epoch of ``run``. ``labels``: of every row; -1, no class, is in no batch of classes.
+
+        Raises ``InputError`` where a batch needs more classes than the run trains on.
+        """
         count = steps_of(run, batch)
+        if each := samplers.clips_of_class(self.kind):
+            own = labels[torch.as_tensor(run.task.train, device=labels.device)].cpu().numpy()
+            self.check(run, batch, len(set(own[own >= 0].tolist())))
+            return by_class(run.task.train, own, batch, each, count, generator("classes", run, epoch))
         return order(run, epoch)[: count * batch].reshape(count, batch)
+
+    def check(self, run: Run, batch: int, classes: int) -> None:
+        samplers.check(self.kind, batch)
+        samplers.check_classes(self.kind, batch, classes, f"training clips of fold {run.fold}")
 
 
 class EpochTables(NamedTuple):
@@ -78,15 +88,42 @@ def order(run: Run, epoch: int) -> np.ndarray:
     return rows[torch.randperm(len(rows), generator=generator("order", run, epoch)).numpy()]
 
 
+def by_class(
+    rows: np.ndarray, labels: np.ndarray, batch: int, each: int, count: int, random: torch.Generator
+) -> np.ndarray:
+    """(count, batch) of ``rows``, whose classes are ``labels``: ``each`` rows of batch / ``each`` classes."""
+    known = np.unique(labels[labels >= 0])
+    chosen = dealt(len(known), batch // each, count, random)
+    batches = np.empty((count, batch // each, each), np.int64)
+    for index, label in enumerate(known):
+        where = np.nonzero(chosen == index)
+        own = rows[labels == label]
+        batches[where] = own[dealt(len(own), each, len(where[0]), random)]
+    return batches.reshape(count, batch)
+
+
+def dealt(cards: int, hand: int, hands: int, random: torch.Generator) -> np.ndarray:
+    """(hands, hand) of ``cards`` numbers, dealt from one shuffled pack after the other: no number twice in a hand, and all
+    about equally often. What is left of a pack for less than a hand is put away. Fewer cards than a hand repeat in it."""
+    whole = max(1, cards // hand)
+    packs = [torch.randperm(cards, generator=random) for _ in range(-(-hands // whole))]
+    held = [pack.repeat(-(-hand // cards))[: whole * hand].view(whole, hand) for pack in packs]
+    return torch.cat(held)[:hands].numpy() if held else np.empty((0, hand), np.int64)
+
+
 def epoch_tables(
     runs: Sequence[Run],
+    labels: Tensor,
     settings: TrainSettings,
     epoch: int,
     stopped: Sequence[bool],
     device: torch.device,
     augmented: bool = False,
 ) -> EpochTables:
-    """The batches, learning rates and masks of an epoch; a run that has ``stopped`` takes no step."""
+    """The batches, learning rates and masks of an epoch; a run that has ``stopped`` takes no step.
+
+    ``labels``: of every row of the samples.
+    """
     batch = settings.batch
     counts = [0 if stop else steps_of(run, batch) for run, stop in zip(runs, stopped)]
     steps = max(counts)
@@ -95,7 +132,8 @@ def epoch_tables(
     rates: dict[int, list[float]] = {}
     for r, (run, count) in enumerate(zip(runs, counts)):
         if count:
-            rows[:count, r] = run.sampling.batches(run, batch, epoch)
+            sampling = run.sampling or Sampling(settings.sampler)
+            rows[:count, r] = sampling.batches(run, labels, batch, epoch)
         rows[count:, r] = run.task.train[0]
         if count not in rates:
             rates[count] = [optimizer.learning_rate(settings, epoch, step, count) for step in range(count)]

@@ -52,11 +52,19 @@ class Run:
     task: Task
     teacher: int = 0
     """Which of the teachers (axis 0 of what ``Teaching`` keeps) teaches this run."""
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling | None = None
+    """How its batches are drawn; None: as the settings of its training say."""
 
     def identity(self) -> list[Any]:
         """What tells this run from another, for checkpoints."""
-        return [self.fold, self.seed, str(self.mix), *self.task.identity(), self.teacher, self.sampling.kind]
+        return [
+            self.fold,
+            self.seed,
+            str(self.mix),
+            *self.task.identity(),
+            self.teacher,
+            (self.sampling or Sampling()).kind,
+        ]
 
 
 @dataclass

@@ -171,7 +171,7 @@ def test_normalisation_of_images_is_by_channel(data: Any) -> None:
 
 def test_an_epochs_tables() -> None:
     runs = [run_of("ce", count=42), run_of("ce", fold=2, count=25), run_of("ce", seed=1, count=42)]
-    table = epoch_tables(runs, QUICK, 0, [False, False, False], torch.device("cpu"))
+    table = epoch_tables(runs, torch.arange(ROWS) % CLASSES, QUICK, 0, [False, False, False], torch.device("cpu"))
     assert table.rows.shape == (5, 3, 8) and table.full == 3
     assert table.alive.sum(0).tolist() == [5, 3, 5]
     for r, run in enumerate(runs):
@@ -181,7 +181,7 @@ def test_an_epochs_tables() -> None:
         assert set(table.rows[:, r].flatten().tolist()) <= set(run.task.train.tolist())  # the padding too
     assert sorted(order(runs[0], 0)) == runs[0].task.train.tolist() == sorted(order(runs[0], 1))
     assert order(runs[0], 0).tolist() != order(runs[0], 1).tolist() != order(runs[2], 1).tolist()
-    stopped = epoch_tables(runs, QUICK, 1, [False, True, False], torch.device("cpu"))
+    stopped = epoch_tables(runs, torch.arange(ROWS) % CLASSES, QUICK, 1, [False, True, False], torch.device("cpu"))
     assert stopped.alive.sum(0).tolist() == [5, 0, 5] and stopped.full == 0
 
 
@@ -471,8 +471,8 @@ def test_what_is_not_built_yet_is_refused_in_one_line(tmp_path: Path) -> None:
     for make, words in (
         (lambda: Task(rows, rows, classes=(0, 1)), "a task with classes: not built yet; expected"),
         (lambda: Task(rows, rows, unlabelled=rows), "a task with unlabelled: not built yet; expected"),
-        (lambda: Sampling("balanced"), "sampling 'balanced': expected shuffle"),
-        (lambda: Sampling("shufle"), "sampling 'shufle': expected shuffle"),
+        (lambda: Sampling("balanced"), "sampler = 'balanced': expected 'shuffle', or 'classes:m'"),
+        (lambda: Sampling("shufle"), "sampler = 'shufle': expected 'shuffle', or 'classes:m'"),
         (teaching.Live, "a live teacher: not built yet; expected"),
         (
             lambda: teaching.File(tmp_path / "said.npz"),
