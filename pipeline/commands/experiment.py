@@ -58,7 +58,7 @@ def experiment(
 
     Without a name: which experiments there are. Found by name are those of the project and of the folder experiments/.
     """
-    from pipeline.experiments import explanation, files, planning, reading  # torch: --help does without
+    from pipeline.experiments import balancing, explanation, files, planning, reading  # torch: --help does without
 
     if name is None:
         require_no_options(click.get_current_context())
@@ -89,6 +89,7 @@ def experiment(
         corpus = opened_corpus(dataset, data)
         settings = config.for_corpus(settings, corpus.seconds)
         held_out, source = sources.wanted_folds(corpus, folds), sources.of_corpus(corpus, settings)
+    wanted = balancing.balanced(wanted, settings, source, RUNS, **how)
     levels, rows = planning.plan(wanted, settings, source.name, folds=held_out, seeds=seeds)
     failed: RunsFailed | None = None
     with logged(log, source.name):
@@ -96,7 +97,7 @@ def experiment(
             train(levels, source, **how)
         except RunsFailed as error:
             failed = error
-    note_rows(RUNS, source.name, wanted.name, rows)
+    note_rows(RUNS, source.name, wanted.name, rows, wanted.untrained)
     click.echo(tables.report(RUNS, REPORTS, source.name, wanted.name))
     if failed:
         raise failed

@@ -9,10 +9,11 @@ A ``[[step]]`` is a training that fans out over folds and seeds::
     network   "student" (the default) or "teacher", a table of the preset; or a network's name, trained as the student is
     rounds    how often it is repeated, each round taught by the one before; the first by the step above
     seeds     its own seeds, for example [0, 1, 2]: as a teacher, these runs teach together
+    balance   true: of a base and one term, for example "soft:1,hint:1", the term's weight is measured before it is trained
     epochs, lr, … any training setting in place of the preset's
 
-``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss. Beside the
-steps: ``include = ["NAME"]`` has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset`` and ``dataset`` in
+``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss, in its
+published combination (``MIX`` of its file), or beside ``soft`` where the step has ``balance``. Beside the steps: ``include = ["NAME"]`` has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset`` and ``dataset`` in
 place of the defaults.
 
 Begin with ``table3.toml``, then ``reading`` (files → steps) and ``planning`` (steps → levels of planned runs). Imports: engine

@@ -16,6 +16,9 @@ from pipeline.runs.planned import PlannedRun
 CLASSES, FOLDS = 10, 10
 IMAGES, IMAGE, IMAGE_CLASSES = "cifar100", (3, 32, 32), 100
 
+#: Of a step with ``balance``.
+WEIGHED = "the term's is measured when its teacher is there: both gradients at the first weights get the same norm"
+
 #: Files of finished runs that the time of an epoch is taken from.
 MEASURED = 50
 
@@ -45,6 +48,7 @@ def explained(
             f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
             f"    mix      {step.mix}",
             f"    learns   {lessons(step)}",
+            *([f"    weight   {WEIGHED}"] if step.balance else []),
             f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",
         ]
     epochs = sum(run.network.epochs for run in planned)
@@ -53,6 +57,7 @@ def explained(
     lines.append(f"In all {sizes}: {fan}. What is finished is not trained again.")
     lines.append(time_of(planned_epochs(planned), root))
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
+    lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]
     return "\n".join(lines)
 
 

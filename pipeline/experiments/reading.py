@@ -9,19 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, losses, models
+from pipeline import config, models
 from pipeline.bounds import SEED
 from pipeline.config import InputError, TrainSettings
-from pipeline.experiments import files
+from pipeline.experiments import every_term, files
 from pipeline.experiments.steps import PREVIOUS, TEACHER, Experiment, Step, require_no_cycle, require_teacher
 from pipeline.losses import LossMix
-from pipeline.losses.library import constant, suggestion
+from pipeline.losses.library import suggestion
 
 #: The networks that are tables of the preset.
 TABLES = ("teacher", "student")
 
 KEYS = ("title", "preset", "dataset", "include", "step")
-FIELDS = ("name", "mix", "teacher", "network", "rounds", "seeds", "each")
+FIELDS = ("name", "mix", "teacher", "network", "rounds", "seeds", "each", "balance")
 NOT_YET = ("start", "freeze", "keep", "teacher_epoch", "base", "features")
 
 #: The training settings that a step may have of its own; ``network`` stands for the model.
@@ -66,12 +66,14 @@ def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ())
             f"{path}: step {TEACHER}: an included experiment calls the fold's own teacher so; expected another name"
         )
     steps |= own
+    untrained = {row: why for table in tables.get("step", []) for row, why in every_term.untrained(table).items()}
     if any(step.first == TEACHER for step in own.values()) and TEACHER not in steps:
         steps = {**read(TEACHER).steps, **steps}
     for step in own.values():
         require_teacher(step, steps, str(path))
     require_no_cycle(steps, str(path))
-    return Experiment(path.stem, tables.get("title", ""), steps, tables.get("preset"), tables.get("dataset"))
+    about = (tables.get("preset"), tables.get("dataset"))
+    return Experiment(path.stem, tables.get("title", ""), steps, *about, untrained)
 
 
 def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step]:
@@ -137,7 +139,7 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
     if "term" in lists:
         if lists.pop("term") != "all" or "mix" in lists:
             raise InputError(f"{where}: each.term: expected 'all', one step per loss, and no each.mix beside it")
-        lists["mix"] = [str(constant(name, "MIX", name)) for name in losses.names()]
+        lists["mix"] = every_term.mixes(bool(given.get("balance")))
     for field, values in lists.items():
         if not isinstance(values, list) or not values:
             raise InputError(f"{where}: each.{field} = {values!r}: expected a list of values")
@@ -164,6 +166,8 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
     require_known(fields, (*FIELDS, *SETTINGS), where)
     if "mix" not in fields:
         raise InputError(f"{where}: no mix; expected for example mix = 'ce:1,soft:1'")
+    mix = mix_of(fields["mix"], where)
+    balance = balance_of(fields.get("balance", False), mix, where)
     settings = {field: value for field, value in fields.items() if field in SETTINGS}
     config.build(TrainSettings, settings, where)
     teacher = fields.get("teacher")
@@ -189,14 +193,23 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
         experiment,
         name,
         str(fields["name"]),
-        mix_of(fields["mix"], where),
+        mix,
         network_of(fields.get("network", "student"), where),
         teacher,
         before[0].name if rounds else None,
         rounds,
         seeds_of(fields.get("seeds", []), where),
         tuple(sorted(settings.items())),
+        balance,
     )
+
+
+def balance_of(balance: Any, mix: LossMix, where: str) -> bool:
+    if not isinstance(balance, bool):
+        raise InputError(f"{where}: balance = {balance!r}: expected true or false")
+    if balance and (not mix.has_base or len(mix.terms) != 2):
+        raise InputError(f"{where}: balance with mix {mix}: expected a base and one term, for example 'soft:1,angle:1'")
+    return balance
 
 
 def mix_of(text: Any, where: str) -> LossMix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.config import InputError
@@ -38,6 +38,8 @@ class Step:
     seeds: tuple[int, ...] = ()
     """Its own; (): those of the call, or of the step that it teaches."""
     settings: tuple[tuple[str, Any], ...] = ()
+    balance: bool = False
+    """Whether the weight of its term beside the base is measured before it is trained (``balancing``); 1 until then."""
 
     @property
     def first(self) -> str | None:
@@ -54,6 +56,8 @@ class Experiment:
     steps: dict[str, Step]
     preset: str | None = None
     dataset: str | None = None
+    untrained: dict[str, str] = field(default_factory=dict)
+    """Rows of the report that no single training gives → why."""
 
     @property
     def last(self) -> tuple[Step, ...]:
@@ -65,6 +69,8 @@ class Experiment:
 def require_teacher(step: Step, steps: Mapping[str, Step], where: str) -> None:
     """``InputError`` for a teacher that is not there, or a mix that needs one and has none."""
     first = step.first
+    if step.balance and any(other.first == step.name for other in steps.values()):
+        raise InputError(f"{where}: step {step.name}: a step with balance teaches nobody; expected another teacher")
     if first is None:
         if step.mix.needs_teacher:
             raise InputError(

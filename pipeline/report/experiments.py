@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 from pipeline import losses, runs
@@ -12,10 +13,10 @@ from pipeline.figures import statistics
 from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
 from pipeline.report.columns import CSV
 from pipeline.report.document import tables
-from pipeline.report.table import Column, Document, Table, of
+from pipeline.report.table import Column, Document, Section, Table, number, of
 from pipeline.report.wording import footnotes, provenance
 from pipeline.runs import Record
-from pipeline.runs.experiments import NotedRow, noted_rows
+from pipeline.runs.experiments import NotedRow, noted_rows, noted_times, noted_untrained
 
 COLUMNS = (Column("experiment", of("label")), *CSV)
 
@@ -38,6 +39,25 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
         tried = sum(test is not None for test in tests)
         found += [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(table, adjusted)]
     return found
+
+
+def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
+    """What was measured of the steps, and the rows that are not trained."""
+    times = [(mix, 1000 * own, own / base) for mix, (own, base) in noted_times(root, corpus, experiment).items()]
+    left_out = list(noted_untrained(root, corpus, experiment).items())
+    measured = []
+    if times:
+        title = f"Time of a step of one run on one thread, beside one of {BASELINE} in turns (median of 20)."
+        columns = (
+            Column("mix", itemgetter(0), "Mix"),
+            Column("ms_per_step", itemgetter(1), "ms", format=number),
+            Column("ratio", itemgetter(2), f"× {BASELINE}", format=number),
+        )
+        measured.append(Table.build(title, columns, times))
+    if left_out:
+        reasons = (Column("row", itemgetter(0), "Row"), Column("why", itemgetter(1), "Why", prose=True))
+        measured.append(Table.build("Rows that this experiment does not train.", reasons, left_out))
+    return (Section("beside these rows", tuple(measured)),) if measured else ()
 
 
 def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
@@ -71,7 +91,7 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     own = [record for record in records if record.folder.parent in folders]
     paper = Document(
         f"{stamp}{corpus}: experiment {experiment}",
-        tables(found, "experiments: "),
+        (*tables(found, "experiments: "), *besides(root, corpus, experiment)),
         (*footnotes(found), *provenance(own)),
     )
     return paper.save(reports / corpus, f"experiment-{experiment}", Table.build("", COLUMNS, found))

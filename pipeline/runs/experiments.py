@@ -7,14 +7,15 @@ other settings add theirs.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.files import json_bytes, write_atomic
 from pipeline.runs import folder as files
 
-NOTE = "experiment.json"
+NOTE, WEIGHTS = "experiment.json", "weights.json"
 
 
 class NotedRow(NamedTuple):
@@ -28,13 +29,84 @@ def place(root: Path, corpus: str, experiment: str) -> Path:
     return root / corpus / f"experiment-{experiment}"
 
 
-def note_rows(root: Path, corpus: str, experiment: str, rows: Mapping[str, Sequence[Path]]) -> None:
-    """Add ``rows`` to those that are noted of an experiment."""
+def note_rows(
+    root: Path,
+    corpus: str,
+    experiment: str,
+    rows: Mapping[str, Sequence[Path]],
+    untrained: Mapping[str, str] | None = None,
+) -> None:
+    """Add ``rows`` to those that are noted of an experiment. ``untrained``: rows that are not trained → why, as of now."""
     path = place(root, corpus, experiment) / NOTE
     new = [NotedRow(name, folder) for name, folders in rows.items() for folder in folders]
     kept = dict.fromkeys([*(read_note(path) if path.is_file() else ()), *new])
     entries = [{"row": row.name, "folder": str(row.folder)} for row in kept]
-    write_atomic(path, json_bytes({"schema": files.SCHEMA, "experiment": experiment, "rows": entries}))
+    write(path, {"schema": files.SCHEMA, "experiment": experiment, "rows": entries, "untrained": dict(untrained or {})})
+
+
+def noted_untrained(root: Path, corpus: str, experiment: str) -> dict[str, str]:
+    """Rows of an experiment that are not trained → why."""
+    return entries_of(place(root, corpus, experiment) / NOTE, "untrained")
+
+
+def note_weight(root: Path, corpus: str, experiment: str, key: str, term: str, weight: float) -> None:
+    """Keep the measured weight of a term. ``key``: digest of all that it depends on."""
+    add(place(root, corpus, experiment) / WEIGHTS, "weights", key, {"term": term, "weight": weight})
+
+
+def noted_weight(root: Path, corpus: str, experiment: str, key: str) -> float | None:
+    """The weight that was kept under ``key``; None without one. ``InputError`` for a damaged note."""
+    path = place(root, corpus, experiment) / WEIGHTS
+    kept = entries_of(path, "weights").get(key)
+    return None if kept is None else positive(path, kept, "weight")
+
+
+def note_time(root: Path, corpus: str, experiment: str, mix: str, seconds: float, base_seconds: float) -> None:
+    """Keep what a step of a mix took, and one of its base alone beside it."""
+    add(place(root, corpus, experiment) / WEIGHTS, "steps", mix, {"seconds": seconds, "base_seconds": base_seconds})
+
+
+def noted_times(root: Path, corpus: str, experiment: str) -> dict[str, tuple[float, float]]:
+    """Mix → seconds of a step, and of one of its base alone. ``InputError`` for a damaged note."""
+    path = place(root, corpus, experiment) / WEIGHTS
+    return {
+        mix: (positive(path, entry, "seconds"), positive(path, entry, "base_seconds"))
+        for mix, entry in entries_of(path, "steps").items()
+    }
+
+
+def positive(path: Path, entry: Any, key: str) -> float:
+    try:
+        value = float(entry[key])
+    except (ValueError, KeyError, TypeError) as error:
+        raise files.damaged(path, f"{type(error).__name__}: {error}") from None
+    if not 0 < value < math.inf:
+        raise files.damaged(path, f"{key} {value}")
+    return value
+
+
+def add(path: Path, table: str, key: str, entry: Mapping[str, Any]) -> None:
+    """Add an entry to a table of a note."""
+    tables = {name: entries_of(path, name) for name in ("weights", "steps")}
+    tables[table][key] = dict(entry)
+    write(path, {"schema": files.SCHEMA, **tables})
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomic(path, json_bytes(content))
+
+
+def entries_of(path: Path, table: str) -> dict[str, Any]:
+    """A table of a note; empty where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8")).get(table, {})
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise files.damaged(path, f"{type(error).__name__}: {error}") from None
+    if not isinstance(entries, dict):
+        raise files.damaged(path, f"{table} is no table")
+    return entries
 
 
 def noted_rows(root: Path, corpus: str, experiment: str | None = None) -> list[NotedRow]:

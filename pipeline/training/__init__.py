@@ -7,11 +7,23 @@
 Imports: losses, models. Tensors only; ``checkpoint`` alone knows a file.
 """
 
-from pipeline.training.fit import fit, tuned
+from pipeline.training.fit import fit, packed, standardisation, tuned
 from pipeline.training.inference import outputs
 from pipeline.training.sampling import Sampling
 from pipeline.training.state import Interrupted
 from pipeline.training.task import Run, Task, Trained
 from pipeline.training.teaching import Stored
 
-__all__ = ["Interrupted", "Run", "Sampling", "Stored", "Task", "Trained", "fit", "outputs", "tuned"]
+__all__ = [
+    "Interrupted",
+    "Run",
+    "Sampling",
+    "Stored",
+    "Task",
+    "Trained",
+    "fit",
+    "outputs",
+    "packed",
+    "standardisation",
+    "tuned",
+]

@@ -1,0 +1,46 @@
+"""The weight at which a term pulls as strongly as its base, and the time of a step: measured on the runs' own data, on the CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline import training
+from pipeline.engine import packs
+from pipeline.engine.packs import PlannedPack
+from pipeline.engine.source import Source
+from pipeline.images import samples as images
+from pipeline.losses import LossMix, Term
+from pipeline.runs.planned import PlannedRun
+from pipeline.training.balance import gradient_norm, step_seconds
+from pipeline.training.step import Pack
+
+#: Batches that the norms are the mean over, and steps that the time is the median of.
+BATCHES, STEPS = 20, 20
+
+
+def norms(run: PlannedRun, base: LossMix, term: Term, source: Source) -> tuple[float, float]:
+    """|∂base/∂θ| and |∂term/∂θ| at the network's first weights θ of the run's fold and seed.
+
+    Both are means over the first ``BATCHES`` batches; no step is taken.
+    """
+    alone = LossMix((dataclasses.replace(term, weight=1.0),))
+    pull, other = (gradient_norm(first_pack(run, mix, source), BATCHES) for mix in (base, alone))
+    return pull, other
+
+
+def step_times(run: PlannedRun, mixes: Sequence[LossMix], source: Source) -> list[float]:
+    """Seconds of a step of each mix, on one thread, in turns."""
+    return step_seconds([first_pack(run, mix, source) for mix in mixes], STEPS)
+
+
+def first_pack(run: PlannedRun, mix: LossMix, source: Source) -> Pack:
+    """The run alone with another mix, before its first step."""
+    planned = PlannedPack((dataclasses.replace(run, mix=mix),), source.files, source.about, "cpu", "loop", Path())
+    data, values, labels = packs.load(planned)
+    each = packs.trainings(planned.runs, data)
+    statistics = training.standardisation(values, each, images.standardised_per(data))
+    return training.packed(
+        values, labels, each, planned.network, len(data.classes), packs.teaching_of(planned), "loop", statistics
+    )

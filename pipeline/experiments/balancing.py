@@ -1,0 +1,103 @@
+"""Steps with ``balance``: their weights, measured once behind their teacher and noted beside the runs.
+
+One weight for all folds and seeds: that of the first fold and seed 0. It is part of the mix from then on, so of every path,
+record and table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from pipeline import runs
+from pipeline.config import Settings, digest
+from pipeline.engine.missing import Level, say, train
+from pipeline.engine.source import Source
+from pipeline.experiments.planning import Planner
+from pipeline.experiments.steps import Experiment, Step
+from pipeline.losses import LossMix, Term
+from pipeline.losses.mix import BASES
+from pipeline.runs.experiments import note_time, note_weight, noted_times, noted_weight
+from pipeline.runs.planned import PlannedRun
+
+
+def balanced(experiment: Experiment, settings: Settings, source: Source, root: Path, **how: Any) -> Experiment:
+    """The experiment with measured weights. Teachers of the first fold that are missing are trained for it, by ``how``.
+
+    A step whose term has no gradient becomes a row that says so.
+    """
+    steps = [step for step in experiment.steps.values() if step.balance]
+    if not steps:
+        return experiment
+    planner = Planner(experiment, settings, source.name)
+    fold = min(map(int, source.digests))
+    planned = {step.name: planner.run(step, 0, fold, (step.seeds or (0,))[0])[1] for step in steps}
+    train(teachers_alone(planner.levels(), {run.folder for run in planned.values()}), source, **how)
+    changed, untrained = dict(experiment.steps), dict(experiment.untrained)
+    for step in steps:
+        del changed[step.name]
+        weight = weight_of(step, planned[step.name], source, root)
+        if weight is None:
+            untrained[step.name] = "no weight makes its gradient as strong: it is 0 or not finite at the first weights"
+            continue
+        mix = with_weight(step.mix, weight)
+        name = f"{step.label}-{mix.slug}"
+        changed[name] = dataclasses.replace(step, name=name, mix=mix, balance=False)
+    weighted = dataclasses.replace(experiment, steps=changed, untrained=untrained)
+    time_steps(weighted, next(iter(planned.values())), settings, source, root)
+    return weighted
+
+
+def time_steps(experiment: Experiment, like: PlannedRun, settings: Settings, source: Source, root: Path) -> None:
+    """Measure what a step of each row's mix takes beside its base alone, where that is not noted yet."""
+    name, fold = experiment.name, like.fold
+    planner = Planner(experiment, settings, source.name)
+    for step in experiment.last:
+        run = planner.run(step, 0, fold, like.seed)[1]
+        if run.network != like.network or run.teachers != like.teachers:
+            continue
+        base = LossMix.parse("soft")
+        if str(run.mix) in noted_times(root, source.name, name):
+            continue
+        from pipeline.engine.balance import step_times  # torch: a finished experiment answers at once
+
+        alone, seconds = step_times(run, (base, run.mix), source)
+        note_time(root, source.name, name, str(run.mix), seconds, alone)
+
+
+def teachers_alone(levels: list[Level], students: set[Path]) -> list[Level]:
+    """The levels without the runs that are still to get their weights."""
+    kept = [Level(level.name, tuple(run for run in level.runs if run.folder not in students)) for level in levels]
+    return [level for level in kept if level.runs]
+
+
+def weight_of(step: Step, run: PlannedRun, source: Source, root: Path) -> float | None:
+    """w with |∂base/∂θ| = |∂(w · term)/∂θ|, three digits: as it is noted, else measured and noted; None where there is none."""
+    base, term = parts(step.mix)
+    taught_by = [runs.read(teacher).result.weights for teacher in run.teachers]
+    features = None if source.spec(run.settings) is None else run.settings.features
+    key = digest(features, run.network, str(base), term.key, source.digests, run.fold, run.seed, taught_by)
+    weight = noted_weight(root, source.name, step.experiment, key)
+    if weight is None:
+        from pipeline.engine.balance import norms  # torch: a finished experiment answers at once
+
+        pull, other = norms(run, base, term, source)
+        if not (0 < pull < math.inf and 0 < other < math.inf):
+            return None
+        weight = float(f"{pull / other:.3g}")
+        note_weight(root, source.name, step.experiment, key, term.key, weight)
+        say(f"{term.key}: weight {weight:g} pulls as strongly as {base} (fold {run.fold}, seed {run.seed})")
+    return weight
+
+
+def parts(mix: LossMix) -> tuple[LossMix, Term]:
+    """The base and the other term of a mix of two."""
+    base = min((term for term in mix.terms if term.name in BASES), key=lambda term: BASES.index(term.name))
+    return LossMix((base,)), next(term for term in mix.terms if term != base)
+
+
+def with_weight(mix: LossMix, weight: float) -> LossMix:
+    base, term = parts(mix)
+    return LossMix((*base.terms, dataclasses.replace(term, weight=weight)))

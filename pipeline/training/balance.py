@@ -1,0 +1,49 @@
+"""How strongly terms pull at a network: the norms of their gradients, and what a step of each mix takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline import models
+from pipeline.training.step import Pack, batch, step, threads
+
+
+def gradient_norm(pack: Pack, steps: int) -> float:
+    """The Euclidean norm of ∂(total loss)/∂(weights of the network), mean over the first ``steps`` batches of the epoch.
+
+    Of a pack of one run, at the weights that it has: no step is taken. Weights of adapters are no part of the network.
+    """
+    size = models.parameters(pack.learner.stacked) - sum(
+        parameter.numel() for name, parameter in pack.learner.stacked.named_parameters() if ".adapters." in f".{name}"
+    )
+    norms: list[Tensor] = []
+
+    def keep(_runs: slice, gradients: Tensor) -> None:
+        norms.append(gradients[0, :size].double().norm())
+
+    with threads(pack.learner.layout, 1):
+        for number in range(min(steps, len(pack.tables.rows))):
+            rows = pack.tables.rows[number]
+            outputs = pack.learner.forward(lambda runs: batch(pack, rows[runs], None), None)  # noqa: B023 (called here)
+            teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
+            total, _ = pack.loss(outputs, teacher, pack.labels[rows])
+            gradients = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
+            pack.learner.backward(dict(zip(outputs, gradients)), keep)
+    return float(torch.stack(norms).mean())
+
+
+def step_seconds(packs: Sequence[Pack], steps: int) -> list[float]:
+    """Median seconds of a step of each pack, on one thread; they take turns, so that a busy machine slows all of them alike."""
+    seconds: list[list[float]] = [[] for _ in packs]
+    with threads("loop", 1):
+        for _ in range(steps):
+            for pack, own in zip(packs, seconds):
+                pack.counter.fill_(0)
+                started = time.perf_counter()
+                step(pack, masked=False)
+                own.append(time.perf_counter() - started)
+    return [sorted(own)[len(own) // 2] for own in seconds]
