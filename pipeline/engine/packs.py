@@ -41,6 +41,7 @@ from pipeline.images import samples as images
 from pipeline.images.archive import Archive
 from pipeline.images.samples import TRAIN, Pixels
 from pipeline.models import Outputs
+from pipeline.models.outputs import VECTORS
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.training import (
     Run,
@@ -50,7 +51,6 @@ from pipeline.training import (
     packing,
 )
 from pipeline.training.augmentation import crop_and_flip
-from pipeline.training.inference import VECTORS
 from pipeline.training.step import Augment
 
 

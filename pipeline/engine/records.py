@@ -148,6 +148,7 @@ def payload_of(run: PlannedRun, about: dict[str, Any], data: cache.Data, trained
         **corpus,
         "state": trained.state,
         "best_state": trained.best_state,
+        **({"adapters": trained.adapters} if trained.adapters else {}),
     }
 
 

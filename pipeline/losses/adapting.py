@@ -25,11 +25,14 @@ def adapters(
 
     ``keys``: (seed, fold) of each run. ``teacher``: the shapes of the teacher's outputs, empty without one.
     """
+    if not any(mix.adapted for mix in mixes):
+        return [{} for _ in mixes]
+    student = shapes(networks[0])
     return [
         {
             term.key: module
             for term in mix.terms
-            if (module := adapter(term, f"{network.name}/{seed}/{fold}", shapes(network), teacher)) is not None
+            if (module := adapter(term, f"{network.name}/{seed}/{fold}", student, teacher)) is not None
         }
         for mix, (seed, fold), network in zip(mixes, keys, networks, strict=True)
     ]

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import InputError
+from pipeline.losses.mixed import ADAPTED
 from pipeline.models import Network, Outputs, Stacked
+from pipeline.models.outputs import chosen
 from pipeline.models.stacked import flattened
 
 #: How R networks are computed: one by one over threads, or as one.
@@ -26,7 +28,10 @@ Inputs = Callable[[slice], Tensor]
 
 
 class Adapted(nn.Module):
-    """A network's body and the adapters of its terms; the output ``adapted KEY`` is what the adapter of a term says."""
+    """A network's body and the adapters of its terms, which speak in training only.
+
+    The output ``adapted KEY`` is what the adapter of a term says; ``adapted KEY NAME`` where it says several things by name.
+    """
 
     def __init__(self, body: nn.Module, adapters: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -36,14 +41,16 @@ class Adapted(nn.Module):
 
     def forward(self, x: Tensor) -> Outputs:
         outputs = self.body(x)
-        return Outputs(
-            {**outputs, **{adapted(key): adapter(outputs) for key, adapter in zip(self.keys, self.adapters)}}
-        )
-
-
-def adapted(key: str) -> str:
-    """The name of an adapter's output among a network's."""
-    return f"adapted {key}"
+        if not self.training:
+            return outputs
+        whole = dict(outputs)
+        for key, adapter in zip(self.keys, self.adapters):
+            values = adapter(outputs)
+            if isinstance(values, Mapping):
+                whole |= {f"{ADAPTED} {key} {name}": value for name, value in values.items()}
+            else:
+                whole[f"{ADAPTED} {key}"] = values
+        return Outputs(whole)
 
 
 class Learner:
@@ -67,10 +74,10 @@ class Learner:
                 "runs with different adapters in one pack; expected the same terms with an adapter in each: "
                 "train them in packs of their own"
             )
-        kept = None if reads is None else {"logits", *reads, *map(adapted, keys)}
-        self.layout, self.reads, self.adapted = layout, kept, bool(keys)
+        self.layout, self.adapters = layout, tuple(keys)
+        self.reads = None if reads is None else ("logits", *reads)
         self.device, self.precision = device, precision
-        if self.adapted:
+        if keys:
             for network, own in zip(networks, adapters):
                 network.body = Adapted(network.body, own)
         self.stacked = Stacked(networks).to(device, dtype).train()
@@ -90,9 +97,19 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """The networks' ``state_dict`` with the runs axis, without the adapters."""
         state = self.stacked.state_dict()
-        if not self.adapted:
+        if not self.adapters:
             return state
         return {name.removeprefix("body."): value for name, value in state.items() if not name.startswith("adapters.")}
+
+    def adapters_state(self) -> dict[str, Tensor]:
+        """The adapters' alone: ``KEY NAME``, a term's key and a tensor of its adapter, with the runs axis."""
+        state = self.stacked.state_dict() if self.adapters else {}
+        return {
+            f"{key} {name.removeprefix(start)}": value
+            for number, key in enumerate(self.adapters)
+            for name, value in state.items()
+            if name.startswith(start := f"adapters.{number}.")
+        }
 
     def forward(self, inputs: Inputs, alive: Tensor | None) -> Outputs:
         """What the networks say, cut off from them: every output (R, B, ...) is a leaf that requires a gradient.
@@ -133,7 +150,8 @@ class Learner:
     def kept(self, outputs: Outputs) -> Outputs:
         if self.reads is None:
             return outputs
-        return Outputs({name: value for name, value in outputs.items() if name in self.reads})
+        names = {*chosen(self.reads, outputs), *(name for name in outputs if name.startswith(f"{ADAPTED} "))}
+        return Outputs({name: value for name, value in outputs.items() if name in names})
 
     @contextmanager
     def unchanged(self, alive: Tensor | None) -> Iterator[None]:

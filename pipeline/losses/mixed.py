@@ -14,18 +14,38 @@ from pipeline.losses.library import load
 from pipeline.losses.mix import LossMix, union
 
 
+#: What stands before a term's key in the names of outputs that only this term sees.
+ADAPTED = "adapted"
+
+
 class Seen:
     """What a term sees of a network's outputs: those of the runs that have it, and as ``adapted`` its own adapter's.
 
-    Each output is selected when it is asked for. ``runs`` None: all have the term.
+    Each output is selected when it is asked for. ``runs`` None: all have the term. ``own``: what only this term sees, by
+    name → its name among the outputs; where several go on from that name, a mapping of them.
     """
 
-    def __init__(self, outputs: Any, runs: Tensor | None, key: str) -> None:
-        self._outputs, self._runs, self._key = outputs, runs, key
+    def __init__(self, outputs: Any, runs: Tensor | None, own: Mapping[str, str]) -> None:
+        self._outputs, self._runs, self._own = outputs, runs, own
 
-    def __getattr__(self, name: str) -> Tensor:
-        value: Tensor = getattr(self._outputs, f"adapted {self._key}" if name == "adapted" else name)
-        return value if self._runs is None else value.index_select(0, self._runs)
+    def __getattr__(self, name: str) -> Any:
+        value = private(self._outputs, self._own[name]) if name in self._own else getattr(self._outputs, name)
+        if self._runs is None:
+            return value
+        if isinstance(value, Mapping):
+            return {key: each.index_select(0, self._runs) for key, each in value.items()}
+        return value.index_select(0, self._runs)
+
+
+def private(outputs: Mapping[str, Tensor], head: str) -> Tensor | dict[str, Tensor]:
+    """The output of the name ``head``, or all of the names ``head NAME`` by NAME."""
+    if head in outputs:
+        return outputs[head]
+    start = f"{head} "
+    several = {name.removeprefix(start): value for name, value in outputs.items() if name.startswith(start)}
+    if not several:
+        raise AttributeError(f"no output {head!r}; there are {', '.join(outputs)}")
+    return several
 
 
 class MixedLoss:
@@ -74,7 +94,8 @@ class MixedLoss:
         total: Tensor | None = None
         for key in self.keys:
             runs, function = self._runs[key], self._functions[key]
-            seen, taught = Seen(student, runs, key), None if teacher is None else Seen(teacher, runs, key)
+            seen = Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"})
+            taught = None if teacher is None else Seen(teacher, runs, {})
             if runs is None:
                 raw[key] = function(seen, taught, labels)
             else:

@@ -14,7 +14,11 @@ from torch import Tensor
 
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
+from pipeline.losses import library
+from pipeline.losses.adapting import shapes
 from pipeline.losses.learner import Learner
+from pipeline.models import Network
+from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
 from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
@@ -192,6 +196,7 @@ def packed(
         network.to(dtype)  # first: the statistics of float64 samples keep their digits
         network.mean.copy_(mean)
         network.std.copy_(std)
+    require_outputs(runs, networks[0])
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
@@ -206,6 +211,21 @@ def packed(
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     first = epoch_tables(runs, labels, settings, 0, [False] * len(runs), device, augment is not None)
     return Pack(learner, samples, labels, teaching, index, loss, settings, first, augment)
+
+
+def require_outputs(runs: Sequence[Run], network: Network) -> None:
+    """``InputError`` for the first term that reads an output which the students' network does not have."""
+    terms = {term.key: term for run in runs for term in run.mix.terms}
+    named = {key: library.reads(term.name, dict(term.options)) or () for key, term in terms.items()}
+    if {name for names in named.values() for name in names} <= set(VECTORS):
+        return
+    there = shapes(network)
+    for key, names in named.items():
+        if missing := lacking(names, there):
+            raise InputError(
+                f"{key} reads {', '.join(missing)} of the student, and {network.name} has {', '.join(there)}; "
+                "expected a network with these outputs"
+            )
 
 
 def balanced(labels: Tensor, run: Run, classes: int) -> Tensor:

@@ -10,14 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.models import Network, Outputs
+from pipeline.models.outputs import VECTORS
 from pipeline.training.step import Pack, batch, threads
 from pipeline.training.task import Run
 
 #: Rows per run and forward pass; fixed, so that the numbers do not depend on it.
 CHUNK = 64
-
-#: The outputs that every network has.
-VECTORS = ("embedding", "hidden", "logits")
 
 
 @torch.no_grad()

@@ -166,6 +166,7 @@ class Loop:
         return Trained(
             run=run,
             state={} if failed else self.state(self.pack.learner.state(), r),
+            adapters={} if failed else self.state(self.pack.learner.adapters_state(), r),
             best_state=self.state(self.best, r) if progress.best_epoch[r] else {},
             history=progress.history[r],
             logits=self.logits[r, : len(run.task.test)].cpu().numpy()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.config import InputError
 from pipeline.models import Outputs
+from pipeline.models.outputs import chosen, lacking
 
 
 class Stored:
@@ -41,13 +42,12 @@ class Stored:
 
     def only(self, names: Sequence[str]) -> Stored:
         """These outputs alone: what no term reads costs nothing."""
-        return Stored({name: values for name, values in self.outputs.items() if name in names})
+        return Stored({name: self.outputs[name] for name in chosen(names, self.outputs)})
 
     def require(self, names: Sequence[str]) -> None:
         """``InputError`` where an output that a term reads was not stored."""
-        for name in names:
-            if name not in self.outputs:
-                raise InputError(f"the teacher's {name!r} is not stored; expected some of {', '.join(self.outputs)}")
+        for name in lacking(names, self.outputs):
+            raise InputError(f"the teacher's {name!r} is not stored; expected some of {', '.join(self.outputs)}")
 
     def digest(self, teacher: int, rows: np.ndarray) -> bytes:
         """Of what one teacher says of some rows: the sums of its logits."""
