@@ -2,16 +2,24 @@
 
 A loss is called as ``f(student, teacher, labels, **options)``. ``student`` and ``teacher`` have the outputs of their
 networks by name (``pipeline.models.Outputs``): ``.embedding`` (..., B, D), ``.hidden``, ``.logits`` (..., B, C), ``.map1``
-(..., B, K, H, W), …; ``labels`` (..., B) int64. Leading axes are runs and are kept: one value per run, a scalar without
-them. Nothing flows into the teacher, and ``teacher`` may be None for a loss that needs none.
+(..., B, K, H, W), …, and ``.maps``, all of these by name in their order: each the value before its stage's last ReLU, so a
+loss that wants what comes after it takes ``.relu()`` (never in place). ``labels`` (..., B) int64. Leading axes are runs and
+are kept: one value per run, a scalar without them. Nothing flows into the teacher, and ``teacher`` may be None for a loss that
+needs none.
 
 To add a loss, add a file. It says which outputs it reads: ``READS = ("map2",)`` of the student, ``TEACHER = ("map2",)`` of the
-teacher, ``()`` for none (without them: any). Its keyword-only arguments (a positive number or a ``Literal``) are the options
-that a mix can set; other arguments come from the training settings. All else is optional: ``FORMULA`` and ``SOURCE`` (printed
-by ``--explain``), ``WEIGHT`` (in a mix that gives none; 1 if absent), ``ROWS`` (the fewest clips of a batch that it can learn
-from; 1 if absent; smaller batches are refused), and ``adapter(student, teacher)``: from the shapes of the outputs, name →
-(D,) or (K, H, W), an ordinary module that is trained with the student and never part of it; it is given the student's outputs,
-and the loss sees what it says as ``student.adapted``.
+teacher, ``()`` for none (without them: any); ``"maps"`` stands for every stage map of the network. Its keyword-only arguments
+(a positive number or a ``Literal``) are the options that a mix can set; other arguments come from the training settings. All
+else is optional:
+
+- ``FORMULA`` and ``SOURCE`` are printed by ``--explain``; ``WEIGHT`` counts in a mix that gives none (1 if absent); ``ROWS``:
+  the fewest clips of a batch that it can learn from (1 if absent; smaller batches are refused).
+- ``adapter(student, teacher)``: from the shapes of the outputs, name → (D,) or (K, H, W), an ordinary module that is trained
+  with the student and never part of it. It is given the student's outputs (of one run: (B, ...)), and the loss sees what it
+  says as ``student.adapted``: a tensor, or a mapping by name where it says several things. Options that it names as arguments
+  are passed. Batch norm in it has its own statistics in every run.
+- ``DRAWS = n``: uniform numbers in [0, 1), ``student.draws`` (..., B, n), anew in every step, of (term, seed, fold, epoch)
+  alone; ``DRAWS = "batch"``: n = B.
 
 Begin with ``angle``, then ``mix`` (text ↔ value) and ``learner`` (networks with the adapters of their terms). Imports: models,
 relations.

@@ -93,3 +93,13 @@ def fewest(name: str) -> int:
     if type(rows) is not int or rows < 1:
         raise InputError(f"loss {name}: ROWS = {rows!r}; expected a whole number of clips, 1 or more")
     return rows
+
+
+def draws(name: str, batch: int) -> int:
+    """How many uniform numbers a loss draws for each clip of a batch: ``DRAWS`` of its file, else 0; "batch": ``batch``."""
+    each = constant(name, "DRAWS", 0)
+    if each == "batch":
+        return batch
+    if type(each) is not int or each < 0:
+        raise InputError(f"loss {name}: DRAWS = {each!r}; expected a whole number of draws a clip, or 'batch'")
+    return each

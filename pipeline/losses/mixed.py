@@ -13,7 +13,6 @@ from pipeline.config import InputError
 from pipeline.losses.library import load
 from pipeline.losses.mix import LossMix, union
 
-
 #: What stands before a term's key in the names of outputs that only this term sees.
 ADAPTED = "adapted"
 
@@ -25,8 +24,10 @@ class Seen:
     name → its name among the outputs; where several go on from that name, a mapping of them.
     """
 
-    def __init__(self, outputs: Any, runs: Tensor | None, own: Mapping[str, str]) -> None:
+    def __init__(self, outputs: Any, runs: Tensor | None, own: Mapping[str, str], draws: Tensor | None = None) -> None:
         self._outputs, self._runs, self._own = outputs, runs, own
+        if draws is not None:
+            self.draws = draws  # of these runs alone already
 
     def __getattr__(self, name: str) -> Any:
         value = private(self._outputs, self._own[name]) if name in self._own else getattr(self._outputs, name)
@@ -88,13 +89,18 @@ class MixedLoss:
                 options[key] = value.index_select(0, runs) if by_run else value
         return partial(load(name), **options)
 
-    def __call__(self, student: Any, teacher: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Outputs and labels lead with the runs axis. total = Σ weight · raw; raw is 0 where a run lacks it."""
+    def __call__(
+        self, student: Any, teacher: Any, labels: Tensor, draws: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Outputs and labels lead with the runs axis. total = Σ weight · raw; raw is 0 where a run lacks it.
+
+        ``draws``: of each term that draws its numbers (R', B, n), R' the runs that have it.
+        """
         raw: dict[str, Tensor] = {}
         total: Tensor | None = None
         for key in self.keys:
             runs, function = self._runs[key], self._functions[key]
-            seen = Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"})
+            seen = Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, (draws or {}).get(key))
             taught = None if teacher is None else Seen(teacher, runs, {})
             if runs is None:
                 raw[key] = function(seen, taught, labels)

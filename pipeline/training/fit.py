@@ -20,6 +20,7 @@ from pipeline.losses.learner import Learner
 from pipeline.models import Network
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
+from pipeline.training.draws import draws_tables
 from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
 from pipeline.training.sampling import epoch_tables
@@ -209,8 +210,10 @@ def packed(
     adapters = losses.adapters([run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught)
     learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
-    first = epoch_tables(runs, labels, settings, 0, [False] * len(runs), device, augment is not None)
-    return Pack(learner, samples, labels, teaching, index, loss, settings, first, augment)
+    going = [False] * len(runs)
+    first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None)
+    draws = draws_tables(runs, loss.members, settings.batch, 0, going, device)
+    return Pack(learner, samples, labels, teaching, index, loss, settings, first, augment, draws)
 
 
 def require_outputs(runs: Sequence[Run], network: Network) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline import signals
 from pipeline.config import TrainSettings
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer
+from pipeline.training.draws import draws_tables
 from pipeline.training.sampling import EpochTables, epoch_tables, steps_of
 from pipeline.training.state import Interrupted, Progress, failure
 from pipeline.training.step import Pack, graphed_step, step
@@ -84,7 +85,15 @@ class Loop:
                 stopped,
                 pack.samples.device,
                 pack.augment is not None,
-            )
+            ),
+            draws_tables(
+                self.runs,
+                pack.loss.members,
+                self.settings.batch,
+                progress.epoch,
+                stopped,
+                pack.samples.device,
+            ),
         )
         pack.counter.fill_(progress.done)
         begun = time.monotonic() - progress.epoch_seconds
@@ -100,12 +109,14 @@ class Loop:
         pack.bad.fill_(-1)
         progress.epoch, progress.done, progress.epoch_seconds = progress.epoch + 1, 0, 0.0
 
-    def set_tables(self, fresh: EpochTables) -> None:
+    def set_tables(self, fresh: EpochTables, draws: Mapping[str, Tensor] | None = None) -> None:
         """Put an epoch's tables where the steps, and the graphs of them, look for them."""
         old = self.pack.tables
         for table, values in zip(old[:4], fresh[:4]):
             if isinstance(table, Tensor) and isinstance(values, Tensor):
                 table[: len(values)] = values
+        for key, values in (draws or {}).items():
+            self.pack.draws[key][: len(values)] = values
         self.full = fresh.full
 
     def take(self, masked: bool) -> None:

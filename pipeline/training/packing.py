@@ -185,11 +185,13 @@ def bytes_per_run(pack: Pack) -> int:
         rows = pack.tables.rows[0]
         outputs = pack.learner.forward(lambda runs: batch(pack, rows[runs], None), None)
         teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
-        total, _ = pack.loss(outputs, teacher, pack.labels[rows])
+        draws = {key: table[0] for key, table in pack.draws.items()}
+        total, _ = pack.loss(outputs, teacher, pack.labels[rows], draws)
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
-    # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them.
-    return (2 * sum(kept.values()) + 8 * pack.weights.nbytes) // pack.learner.runs
+    # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them; an epoch's draws twice.
+    draws_bytes = sum(table.nbytes for table in pack.draws.values())
+    return (2 * sum(kept.values()) + 8 * pack.weights.nbytes + 2 * draws_bytes) // pack.learner.runs
 
 
 def free_memory(device: torch.device) -> int:

@@ -36,6 +36,8 @@ class Pack:
     settings: TrainSettings
     tables: EpochTables
     augment: Augment | None = None
+    draws: dict[str, Tensor] = field(default_factory=dict)
+    """Key of a term that draws → (steps, R', B, n), as ``draws_tables`` makes them."""
     momentum: Tensor = field(init=False)
     sums: Tensor = field(init=False)
     """(1 + terms + 1, R) float64: total, each term, and correct answers, summed over the steps of the epoch."""
@@ -77,11 +79,12 @@ def step(pack: Pack, masked: bool) -> None:
     """Take the step of number ``pack.counter``, and count it. ``masked``: some run does not take part in it."""
     tables = pack.tables
     rows, lr, alive = (table.index_select(0, pack.counter)[0] for table in (tables.rows, tables.lr, tables.alive))
-    draws = None if tables.draws is None else tables.draws.index_select(0, pack.counter)[0]
+    augmenting = None if tables.draws is None else tables.draws.index_select(0, pack.counter)[0]
+    draws = {key: table.index_select(0, pack.counter)[0] for key, table in pack.draws.items()}
     mask = alive if masked else None
 
     def inputs(runs: slice) -> Tensor:
-        return batch(pack, rows[runs], None if draws is None else draws[runs])
+        return batch(pack, rows[runs], None if augmenting is None else augmenting[runs])
 
     def descend(runs: slice, gradients: Tensor) -> None:
         # On a CPU only runs that take part come here.
@@ -92,7 +95,7 @@ def step(pack: Pack, masked: bool) -> None:
     teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
         outputs = pack.learner.forward(inputs, mask)
-        total, raw = pack.loss(outputs, teacher, labels)
+        total, raw = pack.loss(outputs, teacher, labels, draws)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
         pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])

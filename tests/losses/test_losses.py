@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from pipeline import losses
 from pipeline.config import InputError
 from pipeline.losses import library
+from pipeline.models.outputs import chosen, stage_maps
 
 NAMES = losses.names()
 #: The paper's, which promise more than a file must: see the tests.
@@ -201,16 +202,26 @@ def shapes(outputs: SimpleNamespace) -> dict[str, tuple[int, ...]]:
 def value(name: str, student: SimpleNamespace, teacher: SimpleNamespace, labels: Tensor) -> Tensor:
     """The loss of what its file says that it reads, and nothing else; its adapter has the same weights in every call."""
     read, taught, make, function = about(name)
-    ours = {k: v for k, v in vars(student).items() if read is None or k in read}
-    theirs = {k: v for k, v in vars(teacher).items() if taught is None or k in taught}
+    ours = read_of(student, read)
+    theirs = read_of(teacher, taught)
+    lead = student.logits.shape[:-1]
+    if each := library.draws(name, lead[-1]):  # the same numbers for every run
+        ours["draws"] = torch.rand(lead[-1], each, generator=torch.Generator().manual_seed(0)).expand(*lead, each)
     if make is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module = make(shapes(student), shapes(teacher)).to(student.logits.dtype)
-        lead = student.logits.shape[:-1]
         told = module(losses.Outputs({k: v.flatten(0, len(lead) - 1) for k, v in vars(student).items()}))
-        ours["adapted"] = told.unflatten(0, lead)
+        several = isinstance(told, Mapping)
+        ours["adapted"] = {k: v.unflatten(0, lead) for k, v in told.items()} if several else told.unflatten(0, lead)
     return function(SimpleNamespace(**ours), SimpleNamespace(**theirs), labels)
+
+
+def read_of(outputs: SimpleNamespace, read: Sequence[str] | None) -> dict[str, Any]:
+    """What a loss sees of a network whose outputs it reads; all where it does not say."""
+    names = tuple(vars(outputs)) if read is None else chosen(read, vars(outputs))
+    seen: dict[str, Any] = {name: getattr(outputs, name) for name in names}
+    return seen | {"maps": stage_maps(seen)} if read is None or "maps" in read else seen
 
 
 @functools.cache
@@ -224,6 +235,7 @@ def gradcheck(name: str) -> None:
     """By every output that the file says it reads; by all where it does not say, or where an adapter may read more."""
     student, teacher = network(2, batch=4, width=3, seed=1), network(2, batch=4, width=5, seed=2)
     labels, keys = labels_for(student), library.reads(name, {})
+    keys = keys and chosen(keys, vars(student))
     if keys is None or library.constant(name, "adapter", None) is not None:
         keys = ("embedding", "hidden", "logits", "map1", "map2")
 
@@ -240,6 +252,7 @@ def nothing_flows_into_the_teacher(name: str) -> None:
     assert all(output.grad is None for output in vars(teacher).values())
     moved = {k for k, v in vars(student).items() if v.grad is not None and v.grad.abs().sum() > 0}
     read = library.reads(name, {})
+    read = None if read is None else chosen(read, vars(student))
     assert moved and (read is None or moved >= set(read))
     if library.constant(name, "adapter", None) is None:  # an adapter may read more than the loss
         assert read is None or moved == set(read)
