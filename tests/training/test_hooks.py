@@ -209,7 +209,7 @@ def test_what_no_term_reads_is_not_kept(data: Any) -> None:
 
 
 def test_draws_are_of_term_seed_fold_and_epoch_alone(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipeline.losses.drawing as module  # type: ignore[import-not-found]
+    module = library.module("drawing")
 
     seen: list[Tensor] = []
     function = module.drawing
