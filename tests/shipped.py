@@ -77,8 +77,7 @@ def write_corpus(root: Path, spec: FeatureSpec = SPEC) -> list[Path]:
 
 def trained(data: cache.Data, model: str, fold: int, seed: int) -> models.Stacked:
     """A network that has learned the other fold well enough to be sure of most clips."""
-    network = models.build(model, data.spec.shape, len(data.classes))
-    models.initialise(network, [(seed, fold)])
+    network = models.Stacked([models.network(model, data.spec.shape, len(data.classes), seed=seed, fold=fold)])
     train = np.flatnonzero(data.folds != fold)
     values = torch.from_numpy(data.features[train]).flatten(0, 1)
     labels = torch.from_numpy(data.labels[train]).repeat_interleave(2)

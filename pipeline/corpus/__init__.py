@@ -11,13 +11,11 @@ CSV. A listed file that is missing beside others of its fold is an error, since 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import pkgutil
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from pipeline import modules
 from pipeline.config import InputError
 from pipeline.corpus.clips import (
     MARKER,
@@ -41,19 +39,8 @@ __all__ = [
 
 
 def names() -> tuple[str, ...]:
-    """The names of all data sets: the modules of this folder that define a function of their own name.
-
-    By their text, so that the command line need not import what it may never use.
-    """
-    modules = (info for info in pkgutil.iter_modules(__path__) if not info.ispkg)
-    return tuple(sorted(info.name for info in modules if _defines(info)))
-
-
-def _defines(module: pkgutil.ModuleInfo) -> bool:
-    """Whether a module has a top-level function of its own name."""
-    spec = importlib.util.find_spec(f"{__name__}.{module.name}")
-    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-    return re.search(rf"^def {re.escape(module.name)}\(", text, re.MULTILINE) is not None
+    """The names of all data sets: the modules of this folder that define a function of their own name."""
+    return modules.named(__name__)
 
 
 def open_corpus(dataset: str, root: Path) -> Corpus:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.figures import evaluation
-from pipeline.models import Outputs
 from pipeline.runs import Predictions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.models import Outputs
 
 
 def mean_log_probabilities(logits: Sequence[np.ndarray]) -> np.ndarray:
@@ -60,6 +63,10 @@ def teacher(members: Sequence[Outputs]) -> Outputs:
     Embedding (..., Σ D_m): each member's divided by its length; logits: log of the mean probabilities, float32. Raises
     ``InputError`` for other outputs: maps of several networks have no mean.
     """
+    import torch  # tables vote without it
+
+    from pipeline.models import Outputs
+
     if len(members) == 1:
         return members[0]
     if others := members[0].keys() - {"embedding", "logits"}:
@@ -78,6 +85,8 @@ def side_by_side(teachers: Sequence[Outputs]) -> dict[str, Tensor]:
 
     Embeddings of unlike widths get zeros behind up to the largest: no distance, angle or area changes by that.
     """
+    import torch  # tables vote without it
+
     widest = max(one.embedding.shape[-1] for one in teachers)
     wide = [torch.nn.functional.pad(one.embedding, (0, widest - one.embedding.shape[-1])) for one in teachers]
     return {name: torch.stack(wide if name == "embedding" else [one[name] for one in teachers]) for name in teachers[0]}

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 #: Of the calibration error: equal-width bins of the confidence.
 ECE_BINS = 15
@@ -108,6 +107,8 @@ def above_chance(logits: np.ndarray, labels: np.ndarray) -> float:
     labels = _labels(logits, labels)
     if not len(labels):
         return 1.0
+    from scipy import stats  # slow to import: tables need no test of a single run
+
     hits = int(np.sum(predicted(logits) == labels))
     share = min(chance(labels, _matrix(logits).shape[1]), 1.0)
     return float(stats.binom.sf(hits - 1, len(labels), share))

@@ -29,7 +29,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
 
 from pipeline.figures.bootstrap import Interval
 
@@ -166,6 +165,8 @@ def corrected_t_test(differences: Sequence[float], ratio: float, confidence: flo
     if sigma <= ROUNDING * float(np.abs(values).max()):
         # No spread to judge the mean by; without any difference there is nothing to judge.
         return TTest(mean, mean, mean, 0.0, n - 1, 1.0) if mean == 0 else TTest(mean, None, None, None, n - 1, None)
+    from scipy import special  # slow to import: where nothing is compared, no p-value is computed
+
     error = math.sqrt((1 / n + ratio) * sigma**2)
     t = mean / error
     half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * error
@@ -184,6 +185,8 @@ def wilcoxon(differences: Sequence[float]) -> float | None:
         return None
     if not values.any():
         return 1.0
+    from scipy import stats  # slow to import: where nothing is compared, no p-value is computed
+
     return float(stats.wilcoxon(values, zero_method="wilcox").pvalue)
 
 

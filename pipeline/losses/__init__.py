@@ -9,8 +9,9 @@ needs none.
 
 To add a loss, add a file. It says which outputs it reads: ``READS = ("map2",)`` of the student, ``TEACHER = ("map2",)`` of the
 teacher, ``()`` for none (without them: any); ``"maps"`` stands for every stage map of the network. Its keyword-only arguments
-(a positive number or a ``Literal``) are the options that a mix can set; other arguments come from the training settings. All
-else is optional:
+are the options that a mix can set; their types say what they take (``signature``: ``float``, ``int``, ``bool``, ``Literal``,
+``Annotated[float, "[0, 1)"]``); other arguments come from the training settings. What a file says is read from its text, not
+by importing it, where it is written out. All else is optional:
 
 - ``FORMULA`` and ``SOURCE`` are printed by ``--explain``; ``WEIGHT`` counts in a mix that gives none (1 if absent); ``ROWS``:
   the fewest clips of a batch that it can learn from (1 if absent; smaller batches are refused).
@@ -27,17 +28,17 @@ relations.
 
 from __future__ import annotations
 
-from pipeline.losses.adapting import adapters
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from pipeline.losses.library import load, module, names
-from pipeline.losses.mix import (
-    TABLE3_MIXES,
-    LossMix,
-    Term,
-    named,
-)
-from pipeline.losses.mixed import MixedLoss, mixed_loss
-from pipeline.losses.probabilities import log_probabilities
-from pipeline.models import Outputs
+from pipeline.losses.mix import TABLE3_MIXES, LossMix, Term, named
+
+if TYPE_CHECKING:
+    from pipeline.losses.adapting import adapters
+    from pipeline.losses.mixed import MixedLoss, mixed_loss
+    from pipeline.losses.probabilities import log_probabilities
+    from pipeline.models import Outputs
 
 __all__ = [
     "TABLE3_MIXES",
@@ -53,3 +54,18 @@ __all__ = [
     "named",
     "names",
 ]
+
+#: Name → its module, imported when the name is asked for: all of them bring torch, and tables name mixes without any.
+LATER = {
+    "MixedLoss": "pipeline.losses.mixed",
+    "Outputs": "pipeline.models.outputs",
+    "adapters": "pipeline.losses.adapting",
+    "log_probabilities": "pipeline.losses.probabilities",
+    "mixed_loss": "pipeline.losses.mixed",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(LATER[name]), name)

@@ -12,7 +12,7 @@ from torch import nn
 from pipeline.losses import library
 from pipeline.losses.mix import LossMix, Term
 from pipeline.models import Network
-from pipeline.models.network import seeded
+from pipeline.models.single import seeded
 
 #: Name of an output → its shape without the batch: (D,) or (K, H, W).
 Shapes = Mapping[str, tuple[int, ...]]

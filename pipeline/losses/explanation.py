@@ -8,8 +8,9 @@ from pipeline.losses.adapting import shapes
 from pipeline.losses.library import (
     constant,
     fewest,
-    module,
+    has,
     reads,
+    summary,
     teacher_reads,
 )
 from pipeline.losses.mix import (
@@ -17,9 +18,8 @@ from pipeline.losses.mix import (
     TABLE3_MIXES,
     LossMix,
     Term,
-    options,
-    shown,
 )
+from pipeline.losses.signature import options, shown
 
 #: The networks for which the weights of an adapter are counted.
 STUDENT, TEACHER, SHAPE, CLASSES = "cnn2", "resnet18", (5, 20, 173), 10
@@ -39,12 +39,12 @@ def explained(mix: LossMix, published: float | None = None) -> str:
             origin = "of Table 3" if constant(term.name, "WEIGHT", 1.0) != 1 else "the default"
         else:
             origin = "the default" if term.weight == constant(term.name, "WEIGHT", 1.0) else "given"
-        settings = {**{k: d for k, (d, _) in options(term.name).items()}, **dict(term.options)}
+        settings = {**{key: option.default for key, option in options(term.name).items()}, **dict(term.options)}
         student, teacher = reads(term.name, settings), teacher_reads(term.name)
         settings.pop("layer", None)
         lines += [
             f"{term.key}: weight {shown(term.weight)} ({origin})",
-            f"    formula  {constant(term.name, 'FORMULA', first_line(term.name))}",
+            f"    formula  {constant(term.name, 'FORMULA', summary(term.name))}",
             f"    reads    student's {listed(student)}; "
             + (f"teacher's {listed(teacher)}" if teacher != () else "no teacher"),
         ]
@@ -64,17 +64,13 @@ def explained(mix: LossMix, published: float | None = None) -> str:
     return "\n".join(lines)
 
 
-def first_line(name: str) -> str:
-    return (module(name).__doc__ or "no formula given").strip().splitlines()[0]
-
-
 def listed(outputs: tuple[str, ...] | None) -> str:
     return "outputs (it does not say which)" if outputs is None else ", ".join(outputs) or "outputs: none"
 
 
 def adapter_weights(term: Term) -> int | None:
     """Weights of a term's adapter for the paper's pair of networks; None where it has none."""
-    if constant(term.name, "adapter", None) is None:
+    if not has(term.name, "adapter"):
         return None
     student, teacher = (shapes(models.network(name, SHAPE, CLASSES)) for name in (STUDENT, TEACHER))
     adapter = adapter_of(term, STUDENT, student, teacher)

@@ -1,18 +1,18 @@
-"""Which losses there are, and what their files say of themselves."""
+"""Which losses there are, and what their files say of themselves.
+
+What a file says is read from its text, so that whoever only names losses (a finished stage, a table) does not wait for
+torch. A file that computes what it says is imported.
+"""
 
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
-import pkgutil
-import re
 from collections.abc import Callable, Iterable, Mapping
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipeline import modules
 from pipeline.config import InputError
 
 PACKAGE = "pipeline.losses"
@@ -20,27 +20,18 @@ PACKAGE = "pipeline.losses"
 
 def names() -> tuple[str, ...]:
     """The names of all losses: the modules of this folder that define a function of their own name."""
-    folders = tuple(map(str, importlib.import_module(PACKAGE).__path__))
-    return listed(folders, tuple(Path(folder).stat().st_mtime_ns for folder in folders))
+    return modules.named(PACKAGE)
 
 
-@functools.cache
-def listed(folders: tuple[str, ...], _states: tuple[int, ...]) -> tuple[str, ...]:
-    """``names`` of folders as they are: reading every file for each term of a mix would take its time."""
-    return tuple(sorted({info.name for info in pkgutil.iter_modules(folders) if defines(info.name)}))
-
-
-def defines(name: str) -> bool:
-    """Whether the module ``name`` has a function of its own name; by its text, so that nothing is imported."""
-    spec = find_spec(f"{PACKAGE}.{name}")
-    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-    return re.search(rf"^def {re.escape(name)}\(", text, re.MULTILINE) is not None
+def require(name: str) -> None:
+    """``InputError`` that suggests the nearest name where there is no loss of this one."""
+    if name not in names():
+        raise InputError(f"unknown loss {name!r}{suggestion(name, names())} (there are {', '.join(names())})")
 
 
 def module(name: str) -> ModuleType:
     """The module of a loss. Raises ``InputError`` that suggests the nearest name."""
-    if name not in names():
-        raise InputError(f"unknown loss {name!r}{suggestion(name, names())} (there are {', '.join(names())})")
+    require(name)
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
@@ -56,8 +47,29 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def constant(name: str, constant: str, default: Any) -> Any:
-    """What a loss's file says under a name in capitals, else ``default``."""
-    return getattr(module(name), constant, default)
+    """What a loss's file says under a name in capitals, or its function of that name, else ``default``."""
+    require(name)
+    try:
+        return modules.constant(f"{PACKAGE}.{name}", constant)
+    except KeyError:
+        return default
+    except modules.Computed:
+        return getattr(module(name), constant, default)
+
+
+def has(name: str, constant: str) -> bool:
+    """Whether a loss's file defines a name, for example a function ``adapter``."""
+    require(name)
+    try:
+        return constant in modules.bound(f"{PACKAGE}.{name}")
+    except modules.Computed:
+        return hasattr(module(name), constant)
+
+
+def summary(name: str) -> str:
+    """The first line of a loss's file."""
+    text = modules.docstring(f"{PACKAGE}.{name}")
+    return text.strip().partition("\n")[0] or "no formula given"
 
 
 def reads(name: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -73,7 +85,7 @@ def reads(name: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def teacher_reads(name: str) -> tuple[str, ...] | None:
     """The teacher's outputs that a loss reads: ``TEACHER`` of its file, else the same as of the student; (): none."""
-    return output_names(name, "TEACHER" if hasattr(module(name), "TEACHER") else "READS")
+    return output_names(name, "TEACHER" if has(name, "TEACHER") else "READS")
 
 
 def output_names(name: str, where: str) -> tuple[str, ...] | None:

@@ -12,26 +12,14 @@ Path name (``slug``): the same without ``: = ,``, for example ``angle40+area20+s
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
-import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.config import InputError
-from pipeline.losses.library import (
-    constant,
-    fewest,
-    load,
-    module,
-    names,
-    reads,
-    suggestion,
-    teacher_reads,
-)
-
-Value = float | str
+from pipeline.losses.library import constant, fewest, has, names, reads, require, suggestion, teacher_reads
+from pipeline.losses.signature import Option, Value, number_of, options, read, shown
 
 #: The first of these that a mix names is its base term; ``soft:1`` is added where it names none.
 BASES = ("soft", "ce")
@@ -92,14 +80,14 @@ class LossMix:
             raise InputError("no losses named; expected for example angle,area or hinton:1@T=1.5 or soft")
         if "" in parts:
             raise InputError(f"{text!r}: nothing between two separators; expected for example angle:40,area:20")
-        read = [_read_term(part) for part in parts]
-        keys = [(name, options) for name, _, options in read]
-        for name, options in keys:
-            if keys.count((name, options)) > 1:
-                raise InputError(f"{text!r}: {Term(name, 1, options).key!r} is named twice; name each term once")
-        if not {name for name, _, _ in read} & set(BASES):
-            read.append(("soft", 1.0, ()))
-        kept = [term for term in read if term[1] != 0]
+        terms = [_read_term(part) for part in parts]
+        keys = [(name, given) for name, _, given in terms]
+        for name, given in keys:
+            if keys.count((name, given)) > 1:
+                raise InputError(f"{text!r}: {Term(name, 1, given).key!r} is named twice; name each term once")
+        if not {name for name, _, _ in terms} & set(BASES):
+            terms.append(("soft", 1.0, ()))
+        kept = [term for term in terms if term[1] != 0]
         if not kept:
             raise InputError(
                 f"{text!r}: every weight is 0, so there is nothing to learn; expected for example angle:40,soft:0"
@@ -145,7 +133,7 @@ class LossMix:
     @property
     def adapted(self) -> tuple[str, ...]:
         """Keys of the terms that bring an adapter."""
-        return tuple(term.key for term in self.terms if constant(term.name, "adapter", None))
+        return tuple(term.key for term in self.terms if has(term.name, "adapter"))
 
     @property
     def rows(self) -> int:
@@ -188,17 +176,6 @@ def named(text: str) -> set[str]:
     return {_read_term(part)[0] for part in _parts(text)}
 
 
-def options(name: str) -> dict[str, tuple[Value, tuple[str, ...]]]:
-    """Of a loss, what a mix can set: its keyword-only arguments → (default, allowed words if it is a word)."""
-    function = load(name)
-    hints = typing.get_type_hints(function)
-    return {
-        key: (parameter.default, typing.get_args(hints[key]) if isinstance(parameter.default, str) else ())
-        for key, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-
-
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",|(?<![0-9.][eE])\+", text)]
 
@@ -214,23 +191,23 @@ def _read_term(part: str) -> tuple[str, float | None, tuple[tuple[str, Value], .
         if key in given:
             raise InputError(f"{part!r}: option {key} is given twice; give it once")
         given[key] = value
-    return name, weight, tuple(sorted((k, v) for k, v in given.items() if v != known[k][0]))
+    return name, weight, tuple(sorted((k, v) for k, v in given.items() if v != known[k].default))
 
 
 def _read_head(head: str, part: str) -> tuple[str, float | None]:
     name, colon, text = (piece.strip() for piece in head.partition(":"))
     if colon or name in names():
-        module(name)
+        require(name)
         return name, _weight(text, name, part) if colon else None
     fitting = [known for known in names() if re.match(re.escape(known) + r"-?[0-9.]", name)]
     if fitting:
         known = max(fitting, key=len)
         return known, _weight(name[len(known) :].removeprefix("-"), known, part)
-    module(re.sub(r"-?[0-9.].*$", "", name) or name)
+    require(re.sub(r"-?[0-9.].*$", "", name) or name)
     raise InputError(f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, for example angle:40")
 
 
-def _read_option(text: str, name: str, known: dict[str, tuple[Value, tuple[str, ...]]], part: str) -> tuple[str, Value]:
+def _read_option(text: str, name: str, known: dict[str, Option], part: str) -> tuple[str, Value]:
     key, equals, value = (piece.strip() for piece in text.partition("="))
     if not equals:  # the path form; the option's own name may have underscores
         key = max((k for k in known if text.startswith(k + "_")), key=len, default=text.partition("_")[0])
@@ -239,13 +216,7 @@ def _read_option(text: str, name: str, known: dict[str, tuple[Value, tuple[str, 
         near = suggestion(key, known)
         expected = f"expected one of {', '.join(known)}" if known else f"{name} has no options"
         raise InputError(f"{part!r}: unknown option {key!r} of {name}{near}; {expected}")
-    default, words = known[key]
-    if isinstance(default, str):
-        if words and value not in words:
-            near = suggestion(value, words)
-            raise InputError(f"{part!r}: unknown {key} {value!r}{near}; expected one of {', '.join(words)}")
-        return key, value
-    return key, _positive(value, f"{part!r}: option {key} of {name}")
+    return key, read(value, known[key], name, key, part)
 
 
 def _weight(text: str, name: str, part: str) -> float:
@@ -253,12 +224,9 @@ def _weight(text: str, name: str, part: str) -> float:
 
 
 def _positive(text: str, what: str, *, or_zero: bool = False) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (0 < number < math.inf or (or_zero and number == 0)) or "_" in text:
-        raise InputError(f"{what} is {text!r}; expected a number above 0, for example 20") from None
+    number = number_of(text)
+    if not (0 < number < math.inf or (or_zero and number == 0)):
+        raise InputError(f"{what} is {text!r}; expected a number above 0, for example 20")
     return number
 
 
@@ -278,11 +246,3 @@ def _weighted(read: Iterable[tuple[str, float | None, tuple[tuple[str, Value], .
     for name, weight, given in read:
         default = row.get(name, constant(name, "WEIGHT", 1.0))
         yield Term(name, float(default if weight is None else weight), given)
-
-
-def shown(value: Value) -> str:
-    """As short as it can be read back exactly, without the plus sign of an exponent."""
-    if isinstance(value, str):
-        return value
-    short = f"{value:g}"
-    return re.sub(r"e\+?(-?)0*", r"e\1", short if float(short) == value else repr(value))

@@ -10,33 +10,35 @@ Begin with ``cnn2``. Imports: config.
 from __future__ import annotations
 
 import importlib
-import pkgutil
-import re
-from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
+from pipeline import modules
 from pipeline.config import InputError
-from pipeline.models.network import Maker, Network, made
-from pipeline.models.outputs import Outputs
-from pipeline.models.stacked import Stacked
 
-__all__ = ["Network", "Outputs", "Stacked", "build", "initialise", "names", "network", "parameters"]
+# torch comes when a network is asked for: what only names networks (a finished stage) does without.
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline.models.outputs import Outputs
+    from pipeline.models.single import Maker, Network
+    from pipeline.models.stacked import Stacked
+
+__all__ = ["Network", "Outputs", "Stacked", "build", "names", "network", "parameters"]
+
+#: Name → its module, imported when the name is asked for.
+LATER = {"Network": "single", "Outputs": "outputs", "Stacked": "stacked"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{LATER[name]}"), name)
 
 
 def names() -> tuple[str, ...]:
     """The networks there are: the modules of this folder that define a class or function of their own name."""
-    return tuple(sorted(info.name for info in pkgutil.iter_modules(__path__) if defines(info.name)))
-
-
-def defines(name: str) -> bool:
-    """Whether the module ``name`` has a class or function of its own name; by its text, so that nothing is imported."""
-    spec = find_spec(f"{__name__}.{name}")
-    text = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-    return re.search(rf"^(?:def|class) {re.escape(name)}\(", text, re.MULTILINE) is not None
+    return modules.named(__name__, "def|class")
 
 
 def network(name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fold: int = 0) -> Network:
@@ -44,6 +46,8 @@ def network(name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fol
 
     Raises ``InputError`` for an unknown name, an input that is too small, or no class.
     """
+    from pipeline.models.single import made
+
     if name not in names():
         raise InputError(f"no model {name!r}; expected one of {', '.join(names())}")
     if len(shape) != 3 or min(shape) < 1:
@@ -59,23 +63,17 @@ def build(name: str, shape: Sequence[int], classes: int, runs: int = 1) -> Stack
 
     Raises ``InputError`` as ``network`` does, and for fewer than one run.
     """
+    from pipeline.models.stacked import Stacked
+
     if runs < 1:
         raise InputError(f"{name}: {runs} runs; expected at least 1")
     return Stacked([network(name, shape, classes, fold=run) for run in range(runs)])
 
 
-@torch.no_grad()
-def initialise(stacked: Stacked, keys: Iterable[tuple[int, int]]) -> None:
-    """Give run r the first weights of (seed, fold) = ``keys[r]``."""
-    whole = {**dict(stacked.named_parameters()), **dict(stacked.named_buffers())}
-    for run, (seed, fold) in enumerate(keys):
-        body = network(stacked.name, stacked.shape, stacked.classes, seed=seed, fold=fold).body
-        for name, tensor in (*body.named_parameters(), *body.named_buffers()):
-            whole[name][run] = tensor
-
-
 def parameters(module: nn.Module) -> int:
     """Trainable parameters of one run."""
+    from pipeline.models.stacked import Stacked
+
     if isinstance(module, Stacked):
         return sum(parameter[0].numel() for parameter in module.parameters())
     return sum(parameter.numel() for parameter in module.parameters())

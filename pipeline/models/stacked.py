@@ -17,8 +17,8 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from pipeline.config import InputError
-from pipeline.models.network import Network, standardised, typed
 from pipeline.models.outputs import Outputs
+from pipeline.models.single import Network, standardised, typed
 
 
 class Stacked(nn.Module):

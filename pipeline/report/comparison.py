@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from pipeline import runs
 from pipeline.config import InputError
@@ -232,7 +231,11 @@ def clip_lines(a: Record, b: Record) -> list[str]:
 
 def mcnemar(gained: int, lost: int) -> float:
     """Two-sided exact p of McNemar's test: each discordant clip falls to either side with probability ½."""
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    if not gained + lost:
+        return 1.0
+    from scipy import stats  # slow to import: only where a p-value is computed
+
+    return float(stats.binomtest(gained, gained + lost).pvalue)
 
 
 def by_recording(differences: np.ndarray, sources: np.ndarray) -> tuple[float, float | None, float | None]:
@@ -248,5 +251,7 @@ def by_recording(differences: np.ndarray, sources: np.ndarray) -> tuple[float, f
         return mean, None, None
     sums = np.bincount(group, weights=differences - mean)
     error = math.sqrt(len(names) / (len(names) - 1) * float((sums**2).sum())) / len(differences)
+    from scipy import stats  # slow to import: only where an interval is computed
+
     half = float(stats.t.ppf((1 + statistics.CONFIDENCE) / 2, len(names) - 1)) * error
     return mean, mean - half, mean + half

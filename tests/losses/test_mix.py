@@ -22,7 +22,7 @@ from pipeline.losses import (
     library,
     mixed_loss,
 )
-from pipeline.losses.mix import options
+from pipeline.losses.signature import options
 from pipeline.report.paper import TABLE3, percent
 from tests import tiny
 from tests.losses import test_losses
@@ -145,9 +145,9 @@ def texts(draw) -> list[str]:
         if draw(st.booleans()):
             least = st.just(0.0) if name in ("soft", "ce") else st.nothing()
             term += f":{draw(weights | least)!r}"
-        for key, (_, words) in options(name).items():
+        for key, option in options(name).items():
             if draw(st.booleans()):
-                value = draw(st.sampled_from(words)) if words else repr(draw(weights))
+                value = draw(st.sampled_from(option.words)) if option.words else repr(draw(weights))
                 term += f"@{key}={value}"
         found.append(term)
     return found
@@ -434,8 +434,7 @@ def test_relations_alone_move_the_embedding_and_leave_the_outputs(layout: str, d
     ]
     how = TrainSettings(model="cnn2", epochs=6, batch=4, lr=0.0003, weight_decay=decay)
     alone, usual = training.fit(samples, labels, pack, how, classes=3, teaching=taught, layout=layout)
-    fresh = models.build("cnn2", samples.shape[1:], 3)
-    models.initialise(fresh, [(0, 1)])
+    fresh = models.Stacked([models.network("cnn2", samples.shape[1:], 3, fold=1)])
     for name, before in fresh.state_dict().items():
         after, other = alone.state[name], usual.state[name]
         if name.startswith("linear"):

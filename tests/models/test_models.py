@@ -192,11 +192,10 @@ def test_nothing_flows_between_runs(name: str) -> None:
 
 
 def test_initial_weights_depend_on_model_seed_and_fold_alone() -> None:
-    network = models.build("cnn2", SMALL["cnn2"], 3, runs=3)
-    models.initialise(network, [(0, 1), (5, 2), (0, 2)])
-    single = models.build("cnn2", SMALL["cnn2"], 3)
+    keys = [(0, 1), (5, 2), (0, 2)]
+    network = Stacked([models.network("cnn2", SMALL["cnn2"], 3, seed=seed, fold=fold) for seed, fold in keys])
     torch.rand(7)  # the global generator plays no part
-    models.initialise(single, [(5, 2)])
+    single = Stacked([models.network("cnn2", SMALL["cnn2"], 3, seed=5, fold=2)])
     for whole, one in zip(network.parameters(), single.parameters()):
         assert torch.equal(whole[1], one[0])
     firsts = [network.conv1.weight[run] for run in range(3)]

@@ -1,0 +1,166 @@
+"""What a mix can set of a loss: its keyword-only arguments, with what each takes.
+
+An argument says what it takes by its type: ``float`` (a number above 0; also without a type), ``int`` (a whole number of at
+least 1), ``bool`` (true or false), ``Literal["a", "b"]`` (one of these words), and ``Annotated[float, "[0, 1)"]`` or
+``Annotated[int, "[2, 10]"]``: a number in that interval, with ``[`` and ``]`` for an end that belongs to it, ``inf`` for none.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline import modules
+from pipeline.config import InputError
+from pipeline.losses.library import PACKAGE, load, suggestion
+
+Value = float | str | bool
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a mix can set: the loss's default, and what it takes: words, true and false, or numbers of an interval."""
+
+    default: Value
+    choices: tuple[Value, ...] = ()
+    """All that it may be; empty: any number of the interval, or any word where the default is one."""
+    whole: bool = False
+    interval: str = "(0, inf)"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The choices as a mix writes them."""
+        return tuple(map(shown, self.choices))
+
+    @property
+    def number(self) -> bool:
+        """Whether it may be any number of the interval."""
+        return not self.choices and not isinstance(self.default, str)
+
+    @property
+    def expected(self) -> str:
+        """What it takes, in words."""
+        if self.words:
+            return f"one of {', '.join(self.words)}"
+        kind = "a whole number" if self.whole else "a number"
+        low, high, least, most = bounds(self.interval)
+        above = f"of at least {low:g}" if least else f"above {low:g}"
+        below = "" if math.isinf(high) else f" and at most {high:g}" if most else f" and below {high:g}"
+        return f"{kind} {above}{below}" if not math.isinf(low) else f"{kind}{below.removeprefix(' and')}"
+
+    def contains(self, number: float) -> bool:
+        low, high, least, most = bounds(self.interval)
+        inside = (low < number or (least and low == number)) and (number < high or (most and number == high))
+        return (
+            inside and math.isfinite(number) and (not self.whole or number == int(number))
+        ) or number == self.default
+
+
+def bounds(interval: str) -> tuple[float, float, bool, bool]:
+    """``"[0, 1)"`` → (0.0, 1.0, True, False): both ends, and whether they belong to it. ``ValueError`` for anything else."""
+    match = re.fullmatch(r"\s*([\[(])([^,]+),([^,]+)([\])])\s*", interval)
+    if not match or not (ends := (float(match[2]), float(match[3])))[0] < ends[1]:
+        raise ValueError(f"{interval!r} is no interval, for example '[0, 1)'")
+    return *ends, match[1] == "[", match[4] == "]"
+
+
+def options(name: str) -> dict[str, Option]:
+    """Of a loss, what a mix can set, by name. Raises ``InputError`` for an argument whose type no text can name."""
+    try:
+        arguments = list(written(name))
+    except (modules.Computed, KeyError):
+        arguments = list(imported(name))
+    return {key: option(f"loss {name}: {key}", default, hint) for key, default, hint in arguments}
+
+
+def written(name: str) -> Iterator[tuple[str, Any, Any]]:
+    """(argument, default, type) of the keyword-only arguments of a loss, by its text."""
+    module = f"{PACKAGE}.{name}"
+    function = modules.bound(module)[name]
+    if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+        raise modules.Computed
+    for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults):
+        value = inspect.Parameter.empty if default is None else modules.value(default, module)
+        hint = modules.annotation(argument.annotation, module)
+        if isinstance(value, str) and hint is Any and argument.annotation is not None:
+            raise modules.Computed
+        yield argument.arg, value, hint
+
+
+def imported(name: str) -> Iterator[tuple[str, Any, Any]]:
+    """The same by importing it."""
+    function = load(name)
+    hints = typing.get_type_hints(function, include_extras=True)
+    for key, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            yield key, parameter.default, hints.get(key, Any)
+
+
+def option(what: str, default: Any, hint: Any) -> Option:
+    """The option of an argument's default and type. ``InputError`` for a default or an interval that does not serve."""
+    if not isinstance(default, int | float | str):
+        raise InputError(f"{what} = {default!r}; expected a number, a word, True or False as the default of an option")
+    interval: str | None = None
+    for part in parts(hint):
+        if typing.get_origin(part) is Literal:
+            return Option(default, typing.get_args(part))
+        if isinstance(part, str):
+            interval = part
+    if isinstance(default, bool):
+        return Option(default, (True, False))
+    if isinstance(default, str):
+        return Option(default)
+    whole = int in parts(hint) and float not in parts(hint)
+    try:
+        bounds(interval := interval or ("[1, inf)" if whole else "(0, inf)"))
+    except ValueError as error:
+        raise InputError(f"{what}: {error}") from None
+    return Option(default if whole else float(default), whole=whole, interval=interval)
+
+
+def parts(hint: Any) -> list[Any]:
+    """The types that a type is made of: of a union each, of ``Annotated`` the type and what is said of it."""
+    if hasattr(hint, "__metadata__"):
+        return [*parts(hint.__origin__), *hint.__metadata__]
+    if typing.get_origin(hint) is not None and typing.get_origin(hint) is not Literal:
+        return [inner for part in typing.get_args(hint) for inner in parts(part)]
+    return [hint]
+
+
+def read(text: str, option: Option, name: str, key: str, part: str) -> Value:
+    """The value that a text gives to the option ``key`` of a loss. ``part`` of a mix stands in the error's line."""
+    if option.choices:
+        if text not in option.words:
+            near = suggestion(text, option.words)
+            raise InputError(f"{part!r}: unknown {key} {text!r}{near}; expected {option.expected}")
+        return option.choices[option.words.index(text)]
+    if not option.number:
+        return text
+    number = number_of(text)
+    if not option.contains(number):
+        raise InputError(f"{part!r}: option {key} of {name} is {text!r}; expected {option.expected}")
+    return int(number) if option.whole else number
+
+
+def number_of(text: str) -> float:
+    """The number that a text is; NaN where it is none."""
+    try:
+        return math.nan if "_" in text else float(text)
+    except ValueError:
+        return math.nan
+
+
+def shown(value: Value) -> str:
+    """As short as it can be read back exactly, without the plus sign of an exponent."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
+    short = f"{value:g}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", short if float(short) == value else repr(value))
