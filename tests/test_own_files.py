@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from pipeline.training.teaching import Stored
-from tests.losses import test_losses
+from tests.losses.test_every_term import CHECKS
 from tests.training.test_training import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
 
 FILES = {
@@ -109,12 +109,9 @@ def test_they_are_found_and_explained() -> None:
 
 
 @pytest.mark.parametrize("name", ["gap", "fitted"])
-def test_the_generic_tests_take_them_as_they_are(name: str) -> None:
-    test_losses.gradcheck(name)
-    test_losses.nothing_flows_into_the_teacher(name)
-    for lead in ((), (2,), (2, 3)):
-        test_losses.runs_are_kept(name, lead, 4, 3, seed=5)
-    test_losses.order_does_not_matter(name, seed=6, batch=5)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_tests_of_every_term_take_them_as_they_are(check: Callable[[str], None], name: str) -> None:
+    check(name)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

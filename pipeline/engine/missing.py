@@ -42,12 +42,14 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
 
     ``how``: ``checkpoint_minutes``, and what ``schedule.train_all`` takes. A run whose loss is not finite costs itself
     and those that learn from it. Raises ``InputError`` before anything is trained for runs and teachers of other data and
-    for batches of more classes than there are, and ``RunsFailed`` at the end if runs failed; the others are kept.
+    for batches and terms of more classes than there are, and ``RunsFailed`` at the end if runs failed; the others are kept.
     """
     for level in levels:  # all that is on record is looked at before hours of training
         teachers.check(level.runs, source)
         for network, role in dict.fromkeys((run.network, role_of(run)) for run in level.runs):
             samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
+        for mix in dict.fromkeys(run.mix for run in level.runs):
+            mix.require_classes(len(source.classes))
         missing_runs(level.runs, source)
     failures: list[str] = []
     trained = 0

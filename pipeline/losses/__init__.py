@@ -21,6 +21,8 @@ by importing it, where it is written out. All else is optional:
   are passed. Batch norm in it has its own statistics in every run.
 - ``DRAWS = n``: uniform numbers in [0, 1), ``student.draws`` (..., B, n), anew in every step, of (term, seed, fold, epoch)
   alone; ``DRAWS = "batch"``: n = B.
+- ``CLASSES``: the fewest classes that it can learn from, a number or the option that says so (data of fewer are refused);
+  ``WITH = {"epsilon": ("wrong=smooth",)}``: an option that is refused unless one of these is chosen too.
 
 Begin with ``angle``, then ``mix`` (text ↔ value) and ``learner`` (networks with the adapters of their terms). Imports: models,
 relations.

@@ -2,13 +2,14 @@
 
 L = Σ_n w_{y_n} (−log p_s(y_n | x_n)) / Σ_n w_{y_n},  p_s = softmax(z_s)
 
-With all class weights w = 1 this is the mean over the batch. With label smoothing ε the target is
-(1 − ε) of the label and ε / C of every class (Szegedy et al. 2016), each class with its own weight, as in
-``torch.nn.functional.cross_entropy``.
+With all class weights w = 1 this is the mean over the batch. With label smoothing ε the target is (1 − ε) of the label
+and ε / C of every class (Szegedy et al. 2016), each class with its own weight, as in ``torch.nn.functional.cross_entropy``.
+(Others put ε' / (C − 1) on the wrong classes alone: the same with ε' = ε · (C − 1) / C.) Clips without a label (−1) are in neither sum.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pipeline.losses import Outputs, log_probabilities
@@ -18,6 +19,7 @@ SOURCE = "standard; the base term of plain training (not in the area paper's tot
 READS = ("logits",)
 TEACHER = ()
 WEIGHT = 1.0
+MIX = "ce:1"
 
 
 def ce(
@@ -29,13 +31,16 @@ def ce(
 ) -> Tensor:
     """Cross-entropy with the labels: logits (..., B, C), labels (..., B) → (...,), in nats.
 
-    ``class_weights`` (..., C) are those of each run. ``teacher`` is not used.
+    ``class_weights`` (..., C) are those of each run. Clips without a label (−1) are left out of numerator and denominator;
+    without any labelled one it is 0, with gradient 0. ``teacher`` is not used.
     """
     costs = -log_probabilities(student.logits)
     weights = costs.new_ones(costs.shape[-1]) if class_weights is None else class_weights.to(costs)
-    chosen = weights[..., None, :].expand_as(costs).gather(-1, labels[..., None])[..., 0]
-    hard = (chosen * costs.gather(-1, labels[..., None])[..., 0]).sum(-1)
+    label, labelled = labels.clamp_min(0)[..., None], (labels >= 0).to(costs)
+    chosen = labelled * weights[..., None, :].expand_as(costs).gather(-1, label)[..., 0]
+    hard = (chosen * costs.gather(-1, label)[..., 0]).sum(-1)
     if label_smoothing:
-        spread = (weights[..., None, :] * costs).mean(-1).sum(-1)
+        spread = (labelled * (weights[..., None, :] * costs).mean(-1)).sum(-1)
         hard = (1 - label_smoothing) * hard + label_smoothing * spread
-    return hard / chosen.sum(-1)
+    total = chosen.sum(-1)
+    return hard / torch.where(total > 0, total, 1.0)

@@ -19,7 +19,7 @@ from pipeline.losses.mix import (
     LossMix,
     Term,
 )
-from pipeline.losses.signature import options, shown
+from pipeline.losses.signature import idle, options, shown
 
 #: The networks for which the weights of an adapter are counted.
 STUDENT, TEACHER, SHAPE, CLASSES = "cnn2", "resnet18", (5, 20, 173), 10
@@ -41,7 +41,8 @@ def explained(mix: LossMix, published: float | None = None) -> str:
             origin = "the default" if term.weight == constant(term.name, "WEIGHT", 1.0) else "given"
         settings = {**{key: option.default for key, option in options(term.name).items()}, **dict(term.options)}
         student, teacher = reads(term.name, settings), teacher_reads(term.name)
-        settings.pop("layer", None)
+        for key in ("layer", *idle(term.name, settings)):
+            settings.pop(key, None)
         lines += [
             f"{term.key}: weight {shown(term.weight)} ({origin})",
             f"    formula  {constant(term.name, 'FORMULA', summary(term.name))}",

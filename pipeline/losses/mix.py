@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from pipeline.config import InputError
 from pipeline.losses.library import constant, fewest, has, names, reads, require, suggestion, teacher_reads
-from pipeline.losses.signature import Option, Value, number_of, options, read, shown
+from pipeline.losses.signature import Option, Value, idle, number_of, options, read, shown
 
 #: The first of these that a mix names is its base term; ``soft:1`` is added where it names none.
 BASES = ("soft", "ce")
@@ -150,6 +150,20 @@ class LossMix:
                     f"expected {rows} or more{remedy}"
                 )
 
+    def require_classes(self, classes: int) -> None:
+        """``InputError`` where a term needs more classes than the data have: ``CLASSES`` of its file, a number or an option."""
+        for term in self.terms:
+            needed = constant(term.name, "CLASSES", 1)
+            option = needed if isinstance(needed, str) else ""
+            if option:
+                needed = dict(term.options).get(option, options(term.name)[option].default)
+            if classes < needed:
+                what = f"{option} = {needed}" if option else f"at least {needed} classes"
+                raise InputError(
+                    f"{term.name} of mix {self} needs {what}, and there are {classes} classes; expected "
+                    + (f"{option} up to {classes}, for example {term.name}@{option}={classes}" if option else "more")
+                )
+
     def explain(self, published: float | None = None) -> str:
         """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source.
 
@@ -191,7 +205,13 @@ def _read_term(part: str) -> tuple[str, float | None, tuple[tuple[str, Value], .
         if key in given:
             raise InputError(f"{part!r}: option {key} is given twice; give it once")
         given[key] = value
-    return name, weight, tuple(sorted((k, v) for k, v in given.items() if v != known[k].default))
+    chosen = tuple((k, v) for k, v in given.items() if v != known[k].default)
+    for key, beside in idle(name, dict(chosen)).items():
+        if key in dict(chosen):
+            raise InputError(
+                f"{part!r}: option {key} of {name} does nothing without {' or '.join(beside)}; give that too"
+            )
+    return name, weight, tuple(sorted(chosen))
 
 
 def _read_head(head: str, part: str) -> tuple[str, float | None]:

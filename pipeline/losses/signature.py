@@ -12,13 +12,13 @@ import inspect
 import math
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline import modules
 from pipeline.config import InputError
-from pipeline.losses.library import PACKAGE, load, suggestion
+from pipeline.losses.library import PACKAGE, constant, load, suggestion
 
 Value = float | str | bool
 
@@ -77,6 +77,14 @@ def options(name: str) -> dict[str, Option]:
     except (modules.Computed, KeyError):
         arguments = list(imported(name))
     return {key: option(f"loss {name}: {key}", default, hint) for key, default, hint in arguments}
+
+
+def idle(name: str, given: Mapping[str, Value]) -> dict[str, tuple[str, ...]]:
+    """The options that do nothing beside those ``given``, each with what it waits for, by ``WITH`` of a loss's file."""
+    settings = {key: option.default for key, option in options(name).items()} | dict(given)
+    chosen = {f"{key}={shown(value)}" for key, value in settings.items()}
+    waiting: dict[str, tuple[str, ...]] = constant(name, "WITH", {})
+    return {key: beside for key, beside in waiting.items() if not chosen & set(beside)}
 
 
 def written(name: str) -> Iterator[tuple[str, Any, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline import runs
 from pipeline.config import InputError
-from pipeline.figures import ensembles, evaluation
+from pipeline.figures import ensembles, evaluation, uncertainty
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
 from pipeline.runs import Record
@@ -29,6 +29,8 @@ class Vote:
     mean_of_members: float
     best_member: float
     """The highest accuracy of a member: the held-out fold chose it."""
+    auroc: float | None
+    """How well knowledge uncertainty tells wrong answers from right ones, in percent; 50 is chance."""
 
 
 def records(paths: Iterable[Path]) -> list[Record]:
@@ -79,9 +81,26 @@ def votes(found: Sequence[Record]) -> list[Vote]:
                 100 * figures["ece"],
                 float(np.mean(own)),
                 max(own),
+                auroc_of_knowledge(members, evaluation.predicted(said.logits) != said.labels),
             )
         )
     return out
+
+
+def auroc_of_knowledge(members: Sequence[Record], wrong: np.ndarray) -> float | None:
+    """In percent, of members that may disagree, or of one run that learned how much such members do (``dirichlet``).
+
+    None of any other single run, and where all answers are right or all wrong.
+    """
+    logits = np.stack([runs.read_predictions(record.folder).logits for record in members])
+    if len(members) > 1:
+        unsure = uncertainty.of_members(logits)
+    elif (mix := members[0].mix) and any(term.name == "dirichlet" for term in mix.terms):
+        unsure = uncertainty.of_dirichlet(logits[0])
+    else:
+        return None
+    area = uncertainty.auroc(unsure.knowledge, wrong)
+    return None if np.isnan(area) else 100 * area
 
 
 #: The first four are counts, the others percent.
@@ -100,6 +119,7 @@ COLUMNS = (
         format=number,
         prose=True,
     ),
+    Column("auroc_of_knowledge_percent", of("auroc"), "AUROC of\nknowledge %", format=number),
 )
 
 
@@ -108,8 +128,13 @@ def text(records: Sequence[Record]) -> str:
     by_fold = Table.build("", COLUMNS, votes(records))
     rows = by_fold.rows
     if len(rows) > 1:
-        figures = np.array([row[3:] for row in rows], dtype=float)
-        rows += (("mean", "", "", *figures.mean(axis=0).tolist()),)
+        rows += (("mean", "", "", *map(mean, zip(*(row[3:] for row in rows)))),)
     stamp = f"{STAMP} " if any(record.synthetic for record in records) else ""
     title = f"{stamp}{records[0].corpus}: mean of class probabilities, held-out clips, last epoch"
     return "\n".join([title, "", *padded(replace(by_fold, rows=rows))])
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of those that there are."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -106,6 +106,7 @@ def check(
         )
     for run in runs:
         run.mix.require_batch(settings.batch)
+        run.mix.require_classes(classes)
         if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
             raise InputError(f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs")
         for name, rows in (("training", run.task.train), ("test", run.task.test)):

@@ -12,7 +12,7 @@ import torch
 
 from pipeline import relations, runs
 from pipeline.config import InputError
-from pipeline.figures import ensembles, evaluation
+from pipeline.figures import ensembles, evaluation, uncertainty
 from pipeline.models import Outputs
 from pipeline.report import votes
 from tests import shipped
@@ -149,8 +149,27 @@ def test_the_command_lets_the_runs_of_each_fold_vote(tmp_path: Path) -> None:
     recorded = [100 * runs.read_result(folder)["accuracy"] for folder in folders]
     assert found[0].mean_of_members == pytest.approx(np.mean(recorded[:2]))
     assert found[0].best_member == max(recorded[:2]) and found[1].clips == len(kept[2].labels)
+    unsure = uncertainty.of_members(np.stack([one.logits for one in kept[:2]])).knowledge
+    area = uncertainty.auroc(unsure, mean.argmax(1) != kept[0].labels)
+    assert found[0].auroc == (None if np.isnan(area) else pytest.approx(100 * area)) and found[1].auroc is None
     printed = votes.text(votes.records(folders))
     assert printed.splitlines()[-1].split()[0] == "mean" and "SYNTHETIC" not in printed
+
+
+def test_one_run_says_what_it_does_not_know_where_it_learned_to(tmp_path: Path) -> None:
+    sounds = shipped.write_corpus(tmp_path)
+    folder = shipped.write_run(tmp_path, sounds, mix="dirichlet:1,soft:0")
+    with np.load(folder / "predictions.npz") as file:
+        arrays = dict(file) | {"logits": np.random.default_rng(0).normal(size=file["logits"].shape).astype(np.float32)}
+    np.savez(folder / "predictions.npz", **arrays)
+    (one,) = votes.votes(votes.records([folder]))
+    kept = runs.read_predictions(folder)
+    wrong = kept.logits.argmax(1) != kept.labels
+    assert wrong.any() and not wrong.all()
+    unsure = uncertainty.of_dirichlet(kept.logits).knowledge
+    pairs = [(a > b) + (a == b) / 2 for a in unsure[wrong] for b in unsure[~wrong]]
+    assert one.auroc == pytest.approx(100 * np.mean(pairs))
+    assert "AUROC of" in votes.text(votes.records([folder]))
 
 
 def test_a_failed_run_does_not_vote(tmp_path: Path) -> None:

@@ -1,11 +1,9 @@
-"""Every loss of the folder: plain loops in float64, gradients, invariances, runs, and nothing into the teacher."""
+"""The paper's losses: plain loops in float64, invariances, degenerate rows; and the folder as the list."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,22 +17,18 @@ from torch.nn import functional as F
 
 from pipeline import losses
 from pipeline.config import InputError
-from pipeline.losses import library
-from pipeline.models.outputs import chosen, stage_maps
 
 NAMES = losses.names()
-#: The paper's, which promise more than a file must: see the tests.
+#: They promise more than a file must.
 PAPERS = ("angle", "area", "ce", "distance", "hinton", "soft")
 RELATIONAL = ("angle", "area", "distance")
 DIVERGENCES = (*RELATIONAL, "hinton")
 
 
 def network(*lead: int, batch: int = 5, width: int = 7, classes: int = 4, seed: int = 0) -> SimpleNamespace:
-    """Everything that a network may say, in float64: embedding (..., B, D), hidden (..., B, 3), logits (..., B, C) and maps
-    (..., B, K, H, W)."""
+    """The vectors that a network says, in float64: embedding (..., B, D), hidden (..., B, 3), logits (..., B, C)."""
     random = torch.Generator().manual_seed(seed)
     sizes = {"embedding": (width,), "hidden": (3,), "logits": (classes,)}
-    sizes |= {f"map{n}": (2, 2, 3) for n in range(1, 5)}
     return SimpleNamespace(
         **{k: torch.randn(*lead, batch, *n, generator=random, dtype=torch.float64) for k, n in sizes.items()}
     )
@@ -188,126 +182,7 @@ def test_ce_is_torchs_cross_entropy_of_each_run(smoothing, weighted) -> None:
         torch.testing.assert_close(found[run], expected)
 
 
-# Properties that every loss of the folder has.
-
-
-# Each is called for a file by its name; ``tests/test_own_files.py`` calls them for files that it writes.
-
-
-def shapes(outputs: SimpleNamespace) -> dict[str, tuple[int, ...]]:
-    """Without batch and runs."""
-    return {k: tuple(v.shape[-3 if k.startswith("map") else -1 :]) for k, v in vars(outputs).items()}
-
-
-def value(name: str, student: SimpleNamespace, teacher: SimpleNamespace, labels: Tensor) -> Tensor:
-    """The loss of what its file says that it reads, and nothing else; its adapter has the same weights in every call."""
-    read, taught, make, function = about(name)
-    ours = read_of(student, read)
-    theirs = read_of(teacher, taught)
-    lead = student.logits.shape[:-1]
-    if each := library.draws(name, lead[-1]):  # the same numbers for every run
-        ours["draws"] = torch.rand(lead[-1], each, generator=torch.Generator().manual_seed(0)).expand(*lead, each)
-    if make is not None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            module = make(shapes(student), shapes(teacher)).to(student.logits.dtype)
-        told = module(losses.Outputs({k: v.flatten(0, len(lead) - 1) for k, v in vars(student).items()}))
-        several = isinstance(told, Mapping)
-        ours["adapted"] = {k: v.unflatten(0, lead) for k, v in told.items()} if several else told.unflatten(0, lead)
-    return function(SimpleNamespace(**ours), SimpleNamespace(**theirs), labels)
-
-
-def read_of(outputs: SimpleNamespace, read: Sequence[str] | None) -> dict[str, Any]:
-    """What a loss sees of a network whose outputs it reads; all where it does not say."""
-    names = tuple(vars(outputs)) if read is None else chosen(read, vars(outputs))
-    seen: dict[str, Any] = {name: getattr(outputs, name) for name in names}
-    return seen | {"maps": stage_maps(seen)} if read is None or "maps" in read else seen
-
-
-@functools.cache
-def about(name: str) -> tuple[Any, ...]:
-    """What a file says; kept, because each question looks through the folder and ``gradcheck`` asks a thousand times."""
-    reads = library.reads(name, {}), library.teacher_reads(name)
-    return *reads, library.constant(name, "adapter", None), losses.load(name)
-
-
-def gradcheck(name: str) -> None:
-    """By every output that the file says it reads; by all where it does not say, or where an adapter may read more."""
-    student, teacher = network(2, batch=4, width=3, seed=1), network(2, batch=4, width=5, seed=2)
-    labels, keys = labels_for(student), library.reads(name, {})
-    keys = keys and chosen(keys, vars(student))
-    if keys is None or library.constant(name, "adapter", None) is not None:
-        keys = ("embedding", "hidden", "logits", "map1", "map2")
-
-    def loss(*outputs: Tensor) -> Tensor:
-        return value(name, SimpleNamespace(**{**vars(student), **dict(zip(keys, outputs))}), teacher, labels)
-
-    assert torch.autograd.gradcheck(loss, [getattr(student, key).requires_grad_() for key in keys])
-
-
-def nothing_flows_into_the_teacher(name: str) -> None:
-    student = mapped(network(2, seed=1), Tensor.requires_grad_)
-    teacher = mapped(network(2, seed=2), Tensor.requires_grad_)
-    value(name, student, teacher, labels_for(student)).sum().backward()
-    assert all(output.grad is None for output in vars(teacher).values())
-    moved = {k for k, v in vars(student).items() if v.grad is not None and v.grad.abs().sum() > 0}
-    read = library.reads(name, {})
-    read = None if read is None else chosen(read, vars(student))
-    assert moved and (read is None or moved >= set(read))
-    if library.constant(name, "adapter", None) is None:  # an adapter may read more than the loss
-        assert read is None or moved == set(read)
-
-
-def runs_are_kept(name: str, lead: Sequence[int], batch: int, classes: int, seed: int) -> None:
-    student = network(*lead, batch=batch, classes=classes, seed=seed)
-    teacher = network(*lead, batch=batch, width=2, classes=classes, seed=seed + 1)
-    labels = labels_for(student, seed)
-    found = value(name, student, teacher, labels)
-    assert found.shape == tuple(lead) and bool(found.isfinite().all()) and bool((found >= -1e-12).all())
-    for run in itertools.product(*map(range, lead)):
-        alone = value(
-            name,
-            mapped(student, lambda v, run=run: v[run]),
-            mapped(teacher, lambda v, run=run: v[run]),
-            labels[run],
-        )
-        torch.testing.assert_close(found[run], alone, rtol=1e-10, atol=1e-12)
-
-
-def order_does_not_matter(name: str, seed: int, batch: int) -> None:
-    student, teacher = network(batch=batch, seed=seed), network(batch=batch, seed=seed + 1)
-    labels = labels_for(student, seed)
-    order = torch.randperm(batch, generator=torch.Generator().manual_seed(seed))
-    found = value(name, mapped(student, lambda v: v[order]), mapped(teacher, lambda v: v[order]), labels[order])
-    torch.testing.assert_close(found, value(name, student, teacher, labels))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_gradcheck(name) -> None:
-    gradcheck(name)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_nothing_flows_into_the_teacher(name) -> None:
-    nothing_flows_into_the_teacher(name)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    name=st.sampled_from(NAMES),
-    lead=st.lists(st.integers(1, 3), max_size=2),
-    batch=st.integers(1, 5),
-    classes=st.integers(2, 5),
-    seed=st.integers(0, 10**6),
-)
-def test_runs_are_kept_and_do_not_mix(name, lead, batch, classes, seed) -> None:
-    runs_are_kept(name, lead, batch, classes, seed)
-
-
-@settings(max_examples=40, deadline=None)
-@given(name=st.sampled_from(NAMES), seed=st.integers(0, 10**6), batch=st.integers(1, 6))
-def test_the_order_of_the_batch_does_not_matter(name, seed, batch) -> None:
-    order_does_not_matter(name, seed, batch)
+# Properties of the paper's losses; what every file of the folder must hold is tested in ``test_every_term``.
 
 
 @settings(max_examples=40, deadline=None)
@@ -342,18 +217,6 @@ def test_relational_losses_do_not_see_scale_or_rotation(name, seed, power) -> No
     turn, _ = torch.linalg.qr(network(batch=7, seed=seed + 2).embedding)
     student.embedding = 10**power * student.embedding @ turn
     torch.testing.assert_close(losses.load(name)(student, teacher, None), expected, rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", PAPERS)
-@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_full(name, half) -> None:
-    student, teacher = (mapped(network(2, batch=8, seed=seed), lambda v: v.to(half)) for seed in (1, 2))
-    labels = labels_for(student)
-    expected = losses.load(name)(mapped(student, Tensor.double), mapped(teacher, Tensor.double), labels)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = losses.load(name)(student, teacher, labels)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", RELATIONAL)

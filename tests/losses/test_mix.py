@@ -22,7 +22,7 @@ from pipeline.losses import (
     library,
     mixed_loss,
 )
-from pipeline.losses.signature import options
+from pipeline.losses.signature import Option, bounds, options
 from pipeline.report.paper import TABLE3, percent
 from tests import tiny
 from tests.losses import test_losses
@@ -120,7 +120,14 @@ def test_canonical_text(text, canonical) -> None:
         ("hinton@T=hot", "option T of hinton is 'hot'"),
         ("hinton@T=2@T=3", "option T is given twice"),
         ("hinton@temperature=4", "unknown option 'temperature'"),
-        ("soft@T=2", "soft has no options"),
+        ("soft@epsilon=0.5", "option epsilon of soft does nothing without wrong=smooth; give that too"),
+        ("hinton@beta=2", "option beta of hinton does nothing without vary=angle or vary=confidence"),
+        ("hinton@gamma=2@vary=confidence", "option gamma of hinton does nothing without vary=angle"),
+        ("soft@wrong=lable", "unknown wrong 'lable', did you mean 'label'?; expected one of keep, label, swap, smooth"),
+        ("soft@wrong=smooth@epsilon=1", "option epsilon of soft is '1'; expected a number above 0 and below 1"),
+        ("virtual@a=0", "option a of virtual is '0'; expected a number above 0 and below 1"),
+        ("tolerance@K=1", "option K of tolerance is '1'; expected a whole number of at least 2"),
+        ("tolerance@K=2.5", "option K of tolerance is '2.5'; expected a whole number"),
         ("ce@label_smoothing=0.1", "ce has no options"),
         ("angle@", "unknown option"),
         ("angle@layer=hiden", "unknown layer 'hiden', did you mean 'hidden'"),
@@ -136,6 +143,14 @@ def test_what_cannot_be_read_is_one_clear_line(text, words) -> None:
 weights = st.floats(1e-12, 1e12) | st.integers(1, 1000).map(float) | st.just(20.0)
 
 
+def numbers(option: Option) -> st.SearchStrategy[float]:
+    """What an option that is a number may be."""
+    low, high, _, _ = bounds(option.interval)
+    if option.whole:
+        return st.integers(int(low), 1000)
+    return st.floats(max(low, 1e-12), min(high, 1e12), exclude_min=low >= 1e-12, exclude_max=high <= 1e12)
+
+
 @st.composite
 def texts(draw) -> list[str]:
     """The terms of a random mix as text, some with weights and options."""
@@ -145,19 +160,28 @@ def texts(draw) -> list[str]:
         if draw(st.booleans()):
             least = st.just(0.0) if name in ("soft", "ce") else st.nothing()
             term += f":{draw(weights | least)!r}"
-        for key, option in options(name).items():
-            if draw(st.booleans()):
-                value = draw(st.sampled_from(option.words)) if option.words else repr(draw(weights))
-                term += f"@{key}={value}"
+        given = {
+            key: draw(st.sampled_from(option.words)) if option.words else repr(draw(numbers(option)))
+            for key, option in options(name).items()
+            if draw(st.booleans())
+        }
+        for key, beside in library.constant(name, "WITH", {}).items():  # without one of these the option is refused
+            if not {f"{k}={v}" for k, v in given.items()} & set(beside):
+                given.pop(key, None)
+        term += "".join(f"@{key}={value}" for key, value in given.items())
         found.append(term)
     return found
+
+
+def is_nothing(term: str) -> bool:
+    return re.match(r"(soft|ce):0\.0(@|$)", term) is not None
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_round_trips(data) -> None:
     terms = data.draw(texts())
-    if all(term in ("soft:0.0", "ce:0.0") for term in terms):
+    if all(is_nothing(term) for term in terms):
         terms.append("angle")
     mix = LossMix.parse(",".join(terms))
     assert LossMix.parse(",".join(data.draw(st.permutations(terms)))) == mix
@@ -166,10 +190,10 @@ def test_round_trips(data) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_.@+-]+", mix.slug)
     assert all(term.weight > 0 for term in mix.terms)
     given = {re.split("[:@]", term)[0] for term in terms}
-    learned = {re.split("[:@]", term)[0] for term in terms if term not in ("soft:0.0", "ce:0.0")}
+    learned = {re.split("[:@]", term)[0] for term in terms if not is_nothing(term)}
     assert losses.named(",".join(terms)) == given
     assert {t.name for t in mix.terms} == (learned if given & {"soft", "ce"} else learned | {"soft"})
-    assert mix.has_base != str(mix).endswith("soft:0")
+    assert mix.has_base != ("soft:0" in str(mix).split(","))
     assert mix.names_classes == bool({t.name for t in mix.terms} & NAMING)
     assert mix.needs_teacher == bool({t.name for t in mix.terms} - TEACHERLESS)
 
@@ -204,6 +228,9 @@ def test_explain_says_where_everything_comes_from() -> None:
     assert "distance: weight 20 (the default)" in text and "Table 3" not in text
     assert "hinton@T=4: weight 3 (given)" in text and "T = 4" in text
     assert "student's hidden; teacher's embedding" in text and "no teacher" in text
+    assert "T = 4, wrong = keep, vary = off" in text  # epsilon, beta and gamma do nothing there
+    text = LossMix.parse("hinton@vary=angle@gamma=2").explain()
+    assert "T = 1.5, wrong = keep, vary = angle, beta = 1, gamma = 2" in text
     text = LossMix.parse("angle:40,soft:0").explain()
     assert text.startswith("angle:40,soft:0  (path name angle40+soft0)")
     assert "soft: weight 0 (no base term is added, and none is computed)" in text
@@ -239,24 +266,20 @@ def test_a_new_loss_is_one_file(tmp_path, monkeypatch) -> None:
 # Batches that are too small.
 
 
-def test_each_relation_says_the_fewest_clips_that_it_can_learn_from() -> None:
-    """With one clip fewer than ``ROWS`` there is no gradient, with ``ROWS`` there is one."""
-    for name in NAMES:
-        rows = library.fewest(name)
-        for count in {rows - 1, rows} - {0}:
-            student, teacher = (test_losses.network(batch=count, seed=seed) for seed in (1, 2))
-            leaves = [output.requires_grad_() for output in vars(student).values()]
-            value = test_losses.value(name, student, teacher, torch.zeros(count, dtype=torch.int64))
-            found = torch.autograd.grad(value, leaves, allow_unused=True)
-            assert any(g is not None and g.abs().max() > 1e-6 for g in found) == (count == rows), (
-                name,
-                count,
-            )
-
-
 def test_which_of_the_papers_losses_see_logits_and_teachers() -> None:
     assert NAMING & set(test_losses.PAPERS) == {"soft", "ce", "hinton"}
     assert TEACHERLESS & set(test_losses.PAPERS) == {"ce"}
+
+
+def test_a_mix_refuses_more_classes_than_there_are() -> None:
+    LossMix.parse("ce,tolerance").require_classes(5)
+    LossMix.parse("ce,virtual,hinton").require_classes(2)
+    for text, K, classes in (("tolerance", 5, 4), ("ce:0.9,tolerance:0.1@K=11", 11, 10)):
+        with pytest.raises(
+            InputError, match=rf"needs K = {K}, and there are {classes} classes; .*@K={classes}$"
+        ) as caught:
+            LossMix.parse(text).require_classes(classes)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_mix_refuses_a_batch_that_is_too_small() -> None:

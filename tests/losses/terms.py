@@ -1,0 +1,145 @@
+"""Inputs for any loss of the folder, made from what its file says alone, and the loss of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline import losses
+from pipeline.losses import Outputs, library
+from pipeline.models.outputs import chosen, stage_maps
+
+#: Name of an output → its shape per clip.
+Shapes = Mapping[str, tuple[int, ...]]
+
+CLASSES = 6
+VECTORS: Shapes = {"embedding": (7,), "hidden": (3,), "logits": (CLASSES,)}
+#: What else a loss may read of a teacher: members of an ensemble, and the student that another one assists.
+OF_TEACHERS: Shapes = {"members": (3, CLASSES), "base": (5,)}
+
+#: Widths differ, no map is square, and stages differ by one column, as those of the product's networks do.
+STUDENT: Shapes = {**VECTORS, "map1": (3, 4, 6), "map2": (2, 2, 3)}
+TEACHER: Shapes = {
+    **VECTORS,
+    "embedding": (5,),
+    "map1": (2, 8, 13),
+    "map2": (3, 4, 7),
+    "map3": (2, 2, 4),
+    **OF_TEACHERS,
+}
+
+#: The sizes of ``cnn2`` and of ``resnet18`` at (5, 20, 173), with few channels.
+LARGE_STUDENT: Shapes = {**VECTORS, "map1": (3, 10, 86), "map2": (2, 5, 43)}
+LARGE_TEACHER: Shapes = {**TEACHER, "map1": (2, 20, 173), "map2": (3, 10, 87), "map3": (2, 5, 44), "map4": (4, 3, 22)}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a loss is given; ``lead`` axes come before a clip's, the last of them the batch."""
+
+    student: dict[str, Tensor]
+    teacher: dict[str, Tensor]
+    labels: Tensor
+    numbers: Tensor
+    """(..., B, 64) uniform in [0, 1): as many of them as the loss draws."""
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        return tuple(self.labels.shape)
+
+    def each(self, function: Callable[[Tensor], Tensor]) -> Inputs:
+        """With every tensor changed."""
+        student, teacher = ({k: function(v) for k, v in side.items()} for side in (self.student, self.teacher))
+        return Inputs(student, teacher, function(self.labels), function(self.numbers))
+
+    def changed(self, who: str, function: Callable[[str, Tensor], Tensor]) -> Inputs:
+        """With the outputs of ``who`` ("student", "teacher") changed, by name."""
+        return replace(self, **{who: {name: function(name, value) for name, value in getattr(self, who).items()}})
+
+    def leaves(self) -> Inputs:
+        """With outputs that are asked for their gradient."""
+        both = (
+            {name: value.detach().clone().requires_grad_() for name, value in side.items()}
+            for side in (self.student, self.teacher)
+        )
+        return Inputs(*both, self.labels, self.numbers)
+
+
+def inputs(*lead: int, student: Shapes = STUDENT, teacher: Shapes = TEACHER, seed: int = 0) -> Inputs:
+    """Generic ones, in float64. Of three clips the first two share a class and the third does not."""
+    random = torch.Generator().manual_seed(seed)
+    sides = [
+        {name: torch.randn(*lead, *shape, generator=random, dtype=torch.float64) for name, shape in shapes.items()}
+        for shapes in (student, teacher)
+    ]
+    labels = (torch.arange(lead[-1]) // 2 % CLASSES).expand(lead)
+    return Inputs(*sides, labels, torch.rand(*lead, 64, generator=random, dtype=torch.float64))
+
+
+@functools.cache
+def about(name: str) -> tuple[Any, ...]:
+    """What a file says: its function, the outputs that it reads of both, its adapter and what it keeps of a map."""
+    return (
+        losses.load(name),
+        library.reads(name, {}),
+        library.teacher_reads(name),
+        library.constant(name, "adapter", None),
+        library.constant(name, "reduced", None),
+    )
+
+
+@functools.cache
+def adapter(name: str, student: tuple[Any, ...], teacher: tuple[Any, ...]) -> nn.Module:
+    """With the same weights in every test, in float64."""
+    make = library.constant(name, "adapter", None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module: nn.Module = make(dict(student), dict(teacher)).double()
+    return module
+
+
+def value(name: str, given: Inputs, **options: Any) -> Tensor:
+    """The loss of what its file says that it reads, and nothing else."""
+    function, read, taught, make, reduced = about(name)
+    student, teacher = view(given.student, read), view(given.teacher, taught)
+    if reduced is not None:
+        teacher["maps"] = {stage: reduced(maps) for stage, maps in stage_maps(given.teacher).items()}
+    if make is not None:
+        student["adapted"] = adapted(name, given)
+    if each := library.draws(name, given.lead[-1]):
+        student["draws"] = given.numbers[..., :each]
+    result: Tensor = function(SimpleNamespace(**student), SimpleNamespace(**teacher), given.labels, **options)
+    return result
+
+
+def view(outputs: Mapping[str, Tensor], read: tuple[str, ...] | None) -> dict[str, Any]:
+    """What a loss sees of a network; all where it does not say what it reads."""
+    names = tuple(outputs) if read is None else chosen(read, outputs)
+    seen: dict[str, Any] = {name: outputs[name] for name in names}
+    return seen | {"maps": stage_maps(seen)} if read is None or "maps" in read else seen
+
+
+def adapted(name: str, given: Inputs) -> Any:
+    """What the adapter says of each run, computed in float64 and given back in the student's type."""
+    lead, dtype = len(given.lead), given.student["logits"].dtype
+    shapes = [tuple((k, tuple(v.shape[lead:])) for k, v in side.items()) for side in (given.student, given.teacher)]
+    module = adapter(name, *shapes)
+    flat = {k: v.double().flatten(0, lead - 2) if lead > 1 else v.double()[None] for k, v in given.student.items()}
+    runs = [module(Outputs({k: v[run] for k, v in flat.items()})) for run in range(len(flat["logits"]))]
+    return together(runs, given.lead[:-1], dtype)
+
+
+def together(runs: list[Any], axes: tuple[int, ...], dtype: torch.dtype) -> Any:
+    if isinstance(runs[0], Mapping):
+        return {name: together([run[name] for run in runs], axes, dtype) for name in runs[0]}
+    return (torch.stack(runs).unflatten(0, axes) if axes else runs[0]).to(dtype)
+
+
+def is_map(name: str) -> bool:
+    return name.startswith("map")

@@ -1,0 +1,232 @@
+"""What every loss of the folder must hold, whatever it reads: shapes and runs, gradients, hostile inputs, order, minimum.
+
+The inputs come from what a file says (READS, TEACHER, adapter, DRAWS) alone, so a file that is added is tested here without
+another line; ``test_own_files`` does so with files that it writes. A loss's own oracle stands in the test of its kind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline import losses
+from pipeline.losses import LossMix, Outputs, library, mixed_loss
+from pipeline.models.outputs import chosen
+from tests.losses import terms
+from tests.losses.terms import Inputs, inputs, value
+
+BATCHES = (1, 2, 3, 8)
+LEADS: tuple[tuple[int, ...], ...] = ((), (3,))
+
+
+def batches(name: str) -> tuple[int, ...]:
+    """Those that the parser lets through, and smaller ones, at which a term must be 0 and not NaN."""
+    return tuple(sorted({*BATCHES, library.fewest(name)}))
+
+
+def gradients(name: str, given: Inputs) -> tuple[Tensor, dict[str, Tensor | None], dict[str, Tensor | None]]:
+    """Value, and the gradients of its sum by the outputs of student and teacher; None where it does not depend on one."""
+    leaves = given.leaves()
+    result = value(name, leaves)
+    result.sum().backward()
+    sides = (leaves.student, leaves.teacher)
+    student, teacher = ({output: leaf.grad for output, leaf in side.items()} for side in sides)
+    return result.detach(), student, teacher
+
+
+# Each is called with the name of a loss.
+
+
+def a_value_per_run_that_is_the_runs_own(name: str) -> None:
+    for lead, batch in itertools.product(LEADS, batches(name)):
+        given = inputs(*lead, batch, seed=batch)
+        values = value(name, given)
+        assert values.shape == lead and bool(values.isfinite().all())
+        for run in range(3 if lead else 0):
+            alone = value(name, given.each(itemgetter(run)))
+            torch.testing.assert_close(values[run], alone, rtol=1e-6, atol=1e-9)
+
+
+def a_run_of_a_pack_is_the_run_alone(name: str) -> None:
+    """Through ``mixed_loss``, beside a run without the term and one with another weight."""
+    mixes = [LossMix.parse(f"{name}:2,soft:0" if name != "soft" else "soft:2"), LossMix.parse("ce:3"), None]
+    mixes[2] = LossMix.parse(f"{mixes[0]},ce:1") if name != "ce" else LossMix.parse("ce:1,soft:1")
+    packed = [mix for mix in mixes if mix is not None]
+    given = inputs(3, 4, seed=3)
+    key = next(term.key for term in packed[0].terms)
+    members = [run for run, mix in enumerate(packed) if key in {term.key for term in mix.terms}]
+    student, draws = dict(given.student), {}
+    if terms.about(name)[3] is not None:
+        told = terms.adapted(name, given)
+        student |= (
+            {f"adapted {key} {k}": v for k, v in told.items()} if isinstance(told, dict) else {f"adapted {key}": told}
+        )
+    if each := library.draws(name, 4):
+        draws[key] = given.numbers[members, :, :each]
+    teacher = dict(given.teacher)
+    if (reduced := terms.about(name)[4]) is not None:
+        teacher |= {stage: reduced(maps) for stage, maps in terms.stage_maps(teacher).items()}
+    total, raw = mixed_loss(packed)(Outputs(student), Outputs(teacher), given.labels, draws)
+    for run, mix in enumerate(packed):
+        alone = given.each(itemgetter(run))
+        of_terms = {term.key: (term.weight, value(term.name, alone)) for term in mix.terms}
+        for term_key, (_, expected) in of_terms.items():
+            torch.testing.assert_close(raw[term_key][run], expected, rtol=1e-6, atol=1e-9, check_dtype=False)
+        expected = sum(weight * each.double() for weight, each in of_terms.values())
+        torch.testing.assert_close(total[run].double(), expected, rtol=1e-5, atol=1e-7)
+        assert all(raw[other][run] == 0 for other in raw.keys() - of_terms.keys())
+
+
+def the_gradient_is_that_of_the_value(name: str) -> None:
+    """In float64, by every output that the file says it reads, by all where it does not say or has an adapter."""
+    given = inputs(2, 4, seed=4)
+    read = terms.about(name)[1]
+    keys = chosen(read, given.student) if read is not None and terms.about(name)[3] is None else tuple(given.student)
+
+    def loss(*outputs: Tensor) -> Tensor:
+        return value(name, given.changed("student", lambda key, v: dict(zip(keys, outputs)).get(key, v)))
+
+    leaves = [given.student[key].clone().requires_grad_() for key in keys]
+    assert value(name, given).dtype == torch.float64
+    assert torch.autograd.gradcheck(loss, leaves, fast_mode=True, atol=1e-5)
+
+
+def nothing_flows_into_the_teacher(name: str) -> None:
+    given = inputs(2, 8, seed=5)
+    _, student, teacher = gradients(name, given)
+    assert all(gradient is None for gradient in teacher.values())
+    moved = {key for key, gradient in student.items() if gradient is not None and gradient.abs().sum() > 0}
+    read = terms.about(name)[1]
+    if terms.about(name)[3] is not None:  # an adapter may read more than the loss
+        assert moved
+    else:
+        assert moved and (read is None or moved == set(chosen(read, given.student)))
+
+
+def dead_channel(key: str, values: Tensor) -> Tensor:
+    return values.index_fill(-3 if key.startswith("map") else -1, torch.tensor([0]), 0)
+
+
+HOSTILE: dict[str, Callable[[str, Tensor], Tensor]] = {
+    "zero": lambda _, v: torch.zeros_like(v),
+    "equal": lambda _, v: torch.full_like(v, 0.7),
+    "equal clips": lambda _, v: v[:1].expand_as(v),
+    "dead channel": dead_channel,
+    "1e-8": lambda _, v: v * 1e-8,
+    "1e+8": lambda _, v: v * 1e8,
+    "float16": lambda _, v: v.half(),
+}
+
+
+def hostile_inputs_stay_finite(name: str) -> None:
+    """Value and gradient, in float32 as in training, whoever has them; without any labelled clip too."""
+    plain = inputs(4, seed=6).changed("student", lambda _, v: v.float()).changed("teacher", lambda _, v: v.float())
+    for (what, spoil), who in itertools.product(HOSTILE.items(), (("student",), ("teacher",), ("student", "teacher"))):
+        given = plain
+        for side in who:
+            given = given.changed(side, spoil)
+        result, student, _ = gradients(name, given)
+        assert bool(result.isfinite()), (what, who, result)
+        for key, gradient in student.items():
+            assert gradient is None or bool(gradient.isfinite().all()), (what, who, key)
+    nobody = Inputs(plain.student, plain.teacher, torch.full((4,), -1), plain.numbers)
+    result, student, _ = gradients(name, nobody)
+    assert bool(result.isfinite()) and all(g is None or bool(g.isfinite().all()) for g in student.values())
+
+
+def the_order_of_clips_does_not_matter(name: str) -> None:
+    """But for terms that draw."""
+    if library.draws(name, 8):
+        return
+    for batch in batches(name)[1:]:
+        given, order = inputs(batch, seed=7), torch.randperm(batch, generator=torch.Generator().manual_seed(batch))
+        permuted = given.each(partial(torch.index_select, dim=0, index=order))
+        torch.testing.assert_close(value(name, permuted), value(name, given), rtol=1e-9, atol=1e-12)
+
+
+def a_student_that_equals_its_teacher_is_at_the_minimum(name: str) -> None:
+    """Where both sides are asked for the same outputs and nothing stands between: no gradient, and no less nearby."""
+    _, read, taught, make, _ = terms.about(name)
+    if make is not None or read is None or read != taught or not library.constant(name, "LEAST_AT_TEACHER", True):
+        return
+    given = inputs(6, student=terms.TEACHER, seed=8)
+    equal = Inputs(given.student, {**given.teacher, **given.student}, given.labels, given.numbers)
+    least, student, _ = gradients(name, equal)
+    assert all(gradient is None or gradient.abs().max() < 1e-9 for gradient in student.values())
+    for seed in range(4):
+        random = torch.Generator().manual_seed(seed)
+        away = equal.changed("student", lambda _, v: v + 0.1 * torch.randn(v.shape, generator=random, dtype=v.dtype))  # noqa: B023
+        assert value(name, away) > least
+
+
+def the_fewest_clips_are_those_that_teach(name: str) -> None:
+    """With one clip fewer than ``ROWS`` there is no gradient, with ``ROWS`` there is one."""
+    rows = library.fewest(name)
+    for batch in {rows - 1, rows} - {0}:
+        _, student, _ = gradients(name, inputs(batch, seed=10))
+        largest = max((float(g.abs().max()) for g in student.values() if g is not None), default=0.0)
+        assert (largest > 1e-6) == (batch == rows), (batch, largest)
+
+
+def maps_of_the_products_networks(name: str) -> None:
+    """20 × 173 and 10 × 86, in float32."""
+    read, taught = terms.about(name)[1:3]
+    if read is not None and taught is not None and not any(map(terms.is_map, (*read, *taught))):
+        return
+    given = inputs(2, student=terms.LARGE_STUDENT, teacher=terms.LARGE_TEACHER, seed=9)
+    given = given.changed("student", lambda _, v: v.float()).changed("teacher", lambda _, v: v.float())
+    result, student, _ = gradients(name, given)
+    assert result.shape == () and bool(result.isfinite())
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in student.values())
+
+
+CHECKS = (
+    a_value_per_run_that_is_the_runs_own,
+    a_run_of_a_pack_is_the_run_alone,
+    the_gradient_is_that_of_the_value,
+    nothing_flows_into_the_teacher,
+    hostile_inputs_stay_finite,
+    the_order_of_clips_does_not_matter,
+    a_student_that_equals_its_teacher_is_at_the_minimum,
+    the_fewest_clips_are_those_that_teach,
+    maps_of_the_products_networks,
+)
+
+
+@pytest.mark.parametrize("name", losses.names())
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_every_term(check: Callable[[str], None], name: str) -> None:
+    check(name)
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_every_file_says_what_it_is(name: str) -> None:
+    formula, source = (library.constant(name, which, "") for which in ("FORMULA", "SOURCE"))
+    assert formula and "\n" not in formula and source and "\n" not in source
+    assert library.constant(name, "READS", None) is not None and library.constant(name, "TEACHER", None) is not None
+    assert name in losses.named(library.constant(name, "MIX", name)), "MIX is the published combination"
+    assert math.isfinite(library.constant(name, "WEIGHT", 1.0)) and name in LossMix.parse(name).explain()
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_none_is_computed_in_half_precision(name: str) -> None:
+    given = inputs(2, 4, seed=11)
+    for dtype in (torch.float16, torch.bfloat16):
+        half = given
+        for side in ("student", "teacher"):
+            half = half.changed(side, lambda _, v: v.to(dtype))  # noqa: B023
+        expected = value(
+            name, half.changed("student", lambda _, v: v.double()).changed("teacher", lambda _, v: v.double())
+        )
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            values = value(name, half)
+        assert values.dtype == torch.float32
+        if terms.about(name)[3] is None:  # else what the adapter says was rounded
+            torch.testing.assert_close(values.double(), expected, rtol=1e-5, atol=1e-6)
