@@ -59,7 +59,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return np.resize(clean, shape).astype(np.float32) + np.float32(plain)
 
     monkeypatch.setattr(workers, "views", quick)
-    monkeypatch.setattr(workers, "warm", lambda spec, plain: None)
+    monkeypatch.setattr(workers, "warm", lambda plain: None)
     monkeypatch.setattr(workers, "TASK_CLIPS", 2)
     return names
 

@@ -10,7 +10,6 @@ import re
 import sys
 import tempfile
 import traceback
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import click
 
 from pipeline import signals
 from pipeline.config import InputError
+from pipeline.processes.variables import numba_is_strict
 
 AGAIN = "then the same command again: what was finished is kept"
 ROOM = f"Make room, or choose a folder that can be written, {AGAIN}."
@@ -150,7 +150,7 @@ def check_variables() -> None:
                 f"the environment variable {name}={os.environ[name]!r}: expected a whole number of threads from 1 "
                 f"to {MOST_THREADS}: set that, or unset {name}"
             )
-    warnings.filterwarnings("error", "Environment variable 'NUMBA_.*' is defined but")
+    numba_is_strict()
 
 
 def fault(error: Exception) -> str:

@@ -51,12 +51,13 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, micr
     folders, sounds = parted(paths)
     if not sounds and not microphone:
         raise click.UsageError(f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone")
-    from pipeline.deploy import prediction  # torch: --help does without
+    from pipeline import features  # numpy, and below torch: --help does without
+    from pipeline.deploy import prediction
 
     members = prediction.ensemble(folders)
     require_sounds(sounds)
     prediction.one_thread()
-    prediction.prepare(members)
+    features.compile_kernels()
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
     as_text = partial(answers.as_text, dash=dash())

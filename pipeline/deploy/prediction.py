@@ -110,12 +110,6 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def prepare(members: Sequence[Checkpoint]) -> None:
-    """Compile what the features need where it is not: behind a lock, for of two processes at once one could spoil it."""
-    if features.kernels_note():
-        features.warm_up(members[0].spec)
-
-
 @torch.inference_mode()
 def logits(members: Sequence[Checkpoint], clips: np.ndarray) -> np.ndarray:
     """(runs, clips, classes) float32 of samples (clips, n) float32 at the members' rate and clip length."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from pipeline.config import VIEWS, FeatureSpec, InputError
 from pipeline.extraction import parts
 from pipeline.files import sha256
 from pipeline.processes import shadowing
+from pipeline.processes.variables import numba_is_strict
 from pipeline.signals import ctrl_c_held_back
 
 #: Clips per task: enough to hide the cost of a task, few enough to lose little and to end together.
@@ -66,7 +68,7 @@ def compute(task: Task) -> Done:
     """Compute a task's clips, both views, and write them as one part. Runs in a worker."""
     from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
-    warm(task.spec, task.plain)
+    warm(task.plain)
     keys, hashes, arrays, failures = [], [], [], []
     for job in task.jobs:
         if task.parent and os.getppid() != task.parent and os.getpid() != task.parent:
@@ -87,16 +89,14 @@ def compute(task: Task) -> Done:
 
 def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     """Features (view, feature, bin, frame) of a clip, clean and with noise. ``ClipError`` for a bad file."""
-    from librosa import ParameterError  # librosa, soundfile: the process that starts workers does without
-
-    from pipeline import features  # librosa follows: a finished stage does without
-    from pipeline.audio import reading as audio
+    from pipeline import features  # numpy: a finished stage does without
+    from pipeline.audio import reading as audio  # soundfile
 
     clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
     noise = audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)
     try:
         values = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)
-    except ParameterError as error:
+    except parameter_error() as error:
         raise audio.ClipError(job.path, "librosa refuses it", "samples it can follow", str(error)) from None
     if values.shape != (len(VIEWS), *spec.shape):
         raise InputError(f"features of shape {values.shape}, expected {(len(VIEWS), *spec.shape)}")
@@ -105,12 +105,18 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     return values
 
 
-@cache
-def warm(spec: FeatureSpec, plain: bool) -> None:
-    """Once a worker: one thread, and all that the first clip would wait for."""
-    from pipeline import features  # librosa follows: a finished stage does without
+def parameter_error() -> type[Exception]:
+    """librosa's, which is slow to import: asked for only where something was raised."""
+    return importlib.import_module("librosa").ParameterError  # type: ignore[no-any-return]
 
-    features.warm_up(spec, plain=plain, quiet=True)
+
+@cache
+def warm(plain: bool) -> None:
+    """Once a worker: one thread, and kernels that no other process compiles meanwhile."""
+    from pipeline import features  # numpy: a finished stage does without
+
+    numba_is_strict()
+    features.compile_kernels(plain=plain, quiet=True)
     one_thread()
 
 
@@ -175,7 +181,7 @@ def in_this_process(tasks: Iterable[Task]) -> Generator[Done, None, None]:
     with threadpoolctl.threadpool_limits(1):
         try:
             for task in tasks:
-                warm(task.spec, task.plain)
+                warm(task.plain)
                 one_thread()
                 yield compute(task)
         finally:

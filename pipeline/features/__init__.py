@@ -27,7 +27,7 @@ from pipeline.config import (
     FeatureSpec,
     InputError,
 )
-from pipeline.features import kernels
+from pipeline.features import kernels, steps
 
 #: Samples, at the default settings, that go through every kernel.
 KERNEL_SAMPLES = 44100
@@ -71,10 +71,12 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
     if plain:
         from pipeline.features.plain import stacked  # librosa: a finished stage does without
     else:
-        from pipeline.features.fast import stacked  # numba: a finished stage does without
+        from pipeline.features.fast import stacked  # torch: a finished stage does without
     out = np.empty((len(clips), len(FEATURES), spec.bins, 1 + clips.shape[1] // spec.hop_length), np.float32)
     with blas().limit(limits=1, user_api="blas"):
         for values, clip in zip(out, clips):
+            if not plain:
+                steps.count_clip()
             values[...] = stacked(clip, spec)
     return out.reshape(*samples.shape[:-1], *out.shape[1:])
 
@@ -113,25 +115,38 @@ def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
 
 
 def warm_up(spec: FeatureSpec, *, plain: bool = False, quiet: bool = False) -> None:
-    """Compile and build all that is built once a process, so that the first clip costs what the others do.
-
-    On a fresh install this compiles librosa's and this package's kernels (kept on disk by numba): some twenty
-    seconds, behind a lock (``kernels``). Later processes need about one, and no lock. Who has to wait says so on
-    stderr, unless ``quiet``.
+    """Compile, load and build all that is built once a process, so that every clip costs the same: ``compile_kernels``,
+    the compiled steps (a second), the filters of ``spec``.
     """
-    sound = np.random.default_rng(0).standard_normal(max(spec.samples, KERNEL_SAMPLES)).astype(np.float32)
-    if not kernels.compiled(plain):
-        import_libraries(plain)
-        with kernels.alone(quiet):
-            if not kernels.compiled(plain):
-                importlib.import_module(
-                    "librosa.core.constantq"
-                )  # else only where new settings are met, see definition
-                # Cut off half way: what is behind the cut takes kernels of its own.
-                cut = np.where(np.arange(KERNEL_SAMPLES) < KERNEL_SAMPLES // 2, sound[:KERNEL_SAMPLES], np.float32(0))
-                extract(cut, FeatureSpec(), plain=plain)
-                kernels.stamp(plain)
-    extract(sound[: spec.samples], spec, plain=plain)
+    compile_kernels(plain=plain, quiet=quiet)
+    if not plain:
+        steps.load()
+    sound = np.random.default_rng(0).standard_normal(spec.samples).astype(np.float32)
+    extract(sound, spec, plain=plain)
+
+
+def compile_kernels(*, plain: bool = False, quiet: bool = False) -> None:
+    """Once on a machine: compile librosa's and this package's kernels, and keep the filters of the default settings.
+
+    Some twenty seconds, behind a lock (``kernels``); nothing where it was done. Who has to wait says so on stderr,
+    unless ``quiet``.
+    """
+    if kernels.compiled(plain):
+        return
+    import_libraries(plain)
+    with kernels.alone(quiet):
+        if kernels.compiled(plain):
+            return
+        # Else only where new settings or tunings are met, see ``definition``.
+        importlib.import_module("librosa.core.constantq")
+        # Cut off half way: what is behind the cut takes kernels of its own.
+        cut = np.random.default_rng(0).standard_normal(KERNEL_SAMPLES).astype(np.float32)
+        cut[KERNEL_SAMPLES // 2 :] = 0
+        if not plain:
+            steps.load()
+            importlib.import_module("pipeline.features.fast").keep_filters(FeatureSpec())
+        extract(cut, FeatureSpec(), plain=plain)
+        kernels.stamp(plain)
 
 
 def import_libraries(plain: bool) -> None:

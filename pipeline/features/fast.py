@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.config import FeatureSpec
-from pipeline.features import banks, transforms, tuning
+from pipeline.features import banks, definition, steps, transforms, tuning
 
 MFCC_MELS = 128  # librosa.feature.melspectrogram's default, which librosa.feature.mfcc takes
 CQT_N_FFT = 2048  # librosa.estimate_tuning's default, which librosa.cqt takes; its hop is a quarter
@@ -35,7 +35,7 @@ class Spectrum:
     largest: np.ndarray
     """Largest magnitude of each frame."""
     peaks: np.ndarray
-    """Where the tunings look for peaks (``tuning.candidates``)."""
+    """Where the tunings look for peaks (``vectors.candidates``)."""
 
 
 def spectrum_of(y: np.ndarray, *, sr: int, n_fft: int, hop_length: int) -> Spectrum:
@@ -44,7 +44,7 @@ def spectrum_of(y: np.ndarray, *, sr: int, n_fft: int, hop_length: int) -> Spect
     # A peak of the magnitude is above 0.1 of the largest, one of the power above 0.1 of its largest.
     floors = np.float32(0.99 * tuning.THRESHOLD**2) * np.square(largest)
     low, high = tuning.bins_that_count(sr, n_fft)
-    return Spectrum(magnitude, power, largest, tuning.candidates(power, floors, low, high))
+    return Spectrum(magnitude, power, largest, steps.now().candidates(power, floors, low, high))
 
 
 def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
@@ -116,6 +116,13 @@ def cqt_tuning(y: np.ndarray, spectrum: Spectrum, spec: FeatureSpec) -> float:
         sr=spec.sr,
         bins_per_octave=spec.bins_per_octave,
     )
+
+
+def keep_filters(spec: FeatureSpec) -> None:
+    """Build the filters of every tuning that may be met, so that no clip has to wait for librosa (see ``definition``)."""
+    for deviation in tuning.EDGES[:-1].tolist():
+        definition.chroma(spec.sr, spec.n_fft, spec.bins, deviation)
+        definition.wavelets(spec.sr, spec.hop_length, spec.bins_per_octave, deviation)
 
 
 def product(x: np.ndarray, bank: tuple[banks.Block, ...]) -> np.ndarray:

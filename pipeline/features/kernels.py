@@ -52,7 +52,9 @@ def stamp_path(plain: bool) -> Path:
     """Beside this package's own compiled kernels; another name where numba would compile them again."""
     sources = [*sorted(FOLDER.glob("*.py")), librosa_folder() / "__init__.py"]
     states = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
-    environment = sorted((k, v) for k, v in os.environ.items() if k.startswith("NUMBA_"))
+    # The number of threads changes no kernel, and workers are given one of their own.
+    names = (name for name in sorted(os.environ) if name.startswith("NUMBA_") and name != "NUMBA_NUM_THREADS")
+    environment = [(name, os.environ[name]) for name in names]
     about = (
         plain,
         platform.python_version(),

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import soxr
-from numba import njit
 
-from pipeline.features import banks, definition
+from pipeline.features import banks, definition, steps
 
 try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give the same to rounding
     import torch
@@ -28,52 +27,6 @@ def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-@njit(cache=True)
-def gather_chosen(y: np.ndarray, hop: int, wanted: np.ndarray, out: np.ndarray) -> None:
-    """Row k of ``out`` (frame, n_fft): ``y`` between zeros, centred on sample wanted[k] · hop."""
-    n_fft = out.shape[1]
-    for k in range(out.shape[0]):
-        start = wanted[k] * hop - n_fft // 2
-        low = min(max(-start, 0), n_fft)
-        high = max(min(n_fft, len(y) - start), low)
-        out[k, :low] = 0
-        source, target = y[start + low : start + high], out[k, low:high]
-        for i in range(len(target)):
-            target[i] = source[i]
-        out[k, high:] = 0
-
-
-def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
-    """All frames from the first on."""
-    gather_chosen(y, hop, np.arange(len(out)), out)
-
-
-@njit(cache=True)
-def sounding(y: np.ndarray) -> tuple[int, int]:
-    """First sample other than 0, and one past the last; equal where there is none."""
-    first, last = 0, len(y)
-    while first < last and y[first] == 0:
-        first += 1
-    while last > first and y[last - 1] == 0:
-        last -= 1
-    return first, last
-
-
-@njit(cache=True)
-def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
-    """As ``gather_frames``, every frame times ``window``."""
-    n_fft = out.shape[1]
-    for t in range(out.shape[0]):
-        start = t * hop - n_fft // 2
-        low = min(max(-start, 0), n_fft)
-        high = max(min(n_fft, len(y) - start), low)
-        out[t, :low] = 0
-        source, target, weights = y[start + low : start + high], out[t, low:high], window[low:high]
-        for i in range(len(target)):
-            target[i] = source[i] * weights[i]
-        out[t, high:] = 0
-
-
 def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     """``abs(librosa.stft(y))``: (frame, 1 + n_fft // 2) float32, bit for bit (on x86).
 
@@ -81,17 +34,8 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     peak are then right to float32 rounding, and the tuning, a mode, does not hop.
     """
     frames = aligned((1 + len(y) // hop_length, n_fft), np.float64)
-    gather_windowed(y, hop_length, definition.hann(n_fft)["window"], frames)
+    steps.now().gather_windowed(y, hop_length, definition.hann(n_fft)["window"], frames)
     return np.abs(rfft(frames).astype(np.complex64))
-
-
-@njit(cache=True)
-def divided(y: np.ndarray, by: float) -> np.ndarray:
-    """``y / by`` in float64, rounded once to float32, as numpy divides in place."""
-    out = np.empty(len(y), np.float32)
-    for i in range(len(y)):
-        out[i] = y[i] / by
-    return out
 
 
 def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
@@ -101,38 +45,7 @@ def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
     size = int(np.ceil(len(y) * ratio))
     if len(shorter) != size:
         shorter = np.pad(shorter[:size], (0, max(0, size - len(shorter))))
-    return divided(shorter, float(np.sqrt(ratio)))
-
-
-@njit(cache=True)
-def add_magnitudes(total: np.ndarray, start: int, parts: np.ndarray) -> None:
-    """total[:, start:] += |parts|; ``parts``: (frame, 2 · filters), real parts and then imaginary parts."""
-    filters = parts.shape[1] // 2
-    for t in range(parts.shape[0]):
-        sums = total[t, start : start + filters]
-        reals, imaginaries = parts[t, :filters], parts[t, filters:]
-        for i in range(filters):
-            real, imaginary = abs(reals[i]), abs(imaginaries[i])
-            # The largest part keeps what is so small that its square is 0.
-            sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
-
-
-@njit(cache=True, fastmath={"nnan", "nsz"})
-def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
-    """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
-    count = (len(y) + hop - 1) // hop
-    blocks = np.zeros(count, np.float32)
-    for b in range(count):
-        largest = np.float32(0.0)
-        for sample in y[b * hop : (b + 1) * hop]:
-            largest = max(largest, abs(sample))
-        blocks[b] = largest
-    reach = (n_fft // 2 + hop - 1) // hop
-    for t in range(len(total)):
-        largest = np.float32(0.0)
-        for block in blocks[min(max(t - reach, 0), count) : min(t + reach, count)]:
-            largest = max(largest, block)
-        total[t] += largest
+    return steps.now().divided(shorter, float(np.sqrt(ratio)))
 
 
 def octave_peaks(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> np.ndarray:
@@ -142,7 +55,7 @@ def octave_peaks(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -
     """
     total = np.zeros(count, np.float32)
     for y, octave in zip(signals, plan.octaves):
-        add_peaks(total, y, octave.hop, octave.n_fft)
+        steps.now().add_peaks(total, y, octave.hop, octave.n_fft)
     return total
 
 
@@ -169,10 +82,10 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
     for y, octave in zip(signals, plan.octaves):
         if frames.shape[1] != octave.n_fft:  # else memory that the processor still has at hand
             frames = aligned((count, octave.n_fft), np.float32)
-        gather_frames(y, octave.hop, frames)
+        steps.now().gather_frames(y, octave.hop, frames)
         spectrum = rfft(frames).view(np.float32)
         for block in octave.bank:
-            add_magnitudes(total, block.columns.start, spectrum[:, block.rows] @ block.weights)
+            steps.now().add_magnitudes(total, block.columns.start, spectrum[:, block.rows] @ block.weights)
     return total
 
 
@@ -186,12 +99,12 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
     parts = []
     for y, octave in zip(signals, plan.octaves):
         # Past a clip's end the short windows see zeros only.
-        first, last = sounding(y)
+        first, last = steps.now().sounding(y)
         starts = wanted * octave.hop - octave.n_fft // 2
         live = (starts < last) & (starts + octave.n_fft > first)
         chosen = wanted[live]
         frames = np.empty((len(chosen), octave.n_fft), dtype=np.float64)
-        gather_chosen(y, octave.hop, chosen, frames)
+        steps.now().gather_chosen(y, octave.hop, chosen, frames)
         spectrum = scipy.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
         part = octave.basis.dot(spectrum)
         if len(chosen) < len(wanted):

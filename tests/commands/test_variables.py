@@ -60,6 +60,29 @@ def test_what_a_library_refuses_at_import(name: str, value: str, library: str) -
     assert done.stderr.startswith(f"error: the environment variable {name}={value!r} is refused")
 
 
+def test_a_worker_hands_on_what_numba_refuses(tmp_path: Path) -> None:
+    """joblib's workers take no warning filters of their parent's along: numba's own text came from each of them."""
+    code = (
+        "import sys; from pipeline.commands.errors import check_variables, clear_errors\n"
+        "from joblib import Parallel, delayed; from loaded import load\n"
+        "with clear_errors():\n"
+        " check_variables(); Parallel(2)(delayed(load)() for _ in range(2))"
+    )
+    (tmp_path / "loaded.py").write_text(
+        "from pipeline.extraction import workers\nfrom pipeline.features import kernels, steps\n"
+        "def load():\n kernels.compiled = lambda plain: True\n workers.warm(False)\n steps.load()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "NUMBA_DEBUG": "abc", "HOME": "/tmp", "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: the environment variable NUMBA_DEBUG='abc' is refused")
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), KeyError("x"), RuntimeError("a\nb")])
 def test_what_nobody_foresaw_is_one_line_and_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline import features
 from pipeline.config import FeatureSpec
-from pipeline.features import definition, kernels
+from pipeline.features import definition, fast, kernels, tuning
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = FeatureSpec(seconds=0.1)
@@ -81,7 +81,8 @@ def test_the_stamp_holds_while_sources_and_index_files_are_as_they_were(
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
     assert not kernels.compiled(False)
     monkeypatch.delenv("NUMBA_CPU_NAME")
-    assert kernels.compiled(False)
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    assert kernels.compiled(False), "joblib's workers have that, and nobody compiles again for it"
     index.unlink()
     assert not kernels.compiled(False), "the cache was deleted"
     monkeypatch.setattr(kernels, "index_files", list)
@@ -98,9 +99,9 @@ from pipeline.config import FeatureSpec
 from pipeline.features import definition, kernels
 kernels.compiled, kernels.stamp = (lambda plain: False), (lambda plain: None)
 features.warm_up(FeatureSpec(seconds=0.1, tuning=0.0))
-from pipeline.features import transforms, tuning
+from pipeline.features import loops
 def types():
-    return {n: len(f.signatures) for m in (transforms, tuning) for n, f in vars(m).items() if hasattr(f, "signatures")}
+    return {n: len(f.signatures) for n, f in vars(loops).items() if hasattr(f, "signatures")}
 before = types()
 for changes in ({}, {"sr": 44100}, {"sr": 16000, "hop_length": 200}, {"n_fft": 1024, "hop_length": 255}):
     spec = FeatureSpec(seconds=1.0, **changes)
@@ -148,15 +149,28 @@ def test_what_librosa_gave_is_read_again_bit_for_bit(tmp_path: Path, monkeypatch
     assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 6
 
 
-def test_a_second_process_computes_without_librosa() -> None:
+def test_a_second_process_computes_without_librosa_scipy_and_numba() -> None:
+    """Each of them takes most of a second to import."""
     code = """
 import sys, numpy as np
 from pipeline import features
 from pipeline.config import FeatureSpec
-y = np.sin(np.arange(44100) * 0.1).astype(np.float32)
-features.extract(y, FeatureSpec(seconds=2.0))
-print("librosa" in sys.modules, "scipy.signal" in sys.modules)
+features.compile_kernels()
+for pitch in (0.1, 0.1012, 0.1035):  # tunings of their own
+    features.extract(np.sin(np.arange(44100) * pitch).astype(np.float32), FeatureSpec(seconds=2.0))
+print(*sorted({"librosa", "scipy", "numba"} & set(sys.modules)))
 """
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == []
+
+
+def test_filters_of_every_tuning_are_kept_with_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definition, "folder", lambda: tmp_path)
+    monkeypatch.setattr(tuning, "EDGES", np.array([-0.5, 0.01, 0.5]))
+    for function in (definition.chroma, definition.wavelets):
+        function.cache_clear()  # type: ignore[attr-defined]
+    fast.keep_filters(FeatureSpec())
+    names = ["chroma-22050-2048-20--0.5", "chroma-22050-2048-20-0.01"]
+    names += ["wavelets-22050-512-40--0.5", "wavelets-22050-512-40-0.01"]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == names
