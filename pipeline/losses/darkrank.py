@@ -1,0 +1,92 @@
+"""DarkRank: the student orders the neighbours of each clip as its teacher does.
+
+e = unit rows;  score of clip j for query q  s_j = −α |e_q − e_j|^β;  π: the n clips nearest to q in the teacher's space
+P(π) = Π_i exp(s_πi) / Σ_{k ≥ i} exp(s_πk)   (Plackett and Luce; by the student's scores or by the teacher's)
+
+hard:  L = mean over q of −log P_s(π)
+soft:  L = mean over q of Σ over the orders o of π of P_t(o) (log P_t(o) − log P_s(o))
+
+Chen, Wang and Zhang 2018 (AAAI). Their code takes −(c d²)^p, α = c^p and β = 2p here, and half of the batch as queries; that
+of Park et al. 2019 α = 2 or 3, β = 3, n = 4, all queries, hard. Of equal distances the clip that comes first is the nearer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.config import InputError
+from pipeline.losses import Outputs
+from pipeline.losses.embeddings import as_result, unit_rows
+from pipeline.relations import distances
+
+FORMULA = (
+    "mean over clips q of -log P_s(the n nearest to q by the teacher, in this order), P: Plackett-Luce of scores "
+    "-alpha |e_q - e_j|^beta, unit rows; soft: KL(P_t || P_s) over all orders of the n. n = 0: 4, or 3 if soft"
+)
+SOURCE = "Chen, Wang and Zhang 2018 (AAAI); alpha, beta and n as in the code of Park et al. 2019"
+READS = ("embedding",)
+TEACHER = ("embedding",)
+WEIGHT = 1.0
+MIX = "ce:1,darkrank:2"
+ROWS = 3  # two clips have one neighbour each, and a list of one has one order
+
+#: The n of each rank where none is given.
+NEIGHBOURS = {"hard": 4, "soft": 3}
+
+#: The soft rank goes through all n! orders.
+MOST_SOFT = 4
+
+
+def darkrank(
+    student: Outputs,
+    teacher: Outputs,
+    labels: Tensor | None,
+    *,
+    rank: Literal["hard", "soft"] = "hard",
+    n: Annotated[int, "[2, inf)"] = 0,
+    alpha: Annotated[float, "(0, 1000]"] = 3.0,
+    beta: Annotated[float, "[2, 10]"] = 3.0,
+    layer: Literal["embedding", "hidden"] = "embedding",
+) -> Tensor:
+    """Loss of the neighbours' order: embeddings (..., B, D) → (...,), in nats; widths may differ; 0 of up to two clips.
+
+    ``n``: neighbours in a list, at most B − 1 of them; 0: 4, or 3 of the soft rank. ``alpha`` and ``beta``: of the scores
+    −α d^β; the gradient of a score by its distance is at most α β 2^(β − 1). ``layer``: the student's output.
+    """
+    check(rank, n)
+    embeddings = getattr(student, layer)
+    length = int(n) or NEIGHBOURS[rank]
+    ours, theirs = (distances(unit_rows(rows)) for rows in (embeddings, teacher.embedding.detach()))
+    return as_result(ranked(ours, theirs, rank, length, alpha, beta), embeddings)
+
+
+def check(rank: str = "hard", n: float = 0, **others: object) -> None:
+    """``InputError`` for options that do not go together."""
+    if rank == "soft" and n > MOST_SOFT:
+        raise InputError(
+            f"darkrank: n = {n:g} with rank = soft goes through all orders of {n:g} clips; expected at most "
+            f"{MOST_SOFT}, or rank = hard"
+        )
+
+
+def ranked(ours: Tensor, theirs: Tensor, rank: str, length: int, alpha: float, beta: float) -> Tensor:
+    """The loss of the student's and the teacher's distances (..., B, B), as they are → (...,)."""
+    rows = ours.shape[-1]
+    itself = torch.eye(rows, dtype=torch.bool, device=ours.device)
+    nearest = theirs.masked_fill(itself, torch.inf).argsort(dim=-1, stable=True)[..., : min(length, rows - 1)]
+    scores, taught = (-alpha * side.gather(-1, nearest).pow(beta) for side in (ours, theirs))
+    if rank == "hard":
+        return -log_likelihood(scores).mean(-1)
+    count = nearest.shape[-1]
+    orders = torch.tensor(list(itertools.permutations(range(count))), device=ours.device).view(-1, count)
+    log_t, log_s = (log_likelihood(side[..., orders]) for side in (taught, scores))
+    return (log_t.exp() * (log_t - log_s)).sum(-1).mean(-1)
+
+
+def log_likelihood(scores: Tensor) -> Tensor:
+    """log P of the order in which the scores stand (Plackett and Luce): (..., n) → (...,), in nats."""
+    return (scores - scores.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
