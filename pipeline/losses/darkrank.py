@@ -82,11 +82,13 @@ def ranked(ours: Tensor, theirs: Tensor, rank: str, length: int, alpha: float, b
     if rank == "hard":
         return -log_likelihood(scores).mean(-1)
     count = nearest.shape[-1]
-    orders = torch.tensor(list(itertools.permutations(range(count))), device=ours.device).view(-1, count)
+    permuted = list(itertools.permutations(range(count)))
+    orders = torch.tensor(permuted, dtype=torch.int64, device=ours.device).view(len(permuted), count)
     log_t, log_s = (log_likelihood(side[..., orders]) for side in (taught, scores))
     return (log_t.exp() * (log_t - log_s)).sum(-1).mean(-1)
 
 
 def log_likelihood(scores: Tensor) -> Tensor:
     """log P of the order in which the scores stand (Plackett and Luce): (..., n) → (...,), in nats."""
-    return (scores - scores.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
+    terms = scores - scores.flip(-1).logcumsumexp(-1).flip(-1)
+    return terms[..., :-1].sum(-1)  # whoever is left at the end comes last for sure
