@@ -33,6 +33,7 @@ TEACHER = ("embedding",)
 WEIGHT = 1.0
 MIX = "ce:1,darkrank:2"
 ROWS = 3  # two clips have one neighbour each, and a list of one has one order
+LEAST_AT_TEACHER = False  # the hard rank is least where the scores lie far apart
 
 #: The n of each rank where none is given.
 NEIGHBOURS = {"hard": 4, "soft": 3}
