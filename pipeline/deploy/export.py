@@ -190,13 +190,19 @@ def export(run: Path, cache_root: Path, exports_root: Path, *, calibration: int 
     proven = {
         "run": source.as_posix(),
         "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        **{key: payload[key] for key in ("corpus", "dataset", "synthetic", "role", "model", "mix", "fold", "seed")},
+        "corpus": record.corpus,
+        "dataset": record.dataset,
+        "synthetic": record.synthetic,
+        "role": record.role,
+        "model": record.model,
+        "mix": record.recorded_mix,
+        "fold": record.fold,
+        "seed": record.seed,
         "settings": digest_of(record),
         "generation": record.generation,
         **proof(network, contents, data),
         "versions": versions(),
     }
-    about = {key: payload[key] for key in ("corpus", "synthetic")}
     described = {
         "input": {"name": INPUT, "shape": ["batch", *payload["shape"]], "type": "float32"},
         "output": {"name": OUTPUT, "shape": ["batch", len(payload["classes"])], "type": "float32"},
@@ -204,11 +210,13 @@ def export(run: Path, cache_root: Path, exports_root: Path, *, calibration: int 
         "features": features.describe(spec),
     }
     contents |= {
-        "labels.json": runs.json_bytes({"classes": payload["classes"], **about}),
+        "labels.json": runs.json_bytes(
+            {"classes": payload["classes"], "corpus": record.corpus, "synthetic": record.synthetic}
+        ),
         "features.json": runs.json_bytes(described),
         PROOF: runs.json_bytes(proven),
     }
-    folder = exports_root / payload["corpus"] / folder_name(record)
+    folder = exports_root / record.corpus / folder_name(record)
     write_folder(folder, contents)
     return folder, proven
 

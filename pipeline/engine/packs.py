@@ -30,7 +30,7 @@ from pipeline.engine.epochs import EpochLog
 from pipeline.engine.records import (
     model_of,
     read_model,
-    run_config,
+    run_record,
     write_run,
     write_start,
 )
@@ -42,6 +42,7 @@ from pipeline.images.archive import Archive
 from pipeline.images.samples import TRAIN, Pixels
 from pipeline.models import Outputs
 from pipeline.models.outputs import VECTORS
+from pipeline.runs import DataSet
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.training import (
     Run,
@@ -61,8 +62,7 @@ class PlannedPack:
     runs: tuple[PlannedRun, ...]
     files: Files
     """The folds' files: all folds of the corpus, those held out too; or an archive of images."""
-    about: dict[str, Any]
-    """What the run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
+    data_set: DataSet
     device: str
     layout: str
     checkpoint: Path
@@ -71,6 +71,8 @@ class PlannedPack:
     """CPU threads; 0: torch's own choice."""
     measured: dict[str, Any] = dataclasses.field(default_factory=dict)
     """How pack size and layout were chosen, for the record."""
+    repeats: Path | None = None
+    """The run that is repeated."""
 
     @property
     def network(self) -> TrainSettings:
@@ -166,10 +168,10 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
     how = {"layout": pack.layout, "measured": pack.measured}
     runs.write_atomic(pack.note, runs.json_bytes({"cells": [run.noted() for run in pack.runs], **how}))
     log = EpochLog(pack.runs, say)
-    records = [run_config(pack, run, data) for run in pack.runs]
-    for run, about in zip(pack.runs, records):
+    records = [run_record(pack, run, data) for run in pack.runs]
+    for run, record in zip(pack.runs, records):
         if not runs.finished(run.folder):  # by a call that was killed while it wrote the pack's folders
-            write_start(run.folder, about)
+            write_start(record)
     try:
         trained = training.fit(
             values,
@@ -192,9 +194,9 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
             forget(pack)
         raise
     log.flush()
-    for run, about, result in zip(pack.runs, records, trained):
+    for run, record, result in zip(pack.runs, records, trained):
         if not runs.finished(run.folder):
-            write_run(pack, run, about, data, result)
+            write_run(run, record, data, result)
     forget(pack)
     return trained
 
@@ -223,11 +225,11 @@ def teaching_of(pack: PlannedPack) -> Stored | None:
     held out here.
     """
     for folder, fold in dict.fromkeys((teacher, run.fold) for run in pack.runs for teacher in run.teachers):
-        teachers.require_fold(folder, read_model(folder)["fold"], fold)
+        teachers.require_fold(folder, runs.read(folder).fold, fold)
     if any(run.teachers for run in pack.runs):
         data = load(pack)[0]
         digests = {str(fold): digest for fold, digest in data.digests.items()}
-        teachers.check(pack.runs, Source(pack.files, pack.about, digests, data.classes))
+        teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
     names = output_names(pack.runs)
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)

@@ -12,59 +12,56 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipeline import cache, models, runs
+from pipeline import cache, config, models, runs
 from pipeline.config import InputError
 from pipeline.figures import ensembles, evaluation
 from pipeline.files import Stamp, stamp
 from pipeline.models import saved
 from pipeline.models.saved import weights_digest
-from pipeline.runs.planned import PlannedRun, recorded
+from pipeline.runs import Pack, Record, Result
+from pipeline.runs.planned import PlannedRun
+from pipeline.runs.record import UNFINISHED
 from pipeline.training import Trained
 
 if TYPE_CHECKING:
     from pipeline.engine.packs import PlannedPack
 
 
-def run_config(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> dict[str, Any]:
-    """What ``config.json`` of a run says."""
-    settings = {name: dataclasses.asdict(getattr(run.settings, name)) for name in ("features", "teacher", "student")}
-    step = {"experiment": run.experiment, "step": run.step} if run.is_step else {}
-    return {
-        "schema": runs.SCHEMA,
-        "role": run.role,
-        "model": run.network.model,
-        **pack.about,
-        "fold": run.fold,
-        "seed": run.seed,
-        "mix": str(run.mix),
-        "slug": run.mix.slug,
-        "settings": settings,
-        "preset": run.settings.preset,
-        "teacher": recorded(run.teachers),
-        **step,
-        "generation": run.generation,
-        "lineage": lineage(run.teachers),
-        "teacher_weights": {str(folder): weights_of(folder, stamp(folder / "model.pt")) for folder in run.teachers},
-        "data": {str(fold): digest for fold, digest in data.digests.items()},
-        "skipped": {str(fold): count for fold, count in data.skipped.items()},
-        "classes": list(data.classes),
-        "shape": list(data.features.shape[2:]),
-        "pack": {
-            "runs": len(pack.runs),
-            "layout": pack.layout,
-            "device": pack.device,
-            "threads": torch.get_num_threads(),
-            **pack.measured,
-        },
-    }
+def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
+    """What is on record of a run that begins."""
+    of = pack.data_set
+    return Record(
+        folder=run.folder,
+        role=run.role,
+        corpus=of.corpus,
+        dataset=of.dataset,
+        synthetic=of.synthetic,
+        model=run.network.model,
+        preset=run.settings.preset,
+        fold=run.fold,
+        seed=run.seed,
+        recorded_mix=str(run.mix),
+        recorded_settings={name: dataclasses.asdict(getattr(run.settings, name)) for name in config.KINDS},
+        result=Result(UNFINISHED),
+        all_folds=of.all_folds,
+        data={int(fold): digest for fold, digest in data.digests.items()},
+        skipped={int(fold): count for fold, count in data.skipped.items()},
+        classes=tuple(data.classes),
+        shape=tuple(data.features.shape[2:]),
+        slug=run.mix.slug,
+        teacher=run.teachers or None,
+        generation=run.generation,
+        lineage=lineage(run.teachers),
+        teacher_weights={folder: weights_of(folder, stamp(folder / "model.pt")) for folder in run.teachers},
+        experiment=run.experiment,
+        step=run.step,
+        pack=Pack(len(pack.runs), pack.layout, pack.device, torch.get_num_threads(), pack.repeats, pack.measured),
+    )
 
 
-def lineage(teachers: Sequence[Path]) -> list[str]:
+def lineage(teachers: Sequence[Path]) -> tuple[Path, ...]:
     """The run folders that a student of ``teachers`` goes back to, from the first ancestor to the teachers themselves."""
-    found: list[str] = []
-    for folder in teachers:
-        found += [*map(str, runs.read(folder).lineage), str(folder)]
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(run for folder in teachers for run in (*runs.read(folder).lineage, folder)))
 
 
 @functools.lru_cache(maxsize=128)
@@ -73,79 +70,78 @@ def weights_of(folder: Path, _state: Stamp) -> str:
     return weights_digest(read_model(folder))
 
 
-def write_start(folder: Path, about: dict[str, Any]) -> None:
-    """The record of a run that has begun: who follows it knows what it is. ``about``: its ``run_config``."""
-    runs.write_atomic(folder / "config.json", runs.json_bytes(about))
-    runs.write_atomic(folder / "environment.json", runs.json_bytes(runs.environment()))
+def write_start(record: Record) -> None:
+    """The record of a run that has begun: who follows it knows what it is."""
+    runs.write_atomic(record.folder / "config.json", runs.json_bytes(runs.config_of(record)))
+    runs.write_atomic(record.folder / "environment.json", runs.json_bytes(runs.environment()))
 
 
-def write_run(pack: PlannedPack, run: PlannedRun, about: dict[str, Any], data: cache.Data, trained: Trained) -> None:
+def write_run(run: PlannedRun, record: Record, data: cache.Data, trained: Trained) -> None:
     """All files of a finished run; a run that failed is written too, with its reason in place of an accuracy.
 
-    ``about`` is its ``run_config`` from before the training: a teacher may be another one by now.
+    ``record`` is its ``run_record`` from before the training: a teacher may be another one by now.
     """
     test = np.flatnonzero(data.folds == run.fold)
     labels = data.labels[test]
     # A run that failed in its first epoch was never tested.
     logits = trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
-    payload = payload_of(run, about, data, trained)
-    result = {**result_of(run, data, trained, logits, labels), "runs_in_pack": len(pack.runs)}
-    result["weights"] = weights_digest(payload)
+    payload = payload_of(record, data, trained)
+    result = dataclasses.replace(
+        result_of(run, record, trained, logits, labels),
+        runs_in_pack=record.pack.runs,
+        weights=weights_digest(payload),
+    )
     model = io.BytesIO()  # torch hides what the system says to its writing
     torch.save(payload, model)
     runs.restart_metrics(run.folder, trained.history)
     runs.write_finished(
         run.folder,
-        config=about,
+        config=runs.config_of(record),
         environment=runs.environment(),
         model_bytes=lambda file: file.write(model.getbuffer()),
         predictions=runs.Predictions(
             np.array([data.clips[i] for i in test]), labels, logits, np.array([data.sources[i] for i in test])
         ),
-        result=result,
+        result=runs.result_of(result),
     )
 
 
-def result_of(
-    run: PlannedRun, data: cache.Data, trained: Trained, logits: np.ndarray, labels: np.ndarray
-) -> dict[str, Any]:
-    """What ``result.json`` says: the figures of the last epoch's outputs (clips, classes) on the held-out clips."""
+def result_of(run: PlannedRun, record: Record, trained: Trained, logits: np.ndarray, labels: np.ndarray) -> Result:
+    """The figures of the last epoch's outputs (clips, classes) on the held-out clips."""
     history = trained.history
-    best = max(history, key=lambda record: record["accuracy"], default={"accuracy": None, "epoch": None})
+    best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
     teacher = ensembles.ensemble(run.teachers).logits if run.teachers else None
-    network = models.build(run.network.model, tuple(data.features.shape[2:]), len(data.classes))
-    not_finite = None if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
-    result = {
-        **evaluation.summary(logits, labels, teacher),
-        "best_accuracy": best["accuracy"],
-        "best_epoch": best["epoch"],
-        "epochs": len(history),
-        "test_clips": len(labels),
-        "parameters": models.parameters(network),
-        "seconds": round(trained.seconds, 2),
-        "failure": trained.failure or not_finite,
-    }
-    if result["failure"]:
-        result |= {"status": "failed", "accuracy": None}
-    elif not run.mix.names_classes:
-        result["status"] = "outputs untrained"
-    return result
+    network = models.build(record.model, record.shape, len(record.classes))
+    not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
+    result = dataclasses.replace(
+        evaluation.summary(logits, labels, teacher),
+        best_accuracy=best["accuracy"],
+        best_epoch=best["epoch"],
+        epochs=len(history),
+        parameters=models.parameters(network),
+        seconds=round(trained.seconds, 2),
+        failure=trained.failure or not_finite,
+    )
+    if result.failure:
+        return dataclasses.replace(result, status="failed", accuracy=None)
+    return result if run.mix.names_classes else dataclasses.replace(result, status="outputs untrained")
 
 
-def payload_of(run: PlannedRun, about: dict[str, Any], data: cache.Data, trained: Trained) -> dict[str, Any]:
+def payload_of(record: Record, data: cache.Data, trained: Trained) -> dict[str, Any]:
     """What ``model.pt`` holds."""
-    corpus = {key: about[key] for key in ("corpus", "dataset", "synthetic")}
     return {
-        "format": 1,
-        "role": run.role,
-        "model": run.network.model,
-        "fold": run.fold,
-        "seed": run.seed,
-        "mix": str(run.mix),
-        "shape": list(data.features.shape[2:]),
-        "classes": list(data.classes),
+        "format": saved.FORMAT,
+        "role": record.role,
+        "model": record.model,
+        "fold": record.fold,
+        "seed": record.seed,
+        "mix": record.recorded_mix,
+        "shape": list(record.shape),
+        "classes": list(record.classes),
         "features": dataclasses.asdict(data.spec),
-        **corpus,
+        "corpus": record.corpus,
+        "dataset": record.dataset,
+        "synthetic": record.synthetic,
         "state": trained.state,
         "best_state": trained.best_state,
         **({"adapters": trained.adapters} if trained.adapters else {}),

@@ -10,18 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import cache, config, runs
-from pipeline.config import (
-    FeatureSpec,
-    InputError,
-    Settings,
-    TrainSettings,
-)
+from pipeline import cache, runs
+from pipeline.config import InputError
 from pipeline.files import CACHE, DATA, RUNS
 from pipeline.images.archive import Archive, archive_of
 from pipeline.locks import locked
 from pipeline.losses import LossMix
-from pipeline.runs.planned import Files, PlannedRun, as_paths
+from pipeline.runs import Record
+from pipeline.runs.planned import Files, PlannedRun
 
 #: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.
 AGAIN = ".again"
@@ -50,42 +46,28 @@ def rerun(
             f"{folder}: no finished run there (no result.json); expected a run folder such as "
             "runs/CORPUS/teacher-…/fold1-seed0"
         )
-    about = runs.read_config(folder)
+    record = runs.read(folder)
     target = chosen_target(folder, to)
-    require_own(target, folder, about)
-    settings, files = recorded_settings(about, folder), recorded_files(about, folder, archive)
-    run = PlannedRun(
-        about.get("experiment", ""),
-        about.get("step", ""),
-        about["role"],
-        about["corpus"],
-        settings,
-        about["fold"],
-        about["seed"],
-        LossMix.parse(about["mix"]),
-        recorded_teachers(about, folder),
-        about.get("generation", 0),
-        at=target,
-    )
+    require_repetition(target, record)
+    files, run = recorded_files(record, archive), planned(record, target)
     # torch comes here, so that bad input is answered at once.
     from pipeline.engine import packs, schedule
     from pipeline.engine.records import read_model
 
     # What is compared in the end: read now, so that damage is said before hours of training.
-    read_model(folder), runs.read_predictions(folder), runs.read_result(folder), metrics(folder)
-    pack = about.get("pack", {})
+    read_model(folder), runs.read_predictions(folder), metrics(folder)
     again = packs.PlannedPack(
         (run,),
         files,
-        {k: about[k] for k in ("corpus", "dataset", "synthetic", "all_folds")},
-        device=schedule.chosen_device(device or pack.get("device", "auto")),
-        layout=pack.get("layout", "loop"),
+        record.data_set,
+        device=schedule.chosen_device(device or record.pack.device or "auto"),
+        layout=record.pack.layout or "loop",
         checkpoint=target.parent / ".checkpoints" / f"{target.name}.pt",
-        threads=int(pack.get("threads", 0)),
-        measured={"repeats": str(folder)},
+        threads=record.pack.threads or 0,
+        repeats=folder,
     )
     with locked(target, f"{target}"):
-        require_own(target, folder, about)  # as it is now that nobody else writes there
+        require_repetition(target, record)  # as it is now that nobody else writes there
         if runs.finished(target):
             shutil.rmtree(target)
         packs.train(again, say)
@@ -95,13 +77,30 @@ def rerun(
     return Repeated(target, same, tuple(lines))
 
 
+def planned(record: Record, target: Path) -> PlannedRun:
+    """The run of a record, to be trained again in ``target``."""
+    return PlannedRun(
+        record.experiment or "",
+        record.step or "",
+        record.role,
+        record.corpus,
+        record.settings,
+        record.fold,
+        record.seed,
+        LossMix.parse(record.recorded_mix),
+        recorded_teachers(record),
+        record.generation,
+        at=target,
+    )
+
+
 def chosen_target(folder: Path, to: Path | None) -> Path:
     """Where the repetition goes: neither the run itself nor among the runs."""
     target = to or folder.parent / AGAIN / folder.name
-    own, root = target.resolve(), RUNS.resolve()
-    if own == folder.resolve() or folder.resolve().is_relative_to(own):
+    place, root = target.resolve(), RUNS.resolve()
+    if place == folder.resolve() or folder.resolve().is_relative_to(place):
         raise InputError(f"--to {target} is the run itself, or above it; expected another folder")
-    if own.is_relative_to(root) and not any(part.startswith(".") for part in own.relative_to(root).parts):
+    if place.is_relative_to(root) and not any(part.startswith(".") for part in place.relative_to(root).parts):
         raise InputError(
             f"--to {target} is among the runs, where tables would count it twice; expected a folder outside "
             f"{RUNS}, or one whose name begins with a dot"
@@ -109,86 +108,79 @@ def chosen_target(folder: Path, to: Path | None) -> Path:
     return target
 
 
-#: What a run and its repetition have in common, whatever machine and folder.
-IDENTITY = ("role", "corpus", "fold", "seed", "mix", "settings")
+def identity(record: Record) -> tuple[object, ...]:
+    """What a run and its repetition have in common, whatever machine and folder."""
+    of = (record.role, record.corpus, record.fold, record.seed)
+    return (*of, record.recorded_mix, record.recorded_settings)
 
 
-def require_own(target: Path, folder: Path, about: dict[str, Any]) -> None:
+def require_repetition(target: Path, record: Record) -> None:
     """``InputError`` where ``target`` holds anything but a repetition of this very run, finished or stopped."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / "config.json").is_file():
         raise InputError(
             f"{target} is there and is no run; expected a folder that is new, empty, or an earlier repetition "
-            f"of {folder}: --to FOLDER names another"
+            f"of {record.folder}: --to FOLDER names another"
         )
-    record = runs.read_config(target)
-    repeats = record.get("pack", {}).get("repeats")
-    if not repeats or Path(repeats).resolve() != folder.resolve() or any(record[k] != about[k] for k in IDENTITY):
-        what = f"repeats {repeats}" if repeats else "is a run of its own"
+    there = runs.read(target)
+    repeats = there.pack.repeats
+    if not repeats or repeats.resolve() != record.folder.resolve() or identity(there) != identity(record):
+        kind = f"repeats {repeats}" if repeats else "is a run of its own"
         raise InputError(
-            f"{target} {what}, and is left as it is; expected a folder that is new, empty, or an earlier "
-            f"repetition of {folder} as it is now: --to FOLDER names another, or remove that one"
+            f"{target} {kind}, and is left as it is; expected a folder that is new, empty, or an earlier "
+            f"repetition of {record.folder} as it is now: --to FOLDER names another, or remove that one"
         )
 
 
-def recorded_settings(about: dict[str, Any], folder: Path) -> Settings:
-    kinds = {"features": FeatureSpec, "teacher": TrainSettings, "student": TrainSettings}
-    parts: dict[str, Any] = {
-        name: config.build(kind, about["settings"][name], f"{folder}/config.json [{name}]")
-        for name, kind in kinds.items()
-    }
-    return Settings(preset=about["preset"], **parts)
-
-
-def recorded_files(about: dict[str, Any], folder: Path, archive: Path | None) -> Files:
+def recorded_files(record: Record, archive: Path | None) -> Files:
     """What the run was trained on, compared with the digests in its record: the folds' files, or an archive."""
-    if about["dataset"] == "cifar100":
-        return recorded_images(about, folder, archive)
+    if record.is_of_images:
+        return recorded_images(record, archive)
+    folder = record.folder
     if archive:
         raise InputError(
             f"--archive {archive}: {folder} was trained on sounds; expected --archive with runs on images only"
         )
-    spec = config.build(FeatureSpec, about["settings"]["features"], f"{folder}/config.json [features]")
-    paths = {fold: cache.fold_path(CACHE, about["corpus"], spec, int(fold)) for fold in about["data"]}
-    missing = [fold for fold, path in paths.items() if not path.is_file()]
+    features = record.settings.features
+    paths = {fold: cache.fold_path(CACHE, record.corpus, features, fold) for fold in record.data}
+    missing = [str(fold) for fold, path in paths.items() if not path.is_file()]
     if missing:
         parent = next(iter(paths.values())).parent
         raise InputError(
             f"no features of fold {', '.join(missing)} in {parent}; make them first: make features with the "
             f"same dataset and settings ({folder / 'config.json'} has them)"
         )
-    now = {int(fold): cache.read_header(path).digest for fold, path in paths.items()}
-    if reason := runs.outdated(runs.read(folder), data=now):
+    now = {fold: cache.read_header(path).digest for fold, path in paths.items()}
+    if reason := runs.outdated(record, data=now):
         raise InputError(f"{folder} {reason}, so it cannot be repeated; the corpus as it was then is needed")
     return tuple(paths.values())
 
 
-def recorded_images(about: dict[str, Any], folder: Path, archive: Path | None) -> Archive:
+def recorded_images(record: Record, archive: Path | None) -> Archive:
     """The archive, from which the same images must come in the same parts."""
     from pipeline.images import samples as images
     from pipeline.images.cifar import find_cifar100
 
-    found = archive_of(about["corpus"], archive or find_cifar100(DATA))
-    if reason := runs.outdated(runs.read(folder), data=images.read(found).digests):
+    source = archive_of(record.corpus, archive or find_cifar100(DATA))
+    if reason := runs.outdated(record, data=images.read(source).digests):
         raise InputError(
-            f"{folder} {reason}, here of {found.path}, so it cannot be repeated; expected the archive as it "
+            f"{record.folder} {reason}, here of {source.path}, so it cannot be repeated; expected the archive as it "
             "was then: --archive"
         )
-    return found
+    return source
 
 
-def recorded_teachers(about: dict[str, Any], folder: Path) -> tuple[Path, ...]:
-    folders = as_paths(about.get("teacher"))
-    for path in folders:
+def recorded_teachers(record: Record) -> tuple[Path, ...]:
+    for path in record.teachers:
         if not runs.finished(path):
             raise InputError(
-                f"no finished run in {path}, the teacher of {folder}; expected it where it was (work in the "
+                f"no finished run in {path}, the teacher of {record.folder}; expected it where it was (work in the "
                 "same folder), or train it again: make teacher"
             )
-    if reason := runs.outdated(runs.read(folder), teachers=True):
-        raise InputError(f"{folder} {reason}, so it cannot be repeated")
-    return folders
+    if reason := runs.outdated(record, teachers=True):
+        raise InputError(f"{record.folder} {reason}, so it cannot be repeated")
+    return record.teachers
 
 
 def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
@@ -213,9 +205,9 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     same_shape = left.logits.shape == right.logits.shape and left.logits.size
     gap = float(np.abs(left.logits - right.logits).max()) if same_shape else 0.0
     checks.append((equal, "predictions", f"largest difference of logits {gap:.2g}"))
-    accuracies = [runs.read_result(folder)["accuracy"] for folder in (old, new)]
+    accuracies = [runs.read(folder).result.accuracy for folder in (old, new)]
     checks.append((accuracies[0] == accuracies[1], f"accuracy: {accuracies[1]}", f"was {accuracies[0]}"))
-    lines = [f"{what}: {'the same bit for bit' if same else f'DIFFERENT, {how}'}" for same, what, how in checks]
+    lines = [f"{part}: {'the same bit for bit' if same else f'DIFFERENT, {how}'}" for same, part, how in checks]
     return all(same for same, _, _ in checks), lines
 
 

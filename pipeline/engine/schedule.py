@@ -67,7 +67,7 @@ def train_all(
     backend ``dask`` they go to the workers of a cluster, which see the same files; the device is then the
     workers' own, and a pack whose worker is lost is taken up by another one from its checkpoint.
     """
-    make = partial(PlannedPack, files=source.files, about=source.about, checkpoint_seconds=checkpoint_seconds)
+    make = partial(PlannedPack, files=source.files, data_set=source.data_set, checkpoint_seconds=checkpoint_seconds)
     if backend == "dask":
         return in_cluster(planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say)
     place = chosen_device(device)

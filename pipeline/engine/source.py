@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import cache
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.files import CACHE
 from pipeline.images.archive import Archive
+from pipeline.runs import DataSet
 from pipeline.runs.planned import Files
+from pipeline.runs.record import IMAGES
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,14 @@ class Source:
     """What runs are trained and tested on."""
 
     files: Files
-    about: dict[str, Any]
-    """What run folders say of the corpus: corpus, dataset, synthetic, all_folds."""
+    data_set: DataSet
     digests: dict[str, str]
     """Fold → digest of its content."""
     classes: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        return str(self.about["corpus"])
+        return self.data_set.corpus
 
     def spec(self, settings: Settings) -> FeatureSpec | None:
         """How its features are computed; None of images."""
@@ -39,13 +39,8 @@ def of_corpus(corpus: Corpus, settings: Settings) -> Source:
     """The cached features of a corpus of sounds."""
     files = feature_files(corpus, settings)
     headers = [cache.read_header(path) for path in files]
-    about = {
-        "corpus": corpus.name,
-        "dataset": corpus.dataset,
-        "synthetic": corpus.synthetic,
-        "all_folds": list(corpus.all_folds),
-    }
-    return Source(files, about, {str(header.fold): header.digest for header in headers}, headers[0].classes)
+    data_set = DataSet(corpus.name, corpus.dataset, corpus.synthetic, tuple(corpus.all_folds))
+    return Source(files, data_set, {str(header.fold): header.digest for header in headers}, headers[0].classes)
 
 
 def of_archive(archive: Archive) -> Source:
@@ -53,14 +48,9 @@ def of_archive(archive: Archive) -> Source:
     from pipeline.images import samples as images
 
     data = images.read(archive)
-    about = {
-        "corpus": data.corpus,
-        "dataset": "cifar100",
-        "synthetic": data.synthetic,
-        "all_folds": [images.TEST],
-    }
+    data_set = DataSet(data.corpus, IMAGES, data.synthetic, (images.TEST,))
     digests = {str(fold): digest for fold, digest in data.digests.items()}
-    return Source(archive, about, digests, data.classes)
+    return Source(archive, data_set, digests, data.classes)
 
 
 def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]:

@@ -120,11 +120,13 @@ class Planner:
         """The run of a step; see the module's top for its role."""
         network = network_of(step, self.settings)
         teachers = tuple(teacher.folder for teacher in taught_by)
-        role, of_teacher, generation = STEP, self.settings.teacher, 0
+        name = step.name.rpartition("/")[2]
+        role, of_teacher, of_student, generation = STEP, self.settings.teacher, network, 0
+        firsts: tuple[Path, ...] = ()
         if step.teacher is None and step.mix == LABELS:
-            role, of_teacher = TEACHER, network
+            role, of_teacher, of_student = TEACHER, network, self.settings.student
         elif round_ and (self.firsts or self.is_chain(step)):
-            role, of_teacher, generation = GENERATION, network, round_
+            role, of_teacher, generation, firsts = GENERATION, network, round_, tuple(self.firsts)
             if self.firsts and round_ == 1:
                 shared = network.teacher_seed
                 teachers = tuple(first_teacher(folder, fold, seed, shared, self.corpus) for folder in self.firsts)
@@ -133,9 +135,8 @@ class Planner:
         else:
             alike = [run.generation + 1 for run in taught_by if run.network.model == network.model]
             generation = max(alike, default=0)
-        student = self.settings.student if role == TEACHER else network
-        settings = dataclasses.replace(self.settings, teacher=of_teacher, student=student)
-        name = step.name.rpartition("/")[2] + (f"-{round_}" if round_ and role == STEP else "")
+            name += f"-{round_}" if round_ else ""
+        settings = dataclasses.replace(self.settings, teacher=of_teacher, student=of_student)
         return PlannedRun(
             step.experiment,
             name,
@@ -147,7 +148,7 @@ class Planner:
             step.mix,
             teachers,
             generation,
-            self.firsts if role == GENERATION else (),
+            firsts,
         )
 
     def is_chain(self, step: Step) -> bool:

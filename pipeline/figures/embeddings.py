@@ -31,7 +31,7 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> tuple[np.ndarray, np.nda
     payload = read_payload(folder)
     record = runs.read(folder)
     spec = config.build(FeatureSpec, payload["features"], f"{folder / 'model.pt'} [features]")
-    path = cache.fold_path(cache_root, payload["corpus"], spec, payload["fold"])
+    path = cache.fold_path(cache_root, record.corpus, spec, record.fold)
     fold = cache.read_fold(path)
     if reason := runs.outdated(record, data={record.fold: fold.header.digest}, folds=(record.fold,)):
         raise InputError(f"{folder} {reason}, as {path} has it; compute the old ones again, or remove the run")

@@ -7,9 +7,9 @@ they are NaN. All sums run in float64.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from pipeline.runs import Result
 
 #: Of the calibration error: equal-width bins of the confidence.
 ECE_BINS = 15
@@ -124,20 +124,21 @@ def trained(logits: np.ndarray, labels: np.ndarray, alpha: float = ALPHA) -> boo
     return bool(np.isfinite(_matrix(logits)).all()) and above_chance(logits, labels) < alpha
 
 
-def summary(logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray | None = None) -> dict[str, Any]:
+def summary(logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray | None = None) -> Result:
     """The figures of a run's last epoch as they stand in ``result.json``.
 
-    accuracy, macro_f1, ece, nll, agreement (None without a teacher), status: "trained", or "did not train" for no better
-    than chance.
+    Accuracy, macro-F1, ECE, NLL, agreement (None without a teacher), and the status: "trained", or "did not train" for no
+    better than chance.
     """
-    return {
-        "accuracy": accuracy(logits, labels),
-        "macro_f1": macro_f1(logits, labels),
-        "ece": expected_calibration_error(logits, labels),
-        "nll": negative_log_likelihood(logits, labels),
-        "agreement": None if teacher_logits is None else agreement(logits, teacher_logits),
-        "status": "trained" if trained(logits, labels) else "did not train",
-    }
+    return Result(
+        status="trained" if trained(logits, labels) else "did not train",
+        accuracy=accuracy(logits, labels),
+        macro_f1=macro_f1(logits, labels),
+        ece=expected_calibration_error(logits, labels),
+        nll=negative_log_likelihood(logits, labels),
+        agreement=None if teacher_logits is None else agreement(logits, teacher_logits),
+        test_clips=len(labels),
+    )
 
 
 def _matrix(logits: np.ndarray) -> np.ndarray:

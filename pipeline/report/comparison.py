@@ -35,7 +35,7 @@ from pipeline.report.aggregation import (
 from pipeline.report.listing import corpora
 from pipeline.report.table import interval, number, p_value, signed
 from pipeline.report.wording import listed
-from pipeline.runs import STUDENT, TEACHER, Record
+from pipeline.runs import TEACHER, Record
 from pipeline.runs.differences import differences
 
 
@@ -101,8 +101,7 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
             f"{text} is {what}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
             "angle,area, or teacher"
         ) from None
-    role = TEACHER if text == TEACHER else STUDENT
-    records = [r for r in runs.find(root, corpus) if r.role == role and r.row_mix == mix]
+    records = [r for r in runs.find(root, corpus) if (r.is_student or r.is_teacher) and r.row_mix == mix]
     if not records:
         raise InputError(
             f"no finished run of {mix or text} in {root / (corpus or '')}; 'audio-rkd runs' lists what is there"

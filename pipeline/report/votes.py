@@ -69,16 +69,16 @@ def votes(found: Sequence[Record]) -> list[Vote]:
     out = []
     for fold, members in sorted(by_fold.items()):
         said = ensembles.ensemble([record.folder for record in members])
-        figures = evaluation.summary(said.logits, said.labels)
+        result = evaluation.summary(said.logits, said.labels)
         own = [record.result.percent for record in members if record.result.percent is not None]
         out.append(
             Vote(
                 fold,
                 len(members),
                 len(said.labels),
-                100 * figures["accuracy"],
-                100 * figures["macro_f1"],
-                100 * figures["ece"],
+                100 * (result.accuracy or 0.0),
+                100 * (result.macro_f1 or 0.0),
+                100 * (result.ece or 0.0),
                 float(np.mean(own)),
                 max(own),
                 auroc_of_knowledge(members, evaluation.predicted(said.logits) != said.labels),

@@ -36,11 +36,13 @@ from pipeline.runs.record import (
     STEP,
     STUDENT,
     TEACHER,
+    DataSet,
+    Pack,
     Record,
     Result,
     settings_digest,
 )
-from pipeline.runs.writing import append_metrics, restart_metrics, write_finished
+from pipeline.runs.writing import append_metrics, config_of, restart_metrics, result_of, write_finished
 
 __all__ = [
     "GENERATION",
@@ -48,11 +50,14 @@ __all__ = [
     "STEP",
     "STUDENT",
     "TEACHER",
+    "DataSet",
+    "Pack",
     "Predictions",
     "Record",
     "Result",
     "append_metrics",
     "cell_path",
+    "config_of",
     "environment",
     "find",
     "finished",
@@ -65,6 +70,7 @@ __all__ = [
     "read_predictions",
     "read_result",
     "restart_metrics",
+    "result_of",
     "retrained_teachers",
     "settings_digest",
     "unfinished",

@@ -14,7 +14,7 @@ from pipeline.files import RUNS
 from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
 from pipeline.runs.paths import cell_path
-from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole
+from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole, as_paths, recorded
 
 #: Between the random numbers of one generation and the next of the same seed.
 GENERATION_STRIDE = 1_000_003
@@ -130,14 +130,3 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
         if run.role == note["role"] and run.at is None and str(own.folder) == note["folder"]:
             return own
     return None
-
-
-def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
-    """Teachers as records name them: none, one, or the members of an ensemble."""
-    names = [str(teacher) for teacher in teachers]
-    return names if len(names) > 1 else names[0] if names else None
-
-
-def as_paths(named: str | list[str] | None) -> tuple[Path, ...]:
-    """The way back from ``recorded``."""
-    return tuple(map(Path, [named] if isinstance(named, str) else named or ()))

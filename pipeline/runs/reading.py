@@ -12,6 +12,9 @@ from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table
 
 T = TypeVar("T")
 
+#: Of the table "pack"; what else it holds is how the pack was chosen.
+PACK_KEYS = ("runs", "layout", "device", "threads", "repeats")
+
 
 def find(root: Path, corpus: str | None = None) -> list[Record]:
     """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
@@ -106,4 +109,5 @@ def pack_of(kept: Table) -> Pack:
         kept.get("device") or "",
         kept.get("threads"),
         Path(repeats) if repeats else None,
+        {key: value for key, value in kept.items() if key not in PACK_KEYS},
     )

@@ -96,6 +96,17 @@ class Result:
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """Of which data set a run is."""
+
+    corpus: str
+    dataset: str
+    synthetic: bool
+    all_folds: tuple[int, ...]
+    """Of the published corpus, whatever part of it is there."""
+
+
+@dataclass(frozen=True)
 class Pack:
     """How a run was trained beside others."""
 
@@ -105,6 +116,8 @@ class Pack:
     threads: int | None = None
     repeats: Path | None = None
     """The run that this one repeats."""
+    measured: Table = field(default_factory=dict)
+    """How size and layout were chosen."""
 
 
 class OfRole:
@@ -178,6 +191,10 @@ class Record(OfRole):
     experiment: str | None = None
     step: str | None = None
     pack: Pack = field(default_factory=Pack)
+
+    @property
+    def data_set(self) -> DataSet:
+        return DataSet(self.corpus, self.dataset, self.synthetic, self.all_folds)
 
     @property
     def is_of_images(self) -> bool:
@@ -260,3 +277,14 @@ def parsed(mix: str) -> LossMix | None:
         return LossMix.parse(mix)
     except InputError:
         return None
+
+
+def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
+    """Teachers as records name them: none, one, or the members of an ensemble."""
+    names = [str(teacher) for teacher in teachers]
+    return names if len(names) > 1 else names[0] if names else None
+
+
+def as_paths(named: str | list[str] | None) -> tuple[Path, ...]:
+    """The way back from ``recorded``."""
+    return tuple(map(Path, [named] if isinstance(named, str) else named or ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,10 +14,12 @@ from pipeline.files import json_bytes, naming, write_atomic
 from pipeline.runs.folder import (
     CONFIG_KEYS,
     RESULT_KEYS,
+    SCHEMA,
     STATUSES,
     Predictions,
 )
 from pipeline.runs.machine import utc_now
+from pipeline.runs.record import Pack, Record, Result, recorded
 
 
 def write_finished(
@@ -57,6 +60,49 @@ def write_finished(
     write_atomic(folder / "predictions.npz", buffer.getvalue())
     finished_at = {"finished": utc_now()} if "finished" not in result else {}
     write_atomic(folder / "result.json", json_bytes({**result, **finished_at}))
+
+
+def config_of(record: Record) -> dict[str, Any]:
+    """A record as ``config.json`` has it; ``reading.record_of`` is the way back."""
+    step = {"experiment": record.experiment, "step": record.step} if record.is_step else {}
+    return {
+        "schema": SCHEMA,
+        "role": record.role,
+        "model": record.model,
+        "corpus": record.corpus,
+        "dataset": record.dataset,
+        "synthetic": record.synthetic,
+        "all_folds": list(record.all_folds),
+        "fold": record.fold,
+        "seed": record.seed,
+        "mix": record.recorded_mix,
+        "slug": record.slug,
+        "settings": record.recorded_settings,
+        "preset": record.preset,
+        "teacher": recorded(record.teachers),
+        **step,
+        "generation": record.generation,
+        "lineage": list(map(str, record.lineage)),
+        "teacher_weights": {str(folder): digest for folder, digest in record.teacher_weights.items()},
+        "data": {str(fold): digest for fold, digest in record.data.items()},
+        "skipped": {str(fold): count for fold, count in record.skipped.items()},
+        "classes": list(record.classes),
+        "shape": list(record.shape),
+        "pack": pack_of(record.pack),
+    }
+
+
+def pack_of(pack: Pack) -> dict[str, Any]:
+    repeats = {"repeats": str(pack.repeats)} if pack.repeats else {}
+    how = {"runs": pack.runs, "layout": pack.layout, "device": pack.device, "threads": pack.threads}
+    return {**how, **pack.measured, **repeats}
+
+
+def result_of(result: Result) -> dict[str, Any]:
+    """A result as ``result.json`` has it; ``reading.result_of`` is the way back."""
+    names = [field.name for field in dataclasses.fields(Result) if field.name not in ("finished", "overflowed")]
+    finished = {"finished": result.finished} if result.finished else {}
+    return {**{name: getattr(result, name) for name in names}, "failure": result.failure or None, **finished}
 
 
 def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:

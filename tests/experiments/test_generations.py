@@ -75,9 +75,9 @@ def write_source(
         values = np.random.default_rng(own).standard_normal(header.shape) + 0.6 * np.reshape(labels, (-1, 1, 1, 1, 1))
         files.append(cache.fold_path(root / "cache", "tiny", spec, fold))
         cache.write_fold(files[-1], header, [values.astype(np.float32)])
-    about = {"corpus": "tiny", "dataset": "folder", "synthetic": True, "all_folds": [1, 2, 3]}
+    data_set = runs.DataSet("tiny", "folder", synthetic=True, all_folds=(1, 2, 3))
     digests = {str(h.fold): h.digest for h in map(cache.read_header, files)}
-    return Source(tuple(files), about, digests, tuple(classes))
+    return Source(tuple(files), data_set, digests, tuple(classes))
 
 
 def go(

@@ -98,7 +98,7 @@ def test_one_class_for_all_clips_never_counts_as_trained():
     labels = np.array([0] * 900 + [1] * 100)
     logits = np.tile([1.0, 0.0], (1000, 1))
     assert evaluation.accuracy(logits, labels) == 0.9
-    assert evaluation.summary(logits, labels)["status"] == "did not train"
+    assert evaluation.summary(logits, labels).status == "did not train"
 
 
 def test_logits_that_are_not_finite_did_not_train():
@@ -115,16 +115,16 @@ def test_a_diverged_run_has_figures_without_warnings(bad):
     labels, logits = np.arange(20) % 10, np.zeros((20, 10), dtype=np.float32)
     logits[4] = bad
     found = evaluation.summary(logits, labels, logits)
-    assert found["status"] == "did not train" and 0 <= found["accuracy"] <= 1
-    assert np.isnan(found["ece"]) and np.isnan(found["nll"])
+    assert found.status == "did not train" and 0 <= found.accuracy <= 1
+    assert np.isnan(found.ece) and np.isnan(found.nll)
 
 
 def test_summary_names_the_teachers_agreement(run):
     logits, labels = run
-    assert evaluation.summary(logits, labels)["agreement"] is None
+    assert evaluation.summary(logits, labels).agreement is None
     found = evaluation.summary(logits, labels, -logits)
-    assert found["agreement"] == 0 and found["status"] == "trained"
-    assert found["accuracy"] == evaluation.accuracy(logits, labels)
+    assert found.agreement == 0 and found.status == "trained"
+    assert found.accuracy == evaluation.accuracy(logits, labels)
 
 
 def test_labels_that_do_not_fit_are_refused():

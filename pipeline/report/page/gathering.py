@@ -100,9 +100,10 @@ class Runs:
     def teacher(self) -> Entry | None:
         return next((entry for entry in self.entries if entry.row.is_teacher), None)
 
-    def first(self, role: str) -> Record | None:
-        """A run of a role."""
-        return next((entry.records[0] for entry in self.entries if entry.row.role == role), None)
+    @property
+    def student(self) -> Entry | None:
+        """The first row of stage three."""
+        return next((entry for entry in self.entries if entry.row.is_student), None)
 
     @property
     def baseline(self) -> Entry | None:

@@ -9,13 +9,13 @@ from typing import Any
 from pipeline import runs
 from pipeline.report.page.gathering import Runs, listed
 from pipeline.report.table import NONE, Column, Table, number, of
-from pipeline.runs import STUDENT, TEACHER, Record
+from pipeline.runs import Record
 
 
 def settings_table(table: Runs) -> Table:
     """Every training setting, teacher beside student."""
-    kinds = {role: table.first(role) for role in (TEACHER, STUDENT)}
-    shown = {role: record.recorded_settings[role] for role, record in kinds.items() if record}
+    kinds = {"teacher": table.teacher, "student": table.student}
+    shown = {name: entry.records[0].recorded_settings[name] for name, entry in kinds.items() if entry}
     keys = dict.fromkeys(key for values in shown.values() for key in values)
     rows = tuple((key, *(text(values.get(key)) for values in shown.values())) for key in keys)
     return Table.of_texts("Training settings.", ("Setting", *shown), rows)
