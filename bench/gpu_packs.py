@@ -47,6 +47,8 @@ class Sizes:
     image_batch: int = 256
     image_runs: int = 8
     resume_rows: int = 2000
+    profiled: int = 5
+    """Steps that the profiler sees."""
     card: int = 8192
     """Side of the matrices whose product is timed."""
 
@@ -62,7 +64,8 @@ SMALL = Sizes(
     images=16,
     image_batch=4,
     image_runs=2,
-    resume_rows=80,
+    resume_rows=40,
+    profiled=1,
     card=256,
 )
 

@@ -238,11 +238,11 @@ def profile(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
                 take = endless(made_pack(data, runs, settings, size.classes, "vmap"), device.type == "cuda")
                 take()
                 with profiler(activities=[activity]) as seen:
-                    for _ in range(5):
+                    for _ in range(size.profiled):
                         take()
                     if device.type == "cuda":
                         torch.cuda.synchronize()
-            row["kernels"] = kernels(seen, 5, device)
+            row["kernels"] = kernels(seen, size.profiled, device)
         except Exception as error:
             row["error"] = named_error(error)
         rows.append(row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ from pipeline.training.loop import Loop
 from pipeline.training.packing import wait
 from pipeline.training.sampling import epoch_tables, steps_of
 from pipeline.training.step import threads
+
+#: As CIFAR-100 has them.
+IMAGE, IMAGE_CLASSES = (3, 32, 32), 100
 
 
 def table3(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
@@ -128,67 +131,75 @@ def outputs_seconds(data: Data, runs: Sequence[Run], size: Sizes) -> float:
     return (time.monotonic() - begun) * len(runs)
 
 
+#: Of the arithmetic: its name, TensorFloat-32 or not, and what autocast computes in.
+PRECISIONS = (("float32", False, "float32"), ("tf32", True, "float32"), ("bfloat16", False, "bfloat16"))
+
+
 def resnet56(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
     """Seconds per epoch and run of CIFAR-sized images, against torch's own modules, eager, with a DataLoader, in torch's
     own settings (TensorFloat-32 in convolutions) and without TensorFloat-32; goal: 5 × at eight runs."""
-    shape, classes = (3, 32, 32), 100
-    data = made_up(size.images, shape, classes, device)
+    data = made_up(size.images, IMAGE, IMAGE_CLASSES, device)
     steps = size.images // size.image_batch
-    entry: dict[str, Any] = {
+    obvious = {
+        label: steps / obvious_image_rate(data, size, device, tf32)
+        for label, tf32 in (("float32", False), ("torch's own settings (tf32 convolutions)", True))
+    }
+    rows = []
+    for layout in LAYOUTS[::-1]:
+        for precision in PRECISIONS if layout == "vmap" or device.type == "cuda" else PRECISIONS[:1]:
+            for way in ways(device)[:1]:
+                rows.append(image_row(data, size, device, clock, layout, precision, way, obvious))
+                free(device)
+    return {
         "images": size.images,
         "batch": size.image_batch,
         "steps_per_epoch": steps,
-        "obvious": {},
-        "rows": [],
+        "obvious": obvious,
+        "rows": rows,
         "goal": 5,
     }
-    for label, tf32 in (("float32", False), ("torch's own settings (tf32 convolutions)", True)):
-        before = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = tf32
-        try:
-            taken = obvious_images(data, shape, classes, size.image_batch, device)
-            for _ in range(2):
-                next(taken)
-            entry["obvious"][label] = steps / rate(functools.partial(next, taken), 4 * size.seconds, device)
-        finally:
-            torch.backends.cudnn.allow_tf32 = before
-    variants = [
-        ("float32", False, "float32"),
-        ("tf32", True, "float32"),
-        ("bfloat16", False, "bfloat16"),
-    ]
-    for layout in LAYOUTS[::-1]:
-        for precision, tf32, autocast in variants if layout == "vmap" or device.type == "cuda" else variants[:1]:
-            for way in ways(device)[:1]:
-                if clock.left() < 2:
-                    entry["rows"].append(
-                        {"layout": layout, "precision": precision, "error": "the time of this part is up"}
-                    )
-                    continue
-                row: dict[str, Any] = {
-                    "runs": size.image_runs,
-                    "layout": layout,
-                    "way": way,
-                    "precision": precision,
-                }
-                settings = TrainSettings(
-                    model="resnet56", batch=size.image_batch, lr=1e-3, tf32=tf32, precision=autocast
-                )
-                try:
-                    with tuned(device, tf32):
-                        runs = speed_runs("resnet56", size.image_runs, size.images)
-                        take = endless(made_pack(data, runs, settings, classes, layout), way == "graph")
-                        take()
-                        per_second = size.image_runs * rate(take, 2 * size.seconds, device)
-                    row["seconds_per_epoch_and_run"] = steps / per_second
-                    row["times_obvious"] = {
-                        key: seconds / row["seconds_per_epoch_and_run"] for key, seconds in entry["obvious"].items()
-                    }
-                except Exception as error:
-                    row["error"] = named_error(error)
-                entry["rows"].append(row)
-                free(device)
-    return entry
+
+
+def image_row(
+    data: Data,
+    size: Sizes,
+    device: torch.device,
+    clock: Clock,
+    layout: str,
+    precision: tuple[str, bool, str],
+    way: str,
+    obvious: Mapping[str, float],
+) -> dict[str, Any]:
+    """The speed of one layout and precision; ``obvious``: seconds per epoch of the obvious way."""
+    name, tf32, autocast = precision
+    row: dict[str, Any] = {"runs": size.image_runs, "layout": layout, "way": way, "precision": name}
+    if clock.left() < 2:
+        return {**row, "error": "the time of this part is up"}
+    settings = TrainSettings(model="resnet56", batch=size.image_batch, lr=1e-3, tf32=tf32, precision=autocast)
+    try:
+        with tuned(device, tf32):
+            runs = speed_runs("resnet56", size.image_runs, size.images)
+            take = endless(made_pack(data, runs, settings, IMAGE_CLASSES, layout), way == "graph")
+            take()
+            per_second = size.image_runs * rate(take, 2 * size.seconds, device)
+    except Exception as error:
+        return {**row, "error": named_error(error)}
+    seconds = size.images // size.image_batch / per_second
+    times = {label: slow / seconds for label, slow in obvious.items()}
+    return {**row, "seconds_per_epoch_and_run": seconds, "times_obvious": times}
+
+
+def obvious_image_rate(data: Data, size: Sizes, device: torch.device, tf32: bool) -> float:
+    """Steps per second of the obvious way."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        steps = obvious_images(data, IMAGE, IMAGE_CLASSES, size.image_batch, device)
+        for _ in range(2):
+            next(steps)
+        return rate(functools.partial(next, steps), 4 * size.seconds, device)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def obvious_images(

@@ -38,6 +38,18 @@ def existing_corpus(dataset: str, data: Path | None) -> Corpus:
     return open_corpus(name, root)
 
 
+def corpus_at_hand(dataset: str, data: Path | None) -> Corpus | None:
+    """The corpus asked for, looked at only: nothing is written. None where it lies nowhere, and no folder was named."""
+    from pipeline.corpus.verification import opened  # soundfile and numpy: --help does without
+
+    name, root = opening.chosen(dataset, data)
+    if root.is_dir():
+        return opened(name, root)
+    if data is not None:
+        raise opening.absent(name, root)
+    return None
+
+
 def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
     """Of commands that read runs alone: the corpus' name, and itself where its folder is there."""
     from pipeline.report.status import corpus_with_runs  # torch: --help does without

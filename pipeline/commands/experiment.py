@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from pipeline import config
-from pipeline.commands.chosen import chosen_archive, logged, opened_corpus, refuse_archive_options
+from pipeline.commands.chosen import chosen_archive, corpus_at_hand, logged, opened_corpus, refuse_archive_options
 from pipeline.commands.options import (
     DATASETS,
     IMAGES,
+    OF_IMAGES,
     archive_options,
     data_option,
     dataset_option,
@@ -20,8 +22,11 @@ from pipeline.commands.options import (
     pack_options,
     set_option,
 )
-from pipeline.config import InputError
+from pipeline.config import InputError, Settings
 from pipeline.files import REPORTS, RUNS
+
+if TYPE_CHECKING:
+    from pipeline.engine.source import Source
 
 SECTION = "The stages"
 ORDER = 29
@@ -47,10 +52,6 @@ def experiment(
     folds: tuple[int, ...] | None,
     explain: bool,
     seeds: tuple[int, ...],
-    archive: Path | None,
-    no_checksum: bool,
-    split_seed: int,
-    validation: int | None,
     log: str | None,
     **how: Any,
 ) -> None:
@@ -62,33 +63,24 @@ def experiment(
 
     if name is None:
         require_no_options(click.get_current_context())
-        click.echo("\n".join(f"{own:14} {title}".rstrip() for own, title in files.titles().items()))
+        click.echo("\n".join(f"{known:14} {title}".rstrip() for known, title in files.titles().items()))
         return
     wanted = reading.read(name)
     settings = config.read(preset or wanted.preset or "default", overrides)
     if dataset == "auto" and wanted.dataset:
         dataset = require_dataset(wanted.dataset, name)
     planning.check(wanted, settings)
+    of_images = {option: how.pop(option) for option in OF_IMAGES}
+    require_fitting(dataset, data, folds, of_images)
     if explain:
-        click.echo(explanation.explained(wanted, settings, folds=folds, seeds=seeds, dataset=dataset, root=RUNS))
+        there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
+        click.echo(explanation.explained(wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=RUNS))
         return
-    from pipeline.engine import source as sources
     from pipeline.engine.missing import RunsFailed, train
     from pipeline.report import experiments as tables
     from pipeline.runs.experiments import note_rows
 
-    if dataset == IMAGES:
-        if folds:
-            raise InputError("CIFAR-100 has one fold; expected no --folds")
-        if archive and data:
-            raise click.UsageError("--archive and --data both name the archive; expected one of them")
-        source = sources.of_archive(chosen_archive(archive or data, no_checksum, split_seed, validation))
-        held_out: tuple[int, ...] = (0,)
-    else:
-        refuse_archive_options()
-        corpus = opened_corpus(dataset, data)
-        settings = config.for_corpus(settings, corpus.seconds)
-        held_out, source = sources.wanted_folds(corpus, folds), sources.of_corpus(corpus, settings)
+    settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
     wanted = balancing.balanced(wanted, settings, source, RUNS, **how)
     levels, rows = planning.plan(wanted, settings, source.name, folds=held_out, seeds=seeds)
     failed: RunsFailed | None = None
@@ -101,6 +93,30 @@ def experiment(
     click.echo(tables.report(RUNS, REPORTS, source.name, wanted.name))
     if failed:
         raise failed
+
+
+def trained_on(
+    settings: Settings, dataset: str, data: Path | None, folds: Sequence[int] | None, of_images: Mapping[str, Any]
+) -> tuple[Settings, Source, tuple[int, ...]]:
+    """The settings for the data set asked for, its features or images, and the folds that are held out one by one."""
+    from pipeline.engine import source  # torch: --help does without
+
+    if dataset == IMAGES:
+        archive = chosen_archive(**{**of_images, "archive": of_images["archive"] or data})
+        return settings, source.of_archive(archive), (0,)
+    corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(settings, corpus.seconds)
+    return settings, source.of_corpus(corpus, settings), source.wanted_folds(corpus, folds)
+
+
+def require_fitting(dataset: str, data: Path | None, folds: Sequence[int] | None, of_images: Mapping[str, Any]) -> None:
+    """``UsageError`` or ``InputError`` for options that are of images where there are sounds, or the other way round."""
+    if dataset != IMAGES:
+        refuse_archive_options()
+    elif folds:
+        raise InputError("CIFAR-100 has one fold; expected no --folds")
+    elif of_images["archive"] and data:
+        raise click.UsageError("--archive and --data both name the archive; expected one of them")
 
 
 def require_dataset(dataset: str, name: str) -> str:
@@ -116,5 +132,5 @@ def require_no_options(context: click.Context) -> None:
     if given:
         options = [parameter.opts[0] for parameter in context.command.params if parameter.name in given]
         raise InputError(
-            f"{' '.join(options)} without an experiment; expected its name or file, say experiment student"
+            f"{' '.join(options)} without an experiment; expected its name or file, for example experiment student"
         )

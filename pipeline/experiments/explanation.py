@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import models, runs
+from pipeline import config, models, runs
 from pipeline.config import Settings
+from pipeline.corpus import Corpus
+from pipeline.corpus.published import PUBLISHED
+from pipeline.engine.source import wanted_folds
 from pipeline.experiments.planning import network_of, plan
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.runs import Record
 from pipeline.runs.planned import PlannedRun
 
-#: Where there is no corpus at hand: clips of four seconds in ten folds and ten classes, as UrbanSound8K has them.
+#: Where there is neither a corpus at hand nor a published one of its name: ten folds and ten classes, as UrbanSound8K has.
 CLASSES, FOLDS = 10, 10
 IMAGES, IMAGE, IMAGE_CLASSES = "cifar100", (3, 32, 32), 100
 
@@ -26,17 +29,22 @@ MEASURED = 50
 def explained(
     experiment: Experiment,
     settings: Settings,
+    corpus: Corpus | None = None,
     *,
     folds: Sequence[int] | None,
     seeds: Sequence[int],
     dataset: str = "",
     root: Path = Path("runs"),
 ) -> str:
-    """What ``--explain`` prints. ``folds`` None: as many as UrbanSound8K has; of images one. ``root``: finished runs."""
-    images = dataset == IMAGES
-    held_out = tuple(folds or ((0,) if images else range(1, FOLDS + 1)))
+    """What ``--explain`` prints. ``corpus``: where it is at hand; else ``dataset`` tells its folds. ``root``: finished runs.
+
+    Raises ``InputError`` as ``wanted_folds``, and where the settings ask for another clip length than the corpus'.
+    """
+    if seconds := corpus.seconds if corpus else PUBLISHED[dataset].seconds if dataset in PUBLISHED else None:
+        settings = config.for_corpus(settings, seconds)
+    held_out, source, classes = task_of(corpus, dataset, folds)
+    shape = IMAGE if dataset == IMAGES else settings.features.shape
     levels, rows = plan(experiment, settings, "CORPUS", folds=held_out, seeds=seeds)
-    shape, classes = (IMAGE, IMAGE_CLASSES) if images else (settings.features.shape, CLASSES)
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
     lines = [f"experiment {experiment.name}{title}"]
@@ -52,13 +60,25 @@ def explained(
             f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",
         ]
     epochs = sum(run.network.epochs for run in planned)
-    fan = f"{counted(held_out, folds, images)}, {number(len(seeds), 'seed')}"
+    fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
     sizes = f"{number(len(planned), 'run')}, {epochs:,} epochs, in {number(len(levels), 'level')}"
     lines.append(f"In all {sizes}: {fan}. What is finished is not trained again.")
     lines.append(time_of(planned_epochs(planned), root))
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
     lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]
     return "\n".join(lines)
+
+
+def task_of(corpus: Corpus | None, dataset: str, folds: Sequence[int] | None) -> tuple[tuple[int, ...], str, int]:
+    """The folds to hold out, in brackets whose they are where nobody asked for some, and the number of classes."""
+    if dataset == IMAGES:
+        return (0,), "", IMAGE_CLASSES
+    if corpus is not None:
+        return wanted_folds(corpus, folds), "" if folds else f" (those in {corpus.root})", len(corpus.classes)
+    published = PUBLISHED.get(dataset)
+    there = tuple(published.folds) if published else tuple(range(1, FOLDS + 1))
+    classes = len(published.classes) if published else CLASSES
+    return (tuple(folds), "", classes) if folds else (there, " (the data set's)", classes)
 
 
 def local(step: Step) -> str:
@@ -80,12 +100,6 @@ def lessons(step: Step) -> str:
     if step.teacher == PREVIOUS:
         return f"from its round before; the first from {step.before}"
     return f"from {step.teacher}"
-
-
-def counted(held_out: Sequence[int], folds: Sequence[int] | None, images: bool) -> str:
-    if images or folds:
-        return number(len(held_out), "fold")
-    return f"{len(held_out)} folds (as UrbanSound8K has them; --folds says which)"
 
 
 def number(count: int, word: str) -> str:

@@ -11,6 +11,7 @@ from pipeline.figures.statistics import FEWEST, Comparison, Spread
 from pipeline.report.aggregation import BASELINE, STAMP, Row
 from pipeline.report.table import number, signed
 from pipeline.runs import Record
+from pipeline.runs.record import IMAGES
 
 
 def runs_counted(spread: Spread | None) -> str:
@@ -100,7 +101,9 @@ def footnotes(found: Sequence[Row]) -> list[str]:
     if any(row.published is not None for row in found):
         notes.append("Published: Cho et al. 2023, Table 3, UrbanSound8K, ten folds.")
     if any(row.synthetic for row in found):
-        notes.append(f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds.")
+        images = all(row.corpus.startswith(IMAGES) for row in found)
+        of, kind = ("made-up images", "images") if images else ("made-up sounds of the built-in corpus", "sounds")
+        notes.append(f"{STAMP}: {of}; these figures say nothing about real {kind}.")
     return notes
 
 

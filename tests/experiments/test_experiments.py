@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 import cli
@@ -17,6 +18,7 @@ from pipeline.experiments import files, planning, reading
 from pipeline.losses import LossMix
 from pipeline.report.paper import TABLE3, TABLE4
 from pipeline.runs.planned import PlannedRun, from_note
+from tests.archives import write_stand_in
 from tests.commands.test_wrong_input import invoke
 from tests.tiny import QUICK, write_corpus
 
@@ -174,6 +176,7 @@ STEP = '[[step]]\nname = "a"\nmix = "soft"\nteacher = "teacher"\n'
     ("text", "message"),
     [
         ("not toml", "not a TOML file"),
+        ("a = " + "[" * 20_000, "not a TOML file"),
         ("", "no steps"),
         ("steps = []", "unknown field 'steps', did you mean 'step'"),
         ("step = 3", "expected tables"),
@@ -248,6 +251,38 @@ def test_explain_needs_neither_corpus_nor_features(tmp_path: Path, monkeypatch: 
     assert "born-again generations" in invoke("experiment").stdout
 
 
+def test_explain_counts_the_folds_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, OWN)
+    write_corpus(tmp_path / "tiny")
+
+    def explained(*options: str) -> str:
+        done = invoke("experiment", "own.toml", "--explain", *options)
+        return done.stdout if done.exit_code == 0 else done.stderr
+
+    # Nowhere: those that are published, of clips as long as they are there.
+    assert "10 folds (the data set's), 1 seed" in explained()
+    text = explained("--dataset", "esc50")
+    longer, classes = 1 + 5 * 22050 // 512, 50  # the second pooling leaves 5 of 20 bins and a quarter of the frames
+    weights = 5 * 32 * 9 + 32 + 32 * 16 * 9 + 16 + 16 * 5 * (longer // 4) * 32 + 32 + 32 * classes + classes
+    assert "5 folds (the data set's), 1 seed" in text and f"cnn2, {weights:,} weights" in text
+    # At hand: those that are there, and no others.
+    assert "3 folds (those in tiny), 1 seed" in explained(*CORPUS)
+    assert "2 folds, 1 seed" in explained(*CORPUS, "--folds", "1,3")
+    assert "fold 9 is not in tiny; expected some of 1 2 3" in explained(*CORPUS, "--folds", "9")
+    assert "1 fold, 1 seed" in explained("--dataset", "cifar100")
+    assert "CIFAR-100 has one fold" in explained("--dataset", "cifar100", "--folds", "1")
+    assert "nowhere: no such folder" in explained("--dataset", "urbansound8k", "--data", "nowhere")
+    # Of a folder of one's own the folds are counted without being written down.
+    for index, name in enumerate(("low", "high")):
+        for clip in range(12):
+            target = tmp_path / "mine" / name / f"{clip}.wav"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(target, np.sin(np.arange(800) * (index + 1) / 9 + clip), 8000)
+    assert "5 folds (those in mine)" in explained("--dataset", "folder", "--data", "mine")
+    assert not (tmp_path / "mine" / "folds.csv").exists()
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny corpus and its features."""
@@ -291,6 +326,46 @@ def test_one_of_a_users_own_by_name_and_by_path(place: Path, monkeypatch: pytest
     repeated = invoke("rerun", str(folder / "fold1-seed0"))
     assert repeated.exit_code == 0 and repeated.stdout.count("the same bit for bit") == 4
     assert "step" in invoke("runs", "--corpus", "tiny").stdout
+
+
+@pytest.mark.slow
+def test_an_experiment_on_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a stand-in for CIFAR-100's archive to the row of the report; a second time nothing is trained."""
+    monkeypatch.chdir(tmp_path)
+    write_stand_in(tmp_path / "images.tar.gz")
+    steps = """
+dataset = "cifar100"
+[[step]]
+name = "first"
+network = "cnn2"
+mix = "ce:2"
+[[step]]
+name = "second"
+network = "cnn2"
+mix = "ce,soft"
+teacher = "first"
+"""
+    written(tmp_path, steps, "pictures")
+    images = ("--archive", "images.tar.gz", "--no-checksum", "--validation", "6")
+    command = ("experiment", "pictures.toml", *QUICK, *HOW, *images)
+    done = invoke(*command)
+    assert done.exit_code == 0, done.stderr
+    (folder,) = Path("runs").glob("cifar100-*/experiment-pictures/second-cnn2-*/fold0-seed0")
+    record = runs.read(folder)
+    assert record.is_of_images and record.is_step and len(record.classes) == 4 and record.shape == (3, 32, 32)
+    assert record.result.percent is not None and record.teacher and runs.read(record.teachers[0]).model == "cnn2"
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("SYNTHETIC pictures ")]
+    assert line.split()[2] == f"{record.result.percent:.2f}"
+    assert "SYNTHETIC: made-up images; these figures say nothing about real images." in done.stdout
+    again = invoke(*command)
+    assert again.exit_code == 0 and "to train" not in again.stderr and again.stdout == done.stdout
+    for options, words in (
+        (("--folds", "1"), "CIFAR-100 has one fold"),
+        (("--data", "images.tar.gz"), "expected one of them"),
+        (("--dataset", "synthetic"), "--archive is for CIFAR-100"),
+    ):
+        done = invoke(*command, *options)
+        assert done.exit_code in (1, 2) and words in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_teacher_of_another_fold_is_refused_before_anything_is_trained(
