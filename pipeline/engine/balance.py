@@ -37,7 +37,7 @@ def step_times(run: PlannedRun, mixes: Sequence[LossMix], source: Source) -> lis
 
 def first_pack(run: PlannedRun, mix: LossMix, source: Source) -> Pack:
     """The run alone with another mix, before its first step."""
-    planned = PlannedPack((dataclasses.replace(run, mix=mix),), source.files, source.about, "cpu", "loop", Path())
+    planned = PlannedPack((dataclasses.replace(run, mix=mix),), source.files, source.data_set, "cpu", "loop", Path())
     data, values, labels = packs.load(planned)
     each = packs.trainings(planned.runs, data)
     statistics = training.standardisation(values, each, images.standardised_per(data))

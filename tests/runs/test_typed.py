@@ -1,11 +1,13 @@
 """Outside of runs/ nobody knows how a run is written down: records are typed, and a role is asked of them."""
 
 import ast
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from pipeline import runs
+from pipeline.config import KINDS, Settings
 from pipeline.runs.record import UNFINISHED, Pack, Record, Result
 from tests.tiny import ROOT
 
@@ -55,7 +57,7 @@ def test_a_record_comes_back_as_it_was_written(
         fold=1,
         seed=3,
         recorded_mix="soft:1",
-        recorded_settings={name: {"batch": 8} for name in ("features", "teacher", "student")},
+        recorded_settings={name: asdict(getattr(Settings(), name)) for name in KINDS},
         result=Result(UNFINISHED),
         all_folds=(1, 2, 3),
         data={1: "a", 2: "b"},
