@@ -1,0 +1,53 @@
+"""Attention transfer: where in time and frequency a layer is active.
+
+a(n, h, w) = mean over channels of f², f a map after its ReLU;  Q = a / |a| over the cells of a clip;
+L = Σ over pairs of stages of mean over clips and cells of (Q_s − Q_t)².
+
+Zagoruyko and Komodakis 2017 ("activation-based", the sum of squares), as their code has it. Their paper's equation has
+(β / 2) · |Q_s − Q_t| of each clip instead, not squared: ``form`` = paper is the mean over clips of that length.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.losses import Outputs
+from pipeline.losses.floors import directions
+from pipeline.losses.stages import Stages, common, full, pairs, resampled
+
+FORMULA = "sum over pairs of stages of mean (Q_s - Q_t)^2, Q = a / |a| per clip, a = mean over channels of relu(map)^2"
+SOURCE = "Zagoruyko and Komodakis 2017, and their code"
+READS = ("maps",)
+TEACHER = ("maps",)
+WEIGHT = 1000.0
+MIX = "ce:1,attention:1000"
+
+
+def reduced(maps: Tensor) -> Tensor:
+    """a, the mean over channels of the squared activation: (..., K, H, W) → (..., H, W)."""
+    return full(maps).clamp_min(0).square().mean(-3)
+
+
+def attention(
+    student: Outputs,
+    teacher: Outputs,
+    labels: Tensor | None,
+    *,
+    stages: Stages = "all",
+    form: Literal["code", "paper"] = "code",
+) -> Tensor:
+    """Difference of the attention maps: maps (..., B, K, H, W) → (...,), no unit; channels may differ.
+
+    ``stages``: the pairs that are compared. ``form``: code, the mean of the squared differences over clips and cells, or
+    paper, the mean over clips of their length. The gradient stays below 2 / √(10⁻⁶ · K). ``labels`` are not used.
+    """
+    each = []
+    for ours, theirs in pairs(student.maps, teacher.maps, stages):
+        to = common(student.maps[ours], teacher.maps[theirs])
+        both = reduced(student.maps[ours]), teacher.maps[theirs].detach()
+        apart = torch.sub(*(directions(resampled(full(a), to).flatten(-2)) for a in both))
+        each.append(apart.square().mean((-2, -1)) if form == "code" else torch.linalg.vector_norm(apart, dim=-1).mean(-1))
+    return torch.stack(each).sum(0)

@@ -1,0 +1,52 @@
+"""Activation boundaries: which of the teacher's neurons are on, not how much.
+
+L = Σ over pairs of stages of mean [ρ · max(μ − s, 0)² + (1 − ρ) · max(μ + s, 0)²],
+
+s the adapted student and t the teacher before their ReLU, ρ = 1 where t > 0, else 0. Heo et al., AAAI 2019, eq. 4; their
+code sums over a clip's neurons, times 3/1000, and halves each earlier stage's weight. For two stages of ``cnn2`` from
+``resnet18`` at (5, 20, 173) that is exactly 20.64 of these means. Meant as a first training, without labels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.losses import Outputs
+from pipeline.losses.regressors import NormalisedRegressors, Shapes
+from pipeline.losses.stages import Stages, compared, mean
+
+FORMULA = (
+    "sum over pairs of stages of mean max(margin - s, 0)^2 where t > 0, max(margin + s, 0)^2 elsewhere, "
+    "s = norm(A map), t = map, before ReLU"
+)
+SOURCE = "Heo et al., AAAI 2019, eq. 4, as a mean"
+READS = ("maps",)
+TEACHER = ("maps",)
+WEIGHT = 20.64
+MIX = "boundary:20.64,soft:0"
+
+
+def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.Module:
+    """A 1 × 1 convolution and batch norm for each pair with different numbers of channels."""
+    return NormalisedRegressors(student, teacher, stages, where_equal=False)
+
+
+def boundary(
+    student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all", margin: float = 1.0
+) -> Tensor:
+    """Squared distance to the right side of zero by ``margin``: adapted maps (..., B, K, H, W) → (...,).
+
+    0 where every neuron is on or off as the teacher's, by the margin at least. ``stages``: the pairs that are compared.
+    ``labels`` are not used.
+    """
+    each = []
+    for _, guess, target in compared(student.adapted, teacher.maps, rectified=False):
+        inward = torch.where(target > 0, guess, -guess)
+        each.append(mean((margin - inward).clamp_min(0).square()))
+    return torch.stack(each).sum(0)
+
+
+def agreement(guess: Tensor, target: Tensor) -> Tensor:
+    """Share of neurons that are on or off as the teacher's: maps (..., B, K, H, W) → (...,)."""
+    return mean(((guess > 0) == (target > 0)).float())

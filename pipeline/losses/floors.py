@@ -1,0 +1,23 @@
+"""Division of vectors by their length where the length may be nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: A length below this share of the mean length counts as this share, ...
+SHARE = 1e-3
+
+#: ... and one below this as this.
+LEAST = 1e-6
+
+
+def directions(vectors: Tensor) -> Tensor:
+    """v / max(|v|, φ) along the last axis, φ = max(10⁻³ · mean |v| over the axis before it, 10⁻⁶): (..., N, D) → (..., N, D).
+
+    φ is constant in the graph, so that the gradient stays below 1/φ times the incoming one. A zero vector gives zero, and
+    a gradient of zero through its length.
+    """
+    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    floor = (SHARE * lengths.detach().mean(-2, keepdim=True)).clamp_min(LEAST)
+    return vectors / torch.maximum(lengths, floor)

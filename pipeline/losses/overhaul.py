@@ -1,0 +1,54 @@
+"""Overhaul: what the teacher activates, and no more than that it is off where it is off.
+
+L = Σ over pairs of stages of mean ℓ,  ℓ = 0 where s ≤ τ ≤ 0, else (s − τ)²,  τ = max(t, m_c),
+
+s the adapted student and t the teacher before their ReLU, m_c the mean of the negative values of the teacher's channel c
+over the training rows. Heo et al., ICCV 2019, eq. 1 to 4 (margin ReLU, partial L2). Their code takes m_c from the last
+batch norm as of a Gaussian; a block's shortcut adds to it, so it is measured here. They sum over a clip's values, divide by
+1000 and halve each earlier stage: for ``cnn2`` from ``resnet18`` at (5, 20, 173) exactly 6.88 of these means.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.losses import Outputs
+from pipeline.losses.regressors import NormalisedRegressors, Shapes
+from pipeline.losses.stages import Stages, compared, full, mean
+
+FORMULA = (
+    "sum over pairs of stages of mean (s - u)^2, 0 where s <= u <= 0, u = max(t, margin), s = norm(A map), t = map, "
+    "before ReLU, margin = mean of a teacher channel's negative values over the training rows"
+)
+SOURCE = "Heo et al., ICCV 2019, eq. 1 to 4, as a mean; margins measured"
+READS = ("maps",)
+TEACHER = ("maps",)
+WEIGHT = 6.88
+MIX = "ce:1,overhaul:6.88"
+
+
+def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.Module:
+    """A 1 × 1 convolution and batch norm for each pair."""
+    return NormalisedRegressors(student, teacher, stages, where_equal=True)
+
+
+def margins(maps: Tensor) -> Tensor:
+    """Mean of the negative values of each channel, 0 where it has none: (rows, K, H, W) → (K,)."""
+    negative = full(maps).clamp_max(0)
+    return negative.sum((0, 2, 3)) / (negative < 0).sum((0, 2, 3)).clamp_min(1)
+
+
+def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all") -> Tensor:
+    """Partial squared error: adapted maps (..., B, K, H, W) → (...,).
+
+    0 where the student equals the teacher, or is below it where it is off. ``stages``: the pairs that are compared.
+    ``labels`` are not used.
+    """
+    each = []
+    for stage, guess, target in compared(student.adapted, teacher.maps, rectified=False):
+        margin = full(teacher.constants[stage].detach())[..., None, :, None, None]
+        target = torch.maximum(target, margin)
+        apart = guess - target
+        each.append(mean(torch.where(target > 0, apart, apart.clamp_min(0)).square()))
+    return torch.stack(each).sum(0)

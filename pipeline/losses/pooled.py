@@ -1,0 +1,71 @@
+"""MEAL's similarity: pooled features of teachers of any shape, another one of them at every step.
+
+v = mean over channels of a map after its ReLU, averaged to a fixed grid of frequency bins × frames, flattened;
+L = Σ over pairs of stages of mean over clips of −Σ softmax(v_t) · log softmax(v_s), or the mean of |v_s − v_t|, or of its square.
+
+Shen et al., AAAI 2019, whose code flattens a map before it pools it. Their adversarial part is left out: as published it has
+no gradient reversal, so the student is asked to be told apart.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.losses import Outputs, log_probabilities
+from pipeline.losses.stages import Stages, full, pairs, resampled
+
+FORMULA = (
+    "sum over pairs of stages of -sum softmax(v_t) log softmax(v_s), mean over the batch, v = mean over channels of "
+    "relu(map), pooled to a grid of bins x frames"
+)
+SOURCE = "Shen et al., AAAI 2019 (MEAL), without its discriminator"
+READS = ("maps",)
+TEACHER = ("maps",)
+WEIGHT = 0.1
+MIX = "soft:1,pooled:0.1"
+
+
+def reduced(maps: Tensor) -> Tensor:
+    """The mean over channels of the activation: (..., K, H, W) → (..., H, W)."""
+    return full(maps).clamp_min(0).mean(-3)
+
+
+def pooled(
+    student: Outputs,
+    teacher: Outputs,
+    labels: Tensor | None,
+    *,
+    stages: Stages = "all",
+    similarity: Literal["ce", "l1", "l2"] = "ce",
+    grid: Literal["1x2", "2x4", "4x8", "8x16"] = "4x8",
+) -> Tensor:
+    """Difference of the pooled maps: maps (..., B, K, H, W) → (...,); channels and sizes may differ.
+
+    ``grid``: frequency bins × frames; ``stages``: the pairs that are compared. ``similarity`` ce is in nats and at least the
+    entropy of softmax(v_t); l1 and l2 are 0 where both are equal. ``labels`` are not used.
+    """
+    bins, frames = map(int, grid.split("x"))
+    each = []
+    for ours, theirs in pairs(student.maps, teacher.maps, stages):
+        both = reduced(student.maps[ours]), teacher.maps[theirs].detach()
+        each.append(apart(*(resampled(full(maps), (bins, frames)).flatten(-2) for maps in both), similarity))
+    return torch.stack(each).sum(0)
+
+
+def apart(student: Tensor, teacher: Tensor, similarity: str) -> Tensor:
+    """Vectors (..., B, N) → (...,), by the similarity of that name."""
+    if similarity == "ce":
+        return -(log_probabilities(teacher).exp() * log_probabilities(student)).sum(-1).mean(-1)
+    difference = student - teacher
+    return (difference.abs() if similarity == "l1" else difference.square()).mean((-2, -1))
+
+
+def chosen(members: Tensor, draws: Tensor) -> Tensor:
+    """Of each clip what the teacher of the step says, member ⌊u · M⌋: (..., B, M, N) and u (..., 1) in [0, 1) → (..., B, N)."""
+    count = members.shape[-2]
+    member = (draws * count).long().clamp_max(count - 1)[..., None, None]
+    index = member.expand(*members.shape[:-2], 1, members.shape[-1])
+    return members.gather(-2, index).squeeze(-2)

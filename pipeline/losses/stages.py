@@ -1,0 +1,113 @@
+"""Stages of two networks: which of the student's is compared with which of the teacher's, and at which size.
+
+Sizes of maps are (height, width) in cells: frequency bins and frames of a sound. The two are never taken for equal.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pipeline.config import InputError
+from pipeline.models.residual import average_windows
+
+#: Which pairs a term compares: every one, the student's first alone, or its last alone.
+Stages = Literal["all", "first", "last"]
+Size = tuple[int, int]
+Pair = tuple[str, Tensor, Tensor]
+
+
+def stage_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The maps of the stages among a network's outputs, or their shapes among its shapes: map1, map2, …, in this order."""
+    names = sorted((name for name in outputs if re.fullmatch(r"map\d+", name)), key=lambda name: int(name[3:]))
+    return {name: outputs[name] for name in names}
+
+
+def pairs(student: Mapping[str, Any], teacher: Mapping[str, Any], stages: str = "all") -> tuple[tuple[str, str], ...]:
+    """(student's stage, teacher's stage) in the order of the student's; ``student``, ``teacher``: name → map (..., H, W).
+
+    A stage is paired with the teacher's whose log(H · W) is nearest, the later one of two that are equally near. Of the
+    student's stages with the same partner the nearest keeps it, the later one of those equally near.
+    """
+    ours, theirs = ({name: size(value) for name, value in maps.items()} for maps in (student, teacher))
+    return _pairs(tuple(ours.items()), tuple(theirs.items()), stages)
+
+
+@functools.cache
+def _pairs(
+    student: tuple[tuple[str, Size], ...], teacher: tuple[tuple[str, Size], ...], stages: str
+) -> tuple[tuple[str, str], ...]:
+    kept: dict[str, tuple[Fraction, str]] = {}
+    for name, cells in student:
+        apart, partner = min(  # the first of equals: the later stage
+            ((ratio(cells, theirs), name) for name, theirs in reversed(teacher)), key=lambda one: one[0]
+        )
+        if partner not in kept or apart <= kept[partner][0]:
+            kept[partner] = (apart, name)
+    partners = {name: partner for partner, (_, name) in kept.items()}
+    every = tuple((name, partners[name]) for name, _ in student if name in partners)
+    return {"all": every, "first": every[:1], "last": every[-1:]}[stages]
+
+
+def ratio(one: Size, other: Size) -> Fraction:
+    """exp |log(H·W) − log(H'·W')|, exactly: sizes that are equally near must compare as equal."""
+    few, many = sorted((one[0] * one[1], other[0] * other[1]))
+    return Fraction(many, few)
+
+
+def size(value: Any) -> Size:
+    """(H, W) of a map (..., H, W), or of its shape."""
+    height, width = tuple(getattr(value, "shape", value))[-2:]
+    return height, width
+
+
+def common(one: Any, other: Any) -> Size:
+    """The size at which two maps (..., H, W) are compared: the smaller height and the smaller width."""
+    (height, width), (high, wide) = size(one), size(other)
+    return min(height, high), min(width, wide)
+
+
+def resampled(maps: Tensor, to: Size) -> Tensor:
+    """Adaptive averaging of each axis by itself: (..., H, W) → (..., h, w); an axis of the right length is left alone.
+
+    Cell i of m averages the inputs from ⌊i·n/m⌋ up to, not including, ⌈(i+1)·n/m⌉, as torch's adaptive pooling does, by a
+    constant matrix an axis: for any leading axes, under ``vmap``, and with the same bits each time on a GPU.
+    """
+    height, width = size(maps)
+    if width != to[1]:
+        maps = maps @ windows(width, to[1], maps.dtype, maps.device).mT
+    if height != to[0]:
+        maps = windows(height, to[0], maps.dtype, maps.device) @ maps
+    return maps
+
+
+@functools.cache
+def windows(length: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(cells, length) weights of adaptive averaging; kept, since every step asks for the same few."""
+    return average_windows(length, cells).to(device, dtype)
+
+
+def compared(adapted: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, rectified: bool) -> Iterator[Pair]:
+    """(stage, what an adapter makes of the student, the teacher's map of that stage at the same size), in float32 at least.
+
+    ``rectified``: the teacher's map is taken after its ReLU. Nothing flows into the teacher.
+    """
+    for stage, guess in adapted.items():
+        target = full(teacher[stage].detach())
+        yield stage, full(guess), resampled(target.clamp_min(0) if rectified else target, size(guess))
+
+
+def full(maps: Tensor) -> Tensor:
+    """In float32, or in float64 where it is: half precision has too few digits for squares and means."""
+    return maps.to(torch.promote_types(maps.dtype, torch.float32))
+
+
+def mean(values: Tensor) -> Tensor:
+    """Over everything of one run: (..., B, K, H, W) → (...,)."""
+    return values.mean((-4, -3, -2, -1))
