@@ -47,8 +47,8 @@ def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stage
     """
     each = []
     for stage, guess, target in compared(student.adapted, teacher.maps, rectified=False):
-        margin = full(teacher.constants[stage].detach())[..., None, :, None, None]
-        target = torch.maximum(target, margin)
+        margin = teacher.constants[stage].detach().to(target.dtype)
+        target = torch.maximum(target, margin[..., None, :, None, None])
         apart = guess - target
         each.append(mean(torch.where(target > 0, apart, apart.clamp_min(0)).square()))
     return torch.stack(each).sum(0)

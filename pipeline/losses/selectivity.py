@@ -44,4 +44,5 @@ def selectivity(student: Outputs, teacher: Outputs, labels: Tensor | None, *, st
 
 def likeness(x: Tensor, y: Tensor) -> Tensor:
     """mean_ij (x_i · y_j)²: (..., K, N), (..., K', N) → (...,)."""
-    return (x @ y.mT).square().mean((-2, -1))
+    with torch.autocast(x.device.type, enabled=False):
+        return (x @ y.mT).square().mean((-2, -1))

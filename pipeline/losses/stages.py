@@ -33,8 +33,15 @@ def pairs(student: Mapping[str, Any], teacher: Mapping[str, Any], stages: str = 
     """(student's stage, teacher's stage) in the order of the student's; ``student``, ``teacher``: name → map (..., H, W).
 
     A stage is paired with the teacher's whose log(H · W) is nearest, the later one of two that are equally near. Of the
-    student's stages with the same partner the nearest keeps it, the later one of those equally near.
+    student's stages with the same partner the nearest keeps it, the later one of those equally near. Raises ``InputError``
+    where a network has no map.
     """
+    for whose, maps in (("student", student), ("teacher", teacher)):
+        if not maps:
+            raise InputError(
+                f"the {whose} has no map of a stage to compare; expected a network with outputs map1, map2, …: "
+                "choose terms that read its embedding or logits"
+            )
     ours, theirs = ({name: size(value) for name, value in maps.items()} for maps in (student, teacher))
     return _pairs(tuple(ours.items()), tuple(theirs.items()), stages)
 
@@ -80,17 +87,19 @@ def resampled(maps: Tensor, to: Size) -> Tensor:
     constant matrix an axis: for any leading axes, under ``vmap``, and with the same bits each time on a GPU.
     """
     height, width = size(maps)
-    if width != to[1]:
-        maps = maps @ windows(width, to[1], maps.dtype, maps.device).mT
-    if height != to[0]:
-        maps = windows(height, to[0], maps.dtype, maps.device) @ maps
+    with torch.autocast(maps.device.type, enabled=False):  # as precise as the maps are
+        if width != to[1]:
+            maps = maps @ windows(width, to[1], maps.dtype, maps.device).mT
+        if height != to[0]:
+            maps = windows(height, to[0], maps.dtype, maps.device) @ maps
     return maps
 
 
 @functools.cache
 def windows(length: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(cells, length) weights of adaptive averaging; kept, since every step asks for the same few."""
-    return average_windows(length, cells).to(device, dtype)
+    inside = average_windows(length, cells) > 0  # the weights are divided anew: float32 lacks digits for float64
+    return (inside.double() / inside.sum(-1, keepdim=True)).to(device, dtype)
 
 
 def compared(adapted: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, rectified: bool) -> Iterator[Pair]:
