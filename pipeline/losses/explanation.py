@@ -40,7 +40,7 @@ def explained(mix: LossMix, published: float | None = None) -> str:
         else:
             origin = "the default" if term.weight == constant(term.name, "WEIGHT", 1.0) else "given"
         settings = {**{key: option.default for key, option in options(term.name).items()}, **dict(term.options)}
-        student, teacher = reads(term.name, settings), teacher_reads(term.name)
+        student, teacher = reads(term.name, settings), teacher_reads(term.name, settings)
         for key in ("layer", *idle(term.name, settings)):
             settings.pop(key, None)
         lines += [

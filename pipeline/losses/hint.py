@@ -21,7 +21,7 @@ from pipeline.losses.stages import Stages, compared, full, mean
 FORMULA = "sum over pairs of stages of mean (A relu(s) - relu(t))^2, A a 1 x 1 convolution (linear for vectors)"
 SOURCE = "Romero et al. 2015 (FitNets), eq. 3, as a mean; A as in the code of Park et al. 2019"
 READS = ("maps",)
-TEACHER = ("maps",)
+TEACHER = {"maps": ("maps",), "hidden": ("embedding",), "embedding": ("embedding",)}
 WEIGHT = 1.0
 MIX = "ce:1,hint:100"
 

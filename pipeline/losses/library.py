@@ -77,19 +77,24 @@ def reads(name: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
 
     ``READS`` of its file; the option ``layer``, where it has one, stands in place of the first of them.
     """
-    outputs = output_names(name, "READS")
+    outputs = output_names(name, "READS", options)
     if outputs and "layer" in options:
         return (str(options["layer"]), *outputs[1:])
     return outputs
 
 
-def teacher_reads(name: str) -> tuple[str, ...] | None:
-    """The teacher's outputs that a loss reads: ``TEACHER`` of its file, else the same as of the student; (): none."""
-    return output_names(name, "TEACHER" if has(name, "TEACHER") else "READS")
+def teacher_reads(name: str, options: Mapping[str, Any] | None = None) -> tuple[str, ...] | None:
+    """The teacher's outputs that a loss reads: ``TEACHER`` of its file, else the same as of the student; (): none.
+
+    Where they depend on the option ``layer``, ``TEACHER`` has them by its words, the default first.
+    """
+    return output_names(name, "TEACHER" if has(name, "TEACHER") else "READS", options or {})
 
 
-def output_names(name: str, where: str) -> tuple[str, ...] | None:
+def output_names(name: str, where: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
     outputs = constant(name, where, None)
+    if isinstance(outputs, Mapping):
+        outputs = outputs.get(options.get("layer", next(iter(outputs))))
     if outputs is None:
         return None
     if not isinstance(outputs, tuple | list) or not all(isinstance(output, str) for output in outputs):

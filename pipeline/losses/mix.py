@@ -128,7 +128,7 @@ class LossMix:
     @property
     def teacher_reads(self) -> tuple[str, ...] | None:
         """The same of the teacher's outputs."""
-        return union(teacher_reads(term.name) for term in self.terms)
+        return union(teacher_reads(term.name, dict(term.options)) for term in self.terms)
 
     @property
     def adapted(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 v = mean over channels of a map after its ReLU, averaged to a fixed grid of frequency bins × frames, flattened;
 L = Σ over pairs of stages of mean over clips of −Σ softmax(v_t) · log softmax(v_s), or the mean of |v_s − v_t|, or of its square.
 
+The same of logits with ``layer`` = logits, where v are the outputs (of one teacher that is ``soft``).
 Shen et al., AAAI 2019, whose code flattens a map before it pools it. Their adversarial part is left out: as published it has
 no gradient reversal, so the student is asked to be told apart.
 """
@@ -23,7 +24,8 @@ FORMULA = (
 )
 SOURCE = "Shen et al., AAAI 2019 (MEAL), without its discriminator"
 READS = ("maps",)
-TEACHER = ("maps",)
+TEACHER = {"maps": ("maps",), "logits": ("members",)}
+DRAWS = 1
 WEIGHT = 0.1
 MIX = "soft:1,pooled:0.1"
 
@@ -38,20 +40,27 @@ def pooled(
     teacher: Outputs,
     labels: Tensor | None,
     *,
+    layer: Literal["maps", "logits"] = "maps",
     stages: Stages = "all",
     similarity: Literal["ce", "l1", "l2"] = "ce",
     grid: Literal["1x2", "2x4", "4x8", "8x16"] = "4x8",
 ) -> Tensor:
     """Difference of the pooled maps: maps (..., B, K, H, W) → (...,); channels and sizes may differ.
 
-    ``grid``: frequency bins × frames; ``stages``: the pairs that are compared. ``similarity`` ce is in nats and at least the
-    entropy of softmax(v_t); l1 and l2 are 0 where both are equal. ``labels`` are not used.
+    Of several teachers, ``teacher.maps`` as ``reduced`` keeps them with an axis of members, (..., B, M, H, W), or
+    ``teacher.members`` (..., B, M, C) for ``layer`` = logits, the one of the step is compared. ``grid``: frequency bins ×
+    frames; ``stages``: the pairs that are compared. ``similarity`` ce is in nats and at least the entropy of softmax(v_t);
+    l1 and l2 are 0 where both are equal. ``labels`` are not used.
     """
+    if layer == "logits":
+        target = chosen(full(teacher.members.detach()), student.draws)
+        return apart(full(student.logits), target, similarity)
     bins, frames = map(int, grid.split("x"))
     each = []
     for ours, theirs in pairs(student.maps, teacher.maps, stages):
-        both = reduced(student.maps[ours]), teacher.maps[theirs].detach()
-        each.append(apart(*(resampled(full(maps), (bins, frames)).flatten(-2) for maps in both), similarity))
+        both = reduced(student.maps[ours]), full(teacher.maps[theirs].detach())
+        guess, target = (resampled(maps, (bins, frames)).flatten(-2) for maps in both)
+        each.append(apart(guess, chosen(target, student.draws) if target.ndim > guess.ndim else target, similarity))
     return torch.stack(each).sum(0)
 
 
@@ -64,8 +73,10 @@ def apart(student: Tensor, teacher: Tensor, similarity: str) -> Tensor:
 
 
 def chosen(members: Tensor, draws: Tensor) -> Tensor:
-    """Of each clip what the teacher of the step says, member ⌊u · M⌋: (..., B, M, N) and u (..., 1) in [0, 1) → (..., B, N)."""
+    """What the teacher of this step says, member ⌊u · M⌋ of a run: (..., B, M, N) → (..., B, N).
+
+    ``draws`` (..., B, n), uniform in [0, 1): u is the first of the first clip, one for all clips of the step.
+    """
     count = members.shape[-2]
-    member = (draws * count).long().clamp_max(count - 1)[..., None, None]
-    index = member.expand(*members.shape[:-2], 1, members.shape[-1])
-    return members.gather(-2, index).squeeze(-2)
+    member = (draws[..., :1, :1] * count).long().clamp_max(count - 1)[..., None]
+    return members.gather(-2, member.expand(*members.shape[:-2], 1, members.shape[-1])).squeeze(-2)

@@ -301,6 +301,24 @@ def test_a_random_teacher_has_the_expectation_over_all() -> None:
     assert sum(each) / len(each) == pytest.approx(0.3159698734, abs=1e-10)
 
 
+def test_pooled_of_several_teachers_takes_the_one_of_the_step() -> None:
+    random = torch.Generator().manual_seed(0)
+    student = {"map1": torch.randn(3, 2, 4, 6, 8, generator=random)}
+    members = torch.randn(3, 2, 5, 6, 9, generator=random).relu()
+    logits, theirs = torch.randn(3, 2, 4, generator=random), torch.randn(3, 2, 5, 4, generator=random)
+    draws = torch.tensor([0.0, 0.5, 0.999])[:, None, None].expand(3, 2, 1)
+    seen = SimpleNamespace(maps=student, logits=logits, draws=draws)
+    function = losses.load("pooled")
+    found = function(seen, SimpleNamespace(maps={"map2": members}), None)
+    outputs_found = function(seen, SimpleNamespace(members=theirs), None, layer="logits")
+    for run, member in enumerate((0, 2, 4)):
+        one = SimpleNamespace(maps={"map1": student["map1"][run]}, logits=logits[run])
+        alone = function(one, SimpleNamespace(maps={"map2": members[run, :, member]}), None)
+        torch.testing.assert_close(found[run], alone)
+        alone = losses.load("soft")(one, SimpleNamespace(logits=theirs[run, :, member]), None)
+        torch.testing.assert_close(outputs_found[run], alone)
+
+
 def test_selectivity_worked() -> None:
     kernel = losses.module("selectivity").likeness
     for student, teacher, parts, whole in (
@@ -547,3 +565,50 @@ def test_a_dead_layer_of_the_student_learns_nothing_from_a_hint() -> None:
     )
     torch.testing.assert_close(found, expected)
     assert all(off[name].grad.abs().max() == 0 for name in PAIRS)
+
+
+# What the files say.
+
+
+@pytest.mark.parametrize("name", ["hint", "attention", "boundary", "overhaul", "pooled", "selectivity", "residual"])
+def test_the_file_says_what_it_is(name: str) -> None:
+    module = losses.module(name)
+    published = LossMix.parse(module.MIX)
+    (term,) = [one for one in published.terms if one.name == name]
+    assert str(published) == ",".join(sorted(module.MIX.split(",")))
+    assert term.options == () and (term.weight == module.WEIGHT or name == "hint")
+    text = LossMix.parse(name).explain()
+    assert module.FORMULA in text and module.SOURCE in text and "it does not say" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "reads", "taught"),
+    [
+        ("hint", ("maps",), ("maps",)),
+        ("hint@layer=hidden", ("hidden",), ("embedding",)),
+        ("hint@layer=embedding", ("embedding",), ("embedding",)),
+        ("pooled", ("maps",), ("maps",)),
+        ("pooled@layer=logits", ("logits",), ("members",)),
+        ("residual", ("hidden",), ("base", "embedding")),
+    ],
+)
+def test_the_outputs_that_are_read_follow_the_layer(key: str, reads: tuple[str, ...], taught: tuple[str, ...]) -> None:
+    mix = LossMix.parse(f"{key},soft:0")
+    assert (mix.reads, mix.teacher_reads) == (reads, taught)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hint@stages=middle", "unknown stages 'middle'.*expected one of all, first, last"),
+        ("hint@layer=logits", "unknown layer 'logits'.*expected one of maps, hidden, embedding"),
+        ("attention@form=mean", "unknown form 'mean'.*expected one of code, paper"),
+        ("pooled@grid=3x5", "unknown grid '3x5'.*expected one of 1x2, 2x4, 4x8, 8x16"),
+        ("boundary@margin=0", "option margin of boundary is '0'; expected a number above 0"),
+        ("overhaul@layer=maps", "unknown option 'layer' of overhaul"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        LossMix.parse(text)
+    assert "\n" not in str(caught.value)
