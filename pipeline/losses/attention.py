@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.losses import Outputs
 from pipeline.losses.floors import directions
-from pipeline.losses.stages import Stages, common, full, pairs, resampled
+from pipeline.losses.stages import OFTEN_LOSE, Stages, common, full, pairs, resampled
 
 FORMULA = "sum over pairs of stages of mean (Q_s - Q_t)^2, Q = a / |a| per clip, a = mean over channels of relu(map)^2"
 SOURCE = "Zagoruyko and Komodakis 2017, and their code"
@@ -24,6 +24,7 @@ READS = ("maps",)
 TEACHER = ("maps",)
 WEIGHT = 1000.0
 MIX = "ce:1,attention:1000"
+NOTE = OFTEN_LOSE
 
 
 def reduced(maps: Tensor) -> Tensor:

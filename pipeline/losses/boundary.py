@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.losses import Outputs
 from pipeline.losses.regressors import NormalisedRegressors, Shapes
-from pipeline.losses.stages import Stages, compared, mean
+from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, mean
 
 FORMULA = (
     "sum over pairs of stages of mean max(margin - s, 0)^2 where t > 0, max(margin + s, 0)^2 elsewhere, "
@@ -25,6 +25,8 @@ READS = ("maps",)
 TEACHER = ("maps",)
 WEIGHT = 20.64
 MIX = "boundary:20.64,soft:0"
+NOTE = OFTEN_LOSE
+CHAIN = "a second training with labels or outputs, which starts from this one"
 
 
 def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.Module:

@@ -58,6 +58,11 @@ def explained(mix: LossMix, published: float | None = None) -> str:
         if settings:
             lines.append("    options  " + ", ".join(f"{k} = {shown(v)}" for k, v in settings.items()))
         lines.append(f"    source   {constant(term.name, 'SOURCE', 'a file of this project')}")
+        if usual := constant(term.name, "MIX", None):
+            needed = f", with {chain}" if (chain := constant(term.name, "CHAIN", None)) else ""
+            lines.append(f"    mix      {usual} is the published combination{needed}")
+        if note := constant(term.name, "NOTE", None):
+            lines.append(f"    note     {note}")
     if not mix.has_base:
         lines.append(f"{NO_BASE.name}: weight 0 (no base term is added, and none is computed)")
     if not mix.names_classes:

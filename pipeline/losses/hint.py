@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.losses import Outputs
 from pipeline.losses.regressors import MapRegressors, Regressor, Shapes
-from pipeline.losses.stages import Stages, compared, full, mean
+from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, full, mean
 
 FORMULA = "sum over pairs of stages of mean (A relu(s) - relu(t))^2, A a 1 x 1 convolution (linear for vectors)"
 SOURCE = "Romero et al. 2015 (FitNets), eq. 3, as a mean; A as in the code of Park et al. 2019"
@@ -24,6 +24,7 @@ READS = ("maps",)
 TEACHER = {"maps": ("maps",), "hidden": ("embedding",), "embedding": ("embedding",)}
 WEIGHT = 1.0
 MIX = "ce:1,hint:100"
+NOTE = OFTEN_LOSE
 
 Layer = Literal["maps", "hidden", "embedding"]
 

@@ -141,8 +141,16 @@ class LossMix:
         return max(fewest(term.name) for term in self.terms)
 
     def require_batch(self, batch: int, setting: str = "batch") -> None:
-        """``InputError`` where a term learns nothing from ``batch`` clips. ``setting`` states them, for example student.batch."""
+        """``InputError`` where a term learns nothing from ``batch`` clips, or from one teacher without a training before.
+
+        ``setting`` states the clips, for example student.batch.
+        """
         for term in self.terms:
+            if not constant(term.name, "ALONE", True):
+                raise InputError(
+                    f"{term.name} of mix {self} cannot be trained by itself with one teacher; "
+                    f"expected {constant(term.name, 'CHAIN', 'another training before it')}: choose other terms"
+                )
             if batch < (rows := fewest(term.name)):
                 remedy = f", for example --set {setting}={max(rows, 8)}" if "." in setting else ""
                 raise InputError(

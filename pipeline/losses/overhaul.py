@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.losses import Outputs
 from pipeline.losses.regressors import NormalisedRegressors, Shapes
-from pipeline.losses.stages import Stages, compared, full, mean
+from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, full, mean
 
 FORMULA = (
     "sum over pairs of stages of mean (s - u)^2, 0 where s <= u <= 0, u = max(t, margin), s = norm(A map), t = map, "
@@ -26,6 +26,7 @@ READS = ("maps",)
 TEACHER = ("maps",)
 WEIGHT = 6.88
 MIX = "ce:1,overhaul:6.88"
+NOTE = OFTEN_LOSE
 
 
 def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.Module:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import Outputs, log_probabilities
-from pipeline.losses.stages import Stages, full, pairs, resampled
+from pipeline.losses.stages import OFTEN_LOSE, Stages, full, pairs, resampled
 
 FORMULA = (
     "sum over pairs of stages of -sum softmax(v_t) log softmax(v_s), mean over the batch, v = mean over channels of "
@@ -28,6 +28,8 @@ TEACHER = {"maps": ("maps",), "logits": ("members",)}
 DRAWS = 1
 WEIGHT = 0.1
 MIX = "soft:1,pooled:0.1"
+NOTE = OFTEN_LOSE
+CHAIN = "several teachers, another one of them at every step"
 
 
 def reduced(maps: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ READS = ("hidden",)
 TEACHER = ("embedding", "base")
 WEIGHT = 1.0
 MIX = "residual:1,soft:0"
+CHAIN = "a student that was trained before, whose misses it learns"
+ALONE = False
 
 
 def adapter(student: Shapes, teacher: Shapes) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.losses import Outputs
 from pipeline.losses.floors import directions
-from pipeline.losses.stages import Stages, common, full, pairs, resampled
+from pipeline.losses.stages import OFTEN_LOSE, Stages, common, full, pairs, resampled
 
 FORMULA = (
     "sum over pairs of stages of mean (y_i . y_j)^2 + mean (x_i . x_j)^2 - 2 mean (x_i . y_j)^2 per clip, "
@@ -24,6 +24,7 @@ READS = ("maps",)
 TEACHER = ("maps",)
 WEIGHT = 50.0
 MIX = "ce:1,selectivity:50"
+NOTE = OFTEN_LOSE
 
 
 def selectivity(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all") -> Tensor:

@@ -17,6 +17,12 @@ from torch import Tensor
 from pipeline.config import InputError
 from pipeline.models.residual import average_windows
 
+#: What ``--explain`` says of terms on maps.
+OFTEN_LOSE = (
+    "in a public benchmark (Tian et al. 2020) terms on maps often do worse than plain distillation, between networks of "
+    "different families nearly always"
+)
+
 #: Which pairs a term compares: every one, the student's first alone, or its last alone.
 Stages = Literal["all", "first", "last"]
 Size = tuple[int, int]
