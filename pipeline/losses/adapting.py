@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline import models
+from pipeline.config import InputError
 from pipeline.losses import library
 from pipeline.losses.mix import LossMix, Term
 from pipeline.models import Network
@@ -28,7 +30,7 @@ def adapters(
     if not any(mix.adapted for mix in mixes):
         return [{} for _ in mixes]
     student = shapes(networks[0])
-    return [
+    each = [
         {
             term.key: module
             for term in mix.terms
@@ -36,6 +38,19 @@ def adapters(
         }
         for mix, (seed, fold), network in zip(mixes, keys, networks, strict=True)
     ]
+    for modules, network in zip(each, networks):
+        require_smaller(modules, network)
+    return each
+
+
+def require_smaller(modules: Mapping[str, nn.Module], network: Network) -> None:
+    """``InputError`` for an adapter with more weights than the student: it would learn in the student's place."""
+    for key, module in modules.items():
+        if (weights := models.parameters(module)) > (most := models.parameters(network)):
+            raise InputError(
+                f"{key}: its adapter would have {weights:,} weights, and the student {network.name} has {most:,}; "
+                "expected no more than the student: compare a narrower layer, for example @layer=hidden"
+            )
 
 
 def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Module | None:

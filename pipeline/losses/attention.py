@@ -27,9 +27,14 @@ MIX = "ce:1,attention:1000"
 NOTE = OFTEN_LOSE
 
 
-def reduced(maps: Tensor) -> Tensor:
+def activity(maps: Tensor) -> Tensor:
     """a, the mean over channels of the squared activation: (..., K, H, W) → (..., H, W)."""
     return full(maps).clamp_min(0).square().mean(-3)
+
+
+def reduced(maps: Tensor) -> Tensor:
+    """√a, a map of one channel whose a is that of the whole: (..., K, H, W) → (..., 1, H, W)."""
+    return activity(maps).sqrt().unsqueeze(-3)
 
 
 def attention(
@@ -48,7 +53,9 @@ def attention(
     each = []
     for ours, theirs in pairs(student.maps, teacher.maps, stages):
         to = common(student.maps[ours], teacher.maps[theirs])
-        both = reduced(student.maps[ours]), teacher.maps[theirs].detach()
-        apart = torch.sub(*(directions(resampled(full(a), to).flatten(-2)) for a in both))
-        each.append(apart.square().mean((-2, -1)) if form == "code" else torch.linalg.vector_norm(apart, dim=-1).mean(-1))
+        both = activity(student.maps[ours]), activity(teacher.maps[theirs].detach())
+        apart = torch.sub(*(directions(resampled(a, to).flatten(-2)) for a in both))
+        each.append(
+            apart.square().mean((-2, -1)) if form == "code" else torch.linalg.vector_norm(apart, dim=-1).mean(-1)
+        )
     return torch.stack(each).sum(0)

@@ -45,5 +45,7 @@ def hint(
     """
     if layer != "maps":
         return (full(student.adapted) - full(teacher.embedding.detach())).square().mean((-2, -1))
-    each = [mean((guess - target).square()) for _, guess, target in compared(student.adapted, teacher.maps, rectified=True)]
+    each = [
+        mean((guess - target).square()) for _, guess, target in compared(student.adapted, teacher.maps, rectified=True)
+    ]
     return torch.stack(each).sum(0)

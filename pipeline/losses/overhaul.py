@@ -10,12 +10,16 @@ batch norm as of a Gaussian; a block's shortcut adds to it, so it is measured he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from pipeline.losses import Outputs
 from pipeline.losses.regressors import NormalisedRegressors, Shapes
 from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, full, mean
+from pipeline.models.outputs import stage_maps
 
 FORMULA = (
     "sum over pairs of stages of mean (s - u)^2, 0 where s <= u <= 0, u = max(t, margin), s = norm(A map), t = map, "
@@ -34,10 +38,19 @@ def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.M
     return NormalisedRegressors(student, teacher, stages, where_equal=True)
 
 
-def margins(maps: Tensor) -> Tensor:
-    """Mean of the negative values of each channel, 0 where it has none: (rows, K, H, W) → (K,)."""
-    negative = full(maps).clamp_max(0)
-    return negative.sum((0, 2, 3)) / (negative < 0).sum((0, 2, 3)).clamp_min(1)
+def constants(arrays: Mapping[str, Tensor], labels: Tensor | None) -> dict[str, Tensor]:
+    """m of every stage, measured on ``arrays``, what the teacher says of a run's training rows: stage → (K,)."""
+    return {stage: margins(maps) for stage, maps in stage_maps(arrays).items()}
+
+
+def margins(maps: Tensor, rows: int = 256) -> Tensor:
+    """Mean of the negative values of each channel, 0 where it has none: (N, K, H, W) → (K,); ``rows`` of them at a time."""
+    total = count = torch.zeros(maps.shape[1], dtype=torch.float64, device=maps.device)
+    for part in maps.split(rows):
+        negative = full(part).clamp_max(0)
+        total = total + negative.sum((0, 2, 3), dtype=torch.float64)
+        count = count + (negative < 0).sum((0, 2, 3))
+    return (total / count.clamp_min(1)).to(torch.promote_types(maps.dtype, torch.float32))
 
 
 def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all") -> Tensor:
@@ -46,9 +59,10 @@ def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stage
     0 where the student equals the teacher, or is below it where it is off. ``stages``: the pairs that are compared.
     ``labels`` are not used.
     """
+    margin_of: Any = teacher.constants
     each = []
     for stage, guess, target in compared(student.adapted, teacher.maps, rectified=False):
-        margin = teacher.constants[stage].detach().to(target.dtype)
+        margin = margin_of[stage].detach().to(target.dtype)
         target = torch.maximum(target, margin[..., None, :, None, None])
         apart = guess - target
         each.append(mean(torch.where(target > 0, apart, apart.clamp_min(0)).square()))

@@ -33,8 +33,8 @@ CHAIN = "several teachers, another one of them at every step"
 
 
 def reduced(maps: Tensor) -> Tensor:
-    """The mean over channels of the activation: (..., K, H, W) → (..., H, W)."""
-    return full(maps).clamp_min(0).mean(-3)
+    """The mean over channels of the activation, a map of one channel: (..., K, H, W) → (..., 1, H, W)."""
+    return full(maps).clamp_min(0).mean(-3, keepdim=True)
 
 
 def pooled(
@@ -49,8 +49,8 @@ def pooled(
 ) -> Tensor:
     """Difference of the pooled maps: maps (..., B, K, H, W) → (...,); channels and sizes may differ.
 
-    Of several teachers, ``teacher.maps`` as ``reduced`` keeps them with an axis of members, (..., B, M, H, W), or
-    ``teacher.members`` (..., B, M, C) for ``layer`` = logits, the one of the step is compared. ``grid``: frequency bins ×
+    Of several teachers, with maps (..., B, M, K, H, W), or ``teacher.members`` (..., B, M, C) for ``layer`` = logits, the
+    one of the step is compared. ``grid``: frequency bins ×
     frames; ``stages``: the pairs that are compared. ``similarity`` ce is in nats and at least the entropy of softmax(v_t);
     l1 and l2 are 0 where both are equal. ``labels`` are not used.
     """
@@ -60,8 +60,8 @@ def pooled(
     bins, frames = map(int, grid.split("x"))
     each = []
     for ours, theirs in pairs(student.maps, teacher.maps, stages):
-        both = reduced(student.maps[ours]), full(teacher.maps[theirs].detach())
-        guess, target = (resampled(maps, (bins, frames)).flatten(-2) for maps in both)
+        both = reduced(student.maps[ours]), reduced(teacher.maps[theirs].detach())
+        guess, target = (resampled(maps, (bins, frames)).flatten(-3) for maps in both)
         each.append(apart(guess, chosen(target, student.draws) if target.ndim > guess.ndim else target, similarity))
     return torch.stack(each).sum(0)
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.losses.stages import common, pairs, resampled, stage_maps
+from pipeline.losses.stages import common, pairs, resampled
 from pipeline.models import Outputs
+from pipeline.models.outputs import stage_maps
 from pipeline.models.residual import batch_norm
 
 #: Name of an output → its shape without the batch: (D,) or (K, H, W).

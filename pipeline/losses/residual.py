@@ -15,7 +15,9 @@ from pipeline.losses import Outputs
 from pipeline.losses.regressors import Regressor, Shapes
 from pipeline.losses.stages import full
 
-FORMULA = "mean (A hidden - (t - v))^2, A linear, v what a student trained before it makes of t, the teacher's embedding"
+FORMULA = (
+    "mean (A hidden - (t - v))^2, A linear, v what a student trained before it makes of t, the teacher's embedding"
+)
 SOURCE = "Gao, Shen, Li and Loy 2020, on the embedding"
 READS = ("hidden",)
 TEACHER = ("embedding", "base")

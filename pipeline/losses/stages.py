@@ -6,7 +6,6 @@ Sizes of maps are (height, width) in cells: frequency bins and frames of a sound
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any, Literal
@@ -27,12 +26,6 @@ OFTEN_LOSE = (
 Stages = Literal["all", "first", "last"]
 Size = tuple[int, int]
 Pair = tuple[str, Tensor, Tensor]
-
-
-def stage_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The maps of the stages among a network's outputs, or their shapes among its shapes: map1, map2, …, in this order."""
-    names = sorted((name for name in outputs if re.fullmatch(r"map\d+", name)), key=lambda name: int(name[3:]))
-    return {name: outputs[name] for name in names}
 
 
 def pairs(student: Mapping[str, Any], teacher: Mapping[str, Any], stages: str = "all") -> tuple[tuple[str, str], ...]:
@@ -108,8 +101,8 @@ def windows(length: int, cells: int, dtype: torch.dtype, device: torch.device) -
     return (inside.double() / inside.sum(-1, keepdim=True)).to(device, dtype)
 
 
-def compared(adapted: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, rectified: bool) -> Iterator[Pair]:
-    """(stage, what an adapter makes of the student, the teacher's map of that stage at the same size), in float32 at least.
+def compared(adapted: Any, teacher: Mapping[str, Tensor], *, rectified: bool) -> Iterator[Pair]:
+    """Of ``adapted``, by the teacher's stages: (stage, what an adapter makes of the student, the teacher's map of that stage at the same size), in float32 at least.
 
     ``rectified``: the teacher's map is taken after its ReLU. Nothing flows into the teacher.
     """

@@ -20,7 +20,8 @@ from pipeline.losses.boundary import agreement
 from pipeline.losses.floors import directions
 from pipeline.losses.overhaul import margins
 from pipeline.losses.pooled import chosen
-from pipeline.losses.stages import resampled, stage_maps
+from pipeline.losses.stages import resampled
+from pipeline.models.outputs import stage_maps
 from tests.losses import map_oracles
 
 #: Every term of this file with the options that change what it computes.
@@ -86,7 +87,10 @@ def adapted(module: torch.nn.Module, student: Mapping[str, Tensor], lead: int) -
     """Run by run, computed in float64 and given back in the type of the student."""
     axes = student["logits"].shape[: lead - 1]
     dtype = student["logits"].dtype
-    flat = {name: value.double().flatten(0, lead - 2) if lead > 1 else value.double()[None] for name, value in student.items()}
+    flat = {
+        name: value.double().flatten(0, lead - 2) if lead > 1 else value.double()[None]
+        for name, value in student.items()
+    }
     runs = [module(Outputs({name: value[run] for name, value in flat.items()})) for run in range(len(flat["logits"]))]
     whole = together(runs, tuple(axes))
     return {k: v.to(dtype) for k, v in whole.items()} if isinstance(whole, Mapping) else whole.to(dtype)
@@ -131,7 +135,9 @@ def oracle(
     for number, (ours, theirs) in enumerate(pairs.items()):
         s, t = student[ours].detach().numpy(), teacher[theirs].detach().numpy()
         if module is not None:
-            (options["weight"],) = [w[..., 0, 0] for n, w in weights.items() if n.split(".")[1] == str(number)] or [None]
+            (options["weight"],) = [w[..., 0, 0] for n, w in weights.items() if n.split(".")[1] == str(number)] or [
+                None
+            ]
         if name == "overhaul":
             options["margins"] = map_oracles.margins(t)
         total += getattr(map_oracles, name)(s, t, **options)
@@ -145,6 +151,19 @@ def test_equals_the_plain_loop(key: str, batch: int) -> None:
     found = value(key, student, teacher)
     assert found.shape == ()
     assert found.item() == pytest.approx(oracle(key, student, teacher), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["attention", "pooled"])
+def test_what_is_kept_of_a_teacher_serves_as_well_as_its_maps(name: str) -> None:
+    student, teacher = outputs(STUDENT, 3, seed=1), outputs(TEACHER, 3, seed=2)
+    reduced = losses.module(name).reduced
+    kept = {stage: reduced(each) for stage, each in stage_maps(teacher).items()}
+    assert {stage: tuple(each.shape) for stage, each in kept.items()} == {
+        stage: (3, 1, *shape[1:]) for stage, shape in TEACHER.items()
+    }
+    seen = SimpleNamespace(maps=stage_maps(student))
+    found = [losses.load(name)(seen, SimpleNamespace(maps=each), None) for each in (kept, stage_maps(teacher))]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("key", TERMS)
@@ -231,7 +250,7 @@ def test_hint_worked() -> None:
 
 def test_attention_worked() -> None:
     student, teacher = maps([1, 2], [0, 2]), maps([3, 4])
-    q = [directions(losses.module("attention").reduced(side).flatten(-2)) for side in (student, teacher)]
+    q = [directions(losses.module("attention").activity(side).flatten(-2)) for side in (student, teacher)]
     assert q[0][0].tolist() == pytest.approx([0.1240347346, 0.9922778767], abs=1e-10)
     assert q[1][0].tolist() == pytest.approx([0.4902612396, 0.8715755371], abs=1e-10)
     assert term("attention", student, teacher) == pytest.approx(0.0743454539, abs=1e-10)
@@ -280,7 +299,12 @@ def test_the_authors_margins_and_the_measured_ones() -> None:
 
 
 def test_a_channel_without_negative_values_has_the_margin_zero() -> None:
-    assert margins(maps([1, 0], [-1, 2], [-1, -2])).tolist() == [0, -1, -1.5]
+    teacher = maps([1, 0], [-1, 2], [-1, -2])
+    assert margins(teacher).tolist() == [0, -1, -1.5]
+    whole = torch.randn(7, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    assert margins(whole, rows=2).tolist() == pytest.approx(map_oracles.margins(whole.numpy()))
+    found = losses.module("overhaul").constants({"map2": whole, "logits": whole[:, 0], "map1": teacher}, None)
+    assert list(found) == ["map1", "map2"] and torch.equal(found["map2"], margins(whole))
 
 
 def test_pooled_worked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +328,7 @@ def test_a_random_teacher_has_the_expectation_over_all() -> None:
 def test_pooled_of_several_teachers_takes_the_one_of_the_step() -> None:
     random = torch.Generator().manual_seed(0)
     student = {"map1": torch.randn(3, 2, 4, 6, 8, generator=random)}
-    members = torch.randn(3, 2, 5, 6, 9, generator=random).relu()
+    members = torch.randn(3, 2, 5, 3, 6, 9, generator=random)
     logits, theirs = torch.randn(3, 2, 4, generator=random), torch.randn(3, 2, 5, 4, generator=random)
     draws = torch.tensor([0.0, 0.5, 0.999])[:, None, None].expand(3, 2, 1)
     seen = SimpleNamespace(maps=student, logits=logits, draws=draws)
@@ -357,11 +381,11 @@ def test_sums_over_1000_are_a_fixed_multiple_of_our_means() -> None:
         squares = F.mse_loss(s, t, reduction="none") * ((s > t) | (t > 0)).double()
         sums["overhaul"] += squares.sum().item() / 2 / 1000 / 2**halvings
         on = (theirs[name] > 0).double()
-        each = ((s + 1).clamp_min(0).square() * (1 - on) + (1 - s).clamp_min(0).square() * on)
+        each = (s + 1).clamp_min(0).square() * (1 - on) + (1 - s).clamp_min(0).square() * on
         sums["boundary"] += 3 * each.sum().item() / 2 / 1000 / 2**halvings
     for name, factor in (("overhaul", 6.88), ("boundary", 20.64)):
         assert sums[name] == pytest.approx(factor * losses.load(name)(seen, taught, None).item(), rel=1e-9)
-        assert losses.module(name).WEIGHT == factor
+        assert factor == losses.module(name).WEIGHT
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -396,9 +420,7 @@ def test_averaging_and_a_convolution_of_1_by_1_commute() -> None:
     module = adapter_for("hint", student, teacher, 1)
     for (ours, theirs), layer in zip(PAIRS.items(), module.layers):
         to = (3, 7)
-        torch.testing.assert_close(
-            layer(resampled(student[ours], to)), resampled(layer(student[ours]), to), msg=theirs
-        )
+        torch.testing.assert_close(layer(resampled(student[ours], to)), resampled(layer(student[ours]), to), msg=theirs)
 
 
 # What must hold for any input.
@@ -541,8 +563,8 @@ def test_the_teacher_is_resampled_before_its_margin() -> None:
 def test_the_gradient_of_attention_is_bounded(scale: float) -> None:
     """|∂Q/∂f| ≤ 2 / √(K · 10⁻⁶), 500 for 16 channels, by the largest singular value of the Jacobian."""
     f = scale * torch.rand(16, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    reduced = losses.module("attention").reduced
-    jacobian = torch.autograd.functional.jacobian(lambda x: directions(reduced(x[None]).flatten(-2))[0], f)
+    activity = losses.module("attention").activity
+    jacobian = torch.autograd.functional.jacobian(lambda x: directions(activity(x[None]).flatten(-2))[0], f)
     assert torch.linalg.matrix_norm(jacobian.flatten(1), 2) <= 500
 
 
@@ -560,9 +582,7 @@ def test_a_dead_layer_of_the_student_learns_nothing_from_a_hint() -> None:
         each.requires_grad_()
     found = value("hint", off, teacher)
     found.backward()
-    expected = sum(
-        resampled(teacher[t].relu(), tuple(student[s].shape[-2:])).square().mean() for s, t in PAIRS.items()
-    )
+    expected = sum(resampled(teacher[t].relu(), tuple(student[s].shape[-2:])).square().mean() for s, t in PAIRS.items())
     torch.testing.assert_close(found, expected)
     assert all(off[name].grad.abs().max() == 0 for name in PAIRS)
 

@@ -14,7 +14,7 @@ from pipeline.config import InputError
 from pipeline.losses.adapting import shapes
 from pipeline.losses.floors import directions
 from pipeline.losses.stages import common, pairs, resampled
-from pipeline.losses.stages import stage_maps
+from pipeline.models.outputs import stage_maps
 
 SOUND = (5, 20, 173)
 RESNET18 = {"map1": (8, 20, 173), "map2": (16, 10, 87), "map3": (32, 5, 44), "map4": (64, 3, 22)}
