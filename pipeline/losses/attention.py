@@ -32,11 +32,6 @@ def activity(maps: Tensor) -> Tensor:
     return full(maps).clamp_min(0).square().mean(-3)
 
 
-def reduced(maps: Tensor) -> Tensor:
-    """√a, a map of one channel whose a is that of the whole: (..., K, H, W) → (..., 1, H, W)."""
-    return activity(maps).sqrt().unsqueeze(-3)
-
-
 def attention(
     student: Outputs,
     teacher: Outputs,

@@ -24,6 +24,7 @@ READS = ("maps",)
 TEACHER = {"maps": ("maps",), "hidden": ("embedding",), "embedding": ("embedding",)}
 WEIGHT = 1.0
 MIX = "ce:1,hint:100"
+WITH = {"stages": ("layer=maps",)}
 NOTE = OFTEN_LOSE
 
 Layer = Literal["maps", "hidden", "embedding"]

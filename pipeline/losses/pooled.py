@@ -28,11 +28,12 @@ TEACHER = {"maps": ("maps",), "logits": ("members",)}
 DRAWS = 1
 WEIGHT = 0.1
 MIX = "soft:1,pooled:0.1"
+WITH = {"stages": ("layer=maps",), "grid": ("layer=maps",)}
 NOTE = OFTEN_LOSE
 CHAIN = "several teachers, another one of them at every step"
 
 
-def reduced(maps: Tensor) -> Tensor:
+def activity(maps: Tensor) -> Tensor:
     """The mean over channels of the activation, a map of one channel: (..., K, H, W) → (..., 1, H, W)."""
     return full(maps).clamp_min(0).mean(-3, keepdim=True)
 
@@ -60,7 +61,7 @@ def pooled(
     bins, frames = map(int, grid.split("x"))
     each = []
     for ours, theirs in pairs(student.maps, teacher.maps, stages):
-        both = reduced(student.maps[ours]), reduced(teacher.maps[theirs].detach())
+        both = activity(student.maps[ours]), activity(teacher.maps[theirs].detach())
         guess, target = (resampled(maps, (bins, frames)).flatten(-3) for maps in both)
         each.append(apart(guess, chosen(target, student.draws) if target.ndim > guess.ndim else target, similarity))
     return torch.stack(each).sum(0)

@@ -153,19 +153,6 @@ def test_equals_the_plain_loop(key: str, batch: int) -> None:
     assert found.item() == pytest.approx(oracle(key, student, teacher), rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["attention", "pooled"])
-def test_what_is_kept_of_a_teacher_serves_as_well_as_its_maps(name: str) -> None:
-    student, teacher = outputs(STUDENT, 3, seed=1), outputs(TEACHER, 3, seed=2)
-    reduced = losses.module(name).reduced
-    kept = {stage: reduced(each) for stage, each in stage_maps(teacher).items()}
-    assert {stage: tuple(each.shape) for stage, each in kept.items()} == {
-        stage: (3, 1, *shape[1:]) for stage, shape in TEACHER.items()
-    }
-    seen = SimpleNamespace(maps=stage_maps(student))
-    found = [losses.load(name)(seen, SimpleNamespace(maps=each), None) for each in (kept, stage_maps(teacher))]
-    torch.testing.assert_close(*found, rtol=1e-12, atol=0)
-
-
 @pytest.mark.parametrize("key", TERMS)
 def test_runs_are_kept_and_do_not_mix(key: str) -> None:
     student, teacher = outputs(STUDENT, 3, 2, seed=3), outputs(TEACHER, 3, 2, seed=4)
