@@ -110,6 +110,8 @@ def value(name: str, given: Inputs, **options: Any) -> Tensor:
     student, teacher = view(given.student, read), view(given.teacher, taught)
     if reduced is not None:
         teacher["maps"] = {stage: reduced(maps) for stage, maps in stage_maps(given.teacher).items()}
+    if library.constant(name, "constants", None) is not None:
+        teacher["constants"] = constants(name, given)
     if make is not None:
         student["adapted"] = adapted(name, given)
     if each := library.draws(name, given.lead[-1]):
@@ -133,6 +135,15 @@ def adapted(name: str, given: Inputs) -> Any:
     flat = {k: v.double().flatten(0, lead - 2) if lead > 1 else v.double()[None] for k, v in given.student.items()}
     runs = [module(Outputs({k: v[run] for k, v in flat.items()})) for run in range(len(flat["logits"]))]
     return together(runs, given.lead[:-1], dtype)
+
+
+def constants(name: str, given: Inputs) -> dict[str, Tensor]:
+    """What the file measures of each run's teacher, as if the batch were all of its training rows."""
+    lead, function = len(given.lead), library.constant(name, "constants", None)
+    flat = {k: v.detach().flatten(0, lead - 2) if lead > 1 else v.detach()[None] for k, v in given.teacher.items()}
+    labels = given.labels.reshape(-1, given.lead[-1])
+    runs = [function({k: v[run] for k, v in flat.items()}, labels[run]) for run in range(len(labels))]
+    return {k: torch.stack([run[k] for run in runs]).reshape(*given.lead[:-1], *v.shape) for k, v in runs[0].items()}
 
 
 def together(runs: list[Any], axes: tuple[int, ...], dtype: torch.dtype) -> Any:

@@ -73,6 +73,8 @@ def a_run_of_a_pack_is_the_run_alone(name: str) -> None:
     teacher = dict(given.teacher)
     if (reduced := terms.about(name)[4]) is not None:
         teacher |= {stage: reduced(maps) for stage, maps in terms.stage_maps(teacher).items()}
+    if library.constant(name, "constants", None) is not None:
+        teacher |= {"constants": terms.constants(name, given)}
     total, raw = mixed_loss(packed)(Outputs(student), Outputs(teacher), given.labels, draws)
     for run, mix in enumerate(packed):
         alone = given.each(itemgetter(run))
