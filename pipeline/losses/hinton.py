@@ -59,7 +59,7 @@ def hinton(
     divergence = (log_q.exp() * (log_q - log_probabilities_of_clips(student.logits, of_clips))).sum(-1)
     if vary == "off":
         return T**2 * divergence.mean(-1)
-    return (of_clips**2 * divergence).mean(-1)
+    return (of_clips**2 * divergence).mean(-1).to(divergence.dtype)
 
 
 @torch.no_grad()

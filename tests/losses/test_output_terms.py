@@ -399,3 +399,54 @@ def test_dirichlet_of_outputs_that_are_far_apart_is_precise() -> None:
     assert value.dtype == torch.float32
     expected = loop_dirichlet([[float(x) for x in student.logits[0]]], [members], [0])
     assert float(value) == pytest.approx(expected, rel=1e-6)
+
+
+HOSTILE = {
+    "zero": torch.zeros_like,
+    "equal": lambda v: torch.full_like(v, 0.7),
+    "1e-8": lambda v: v * 1e-8,
+    "1e+8": lambda v: v * 1e8,
+    "float16": lambda v: v.half(),
+}
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_option_stays_finite_and_in_float32(name: str, options: dict[str, Any]) -> None:
+    """What ``test_every_term`` holds at the defaults."""
+    student, teacher, labels = (
+        SimpleNamespace(**{k: v.float() for k, v in vars(part).items()}) if isinstance(part, SimpleNamespace) else part
+        for part in clips(batch=4)
+    )
+    for spoil, who in itertools.product(HOSTILE.values(), ("student", "teacher", "both")):
+        logits = (spoil(student.logits) if who != "teacher" else student.logits.clone()).requires_grad_()
+        taught = {k: spoil(v) if who != "student" else v for k, v in vars(teacher).items()}
+        value = losses.load(name)(SimpleNamespace(logits=logits), SimpleNamespace(**taught), labels, **options)
+        value.backward()
+        assert value.dtype == torch.float32 and bool(value.isfinite())
+        assert logits.grad is not None and bool(logits.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_every_option_has_the_gradient_of_its_value(name: str, options: dict[str, Any]) -> None:
+    """With ``vary`` that of fixed temperatures: they are moved without gradient."""
+    student, teacher, labels = clips(2, batch=3)
+    logits = student.logits.requires_grad_()
+    if options.get("vary", "off") == "off":
+
+        def loss(outputs: Tensor) -> Tensor:
+            return losses.load(name)(SimpleNamespace(logits=outputs), teacher, labels, **options)  # type: ignore[no-any-return]
+
+        assert torch.autograd.gradcheck(loss, [logits], fast_mode=True)
+        return
+    (gradient,) = torch.autograd.grad(losses.load(name)(student, teacher, labels, **options).sum(), logits)
+    extra = [options.get("beta", 1.0), options.get("gamma", 1.0)]
+    taus = hinton_file.temperatures(logits, teacher.logits, options.get("T", 1.5), options["vary"], *extra)
+    fixed = options | {"vary": "off"}
+    for run, clip in itertools.product(range(2), range(3)):
+        part = SimpleNamespace(logits=student.logits[run, clip : clip + 1])
+        taught = SimpleNamespace(logits=teacher.logits[run, clip : clip + 1])
+        label = labels[run, clip : clip + 1]
+        fixed["T"] = float(taus[run, clip])
+        alone = {k: v for k, v in fixed.items() if k not in ("beta", "gamma")}
+        (expected,) = torch.autograd.grad(losses.load(name)(part, taught, label, **alone) / 3, logits)
+        torch.testing.assert_close(gradient[run, clip], expected[run, clip])
