@@ -56,15 +56,15 @@ Judge = Callable[[np.ndarray, float], list[float | None]]
 
 
 def fold_means(differences: np.ndarray, ratio: float) -> list[float | None]:
-    return [statistics.corrected_t_test(list(own.mean(axis=1)), ratio).p for own in differences]
+    return [statistics.corrected_t_test(list(pairs.mean(axis=1)), ratio).p for pairs in differences]
 
 
 def fold_by_seed(differences: np.ndarray, ratio: float) -> list[float | None]:
-    return [statistics.corrected_t_test(list(own.ravel()), ratio).p for own in differences]
+    return [statistics.corrected_t_test(list(pairs.ravel()), ratio).p for pairs in differences]
 
 
 def signed_ranks(differences: np.ndarray, ratio: float) -> list[float | None]:
-    return [of_ranks(*ranks(own.mean(axis=1))) for own in differences]
+    return [of_ranks(*ranks(pairs.mean(axis=1))) for pairs in differences]
 
 
 def ranks(means: np.ndarray) -> tuple[int, int]:
@@ -94,8 +94,8 @@ def accuracies(scenario: Scenario, shape: tuple[int, int, int], rng: np.random.G
     """(mixes, folds, seeds) points of accuracy without any true difference."""
     mixes, folds, _ = shape
     rho = 1 / folds if scenario.overlap else 0.0
-    shared, own = rng.normal(size=(mixes, 1, 1)), rng.normal(size=(mixes, folds, 1))
-    effect = scenario.folds * (math.sqrt(rho) * shared + math.sqrt(1 - rho) * own)
+    shared, of_fold = rng.normal(size=(mixes, 1, 1)), rng.normal(size=(mixes, folds, 1))
+    effect = scenario.folds * (math.sqrt(rho) * shared + math.sqrt(1 - rho) * of_fold)
     return np.asarray(effect + scenario.seeds * rng.normal(size=shape))
 
 
@@ -113,8 +113,8 @@ def lines(scenario: Scenario, folds: int, seeds: int, mixes: int, tables: int) -
             for holm in (True, False):
                 false[name, holm] += any(significant(null, holm))
                 true[name, holm] += significant(effect, holm)[0]
-        own = statistics.corrected_t_test(list(nothing[0].mean(axis=1)), ratio)
-        covered += own.low is not None and own.high is not None and own.low <= 0 <= own.high
+        test = statistics.corrected_t_test(list(nothing[0].mean(axis=1)), ratio)
+        covered += test.low is not None and test.high is not None and test.low <= 0 <= test.high
     return [
         f"| {scenario.name} | {folds} | {name}{', Holm' if holm else ''} | {percent(false[name, holm], tables)} | "
         f"{percent(true[name, holm], tables)} | {percent(covered, tables) if JUDGES[name] is fold_means else ''} |"
@@ -155,10 +155,10 @@ def intervals(folds: int, tables: int, spread: float) -> str:
         differences = 100.0 * (gained.astype(float) - lost)
         by_fold = statistics.corrected_t_test(list(differences.mean(axis=1)), 1 / (folds - 1))
         by_recording = bootstrap.by_recording(dict(enumerate(differences)), sources, resamples=2000)
-        for name, own in (("folds", by_fold), ("recordings", by_recording)):
+        for name, covered in (("folds", by_fold), ("recordings", by_recording)):
             for target, value in (("0", 0.0), ("own", 100 * float(truth.mean()))):
                 hold[f"{name} {target}"] += (
-                    own.low is not None and own.high is not None and own.low <= value <= own.high
+                    covered.low is not None and covered.high is not None and covered.low <= value <= covered.high
                 )
     cells = " | ".join(percent(count, tables) for count in hold.values())
     return f"| {folds} | {spread:g} | {cells} |"

@@ -95,16 +95,16 @@ def kill_and_resume(size: Sizes, device: torch.device, clock: Clock, folder: Pat
         torch.load(where / "result.pt", map_location="cpu", weights_only=True) for where in (whole, wholes[-1], killed)
     ]
     resumed, twice = apart(results[0], results[2]), apart(results[0], results[1])
-    said = [line for line in stderr(killed).splitlines() if "going on from" in line]
+    resumptions = [line for line in stderr(killed).splitlines() if "going on from" in line]
     return {
         "killed_with": code,
-        "resumed_at": said[-1].rpartition(": ")[2] if said else None,
+        "resumed_at": resumptions[-1].rpartition(": ")[2] if resumptions else None,
         "same_bits": resumed == 0,
         "largest_relative_difference": resumed,
         "of_two_whole_trainings": twice,
         "expected": "the same bits, with cuDNN's deterministic kernels; by default two whole trainings may differ, "
         "by 0.67 on an H200",
-        "as_expected": bool(said) and resumed == 0 and twice == 0,
+        "as_expected": bool(resumptions) and resumed == 0 and twice == 0,
         "seconds": time.monotonic() - begun,
     }
 

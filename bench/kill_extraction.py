@@ -74,9 +74,9 @@ def folds(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+def differing(digests: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
     """Names of files that are missing, left behind, or of other bytes."""
-    return [name for name in sorted(found | expected) if found.get(name) != expected.get(name)]
+    return [name for name in sorted(digests | expected) if digests.get(name) != expected.get(name)]
 
 
 def main() -> None:
@@ -108,8 +108,8 @@ def main() -> None:
             time.sleep(0.5)  # Workers whose parent was killed see it at their next clip.
             there = kept(folder)
             last = subprocess.run(command(data, "--jobs", "2"), cwd=folder, capture_output=True, text=True, check=True)
-            found = re.search(r"(\d+) computed", last.stdout)
-            computed = int(found[1]) if found else 0
+            counted = re.search(r"(\d+) computed", last.stdout)
+            computed = int(counted[1]) if counted else 0
             if different := differing(folds(folder), expected):
                 sys.exit(
                     f"round {number}: not the files of the unbroken run: {', '.join(different)}; killed {hits} times, "

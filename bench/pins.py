@@ -217,8 +217,8 @@ def record(file: Path, data: Path | None) -> None:
         work = Path(name).resolve()
         make(work, data)
         look(work)
-        said = {path.stem: path.read_text() for path in sorted((work / "said").iterdir())}
-        if failed := [name for name, text in said.items() if not text.startswith("exit code 0\n")]:
+        printed = {path.stem: path.read_text() for path in sorted((work / "said").iterdir())}
+        if failed := [name for name, text in printed.items() if not text.startswith("exit code 0\n")]:
             raise SystemExit(f"nothing recorded: {', '.join(failed)} failed; see above")
         pins = pins_of(work)
         shutil.copytree(work, kept, symlinks=True)

@@ -48,15 +48,15 @@ def inner_runs(data: cache.Data, seeds: int) -> list[tuple[int, training.Run]]:
     views = data.features.shape[1]
     clips = np.arange(len(data.labels))
     folds = sorted(set(data.folds.tolist()))
-    found = []
+    inner = []
     for held, validation, seed in itertools.product(folds, folds, range(seeds)):
         if held == validation:
             continue
         train = clips[(data.folds != held) & (data.folds != validation)]
         rows = (train[:, None] * views + np.arange(views)).reshape(-1)
         test = clips[data.folds == validation] * views
-        found.append((held, training.Run(validation, seed, LossMix.parse("ce"), training.Task(rows, test))))
-    return found
+        inner.append((held, training.Run(validation, seed, LossMix.parse("ce"), training.Task(rows, test))))
+    return inner
 
 
 def row(chosen: argparse.Namespace, change: dict[str, float]) -> str:
@@ -72,17 +72,17 @@ def line(name: str, data: cache.Data, settings: TrainSettings, seeds: int) -> st
     values, labels = packs.samples(data, torch.device("cpu"))
     held, runs = zip(*inner_runs(data, seeds))
     done = training.fit(values, labels, runs, settings, classes=len(data.classes))
-    found = [one.history[-1]["accuracy"] if not one.failure else 0.0 for one in done]
+    accuracies = [one.history[-1]["accuracy"] if not one.failure else 0.0 for one in done]
     dead = sum(
         bool(one.failure) or not evaluation.trained(one.logits, data.labels[run.task.test // data.features.shape[1]])
         for one, run in zip(done, runs)
     )
-    means = [np.mean([a for a, k in zip(found, held) if k == fold]) for fold in sorted(set(held))]
+    means = [np.mean([a for a, k in zip(accuracies, held) if k == fold]) for fold in sorted(set(held))]
     return " ".join(
         [
             name.ljust(44),
             *(f"{100 * m:6.1f}%" for m in means),
-            f"{100 * np.mean(found):6.1f}%",
+            f"{100 * np.mean(accuracies):6.1f}%",
             f"{dead} of {len(runs)}",
         ]
     )
@@ -109,7 +109,7 @@ def arguments(about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def table(chosen: argparse.Namespace, rows: Callable[[argparse.Namespace, Any], str], what: Iterable[Any]) -> None:
+def table(chosen: argparse.Namespace, rows: Callable[[argparse.Namespace, Any], str], items: Iterable[Any]) -> None:
     """Print a line for each of ``what``, each trained in a process of its own."""
     data, base = loaded(chosen)
     held = [fold for fold, _ in inner_runs(data, chosen.seeds)]
@@ -121,7 +121,7 @@ def table(chosen: argparse.Namespace, rows: Callable[[argparse.Namespace, Any], 
         flush=True,
     )
     with ProcessPoolExecutor(chosen.jobs, get_context("spawn")) as pool:
-        for text in pool.map(rows, itertools.repeat(chosen), what):
+        for text in pool.map(rows, itertools.repeat(chosen), items):
             print(text, flush=True)
 
 

@@ -263,10 +263,10 @@ def main() -> None:
     name = options.device if options.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     counts = [int(n) for n in (options.runs or ("1,10" if options.quick else "1,10,30,90")).split(",")]
-    what = torch.cuda.get_device_name(device) if name == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    processor = torch.cuda.get_device_name(device) if name == "cuda" else f"{torch.get_num_threads()} CPU threads"
     load_average = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     print(
-        f"torch {torch.__version__}, {what}{load_average}; batch {BATCH}, {SHAPE}, {options.precision}, tf32 {options.tf32}"
+        f"torch {torch.__version__}, {processor}{load_average}; batch {BATCH}, {SHAPE}, {options.precision}, tf32 {options.tf32}"
     )
     for model in ("resnet18", "cnn2"):
         settings = TrainSettings(

@@ -198,10 +198,10 @@ KINDS: dict[str, Any] = {"features": FeatureSpec, "teacher": TrainSettings, "stu
 
 def check_most(settings: Any, prefix: str = "") -> None:
     """``InputError`` for a value above that of ``MOST``, with the reason. ``prefix``: of the name, for the message."""
-    for own in dataclasses.fields(settings):
-        value, (most, why) = getattr(settings, own.name), MOST.get(own.name, (math.inf, ""))
-        if own.name in MOST and abs(value) > most:
-            raise InputError(f"{prefix}{own.name} = {value:g}: expected at most {most:,} ({why})")
+    for setting in dataclasses.fields(settings):
+        value, (most, why) = getattr(settings, setting.name), MOST.get(setting.name, (math.inf, ""))
+        if setting.name in MOST and abs(value) > most:
+            raise InputError(f"{prefix}{setting.name} = {value:g}: expected at most {most:,} ({why})")
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
@@ -241,9 +241,9 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
     except ValueError as error:
         raise InputError(str(error)) from None
     tables: dict[str, Any] = {}
-    for path, own in layers:
-        require_tables(own, str(path))
-        tables = {name: tables.get(name, {}) | own.get(name, {}) for name in KINDS}
+    for path, values in layers:
+        require_tables(values, str(path))
+        tables = {name: tables.get(name, {}) | values.get(name, {}) for name in KINDS}
         built = built_tables(tables, str(path))
     if overrides:
         for override in overrides:

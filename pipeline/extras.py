@@ -18,7 +18,7 @@ def install_line(*extras: str) -> str:
     names = ",".join(extras)
     try:
         importlib.metadata.version("audio-rkd")
-        what = f"'audio-rkd[{names}]'"
+        requirement = f"'audio-rkd[{names}]'"
     except importlib.metadata.PackageNotFoundError:
-        what = "-e " + shlex.quote(f"{Path(__file__).resolve().parents[1]}[{names}]")
-    return f"{shlex.quote(sys.executable)} -m pip install {what}"
+        requirement = "-e " + shlex.quote(f"{Path(__file__).resolve().parents[1]}[{names}]")
+    return f"{shlex.quote(sys.executable)} -m pip install {requirement}"

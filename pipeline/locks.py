@@ -56,13 +56,13 @@ def held(lock: Path, busy: Callable[[str], None], *, quiet: bool = False) -> Ite
     Where another process holds it ``busy`` is told which: it raises, or returns, and then this one waits. Where there
     are no locks the block runs without, and stderr says so unless ``quiet``. ``OSError`` where the file cannot be made.
     """
-    own = FileLock(lock, on_acquired=sign)
+    file_lock = FileLock(lock, on_acquired=sign)
     try:
         try:
-            own.acquire(blocking=False)
+            file_lock.acquire(blocking=False)
         except Timeout:
             busy(holder_of(lock))
-            own.acquire()
+            file_lock.acquire()
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
@@ -73,7 +73,7 @@ def held(lock: Path, busy: Callable[[str], None], *, quiet: bool = False) -> Ite
     finally:
         # Before the release: filelock takes a file that was deleted meanwhile for nobody's, and makes a new one.
         lock.unlink(missing_ok=True)
-        own.release()
+        file_lock.release()
 
 
 def sign(descriptor: int) -> None:

@@ -38,11 +38,11 @@ def lines(stage: str, total: int, unit: str, stream: TextIO) -> Callable[[int], 
             first, start = done, now
         if now - last >= SECONDS_A_LINE and done < total:
             last = now
-            said = f"{stage}: {done} of {total} {unit}s"
+            line = f"{stage}: {done} of {total} {unit}s"
             if done > first:
                 rate = (done - first) / (now - start)
                 minutes, seconds = divmod(round((total - done) / rate), 60)
-                said += f", {rate:.1f} per second, {minutes} min {seconds} s left"
-            print(said, file=stream, flush=True)
+                line += f", {rate:.1f} per second, {minutes} min {seconds} s left"
+            print(line, file=stream, flush=True)
 
     return tell

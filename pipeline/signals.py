@@ -110,9 +110,9 @@ def stoppable() -> Iterator[None]:
 def once_more(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A hook that sends a signal again whose exception was raised where Python drops it, in a destructor say."""
 
-    def dropped(what: Any) -> None:
-        if not received or not issubclass(what.exc_type, KeyboardInterrupt):
-            hook(what)
+    def dropped(unraisable: Any) -> None:
+        if not received or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            hook(unraisable)
             return
         import threading
 

@@ -31,7 +31,7 @@ def on_disk(path: Path) -> Path:
         return path
     parent = on_disk(path.parent)
     try:
-        found = spelled(path.name, os.listdir(parent))  # noqa: PTH208
+        name = spelled(path.name, os.listdir(parent))  # noqa: PTH208
     except OSError:
         return path
-    return parent / found if found else path
+    return parent / name if name else path

@@ -201,8 +201,8 @@ def conditions(cost: Cost) -> dict[str, Any]:
 
 def data_columns(cost: Cost) -> list[Column]:
     """Those of ``cost.csv``: every field of a row, and what all rows share."""
-    own = [Column(each.name, of(each.name), digits=FULL) for each in dataclasses.fields(Row)]
-    return own + [Column(key, constant(value), digits=FULL) for key, value in conditions(cost).items()]
+    numbers = [Column(each.name, of(each.name), digits=FULL) for each in dataclasses.fields(Row)]
+    return numbers + [Column(key, constant(value), digits=FULL) for key, value in conditions(cost).items()]
 
 
 def constant(value: object) -> Callable[[Row], object]:

@@ -56,8 +56,8 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
     for level in levels:
         taught = with_teachers(level.runs)
         for home in dict.fromkeys(run.home for run in taught):
-            own = Level(level.name, tuple(run for run in taught if run.home == home))
-            count, lines = train_level(own, source, **how)
+            part = Level(level.name, tuple(run for run in taught if run.home == home))
+            count, lines = train_level(part, source, **how)
             trained, failures = trained + count, failures + lines
     if failures:
         raise RunsFailed(failed(failures, trained))

@@ -98,12 +98,12 @@ def packed(
         measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
         whole += [
             make(
-                runs=tuple(own),
+                runs=tuple(members),
                 layout=choice.layout,
-                checkpoint=checkpoints / f"{packs.pack_name(own)}.pt",
+                checkpoint=checkpoints / f"{packs.pack_name(members)}.pt",
                 measured=measured,
             )
-            for own in packing.split(alike, size)
+            for members in packing.split(alike, size)
         ]
     return whole
 
@@ -146,7 +146,7 @@ def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any
     no more use is removed: notes without a checkpoint, packs that are finished as a whole.
     """
     wanted = set(planned)
-    found = []
+    stopped = []
     for note in sorted(folder.glob("pack-*.json")):
         members, how = note_of(note, planned)
         path = note.with_suffix(".pt")
@@ -155,8 +155,8 @@ def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any
             path.unlink(missing_ok=True)
             note.unlink(missing_ok=True)
         elif not wanted.isdisjoint(members) and wanted.union(finished).issuperset(members):
-            found.append({"runs": members, "checkpoint": path, **how})
-    return found
+            stopped.append({"runs": members, "checkpoint": path, **how})
+    return stopped
 
 
 def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], dict[str, Any]]:
@@ -169,8 +169,8 @@ def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun
         how = {"layout": fields["layout"], "measured": fields["measured"]}
     except (OSError, ValueError, KeyError, TypeError):
         return (), {}
-    own = tuple(run for run in members if run is not None)
-    return (own, how) if len(own) == len(members) else ((), {})
+    known_members = tuple(run for run in members if run is not None)
+    return (known_members, how) if len(known_members) == len(members) else ((), {})
 
 
 def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:

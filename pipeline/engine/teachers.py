@@ -34,10 +34,10 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
             )
 
 
-def require_fold(folder: Path, own: int, wanted: int) -> None:
+def require_fold(folder: Path, teachers_fold: int, wanted: int) -> None:
     """``InputError`` where a teacher holds out another fold than its student."""
-    if own != wanted:
+    if teachers_fold != wanted:
         raise InputError(
-            f"{folder} is the teacher of fold {own}, wanted for fold {wanted}: it was trained on "
+            f"{folder} is the teacher of fold {teachers_fold}, wanted for fold {wanted}: it was trained on "
             f"the clips that are held out there; use the teacher of fold {wanted}"
         )

@@ -66,8 +66,8 @@ def contents(path: Path) -> dict[str, Any]:
 
 def titles() -> dict[str, str]:
     """Name → title of all experiments; "" of one without."""
-    found = {}
+    named = {}
     for name in names():
         title = contents(located(name)).get("title", "")
-        found[name] = title if isinstance(title, str) else ""
-    return found
+        named[name] = title if isinstance(title, str) else ""
+    return named

@@ -85,7 +85,7 @@ class Planner:
         key = (step.name, round_, fold, seed)
         if key not in self.planned:
             depth, taught_by = self.teachers(step, round_, fold, seed)
-            self.planned[key] = depth, self.made(step, round_, fold, seed, taught_by)
+            self.planned[key] = depth, self.planned_run(step, round_, fold, seed, taught_by)
             self.labels[key] = f"{step.label} {round_} of {step.rounds}" if round_ else step.label
         return self.planned[key]
 
@@ -103,12 +103,12 @@ class Planner:
             depth, run = self.run(step, round_ - 1, fold, seed)
             return depth + 1, [run]
         teacher = self.experiment.steps[str(step.first)]
-        own = (seed,)
+        seeds = (seed,)
         if step.teacher != PREVIOUS and is_labels_alone(teacher):
-            own = (network_of(step, self.settings).teacher_seed,)  # all seeds of a fold share it
+            seeds = (network_of(step, self.settings).teacher_seed,)  # all seeds of a fold share it
         if not step.mix.needs_teacher:
             return 1 + self.depth_of(teacher), []
-        each = [self.last_run(teacher, fold, one) for one in teacher.seeds or own]
+        each = [self.last_run(teacher, fold, one) for one in teacher.seeds or seeds]
         return 1 + max(depth for depth, _ in each), [run for _, run in each]
 
     def depth_of(self, step: Step) -> int:
@@ -116,7 +116,7 @@ class Planner:
         above = -1 if step.first is None else self.depth_of(self.experiment.steps[step.first])
         return above + max(1, step.rounds)
 
-    def made(self, step: Step, round_: int, fold: int, seed: int, taught_by: Sequence[PlannedRun]) -> PlannedRun:
+    def planned_run(self, step: Step, round_: int, fold: int, seed: int, taught_by: Sequence[PlannedRun]) -> PlannedRun:
         """The run of a step; see the module's top for its role."""
         network = network_of(step, self.settings)
         teachers = tuple(teacher.folder for teacher in taught_by)
@@ -130,8 +130,8 @@ class Planner:
             if self.firsts and round_ == 1:
                 shared = network.teacher_seed
                 teachers = tuple(first_teacher(folder, fold, seed, shared, self.corpus) for folder in self.firsts)
-        elif own := self.own_teacher(step):
-            role, of_teacher = STUDENT, network_of(own, self.settings)
+        elif stages_teacher := self.own_teacher(step):
+            role, of_teacher = STUDENT, network_of(stages_teacher, self.settings)
         else:
             alike = [run.generation + 1 for run in taught_by if run.network.model == network.model]
             generation = max(alike, default=0)
@@ -167,12 +167,12 @@ class Planner:
 
     def levels(self) -> list[Level]:
         """The runs by depth and by the folder that they lie in, in the order of the steps."""
-        found: dict[tuple[int, Path], dict[Path, tuple[Key, PlannedRun]]] = {}
+        places: dict[tuple[int, Path], dict[Path, tuple[Key, PlannedRun]]] = {}
         for key, (depth, run) in self.planned.items():
-            found.setdefault((depth, run.home), {}).setdefault(run.folder, (key, run))
+            places.setdefault((depth, run.home), {}).setdefault(run.folder, (key, run))
         levels = []
-        for place in sorted(found, key=lambda place: place[0]):
-            members = found[place].values()
+        for place in sorted(places, key=lambda place: place[0]):
+            members = places[place].values()
             names = dict.fromkeys(self.labels[key] for key, _ in members)
             levels.append(Level(", ".join(names), tuple(run for _, run in members)))
         return levels

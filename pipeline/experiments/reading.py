@@ -58,18 +58,18 @@ def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ())
         if not isinstance(tables.get(key, ""), str):
             raise InputError(f"{path}: {key} = {tables[key]!r}: expected text")
     steps = included(path, tables.get("include", []), inside)
-    own = own_steps(path, tables.get("step", []))
-    if not own and not steps:
+    stated = own_steps(path, tables.get("step", []))
+    if not stated and not steps:
         raise InputError(f"{path}: no steps; expected at least one [[step]] with a name and a mix")
-    if TEACHER in own and TEACHER in steps:
+    if TEACHER in stated and TEACHER in steps:
         raise InputError(
             f"{path}: step {TEACHER}: an included experiment calls the fold's own teacher so; expected another name"
         )
-    steps |= own
+    steps |= stated
     untrained = {row: why for table in tables.get("step", []) for row, why in every_term.untrained(table).items()}
-    if any(step.first == TEACHER for step in own.values()) and TEACHER not in steps:
+    if any(step.first == TEACHER for step in stated.values()) and TEACHER not in steps:
         steps = {**read(TEACHER).steps, **steps}
-    for step in own.values():
+    for step in stated.values():
         require_teacher(step, steps, str(path))
     require_no_cycle(steps, str(path))
     about = (tables.get("preset"), tables.get("dataset"))
@@ -91,8 +91,8 @@ def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step
         kept = {PREVIOUS, *(step.name for step in inner.values() if is_own_teacher(step))}
         for step in inner.values():
             moved = [
-                own if own is None or own in kept else f"{other.stem}/{own}"
-                for own in (step.name, step.teacher, step.before)
+                old if old is None or old in kept else f"{other.stem}/{old}"
+                for old in (step.name, step.teacher, step.before)
             ]
             steps[str(moved[0])] = dataclasses.replace(step, name=str(moved[0]), teacher=moved[1], before=moved[2])
     return steps
@@ -115,7 +115,8 @@ def own_steps(path: Path, tables: Any) -> dict[str, Step]:
         if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
             raise InputError(f"{where}: name = {name!r}: expected a name of letters, digits, blanks and '-'")
         expanded = [
-            step_of(path.stem, own, values, before, f"{path}: step {own}") for own, values in each(table, where)
+            step_of(path.stem, step_name, values, before, f"{path}: step {step_name}")
+            for step_name, values in each(table, where)
         ]
         for step in expanded:
             if step.name in steps or step.name == PREVIOUS:
@@ -148,7 +149,10 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
         if field == "mix":
             lists[field] = [str(mix_of(value, f"{where}: each.mix")) for value in values]
     combined = [dict(zip(lists, values)) for values in itertools.product(*lists.values())]
-    return [("-".join([table["name"], *(value_name(k, v) for k, v in own.items())]), given | own) for own in combined]
+    return [
+        ("-".join([table["name"], *(value_name(k, v) for k, v in chosen.items())]), given | chosen)
+        for chosen in combined
+    ]
 
 
 def value_name(field: str, value: Any) -> str:

@@ -71,10 +71,10 @@ def recall(
 
     embeddings (n, D); labels (n,); sources (n,): the recording each clip was cut from. Not finite embeddings are NaN.
     """
-    found = answers(embeddings, labels, sources, metric=metric, ks=ks)
-    if not len(found) or np.isnan(found).any():
+    by_query = answers(embeddings, labels, sources, metric=metric, ks=ks)
+    if not len(by_query) or np.isnan(by_query).any():
         return dict.fromkeys(ks, math.nan)
-    return dict(zip(ks, found.mean(axis=0).tolist(), strict=True))
+    return dict(zip(ks, by_query.mean(axis=0).tolist(), strict=True))
 
 
 def answers(
@@ -96,8 +96,8 @@ def answers(
         return np.full((len(queries), len(ks)), np.nan)
     far = distances(embeddings, metric)
     tie = ROUNDING * float(far.max(initial=0.0))
-    found = [hits(far[q, gallery[q]], wanted[q, gallery[q]], ks, tie) for q in queries]
-    return np.array(found, dtype=np.float64).reshape(len(queries), len(ks))
+    shares = [hits(far[q, gallery[q]], wanted[q, gallery[q]], ks, tie) for q in queries]
+    return np.array(shares, dtype=np.float64).reshape(len(queries), len(ks))
 
 
 def hits(far: np.ndarray, wanted: np.ndarray, ks: Sequence[int], tie: float = 0.0) -> list[float]:

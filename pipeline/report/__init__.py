@@ -59,9 +59,9 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
         missing = sorted(kept - {r.row_mix for r in records})
     if not records and not tried:
         raise InputError(f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill")
-    found = rows(records, hidden)
+    shown = rows(records, hidden)
     unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
-    return Contents(records, found, document(found, records, unfinished, missing, born, tried))
+    return Contents(records, shown, document(shown, records, unfinished, missing, born, tried))
 
 
 def chained(folder: Path) -> bool:
@@ -74,5 +74,5 @@ def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[
 
     ``mixes`` and errors as in ``contents``.
     """
-    _, found, paper = contents(runs_root, corpus, mixes=mixes)
-    return paper.save(reports_root / corpus, "table", Table.build("", CSV, found))
+    _, shown, paper = contents(runs_root, corpus, mixes=mixes)
+    return paper.save(reports_root / corpus, "table", Table.build("", CSV, shown))

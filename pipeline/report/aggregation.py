@@ -125,9 +125,9 @@ def by_table(records: Iterable[Record]) -> dict[Key, list[Record]]:
     taught: dict[Key, list[Record]] = {}
     used = set()
     for key, members in sorted(students.items(), key=lambda item: astuple(item[0])):
-        own = replace(key, digest=members[0].teacher_digest)
-        used.add(own)
-        taught[key] = teachers.get(own, []) + members
+        of_teacher = replace(key, digest=members[0].teacher_digest)
+        used.add(of_teacher)
+        taught[key] = teachers.get(of_teacher, []) + members
     alone = sorted(teachers.items(), key=lambda item: astuple(item[0]))
     return taught | {key: members for key, members in alone if key not in used}
 
@@ -143,9 +143,9 @@ def unique(records: Iterable[Record]) -> list[Record]:
         mix = record.row_mix
         claimed = (record.corpus, record.role, record.preset, record.digest, mix, record.fold, record.seed)
         if claimed in seen:
-            what = f"{mix or record.role}, fold {record.fold}, seed {record.seed}"
+            claimant = f"{mix or record.role}, fold {record.fold}, seed {record.seed}"
             raise InputError(
-                f"two finished runs of one cell ({what}): {seen[claimed].folder} and {record.folder}; "
+                f"two finished runs of one cell ({claimant}): {seen[claimed].folder} and {record.folder}; "
                 "expected one; remove the one that should not count"
             )
         seen[claimed] = record
@@ -157,16 +157,16 @@ def table_rows(key: Key, records: Sequence[Record], hidden: Sequence[Record] = (
     by_mix = mixes_of(records)
     baseline_mix = str(losses.LossMix.parse(BASELINE))
     baseline = by_mix.get(baseline_mix, [])
-    found = []
+    made_rows = []
     for mix, members in by_mix.items():
         row = bare_row(key, members, is_baseline=mix == baseline_mix)
-        found.append(compared(row, members, baseline) if row.is_student and not row.baseline else row)
-    found.sort(key=lambda row: paper.place(paper.TABLE3, row.mix))
+        made_rows.append(compared(row, members, baseline) if row.is_student and not row.baseline else row)
+    made_rows.sort(key=lambda row: paper.place(paper.TABLE3, row.mix))
     unseen = [compared_runs(members, baseline) for members in mixes_of(hidden).values()]
-    tests = [row.comparison for row in found] + unseen
+    tests = [row.comparison for row in made_rows] + unseen
     adjusted = statistics.holm([test.p if test else None for test in tests])
     tried = sum(test is not None for test in tests)
-    return [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(found, adjusted)]
+    return [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(made_rows, adjusted)]
 
 
 def mixes_of(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -179,15 +179,15 @@ def mixes_of(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 def compared_runs(members: Sequence[Record], baseline: Sequence[Record]) -> Comparison | None:
     """Runs of one mix less the baseline's, over those that count."""
-    ours, theirs = (percents(counted(own), "accuracy") for own in (members, baseline))
+    ours, theirs = (percents(counted(side), "accuracy") for side in (members, baseline))
     return statistics.comparison(ours, theirs, ratio(members[0]))
 
 
 def compared(row: Row, members: Sequence[Record], baseline: Sequence[Record]) -> Row:
     """The row with its comparison, and what it would be with the runs that stopped at chance."""
-    ours, theirs = (percents(counted(own), "accuracy") for own in (members, baseline))
-    gone, gone_there = ({cell(r) for r in own if stopped(r)} for own in (members, baseline))
-    voters = ({cell(r): [r.folder] for r in counted(own)} for own in (members, baseline))
+    ours, theirs = (percents(counted(side), "accuracy") for side in (members, baseline))
+    gone, gone_there = ({cell(r) for r in side if stopped(r)} for side in (members, baseline))
+    voters = ({cell(r): [r.folder] for r in counted(side)} for side in (members, baseline))
     return replace(
         row,
         comparison=recordings.beside(compared_runs(members, baseline), *voters),
@@ -215,8 +215,8 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
     everything = {**percents(records, "accuracy"), **{cell(r): chance(first) for r in lost}}
 
     def mean(name: str) -> float | None:
-        found = percents(good, name)
-        return statistics.spread(found).mean if found else None
+        percent = percents(good, name)
+        return statistics.spread(percent).mean if percent else None
 
     return Row(
         key=key,

@@ -89,13 +89,13 @@ class Group:
 
     @property
     def settings(self) -> str:
-        own = self.first.settings.student
-        drops = f"epochs {own.milestones}" if own.milestones else f"every {own.step_epochs} epochs"
-        schedule = f"× {own.gamma:g} at {drops}" if own.schedule == "step" else own.schedule
+        settings = self.first.settings.student
+        drops = f"epochs {settings.milestones}" if settings.milestones else f"every {settings.step_epochs} epochs"
+        schedule = f"× {settings.gamma:g} at {drops}" if settings.schedule == "step" else settings.schedule
         schedule = schedule.replace("at every", "every")
         return (
-            f"{own.model}, preset {self.first.preset}: {own.epochs} epochs, batch {own.batch}, learning "
-            f"rate {own.lr:g} {schedule}, augmentation {own.augment}"
+            f"{settings.model}, preset {self.first.preset}: {settings.epochs} epochs, batch {settings.batch}, learning "
+            f"rate {settings.lr:g} {schedule}, augmentation {settings.augment}"
         )
 
     @cached_property
@@ -131,11 +131,11 @@ class Line:
 
 def groups(root: Path, corpus: str, generations: int | None = None) -> list[Group]:
     """The chains below ``root/corpus`` that have a finished run; the ensembles are of ``generations``, or of all."""
-    found: dict[Path, list[Record]] = {}
+    by_folder: dict[Path, list[Record]] = {}
     for record in runs.find(root, corpus):
         if record.is_generation:
-            found.setdefault(record.folder.parents[2], []).append(record)
-    return [group(folder, records, generations) for folder, records in found.items()]
+            by_folder.setdefault(record.folder.parents[2], []).append(record)
+    return [group(folder, records, generations) for folder, records in by_folder.items()]
 
 
 def group(folder: Path, records: Sequence[Record], generations: int | None) -> Group:
@@ -150,50 +150,50 @@ def group(folder: Path, records: Sequence[Record], generations: int | None) -> G
 
 def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
     """Figures of one mix: of the first teachers, of each generation, and of the ensembles."""
-    found = Chain(mix)
+    of_mix = Chain(mix)
     members: dict[Cell, dict[int, Path]] = {}
     for record in records:
-        generation, own = record.generation, cell(record)
+        generation, at = record.generation, cell(record)
         if generation == 1:
-            first(found, own, record)
-        note(found, generation, own, record.result.status)
+            first(of_mix, at, record)
+        note(of_mix, generation, at, record.result.status)
         if stopped(record):
-            found.stopped.add(own)
+            of_mix.stopped.add(at)
         elif (percent := record.result.percent) is not None:
-            found.stages.setdefault(generation, {})[own] = percent
-            found.folders.setdefault(generation, {})[own] = [record.folder]
-            members.setdefault(own, {})[generation] = record.folder
+            of_mix.stages.setdefault(generation, {})[at] = percent
+            of_mix.folders.setdefault(generation, {})[at] = [record.folder]
+            members.setdefault(at, {})[generation] = record.folder
     wanted = range(1, size + 1)
-    for own, folders in members.items():
+    for at, folders in members.items():
         if all(generation in folders for generation in wanted):
             voters = [folders[generation] for generation in wanted]
-            found.folders.setdefault(ENSEMBLE, {})[own] = voters
-            found.ensemble[own] = ensemble_accuracy(voters)
-    return found
+            of_mix.folders.setdefault(ENSEMBLE, {})[at] = voters
+            of_mix.ensemble[at] = ensemble_accuracy(voters)
+    return of_mix
 
 
-def note(found: Chain, generation: int, own: Cell, status: str) -> None:
+def note(into: Chain, generation: int, at: Cell, status: str) -> None:
     if status != "trained":
-        found.notes.setdefault(generation, []).append("fold{}-seed{} {}".format(*own, status))
+        into.notes.setdefault(generation, []).append("fold{}-seed{} {}".format(*at, status))
 
 
-def first(found: Chain, own: Cell, record: Record) -> None:
+def first(into: Chain, at: Cell, record: Record) -> None:
     """The figure of the run, or the ensemble of runs, that taught a first generation; a note where it is gone."""
     folders = list(record.teachers)
     gone = [folder for folder in folders if not runs.finished(folder)]
     if gone:
-        found.notes.setdefault(FIRST, []).append(f"missing: {gone[0]} was removed")
+        into.notes.setdefault(FIRST, []).append(f"missing: {gone[0]} was removed")
         return
     for folder in folders:
-        note(found, FIRST, own, runs.read(folder).result.status)
-    found.folders.setdefault(FIRST, {})[own] = folders
-    found.stages.setdefault(FIRST, {})[own] = ensemble_accuracy(folders)
+        note(into, FIRST, at, runs.read(folder).result.status)
+    into.folders.setdefault(FIRST, {})[at] = folders
+    into.stages.setdefault(FIRST, {})[at] = ensemble_accuracy(folders)
 
 
-def ensemble_notes(found: Group, own: Chain) -> str:
+def ensemble_notes(group: Group, of_mix: Chain) -> str:
     """What is to be said of the members of a chain's ensembles."""
-    said = [f"generation {g}: {text}" for g in range(1, found.size + 1) for text in own.notes.get(g, [])]
-    return listed(said, "; ")
+    remarks = [f"generation {g}: {text}" for g in range(1, group.size + 1) for text in of_mix.notes.get(g, [])]
+    return listed(remarks, "; ")
 
 
 def ensemble_accuracy(folders: Sequence[Path]) -> float:
@@ -201,58 +201,60 @@ def ensemble_accuracy(folders: Sequence[Path]) -> float:
     return 100 * evaluation.accuracy(together.logits, together.labels)
 
 
-def lines(found: Group) -> list[Line]:
+def lines(group: Group) -> list[Line]:
     """Every stage of every chain: generations first, then the ensemble; Holm over the ensembles of all mixes."""
-    made = []
-    for own in found.chains.values():
-        stages = sorted(own.stages.keys() | own.notes.keys())
-        made += [line(found, own, stage) for stage in stages]
-        if own.ensemble:
-            made.append(line(found, own, ENSEMBLE))
-    ends = [i for i, one in enumerate(made) if one.is_ensemble]
+    rows = []
+    for of_mix in group.chains.values():
+        stages = sorted(of_mix.stages.keys() | of_mix.notes.keys())
+        rows += [line(group, of_mix, stage) for stage in stages]
+        if of_mix.ensemble:
+            rows.append(line(group, of_mix, ENSEMBLE))
+    ends = [i for i, one in enumerate(rows) if one.is_ensemble]
     to_baseline, to_first = (
         statistics.holm([test.p if test else None for test in tests])
-        for tests in ([made[i].to_baseline for i in ends], [made[i].to_first for i in ends])
+        for tests in ([rows[i].to_baseline for i in ends], [rows[i].to_first for i in ends])
     )
     for i, p, first_p in zip(ends, to_baseline, to_first, strict=True):
-        made[i] = replace(made[i], p_holm=p, first_p_holm=first_p)
-    return made
+        rows[i] = replace(rows[i], p_holm=p, first_p_holm=first_p)
+    return rows
 
 
-def line(found: Group, own: Chain, stage: int) -> Line:
+def line(group: Group, of_mix: Chain, stage: int) -> Line:
     """One generation, the first teacher, or the ensemble, with its comparisons."""
-    base = found.chains.get(BASELINE)
-    values = figures(own, stage)
+    base = group.chains.get(BASELINE)
+    values = figures(of_mix, stage)
     spread = statistics.spread(values) if values else None
-    to_baseline = None if own is base or stage == FIRST or base is None else compared(found, own, stage, base, stage)
-    to_first = None if stage == FIRST else compared(found, own, stage, own, FIRST)
+    to_baseline = (
+        None if of_mix is base or stage == FIRST or base is None else compared(group, of_mix, stage, base, stage)
+    )
+    to_first = None if stage == FIRST else compared(group, of_mix, stage, of_mix, FIRST)
     filled = None
-    if stage == ENSEMBLE and base is not None and own is not base:
-        filled = statistics.with_stopped(values, base.ensemble, own.stopped, base.stopped, chance(found.first))
-    notes = [ensemble_notes(found, own) if stage == ENSEMBLE else listed(own.notes.get(stage, []), "; ")]
-    whole = len(found.first.all_folds)
+    if stage == ENSEMBLE and base is not None and of_mix is not base:
+        filled = statistics.with_stopped(values, base.ensemble, of_mix.stopped, base.stopped, chance(group.first))
+    notes = [ensemble_notes(group, of_mix) if stage == ENSEMBLE else listed(of_mix.notes.get(stage, []), "; ")]
+    whole = len(group.first.all_folds)
     if spread and len(spread.folds) < whole:
         notes.insert(0, f"partial ({len(spread.folds)} of {whole} folds)")
     if filled is not None:
         notes.append(f"with chains that stopped at chance {signed(filled)} to the baseline")
-    names = {ENSEMBLE: ENSEMBLE_NAME.format(found.size), FIRST: FIRST_NAME}
+    names = {ENSEMBLE: ENSEMBLE_NAME.format(group.size), FIRST: FIRST_NAME}
     name = names.get(stage, f"generation {stage}")
-    return Line(own.mix, name, spread, to_baseline, to_first, "; ".join(filter(None, notes)), with_stopped=filled)
+    return Line(of_mix.mix, name, spread, to_baseline, to_first, "; ".join(filter(None, notes)), with_stopped=filled)
 
 
-def figures(own: Chain, stage: int) -> Values:
-    return own.ensemble if stage == ENSEMBLE else own.stages.get(stage, {})
+def figures(of_mix: Chain, stage: int) -> Values:
+    return of_mix.ensemble if stage == ENSEMBLE else of_mix.stages.get(stage, {})
 
 
-def compared(found: Group, own: Chain, stage: int, other: Chain, other_stage: int) -> Comparison | None:
+def compared(group: Group, of_mix: Chain, stage: int, other: Chain, other_stage: int) -> Comparison | None:
     """A stage of a chain less a stage of another one, or of the same."""
-    test = statistics.comparison(figures(own, stage), figures(other, other_stage), found.ratio, found.unit)
-    return recordings.beside(test, own.folders.get(stage, {}), other.folders.get(other_stage, {}))
+    test = statistics.comparison(figures(of_mix, stage), figures(other, other_stage), group.ratio, group.unit)
+    return recordings.beside(test, of_mix.folders.get(stage, {}), other.folders.get(other_stage, {}))
 
 
-def published(found: Group, mix: str, stage: str) -> float | None:
+def published(group: Group, mix: str, stage: str) -> float | None:
     """Table 4's figure for an ensemble of three, or for generation 0, of its own data set and network."""
-    first = found.first
+    first = group.first
     if first.synthetic or not first.is_of_images or first.model != paper.CHAINED_NETWORK:
         return None
     if stage == FIRST_NAME:

@@ -96,9 +96,9 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
     try:
         mix = "" if text == TEACHER else str(LossMix.parse(text))
     except InputError as error:
-        what = "a file" if Path(text).exists() else "no folder"
+        kind = "a file" if Path(text).exists() else "no folder"
         raise InputError(
-            f"{text} is {what}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
+            f"{text} is {kind}, and as a mix: {error}; expected a run, a folder of runs, a mix such as "
             "angle,area, or teacher"
         ) from None
     records = [r for r in runs.find(root, corpus) if (r.is_student or r.is_teacher) and r.row_mix == mix]
@@ -154,7 +154,7 @@ def paired_lines(a: Side, b: Side) -> list[str]:
     first = a.records[0]
     # Images have one test set: the trainings are the units, as in the report.
     test = (0.0, "training") if first.is_of_images else (ratio(first), "fold")
-    found = recordings.beside(statistics.comparison(right, left, *test), *voters)
+    comparison = recordings.beside(statistics.comparison(right, left, *test), *voters)
     gone, gone_left = ({cell(r) for r in one.records if stopped(r)} for one in (b, a))
     filled = statistics.with_stopped(right, left, gone, gone_left, chance(first))
     lines = [
@@ -162,38 +162,42 @@ def paired_lines(a: Side, b: Side) -> list[str]:
         for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right)))
         if s
     ]
-    lines += ["No fold and seed in which both have an accuracy, so no difference."] if found is None else judged(found)
+    lines += (
+        ["No fold and seed in which both have an accuracy, so no difference."]
+        if comparison is None
+        else judged(comparison)
+    )
     if filled is not None:
         lines.append(f"With the runs that stopped at chance: B less A {signed(filled)} points")
     return lines
 
 
-def judged(found: statistics.Comparison) -> list[str]:
+def judged(comparison: statistics.Comparison) -> list[str]:
     """The difference of the folds' means, its interval, and p or why there is none."""
     lines = [
-        f"B less A: {signed(found.difference)} points, 95 % interval {interval((found.low, found.high))} over "
-        f"{found.unit}s to come; {counted_of(found.units, found.unit)}, {counted_of(found.n, 'pair')} of fold and seed "
-        f"(sd over {found.unit}s {number(found.sd_units)}, over pairs {number(found.sd_pairs)})"
+        f"B less A: {signed(comparison.difference)} points, 95 % interval {interval((comparison.low, comparison.high))} over "
+        f"{comparison.unit}s to come; {counted_of(comparison.units, comparison.unit)}, {counted_of(comparison.n, 'pair')} of fold and seed "
+        f"(sd over {comparison.unit}s {number(comparison.sd_units)}, over pairs {number(comparison.sd_pairs)})"
     ]
-    if found.low is None:
+    if comparison.low is None:
         lines.append(
-            f"No interval over {found.unit}s: it needs two at least, and differences that are not all the same."
+            f"No interval over {comparison.unit}s: it needs two at least, and differences that are not all the same."
         )
-    like = "recordings" if found.unit == "fold" else "images"
-    if beside := found.recordings:
+    like = "recordings" if comparison.unit == "fold" else "images"
+    if beside := comparison.recordings:
         lines.append(
             f"No interval over {like}: {beside.reason}"
             if beside.reason
             else f"{interval((beside.low, beside.high))} over {like} like these, on these folds and with these trainings "
             f"(bootstrap over {beside.recordings} {like}, seeds averaged first)"
         )
-    if found.no_claim:
-        return [*lines, f"{found.no_claim}; fewer than {statistics.FEWEST} have no p"]
-    by = "folds' means, corrected for overlapping training sets" if found.unit == "fold" else "over trainings"
+    if comparison.no_claim:
+        return [*lines, f"{comparison.no_claim}; fewer than {statistics.FEWEST} have no p"]
+    by = "folds' means, corrected for overlapping training sets" if comparison.unit == "fold" else "over trainings"
     return [
         *lines,
-        f"p {p_value(found.p)} ({by}), "
-        f"{p_value(found.p_wilcoxon)} (Wilcoxon on them, uncorrected). This comparison alone: one chosen among several "
+        f"p {p_value(comparison.p)} ({by}), "
+        f"{p_value(comparison.p_wilcoxon)} (Wilcoxon on them, uncorrected). This comparison alone: one chosen among several "
         "mixes takes p (Holm) of the report",
     ]
 
@@ -211,8 +215,8 @@ def clip_lines(a: Record, b: Record) -> list[str]:
         )
     if not (left.logits.size and right.logits.size):
         return ["One of the runs failed and predicts nothing, so no difference."]
-    said = [evaluation.predicted(one.logits) for one in (left, right)]
-    hit_a, hit_b = (each == left.labels for each in said)
+    classes = [evaluation.predicted(one.logits) for one in (left, right)]
+    hit_a, hit_b = (each == left.labels for each in classes)
     gained, lost = int(np.sum(hit_b & ~hit_a)), int(np.sum(hit_a & ~hit_b))
     difference, low, high = by_recording(hit_b.astype(float) - hit_a, left.sources)
     lines = [
@@ -220,7 +224,7 @@ def clip_lines(a: Record, b: Record) -> list[str]:
         f"fold {a.fold}",
         f"B less A: {signed(100 * difference)} points, 95 % interval "
         f"{interval((low and 100 * low, high and 100 * high))}, by {len(set(left.sources))} recordings",
-        f"Right in B alone {gained}, in A alone {lost}, the same class said {int(np.sum(said[0] == said[1]))} times; "
+        f"Right in B alone {gained}, in A alone {lost}, the same class said {int(np.sum(classes[0] == classes[1]))} times; "
         f"McNemar's exact p {p_value(mcnemar(gained, lost))} (clips taken for independent: too small where recordings "
         "have several)",
         "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",

@@ -23,7 +23,7 @@ COLUMNS = (Column("experiment", of("label")), *CSV)
 
 def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
     """The rows of what is noted, of those with finished runs. p (Holm) is adjusted for all of them that are of one table."""
-    made: dict[Key, list[Row]] = {}
+    by_key: dict[Key, list[Row]] = {}
     for name, folder in noted:
         members = [record for record in records if record.folder.parent == folder]
         if not members:
@@ -31,19 +31,21 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
         key = key_of(members[0])
         row = replace(bare_row(key, members, is_baseline=False), label=name)
         baseline = baseline_of(members[0], records)
-        made.setdefault(key, []).append(compared(row, members, baseline) if baseline else row)
-    found: list[Row] = []
-    for table in made.values():
+        by_key.setdefault(key, []).append(compared(row, members, baseline) if baseline else row)
+    adjusted_rows: list[Row] = []
+    for table in by_key.values():
         tests = [row.comparison for row in table]
         adjusted = statistics.holm([test.p if test else None for test in tests])
         tried = sum(test is not None for test in tests)
-        found += [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(table, adjusted)]
-    return found
+        adjusted_rows += [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(table, adjusted)]
+    return adjusted_rows
 
 
 def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
     """What was measured of the steps, and the rows that are not trained."""
-    times = [(mix, 1000 * own, own / base) for mix, (own, base) in noted_times(root, corpus, experiment).items()]
+    times = [
+        (mix, 1000 * seconds, seconds / base) for mix, (seconds, base) in noted_times(root, corpus, experiment).items()
+    ]
     left_out = list(noted_untrained(root, corpus, experiment).items())
     measured = []
     if times:
@@ -73,8 +75,8 @@ def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
         and (other.preset, other.model, other.data_digest) == (record.preset, record.model, record.data_digest)
         and other.recorded_settings["features"] == record.recorded_settings["features"]
     ]
-    own = [other for other in alike if record.is_student and other.digest == record.digest]
-    return own or (alike if len({other.digest for other in alike}) == 1 else [])
+    same_settings = [other for other in alike if record.is_student and other.digest == record.digest]
+    return same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
 
 
 def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
@@ -83,15 +85,15 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     Raises ``InputError`` where none of its runs is finished.
     """
     noted, records = noted_rows(root, corpus, experiment), runs.find(root, corpus)
-    found = rows(records, noted)
-    if not found:
+    shown = rows(records, noted)
+    if not shown:
         raise InputError(f"no finished run of experiment {experiment} in {root / corpus}; expected some: run it first")
-    stamp = f"{STAMP}: " if any(row.synthetic for row in found) else ""
+    stamp = f"{STAMP}: " if any(row.synthetic for row in shown) else ""
     folders = {row.folder for row in noted}
-    own = [record for record in records if record.folder.parent in folders]
+    members = [record for record in records if record.folder.parent in folders]
     paper = Document(
         f"{stamp}{corpus}: experiment {experiment}",
-        (*tables(found, "experiments: "), *besides(root, corpus, experiment)),
-        (*footnotes(found), *provenance(own)),
+        (*tables(shown, "experiments: "), *besides(root, corpus, experiment)),
+        (*footnotes(shown), *provenance(members)),
     )
-    return paper.save(reports / corpus, f"experiment-{experiment}", Table.build("", COLUMNS, found))
+    return paper.save(reports / corpus, f"experiment-{experiment}", Table.build("", COLUMNS, shown))

@@ -197,9 +197,9 @@ class TensorBoardLog:
 
     def writer(self, folder: Path) -> Any:
         if folder not in self.writers:
-            own = folder.resolve()
+            absolute = folder.resolve()
             root = self.root.resolve()
-            place = self.folder / (own.relative_to(root) if own.is_relative_to(root) else own.name)
+            place = self.folder / (absolute.relative_to(root) if absolute.is_relative_to(root) else absolute.name)
             for old in place.glob("events.out.tfevents.*"):  # of an earlier log: its epochs would stand there twice
                 old.unlink()
             self.writers[folder] = summary_writer()(log_dir=str(place))
@@ -256,18 +256,22 @@ def all_runs(root: Path) -> list[Path]:
 def state(folder: Path) -> tuple[int, int] | None:
     """Another one whenever a run's epochs were written; None before the first."""
     try:
-        found = (folder / "metrics.jsonl").stat()
+        stat = (folder / "metrics.jsonl").stat()
     except FileNotFoundError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns
 
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:
     """Tag → value of one epoch: raw and weighted value of every term, and the totals; what is null is left out."""
-    found = {name: record.get(name) for name in ("loss", "train_accuracy", "accuracy", "test_loss", "lr", "seconds")}
+    values_by_tag = {
+        name: record.get(name) for name in ("loss", "train_accuracy", "accuracy", "test_loss", "lr", "seconds")
+    }
     for term, values in record.get("terms", {}).items():
-        found |= {f"{kind}/{term.replace('@', '_').replace('=', '-')}": values[kind] for kind in ("raw", "weighted")}
-    return {tag: float(value) for tag, value in found.items() if value is not None}
+        values_by_tag |= {
+            f"{kind}/{term.replace('@', '_').replace('=', '-')}": values[kind] for kind in ("raw", "weighted")
+        }
+    return {tag: float(value) for tag, value in values_by_tag.items() if value is not None}
 
 
 def picture(counts: np.ndarray, side: int = 24) -> np.ndarray:

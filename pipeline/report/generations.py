@@ -142,8 +142,8 @@ CSV = (
 )
 
 
-def stages(found: Sequence[Group]) -> list[Stage]:
-    return [Stage(group, line) for group in found for line in group.lines]
+def stages(chains_of_corpus: Sequence[Group]) -> list[Stage]:
+    return [Stage(group, line) for group in chains_of_corpus for line in group.lines]
 
 
 def tests_of(lines: Sequence[Line]) -> list[Comparison]:
@@ -188,7 +188,7 @@ def paper_table(group: Group) -> Table:
     return Table.build(caption, columns, [paper_row(group, row.name, row.mix) for row in TABLE4])
 
 
-def notes(found: Sequence[Group]) -> list[str]:
+def notes(chains_of_corpus: Sequence[Group]) -> list[str]:
     lines = [
         "Every student of a chain teaches the next one of its fold and seed; the first teacher is generation 0. Ensemble: "
         "the mean of the students' class probabilities, from their kept predictions.",
@@ -198,50 +198,54 @@ def notes(found: Sequence[Group]) -> list[str]:
         "Mean: of the folds' means over seeds, last epoch. Runs that stopped, for something was not finite, have no figure, "
         "and their chain no ensemble; those no better than chance count, and are named in the notes.",
     ]
-    for unit in dict.fromkeys(one.unit for one in found):
-        lines += tested([test for one in found if one.unit == unit for test in tests_of(one.lines)])
-    if any(one.ratio == 0 for one in found):
+    for unit in dict.fromkeys(one.unit for one in chains_of_corpus):
+        lines += tested([test for one in chains_of_corpus if one.unit == unit for test in tests_of(one.lines)])
+    if any(one.ratio == 0 for one in chains_of_corpus):
         lines.append(
             "Images: one test set, and one split for all seeds (--split-seed); the spread over seeds is that of training, "
             "not of the images. The images kept aside for validation train nothing and choose nothing here: they are free "
             "for choosing settings. A run's own best_accuracy is of the epoch that the test images chose: optimistic."
         )
-    if any(one.synthetic for one in found):
+    if any(one.synthetic for one in chains_of_corpus):
         lines.append(f"{STAMP}: made-up data; these figures say nothing about real sounds or images.")
     return lines
 
 
 def report(root: Path, reports: Path, corpus: str, *, generations: int | None = None) -> str:
     """Write ``reports/<corpus>/ban.md``, ``.csv`` and ``.tex``: a section for each group of chains."""
-    found = present(root, corpus, generations)
-    stamp = f"{STAMP}: " if any(one.synthetic for one in found) else ""
-    sections = tuple(Section(one.title, (chains_table(one),)) for one in found)
-    records = [record for one in found for record in one.records]
-    document = Document(f"{stamp}{corpus}: born-again generations", sections, (*notes(found), *provenance(records)))
-    return document.save(reports / corpus, "ban", Table.build("", CSV, stages(found)))
+    chains_of_corpus = present(root, corpus, generations)
+    stamp = f"{STAMP}: " if any(one.synthetic for one in chains_of_corpus) else ""
+    sections = tuple(Section(one.title, (chains_table(one),)) for one in chains_of_corpus)
+    records = [record for one in chains_of_corpus for record in one.records]
+    document = Document(
+        f"{stamp}{corpus}: born-again generations", sections, (*notes(chains_of_corpus), *provenance(records))
+    )
+    return document.save(reports / corpus, "ban", Table.build("", CSV, stages(chains_of_corpus)))
 
 
 def present(root: Path, corpus: str, generations: int | None) -> list[Group]:
-    found = groups(root, corpus, generations)
-    if not found:
+    chains_of_corpus = groups(root, corpus, generations)
+    if not chains_of_corpus:
         raise InputError(f"no finished generation in {root / corpus}; train first: make ban, or make table4")
-    return found
+    return chains_of_corpus
 
 
 def table4(root: Path, reports: Path, corpus: str, *, generations: int | None = None) -> str:
     """Write ``reports/<corpus>/table4.md``, ``.csv`` and ``.tex``: Table 4 of the paper, and each generation below."""
-    found = present(root, corpus, generations)
-    stamp = f"{STAMP}: " if any(one.synthetic for one in found) else ""
+    chains_of_corpus = present(root, corpus, generations)
+    stamp = f"{STAMP}: " if any(one.synthetic for one in chains_of_corpus) else ""
     sections = tuple(
         Section(f"{one.title} ({one.first.preset.removeprefix('cifar-')})", (paper_table(one), chains_table(one)))
-        for one in found
+        for one in chains_of_corpus
     )
-    records = [record for one in found for record in one.records]
-    own = [
+    records = [record for one in chains_of_corpus for record in one.records]
+    of_table = [
         "Published: Cho et al. 2023, Table 4, CIFAR-100: learning rate 0.001 × 0.1 at epochs 60, 120, 160 of 200, "
         "batch 256, ResNet-56, ensembles of three generations; other runs have no published figure beside them. Preset "
         "cifar-paper has these settings, cifar-strong a rate of 0.1, crop and flip; the teachers' outputs are those for "
         "the image as it is."
     ]
-    document = Document(f"{stamp}{corpus}: Table 4", sections, (*own, *notes(found), *provenance(records)))
-    return document.save(reports / corpus, "table4", Table.build("", CSV, stages(found)))
+    document = Document(
+        f"{stamp}{corpus}: Table 4", sections, (*of_table, *notes(chains_of_corpus), *provenance(records))
+    )
+    return document.save(reports / corpus, "table4", Table.build("", CSV, stages(chains_of_corpus)))

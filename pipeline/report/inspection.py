@@ -28,10 +28,10 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
     header = cache.read_header(path)
     values = statistics(cache.feature_blocks(path))
     if verify:
-        found = cache.content_digest(cache.feature_blocks(path), header.labels, header.clips)
-        if found != header.digest:
+        digest = cache.content_digest(cache.feature_blocks(path), header.labels, header.clips)
+        if digest != header.digest:
             raise InputError(
-                f"{path}: features, labels or clip names (SHA-256 {found[:12]}…) are not what was written "
+                f"{path}: features, labels or clip names (SHA-256 {digest[:12]}…) are not what was written "
                 f"({header.digest[:12]}…); delete it and compute it again: make features"
             )
     with cache.opened(path) as file:
@@ -118,12 +118,12 @@ def row_of_c(name: str, bins: int) -> float:
 
 def datasets(file: h5py.File) -> dict[str, dict[str, Any]]:
     """Every dataset of a file that is no scale."""
-    found: dict[str, dict[str, Any]] = {}
+    described: dict[str, dict[str, Any]] = {}
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset) and not item.is_scale:
             text = h5py.check_string_dtype(item.dtype)
-            found[name] = {
+            described[name] = {
                 "shape": list(item.shape),
                 "type": "text" if text else str(item.dtype),
                 "axes": [dim.label for dim in item.dims],
@@ -132,16 +132,16 @@ def datasets(file: h5py.File) -> dict[str, dict[str, Any]]:
             }
 
     file.visititems(visit)
-    return found
+    return described
 
 
 def axes(file: h5py.File) -> dict[str, dict[str, Any]]:
     """Axis of ``features`` → what its scale says."""
-    found = {}
+    scales = {}
     for dim in file["features"].dims:
         scale = dim[0]
         values = scale.asstr()[()] if h5py.check_string_dtype(scale.dtype) else scale[()]
-        found[dim.label] = {
+        scales[dim.label] = {
             "n": len(values),
             "first": values[0].item() if len(values) and hasattr(values[0], "item") else next(iter(values), None),
             "last": values[-1].item()
@@ -150,7 +150,7 @@ def axes(file: h5py.File) -> dict[str, dict[str, Any]]:
             "unit": str(scale.attrs["units"]),
             "description": str(scale.attrs["description"]),
         }
-    return found
+    return scales
 
 
 def fold_text(info: dict[str, Any]) -> str:

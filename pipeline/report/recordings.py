@@ -32,7 +32,7 @@ def interval(voters: Voters, baseline: Voters) -> Interval:
     heard: dict[int, runs.Predictions] = {}
     try:
         for at in sorted(voters.keys() & baseline.keys()):
-            ours, theirs = (predictions(own[at]) for own in (voters, baseline))
+            ours, theirs = (predictions(side[at]) for side in (voters, baseline))
             first = heard.setdefault(at[0], ours)
             for one, folders in ((ours, voters[at]), (theirs, baseline[at])):
                 if not (np.array_equal(one.clips, first.clips) and np.array_equal(one.labels, first.labels)):
@@ -42,15 +42,15 @@ def interval(voters: Voters, baseline: Voters) -> Interval:
         return Interval(None, None, 0, str(error))
     if not differences:
         return Interval(None, None, 0, "no kept predictions of both")
-    means = {fold: np.mean(own, axis=0) for fold, own in differences.items()}
+    means = {fold: np.mean(side, axis=0) for fold, side in differences.items()}
     return bootstrap.by_recording(means, {fold: heard[fold].sources for fold in means})
 
 
-def beside(own: Comparison | None, voters: Voters, baseline: Voters) -> Comparison | None:
+def beside(comparison: Comparison | None, voters: Voters, baseline: Voters) -> Comparison | None:
     """The comparison, with the interval over recordings where its folds are too few for a p."""
-    if own is None or own.units >= statistics.FEWEST:
-        return own
-    return replace(own, recordings=interval(voters, baseline))
+    if comparison is None or comparison.units >= statistics.FEWEST:
+        return comparison
+    return replace(comparison, recordings=interval(voters, baseline))
 
 
 def predictions(folders: Sequence[Path]) -> runs.Predictions:

@@ -57,24 +57,24 @@ Answers = dict[str, np.ndarray]
 
 def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured]:
     """The rows of one table: references, teacher, students in the order of the report."""
-    found: dict[tuple[str, str], Measured] = {}
+    by_name: dict[tuple[str, str], Measured] = {}
     drawn: set[tuple[tuple[str, str], Cell]] = set()
     queried: dict[int, np.ndarray] = {}
 
     def keep(role: str, name: str, dimensions: int, at: Cell, answers: Answers) -> None:
-        row = found.setdefault((role, name), Measured(name, role, dimensions, {}, queried))
+        row = by_name.setdefault((role, name), Measured(name, role, dimensions, {}, queried))
         for metric, each in answers.items():
             if len(each) and np.isfinite(each).all():
                 row.answers.setdefault(metric, {})[at] = each
 
     for fold in sorted({record.fold for record in records}):
-        own = [record for record in records if record.fold == fold]
-        data = held_out(own[0], fold, root)
+        of_fold = [record for record in records if record.fold == fold]
+        data = held_out(of_fold[0], fold, root)
         samples, _ = packs.samples(data, torch.device("cpu"))
         rows = packs.rows(data, fold)[1]
         queried[fold] = np.asarray(data.sources)[retrieval.answerable(data.labels, data.sources)]
         keep("reference", CHANCE, 0, (fold, 0), answers(np.zeros((len(rows), 1)), data))
-        for record in own:
+        for record in of_fold:
             network = model_of(read_model(record.folder))
             at = record.cell
             values = embedding(network, samples, rows, layer if record.is_student else "embedding")
@@ -87,7 +87,7 @@ def measured(records: Sequence[Record], root: Path, layer: str) -> list[Measured
                 keep("reference", first, values.shape[1], at, answers(values, data))
         plain = ((samples[rows] - network.mean) / network.std).flatten(1).numpy()
         keep("reference", FEATURES, plain.shape[1], (fold, 0), answers(plain, data))
-    return sorted(found.values(), key=place)
+    return sorted(by_name.values(), key=place)
 
 
 def held_out(record: Record, fold: int, root: Path) -> cache.Data:
@@ -110,8 +110,8 @@ def answers(embeddings: np.ndarray, data: cache.Data) -> Answers:
 
 def embedding(network: models.Network, samples: torch.Tensor, rows: np.ndarray, layer: str) -> np.ndarray:
     """(test clips, D) float32: ``embedding`` is the flattened layer, ``hidden`` the one behind it."""
-    said = training.outputs(network, samples, rows)
-    return np.asarray(getattr(said, layer)[torch.from_numpy(rows)].numpy())
+    outputs = training.outputs(network, samples, rows)
+    return np.asarray(getattr(outputs, layer)[torch.from_numpy(rows)].numpy())
 
 
 def untrained(network: models.Network, fold: int, seed: int) -> models.Network:
@@ -145,13 +145,13 @@ def report(
         tried = {r.row_mix for r in everything if key_of(r) == key and r.is_student} - {BASELINE_MIX}
         gone = Counter(r.row_mix for r in records if stopped(r) and key_of(r) == key)
         spaces = table_of(measured(members, caches, layer), ratio(first), len(tried), gone)
-        tests += [test for own in spaces.tests.values() for test in own if test]
+        tests += [test for at_k in spaces.tests.values() for test in at_k if test]
         stamp = f"{STAMP} " if first.synthetic else ""
         title = f"{stamp}preset {key.preset}, settings {key.digest}, data {key.data}"
-        own = {at: lines(spaces, key, first, layer, *at) for at in spaces.tests}
-        printed = tuple(recall_table(spaces, own[metric, KS[0]]) for metric in METRICS)
+        at_k = {at: lines(spaces, key, first, layer, *at) for at in spaces.tests}
+        printed = tuple(recall_table(spaces, at_k[metric, KS[0]]) for metric in METRICS)
         sections.append(Section(title, printed))
-        rows += [line for each in own.values() for line in each if line.spread]
+        rows += [line for each in at_k.values() for line in each if line.spread]
         notes.append(f"settings {key.digest}: {answerable_share(members, caches)}.")
     notes += tested(tests)
     left_out = [r for r in records if stopped(r)]

@@ -53,9 +53,9 @@ def place(row: Measured) -> tuple[int, int, str]:
     return 2, *paper.place(paper.TABLE3, row.name)
 
 
-def compared(row: Measured, found: Sequence[Measured], metric: str, k: int, ratio: float) -> Comparison | None:
+def compared(row: Measured, measured: Sequence[Measured], metric: str, k: int, ratio: float) -> Comparison | None:
     """A student's row less the baseline's: paired by fold and seed, judged over folds; over recordings where few."""
-    baseline = next((other for other in found if other.name == BASELINE_MIX), None)
+    baseline = next((other for other in measured if other.name == BASELINE_MIX), None)
     if baseline is None or row is baseline or not row.is_student:
         return None
     test = statistics.comparison(row.figures(metric, k), baseline.figures(metric, k), ratio)
@@ -65,7 +65,7 @@ def compared(row: Measured, found: Sequence[Measured], metric: str, k: int, rati
     differences: dict[int, list[np.ndarray]] = {}
     for at in sorted(ours.keys() & theirs.keys()):
         differences.setdefault(at[0], []).append((ours[at] - theirs[at])[:, column])
-    means = {fold: np.mean(own, axis=0) for fold, own in differences.items()}
+    means = {fold: np.mean(of_fold, axis=0) for fold, of_fold in differences.items()}
     return dataclasses.replace(test, recordings=bootstrap.by_recording(means, row.sources))
 
 
@@ -84,9 +84,11 @@ class Measurements:
         return statistics.holm([test.p if test else None for test in self.tests[metric, k]], self.mixes)
 
 
-def table_of(found: list[Measured], ratio: float, mixes: int, stopped: Mapping[str, int]) -> Measurements:
-    tests = {(metric, k): [compared(row, found, metric, k, ratio) for row in found] for metric in METRICS for k in KS}
-    return Measurements(found, tests, mixes, stopped)
+def table_of(measured: list[Measured], ratio: float, mixes: int, stopped: Mapping[str, int]) -> Measurements:
+    tests = {
+        (metric, k): [compared(row, measured, metric, k, ratio) for row in measured] for metric in METRICS for k in KS
+    }
+    return Measurements(measured, tests, mixes, stopped)
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,11 @@ class Line:
 
     @property
     def notes(self) -> str:
-        own, there = self.stopped
+        here, there = self.stopped
         return joined(
             [
                 self.test.no_claim if self.test else "",
-                f"{own} {'run' if own == 1 else 'runs'} stopped: not counted" if own else "",
+                f"{here} {'run' if here == 1 else 'runs'} stopped: not counted" if here else "",
                 f"{there} of the baseline stopped: not counted" if there and self.test else "",
             ]
         )

@@ -70,22 +70,22 @@ def with_finished_runs(root: Path) -> list[str]:
 
 def by_kind(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Finished runs by what they are: a mix, teacher, or born-again."""
-    found: dict[str, list[Record]] = {}
+    grouped: dict[str, list[Record]] = {}
     for record in records:
         kind = record.recorded_mix if record.is_student else "born-again" if record.is_generation else record.role
-        found.setdefault(kind, []).append(record)
-    return found
+        grouped.setdefault(kind, []).append(record)
+    return grouped
 
 
 def counted_text(kind: str, records: Sequence[Record]) -> str:
     """ "soft:1 × 6 (1 no better than chance, 1 stopped: not counted)": as the report counts them."""
     from pipeline.report.aggregation import at_chance, counted, stopped
 
-    said = [
+    counts_by_kind = [
         (sum(map(at_chance, counted(records))), "no better than chance"),
         (sum(map(stopped, records)), "stopped: not counted"),
     ]
-    words = ", ".join(f"{n} {text}" for n, text in said if n)
+    words = ", ".join(f"{n} {text}" for n, text in counts_by_kind if n)
     return f"{kind} × {len(records)}" + (f" ({words})" if words else "")
 
 

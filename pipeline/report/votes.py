@@ -38,7 +38,7 @@ def records(paths: Iterable[Path]) -> list[Record]:
 
     Raises ``InputError`` for a path without one, for a run that failed, and for runs of several corpora.
     """
-    found: dict[Path, Record] = {}
+    by_folder: dict[Path, Record] = {}
     for path in paths:
         here = runs.find(path) if path.is_dir() else []
         if not here:
@@ -46,9 +46,9 @@ def records(paths: Iterable[Path]) -> list[Record]:
                 f"{path}: no finished run there; expected a run folder, or a folder of runs such as "
                 "runs/CORPUS/student-…/angle40+area20+soft1; 'audio-rkd runs' lists them"
             )
-        found |= {record.folder.resolve(): record for record in here}
-    for record in found.values():
-        first = next(iter(found.values()))
+        by_folder |= {record.folder.resolve(): record for record in here}
+    for record in by_folder.values():
+        first = next(iter(by_folder.values()))
         if record.result.failed:
             raise InputError(
                 f"{record.folder} failed ({record.result.failure or 'no reason kept'}) and predicts "
@@ -58,30 +58,30 @@ def records(paths: Iterable[Path]) -> list[Record]:
             raise InputError(
                 f"{record.folder} is of {record.corpus}, {first.folder} of {first.corpus}; expected runs of one corpus"
             )
-    return list(found.values())
+    return list(by_folder.values())
 
 
-def votes(found: Sequence[Record]) -> list[Vote]:
+def votes(members_of_all: Sequence[Record]) -> list[Vote]:
     """One ensemble for each fold: the mean of its runs' class probabilities (``ensembles.ensemble``)."""
     by_fold: dict[int, list[Record]] = {}
-    for record in found:
+    for record in members_of_all:
         by_fold.setdefault(record.fold, []).append(record)
     out = []
     for fold, members in sorted(by_fold.items()):
-        said = ensembles.ensemble([record.folder for record in members])
-        result = evaluation.summary(said.logits, said.labels)
-        own = [record.result.percent for record in members if record.result.percent is not None]
+        together = ensembles.ensemble([record.folder for record in members])
+        result = evaluation.summary(together.logits, together.labels)
+        each = [record.result.percent for record in members if record.result.percent is not None]
         out.append(
             Vote(
                 fold,
                 len(members),
-                len(said.labels),
+                len(together.labels),
                 100 * (result.accuracy or 0.0),
                 100 * (result.macro_f1 or 0.0),
                 100 * (result.ece or 0.0),
-                float(np.mean(own)),
-                max(own),
-                auroc_of_knowledge(members, evaluation.predicted(said.logits) != said.labels),
+                float(np.mean(each)),
+                max(each),
+                auroc_of_knowledge(members, evaluation.predicted(together.logits) != together.labels),
             )
         )
     return out

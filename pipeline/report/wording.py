@@ -30,78 +30,78 @@ def listed(names: Sequence[str], between: str = ", ", most: int = 5) -> str:
 
 def remarks(row: Row) -> list[str]:
     """What keeps a row from being the whole truth: missing folds, runs at chance or stopped, skipped clips."""
-    found = [row.partial] if row.partial else []
+    texts = [row.partial] if row.partial else []
     if row.at_chance:
         names = listed([f"fold{fold}-seed{seed}" for fold, seed in row.at_chance])
-        found.append(f"{len(row.at_chance)} of {row.runs} runs no better than chance ({names}): counted")
+        texts.append(f"{len(row.at_chance)} of {row.runs} runs no better than chance ({names}): counted")
     if row.outputs_untrained:
-        found.append(
+        texts.append(
             f"no term on the outputs, which name classes by chance ({number(row.all_runs)}, {row.outputs_untrained} of "
             f"{row.runs} runs); retrieval measures the embedding"
         )
     if row.failures:
-        found.append(
+        texts.append(
             f"{len(row.failures)} of {row.runs} runs stopped ({listed(row.failures, '; ')}): not counted; mean with them "
             f"at chance {number(row.all_runs)}"
         )
     if row.best_teacher:
-        found.append("teacher's best epoch: optimistic, the held-out fold chose it")
+        texts.append("teacher's best epoch: optimistic, the held-out fold chose it")
     if row.skipped:
-        found.append(f"{row.skipped} {'clip' if row.skipped == 1 else 'clips'} skipped")
-    return found
+        texts.append(f"{row.skipped} {'clip' if row.skipped == 1 else 'clips'} skipped")
+    return texts
 
 
-def ends(own: Comparison | Interval | None) -> tuple[float | None, float | None] | None:
-    return (own.low, own.high) if own else None
+def ends(interval: Comparison | Interval | None) -> tuple[float | None, float | None] | None:
+    return (interval.low, interval.high) if interval else None
 
 
 def comparison_remarks(row: Row) -> list[str]:
-    found = [row.comparison.no_claim] if row.comparison and row.comparison.no_claim else []
+    texts = [row.comparison.no_claim] if row.comparison and row.comparison.no_claim else []
     if row.with_stopped is not None:
-        own, there = len(row.failures), row.baseline_stopped
-        of = " and ".join(f"{n} of {name}" for n, name in ((own, "the mix"), (there, "the baseline")) if n)
-        found.append(f"without the runs that stopped ({of}); with them at chance {signed(row.with_stopped)}")
-    return found
+        here, there = len(row.failures), row.baseline_stopped
+        of = " and ".join(f"{n} of {name}" for n, name in ((here, "the mix"), (there, "the baseline")) if n)
+        texts.append(f"without the runs that stopped ({of}); with them at chance {signed(row.with_stopped)}")
+    return texts
 
 
-def footnotes(found: Sequence[Row]) -> list[str]:
+def footnotes(rows: Sequence[Row]) -> list[str]:
     """The plain words for what the columns are; only those that the tables at hand need."""
     notes = [
         "Mean: of the folds' means over seeds, of all runs that finished, also those no better than chance. SD over folds: "
         "of the folds' means. SD over seeds: of the seeds' means over folds. n: runs, each one fold held out and one seed.",
         "The result is the last epoch. Best epoch is optimistic: the held-out fold itself chose the epoch.",
     ]
-    tests = [row.comparison for row in found if row.comparison]
+    tests = [row.comparison for row in rows if row.comparison]
     notes += tested(tests)
     if tests:
         notes.append(
             "Seeds of a fold share its one teacher: the figures hold for these teachers, and no spread or p has the chance "
             "of a teacher's own training in it."
         )
-    elif any(row.is_student and not row.baseline for row in found):
+    elif any(row.is_student and not row.baseline for row in rows):
         notes.append(
             f"No comparison: no fold and seed has a run of the mix and of the baseline, {BASELINE}, that counts."
         )
-    if any(row.partial for row in found):
+    if any(row.partial for row in rows):
         notes.append(
             "Partial: not every fold of the published corpus has a run that counts, so the mean is over other clips "
             "than the published figure's."
         )
-    if any(row.at_chance for row in found):
+    if any(row.at_chance for row in rows):
         notes.append(
             "No better than chance: the last epoch's accuracy is not above the commonest class' share (at least 1/classes) "
             f"by a one-sided binomial test at {ALPHA:g}. Such runs are named, and are in means and tests: leaving them out would "
             "leave out runs by their result. Few clips cannot tell a network that learned from chance."
         )
-    if any(row.failures for row in found):
+    if any(row.failures for row in rows):
         notes.append(
             "Stopped: the loss or the outputs were not finite. Such runs predict nothing and are in neither mean nor "
             "tests; the figures with them at 1/classes stand beside."
         )
-    if any(row.published is not None for row in found):
+    if any(row.published is not None for row in rows):
         notes.append("Published: Cho et al. 2023, Table 3, UrbanSound8K, ten folds.")
-    if any(row.synthetic for row in found):
-        images = all(row.corpus.startswith(IMAGES) for row in found)
+    if any(row.synthetic for row in rows):
+        images = all(row.corpus.startswith(IMAGES) for row in rows)
         of, kind = ("made-up images", "images") if images else ("made-up sounds of the built-in corpus", "sounds")
         notes.append(f"{STAMP}: {of}; these figures say nothing about real {kind}.")
     return notes
@@ -112,7 +112,7 @@ def tested(tests: Sequence[Comparison]) -> list[str]:
     if not tests:
         return []
     unit = tests[0].unit
-    ratios = ", ".join(f"{ratio:.3g}" for ratio in sorted({own.ratio for own in tests}))
+    ratios = ", ".join(f"{ratio:.3g}" for ratio in sorted({test.ratio for test in tests}))
     by = {
         "fold": "one number a fold, the mean over its seeds. Interval: t with the variance (1/n + n_test/n_train) × the sample "
         f"variance, n folds, n − 1 degrees of freedom, because training sets overlap (Nadeau and Bengio 2003); "
@@ -124,20 +124,20 @@ def tested(tests: Sequence[Comparison]) -> list[str]:
         f"Differences are paired over fold × seed and judged over {unit}s: {by}. SD over pairs: of the differences fold × "
         "seed, a spread and no test."
     ]
-    if any(not own.no_claim for own in tests):
+    if any(not test.no_claim for test in tests):
         notes.append(
             "p: two-sided, by the same test as the interval. p (Holm): adjusted for every mix of the table that was compared to "
             f"the baseline, shown or not; claim an effect by this one. p (Wilcoxon): signed ranks over {unit}s, not corrected for "
             "overlap."
         )
-    if any(own.no_claim for own in tests):
+    if any(test.no_claim for test in tests):
         like = "recordings" if unit == "fold" else "images"
         notes.append(
             f"No claim: with fewer than {FEWEST} {unit}s no p is given, whatever the interval. The interval over {like} is a bootstrap: "
             f"seeds averaged first, whole {like} drawn within their fold. It covers these folds, with these trainings, over {like} "
             f"like these, and says nothing of {unit}s to come."
         )
-    reasons = dict.fromkeys(own.recordings.reason for own in tests if own.recordings and own.recordings.reason)
+    reasons = dict.fromkeys(test.recordings.reason for test in tests if test.recordings and test.recordings.reason)
     notes += [f"No interval over recordings: {reason}." for reason in reasons]
     return notes
 
@@ -146,19 +146,19 @@ def provenance(records: Sequence[Record]) -> list[str]:
     """Which versions made the runs, and when."""
     versions = set()
     for record in records:
-        found = runs.read_environment(record.folder)
-        packages = {"python": found["python"], **found["packages"]}
+        environment = runs.read_environment(record.folder)
+        packages = {"python": environment["python"], **environment["packages"]}
         names = ("python", "torch", "numpy", "librosa")
         commit = (
-            [f"commit {found['commit'][:10]}{' (changed)' if found.get('changed') else ''}"]
-            if found.get("commit")
+            [f"commit {environment['commit'][:10]}{' (changed)' if environment.get('changed') else ''}"]
+            if environment.get("commit")
             else []
         )
         versions.add(", ".join([f"{name} {packages[name]}" for name in names if name in packages] + commit))
     times = sorted(str(record.result.finished) for record in records if record.result.finished)
-    made = f"; finished {times[0]} to {times[-1]}" if times else ""
+    when = f"; finished {times[0]} to {times[-1]}" if times else ""
     return [
-        f"Made by {len(records)} finished runs{made}.",
+        f"Made by {len(records)} finished runs{when}.",
         *(f"Versions: {text}." for text in sorted(versions)),
         *taught_by_others(records),
     ]

@@ -22,7 +22,7 @@ def differences(a: Sequence[Record], b: Sequence[Record]) -> list[tuple[str, str
 
 def values(records: Sequence[Record]) -> dict[str, str]:
     """Key → the values that the records have there, each once, in order."""
-    found: dict[str, dict[str, None]] = {}
+    by_key: dict[str, dict[str, None]] = {}
     for record in records:
         environment = read_environment(record.folder)
         pack = {name: getattr(record.pack, name) for name in ("runs", "layout", "device", "threads")}
@@ -38,8 +38,8 @@ def values(records: Sequence[Record]) -> dict[str, str]:
             "commit": environment.get("commit"),
         }
         for key, value in flat(parts):
-            found.setdefault(key, {})[value] = None
-    return {key: ", ".join(sorted(each)) for key, each in found.items()}
+            by_key.setdefault(key, {})[value] = None
+    return {key: ", ".join(sorted(each)) for key, each in by_key.items()}
 
 
 def flat(value: Any, key: str = "") -> Iterable[tuple[str, str]]:

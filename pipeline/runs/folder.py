@@ -119,9 +119,9 @@ def read_result(folder: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> dict[str, Any]:
     """What the run was: keys as in ``CONFIG_KEYS``; folds in ``data`` and ``skipped`` are text keys."""
     path = folder / "config.json"
-    found = read_json(path, ("schema",))
-    if found["schema"] != SCHEMA:
-        raise InputError(f"{path}: schema {found['schema']!r}, this version reads {SCHEMA}; {remedy(folder)}")
+    values = read_json(path, ("schema",))
+    if values["schema"] != SCHEMA:
+        raise InputError(f"{path}: schema {values['schema']!r}, this version reads {SCHEMA}; {remedy(folder)}")
     return read_json(path, CONFIG_KEYS)
 
 
@@ -161,14 +161,14 @@ def read_predictions(folder: Path) -> Predictions:
         content.seek(0)
         with warnings.catch_warnings(), np.load(content, allow_pickle=False) as file:
             warnings.simplefilter("ignore")  # of odd headers, which are damaged ones
-            found = Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
-        rows = {len(part) for part in found}
+            predictions = Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
+        rows = {len(part) for part in predictions}
     except Exception as error:  # a flipped bit may raise anything
         raise damaged(path, str(error) or type(error).__name__) from None
-    if len(rows) != 1 or found.logits.ndim != 2:
-        shapes = ", ".join(f"{name} {part.shape}" for name, part in found._asdict().items())
+    if len(rows) != 1 or predictions.logits.ndim != 2:
+        shapes = ", ".join(f"{name} {part.shape}" for name, part in predictions._asdict().items())
         raise damaged(path, f"{shapes}; expected as many of each")
-    return found
+    return predictions
 
 
 def unfinished(root: Path, corpus: str | None = None) -> list[Path]:
@@ -178,12 +178,12 @@ def unfinished(root: Path, corpus: str | None = None) -> list[Path]:
 
 def run_folders(root: Path, corpus: str | None) -> list[tuple[Path, list[str]]]:
     """Folders with a ``result.json`` or a run's name, and their files' names; fold 10 after fold 9."""
-    found = []
+    folders = []
     for folder, below, files in os.walk(root / corpus if corpus else root):
         below[:] = [name for name in below if not name.startswith(".")]
         if "result.json" in files or FOLDER.fullmatch(Path(folder).name):
-            found.append((Path(folder), files))
-    return sorted(found, key=lambda item: natural(item[0]))
+            folders.append((Path(folder), files))
+    return sorted(folders, key=lambda item: natural(item[0]))
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

@@ -31,10 +31,10 @@ def outdated(
     not given, or was not recorded, is not compared.
     """
     if features is not None:
-        for own in dataclasses.fields(FeatureSpec):
-            old, new = (getattr(spec, own.name) for spec in (record.settings.features, features))
+        for field in dataclasses.fields(FeatureSpec):
+            old, new = (getattr(spec, field.name) for spec in (record.settings.features, features))
             if old != new:
-                return f"was trained with other features (features.{own.name} = {old}, here {new})"
+                return f"was trained with other features (features.{field.name} = {old}, here {new})"
     if classes and record.classes and tuple(classes) != record.classes:
         return f"was trained with other classes ({' '.join(record.classes)}; here {' '.join(classes)})"
     if data is not None:
@@ -58,10 +58,10 @@ def retrained_teachers(record: Record) -> list[Path]:
     By the digests on record alone: runs of before there were any, and teachers that are gone, are taken as they are.
     """
     ancestors = [read(folder) for folder in record.lineage if files.finished(folder)]
-    found = [
+    retrained = [
         teacher
         for run in (record, *ancestors)
         for teacher, weights in run.teacher_weights.items()
         if files.finished(teacher) and (read(teacher).result.weights or weights) != weights
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(retrained))

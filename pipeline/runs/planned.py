@@ -119,7 +119,7 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
     """
     mix, teachers = LossMix.parse(note["mix"]), as_paths(note["teacher"])
     for run in alike:
-        own = replace(
+        noted = replace(
             run,
             fold=note["fold"],
             seed=note["seed"],
@@ -127,6 +127,6 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
             teachers=teachers,
             generation=note["generation"],
         )
-        if run.role == note["role"] and run.at is None and str(own.folder) == note["folder"]:
-            return own
+        if run.role == note["role"] and run.at is None and str(noted.folder) == note["folder"]:
+            return noted
     return None

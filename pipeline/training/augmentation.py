@@ -27,7 +27,7 @@ def crop_and_flip(x: Tensor, draws: Tensor, *, fill: Tensor | None = None, paddi
     columns = mirrored + shifts[:, 1:]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    found = x.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
-    found = found.gather(3, columns[:, None, None, :].expand(-1, channels, height, -1))
+    cropped = x.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
+    cropped = cropped.gather(3, columns[:, None, None, :].expand(-1, channels, height, -1))
     edge = x.new_zeros(()) if fill is None else fill.to(x)
-    return torch.where(inside[:, None], found, edge)
+    return torch.where(inside[:, None], cropped, edge)

@@ -41,9 +41,9 @@ def step_seconds(packs: Sequence[Pack], steps: int) -> list[float]:
     seconds: list[list[float]] = [[] for _ in packs]
     with threads("loop", 1):
         for _ in range(steps):
-            for pack, own in zip(packs, seconds):
+            for pack, taken in zip(packs, seconds):
                 pack.counter.fill_(0)
                 started = time.perf_counter()
                 step(pack, masked=False)
-                own.append(time.perf_counter() - started)
-    return [sorted(own)[len(own) // 2] for own in seconds]
+                taken.append(time.perf_counter() - started)
+    return [sorted(taken)[len(taken) // 2] for taken in seconds]

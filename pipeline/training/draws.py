@@ -30,12 +30,12 @@ def draws_tables(
     """
     steps = max(0 if stop else steps_of(run, batch) for run, stop in zip(runs, stopped))
     tables = {}
-    for key, own in members.items():
+    for key, rows in members.items():
         each = library.draws(key.partition("@")[0], batch)
         if not each:
             continue
-        table = torch.zeros(steps, len(own), batch, each)
-        for place, r in enumerate(own):
+        table = torch.zeros(steps, len(rows), batch, each)
+        for place, r in enumerate(rows):
             if not stopped[r]:
                 count = steps_of(runs[r], batch)
                 random = generator(f"draws {key}", runs[r], epoch)

@@ -83,15 +83,15 @@ def require_build(kind: str) -> str:
     ``kind``: cpu or cuda. The index that has the other build is the user's to name, so the remedy leaves its place free.
     """
     torch: Any = importlib.import_module("torch")
-    found = "cuda" if torch.version.cuda else "cpu"
-    if found != kind:
+    build = "cuda" if torch.version.cuda else "cpu"
+    if build != kind:
         pip = f"{sys.executable} -m pip install --force-reinstall --no-deps --index-url ADDRESS"
         raise InputError(
-            f"torch {torch.__version__} is a {found} build, TORCH={kind} was asked for; name the index that has it: "
+            f"torch {torch.__version__} is a {build} build, TORCH={kind} was asked for; name the index that has it: "
             f"make setup TORCH={kind} TORCH_INDEX=ADDRESS (it says {pip} torch=={torch.__version__.partition('+')[0]}); "
             'ADDRESS is on PyTorch\'s page "Get started", behind --index-url'
         )
-    return f"torch {torch.__version__} is a {found} build, as asked"
+    return f"torch {torch.__version__} is a {build} build, as asked"
 
 
 def librosa_and_numba() -> str:
@@ -138,8 +138,8 @@ def soundfile_formats() -> str:
     version = soundfile.__libsndfile_version__
     if "WAV" in bad or "FLAC" in bad:
         raise InputError(f"libsndfile {version} cannot handle {', '.join(bad)}")
-    said = f"; not {', '.join(bad)}" if bad else ""
-    return f"{soundfile.__version__}, libsndfile {version}: {', '.join(n for n in FORMATS if n not in bad)}{said}"
+    without = f"; not {', '.join(bad)}" if bad else ""
+    return f"{soundfile.__version__}, libsndfile {version}: {', '.join(n for n in FORMATS if n not in bad)}{without}"
 
 
 def extras() -> str:

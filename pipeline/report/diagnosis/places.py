@@ -36,10 +36,10 @@ def writable(folder: Path) -> Finding:
             pass
         return f"{folder}/ can be written" + ("" if folder.exists() else " (not there yet)")
 
-    found = examined(f"{folder}/", check, f"chmod u+w {there}, or work in a folder that is yours")
-    if there.is_dir() or not found.remedy:
-        return found
-    return Finding(found.subject, found.text, f"move the file {there} out of the way")
+    finding = examined(f"{folder}/", check, f"chmod u+w {there}, or work in a folder that is yours")
+    if there.is_dir() or not finding.remedy:
+        return finding
+    return Finding(finding.subject, finding.text, f"move the file {there} out of the way")
 
 
 def nearest(folder: Path) -> Path:
@@ -77,13 +77,15 @@ def corpora(roots: Mapping[str, Path], own: str = "") -> list[Finding]:
     """The data sets that are there; one that is there and cannot be opened is broken, and a user's ``own`` must be there."""
     from pipeline.corpus import open_corpus
 
-    found, absent = [], []
+    there, absent = [], []
     for name, root in roots.items():
         if not root.is_dir() and name == own:
-            what = "is a file; expected a folder" if root.exists() else "no such folder"
-            found.append(
+            problem = "is a file; expected a folder" if root.exists() else "no such folder"
+            there.append(
                 Finding(
-                    "corpus", f"{name}: {root}: {what}", f"name the folder of {name}: --data FOLDER (make: DATA=FOLDER)"
+                    "corpus",
+                    f"{name}: {root}: {problem}",
+                    f"name the folder of {name}: --data FOLDER (make: DATA=FOLDER)",
                 )
             )
             continue
@@ -100,10 +102,10 @@ def corpora(roots: Mapping[str, Path], own: str = "") -> list[Finding]:
             )
 
         of_user = f"expected {name} in its own layout there; make verify DATASET={name} DATA={root} says more"
-        found.append(examined("corpus", check, of_user if name == own else refetching(name)))
-    if not found:
-        found.append(Finding("corpus", f"none of {', '.join(absent)} yet; make demo makes a synthetic one"))
-    return found
+        there.append(examined("corpus", check, of_user if name == own else refetching(name)))
+    if not there:
+        there.append(Finding("corpus", f"none of {', '.join(absent)} yet; make demo makes a synthetic one"))
+    return there
 
 
 def cached(caches: Path) -> list[Finding]:
@@ -136,7 +138,7 @@ def cached_folds(folder: Path) -> list[Finding]:
 
 def trained(root: Path) -> list[Finding]:
     """The runs that are there, by corpus; every finished one's record is read."""
-    found = []
+    checked = []
     for folder in sorted(path for path in root.glob("*") if path.is_dir() and not path.name.startswith(".")):
 
         def check(folder: Path = folder) -> str:
@@ -147,5 +149,5 @@ def trained(root: Path) -> list[Finding]:
             finished = counted_text(f"{folder}: finished", records)
             return finished + (f"; {len(open_ones)} unfinished (the same command goes on)" if open_ones else "")
 
-        found.append(examined("runs", check, "move the folder that is named out of the way, and run again"))
-    return found or [Finding("runs", f"none in {root}/ yet; make teacher trains the first ones")]
+        checked.append(examined("runs", check, "move the folder that is named out of the way, and run again"))
+    return checked or [Finding("runs", f"none in {root}/ yet; make teacher trains the first ones")]

@@ -69,8 +69,8 @@ class Entry:
     @cached_property
     def histories(self) -> dict[Cell, list[dict[str, Any]]]:
         """Of the runs that count; of all where none does."""
-        found = {cell(r): runs.read_metrics(r.folder) for r in self.counted or self.records}
-        return {own: records for own, records in found.items() if records}
+        epochs = {cell(r): runs.read_metrics(r.folder) for r in self.counted or self.records}
+        return {at: records for at, records in epochs.items() if records}
 
     @cached_property
     def predictions(self) -> dict[Cell, Predictions]:
@@ -112,20 +112,20 @@ class Runs:
 
 def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Runs]:
     """The rows by table, each with the runs it was made of."""
-    found = []
+    gathered = []
     for key in dict.fromkeys(row.key for row in rows):
         students = [r for r in records if r.is_student and key_of(r) == key]
         # A table with students goes by their settings; its teacher by the part of them that made it.
-        own = students[0].teacher_digest if students else key.digest
-        keys = {STUDENT: key, TEACHER: replace(key, digest=own)}
+        teachers_digest = students[0].teacher_digest if students else key.digest
+        keys = {STUDENT: key, TEACHER: replace(key, digest=teachers_digest)}
         entries = [Entry(row, members(row, records, keys[row.role])) for row in rows if row.key == key]
-        found.append(Runs(key, tuple(entries)))
-    return found
+        gathered.append(Runs(key, tuple(entries)))
+    return gathered
 
 
 def members(row: report.Row, records: Iterable[Record], key: report.Key) -> tuple[Record, ...]:
-    found = [r for r in records if (r.role, r.row_mix) == (row.role, row.mix) and key_of(r) == key]
-    return tuple(sorted(found, key=cell))
+    of_row = [r for r in records if (r.role, r.row_mix) == (row.role, row.mix) and key_of(r) == key]
+    return tuple(sorted(of_row, key=cell))
 
 
 def runs_text(cells: Sequence[Cell]) -> str:
@@ -191,12 +191,12 @@ def confused(predictions: Mapping[Cell, Predictions], most: int = CLIPS_SHOWN) -
     """The clips that some run got wrong, those with the smallest mean probability of their label first."""
     probabilities: dict[str, list[np.ndarray]] = {}
     labels: dict[str, int] = {}
-    for own in predictions.values():
-        softmax = np.exp(evaluation.log_softmax(own.logits))
-        for clip, label, row in zip(own.clips.tolist(), own.labels.tolist(), softmax):
+    for of_fold in predictions.values():
+        softmax = np.exp(evaluation.log_softmax(of_fold.logits))
+        for clip, label, row in zip(of_fold.clips.tolist(), of_fold.labels.tolist(), softmax):
             labels[clip] = label
             probabilities.setdefault(clip, []).append(row)
-    found = []
+    mistaken = []
     for clip, values in probabilities.items():
         label, rows = labels[clip], np.stack(values)
         mean = rows.mean(0)
@@ -205,8 +205,8 @@ def confused(predictions: Mapping[Cell, Predictions], most: int = CLIPS_SHOWN) -
         taken = int(others.argmax())
         wrong = int((rows.argmax(1) != label).sum())
         if wrong:
-            found.append(Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows)))
-    return sorted(found, key=lambda own: (own.p_label, own.clip))[:most]
+            mistaken.append(Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows)))
+    return sorted(mistaken, key=lambda confusion: (confusion.p_label, confusion.clip))[:most]
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,12 @@ def mixes(table: Runs, index: int, gallery: Gallery, embeddings: Embeddings | No
     embedded = {e.name: pictures.embedded(e, fold, embeddings, look) for e in table.entries if fold is not None}
     opened = next((e for e in table.entries if e.row.is_student), table.entries[0])
     for entry in table.entries:
-        found: list[Picture | str] = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
+        shown_pictures: list[Picture | str] = [*pictures.curves(entry, look), *pictures.by_class(entry, teacher, look)]
         if embedded:
             # A student's beside its teacher's; one reason why there is none is said once.
             pair = dict.fromkeys(e.name for e in (teacher, entry) if e)
-            found += dict.fromkeys(embedded[name] for name in pair)
-        parts = [row_of([shown(one, table, gallery) for one in found])]
+            shown_pictures += dict.fromkeys(embedded[name] for name in pair)
+        parts = [row_of([shown(one, table, gallery) for one in shown_pictures])]
         parts.append(clips(entry, sounds))
         summary = f'{escape(entry.name)} <span class="muted">{escape(standing(entry))}</span>'
         state = " open" if entry is opened else ""
@@ -131,20 +131,20 @@ def uncounted(entry: Entry) -> str:
     return '<p class="note">Every run of this mix stopped, for something was not finite: the curves end there.</p>'
 
 
-def shown(found: Picture | str, table: Runs, gallery: Gallery) -> str:
+def shown(picture: Picture | str, table: Runs, gallery: Gallery) -> str:
     """A figure; or the reason why there is none."""
-    return gallery.figure(found, table) if isinstance(found, Picture) else f'<p class="note">{escape(found)}</p>'
+    return gallery.figure(picture, table) if isinstance(picture, Picture) else f'<p class="note">{escape(picture)}</p>'
 
 
 def clips(entry: Entry, sounds: Sounds) -> str:
     """The clips most confused: what they were taken for, where they lie, and a player where the file is."""
-    found = gathering.confused(entry.predictions)
+    confusions = gathering.confused(entry.predictions)
     if not entry.predictions:
         return ""
-    if not found:
+    if not confusions:
         return '<h3>Most confused clips</h3><p class="note">None: every run got every clip right.</p>'
     classes = gathering.class_names(entry, next(iter(entry.predictions.values())).logits.shape[1])
-    rows = "".join(clip_row(own, classes, sounds) for own in found)
+    rows = "".join(clip_row(confusion, classes, sounds) for confusion in confusions)
     note = (
         "Smallest mean probability of the label, over the runs that held the clip out; clips that no run got wrong are "
         "left out."
@@ -159,19 +159,19 @@ def clips(entry: Entry, sounds: Sounds) -> str:
     )
 
 
-def clip_row(own: Confused, classes: Sequence[str], sounds: Sounds) -> str:
-    path, source = sounds.path(own.clip), sounds.source(own.clip)
+def clip_row(confusion: Confused, classes: Sequence[str], sounds: Sounds) -> str:
+    path, source = sounds.path(confusion.clip), sounds.source(confusion.clip)
     where = f'<br><span class="path muted">{escape(path.parent.as_posix())}/</span>' if path else ""
     if source:
         sound = f'<audio controls preload="none" src="{escape(source, quote=True)}"></audio>'
     else:
         sound = '<span class="muted">file not here</span>'
     cells = (
-        ("", f"{escape(own.clip)}{where}"),
-        ("Label", escape(classes[own.label])),
-        ("Taken for", escape(classes[own.taken_for])),
-        ("Probability: label, taken for", f"{own.p_label:.2f}, {own.p_taken:.2f}"),
-        ("Wrong in", f"{own.wrong} of {own.runs} {gathering.plural('run', own.runs)}"),
+        ("", f"{escape(confusion.clip)}{where}"),
+        ("Label", escape(classes[confusion.label])),
+        ("Taken for", escape(classes[confusion.taken_for])),
+        ("Probability: label, taken for", f"{confusion.p_label:.2f}, {confusion.p_taken:.2f}"),
+        ("Wrong in", f"{confusion.wrong} of {confusion.runs} {gathering.plural('run', confusion.runs)}"),
         ("", sound),
     )
     return (

@@ -11,7 +11,7 @@ from pipeline.report.page.gathering import Runs
 def labels(tables: Sequence[Runs]) -> list[str]:
     """A name per table: its models; where that is not enough the preset and the settings that differ, then the data."""
     names = [models(table) for table in tables]
-    alike = [[other for other, name in zip(tables, names) if name == own] for own in names]
+    alike = [[other for other, name in zip(tables, names) if name == label] for label in names]
     names = [", ".join([name, *differing(table, group)]) for table, name, group in zip(tables, names, alike)]
     twice = Counter(names)
     # Equal in all that is recorded of them: the digests tell them apart.
@@ -28,8 +28,8 @@ def models(table: Runs) -> str:
 
 def differing(table: Runs, group: Sequence[Runs]) -> list[str]:
     """What ``table`` has otherwise than another one of ``group``, "student.lr 0.003"."""
-    own, others = about(table), [about(other) for other in group]
-    return [f"{key} {value}" for key, value in own.items() if any(other.get(key) != value for other in others)]
+    of_table, others = about(table), [about(other) for other in group]
+    return [f"{key} {value}" for key, value in of_table.items() if any(other.get(key) != value for other in others)]
 
 
 def about(table: Runs) -> dict[str, str]:

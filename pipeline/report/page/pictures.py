@@ -63,24 +63,24 @@ class Gallery:
 
 def saved(wanted: Sequence[tuple[Picture, Path]]) -> list[str]:
     """The SVG of each picture; those that are not yet in their folder as they should be are drawn."""
-    found = [plots.kept(*one) for one in wanted]
-    missing = [one for one, text in zip(wanted, found) if text is None]
+    kept_pictures = [plots.kept(*one) for one in wanted]
+    missing = [one for one, text in zip(wanted, kept_pictures) if text is None]
     jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
     drawn = iter(joblib.Parallel(n_jobs=jobs)(joblib.delayed(plots.save)(*one) for one in missing))
-    return [next(drawn) if text is None else text for text in found]
+    return [next(drawn) if text is None else text for text in kept_pictures]
 
 
 def overview(table: Runs, look: plots.Look) -> list[Picture]:
     """Accuracy by fold of all mixes, and the differences to the baseline."""
     accuracies = {entry.name: entry.accuracies for entry in table.entries if entry.accuracies}
-    found = [plots.fold_points("folds", accuracies, look)] if accuracies else []
+    drawn = [plots.fold_points("folds", accuracies, look)] if accuracies else []
     baseline = table.baseline
     compared = [entry for entry in table.entries if entry.row.comparison]
     if baseline and compared:
         differences = {e.name: statistics.paired(e.accuracies, baseline.accuracies) for e in compared}
         comparisons = {e.name: e.row.comparison for e in compared if e.row.comparison}
-        found.append(plots.difference_points("differences", differences, comparisons, baseline.row.mix, look))
-    return found
+        drawn.append(plots.difference_points("differences", differences, comparisons, baseline.row.mix, look))
+    return drawn
 
 
 def curves(entry: Entry, look: plots.Look) -> list[Picture]:

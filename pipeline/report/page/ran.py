@@ -44,19 +44,19 @@ def seconds(records: Iterable[Record]) -> float | None:
     """Time of training: a run's share of its pack's seconds, summed; None where a run has not kept it."""
     total = 0.0
     for record in records:
-        own = record.result.seconds
-        if own is None:
+        of_pack = record.result.seconds
+        if of_pack is None:
             return None
-        total += own / max(1, record.result.runs_in_pack or 1)
+        total += of_pack / max(1, record.result.runs_in_pack or 1)
     return total
 
 
 def times(records: Iterable[Record]) -> str:
     """From the first run's end to the last one's, to the minute; the second date only where it is another."""
-    found = sorted(str(r.result.finished) for r in records if r.result.finished)
-    if not found:
+    finished = sorted(str(r.result.finished) for r in records if r.result.finished)
+    if not finished:
         return NONE
-    first, last = (moment[:16].replace("T", " ") for moment in (found[0], found[-1]))
+    first, last = (moment[:16].replace("T", " ") for moment in (finished[0], finished[-1]))
     if first == last:
         return f"{first} UTC"
     return f"{first} to {last[11:] if last[:10] == first[:10] else last} UTC"
@@ -109,16 +109,16 @@ def run_list(table: Runs) -> Table:
 
 def environment_table(table: Runs) -> Table:
     """A column for each different environment: versions, machine, commit; how many runs each made."""
-    found: dict[str, tuple[dict[str, str], int]] = {}
+    environments: dict[str, tuple[dict[str, str], int]] = {}
     for entry in table.entries:
         for record in entry.records:
-            own = flat(runs.read_environment(record.folder))
-            key = json.dumps(own, sort_keys=True)
-            found[key] = (own, found[key][1] + 1 if key in found else 1)
-    columns = list(found.values())
-    keys = dict.fromkeys(key for own, _ in columns for key in own)
+            values = flat(runs.read_environment(record.folder))
+            key = json.dumps(values, sort_keys=True)
+            environments[key] = (values, environments[key][1] + 1 if key in environments else 1)
+    columns = list(environments.values())
+    keys = dict.fromkeys(key for values, _ in columns for key in values)
     rows = [("runs", *(str(count) for _, count in columns))]
-    rows += [(key, *(own.get(key, NONE) for own, _ in columns)) for key in keys]
+    rows += [(key, *(values.get(key, NONE) for values, _ in columns)) for key in keys]
     header = ("", *(f"environment {i}" for i in range(1, len(columns) + 1)))
     return Table.of_texts("Versions and machines.", header, rows)
 
@@ -126,7 +126,7 @@ def environment_table(table: Runs) -> Table:
 def flat(environment: Mapping[str, Any]) -> dict[str, str]:
     """Python, machine, commit and packages on one level; without the time, which every run has of its own."""
     commit = environment.get("commit")
-    own = {name: text(environment.get(name)) for name in ("python", "platform", "cpus") if name in environment}
+    values = {name: text(environment.get(name)) for name in ("python", "platform", "cpus") if name in environment}
     if commit:
-        own["commit"] = f"{commit[:10]}{' (changed)' if environment.get('changed') else ''}"
-    return {**own, **{name: text(version) for name, version in environment["packages"].items()}}
+        values["commit"] = f"{commit[:10]}{' (changed)' if environment.get('changed') else ''}"
+    return {**values, **{name: text(version) for name, version in environment["packages"].items()}}

@@ -92,9 +92,9 @@ def draw_recall_pairs(
     places = np.arange(len(classes))
     low, high = 100 * np.fmin(teacher, student), 100 * np.fmax(teacher, student)
     axes.hlines(places, low, high, color=LIGHT["muted"], linewidth=1.4)
-    for label, own, index, shape in (("teacher", teacher, 1, "s"), ("student", student, 0, "o")):
+    for label, recalls, index, shape in (("teacher", teacher, 1, "s"), ("student", student, 0, "o")):
         axes.plot(
-            100 * own,
+            100 * recalls,
             places,
             linestyle="none",
             marker=shape,

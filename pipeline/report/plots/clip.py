@@ -72,10 +72,10 @@ def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: n
         edges = "both" if name == "mfcc" else "neither"
         figure.colorbar(image, ax=list(panels[row]), label=short_unit(header.units[row]), pad=0.01, extend=edges)
     length = header.files[index].seconds
-    said = f", annotated {length:.2f} s" if length else ""
+    annotated = f", annotated {length:.2f} s" if length else ""
     figure.suptitle(
         f"{header.clips[index]}: {header.classes[header.labels[index]]}, fold {header.fold} of "
-        f"{header.corpus}{' (SYNTHETIC)' if header.synthetic else ''}{said}",
+        f"{header.corpus}{' (SYNTHETIC)' if header.synthetic else ''}{annotated}",
         fontsize=13,
     )
     return figure

@@ -49,9 +49,9 @@ def curve(histories: Histories, value: Value) -> Curve:
     by_epoch: dict[int, list[float]] = {}
     for records in histories.values():
         for record in records:
-            found = value(record)
-            if found is not None and np.isfinite(found):
-                by_epoch.setdefault(int(record["epoch"]), []).append(float(found))
+            figure = value(record)
+            if figure is not None and np.isfinite(figure):
+                by_epoch.setdefault(int(record["epoch"]), []).append(float(figure))
     epochs = sorted(by_epoch)
     groups = [np.array(by_epoch[epoch]) for epoch in epochs]
     figures = [[g.mean(), g.std(ddof=1) if len(g) > 1 else np.nan, g.min(), g.max()] for g in groups]
@@ -59,20 +59,20 @@ def curve(histories: Histories, value: Value) -> Curve:
     return Curve(np.array(epochs), mean, sd, low, high, np.array([len(g) for g in groups], dtype=np.int64))
 
 
-def draw(axes: Axes, own: Curve, name: str, index: int, ink: str | None = None) -> None:
+def draw(axes: Axes, curve: Curve, name: str, index: int, ink: str | None = None) -> None:
     tint = ink or colour(index)
     # One epoch is no line: a point shows it.
-    dots = "o" if len(own.epochs) == 1 else None
+    dots = "o" if len(curve.epochs) == 1 else None
     axes.plot(
-        own.epochs,
-        own.mean,
+        curve.epochs,
+        curve.mean,
         color=tint,
         linestyle=DASHES[index % len(DASHES)],
         linewidth=1.8,
         label=name,
         marker=dots,
     )
-    axes.fill_between(own.epochs, own.low, own.high, color=tint, alpha=0.16, linewidth=0)
+    axes.fill_between(curve.epochs, curve.low, curve.high, color=tint, alpha=0.16, linewidth=0)
 
 
 def epoch_axis(axes: Axes) -> None:
@@ -103,10 +103,10 @@ def logarithmic_axis(axes: Axes) -> None:
 COLUMNS = ("mean", "sd", "low", "high", "runs")
 
 
-def table(own: Curve, *names: str) -> list[tuple[object, ...]]:
+def table(curve: Curve, *names: str) -> list[tuple[object, ...]]:
     return [
         (int(epoch), *names, float(mean), float(sd), float(low), float(high), int(runs))
-        for epoch, mean, sd, low, high, runs in zip(*own)
+        for epoch, mean, sd, low, high, runs in zip(*curve)
     ]
 
 
@@ -126,53 +126,53 @@ def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
     The training figure is that of the epoch's own steps (batch norm and weights as they were), both views.
     """
     series = {"held-out": "accuracy", "training": "train_accuracy"}
-    found = {words: curve(histories, percent_of(key)) for words, key in series.items()}
+    curves = {words: curve(histories, percent_of(key)) for words, key in series.items()}
     caption = (
         "Accuracy on the held-out fold's clean clips and on the training clips (both views, during the epoch). "
         + BAND.format(runs=counted(histories))
     )
-    return Picture(f"{name}-accuracy", "Accuracy", caption, draw_accuracies, (found, look))
+    return Picture(f"{name}-accuracy", "Accuracy", caption, draw_accuracies, (curves, look))
 
 
-def draw_accuracies(found: Mapping[str, Curve], look: Look) -> Drawing:
+def draw_accuracies(curves: Mapping[str, Curve], look: Look) -> Drawing:
     figure, axes = figure_with_axes("Accuracy", look, "epoch", "accuracy, %")
-    for index, (words, own) in enumerate(found.items()):
-        draw(axes, own, words, index)
+    for index, (words, of_rows) in enumerate(curves.items()):
+        draw(axes, of_rows, words, index)
     epoch_axis(axes)
     axes.set_ylim(bottom=0)
     legend_below(figure, 2)
-    rows = [row for words, own in found.items() for row in table(own, words)]
+    rows = [row for words, of_rows in curves.items() for row in table(of_rows, words)]
     return Drawing(figure, ("epoch", "of", *COLUMNS), rows)
 
 
 def term_curves(name: str, histories: Histories, look: Look) -> Picture:
     """The training loss and its terms, each times its weight; the CSV has the terms without it too (``raw``)."""
     terms = sorted({term for records in histories.values() for record in records for term in record.get("terms", {})})
-    found = {(TOTAL, "weighted"): curve(histories, lambda record: record.get("loss"))}
+    curves = {(TOTAL, "weighted"): curve(histories, lambda record: record.get("loss"))}
     for term in terms:
         for kind in ("weighted", "raw"):
-            found[term, kind] = curve(histories, term_value(term, kind))
+            curves[term, kind] = curve(histories, term_value(term, kind))
     # Of one term the total is the same line.
-    drawn = {term: found[term, "weighted"] for term in ([*terms, TOTAL] if len(terms) != 1 else terms)}
+    drawn = {term: curves[term, "weighted"] for term in ([*terms, TOTAL] if len(terms) != 1 else terms)}
     logarithmic = wide_range(*(np.concatenate([getattr(c, end) for c in drawn.values()]) for end in ("low", "high")))
     caption = (
         f"Training loss: each term times its weight{', logarithmic scale' if logarithmic else ''}, mean over the "
         f"epoch's steps. The CSV also has the terms without their weights. {BAND.format(runs=counted(histories))}"
     )
-    inputs = (drawn, found, logarithmic, look)
+    inputs = (drawn, curves, logarithmic, look)
     return Picture(f"{name}-terms", "Loss and its terms", caption, draw_terms, inputs)
 
 
 def draw_terms(
-    drawn: Mapping[str, Curve], found: Mapping[tuple[str, str], Curve], logarithmic: bool, look: Look
+    drawn: Mapping[str, Curve], curves: Mapping[tuple[str, str], Curve], logarithmic: bool, look: Look
 ) -> Drawing:
     figure, axes = figure_with_axes("Loss and its terms", look, "epoch", "weight × term")
-    for index, (term, own) in enumerate(drawn.items()):
+    for index, (term, of_term) in enumerate(drawn.items()):
         total = term == TOTAL
-        draw(axes, own, term, 0 if total else index, ink=LIGHT["ink"] if total else None)
+        draw(axes, of_term, term, 0 if total else index, ink=LIGHT["ink"] if total else None)
     if logarithmic:
         logarithmic_axis(axes)
     epoch_axis(axes)
     legend_below(figure, 3)
-    rows = [row for names, own in found.items() for row in table(own, *names)]
+    rows = [row for names, of_term in curves.items() for row in table(of_term, *names)]
     return Drawing(figure, ("epoch", "term", "kind", *COLUMNS), rows)

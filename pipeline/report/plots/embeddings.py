@@ -93,10 +93,10 @@ def draw_scatter(
     lines = -(-len(classes) // columns)
     figure, axes = figure_with_axes(title, look, width=WIDTH, height=WIDTH - 0.6 + 0.18 * lines)
     for index, label in enumerate(classes):
-        own = points[labels == index]
+        of_class = points[labels == index]
         axes.plot(
-            own[:, 0],
-            own[:, 1],
+            of_class[:, 0],
+            of_class[:, 1],
             linestyle="none",
             marker=marker(index),
             markersize=3.6,

@@ -55,10 +55,10 @@ def rows_of_names(title: str, names: Sequence[str], unit: str, look: Look) -> tu
 
 def draw_folds(axes: Axes, values: Values, *, joined: bool) -> int:
     """A point for each fold's mean over seeds, ``joined`` from row to row; how many folds there are."""
-    means = [statistics.by_fold(own) for own in values.values()]
-    folds = sorted({fold for own in means for fold in own})
+    means = [statistics.by_fold(by_cell) for by_cell in values.values()]
+    folds = sorted({fold for by_cell in means for fold in by_cell})
     for index, fold in enumerate(folds):
-        x, y = [own.get(fold, np.nan) for own in means], range(len(means))
+        x, y = [by_cell.get(fold, np.nan) for by_cell in means], range(len(means))
         if joined:
             axes.plot(x, y, color=colour(index), linewidth=0.8, alpha=0.55)
         axes.plot(
@@ -80,7 +80,7 @@ def draw_mean(axes: Axes, place: int, mean: float) -> None:
 
 def listed(values: Values) -> list[tuple[object, ...]]:
     """(mix, fold, seed, value), sorted by cell."""
-    return [(mix, *cell, float(value)) for mix, own in values.items() for cell, value in sorted(own.items())]
+    return [(mix, *cell, float(value)) for mix, by_cell in values.items() for cell, value in sorted(by_cell.items())]
 
 
 def fold_points(name: str, accuracies: Values, look: Look) -> Picture:
@@ -95,9 +95,9 @@ def fold_points(name: str, accuracies: Values, look: Look) -> Picture:
 def draw_fold_points(accuracies: Values, look: Look) -> Drawing:
     figure, axes = rows_of_names("Accuracy by fold", list(accuracies), "accuracy, %", look)
     folds = draw_folds(axes, accuracies, joined=True)
-    for place, own in enumerate(accuracies.values()):
-        if own:
-            draw_mean(axes, place, float(np.mean(list(statistics.by_fold(own).values()))))
+    for place, by_cell in enumerate(accuracies.values()):
+        if by_cell:
+            draw_mean(axes, place, float(np.mean(list(statistics.by_fold(by_cell).values()))))
     legend_below(figure, min(5, folds))
     return Drawing(figure, ("mix", "fold", "seed", "accuracy_percent"), listed(accuracies))
 
@@ -121,11 +121,14 @@ def draw_difference_points(
     figure, axes = rows_of_names(title, list(differences), "percentage points", look)
     axes.axvline(0, color=LIGHT["muted"], linewidth=1)
     folds = draw_folds(axes, differences, joined=False)
-    for place, own in enumerate(comparisons[mix] for mix in differences):
-        if own.low is not None and own.high is not None:
-            axes.plot([own.low, own.high], [place, place], color=LIGHT["ink"], linewidth=1.6)
-        draw_mean(axes, place, own.difference)
+    for place, comparison in enumerate(comparisons[mix] for mix in differences):
+        if comparison.low is not None and comparison.high is not None:
+            axes.plot([comparison.low, comparison.high], [place, place], color=LIGHT["ink"], linewidth=1.6)
+        draw_mean(axes, place, comparison.difference)
     legend_below(figure, min(5, folds))
     rows = [(*row, None, None) for row in listed(differences)]
-    rows += [(mix, "mean", "", own.difference, own.low, own.high) for mix, own in comparisons.items()]
+    rows += [
+        (mix, "mean", "", comparison.difference, comparison.low, comparison.high)
+        for mix, comparison in comparisons.items()
+    ]
     return Drawing(figure, ("mix", "fold", "seed", "difference_points", "ci95_low", "ci95_high"), rows)

@@ -96,8 +96,8 @@ class Picture:
     @property
     def digest(self) -> str:
         """Of all that its files depend on: inputs, the code that draws, and the libraries."""
-        own = (self.name, self.draw.__qualname__, plain(self.inputs), code_digest())
-        return hashlib.sha1(repr(own).encode()).hexdigest()
+        content = (self.name, self.draw.__qualname__, plain(self.inputs), code_digest())
+        return hashlib.sha1(repr(content).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
@@ -105,8 +105,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [value.dtype.str, value.shape, hashlib.sha1(value.tobytes()).hexdigest()]
     if isinstance(value, Mapping):
-        return [[plain(key), plain(own)] for key, own in value.items()]
-    return [plain(own) for own in value] if isinstance(value, tuple | list) else value
+        return [[plain(key), plain(item)] for key, item in value.items()]
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 @cache
@@ -115,10 +115,10 @@ def code_digest() -> str:
     import matplotlib
     import sklearn
 
-    found = hashlib.sha1(f"{matplotlib.__version__} {sklearn.__version__}".encode())
+    content = hashlib.sha1(f"{matplotlib.__version__} {sklearn.__version__}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        found.update(path.read_bytes())
-    return found.hexdigest()
+        content.update(path.read_bytes())
+    return content.hexdigest()
 
 
 def require_matplotlib() -> None:
@@ -220,10 +220,10 @@ def mark(picture: Picture) -> str:
 
 def kept(picture: Picture, folder: Path) -> str | None:
     """The SVG's text where ``save`` has written this very picture in ``folder`` before; None where it has not."""
-    own = files(picture, folder)
-    if not all(path.is_file() for path in own.values()):
+    paths = files(picture, folder)
+    if not all(path.is_file() for path in paths.values()):
         return None
-    text = own["svg"].read_text(encoding="utf-8")
+    text = paths["svg"].read_text(encoding="utf-8")
     return text if text.endswith(mark(picture)) else None
 
 
@@ -232,14 +232,14 @@ def save(picture: Picture, folder: Path) -> str:
 
     The SVG comes last and ends with the picture's digest: it says that the others are there and of what.
     """
-    own = files(picture, folder)
+    paths = files(picture, folder)
     figure, header, rows = picture.drawing()
     lay_out(figure)
     text = svg(figure, picture.name).rstrip().removesuffix("</svg>") + mark(picture)
     cells = [tuple(cell_value(value) for value in row) for row in rows]
-    runs.write_atomic(own["png"], png(figure))
-    runs.write_atomic(own["csv"], comma_separated(header, cells).encode())
-    runs.write_atomic(own["svg"], text.encode())
+    runs.write_atomic(paths["png"], png(figure))
+    runs.write_atomic(paths["csv"], comma_separated(header, cells).encode())
+    runs.write_atomic(paths["svg"], text.encode())
     return text
 
 
@@ -261,7 +261,7 @@ def inline(text: str, key: str, alt: str) -> str:
     text = re.sub(r"<!--.*?-->", "", text, flags=re.S)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r' id="', f' id="{key}-', text)
-    text = re.sub(r'url\(#|href="#', lambda found: f"{found[0]}{key}-", text)
+    text = re.sub(r'url\(#|href="#', lambda match: f"{match[0]}{key}-", text)
     text = re.sub(r"(font: [^;\"]*?\d+px) [^;\"]*", r"\1 var(--font)", text)
     for name, value in LIGHT.items():
         text = text.replace(value, f"var(--{name})")
