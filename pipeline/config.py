@@ -56,6 +56,9 @@ class FeatureSpec:
     """Standard deviation of the Gaussian noise of the noisy view, in units of full scale (1.0)."""
     noise_seed: int = 0
     version: int = 1
+    floor: float = 0.0
+    """Frames quieter than this share of the clip's loudest, by their constant-Q transform, are silent: zeros in chroma_cqt and
+    in what CENS smooths. 0 is librosa's own: it scales what rounding left in a silent frame to 1."""
 
     def __post_init__(self) -> None:
         for field_ in dataclasses.fields(self):
@@ -76,6 +79,10 @@ class FeatureSpec:
             raise InputError(f"features.noise_std = {self.noise_std}: expected 0 to 1 (1 is full scale)")
         if not 0 <= self.chroma_bins <= self.bins:
             raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
+        if not 0 <= self.floor < 1:
+            raise InputError(
+                f"features.floor = {self.floor}: expected 0 or more, below 1 (the clip's loudest frame), for example 1e-5"
+            )
         if math.prod(self.shape) > LARGEST_VIEW:
             raise InputError(
                 f"features.hop_length = {self.hop_length}: a clip of {self.seconds:g} s would become {self.frames:,} frames, "

@@ -7,6 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -56,6 +57,25 @@ def test_folders_and_caches_made_before_are_found(preset: str) -> None:
         f"teacher-{settings.teacher.model}-{preset}-{teacher}",
         f"student-{settings.student.model}-{preset}-{student}",
     ]
+
+
+def test_a_cache_of_before_the_floor_still_serves(tmp_path: Path) -> None:
+    """Its settings as they were written then, at the path of then, opened with the settings of today."""
+    spec = FeatureSpec(seconds=0.1)
+    path = cache.fold_path(tmp_path, "demo", spec, 1)
+    assert path.parts[-2] == "f20-a8643d74"
+    header = cache.Header("demo", "synthetic", True, 1, ("a",), spec, ("x",), (0,), ("x",), (cache.File("x", 1, 1),))
+    values = np.random.default_rng(0).standard_normal((1, 2, *spec.shape), np.float32)
+    cache.write_fold(path, header, [values])
+    with h5py.File(path, "r+") as file:
+        written = json.loads(file.attrs["spec"])
+        file.attrs["spec"] = json.dumps({name: written[name] for name in FIRST_FIELDS["FeatureSpec"]})
+    fold = cache.read_fold(path)
+    assert fold.header.spec == spec and fold.header.spec.floor == 0
+    np.testing.assert_array_equal(fold.features, values)
+    assert cache.load([path]).spec == spec
+    others = {cache.fold_path(tmp_path, "demo", dataclasses.replace(spec, floor=floor), 1) for floor in (1e-5, 1e-4)}
+    assert len(others | {path}) == 3
 
 
 def test_a_later_field_counts_where_it_differs(grown: type[Grown]) -> None:

@@ -105,10 +105,13 @@ def check(spec: FeatureSpec) -> None:
 
 def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
     """Feature → {"call": the librosa call in words, "unit": of its values}; JSON-able, for readers of files."""
-    from pipeline.features.plain import calls  # librosa: a finished stage does without
+    from pipeline.features.plain import FLOORED, calls  # librosa: a finished stage does without
 
     def text(name: str, arguments: dict[str, object]) -> str:
-        call = f"librosa.feature.{name}(y=y, {', '.join(f'{k}={v}' for k, v in arguments.items())})"
+        source = "C=C" if spec.floor and name in FLOORED else "y=y"
+        call = f"librosa.feature.{name}({source}, {', '.join(f'{k}={v}' for k, v in arguments.items())})"
+        if source == "C=C":
+            call += f" of C = abs(librosa.cqt(y)), 0 in frames whose sum is below {spec.floor:g} of the clip's largest"
         return f"librosa.power_to_db({call})" if name == "melspectrogram" else call
 
     return {name: {"call": text(name, arguments), "unit": UNITS[name]} for name, arguments in calls(spec).items()}

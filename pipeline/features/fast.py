@@ -70,7 +70,8 @@ def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> 
     Two kinds of frames are computed once more in librosa's own arithmetic, for there rounding is all: those
     far below the clip's own level in their windows (after a hard cut, or where all sound lies above or below the
     filters, chroma_cqt blows up rounding dust to full scale), and those with a share so near a threshold of CENS
-    that rounding decides.
+    that rounding decides. Frames below ``spec.floor`` are zeros, and of the first kind only those so near the floor that
+    rounding decides are computed.
     """
     rows = (spec.bins, spec.cens_bins)
     signals = transforms.octave_signals(y, plan)
@@ -78,12 +79,18 @@ def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> 
     wide, narrow = (total @ banks.fold(spec.bins_per_octave, n) for n in rows)
     loudness = total.sum(axis=1, keepdims=True)
     level = transforms.octave_peaks(signals, plan, len(total))[:, np.newaxis]
-    doubtful = (level > 0) & ((loudness < WEAK * level) | (loudness < FAINT))
-    floor = np.maximum(loudness, TINY)
-    share, uncertain = narrow / floor, np.float32(ROUNDING) * level / floor
+    floor = np.float32(spec.floor)
+    edge = floor * loudness.max()
+    reach = np.float32(ROUNDING) * (level + floor * level.max())
+    doubtful = (loudness < WEAK * level) & (loudness >= edge - reach) | (loudness < FAINT)
+    if floor:
+        doubtful |= np.abs(loudness - edge) <= reach
+    doubtful &= level > 0
+    over_zero = np.maximum(loudness, TINY)
+    share, uncertain = narrow / over_zero, np.float32(ROUNDING) * level / over_zero
     for step in CENS_STEPS:
         near = np.abs(share - np.float32(step)) < np.float32(NEAR * step) + uncertain
-        doubtful |= near.any(axis=1, keepdims=True)
+        doubtful |= near.any(axis=1, keepdims=True) & (loudness >= edge - reach)
     again = np.flatnonzero(doubtful)
     if len(again):
         # Whole and in librosa's layout: the order in which a matrix product adds depends on the place.
@@ -92,6 +99,9 @@ def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> 
         for chroma, n in zip((wide, narrow), rows):
             bank = banks.whole_fold(spec.bins_per_octave, n)
             chroma[again] = np.einsum("cf,ft->ct", bank, bins, optimize=True)[:, again].T
+        loudness[again, 0] = bins[:, again].sum(axis=0)
+    silent = loudness[:, 0] < floor * loudness.max()
+    wide[silent], narrow[silent] = 0, 0
     return wide, narrow
 
 

@@ -13,6 +13,9 @@ import numpy as np
 from pipeline.config import FeatureSpec
 from pipeline.features import definition
 
+#: Features of the constant-Q transform, in which ``floor`` says what silence is.
+FLOORED = ("chroma_cqt", "chroma_cens")
+
 
 def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
     """Feature name → keyword arguments of ``librosa.feature.<name>`` for one clip ``y``."""
@@ -39,11 +42,29 @@ def constant_q_cutoff(spec: FeatureSpec) -> float:
     return float(definition.highest_cutoff(spec.sr, spec.bins_per_octave, tuning)["hertz"])
 
 
+def constant_q(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """``abs(librosa.cqt(y))`` as the two chromagrams have it, (bin, frame) float32, with zeros in frames below ``spec.floor``.
+
+    A frame's loudness is the sum of its magnitudes; the floor is a share of the clip's loudest frame.
+    """
+    import librosa  # slow to import: --help and a finished stage do without
+
+    arguments = calls(spec)["chroma_cqt"]
+    names = ("sr", "hop_length", "bins_per_octave", "tuning")
+    bins = definition.OCTAVES * spec.bins_per_octave
+    magnitude = np.abs(librosa.cqt(y, n_bins=bins, **{name: arguments[name] for name in names}))
+    magnitude = magnitude[:, : 1 + len(y) // spec.hop_length]
+    loudness = magnitude.sum(axis=0)
+    magnitude[:, loudness < np.float32(spec.floor) * loudness.max()] = 0
+    return magnitude
+
+
 def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """The features of one clip, (n,) float32 → (5, bins, 1 + n // hop_length) float32.
 
     The mel-spectrogram is in dB (``librosa.power_to_db``, at most 80 dB below the clip's peak); CENS of
-    fewer rows than ``bins`` is padded with zero rows.
+    fewer rows than ``bins`` is padded with zero rows. With a floor the two chromagrams of the constant-Q transform are
+    librosa's of ``constant_q``.
     """
     import librosa  # slow to import: --help and a finished stage do without
 
@@ -53,8 +74,10 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
         warnings.filterwarnings("ignore", message="Trying to estimate tuning")
         warnings.filterwarnings("ignore", message="n_fft=.* is too large")
         warnings.filterwarnings("ignore", message="Empty filters detected")
+        floored = {"C": constant_q(y, spec)} if spec.floor else {"y": y}
         for plane, (name, arguments) in zip(out, calls(spec).items()):
-            values = getattr(librosa.feature, name)(y=y, **arguments)
+            source = floored if name in FLOORED else {"y": y}
+            values = getattr(librosa.feature, name)(**source, **arguments)
             if name == "melspectrogram":
                 values = librosa.power_to_db(values)
             # The early down-sampling of the constant-Q transform can round up to one more frame.

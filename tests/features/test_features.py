@@ -165,6 +165,9 @@ def test_fast_equals_plain_on_real_clips(mini: Path) -> None:
         {"seconds": 0.01},
         {"seconds": 10.0},
         {"seconds": 1.23457},
+        {"floor": 1e-5, "seconds": 1.0},
+        {"floor": 1e-5, "tuning": 0.0, "seconds": 1.0, "bins_per_octave": 60, "chroma_bins": 12},
+        {"floor": 1e-2, "sr": 44100, "seconds": 0.5},
     ],
     ids=str,
 )
@@ -192,6 +195,41 @@ def test_plain_is_librosa_with_these_arguments() -> None:
         librosa.feature.chroma_cens(y=y, sr=sr, n_chroma=20, bins_per_octave=40, hop_length=512),
     ]
     np.testing.assert_array_equal(extract(y, SPEC, plain=True), np.stack(expected))
+
+
+def loudness(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Of each frame over that of the loudest one, by librosa's own transform."""
+    import librosa
+
+    tuning = None if spec.tuning == "estimate" else spec.tuning
+    magnitude = np.abs(librosa.cqt(y, sr=spec.sr, n_bins=280, bins_per_octave=40, tuning=tuning)).sum(axis=0)
+    return magnitude / max(magnitude.max(), 1e-30)
+
+
+def test_frames_below_the_floor_are_silent_and_no_other_feature_changes() -> None:
+    floored, counts = dataclasses.replace(SPEC, floor=1e-5), {}
+    for name in ("hard cut", "short", "impulse", "constant", "quiet after loud", "noise", "silence"):
+        y = sounds(SPEC)[name]
+        for plain in (True, False):
+            before, after = extract(y, SPEC, plain=plain), extract(y, floored, plain=plain)
+            np.testing.assert_array_equal(before[:3], after[:3])
+            silent = loudness(y, SPEC) < 1e-5
+            np.testing.assert_array_equal(after[3], np.where(silent, 0, before[3]), err_msg=name)
+            # CENS smooths over 41 frames: those that are farther from any silent one are as before.
+            reached = np.convolve(silent, np.ones(41), mode="same") > 0
+            np.testing.assert_array_equal(after[4][:, ~reached], before[4][:, ~reached])
+            buried = np.convolve(~silent, np.ones(41), mode="same") == 0
+            assert not after[4][:, buried].any()
+            counts[name] = silent.sum()
+    assert counts["noise"] == 0 and counts["hard cut"] > 50  # there is something to it
+
+
+@pytest.mark.parametrize("name", [*sounds(FeatureSpec(seconds=0.1)), *beyond_the_bands(FeatureSpec(seconds=0.1))])
+def test_fast_equals_plain_with_a_floor(name: str) -> None:
+    """The same frames are silent in both, also where the floor lies in the midst of rounding."""
+    y = (sounds(SPEC) | beyond_the_bands(SPEC))[name]
+    for floor in (1e-5, 3e-7):
+        assert_equal_to_plain(y, dataclasses.replace(SPEC, tuning=0.0, floor=floor))
 
 
 def test_tunings_are_librosas(mini: Path) -> None:
@@ -289,6 +327,10 @@ def test_describe_says_the_calls() -> None:
     assert list(text) == list(UNITS) == list(FEATURES)
     assert "n_chroma=20" in text["chroma_cens"]["call"] and "sr=22050" in text["mfcc"]["call"]
     assert text["melspectrogram"]["call"].startswith("librosa.power_to_db(")
+    floored = describe(dataclasses.replace(SPEC, floor=1e-5))
+    for name in FEATURES:
+        call = floored[name]["call"]
+        assert ("below 1e-05 of the clip's largest" in call) == (name in ("chroma_cqt", "chroma_cens")), call
 
 
 #: (mean, standard deviation, one value) of each feature of ``golden_sound``; written down with librosa 0.11.0.
