@@ -1,0 +1,152 @@
+"""MFCC, mel-spectrogram and chroma_stft: a short-time Fourier transform of two small products, then all banks in one.
+
+The transform of N = N1 · N2 samples is that of Cooley and Tukey (1965), one step: with n = N2 · n1 + n2 and k = k1 + N1 · k2,
+
+    X[k] = Σ_n2 exp(−2πi n2 k2 / N2) · exp(−2πi n2 k1 / N) · Σ_n1 exp(−2πi n1 k1 / N1) · x[n]
+
+A sound is real, so k1 goes to N1 // 2 only; place (k1, k2) then holds bin k, or bin N − k where k > N / 2. The spectrum is left
+in that order: the rows of the banks are put in it instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.config import FeatureSpec, InputError
+from pipeline.features import banks, definition
+from pipeline.features.fast import MFCC_MELS, TINY
+from pipeline.features.graph.tables import Table, constant
+
+#: Features of the spectrum.
+SPECTRAL = ("mfcc", "melspectrogram", "chroma_stft")
+
+#: A frame is put together from at most so many pieces of the clip.
+PIECES = 256
+
+
+class Spectral(nn.Module):
+    """Samples (batch, sample) → feature → (batch, row, frame), of the features ``names`` of the spectrum."""
+
+    def __init__(self, spec: FeatureSpec, names: Sequence[str], *, half: bool) -> None:
+        super().__init__()
+        self.power = Power(spec)
+        columns = {
+            "mfcc": lambda: definition.mel(spec.sr, spec.n_fft, MFCC_MELS)["bank"].T,
+            "melspectrogram": lambda: definition.mel(spec.sr, spec.n_fft, spec.bins)["bank"].T,
+            "chroma_stft": lambda: banks.chroma(spec.sr, spec.n_fft, spec.bins, float(spec.tuning)),
+        }
+        parts = {name: columns[name]() for name in names}
+        self.widths = {name: part.shape[1] for name, part in parts.items()}
+        bank = np.concatenate(list(parts.values()), axis=1)
+        order = places(spec.n_fft)
+        self.bank = Table(np.where(order[:, None] < 0, 0, bank[order]), half=half)
+        self.dct = Table(banks.dct(MFCC_MELS, spec.bins), half=half) if "mfcc" in names else None
+
+    def forward(self, samples: Tensor) -> dict[str, Tensor]:
+        products = self.power(samples) @ self.bank()
+        planes: dict[str, Tensor] = {}
+        start = 0
+        for name, width in self.widths.items():
+            part = products[:, :, start : start + width]
+            start += width
+            if name == "chroma_stft":
+                planes[name] = over(part, part.amax(dim=2, keepdim=True))
+            elif self.dct is not None and name == "mfcc":
+                planes[name] = decibels(part) @ self.dct()
+            else:
+                planes[name] = decibels(part)
+        return {name: plane.transpose(1, 2) for name, plane in planes.items()}
+
+
+class Power(nn.Module):
+    """Samples (batch, sample) → power spectrum (batch, frame, place) of centred Hann windows; the bins lie as ``places`` says."""
+
+    window: Tensor
+    first: Tensor
+    cosines: Tensor
+    sines: Tensor
+    second: Tensor
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        super().__init__()
+        self.n_fft, self.hop, self.frames = spec.n_fft, spec.hop_length, spec.frames
+        self.one, self.two = factors(spec.n_fft)
+        rows = np.arange(self.one // 2 + 1)
+        turn = 2 * np.pi * np.outer(rows, np.arange(self.one)) / self.one
+        twiddle = 2 * np.pi * np.outer(rows, np.arange(self.two)) / self.n_fft
+        inner = 2 * np.pi * np.outer(np.arange(self.two), np.arange(self.two)) / self.two
+        cosine, sine = np.cos(inner), np.sin(inner)
+        self.register_buffer("window", constant(definition.hann(self.n_fft)["window"]))
+        self.register_buffer("first", constant(np.concatenate([np.cos(turn), -np.sin(turn)])))
+        self.register_buffer("cosines", constant(np.cos(twiddle)))
+        self.register_buffer("sines", constant(np.sin(twiddle)))
+        self.register_buffer("second", constant(np.block([[cosine, -sine], [sine, cosine]])))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        windowed = self.framed(samples) * self.window
+        halves = self.first @ windowed.reshape(-1, self.frames, self.one, self.two)
+        rows = self.one // 2 + 1
+        real, imaginary = halves[:, :, :rows], halves[:, :, rows:]
+        turned = torch.cat(
+            [real * self.cosines + imaginary * self.sines, imaginary * self.cosines - real * self.sines], dim=3
+        )
+        spectrum = turned @ self.second
+        squares = spectrum * spectrum
+        power = squares[:, :, :, : self.two] + squares[:, :, :, self.two :]
+        return power.reshape(-1, self.frames, rows * self.two)
+
+    def framed(self, samples: Tensor) -> Tensor:
+        """(batch, frame, n_fft): each frame put together from pieces of the greatest common length of window and hop."""
+        piece = math.gcd(self.n_fft, self.hop)
+        step, count = self.hop // piece, self.n_fft // piece
+        needed = ((self.frames - 1) * step + count) * piece
+        left = self.n_fft // 2
+        # What lies behind the last frame is left out, if anything does.
+        sound = functional.pad(samples, (left, max(0, needed - left - samples.shape[1])))[:, :needed]
+        pieces = sound.reshape(-1, needed // piece, piece)
+        last = (self.frames - 1) * step + 1
+        return torch.cat([pieces[:, first : first + last : step] for first in range(count)], dim=2)
+
+
+def factors(n_fft: int) -> tuple[int, int]:
+    """(N1, N2) with N1 · N2 = n_fft and N1 as near to twice N2 as there is: least work, for half of N1 is enough."""
+    one = min((n for n in range(1, n_fft + 1) if n_fft % n == 0), key=lambda n: abs(math.log(n / math.sqrt(2 * n_fft))))
+    return one, n_fft // one
+
+
+def places(n_fft: int) -> np.ndarray:
+    """(place,): the bin that each place of ``Power`` holds, −1 where an earlier place holds it too."""
+    one, two = factors(n_fft)
+    k = (np.arange(one // 2 + 1)[:, None] + one * np.arange(two)).ravel()
+    bins = np.minimum(k, n_fft - k)
+    _, first = np.unique(bins, return_index=True)
+    once = np.full(len(bins), -1)
+    once[first] = bins[first]
+    return once
+
+
+def check_framing(spec: FeatureSpec) -> None:
+    """``InputError`` where hop and window have no common length that frames can be put together from."""
+    if spec.n_fft // math.gcd(spec.n_fft, spec.hop_length) > PIECES:
+        least = spec.n_fft // PIECES
+        raise InputError(
+            f"features.hop_length = {spec.hop_length}: expected one that shares a factor of at least {least} with "
+            f"n_fft = {spec.n_fft}, for example {max(1, round(spec.hop_length / least)) * least}"
+        )
+
+
+def decibels(power: Tensor) -> Tensor:
+    """``librosa.power_to_db`` of each clip: re 1, at least -100 dB and at most 80 dB below the largest of the clip."""
+    level = torch.log(power.clamp(min=1e-10)) * (10 / math.log(10))
+    return torch.maximum(level, level.amax(dim=(1, 2), keepdim=True) - 80)
+
+
+def over(values: Tensor, norm: Tensor) -> Tensor:
+    """``librosa.util.normalize``, given the norms: what has less than the smallest normal number stays."""
+    return values / torch.where(norm < float(TINY), torch.ones_like(norm), norm)
