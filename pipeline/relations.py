@@ -1,6 +1,7 @@
 """Relations between the embeddings of a mini-batch: distances, angles and areas, and their comparison.
 
-Embeddings are (..., B, D): B rows of a batch, leading axes (runs) are kept. The geometric quantities come
+Embeddings are (..., B, D): B rows of a batch, leading axes (runs) are kept. ``rows`` (..., B), where a function takes it,
+are the rows that count: tuples with any other are left out, of means too. None: all. The geometric quantities come
 un-normalised; ``normalised`` divides a matrix by its mean over i ≠ j, which gives the ψ of the papers
 (Park et al. 2019, eq. 5; Cho et al. 2023, eq. 3.2), and ``huber`` compares two relations.
 
@@ -18,6 +19,7 @@ How the numbers stay right
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -67,7 +69,7 @@ def distances(embeddings: Tensor) -> Tensor:
     return _pair_norms(embeddings.double()).to(_result(embeddings))
 
 
-def angles(embeddings: Tensor) -> Tensor:
+def angles(embeddings: Tensor, rows: Tensor | None = None) -> Tensor:
     """Cosine of the angle at e_j between e_i and e_k, at [..., i, j, k]: (..., B, D) → (..., B, B, B).
 
     In [-1, 1]; 0 where i = j or k = j, 1 where i = k. Park et al. 2019, eq. 9. Exact where both
@@ -77,7 +79,7 @@ def angles(embeddings: Tensor) -> Tensor:
     """
     x = embeddings.double()
     sides = _pair_norms(x)
-    floor = torch.maximum(NEAR * mean_of_pairs(sides), NEAR_ROWS * row_length(x)).detach() + TINY
+    floor = torch.maximum(NEAR * mean_of_pairs(sides, rows), NEAR_ROWS * row_length(x, rows)).detach() + TINY
     length = torch.maximum(sides, floor[..., None, None])
     ij, jk, ik = sides[..., :, :, None], sides[..., None, :, :], sides[..., :, None, :]
     products = ij * ij + (jk - ik) * (jk + ik)  # twice <e_i − e_j, e_k − e_j>
@@ -105,51 +107,74 @@ def _areas(embeddings: Tensor) -> Tensor:
     return 0.5 * lengths * lengths.mT * sines
 
 
-def row_length(embeddings: Tensor) -> Tensor:
+def row_length(embeddings: Tensor, rows: Tensor | None = None) -> Tensor:
     """Root mean square length of the rows, without gradient: (..., B, D) → (...,), float64."""
-    return embeddings.detach().double().square().sum(-1).mean(-1).sqrt()
+    squares = embeddings.detach().double().square().sum(-1)
+    if rows is None:
+        return squares.mean(-1).sqrt()
+    return (torch.where(rows, squares, 0.0).sum(-1) / rows.sum(-1).clamp_min(1)).sqrt()
 
 
-def mean_of_pairs(matrix: Tensor) -> Tensor:
-    """Mean over i ≠ j of a matrix with zero diagonal: (..., B, B) → (...,); 0 where B = 1."""
-    rows = matrix.shape[-1]
-    return matrix.sum((-2, -1)) / max(rows * (rows - 1), 1)
+def mean_of_pairs(matrix: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Mean over i ≠ j of a matrix with zero diagonal: (..., B, B) → (...,); 0 where there is no pair."""
+    return mean_of_tuples(matrix, 2, rows)
 
 
-def normalised(matrix: Tensor, floor: Tensor | float = 0.0) -> Tensor:
+def mean_of_tuples(values: Tensor, points: int, rows: Tensor | None = None) -> Tensor:
+    """Mean over the tuples of ``points`` distinct rows of values that are 0 for all others: (..., B, B[, B]) → (...,)."""
+    axes = tuple(range(-points, 0))
+    if rows is None:
+        return values.sum(axes) / max(math.perm(values.shape[-1], points), 1)
+    count, tuples = rows.sum(-1), torch.ones_like(rows.sum(-1))
+    for point in range(points):
+        values = torch.where(rows[(..., *[None] * point, slice(None), *[None] * (points - 1 - point))], values, 0.0)
+        tuples = tuples * (count - point)
+    return values.sum(axes) / tuples.clamp_min(1)
+
+
+def normalised(matrix: Tensor, floor: Tensor | float = 0.0, rows: Tensor | None = None) -> Tensor:
     """``matrix`` (zero diagonal) over its mean over i ≠ j: (..., B, B) → (..., B, B), no unit.
 
     The mean is part of the graph. ``floor`` (...,) replaces a smaller mean; with 0 a zero matrix stays zero.
     """
-    mean = mean_of_pairs(matrix)
+    mean = mean_of_pairs(matrix, rows)
     least = torch.as_tensor(floor, dtype=mean.dtype, device=mean.device)
     least = least.clamp_min(torch.finfo(mean.dtype).tiny)
     return matrix / torch.maximum(mean, least)[..., None, None]
 
 
-def relative_distances(embeddings: Tensor) -> Tensor:
+def relative_distances(embeddings: Tensor, rows: Tensor | None = None) -> Tensor:
     """ψ of the distance: |e_i − e_j| / μ, Park et al. 2019, eq. 5 and 6: (..., B, D) → (..., B, B)."""
-    return normalised(_pair_norms(embeddings.double()), FLAT * row_length(embeddings)).to(_result(embeddings))
+    floor = FLAT * row_length(embeddings, rows)
+    return normalised(_pair_norms(embeddings.double()), floor, rows).to(_result(embeddings))
 
 
-def relative_areas(embeddings: Tensor) -> Tensor:
+def relative_areas(embeddings: Tensor, rows: Tensor | None = None) -> Tensor:
     """ψ of the area: S(i, j) / μ, Cho et al. 2023, eq. 3.2 and 3.3: (..., B, D) → (..., B, B)."""
-    return normalised(_areas(embeddings), FLAT * 0.5 * row_length(embeddings).square()).to(_result(embeddings))
+    floor = FLAT * 0.5 * row_length(embeddings, rows).square()
+    return normalised(_areas(embeddings), floor, rows).to(_result(embeddings))
 
 
-def huber(student: Tensor, teacher: Tensor, points: int, delta: float = 1.0) -> Tensor:
+def huber(
+    student: Tensor, teacher: Tensor, points: int, delta: float | Tensor = 1.0, rows: Tensor | None = None
+) -> Tensor:
     """Mean Huber loss over the tuples of distinct rows, in relations of ``points`` rows (2 or 3).
 
     student, teacher: (..., B, B) or (..., B, B, B) → (...,). ½x² up to |x| = delta, then
     delta (|x| − ½ delta) (Park et al. 2019, eq. 8, with delta = 1). 0 where there is no such tuple.
     """
-    rows = student.shape[-1]
-    losses = F.huber_loss(student, teacher, reduction="none", delta=delta)
+    losses = _huber(student, teacher, delta)
     # i = j and j = k are 0 in both relations; only i = k of an angle has to be left out.
     if points == 3:
-        losses = losses * (1 - torch.eye(rows, dtype=losses.dtype, device=losses.device))[:, None, :]
-        return losses.sum((-3, -2, -1)) / max(rows * (rows - 1) * (rows - 2), 1)
-    return losses.sum((-2, -1)) / max(rows * (rows - 1), 1)
+        losses = losses * (1 - torch.eye(losses.shape[-1], dtype=losses.dtype, device=losses.device))[:, None, :]
+    return mean_of_tuples(losses, points, rows)
+
+
+def _huber(student: Tensor, teacher: Tensor, delta: float | Tensor) -> Tensor:
+    if not isinstance(delta, Tensor):
+        return F.huber_loss(student, teacher, reduction="none", delta=delta)
+    size = (student - teacher).abs()  # torch's own takes no tensor
+    return torch.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
 
 
 def _result(embeddings: Tensor) -> torch.dtype:

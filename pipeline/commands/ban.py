@@ -96,7 +96,7 @@ def ban(
     mixes = [chains.chain_mix(text) for text in losses]
     settings = config.read(preset or ("cifar-paper" if dataset == IMAGES else "default"), overrides)
     for mix in mixes:
-        mix.require_batch(getattr(settings, model).batch, f"{model}.batch")
+        mix.require(getattr(settings, model), model)
     if dataset == IMAGES:
         if model != "teacher" or folds:
             raise InputError("CIFAR-100 has one network and one fold; expected neither --model student nor --folds")

@@ -42,7 +42,7 @@ def table3(
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
     mixes = stages.table3_mixes()
     for mix in mixes:
-        mix.require_batch(settings.student.batch, "student.batch")
+        mix.require(settings.student, "student")
     failed: RunsFailed | None = None
     with logged(log, corpus.name):
         try:

@@ -54,7 +54,7 @@ def table4(
     short = preset in ("paper", "strong")
     settings = config.read(f"cifar-{preset}" if short else preset, overrides)
     for mix in mixes:
-        mix.require_batch(settings.teacher.batch, "teacher.batch")
+        mix.require(settings.teacher, "teacher")
     settings = chains.chain_settings(settings, "teacher")
     source = chains.of_archive(chosen_archive(archive, no_checksum, split_seed, validation))
     with logged(log, source.name):

@@ -40,8 +40,8 @@ def network_of(step: Step, settings: Settings) -> TrainSettings:
 def check(experiment: Experiment, settings: Settings) -> None:
     """``InputError`` for a step whose settings do not fit together or whose mix learns nothing from its batches."""
     for step in experiment.steps.values():
-        name = f"{step.network}.batch" if step.network in ("teacher", "student") else "batch"
-        step.mix.require_batch(network_of(step, settings).batch, name)
+        table = step.network if step.network in ("teacher", "student") else ""
+        step.mix.require(network_of(step, settings), table)
 
 
 def plan(

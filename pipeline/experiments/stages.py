@@ -34,7 +34,7 @@ def train_students(
 ) -> None:
     """A student for each mix, held-out fold and seed; all seeds of a fold share that fold's teacher, which is there."""
     for mix in mixes:
-        mix.require_batch(settings.student.batch, "student.batch")
+        mix.require(settings.student, "student")
     texts = list(dict.fromkeys(map(str, mixes)))
     experiment = variant("student", "student", mix=None, each={"mix": texts})
     levels, _ = plan(experiment, settings, corpus.name, folds=wanted_folds(corpus, folds), seeds=seeds)

@@ -13,6 +13,7 @@ from pipeline import models
 from pipeline.config import InputError
 from pipeline.losses import library
 from pipeline.losses.mix import LossMix, Term
+from pipeline.losses.schedule import Ramp
 from pipeline.models import Network
 from pipeline.models.single import seeded
 
@@ -59,7 +60,11 @@ def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Modul
     if make is None:
         return None
     accepted = inspect.signature(make).parameters
-    options = {name: value for name, value in term.options if name in accepted}
+    options = {name: value for name, value in term.arguments.items() if name in accepted}
+    if changing := [name for name, value in options.items() if isinstance(value, Ramp)]:
+        raise InputError(
+            f"{term.key}: {changing[0]} shapes the adapter, which is made once; expected a number, no ramp"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded(f"{draw}/{term.key}").initial_seed())
         module: nn.Module | None = make(student, teacher, **options)

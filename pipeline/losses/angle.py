@@ -27,13 +27,15 @@ def angle(
     student: Outputs,
     teacher: Outputs,
     labels: Tensor | None,
+    rows: Tensor | None = None,
     *,
     delta: float = 1.0,
     layer: Literal["embedding", "hidden"] = "embedding",
 ) -> Tensor:
     """Huber loss of cosines at every vertex: embeddings (..., B, D) → (...,), no unit; widths may differ.
 
-    ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared.
+    ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared, ``rows`` (..., B) the clips
+    that count (None: all).
     """
-    ours = angles(getattr(student, layer))
-    return huber(ours, angles(teacher.embedding.detach()), points=3, delta=delta)
+    ours = angles(getattr(student, layer), rows)
+    return huber(ours, angles(teacher.embedding.detach(), rows), points=3, delta=delta, rows=rows)

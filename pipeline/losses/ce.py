@@ -28,12 +28,14 @@ def ce(
     labels: Tensor,
     label_smoothing: float = 0.0,
     class_weights: Tensor | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy with the labels: logits (..., B, C), labels (..., B) → (...,), in nats.
 
     ``class_weights`` (..., C) are those of each run. Clips without a label (−1) are left out of numerator and denominator;
-    without any labelled one it is 0, with gradient 0. ``teacher`` is not used.
+    without any labelled one it is 0, with gradient 0; so are those that ``rows`` (..., B) leaves out. ``teacher`` is not used.
     """
+    labels = labels if rows is None else labels.where(rows, -1)
     costs = -log_probabilities(student.logits)
     weights = costs.new_ones(costs.shape[-1]) if class_weights is None else class_weights.to(costs)
     label, labelled = labels.clamp_min(0)[..., None], (labels >= 0).to(costs)

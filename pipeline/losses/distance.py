@@ -27,13 +27,15 @@ def distance(
     student: Outputs,
     teacher: Outputs,
     labels: Tensor | None,
+    rows: Tensor | None = None,
     *,
     delta: float = 1.0,
     layer: Literal["embedding", "hidden"] = "embedding",
 ) -> Tensor:
     """Huber loss of relative distances: embeddings (..., B, D) → (...,), no unit; widths may differ.
 
-    ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared.
+    ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared, ``rows`` (..., B) the clips
+    that count (None: all).
     """
-    ours = relative_distances(getattr(student, layer))
-    return huber(ours, relative_distances(teacher.embedding.detach()), points=2, delta=delta)
+    ours = relative_distances(getattr(student, layer), rows)
+    return huber(ours, relative_distances(teacher.embedding.detach(), rows), points=2, delta=delta, rows=rows)

@@ -19,7 +19,8 @@ from pipeline.losses.mix import (
     LossMix,
     Term,
 )
-from pipeline.losses.signature import idle, options, shown
+from pipeline.losses.schedule import Ramp, counted_epochs
+from pipeline.losses.signature import Value, idle, options, shown
 
 #: The networks for which the weights of an adapter are counted.
 STUDENT, TEACHER, SHAPE, CLASSES = "cnn2", "resnet18", (5, 20, 173), 10
@@ -39,24 +40,26 @@ def explained(mix: LossMix, published: float | None = None) -> str:
             origin = "of Table 3" if constant(term.name, "WEIGHT", 1.0) != 1 else "the default"
         else:
             origin = "the default" if term.weight == constant(term.name, "WEIGHT", 1.0) else "given"
-        settings = {**{key: option.default for key, option in options(term.name).items()}, **dict(term.options)}
+        settings = {**{key: option.default for key, option in options(term.name).items()}, **term.arguments}
         student, teacher = reads(term.name, settings), teacher_reads(term.name, settings)
         for key in ("layer", *idle(term.name, settings)):
             settings.pop(key, None)
         lines += [
-            f"{term.key}: weight {shown(term.weight)} ({origin})",
+            f"{term.key}: weight {in_words(term.weight)} ({origin})",
             f"    formula  {constant(term.name, 'FORMULA', summary(term.name))}",
             f"    reads    student's {listed(student)}; "
             + (f"teacher's {listed(teacher)}" if teacher != () else "no teacher"),
         ]
-        if (weights := adapter_weights(term)) is not None:
-            lines.append(
-                f"    adapter  {weights:,} weights that are trained with the student and are no part of it ({PAIR})"
-            )
+        if has(term.name, "adapter"):
+            lines.append(f"    adapter  {adapter_in_words(term)}")
+        if epochs := counted_epochs(dict(term.options)):
+            lines.append(f"    epochs   {epochs}")
+        if (which := dict(term.options).get("rows", "all")) != "all":
+            lines.append(f"    rows     {which} clips of a batch only")
         if (rows := fewest(term.name)) > 1:
             lines.append(f"    batch    of at least {rows} clips")
         if settings:
-            lines.append("    options  " + ", ".join(f"{k} = {shown(v)}" for k, v in settings.items()))
+            lines.append("    options  " + ", ".join(f"{k} = {in_words(v)}" for k, v in settings.items()))
         lines.append(f"    source   {constant(term.name, 'SOURCE', 'a file of this project')}")
         if usual := constant(term.name, "MIX", None):
             needed = f", with {chain}" if (chain := constant(term.name, "CHAIN", None)) else ""
@@ -65,6 +68,10 @@ def explained(mix: LossMix, published: float | None = None) -> str:
             lines.append(f"    note     {note}")
     if not mix.has_base:
         lines.append(f"{NO_BASE.name}: weight 0 (no base term is added, and none is computed)")
+    lines.append(
+        f"Outputs that are read: of the student {listed(mix.reads)}; "
+        + (f"of the teacher {listed(mix.teacher_reads)}" if mix.needs_teacher else "no teacher's")
+    )
     if not mix.names_classes:
         lines.append("No term on the outputs: the student names classes by chance; make retrieval measures its space.")
     return "\n".join(lines)
@@ -74,10 +81,29 @@ def listed(outputs: tuple[str, ...] | None) -> str:
     return "outputs (it does not say which)" if outputs is None else ", ".join(outputs) or "outputs: none"
 
 
-def adapter_weights(term: Term) -> int | None:
-    """Weights of a term's adapter for the paper's pair of networks; None where it has none."""
-    if not has(term.name, "adapter"):
-        return None
-    student, teacher = (shapes(models.network(name, SHAPE, CLASSES)) for name in (STUDENT, TEACHER))
-    adapter = adapter_of(term, STUDENT, student, teacher)
-    return None if adapter is None else models.parameters(adapter)
+def in_words(value: Value) -> str:
+    """A weight or an option, with what a ramp is."""
+    if not isinstance(value, Ramp):
+        return shown(value)
+    return f"{shown(value)}, linearly from {shown(value.first)} in the first epoch to {shown(value.last)} in the last"
+
+
+def adapter_in_words(term: Term) -> str:
+    """What a term's adapter adds to the training of the paper's pair of networks, in weights and multiplications."""
+    from torch.utils.flop_counter import FlopCounterMode  # only mixes with an adapter need torch here
+
+    student, teacher = (models.network(name, SHAPE, CLASSES) for name in (STUDENT, TEACHER))
+    adapter = adapter_of(term, STUDENT, shapes(student), shapes(teacher))
+    if adapter is None:
+        return f"none with these options ({PAIR})"
+    clip = student.mean.new_zeros(1, *SHAPE)
+    with FlopCounterMode(display=False) as own:
+        outputs = student.eval()(clip)
+    with FlopCounterMode(display=False) as added:
+        adapter.eval()(outputs)
+    multiplications = added.get_total_flops() // 2
+    share = added.get_total_flops() / own.get_total_flops()
+    return (
+        f"{models.parameters(adapter):,} weights that are trained with the student and are no part of it, and "
+        f"{multiplications:,} multiplications per clip, {share:.1%} of the student's own ({PAIR})"
+    )

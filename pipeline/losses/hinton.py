@@ -23,7 +23,15 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import Outputs
-from pipeline.losses.probabilities import Number, Share, Wrong, corrected, log_probabilities_of_clips, per_run
+from pipeline.losses.probabilities import (
+    Number,
+    Share,
+    Wrong,
+    corrected,
+    log_probabilities_of_clips,
+    mean_of_clips,
+    per_run,
+)
 
 FORMULA = (
     "T^2 * mean over the batch of KL(softmax(z_t / T) || softmax(z_s / T)); T per clip by vary, z_t corrected by wrong"
@@ -40,6 +48,7 @@ def hinton(
     student: Outputs,
     teacher: Outputs,
     labels: Tensor | None,
+    rows: Tensor | None = None,
     *,
     T: Number = 1.5,
     wrong: Wrong = "keep",
@@ -52,19 +61,25 @@ def hinton(
 
     ``T`` is the temperature, positive; ``vary`` with ``beta`` and ``gamma`` moves that of each clip, without gradient.
     ``wrong`` and ``epsilon`` are those of ``targets``: only ``wrong`` uses labels, and a clip without one keeps the teacher's.
+    ``rows`` (..., B): the clips that count (None: all).
     """
     z_t = teacher.logits.detach()
-    of_clips = per_run(T) if vary == "off" else temperatures(student.logits, z_t, T, vary, beta, gamma)
+    of_clips = per_run(T) if vary == "off" else temperatures(student.logits, z_t, T, vary, beta, gamma, rows)
     log_q = corrected(log_probabilities_of_clips(z_t, of_clips), z_t, labels, wrong, epsilon)
     divergence = (log_q.exp() * (log_q - log_probabilities_of_clips(student.logits, of_clips))).sum(-1)
     if vary == "off":
-        return T**2 * divergence.mean(-1)
-    return (of_clips**2 * divergence).mean(-1).to(divergence.dtype)
+        return T**2 * mean_of_clips(divergence, rows)
+    return mean_of_clips(of_clips**2 * divergence, rows).to(divergence.dtype)
 
 
 @torch.no_grad()
-def temperatures(z_s: Tensor, z_t: Tensor, T: Number, vary: str, beta: Number, gamma: Number) -> Tensor:
-    """τ of each clip: (..., B, C) → (..., B), at least 1; T where the batch is one clip. Zero outputs: cosine 0."""
+def temperatures(
+    z_s: Tensor, z_t: Tensor, T: Number, vary: str, beta: Number, gamma: Number, rows: Tensor | None = None
+) -> Tensor:
+    """τ of each clip: (..., B, C) → (..., B), at least 1; T where the batch is one clip. Zero outputs: cosine 0.
+
+    ``rows`` (..., B): the clips that w̄ is the mean of (None: all).
+    """
     z_s, z_t = z_s.double(), z_t.double()
     if vary == "angle":
         lengths = torch.linalg.vector_norm(z_s, dim=-1) * torch.linalg.vector_norm(z_t, dim=-1)
@@ -72,4 +87,4 @@ def temperatures(z_s: Tensor, z_t: Tensor, T: Number, vary: str, beta: Number, g
         doubt = (1 - cosines).clamp_min(0) ** per_run(gamma)
     else:
         doubt = 1 / z_s.softmax(-1).amax(-1)
-    return (per_run(T) + (doubt.mean(-1, keepdim=True) - doubt) * per_run(beta)).clamp_min(1)
+    return (per_run(T) + (mean_of_clips(doubt, rows)[..., None] - doubt) * per_run(beta)).clamp_min(1)

@@ -1,7 +1,9 @@
 """The mix: which losses, with which weights and options, as text, as a value and as the name of a path.
 
 Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, for example ``angle:40,area:20``,
-``hinton@T=4``, ``angle:40@layer=hidden``. Order does not matter. ``soft:1`` is added unless ``soft`` or
+``hinton@T=4``, ``angle:40@layer=hidden``. A weight or a number may be a ramp over the epochs, first to last:
+``hinton:4..1``, ``hinton@T=10..1``; and every term may have ``@from=5`` (it counts from epoch 6 on), ``@until=30`` (in the
+first 30 epochs) and ``@rows=labelled`` or ``unlabelled`` (of these clips only). Order does not matter. ``soft:1`` is added unless ``soft`` or
 ``ce`` is named. Without weights, the paper's weights for that very mix (Table 3 of Cho et al. 2023)
 where it has it, else each loss's own default (20 for the relational ones, 1 for the others). With the weight 0
 a base term keeps away: ``angle:40,soft:0`` learns relations alone.
@@ -14,12 +16,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.config import InputError
+from pipeline.config import InputError, TrainSettings
 from pipeline.losses.library import constant, fewest, has, names, reads, require, suggestion, teacher_reads
-from pipeline.losses.signature import Option, Value, idle, number_of, options, read, shown
+from pipeline.losses.schedule import Ramp
+from pipeline.losses.signature import EVERY, Option, Value, idle, masked, numbers, options, read, shown
 
 #: The first of these that a mix names is its base term; ``soft:1`` is added where it names none.
 BASES = ("soft", "ce")
@@ -39,12 +43,12 @@ TABLE3_MIXES = (
 )
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Term:
-    """One loss of a mix. ``options``: only those that differ from the loss's defaults, sorted."""
+    """One loss of a mix. ``options``: only those that differ from the defaults, sorted, with those that every loss has."""
 
     name: str
-    weight: float
+    weight: float | Ramp
     options: tuple[tuple[str, Value], ...] = ()
 
     @property
@@ -54,6 +58,16 @@ class Term:
 
     def __str__(self) -> str:
         return f"{self.name}:{shown(self.weight)}{self.key.removeprefix(self.name)}"
+
+    @property
+    def arguments(self) -> dict[str, Value]:
+        """The options that the loss itself is called with."""
+        return {key: value for key, value in self.options if key not in EVERY}
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Sorts terms: by name, weight and options."""
+        return self.name, ends(self.weight), tuple((key, ends(value)) for key, value in self.options)
 
     @property
     def slug(self) -> str:
@@ -70,7 +84,7 @@ class LossMix:
     """What is learned; a base term of weight 0 is in the text only, and costs nothing."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "terms", tuple(sorted(self.terms)))
+        object.__setattr__(self, "terms", tuple(sorted(self.terms, key=lambda term: term.order)))
 
     @staticmethod
     def parse(text: str) -> LossMix:
@@ -105,7 +119,7 @@ class LossMix:
     @property
     def _written(self) -> list[Term]:
         """The terms as text: without a base term, ``soft:0`` keeps ``parse`` from adding one."""
-        return sorted([*self.terms, *([] if self.has_base else [NO_BASE])])
+        return sorted([*self.terms, *([] if self.has_base else [NO_BASE])], key=lambda term: term.order)
 
     @property
     def has_base(self) -> bool:
@@ -140,6 +154,12 @@ class LossMix:
         """The fewest clips of a batch that every term can learn from."""
         return max(fewest(term.name) for term in self.terms)
 
+    def require(self, how: TrainSettings, table: str = "") -> None:
+        """``InputError`` where a term learns nothing from batches or epochs as in ``how``, which is ``table`` of a preset."""
+        dot = f"{table}." if table else ""
+        self.require_batch(how.batch, f"{dot}batch")
+        self.require_epochs(how.epochs, f"{dot}epochs")
+
     def require_batch(self, batch: int, setting: str = "batch") -> None:
         """``InputError`` where a term learns nothing from ``batch`` clips, or from one teacher without a training before.
 
@@ -172,6 +192,17 @@ class LossMix:
                     + (f"{option} up to {classes}, for example {term.name}@{option}={classes}" if option else "more")
                 )
 
+    def require_epochs(self, epochs: int, setting: str = "epochs") -> None:
+        """``InputError`` where a term begins or ends after the last of ``epochs``. ``setting`` states them."""
+        for term in self.terms:
+            for key, most in (("from", epochs - 1), ("until", epochs)):
+                epoch: Any = dict(term.options).get(key, 0)
+                if epoch > most:
+                    raise InputError(
+                        f"{setting} = {epochs}: {key}={epoch} of {term.name} in mix {self} is beyond the last epoch; expected "
+                        f"{key}={most} or less" + ("" if most else f", or more {setting}")
+                    )
+
     def explain(self, published: float | None = None) -> str:
         """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source.
 
@@ -180,6 +211,13 @@ class LossMix:
         from pipeline.losses.explanation import explained
 
         return explained(self, published)
+
+
+def ends(value: Value) -> tuple[float | str, ...]:
+    """A value for sorting: a number counts as a ramp that stays."""
+    if isinstance(value, Ramp):
+        return value.first, value.last
+    return (value,) if isinstance(value, str) else (value, value)
 
 
 #: What a mix without a base term says in its place.
@@ -202,27 +240,41 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",|(?<![0-9.][eE])\+", text)]
 
 
-def _read_term(part: str) -> tuple[str, float | None, tuple[tuple[str, Value], ...]]:
+def _read_term(part: str) -> tuple[str, float | Ramp | None, tuple[tuple[str, Value], ...]]:
     """``NAME[:WEIGHT][@OPTION=VALUE]...`` or its path form → name, weight or None, options."""
     head, *texts = part.split("@")
     name, weight = _read_head(head.strip(), part)
-    known = options(name)
+    known = options(name) | EVERY
     given: dict[str, Value] = {}
     for text in texts:
         key, value = _read_option(text.strip(), name, known, part)
         if key in given:
             raise InputError(f"{part!r}: option {key} is given twice; give it once")
         given[key] = value
-    chosen = tuple((k, v) for k, v in given.items() if v != known[k].default)
-    for key, beside in idle(name, dict(chosen)).items():
-        if key in dict(chosen):
+    chosen = {key: value for key, value in given.items() if value != known[key].default}
+    _require_sense(name, chosen, part)
+    return name, weight, tuple(sorted(chosen.items()))
+
+
+def _require_sense(name: str, given: Mapping[str, Any], part: str) -> None:
+    """``InputError`` for a term that never counts, whose clips cannot be chosen, or with an option that does nothing."""
+    for key, beside in idle(name, {key: value for key, value in given.items() if key not in EVERY}).items():
+        if key in given:
             raise InputError(
                 f"{part!r}: option {key} of {name} does nothing without {' or '.join(beside)}; give that too"
             )
-    return name, weight, tuple(sorted(chosen))
+    if (start := given.get("from", 0)) >= (end := given.get("until", math.inf)):
+        raise InputError(
+            f"{part!r}: from={start} and until={end} leave no epoch; expected a larger until, or a smaller from"
+        )
+    if given.get("rows", "all") != "all" and fewest(name) > 1 and not masked(name):
+        raise InputError(
+            f"{part!r}: {name} compares the clips of a batch with each other, so rows={given['rows']} cannot choose among "
+            "them; expected a term that is a mean over clips, or one whose function takes rows"
+        )
 
 
-def _read_head(head: str, part: str) -> tuple[str, float | None]:
+def _read_head(head: str, part: str) -> tuple[str, float | Ramp | None]:
     name, colon, text = (piece.strip() for piece in head.partition(":"))
     if colon or name in names():
         require(name)
@@ -242,23 +294,24 @@ def _read_option(text: str, name: str, known: dict[str, Option], part: str) -> t
         value = text[len(key) + 1 :]
     if key not in known:
         near = suggestion(key, known)
-        expected = f"expected one of {', '.join(known)}" if known else f"{name} has no options"
+        own = ", ".join(key for key in known if key not in EVERY)
+        expected = f"expected one of {own}" if own else f"{name} has no options of its own"
+        expected += f"; every term has {', '.join(EVERY)}"
         raise InputError(f"{part!r}: unknown option {key!r} of {name}{near}; {expected}")
     return key, read(value, known[key], name, key, part)
 
 
-def _weight(text: str, name: str, part: str) -> float:
-    return _positive(text, f"{part!r}: the weight of {name}", or_zero=name in BASES)
+def _weight(text: str, name: str, part: str) -> float | Ramp:
+    """A number above 0, 0 too of a base term, or a ramp, which may begin or end at 0."""
+    both = numbers(text)
+    if not all(0 <= number < math.inf for number in both) or not (any(both) or name in BASES):
+        raise InputError(
+            f"{part!r}: the weight of {name} is {text!r}; expected a number above 0, for example 20, or a ramp, for example 4..1"
+        )
+    return both[0] if both[0] == both[-1] else Ramp(*both)
 
 
-def _positive(text: str, what: str, *, or_zero: bool = False) -> float:
-    number = number_of(text)
-    if not (0 < number < math.inf or (or_zero and number == 0)):
-        raise InputError(f"{what} is {text!r}; expected a number above 0, for example 20")
-    return number
-
-
-def _weighted(read: Iterable[tuple[str, float | None, tuple[tuple[str, Value], ...]]]) -> Iterable[Term]:
+def _weighted(read: Iterable[tuple[str, float | Ramp | None, tuple[tuple[str, Value], ...]]]) -> Iterable[Term]:
     """Terms with weights: the given ones, else Table 3's for that very mix, else each loss's default."""
     read = list(read)
     base = [weight for name, weight, _ in read if name == "soft"] in ([None], [1.0])
@@ -273,4 +326,4 @@ def _weighted(read: Iterable[tuple[str, float | None, tuple[tuple[str, Value], .
         row = next((weights for weights in rows if set(weights) == wanted), {})
     for name, weight, given in read:
         default = row.get(name, constant(name, "WEIGHT", 1.0))
-        yield Term(name, float(default if weight is None else weight), given)
+        yield Term(name, float(default) if weight is None else weight, given)

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from pipeline.config import InputError
 from pipeline.losses.library import load
-from pipeline.losses.mix import LossMix, union
+from pipeline.losses.mix import LossMix, Term, union
+from pipeline.losses.rows import restricted
+from pipeline.losses.schedule import Ramp, value_at, weight_at
+from pipeline.losses.signature import masked
 
 #: What stands before a term's key in the names of outputs that only this term sees.
 ADAPTED = "adapted"
@@ -58,7 +61,6 @@ class MixedLoss:
 
     def __init__(self, mixes: Sequence[LossMix], device: torch.device | str, ce_options: Mapping[str, Any]) -> None:
         self.mixes = tuple(mixes)
-        weights = [{term.key: term.weight for term in mix.terms} for mix in self.mixes]
         terms = {term.key: term for mix in self.mixes for term in mix.terms}
         #: The outputs of students and of teachers that a term reads; None: it may be any.
         self.reads = union(mix.reads for mix in self.mixes)
@@ -66,28 +68,50 @@ class MixedLoss:
         #: The terms of all runs, sorted.
         self.keys = tuple(sorted(terms))
         #: term key → the runs that have it.
-        self.members = {key: tuple(r for r, w in enumerate(weights) if key in w) for key in self.keys}
-        #: term key → (R,) float32 weights; 0 where the run lacks the term.
-        self.weights = {key: torch.tensor([w.get(key, 0.0) for w in weights], device=device) for key in self.keys}
+        self.members = {
+            key: tuple(r for r, mix in enumerate(self.mixes) if key in {term.key for term in mix.terms})
+            for key in self.keys
+        }
+        # The weights of an epoch (terms, R), and what else changes, are filled in place: captured graphs read them.
+        self._table = torch.zeros(len(self.keys), len(self.mixes), device=device)
+        self._ramps = [
+            (value, torch.zeros((), dtype=torch.float64, device=device), key, name)
+            for key, term in terms.items()
+            for name, value in term.arguments.items()
+            if isinstance(value, Ramp)
+        ]
+        #: term key → (R,) float32 weights of the epoch; 0 where the run lacks the term.
+        self.weights = dict(zip(self.keys, self._table))
+        self.set_epoch(0, 1)
         # None where all runs have the term: no selection is needed then.
         self._runs: dict[str, Tensor | None] = {
             key: None if len(members) == len(self.mixes) else torch.tensor(members, device=device)
             for key, members in self.members.items()
         }
-        self._functions = {
-            key: self._function(term.name, dict(term.options), self._runs[key], ce_options)
-            for key, term in terms.items()
-        }
+        self._functions = {key: self._function(term, ce_options) for key, term in terms.items()}
 
-    @staticmethod
-    def _function(
-        name: str, options: dict[str, Any], runs: Tensor | None, ce_options: Mapping[str, Any]
-    ) -> Callable[..., Tensor]:
-        if name == "ce":
+    def _function(self, term: Term, ce_options: Mapping[str, Any]) -> Callable[..., Tensor]:
+        options: dict[str, Any] = term.arguments | {
+            name: number for _, number, key, name in self._ramps if key == term.key
+        }
+        if term.name == "ce":
+            runs = self._runs[term.key]
             for key, value in ce_options.items():
                 by_run = isinstance(value, Tensor) and value.ndim > 1 and runs is not None
                 options[key] = value.index_select(0, runs) if by_run else value
-        return partial(load(name), **options)
+        function = partial(load(term.name), **options)
+        rows = dict(term.options).get("rows", "all")
+        return function if rows == "all" else partial(restricted, function, str(rows), masked(term.name))
+
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """Take the weights and options of an epoch (from 0) of ``epochs``."""
+        each = [
+            {term.key: weight_at(term.weight, dict(term.options), epoch, epochs) for term in mix.terms}
+            for mix in self.mixes
+        ]
+        self._table.copy_(torch.tensor([[weights.get(key, 0.0) for weights in each] for key in self.keys]))
+        for ramp, number, _, _ in self._ramps:
+            number.fill_(value_at(ramp, epoch, epochs))
 
     def __call__(
         self, student: Any, teacher: Any, labels: Tensor, draws: Mapping[str, Tensor] | None = None

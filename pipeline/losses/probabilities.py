@@ -81,5 +81,11 @@ def log_of_smooth(label: Tensor, like: Tensor, share: Number) -> Tensor:
 
 def mean_of_labelled(values: Tensor, labels: Tensor) -> Tensor:
     """Mean over the clips that have a label (not −1): values, labels (..., B) → (...,); 0 with gradient 0 without any."""
-    labelled = labels >= 0
-    return torch.where(labelled, values, 0.0).sum(-1) / labelled.sum(-1).clamp_min(1)
+    return mean_of_clips(values, labels >= 0)
+
+
+def mean_of_clips(values: Tensor, rows: Tensor | None) -> Tensor:
+    """Mean over the clips that count: values, rows (..., B) → (...,); of all where ``rows`` is None, 0 where none counts."""
+    if rows is None:
+        return values.mean(-1)
+    return torch.where(rows, values, 0.0).sum(-1) / rows.sum(-1).clamp_min(1)

@@ -3,6 +3,9 @@
 An argument says what it takes by its type: ``float`` (a number above 0; also without a type), ``int`` (a whole number of at
 least 1), ``bool`` (true or false), ``Literal["a", "b"]`` (one of these words), and ``Annotated[float, "[0, 1)"]`` or
 ``Annotated[int, "[2, 10]"]``: a number in that interval, with ``[`` and ``]`` for an end that belongs to it, ``inf`` for none.
+
+A ``float`` may change from epoch to epoch (``@T=10..1``): the loss then gets a tensor without axes, of the epoch's number.
+Every loss has the options of ``EVERY`` besides, which the mix understands and the loss never sees.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from typing import Any, Literal
 from pipeline import modules
 from pipeline.config import InputError
 from pipeline.losses.library import PACKAGE, constant, load, suggestion
+from pipeline.losses.schedule import Ramp
 
-Value = float | str | bool
+Value = float | str | bool | Ramp
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,25 @@ class Option:
         below = "" if math.isinf(high) else f" and at most {high:g}" if most else f" and below {high:g}"
         return f"{kind} {above}{below}" if not math.isinf(low) else f"{kind}{below.removeprefix(' and')}"
 
+    @property
+    def ramps(self) -> bool:
+        """Whether it may change from epoch to epoch."""
+        return self.number and not self.whole
+
     def contains(self, number: float) -> bool:
         low, high, least, most = bounds(self.interval)
         inside = (low < number or (least and low == number)) and (number < high or (most and number == high))
         return (
             inside and math.isfinite(number) and (not self.whole or number == int(number))
         ) or number == self.default
+
+
+#: What a mix can set of every loss.
+EVERY = {
+    "from": Option(0, whole=True, interval="[0, inf)"),
+    "until": Option(math.inf, whole=True, interval="[1, inf)"),
+    "rows": Option("all", ("all", "labelled", "unlabelled")),
+}
 
 
 def bounds(interval: str) -> tuple[float, float, bool, bool]:
@@ -71,11 +88,13 @@ def bounds(interval: str) -> tuple[float, float, bool, bool]:
 
 
 def options(name: str) -> dict[str, Option]:
-    """Of a loss, what a mix can set, by name. Raises ``InputError`` for an argument whose type no text can name."""
+    """Of a loss, what a mix can set, by name, without ``EVERY``. Raises ``InputError`` for a default that no text can name."""
     try:
         arguments = list(written(name))
     except (modules.Computed, KeyError):
         arguments = list(imported(name))
+    if taken := [key for key, _, _ in arguments if key in EVERY]:
+        raise InputError(f"loss {name}: {taken[0]} is an option of every loss; expected another name for its argument")
     return {key: option(f"loss {name}: {key}", default, hint) for key, default, hint in arguments}
 
 
@@ -85,6 +104,19 @@ def idle(name: str, given: Mapping[str, Value]) -> dict[str, tuple[str, ...]]:
     chosen = {f"{key}={shown(value)}" for key, value in settings.items()}
     waiting: dict[str, tuple[str, ...]] = constant(name, "WITH", {})
     return {key: beside for key, beside in waiting.items() if not chosen & set(beside)}
+
+
+def masked(name: str) -> bool:
+    """Whether a loss takes the clips that count itself, by an argument ``rows`` before its options."""
+    module = f"{PACKAGE}.{name}"
+    try:
+        function = modules.bound(module)[name]
+        if isinstance(function, ast.FunctionDef) and not function.decorator_list:
+            return "rows" in [argument.arg for argument in function.args.args]
+    except (modules.Computed, KeyError):
+        pass
+    parameter = inspect.signature(load(name)).parameters.get("rows")
+    return parameter is not None and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def written(name: str) -> Iterator[tuple[str, Any, Any]]:
@@ -150,14 +182,22 @@ def read(text: str, option: Option, name: str, key: str, part: str) -> Value:
         return option.choices[option.words.index(text)]
     if not option.number:
         return text
-    number = number_of(text)
-    if not option.contains(number):
-        raise InputError(f"{part!r}: option {key} of {name} is {text!r}; expected {option.expected}")
-    return int(number) if option.whole else number
+    ends = numbers(text)
+    if not all(map(option.contains, ends)) or (len(ends) > 1 and not option.ramps):
+        ramp = ", or a ramp such as 10..1" if option.ramps else " (and no ramp)" if len(ends) > 1 else ""
+        raise InputError(f"{part!r}: option {key} of {name} is {text!r}; expected {option.expected}{ramp}")
+    if option.whole and math.isfinite(ends[0]):
+        return int(ends[0])
+    return ends[0] if ends[0] == ends[-1] else Ramp(*ends)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """The number of a text, or the two of a ramp ``first..last``; NaN for what is none."""
+    ends = text.split("..") if ".." in text else [text]
+    return tuple(map(number_of, ends)) if len(ends) <= 2 else (math.nan,)
 
 
 def number_of(text: str) -> float:
-    """The number that a text is; NaN where it is none."""
     try:
         return math.nan if "_" in text else float(text)
     except ValueError:
@@ -170,5 +210,7 @@ def shown(value: Value) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return value
+    if isinstance(value, Ramp):
+        return f"{shown(value.first)}..{shown(value.last)}"
     short = f"{value:g}"
     return re.sub(r"e\+?(-?)0*", r"e\1", short if float(short) == value else repr(value))

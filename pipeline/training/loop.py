@@ -95,6 +95,7 @@ class Loop:
                 pack.samples.device,
             ),
         )
+        pack.loss.set_epoch(progress.epoch, self.settings.epochs)
         pack.counter.fill_(progress.done)
         begun = time.monotonic() - progress.epoch_seconds
         steps = max(0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped))

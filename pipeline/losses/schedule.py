@@ -1,0 +1,44 @@
+"""What changes from epoch to epoch: ramps of weights and options, and the epochs in which a term counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A number that goes linearly from ``first``, in the first epoch, to ``last``, in the last one."""
+
+    first: float
+    last: float
+
+
+def value_at(value: float | Ramp, epoch: int, epochs: int) -> float:
+    """a + (b − a) · e / (E − 1) of a ramp in epoch e (from 0) of E, a where E = 1; a number is the same in every epoch."""
+    if not isinstance(value, Ramp):
+        return float(value)
+    if epochs == 1 or epoch == 0:
+        return value.first
+    if epoch == epochs - 1:
+        return value.last  # without the rounding of the sum
+    return value.first + (value.last - value.first) * epoch / (epochs - 1)
+
+
+def weight_at(weight: float | Ramp, options: Mapping[str, Any], epoch: int, epochs: int) -> float:
+    """The weight of a term in epoch e (from 0) of E: 0 before its ``from`` and from its ``until`` on.
+
+    A ramp goes over all epochs, whatever part of them the term counts in.
+    """
+    begun = epoch >= options.get("from", 0)
+    over = epoch >= options.get("until", epochs)
+    return value_at(weight, epoch, epochs) if begun and not over else 0.0
+
+
+def counted_epochs(options: Mapping[str, Any]) -> str:
+    """The epochs in which a term counts, for people; "" where that is all of them."""
+    start, end = options.get("from", 0), options.get("until")
+    if end is not None:
+        return f"{start + 1} to {end} only; its weight is 0 in the others"
+    return f"from {start + 1} on; its weight is 0 before" if start else ""
