@@ -21,8 +21,15 @@ by importing it, where it is written out. All else is optional:
   are passed. Batch norm in it has its own statistics in every run.
 - ``DRAWS = n``: uniform numbers in [0, 1), ``student.draws`` (..., B, n), anew in every step, of (term, seed, fold, epoch)
   alone; ``DRAWS = "batch"``: n = B.
+- ``rows``, an argument before the options: the clips that count, (..., B) boolean (None: all), for a mix with ``@rows=labelled``
+  or ``unlabelled``. A loss that compares clips with each other (``ROWS`` above 1) cannot be so restricted without it; its means
+  are then over the tuples of which every clip counts. Without it a loss is a mean over clips, and ``@rows`` takes the mean of
+  what it says of each clip alone.
 - ``CLASSES``: the fewest classes that it can learn from, a number or the option that says so (data of fewer are refused);
   ``WITH = {"epsilon": ("wrong=smooth",)}``: an option that is refused unless one of these is chosen too.
+
+The mix understands ``hinton:4..1``, ``@T=10..1``, ``@from=5`` and ``@until=30`` for every loss (``schedule``): an option that
+changes comes as a tensor without axes, and a term that does not count in an epoch has the weight 0 and is computed all the same.
 
 Begin with ``angle``, then ``mix`` (text ↔ value) and ``learner`` (networks with the adapters of their terms). Imports: models,
 relations.

@@ -14,20 +14,15 @@ Path name (``slug``): the same without ``: = ,``, for example ``angle40+area20+s
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import InputError, TrainSettings
-from pipeline.losses.library import constant, fewest, has, names, reads, require, suggestion, teacher_reads
+from pipeline.losses.library import constant, fewest, has, reads, teacher_reads
 from pipeline.losses.schedule import Ramp
-from pipeline.losses.signature import EVERY, Option, Value, idle, masked, numbers, options, read, shown
-
-#: The first of these that a mix names is its base term; ``soft:1`` is added where it names none.
-BASES = ("soft", "ce")
-
+from pipeline.losses.signature import EVERY, Value, options, shown
+from pipeline.losses.text import BASES, Written, parts, read_term
 
 #: The mixes of Table 3 of Cho et al. 2023 in its order, as canonical text: a mix of these terms that gives no weights has
 #: theirs. (What came out of them stands in ``report.paper``.)
@@ -89,12 +84,12 @@ class LossMix:
     @staticmethod
     def parse(text: str) -> LossMix:
         """The mix of a text or a path name. Raises ``InputError`` (one line) for whatever it cannot read."""
-        parts = _parts(text)
-        if not any(parts):
+        written = parts(text)
+        if not any(written):
             raise InputError("no losses named; expected for example angle,area or hinton:1@T=1.5 or soft")
-        if "" in parts:
+        if "" in written:
             raise InputError(f"{text!r}: nothing between two separators; expected for example angle:40,area:20")
-        terms = [_read_term(part) for part in parts]
+        terms = [read_term(part) for part in written]
         keys = [(name, given) for name, _, given in terms]
         for name, given in keys:
             if keys.count((name, given)) > 1:
@@ -226,92 +221,17 @@ NO_BASE = Term("soft", 0.0)
 
 def union(each: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
     """All names once, sorted; None where one of them is None."""
-    parts = list(each)
-    return None if None in parts else tuple(sorted({name for part in parts if part for name in part}))
+    outputs = list(each)
+    return None if None in outputs else tuple(sorted({name for part in outputs if part for name in part}))
 
 
 def named(text: str) -> set[str]:
     """The losses that a text names, those with the weight 0 too. Raises ``InputError`` as ``LossMix.parse`` does."""
     LossMix.parse(text)
-    return {_read_term(part)[0] for part in _parts(text)}
+    return {read_term(part)[0] for part in parts(text)}
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r",|(?<![0-9.][eE])\+", text)]
-
-
-def _read_term(part: str) -> tuple[str, float | Ramp | None, tuple[tuple[str, Value], ...]]:
-    """``NAME[:WEIGHT][@OPTION=VALUE]...`` or its path form → name, weight or None, options."""
-    head, *texts = part.split("@")
-    name, weight = _read_head(head.strip(), part)
-    known = options(name) | EVERY
-    given: dict[str, Value] = {}
-    for text in texts:
-        key, value = _read_option(text.strip(), name, known, part)
-        if key in given:
-            raise InputError(f"{part!r}: option {key} is given twice; give it once")
-        given[key] = value
-    chosen = {key: value for key, value in given.items() if value != known[key].default}
-    _require_sense(name, chosen, part)
-    return name, weight, tuple(sorted(chosen.items()))
-
-
-def _require_sense(name: str, given: Mapping[str, Any], part: str) -> None:
-    """``InputError`` for a term that never counts, whose clips cannot be chosen, or with an option that does nothing."""
-    for key, beside in idle(name, {key: value for key, value in given.items() if key not in EVERY}).items():
-        if key in given:
-            raise InputError(
-                f"{part!r}: option {key} of {name} does nothing without {' or '.join(beside)}; give that too"
-            )
-    if (start := given.get("from", 0)) >= (end := given.get("until", math.inf)):
-        raise InputError(
-            f"{part!r}: from={start} and until={end} leave no epoch; expected a larger until, or a smaller from"
-        )
-    if given.get("rows", "all") != "all" and fewest(name) > 1 and not masked(name):
-        raise InputError(
-            f"{part!r}: {name} compares the clips of a batch with each other, so rows={given['rows']} cannot choose among "
-            "them; expected a term that is a mean over clips, or one whose function takes rows"
-        )
-
-
-def _read_head(head: str, part: str) -> tuple[str, float | Ramp | None]:
-    name, colon, text = (piece.strip() for piece in head.partition(":"))
-    if colon or name in names():
-        require(name)
-        return name, _weight(text, name, part) if colon else None
-    fitting = [known for known in names() if re.match(re.escape(known) + r"-?[0-9.]", name)]
-    if fitting:
-        known = max(fitting, key=len)
-        return known, _weight(name[len(known) :].removeprefix("-"), known, part)
-    require(re.sub(r"-?[0-9.].*$", "", name) or name)
-    raise InputError(f"{part!r}: expected NAME, NAME:WEIGHT or NAME:WEIGHT@OPTION=VALUE, for example angle:40")
-
-
-def _read_option(text: str, name: str, known: dict[str, Option], part: str) -> tuple[str, Value]:
-    key, equals, value = (piece.strip() for piece in text.partition("="))
-    if not equals:  # the path form; the option's own name may have underscores
-        key = max((k for k in known if text.startswith(k + "_")), key=len, default=text.partition("_")[0])
-        value = text[len(key) + 1 :]
-    if key not in known:
-        near = suggestion(key, known)
-        own = ", ".join(key for key in known if key not in EVERY)
-        expected = f"expected one of {own}" if own else f"{name} has no options of its own"
-        expected += f"; every term has {', '.join(EVERY)}"
-        raise InputError(f"{part!r}: unknown option {key!r} of {name}{near}; {expected}")
-    return key, read(value, known[key], name, key, part)
-
-
-def _weight(text: str, name: str, part: str) -> float | Ramp:
-    """A number above 0, 0 too of a base term, or a ramp, which may begin or end at 0."""
-    both = numbers(text)
-    if not all(0 <= number < math.inf for number in both) or not (any(both) or name in BASES):
-        raise InputError(
-            f"{part!r}: the weight of {name} is {text!r}; expected a number above 0, for example 20, or a ramp, for example 4..1"
-        )
-    return both[0] if both[0] == both[-1] else Ramp(*both)
-
-
-def _weighted(read: Iterable[tuple[str, float | Ramp | None, tuple[tuple[str, Value], ...]]]) -> Iterable[Term]:
+def _weighted(read: Iterable[Written]) -> Iterable[Term]:
     """Terms with weights: the given ones, else Table 3's for that very mix, else each loss's default."""
     read = list(read)
     base = [weight for name, weight, _ in read if name == "soft"] in ([None], [1.0])

@@ -106,7 +106,13 @@ def adapter(name: str, student: tuple[Any, ...], teacher: tuple[Any, ...]) -> nn
 
 def value(name: str, given: Inputs, **options: Any) -> Tensor:
     """The loss of what its file says that it reads, and nothing else."""
-    function, read, taught, make, reduced = about(name)
+    result: Tensor = losses.load(name)(*sides(name, given), given.labels, **options)
+    return result
+
+
+def sides(name: str, given: Inputs) -> tuple[SimpleNamespace, SimpleNamespace]:
+    """What a loss sees of student and teacher."""
+    _, read, taught, make, reduced = about(name)
     student, teacher = view(given.student, read), view(given.teacher, taught)
     if reduced is not None:
         teacher["maps"] = {stage: reduced(maps) for stage, maps in stage_maps(given.teacher).items()}
@@ -116,8 +122,7 @@ def value(name: str, given: Inputs, **options: Any) -> Tensor:
         student["adapted"] = adapted(name, given)
     if each := library.draws(name, given.lead[-1]):
         student["draws"] = given.numbers[..., :each]
-    result: Tensor = function(SimpleNamespace(**student), SimpleNamespace(**teacher), given.labels, **options)
-    return result
+    return SimpleNamespace(**student), SimpleNamespace(**teacher)
 
 
 def view(outputs: Mapping[str, Tensor], read: tuple[str, ...] | None) -> dict[str, Any]:

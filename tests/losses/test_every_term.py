@@ -11,13 +11,17 @@ import math
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from pipeline import losses
+from pipeline.config import InputError
 from pipeline.losses import LossMix, Outputs, library, mixed_loss
+from pipeline.losses.rows import restricted
+from pipeline.losses.signature import masked, options
 from pipeline.models.outputs import chosen
 from tests.losses import terms
 from tests.losses.terms import Inputs, inputs, value
@@ -189,6 +193,66 @@ def maps_of_the_products_networks(name: str) -> None:
     assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in student.values())
 
 
+def a_number_that_changes_is_the_number_of_the_epoch(name: str) -> None:
+    """An option that may be a ramp comes as a tensor without axes, in float64 as ``mixed_loss`` has it."""
+    given = inputs(2, 8, seed=12)
+    for key, option in options(name).items():
+        if not option.ramps:
+            continue
+        beside = dict(word.split("=") for word in library.constant(name, "WITH", {}).get(key, ())[:1])
+        number = float(option.default) * 0.9
+        expected = value(name, given, **beside, **{key: number})
+        ramped = value(name, given, **beside, **{key: torch.tensor(number, dtype=torch.float64)})
+        torch.testing.assert_close(ramped, expected, rtol=1e-12, atol=1e-12, msg=lambda text: f"{key}: {text}")  # noqa: B023
+
+
+def the_clips_that_count_are_a_batch_of_their_own(name: str) -> None:
+    """``@rows``: with any of the words, the value of the clips that count is that of a batch of them; 0 where there is none."""
+    if masks_nothing(name) or library.draws(name, 8) == 8:
+        return
+    given = inputs(2, 7, seed=13)
+    labels = given.labels.clone()
+    unlabelled = torch.tensor([[1, 4, 6], [0, 1, 2]])
+    labels.scatter_(1, unlabelled, -1)
+    leaves = Inputs(given.student, given.teacher, labels, given.numbers).leaves()
+    student, teacher = terms.sides(name, leaves)
+    words = [{key: word} for key, option in options(name).items() for word in option.choices if key != "layer"]
+    for rows, chosen_options in itertools.product(("labelled", "unlabelled"), ({}, *words)):
+        function = partial(losses.load(name), **chosen_options)
+        values = restricted(function, rows, masked(name), student, teacher, labels)
+        assert values.shape == (2,)
+        for run in range(2):
+            own = (labels[run] >= 0) == (rows == "labelled")
+            alone = function(*(selected(side, run, own) for side in (student, teacher)), labels[run][own])
+            torch.testing.assert_close(values[run], alone, rtol=1e-6, atol=1e-9)
+    if terms.about(name)[3] is None:  # an adapter may see the whole batch
+        restricted(losses.load(name), "labelled", masked(name), student, teacher, labels).sum().backward()
+        for leaf in leaves.student.values():
+            assert leaf.grad is None or not bool(leaf.grad[labels < 0].any())
+    nobody = restricted(losses.load(name), "labelled", masked(name), student, teacher, torch.full((2, 7), -1))
+    assert nobody.tolist() == [0, 0]
+
+
+def masks_nothing(name: str) -> bool:
+    """Whether a loss compares clips and takes none of them: then ``@rows`` is refused in one line."""
+    if library.fewest(name) == 1 or masked(name):
+        return False
+    with pytest.raises(InputError, match=r"compares the clips of a batch .* expected a term that is a mean over clips"):
+        LossMix.parse(f"{name}@rows=labelled")
+    return True
+
+
+def selected(side: SimpleNamespace, run: int, clips: Tensor) -> SimpleNamespace:
+    return SimpleNamespace(
+        **{
+            key: {stage: maps[run][clips] for stage, maps in each.items()}
+            if isinstance(each, dict)
+            else each[run][clips]
+            for key, each in vars(side).items()
+        }
+    )
+
+
 CHECKS = (
     a_value_per_run_that_is_the_runs_own,
     a_run_of_a_pack_is_the_run_alone,
@@ -199,6 +263,8 @@ CHECKS = (
     a_student_that_equals_its_teacher_is_at_the_minimum,
     the_fewest_clips_are_those_that_teach,
     maps_of_the_products_networks,
+    a_number_that_changes_is_the_number_of_the_epoch,
+    the_clips_that_count_are_a_batch_of_their_own,
 )
 
 
