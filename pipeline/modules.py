@@ -9,6 +9,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import os
 import pkgutil
 import re
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ def listed(package: str, kinds: str, folders: tuple[str, ...], _states: State) -
 
 def state_of_folder(folder: str) -> State:
     try:
-        return Path(folder).stat().st_mtime_ns, *sorted(file.name for file in Path(folder).iterdir())
+        return Path(folder).stat().st_mtime_ns, *sorted(file.name for file in os.scandir(folder))
     except OSError:
         return ()
 
@@ -68,17 +69,19 @@ def bound(module: str) -> Mapping[str, ast.AST]:
     Raises ``Computed`` where a statement may bind what its text does not tell, for example ``if`` or ``import *``.
     """
     package, _, name = module.rpartition(".")
-    spec = importlib.util.find_spec(module)
-    state = state_of_file(spec.origin) if spec and spec.origin else ()
-    return bindings(package, name, state)
+    return bindings(package, name, state(module))
 
 
-def state_of_file(path: str) -> State:
-    try:
-        stat = Path(path).stat()
-    except OSError:
-        return ()
-    return path, stat.st_mtime_ns, stat.st_size
+def state(module: str) -> State:
+    """What changes when the file of a module does: its place, time and size; () where it is no file of its package's folders."""
+    package, _, name = module.rpartition(".")
+    for folder in importlib.import_module(package).__path__:
+        try:
+            stat = (file := Path(folder, f"{name}.py")).stat()
+        except OSError:
+            continue
+        return str(file), stat.st_mtime_ns, stat.st_size
+    return ()
 
 
 @functools.cache

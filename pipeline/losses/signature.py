@@ -11,6 +11,7 @@ Every loss has the options of ``EVERY`` besides, which the mix understands and t
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import math
 import re
@@ -89,6 +90,12 @@ def bounds(interval: str) -> tuple[float, float, bool, bool]:
 
 def options(name: str) -> dict[str, Option]:
     """Of a loss, what a mix can set, by name, without ``EVERY``. Raises ``InputError`` for a default that no text can name."""
+    return dict(options_of(name, modules.state(f"{PACKAGE}.{name}")))
+
+
+@functools.cache
+def options_of(name: str, _state: modules.State) -> dict[str, Option]:
+    """``options`` of a file as it is: they are asked for at every turn."""
     try:
         arguments = list(written(name))
     except (modules.Computed, KeyError):

@@ -177,7 +177,7 @@ def is_nothing(term: str) -> bool:
     return re.match(r"(soft|ce):0\.0(@|$)", term) is not None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_round_trips(data) -> None:
     terms = data.draw(texts())

@@ -110,7 +110,7 @@ def terms(draw: Any) -> str:
     return text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(terms(), min_size=1, max_size=4), data=st.data())
 def test_round_trips(texts: list[str], data: st.DataObject) -> None:
     assume(len({re.split("[:@]", text)[0] for text in texts}) == len(texts))
