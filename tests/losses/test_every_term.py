@@ -243,11 +243,14 @@ def masks_nothing(name: str) -> bool:
 
 
 def selected(side: SimpleNamespace, run: int, clips: Tensor) -> SimpleNamespace:
+    """Some clips of a run; constants of the teacher belong to no clip."""
+
+    def of(each: Tensor, key: str) -> Tensor:
+        return each[run] if key == "constants" else each[run][clips]
+
     return SimpleNamespace(
         **{
-            key: {stage: maps[run][clips] for stage, maps in each.items()}
-            if isinstance(each, dict)
-            else each[run][clips]
+            key: {name: of(one, key) for name, one in each.items()} if isinstance(each, dict) else of(each, key)
             for key, each in vars(side).items()
         }
     )
