@@ -195,10 +195,11 @@ lint: $(READY_DEV) ## ruff and mypy
 	$(VENV)/bin/mypy cli.py pipeline
 
 .PHONY: bench
-bench: $(READY_DEV) ## Benchmarks: features, extraction, training
+bench: $(READY_DEV) ## Benchmarks: features, extraction, training, terms
 	$(VENV)/bin/python -m bench.features
 	$(VENV)/bin/python -m bench.extraction
 	$(VENV)/bin/python -m bench.training
+	$(VENV)/bin/python -m bench.terms
 
 .PHONY: bench-settings
 bench-settings: features ## Which learning rates train, without the held-out folds (DATASET= DATA=)
