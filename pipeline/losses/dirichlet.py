@@ -25,7 +25,7 @@ SOURCE = "Malinin, Mlodozeniec and Gales 2020 (ICLR), ensemble distribution dist
 READS = ("logits",)
 TEACHER = ("members",)
 WEIGHT = 1.0
-MIX = "dirichlet:1,soft:0"
+MIX = "dirichlet:1@T=10..1,soft:0"
 CHAIN = "several teachers"
 ALONE = False
 
