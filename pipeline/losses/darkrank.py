@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline.config import InputError
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result, unit_rows
+from pipeline.losses.probabilities import Number, per_run
 from pipeline.relations import distances
 
 FORMULA = (
@@ -49,8 +50,8 @@ def darkrank(
     *,
     rank: Literal["hard", "soft"] = "hard",
     n: Annotated[int, "[2, inf)"] = 0,
-    alpha: Annotated[float, "(0, 1000]"] = 3.0,
-    beta: Annotated[float, "[2, 10]"] = 3.0,
+    alpha: Annotated[Number, "(0, 1000]"] = 3.0,
+    beta: Annotated[Number, "[2, 10]"] = 3.0,
     layer: Literal["embedding", "hidden"] = "embedding",
 ) -> Tensor:
     """Loss of the neighbours' order: embeddings (..., B, D) → (...,), in nats; widths may differ; 0 of up to two clips.
@@ -74,12 +75,12 @@ def check(rank: str = "hard", n: float = 0, **others: object) -> None:
         )
 
 
-def ranked(ours: Tensor, theirs: Tensor, rank: str, length: int, alpha: float, beta: float) -> Tensor:
+def ranked(ours: Tensor, theirs: Tensor, rank: str, length: int, alpha: Number, beta: Number) -> Tensor:
     """The loss of the student's and the teacher's distances (..., B, B), as they are → (...,)."""
-    rows = ours.shape[-1]
+    rows, weight, power = ours.shape[-1], per_run(per_run(alpha)), per_run(per_run(beta))
     itself = torch.eye(rows, dtype=torch.bool, device=ours.device)
     nearest = theirs.masked_fill(itself, torch.inf).argsort(dim=-1, stable=True)[..., : min(length, rows - 1)]
-    scores, taught = (-alpha * side.gather(-1, nearest).pow(beta) for side in (ours, theirs))
+    scores, taught = (-weight * side.gather(-1, nearest).pow(power) for side in (ours, theirs))
     if rank == "hard":
         return -log_likelihood(scores).mean(-1)
     count = nearest.shape[-1]

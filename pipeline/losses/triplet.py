@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result, drawn, negative_weights, pairs_of_labels, unit_rows
+from pipeline.losses.probabilities import Number, per_run
 from pipeline.relations import distances
 
 FORMULA = (
@@ -52,7 +53,7 @@ def triplet(
     *,
     negative: Negative = "distance",
     form: Literal["squared", "plain"] = "squared",
-    margin: Annotated[float, "(0, 4]"] = 0.2,
+    margin: Annotated[Number, "(0, 4]"] = 0.2,
     layer: Literal["embedding", "hidden"] = "embedding",
 ) -> Tensor:
     """Triplet loss: embeddings (..., B, D), labels (..., B) → (...,), no unit; 0 without a pair or without a negative.
@@ -66,7 +67,7 @@ def triplet(
     draws = student.draws.double() if negative in ("distance", "random") else None
     chosen = triples(apart.detach(), labels, negative, embeddings.shape[-1], draws)
     lengths = apart.square() if form == "squared" else apart.clamp_min(NEAR)
-    hinges = (lengths[..., :, :, None] - lengths[..., :, None, :] + margin).clamp_min(0)
+    hinges = (lengths[..., :, :, None] - lengths[..., :, None, :] + per_run(per_run(per_run(margin)))).clamp_min(0)
     each = torch.where(chosen, hinges, 0.0).sum((-3, -2, -1))
     return as_result(each / chosen.sum((-3, -2, -1)).clamp_min(1), embeddings)
 
