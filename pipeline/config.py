@@ -185,6 +185,7 @@ class TrainSettings:
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing = {self.label_smoothing}: expected 0 or more, below 1")
         samplers.check(self.sampler, self.batch)
+        object.__setattr__(self, "model", self.model.replace("-", "_"))  # a network's name is its file's
 
 
 @dataclass(frozen=True)

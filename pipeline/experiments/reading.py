@@ -226,6 +226,7 @@ def mix_of(text: Any, where: str) -> LossMix:
 
 
 def network_of(name: Any, where: str) -> str:
+    name = name.replace("-", "_") if isinstance(name, str) else name
     if not isinstance(name, str) or name not in (*TABLES, *models.names()):
         known = ", ".join((*TABLES, *models.names()))
         raise InputError(f"{where}: network = {name!r}: expected one of {known}")

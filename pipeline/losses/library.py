@@ -84,17 +84,17 @@ def reads(name: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def teacher_reads(name: str, options: Mapping[str, Any] | None = None) -> tuple[str, ...] | None:
-    """The teacher's outputs that a loss reads: ``TEACHER`` of its file, else the same as of the student; (): none.
-
-    Where they depend on the option ``layer``, ``TEACHER`` has them by its words, the default first.
-    """
+    """The teacher's outputs that a loss reads: ``TEACHER`` of its file, else the same as of the student; (): none."""
     return output_names(name, "TEACHER" if has(name, "TEACHER") else "READS", options or {})
 
 
 def output_names(name: str, where: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """What a file says under ``READS`` or ``TEACHER``. Where it depends on an option, that option's words, the default first,
+    stand each before their names."""
     outputs = constant(name, where, None)
     if isinstance(outputs, Mapping):
-        outputs = outputs.get(options.get("layer", next(iter(outputs))))
+        word = next((word for word in options.values() if word in outputs), next(iter(outputs)))
+        outputs = outputs[word]
     if outputs is None:
         return None
     if not isinstance(outputs, tuple | list) or not all(isinstance(output, str) for output in outputs):

@@ -65,9 +65,7 @@ def adapter(
     return ToCentres(student["hidden"][0], teacher["embedding"][0]) if centres == "teacher" else None
 
 
-def constants(
-    arrays: Iterable[Outputs], labels: Tensor, student: Mapping[str, tuple[int, ...]]
-) -> dict[str, Tensor]:
+def constants(arrays: Iterable[Outputs], labels: Tensor, student: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """``centres`` (C, D): of each class the mean of the teacher's embeddings (n, D) over the training clips; 0 without any."""
     classes = torch.arange(student["logits"][0], device=labels.device)
     counts = torch.zeros(len(classes), 1, dtype=torch.float64, device=labels.device)
@@ -95,7 +93,8 @@ def margin(
     with. ``teacher.constants["centres"]`` (..., C, D): means of its embeddings over each class. Clips without a label (−1) are
     left out.
     """
-    centre = unit_rows(teacher.constants["centres"].detach())
+    means: Mapping[str, Tensor] = teacher.constants  # type: ignore[assignment]
+    centre = unit_rows(means["centres"].detach())
     if centres == "teacher":
         cosines, like = unit_rows(student.adapted) @ centre.mT, student.adapted
     else:

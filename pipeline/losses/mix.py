@@ -24,6 +24,9 @@ from pipeline.losses.schedule import Ramp
 from pipeline.losses.signature import EVERY, Value, options, shown
 from pipeline.losses.text import BASES, Written, parts, read_term
 
+#: The outputs of a network's last layer, which names the classes.
+CLASSES = frozenset({\"logits\", \"cosines\"})
+
 #: The mixes of Table 3 of Cho et al. 2023 in its order, as canonical text: a mix of these terms that gives no weights has
 #: theirs. (What came out of them stands in ``report.paper``.)
 TABLE3_MIXES = (
@@ -123,7 +126,7 @@ class LossMix:
     @property
     def names_classes(self) -> bool:
         """Whether a term reads the outputs. Where none does, classes are named by chance, however good the embedding."""
-        return self.reads is None or "logits" in self.reads
+        return self.reads is None or not CLASSES.isdisjoint(self.reads)
 
     @property
     def needs_teacher(self) -> bool:

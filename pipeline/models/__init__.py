@@ -48,6 +48,7 @@ def network(name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fol
     """
     from pipeline.models.single import made
 
+    name = name.replace("-", "_")
     if name not in names():
         raise InputError(f"no model {name!r}; expected one of {', '.join(names())}")
     if len(shape) != 3 or min(shape) < 1:
