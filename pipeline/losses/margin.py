@@ -17,7 +17,7 @@ the cosine would rise again, c − m sin m stands in its place.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -65,16 +65,11 @@ def adapter(
     return ToCentres(student["hidden"][0], teacher["embedding"][0]) if centres == "teacher" else None
 
 
-def constants(arrays: Iterable[Outputs], labels: Tensor, student: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def constants(arrays: Outputs, labels: Tensor, student: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """``centres`` (C, D): of each class the mean of the teacher's embeddings (n, D) over the training clips; 0 without any."""
-    classes = torch.arange(student["logits"][0], device=labels.device)
-    counts = torch.zeros(len(classes), 1, dtype=torch.float64, device=labels.device)
-    sums, start = torch.zeros((), dtype=torch.float64, device=labels.device), 0
-    for outputs in arrays:
-        rows = outputs.embedding.double()
-        members = (labels[start : start + len(rows), None] == classes).double()
-        sums, counts, start = sums + members.mT @ rows, counts + members.sum(0)[:, None], start + len(rows)
-    return {"centres": as_result(sums / counts.clamp_min(1), outputs.embedding)}
+    rows = arrays.embedding
+    members = (labels == torch.arange(student["logits"][0], device=labels.device)[:, None]).double()
+    return {"centres": as_result(members @ rows.double() / members.sum(-1, keepdim=True).clamp_min(1), rows)}
 
 
 def margin(

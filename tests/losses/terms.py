@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -20,11 +21,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 CLASSES = 6
 VECTORS: Shapes = {"embedding": (7,), "hidden": (3,), "logits": (CLASSES,)}
+#: What the output layer of some networks says besides.
+ANGULAR: Shapes = {"cosines": (CLASSES,)}
 #: What else a loss may read of a teacher: members of an ensemble, and the student that another one assists.
 OF_TEACHERS: Shapes = {"members": (3, CLASSES), "base": (5,)}
 
 #: Widths differ, no map is square, and stages differ by one column, as those of the product's networks do.
-STUDENT: Shapes = {**VECTORS, "map1": (3, 4, 6), "map2": (2, 2, 3)}
+STUDENT: Shapes = {**VECTORS, **ANGULAR, "map1": (3, 4, 6), "map2": (2, 2, 3)}
 TEACHER: Shapes = {
     **VECTORS,
     "embedding": (5,),
@@ -35,7 +38,7 @@ TEACHER: Shapes = {
 }
 
 #: The sizes of ``cnn2`` and of ``resnet18`` at (5, 20, 173), with few channels.
-LARGE_STUDENT: Shapes = {**VECTORS, "map1": (3, 10, 86), "map2": (2, 5, 43)}
+LARGE_STUDENT: Shapes = {**VECTORS, **ANGULAR, "map1": (3, 10, 86), "map2": (2, 5, 43)}
 LARGE_TEACHER: Shapes = {**TEACHER, "map1": (2, 20, 173), "map2": (3, 10, 87), "map3": (2, 5, 44), "map4": (4, 3, 22)}
 
 
@@ -89,9 +92,15 @@ def about(name: str) -> tuple[Any, ...]:
         losses.load(name),
         library.reads(name, {}),
         library.teacher_reads(name),
-        library.constant(name, "adapter", None),
+        library.constant(name, "adapter", None) if has_adapter(name) else None,
         library.constant(name, "reduced", None),
     )
+
+
+def has_adapter(name: str) -> bool:
+    """Whether it brings one with its options as they are."""
+    make = library.constant(name, "adapter", None)
+    return make is not None and make(STUDENT, TEACHER) is not None
 
 
 @functools.cache
@@ -137,6 +146,7 @@ def adapted(name: str, given: Inputs) -> Any:
     lead, dtype = len(given.lead), given.student["logits"].dtype
     shapes = [tuple((k, tuple(v.shape[lead:])) for k, v in side.items()) for side in (given.student, given.teacher)]
     module = adapter(name, *shapes)
+    assert module is not None
     flat = {k: v.double().flatten(0, lead - 2) if lead > 1 else v.double()[None] for k, v in given.student.items()}
     runs = [module(Outputs({k: v[run] for k, v in flat.items()})) for run in range(len(flat["logits"]))]
     return together(runs, given.lead[:-1], dtype)
@@ -147,7 +157,9 @@ def constants(name: str, given: Inputs) -> dict[str, Tensor]:
     lead, function = len(given.lead), library.constant(name, "constants", None)
     flat = {k: v.detach().flatten(0, lead - 2) if lead > 1 else v.detach()[None] for k, v in given.teacher.items()}
     labels = given.labels.reshape(-1, given.lead[-1])
-    runs = [function({k: v[run] for k, v in flat.items()}, labels[run]) for run in range(len(labels))]
+    shapes = {k: tuple(v.shape[lead:]) for k, v in given.student.items()}
+    asked = {"student": shapes} if "student" in inspect.signature(function).parameters else {}
+    runs = [function(Outputs({k: v[run] for k, v in flat.items()}), own, **asked) for run, own in enumerate(labels)]
     return {k: torch.stack([run[k] for run in runs]).reshape(*given.lead[:-1], *v.shape) for k, v in runs[0].items()}
 
 

@@ -225,8 +225,7 @@ def test_the_centres_are_the_means_of_each_class() -> None:
         torch.randn(9, 4, generator=torch.Generator().manual_seed(0)),
         torch.tensor([2, 0, 0, 2, -1, 0, 2, 2, 0]),
     )
-    parts = [Outputs(embedding=rows[:5]), Outputs(embedding=rows[5:])]
-    centres = constants(parts, labels, {"logits": (4,)})["centres"]
+    centres = constants(Outputs(embedding=rows), labels, {"logits": (4,)})["centres"]
     assert centres.shape == (4, 4) and centres.dtype == torch.float32
     torch.testing.assert_close(centres[0], rows[labels == 0].mean(0))
     torch.testing.assert_close(centres[2], rows[labels == 2].mean(0))
