@@ -23,6 +23,15 @@ def mixes(beside_base: bool) -> list[str]:
     return [str(constant(name, "MIX", name)) for name in wanted]
 
 
+def besides(mix: str, published: bool) -> dict[str, Any]:
+    """What a step with this mix needs besides: the network without which a loss has nothing to read (``NETWORK`` of its file),
+    and of the published combination how its batches are drawn (``SAMPLER``)."""
+    names = [term.name for term in losses.LossMix.parse(mix).terms]
+    keys = {"network": "NETWORK", **({"sampler": "SAMPLER"} if published else {})}
+    said = {key: [word for name in names if (word := constant(name, which, ""))] for key, which in keys.items()}
+    return {key: words[0] for key, words in said.items() if words}
+
+
 def reason(name: str, beside_base: bool) -> str:
     """Why a loss cannot be trained by itself with one teacher; "" where it can.
 

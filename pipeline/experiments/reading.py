@@ -137,7 +137,7 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
             f"{where}: each = {lists!r}: expected lists of values, for example each.mix = ['soft', 'angle']"
         )
     lists = dict(lists)
-    if "term" in lists:
+    if every := "term" in lists:
         if lists.pop("term") != "all" or "mix" in lists:
             raise InputError(f"{where}: each.term: expected 'all', one step per loss, and no each.mix beside it")
         lists["mix"] = every_term.mixes(bool(given.get("balance")))
@@ -149,10 +149,9 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
         if field == "mix":
             lists[field] = [str(mix_of(value, f"{where}: each.mix")) for value in values]
     combined = [dict(zip(lists, values)) for values in itertools.product(*lists.values())]
-    return [
-        ("-".join([table["name"], *(value_name(k, v) for k, v in chosen.items())]), given | chosen)
-        for chosen in combined
-    ]
+    names = ["-".join([table["name"], *(value_name(k, v) for k, v in chosen.items())]) for chosen in combined]
+    more = [every_term.besides(chosen["mix"], not given.get("balance")) if every else {} for chosen in combined]
+    return [(name, needed | given | chosen) for name, needed, chosen in zip(names, more, combined)]
 
 
 def value_name(field: str, value: Any) -> str:

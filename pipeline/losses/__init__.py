@@ -8,7 +8,8 @@ are kept: one value per run, a scalar without them. Nothing flows into the teach
 needs none.
 
 To add a loss, add a file. It says which outputs it reads: ``READS = ("map2",)`` of the student, ``TEACHER = ("map2",)`` of the
-teacher, ``()`` for none (without them: any); ``"maps"`` stands for every stage map of the network. Its keyword-only arguments
+teacher, ``()`` for none (without them: any); ``"maps"`` stands for every stage map of the network; where they depend on an option,
+they stand behind its words, the default first: ``{"own": ("cosines",), "teacher": ("hidden",)}``. Its keyword-only arguments
 are the options that a mix can set; their types say what they take (``signature``: ``float``, ``int``, ``bool``, ``Literal``,
 ``Annotated[float, "[0, 1)"]``); other arguments come from the training settings. What a file says is read from its text, not
 by importing it, where it is written out. All else is optional:

@@ -7,7 +7,7 @@ hard:  L = mean over q of −log P_s(π)
 soft:  L = mean over q of Σ over the orders o of π of P_t(o) (log P_t(o) − log P_s(o))
 
 Chen, Wang and Zhang 2018 (AAAI). Their code takes −(c d²)^p, α = c^p and β = 2p here, and half of the batch as queries; that
-of Park et al. 2019 α = 2 or 3, β = 3, n = 4, all queries, hard. Of equal distances the clip that comes first is the nearer.
+of Park et al. 2019 α = 2 or 3, β = 3, n = 4, all queries, hard, beside a triplet loss. Of equal distances the clip that comes first is the nearer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ SOURCE = "Chen, Wang and Zhang 2018 (AAAI); alpha, beta and n as in the code of 
 READS = ("embedding",)
 TEACHER = ("embedding",)
 WEIGHT = 1.0
-MIX = "ce:1,darkrank:2"
+MIX = "ce:1,darkrank:2,triplet:1"
+SAMPLER = "classes:4"
 ROWS = 3  # two clips have one neighbour each, and a list of one has one order
 LEAST_AT_TEACHER = False  # the hard rank is least where the scores lie far apart
 

@@ -36,6 +36,8 @@ READS = {"own": ("cosines",), "teacher": ("hidden",)}
 TEACHER = ("embedding",)
 WEIGHT = 1.0
 MIX = "margin:1,soft:0"
+NETWORK = "cnn2_cosine"
+NOTE = "centres = own is for a network with cosines: --set student.model=cnn2-cosine"
 
 #: Of Σ c² + sin² = 1 the sine's square is at least this, and has no gradient below.
 FLAT = 1e-6

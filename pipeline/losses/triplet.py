@@ -28,8 +28,7 @@ from pipeline.losses.probabilities import Number, per_run
 from pipeline.relations import distances
 
 FORMULA = (
-    "mean over pairs a, p of one class of max(|e_a - e_p|^2 - |e_a - e_n|^2 + margin, 0), unit rows, n of another class; "
-    "batches by class give it pairs: --set student.sampler=classes:4"
+    "mean over pairs a, p of one class of max(|e_a - e_p|^2 - |e_a - e_n|^2 + margin, 0), unit rows, n of another class"
 )
 SOURCE = "Schroff et al. 2015 (CVPR); negative = distance: Wu et al. 2017 (ICCV); as Park et al. 2019 train teachers"
 READS = ("embedding",)
@@ -38,6 +37,8 @@ WEIGHT = 1.0
 MIX = "triplet:1,soft:0"
 ROWS = 3  # a pair and a negative
 DRAWS = "batch"
+SAMPLER = "classes:4"
+NOTE = "batches by class give it pairs, and larger ones better negatives: --set student.sampler=classes:5 --set student.batch=40"
 
 #: Below it a plain distance counts as this, and has no gradient.
 NEAR = 1e-6

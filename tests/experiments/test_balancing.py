@@ -106,6 +106,12 @@ def test_every_term_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = [step.label for step in steps.values()]
     chains = [name for name in losses.names() if every_term.reason(name, False)]
     alone = [name for name in losses.names() if not every_term.reason(name, True) and name != "soft"]
+    of_margin = {step.label: step for step in steps.values() if "margin" in str(step.mix)}
+    assert {step.network for step in of_margin.values()} == {"cnn2_cosine"}  # other networks have no cosines to read
+    of_triplet = {
+        step.label: step for step in steps.values() if str(step.mix) in ("soft:0,triplet:1", "soft:1,triplet:1")
+    }
+    assert dict(of_triplet["published"].settings) == {"sampler": "classes:4"} and not of_triplet["balanced"].settings
     assert labels.count("published") == len(losses.names()) - len(chains)
     assert [balancing.parts(step.mix)[1].name for step in steps.values() if step.label == "balanced"] == alone
     monkeypatch.setattr(
