@@ -28,8 +28,8 @@ def besides(mix: str, published: bool) -> dict[str, Any]:
     and of the published combination how its batches are drawn (``SAMPLER``)."""
     names = [term.name for term in losses.LossMix.parse(mix).terms]
     keys = {"network": "NETWORK", **({"sampler": "SAMPLER"} if published else {})}
-    said = {key: [word for name in names if (word := constant(name, which, ""))] for key, which in keys.items()}
-    return {key: words[0] for key, words in said.items() if words}
+    words = {key: [word for name in names if (word := constant(name, which, ""))] for key, which in keys.items()}
+    return {key: each[0] for key, each in words.items() if each}
 
 
 def reason(name: str, beside_base: bool) -> str:

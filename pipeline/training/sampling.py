@@ -39,9 +39,9 @@ class Sampling:
         """
         count = steps_of(run, batch)
         if each := samplers.clips_of_class(self.kind):
-            own = labels[torch.as_tensor(run.task.train, device=labels.device)].cpu().numpy()
-            self.check(run, batch, len(set(own[own >= 0].tolist())))
-            return by_class(run.task.train, own, batch, each, count, generator("classes", run, epoch))
+            classes = labels[torch.as_tensor(run.task.train, device=labels.device)].cpu().numpy()
+            self.check(run, batch, len(set(classes[classes >= 0].tolist())))
+            return by_class(run.task.train, classes, batch, each, count, generator("classes", run, epoch))
         return order(run, epoch)[: count * batch].reshape(count, batch)
 
     def check(self, run: Run, batch: int, classes: int) -> None:
@@ -97,8 +97,8 @@ def by_class(
     batches = np.empty((count, batch // each, each), np.int64)
     for index, label in enumerate(known):
         where = np.nonzero(chosen == index)
-        own = rows[labels == label]
-        batches[where] = own[dealt(len(own), each, len(where[0]), random)]
+        members = rows[labels == label]
+        batches[where] = members[dealt(len(members), each, len(where[0]), random)]
     return batches.reshape(count, batch)
 
 
