@@ -21,7 +21,7 @@ from torch import Tensor
 from pipeline.config import InputError
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result, unit_rows
-from pipeline.losses.probabilities import Number, per_run
+from pipeline.losses.probabilities import Number, mean_of_clips, per_run
 from pipeline.relations import distances
 
 FORMULA = (
@@ -40,6 +40,9 @@ LEAST_AT_TEACHER = False  # the hard rank is least where the scores lie far apar
 #: The n of each rank where none is given.
 NEIGHBOURS = {"hard": 4, "soft": 3}
 
+#: The score of who is in no list.
+NOWHERE = -1e30
+
 #: The soft rank goes through all n! orders.
 MOST_SOFT = 4
 
@@ -48,6 +51,7 @@ def darkrank(
     student: Outputs,
     teacher: Outputs,
     labels: Tensor | None,
+    rows: Tensor | None = None,
     *,
     rank: Literal["hard", "soft"] = "hard",
     n: Annotated[int, "[2, inf)"] = 0,
@@ -58,13 +62,14 @@ def darkrank(
     """Loss of the neighbours' order: embeddings (..., B, D) → (...,), in nats; widths may differ; 0 of up to two clips.
 
     ``n``: neighbours in a list, at most B − 1 of them; 0: 4, or 3 of the soft rank. ``alpha`` and ``beta``: of the scores
-    −α d^β; the gradient of a score by its distance is at most α β 2^(β − 1). ``layer``: the student's output.
+    −α d^β; the gradient of a score by its distance is at most α β 2^(β − 1). ``layer``: the student's output; ``rows`` (..., B):
+    the clips that count.
     """
     check(rank, n)
     embeddings = getattr(student, layer)
     length = int(n) or NEIGHBOURS[rank]
-    ours, theirs = (distances(unit_rows(rows)) for rows in (embeddings, teacher.embedding.detach()))
-    return as_result(ranked(ours, theirs, rank, length, alpha, beta), embeddings)
+    ours, theirs = (distances(unit_rows(each, rows)) for each in (embeddings, teacher.embedding.detach()))
+    return as_result(ranked(ours, theirs, rank, length, alpha, beta, rows), embeddings)
 
 
 def check(rank: str = "hard", n: float = 0, **others: object) -> None:
@@ -76,22 +81,33 @@ def check(rank: str = "hard", n: float = 0, **others: object) -> None:
         )
 
 
-def ranked(ours: Tensor, theirs: Tensor, rank: str, length: int, alpha: Number, beta: Number) -> Tensor:
-    """The loss of the student's and the teacher's distances (..., B, B), as they are → (...,)."""
-    rows, weight, power = ours.shape[-1], per_run(per_run(alpha)), per_run(per_run(beta))
-    itself = torch.eye(rows, dtype=torch.bool, device=ours.device)
-    nearest = theirs.masked_fill(itself, torch.inf).argsort(dim=-1, stable=True)[..., : min(length, rows - 1)]
-    scores, taught = (-weight * side.gather(-1, nearest).pow(power) for side in (ours, theirs))
+def ranked(
+    ours: Tensor, theirs: Tensor, rank: str, length: int, alpha: Number, beta: Number, rows: Tensor | None = None
+) -> Tensor:
+    """The loss of the student's and the teacher's distances (..., B, B), as they are → (...,). ``rows`` (..., B): the clips that
+    count, as queries and as neighbours."""
+    weight, power = per_run(per_run(alpha)), per_run(per_run(beta))
+    out = torch.eye(ours.shape[-1], dtype=torch.bool, device=ours.device)
+    out = out if rows is None else out | ~rows[..., None, :]
+    nearest = theirs.masked_fill(out, torch.inf).argsort(dim=-1, stable=True)[..., : min(length, ours.shape[-1] - 1)]
+    there = ~out.expand(ours.shape).gather(-1, nearest)
+    scores, taught = (
+        (-weight * side.gather(-1, nearest).pow(power)).masked_fill(~there, NOWHERE) for side in (ours, theirs)
+    )
     if rank == "hard":
-        return -log_likelihood(scores).mean(-1)
+        return mean_of_clips(-log_likelihood(scores, there), rows)
     count = nearest.shape[-1]
     permuted = list(itertools.permutations(range(count)))
     orders = torch.tensor(permuted, dtype=torch.int64, device=ours.device).view(len(permuted), count)
-    log_t, log_s = (log_likelihood(side[..., orders]) for side in (taught, scores))
-    return (log_t.exp() * (log_t - log_s)).sum(-1).mean(-1)
+    in_place = orders == torch.arange(count, device=ours.device)
+    orders_of_list = (in_place | there[..., None, :]).all(-1)  # whoever is not in the list stays behind it
+    log_t, log_s = (log_likelihood(side[..., orders], there[..., None, :]) for side in (taught, scores))
+    return mean_of_clips(torch.where(orders_of_list, log_t.exp() * (log_t - log_s), 0.0).sum(-1), rows)
 
 
-def log_likelihood(scores: Tensor) -> Tensor:
-    """log P of the order in which the scores stand (Plackett and Luce): (..., n) → (...,), in nats."""
+def log_likelihood(scores: Tensor, there: Tensor) -> Tensor:
+    """log P of the order in which the scores stand (Plackett and Luce): (..., n) → (...,), in nats. ``there``: those that are in
+    the list, which stand before the others."""
     terms = scores - scores.flip(-1).logcumsumexp(-1).flip(-1)
-    return terms[..., :-1].sum(-1)  # whoever is left at the end comes last for sure
+    # Whoever is left at the end comes last for sure.
+    return torch.where(there[..., 1:], terms[..., :-1], 0.0).sum(-1)

@@ -22,16 +22,17 @@ NEAREST, FARTHEST = 0.5, 1.4
 ANTIPODAL = 1e-8
 
 
-def unit_rows(embeddings: Tensor) -> Tensor:
+def unit_rows(embeddings: Tensor, rows: Tensor | None = None) -> Tensor:
     """v / max(|v|, φ) of each row, in float64: (..., B, D) → (..., B, D), no unit.
 
     φ, ``SHARE`` of the batch's root mean square length, is constant in the graph, so that the gradient stays below 1/φ times
-    the incoming one, and scale does not matter. A zero row gives zero, and a zero gradient.
+    the incoming one, and scale does not matter. A zero row gives zero, and a zero gradient. ``rows`` (..., B): those that make
+    the mean (None: all).
     """
-    rows = embeddings.double()
-    floor = (SHARE * row_length(rows)).clamp_min(LEAST)[..., None, None]
-    lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    return torch.where(lengths > 0, rows / torch.maximum(lengths, floor), 0.0)
+    vectors = embeddings.double()
+    floor = (SHARE * row_length(vectors, rows)).clamp_min(LEAST)[..., None, None]
+    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return torch.where(lengths > 0, vectors / torch.maximum(lengths, floor), 0.0)
 
 
 def as_result(value: Tensor, embeddings: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ def margin(
     student: Outputs,
     teacher: Outputs,
     labels: Tensor,
+    rows: Tensor | None = None,
     *,
     centres: Centres = "own",
     m_lo: Margin = 0.2,
@@ -88,15 +89,16 @@ def margin(
 
     ``m_lo`` and ``m_hi``: margins in radians where the teacher is least and most sure; ``s``: what the cosines are multiplied
     with. ``teacher.constants["centres"]`` (..., C, D): means of its embeddings over each class. Clips without a label (−1) are
-    left out.
+    left out, and so are those that ``rows`` (..., B) leaves out.
     """
+    labels = labels if rows is None else labels.where(rows, -1)
     means: Mapping[str, Tensor] = teacher.constants  # type: ignore[assignment]
     centre = unit_rows(means["centres"].detach())
     if centres == "teacher":
-        cosines, like = unit_rows(student.adapted) @ centre.mT, student.adapted
+        cosines, like = unit_rows(student.adapted, rows) @ centre.mT, student.adapted
     else:
         cosines, like = student.cosines.double(), student.cosines
-    margins = margins_of(unit_rows(teacher.embedding.detach()), centre, labels, per_run(m_lo), per_run(m_hi))
+    margins = margins_of(unit_rows(teacher.embedding.detach(), rows), centre, labels, per_run(m_lo), per_run(m_hi))
     label = labels.clamp_min(0)[..., None]
     right = turned(cosines.gather(-1, label), margins[..., None])
     classes = torch.arange(cosines.shape[-1], device=cosines.device)

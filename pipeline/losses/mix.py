@@ -25,7 +25,7 @@ from pipeline.losses.signature import EVERY, Value, options, shown
 from pipeline.losses.text import BASES, Written, parts, read_term
 
 #: The outputs of a network's last layer, which names the classes.
-CLASSES = frozenset({\"logits\", \"cosines\"})
+CLASSES = frozenset({"logits", "cosines"})
 
 #: The mixes of Table 3 of Cho et al. 2023 in its order, as canonical text: a mix of these terms that gives no weights has
 #: theirs. (What came out of them stands in ``report.paper``.)

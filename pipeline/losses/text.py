@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import InputError
-from pipeline.losses.library import fewest, names, require, suggestion
+from pipeline.losses.library import constant, fewest, names, require, suggestion
 from pipeline.losses.schedule import Ramp
 from pipeline.losses.signature import EVERY, Option, Value, idle, masked, numbers, options, read
 
@@ -41,12 +41,16 @@ def read_term(part: str) -> Written:
 
 
 def require_sense(name: str, given: Mapping[str, Any], part: str) -> None:
-    """``InputError`` for a term that never counts, whose clips cannot be chosen, or with an option that does nothing."""
-    for key, beside in idle(name, {key: value for key, value in given.items() if key not in EVERY}).items():
+    """``InputError`` for a term that never counts, whose clips cannot be chosen, with an option that does nothing,
+    or with options that the loss's file refuses together (its function ``check``)."""
+    file_options = {key: value for key, value in given.items() if key not in EVERY}
+    for key, beside in idle(name, file_options).items():
         if key in given:
             raise InputError(
                 f"{part!r}: option {key} of {name} does nothing without {' or '.join(beside)}; give that too"
             )
+    if file_options and (check := constant(name, "check", None)) is not None:
+        check(**file_options)
     if (start := given.get("from", 0)) >= (end := given.get("until", math.inf)):
         raise InputError(
             f"{part!r}: from={start} and until={end} leave no epoch; expected a larger until, or a smaller from"

@@ -51,6 +51,7 @@ def triplet(
     student: Outputs,
     teacher: Outputs | None,
     labels: Tensor,
+    rows: Tensor | None = None,
     *,
     negative: Negative = "distance",
     form: Literal["squared", "plain"] = "squared",
@@ -61,10 +62,12 @@ def triplet(
 
     ``margin``: in squared distances of unit rows, which are at most 4, or with ``form`` plain in distances, at most 2.
     ``layer``: the student's output. ``student.draws`` (..., B, B) in [0, 1): one for each pair, which chooses its negative
-    where it is drawn. Clips without a label (−1) are in no triple. ``teacher`` is not used.
+    where it is drawn. Clips without a label (−1) are in no triple, nor are those that ``rows`` (..., B) leaves out. ``teacher``
+    is not used.
     """
+    labels = labels if rows is None else labels.where(rows, -1)
     embeddings = getattr(student, layer)
-    apart = distances(unit_rows(embeddings))
+    apart = distances(unit_rows(embeddings, rows))
     draws = student.draws.double() if negative in ("distance", "random") else None
     chosen = triples(apart.detach(), labels, negative, embeddings.shape[-1], draws)
     lengths = apart.square() if form == "squared" else apart.clamp_min(NEAR)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline import losses
 from pipeline.config import InputError
+from pipeline.losses import LossMix
 from pipeline.losses.darkrank import ranked
 from pipeline.losses.embeddings import SHARE, drawn, negative_weights, pairs_of_labels, unit_rows
 from pipeline.losses.triplet import triples
@@ -394,6 +395,29 @@ def test_darkrank_soft_of_long_lists_is_refused() -> None:
         InputError, match=r"n = 5 with rank = soft goes through all orders of 5 clips; expected at most 4"
     ):
         value("darkrank", {"rank": "soft", "n": 5}, student_of(seed=1), student_of(seed=2), labels_of())
+    with pytest.raises(InputError, match=r"n = 5 with rank = soft goes") as caught:
+        LossMix.parse("angle,darkrank@rank=soft@n=5")
+    assert "\n" not in str(caught.value)
+    assert str(LossMix.parse("darkrank@n=5@rank=hard")) == "darkrank:1@n=5,soft:1"
+    assert str(LossMix.parse("darkrank@rank=soft@n=4")) == "darkrank:1@n=4@rank=soft,soft:1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "darkrank@beta=1",
+        "darkrank@n=1",
+        "darkrank@n=2.5",
+        "darkrank@alpha=0",
+        "darkrank@rank=firm",
+        "darkrank@beta=3..1",
+    ]
+    + ["triplet@margin=0", "triplet@margin=5", "triplet@negative=near", "triplet@form=cubed", "triplet@m=0.2"],
+)
+def test_wrong_options_are_one_line(text: str) -> None:
+    with pytest.raises(InputError, match="expected") as caught:
+        LossMix.parse(text)
+    assert "\n" not in str(caught.value)
 
 
 # triplet, METHODS.md 3.2.
@@ -529,3 +553,15 @@ def test_unit_rows_and_their_gradient() -> None:
     assert not found[1].any() and found[2, 0].item() == pytest.approx(1e-5 / floor)
     (gradient,) = torch.autograd.grad(found.sum(), rows)
     assert not gradient[1].any() and gradient[2].norm().item() == pytest.approx(math.sqrt(2) / floor)
+
+
+@each_variant
+def test_the_clips_that_count_are_a_batch_of_their_own(name: str, options: dict[str, Any]) -> None:
+    student, teacher, labels = student_of(seed=1), student_of(seed=2), labels_of()
+    for kept in ([0, 2, 3, 5, 7], [1, 4, 6], [2, 5], [3], []):
+        rows = torch.isin(torch.arange(8), torch.tensor(kept, dtype=torch.int64))
+        few = [Outputs(**{k: v[rows] for k, v in vars(side).items()}) for side in (student, teacher)]
+        few[0].draws = student.draws[rows][:, rows]
+        whole = losses.load(name)(student, teacher, labels, rows, **options)
+        expected = value(name, options, *few, labels[rows]) if kept else torch.zeros((), dtype=torch.float64)
+        torch.testing.assert_close(whole, expected, rtol=1e-10, atol=1e-12)

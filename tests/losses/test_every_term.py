@@ -217,6 +217,7 @@ def the_clips_that_count_are_a_batch_of_their_own(name: str) -> None:
     leaves = Inputs(given.student, given.teacher, labels, given.numbers).leaves()
     student, teacher = terms.sides(name, leaves)
     words = [{key: word} for key, option in options(name).items() for word in option.choices if key != "layer"]
+    words = [word for word in words if library.reads(name, word) == library.reads(name, {})]
     for rows, chosen_options in itertools.product(("labelled", "unlabelled"), ({}, *words)):
         function = partial(losses.load(name), **chosen_options)
         values = restricted(function, rows, masked(name), student, teacher, labels)

@@ -209,6 +209,17 @@ def test_the_order_of_clips_does_not_matter() -> None:
         )
 
 
+def test_the_clips_that_count_are_a_batch_of_their_own() -> None:
+    student, teacher = sides(seed=5)
+    labels, rows = labels_of(), torch.tensor([True, False, True, True, False, True, False, True])
+    few = Side(cosines=student.cosines[rows], adapted=student.adapted[rows])
+    taught = Side(embedding=teacher.embedding[rows], constants=teacher.constants)
+    for options in OPTIONS:
+        torch.testing.assert_close(
+            margin(student, teacher, labels, rows, **options), margin(few, taught, labels[rows], **options)
+        )
+
+
 def test_a_number_of_every_run() -> None:
     """As a ramp gives it."""
     student, teacher = sides(3, seed=4)
@@ -250,7 +261,7 @@ def test_what_it_reads_follows_the_centres() -> None:
     assert str(others) == "margin:1@centres=teacher,soft:0"
     text = LossMix.parse("margin@centres=teacher").explain()
     assert "student's hidden" in text and "8,448 weights that are trained with the student" in text
-    assert "adapter" not in LossMix.parse("margin").explain()
+    assert "adapter  none with these options" in LossMix.parse("margin").explain()
 
 
 @pytest.mark.parametrize(
