@@ -32,8 +32,8 @@ from pipeline.config import TrainSettings
 from pipeline.losses import LossMix
 from pipeline.losses.learner import LAYOUTS
 from pipeline.training import Run
-from pipeline.training.fit import tuned
 from pipeline.training.step import graphed_step, step
+from pipeline.training.tuning import tuned
 
 #: Type → after which steps it is judged, and how far off it may be.
 TOLERANCE = {torch.float32: ("one step", 1e-3), torch.float64: ("all steps", 1e-7)}

@@ -28,7 +28,7 @@ from bench.training import obvious_steps, rate
 from pipeline import models
 from pipeline.config import TrainSettings
 from pipeline.losses.learner import LAYOUTS
-from pipeline.training.fit import tuned
+from pipeline.training.tuning import tuned
 
 BATCH = 8
 Row = dict[str, Any]

@@ -32,11 +32,12 @@ from pipeline.config import TrainSettings
 from pipeline.losses import TABLE3_MIXES, LossMix
 from pipeline.losses.learner import LAYOUTS
 from pipeline.training import Run, Task, outputs
-from pipeline.training.fit import standardisation, tuned
+from pipeline.training.fit import standardisation
 from pipeline.training.loop import Loop
 from pipeline.training.packing import wait
 from pipeline.training.sampling import epoch_tables, steps_of
 from pipeline.training.step import threads
+from pipeline.training.tuning import tuned
 
 #: As CIFAR-100 has them.
 IMAGE, IMAGE_CLASSES = (3, 32, 32), 100

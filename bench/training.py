@@ -33,13 +33,14 @@ from pipeline.training import (
     Task,
     packing,
 )
-from pipeline.training.fit import packed, tuned
+from pipeline.training.fit import packed
 from pipeline.training.step import (
     Pack,
     graphed_step,
     step,
     threads,
 )
+from pipeline.training.tuning import tuned
 
 SHAPE, CLASSES, BATCH, ROWS = (5, 20, 173), 10, 8, 1024
 MIXES = {"resnet18": "ce", "cnn2": "angle,area"}

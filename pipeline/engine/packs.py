@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline import (
     cache,
     config,
+    models,
     runs,
     training,
 )
@@ -35,23 +36,26 @@ from pipeline.engine.records import (
     write_start,
 )
 from pipeline.engine.source import Source
-from pipeline.figures import ensembles
 from pipeline.files import Stamp, stamp
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
 from pipeline.images.samples import TRAIN, Pixels
+from pipeline.losses.adapting import needs_with
+from pipeline.losses.needs import MEMBERS, Needs, needs_of
 from pipeline.models import Outputs
-from pipeline.models.outputs import VECTORS
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.training import (
+    Live,
     Run,
     Stored,
     Task,
     Trained,
+    inference,
     packing,
 )
 from pipeline.training.augmentation import crop_and_flip
+from pipeline.training.members import as_one, side_by_side
 from pipeline.training.step import Augment
 
 
@@ -73,6 +77,8 @@ class PlannedPack:
     """How pack size and layout were chosen, for the record."""
     repeats: Path | None = None
     """The run that is repeated."""
+    live: bool = False
+    """Whether teachers run in every step, on the students' very input; else what they say is computed once, before the first."""
 
     @property
     def network(self) -> TrainSettings:
@@ -165,7 +171,7 @@ def train(pack: PlannedPack, say: Callable[[str], None]) -> list[str]:
 def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
     """``train`` of all runs at once."""
     data, values, labels = load(pack)
-    how = {"layout": pack.layout, "measured": pack.measured}
+    how = {"layout": pack.layout, "measured": pack.measured, **({"live": True} if pack.live else {})}
     runs.write_atomic(pack.note, runs.json_bytes({"cells": [run.noted() for run in pack.runs], **how}))
     log = EpochLog(pack.runs, say)
     records = [run_record(pack, run, data) for run in pack.runs]
@@ -218,34 +224,53 @@ def forget(pack: PlannedPack) -> None:
         path.unlink(missing_ok=True)
 
 
-def teaching_of(pack: PlannedPack) -> Stored | None:
-    """What each teacher says of the training rows of its own fold, computed once for all of its students.
+def teaching_of(pack: PlannedPack) -> Stored | Live | None:
+    """What each teacher says of the training rows of its own fold, computed once for all of its students; or the teachers.
 
     Raises ``InputError`` for a teacher of another fold than the student's, or of other data: it may have seen the clips
-    held out here.
+    held out here; and for one that lacks what a term reads.
     """
+    taught_by = teachers_of(pack.runs)
+    if not taught_by:
+        return None
     for folder, fold in dict.fromkeys((teacher, run.fold) for run in pack.runs for teacher in run.teachers):
         teachers.require_fold(folder, runs.read(folder).fold, fold)
-    if any(run.teachers for run in pack.runs):
-        data = load(pack)[0]
-        digests = {str(fold): digest for fold, digest in data.digests.items()}
-        teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
-    names = output_names(pack.runs)
+    data, values, labels = load(pack)
+    digests = {str(fold): digest for fold, digest in data.digests.items()}
+    teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
+    needs = needs_of_pack(pack)
+    for run in pack.runs:
+        needs_of([run.mix]).of_teacher(len(run.teachers), ", ".join(map(str, run.teachers)))
+    if pack.live:
+        return live_teachers(pack)
+    if needs.large:
+        own = [rows(data, runs.read(folders[0]).fold)[0] for folders in taught_by]
+        with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
+            return inference.stored(live_teachers(pack), values, own, labels, needs)
+    names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)
-    each = [
-        ensembles.teacher([taught(folder, *how, (*files, stamp(folder / "model.pt"))) for folder in folders])
-        for folders in teachers_of(pack.runs)
-    ]
-    return Stored(ensembles.side_by_side(each)) if each else None
+    each = (
+        as_one([taught(folder, *how, (*files, stamp(folder / "model.pt"))) for folder in folders], needs.members)
+        for folders in taught_by
+    )
+    return Stored(side_by_side(each, len(taught_by)))
 
 
-def output_names(planned: Sequence[PlannedRun]) -> tuple[str, ...]:
-    """The outputs of teachers that the runs' terms read, and the logits."""
-    reads = [run.mix.teacher_reads for run in planned if run.teachers]
-    # A term that does not say what it reads sees what every network has.
-    named = {name for each in reads for name in (VECTORS if each is None else each)}
-    return tuple(sorted(named | {"logits", "embedding"}))
+def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:
+    """The networks of the pack's teachers, or of the first ``count`` of them. ``InputError`` where they lack what is read."""
+    epoch, device = pack.network.teacher_epoch, torch.device(pack.device)
+    folders = teachers_of(pack.runs)[:count]
+    live = Live([[model_of(read_model(folder), epoch) for folder in members] for members in folders])
+    live.require(needs_of_pack(pack))
+    return live.to(device)
+
+
+def needs_of_pack(pack: PlannedPack) -> Needs:
+    """What the terms of its runs need of their teachers."""
+    mixes = [run.mix for run in pack.runs if run.teachers]
+    data = load(pack)[0]
+    return needs_with(mixes, lambda: models.network(pack.network.model, data.features.shape[2:], len(data.classes)))
 
 
 @functools.lru_cache(maxsize=32)

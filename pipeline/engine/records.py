@@ -55,7 +55,9 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         teacher_weights={folder: weights_of(folder, stamp(folder / "model.pt")) for folder in run.teachers},
         experiment=run.experiment,
         step=run.step,
-        pack=Pack(len(pack.runs), pack.layout, pack.device, torch.get_num_threads(), pack.repeats, pack.measured),
+        pack=Pack(
+            len(pack.runs), pack.layout, pack.device, torch.get_num_threads(), pack.repeats, pack.measured, pack.live
+        ),
     )
 
 

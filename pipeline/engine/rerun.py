@@ -64,6 +64,7 @@ def rerun(
         layout=record.pack.layout or "loop",
         checkpoint=target.parent / ".checkpoints" / f"{target.name}.pt",
         threads=record.pack.threads or 0,
+        live=record.pack.live,
         repeats=folder,
     )
     with locked(target, f"{target}"):

@@ -21,10 +21,12 @@ import torch
 
 from pipeline import runs, signals
 from pipeline.config import InputError
-from pipeline.engine import packs
+from pipeline.engine import packs, room
 from pipeline.engine.packs import PlannedPack
+from pipeline.engine.room import Room, most_teachers
 from pipeline.engine.source import Source
 from pipeline.images.archive import Archive
+from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.processes import cluster, shadowing
 from pipeline.runs.planned import Files, PlannedRun, from_note
 from pipeline.signals import ctrl_c_held_back
@@ -92,39 +94,54 @@ def packed(
     whole = [make(**fields) for fields in left_over(checkpoints, planned)]
     taken = {run for one in whole for run in one.runs}
     for alike in groups([run for run in planned if run not in taken]):
-        choice = choose(alike, make, pack, layout)
-        say(f"{choice}" + (f", {processes} processes" if processes > 1 else ""))
+        space = room.room(make(runs=tuple(alike), layout="loop", checkpoint=Path()), processes, pack)
+        most = space.teachers if space and space.teachers else len(alike)
+        choice = choose(alike, make, min(pack or most, most) if most < len(alike) else pack, layout, space)
         size = min(choice.pack, -(-len(alike) // processes))
         measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
-        whole += [
+        made = [
             make(
                 runs=tuple(members),
                 layout=choice.layout,
                 checkpoint=checkpoints / f"{packs.pack_name(members)}.pt",
                 measured=measured,
+                live=space is not None and space.live,
             )
             for members in packing.split(alike, size)
         ]
+        takes = f", {choice.memory}; {space.told(most_teachers(made))}" if space else ""
+        say(f"{choice}{takes}" + (f", {processes} processes" if processes > 1 else ""))
+        whole += made
     return whole
 
 
 def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
-    """The runs that can lie in one pack: of one network, schedule, and set of adapters."""
+    """The runs that can lie in one pack: of one network and schedule, whose terms need the same beyond vectors.
+
+    So whoever reads no map, and has no adapter, pays for none.
+    """
     alike: dict[object, list[PlannedRun]] = {}
     for run in planned:
-        reads = run.mix.teacher_reads
+        needs, reads = needs_of([run.mix]), run.mix.reads
         # Embeddings of unlike widths lie side by side; maps of unlike teachers do not.
-        vectors = reads is not None and {"logits", "embedding"}.issuperset(reads)
+        vectors = not needs.vague and not needs.reduced and {"logits", "embedding", MEMBERS}.issuperset(needs.outputs)
         teachers = () if vectors else tuple(teacher.parent for teacher in run.teachers)
-        alike.setdefault((run.network, run.mix.adapted, teachers), []).append(run)
+        maps = None if reads is None else tuple(stage_names(reads))
+        large = (*stage_names(needs.outputs), *needs.reduced, *needs.constants)
+        members = len(run.teachers) if needs.members else 0
+        alike.setdefault((run.network, run.mix.adapted, teachers, maps, large, members), []).append(run)
     return list(alike.values())
 
 
 def choose(
-    planned: Sequence[PlannedRun], make: Callable[..., PlannedPack], pack: int | None, layout: str | None
+    planned: Sequence[PlannedRun],
+    make: Callable[..., PlannedPack],
+    pack: int | None,
+    layout: str | None,
+    space: Room | None = None,
 ) -> packing.Choice:
     """Pack size and layout, from a short measurement on the runs' own data."""
-    make = partial(make, layout="loop", checkpoint=Path())
+    make = partial(make, layout="loop", checkpoint=Path(), live=space is not None and space.live)
     data, values, labels = packs.load(make(runs=tuple(planned)))
     few = make(runs=tuple(planned[: packing.LARGEST[values.device.type]]))
     return packing.choose(
@@ -133,9 +150,10 @@ def choose(
         packs.trainings(few.runs, data),
         few.network,
         classes=len(data.classes),
-        teaching=packs.teaching_of(few),
+        teaching=room.sketch(few, packs.needs_of_pack(few)) if space and not space.live else packs.teaching_of(few),
         pack=pack,
         layout=layout,
+        measure=space is not None,
     )
 
 
@@ -166,7 +184,7 @@ def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun
     try:
         fields = json.loads(note.read_text())
         members = [known.get(cell["folder"]) or from_note(cell, kinds) for cell in fields["cells"]]
-        how = {"layout": fields["layout"], "measured": fields["measured"]}
+        how = {"layout": fields["layout"], "measured": fields["measured"], "live": bool(fields.get("live"))}
     except (OSError, ValueError, KeyError, TypeError):
         return (), {}
     known_members = tuple(run for run in members if run is not None)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from pipeline import models
 from pipeline.config import InputError
 from pipeline.losses import library
 from pipeline.losses.mix import LossMix, Term
+from pipeline.losses.needs import Needs, accepted, needs_of
 from pipeline.losses.schedule import Ramp
 from pipeline.models import Network
 from pipeline.models.single import seeded
@@ -59,8 +59,7 @@ def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Modul
     make: Any = library.constant(term.name, "adapter", None)
     if make is None:
         return None
-    accepted = inspect.signature(make).parameters
-    options = {name: value for name, value in term.arguments.items() if name in accepted}
+    options = accepted(make, term.arguments)
     if changing := [name for name, value in options.items() if isinstance(value, Ramp)]:
         raise InputError(
             f"{term.key}: {changing[0]} shapes the adapter, which is made once; expected a number, no ramp"
@@ -69,6 +68,12 @@ def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Modul
         torch.manual_seed(seeded(f"{draw}/{term.key}").initial_seed())
         module: nn.Module | None = make(student, teacher, **options)
     return module
+
+
+def needs_with(mixes: Sequence[LossMix], student: Callable[[], Network]) -> Needs:
+    """What the mixes need of teachers, with the shapes of their student's outputs where a term may ask for them."""
+    needs = needs_of(mixes)
+    return needs_of(mixes, shapes(student())) if needs.reduced or needs.constants else needs
 
 
 @torch.no_grad()

@@ -136,7 +136,9 @@ class Learner:
 
             def run_backward(run: int) -> None:
                 own = slice(run, run + 1)
-                part = {name: gradient[run] for name, gradient in grad_outputs.items() if gradient is not None}
+                part = {
+                    name: laid_out(gradient[run]) for name, gradient in grad_outputs.items() if gradient is not None
+                }
                 then(own, gradients(self.singles[run], self._outputs.pop(run), part)[None])
 
             self.spread(run_backward, list(self._outputs))
@@ -200,6 +202,11 @@ class Learner:
         return logits
 
 
+def laid_out(gradient: Tensor) -> Tensor:
+    """A map's gradient (B, K, H, W) with its channels last, however the terms left it: another order is another rounding."""
+    return gradient.contiguous(memory_format=torch.channels_last) if gradient.ndim == 4 else gradient
+
+
 def gradients(network: nn.Module, outputs: Outputs, grad_outputs: Mapping[str, Tensor], axis: int = 0) -> Tensor:
     """Gradient (P,) of Σ outputs · grad_outputs, in the order of ``flattened``; (R, P) where parameters lead with R (axis 1)."""
     values = [outputs[name] for name in grad_outputs]
@@ -214,8 +221,13 @@ def gradients(network: nn.Module, outputs: Outputs, grad_outputs: Mapping[str, T
 
 
 def together(outputs: Mapping[int, Outputs], runs: int) -> Outputs:
-    """The runs' outputs as one, cut off from their networks; zeros for runs that took no part."""
+    """The runs' outputs as one, cut off from their networks; zeros for runs that took no part.
+
+    Contiguous, as a selection of some runs is: the order in memory decides how terms round.
+    """
     some = next(iter(outputs.values()))
     filler = Outputs({name: torch.zeros_like(value) for name, value in some.items()}) if len(outputs) < runs else some
     parts = [outputs.get(run, filler) for run in range(runs)]
-    return Outputs({name: torch.stack([part[name].detach() for part in parts]).requires_grad_() for name in some})
+    return Outputs(
+        {name: torch.stack([part[name].detach() for part in parts]).contiguous().requires_grad_() for name in some}
+    )

@@ -12,9 +12,11 @@ from torch import Tensor
 from pipeline.config import InputError
 from pipeline.losses.library import load
 from pipeline.losses.mix import LossMix, Term, union
+from pipeline.losses.needs import CONSTANTS, REDUCED, about, has
 from pipeline.losses.rows import restricted
 from pipeline.losses.schedule import Ramp, value_at, weight_at
 from pipeline.losses.signature import masked
+from pipeline.models.outputs import MAPS
 
 #: What stands before a term's key in the names of outputs that only this term sees.
 ADAPTED = "adapted"
@@ -34,6 +36,8 @@ class Seen:
 
     def __getattr__(self, name: str) -> Any:
         value = private(self._outputs, self._own[name]) if name in self._own else getattr(self._outputs, name)
+        if name == MAPS and not value:
+            raise AttributeError(f"no stage maps; there are {', '.join(self._outputs)}")
         if self._runs is None:
             return value
         if isinstance(value, Mapping):
@@ -89,6 +93,10 @@ class MixedLoss:
             for key, members in self.members.items()
         }
         self._functions = {key: self._function(term, ce_options) for key, term in terms.items()}
+        self._taught = {
+            key: {word: f"{word} {about(term, word).key}" for word in (REDUCED, CONSTANTS) if has(term, word)}
+            for key, term in terms.items()
+        }
 
     def _function(self, term: Term, ce_options: Mapping[str, Any]) -> Callable[..., Tensor]:
         options: dict[str, Any] = term.arguments | {
@@ -125,7 +133,7 @@ class MixedLoss:
         for key in self.keys:
             runs, function = self._runs[key], self._functions[key]
             seen = Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, (draws or {}).get(key))
-            taught = None if teacher is None else Seen(teacher, runs, {})
+            taught = None if teacher is None else Seen(teacher, runs, self._taught[key])
             if runs is None:
                 raw[key] = function(seen, taught, labels)
             else:

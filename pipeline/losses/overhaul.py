@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.losses import Outputs
+from pipeline.losses.needs import parts_of
 from pipeline.losses.regressors import NormalisedRegressors, Shapes
 from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, full, mean
 from pipeline.models.outputs import stage_maps
@@ -40,17 +41,30 @@ def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.M
 
 def constants(arrays: Mapping[str, Tensor], labels: Tensor | None) -> dict[str, Tensor]:
     """m of every stage, measured on ``arrays``, what the teacher says of a run's training rows: stage → (K,)."""
-    return {stage: margins(maps) for stage, maps in stage_maps(arrays).items()}
+    sums: dict[str, tuple[Tensor, Tensor]] = {}
+    for part in parts_of(arrays):
+        for stage, maps in stage_maps(part).items():
+            total, count = negatives(maps)
+            before = sums.get(stage, (torch.zeros_like(total), torch.zeros_like(count)))
+            sums[stage] = before[0] + total, before[1] + count
+    return {stage: (total / count.clamp_min(1)).float() for stage, (total, count) in sums.items()}
 
 
 def margins(maps: Tensor, rows: int = 256) -> Tensor:
     """Mean of the negative values of each channel, 0 where it has none: (N, K, H, W) → (K,); ``rows`` of them at a time."""
-    total = count = torch.zeros(maps.shape[1], dtype=torch.float64, device=maps.device)
+    total, count = negatives(maps, rows)
+    return (total / count.clamp_min(1)).to(torch.promote_types(maps.dtype, torch.float32))
+
+
+def negatives(maps: Tensor, rows: int = 256) -> tuple[Tensor, Tensor]:
+    """Sum and number of each channel's negative values: (N, K, H, W) → twice (K,), float64 and int64."""
+    total = torch.zeros(maps.shape[1], dtype=torch.float64, device=maps.device)
+    count = torch.zeros_like(total, dtype=torch.int64)
     for part in maps.split(rows):
         negative = full(part).clamp_max(0)
         total = total + negative.sum((0, 2, 3), dtype=torch.float64)
         count = count + (negative < 0).sum((0, 2, 3))
-    return (total / count.clamp_min(1)).to(torch.promote_types(maps.dtype, torch.float32))
+    return total, count
 
 
 def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all") -> Tensor:

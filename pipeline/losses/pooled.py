@@ -25,6 +25,7 @@ FORMULA = (
 SOURCE = "Shen et al., AAAI 2019 (MEAL), without its discriminator"
 READS = ("maps",)
 TEACHER = {"maps": ("maps",), "logits": ("members",)}
+MEMBERS = True
 DRAWS = 1
 WEIGHT = 0.1
 MIX = "soft:1,pooled:0.1"

@@ -13,7 +13,7 @@ from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table
 T = TypeVar("T")
 
 #: Of the table "pack"; what else it holds is how the pack was chosen.
-PACK_KEYS = ("runs", "layout", "device", "threads", "repeats")
+PACK_KEYS = ("runs", "layout", "device", "threads", "repeats", "teachers")
 
 
 def find(root: Path, corpus: str | None = None) -> list[Record]:
@@ -110,4 +110,5 @@ def pack_of(kept: Table) -> Pack:
         kept.get("threads"),
         Path(repeats) if repeats else None,
         {key: value for key, value in kept.items() if key not in PACK_KEYS},
+        kept.get("teachers") == "live",
     )

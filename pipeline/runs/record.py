@@ -118,6 +118,8 @@ class Pack:
     """The run that this one repeats."""
     measured: Table = field(default_factory=dict)
     """How size and layout were chosen."""
+    live: bool = False
+    """Whether teachers ran in every step; else what they say was computed once."""
 
 
 class OfRole:

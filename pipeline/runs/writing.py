@@ -95,7 +95,7 @@ def config_of(record: Record) -> dict[str, Any]:
 def pack_of(pack: Pack) -> dict[str, Any]:
     repeats = {"repeats": str(pack.repeats)} if pack.repeats else {}
     how = {"runs": pack.runs, "layout": pack.layout, "device": pack.device, "threads": pack.threads}
-    return {**how, **pack.measured, **repeats}
+    return {**how, **pack.measured, **repeats, **({"teachers": "live"} if pack.live else {})}
 
 
 def result_of(result: Result) -> dict[str, Any]:

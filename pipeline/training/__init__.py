@@ -7,15 +7,18 @@
 Imports: losses, models. Tensors only; ``checkpoint`` alone knows a file.
 """
 
-from pipeline.training.fit import fit, packed, standardisation, tuned
+from pipeline.training.fit import fit, packed, standardisation
 from pipeline.training.inference import outputs
+from pipeline.training.live import Live
 from pipeline.training.sampling import Sampling
 from pipeline.training.state import Interrupted
 from pipeline.training.task import Run, Task, Trained
 from pipeline.training.teaching import Stored
+from pipeline.training.tuning import tuned
 
 __all__ = [
     "Interrupted",
+    "Live",
     "Run",
     "Sampling",
     "Stored",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pipeline import models
-from pipeline.training.step import Pack, batch, step, threads
+from pipeline.losses.learner import Inputs
+from pipeline.training.step import Pack, batch, step, taught, threads
 
 
 def gradient_norm(pack: Pack, steps: int) -> float:
@@ -28,9 +29,10 @@ def gradient_norm(pack: Pack, steps: int) -> float:
     with threads(pack.learner.layout, 1):
         for number in range(min(steps, len(pack.tables.rows))):
             rows = pack.tables.rows[number]
-            outputs = pack.learner.forward(lambda runs: batch(pack, rows[runs], None), None)  # noqa: B023 (called here)
-            teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
-            total, _ = pack.loss(outputs, teacher, pack.labels[rows])
+            inputs: Inputs = lambda runs: batch(pack, rows[runs], None)  # noqa: B023 (called here)
+            outputs = pack.learner.forward(inputs, None)
+            draws = {key: table[number] for key, table in pack.draws.items()}
+            total, _ = pack.loss(outputs, taught(pack, rows, inputs), pack.labels[rows], draws)
             gradients = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
             pack.learner.backward(dict(zip(outputs, gradients)), keep)
     return float(torch.stack(norms).mean())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,21 @@ from torch import Tensor
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import library
-from pipeline.losses.adapting import shapes
+from pipeline.losses.adapting import needs_with, shapes
 from pipeline.losses.learner import Learner
+from pipeline.losses.needs import Needs
 from pipeline.models import Network
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
+from pipeline.training.live import Lesson, Live
 from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
 from pipeline.training.sampling import epoch_tables
-from pipeline.training.step import Augment, Pack, threads
+from pipeline.training.step import Augment, Pack, Teaching, threads
 from pipeline.training.task import Run, Trained
 from pipeline.training.teaching import Stored
+from pipeline.training.tuning import tuned
 
 
 def fit(
@@ -36,7 +38,7 @@ def fit(
     settings: TrainSettings,
     *,
     classes: int,
-    teaching: Stored | None = None,
+    teaching: Teaching | None = None,
     device: torch.device | str | None = None,
     layout: str | None = None,
     checkpoint: Path | None = None,
@@ -95,7 +97,7 @@ def check(
     runs: Sequence[Run],
     settings: TrainSettings,
     classes: int,
-    teaching: Stored | None,
+    teaching: Teaching | None,
 ) -> None:
     """Raise ``InputError`` for arguments that do not fit together."""
     if not runs:
@@ -132,7 +134,7 @@ def identity(
     runs: Sequence[Run],
     settings: TrainSettings,
     classes: int,
-    teaching: Stored | None,
+    teaching: Teaching | None,
     statistics: Sequence[tuple[Tensor, Tensor]],
 ) -> str:
     """Digest of everything that the numbers depend on: data by their statistics, teachers by their logits' sums."""
@@ -162,33 +164,13 @@ def resumable(path: Path | None, key: str, say: Callable[[str], None]) -> dict[s
         return None
 
 
-@contextlib.contextmanager
-def tuned(device: torch.device, tf32: bool) -> Iterator[None]:
-    """On a GPU, for a while: TensorFloat-32 in float32 products and convolutions or not, and cuDNN's own measuring.
-
-    Without it cuDNN's rules choose kernels that take 1.3 to 2.2 times as long (docs/gpu.md). What it chooses may differ
-    from one process to the next: whoever asks for ``cudnn.deterministic`` gets the rules instead, and the same bits.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
-    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = tf32, tf32, not cudnn.deterministic
-    try:
-        with torch.cuda.device(device):
-            yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
-
-
 def packed(
     samples: Tensor,
     labels: Tensor,
     runs: Sequence[Run],
     settings: TrainSettings,
     classes: int,
-    teaching: Stored | None,
+    teaching: Teaching | None,
     layout: str,
     statistics: Sequence[tuple[Tensor, Tensor]],
     augment: Augment | None = None,
@@ -208,17 +190,40 @@ def packed(
         options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
     teaching = teaching if any(run.mix.needs_teacher for run in runs) else None
-    if teaching is not None and loss.teacher_reads is not None:
-        teaching.require(loss.teacher_reads)
-        teaching = teaching.only(["logits", *loss.teacher_reads])
     taught = {} if teaching is None else teaching.shapes()
+    lesson, constants = (None, {}) if teaching is None else lesson_of(teaching, runs, networks[0], samples, labels)
     adapters = losses.adapters([run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught)
     learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     going = [False] * len(runs)
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None)
     draws = draws_tables(runs, loss.members, settings.batch, 0, going, device)
-    return Pack(learner, samples, labels, teaching, index, loss, settings, first, augment, draws)
+    return Pack(learner, samples, labels, lesson, index, loss, settings, first, augment, draws, constants)
+
+
+def lesson_of(
+    teaching: Teaching, runs: Sequence[Run], student: Network, samples: Tensor, labels: Tensor
+) -> tuple[Stored | Lesson, dict[str, Tensor]]:
+    """What the runs' terms need of their teachers, and the terms' constants, each (R, ...), from each run's training rows."""
+    needs = needs_with([run.mix for run in runs], lambda: student)
+    teaching.require(needs)
+    if isinstance(teaching, Live):
+        teaching = teaching.to(samples.device, torch.promote_types(samples.dtype, torch.float32))
+    each: dict[object, dict[str, Tensor]] = {}
+    for run in runs if needs.constants else ():
+        if (key := (run.teacher, run.task.train.tobytes())) not in each:
+            each[key] = constants_of(teaching, run, samples, labels, needs)
+    own = [each[run.teacher, run.task.train.tobytes()] for run in runs] if each else []
+    constants = {name: torch.stack([one[name] for one in own]) for name in (own[0] if own else ())}
+    lesson = Lesson(teaching, runs, needs, samples.device) if isinstance(teaching, Live) else teaching.prepared(needs)
+    return lesson, constants
+
+
+def constants_of(teaching: Teaching, run: Run, samples: Tensor, labels: Tensor, needs: Needs) -> dict[str, Tensor]:
+    own = labels[torch.as_tensor(run.task.train, device=labels.device)]
+    if isinstance(teaching, Live):
+        return teaching.measured(run.teacher, samples, run.task.train, own, needs)
+    return teaching.measured(run.teacher, run.task.train, own, needs)
 
 
 def require_outputs(runs: Sequence[Run], network: Network) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.losses.needs import Needs
 from pipeline.models import Network, Outputs
 from pipeline.models.outputs import VECTORS
+from pipeline.training.live import Live
 from pipeline.training.step import Pack, batch, threads
 from pipeline.training.task import Run
+from pipeline.training.teaching import Stored
 
 #: Rows per run and forward pass; fixed, so that the numbers do not depend on it.
 CHUNK = 64
@@ -36,7 +40,8 @@ def outputs(
 
     def outputs_of(part: Tensor) -> Outputs:
         with torch.no_grad():
-            return network(samples.index_select(0, part))
+            told = network(samples.index_select(0, part))
+            return Outputs({name: told[name] for name in names})
 
     with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
         each = list((workers.map if workers else map)(outputs_of, parts))
@@ -47,6 +52,42 @@ def outputs(
         for name, target in whole.items():
             target.index_copy_(0, part, values[name].float())
     return Outputs(whole)
+
+
+@torch.no_grad()
+def stored(live: Live, samples: Tensor, rows: Sequence[np.ndarray], labels: Tensor, needs: Needs) -> Stored:
+    """What each of the teachers says of its own ``rows`` of ``samples``, as far as terms need it, with their constants.
+
+    Written where it is kept as it comes, so that no second copy of it is ever in memory. Other rows hold NaN, and are not read.
+    """
+    needs = replace(needs, outputs=tuple(sorted({*needs.outputs, "logits"})))
+    whole: dict[str, Tensor] = {}
+    constants = []
+    for teacher, own in enumerate(rows):
+        parts = torch.as_tensor(own, device=samples.device).split(CHUNK)
+
+        def keep(part: Tensor, teacher: int = teacher) -> None:
+            with torch.no_grad():
+                said = needs.keep(live.says(teacher, samples.index_select(0, part), needs))
+            for name, values in said.items():
+                if name not in whole:
+                    whole[name] = unknown((len(rows), len(samples), *values.shape[1:]), values)
+                whole[name][teacher].index_copy_(0, part, values.to(whole[name].dtype))
+
+        keep(parts[0])  # alone: the arrays are made for what it says
+        with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
+            list((workers.map if workers else map)(keep, parts[1:]))
+        mine = labels[torch.as_tensor(own, device=labels.device)]
+        constants.append(live.measured(teacher, samples, own, mine, needs))
+    shared = {name: torch.stack([one[name] for one in constants]) for name in constants[0]}
+    return Stored(whole, shared, live.shapes())
+
+
+def unknown(shape: Sequence[int], like: Tensor) -> Tensor:
+    """An array of NaN in float32, or of zeros where ``like`` holds no fractions."""
+    if like.is_floating_point():
+        return torch.full(tuple(shape), torch.nan, device=like.device)
+    return like.new_zeros(tuple(shape))
 
 
 def held_out_rows(runs: Sequence[Run], device: torch.device) -> Tensor:

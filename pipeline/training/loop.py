@@ -23,6 +23,7 @@ from pipeline.config import TrainSettings
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer
 from pipeline.training.draws import draws_tables
+from pipeline.training.live import Lesson
 from pipeline.training.sampling import EpochTables, epoch_tables, steps_of
 from pipeline.training.state import Interrupted, Progress, failure
 from pipeline.training.step import Pack, graphed_step, step
@@ -96,6 +97,8 @@ class Loop:
             ),
         )
         pack.loss.set_epoch(progress.epoch, self.settings.epochs)
+        if isinstance(pack.teaching, Lesson):
+            pack.teaching.start_epoch(stopped)
         pack.counter.fill_(progress.done)
         begun = time.monotonic() - progress.epoch_seconds
         steps = max(0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped))

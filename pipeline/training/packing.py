@@ -12,22 +12,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from pipeline.config import InputError, TrainSettings
-from pipeline.training.fit import packed, tuned
+from pipeline.losses.learner import Inputs
+from pipeline.training.fit import packed
 from pipeline.training.step import (
     Pack,
+    Teaching,
     batch,
     graphed_step,
     step,
+    taught,
     threads,
 )
 from pipeline.training.task import Run
-from pipeline.training.teaching import Stored
+from pipeline.training.tuning import tuned
 
 #: Part of the memory that is free at the start which a pack may take.
 SHARE = 0.6
@@ -58,6 +61,11 @@ class Choice:
     measured: dict[str, float] = field(default_factory=dict)
     """"layout × runs" → run-steps per second."""
 
+    @property
+    def memory(self) -> str:
+        """What a pack of this size takes, without what its teachers say."""
+        return f"{self.pack * self.bytes_per_run / 1e9:.2f} GB of memory"
+
     def __str__(self) -> str:
         speed = f", {self.run_steps_per_second:.0f} run-steps/s measured" if self.run_steps_per_second else ", as asked"
         return f"packs of {self.pack} runs in layout {self.layout} on {self.device}{speed}"
@@ -70,15 +78,16 @@ def choose(
     settings: TrainSettings,
     *,
     classes: int,
-    teaching: Stored | None = None,
+    teaching: Teaching | None = None,
     pack: int | None = None,
     layout: str | None = None,
     seconds: float = 4.0,
+    measure: bool = False,
 ) -> Choice:
     """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
 
     ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
-    for), and ``vmap`` on a GPU; then pack sizes are timed, all within about ``seconds``, and the most runs within 5 % of the fastest are taken. Reads only rows that the runs
+    for), and ``vmap`` on a GPU; ``measure``: time it even where both are given; then pack sizes are timed, all within about ``seconds``, and the most runs within 5 % of the fastest are taken. Reads only rows that the runs
     train on, and changes nothing.
     """
     if not runs:
@@ -86,7 +95,7 @@ def choose(
     if pack is not None and pack < 1:
         raise InputError(f"a pack of {pack} runs; expected at least 1")
     try:
-        return chosen(samples, labels, runs, settings, classes, teaching, pack, layout, seconds)
+        return chosen(samples, labels, runs, settings, classes, teaching, pack, layout, seconds, measure)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -95,9 +104,8 @@ def choose(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     fewer = runs[: len(runs) // 2]  # their number bounds the pack
-    return choose(
-        samples, labels, fewer, settings, classes=classes, teaching=teaching, pack=pack, layout=layout, seconds=seconds
-    )
+    more: dict[str, Any] = {"pack": pack, "layout": layout, "seconds": seconds, "measure": measure}
+    return choose(samples, labels, fewer, settings, classes=classes, teaching=teaching, **more)
 
 
 def chosen(
@@ -106,10 +114,11 @@ def chosen(
     runs: Sequence[Run],
     settings: TrainSettings,
     classes: int,
-    teaching: Stored | None,
+    teaching: Teaching | None,
     pack: int | None,
     layout: str | None,
     seconds: float,
+    measure: bool,
 ) -> Choice:
     """``choose`` where the memory suffices."""
     device, cores = samples.device, torch.get_num_threads()
@@ -123,7 +132,7 @@ def chosen(
     kind = layout or ("loop" if device.type == "cpu" else "vmap")
     each = bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs))))
     most = min(len(runs), LARGEST[device.type], max(1, int(SHARE * free_memory(device) / each)))
-    if pack is not None and layout is not None:
+    if pack is not None and layout is not None and not measure:
         return Choice(str(device), pack, layout, 0.0, each)
     few = 2 * cores if device.type == "cpu" else 10
     counts = [pack] if pack else sorted({min(size, most) for size in (few, cores, 30, LARGEST[device.type])})
@@ -183,8 +192,9 @@ def bytes_per_run(pack: Pack) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         rows = pack.tables.rows[0]
-        outputs = pack.learner.forward(lambda runs: batch(pack, rows[runs], None), None)
-        teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
+        inputs: Inputs = lambda runs: batch(pack, rows[runs], None)
+        outputs = pack.learner.forward(inputs, None)
+        teacher = taught(pack, rows, inputs)
         draws = {key: table[0] for key, table in pack.draws.items()}
         total, _ = pack.loss(outputs, teacher, pack.labels[rows], draws)
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)

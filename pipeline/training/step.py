@@ -12,11 +12,16 @@ import torch
 from torch import Tensor
 
 from pipeline.config import TrainSettings
-from pipeline.losses.learner import Learner
+from pipeline.losses.learner import Inputs, Learner
 from pipeline.losses.mixed import MixedLoss
+from pipeline.models import Outputs
 from pipeline.training import optimizer
+from pipeline.training.live import Lesson, Live
 from pipeline.training.sampling import EpochTables
 from pipeline.training.teaching import Stored
+
+Teaching = Stored | Live
+"""Where what teachers say comes from."""
 
 Augment = Callable[[Tensor, Tensor], Tensor]
 """(x (N, C, H, W), draws (N, 3) uniform in [0, 1)) → x of the same shape."""
@@ -29,7 +34,7 @@ class Pack:
     learner: Learner
     samples: Tensor
     labels: Tensor
-    teaching: Stored | None
+    teaching: Stored | Lesson | None
     teachers: Tensor
     """(R, 1) which teacher teaches a run."""
     loss: MixedLoss
@@ -38,6 +43,8 @@ class Pack:
     augment: Augment | None = None
     draws: dict[str, Tensor] = field(default_factory=dict)
     """Key of a term that draws → (steps, R', B, n), as ``draws_tables`` makes them."""
+    constants: dict[str, Tensor] = field(default_factory=dict)
+    """What ``constants`` of loss files gave of each run's teacher: ``constants KEY NAME`` → (R, ...)."""
     momentum: Tensor = field(init=False)
     sums: Tensor = field(init=False)
     """(1 + terms + 1, R) float64: total, each term, and correct answers, summed over the steps of the epoch."""
@@ -92,7 +99,7 @@ def step(pack: Pack, masked: bool) -> None:
         optimizer.descend(pack.weights[runs], gradients, pack.momentum[runs], lr[runs], pack.settings, keep)
 
     labels = pack.labels[rows]
-    teacher = None if pack.teaching is None else pack.teaching.batch(pack.teachers, rows)
+    teacher = taught(pack, rows, inputs, mask)
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
         outputs = pack.learner.forward(inputs, mask)
         total, raw = pack.loss(outputs, teacher, labels, draws)
@@ -101,6 +108,17 @@ def step(pack: Pack, masked: bool) -> None:
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
     tally(pack, values, (outputs.logits.detach().argmax(-1) == labels).sum(-1), mask)
     pack.counter += 1
+
+
+def taught(pack: Pack, rows: Tensor, inputs: Inputs, alive: Tensor | None = None) -> Outputs | None:
+    """What the runs' teachers say of rows (R, B), or of the very ``inputs``, and the constants that terms have of them."""
+    if pack.teaching is None:
+        return None
+    if isinstance(pack.teaching, Lesson):
+        outputs = pack.teaching.batch(inputs, alive, pack.learner)
+    else:
+        outputs = pack.teaching.batch(pack.teachers, rows)
+    return Outputs({**outputs, **pack.constants})
 
 
 def batch(pack: Pack, rows: Tensor, draws: Tensor | None) -> Tensor:

@@ -55,6 +55,10 @@ class Run:
     sampling: Sampling | None = None
     """How its batches are drawn; None: as the settings of its training say."""
 
+    def batches(self) -> tuple[Any, ...]:
+        """What its batches depend on: runs that have it in common see the same ones."""
+        return (self.fold, self.seed, *self.task.identity(), (self.sampling or Sampling()).kind)
+
     def identity(self) -> list[Any]:
         """What tells this run from another, for checkpoints."""
         return [

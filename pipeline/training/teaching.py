@@ -1,13 +1,13 @@
-"""What teachers say of the batches: ``batch(rows)`` → ``Outputs`` of each run's own teacher.
+"""What teachers say of the batches: ``Outputs`` of each run's own teacher.
 
 - ``Stored``: arrays that were computed once, before the first step;
-- ``Live``: teachers that run in the step, on the very input of the student (not built yet);
+- ``Live`` (``training.live``): teachers that run in the step, on the very input of the student;
 - ``File``: arrays of any program, from an npz or HDF5 file by clip and view (not built yet).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +15,38 @@ import torch
 from torch import Tensor
 
 from pipeline.config import InputError
+from pipeline.losses.needs import CONSTANTS, MEMBERS, REDUCED, Needs
 from pipeline.models import Outputs
 from pipeline.models.outputs import chosen, lacking
+
+#: Rows of arrays that are reduced at once.
+CHUNK = 64
 
 
 class Stored:
     """G teachers' outputs of every row of ``samples``; rows that no run trains on may hold anything."""
 
-    def __init__(self, outputs: Mapping[str, Tensor]) -> None:
-        """``outputs``: name → (G, rows, ...), for example embedding (G, rows, D) and logits (G, rows, classes)."""
-        self.outputs = Outputs(outputs)
+    def __init__(
+        self,
+        outputs: Mapping[str, Tensor],
+        constants: Mapping[str, Tensor] | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
+        """``outputs``: name → (G, rows, ...), for example embedding (G, rows, D) and logits (G, rows, classes).
+
+        ``constants``: ``constants KEY NAME`` → (G, ...), where they were computed already. ``shapes``: of outputs of which
+        only what ``reduced`` of a loss keeps is stored.
+        """
+        self.outputs, self.constants, self.known = Outputs(outputs), dict(constants or {}), dict(shapes or {})
 
     def __len__(self) -> int:
         return len(self.outputs.logits)
 
     def to(self, device: torch.device) -> Stored:
-        return Stored({name: values.to(device) for name, values in self.outputs.items()})
+        outputs, constants = (
+            {name: values.to(device) for name, values in part.items()} for part in (self.outputs, self.constants)
+        )
+        return Stored(outputs, constants, self.known)
 
     def batch(self, teachers: Tensor, rows: Tensor) -> Outputs:
         """What the teachers (R, 1) say of rows (R, B): every output with the axes (R, B, ...)."""
@@ -38,29 +54,65 @@ class Stored:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of each output, without teachers and rows."""
-        return {name: tuple(values.shape[2:]) for name, values in self.outputs.items()}
+        return {**self.known, **{name: tuple(values.shape[2:]) for name, values in self.outputs.items()}}
 
-    def only(self, names: Sequence[str]) -> Stored:
-        """These outputs alone: what no term reads costs nothing."""
-        return Stored({name: self.outputs[name] for name in chosen(names, self.outputs)})
+    def prepared(self, needs: Needs) -> Stored:
+        """What the terms read alone: what none reads costs nothing, and of maps with a reduction only that is kept."""
+        self.require(needs)
+        known = {name: shape for name, shape in self.shapes().items() if not name.startswith(f"{REDUCED} ")}
+        missing = tuple(term for term in needs.reduced if not self.has(REDUCED, term.key))
+        names = tuple(self.outputs) if needs.vague else chosen(("logits", *needs.outputs), self.outputs)
+        kept = {name: self.outputs[name] for name in names}
+        kept |= {n: v for n, v in self.outputs.items() if any(self.named(n, REDUCED, t.key) for t in needs.reduced)}
+        only = Needs((), reduced=missing, student=needs.student)
+        for start in range(0, self.outputs.logits.shape[1] if missing else 0, CHUNK):
+            part = slice(start, start + CHUNK)
+            for name, values in only.keep(self.rows(slice(None), part)).items():
+                if name not in kept:
+                    kept[name] = values.new_empty(*self.outputs.logits.shape[:2], *values.shape[2:])
+                kept[name][:, part] = values
+        return Stored(kept, self.constants, known)
 
-    def require(self, names: Sequence[str]) -> None:
+    def require(self, needs: Needs) -> None:
         """``InputError`` where an output that a term reads was not stored."""
-        for name in lacking(names, self.outputs):
+        if needs.ensemble and MEMBERS not in self.outputs:
+            needs.of_teacher(1, "without members")
+        for name in lacking(needs.outputs, self.outputs):
             raise InputError(f"the teacher's {name!r} is not stored; expected some of {', '.join(self.outputs)}")
+        for term in needs.reduced:
+            if not self.has(REDUCED, term.key) and not self.outputs.maps:
+                raise InputError(
+                    f"{term.key} reads maps of the teacher, and none is stored; expected some of {', '.join(self.outputs)}"
+                )
+
+    def has(self, word: str, key: str) -> bool:
+        return any(self.named(name, word, key) for name in (*self.outputs, *self.constants))
+
+    @staticmethod
+    def named(name: str, word: str, key: str) -> bool:
+        """Whether a name is that of something that a function of a loss file gave: ``WORD KEY …``."""
+        return name.split(" ")[:2] == [word, key]
+
+    def rows(self, teachers: slice | int, part: slice | Tensor) -> Outputs:
+        return Outputs({name: values[teachers, part] for name, values in self.outputs.items()})
+
+    def measured(self, teacher: int, rows: np.ndarray, labels: Tensor, needs: Needs) -> dict[str, Tensor]:
+        """The constants of one teacher, from some rows of it and their labels where they are not there yet."""
+        if all(self.has(CONSTANTS, term.key) for term in needs.constants):
+            wanted = {term.key for term in needs.constants}
+            return {n: v[teacher] for n, v in self.constants.items() if n.split(" ")[1] in wanted}
+        index = torch.as_tensor(rows, device=self.outputs.logits.device)
+
+        def parts() -> Iterator[Outputs]:
+            return (self.rows(teacher, part) for part in index.split(CHUNK))
+
+        return needs.measured(parts, labels)
 
     def digest(self, teacher: int, rows: np.ndarray) -> bytes:
         """Of what one teacher says of some rows: the sums of its logits."""
         logits = self.outputs.logits
         kept = logits[teacher, torch.as_tensor(rows, device=logits.device)]
         return kept.double().sum(0).cpu().numpy().tobytes()
-
-
-class Live:
-    """Teachers that run in the step. Their place; what would use them is refused until they are built."""
-
-    def __init__(self) -> None:
-        raise InputError("a live teacher: not built yet; expected a teacher whose outputs are stored, a run's folder")
 
 
 class File:

@@ -15,6 +15,7 @@ from pipeline.config import InputError
 from pipeline.figures import ensembles, evaluation, uncertainty
 from pipeline.models import Outputs
 from pipeline.report import votes
+from pipeline.training.members import as_one, side_by_side
 from tests import shipped
 
 
@@ -108,7 +109,7 @@ def test_several_teachers_are_one() -> None:
     ]
     for member in members:
         member.embedding[4], member.logits[4] = torch.nan, torch.nan
-    together = ensembles.teacher(members)
+    together = as_one(members)
     embedding, logits = together.embedding, together.logits
     assert embedding.shape == (5, 6) and logits.dtype == torch.float32
     for row in range(4):
@@ -122,13 +123,13 @@ def test_several_teachers_are_one() -> None:
         mean = [sum(one[c] for one in each) / 2 for c in range(3)]
         np.testing.assert_allclose(logits[row].exp(), mean, rtol=1e-5)
     assert embedding[4].isnan().all() and logits[4].isnan().all()
-    assert ensembles.teacher(members[:1]) is members[0]
+    assert as_one(members[:1]) is members[0]
 
 
 def test_padding_changes_no_relation() -> None:
     narrow, wide = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
     teachers = [Outputs(embedding=values, logits=torch.zeros(6, 2)) for values in (narrow, wide)]
-    together = ensembles.side_by_side(teachers)
+    together = side_by_side(teachers, 2)
     assert together["embedding"].shape == (2, 6, 5) and torch.equal(together["embedding"][1], wide)
     assert together["logits"].shape == (2, 6, 2)
     for relation in (relations.distances, relations.angles, relations.areas):

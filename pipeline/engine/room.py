@@ -1,0 +1,93 @@
+"""Whether what a pack reads of its teachers is kept in memory, or its teachers run in every step; and what either takes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.engine import packs
+from pipeline.engine.packs import PlannedPack
+from pipeline.losses.needs import Needs
+from pipeline.training import Stored, packing
+from pipeline.training.inference import CHUNK
+
+#: So many runs fill a device: packs are not made smaller than that to store what teachers say.
+FEW = {"cpu": 2, "cuda": 10}
+
+
+@dataclass(frozen=True)
+class Room:
+    """How the teachers of some runs teach. Bytes are of one teacher's arrays, and of what there is for them."""
+
+    live: bool
+    each: int = 0
+    free: int = 0
+    teachers: int | None = None
+    """The most teachers of a pack whose arrays are stored; None: any number."""
+    augmented: bool = False
+
+    def told(self, teachers: int) -> str:
+        """For a pack of so many teachers: what their arrays take, or why they run."""
+        if self.augmented:
+            return "the teachers run in every step, on the inputs as they are augmented"
+        wanted = f"{gigabytes(self.each * teachers)} of what is read of {teachers} teachers"
+        if self.live:
+            return f"the teachers run in every step: {wanted} is more than the {gigabytes(self.free)} there are for it"
+        return f"{wanted}, stored"
+
+
+def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room | None:
+    """For all runs that may lie in one pack, ``size`` at most, ``processes`` packs at a time; None where nothing large is read.
+
+    Stored where it fits into this process's share of the free memory, in smaller packs if need be; live where it does not, and
+    where inputs are augmented: arrays know nothing of them.
+    """
+    taught_by = packs.teachers_of(pack.runs)
+    if not taught_by:
+        return None
+    if pack.network.augment != "none":
+        return Room(live=True, augmented=True)
+    needs = packs.needs_of_pack(pack)
+    if not needs.large:
+        return None
+    _, values, _ = packs.load(pack)
+    each = len(values) * packs.live_teachers(pack, 1).bytes_of_row(needs)
+    free = int(packing.SHARE * packing.free_memory(values.device) / processes)
+    free -= values.nbytes if processes > 1 else 0  # each process has the samples for itself
+    kind = values.device.type
+    wanted = min(len(taught_by), size or packing.LARGEST[kind])
+    fitting = max(0, free) // max(each, 1)
+    if fitting >= wanted:
+        return Room(False, each, free)
+    if size is None and fitting >= FEW[kind]:
+        return Room(False, each, free, teachers=fitting)
+    return Room(True, each, free)
+
+
+def sketch(pack: PlannedPack, needs: Needs) -> Stored:
+    """Arrays of the right shapes for a measurement: every row holds what the first teacher says of one of its training rows."""
+    data, values, labels = packs.load(pack)
+    teachers = packs.teachers_of(pack.runs)
+    live = packs.live_teachers(pack, 1)
+    rows = packs.rows(data, next(run.fold for run in pack.runs if run.teachers))[0][:CHUNK]
+    kept = needs.keep(live.says(0, values[rows[:1]], needs))
+    if "logits" not in kept:
+        kept["logits"] = live.says(0, values[rows[:1]], needs).logits
+    index = torch.as_tensor(rows, device=labels.device)
+    constants = live.measured(0, values, rows, labels[index], needs)
+    return Stored(
+        {name: value.expand(len(teachers), len(values), *value.shape[1:]) for name, value in kept.items()},
+        {name: value.expand(len(teachers), *value.shape) for name, value in constants.items()},
+        live.shapes(),
+    )
+
+
+def most_teachers(each: list[PlannedPack]) -> int:
+    """Of the packs, the most teachers in one."""
+    return max(itertools.chain([0], (len(packs.teachers_of(pack.runs)) for pack in each)))
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"

@@ -1,0 +1,63 @@
+"""Several teachers as one, and many teachers side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.config import InputError
+from pipeline.losses.needs import MEMBERS
+from pipeline.models import Outputs
+
+
+def as_one(members: Sequence[Outputs], each: bool = False) -> Outputs:
+    """Several teachers' outputs, embedding (B, D_m) and logits (B, classes), as one teacher's; one alone stays as it is.
+
+    Embedding (B, Σ D_m): each member's divided by its length; logits: log of the mean probabilities, float32. ``each``: also
+    ``members`` (B, M, classes), every member's logits, and of all else every member's side by side, (B, M, ...). Without it
+    raises ``InputError`` for other outputs: maps of several networks have no mean.
+    """
+    if len(members) == 1:
+        return members[0]
+    others = sorted(members[0].keys() - {"embedding", "logits"})
+    if others and not each:
+        raise InputError(
+            f"{', '.join(others)} of an ensemble of {len(members)} teachers; expected a single teacher, "
+            "or terms that read its embedding and logits"
+        )
+    embedding = torch.cat([torch.nn.functional.normalize(one.embedding, dim=-1) for one in members], -1)
+    mean = torch.stack([one.logits.double().log_softmax(-1) for one in members]).logsumexp(0) - math.log(len(members))
+    whole = Outputs(embedding=embedding, logits=mean.to(members[0].logits.dtype))
+    if each:
+        whole[MEMBERS] = torch.stack([one.logits for one in members], 1)
+    for name in others:
+        if len({one[name].shape[1:] for one in members if name in one}) != 1 or any(name not in one for one in members):
+            raise InputError(f"{name} of an ensemble's members differ in shape; expected members of one network")
+        whole[name] = torch.stack([one[name] for one in members], 1)
+    return whole
+
+
+def side_by_side(teachers: Iterable[Outputs], count: int) -> dict[str, Tensor]:
+    """The outputs of ``count`` teachers (rows, ...), which are asked for one after the other, as arrays (count, rows, ...).
+
+    Embeddings of unlike widths get zeros behind up to the largest: no distance, angle or area changes by that.
+    """
+    whole: dict[str, Tensor] = {}
+    embeddings: list[Tensor] = []
+    for teacher, outputs in enumerate(teachers):
+        embeddings.append(outputs.embedding)
+        for name, values in outputs.items():
+            if name == "embedding":
+                continue
+            if count == 1:
+                whole[name] = values.unsqueeze(0)
+                continue
+            if name not in whole:
+                whole[name] = values.new_empty(count, *values.shape)
+            whole[name][teacher] = values
+    widest = max(one.shape[-1] for one in embeddings)
+    wide = [torch.nn.functional.pad(one, (0, widest - one.shape[-1])) for one in embeddings]
+    return {"embedding": torch.stack(wide), **whole}
