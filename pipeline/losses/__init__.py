@@ -20,6 +20,17 @@ by importing it, where it is written out. All else is optional:
   with the student and never part of it. It is given the student's outputs (of one run: (B, ...)), and the loss sees what it
   says as ``student.adapted``: a tensor, or a mapping by name where it says several things. Options that it names as arguments
   are passed. Batch norm in it has its own statistics in every run.
+- ``reduced(map)``: what the loss needs of a teacher's map (..., K, H, W), for example its mean over channels; leading axes are
+  any, and are kept. It is kept of every clip in place of the map, and the loss sees it as ``teacher.reduced``, stage → array.
+  It may also name as arguments ``stage`` (the map's name), ``student`` and ``teacher`` (shapes of both sides by name), and
+  options; a stage of which it gives None is not kept. ``needs.reduced_maps(reduced, student, teacher, **options)`` is
+  ``teacher.reduced``, or the same of plain outputs with maps.
+- ``constants(arrays, labels)``: name → tensor, once per teacher, from what it says of its student's training rows (never of
+  held-out clips) by name, and their labels; the loss sees each run's own as ``teacher.constants[name]`` (..., K). Maps of all
+  rows may take gigabytes: ``needs.parts_of(arrays)`` has them some rows after the other. ``student`` and options as above.
+- ``TEACHER = ("members",)``: ``teacher.members`` (..., B, M, C), the logits of each of an ensemble's M members; a teacher that is
+  a single run is refused. ``MEMBERS = True``: the loss takes maps (and what is reduced of them) of an ensemble too, with an axis
+  of members, (..., B, M, K, H, W); of a single teacher without. Any other loss on maps refuses an ensemble.
 - ``DRAWS = n``: uniform numbers in [0, 1), ``student.draws`` (..., B, n), anew in every step, of (term, seed, fold, epoch)
   alone; ``DRAWS = "batch"``: n = B.
 - ``rows``, an argument before the options: the clips that count, (..., B) boolean (None: all), for a mix with ``@rows=labelled``
@@ -31,6 +42,10 @@ by importing it, where it is written out. All else is optional:
 
 The mix understands ``hinton:4..1``, ``@T=10..1``, ``@from=5`` and ``@until=30`` for every loss (``schedule``): an option that
 changes comes as a tensor without axes, and a term that does not count in an epoch has the weight 0 and is computed all the same.
+
+A teacher's maps, or what is reduced of them, are stored for every clip before the first step where that fits into memory, else
+its network runs in every step on the student's very input (always where inputs are augmented); a loss sees no difference
+beyond rounding.
 
 Begin with ``angle``, then ``mix`` (text ↔ value) and ``learner`` (networks with the adapters of their terms). Imports: models,
 relations.

@@ -1,0 +1,236 @@
+"""What a pack reads of its teachers: stored where it fits, else the teachers run; said before, recorded, and repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline import runs, training
+from pipeline.config import InputError, Settings, TrainSettings
+from pipeline.engine import missing, packs, room, schedule
+from pipeline.engine.missing import Level
+from pipeline.engine.rerun import rerun
+from pipeline.engine.source import Source
+from pipeline.losses import LossMix
+from pipeline.models import saved
+from pipeline.runs.planned import PlannedRun
+from pipeline.training import Live, Stored, packing
+from tests.experiments.test_generations import SETTINGS, SPEC, write_source
+from tests.training.test_hooks import FILES as HOOKS
+from tests.training.test_teaching import FILES as TEACHING
+from tests.training.test_teaching import TOLERANCE
+from tests.written import written
+
+HOW = {"device": "cpu", "pack": None, "layout": None, "jobs": 1, "checkpoint_minutes": 5}
+MAPLESS = TrainSettings(model="mapless", epochs=1, batch=4, lr=0.001)
+
+
+def planned(fold: int, mix: str, at: Path | None = None, settings: Settings = SETTINGS, count: int = 1) -> PlannedRun:
+    """A student of ``count`` teachers of the fold."""
+    taught_by = tuple(teacher(fold, settings, seed).folder for seed in range(count))
+    return PlannedRun("", "", "student", "tiny", settings, fold, 0, LossMix.parse(mix), taught_by, at=at)
+
+
+def teacher(fold: int, settings: Settings = SETTINGS, seed: int = 0) -> PlannedRun:
+    return PlannedRun("", "", "teacher", "tiny", settings, fold, seed, LossMix.parse("ce"))
+
+
+def pack_of(source: Source, students: list[PlannedRun], live: bool = False) -> packs.PlannedPack:
+    return packs.PlannedPack(tuple(students), source.files, source.data_set, "cpu", "loop", Path("p.pt"), live=live)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    """Features of three folds; two teachers of the folds 1 and 2, and one without maps."""
+    root = tmp_path_factory.mktemp("room")
+    files = {**HOOKS, **TEACHING, "models/mapless.py": HOOKS["models/mapless.py"]}
+    with written(root / "own", files), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for kept in (packs.loaded, packs.taught):
+            kept.cache_clear()
+        made = write_source(root)
+        made = dataclasses.replace(made, files=tuple(path.relative_to(root) for path in made.files))
+        mapless = dataclasses.replace(SETTINGS, teacher=MAPLESS)
+        first = [teacher(fold, seed=seed) for fold in (1, 2) for seed in (0, 1)]
+        missing.train([Level("teacher", (*first, teacher(1, mapless)))], made, **HOW)
+        yield made
+    for kept in (packs.loaded, packs.taught):
+        kept.cache_clear()
+
+
+def free(monkeypatch: pytest.MonkeyPatch, count: float) -> None:
+    """The machine has so many bytes for what teachers say."""
+    monkeypatch.setattr(packing, "free_memory", lambda device: int(count / packing.SHARE) + 1)
+
+
+def test_stored_where_it_fits_live_where_not(
+    source: Source, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mixes = ("attention,soft", "overhaul,soft", "centred")
+    fits = [planned(fold, mix, Path(f"fits/{i}/fold{fold}")) for i, mix in enumerate(mixes) for fold in (1, 2)]
+    free(monkeypatch, 1e9)
+    missing.train([Level("student", tuple(fits))], source, **HOW)
+    said = capfd.readouterr().err
+    assert said.count("GB of what is read of 2 teachers, stored") == 3
+    assert "run-steps/s measured, 0.0" in said and "GB of memory; " in said
+    free(monkeypatch, 1)
+    again = [dataclasses.replace(run, at=Path(str(run.folder).replace("fits", "live"))) for run in fits]
+    missing.train([Level("student", tuple(again))], source, **HOW)
+    said = capfd.readouterr().err
+    assert said.count("the teachers run in every step: ") == 3 and "is more than the 0.00 GB there are for it" in said
+    for one, other in zip(fits, again):
+        assert not runs.read(one.folder).pack.live and runs.read(other.folder).pack.live
+        assert runs.read_config(other.folder)["pack"]["teachers"] == "live"
+        before, after = (saved.read_payload(run.folder) for run in (one, other))
+        for name, value in before["state"].items():
+            torch.testing.assert_close(after["state"][name], value, **TOLERANCE)
+    repeated = rerun(again[0].folder, Path("again"), say=lambda line: None)
+    assert repeated.same and runs.read(repeated.folder).pack.live
+
+
+def test_an_adapter_is_kept_apart_in_the_models_file(source: Source) -> None:
+    run = planned(1, "overhaul,soft", Path("adapted/fold1"))
+    missing.train([Level("student", (run,))], source, **HOW)
+    payload = saved.read_payload(run.folder)
+    assert payload["adapters"] and all(name.startswith("overhaul ") for name in payload["adapters"])
+    network = saved.network_of(payload)
+    assert payload["state"].keys() == {"mean", "std", *network.body.state_dict()}
+    assert runs.read_result(run.folder)["parameters"] == sum(p.numel() for p in network.parameters())
+    without = {key: value for key, value in payload.items() if key != "adapters"}
+    assert saved.weights_digest(without) == saved.weights_digest(payload)
+    plain = planned(1, "soft", Path("plain/fold1"))
+    missing.train([Level("student", (plain,))], source, **HOW)
+    assert "adapters" not in saved.read_payload(plain.folder)
+
+
+def test_room(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    students = [planned(fold, "attention,soft") for fold in (1, 2)]
+    pack = pack_of(source, students)
+    free(monkeypatch, 1e12)
+    large = room.room(pack)
+    assert large is not None and not large.live and large.teachers is None
+    teaching = packs.teaching_of(pack)
+    assert isinstance(teaching, Stored) and "embedding" not in teaching.outputs
+    assert large.each * 2 == sum(values.nbytes for values in teaching.outputs.values())
+    assert f"{2 * large.each / 1e9:.2f} GB of what is read of 2 teachers, stored" == large.told(2)
+    for count, live in ((2.01, False), (1.99, True), (0, True)):
+        free(monkeypatch, count * large.each)
+        found = room.room(pack)
+        assert found is not None and (found.live, found.teachers) == (live, None), count
+    monkeypatch.setattr(room, "FEW", {"cpu": 1, "cuda": 1})
+    free(monkeypatch, 1.5 * large.each)
+    found = room.room(pack)
+    assert found is not None and (found.live, found.teachers) == (False, 1)
+    asked = room.room(pack, size=2)
+    assert asked is not None and asked.live  # the size that is asked for is kept
+    values = packs.load(pack)[1]
+    free(monkeypatch, 2 * (2.01 * large.each + values.nbytes))  # two processes, each with the samples
+    found = room.room(pack, processes=2)
+    assert found is not None and (found.live, found.teachers) == (False, None)
+    assert room.room(pack_of(source, [planned(1, "angle,soft")])) is None
+    assert room.room(pack_of(source, [teacher(1)])) is None
+
+
+def test_augmented_inputs_have_live_teachers(source: Source) -> None:
+    settings = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, augment="crop-flip"))
+    found = room.room(pack_of(source, [planned(1, "soft", settings=settings)]))
+    assert found is not None and found.live
+    assert found.told(1) == "the teachers run in every step, on the inputs as they are augmented"
+
+
+def test_packs_are_smaller_where_fewer_teachers_fit(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    students = [planned(fold, "attention,soft", Path(f"small/fold{fold}")) for fold in (1, 2)]
+    each = room.room(pack_of(source, students)).each  # type: ignore[union-attr]
+    monkeypatch.setattr(room, "FEW", {"cpu": 1, "cuda": 1})
+    free(monkeypatch, 1.5 * each)
+    lines: list[str] = []
+    make = lambda **fields: packs.PlannedPack(files=source.files, data_set=source.data_set, device="cpu", **fields)
+    whole = schedule.packed(students, make, Path("c"), None, "loop", 1, lines.append)
+    assert [len(pack.runs) for pack in whole] == [1, 1] and not any(pack.live for pack in whole)
+    assert "of what is read of 1 teachers, stored" in lines[0]
+
+
+def test_runs_are_packed_by_what_their_terms_need(source: Source) -> None:
+    """Who reads no map lies in no pack that keeps one, of students or of teachers."""
+    texts = (
+        "soft",
+        "angle",
+        "hinton,area",
+        "attention",
+        "attention,angle",
+        "overhaul",
+        "signed",
+        "membered",
+        "drawing",
+    )
+    groups = schedule.groups([planned(1, text, count=1 + (text == "membered")) for text in texts])
+    assert [[str(run.mix).split(",")[0].split(":")[0] for run in group] for group in groups] == [
+        ["soft", "angle", "area", "drawing"],
+        ["attention", "angle"],
+        ["overhaul"],
+        ["signed"],
+        ["membered"],
+    ]
+
+
+def test_a_stopped_pack_goes_on_with_its_kind_of_teachers(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    students = [planned(1, "attention,soft", Path("stopped/fold1"))]
+    pack = dataclasses.replace(pack_of(source, students, live=True), checkpoint=Path("left/pack-x.pt"))
+
+    def stop(*arguments: object, teaching: object, **options: object) -> None:
+        assert isinstance(teaching, Live)
+        pack.checkpoint.write_bytes(b"")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        packs.train(pack, print)
+    (found,) = schedule.left_over(Path("left"), students)
+    assert found["live"] is True and found["layout"] == "loop"
+    note = json.loads(pack.note.read_text())
+    pack.note.write_text(json.dumps({key: value for key, value in note.items() if key != "live"}))
+    assert schedule.left_over(Path("left"), students)[0]["live"] is False  # as packs were before
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    ("mix", "count", "message"),
+    [
+        (
+            "membered",
+            1,
+            r"membered asks for the members of an ensemble, and its teacher is a single run \(.*fold1-seed0\)",
+        ),
+        ("attention", 2, r"attention reads what an ensemble of 2 teachers does not have; expected a single teacher"),
+        (
+            "attention",
+            0,
+            r"the teacher's 'maps': mapless has embedding, hidden, logits; expected a teacher that has it",
+        ),
+    ],
+)
+def test_what_teachers_do_not_have_is_one_line_before_training(
+    source: Source, mix: str, count: int, message: str, live: bool
+) -> None:
+    settings = SETTINGS if count else dataclasses.replace(SETTINGS, teacher=MAPLESS)
+    with pytest.raises(InputError, match=message) as caught:
+        packs.teaching_of(pack_of(source, [planned(1, mix, settings=settings, count=count or 1)], live))
+    assert "\n" not in str(caught.value)
+
+
+def test_members_of_an_ensemble_are_stored(source: Source) -> None:
+    teaching = packs.teaching_of(pack_of(source, [planned(1, "membered,soft", count=2)]))
+    assert isinstance(teaching, Stored) and teaching.outputs["members"].shape[2:] == (2, 3)
+    each = [
+        packs.taught(teacher(1, seed=seed).folder, source.files, "cpu", "float32", "last", ("embedding", "logits"))
+        for seed in (0, 1)
+    ]
+    train = packs.rows(packs.load(pack_of(source, [teacher(1)]))[0], 1)[0]
+    for member, own in enumerate(each):
+        assert torch.equal(teaching.outputs["members"][0, train, member], own.logits[train])
+    assert SPEC.bins == 12
