@@ -16,7 +16,8 @@ from torch import Tensor
 
 from pipeline.losses import Outputs
 from pipeline.losses.floors import directions
-from pipeline.losses.stages import OFTEN_LOSE, Stages, common, full, pairs, resampled
+from pipeline.losses.needs import reduced_maps
+from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, common, full, pairs, partners, resampled
 
 FORMULA = "sum over pairs of stages of mean (Q_s - Q_t)^2, Q = a / |a| per clip, a = mean over channels of relu(map)^2"
 SOURCE = "Zagoruyko and Komodakis 2017, and their code"
@@ -32,6 +33,11 @@ def activity(maps: Tensor) -> Tensor:
     return full(maps).clamp_min(0).square().mean(-3)
 
 
+def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes) -> Tensor | None:
+    """a of a stage of the teacher's that is compared: one number a cell."""
+    return activity(maps) if stage in partners(student, teacher) else None
+
+
 def attention(
     student: Outputs,
     teacher: Outputs,
@@ -45,10 +51,10 @@ def attention(
     ``stages``: the pairs that are compared. ``form``: code, the mean of the squared differences over clips and cells, or
     paper, the mean over clips of their length. The gradient stays below 2 / √(10⁻⁶ · K). ``labels`` are not used.
     """
-    each = []
-    for ours, theirs in pairs(student.maps, teacher.maps, stages):
-        to = common(student.maps[ours], teacher.maps[theirs])
-        both = activity(student.maps[ours]), activity(teacher.maps[theirs].detach())
+    each, kept = [], reduced_maps(reduced, student, teacher)
+    for ours, theirs in pairs(student.maps, kept, stages):
+        to = common(student.maps[ours], kept[theirs])
+        both = activity(student.maps[ours]), kept[theirs].detach()
         apart = torch.sub(*(directions(resampled(a, to).flatten(-2)) for a in both))
         each.append(
             apart.square().mean((-2, -1)) if form == "code" else torch.linalg.vector_norm(apart, dim=-1).mean(-1)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.losses import Outputs
-from pipeline.losses.regressors import NormalisedRegressors, Shapes
-from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, mean
+from pipeline.losses.needs import reduced_maps
+from pipeline.losses.regressors import NormalisedRegressors
+from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, at_common_size, full, mean
 
 FORMULA = (
     "sum over pairs of stages of mean max(margin - s, 0)^2 where t > 0, max(margin + s, 0)^2 elsewhere, "
@@ -34,6 +35,12 @@ def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.M
     return NormalisedRegressors(student, teacher, stages, where_equal=False)
 
 
+def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes, stages: Stages = "all") -> Tensor | None:
+    """ρ of a stage of the teacher's that is compared, at its common size: a byte a neuron."""
+    target = at_common_size(maps, stage, student, teacher, stages)
+    return None if target is None else target > 0
+
+
 def boundary(
     student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all", margin: float = 1.0
 ) -> Tensor:
@@ -42,9 +49,10 @@ def boundary(
     0 where every neuron is on or off as the teacher's, by the margin at least. ``stages``: the pairs that are compared.
     ``labels`` are not used.
     """
-    each = []
-    for _, guess, target in compared(student.adapted, teacher.maps, rectified=False):
-        inward = torch.where(target > 0, guess, -guess)
+    each, adapted = [], dict(student.adapted)
+    kept = reduced_maps(reduced, student, teacher, stages=stages)
+    for stage, guess in adapted.items():
+        inward = torch.where(kept[stage] > 0, full(guess), -full(guess))
         each.append(mean((margin - inward).clamp_min(0).square()))
     return torch.stack(each).sum(0)
 

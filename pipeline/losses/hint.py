@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.losses import Outputs
-from pipeline.losses.regressors import MapRegressors, Regressor, Shapes
-from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, full, mean
+from pipeline.losses.needs import reduced_maps
+from pipeline.losses.regressors import MapRegressors, Regressor
+from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, at_common_size, full, mean
 
 FORMULA = "sum over pairs of stages of mean (A relu(s) - relu(t))^2, A a 1 x 1 convolution (linear for vectors)"
 SOURCE = "Romero et al. 2015 (FitNets), eq. 3, as a mean; A as in the code of Park et al. 2019"
@@ -37,6 +38,11 @@ def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all", layer: 
     return Regressor(student, teacher, layer)
 
 
+def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes, stages: Stages = "all") -> Tensor | None:
+    """t of a stage of the teacher's that is compared, at its common size."""
+    return at_common_size(full(maps).clamp_min(0), stage, student, teacher, stages)
+
+
 def hint(
     student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all", layer: Layer = "maps"
 ) -> Tensor:
@@ -46,7 +52,6 @@ def hint(
     """
     if layer != "maps":
         return (full(student.adapted) - full(teacher.embedding.detach())).square().mean((-2, -1))
-    each = [
-        mean((guess - target).square()) for _, guess, target in compared(student.adapted, teacher.maps, rectified=True)
-    ]
+    kept, adapted = reduced_maps(reduced, student, teacher, stages=stages), dict(student.adapted)
+    each = [mean((full(guess) - full(kept[stage].detach())).square()) for stage, guess in adapted.items()]
     return torch.stack(each).sum(0)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.losses import Outputs
-from pipeline.losses.needs import parts_of
-from pipeline.losses.regressors import NormalisedRegressors, Shapes
-from pipeline.losses.stages import OFTEN_LOSE, Stages, compared, full, mean
+from pipeline.losses.needs import parts_of, reduced_maps
+from pipeline.losses.regressors import NormalisedRegressors
+from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, at_common_size, full, mean
 from pipeline.models.outputs import stage_maps
 
 FORMULA = (
@@ -39,32 +39,29 @@ def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.M
     return NormalisedRegressors(student, teacher, stages, where_equal=True)
 
 
+def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes, stages: Stages = "all") -> Tensor | None:
+    """t of a stage of the teacher's that is compared, at its common size: the margin comes after, not averaged in."""
+    return at_common_size(maps, stage, student, teacher, stages)
+
+
 def constants(arrays: Mapping[str, Tensor], labels: Tensor | None) -> dict[str, Tensor]:
     """m of every stage, measured on ``arrays``, what the teacher says of a run's training rows: stage → (K,)."""
-    sums: dict[str, tuple[Tensor, Tensor]] = {}
+    sums: dict[str, Tensor] = {}
     for part in parts_of(arrays):
         for stage, maps in stage_maps(part).items():
-            total, count = negatives(maps)
-            before = sums.get(stage, (torch.zeros_like(total), torch.zeros_like(count)))
-            sums[stage] = before[0] + total, before[1] + count
-    return {stage: (total / count.clamp_min(1)).float() for stage, (total, count) in sums.items()}
+            sums[stage] = negatives(maps) + sums.get(stage, 0)
+    return {stage: margins(each) for stage, each in sums.items()}
 
 
-def margins(maps: Tensor, rows: int = 256) -> Tensor:
-    """Mean of the negative values of each channel, 0 where it has none: (N, K, H, W) → (K,); ``rows`` of them at a time."""
-    total, count = negatives(maps, rows)
-    return (total / count.clamp_min(1)).to(torch.promote_types(maps.dtype, torch.float32))
+def negatives(maps: Tensor) -> Tensor:
+    """Of each channel the sum and the number of its negative values: (rows, K, H, W) → (2, K), float64."""
+    negative = full(maps).clamp_max(0)
+    return torch.stack([negative.sum((0, 2, 3), dtype=torch.float64), (negative < 0).sum((0, 2, 3))])
 
 
-def negatives(maps: Tensor, rows: int = 256) -> tuple[Tensor, Tensor]:
-    """Sum and number of each channel's negative values: (N, K, H, W) → twice (K,), float64 and int64."""
-    total = torch.zeros(maps.shape[1], dtype=torch.float64, device=maps.device)
-    count = torch.zeros_like(total, dtype=torch.int64)
-    for part in maps.split(rows):
-        negative = full(part).clamp_max(0)
-        total = total + negative.sum((0, 2, 3), dtype=torch.float64)
-        count = count + (negative < 0).sum((0, 2, 3))
-    return total, count
+def margins(sums: Tensor) -> Tensor:
+    """Mean of the negative values of each channel, 0 where it has none: (2, K) → (K,)."""
+    return sums[0] / sums[1].clamp_min(1)
 
 
 def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all") -> Tensor:
@@ -73,11 +70,12 @@ def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stage
     0 where the student equals the teacher, or is below it where it is off. ``stages``: the pairs that are compared.
     ``labels`` are not used.
     """
-    margin_of: Any = teacher.constants
-    each = []
-    for stage, guess, target in compared(student.adapted, teacher.maps, rectified=False):
-        margin = margin_of[stage].detach().to(target.dtype)
-        target = torch.maximum(target, margin[..., None, :, None, None])
-        apart = guess - target
+    margin: Any = teacher.constants
+    each, adapted = [], dict(student.adapted)
+    kept = reduced_maps(reduced, student, teacher, stages=stages)
+    for stage, guess in adapted.items():
+        target = full(kept[stage].detach())
+        target = torch.maximum(target, margin[stage].detach().to(target.dtype)[..., None, :, None, None])
+        apart = full(guess) - target
         each.append(mean(torch.where(target > 0, apart, apart.clamp_min(0)).square()))
     return torch.stack(each).sum(0)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import Outputs, log_probabilities
-from pipeline.losses.stages import OFTEN_LOSE, Stages, full, pairs, resampled
+from pipeline.losses.needs import reduced_maps
+from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, full, pairs, partners, resampled
 
 FORMULA = (
     "sum over pairs of stages of -sum softmax(v_t) log softmax(v_s), mean over the batch, v = mean over channels of "
@@ -37,6 +38,11 @@ CHAIN = "several teachers, another one of them at every step"
 def activity(maps: Tensor) -> Tensor:
     """The mean over channels of the activation, a map of one channel: (..., K, H, W) → (..., 1, H, W)."""
     return full(maps).clamp_min(0).mean(-3, keepdim=True)
+
+
+def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes) -> Tensor | None:
+    """The same of a stage of the teacher's that is compared: one number a cell."""
+    return activity(maps) if stage in partners(student, teacher) else None
 
 
 def pooled(
@@ -60,9 +66,9 @@ def pooled(
         target = chosen(full(teacher.members.detach()), student.draws)
         return apart(full(student.logits), target, similarity)
     bins, frames = map(int, grid.split("x"))
-    each = []
-    for ours, theirs in pairs(student.maps, teacher.maps, stages):
-        both = activity(student.maps[ours]), activity(teacher.maps[theirs].detach())
+    each, kept = [], reduced_maps(reduced, student, teacher)
+    for ours, theirs in pairs(student.maps, kept, stages):
+        both = activity(student.maps[ours]), kept[theirs].detach()
         guess, target = (resampled(maps, (bins, frames)).flatten(-3) for maps in both)
         each.append(apart(guess, chosen(target, student.draws) if target.ndim > guess.ndim else target, similarity))
     return torch.stack(each).sum(0)

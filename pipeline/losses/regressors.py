@@ -5,18 +5,13 @@ They compute in the forward pass of the student, are trained with it, and are no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.losses.stages import common, pairs, resampled
+from pipeline.losses.stages import Shapes, common, pairs, resampled
 from pipeline.models import Outputs
 from pipeline.models.outputs import stage_maps
 from pipeline.models.residual import batch_norm
-
-#: Name of an output → its shape without the batch: (D,) or (K, H, W).
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class MapRegressors(nn.Module):

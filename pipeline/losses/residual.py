@@ -12,8 +12,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from pipeline.losses import Outputs
-from pipeline.losses.regressors import Regressor, Shapes
-from pipeline.losses.stages import full
+from pipeline.losses.regressors import Regressor
+from pipeline.losses.stages import Shapes, full
 
 FORMULA = (
     "mean (A hidden - (t - v))^2, A linear, v what a student trained before it makes of t, the teacher's embedding"

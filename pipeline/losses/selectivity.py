@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pipeline.losses import Outputs
 from pipeline.losses.floors import directions
-from pipeline.losses.stages import OFTEN_LOSE, Stages, common, full, pairs, resampled
+from pipeline.losses.needs import reduced_maps
+from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, common, full, pairs, partners, resampled
 
 FORMULA = (
     "sum over pairs of stages of mean (y_i . y_j)^2 + mean (x_i . x_j)^2 - 2 mean (x_i . y_j)^2 per clip, "
@@ -27,17 +28,22 @@ MIX = "ce:1,selectivity:50"
 NOTE = OFTEN_LOSE
 
 
+def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes) -> Tensor | None:
+    """The stages of the teacher's that are compared, whole."""
+    return maps if stage in partners(student, teacher) else None
+
+
 def selectivity(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stages: Stages = "all") -> Tensor:
     """Discrepancy of the channels' patterns: maps (..., B, K, H, W) → (...,), no unit; channels may differ.
 
     ``stages``: the pairs that are compared. ``labels`` are not used.
     """
-    each = []
-    for ours, theirs in pairs(student.maps, teacher.maps, stages):
-        to = common(student.maps[ours], teacher.maps[theirs])
+    each, kept = [], reduced_maps(reduced, student, teacher)
+    for ours, theirs in pairs(student.maps, kept, stages):
+        to = common(student.maps[ours], kept[theirs])
         x, y = (
             directions(resampled(full(maps).clamp_min(0), to).flatten(-2))
-            for maps in (student.maps[ours], teacher.maps[theirs].detach())
+            for maps in (student.maps[ours], kept[theirs].detach())
         )
         each.append(likeness(y, y) + likeness(x, x) - 2 * likeness(x, y))
     return torch.stack(each).sum(0).mean(-1)

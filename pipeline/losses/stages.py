@@ -6,7 +6,7 @@ Sizes of maps are (height, width) in cells: frequency bins and frames of a sound
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import InputError
+from pipeline.models.outputs import stage_maps
 from pipeline.models.residual import average_windows
 
 #: What ``--explain`` says of terms on maps.
@@ -25,7 +26,8 @@ OFTEN_LOSE = (
 #: Which pairs a term compares: every one, the student's first alone, or its last alone.
 Stages = Literal["all", "first", "last"]
 Size = tuple[int, int]
-Pair = tuple[str, Tensor, Tensor]
+#: Name of an output → its shape without the batch: (D,) or (K, H, W).
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def pairs(student: Mapping[str, Any], teacher: Mapping[str, Any], stages: str = "all") -> tuple[tuple[str, str], ...]:
@@ -35,13 +37,13 @@ def pairs(student: Mapping[str, Any], teacher: Mapping[str, Any], stages: str = 
     student's stages with the same partner the nearest keeps it, the later one of those equally near. Raises ``InputError``
     where a network has no map.
     """
-    for whose, maps in (("student", student), ("teacher", teacher)):
+    ours, theirs = ({name: size(value) for name, value in stage_maps(maps).items()} for maps in (student, teacher))
+    for whose, maps in (("student", ours), ("teacher", theirs)):
         if not maps:
             raise InputError(
                 f"the {whose} has no map of a stage to compare; expected a network with outputs map1, map2, …: "
                 "choose terms that read its embedding or logits"
             )
-    ours, theirs = ({name: size(value) for name, value in maps.items()} for maps in (student, teacher))
     return _pairs(tuple(ours.items()), tuple(theirs.items()), stages)
 
 
@@ -101,14 +103,16 @@ def windows(length: int, cells: int, dtype: torch.dtype, device: torch.device) -
     return (inside.double() / inside.sum(-1, keepdim=True)).to(device, dtype)
 
 
-def compared(adapted: Any, teacher: Mapping[str, Tensor], *, rectified: bool) -> Iterator[Pair]:
-    """Of ``adapted``, by the teacher's stages: (stage, what an adapter makes of the student, the teacher's map of that stage at the same size), in float32 at least.
+def partners(student: Mapping[str, Any], teacher: Mapping[str, Any], stages: str = "all") -> dict[str, Size]:
+    """Of the outputs of both sides or their shapes: the teacher's stages that are compared → the size at which they are."""
+    ours, theirs = stage_maps(student), stage_maps(teacher)
+    return {partner: common(ours[name], theirs[partner]) for name, partner in pairs(ours, theirs, stages)}
 
-    ``rectified``: the teacher's map is taken after its ReLU. Nothing flows into the teacher.
-    """
-    for stage, guess in adapted.items():
-        target = full(teacher[stage].detach())
-        yield stage, full(guess), resampled(target.clamp_min(0) if rectified else target, size(guess))
+
+def at_common_size(maps: Tensor, stage: str, student: Shapes, teacher: Shapes, stages: str) -> Tensor | None:
+    """A map of the teacher's stage, in float32 at least, at the size at which it is compared; None where it is not."""
+    to = partners(student, teacher, stages).get(stage)
+    return None if to is None else resampled(full(maps), to)
 
 
 def full(maps: Tensor) -> Tensor:

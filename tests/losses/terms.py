@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline import losses
 from pipeline.losses import Outputs, library
+from pipeline.losses.needs import reduced_maps
 from pipeline.models.outputs import chosen, stage_maps
 
 #: Name of an output → its shape per clip.
@@ -124,7 +125,8 @@ def sides(name: str, given: Inputs) -> tuple[SimpleNamespace, SimpleNamespace]:
     _, read, taught, make, reduced = about(name)
     student, teacher = view(given.student, read), view(given.teacher, taught)
     if reduced is not None:
-        teacher["maps"] = {stage: reduced(maps) for stage, maps in stage_maps(given.teacher).items()}
+        teacher["reduced"] = kept(name, given)
+        del teacher["maps"]
     if library.constant(name, "constants", None) is not None:
         teacher["constants"] = constants(name, given)
     if make is not None:
@@ -150,6 +152,11 @@ def adapted(name: str, given: Inputs) -> Any:
     flat = {k: v.double().flatten(0, lead - 2) if lead > 1 else v.double()[None] for k, v in given.student.items()}
     runs = [module(Outputs({k: v[run] for k, v in flat.items()})) for run in range(len(flat["logits"]))]
     return together(runs, given.lead[:-1], dtype)
+
+
+def kept(name: str, given: Inputs) -> Mapping[str, Tensor]:
+    """What the file keeps of the teacher's maps."""
+    return reduced_maps(about(name)[4], Outputs(given.student), Outputs(given.teacher))
 
 
 def constants(name: str, given: Inputs) -> dict[str, Tensor]:

@@ -75,10 +75,10 @@ def a_run_of_a_pack_is_the_run_alone(name: str) -> None:
     if each := library.draws(name, 4):
         draws[key] = given.numbers[members, :, :each]
     teacher = dict(given.teacher)
-    if (reduced := terms.about(name)[4]) is not None:
-        teacher |= {stage: reduced(maps) for stage, maps in terms.stage_maps(teacher).items()}
+    if terms.about(name)[4] is not None:
+        teacher |= {f"reduced {name} {stage}": each for stage, each in terms.kept(name, given).items()}
     if library.constant(name, "constants", None) is not None:
-        teacher |= {"constants": terms.constants(name, given)}
+        teacher |= {f"constants {name} {stage}": each for stage, each in terms.constants(name, given).items()}
     total, raw = mixed_loss(packed)(Outputs(student), Outputs(teacher), given.labels, draws)
     for run, mix in enumerate(packed):
         alone = given.each(itemgetter(run))

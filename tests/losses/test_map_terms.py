@@ -18,7 +18,8 @@ from pipeline.config import InputError
 from pipeline.losses import LossMix, Outputs, library
 from pipeline.losses.boundary import agreement
 from pipeline.losses.floors import directions
-from pipeline.losses.overhaul import margins
+from pipeline.losses.needs import reduced_maps
+from pipeline.losses.overhaul import constants, margins, negatives
 from pipeline.losses.pooled import chosen
 from pipeline.losses.stages import resampled
 from pipeline.models.outputs import stage_maps
@@ -103,8 +104,6 @@ def value(key: str, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]
     taught: dict[str, Any] = {**teacher, "maps": maps}
     if name == "overhaul":
         taught["constants"] = {stage: margins_of(each, lead) for stage, each in maps.items()}
-    if (reduced := library.constant(name, "reduced", None)) is not None:
-        taught["maps"] = {stage: reduced(each) for stage, each in maps.items()}
     seen: dict[str, Any] = {**student, "maps": stage_maps(student)}
     if (module := adapter_for(key, student, teacher, lead)) is not None:
         seen["adapted"] = adapted(module, student, lead)
@@ -115,7 +114,7 @@ def value(key: str, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]
 def margins_of(maps: Tensor, lead: int) -> Tensor:
     """Of each run its own: (..., B, K, H, W) → (..., K)."""
     flat = maps.detach().double().reshape(-1, *maps.shape[lead - 1 :])
-    return torch.stack([margins(run) for run in flat]).reshape(*maps.shape[: lead - 1], -1)
+    return torch.stack([margins(negatives(run)) for run in flat]).reshape(*maps.shape[: lead - 1], -1)
 
 
 # Plain loops.
@@ -151,6 +150,32 @@ def test_equals_the_plain_loop(key: str, batch: int) -> None:
     found = value(key, student, teacher)
     assert found.shape == ()
     assert found.item() == pytest.approx(oracle(key, student, teacher), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("key", "shapes"),
+    [
+        ("attention", {"map2": (10, 87), "map3": (5, 44)}),
+        ("pooled", {"map2": (1, 10, 87), "map3": (1, 5, 44)}),
+        ("selectivity", {"map2": (4, 10, 87), "map3": (2, 5, 44)}),
+        ("hint", {"map2": (4, 10, 86), "map3": (2, 5, 43)}),
+        ("hint@stages=last", {"map3": (2, 5, 43)}),
+        ("boundary", {"map2": (4, 10, 86), "map3": (2, 5, 43)}),
+        ("overhaul@stages=first", {"map2": (4, 10, 86)}),
+    ],
+)
+def test_what_is_kept_of_a_teacher_serves_as_well_as_its_maps(key: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    student, teacher = outputs(STUDENT, 3, seed=1), outputs(TEACHER, 3, seed=2)
+    name, options = parsed(key)
+    kept = reduced_maps(losses.module(name).reduced, Outputs(student), Outputs(teacher), **options)
+    assert {stage: tuple(each.shape[1:]) for stage, each in kept.items()} == shapes
+    assert (name == "boundary") == all(each.dtype == torch.bool for each in kept.values())
+    seen = SimpleNamespace(maps=stage_maps(student), adapted=None)
+    if (module := adapter_for(key, student, teacher, 1)) is not None:
+        seen.adapted = adapted(module, student, 1)
+    taught = SimpleNamespace(reduced=kept, constants={stage: margins_of(teacher[stage], 1) for stage in shapes})
+    found = losses.load(name)(seen, taught, None, **options)
+    torch.testing.assert_close(found, value(key, student, teacher))
 
 
 @pytest.mark.parametrize("key", TERMS)
@@ -210,12 +235,10 @@ def maps(*channels: list[float]) -> Tensor:
 
 def term(name: str, student: Any = None, teacher: Any = None, adapted: Any = None, **more: Any) -> Any:
     """The value of a term for one pair of maps as they stand here."""
-    constants = more.pop("constants", None)
-    theirs = {"map1": teacher}
-    if (reduced := library.constant(name, "reduced", None)) is not None:
-        theirs = {"map1": reduced(teacher)}
-    seen = SimpleNamespace(maps={"map1": student}, adapted=None if adapted is None else {"map1": adapted})
-    taught = SimpleNamespace(maps=theirs, constants={"map1": constants})
+    margin = more.pop("margin_of", None)
+    ours = adapted if student is None else student
+    seen = SimpleNamespace(maps={"map1": ours}, adapted=None if adapted is None else {"map1": adapted})
+    taught = SimpleNamespace(maps={"map1": teacher}, constants={"map1": margin})
     return losses.load(name)(seen, taught, None, **more).item()
 
 
@@ -257,12 +280,12 @@ def test_overhaul_worked() -> None:
     student, teacher = maps([-2, -0.5, 0.2, 1, -0.1]), maps([-1, -0.3, -0.2, 0.5, -0.9])
     margin = torch.tensor([-0.8])
     each = [
-        term("overhaul", adapted=student[..., i : i + 1], teacher=teacher[..., i : i + 1], constants=margin)
+        term("overhaul", adapted=student[..., i : i + 1], teacher=teacher[..., i : i + 1], margin_of=margin)
         for i in range(5)
     ]
     assert each == pytest.approx([0, 0, 0.16, 0.25, 0.49])
-    assert term("overhaul", adapted=student, teacher=teacher, constants=margin) == pytest.approx(0.18)
-    assert margins(teacher).tolist() == pytest.approx([-0.6])
+    assert term("overhaul", adapted=student, teacher=teacher, margin_of=margin) == pytest.approx(0.18)
+    assert margins(negatives(teacher)).tolist() == pytest.approx([-0.6])
 
 
 def gaussian_margin(mean: float, gamma: float) -> float:
@@ -282,16 +305,21 @@ def test_the_authors_margins_and_the_measured_ones() -> None:
     random = torch.Generator().manual_seed(0)
     for mean, gamma in ((0, 1), (1, 2), (-1, 0.5)):
         channel = mean + gamma * torch.randn(100, 1, 20, 100, generator=random)
-        assert margins(channel).item() == pytest.approx(worked[mean, gamma], abs=0.01)
+        assert margins(negatives(channel)).item() == pytest.approx(worked[mean, gamma], abs=0.01)
 
 
-def test_a_channel_without_negative_values_has_the_margin_zero() -> None:
-    teacher = maps([1, 0], [-1, 2], [-1, -2])
-    assert margins(teacher).tolist() == [0, -1, -1.5]
-    whole = torch.randn(7, 3, 2, 5, generator=torch.Generator().manual_seed(0))
-    assert margins(whole, rows=2).tolist() == pytest.approx(map_oracles.margins(whole.numpy()))
-    found = losses.module("overhaul").constants({"map2": whole, "logits": whole[:, 0], "map1": teacher}, None)
-    assert list(found) == ["map1", "map2"] and torch.equal(found["map2"], margins(whole))
+def test_margins_are_measured_over_all_rows() -> None:
+    """Part after part; a channel without a negative value has the margin 0."""
+    assert margins(negatives(maps([1, 0], [-1, 2], [-1, -2]))).tolist() == [0, -1, -1.5]
+    whole = {
+        "map2": torch.randn(7, 3, 2, 5, generator=torch.Generator().manual_seed(0)),
+        "map1": torch.rand(7, 2, 4, 9, generator=torch.Generator().manual_seed(1)) - 0.9,
+    }
+    parts = (Outputs({stage: each[rows] for stage, each in whole.items()}) for rows in (slice(3), slice(3, 7)))
+    found = constants(parts, torch.zeros(7))
+    assert list(found) == ["map1", "map2"]
+    for stage, each in found.items():
+        assert each.tolist() == pytest.approx(map_oracles.margins(whole[stage].numpy()), rel=1e-6)
 
 
 def test_pooled_worked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,11 +388,12 @@ def test_sums_over_1000_are_a_fixed_multiple_of_our_means() -> None:
     ours = adapted(adapter_for("overhaul", student, teacher, 1), student, 1)
     assert {name: tuple(v.shape[1:]) for name, v in ours.items()} == {"map2": (16, 10, 86), "map3": (32, 5, 43)}
     theirs = {name: resampled(teacher[name], tuple(guess.shape[-2:])) for name, guess in ours.items()}
-    constants = {name: margins(value) for name, value in theirs.items()}
-    seen, taught = SimpleNamespace(adapted=ours), SimpleNamespace(maps=theirs, constants=constants)
+    margin = {name: margins(negatives(value)) for name, value in theirs.items()}
+    seen = SimpleNamespace(adapted=ours, maps=stage_maps(student))
+    taught = SimpleNamespace(maps=theirs, constants=margin)
     sums = {"overhaul": 0.0, "boundary": 0.0}
     for halvings, name in ((1, "map2"), (0, "map3")):
-        s, t = ours[name], torch.max(theirs[name], constants[name][:, None, None])
+        s, t = ours[name], torch.max(theirs[name], margin[name][:, None, None])
         squares = F.mse_loss(s, t, reduction="none") * ((s > t) | (t > 0)).double()
         sums["overhaul"] += squares.sum().item() / 2 / 1000 / 2**halvings
         on = (theirs[name] > 0).double()
@@ -528,12 +557,12 @@ def test_least_where_the_student_equals_the_teacher(key: str, batch: int) -> Non
 def test_least_where_the_adapted_student_equals_the_teacher() -> None:
     """``hint`` and ``overhaul`` are 0 at the teacher; ``boundary`` where the signs agree, by the margin at least."""
     teacher = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    constants = margins(teacher)
+    margin = margins(negatives(teacher))
     assert term("hint", adapted=teacher.relu(), teacher=teacher) == 0
-    assert term("overhaul", adapted=teacher, teacher=teacher, constants=constants) == 0
+    assert term("overhaul", adapted=teacher, teacher=teacher, margin_of=margin) == 0
     below = torch.where(teacher < 0, teacher - 5, teacher)  # however far below zero
-    assert term("overhaul", adapted=below, teacher=teacher, constants=constants) == 0
-    assert term("overhaul", adapted=below.abs(), teacher=teacher, constants=constants) > 1
+    assert term("overhaul", adapted=below, teacher=teacher, margin_of=margin) == 0
+    assert term("overhaul", adapted=below.abs(), teacher=teacher, margin_of=margin) > 1
     assert term("boundary", adapted=teacher.sign(), teacher=teacher) == 0
     assert term("boundary", adapted=7 * teacher.sign(), teacher=teacher) == 0
     assert term("boundary", adapted=0.5 * teacher.sign(), teacher=teacher) == pytest.approx(0.25)
@@ -541,7 +570,7 @@ def test_least_where_the_adapted_student_equals_the_teacher() -> None:
 
 def test_the_teacher_is_resampled_before_its_margin() -> None:
     teacher = maps([-9.0, 3.0])  # at half the width -3, and then the margin -1: not the mean of -1 and 3
-    found = term("overhaul", adapted=maps([-0.5]), teacher=teacher, constants=torch.tensor([-1.0]))
+    found = term("overhaul", adapted=maps([-0.5]), teacher=teacher, margin_of=torch.tensor([-1.0]))
     assert found == pytest.approx(0.25)
     assert term("boundary", adapted=maps([0.5]), teacher=teacher) == pytest.approx(2.25)
 
