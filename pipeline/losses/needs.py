@@ -136,7 +136,7 @@ def needs_of(mixes: Iterable[LossMix], student: Mapping[str, tuple[int, ...]] | 
     """Of the terms that have a teacher. ``student``: the shapes of the student's outputs, where a term may ask for them."""
     terms = {term.key: term for mix in mixes for term in mix.terms if teacher_reads(term) != ()}
     reading = {key: teacher_reads(term) for key, term in terms.items()}
-    reducing = {key for key, term in terms.items() if has(term, REDUCED)}
+    reducing = {key for key, names in reading.items() if has(terms[key], REDUCED) and stage_names(names or (MAPS,))}
     asking = {key for key, names in reading.items() if MEMBERS in (names or ())}
     several = asking | {key for key, term in terms.items() if library.constant(term.name, "MEMBERS", False)}
     plain = {key for key, names in reading.items() if names is not None and not set(names) - {"embedding", "logits"}}

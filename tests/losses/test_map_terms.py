@@ -18,7 +18,7 @@ from pipeline.config import InputError
 from pipeline.losses import LossMix, Outputs, library
 from pipeline.losses.boundary import agreement
 from pipeline.losses.floors import directions
-from pipeline.losses.needs import reduced_maps
+from pipeline.losses.needs import Arrays, needs_of, reduced_maps
 from pipeline.losses.overhaul import constants, margins, negatives
 from pipeline.losses.pooled import chosen
 from pipeline.losses.stages import resampled
@@ -315,8 +315,9 @@ def test_margins_are_measured_over_all_rows() -> None:
         "map2": torch.randn(7, 3, 2, 5, generator=torch.Generator().manual_seed(0)),
         "map1": torch.rand(7, 2, 4, 9, generator=torch.Generator().manual_seed(1)) - 0.9,
     }
-    parts = (Outputs({stage: each[rows] for stage, each in whole.items()}) for rows in (slice(3), slice(3, 7)))
-    found = constants(parts, torch.zeros(7))
+    rows = (slice(3), slice(3, 7))
+    arrays = Arrays(lambda: (Outputs({stage: each[part] for stage, each in whole.items()}) for part in rows))
+    found = constants(arrays, torch.zeros(7))
     assert list(found) == ["map1", "map2"]
     for stage, each in found.items():
         assert each.tolist() == pytest.approx(map_oracles.margins(whole[stage].numpy()), rel=1e-6)
@@ -631,6 +632,13 @@ def test_the_file_says_what_it_is(name: str) -> None:
 def test_the_outputs_that_are_read_follow_the_layer(key: str, reads: tuple[str, ...], taught: tuple[str, ...]) -> None:
     mix = LossMix.parse(f"{key},soft:0")
     assert (mix.reads, mix.teacher_reads) == (reads, taught)
+
+
+def test_a_vector_keeps_nothing_of_maps() -> None:
+    needs = needs_of([LossMix.parse("hint@layer=hidden,hint@stages=last,soft")])
+    assert needs.outputs == ("embedding", "logits")
+    assert [term.key for term in needs.reduced] == ["hint@stages=last"]
+    assert not needs_of([LossMix.parse("hint@layer=hidden")]).large
 
 
 @pytest.mark.parametrize(
