@@ -1,0 +1,161 @@
+"""Students that learn from stage maps: from stored and from running teachers, in packs as alone, in both layouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline import models, training
+from pipeline.config import InputError
+from pipeline.training import Live, Stored
+from pipeline.training.fit import packed
+from pipeline.training.packing import unit_statistics
+from pipeline.training.step import step
+from tests.training.test_training import CLASSES, QUICK, ROWS, SHAPE, assert_equal, made_up, run_of
+
+MIXES = (
+    "hint:0.1,attention",
+    "overhaul:1,pooled@grid=2x4",
+    "boundary:2,selectivity:5@stages=last",
+    "hint:0.1@layer=hidden,overhaul:1",
+)
+LAYOUTS = ("loop", "vmap")
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor, Live, Stored]:
+    """Two teachers with random weights, and what they say of every row."""
+    samples, labels, _ = made_up()
+    samples = (samples - samples.mean()) / samples.std()
+    teachers = [models.network("resnet18", SHAPE, CLASSES, seed=seed).eval() for seed in range(2)]
+    with torch.no_grad():
+        outputs = [teacher(samples) for teacher in teachers]
+    stored = Stored({name: torch.stack([one[name] for one in outputs]) for name in outputs[0]})
+    return samples, labels, Live([[teacher] for teacher in teachers]), stored
+
+
+def fit(data: Any, mixes: list[str], taught: Any, **options: Any) -> list[Any]:
+    samples, labels, *_ = data
+    runs = [run_of(mix, fold=i, seed=i, teacher=i % 2, count=42 - 8 * (i == 1)) for i, mix in enumerate(mixes)]
+    return training.fit(samples, labels, runs, QUICK, classes=CLASSES, teaching=taught, **options)
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_run_of_a_pack_is_the_run_alone(data: Any, mix: str) -> None:
+    samples, labels, live, stored = data
+    runs = [run_of(mix, fold=i, seed=i, teacher=i % 2, count=42 - 8 * (i == 1)) for i in range(3)]
+    together = training.fit(samples, labels, runs, QUICK, classes=CLASSES, teaching=stored, layout="loop")
+    for run, mine in zip(runs, together):
+        assert mine.failure is None and mine.history[-1]["terms"].keys() == {term.key for term in run.mix.terms}
+        (alone,) = training.fit(samples, labels, [run], QUICK, classes=CLASSES, teaching=stored, layout="loop")
+        assert_equal(mine, alone)
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_the_layout_does_not_matter(data: Any, mix: str) -> None:
+    """In float64: in float32 rounding grows step by step."""
+    samples, labels, _, stored = data
+    double = Stored({name: values.double() for name, values in stored.outputs.items()})
+    runs = [run_of(mix, fold=i, seed=i, teacher=i % 2) for i in range(2)]
+    each = [
+        training.fit(samples.double(), labels, runs, QUICK, classes=CLASSES, teaching=double, layout=layout)
+        for layout in LAYOUTS
+    ]
+    for mine, other in zip(*each):
+        for name, value in mine.state.items():
+            torch.testing.assert_close(other.state[name], value, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mix", MIXES[:3])
+def test_teachers_that_run_say_what_was_stored(data: Any, mix: str) -> None:
+    samples, labels, live, stored = data
+    runs = [run_of(mix, fold=i, teacher=i) for i in range(2)]
+    each = [
+        training.fit(samples, labels, runs, QUICK, classes=CLASSES, teaching=taught, layout="loop")
+        for taught in (live, stored)
+    ]
+    for mine, other in zip(*each):
+        assert mine.failure is None is other.failure
+        for name, value in mine.state.items():
+            torch.testing.assert_close(other.state[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mix", "weights"),
+    [
+        ("hint", ["hint layers.0.weight", "hint layers.1.weight", "hint layers.2.weight"]),
+        ("hint@layer=hidden", ["hint@layer=hidden linear.weight"]),
+        (
+            "boundary@stages=first",
+            [f"boundary@stages=first layers.0.{part}" for part in ("0.weight", "1.weight", "1.bias")],
+        ),
+        (
+            "overhaul@stages=last",
+            [f"overhaul@stages=last layers.0.{part}" for part in ("0.weight", "1.weight", "1.bias")],
+        ),
+    ],
+)
+def test_every_weight_of_an_adapter_moves(data: Any, mix: str, weights: list[str]) -> None:
+    samples, labels, _, stored = data
+    pack = packed(samples, labels, [run_of(mix)], QUICK, CLASSES, stored, "loop", [unit_statistics(samples)])
+    before = {name: value.clone() for name, value in pack.learner.adapters_state().items() if "running" not in name}
+    step(pack, False)
+    after = pack.learner.adapters_state()
+    moved = {name for name, value in before.items() if bool((after[name] != value).any())}
+    assert moved == set(before) and set(weights) >= moved
+
+
+def test_an_adapter_larger_than_the_student_is_refused(data: Any) -> None:
+    samples, labels, _, stored = data
+    wide = {**stored.outputs, "embedding": torch.zeros(2, ROWS, 5000)}
+    with pytest.raises(
+        InputError, match=r"hint@layer=embedding: its adapter would have .* weights, and the student cnn2"
+    ):
+        fit(data, ["hint@layer=embedding"], Stored(wide))
+
+
+def test_residual_and_members_of_one_teacher_are_refused_before_training(data: Any) -> None:
+    for mix, message in (
+        ("residual", r"residual of mix .* cannot be trained by itself with one teacher"),
+        ("pooled@layer=logits", "pooled@layer=logits asks for the members of an ensemble"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            fit(data, [mix], data[3])
+        assert "\n" not in str(caught.value)
+
+
+def test_pooled_learns_from_the_members_of_an_ensemble(data: Any) -> None:
+    """Another of two networks at every step; two equal ones teach as one."""
+    samples, labels, live, _ = data
+    first, second = (members[0] for members in live.teachers)
+    runs = [run_of("pooled:1@similarity=l2")]
+    results = [
+        training.fit(samples, labels, runs, QUICK, classes=CLASSES, teaching=Live([members]), layout="loop")[0]
+        for members in ([first], [first, first], [first, second])
+    ]
+    terms = [result.history[-1]["terms"]["pooled@similarity=l2"]["raw"] for result in results]
+    assert all(result.failure is None for result in results)
+    assert terms[1] == pytest.approx(terms[0], rel=1e-3) and terms[2] != pytest.approx(terms[0], rel=1e-3)
+
+
+def test_the_margins_are_those_of_the_runs_own_training_rows(data: Any) -> None:
+    """Rows that it does not train on, the held-out ones among them, change nothing."""
+    samples, labels, _, stored = data
+    run = run_of("overhaul", teacher=1)
+    spoilt = {name: values.clone() for name, values in stored.outputs.items()}
+    others = sorted(set(range(ROWS)) - set(run.task.train.tolist()))
+    for stage in ("map1", "map2", "map3", "map4"):
+        spoilt[stage][:, others] = -1e6
+    packs = [
+        packed(samples, labels, [run], QUICK, CLASSES, taught, "loop", [unit_statistics(samples)])
+        for taught in (stored, Stored(spoilt))
+    ]
+    assert packs[0].constants.keys() == {f"constants overhaul map{i}" for i in (1, 2, 3, 4)}
+    for name, margin in packs[0].constants.items():
+        own = stored.outputs[name.split()[-1]][1, torch.as_tensor(run.task.train)]
+        expected = [each[each < 0].mean().item() if (each < 0).any() else 0 for each in own.unbind(1)]
+        assert margin[0].tolist() == pytest.approx(expected, rel=1e-5)
+        assert torch.equal(packs[1].constants[name], margin)
