@@ -45,7 +45,7 @@ def fit(data: Any, mixes: list[str], taught: Any, **options: Any) -> list[Any]:
 
 @pytest.mark.parametrize("mix", MIXES)
 def test_a_run_of_a_pack_is_the_run_alone(data: Any, mix: str) -> None:
-    samples, labels, live, stored = data
+    samples, labels, _live, stored = data
     runs = [run_of(mix, fold=i, seed=i, teacher=i % 2, count=42 - 8 * (i == 1)) for i in range(3)]
     together = training.fit(samples, labels, runs, QUICK, classes=CLASSES, teaching=stored, layout="loop")
     for run, mine in zip(runs, together):
@@ -109,7 +109,7 @@ def test_every_weight_of_an_adapter_moves(data: Any, mix: str, weights: list[str
 
 
 def test_an_adapter_larger_than_the_student_is_refused(data: Any) -> None:
-    samples, labels, _, stored = data
+    _samples, _labels, _, stored = data
     wide = {**stored.outputs, "embedding": torch.zeros(2, ROWS, 5000)}
     with pytest.raises(
         InputError, match=r"hint@layer=embedding: its adapter would have .* weights, and the student cnn2"
