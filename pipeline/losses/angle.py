@@ -20,6 +20,7 @@ SOURCE = "Park et al. 2019, eq. 9 and 10"
 READS = ("embedding",)
 TEACHER = ("embedding",)
 WEIGHT = 20.0
+MIX = "angle:50,soft:1"
 ROWS = 3  # two clips have no angle
 
 

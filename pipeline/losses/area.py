@@ -21,6 +21,7 @@ SOURCE = "Cho et al. 2023, eq. 3.1 to 3.3"
 READS = ("embedding",)
 TEACHER = ("embedding",)
 WEIGHT = 20.0
+MIX = "area:20,soft:1"
 ROWS = 3  # of two clips there is one triangle, and over its own mean it is 1
 
 

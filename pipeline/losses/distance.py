@@ -20,6 +20,7 @@ SOURCE = "Park et al. 2019, eq. 5 to 8"
 READS = ("embedding",)
 TEACHER = ("embedding",)
 WEIGHT = 20.0
+MIX = "distance:20,soft:1"
 ROWS = 3  # of two clips there is one distance, and over its own mean it is 1
 
 
