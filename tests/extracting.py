@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,3 +95,30 @@ def command(folder: Path, *options: str) -> Done:
 
 def arguments(*options: str) -> list[str]:
     return [sys.executable, str(CLI), "features", "--dataset", "urbansound8k", "--data", "toy", *options]
+
+
+def started(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments(*options),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_parts(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None and len(list((folder / "cache").rglob("*.npz"))) < count:
+        time.sleep(0.002)
+
+
+def wait_for_end(group: int) -> None:
+    """Until no process of a group is left; a worker that outlives its parent for long is an error."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError("processes are left")

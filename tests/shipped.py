@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 
@@ -171,3 +173,16 @@ def write_run(
 
 def other_spec(**changes) -> FeatureSpec:
     return config.build(FeatureSpec, dataclasses.asdict(SPEC) | changes, "test")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Folder, and two runs that hold out fold 1: a student and a teacher."""
+    root = tmp_path_factory.mktemp("world")
+    paths = write_corpus(root)
+    return types.SimpleNamespace(
+        root=root,
+        paths=paths,
+        student=write_run(root, paths),
+        teacher=write_run(root, paths, "teacher"),
+    )

@@ -13,16 +13,8 @@ import torch
 from pipeline import commands, losses, models
 from pipeline.experiments import reading
 from pipeline.losses import LossMix, Outputs
-from tests.commands.test_wrong_input import invoke
-from tests.tiny import ROOT
-
-
-def example(name: str) -> str:
-    """The Python block of docs/extending.md that defines ``name``."""
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    (block,) = [block for block in blocks if re.search(rf"^(def|class) {name}\(", block, re.MULTILINE)]
-    return block
+from tests.documents import example
+from tests.tiny import ROOT, invoke
 
 
 def test_the_experiment(tmp_path: Path) -> None:

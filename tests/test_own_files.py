@@ -22,7 +22,7 @@ from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from pipeline.training.teaching import Stored
 from tests.losses.test_every_term import CHECKS
-from tests.training.test_training import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
 
 FILES = {
     "losses/gap.py": """

@@ -31,8 +31,7 @@ from pipeline.config import InputError
 from pipeline.experiments.generations import chain_mix
 from pipeline.losses import LossMix
 from pipeline.report import following
-from tests.commands.test_wrong_input import invoke
-from tests.tiny import ROOT, write_corpus
+from tests.tiny import ROOT, invoke, write_corpus
 
 #: All that is written for people; what else lies in data/ and cache/ is somebody's own.
 DOCUMENTS = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,6 +62,13 @@ class Done:
     returncode: int
     stdout: str
     stderr: str
+
+
+def invoke(*arguments: str) -> Result:
+    """The command line in this process and working folder."""
+    import cli
+
+    return CliRunner().invoke(cli.main, list(arguments))
 
 
 #: Commands that train; ``--jobs 1`` keeps them in this process.

@@ -7,12 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
-from click.testing import CliRunner
 
-import cli
 from pipeline import commands
+from tests.tiny import invoke
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,10 +41,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in set(sys.modules) - before:
         if name.startswith("pipeline.commands."):
             del sys.modules[name]
-
-
-def invoke(*arguments: str) -> click.testing.Result:
-    return CliRunner().invoke(cli.main, list(arguments))
 
 
 def test_a_command_is_one_file(folder: Path) -> None:

@@ -17,8 +17,8 @@ from click.testing import CliRunner
 import cli
 from pipeline.corpus import open_corpus
 from pipeline.corpus.verification import verify
-from tests.corpus.test_verify import esc, write_rows
-from tests.deploy.test_prediction import world  # noqa: F401 (a fixture)
+from tests.corpora import esc, write_rows
+from tests.shipped import world  # noqa: F401 (a fixture)
 from tests.tiny import QUICK, audio_rkd, write_corpus
 
 NFC, NFD = "Geräusch é", unicodedata.normalize("NFD", "Geräusch é")

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.extracting import write_corpus
-from tests.extraction.test_extraction import started, wait_for_end, wait_for_parts
+from tests.extracting import started, wait_for_end, wait_for_parts, write_corpus
 from tests.tiny import ROOT
 
 SLEEPS = """

@@ -15,12 +15,12 @@ import click
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import cli
 from pipeline.images.cifar import ARCHIVE
 from tests import shipped
-from tests.tiny import QUICK, ROOT, write_corpus
+from tests.tiny import QUICK, ROOT, invoke, write_corpus
 
 #: The corpus whose features are there.
 SOUNDS = ("--dataset", "urbansound8k", "--data", "sounds", *QUICK)
@@ -95,10 +95,6 @@ def variant(folder: Path, target: Path, **changes: object) -> None:
 def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(made)
     return made
-
-
-def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.main, list(arguments))
 
 
 def assert_one_line(done: Result, *said: str) -> None:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import InputError
 from pipeline.corpus import MARKER, URBANSOUND8K, open_corpus
+from tests.corpora import line, touch, write_table
 
 US8K_COLUMNS = ["slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class"]
 ESC_COLUMNS = ["filename", "fold", "target", "category", "esc10", "src_file", "take"]
-
-
-def write_table(path: Path, columns: list[str], rows: Sequence[Sequence[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *rows])
-
-
-def touch(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
 
 
 def us8k_rows(folds=range(1, 4)) -> list[list[object]]:
@@ -73,12 +61,6 @@ def esc(root: Path, rows: list[list[object]] | None = None) -> Path:
     for row in rows:
         touch(root / "audio" / str(row[0]))
     return root
-
-
-def line(caught: pytest.ExceptionInfo[InputError]) -> str:
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 @pytest.mark.parametrize("top", [False, True])

@@ -25,8 +25,8 @@ from pipeline.corpus import (
 from pipeline.corpus.folder import assigned_folds
 from pipeline.corpus.naming import recordings
 from pipeline.deploy.sounds import sound_files
-from tests.corpus.test_corpus import line, touch, write_table
-from tests.test_extending import example
+from tests.corpora import line, touch, write_table
+from tests.documents import example
 
 
 def clips_of(root: Path, names: list[str]) -> Path:

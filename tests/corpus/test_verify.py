@@ -16,21 +16,7 @@ from pipeline.config import InputError
 from pipeline.corpus import leaks, open_corpus
 from pipeline.corpus import verification as module
 from pipeline.corpus.verification import PUBLISHED, Published, verify
-
-SR = 8000
-
-
-def write_clip(path: Path, seconds: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros(round(SR * seconds), np.float32), SR)
-
-
-def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+from tests.corpora import SR, esc, write_clip, write_rows
 
 
 def urban_row(fold: int, number: int, take: int, **changes: object) -> dict[str, object]:
@@ -202,24 +188,6 @@ def test_no_annotations_at_all(urban: Path) -> None:
         verify(urban, "urbansound8k")
     with pytest.raises(InputError, match="gtzan"):
         verify(urban, "gtzan")
-
-
-def esc(root: Path) -> Path:
-    names = list(PUBLISHED["esc50"].classes)
-    rows: list[dict[str, object]] = []
-    for fold in (1, 2):
-        for label in ("dog", "cat", "rain"):
-            number = names.index(label)
-            row: dict[str, object] = {
-                "filename": f"{fold}-77-A-{number}.wav",
-                "fold": fold,
-                "target": number,
-                "category": label,
-            }
-            rows.append(row | {"esc10": label in PUBLISHED["esc10"].classes, "src_file": 77 + fold, "take": "A"})
-            write_clip(root / "audio" / str(row["filename"]), 5.0)
-    write_rows(root / "meta/esc50.csv", rows)
-    return root
 
 
 def test_esc50_and_its_part_esc10(tmp_path: Path) -> None:

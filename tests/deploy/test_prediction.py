@@ -29,19 +29,6 @@ from tests.shipped import CLASSES, SPEC
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Folder, and two runs that hold out fold 1: a student and a teacher."""
-    root = tmp_path_factory.mktemp("world")
-    paths = shipped.write_corpus(root)
-    return types.SimpleNamespace(
-        root=root,
-        paths=paths,
-        student=shipped.write_run(root, paths),
-        teacher=shipped.write_run(root, paths, "teacher"),
-    )
-
-
 def command(*arguments, code=0):
     """Standard output and standard error of ``predict``, in this process."""
     result = CliRunner().invoke(predict, [str(a) for a in arguments])

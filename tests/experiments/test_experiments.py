@@ -19,8 +19,7 @@ from pipeline.losses import LossMix
 from pipeline.report.paper import TABLE3, TABLE4
 from pipeline.runs.planned import PlannedRun, from_note
 from tests.archives import write_stand_in
-from tests.commands.test_wrong_input import invoke
-from tests.tiny import QUICK, write_corpus
+from tests.tiny import QUICK, invoke, write_corpus
 
 CORPUS = ("--dataset", "urbansound8k", "--data", "tiny")
 HOW = ("--device", "cpu", "--layout", "loop", "--pack", "8", "--jobs", "1")

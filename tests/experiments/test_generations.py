@@ -25,10 +25,8 @@ from pipeline import (
     training,
 )
 from pipeline.config import (
-    FeatureSpec,
     InputError,
     Settings,
-    TrainSettings,
 )
 from pipeline.corpus import Corpus
 from pipeline.engine import packs
@@ -41,57 +39,9 @@ from pipeline.report import chains
 from pipeline.report import generations as tables
 from pipeline.report.table import NONE
 from pipeline.runs.planned import PlannedRun
+from tests.chains import HOW, LONG, NETWORK, SETTINGS, SPEC, go, write_source
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = FeatureSpec(seconds=0.2, bins=12, bins_per_octave=36)
-HOW = {"device": "cpu", "pack": 8, "layout": "loop", "jobs": 1}
-NETWORK = TrainSettings(model="cnn2", epochs=2, batch=4, lr=0.02)
-SETTINGS = Settings(features=SPEC, teacher=NETWORK, student=NETWORK)
-CLIPS = 9  # a fold
-
-
-def write_source(
-    root: Path, spec: FeatureSpec = SPEC, *, clips_of: tuple[int, ...] = (1, 2, 3), classes: str = "abc"
-) -> Source:
-    """Features of three folds in ``root/cache``: noise, with a mean by class. ``clips_of``: whose clips a fold has."""
-    files = []
-    for fold, own in enumerate(clips_of, 1):
-        labels = tuple(i % 3 for i in range(CLIPS))
-        names = tuple(f"{own}-{i}.wav" for i in range(CLIPS))
-        header = cache.Header(
-            "tiny",
-            "folder",
-            True,
-            fold,
-            tuple(classes),
-            spec,
-            names,
-            labels,
-            names,
-            tuple(cache.File(name, 1, 0) for name in names),
-            units=("1",) * 5,
-            calls=("",) * 5,
-        )
-        values = np.random.default_rng(own).standard_normal(header.shape) + 0.6 * np.reshape(labels, (-1, 1, 1, 1, 1))
-        files.append(cache.fold_path(root / "cache", "tiny", spec, fold))
-        cache.write_fold(files[-1], header, [values.astype(np.float32)])
-    data_set = runs.DataSet("tiny", "folder", synthetic=True, all_folds=(1, 2, 3))
-    digests = {str(h.fold): h.digest for h in map(cache.read_header, files)}
-    return Source(tuple(files), data_set, digests, tuple(classes))
-
-
-def go(
-    root: Path,
-    source: Source | None = None,
-    *,
-    settings: Settings = SETTINGS,
-    losses: tuple[str, ...] = ("none",),
-    **options: object,
-) -> Path:
-    """A chain in ``root``; the folder of the group, relative to it."""
-    os.chdir(root)
-    how: dict = {"generations": 2, "folds": (1,), "seeds": (0,), **HOW, **options}
-    return generations.train(source or write_source(root), settings, [chain_mix(text) for text in losses], **how)
 
 
 def pack_of(source: Source, settings: Settings, teachers: tuple[Path, ...]) -> packs.PlannedPack:
@@ -154,10 +104,9 @@ KILLED = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from types import SimpleNamespace
-from tests.experiments.test_generations import LONG, go
+from tests.chains import LONG, go
 go(Path.cwd(), settings=LONG, losses=("none", "area"), checkpoint_minutes=0)
 """
-LONG = dataclasses.replace(SETTINGS, teacher=(network := dataclasses.replace(NETWORK, epochs=12)), student=network)
 
 
 def test_a_killed_chain_goes_on_in_its_generation(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,13 @@ from tests.extracting import (
     CLASSES,
     CLI,
     SPEC,
-    arguments,
     command,
     extract,
     only_folds,
     same,
+    started,
+    wait_for_end,
+    wait_for_parts,
     write_corpus,
 )
 
@@ -72,33 +73,6 @@ def test_a_dask_scheduler_at_an_address_is_used(tmp_path: Path, root: Path) -> N
         extract(root, tmp_path / "dask", backend="dask", scheduler=cluster.scheduler_address)
         assert len(cluster.workers) == 1, "a cluster of others is left running"
     same(tmp_path / "one", tmp_path / "dask")
-
-
-def started(folder: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        arguments(*options),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for_parts(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    while process.poll() is None and len(list((folder / "cache").rglob("*.npz"))) < count:
-        time.sleep(0.002)
-
-
-def wait_for_end(group: int) -> None:
-    """Until no process of a group is left; a worker that outlives its parent for long is an error."""
-    for _ in range(600):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    raise AssertionError("processes are left")
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from pipeline import features
 from pipeline.config import FeatureSpec
 from pipeline.features import loops, steps, tuning, vectors
-from tests.features.test_features import sounds
+from tests.sounds import sounds
 
 FUNCTIONS = sorted(name for name, value in vars(loops).items() if hasattr(value, "signatures"))
 SPEC = FeatureSpec()

@@ -178,3 +178,11 @@ def together(runs: list[Any], axes: tuple[int, ...], dtype: torch.dtype) -> Any:
 
 def is_map(name: str) -> bool:
     return name.startswith("map")
+
+
+#: They promise more than a file must.
+PAPERS = ("angle", "area", "ce", "distance", "hinton", "soft")
+
+
+def mapped(outputs: SimpleNamespace, function: Any) -> SimpleNamespace:
+    return SimpleNamespace(**{k: function(v) for k, v in vars(outputs).items()})

@@ -19,7 +19,7 @@ from pipeline.losses.darkrank import ranked
 from pipeline.losses.embeddings import SHARE, drawn, negative_weights, pairs_of_labels, unit_rows
 from pipeline.losses.triplet import triples
 from pipeline.relations import distances
-from tests.losses.test_losses import mapped
+from tests.losses.terms import mapped
 
 NEGATIVES = ("distance", "semihard", "hard", "all", "random")
 Outputs = SimpleNamespace

@@ -17,10 +17,9 @@ from torch.nn import functional as F
 
 from pipeline import losses
 from pipeline.config import InputError
+from tests.losses.terms import PAPERS, mapped
 
 NAMES = losses.names()
-#: They promise more than a file must.
-PAPERS = ("angle", "area", "ce", "distance", "hinton", "soft")
 RELATIONAL = ("angle", "area", "distance")
 DIVERGENCES = (*RELATIONAL, "hinton")
 
@@ -37,10 +36,6 @@ def network(*lead: int, batch: int = 5, width: int = 7, classes: int = 4, seed: 
 def labels_for(outputs: SimpleNamespace, seed: int = 9) -> Tensor:
     shape = outputs.logits.shape
     return torch.randint(0, shape[-1], shape[:-1], generator=torch.Generator().manual_seed(seed))
-
-
-def mapped(outputs: SimpleNamespace, function: Any) -> SimpleNamespace:
-    return SimpleNamespace(**{k: function(v) for k, v in vars(outputs).items()})
 
 
 # Plain loops, written from the papers: Park et al. 2019 eq. 5 to 10, Cho et al. 2023 eq. 3.1 to 3.3.

@@ -25,7 +25,7 @@ from pipeline.losses import (
 from pipeline.losses.signature import Option, bounds, options
 from pipeline.report.paper import TABLE3, percent
 from tests import tiny
-from tests.losses import test_losses
+from tests.losses.terms import PAPERS
 
 NAMES = losses.names()
 
@@ -267,8 +267,8 @@ def test_a_new_loss_is_one_file(tmp_path, monkeypatch) -> None:
 
 
 def test_which_of_the_papers_losses_see_logits_and_teachers() -> None:
-    assert NAMING & set(test_losses.PAPERS) == {"soft", "ce", "hinton"}
-    assert TEACHERLESS & set(test_losses.PAPERS) == {"ce"}
+    assert NAMING & set(PAPERS) == {"soft", "ce", "hinton"}
+    assert TEACHERLESS & set(PAPERS) == {"ce"}
 
 
 def test_a_mix_refuses_more_classes_than_there_are() -> None:

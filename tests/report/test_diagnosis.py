@@ -20,9 +20,8 @@ from pipeline.config import FeatureSpec
 from pipeline.report import diagnosis
 from pipeline.report import status as data
 from pipeline.report.diagnosis import libraries
-from tests.report.test_comparison import write_run
-from tests.report.test_retrieval import invoke
-from tests.tiny import write_corpus
+from tests.recorded import write_run
+from tests.tiny import invoke, write_corpus
 
 
 @pytest.fixture

@@ -24,9 +24,8 @@ from pipeline import runs
 from pipeline.commands import follow
 from pipeline.config import InputError
 from pipeline.report import following
-from tests.report.test_comparison import write_run
-from tests.report.test_retrieval import invoke
-from tests.tiny import QUICK, ROOT, write_corpus
+from tests.recorded import write_run
+from tests.tiny import QUICK, ROOT, invoke, write_corpus
 
 if TYPE_CHECKING:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from pipeline.report import page
-from tests.report.test_page import made_up_embeddings, write_run, write_sounds
+from tests.pages import made_up_embeddings, write_run, write_sounds
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (

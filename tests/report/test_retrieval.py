@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-import cli
 from pipeline import cache, runs
 from pipeline.corpus import Clip, Corpus
 from pipeline.engine.records import model_of, read_model
@@ -21,11 +19,7 @@ from pipeline.figures import recall as retrieval
 from pipeline.report import retrieval as stage
 from pipeline.report import status as places
 from tests import shipped
-
-
-def invoke(*arguments: str) -> Result:
-    """The command line in this process."""
-    return CliRunner().invoke(cli.main, list(arguments))
+from tests.tiny import invoke
 
 
 def loop_recall(x: np.ndarray, labels: list[int], sources: list[str], k: int, metric: str) -> float:

@@ -9,7 +9,7 @@ import pytest
 from pipeline import runs
 from pipeline.report.diagnosis.places import trained
 from pipeline.report.status import counted_text
-from tests.report.test_comparison import write_run
+from tests.recorded import write_run
 
 
 def test_runs_at_chance_count_and_stopped_ones_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

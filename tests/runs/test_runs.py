@@ -457,7 +457,7 @@ def test_students_of_a_teacher_that_is_no_longer_there_are_not_mixed_with_others
 
     from pipeline import report
     from pipeline.engine import records, rerun
-    from tests.experiments import test_generations as chains
+    from tests import chains
 
     monkeypatch.chdir(tmp_path)
     source = chains.write_source(tmp_path)
@@ -512,7 +512,7 @@ def test_a_teacher_that_was_replaced_teaches_as_it_is_now(tmp_path, monkeypatch)
     import torch
 
     from pipeline.engine import packs, records
-    from tests.experiments import test_generations as chains
+    from tests import chains
 
     monkeypatch.chdir(tmp_path)
     source = chains.write_source(tmp_path)

@@ -8,7 +8,7 @@ from pipeline import losses, models, training
 from pipeline.training.balance import gradient_norm, step_seconds
 from pipeline.training.sampling import order
 from pipeline.training.step import Pack
-from tests.training.test_training import CLASSES, QUICK, SHAPE, made_up, run_of
+from tests.trainings import CLASSES, QUICK, SHAPE, made_up, run_of
 
 STEPS = 4
 

@@ -19,7 +19,7 @@ import torch
 
 from pipeline import training
 from pipeline.training import Run, checkpoint
-from tests.training.test_training import MIXES, QUICK, assert_equal, fit, made_up, run_of, without_seconds
+from tests.trainings import MIXES, QUICK, assert_equal, fit, made_up, run_of, without_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = dataclasses.replace(QUICK, epochs=4)
@@ -166,10 +166,11 @@ import sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(2)
-from tests.training import test_checkpoint, test_training
-data = test_training.made_up()
+from tests import trainings
+from tests.training import test_checkpoint
+data = trainings.made_up()
 slow = lambda r, record: (print(record["epoch"], flush=True), time.sleep(0.05))
-test_training.fit(data, test_checkpoint.runs(), test_checkpoint.SETTINGS, on_epoch=slow,
+trainings.fit(data, test_checkpoint.runs(), test_checkpoint.SETTINGS, on_epoch=slow,
                   checkpoint=Path(sys.argv[1]), checkpoint_seconds=0.0)
 print("finished", flush=True)
 """

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.training import loop, step
-from tests.training.test_training import assert_equal, fit, made_up, run_of
+from tests.trainings import assert_equal, fit, made_up, run_of
 
 
 class Stream:

@@ -20,7 +20,7 @@ from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.sampling import generator, steps_of
 from pipeline.training.step import step
-from tests.training.test_training import CLASSES, QUICK, ROWS, assert_equal, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, ROWS, assert_equal, fit, made_up, run_of
 from tests.written import written
 
 FILES = {

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.config import InputError
 from pipeline.training import Run, Trained, packing
-from tests.training.test_training import CLASSES, QUICK, assert_equal, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, assert_equal, fit, made_up, run_of
 
 
 @pytest.fixture(scope="module")

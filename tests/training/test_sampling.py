@@ -16,7 +16,7 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix
 from pipeline.training import Interrupted, Run, Sampling, Task
 from pipeline.training.sampling import dealt, epoch_tables, steps_of
-from tests.training.test_training import CLASSES, QUICK, assert_equal, data, fit, run_of
+from tests.trainings import CLASSES, QUICK, assert_equal, data, fit, run_of
 
 __all__ = ["data"]
 

@@ -23,69 +23,26 @@ from pipeline.training import (
     Sampling,
     Stored,
     Task,
-    Trained,
     optimizer,
     teaching,
 )
 from pipeline.training.normalisation import normalisation
 from pipeline.training.sampling import epoch_tables, order, steps_of
-from tests.models.test_models import with_weights_of
-
-SHAPE, CLASSES, ROWS = (2, 8, 16), 3, 60
-MIXES = (
-    "ce",
-    "soft",
-    "hinton@T=4",
-    "distance",
-    "angle",
-    "area",
-    "angle:40@layer=hidden,area:20,hinton,ce:0.5",
+from tests.networks import with_weights_of
+from tests.trainings import (
+    CLASSES,
+    MIXES,
+    QUICK,
+    ROWS,
+    SHAPE,
+    assert_equal,
+    fit,
+    run_of,
 )
-QUICK = TrainSettings(model="cnn2", epochs=2, lr=0.01, batch=8)
-
-
-def made_up() -> tuple[Tensor, Tensor, Stored]:
-    """Noise around a level of the class, and two teachers' outputs."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(ROWS) % CLASSES
-    samples = torch.randn(ROWS, *SHAPE, generator=generator) * 3 + labels[:, None, None, None] + 10
-    embedding = torch.randn(2, ROWS, 12, generator=generator)
-    logits = torch.randn(2, ROWS, CLASSES, generator=generator)
-    return samples, labels, Stored({"embedding": embedding, "logits": logits})
-
-
-@pytest.fixture(scope="module")
-def data() -> tuple[Tensor, Tensor, Stored]:
-    return made_up()
-
-
-def run_of(mix: str, fold: int = 1, seed: int = 0, count: int = 42, teacher: int = 0) -> Run:
-    """Trains on ``count`` rows, tests on the last twelve."""
-    rows = np.random.default_rng(fold).permutation(48)
-    return Run(fold, seed, LossMix.parse(mix), Task(np.sort(rows[:count]), np.arange(48, ROWS)), teacher)
-
-
-def fit(data: Any, runs: list[Run], settings: TrainSettings = QUICK, **options: Any) -> list[Trained]:
-    samples, labels, taught = data
-    return training.fit(samples, labels, runs, settings, classes=CLASSES, teaching=taught, **options)
 
 
 def mapped(taught: Stored, function: Callable[[Tensor], Tensor]) -> Stored:
     return Stored({name: function(values) for name, values in taught.outputs.items()})
-
-
-def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
-
-
-def assert_equal(one: Trained, other: Trained) -> None:
-    """Bit for bit."""
-    assert without_seconds(one.history) == without_seconds(other.history)
-    assert np.array_equal(one.logits, other.logits)
-    for mine, theirs in ((one.state, other.state), (one.best_state, other.best_state)):
-        assert mine.keys() == theirs.keys()
-        for name in mine:
-            assert torch.equal(mine[name], theirs[name]), name
 
 
 @pytest.mark.parametrize(

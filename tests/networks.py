@@ -1,0 +1,65 @@
+"""The paper's networks in plain torch, as an oracle."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models import Stacked
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        return torch.relu(y + self.shortcut(x))
+
+
+def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """The network as torch's own modules, without standardisation: written from DESIGN, not from the code."""
+    channels, height, width = shape
+    if name == "cnn2":
+        return nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding="same"),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 16, 3, padding="same"),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(16 * (height // 4) * (width // 4), 32),
+            nn.ReLU(),
+            nn.Linear(32, classes),
+        )
+    widths, blocks, pool = {"resnet18": ((8, 16, 32, 64), 2, 4), "resnet56": ((16, 32, 64), 9, 1)}[name]
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
+        nn.BatchNorm2d(widths[0]),
+        nn.ReLU(),
+    ]
+    inputs = widths[0]
+    for stage, outputs in enumerate(widths):
+        for block in range(blocks):
+            layers.append(PlainBlock(inputs, outputs, 2 if stage and not block else 1))
+            inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d((1, pool)), nn.Flatten(), nn.Linear(inputs * pool, classes))
+
+
+def with_weights_of(network: Stacked, run: int) -> nn.Sequential:
+    """The plain network with the weights and batch norm statistics of one run: both list them in one order."""
+    reference = plain(network.name, network.shape, network.classes).to(network.mean.dtype)
+    for mine, theirs in zip(reference.parameters(), network.parameters(), strict=True):
+        mine.data.copy_(theirs.data[run])
+    running = [b for n, b in network.named_buffers() if "running" in n]
+    for mine, theirs in zip((b for n, b in reference.named_buffers() if "running" in n), running, strict=True):
+        mine.data.copy_(theirs[run])
+    return reference.train(network.training)
