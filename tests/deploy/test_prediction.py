@@ -24,7 +24,14 @@ from pipeline.commands.predict import predict
 from pipeline.config import InputError
 from pipeline.deploy import prediction, sounds
 from tests import shipped
-from tests.shipped import CLASSES, SPEC
+from tests.shipped import (
+    CLASSES,
+    SPEC,
+    world,
+)
+
+#: A fixture.
+__all__ = ["world"]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -36,9 +36,13 @@ from tests.trainings import (
     ROWS,
     SHAPE,
     assert_equal,
+    data,
     fit,
     run_of,
 )
+
+#: A fixture.
+__all__ = ["data"]
 
 
 def mapped(taught: Stored, function: Callable[[Tensor], Tensor]) -> Stored:
