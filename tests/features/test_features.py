@@ -21,12 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.signal
 from threadpoolctl import threadpool_limits
 
 from pipeline.config import FEATURES, FeatureSpec, InputError
 from pipeline.features import UNITS, describe, extract
-from tests.sounds import sounds
+from tests.sounds import beyond_the_bands, sounds
 
 SPEC = FeatureSpec()
 ATOL = np.array([5e-4, 1e-4, 1e-5, 1e-5, 1e-5])[:, None, None]
@@ -46,29 +45,6 @@ def assert_equal_to_plain(y: np.ndarray, spec: FeatureSpec) -> None:
         beyond[4, :, np.convolve(dust, np.ones(41), mode="same") > 0] = 0
     worst = beyond.max(axis=(1, 2))
     assert (worst <= 0).all(), dict(zip(FEATURES, worst + ATOL.ravel()))
-
-
-def beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
-    """Sounds with next to nothing in the seven constant-Q octaves (33 Hz to 4.2 kHz), and numbers next to 0."""
-    n, sr = spec.samples, spec.sr
-    t = np.arange(n) / sr
-    rng = np.random.default_rng(4)
-    tone = lambda f, a=0.5: a * np.sin(2 * np.pi * f * t)
-    high = scipy.signal.sosfilt(scipy.signal.butter(20, 0.75, "high", output="sos"), rng.normal(0, 0.3, n))
-    loud = t < 0.25 * spec.seconds
-    made = {f"tone of {share:g}": tone(share * sr / 2) for share in (0.55, 0.73, 0.82, 0.9, 0.989, 0.998)}
-    made |= {
-        "chirp": 0.5 * np.sin(2 * np.pi * sr / 2 * (0.73 * t + 0.13 * t**2 / spec.seconds)),
-        "noise": high,
-        "insects": tone(0.86 * sr / 2) * np.clip(np.sin(2 * np.pi * 2 * t), 0, 1) ** 2 + 0.01 * high,
-        "high on an offset": 0.3 + tone(0.95 * sr / 2, 0.3),
-        "infrasound": tone(2.0),
-        "high, then next to nothing": np.where(loud, tone(0.95 * sr / 2), rng.normal(0, 1e-5, n)),
-        "tone, then denormal": np.where(loud, tone(440.0), rng.normal(0, 1e-40, n)),
-        "tone and a high one 100 dB above": tone(440.0, 5e-6) + tone(0.93 * sr / 2),
-    }
-    made |= {f"samples of {scale:g}": rng.normal(0, scale, n) for scale in (1e-20, 1e-30, 1e-38, 1e-40, 1e-43)}
-    return {name: y.astype(np.float32) for name, y in made.items()}
 
 
 @pytest.mark.parametrize("name", list(beyond_the_bands(FeatureSpec(seconds=0.1))))

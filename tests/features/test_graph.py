@@ -19,7 +19,7 @@ from pipeline.features import extract
 from pipeline.features.graph import Features
 from pipeline.features.graph.resampling import Decimator, Resampler, response
 from pipeline.features.graph.spectrum import Power, factors, places
-from tests.features.test_features import beyond_the_bands, sounds
+from tests.sounds import beyond_the_bands, sounds
 
 SPEC = FeatureSpec(tuning=0.0, floor=1e-5)
 LIMITS = dict(zip(FEATURES, (5e-3, 1e-3, 1e-5, 1e-2, 1e-5)))

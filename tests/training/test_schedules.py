@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import training
 from pipeline.config import InputError
-from tests.training.test_training import QUICK, assert_equal, fit, made_up, run_of
+from tests.trainings import QUICK, assert_equal, fit, made_up, run_of
 
 SETTINGS = dataclasses.replace(QUICK, epochs=4)
 
