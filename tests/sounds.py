@@ -6,7 +6,6 @@ import numpy as np
 import scipy.signal
 
 from pipeline.config import FeatureSpec
-from tests.sounds import sounds
 
 
 def sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
