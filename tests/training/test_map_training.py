@@ -14,7 +14,7 @@ from pipeline.training import Live, Stored
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
-from tests.training.test_training import CLASSES, QUICK, ROWS, SHAPE, assert_equal, made_up, run_of
+from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, assert_equal, made_up, run_of
 
 MIXES = (
     "hint:0.1,attention",

@@ -25,7 +25,7 @@ from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from tests.training.test_hooks import FILES as HOOKS
 from tests.training.test_hooks import LAYOUTS, assert_alike
-from tests.training.test_training import CLASSES, QUICK, ROWS, SHAPE, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, fit, made_up, run_of
 from tests.written import written
 
 FILES = {

@@ -38,11 +38,25 @@ from tests.trainings import (
     assert_equal,
     data,
     fit,
+    made_up,
     run_of,
+    without_seconds,
 )
 
-#: A fixture.
-__all__ = ["data"]
+#: ``data`` is a fixture; the others are for tests that look for them here.
+__all__ = [
+    "CLASSES",
+    "MIXES",
+    "QUICK",
+    "ROWS",
+    "SHAPE",
+    "assert_equal",
+    "data",
+    "fit",
+    "made_up",
+    "run_of",
+    "without_seconds",
+]
 
 
 def mapped(taught: Stored, function: Callable[[Tensor], Tensor]) -> Stored:
