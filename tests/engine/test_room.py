@@ -20,7 +20,7 @@ from pipeline.losses import LossMix
 from pipeline.models import saved
 from pipeline.runs.planned import PlannedRun
 from pipeline.training import Live, Stored, packing
-from tests.experiments.test_generations import SETTINGS, SPEC, write_source
+from tests.chains import SETTINGS, SPEC, write_source
 from tests.training.test_hooks import FILES as HOOKS
 from tests.training.test_teaching import FILES as TEACHING
 from tests.training.test_teaching import TOLERANCE
