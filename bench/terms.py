@@ -25,7 +25,7 @@ from torch import Tensor
 from bench.training import BATCH, CLASSES, SHAPE
 from pipeline import losses, models
 from pipeline.config import InputError, TrainSettings
-from pipeline.losses import LossMix, Outputs, Term
+from pipeline.losses import LossMix, Outputs, Term, library
 from pipeline.losses.adapting import adapter as adapter_of
 from pipeline.losses.adapting import shapes
 from pipeline.training import Run, Stored, Task, packing
@@ -58,10 +58,16 @@ def data() -> tuple[Tensor, Tensor, Stored]:
     return samples, labels, Stored(outputs)
 
 
+def student_of(mix: str) -> str:
+    """The network that learns: ``cnn2``, but for a term that is for another one."""
+    named = (library.constant(term.name, "NETWORK", "") for term in LossMix.parse(mix).terms)
+    return next(filter(None, named), "cnn2")
+
+
 def pack_of(mix: str, runs: int, samples: Tensor, labels: Tensor, teacher: Stored) -> Pack:
     rows = np.arange(ROWS)
     each = [Run(fold, 0, LossMix.parse(mix), Task(rows, rows[:BATCH])) for fold in range(runs)]
-    settings = TrainSettings(model="cnn2", batch=BATCH, lr=1e-4, clip_norm=1.0)
+    settings = TrainSettings(model=student_of(mix), batch=BATCH, lr=1e-4, clip_norm=1.0)
     unit = [packing.unit_statistics(samples)] * runs
     return packed(samples, labels, each, settings, CLASSES, teacher, "loop", unit)
 
@@ -117,7 +123,7 @@ def line(text: str, teacher: Stored, measure: Callable[[str], list[Cost]], secon
     try:
         (term,) = (term for term in LossMix.parse(mix).terms if term.key != "soft")
         costs = measure(mix)
-        network = models.network("cnn2", SHAPE, CLASSES)
+        network = models.network(student_of(mix), SHAPE, CLASSES)
         adapter = adapter_cost(term, network(samples[:BATCH]), teacher, seconds)
     except InputError as error:
         return f"  {text:24} {error}"

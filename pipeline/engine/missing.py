@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import runs, samplers
 from pipeline.config import InputError, TrainSettings
@@ -14,6 +14,9 @@ from pipeline.engine import teachers
 from pipeline.engine.source import Source
 from pipeline.locks import locked
 from pipeline.runs.planned import PlannedRun
+
+if TYPE_CHECKING:
+    from pipeline.losses import LossMix
 
 #: Failed runs that a message names.
 SHOWN = 5
@@ -42,7 +45,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
 
     ``how``: ``checkpoint_minutes``, and what ``schedule.train_all`` takes. A run whose loss is not finite costs itself
     and those that learn from it. Raises ``InputError`` before anything is trained for runs and teachers of other data and
-    for batches and terms of more classes than there are, and ``RunsFailed`` at the end if runs failed; the others are kept.
+    for batches and terms of more classes than there are, and terms of outputs that a network has not, and ``RunsFailed`` at the end if runs failed; the others are kept.
     """
     for level in levels:  # all that is on record is looked at before hours of training
         teachers.check(level.runs, source)
@@ -50,7 +53,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
             samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
         for mix in dict.fromkeys(run.mix for run in level.runs):
             mix.require_classes(len(source.classes))
-        missing_runs(level.runs, source)
+        check_outputs(missing_runs(level.runs, source), source)
     failures: list[str] = []
     trained = 0
     for level in levels:
@@ -61,6 +64,24 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
             trained, failures = trained + count, failures + lines
     if failures:
         raise RunsFailed(failed(failures, trained))
+
+
+def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
+    """``InputError`` where a term of runs that are to be trained reads an output which their network does not have."""
+    mixes: dict[str, list[LossMix]] = {}
+    for run in planned:
+        if not {"embedding", "hidden", "logits"}.issuperset(run.mix.reads or ()):  # every network has these
+            mixes.setdefault(run.network.model, []).append(run.mix)
+    if not mixes:
+        return
+    # torch comes here and not at the top, so that a finished stage answers at once.
+    from pipeline import models
+    from pipeline.training.fit import require_outputs
+
+    spec = source.spec(planned[0].settings)
+    for model, terms in mixes.items():
+        network = models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes))
+        require_outputs(terms, network)
 
 
 def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any) -> tuple[int, list[str]]:

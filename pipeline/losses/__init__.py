@@ -37,6 +37,9 @@ by importing it, where it is written out. All else is optional:
   or ``unlabelled``. A loss that compares clips with each other (``ROWS`` above 1) cannot be so restricted without it; its means
   are then over the tuples of which every clip counts. Without it a loss is a mean over clips, and ``@rows`` takes the mean of
   what it says of each clip alone.
+- ``MIX``: the published combination as text; ``NETWORK`` and ``SAMPLER``: the student's network that it needs, and how its
+  published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
+- ``check(**options)``: ``InputError`` where the options of a mix, each allowed by itself, do not go together.
 - ``CLASSES``: the fewest classes that it can learn from, a number or the option that says so (data of fewer are refused);
   ``WITH = {"epsilon": ("wrong=smooth",)}``: an option that is refused unless one of these is chosen too.
 

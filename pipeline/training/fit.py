@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
-from pipeline.losses import library
+from pipeline.losses import LossMix, library
 from pipeline.losses.adapting import needs_with, shapes
 from pipeline.losses.learner import Learner
 from pipeline.losses.needs import Needs
@@ -184,7 +184,7 @@ def packed(
         network.to(dtype)  # first: the statistics of float64 samples keep their digits
         network.mean.copy_(mean)
         network.std.copy_(std)
-    require_outputs(runs, networks[0])
+    require_outputs([run.mix for run in runs], networks[0])
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
@@ -226,18 +226,19 @@ def constants_of(teaching: Teaching, run: Run, samples: Tensor, labels: Tensor, 
     return teaching.measured(run.teacher, run.task.train, own, needs)
 
 
-def require_outputs(runs: Sequence[Run], network: Network) -> None:
+def require_outputs(mixes: Iterable[LossMix], network: Network) -> None:
     """``InputError`` for the first term that reads an output which the students' network does not have."""
-    terms = {term.key: term for run in runs for term in run.mix.terms}
+    terms = {term.key: term for mix in mixes for term in mix.terms}
     named = {key: library.reads(term.name, dict(term.options)) or () for key, term in terms.items()}
     if {name for names in named.values() for name in names} <= set(VECTORS):
         return
     there = shapes(network)
     for key, names in named.items():
         if missing := lacking(names, there):
+            other = library.constant(terms[key].name, "NETWORK", "")
             raise InputError(
                 f"{key} reads {', '.join(missing)} of the student, and {network.name} has {', '.join(there)}; "
-                "expected a network with these outputs"
+                "expected a network with these outputs" + (f", for example {other}" if other else "")
             )
 
 

@@ -1,0 +1,45 @@
+"""What cannot be trained is refused before the teachers of those runs are, hours earlier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+EXPERIMENT = """
+[[step]]
+name = "learner"
+mix = "{mix}"
+teacher = "teacher"
+"""
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("before")
+    tiny.write_corpus(folder / "clips", clips=2)
+    assert (
+        tiny.audio_rkd(folder, "features", "--dataset", "urbansound8k", "--data", "clips", *tiny.QUICK).returncode == 0
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("mix", "more", "words"),
+    [
+        ("margin", (), "margin reads cosines of the student, and cnn2 has embedding, hidden, logits, map1, map2"),
+        (
+            "triplet",
+            ("--set", "student.sampler=classes:1", "--set", "student.batch=16"),
+            "there are 10; expected 'classes:2', or a batch of at most 10",  # of the data set's classes; later of those at hand
+        ),
+    ],
+)
+def test_one_line_and_no_run(where: Path, mix: str, more: tuple[str, ...], words: str) -> None:
+    (where / "own.toml").write_text(EXPERIMENT.format(mix=mix))
+    here = ("--dataset", "urbansound8k", "--data", "clips", *tiny.QUICK, "--jobs", "1")
+    done = tiny.audio_rkd(where, "experiment", "own.toml", *here, *more)
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+    assert not (where / "runs").exists() or not list((where / "runs").rglob("config.json"))
