@@ -44,8 +44,9 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
     """Train the runs that are missing, each level behind those that it learns from.
 
     ``how``: ``checkpoint_minutes``, and what ``schedule.train_all`` takes. A run whose loss is not finite costs itself
-    and those that learn from it. Raises ``InputError`` before anything is trained for runs and teachers of other data and
-    for batches and terms of more classes than there are, and terms of outputs that a network has not, and ``RunsFailed`` at the end if runs failed; the others are kept.
+    and those that learn from it. Raises ``InputError`` before anything is trained for runs and teachers of other data, for
+    batches and terms of more classes than there are, for terms of outputs that a network has not and that lack their ensemble,
+    and ``RunsFailed`` at the end if runs failed; the others are kept.
     """
     for level in levels:  # all that is on record is looked at before hours of training
         teachers.check(level.runs, source)
@@ -53,6 +54,8 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
             samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
         for mix in dict.fromkeys(run.mix for run in level.runs):
             mix.require_classes(len(source.classes))
+        for run in level.runs:
+            teachers.require_members(run)
         check_outputs(missing_runs(level.runs, source), source)
     failures: list[str] = []
     trained = 0
