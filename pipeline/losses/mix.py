@@ -164,8 +164,8 @@ class LossMix:
         ``setting`` states the clips, for example student.batch.
         """
         for term in self.terms:
-            members = "members" in (teacher_reads(term.name, dict(term.options)) or ())  # the engine counts the teachers
-            if not constant(term.name, "ALONE", True) and not members:
+            taught = teacher_reads(term.name, dict(term.options)) or ()
+            if not constant(term.name, "ALONE", True) and "members" not in taught:  # those the engine counts
                 raise InputError(
                     f"{term.name} of mix {self} cannot be trained by itself with one teacher; "
                     f"expected {constant(term.name, 'CHAIN', 'another training before it')}: choose other terms"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline import losses
 from pipeline.losses import Outputs, library
-from pipeline.losses.needs import reduced_maps
+from pipeline.losses.needs import CONSTANTS, REDUCED, reductions
 from pipeline.models.outputs import chosen, stage_maps
 
 #: Name of an output → its shape per clip.
@@ -124,16 +124,40 @@ def sides(name: str, given: Inputs) -> tuple[SimpleNamespace, SimpleNamespace]:
     """What a loss sees of student and teacher."""
     _, read, taught, make, reduced = about(name)
     student, teacher = view(given.student, read), view(given.teacher, taught)
-    if reduced is not None:
-        teacher["reduced"] = kept(name, given)
-        del teacher["maps"]
-    if library.constant(name, "constants", None) is not None:
-        teacher["constants"] = constants(name, given)
+    teacher |= kept_of_teacher(name, given)
+    if reduced is not None:  # a pack keeps that alone
+        teacher = {key: value for key, value in teacher.items() if key not in ("maps", *stage_maps(teacher))}
     if make is not None:
         student["adapted"] = adapted(name, given)
     if each := library.draws(name, given.lead[-1]):
         student["draws"] = given.numbers[..., :each]
     return SimpleNamespace(**student), SimpleNamespace(**teacher)
+
+
+def kept_of_teacher(name: str, given: Inputs) -> dict[str, dict[str, Tensor]]:
+    """What the file keeps of a teacher's maps, and the constants that it measures, by the word under which it sees them."""
+    kept: dict[str, dict[str, Tensor]] = {}
+    if (reduced := about(name)[4]) is not None:
+        maps = stage_maps(view(given.teacher, about(name)[2]))
+        shapes = {k: tuple(v.shape[len(given.lead) :]) for k, v in given.student.items()}
+        kept[REDUCED] = reductions(reduced, maps, shapes, {})
+    if library.constant(name, CONSTANTS, None) is not None:
+        kept[CONSTANTS] = constants(name, given)
+    return kept
+
+
+def packed(name: str, given: Inputs, runs: list[int]) -> tuple[Outputs, Outputs, dict[str, Tensor]]:
+    """The same as a pack of runs has it: student, teacher and draws of ``runs``, each thing under its term's name."""
+    student, teacher, draws = dict(given.student), dict(given.teacher), {}
+    if about(name)[3] is not None:
+        told = adapted(name, given)
+        several = told if isinstance(told, dict) else {"": told}
+        student |= {f"adapted {name} {part}".rstrip(): value for part, value in several.items()}
+    for word, values in kept_of_teacher(name, given).items():
+        teacher |= {f"{word} {name} {part}": value for part, value in values.items()}
+    if each := library.draws(name, given.lead[-1]):
+        draws[name] = given.numbers[runs, :, :each]
+    return Outputs(student), Outputs(teacher), draws
 
 
 def view(outputs: Mapping[str, Tensor], read: tuple[str, ...] | None) -> dict[str, Any]:
@@ -152,11 +176,6 @@ def adapted(name: str, given: Inputs) -> Any:
     flat = {k: v.double().flatten(0, lead - 2) if lead > 1 else v.double()[None] for k, v in given.student.items()}
     runs = [module(Outputs({k: v[run] for k, v in flat.items()})) for run in range(len(flat["logits"]))]
     return together(runs, given.lead[:-1], dtype)
-
-
-def kept(name: str, given: Inputs) -> Mapping[str, Tensor]:
-    """What the file keeps of the teacher's maps."""
-    return reduced_maps(about(name)[4], Outputs(given.student), Outputs(given.teacher))
 
 
 def constants(name: str, given: Inputs) -> dict[str, Tensor]:

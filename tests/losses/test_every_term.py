@@ -19,10 +19,10 @@ from torch import Tensor
 
 from pipeline import losses
 from pipeline.config import InputError
-from pipeline.losses import LossMix, Outputs, library, mixed_loss
+from pipeline.losses import LossMix, library, mixed_loss
 from pipeline.losses.rows import restricted
 from pipeline.losses.signature import masked, options
-from pipeline.models.outputs import chosen
+from pipeline.models.outputs import MAPS, chosen
 from tests.losses import terms
 from tests.losses.terms import Inputs, inputs, value
 
@@ -60,26 +60,11 @@ def a_value_per_run_that_is_the_runs_own(name: str) -> None:
 
 def a_run_of_a_pack_is_the_run_alone(name: str) -> None:
     """Through ``mixed_loss``, beside a run without the term and one with another weight."""
-    mixes = [LossMix.parse(f"{name}:2,soft:0" if name != "soft" else "soft:2"), LossMix.parse("ce:3"), None]
-    mixes[2] = LossMix.parse(f"{mixes[0]},ce:1") if name != "ce" else LossMix.parse("ce:1,soft:1")
-    packed = [mix for mix in mixes if mix is not None]
+    alone, beside = (f"{name}:2,soft:0", "ce:1") if name not in ("soft", "ce") else (f"{name}:2", "angle:1")
+    packed = [LossMix.parse(mix) for mix in (alone, "ce:3" if name != "ce" else "soft:3", f"{name}:5,{beside}")]
     given = inputs(3, 4, seed=3)
-    key = next(term.key for term in packed[0].terms)
-    members = [run for run, mix in enumerate(packed) if key in {term.key for term in mix.terms}]
-    student, draws = dict(given.student), {}
-    if terms.about(name)[3] is not None:
-        told = terms.adapted(name, given)
-        student |= (
-            {f"adapted {key} {k}": v for k, v in told.items()} if isinstance(told, dict) else {f"adapted {key}": told}
-        )
-    if each := library.draws(name, 4):
-        draws[key] = given.numbers[members, :, :each]
-    teacher = dict(given.teacher)
-    if terms.about(name)[4] is not None:
-        teacher |= {f"reduced {name} {stage}": each for stage, each in terms.kept(name, given).items()}
-    if library.constant(name, "constants", None) is not None:
-        teacher |= {f"constants {name} {stage}": each for stage, each in terms.constants(name, given).items()}
-    total, raw = mixed_loss(packed)(Outputs(student), Outputs(teacher), given.labels, draws)
+    student, teacher, draws = terms.packed(name, given, runs=[0, 2])
+    total, raw = mixed_loss(packed)(student, teacher, given.labels, draws)
     for run, mix in enumerate(packed):
         alone = given.each(itemgetter(run))
         of_terms = {term.key: (term.weight, value(term.name, alone)) for term in mix.terms}
@@ -110,10 +95,9 @@ def nothing_flows_into_the_teacher(name: str) -> None:
     assert all(gradient is None for gradient in teacher.values())
     moved = {key for key, gradient in student.items() if gradient is not None and gradient.abs().sum() > 0}
     read = terms.about(name)[1]
-    if terms.about(name)[3] is not None:  # an adapter may read more than the loss
-        assert moved
-    else:
-        assert moved and (read is None or moved == set(chosen(read, given.student)))
+    assert moved
+    if read is not None and terms.about(name)[3] is None:  # an adapter may read more than the loss
+        assert set(read) - {MAPS} <= moved <= set(chosen(read, given.student))  # of all maps it may compare some
 
 
 def dead_channel(key: str, values: Tensor) -> Tensor:
@@ -158,9 +142,13 @@ def the_order_of_clips_does_not_matter(name: str) -> None:
 
 
 def a_student_that_equals_its_teacher_is_at_the_minimum(name: str) -> None:
-    """Where both sides are asked for the same outputs and nothing stands between: no gradient, and no less nearby."""
-    _, read, taught, make, _ = terms.about(name)
-    if make is not None or read is None or read != taught or not library.constant(name, "LEAST_AT_TEACHER", True):
+    """Where both sides are asked for the same outputs and nothing stands between: no gradient, and no less nearby.
+
+    ``LEAST_AT_TEACHER = False`` of a file says that it is another kind of loss.
+    """
+    _, read, taught, make, reduced = terms.about(name)
+    between = make is not None or reduced is not None or library.has(name, "constants")
+    if between or read is None or read != taught or not library.constant(name, "LEAST_AT_TEACHER", True):
         return
     given = inputs(6, student=terms.TEACHER, seed=8)
     equal = Inputs(given.student, {**given.teacher, **given.student}, given.labels, given.numbers)

@@ -41,6 +41,19 @@ WRITTEN = {
     "of_one_map": loss_file(
         "of_one_map", "student.map2.square().mean((-4, -3, -2, -1))", reads="('map2',)", teacher="()"
     ),
+    "of_reduced": loss_file(
+        "of_reduced",
+        "sum((s.mean(-3) - t.detach()).square().mean((-3, -2, -1))"
+        " for (s, t) in ((student.maps['map1'], teacher.reduced['map2']),))",
+        reads="('maps',)",
+        teacher="('maps',)",
+        more="def reduced(maps, stage, student):\n    return maps.mean(-3)[..., : student['map1'][-1]] if stage == 'map2' else None",
+    ),
+    "of_constants": loss_file(
+        "of_constants",
+        "(student.logits - teacher.constants['mean'][..., None, :]).square().mean((-2, -1))",
+        more="def constants(arrays, labels):\n    return {'mean': arrays.logits.mean(0)}",
+    ),
     "of_labels": loss_file(
         "of_labels",
         "((labels >= 0) * (student.logits.gather(-1, labels.clamp_min(0)[..., None])[..., 0] - 1).square()).sum(-1)"
