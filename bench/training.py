@@ -256,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--quick", action="store_true", help="R = 1 and 10 only, in about a minute")
-    parser.add_argument("--runs", help="pack sizes, say 1,10,30,90")
+    parser.add_argument("--runs", help="pack sizes, for example 1,10,30,90")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--data", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--tf32", action="store_true")

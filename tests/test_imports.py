@@ -71,13 +71,13 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_only_go_down(path: Path) -> None:
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    own = subject(module)
-    assert own is not None and (own != "pipeline" or module == "pipeline"), f"{module} has no row"
+    row = subject(module)
+    assert row is not None and (row != "pipeline" or module == "pipeline"), f"{module} has no row"
     for name in imports(path):
         other = subject(name)
         assert other is not None
-        if other != own:
-            assert ROWS.index(other) > ROWS.index(own), f"{module} imports {name}, which stands above it"
+        if other != row:
+            assert ROWS.index(other) > ROWS.index(row), f"{module} imports {name}, which stands above it"
 
 
 def test_every_module_that_is_imported_stands_in_this_folder() -> None:

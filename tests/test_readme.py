@@ -72,16 +72,16 @@ def simple(line: str) -> Iterator[str]:
         words = [*lexer]
     except ValueError:  # no shell line: an apostrophe in a piece of Python
         return
-    found: list[str] = []
+    collected: list[str] = []
     for word in [*words, ";"]:
         if word not in OPERATORS:
-            found.append(word)
+            collected.append(word)
             continue
-        while found and re.fullmatch(r"[A-Z_]+=\S*", found[0]):
-            found.pop(0)
-        if len(found) > 1 and found[0] in BEGINNINGS:
-            yield " ".join(found)
-        found = []
+        while collected and re.fullmatch(r"[A-Z_]+=\S*", collected[0]):
+            collected.pop(0)
+        if len(collected) > 1 and collected[0] in BEGINNINGS:
+            yield " ".join(collected)
+        collected = []
 
 
 def words_of(command: str) -> list[str]:

@@ -74,9 +74,9 @@ def test_a_known_triangle() -> None:
     e = torch.tensor([[3.0, 0.0], [0.0, 4.0], [0.0, 0.0]])
     assert distances(e)[0, 1] == 5 and distances(e)[0, 2] == 3
     assert areas(e)[0, 1] == pytest.approx(6) and areas(e)[0, 2] == 0
-    found = angles(e)
-    assert found[0, 2, 1] == pytest.approx(0)  # the right angle, at row 2
-    assert found[1, 0, 2] == pytest.approx(3 / 5) and found[0, 1, 2] == pytest.approx(4 / 5)
+    computed = angles(e)
+    assert computed[0, 2, 1] == pytest.approx(0)  # the right angle, at row 2
+    assert computed[1, 0, 2] == pytest.approx(3 / 5) and computed[0, 1, 2] == pytest.approx(4 / 5)
 
 
 @pytest.mark.parametrize("relation", ALL)
@@ -226,9 +226,9 @@ def test_half_precision_and_autocast_are_computed_in_full(relation) -> None:
         expected = LOOPS[relation](e.double().numpy())
         for enabled in (False, True):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-                found = relation(e)
-            assert found.dtype == torch.float32
-            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5, atol=1e-6)
+                computed = relation(e)
+            assert computed.dtype == torch.float32
+            np.testing.assert_allclose(computed.numpy(), expected, rtol=1e-5, atol=1e-6)
     tiny = (1e-4 * rows(8, 16)).half().requires_grad_()
     relation(tiny).sum().backward()
     assert tiny.grad is not None and bool(tiny.grad.isfinite().all())

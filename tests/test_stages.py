@@ -88,9 +88,9 @@ def test_the_records_say_each_term_raw_and_weighted(place: Path) -> None:
 def test_predictions_are_of_the_held_out_folds_clips_alone(place: Path) -> None:
     for folder in folders(place, "student"):
         fold = runs.read_config(folder)["fold"]
-        found = runs.read_predictions(folder)
-        assert sorted(found.clips) == [f"{fold}{i:03}-{i % 2}-0-0.wav" for i in range(6)]
-        accuracy = np.mean(found.logits.argmax(1) == found.labels)
+        predictions = runs.read_predictions(folder)
+        assert sorted(predictions.clips) == [f"{fold}{i:03}-{i % 2}-0-0.wav" for i in range(6)]
+        accuracy = np.mean(predictions.logits.argmax(1) == predictions.labels)
         assert runs.read_result(folder)["accuracy"] == pytest.approx(accuracy)
 
 
@@ -284,15 +284,15 @@ def test_kill_and_again_is_as_if_never_stopped(place: Path, tmp_path: Path, jobs
 
 def workers(parent: int) -> list[int]:
     """The training processes that a process has started, by Linux' table of processes."""
-    found = []
+    collected = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             stat, line = (entry / "stat").read_text(), (entry / "cmdline").read_text()
         except OSError:
             continue
         if int(stat.rpartition(")")[2].split()[1]) == parent and "spawn_main" in line:
-            found.append(int(entry.name))
-    return sorted(found)
+            collected.append(int(entry.name))
+    return sorted(collected)
 
 
 @pytest.mark.slow
@@ -328,8 +328,8 @@ def test_a_killed_training_process_is_one_line_and_the_same_command_goes_on(plac
         assert process.poll() is None
         time.sleep(0.01)
     os.kill(workers(process.pid)[-1], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 1 and "a training process was killed" in said and "Traceback" not in said
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1 and "a training process was killed" in stderr and "Traceback" not in stderr
     done = subprocess.run(command, cwd=where, capture_output=True, text=True)
     assert done.returncode == 0 and "going on from" in done.stderr, done.stderr
 
@@ -362,8 +362,8 @@ def test_ctrl_c_while_training_processes_start_is_one_line(place: Path, tmp_path
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "stopped" in said and "Traceback" not in said, said
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped" in stderr and "Traceback" not in stderr, stderr
 
 
 def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: Path, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def sound(rate: int, channels: int, seconds: float = SECONDS) -> np.ndarray:
 
 def written(folder: Path) -> list[Specimen]:
     """One file of every kind in ``KINDS``."""
-    found = []
+    collected = []
     for ending, container, coding, rate, channels, snr in KINDS:
         name = f"{container}-{coding}-{rate}-{channels}"
         path = folder / f"{name}.{ending}"
@@ -91,8 +91,8 @@ def written(folder: Path) -> list[Specimen]:
             soundfile.write(path, samples, rate, coding, endian="BIG", format="WAV")
         else:
             soundfile.write(path, samples, rate, coding, format=container)
-        found.append(Specimen(name, path, rate, samples, snr))
-    return found
+        collected.append(Specimen(name, path, rate, samples, snr))
+    return collected
 
 
 def broken(folder: Path) -> dict[str, Path]:

@@ -117,7 +117,7 @@ def line(unfinished: Sequence[Path], finished: int = 0) -> str:
     if known:
         accuracies = [100 * float(s.accuracy or 0) for s in known]
         worst = min(known, key=lambda s: float(s.accuracy or 0))
-        several = len({s.folder.parent for s in states}) > 1  # mixes, say, whose runs have the same names
+        several = len({s.folder.parent for s in states}) > 1  # for example mixes whose runs have the same names
         name = "/".join(worst.folder.parts[-2:] if several else worst.folder.parts[-1:])
         of = f", worst {min(accuracies):.1f} % ({name})" if len(known) > 1 else ""
         parts.append(f"accuracy {'mean ' * (len(known) > 1)}{statistics.mean(accuracies):.1f} %{of}")

@@ -91,7 +91,7 @@ class Column:
 
 
 def of(path: str) -> Callable[[Any], Any]:
-    """What is found along a path of attributes, say "spread.mean"; None from where one of them is None."""
+    """What is found along a path of attributes, for example "spread.mean"; None from where one of them is None."""
 
     def value(item: Any) -> Any:
         for name in path.split("."):

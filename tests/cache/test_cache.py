@@ -69,16 +69,16 @@ def write(folder: Path, made: Header, seed: int = 0) -> Path:
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("clips", [7, 0])
 def test_a_fold_reads_back_as_it_was_written(tmp_path: Path, compressed: bool, clips: int) -> None:
-    made = header(clips=clips, compressed=compressed)
-    x = values(made)
+    head = header(clips=clips, compressed=compressed)
+    x = values(head)
     path = tmp_path / "new" / "fold1.h5"
-    digest = cache.write_fold(path, made, [x[:3], x[3:4], x[4:]])
-    found = cache.read_fold(path)
-    assert found.header == dataclasses.replace(made, digest=digest, compressed=compressed and clips > 0)
-    assert found.features.dtype == np.float32
-    np.testing.assert_array_equal(found.features, x)
-    names = "\n".join(made.clips).encode()
-    assert digest == hashlib.sha256(x.tobytes() + np.array(made.labels, "<i8").tobytes() + names).hexdigest()
+    digest = cache.write_fold(path, head, [x[:3], x[3:4], x[4:]])
+    fold = cache.read_fold(path)
+    assert fold.header == dataclasses.replace(head, digest=digest, compressed=compressed and clips > 0)
+    assert fold.features.dtype == np.float32
+    np.testing.assert_array_equal(fold.features, x)
+    names = "\n".join(head.clips).encode()
+    assert digest == hashlib.sha256(x.tobytes() + np.array(head.labels, "<i8").tobytes() + names).hexdigest()
     assert [p.name for p in path.parent.iterdir()] == ["fold1.h5"]
 
 
@@ -88,14 +88,14 @@ def test_the_same_content_is_the_same_file(tmp_path: Path) -> None:
 
 
 def test_axes_carry_scales_labels_and_units(tmp_path: Path) -> None:
-    made = header()
-    with h5py.File(write(tmp_path, made)) as file:
+    head = header()
+    with h5py.File(write(tmp_path, head)) as file:
         features = file["features"]
         assert features.dtype == np.float32
         assert features.chunks is None and features.compression is None
         assert [dim.label for dim in features.dims] == ["clip", "view", "feature", "bin", "frame"]
         scales = [dim[0] for dim in features.dims]
-        assert scales[0].asstr()[()].tolist() == list(made.clips)
+        assert scales[0].asstr()[()].tolist() == list(head.clips)
         assert scales[1].asstr()[()].tolist() == list(VIEWS) == ["clean", "noisy"]
         assert scales[2].asstr()[()].tolist() == list(FEATURES)
         assert scales[3][()].tolist() == list(range(12))
@@ -133,21 +133,21 @@ def test_debians_tools_read_it(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path) -> None:
-    made = header()
-    x = values(made)
+    head = header()
+    x = values(head)
 
     def blocks():  # type: ignore[no-untyped-def]
         yield x[:3]
         raise OSError(errno.EIO, "cable pulled")
 
     with pytest.raises(OSError, match="cable"):
-        cache.write_fold(tmp_path / "fold1.h5", made, blocks())
+        cache.write_fold(tmp_path / "fold1.h5", head, blocks())
     assert list(tmp_path.iterdir()) == []
-    before = write(tmp_path, made).read_bytes()
+    before = write(tmp_path, head).read_bytes()
     with pytest.raises(OSError, match="cable"):
-        cache.write_fold(tmp_path / "fold1.h5", made, blocks())
+        cache.write_fold(tmp_path / "fold1.h5", head, blocks())
     with pytest.raises(ValueError, match="3 clips were given, 7"):
-        cache.write_fold(tmp_path / "fold1.h5", made, [x[:3]])
+        cache.write_fold(tmp_path / "fold1.h5", head, [x[:3]])
     assert [p.name for p in tmp_path.iterdir()] == ["fold1.h5"]
     assert (tmp_path / "fold1.h5").read_bytes() == before
 

@@ -51,9 +51,9 @@ def test_a_command_is_one_file(folder: Path) -> None:
     assert listed.endswith("Other commands:\n  say-hello  Greets whoever is named\n")
     done = invoke("say-hello", "you")
     assert (done.exit_code, done.stdout) == (0, "hello you hello you \n")
-    said = invoke("say-hello", "--help").stdout
-    assert "Usage: main say-hello [OPTIONS] NAME" in said and "Greet NAME, politely." in said
-    assert "How often.  [default: 2]" in said
+    printed = invoke("say-hello", "--help").stdout
+    assert "Usage: main say-hello [OPTIONS] NAME" in printed and "Greet NAME, politely." in printed
+    assert "How often.  [default: 2]" in printed
     done = invoke("say-hello", "nobody")
     assert (done.exit_code, done.stderr) == (1, "error: nobody: expected a name\n")
     assert invoke("say-hello", "you", "--times", "x").exit_code == 2

@@ -46,8 +46,8 @@ def test_a_table_and_a_disk_that_spell_names_in_two_ways(tmp_path: Path, dataset
     corpus = open_corpus(dataset, root)
     assert [clip.fold for clip in corpus.clips] == [clip.fold for clip in before.clips]
     assert all(clip.path.is_file() and clip.name.startswith(NFC) for clip in corpus.clips)
-    found = verify(root, dataset)
-    assert found.problems == () and found.clips == len(before.clips)
+    verification = verify(root, dataset)
+    assert verification.problems == () and verification.clips == len(before.clips)
 
 
 def test_a_folder_that_is_named_as_it_is_not_spelled(tmp_path: Path) -> None:

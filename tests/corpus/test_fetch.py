@@ -93,13 +93,13 @@ def assert_whole(place: Path) -> None:
 
 
 def test_a_plain_download_is_unpacked_and_told(tmp_path: Path) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     site = Site(ARCHIVE)
-    assert_whole(get(site, tmp_path / "new" / "data", said=said))
+    assert_whole(get(site, tmp_path / "new" / "data", said=messages))
     assert site.asked == [None]
     assert site.agents[0] is not None and site.agents[0].startswith("audio-rkd/")
-    assert said[0].splitlines()[0] == "Tiny: 901 kB to download, 1 MB on the disk once unpacked"
-    assert "CC BY 4.0" in said[0] and site.url in said[0] and "A. Author" in said[0]
+    assert messages[0].splitlines()[0] == "Tiny: 901 kB to download, 1 MB on the disk once unpacked"
+    assert "CC BY 4.0" in messages[0] and site.url in messages[0] and "A. Author" in messages[0]
 
 
 def test_a_cut_download_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -208,8 +208,8 @@ def test_addresses_that_are_none(tmp_path: Path, url: str) -> None:
 def test_wrong_bytes_are_set_aside(tmp_path: Path) -> None:
     wrong = bytearray(ARCHIVE)
     wrong[1000] ^= 1
-    found = hashlib.md5(wrong).hexdigest()
-    with pytest.raises(InputError, match=f"MD5 {found}, expected {TINY.md5}; set aside as Tiny.tar.gz.bad"):
+    digest = hashlib.md5(wrong).hexdigest()
+    with pytest.raises(InputError, match=f"MD5 {digest}, expected {TINY.md5}; set aside as Tiny.tar.gz.bad"):
         get(Site(bytes(wrong)), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["Tiny.tar.gz.bad"]
     (tmp_path / "Tiny.tar.gz.bad").unlink()
@@ -218,11 +218,11 @@ def test_wrong_bytes_are_set_aside(tmp_path: Path) -> None:
 
 def test_an_archive_put_there_by_hand_is_taken_and_kept(tmp_path: Path) -> None:
     (tmp_path / "Tiny.tar.gz").write_bytes(ARCHIVE)
-    said: list[str] = []
-    place = obtain(TINY, tmp_path, url="http://127.0.0.1:9/", say=said.append, pauses=())
+    messages: list[str] = []
+    place = obtain(TINY, tmp_path, url="http://127.0.0.1:9/", say=messages.append, pauses=())
     assert (place / "audio/fold1/a.wav").read_bytes() == NOISE
     assert (tmp_path / "Tiny.tar.gz").is_file()
-    assert said[0].endswith("found, not downloaded again")
+    assert messages[0].endswith("found, not downloaded again")
 
 
 @pytest.mark.parametrize("unpacked", [True, False])
@@ -239,9 +239,9 @@ def test_a_fetch_that_was_stopped_while_it_unpacked_is_not_taken_for_one_by_hand
         patch.setattr(module, "unpack" if unpacked else "check_md5", stopped)
         get(site, tmp_path, what)
     assert [p.name for p in tmp_path.iterdir()] == ["Tiny.tar.gz.fetched"]
-    said: list[str] = []
-    place = get(site, tmp_path, what, said)
-    assert len(site.asked) == 1 and said[0].endswith("Tiny.tar.gz.fetched: found, not downloaded again")
+    messages: list[str] = []
+    place = get(site, tmp_path, what, messages)
+    assert len(site.asked) == 1 and messages[0].endswith("Tiny.tar.gz.fetched: found, not downloaded again")
     assert [p.name for p in tmp_path.iterdir()] == [place.name]
 
 
@@ -259,13 +259,13 @@ def test_already_there(tmp_path: Path) -> None:
     place = get(site, tmp_path)
     (place / "mine.txt").write_text("kept")
     (tmp_path / "Tiny.tar.gz.fetched").touch()  # by a process that was killed just behind the unpacking
-    said: list[str] = []
-    assert get(site, tmp_path, said=said) == place
+    messages: list[str] = []
+    assert get(site, tmp_path, said=messages) == place
     assert len(site.asked) == 1 and (place / "mine.txt").read_text() == "kept"
-    assert said == [f"{place}: already there, nothing to fetch"] and [*tmp_path.iterdir()] == [place]
+    assert messages == [f"{place}: already there, nothing to fetch"] and [*tmp_path.iterdir()] == [place]
     (tmp_path / "Other").mkdir()
     (tmp_path / "Other" / "x").touch()
-    assert obtain(replace(TINY, folders=("Elsewhere", "Other")), tmp_path, say=said.append) == tmp_path / "Other"
+    assert obtain(replace(TINY, folders=("Elsewhere", "Other")), tmp_path, say=messages.append) == tmp_path / "Other"
 
 
 def test_a_set_that_is_used_packed_stays_packed(tmp_path: Path) -> None:

@@ -190,8 +190,8 @@ def test_stated_folds_that_are_wrong(tmp_path) -> None:
     ],
 )
 def test_recordings_by_name(names: list[str], expected: list[str]) -> None:
-    found = recordings(names)
-    assert [found[name] for name in names] == expected
+    by_name = recordings(names)
+    assert [by_name[name] for name in names] == expected
 
 
 #: Names that cutters give to piece k (from 0) of recording r; j = k + 1, m = k + 2.
@@ -274,15 +274,15 @@ def test_the_pieces_that_a_cutter_leaves_are_one_recording_in_one_fold(form: str
         for r in ("garden", "street", "park")
         for k in range(6)
     }
-    found = recordings(names)
-    folds = assigned_folds({name: name.partition("/")[0] for name in names}, found, {})
+    by_name = recordings(names)
+    folds = assigned_folds({name: name.partition("/")[0] for name in names}, by_name, {})
     for own in set(names.values()):
         pieces = [name for name in names if names[name] == own]
-        assert len({found[name] for name in pieces}) == 1 == len({folds[name] for name in pieces}), (
+        assert len({by_name[name] for name in pieces}) == 1 == len({folds[name] for name in pieces}), (
             form,
-            found,
+            by_name,
         )
-    of_class = [{found[name] for name in names if name.startswith(c)} for c in ("dog", "cat")]
+    of_class = [{by_name[name] for name in names if name.startswith(c)} for c in ("dog", "cat")]
     assert [len(one) for one in of_class] == [3, 3]  # and no recording was taken for another
     assert len(set(folds.values())) >= 3
 
@@ -336,8 +336,8 @@ def test_one_recording_in_two_classes() -> None:
     """As an export by labels leaves it; not where both have the same piece, or where it were next to everything."""
     rest = [f"{c}/other-{n}-x.wav" for c in "ab" for n in range(6)]
     cut = ["a/garden_0.0_1.0.wav", "b/garden_3.5_4.5.wav", "a/walk_1.wav", "b/walk_2.wav"]
-    found = recordings([*cut, *rest])
-    assert [found[name] for name in cut] == ["garden", "garden", "walk", "walk"]
+    by_name = recordings([*cut, *rest])
+    assert [by_name[name] for name in cut] == ["garden", "garden", "walk", "walk"]
     assert recordings([*cut, "b/walk_1.wav", *rest])["a/walk_1.wav"] == "a/walk"
     few = recordings(["a/rec_1.wav", "a/rec_2.wav", "b/rec_3.wav", "b/rec_4.wav", "a/x.wav", "b/y.wav"])
     assert few["a/rec_1.wav"] == "a/rec" and few["b/rec_3.wav"] == "b/rec"
@@ -384,16 +384,16 @@ def test_files_of_the_same_bytes_are_in_one_fold(tmp_path, capsys) -> None:
         (root / name).write_bytes((root / "a/cut_1.wav").read_bytes())
     touch(root / "a" / "later_2.wav")
     touch(root / "b" / "nothing.wav")  # empty files are no copies of each other
-    found = where(root)
-    assert len({found[f"a/{name}.wav"] for name in ("cut_0", "cut_1", "cut_2", "copied", "later_1", "later_2")}) == 1
-    assert found["b/nothing.wav"][1] == "b/nothing"
+    folds = where(root)
+    assert len({folds[f"a/{name}.wav"] for name in ("cut_0", "cut_1", "cut_2", "copied", "later_1", "later_2")}) == 1
+    assert folds["b/nothing.wav"][1] == "b/nothing"
     (root / "b" / "again.wav").write_bytes((root / "b/3-x.wav").read_bytes())  # later, of a clip that has its fold
-    assert where(root)["b/again.wav"] == found["b/3-x.wav"] and where(root).items() >= found.items()
+    assert where(root)["b/again.wav"] == folds["b/3-x.wav"] and where(root).items() >= folds.items()
     capsys.readouterr()
     lines = leaks.told(open_corpus("folder", root))
     assert "farm" not in lines[0] and "2 clips are there more than once" in lines[0] and "in one fold each" in lines[0]
     (root / "b" / "wrong.wav").write_bytes((root / "a/cut_0.wav").read_bytes())
-    assert where(root)["b/wrong.wav"][0] == found["a/cut_0.wav"][0]
+    assert where(root)["b/wrong.wav"][0] == folds["a/cut_0.wav"][0]
     with pytest.raises(
         InputError, match=r"a/cut_0\.wav and b/wrong\.wav: the same bytes under the labels a and b"
     ) as caught:
@@ -420,9 +420,9 @@ def test_stored_folds_hold_and_recordings_in_several_are_told(tmp_path, capsys) 
     text = (root / "folds.csv").read_text()
     corpus = open_corpus("folder", root)
     assert {c.name: (c.fold, c.source) for c in corpus.clips} == {n: (1 + i % 3, n) for i, n in enumerate(names)}
-    said = leaks.warning(corpus)
-    assert "farm: 4 recordings are in several folds" in said and "a/sea in 1 and 2 and 3" in said and "\n" not in said
-    assert "Remove" in said and (root / "folds.csv").read_text() == text
+    told = leaks.warning(corpus)
+    assert "farm: 4 recordings are in several folds" in told and "a/sea in 1 and 2 and 3" in told and "\n" not in told
+    assert "Remove" in told and (root / "folds.csv").read_text() == text
     write_table(root / "folds.csv", ["file", "fold", "source"], [[n, 1 + i % 3, f"r{i}"] for i, n in enumerate(names)])
     assert leaks.warning(open_corpus("folder", root)) == ""  # as whoever wrote the names wants it
     write_table(
@@ -447,12 +447,12 @@ def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monke
     _, note = data.open_or_make("folder", root)
     assert note.count("\n") == 0 and "1 recording is in several folds" in note and "x in 1 and 2" in note
     for command in ("teacher", "distill"):  # there are no features yet
-        said = CliRunner().invoke(cli.main, [command, "--dataset", "folder", "--data", str(root)])
-        assert said.exit_code == 1 and "1 recording is in several folds" in said.output, said.output
+        done = CliRunner().invoke(cli.main, [command, "--dataset", "folder", "--data", str(root)])
+        assert done.exit_code == 1 and "1 recording is in several folds" in done.output, done.output
     monkeypatch.setattr(data, "with_finished_runs", lambda _root: ["farm"])
     monkeypatch.setattr("pipeline.report.report", lambda *_, **__: "the table")
-    said = CliRunner().invoke(cli.main, ["report", "--no-page", "--dataset", "folder", "--data", str(root)])
-    assert said.exit_code == 0 and "1 recording is in several folds" in said.output and "the table" in said.output
+    done = CliRunner().invoke(cli.main, ["report", "--no-page", "--dataset", "folder", "--data", str(root)])
+    assert done.exit_code == 0 and "1 recording is in several folds" in done.output and "the table" in done.output
 
 
 def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, monkeypatch) -> None:
@@ -481,13 +481,13 @@ def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, mon
         "--set",
         "features.bins_per_octave=24",
     ]
-    said = CliRunner().invoke(cli.main, arguments).output
-    assert "2 files that look like sounds are left out, such as a/film.m4a: make verify names them" in said
+    printed = CliRunner().invoke(cli.main, arguments).output
+    assert "2 files that look like sounds are left out, such as a/film.m4a: make verify names them" in printed
     assert (
         "folds rest on names alone, 12 clips of 4 recordings. Taken for one recording each: a/sea_0.wav, …, a/sea_2.wav"
-        in said
+        in printed
     )
-    assert said.count(" clips); ") == 2 and "SKIPPED" not in said and "12 clips in" in said
+    assert printed.count(" clips); ") == 2 and "SKIPPED" not in printed and "12 clips in" in printed
     small = CliRunner().invoke(cli.main, [*arguments, "--set", "features.hop_length=4000"])
     assert (
         small.exit_code == 1 and "features.hop_length = 4000: a clip of 0.5 s at 22050 Hz has 3 frames" in small.output
@@ -561,9 +561,9 @@ def test_a_later_piece_of_a_recording_named_by_hand_or_by_an_earlier_version(tmp
         ],
     )
     clips_of(root, ["a/street-y-1.wav", "a/street_7.wav", "a/hill_2.wav"])
-    found = where(root)
-    assert found["a/street-y-1.wav"] == found["a/street_7.wav"] == (3, "street")
-    assert found["a/hill_2.wav"] == (1, "the hill")
+    folds = where(root)
+    assert folds["a/street-y-1.wav"] == folds["a/street_7.wav"] == (3, "street")
+    assert folds["a/hill_2.wav"] == (1, "the hill")
 
 
 def test_more_of_numbered_clips_are_spread(tmp_path) -> None:
@@ -578,9 +578,12 @@ def test_more_of_numbered_clips_are_spread(tmp_path) -> None:
 def test_the_assignment_is_told_once(tmp_path, capsys) -> None:
     root = clips_of(tmp_path, ["a/x_1.wav", "a/x_2.wav", "a/y_1.wav", "b/x_1.wav"])
     open_corpus("folder", root)
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.count("\n") == 1
-    assert "now 4 clips of 3 recordings" in said.err and "Edit it if clips of one recording are in several" in said.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert (
+        "now 4 clips of 3 recordings" in printed.err
+        and "Edit it if clips of one recording are in several" in printed.err
+    )
     open_corpus("folder", root)
     assert capsys.readouterr().err == ""
 

@@ -62,21 +62,21 @@ def test_published_numbers_add_up() -> None:
 
 
 def test_a_sound_part(urban: Path) -> None:
-    found = verify(urban, "urbansound8k")
-    assert found.problems == () and found.partial and found.clips == 8
-    assert found.folds == {1: 4, 2: 4} and found.classes == {"air_conditioner": 4, "car_horn": 4}
-    assert found.seconds == pytest.approx(4.0) and found.missing_folds == tuple(range(3, 11))
-    text = "\n".join(found.lines())
+    verification = verify(urban, "urbansound8k")
+    assert verification.problems == () and verification.partial and verification.clips == 8
+    assert verification.folds == {1: 4, 2: 4} and verification.classes == {"air_conditioner": 4, "car_horn": 4}
+    assert verification.seconds == pytest.approx(4.0) and verification.missing_folds == tuple(range(3, 11))
+    text = "\n".join(verification.lines())
     assert "8 of the 8732 published clips, without folds 3 4 5 6 7 8 9 10" in text and text.endswith("\n0 problems")
 
 
 def test_the_real_mini_set_is_a_sound_part(mini: Path) -> None:
-    found = verify(mini, "urbansound8k")
-    assert found.problems == () and found.partial and found.clips == 720
+    verification = verify(mini, "urbansound8k")
+    assert verification.problems == () and verification.partial and verification.clips == 720
     with (mini / "metadata/UrbanSound8K.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert found.folds == Counter(int(row["fold"]) for row in rows)
-    assert found.classes == Counter(row["class"] for row in rows)
+    assert verification.folds == Counter(int(row["fold"]) for row in rows)
+    assert verification.classes == Counter(row["class"] for row in rows)
 
 
 def test_a_whole_set(urban: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +88,8 @@ def test_a_whole_set(urban: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ordered=True,
     )
     monkeypatch.setitem(module.PUBLISHED, "urbansound8k", small)
-    found = verify(urban, "urbansound8k")
-    assert not found.partial and "whole    all 8 published clips" in found.lines()
+    verification = verify(urban, "urbansound8k")
+    assert not verification.partial and "whole    all 8 published clips" in verification.lines()
     monkeypatch.setitem(
         module.PUBLISHED,
         "urbansound8k",
@@ -113,18 +113,18 @@ def test_files_that_are_not_as_annotated(urban: Path) -> None:
     (audio / "fold2/notes.txt").touch()
     for hidden in (".DS_Store", "._2-0-0-0.wav"):
         (audio / "fold2" / hidden).touch()
-    found = verify(urban, "urbansound8k")
-    assert set(found.problems) > {
+    verification = verify(urban, "urbansound8k")
+    assert set(verification.problems) > {
         "audio/fold1/1-1-0-0.wav: 0.800 s long, annotated 0.500 s",
         "audio/fold1/1-0-0-0.wav: missing",
         "audio/fold2/2-0-0-0.wav: no samples in it",
         "audio/fold2/extra.wav: not annotated",
         "audio/fold2/notes.txt: not annotated",
     }
-    (unreadable,) = (line for line in found.problems if "unreadable" in line)
+    (unreadable,) = (line for line in verification.problems if "unreadable" in line)
     assert unreadable.startswith("audio/fold1/1-0-0-1.wav: unreadable (") and "\n" not in unreadable
-    assert len(found.problems) == 6 and found.folds == {1: 2, 2: 4}
-    assert found.lines()[-1] == "6 problems"
+    assert len(verification.problems) == 6 and verification.folds == {1: 2, 2: 4}
+    assert verification.lines()[-1] == "6 problems"
 
 
 def test_a_file_cut_in_the_middle(urban: Path) -> None:
@@ -135,8 +135,12 @@ def test_a_file_cut_in_the_middle(urban: Path) -> None:
 
 def test_a_fold_that_was_left_out_is_told_and_no_problem(urban: Path) -> None:
     shutil.rmtree(urban / "audio/fold2")
-    found = verify(urban, "urbansound8k")
-    assert found.problems == () and found.folds == {1: 4} and found.missing_folds == tuple(range(2, 11))
+    verification = verify(urban, "urbansound8k")
+    assert (
+        verification.problems == ()
+        and verification.folds == {1: 4}
+        and verification.missing_folds == tuple(range(2, 11))
+    )
 
 
 def test_what_cannot_be_opened_is_never_called_sound(urban: Path) -> None:
@@ -151,8 +155,8 @@ def test_folds_at_the_top_of_the_folder(urban: Path) -> None:
     for path in (urban / "audio/fold1", urban / "audio/fold2", urban / "metadata/UrbanSound8K.csv"):
         path.rename(urban / path.name)
     (urban / "fold1" / "extra.wav").touch()
-    found = verify(urban, "urbansound8k")
-    assert found.clips == 8 and found.problems == ("fold1/extra.wav: not annotated",)
+    verification = verify(urban, "urbansound8k")
+    assert verification.clips == 8 and verification.problems == ("fold1/extra.wav: not annotated",)
 
 
 def test_rows_that_are_wrong(urban: Path) -> None:
@@ -205,10 +209,10 @@ def test_a_folder_corpus_has_no_published_numbers(tmp_path: Path) -> None:
     for label in ("bell", "drum"):
         for take in range(10):
             write_clip(tmp_path / label / f"rec{take}-{label}.wav", 0.5)
-    found = verify(tmp_path, "folder")
-    assert found.problems == () and found.clips == 20 and found.classes == {"bell": 10, "drum": 10}
-    assert found.published is None and not found.partial
-    assert not any(line.startswith(("partial", "whole")) for line in found.lines())
+    verification = verify(tmp_path, "folder")
+    assert verification.problems == () and verification.clips == 20 and verification.classes == {"bell": 10, "drum": 10}
+    assert verification.published is None and not verification.partial
+    assert not any(line.startswith(("partial", "whole")) for line in verification.lines())
 
 
 def own(root: Path) -> Path:
@@ -220,11 +224,11 @@ def own(root: Path) -> Path:
 
 def test_verifying_a_folder_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(own(tmp_path).rglob("*"))
-    found = verify(tmp_path, "folder")
-    assert found.problems == () and found.clips == 12 and len(found.folds) == 5
+    verification = verify(tmp_path, "folder")
+    assert verification.problems == () and verification.clips == 12 and len(verification.folds) == 5
     assert sorted(tmp_path.rglob("*")) == before and capsys.readouterr() == ("", "")
-    assert {c.name: c.fold for c in open_corpus("folder", tmp_path).clips}["bell/bell0.flac"] in found.folds
-    assert verify(tmp_path, "folder").folds == found.folds
+    assert {c.name: c.fold for c in open_corpus("folder", tmp_path).clips}["bell/bell0.flac"] in verification.folds
+    assert verify(tmp_path, "folder").folds == verification.folds
 
 
 @pytest.mark.parametrize("ending", ["flac", "ogg", "wav", "aiff"])
@@ -262,14 +266,16 @@ def test_what_is_no_clip_of_an_own_corpus_is_named(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = verify(tmp_path, "folder")
-    assert found.clips == 14 and found.problems[:-2] == (
+    verification = verify(tmp_path, "folder")
+    assert verification.clips == 14 and verification.problems[:-2] == (
         "bell/loop.wav: no regular file, so no clip of the corpus",
         "bell/notes.txt: no clip of the corpus",
         "bell/pipe.wav: no regular file, so no clip of the corpus",
     )
-    assert found.problems[-2].startswith("drum/film.mp4: no clip of the corpus: a format that is not read, expected")
-    assert found.problems[-1] == "loose.wav: no clip of the corpus"
+    assert verification.problems[-2].startswith(
+        "drum/film.mp4: no clip of the corpus: a format that is not read, expected"
+    )
+    assert verification.problems[-1] == "loose.wav: no clip of the corpus"
 
 
 def test_the_same_file_twice(tmp_path: Path, urban: Path) -> None:
@@ -282,13 +288,13 @@ def test_the_same_file_twice(tmp_path: Path, urban: Path) -> None:
         soundfile.write(audio / name, noise[1], SR)
     for name in ("fold2/2-0-0-0.wav", "fold2/2-1-0-1.wav"):
         soundfile.write(audio / name, noise[2], SR)
-    found = verify(urban, "urbansound8k")
-    assert found.problems == (
+    verification = verify(urban, "urbansound8k")
+    assert verification.problems == (
         "1-1-0-0.wav and 2-1-0-0.wav: the same bytes in folds 1 and 2, expected one",
         "2-0-0-0.wav and 2-1-0-1.wav: the same bytes under the labels air_conditioner and car_horn, expected one",
     )
-    assert found.notes[-1] == "1-0-0-0.wav and 1-0-0-1.wav: the same bytes"
-    assert "note     1-0-0-0.wav and 1-0-0-1.wav: the same bytes" in found.lines()
+    assert verification.notes[-1] == "1-0-0-0.wav and 1-0-0-1.wav: the same bytes"
+    assert "note     1-0-0-0.wav and 1-0-0-1.wav: the same bytes" in verification.lines()
 
 
 @pytest.mark.parametrize("stated", [0, 10**6, (1 << 36) - 1])
@@ -323,9 +329,9 @@ def test_what_is_odd_about_clips_is_a_note(tmp_path: Path) -> None:
     }
     for name, sound in sounds.items():
         soundfile.write(root / "bell" / f"{name}.wav", sound, SR, subtype="FLOAT")
-    found = verify(root, "folder")
-    assert found.problems == () and found.lines()[-1] == "0 problems"
-    assert sorted(found.notes) == [
+    verification = verify(root, "folder")
+    assert verification.problems == () and verification.lines()[-1] == "0 problems"
+    assert sorted(verification.notes) == [
         "bell/cancels.wav: silent after mixing to mono: its 2 channels cancel; turn one over, or keep one",
         "bell/constant.wav: silent",
         "bell/late.wav: 99 % of its sound lies beyond the clip length of 4 s and is not heard: cut it into clips, or trim "
@@ -352,8 +358,8 @@ def test_a_recording_in_two_folds_is_named(tmp_path: Path, urban: Path) -> None:
 
 def test_names_that_are_no_text_are_one_line(urban: Path) -> None:
     (urban / "audio/fold1" / os.fsdecode(b"caf\xe9.wav")).touch()
-    found = verify(urban, "urbansound8k")
-    assert found.lines()[-2] == "problem  audio/fold1/caf\\udce9.wav: not annotated"
+    verification = verify(urban, "urbansound8k")
+    assert verification.lines()[-2] == "problem  audio/fold1/caf\\udce9.wav: not annotated"
     (own(urban / "own") / "bell" / os.fsdecode(b"caf\xe9.wav")).touch()
     with pytest.raises(InputError, match="rename it") as caught:
         verify(urban / "own", "folder")

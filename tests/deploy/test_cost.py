@@ -65,9 +65,9 @@ def test_multiply_adds_of_the_teacher_by_hand():
 
 def test_the_table_agrees_with_itself_and_with_the_files(world):
     before = torch.get_num_threads()
-    found = measured(world.root, batch=3, threads=2)
+    costs = measured(world.root, batch=3, threads=2)
     assert torch.get_num_threads() == before
-    teacher, student = found.rows
+    teacher, student = costs.rows
     assert (teacher.name, student.name) == ("teacher resnet18, torch", "student cnn2, torch")
     assert student.accuracy == pytest.approx(85) and student.measured_on == "2 runs, 2 of 2 folds"
     assert teacher.accuracy == pytest.approx(70) and teacher.measured_on == "1 run, 1 of 2 folds"
@@ -75,9 +75,9 @@ def test_the_table_agrees_with_itself_and_with_the_files(world):
         assert row.bytes == (folder / "model.pt").stat().st_size
         assert row.published == PARAMETERS[row.name.split()[1].rstrip(",")]
         assert 0 < row.median_ms <= row.p90_ms
-        clip_ms = found.feature_median_ms + row.median_ms / 3
+        clip_ms = costs.feature_median_ms + row.median_ms / 3
         assert row.real_time_factor == pytest.approx(clip_ms / 1000 / SPEC.seconds)
-        assert row.feature_share == pytest.approx(found.feature_median_ms / clip_ms)
+        assert row.feature_share == pytest.approx(costs.feature_median_ms / clip_ms)
     assert student.parameters == 5 * 32 * 9 + 32 + 32 * 16 * 9 + 16 + 16 * 5 * 5 * 32 + 32 + 32 * 3 + 3
 
 
@@ -113,24 +113,24 @@ def test_exported_forms_have_rows_while_they_are_of_this_run(world, tmp_path, mo
 
 
 def test_what_has_no_row_is_said_with_the_command_that_gives_it_one(world):
-    found = measured(world.root, world.student)
-    assert found.left_out == (
+    costs = measured(world.root, world.student)
+    assert costs.left_out == (
         f"Left out: student cnn2 in ONNX and int8, for this run is not in {world.root / 'exports'}/: "
         f"make export RUN={world.student}",
     )
-    assert found.left_out[0] in text(cost.document(found))
-    assert "measured in one form alone (student cnn2, torch)" in cost.verdict(found)
-    assert "fastest" not in cost.verdict(found)
+    assert costs.left_out[0] in text(cost.document(costs))
+    assert "measured in one form alone (student cnn2, torch)" in cost.verdict(costs)
+    assert "fastest" not in cost.verdict(costs)
 
 
 def test_the_teacher_is_found_from_another_working_directory(world, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = cost.measured(world.student, Path("runs"), Path("exports"), "", repeats=10)
-    assert [row.name for row in found.rows] == ["teacher resnet18, torch", "student cnn2, torch"]
+    costs = cost.measured(world.student, Path("runs"), Path("exports"), "", repeats=10)
+    assert [row.name for row in costs.rows] == ["teacher resnet18, torch", "student cnn2, torch"]
     # A run that was copied out of its place has neither teacher nor siblings, which is said.
     shutil.copytree(world.student, tmp_path / "alone")
-    found = cost.measured(tmp_path / "alone", Path("runs"), Path("exports"), "", repeats=10)
-    assert [row.name for row in found.rows] == ["student cnn2, torch"] and "a teacher" in found.left_out[-1]
+    costs = cost.measured(tmp_path / "alone", Path("runs"), Path("exports"), "", repeats=10)
+    assert [row.name for row in costs.rows] == ["student cnn2, torch"] and "a teacher" in costs.left_out[-1]
 
 
 def born_again(root, run, generation, lineage):
@@ -149,9 +149,9 @@ def test_a_born_again_run_is_measured_beside_its_first_teacher(world, tmp_path):
     first = world.teacher.relative_to(world.root)
     one = born_again(tmp_path, world.student, 1, [first])
     two = born_again(tmp_path, world.student, 2, [first, one.relative_to(tmp_path)])
-    found = measured(tmp_path, two)
-    assert [row.name for row in found.rows] == ["teacher resnet18, torch", "generation 2 cnn2, torch"]
-    assert found.rows[1].measured_on == "1 run, 1 of 2 folds"  # not generation 1, and no student's
+    costs = measured(tmp_path, two)
+    assert [row.name for row in costs.rows] == ["teacher resnet18, torch", "generation 2 cnn2, torch"]
+    assert costs.rows[1].measured_on == "1 run, 1 of 2 folds"  # not generation 1, and no student's
     # Each generation has an export of its own, which no other replaces.
     folders = [export.export(run, tmp_path / "cache", tmp_path / "exports")[0] for run in (one, two)]
     student = tmp_path / world.student.relative_to(world.root)
@@ -159,8 +159,8 @@ def test_a_born_again_run_is_measured_beside_its_first_teacher(world, tmp_path):
     assert len(set(folders)) == 3 and all((folder / "proof.json").is_file() for folder in folders)
     assert [json.loads((f / "proof.json").read_text())["generation"] for f in folders] == [1, 2, 0]
     names = ["generation 2 cnn2, torch", "generation 2 cnn2, ONNX", "generation 2 cnn2, ONNX int8"]
-    found = measured(tmp_path, two)
-    assert [row.name for row in found.rows][1:] == names and cost.verdict(found).count("generation 2 cnn2") == 1
+    costs = measured(tmp_path, two)
+    assert [row.name for row in costs.rows][1:] == names and cost.verdict(costs).count("generation 2 cnn2") == 1
 
 
 def test_the_verdict_names_who_takes_the_time(world):

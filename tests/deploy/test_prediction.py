@@ -60,14 +60,14 @@ def test_the_evaluations_logits_from_the_checkpoint_alone(world, tmp_path, role)
     alone = tmp_path / "elsewhere" / "renamed.pt"
     alone.parent.mkdir()
     shutil.copy(getattr(world, role) / "model.pt", alone)
-    found = objects(command(alone, world.root / "data" / "fold1", "--json")[0])
-    assert [Path(one["file"]).name for one in found] == saved.clips.tolist()
-    for one, logits in zip(found, saved.logits):
+    answers = objects(command(alone, world.root / "data" / "fold1", "--json")[0])
+    assert [Path(one["file"]).name for one in answers] == saved.clips.tolist()
+    for one, logits in zip(answers, saved.logits):
         assert len(one["windows"]) == 1
         np.testing.assert_allclose(one["windows"][0]["logits"], [logits], atol=1e-5)
         assert one["top"][0]["class"] == CLASSES[int(np.argmax(logits))]
         assert one["top"][0]["probability"] == pytest.approx(softmax(logits).max(), abs=1e-5)
-    assert found[0]["windows"][0]["end_s"] == pytest.approx(0.25, abs=1e-3)  # a short clip ends where it ends
+    assert answers[0]["windows"][0]["end_s"] == pytest.approx(0.25, abs=1e-3)  # a short clip ends where it ends
 
 
 def test_the_same_on_real_clips(mini, tmp_path):
@@ -96,8 +96,8 @@ def test_the_same_on_real_clips(mini, tmp_path):
     )
     clips = sorted((mini / "audio" / "fold1").glob("*.wav"), key=lambda path: path.stat().st_size)
     clips = [clips[0], clips[len(clips) // 4], clips[-1]]
-    found = objects(command(tmp_path / "model.pt", *clips, "--json")[0])
-    for one, path in zip(found, clips):
+    answers = objects(command(tmp_path / "model.pt", *clips, "--json")[0])
+    for one, path in zip(answers, clips):
         cached = features.extract(audio.read_clip(path, sr=spec.sr, samples=spec.samples), spec)
         with torch.inference_mode():
             expected = network(torch.from_numpy(cached)[None]).logits[0]
@@ -113,23 +113,23 @@ def test_any_format_rate_and_number_of_channels(world, tmp_path):
     twice = soxr.resample(wave, SPEC.sr, 44100)
     soundfile.write(tmp_path / "c.wav", np.stack([twice, twice], axis=1), 44100, subtype="FLOAT")
     soundfile.write(tmp_path / "d.ogg", twice, 44100)
-    found = objects(command(world.student, tmp_path, "--json")[0])
-    assert [Path(one["file"]).suffix for one in found] == [".wav", ".flac", ".wav", ".ogg"]
-    assert {one["top"][0]["class"] for one in found} == {"high"}
-    assert found[0]["windows"] == found[1]["windows"]  # FLAC loses nothing
+    answers = objects(command(world.student, tmp_path, "--json")[0])
+    assert [Path(one["file"]).suffix for one in answers] == [".wav", ".flac", ".wav", ".ogg"]
+    assert {one["top"][0]["class"] for one in answers} == {"high"}
+    assert answers[0]["windows"] == answers[1]["windows"]  # FLAC loses nothing
 
 
 @pytest.mark.parametrize("samples", [1, 99, 100, 105, 106, 149, 150, 151, 250, 1000, 1001])
 def test_windows_cover_the_sound_and_overlap_by_half(samples):
-    found = sounds.starts(samples, 100, 5)
-    assert found[0] == 0
+    positions = sounds.starts(samples, 100, 5)
+    assert positions[0] == 0
     if samples <= 105:
-        assert found == [0]
+        assert positions == [0]
         return
-    assert found[-1] == samples - 100
-    assert all(0 < b - a <= 50 for a, b in itertools.pairwise(found))
-    assert all(b - a == 50 for a, b in itertools.pairwise(found[:-1]))
-    assert {i for start in found for i in range(start, start + 100)} == set(range(samples))
+    assert positions[-1] == samples - 100
+    assert all(0 < b - a <= 50 for a, b in itertools.pairwise(positions))
+    assert all(b - a == 50 for a, b in itertools.pairwise(positions[:-1]))
+    assert {i for start in positions for i in range(start, start + 100)} == set(range(samples))
 
 
 def test_a_long_sound_is_heard_window_by_window(world, tmp_path):
@@ -156,11 +156,11 @@ def test_a_long_sound_is_heard_window_by_window(world, tmp_path):
 
 def test_an_ensemble_averages_probabilities(world):
     clip = world.root / "data" / "fold1" / "100.wav"
-    (found,) = objects(command(world.student, world.teacher, clip, "--json", "--top", "9")[0])
+    (answers,) = objects(command(world.student, world.teacher, clip, "--json", "--top", "9")[0])
     logits = [runs.read_predictions(folder).logits[0] for folder in (world.student, world.teacher)]
     expected = np.mean([softmax(values) for values in logits], axis=0)
-    assert len(found["top"]) == len(CLASSES)
-    for one in found["top"]:
+    assert len(answers["top"]) == len(CLASSES)
+    for one in answers["top"]:
         assert one["probability"] == pytest.approx(expected[CLASSES.index(one["class"])], abs=1e-6)
 
 

@@ -190,8 +190,8 @@ def test_a_stopped_pack_goes_on_with_its_kind_of_teachers(source: Source, monkey
     monkeypatch.setattr(training, "fit", stop)
     with pytest.raises(KeyboardInterrupt):
         packs.train(pack, print)
-    (found,) = schedule.left_over(Path("left"), students)
-    assert found["live"] is True and found["layout"] == "loop"
+    (stopped,) = schedule.left_over(Path("left"), students)
+    assert stopped["live"] is True and stopped["layout"] == "loop"
     note = json.loads(pack.note.read_text())
     pack.note.write_text(json.dumps({key: value for key, value in note.items() if key != "live"}))
     assert schedule.left_over(Path("left"), students)[0]["live"] is False  # as packs were before

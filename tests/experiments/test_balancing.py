@@ -64,8 +64,8 @@ def test_the_weight_is_measured_once_and_is_part_of_the_mix(world: Path, monkeyp
 
 
 def test_explain_says_that_the_weight_is_measured(world: Path) -> None:
-    said = audio_rkd(world, "experiment", "own.toml", "--explain").stdout
-    assert said.count(balancing_line := "the term's is measured when its teacher is there") == 1, balancing_line
+    printed = audio_rkd(world, "experiment", "own.toml", "--explain").stdout
+    assert printed.count(balancing_line := "the term's is measured when its teacher is there") == 1, balancing_line
 
 
 def test_a_term_without_a_gradient_is_a_row_that_says_so(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

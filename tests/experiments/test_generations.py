@@ -87,9 +87,9 @@ def test_each_student_teaches_the_next(tmp_path: Path, capfd: pytest.CaptureFixt
     data = cache.load(source.files)
     values, labels = packs.samples(data, torch.device("cpu"))
     rows = packs.rows(data, 2)
-    said = training.outputs(packs.model_of(packs.read_model(one)), values, rows[0])
+    outputs = training.outputs(packs.model_of(packs.read_model(one)), values, rows[0])
     run = training.Run(2, 2 * 1_000_003, LossMix.parse("angle,ce,soft"), training.Task(*rows))
-    taught = training.Stored({name: values[None] for name, values in said.items()})
+    taught = training.Stored({name: values[None] for name, values in outputs.items()})
     by_hand = training.fit(values, labels, [run], NETWORK, classes=3, teaching=taught, layout="loop")[0]
     np.testing.assert_array_equal(runs.read_predictions(two).logits, by_hand.logits)
 
@@ -119,8 +119,8 @@ def test_a_killed_chain_goes_on_in_its_generation(tmp_path: Path) -> None:
     while process.poll() is None and not (log.is_file() and len(log.read_bytes().splitlines()) >= 3):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    _, said = process.communicate()
-    assert process.returncode == -signal.SIGKILL, said
+    _, stderr = process.communicate()
+    assert process.returncode == -signal.SIGKILL, stderr
     assert not runs.finished(log.parent)
     done = killed / group / "area20+ce1+soft1" / "gen1" / "fold1-seed0" / "result.json"
     stamp = done.stat().st_mtime_ns
@@ -214,8 +214,8 @@ def test_a_first_teacher_that_was_removed_is_missing_and_stops_no_report(tmp_pat
     shutil.rmtree(first[0])
     text = tables.report(Path("runs"), Path("reports"), "tiny")
     assert f"missing: {first[0]} was removed" in " ".join(text.split())
-    (found,) = tables.groups(Path("runs"), "tiny")
-    assert set(found.chains["ce:1,soft:1"].stages[0]) == {(2, 0)} and len(found.chains["ce:1,soft:1"].ensemble) == 2
+    (groups,) = tables.groups(Path("runs"), "tiny")
+    assert set(groups.chains["ce:1,soft:1"].stages[0]) == {(2, 0)} and len(groups.chains["ce:1,soft:1"].ensemble) == 2
     shutil.rmtree(first[1])
     tables.report(Path("runs"), Path("reports"), "tiny")
     (row,) = [

@@ -120,12 +120,12 @@ def test_fast_equals_plain_on_real_clips(mini: Path) -> None:
 )
 def test_fast_equals_plain_with_other_settings(changes: dict) -> None:
     spec = dataclasses.replace(SPEC, **changes)
-    made = sounds(spec)
+    by_kind = sounds(spec)
     for name in ("detuned chord", "noise", "hard cut"):
-        assert_equal_to_plain(made[name], spec)
-    made = beyond_the_bands(spec)
+        assert_equal_to_plain(by_kind[name], spec)
+    by_kind = beyond_the_bands(spec)
     for name in ("tone of 0.998", "insects"):
-        assert_equal_to_plain(made[name], spec)
+        assert_equal_to_plain(by_kind[name], spec)
     assert extract(sounds(spec)["noise"], spec).shape == spec.shape
 
 
@@ -199,8 +199,8 @@ def test_tunings_are_librosas(mini: Path) -> None:
 
 
 def test_clips_are_computed_each_on_its_own() -> None:
-    made = sounds(SPEC)
-    batch = np.stack([made["noise"], 1e-3 * made["detuned chord"], made["chirp"]])
+    by_kind = sounds(SPEC)
+    batch = np.stack([by_kind["noise"], 1e-3 * by_kind["detuned chord"], by_kind["chirp"]])
     for plain in (False, True):
         alone = np.stack([extract(y, SPEC, plain=plain) for y in batch])
         np.testing.assert_array_equal(extract(batch, SPEC, plain=plain), alone)

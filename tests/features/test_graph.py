@@ -126,14 +126,14 @@ def test_real_clips(mini: Path, count: int) -> None:
 )
 def test_subsets_and_other_settings(changes: dict, names: tuple[str, ...]) -> None:
     spec = dataclasses.replace(SPEC, **({"seconds": 1.0} | changes))
-    made = sounds(spec)
+    by_kind = sounds(spec)
     for name in ("detuned chord", "noise", "noisy square"):
-        assert_equal_to_plain(made[name], spec, names)
+        assert_equal_to_plain(by_kind[name], spec, names)
 
 
 def test_every_clip_of_a_batch_is_computed_on_its_own() -> None:
-    made = sounds(SPEC)
-    batch = np.stack([made["noise"], 1e-3 * made["detuned chord"], made["silence"], made["short"]])
+    by_kind = sounds(SPEC)
+    batch = np.stack([by_kind["noise"], 1e-3 * by_kind["detuned chord"], by_kind["silence"], by_kind["short"]])
     with torch.inference_mode():
         together = MODULE(torch.from_numpy(batch)).numpy()
     for values, y in zip(together, batch):

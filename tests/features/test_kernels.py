@@ -43,9 +43,9 @@ def test_with_all_kernels_there_nobody_waits_for_the_lock(monkeypatch: pytest.Mo
 def test_who_has_to_wait_says_for_whom_and_looks_again(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], quiet: bool
 ) -> None:
-    made: list[bool] = []
+    collected: list[bool] = []
     stamps: list[bool] = []
-    monkeypatch.setattr(kernels, "compiled", lambda plain: plain in made)
+    monkeypatch.setattr(kernels, "compiled", lambda plain: plain in collected)
     monkeypatch.setattr(kernels, "stamp", stamps.append)
     with kernels.alone(quiet=True):
         line = features.kernels_note()
@@ -53,11 +53,11 @@ def test_who_has_to_wait_says_for_whom_and_looks_again(
         assert line.endswith(", which compiles librosa's kernels: once on this machine, about 20 s")
         thread = waiting(lambda: features.warm_up(SPEC, quiet=quiet))
         assert thread.is_alive()
-        made.append(False)  # by the process that holds the lock
+        collected.append(False)  # by the process that holds the lock
     thread.join(60)
     assert not thread.is_alive() and not stamps
     assert capfd.readouterr().err.splitlines() == ([] if quiet else [line])
-    made.clear()
+    collected.clear()
     assert features.kernels_note().startswith("compiling librosa's kernels")
     features.warm_up(SPEC)
     assert stamps == [False]

@@ -35,10 +35,10 @@ def test_against_scikit_learn(run):
 
 def test_recall_of_a_class_without_clips_is_undefined(run):
     logits, labels = run
-    found = evaluation.recall(logits, labels)
+    by_k = evaluation.recall(logits, labels)
     expected = metrics.recall_score(labels, logits.argmax(axis=1), labels=range(9), average=None)
-    np.testing.assert_allclose(found[:9], expected)
-    assert np.isnan(found[9])
+    np.testing.assert_allclose(by_k[:9], expected)
+    assert np.isnan(by_k[9])
 
 
 def test_calibration_error_by_loops(run):

@@ -29,10 +29,10 @@ def archive(tmp_path: Path) -> Path:
 
 def test_the_writer_of_these_tests_speaks_pickle() -> None:
     for value in stand_in().values():
-        found = pickle.loads(python2_pickle(value), encoding="bytes")
-        assert found.keys() == value.keys()
+        values = pickle.loads(python2_pickle(value), encoding="bytes")
+        assert values.keys() == value.keys()
         for key in value:
-            np.testing.assert_array_equal(found[key], value[key])
+            np.testing.assert_array_equal(values[key], value[key])
 
 
 def test_images_labels_and_classes_come_back(archive: Path) -> None:

@@ -69,9 +69,9 @@ def test_of_images_the_trainings_are_the_units(place: Path) -> None:
 def test_runs_keeps_what_fits_all_filters(place: Path, filters: tuple[str, ...], count: int) -> None:
     done = invoke("runs", *filters, "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert len(found) == count
-    assert all((place / run["folder"]).is_dir() for run in found)
+    values = json.loads(done.stdout)
+    assert len(values) == count
+    assert all((place / run["folder"]).is_dir() for run in values)
     assert invoke("runs", *filters).stdout.splitlines()[-1] == f"{count} run{'' if count == 1 else 's'}"
 
 
@@ -82,11 +82,11 @@ def test_compare_counts_runs_at_chance_and_names_those_that_stopped(place: Path)
             result = json.loads((folder / "result.json").read_text()) | {"accuracy": None}
             (folder / "result.json").write_text(json.dumps(result))
             write_run(place, 6, fold=1, seed=seed)
-    said = invoke("compare", "soft", "angle,area").stdout
+    printed = invoke("compare", "soft", "angle,area").stdout
     # Fold 1: seeds 0 and 1 of both, +20 and −20; with seed 2, 50 (chance of two classes) less 60.
-    assert f"B less A: +{(0 + 10 + 50) / 3:.2f} points" in said and "3 folds, 4 pairs" in said
-    assert "1 no better than chance (counted); 1 stopped (not counted)" in said
-    assert f"With the runs that stopped at chance: B less A +{(-10 / 3 + 10 + 50) / 3:.2f} points" in said
+    assert f"B less A: +{(0 + 10 + 50) / 3:.2f} points" in printed and "3 folds, 4 pairs" in printed
+    assert "1 no better than chance (counted); 1 stopped (not counted)" in printed
+    assert f"With the runs that stopped at chance: B less A +{(-10 / 3 + 10 + 50) / 3:.2f} points" in printed
 
 
 def test_compare_is_the_corrected_paired_test_over_common_cells(place: Path) -> None:

@@ -169,7 +169,7 @@ def test_an_unknown_clip_is_named_with_the_nearest(written: tuple[Path, np.ndarr
     [
         ("picture.xyz", r"picture\.xyz: expected a name that ends in \.png"),
         ("picture", r"picture: expected a name that ends in \.png"),
-        ("folder.png", r"folder\.png is a folder; expected a file, say .*folder\.png/clip\.png"),
+        ("folder.png", r"folder\.png is a folder; expected a file, for example .*folder\.png/clip\.png"),
         ("fold3.h5/x.png", "expected a file that can be written: --output FILE"),
         ("/proc/nothing/x.png", "expected a file that can be written: --output FILE"),
     ],

@@ -94,20 +94,20 @@ def test_nothing_of_the_page_is_elsewhere(made):
     path, text, _ = made
     assert path == path.parents[1] / "mini" / "index.html"
     assert not re.search(r"https?:|//\w+\.\w|@import|url\((?!#)", text)
-    found = Page(text)
-    assert not {"script", "link", "iframe", "img", "object"} & set(found.tags) - {"link"}
-    assert [value for tag, value in found.references if tag == "link"] == ["data:,"]
-    files = [v for _, v in found.references if not v.startswith(("#", "data:"))]
+    page = Page(text)
+    assert not {"script", "link", "iframe", "img", "object"} & set(page.tags) - {"link"}
+    assert [value for tag, value in page.references if tag == "link"] == ["data:,"]
+    files = [v for _, v in page.references if not v.startswith(("#", "data:"))]
     assert len(files) > 60
     for name in files:  # table.* are the report's, which was not asked for here
         assert name.startswith("table.") or (path.parent / unquote(name)).is_file(), name
 
 
 def test_ids_are_unique_and_each_reference_inside_the_page_has_its_target(made):
-    found = Page(made[1])
-    assert len(found.ids) == len(set(found.ids))
-    inside = [v[1:] for _, v in found.references if v.startswith("#")] + re.findall(r"url\(#([^)]*)\)", made[1])
-    assert len(inside) > 50 and set(inside) <= set(found.ids)
+    page = Page(made[1])
+    assert len(page.ids) == len(set(page.ids))
+    inside = [v[1:] for _, v in page.references if v.startswith("#")] + re.findall(r"url\(#([^)]*)\)", made[1])
+    assert len(inside) > 50 and set(inside) <= set(page.ids)
 
 
 def test_pictures_take_the_pages_colours(made):
@@ -173,9 +173,9 @@ def test_pictures_drawn_by_several_processes_are_the_same(tmp_path, monkeypatch)
 
 
 def test_the_tables_are_the_reports(made):
-    found = report.rows(runs.find(made[2] / "runs"))
+    rows = report.rows(runs.find(made[2] / "runs"))
     cells = {row[0]: row for row in Page(made[1]).rows if row and len(row) == 10}
-    for row in found:
+    for row in rows:
         own = cells[row.name]
         assert own[1] == f"{row.spread.mean:.2f}" and own[2] == f"{row.spread.sd_folds:.2f}" and own[9] == row.partial
 
@@ -206,13 +206,13 @@ def test_confused_clips_by_hand():
 
     first = said([0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8])
     second = said([0.2, 0.2, 0.6], [0.5, 0.3, 0.2], [0.2, 0.1, 0.7])
-    found = gathering.confused({(1, 0): first, (1, 1): second})
-    assert [(c.clip, c.label, c.taken_for, c.wrong, c.runs) for c in found] == [
+    mistaken = gathering.confused({(1, 0): first, (1, 1): second})
+    assert [(c.clip, c.label, c.taken_for, c.wrong, c.runs) for c in mistaken] == [
         ("b", 1, 0, 2, 2),
         ("a", 0, 2, 1, 2),
     ]
-    assert (found[0].p_label, found[0].p_taken) == (pytest.approx(0.25), pytest.approx(0.6))
-    assert gathering.confused({(1, 0): first, (1, 1): second}, most=1) == found[:1]
+    assert (mistaken[0].p_label, mistaken[0].p_taken) == (pytest.approx(0.25), pytest.approx(0.6))
+    assert gathering.confused({(1, 0): first, (1, 1): second}, most=1) == mistaken[:1]
 
 
 def test_players_name_files_that_are_there(made):
@@ -283,13 +283,13 @@ def test_tables_are_told_apart_in_words(tmp_path):
     write_run(root, "soft", 1, 0, settings=slower)
     write_run(root, None, 1, 0, settings=small)
     records, rows, _ = report.contents(root, "mini")
-    found = naming.labels(gathering.tables(rows, records))
+    names = naming.labels(gathering.tables(rows, records))
     both = "teacher resnet18, student cnn2"
-    assert sorted(found) == sorted(
+    assert sorted(names) == sorted(
         [f"{both}, student.lr {settings.student.lr}", f"{both}, student.lr 0.5", "teacher cnn2"]
     )
     text = page.write(root, tmp_path / "reports", "mini").read_text()
-    assert [name in text for name in found] == [True] * 3
+    assert [name in text for name in names] == [True] * 3
     # One table needs no name.
     write_run(tmp_path / "one", None, 1, 0)
     assert 'class="of"' not in page.write(tmp_path / "one", tmp_path / "reports", "mini").read_text()

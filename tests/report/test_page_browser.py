@@ -89,14 +89,14 @@ def test_the_page_in_a_browser(tmp_path):
         check=True,
         env={**os.environ, "HOME": str(tmp_path)},
     )
-    said = re.search(r"<title>PROBE (\{.*?\})</title>", done.stdout)
-    assert said, done.stderr[-2000:]
-    found = json.loads(said[1])
-    assert found["loads"] == [] and found["blank"] == 0
-    assert found["inner"] == PHONE and found["wide"] == [] and found["scroll"] <= PHONE
-    assert found["cut"] == []
-    assert found["notes"] == 0 and found["below"] == 2
-    assert found["ready"] and all(found["ready"])
-    assert found["ink"] == "rgb(230, 233, 236)" and found["body"] == "rgb(20, 23, 26)"  # dark was asked for
+    match = re.search(r"<title>PROBE (\{.*?\})</title>", done.stdout)
+    assert match, done.stderr[-2000:]
+    values = json.loads(match[1])
+    assert values["loads"] == [] and values["blank"] == 0
+    assert values["inner"] == PHONE and values["wide"] == [] and values["scroll"] <= PHONE
+    assert values["cut"] == []
+    assert values["notes"] == 0 and values["below"] == 2
+    assert values["ready"] and all(values["ready"])
+    assert values["ink"] == "rgb(230, 233, 236)" and values["body"] == "rgb(20, 23, 26)"  # dark was asked for
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert not console, console

@@ -21,10 +21,10 @@ def test_curve_by_hand():
         (2, 0): [{"epoch": 1, "a": 3.0}],
         (3, 0): [{"epoch": 1, "a": None}, {"epoch": 2}],
     }
-    own = curve(histories, lambda record: record.get("a"))
-    assert own.epochs.tolist() == [1, 2] and own.runs.tolist() == [2, 1]
-    assert own.mean.tolist() == [2, 4] and own.low.tolist() == [1, 4] and own.high.tolist() == [3, 4]
-    assert own.sd[0] == pytest.approx(math.sqrt(2)) and math.isnan(own.sd[1])
+    points = curve(histories, lambda record: record.get("a"))
+    assert points.epochs.tolist() == [1, 2] and points.runs.tolist() == [2, 1]
+    assert points.mean.tolist() == [2, 4] and points.low.tolist() == [1, 4] and points.high.tolist() == [3, 4]
+    assert points.sd[0] == pytest.approx(math.sqrt(2)) and math.isnan(points.sd[1])
 
 
 def records(scale):
@@ -50,8 +50,8 @@ def panel(made):
 
 
 def test_term_curves_draw_weighted_terms_and_total():
-    made = plots.term_curves("x", {(1, 0): records(1.0), (2, 0): records(3.0)}, LOOK)
-    axes, rows = panel(made)
+    picture = plots.term_curves("x", {(1, 0): records(1.0), (2, 0): records(3.0)}, LOOK)
+    axes, rows = panel(picture)
     drawn = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
     assert drawn == {
         "angle": pytest.approx([4, 2, 4 / 3]),
@@ -60,7 +60,7 @@ def test_term_curves_draw_weighted_terms_and_total():
     }
     raw = [row for row in rows if row[1:3] == ("angle", "raw")]
     assert [row[3] for row in raw] == pytest.approx([0.2, 0.1, 0.2 / 3])
-    assert axes.get_yscale() == "log" and "logarithmic" in made.caption
+    assert axes.get_yscale() == "log" and "logarithmic" in picture.caption
 
 
 def test_terms_of_zero_are_drawn_on_a_plain_scale():
@@ -86,10 +86,10 @@ def test_fold_points_join_the_same_fold():
 
 def test_differences_have_the_comparisons_interval():
     values = {(1, 0): 1.0, (2, 0): 3.0, (3, 0): 2.0}
-    own = statistics.comparison(values, dict.fromkeys(values, 0.0), 0.5)
-    axes, rows = panel(plots.difference_points("d", {"a": values}, {"a": own}, "soft:1", LOOK))
-    assert rows[-1] == ("a", "mean", "", 2.0, own.low, own.high)
-    assert [own.low, own.high] in [list(line.get_xdata()) for line in axes.lines]
+    comparison = statistics.comparison(values, dict.fromkeys(values, 0.0), 0.5)
+    axes, rows = panel(plots.difference_points("d", {"a": values}, {"a": comparison}, "soft:1", LOOK))
+    assert rows[-1] == ("a", "mean", "", 2.0, comparison.low, comparison.high)
+    assert [comparison.low, comparison.high] in [list(line.get_xdata()) for line in axes.lines]
     named = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
     assert {name: x for name, x in named.items() if name.startswith("fold")} == {
         "fold 1": [1],
@@ -123,8 +123,8 @@ def test_confusion_shades_are_shares_of_the_row():
 
 
 def test_fifty_classes_have_no_counts_in_the_cells():
-    made = plots.confusion_matrix("c", np.eye(50, dtype=int), [f"class {i}" for i in range(50)], "", LOOK)
-    assert made.wide and not panel(made)[0].texts and "Number" not in made.caption
+    picture = plots.confusion_matrix("c", np.eye(50, dtype=int), [f"class {i}" for i in range(50)], "", LOOK)
+    assert picture.wide and not panel(picture)[0].texts and "Number" not in picture.caption
 
 
 def test_projection_is_fixed_and_keeps_groups_apart():

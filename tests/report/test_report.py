@@ -117,9 +117,9 @@ def by_name(root, corpus="mini"):
 
 
 def test_figures_by_hand(root):
-    found = by_name(root)
-    assert list(found) == ["resnet18 (teacher)", f"{canonical('soft')} (baseline)", canonical("angle:50")]
-    soft = found[f"{canonical('soft')} (baseline)"]
+    by_mix = by_name(root)
+    assert list(by_mix) == ["resnet18 (teacher)", f"{canonical('soft')} (baseline)", canonical("angle:50")]
+    soft = by_mix[f"{canonical('soft')} (baseline)"]
     assert soft.spread.mean == pytest.approx(52)  # folds 51, 61, 44
     assert soft.spread.sd_folds == pytest.approx(math.sqrt((1 + 81 + 64) / 2))
     assert soft.spread.sd_seeds == pytest.approx(math.sqrt(4 + 4))  # seeds 50, 54
@@ -127,7 +127,7 @@ def test_figures_by_hand(root):
     assert soft.best == pytest.approx(62) and soft.macro_f1 == pytest.approx(26) and soft.agreement == 70
     assert soft.comparison is None and soft.partial == "partial (3 of 10 folds)"
     assert soft.published == 63.70 and soft.difference_to_published == pytest.approx(52 - 63.70)
-    teacher = found["resnet18 (teacher)"]
+    teacher = by_mix["resnet18 (teacher)"]
     assert (teacher.published, teacher.parameters, teacher.comparison) == (68.16, 178466, None)
     assert teacher.spread.sd_seeds is None
 
@@ -139,11 +139,20 @@ def test_comparison_by_hand(root):
     mean = sum(folds) / 3
     sd = math.sqrt(sum((x - mean) ** 2 for x in folds) / 2)
     half = stats.t.ppf(0.975, 2) * math.sqrt((1 / 3 + 1 / 2) * sd**2)  # three folds: one tests, two train
-    own = angle.comparison
-    assert own.difference == pytest.approx(mean) and (own.units, own.n, own.ratio) == (3, 6, 0.5)
-    assert (own.low, own.high) == pytest.approx((mean - half, mean + half))
-    assert own.sd_units == pytest.approx(sd) and own.sd_pairs == pytest.approx(np.std(pairs, ddof=1))
-    assert (own.p, own.p_wilcoxon, angle.p_holm, own.no_claim) == (None, None, None, "no claim: n = 3 folds")
+    comparison = angle.comparison
+    assert comparison.difference == pytest.approx(mean) and (comparison.units, comparison.n, comparison.ratio) == (
+        3,
+        6,
+        0.5,
+    )
+    assert (comparison.low, comparison.high) == pytest.approx((mean - half, mean + half))
+    assert comparison.sd_units == pytest.approx(sd) and comparison.sd_pairs == pytest.approx(np.std(pairs, ddof=1))
+    assert (comparison.p, comparison.p_wilcoxon, angle.p_holm, comparison.no_claim) == (
+        None,
+        None,
+        None,
+        "no claim: n = 3 folds",
+    )
 
 
 def table(rng, folds=7, seeds=2, lift=0.0):
@@ -160,7 +169,7 @@ def seven(tmp_path):
 
 
 def test_of_seven_folds_p_is_that_of_the_folds_means_and_holm_adjusts_it(seven):
-    found = by_name(seven)
+    by_mix = by_name(seven)
     accuracies = {
         mix: 100
         * np.array(
@@ -176,15 +185,17 @@ def test_of_seven_folds_p_is_that_of_the_folds_means_and_holm_adjusts_it(seven):
         d = (accuracies[mix] - accuracies["soft"]).mean(axis=1)
         t = d.mean() / math.sqrt((1 / 7 + 1 / 6) * d.var(ddof=1))
         p[mix] = 2 * stats.t.sf(abs(t), 6)
-        own = found[canonical(mix)].comparison
-        assert own.p == pytest.approx(p[mix]) and own.p_wilcoxon == pytest.approx(stats.wilcoxon(d).pvalue)
-        assert own.no_claim == "" and own.recordings is None
+        comparison = by_mix[canonical(mix)].comparison
+        assert comparison.p == pytest.approx(p[mix]) and comparison.p_wilcoxon == pytest.approx(
+            stats.wilcoxon(d).pvalue
+        )
+        assert comparison.no_claim == "" and comparison.recordings is None
     order = sorted(p, key=p.get)
     largest = 0.0
     for rank, mix in enumerate(order):
         largest = max(largest, min(1, (3 - rank) * p[mix]))
-        assert found[canonical(mix)].p_holm == pytest.approx(largest)
-        assert found[canonical(mix)].compared_mixes == 3
+        assert by_mix[canonical(mix)].p_holm == pytest.approx(largest)
+        assert by_mix[canonical(mix)].compared_mixes == 3
 
 
 def test_a_choice_of_mixes_is_adjusted_for_all_of_them(seven, tmp_path):
@@ -244,13 +255,13 @@ def test_order_is_table_3s_then_own_mixes(tmp_path):
     own = ["area:7", "angle:3"]
     for mix in [*own, *(row.mix or None for row in reversed(paper.TABLE3))]:
         put(tmp_path, mix, [[0.5]])
-    found = report.rows(runs.find(tmp_path))
-    assert [(row.mix, row.published) for row in found] == [
+    rows = report.rows(runs.find(tmp_path))
+    assert [(row.mix, row.published) for row in rows] == [
         *((row.mix, row.percent) for row in paper.TABLE3),
         ("angle:3,soft:1", None),
         ("area:7,soft:1", None),
     ]
-    assert found[0].role == "teacher" and found[1].baseline
+    assert rows[0].role == "teacher" and rows[1].baseline
 
 
 def test_markdown_has_its_columns_and_figures(root, tmp_path):
@@ -312,12 +323,12 @@ def test_markdown_has_its_columns_and_figures(root, tmp_path):
 def test_csv_reads_back(root, tmp_path):
     report.report(root, tmp_path / "reports", "mini")
     content = (tmp_path / "reports" / "mini" / "table.csv").read_text()
-    found = list(csv.DictReader(io.StringIO(content)))
-    angle = next(row for row in found if row["mix"] == canonical("angle:50"))
-    assert len(found) == 3 and None not in angle and None not in angle.values()
+    listed = list(csv.DictReader(io.StringIO(content)))
+    angle = next(row for row in listed if row["mix"] == canonical("angle:50"))
+    assert len(listed) == 3 and None not in angle and None not in angle.values()
     assert float(angle["mean_percent"]) == pytest.approx(100 * np.mean(ANGLE))
-    own = by_name(root)[canonical("angle:50")].comparison
-    assert float(angle["ci95_low"]) == pytest.approx(own.low, rel=1e-8)
+    comparison = by_name(root)[canonical("angle:50")].comparison
+    assert float(angle["ci95_low"]) == pytest.approx(comparison.low, rel=1e-8)
     assert (angle["p"], angle["p_holm"], angle["no_claim"]) == ("", "", "no claim: n = 3 folds")
     assert (angle["folds_compared"], angle["pairs"], angle["mixes_compared"]) == ("3", "6", "1")
     assert (angle["folds"], angle["seeds"], angle["n"]) == ("1 2 3", "0 1", "6")
@@ -489,12 +500,12 @@ def test_settings_never_mix(root, tmp_path):
     put(root, "angle:50", [[0.35, 0.36], [0.35, 0.35], [0.35, 0.35]], settings=faster)
     # Another preset whose teacher has the same settings is no second run of one cell.
     put(root, None, [[0.9], [0.9], [0.9]], settings=dataclasses.replace(plain, preset="other"))
-    found = report.rows(runs.find(root))
-    keys = list(dict.fromkeys(row.key for row in found))
-    assert len(keys) == 3 and [sum(row.key == key for row in found) for key in keys] == [3, 3, 1]
-    means = [(row.mix, row.spread.mean) for row in found if row.spread]
+    rows = report.rows(runs.find(root))
+    keys = list(dict.fromkeys(row.key for row in rows))
+    assert len(keys) == 3 and [sum(row.key == key for row in rows) for key in keys] == [3, 3, 1]
+    means = [(row.mix, row.spread.mean) for row in rows if row.spread]
     assert sorted(mean for mix, mean in means if mix == canonical("soft")) == pytest.approx([30, 52])
-    lifts = sorted(row.comparison.difference for row in found if row.comparison)
+    lifts = sorted(row.comparison.difference for row in rows if row.comparison)
     assert lifts == pytest.approx([10 / 6, 31 / 6])
     assert [mean for mix, mean in means if mix == ""] == pytest.approx([50, 50, 90])
     printed = report.report(root, tmp_path / "reports", "mini")
@@ -505,9 +516,9 @@ def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path):
     """Three folds at first, four later: the training sets are not the same."""
     put(tmp_path, "soft", SOFT)
     put(tmp_path, "angle:50", [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]])
-    found = report.rows(runs.find(tmp_path))
-    assert len({row.key for row in found}) == 2 and all(row.comparison is None for row in found)
-    assert any("No comparison" in note for note in report.wording.footnotes(found))
+    rows = report.rows(runs.find(tmp_path))
+    assert len({row.key for row in rows}) == 2 and all(row.comparison is None for row in rows)
+    assert any("No comparison" in note for note in report.wording.footnotes(rows))
 
 
 def test_mixes_can_be_chosen(root, tmp_path):
@@ -541,8 +552,8 @@ HOSTILE = r"50% of #1 & a_b $x$ {y} ~z^2 \end{document} <p|q> “ü” − ± ×
 
 def hostile():
     rows = ((HOSTILE, "[1, 2]", HOSTILE), ("[x]", "", ""))
-    own = Table.of_texts(HOSTILE, ("a\nb", HOSTILE, "notes"), rows, prose=True)
-    return Document(HOSTILE, (Section(HOSTILE, (own,)),), (HOSTILE, "[note]"))
+    table = Table.of_texts(HOSTILE, ("a\nb", HOSTILE, "notes"), rows, prose=True)
+    return Document(HOSTILE, (Section(HOSTILE, (table,)),), (HOSTILE, "[note]"))
 
 
 def test_latex_is_ascii_balanced_and_escaped():
@@ -602,26 +613,26 @@ def test_one_table_gives_every_output():
         SimpleNamespace(name="a", result=third, notes="one|two"),
         SimpleNamespace(name="b", result=None, notes=""),
     ]
-    own = Table.build("c", columns, items)
-    assert own.cells == (("a", "33.33", "4", "one|two"), ("b", "–", "–", ""))
-    assert padded(own) == [
+    table = Table.build("c", columns, items)
+    assert table.cells == (("a", "33.33", "4", "one|two"), ("b", "–", "–", ""))
+    assert padded(table) == [
         "     Accuracy",
         "Mix         %  Epochs  Notes",
         "---  --------  ------  -------",
         "a       33.33       4  one|two",
         "b           –       –",
     ]
-    document = Document("t", (Section("s", (own,)),), ())
+    document = Document("t", (Section("s", (table,)),), ())
     assert "| a | 33.33 | 4 | one\\|two |" in markdown(document) and "| :--- | ---: | ---: | :--- |" in markdown(
         document
     )
     assert r"{}a & 33.33 & 4 & one$|$two \\" in latex(document) and r"\begin{tabular}{lrrp{55mm}}" in latex(document)
-    assert own.csv().splitlines() == ["mix,share,exact", f"a,0.3333333333,{1 / 3!r}", "b,,"]
-    assert own.records() == [
+    assert table.csv().splitlines() == ["mix,share,exact", f"a,0.3333333333,{1 / 3!r}", "b,,"]
+    assert table.records() == [
         {"mix": "a", "share": 1 / 3, "exact": 1 / 3},
         {"mix": "b", "share": None, "exact": None},
     ]
-    html = table_html(own)
+    html = table_html(table)
     assert '<td class="l">a</td><td>33.33</td><td>4</td><td class="l w">one|two</td>' in html
     assert "<li><b>a</b>: one|two</li>" in html and "exact" not in html
 
@@ -658,7 +669,7 @@ def test_names_of_anybodys_are_no_formulas_and_no_latex():
     assert inert(inert("=1")) == "'=1"
     assert [latex_text(name) for name in NAMES[:3]] == [r"a\&b\%c\_d", "{-}rf", "=cmd$|$x"]
     assert latex_text("Käse é î `x'") == r"K\"{a}se \'{e} \^{{\i}} {`}x{'}" and latex_text("音") == "?"
-    own = Table.of_texts("c", ("name", "n"), [(name, "1") for name in NAMES])
-    text = Document("t", (Section("s", (own,)),), ())
+    table = Table.of_texts("c", ("name", "n"), [(name, "1") for name in NAMES])
+    text = Document("t", (Section("s", (table,)),), ())
     assert len([line for line in markdown(text).splitlines() if line.startswith("|")]) == 2 + len(NAMES)
-    assert len(padded(own)) == 2 + len(NAMES)
+    assert len(padded(table)) == 2 + len(NAMES)

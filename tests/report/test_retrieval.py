@@ -47,10 +47,10 @@ def test_recall_is_the_loops(metric: str, offset: float) -> None:
     rng = np.random.default_rng(1)
     labels, sources = rng.integers(0, 4, 40), rng.integers(0, 15, 40).astype(str)
     x = rng.standard_normal((40, 5)) + 0.4 * labels[:, None] + offset
-    found = retrieval.recall(x, labels, sources, metric=metric)
+    by_k = retrieval.recall(x, labels, sources, metric=metric)
     for k in retrieval.KS:
-        assert found[k] == pytest.approx(loop_recall(x, labels.tolist(), sources.tolist(), k, metric)), k
-    assert found[1] < found[2] < found[8]
+        assert by_k[k] == pytest.approx(loop_recall(x, labels.tolist(), sources.tolist(), k, metric)), k
+    assert by_k[1] < by_k[2] < by_k[8]
 
 
 def test_cosine_ranks_as_euclidean_of_normalised_rows() -> None:
@@ -91,9 +91,9 @@ def test_ties_count_as_the_mean_over_all_orders() -> None:
 
 def test_a_collapsed_space_scores_as_chance_in_any_order_of_clips() -> None:
     labels = np.repeat(np.arange(4), 10)  # sorted by class, as a folder corpus lists them
-    found = retrieval.recall(np.full((40, 3), 7.0), labels, np.arange(40).astype(str))
-    assert found[1] == pytest.approx(9 / 39)
-    assert found[2] == pytest.approx(1 - (30 / 39) * (29 / 38))
+    by_k = retrieval.recall(np.full((40, 3), 7.0), labels, np.arange(40).astype(str))
+    assert by_k[1] == pytest.approx(9 / 39)
+    assert by_k[2] == pytest.approx(1 - (30 / 39) * (29 / 38))
 
 
 @pytest.fixture(scope="module")

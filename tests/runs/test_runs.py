@@ -76,9 +76,9 @@ def test_round_trip(tmp_path):
     runs.write_finished(folder, **given)
     assert runs.finished(folder)
     assert runs.read_config(folder) == given["config"]
-    found = runs.read_result(folder)
-    assert found.pop("finished").endswith("+00:00")
-    assert found == given["result"]
+    result = runs.read_result(folder)
+    assert result.pop("finished").endswith("+00:00")
+    assert result == given["result"]
     assert (folder / "model.pt").read_bytes() == b"weights"
     back = runs.read_predictions(folder)
     assert back.clips.tolist() == ["a.wav", "b.wav", "ü.wav", "d.wav"] and back.sources.tolist() == list("wxyz")
@@ -151,8 +151,8 @@ def test_not_a_number_becomes_null(tmp_path):
     given = record(status="failed", accuracy=float("nan"), best_accuracy=np.float32("inf"), ece=np.float32(0.5))
     runs.write_finished(tmp_path / "fold1-seed0", **given)
     text = (tmp_path / "fold1-seed0" / "result.json").read_text()
-    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert (found["accuracy"], found["best_accuracy"], found["ece"]) == (None, None, 0.5)
+    values = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert (values["accuracy"], values["best_accuracy"], values["ece"]) == (None, None, 0.5)
     assert runs.read_result(tmp_path / "fold1-seed0")["accuracy"] is None
 
 
@@ -411,10 +411,10 @@ def test_environment_names_versions_but_not_the_machine():
     code = "import json, sys; from pipeline import runs; print(json.dumps(runs.environment())); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     text, torch_imported = done.stdout.splitlines()
-    found = json.loads(text)
-    assert found["packages"]["numpy"] == np.__version__ and found["python"].startswith("3.")
+    values = json.loads(text)
+    assert values["packages"]["numpy"] == np.__version__ and values["python"].startswith("3.")
     assert torch_imported == "False"
-    assert str(ROOT) not in text and str(Path.home()) not in found.values() and os.uname().nodename not in text
+    assert str(ROOT) not in text and str(Path.home()) not in values.values() and os.uname().nodename not in text
 
 
 def put(folder: Path, *, weights: str | None = None, **about: object) -> Path:
@@ -556,9 +556,9 @@ def test_which_stopped_packs_are_taken_up(tmp_path, monkeypatch):
             (tmp_path / f"{name}.pt").touch()
     planned["e"].folder.mkdir(parents=True)
     (planned["e"].folder / "result.json").touch()
-    found = schedule.left_over(tmp_path, [planned[name] for name in "abcd"])
+    stopped = schedule.left_over(tmp_path, [planned[name] for name in "abcd"])
     how = {"layout": "grouped", "measured": {"x": 1}}
-    assert found == [
+    assert stopped == [
         {"runs": (planned["a"], planned["b"]), "checkpoint": tmp_path / "pack-1.pt", **how},
         {"runs": (planned["d"], planned["e"]), "checkpoint": tmp_path / "pack-4.pt", **how},
     ]
@@ -575,13 +575,13 @@ def test_a_flipped_byte_in_the_predictions_is_damage_or_changes_nothing(tmp_path
     for place in range(0, len(content), 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
         try:
-            found = runs.read_predictions(folder)
+            predictions = runs.read_predictions(folder)
         except InputError as error:
             damaged += 1
             assert str(error).startswith(f"{path}: damaged (") and "\n" not in str(error)
         else:  # a date, or a word that nobody reads
-            np.testing.assert_array_equal(found.logits, given["predictions"].logits)
-            assert found.clips.tolist() == given["predictions"].clips.tolist()
+            np.testing.assert_array_equal(predictions.logits, given["predictions"].logits)
+            assert predictions.clips.tolist() == given["predictions"].clips.tolist()
     assert damaged > len(content) / 3 / 2
 
 

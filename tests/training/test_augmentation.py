@@ -27,9 +27,9 @@ def test_crop_and_flip_as_numpy_has_it(padding: int, filled: bool) -> None:
     draws = torch.rand(40, 3, generator=torch.Generator().manual_seed(2))
     draws[0], draws[1] = 0.0, ALMOST_ONE
     fill = torch.tensor([0.25, -1.0, 3.0]).view(3, 1, 1) if filled else None
-    found = crop_and_flip(x, draws, fill=fill, padding=padding)
+    cropped = crop_and_flip(x, draws, fill=fill, padding=padding)
     edge = np.zeros(3) if fill is None else fill.numpy().reshape(3)
-    for image, drawn, own in zip(x.numpy(), draws.tolist(), found.numpy(), strict=True):
+    for image, drawn, own in zip(x.numpy(), draws.tolist(), cropped.numpy(), strict=True):
         np.testing.assert_array_equal(own, plain(image, drawn, edge, padding))
 
 
@@ -38,8 +38,8 @@ def test_every_window_comes_up_and_half_are_mirrored() -> None:
     count = 4000
     x = torch.zeros(count, 1, 32, 32)
     x[:, :, 15, 20] = 1
-    found = crop_and_flip(x, torch.rand(count, 3, generator=torch.Generator().manual_seed(3)))
-    _, _, rows, columns = found.nonzero(as_tuple=True)
+    cropped = crop_and_flip(x, torch.rand(count, 3, generator=torch.Generator().manual_seed(3)))
+    _, _, rows, columns = cropped.nonzero(as_tuple=True)
     assert len(rows) == count and set(rows.tolist()) == set(range(11, 20))
     assert set(columns.tolist()) == {*range(16, 25), *range(7, 16)}
     mirrored = (columns < 16).double().mean().item()
@@ -48,5 +48,5 @@ def test_every_window_comes_up_and_half_are_mirrored() -> None:
 
 def test_the_middle_window_is_the_image_in_its_own_type() -> None:
     x = torch.randn(2, 3, 8, 8).bfloat16()
-    found = crop_and_flip(x, torch.full((2, 3), 0.5), fill=torch.ones(3, 1, 1))
-    assert found.dtype == torch.bfloat16 and torch.equal(found, x)
+    cropped = crop_and_flip(x, torch.full((2, 3), 0.5), fill=torch.ones(3, 1, 1))
+    assert cropped.dtype == torch.bfloat16 and torch.equal(cropped, x)

@@ -38,8 +38,8 @@ def runs() -> list[Run]:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.pt"
     checkpoint.write(path, {"x": torch.arange(3), "y": [None, 1.5, "z"]}, "abc")
-    found = checkpoint.read(path, "abc")
-    assert torch.equal(found["x"], torch.arange(3)) and found["y"] == [None, 1.5, "z"]
+    record = checkpoint.read(path, "abc")
+    assert torch.equal(record["x"], torch.arange(3)) and record["y"] == [None, 1.5, "z"]
     assert [p.name for p in path.parent.iterdir()] == ["a.pt"]
     with pytest.raises(checkpoint.Stale, match="other settings"):
         checkpoint.read(path, "abd")
@@ -104,11 +104,11 @@ def test_going_on_from_every_checkpoint_gives_the_same_bits(data: Any, tmp_path:
         assert_equal(one, other)
     for content in kept[::4] + kept[-2:]:
         path.write_bytes(content)
-        said: list[str] = []
+        messages: list[str] = []
         # Another layout is asked for: the checkpoint's own is kept.
         other = {"loop": "vmap", "vmap": "loop"}[layout]
-        again = fit(data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=1e9, layout=other, say=said.append)
-        assert "going on from" in said[0]
+        again = fit(data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=1e9, layout=other, say=messages.append)
+        assert "going on from" in messages[0]
         for one, other in zip(expected, again):
             assert_equal(one, other)
             assert one.steps == other.steps
@@ -130,9 +130,9 @@ def test_a_damaged_checkpoint_is_named_and_not_used(data: Any, tmp_path: Path) -
     content = path.read_bytes()
     for damaged in (content[:-7], content[:200] + b"\0" * 50 + content[250:], b"", b"no checkpoint at all"):
         path.write_bytes(damaged)
-        said: list[str] = []
-        again = fit(data, runs(), SETTINGS, checkpoint=path, say=said.append)
-        assert len(said) == 1 and "pack.pt" in said[0] and "from the beginning" in said[0]
+        messages: list[str] = []
+        again = fit(data, runs(), SETTINGS, checkpoint=path, say=messages.append)
+        assert len(messages) == 1 and "pack.pt" in messages[0] and "from the beginning" in messages[0]
         for one, other in zip(expected, again):
             assert_equal(one, other)
 
@@ -154,10 +154,10 @@ def test_a_checkpoint_of_something_else_is_not_used(data: Any, tmp_path: Path) -
     ]
     for where, what, settings in others:
         path.write_bytes(content)
-        said: list[str] = []
-        found = fit(where, what, settings, checkpoint=path, say=said.append)
-        assert "of other settings, runs, data" in said[0]
-        for one, other in zip(fit(where, what, settings), found):
+        messages: list[str] = []
+        trained = fit(where, what, settings, checkpoint=path, say=messages.append)
+        assert "of other settings, runs, data" in messages[0]
+        for one, other in zip(fit(where, what, settings), trained):
             assert_equal(one, other)
 
 
@@ -205,8 +205,8 @@ def test_kill_9_at_any_moment_loses_nothing(data: Any, tmp_path: Path) -> None:
         process.communicate()
         assert process.returncode in (-signal.SIGKILL, 0)
         assert path.exists()
-    found = fit(data, runs(), SETTINGS, checkpoint=path)
-    for one, other in zip(expected, found):
+    trained = fit(data, runs(), SETTINGS, checkpoint=path)
+    for one, other in zip(expected, trained):
         assert_equal(one, other)
 
 
@@ -221,11 +221,11 @@ def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: P
     assert "Interrupted: 3 runs at epoch" in last and str(path) in last and "goes on from there" in last
     expected = fit(data, runs(), SETTINGS)
     seen: list[int] = []
-    found = fit(data, runs(), SETTINGS, checkpoint=path, on_epoch=lambda r, record: seen.append(record["epoch"]))
+    trained = fit(data, runs(), SETTINGS, checkpoint=path, on_epoch=lambda r, record: seen.append(record["epoch"]))
     assert len(seen) < 3 * 4 + 1
-    for one, other in zip(expected, found):
+    for one, other in zip(expected, trained):
         assert_equal(one, other)
-    assert without_seconds(found[0].history) == without_seconds(expected[0].history)
+    assert without_seconds(trained[0].history) == without_seconds(expected[0].history)
 
 
 def test_ctrl_c_without_a_checkpoint_path(data: Any) -> None:

@@ -83,7 +83,7 @@ def test_free_memory_is_that_of_this_machine() -> None:
 @pytest.mark.parametrize("fits", [4, 2, 1])
 def test_a_pack_that_does_not_fit_is_halved(fits: int) -> None:
     taken: list[list[int]] = []
-    said: list[str] = []
+    messages: list[str] = []
 
     def train(items: list[int]) -> list[str]:
         if len(items) > fits:
@@ -91,9 +91,9 @@ def test_a_pack_that_does_not_fit_is_halved(fits: int) -> None:
         taken.append(items)
         return [f"run {item}" for item in items]
 
-    assert packing.in_halves(train, range(7), said.append) == [f"run {i}" for i in range(7)]
+    assert packing.in_halves(train, range(7), messages.append) == [f"run {i}" for i in range(7)]
     assert [i for items in taken for i in items] == list(range(7)) and max(map(len, taken)) <= fits
-    assert said[0] == "out of memory with 7 runs in a pack: going on with packs of 3 and 4"
+    assert messages[0] == "out of memory with 7 runs in a pack: going on with packs of 3 and 4"
 
 
 def test_a_run_that_does_not_fit_alone_is_one_clear_line() -> None:

@@ -33,30 +33,32 @@ def run(seed: int = 0, fold: int = 1) -> Run:
 
 @pytest.mark.parametrize(("batch", "each"), [(8, 4), (12, 3), (12, 4), (6, 6), (4, 1), (8, 2), (20, 5)])
 def test_every_batch_holds_whole_classes_of_different_clips(batch: int, each: int) -> None:
-    own = run()
-    batches = Sampling(f"classes:{each}").batches(own, LABELS, batch, 3)
-    assert batches.shape == (steps_of(own, batch), batch) and batches.dtype == np.int64
-    assert set(batches.flatten().tolist()) <= set(own.task.train.tolist())
+    one_run = run()
+    batches = Sampling(f"classes:{each}").batches(one_run, LABELS, batch, 3)
+    assert batches.shape == (steps_of(one_run, batch), batch) and batches.dtype == np.int64
+    assert set(batches.flatten().tolist()) <= set(one_run.task.train.tolist())
     for rows in batches:
         classes, counts = np.unique(LABELS[rows].numpy(), return_counts=True)
         assert len(classes) == batch // each and set(counts) == {each}
         for label in classes:
             of_class = rows[LABELS[rows].numpy() == label]
-            there_are = int((LABELS[own.task.train] == int(label)).sum())
+            there_are = int((LABELS[one_run.task.train] == int(label)).sum())
             assert len(set(of_class.tolist())) == min(each, there_are)
             _, times = np.unique(of_class, return_counts=True)
             assert times.max() - times.min() <= 1  # a smaller class repeats its own, each about as often
 
 
 def test_over_the_epochs_classes_and_their_clips_come_about_equally_often() -> None:
-    own = run()
-    batches = np.concatenate([Sampling("classes:4").batches(own, LABELS, 8, epoch) for epoch in range(40)])
+    one_run = run()
+    batches = np.concatenate([Sampling("classes:4").batches(one_run, LABELS, 8, epoch) for epoch in range(40)])
     drawn = np.bincount(LABELS[batches.flatten()].numpy())
     assert drawn.max() <= 1.1 * drawn.min()
-    of_first = np.bincount(batches.flatten(), minlength=150)[own.task.train][(LABELS[own.task.train] == 0).numpy()]
+    of_first = np.bincount(batches.flatten(), minlength=150)[one_run.task.train][
+        (LABELS[one_run.task.train] == 0).numpy()
+    ]
     assert of_first.min() >= 0.4 * of_first.mean() and of_first.max() <= 1.7 * of_first.mean()
     first_epoch = Sampling("classes:1").batches(
-        own, LABELS, 4, 0
+        one_run, LABELS, 4, 0
     )  # 18 steps, so 18 of the 40 rows of the largest class
     rows, counts = np.unique(first_epoch, return_counts=True)
     assert set(counts[LABELS[rows].numpy() != 2]) <= {1, 2}
@@ -102,10 +104,14 @@ def test_the_tables_of_a_pack_hold_each_runs_own_batches() -> None:
 
 
 def test_shuffle_is_what_it_was() -> None:
-    own = run()
-    order = own.task.train[torch.randperm(75, generator=training.sampling.generator("order", own, 4)).numpy()]
-    assert np.array_equal(Sampling().batches(own, LABELS, 8, 4), order[:72].reshape(9, 8))
-    assert own.identity()[-1] == "shuffle" != dataclasses.replace(own, sampling=Sampling("classes:4")).identity()[-1]
+    one_run = run()
+    order = one_run.task.train[torch.randperm(75, generator=training.sampling.generator("order", one_run, 4)).numpy()]
+    assert np.array_equal(Sampling().batches(one_run, LABELS, 8, 4), order[:72].reshape(9, 8))
+    assert (
+        one_run.identity()[-1]
+        == "shuffle"
+        != dataclasses.replace(one_run, sampling=Sampling("classes:4")).identity()[-1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,9 +182,9 @@ def test_a_training_by_classes_that_was_stopped_gives_the_same_bits(
     with pytest.raises(Interrupted):
         fit(data, runs, settings, checkpoint=path, checkpoint_seconds=0.0)
     monkeypatch.setattr(training.loop.Loop, "save_or_stop", kept)
-    said: list[str] = []
-    for one, other in zip(whole, fit(data, runs, settings, checkpoint=path, say=said.append)):
+    messages: list[str] = []
+    for one, other in zip(whole, fit(data, runs, settings, checkpoint=path, say=messages.append)):
         assert_equal(one, other)
-    assert "going on from" in said[0]
+    assert "going on from" in messages[0]
     other_batches = fit(data, runs[:1], dataclasses.replace(settings, sampler="classes:2"))
     assert not np.array_equal(other_batches[0].logits, whole[0].logits)

@@ -225,8 +225,8 @@ def test_every_layout_gives_the_same(data: Any, name: str, lr: float) -> None:
     ]
     settings = TrainSettings(model=name, epochs=4, lr=lr, clip_norm=5.0)
     expected = fit((samples, labels, teacher), runs, settings, layout="loop")
-    found = fit((samples, labels, teacher), runs, settings, layout="vmap")
-    for mine, theirs in zip(found, expected):
+    trained = fit((samples, labels, teacher), runs, settings, layout="vmap")
+    for mine, theirs in zip(trained, expected):
         for key, value in theirs.state.items():
             torch.testing.assert_close(mine.state[key], value, rtol=1e-5, atol=1e-7)
         for one, other in zip(mine.history, theirs.history):
@@ -262,8 +262,8 @@ def test_only_the_runs_own_rows_are_read(data: Any) -> None:
     wrong = torch.where(foreign, 99, labels)
     for layout in ("loop", "vmap"):
         expected = fit(data, [run, run_of("soft", seed=1, count=30)], layout=layout)
-        found = fit((poisoned, wrong, taught), [run, run_of("soft", seed=1, count=30)], layout=layout)
-        for one, other in zip(expected, found):
+        trained = fit((poisoned, wrong, taught), [run, run_of("soft", seed=1, count=30)], layout=layout)
+        for one, other in zip(expected, trained):
             assert_equal(one, other)
 
 
@@ -395,21 +395,21 @@ def test_outputs_of_a_teacher(data: Any) -> None:
     network = models.build("resnet18", SHAPE, CLASSES, runs=2).single(1)
     rows = np.array([5, 2, 40])
     samples[np.setdiff1d(np.arange(ROWS), rows)] = torch.inf
-    found = training.outputs(network, samples, rows, chunk=2)
-    assert set(found) == {"embedding", "hidden", "logits"}
-    assert found.embedding.shape == (ROWS, 256) and found.logits.shape == (ROWS, CLASSES)
+    outputs = training.outputs(network, samples, rows, chunk=2)
+    assert set(outputs) == {"embedding", "hidden", "logits"}
+    assert outputs.embedding.shape == (ROWS, 256) and outputs.logits.shape == (ROWS, CLASSES)
     expected = network.eval()(samples[rows])
-    torch.testing.assert_close(found.embedding[rows], expected.embedding)
-    assert found.logits.isnan().all(1).sum() == ROWS - 3 and not found.logits[rows].isnan().any()
+    torch.testing.assert_close(outputs.embedding[rows], expected.embedding)
+    assert outputs.logits.isnan().all(1).sum() == ROWS - 3 and not outputs.logits[rows].isnan().any()
     other = models.network("resnet18", SHAPE, CLASSES, fold=1)
     saved.load_state(other, {name: value[None] for name, value in state_of(network).items()})
     again = training.outputs(other, samples, rows[:1], ("logits", "map4"))
-    torch.testing.assert_close(again.logits[rows[:1]], found.logits[rows[:1]])
+    torch.testing.assert_close(again.logits[rows[:1]], outputs.logits[rows[:1]])
     assert again.logits.isnan().all(1).sum() == ROWS - 1
     torch.testing.assert_close(again.map4[rows[:1]], expected.map4[:1])
-    several = Stored({"logits": torch.stack([found.logits, again.logits])})
+    several = Stored({"logits": torch.stack([outputs.logits, again.logits])})
     asked = several.batch(torch.tensor([[0], [1]]), torch.tensor([[2, 40], [5, 5]]))
-    torch.testing.assert_close(asked.logits[0], found.logits[[2, 40]])
+    torch.testing.assert_close(asked.logits[0], outputs.logits[[2, 40]])
     torch.testing.assert_close(asked.logits[1], again.logits[[5, 5]])
 
 

@@ -36,7 +36,7 @@ def clip_picture(path: Path, clip: str, target: Path) -> Path:
     if target.suffix[1:].lower() not in kinds:
         raise InputError(f"{target}: expected a name that ends in .png, .svg, .pdf or another of {', '.join(kinds)}")
     if target.is_dir():
-        raise InputError(f"{target} is a folder; expected a file, say {target / 'clip.png'}")
+        raise InputError(f"{target} is a folder; expected a file, for example {target / 'clip.png'}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         drawn.savefig(target, dpi=110)
