@@ -168,7 +168,12 @@ def texts(draw) -> list[str]:
         for key, beside in library.constant(name, "WITH", {}).items():  # without one of these the option is refused
             if not {f"{k}={v}" for k, v in given.items()} & set(beside):
                 given.pop(key, None)
-        term += "".join(f"@{key}={value}" for key, value in given.items())
+        bare, term = term, term + "".join(f"@{key}={value}" for key, value in given.items())
+        if library.has(name, "check"):  # options that a file refuses together, which it alone knows
+            try:
+                LossMix.parse(f"{term},angle")
+            except InputError:
+                term = bare
         found.append(term)
     return found
 
