@@ -30,7 +30,7 @@ NOTE = OFTEN_LOSE
 
 def activity(maps: Tensor) -> Tensor:
     """a, the mean over channels of the squared activation: (..., K, H, W) → (..., H, W)."""
-    return full(maps).clamp_min(0).square().mean(-3)
+    return full(maps).relu().square().mean(-3)
 
 
 def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes) -> Tensor | None:

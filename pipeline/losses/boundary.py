@@ -52,8 +52,9 @@ def boundary(
     each, adapted = [], dict(student.adapted)
     kept = reduced_maps(reduced, student, teacher, stages=stages)
     for stage, guess in adapted.items():
-        inward = torch.where(kept[stage] > 0, full(guess), -full(guess))
-        each.append(mean((margin - inward).clamp_min(0).square()))
+        guess = full(guess)
+        outward = 1 - 2 * kept[stage].to(guess.dtype)  # a product: torch.where takes three times as long
+        each.append(mean((margin + outward * guess).relu().square()))
     return torch.stack(each).sum(0)
 
 

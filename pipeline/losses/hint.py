@@ -40,7 +40,7 @@ def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all", layer: 
 
 def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes, stages: Stages = "all") -> Tensor | None:
     """t of a stage of the teacher's that is compared, at its common size."""
-    return at_common_size(full(maps).clamp_min(0), stage, student, teacher, stages)
+    return at_common_size(full(maps).relu(), stage, student, teacher, stages)
 
 
 def hint(

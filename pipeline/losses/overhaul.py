@@ -77,5 +77,6 @@ def overhaul(student: Outputs, teacher: Outputs, labels: Tensor | None, *, stage
         target = full(kept[stage].detach())
         target = torch.maximum(target, margin[stage].detach().to(target.dtype)[..., None, :, None, None])
         apart = full(guess) - target
-        each.append(mean(torch.where(target > 0, apart, apart.clamp_min(0)).square()))
+        counted = (apart.detach() > 0) | (target > 0)  # a product: torch.where takes twice as long
+        each.append(mean((counted * apart).square()))
     return torch.stack(each).sum(0)

@@ -37,7 +37,7 @@ CHAIN = "several teachers, another one of them at every step"
 
 def activity(maps: Tensor) -> Tensor:
     """The mean over channels of the activation, a map of one channel: (..., K, H, W) → (..., 1, H, W)."""
-    return full(maps).clamp_min(0).mean(-3, keepdim=True)
+    return full(maps).relu().mean(-3, keepdim=True)
 
 
 def reduced(maps: Tensor, *, stage: str, student: Shapes, teacher: Shapes) -> Tensor | None:

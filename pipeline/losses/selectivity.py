@@ -42,7 +42,7 @@ def selectivity(student: Outputs, teacher: Outputs, labels: Tensor | None, *, st
     for ours, theirs in pairs(student.maps, kept, stages):
         to = common(student.maps[ours], kept[theirs])
         x, y = (
-            directions(resampled(full(maps).clamp_min(0), to).flatten(-2))
+            directions(resampled(full(maps).relu(), to).flatten(-2))
             for maps in (student.maps[ours], kept[theirs].detach())
         )
         each.append(likeness(y, y) + likeness(x, x) - 2 * likeness(x, y))
