@@ -35,7 +35,8 @@ class Seen:
             self.draws = draws  # of these runs alone already
 
     def __getattr__(self, name: str) -> Any:
-        value = private(self._outputs, self._own[name]) if name in self._own else getattr(self._outputs, name)
+        value = private(self._outputs, self._own[name]) if name in self._own else None
+        value = getattr(self._outputs, name) if value is None else value
         if name == MAPS and not value:
             raise AttributeError(f"no stage maps; there are {', '.join(self._outputs)}")
         if self._runs is None:
@@ -45,15 +46,13 @@ class Seen:
         return value.index_select(0, self._runs)
 
 
-def private(outputs: Mapping[str, Tensor], head: str) -> Tensor | dict[str, Tensor]:
-    """The output of the name ``head``, or all of the names ``head NAME`` by NAME."""
+def private(outputs: Mapping[str, Tensor], head: str) -> Tensor | dict[str, Tensor] | None:
+    """The output of the name ``head``, or all of the names ``head NAME`` by NAME; None where there is neither."""
     if head in outputs:
         return outputs[head]
     start = f"{head} "
     several = {name.removeprefix(start): value for name, value in outputs.items() if name.startswith(start)}
-    if not several:
-        raise AttributeError(f"no output {head!r}; there are {', '.join(outputs)}")
-    return several
+    return several or None
 
 
 class MixedLoss:

@@ -1,0 +1,73 @@
+"""What loss files keep of a teacher's maps: the same value as with the maps themselves, from less."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline import losses
+from pipeline.losses import LossMix, library
+from pipeline.losses.adapting import adapter
+from pipeline.losses.mixed import mixed_loss
+from pipeline.losses.needs import needs_of
+from pipeline.models import Outputs
+
+#: Of unlike sizes and numbers of stages, as of ``cnn2`` and ``resnet18``; one of the teacher's has no partner.
+STUDENT = {"map1": (6, 10, 21), "map2": (4, 5, 10)}
+TEACHER = {"map1": (3, 20, 43), "map2": (4, 10, 22), "map3": (5, 5, 11), "map4": (6, 3, 6)}
+REDUCING = [name for name in losses.names() if library.has(name, "reduced")]
+
+#: Numbers that each keeps of a clip: of every cell of a stage with a partner, or of each pair the map at the size of the comparison.
+PAIRED = 4 * 10 * 21 + 5 * 5 * 10
+CELLS = 220 + 55
+KEPT = {"attention": CELLS, "pooled": CELLS, "boundary": PAIRED, "hint": PAIRED, "overhaul": PAIRED, "selectivity": PAIRED}
+
+
+def outputs(shapes: dict[str, tuple[int, ...]], seed: int) -> Outputs:
+    random = torch.Generator().manual_seed(seed)
+    return Outputs({name: torch.randn(2, 3, *shape, generator=random) for name, shape in shapes.items()})
+
+
+@pytest.mark.parametrize("stages", ["all", "first", "last"])
+@pytest.mark.parametrize("name", REDUCING)
+def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None:
+    mix = LossMix.parse(f"{name}@stages={stages},soft:0")
+    (term,) = mix.terms
+    student, teacher = outputs(STUDENT, 1), outputs(TEACHER, 2)
+    plain: dict[str, Any] = {"maps": student.maps}
+    said = dict(student)
+    if (module := adapter(term, "a", STUDENT, TEACHER)) is not None:
+        told = [module.eval()(Outputs({key: value[run] for key, value in student.items()})) for run in range(2)]
+        plain["adapted"] = {stage: torch.stack([one[stage] for one in told]) for stage in told[0]}
+        said |= {f"adapted {term.key} {stage}": value for stage, value in plain["adapted"].items()}
+    draws = torch.rand(2, 3, library.draws(name, 3), generator=torch.Generator().manual_seed(3))
+    constants = {stage: -torch.rand(2, shape[0]) for stage, shape in TEACHER.items()}
+    kept = needs_of([mix], STUDENT).keep(teacher)
+    assert kept and all(key.startswith(f"reduced {name}") for key in kept)
+    if stages == "all":
+        assert sum(value[0, 0].numel() for value in kept.values()) == KEPT[name]
+    given = {**kept, **{f"constants {name} {stage}": value for stage, value in constants.items()}}
+    total, _ = mixed_loss([mix, mix])(Outputs(said), Outputs(given), torch.zeros(2, 3), {term.key: draws})
+    expected = losses.load(name)(
+        SimpleNamespace(**plain, draws=draws),
+        SimpleNamespace(maps=teacher.maps, constants=constants),
+        None,
+        stages=stages,
+    )
+    torch.testing.assert_close(total, term.weight * expected)
+
+
+def test_every_file_that_keeps_less_is_here() -> None:
+    assert sorted(KEPT) == REDUCING
+    assert (
+        needs_of([LossMix.parse("boundary")], STUDENT).keep(outputs(TEACHER, 2))["reduced boundary map2"].dtype
+        == torch.bool
+    )
+
+
+def test_a_hint_on_vectors_keeps_no_map() -> None:
+    needs = needs_of([LossMix.parse("hint@layer=embedding")], STUDENT)
+    assert not needs.large and not needs.reduced and needs.outputs == ("embedding", "logits")
