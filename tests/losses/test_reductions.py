@@ -23,7 +23,14 @@ REDUCING = [name for name in losses.names() if library.has(name, "reduced")]
 #: Numbers that each keeps of a clip: of every cell of a stage with a partner, or of each pair the map at the size of the comparison.
 PAIRED = 4 * 10 * 21 + 5 * 5 * 10
 CELLS = 220 + 55
-KEPT = {"attention": CELLS, "pooled": CELLS, "boundary": PAIRED, "hint": PAIRED, "overhaul": PAIRED, "selectivity": PAIRED}
+KEPT = {
+    "attention": CELLS,
+    "pooled": CELLS,
+    "boundary": PAIRED,
+    "hint": PAIRED,
+    "overhaul": PAIRED,
+    "selectivity": 4 * 220 + 5 * 55,
+}
 
 
 def outputs(shapes: dict[str, tuple[int, ...]], seed: int) -> Outputs:
