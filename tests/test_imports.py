@@ -102,9 +102,23 @@ def test_every_module_that_is_imported_stands_in_this_folder() -> None:
         ("pipeline.engine.missing", ("librosa", "soundfile", "matplotlib")),
         ("pipeline.extraction.stage", ("torch",)),
         ("cli", ("torch", "librosa", "numpy")),
+        ("pipeline.experiments.stages", ("torch", "scipy", "librosa")),
+        ("pipeline.report", ("torch", "scipy", "matplotlib")),
+        ("pipeline.report.page, pipeline.figures.embeddings", ("torch", "matplotlib", "sklearn")),
     ],
 )
 def test_what_a_module_leaves_out(modules: str, absent: tuple[str, ...]) -> None:
     code = f"import sys, {modules}; print([m for m in {absent!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_mixes_are_read_without_the_files_of_their_losses() -> None:
+    """A finished stage, and a table of its runs, name mixes of any loss: text, path name, what they read and need."""
+    code = (
+        "import sys; from pipeline import losses, models; from pipeline.losses import LossMix\n"
+        "mix = LossMix.parse(','.join(losses.names())); mix.slug, mix.reads, mix.teacher_reads, mix.rows, mix.adapted\n"
+        "assert models.names() and LossMix.parse(mix.slug) == mix; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

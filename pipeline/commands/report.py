@@ -29,9 +29,9 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
     name, corpus = runs_of(dataset, data)
     click.echo(tables.report(RUNS, REPORTS, name, mixes=losses or None))
     if page:
-        from pipeline.figures.embeddings import held_out  # h5py and joblib: --no-page does without
+        from pipeline.figures.embeddings import remembered  # h5py and joblib: --no-page does without
         from pipeline.report import page as pages
 
         audio = {clip.name: clip.path for clip in corpus.clips} if corpus else {}
-        path = pages.write(RUNS, REPORTS, name, mixes=losses or None, embeddings=held_out, audio=audio)
+        path = pages.write(RUNS, REPORTS, name, mixes=losses or None, embeddings=remembered, audio=audio)
         click.echo(f"page: {path}")

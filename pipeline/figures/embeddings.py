@@ -2,32 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from pipeline import (
-    cache,
-    config,
-    runs,
-    training,
-)
+from pipeline import cache, config, files, runs
 from pipeline.config import FeatureSpec, InputError
 from pipeline.files import CACHE
-from pipeline.models.saved import network_of, read_payload
+
+#: The embeddings of one run: (clips, D) float32, labels (clips,) int64, names of the clips.
+Embeddings = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
+
+#: What is read of a run.
+READ = ("config.json", "model.pt", "predictions.npz")
+
+#: In the cache of a corpus: the embeddings that were computed before, one file for each state of run and features.
+KEPT = "embeddings"
 
 #: Between the logits computed here and those kept in the run: another device or torch may round differently.
 TOLERANCE = 1e-2
 
 
-def held_out(folder: Path, cache_root: Path = CACHE) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def remembered(folder: Path, cache_root: Path = CACHE) -> Embeddings:
+    """``held_out``, without torch where run and features are as they were when it was computed before."""
+    try:
+        record = runs.read(folder)
+        header = cache.read_header(cache.fold_path(cache_root, record.corpus, record.settings.features, record.fold))
+        state = (*(files.sha256(folder / name) for name in READ), header.digest)
+    except (InputError, OSError):
+        return held_out(folder, cache_root)  # says what is wrong
+    name = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+    path = cache_root / record.corpus / KEPT / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["values"], kept["labels"], tuple(kept["clips"].tolist())
+    except Exception:  # not there, or a file that is damaged
+        values, labels, clips = held_out(folder, cache_root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(path, lambda file: np.savez(file, values=values, labels=labels, clips=np.array(clips)))
+    return values, labels, clips
+
+
+def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
     """Of a run folder: embeddings (clips, D) float32, labels (clips,) int64 and names of the held-out fold's clean clips.
 
     The embedding is what the relational losses see of that network (``models``), with the last epoch's weights. Raises
     ``InputError`` where the run or the features are missing or damaged, where the features are not those that the run
     was tested on, or where the network no longer says what the run kept.
     """
+    import torch  # slow to import, all three: ``remembered`` does without
+
+    from pipeline import training
+    from pipeline.models.saved import network_of, read_payload
+
     payload = read_payload(folder)
     record = runs.read(folder)
     spec = config.build(FeatureSpec, payload["features"], f"{folder / 'model.pt'} [features]")

@@ -1,5 +1,6 @@
 """The paired statistics against loops written from the papers, scipy, and simulated experiments."""
 
+import itertools
 import math
 from typing import Any
 
@@ -203,6 +204,22 @@ def test_wilcoxon_small_n_and_ties_by_rounding():
     assert statistics.wilcoxon([1.0]) is None
     noisy, exact = [0.3, 0.1 + 0.2, -0.3, 0.6, 0.9, 1.2], [0.3, 0.3, -0.3, 0.6, 0.9, 1.2]
     assert statistics.wilcoxon(noisy) == statistics.wilcoxon(exact)
+
+
+def test_wilcoxon_is_scipys_with_ties_and_zeros():
+    """Also against all 2ⁿ signs, one by one."""
+    random = np.random.default_rng(0)
+    for digits, n in itertools.product((0, 1, 3), (2, 3, 6, 9, 13, 14, 20, 50, 51)):
+        values = np.round(random.normal(0.3, 1, n), digits)
+        if values.any():
+            expected = stats.wilcoxon(values, zero_method="wilcox").pvalue
+            assert statistics.wilcoxon(values) == pytest.approx(expected, rel=1e-9), (n, digits)
+    values = np.array([1.0, 2.0, 2.0, -0.5, -2.0, 3.0])
+    ranks = stats.rankdata(np.abs(values))
+    sums = [sum(r for r, s in zip(ranks, signs) if s) for signs in itertools.product((0, 1), repeat=6)]
+    own = ranks[values > 0].sum()
+    tail = min(sum(s >= own for s in sums), sum(s <= own for s in sums))
+    assert statistics.wilcoxon(values) == pytest.approx(2 * tail / 64)
 
 
 def test_holm_by_hand():

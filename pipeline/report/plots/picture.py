@@ -7,11 +7,13 @@ name, so that the page decides; the files in a folder keep them, on white.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,11 +113,8 @@ def plain(value: Any) -> Any:
 
 @cache
 def code_digest() -> str:
-    """Of this package's files and of the libraries that draw."""
-    import matplotlib
-    import sklearn
-
-    content = hashlib.sha1(f"{matplotlib.__version__} {sklearn.__version__}".encode())
+    """Of this package's files and of the libraries that draw (not imported for it: most pictures are kept from before)."""
+    content = hashlib.sha1(f"{version('matplotlib')} {version('scikit-learn')}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         content.update(path.read_bytes())
     return content.hexdigest()
@@ -123,12 +122,8 @@ def code_digest() -> str:
 
 def require_matplotlib() -> None:
     """``InputError`` with the line that installs it where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise InputError(
-            f"pictures need matplotlib, which is not installed; install it: {install_line('plots')}"
-        ) from None
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(f"pictures need matplotlib, which is not installed; install it: {install_line('plots')}")
 
 
 def words(name: str) -> str:
