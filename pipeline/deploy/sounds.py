@@ -32,17 +32,13 @@ def sound_files(path: Path) -> list[Path]:
     return paths
 
 
-def read_sound(path: Path, spec: FeatureSpec) -> np.ndarray:
-    """A file of any format, rate and length as (n,) float32 at ``spec.sr``, not cut; ``reading.ClipError`` as there.
-
-    Of a corpus' clip these are stage one's samples, unless the file goes on beyond the clip's annotated length
-    (ADPCM, which pads to whole blocks): without the corpus' table nobody knows.
-    """
-    return np.concatenate(list(sound_blocks(path, spec.sr)))
-
-
 def sound_blocks(path: Path, sr: int) -> Iterator[np.ndarray]:
-    """``read_sound`` in blocks (n,), one after the other; what is lacking at the file's end is raised behind the last."""
+    """A file of any format, rate and length as blocks (n,) float32 at ``sr``, one after the other, not cut.
+
+    Of a corpus' clip these are stage one's samples, unless the file goes on beyond the clip's annotated length (ADPCM, which
+    pads to whole blocks): without the corpus' table nobody knows. ``reading.ClipError`` as there; what is lacking at the
+    file's end is raised behind the last block.
+    """
     with reading.opening(path) as sound:
         stream = soxr.ResampleStream(sound.rate, sr, 1, dtype="float32", quality="HQ")
         for block in sound.blocks(BLOCK):

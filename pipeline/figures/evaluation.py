@@ -36,13 +36,6 @@ def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.bincount(labels * classes + predicted(logits), minlength=classes**2).reshape(classes, classes)
 
 
-def recall(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(classes,) share of each class' clips that are found; NaN for a class without clips."""
-    counts = confusion(logits, labels)
-    clips = counts.sum(axis=1)
-    return np.divide(np.diag(counts), clips, out=np.full(len(counts), np.nan), where=clips > 0)
-
-
 def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over the classes that have clips of F1 = 2·hits / (clips of the class + clips given to it).
 

@@ -33,14 +33,6 @@ def test_against_scikit_learn(run):
     assert evaluation.negative_log_likelihood(logits, labels) == pytest.approx(expected)
 
 
-def test_recall_of_a_class_without_clips_is_undefined(run):
-    logits, labels = run
-    by_k = evaluation.recall(logits, labels)
-    expected = metrics.recall_score(labels, logits.argmax(axis=1), labels=range(9), average=None)
-    np.testing.assert_allclose(by_k[:9], expected)
-    assert np.isnan(by_k[9])
-
-
 def test_calibration_error_by_loops(run):
     logits, labels = run
     total = 0.0
