@@ -24,10 +24,19 @@ class PlainBlock(nn.Module):
         return torch.relu(y + self.shortcut(x))
 
 
+class PlainCosines(nn.Module):
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 16 * nn.functional.linear(nn.functional.normalize(x), nn.functional.normalize(self.weight))
+
+
 def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """The network as torch's own modules, without standardisation: written from DESIGN, not from the code."""
     channels, height, width = shape
-    if name == "cnn2":
+    if name in ("cnn2", "cnn2_cosine"):
         return nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding="same"),
             nn.ReLU(),
@@ -38,7 +47,7 @@ def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential
             nn.Flatten(),
             nn.Linear(16 * (height // 4) * (width // 4), 32),
             nn.ReLU(),
-            nn.Linear(32, classes),
+            nn.Linear(32, classes) if name == "cnn2" else PlainCosines(32, classes),
         )
     widths, blocks, pool = {"resnet18": ((8, 16, 32, 64), 2, 4), "resnet56": ((16, 32, 64), 9, 1)}[name]
     layers: list[nn.Module] = [

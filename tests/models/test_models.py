@@ -15,7 +15,7 @@ from pipeline.models.residual import average_windows
 from tests.networks import plain, with_weights_of
 
 PAPER = (5, 20, 173)
-SMALL = {"cnn2": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}
+SMALL = {"cnn2": (5, 9, 14), "cnn2_cosine": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}
 
 
 def cut(network: Stacked, run: int) -> Stacked:
@@ -28,6 +28,7 @@ def cut(network: Stacked, run: int) -> Stacked:
     [
         ("resnet18", PAPER, 10, 178_466, 256, 256),
         ("cnn2", PAPER, 10, 116_538, 3440, 32),
+        ("cnn2_cosine", PAPER, 10, 116_528, 3440, 32),
         ("resnet56", (3, 32, 32), 100, 861_620, 64, 64),
     ],
 )
