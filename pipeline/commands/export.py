@@ -1,4 +1,4 @@
-"""A run as ONNX, float and int8."""
+"""A run as ONNX, float and int8, and as one file from samples to class."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import click
 from pipeline.commands.chosen import corpus_name
 from pipeline.commands.options import chosen_corpus_options
 from pipeline.commands.types import PATH, Whole
+from pipeline.config import InputError
 from pipeline.files import CACHE, RUNS
 
 SECTION = "Using a run"
 ORDER = 42
-EXAMPLES = ("export", "export RUN", "export --dataset esc50")
+EXAMPLES = ("export", "export RUN", "export --dataset esc50", "export RUN --rate 44100 --rate 48000 --half")
 
 
 @click.command()
@@ -25,12 +26,33 @@ EXAMPLES = ("export", "export RUN", "export --dataset esc50")
     default=400,
     help="Samples of the training folds that fix the scales of int8.",
 )
-def export(run: Path | None, dataset: str, data: Path | None, calibration: int) -> None:
-    """A run as ONNX, in float and int8, with labels, feature settings and the proof; default: the best mix's."""
+@click.option(
+    "--rate",
+    "rates",
+    type=Whole(1000, 768_000, "no recorder takes more samples per second"),
+    multiple=True,
+    help="One file from sound to class also for samples at this rate, for example 44100; may be given again.",
+)
+@click.option(
+    "--half", is_flag=True, help="One file from sound to class also with its banks in float16: two thirds of the size."
+)
+def export(
+    run: Path | None, dataset: str, data: Path | None, calibration: int, rates: tuple[int, ...], half: bool
+) -> None:
+    """A run as ONNX, in float and int8, with labels, feature settings and the proof; default: the best mix's.
+
+    Of a student on the features of preset device also student-sound.onnx: from samples to class in one file.
+    """
     from pipeline.deploy import export as exporting  # torch: --help does without
 
     corpus = corpus_name(run, dataset, data)
     folder, notes = exporting.chosen(run, RUNS, corpus)
     for note in notes:
         click.echo(note, err=True)
-    click.echo(exporting.text(*exporting.export(folder, CACHE, Path("exports"), calibration=calibration)))
+    place, proof = exporting.export(
+        folder, CACHE, Path("exports"), calibration=calibration, rates=rates, half=half, data=data
+    )
+    click.echo(exporting.text(place, proof))
+    if (rates or half) and (reason := proof["one_file"].get("refused")):
+        asked = " ".join([*(f"--rate {rate}" for rate in rates), *(["--half"] if half else [])])
+        raise InputError(f"{asked}: the run is exported, but not as one file: {reason}")

@@ -5,6 +5,7 @@
     labels.json       class names in the order of the logits
     features.json     the settings and calls that make the input
     proof.json        worst logit difference, accuracies, sizes, and which run it is
+    student-sound…    where the features allow it: samples → logits in one file, of several forms (``one_file``)
 
 The folder is written under another name and renamed: it is there in full or not at all.
 """
@@ -15,6 +16,7 @@ import dataclasses
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,7 @@ from pipeline.deploy.graph import (
     graph,
 )
 from pipeline.deploy.int8 import quantised
+from pipeline.deploy.prediction import checkpoint
 from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
@@ -172,21 +175,38 @@ def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str
     }
 
 
-def export(run: Path, cache_root: Path, exports_root: Path, *, calibration: int = 400) -> tuple[Path, dict[str, Any]]:
+def export(
+    run: Path,
+    cache_root: Path,
+    exports_root: Path,
+    *,
+    calibration: int = 400,
+    rates: Sequence[int] = (),
+    half: bool = False,
+    data: Path | None = None,
+) -> tuple[Path, dict[str, Any]]:
     """Export a finished run; returns the folder and what is in its ``proof.json``.
 
-    ``calibration``: samples of the training folds that fix int8's scales. Raises ``InputError`` for a missing
-    extra, run or cache, for features other than the run's, and where the proof fails.
+    ``calibration``: samples of the training folds that fix int8's scales. ``rates``, ``half``: which forms of the one file are
+    wanted beside those at the features' own rate in float32; ``data``: the corpus' folder where it is not in its usual place. Raises ``InputError`` for a missing
+    extra, run or cache, for features other than the run's, for a rate that cannot be resampled, and where the proof fails. A run
+    that cannot be one file is exported all the same; its proof says why.
     """
     require_extra()
+    from pipeline.deploy.one_file import forms, making  # onnx: an extra
+
     source = run_folder(run)
     file = run if run.is_file() else source / "model.pt"
     payload, record = read_payload(file), runs.read(source)
     spec = config.build(FeatureSpec, payload["features"], f"{file} [features]")
-    data = held_out(record, spec, cache_root, calibration)
+    wanted = forms(spec, rates, half)
+    sounds = held_out(record, spec, cache_root, calibration)
     network = network_of(payload)
     model = graph(network)
-    contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, data.calibration)}
+    contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, sounds.calibration)}
+    students = {False: contents[FLOAT], True: contents[INT8]}
+    header = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
+    one_file = making.made(wanted, students, checkpoint(file), header, data)
     proven = {
         "run": source.as_posix(),
         "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -200,7 +220,8 @@ def export(run: Path, cache_root: Path, exports_root: Path, *, calibration: int 
         "seed": record.seed,
         "settings": digest_of(record),
         "generation": record.generation,
-        **proof(network, contents, data),
+        **proof(network, contents, sounds),
+        making.ENTRY: making.entry(one_file),
         "versions": versions(),
     }
     described = {
@@ -215,6 +236,7 @@ def export(run: Path, cache_root: Path, exports_root: Path, *, calibration: int 
         ),
         "features.json": runs.json_bytes(described),
         PROOF: runs.json_bytes(proven),
+        **one_file.files,
     }
     folder = exports_root / record.corpus / folder_name(record)
     write_folder(folder, contents)
@@ -246,6 +268,8 @@ def write_folder(folder: Path, contents: dict[str, bytes]) -> None:
 
 def text(folder: Path, proof: dict[str, Any]) -> str:
     """The proof for a terminal."""
+    from pipeline.deploy.one_file import making  # onnx: an extra
+
     sizes = proof["bytes"]
     percents = {name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "agreement"))}
     lines = [
@@ -260,4 +284,4 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
     ]
     if proof["synthetic"]:
         lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
-    return "\n".join(lines)
+    return "\n".join(lines + making.lines(proof[making.ENTRY]))

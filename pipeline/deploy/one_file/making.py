@@ -1,0 +1,114 @@
+"""A run's one-file forms with their proof, or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from pipeline import __version__
+from pipeline.audio.reading import ClipError
+from pipeline.cache import Header
+from pipeline.config import InputError
+from pipeline.corpus import opening
+from pipeline.deploy import export
+from pipeline.deploy.one_file import Form, graph, proof, unsuited
+from pipeline.deploy.prediction import Checkpoint
+from pipeline.spelling import on_disk
+
+#: In ``proof.json``.
+ENTRY = "one_file"
+
+
+@dataclass(frozen=True)
+class OneFile:
+    """What becomes part of an export: files by name, and their entry in its proof."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    proof: dict[str, Any] = field(default_factory=dict)
+    refused: str = ""
+    """Why there are no files, in a line."""
+
+
+def made(
+    wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkpoint, header: Header, data: Path | None
+) -> OneFile:
+    """The forms ``wanted`` of a run, proven on the sounds of its held-out fold.
+
+    ``students``: the exported network in float32 (False) and int8 (True); ``header``: of the held-out fold's features; ``data``:
+    the corpus' folder where it is not in its usual place. What cannot be made or proven is refused in ``refused``.
+    """
+    if reason := unsuited(member.spec):
+        return OneFile(refused=reason)
+    try:
+        paths = sound_files(header, data)
+        models = {form: model.SerializeToString() for form, model in built(wanted, students, member).items()}
+        proven = proof.proven(models, export.session(students[False]), member, paths)
+    except ClipError as error:
+        return OneFile(refused=f"no proof without the held-out sounds: {error}")
+    except InputError as error:
+        return OneFile(refused=str(error))
+    return OneFile({form.file(member.spec): model for form, model in models.items()}, proven)
+
+
+def built(wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkpoint) -> dict[Form, onnx.ModelProto]:
+    """Every form, joined; a front serves the students of both kinds."""
+    about = graph.described(
+        member.spec,
+        list(member.classes),
+        version=__version__,
+        corpus=member.corpus,
+        synthetic=str(member.synthetic).lower(),
+        network=member.name,
+    )
+    parsed = {int8: onnx.ModelProto.FromString(model) for int8, model in students.items()}
+    fronts = {
+        (rate, half): graph.front(member.spec, rate, half=half)
+        for rate, half in dict.fromkeys((form.rate, form.half) for form in wanted)
+    }
+    return {form: graph.joined(fronts[form.rate, form.half], parsed[form.int8], form, about) for form in wanted}
+
+
+def sound_files(header: Header, data: Path | None) -> list[Path]:
+    """The files that a fold's clips were computed from; ``InputError`` where one is missing or another one by now."""
+    _, root = opening.chosen(header.dataset, data)
+    paths = []
+    for file in header.files:
+        path = on_disk(root / file.path)
+        if not path.is_file() or path.stat().st_size != file.size:
+            state = "another file than its features are of" if path.exists() else "no such file"
+            raise InputError(
+                f"{path}: {state}; expected the sounds of fold {header.fold}, on which it is proven: --data FOLDER"
+            )
+        paths.append(path)
+    return paths
+
+
+def lines(entry: Mapping[str, Any]) -> list[str]:
+    """Of a terminal: the proof of every file, or why there is none."""
+    if "refused" in entry:
+        return [f"one file    not written: {entry['refused']}"]
+    python = entry["python_cpu_ms"]["median"]
+    written = []
+    for name, one in entry["files"].items():
+        differences = ", ".join(f"{value:.0e} {length}" for length, value in one["worst_logit_difference"].items())
+        same = ", ".join(f"{100 * share:.1f} % {length}" for length, share in one["equal_classes"].items())
+        memory = f", {one['peak_mib']['session_and_run']:.0f} MiB" if one["peak_mib"] else ""
+        written += [
+            f"{name}  {one['bytes']:,} bytes, {one['cpu_ms']['median']:.1f} ms CPU (Python's features and student: {python:.1f})"
+            f"{memory}",
+            f"            same class as predict on {same}; worst logit difference {differences}",
+        ]
+    counts = entry["clips"]
+    return [
+        *written,
+        f"            from sound to class, on {counts['whole']} whole and {counts['short']} short held-out clips",
+    ]
+
+
+def entry(result: OneFile) -> dict[str, Any]:
+    """The entry in ``proof.json``."""
+    return {"refused": result.refused} if result.refused else result.proof
