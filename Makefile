@@ -57,7 +57,7 @@ $(call asked,experiment,NAME,experiment NAME=table3)$(call asked,ensemble,RUN,en
 .PHONY: help
 ## First steps
 help: ## This help, and where things stand
-	@echo 'make TARGET [DATASET=urbansound8k|esc50|esc10|folder|synthetic] [DATA=folder] [PRESET=default|paper|demo]'
+	@echo 'make TARGET [DATASET=urbansound8k|esc50|esc10|folder|synthetic] [DATA=folder] [PRESET=default|paper|demo|device]'
 	@echo '            [FOLDS="1 2"] [SEEDS="0 1"] [LOSSES=angle,area] [SET=student.lr=0.002] [DEVICE=auto|cpu|cuda]'
 	@echo '            [JOBS=2] [ARGS="--any-option of the command"]; all options: $(CLI) TARGET --help'
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -172,8 +172,8 @@ predict: $(READY) ## What a run says of sounds: RUN=runs/…/fold1-seed0 FILES="
 	$(CLI) predict $(RUN) $(FILES) $(ARGS)
 
 .PHONY: export
-export: $(READY) ## A run as ONNX, float and int8 (RUN= a particular one; else the best mix's)
-	$(CLI) export $(RUN) $(CORPUS) $(ARGS)
+export: $(READY) ## A run as ONNX, float and int8; of PRESET=device one file from sound to class too (RUN= a particular one; else the best mix's)
+	$(CLI) export $(RUN) $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(ARGS)
 
 .PHONY: cost
 cost: $(READY) ## What a clip costs: teacher, student, int8, features (RUN= a particular one)

@@ -21,6 +21,9 @@ EXAMPLES = ("export", "export RUN", "export --dataset esc50", "export RUN --rate
 @click.argument("run", required=False, type=PATH)
 @chosen_corpus_options
 @click.option(
+    "--preset", default="", help="Whose runs to choose from where none is named: those of this preset; default: all."
+)
+@click.option(
     "--calibration",
     type=Whole(1, 1_000_000, "the scales of int8 are settled long before"),
     default=400,
@@ -37,7 +40,13 @@ EXAMPLES = ("export", "export RUN", "export --dataset esc50", "export RUN --rate
     "--half", is_flag=True, help="One file from sound to class also with its banks in float16: two thirds of the size."
 )
 def export(
-    run: Path | None, dataset: str, data: Path | None, calibration: int, rates: tuple[int, ...], half: bool
+    run: Path | None,
+    dataset: str,
+    data: Path | None,
+    preset: str,
+    calibration: int,
+    rates: tuple[int, ...],
+    half: bool,
 ) -> None:
     """A run as ONNX, in float and int8, with labels, feature settings and the proof; default: the best mix's.
 
@@ -45,8 +54,10 @@ def export(
     """
     from pipeline.deploy import export as exporting  # torch: --help does without
 
+    if run is not None and preset:
+        raise click.UsageError(f"--preset {preset} chooses among runs; expected it without a run's folder ({run})")
     corpus = corpus_name(run, dataset, data)
-    folder, notes = exporting.chosen(run, RUNS, corpus)
+    folder, notes = exporting.chosen(run, RUNS, corpus, preset)
     for note in notes:
         click.echo(note, err=True)
     place, proof = exporting.export(

@@ -92,11 +92,19 @@ def run_folder(path: Path) -> Path:
     return folder
 
 
-def chosen(run: Path | None, runs_root: Path, corpus: str) -> tuple[Path, Sequence[str]]:
-    """The run to export, and lines for the user where it was not named."""
+def chosen(run: Path | None, runs_root: Path, corpus: str, preset: str = "") -> tuple[Path, Sequence[str]]:
+    """The run to export, and lines for the user where it was not named; ``preset``: of whose runs one is chosen, "" for all."""
     if run is not None:
         return run, ()
-    best = best_student(runs.find(runs_root, corpus), corpus)
+    records = runs.find(runs_root, corpus)
+    if preset:
+        name = Path(preset).name.removesuffix(".toml")
+        records = [record for record in records if record.preset == name]
+        if not any(record.is_student for record in records):
+            raise InputError(
+                f"no finished student of preset {name} among the runs of {corpus}; train one: make distill PRESET={preset}"
+            )
+    best = best_student(records, corpus)
     lines = [f"best mix by mean accuracy: {best.recorded_mix}; its fold {best.fold}, seed {best.seed}"]
     if at_chance(best):
         lines.append(
