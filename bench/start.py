@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,16 @@ from pathlib import Path
 
 from bench.long_sounds import write_run, write_sound
 
+#: The call that finds no cache; those behind it find what it leaves.
+COMPUTED = "features, 4 clips"
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def cost(command: list[str], folder: Path) -> tuple[float, float]:
+def cost(label: str, command: list[str], folder: Path) -> tuple[float, float]:
     """Wall and CPU seconds of a process."""
+    if label == COMPUTED:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, cwd=folder, capture_output=True, check=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -43,8 +49,8 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "import torch": [sys.executable, "-c", "import torch"],
         "--help": [*cli, "--help"],
         "predict": [*cli, "predict", "model.pt", "clip.wav"],
+        COMPUTED: [*cli, "features", *corpus, "--jobs", "2"],
         "features, finished": [*cli, "features", *corpus],
-        "features, 4 clips": [*cli, "features", *corpus, "--force", "--jobs", "2"],
         "status": [*cli, "status", *corpus],
     }
 
@@ -57,12 +63,12 @@ def main() -> None:
         parser.error("--rounds: expected at least 1")
     with tempfile.TemporaryDirectory() as name:
         chosen = commands(Path(name))
-        for command in chosen.values():  # caches, kernels, filters
-            cost(command, Path(name))
+        for label, command in chosen.items():  # kernels, filters
+            cost(label, command, Path(name))
         least = dict.fromkeys(chosen, (float("inf"), float("inf")))
         for _ in range(rounds):
             for label, command in chosen.items():
-                wall, cpu = cost(command, Path(name))
+                wall, cpu = cost(label, command, Path(name))
                 least[label] = min(wall, least[label][0]), min(cpu, least[label][1])
     print(f"{'command':20} {'s wall':>8} {'s CPU':>8}   least of {rounds}")
     for label, (wall, cpu) in least.items():

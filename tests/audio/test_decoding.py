@@ -158,20 +158,25 @@ def test_files_that_were_joined_of_several_rates_are_heard_to_the_end(tmp_path: 
     assert 6 <= len(decoded(path)) / SR < 6.5
 
 
-@pytest.mark.parametrize(("coding", "rate"), [("VORBIS", 44100), ("OPUS", 48000)])
-def test_chained_ogg_and_ogg_without_an_end_mark(tmp_path: Path, coding: str, rate: int) -> None:
-    data = encoded(TONE, rate, "OGG", coding)
+def unmarked(data: bytes) -> bytes:
+    """An OGG without the mark of its last page."""
     last = data.rfind(b"OggS")
     page = bytearray(data[last:])
     page[5] &= ~ogg.LAST_PAGE
     page[22:26] = ogg.page_checksum(bytes(page)).to_bytes(4, "little")
-    unmarked = data[:last] + bytes(page)
+    return data[:last] + bytes(page)
+
+
+@pytest.mark.parametrize(("coding", "rate"), [("VORBIS", 44100), ("OPUS", 48000)])
+def test_chained_ogg_and_ogg_without_an_end_mark(tmp_path: Path, coding: str, rate: int) -> None:
+    data = encoded(TONE, rate, "OGG", coding)
+    last = data.rfind(b"OggS")
     path = tmp_path / "a.ogg"
     for content, times in (
         (data, 1),
         (data + data, 2),
-        (unmarked, 1),
-        (unmarked + data, 2),
+        (unmarked(data), 1),
+        (unmarked(data) + data, 2),
         (data + b"junk" + data, 2),
     ):
         path.write_bytes(content)
@@ -211,15 +216,22 @@ def test_ogg_without_an_end_mark_that_ends_with_a_small_block_by_its_stated_end(
     """Its blocks hold more than its last page says: the encoder was told the end. Cut between pages they hold as much."""
     samples = (0.2 * np.sin(np.arange(51200) * 0.05)).astype(np.float32)
     data = encoded(samples, SR, "OGG", "VORBIS")
-    start, stop, _ = list(ogg.pages(io.BytesIO(data), len(data)))[-1]
-    page = bytearray(data[start:stop])
-    page[5] &= ~ogg.LAST_PAGE
-    page[22:26] = ogg.page_checksum(bytes(page)).to_bytes(4, "little")
     path = tmp_path / "a.ogg"
-    path.write_bytes(data[:start] + page)
+    path.write_bytes(unmarked(data))
     assert hearing.heard(path, 4.0).frames == len(samples)
+    exact = (0.2 * np.sin(np.arange(88064) * 0.05) + np.random.default_rng(0).normal(0, 0.1, 88064)).astype(np.float32)
+    path.write_bytes(unmarked(encoded(exact, SR, "OGG", "VORBIS")))  # its blocks hold just as much
+    assert hearing.heard(path, 4.0).frames == len(exact)
+    exact = exact[: 48 + 120 * 300]
+    path.write_bytes(unmarked(encoded(exact, 48000, "OGG", "OPUS")))
+    assert hearing.heard(path, 4.0).frames == len(exact)
     noisy = samples + np.random.default_rng(0).normal(0, 0.1, len(samples)).astype(np.float32)
     data = encoded(noisy, SR, "OGG", "VORBIS")
     path.write_bytes(data[: list(ogg.pages(io.BytesIO(data), len(data)))[-1][0]])
     with pytest.raises(ClipError, match="cut off"):
         hearing.heard(path, 4.0)
+    for rate, coding in ((SR, "VORBIS"), (48000, "OPUS")):
+        data = encoded(np.tile(noisy, 3), rate, "OGG", coding)
+        path.write_bytes(data[: list(ogg.pages(io.BytesIO(data), len(data)))[-1][0]])
+        with pytest.raises(ClipError, match="cut off"):
+            hearing.heard(path, 4.0)

@@ -18,30 +18,35 @@ CRC32 = remainders(0x04C11DB7, 32)
 #: The shortest block of Opus, in samples of 48 kHz. (Of Vorbis half of the two shortest together: its header says.)
 OPUS_STEP = 120
 
+#: A page is closed before it is full only where the sound ends: libogg fills them to so many bytes of sound, and Opus'
+#: encoders to a second (so half of one is full for sure).
+FULL_BYTES, FULL_SAMPLES = 4096, 24_000
+
 SEARCH = 1 << 16
 
 
 def layout(file: BinaryIO, size: int) -> Layout:
     """Each chained stream is a part. A file without an end mark is whole if its encoder came to the sound's end."""
-    links: list[list[int]] = []  # where the first page starts, the last one starts, and that one stops
+    links: list[list[int]] = []  # where the first page starts, the last but one, the last one, and where that one stops
     heads = False
     for start, stop, first in pages(file, size):
         if not links or (first and not heads):
-            links.append([start, start, stop])
-        links[-1][1:] = start, stop
+            links.append([start, start, start, stop])
+        links[-1][1:] = links[-1][2], start, stop
         heads = first
     if not links:
         return Layout()
-    stop = links[-1][2]
+    stop = links[-1][-1]
     file.seek(min(stop, size))
     rest = file.read(HEAD)
     if stop > size or (rest and len(rest) < HEAD and rest[:4] == CAPTURE[: len(rest)]):
         return Layout(lacking="a last page that is whole")
     lacking, parts, mended = "", [], False
-    for begin, last, stop in links:
+    for begin, before, last, stop in links:
         file.seek(last)
         page = file.read(stop - last)
-        lacking = unfinished(file, begin, last, page)
+        file.seek(before)
+        lacking = unfinished(file, begin, last, page, ends_at(file.read(HEAD)))
         if lacking or page[5] & LAST_PAGE:
             parts.append(Part(((begin, stop),)))
         else:  # libsndfile refuses Opus that ends within a block without the mark
@@ -50,11 +55,16 @@ def layout(file: BinaryIO, size: int) -> Layout:
     return Layout(tuple(parts) if mended or len(parts) > 1 else (), lacking=lacking)
 
 
-def unfinished(file: BinaryIO, link: int, last: int, page: bytes) -> str:
+def ends_at(page: bytes) -> int:
+    """The place that a page says that the sound in it ends at, in samples."""
+    return int.from_bytes(page[6:14], "little", signed=True)
+
+
+def unfinished(file: BinaryIO, link: int, last: int, page: bytes, before: int) -> str:
     """What a last ``page`` lacks; "" for that of a whole stream, whose first page is at ``link`` and this one at ``last``.
 
-    A stream without an end mark ends before its last block of sound does if its encoder was told the end; one that was
-    cut off between pages does not.
+    A stream without an end mark ends before its last block of sound does, or with a page that is not full, if its encoder
+    was told the end; one that was cut off between pages does neither. ``before``: where the page before ends, in samples.
     """
     if page_checksum(page) != int.from_bytes(page[22:26], "little"):
         return "a last page with its own checksum"
@@ -69,9 +79,16 @@ def unfinished(file: BinaryIO, link: int, last: int, page: bytes) -> str:
         step = OPUS_STEP
     else:
         return ""
-    place = int.from_bytes(page[6:14], "little", signed=True)
-    told = place > 0 and (place % step or (step != OPUS_STEP and 0 < place < decoded(file, link, last, page)))
+    place = ends_at(page)
+    if place > 0 and not (full(page) or (step == OPUS_STEP and place - before >= FULL_SAMPLES)):
+        return ""
+    told = place > 0 and (place % step or (step != OPUS_STEP and place < decoded(file, link, last, page)))
     return "" if told else "a last page marked as the end"
+
+
+def full(page: bytes) -> bool:
+    """Whether no more goes into a page, as far as its size tells."""
+    return page[26] == 255 or len(page) - HEAD - page[26] >= FULL_BYTES
 
 
 def decoded(file: BinaryIO, link: int, last: int, page: bytes) -> int:
