@@ -6,10 +6,14 @@ class names. How a sound is read and cut into windows stands in ``sounds``.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,8 +28,11 @@ from pipeline.deploy import sounds
 from pipeline.models import Network
 from pipeline.models.saved import network_of, read_payload
 
-#: Windows whose features are held at a time.
-BATCH = 16
+#: Windows after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
+TRIMMED = 24
+
+#: Threads that each compute a window of a long sound, at most; a window takes none of its own.
+THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,21 @@ def clean(spec: FeatureSpec) -> FeatureSpec:
 
 
 def one_thread() -> None:
-    """Compute in one thread from here on: the transforms of a clip are so small that more only wait for each other."""
+    """Compute a window in one thread from here on: its transforms are so small that more only wait for each other."""
     torch.set_num_threads(1)
+    features.blas().limit(limits=1, user_api="blas")
+
+
+def threads() -> int:
+    """Windows that are computed at a time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(THREADS, cores)
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, where its C library can: else it stays with the process, in many pieces."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @torch.inference_mode()
@@ -120,15 +140,20 @@ def logits(members: Sequence[Checkpoint], clips: np.ndarray) -> np.ndarray:
 def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Prediction:
     """What the members (one, or an ``ensemble``) say of a sound: blocks (n,) of float32 in full scale, at their rate.
 
-    The windows are computed ``BATCH`` at a time while the sound is read, so that its length costs no memory.
+    The windows are computed ``threads()`` at a time while the sound is read, so that its length costs no memory.
     """
     spec = members[0].spec
-    places, values, heard = [], [], 0
+    places: list[int] = []
+    values: list[np.ndarray] = []
+    heard = 0
     source = sounds.windows(blocks, spec)
-    while parts := list(islice(source, BATCH)):
-        values.append(logits(members, np.stack([part for _, part, _ in parts])))
-        places += [start for start, _, _ in parts]
-        heard = parts[-1][2]
+    with ThreadPoolExecutor(most := threads()) as pool:
+        while parts := list(islice(source, 2 * most)):
+            values += pool.map(lambda part: logits(members, part[1][np.newaxis]), parts)
+            places += [start for start, _, _ in parts]
+            heard = parts[-1][2]
+            if len(places) % TRIMMED < len(parts):
+                release_memory()
     seconds = heard / spec.sr
     times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start in places)
     return Prediction(seconds, times, np.concatenate(values, axis=1))

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ from pipeline.signals import ctrl_c_held_back
 
 #: Clips per task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
+
+#: The task of a worker from which on it takes the compiled steps of the features (``steps``): before, loading costs more.
+COMPILED_FROM = 8
+
+tasks_begun = count(1)
 
 #: Tasks that are under way for each thread of a cluster: one that is computed, one that waits for it.
 AHEAD = 2
@@ -69,6 +75,8 @@ def compute(task: Task) -> Done:
     from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
     warm(task.plain)
+    if next(tasks_begun) == COMPILED_FROM and not task.plain:
+        importlib.import_module("pipeline.features.steps").load()
     keys, hashes, arrays, failures = [], [], [], []
     for job in task.jobs:
         if task.parent and os.getppid() != task.parent and os.getpid() != task.parent:

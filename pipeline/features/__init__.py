@@ -75,8 +75,6 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
     out = np.empty((len(clips), len(FEATURES), spec.bins, 1 + clips.shape[1] // spec.hop_length), np.float32)
     with blas().limit(limits=1, user_api="blas"):
         for values, clip in zip(out, clips):
-            if not plain:
-                steps.count_clip()
             values[...] = stacked(clip, spec)
     return out.reshape(*samples.shape[:-1], *out.shape[1:])
 

@@ -75,6 +75,21 @@ def smoothing(frames: int, length: int = 41) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Filters:
+    """Constant-Q filters as librosa has them, not scaled by their length; octaves at half the rate have the same ones."""
+
+    dense: np.ndarray
+    """(filter, bin) complex64, on the octave's ``band``."""
+
+    @cached_property
+    def sparse(self) -> scipy.sparse.csr_matrix:
+        """The same; few clips need it, and a copy for every octave would be a megabyte a tuning."""
+        import scipy.sparse  # slow to import: predict may do without
+
+        return scipy.sparse.csr_matrix(self.dense)
+
+
+@dataclass(frozen=True)
 class Octave:
     """One step of the recursive constant-Q transform (Schörkhuber and Klapuri, 2010)."""
 
@@ -87,15 +102,19 @@ class Octave:
     the real parts of a block's filters and then their imaginary parts. Scaled by 1 / sqrt(length)."""
     band: slice
     """The bins where any filter is not 0."""
-    filters: np.ndarray
-    """(filter, bin) complex64: the same filters on that band as librosa has them, not scaled by their length."""
+    filters: Filters
+    scale: np.float64
+    """By which librosa multiplies the filters of this octave."""
 
-    @cached_property
+    @property
     def basis(self) -> scipy.sparse.csr_matrix:
-        """``filters``, as librosa multiplies by them; few clips need it."""
+        """``filters`` as librosa multiplies by them."""
         import scipy.sparse  # slow to import: predict may do without
 
-        return scipy.sparse.csr_matrix(self.filters)
+        bare = self.filters.sparse
+        scaled = bare.data.copy()
+        scaled *= self.scale
+        return scipy.sparse.csr_matrix((scaled, bare.indices, bare.indptr), shape=bare.shape)
 
 
 @dataclass(frozen=True)
@@ -123,16 +142,14 @@ def constant_q(sr: int, hop_length: int, bins_per_octave: int, tuning: float) ->
     for octave, (n_fft, hop, halve) in enumerate(zip(*(arrays[k].tolist() for k in ("n_fft", "hop", "halve")))):
         scale = np.sqrt(rates[0] / rates[octave])
         if f"low{octave}" in arrays:
-            low, filters = int(arrays[f"low{octave}"]), arrays[f"filters{octave}"]
-            whole = np.zeros((len(filters), n_fft // 2 + 1), np.complex64)
-            band = slice(low, low + filters.shape[1])
-            whole[:, band] = filters
+            low, filters = int(arrays[f"low{octave}"]), Filters(arrays[f"filters{octave}"])
+            whole = np.zeros((len(filters.dense), n_fft // 2 + 1), np.complex64)
+            band = slice(low, low + filters.dense.shape[1])
+            whole[:, band] = filters.dense
             stop = len(lengths) - bins_per_octave * octave
             by_length = scale / np.sqrt(lengths[stop - bins_per_octave : stop])
             bank = real_blocks(whole * by_length[:, np.newaxis], 8)
-        scaled = filters.copy()
-        scaled *= scale
-        octaves.append(Octave(halve, hop, n_fft, bank, band, scaled))
+        octaves.append(Octave(halve, hop, n_fft, bank, band, filters, scale))
     return ConstantQ(int(arrays["early"]), tuple(octaves), lengths)
 
 

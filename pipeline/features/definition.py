@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, wraps
@@ -52,7 +53,7 @@ def kept(function: Callable[P, Arrays]) -> Callable[P, Arrays]:
 
 def store(path: Path, arrays: Arrays) -> None:
     """All of it or nothing; nothing where the system refuses."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -66,16 +66,19 @@ def divided(y: np.ndarray, by: float) -> np.ndarray:
 
 
 @njit(cache=True)
-def add_magnitudes(total: np.ndarray, start: int, parts: np.ndarray) -> None:
-    """total[:, start:] += |parts|; ``parts``: (frame, 2 · filters), real parts and then imaginary parts."""
-    filters = parts.shape[1] // 2
-    for t in range(parts.shape[0]):
-        sums = total[t, start : start + filters]
-        reals, imaginaries = parts[t, :filters], parts[t, filters:]
-        for i in range(filters):
-            real, imaginary = abs(reals[i]), abs(imaginaries[i])
-            # The largest part keeps what is so small that its square is 0.
-            sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
+def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
+    """total (frame, filter) += |parts|; ``parts`` (block, frame, 2 · width): see ``vectors``."""
+    width = parts.shape[2] // 2
+    for block in range(parts.shape[0]):
+        start = block * width
+        filters = min(width, total.shape[1] - start)
+        for t in range(parts.shape[1]):
+            sums = total[t, start : start + filters]
+            reals, imaginaries = parts[block, t, :filters], parts[block, t, filters : 2 * filters]
+            for i in range(filters):
+                real, imaginary = abs(reals[i]), abs(imaginaries[i])
+                # The largest part keeps what is so small that its square is 0.
+                sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})

@@ -78,14 +78,17 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
     1e-7 of the loudest sample in reach of a frame's windows, not of the frame itself: see ``constant_q``.
     """
     total = np.zeros((count, len(plan.lengths) // len(plan.octaves)), dtype=np.float32)
+    bank = plan.octaves[0].bank
+    parts = np.zeros((len(bank), count, max(block.weights.shape[1] for block in bank)), np.float32)
     frames = np.empty((0, 0), np.float32)
     for y, octave in zip(signals, plan.octaves):
         if frames.shape[1] != octave.n_fft:  # else memory that the processor still has at hand
             frames = aligned((count, octave.n_fft), np.float32)
         steps.now().gather_frames(y, octave.hop, frames)
         spectrum = rfft(frames).view(np.float32)
-        for block in octave.bank:
-            steps.now().add_magnitudes(total, block.columns.start, spectrum[:, block.rows] @ block.weights)
+        for block, part in zip(octave.bank, parts):
+            np.matmul(spectrum[:, block.rows], block.weights, out=part[:, : block.weights.shape[1]])
+        steps.now().add_magnitudes(total, parts)
     return total
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 
 def framed(y: np.ndarray, hop: int, n_fft: int, count: int) -> np.ndarray:
@@ -11,7 +10,7 @@ def framed(y: np.ndarray, hop: int, n_fft: int, count: int) -> np.ndarray:
     half = n_fft // 2
     padded = np.zeros(max((count - 1) * hop + n_fft, half + len(y)), y.dtype)
     padded[half : half + len(y)] = y
-    return sliding_window_view(padded, n_fft)[: (count - 1) * hop + 1 : hop]
+    return np.ndarray((count, n_fft), y.dtype, padded, strides=(hop * y.itemsize, y.itemsize))
 
 
 def gather_chosen(y: np.ndarray, hop: int, wanted: np.ndarray, out: np.ndarray) -> None:
@@ -26,7 +25,7 @@ def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
 
 def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
     """As ``gather_frames``, every frame times ``window``."""
-    np.multiply(framed(y, hop, out.shape[1], len(out)), window, out=out)
+    np.multiply(framed(y.astype(out.dtype), hop, out.shape[1], len(out)), window, out=out)
 
 
 def sounding(y: np.ndarray) -> tuple[int, int]:
@@ -40,15 +39,26 @@ def divided(y: np.ndarray, by: float) -> np.ndarray:
     return np.divide(y, by, dtype=np.float64).astype(np.float32)
 
 
-def add_magnitudes(total: np.ndarray, start: int, parts: np.ndarray) -> None:
-    """total[:, start:] += |parts|; ``parts``: (frame, 2 · filters), real parts and then imaginary parts."""
-    filters = parts.shape[1] // 2
-    sizes = np.abs(parts)
-    largest = np.maximum(sizes[:, :filters], sizes[:, filters:])
-    sizes *= sizes
-    squares = sizes[:, :filters] + sizes[:, filters:]
-    # The largest part keeps what is so small that its square is 0.
-    total[:, start : start + filters] += np.maximum(np.sqrt(squares, out=squares), largest, out=largest)
+def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
+    """total (frame, filter) += |parts|; ``parts`` (block, frame, 2 · width): of each block of ``width`` neighbouring filters
+    (the last one may have fewer) the real parts and then the imaginary ones.
+    """
+    width = parts.shape[2] // 2
+    start = 0
+    for some in (parts[: total.shape[1] // width], parts[total.shape[1] // width :]):
+        filters = min(width, total.shape[1] - start)
+        if not len(some):
+            continue
+        real, imaginary = np.abs(some[..., :filters]), np.abs(some[..., filters : 2 * filters])
+        largest = np.maximum(real, imaginary)
+        real *= real
+        imaginary *= imaginary
+        real += imaginary
+        # The largest part keeps what is so small that its square is 0.
+        np.maximum(np.sqrt(real, out=real), largest, out=largest)
+        stop = start + filters * len(some)
+        total[:, start:stop] += largest.transpose(1, 0, 2).reshape(len(total), -1)
+        start = stop
 
 
 def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
@@ -57,19 +67,19 @@ def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
     padded = np.zeros(count * hop, np.float32)
     np.abs(y, out=padded[: len(y)])
     reach = -(-(n_fft // 2) // hop)
-    blocks = np.zeros(max(len(total), count) + 2 * reach, np.float32)
-    blocks[reach : reach + count] = padded.reshape(count, hop).max(axis=1, initial=0)
-    total += sliding_window_view(blocks, 2 * reach)[: len(total)].max(axis=1)
+    blocks = padded.reshape(count, hop).max(axis=1, initial=0)
+    total += framed(blocks, 1, 2 * reach, len(total)).max(axis=1)
 
 
 def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np.ndarray:
     """Positions (flat) of bins at or above both neighbours and their frame's floor."""
     before, here, after = power[:, low - 1 : high - 1], power[:, low:high], power[:, low + 1 : high + 1]
-    mask = here >= floors[:, np.newaxis]
-    mask &= here >= before
-    mask &= here >= after
-    frames, bins = np.nonzero(mask)
-    return (frames * power.shape[1] + low + bins).astype(np.int32)
+    true = np.zeros(power.shape, bool)
+    inner = true[:, low:high]
+    np.greater_equal(here, floors[:, np.newaxis], out=inner)
+    inner &= here >= before
+    inner &= here >= after
+    return np.flatnonzero(true).astype(np.int32)
 
 
 def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,16 +88,17 @@ def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple
     As ``librosa.piptrack``, operation for operation: the parabola in float64, the rest in float32.
     """
     flat = spectrum.ravel()
-    before, here, after = flat[places - 1], flat[places], flat[places + 1]
-    frames, bins = np.divmod(places, np.int32(spectrum.shape[1]))
-    true = (here > floors[frames]) & (here > before) & (here >= after)
-    before, here, after = before[true], here[true], after[true]
+    before, here, after = flat.take(places - 1), flat.take(places), flat.take(places + 1)
+    counts = np.diff(places.searchsorted(spectrum.shape[1] * np.arange(len(spectrum) + 1)))
+    true = (here > floors.repeat(counts)) & (here > before) & (here >= after)
+    bins = places - (spectrum.shape[1] * np.arange(len(spectrum))).repeat(counts)
+    bins, before, here, after = bins[true], before[true], here[true], after[true]
     curvature = (after + before).astype(np.float64) - 2.0 * here.astype(np.float64)
-    slope = (after - before).astype(np.float64) / 2.0
+    difference = after - before
+    slope = difference.astype(np.float64) / 2.0
     shifts = np.zeros(len(here), np.float32)
     np.divide(-slope, curvature, out=shifts, where=np.abs(slope) < np.abs(curvature), casting="same_kind")
-    average = (after - before) / np.float32(2.0)
-    return bins[true], shifts, here + np.float32(0.5) * average * shifts
+    return bins.astype(np.int32), shifts, here + np.float32(0.5) * (difference / np.float32(2.0)) * shifts
 
 
 def frequencies(

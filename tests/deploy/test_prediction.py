@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -344,3 +345,27 @@ def test_the_microphone_is_heard_in_overlapping_windows(world, monkeypatch):
     monkeypatch.setattr(fake, "InputStream", broken)
     with pytest.raises(InputError, match=r"cannot be opened \(no default input device\)"):
         command(world.student, "--microphone")
+
+
+def test_windows_come_in_turn_whichever_thread_was_first(world, monkeypatch):
+    """Also the last ones, which do not fill a round."""
+    members = prediction.ensemble([world.student])
+    spec = members[0].spec
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 15 * spec.samples // 2).astype(np.float32)
+    slow = prediction.logits
+
+    def uneven(members, clips):
+        time.sleep(0.02 * float(abs(clips[0, 0])))
+        return slow(members, clips)
+
+    monkeypatch.setattr(prediction, "logits", uneven)
+    monkeypatch.setattr(prediction, "TRIMMED", 4)
+    answers = []
+    for count in (1, 3):
+        monkeypatch.setattr(prediction, "threads", lambda count=count: count)
+        answers.append(prediction.predict(members, np.array_split(sound, 7)))
+    one, several = answers
+    assert one.logits.shape[1] > 12 and one.times == several.times
+    np.testing.assert_array_equal(one.logits, several.logits)
+    whole = [slow(members, sound[round(a * spec.sr) :][None, : spec.samples]) for a, _ in one.times]
+    np.testing.assert_array_equal(one.logits, np.concatenate(whole, axis=1))

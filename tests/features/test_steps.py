@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import features
 from pipeline.config import FeatureSpec
+from pipeline.extraction import workers
 from pipeline.features import loops, steps, tuning, vectors
 from tests.sounds import sounds
 
@@ -48,7 +51,9 @@ def calls(name: str) -> list[tuple]:
         ],
         "sounding": [(y,) for y in (np.zeros(5, np.float32), np.ones(1, np.float32), *(noise(n) for n in lengths))],
         "divided": [(noise(n), np.sqrt(0.5)) for n in lengths],
-        "add_magnitudes": [(np.abs(noise(9, 20)), start, noise(9, 2 * width)) for start, width in ((0, 20), (3, 8))],
+        "add_magnitudes": [
+            (np.abs(noise(9, filters)), noise(blocks, 9, 16)) for filters, blocks in ((40, 5), (12, 2), (7, 1))
+        ],
         "add_peaks": [(np.ones(len(out), np.float32), y, hop, out.shape[1]) for y, hop, out in rows],
         "candidates": [(values, floors, 3, values.shape[1] - 4) for values, floors in spectra],
         "peaks": [(values, floors, place) for (values, floors), place in zip(spectra, places)],
@@ -89,14 +94,13 @@ def test_features_are_the_same_bits_either_way(changes: dict, monkeypatch: pytes
     np.testing.assert_array_equal(*both)
 
 
-def test_compiled_steps_are_loaded_when_many_clips_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_with_many_tasks_loads_the_compiled_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(steps, "chosen", [vectors])
-    monkeypatch.setattr(steps, "computed", iter(range(1, 99)))
-    monkeypatch.setattr(steps, "FEW", 4)
-    clips = np.stack([sounds(SPEC)["tone"]] * 3).astype(np.float32)
-    features.extract(clips, SPEC, plain=True)
-    first = features.extract(clips, SPEC)
-    assert steps.now() is vectors
-    second = features.extract(clips, SPEC)
-    assert steps.now() is loops
-    np.testing.assert_array_equal(first, second)
+    monkeypatch.setattr(workers, "tasks_begun", itertools.count(1))
+    monkeypatch.setattr(workers, "warm", lambda plain: None)
+    kinds = []
+    for plain in (True, False):
+        for _ in range(workers.COMPILED_FROM // 2):
+            workers.compute(workers.Task(1, (), tmp_path, SPEC, plain, 0))
+            kinds.append(steps.now())
+    assert kinds == [vectors] * (workers.COMPILED_FROM - 1) + [loops]
