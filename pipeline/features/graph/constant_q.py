@@ -110,10 +110,11 @@ class OctaveSum(nn.Module):
 def kernel(plan: banks.ConstantQ, place: int) -> np.ndarray:
     """(2 · filters, n_fft) of an octave: the real parts of its filters in time, then their imaginary parts."""
     octave = plan.octaves[place]
-    stop = len(plan.lengths) - len(octave.filters) * place
-    lengths = plan.lengths[stop - len(octave.filters) : stop]
+    scaled = octave.basis.toarray()
+    stop = len(plan.lengths) - len(scaled) * place
+    lengths = plan.lengths[stop - len(scaled) : stop]
     bins = np.arange(octave.n_fft // 2 + 1)[octave.band]
     phases = np.exp(-2j * np.pi * np.outer(bins, np.arange(octave.n_fft)) / octave.n_fft)
-    filters = octave.filters.astype(np.complex128) / np.sqrt(lengths)[:, np.newaxis]
+    filters = scaled.astype(np.complex128) / np.sqrt(lengths)[:, np.newaxis]
     response = filters @ phases
     return np.concatenate([response.real, response.imag])
