@@ -557,7 +557,7 @@ def test_which_stopped_packs_are_taken_up(tmp_path, monkeypatch):
     planned["e"].folder.mkdir(parents=True)
     (planned["e"].folder / "result.json").touch()
     stopped = schedule.left_over(tmp_path, [planned[name] for name in "abcd"])
-    how = {"layout": "grouped", "measured": {"x": 1}}
+    how = {"layout": "grouped", "measured": {"x": 1}, "live": False}
     assert stopped == [
         {"runs": (planned["a"], planned["b"]), "checkpoint": tmp_path / "pack-1.pt", **how},
         {"runs": (planned["d"], planned["e"]), "checkpoint": tmp_path / "pack-4.pt", **how},
