@@ -208,6 +208,27 @@ def export(
     header = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
     one_file = making.made(wanted, students, checkpoint(file), header, data)
     proven = {
+        **identity(record, source, file),
+        **proof(network, contents, sounds),
+        making.ENTRY: making.entry(one_file),
+        "versions": versions(),
+    }
+    contents |= {
+        "labels.json": runs.json_bytes(
+            {"classes": payload["classes"], "corpus": record.corpus, "synthetic": record.synthetic}
+        ),
+        "features.json": runs.json_bytes(described(payload, spec)),
+        PROOF: runs.json_bytes(proven),
+        **one_file.files,
+    }
+    folder = exports_root / record.corpus / folder_name(record)
+    write_folder(folder, contents)
+    return folder, proven
+
+
+def identity(record: Record, source: Path, file: Path) -> dict[str, Any]:
+    """Which run was exported."""
+    return {
         "run": source.as_posix(),
         "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "corpus": record.corpus,
@@ -220,27 +241,17 @@ def export(
         "seed": record.seed,
         "settings": digest_of(record),
         "generation": record.generation,
-        **proof(network, contents, sounds),
-        making.ENTRY: making.entry(one_file),
-        "versions": versions(),
     }
-    described = {
+
+
+def described(payload: dict[str, Any], spec: FeatureSpec) -> dict[str, Any]:
+    """What goes into the student and comes out of it."""
+    return {
         "input": {"name": INPUT, "shape": ["batch", *payload["shape"]], "type": "float32"},
         "output": {"name": OUTPUT, "shape": ["batch", len(payload["classes"])], "type": "float32"},
         "spec": dataclasses.asdict(spec),
         "features": features.describe(spec),
     }
-    contents |= {
-        "labels.json": runs.json_bytes(
-            {"classes": payload["classes"], "corpus": record.corpus, "synthetic": record.synthetic}
-        ),
-        "features.json": runs.json_bytes(described),
-        PROOF: runs.json_bytes(proven),
-        **one_file.files,
-    }
-    folder = exports_root / record.corpus / folder_name(record)
-    write_folder(folder, contents)
-    return folder, proven
 
 
 def versions() -> dict[str, str]:
