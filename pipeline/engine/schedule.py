@@ -123,9 +123,11 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     alike: dict[object, list[PlannedRun]] = {}
     for run in planned:
         needs, reads = needs_of([run.mix]), run.mix.reads
-        # Embeddings of unlike widths lie side by side; maps of unlike teachers do not.
+        # Embeddings of unlike widths lie side by side, with zeros behind the narrower, which an adapter would learn and live
+        # teachers have no place for; maps of unlike teachers do not.
+        wide = "embedding" in needs.outputs and (bool(run.mix.adapted) or run.network.augment != "none")
         vectors = not needs.vague and not needs.reduced and {"logits", "embedding", MEMBERS}.issuperset(needs.outputs)
-        teachers = () if vectors else tuple(teacher.parent for teacher in run.teachers)
+        teachers = () if vectors and not wide else tuple(teacher.parent for teacher in run.teachers)
         maps = None if reads is None else tuple(stage_names(reads))
         large = (*stage_names(needs.outputs), *needs.reduced, *needs.constants)
         members = len(run.teachers) if needs.members else 0

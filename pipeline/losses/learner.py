@@ -79,7 +79,7 @@ class Learner:
         self.device, self.precision = device, precision
         if keys:
             for network, own in zip(networks, adapters):
-                network.body = Adapted(network.body, own)
+                network.body = Adapted(network.body, {key: own[key] for key in keys})  # in one order
         self.stacked = Stacked(networks).to(device, dtype).train()
         self.weights = flattened(self.stacked)
         self.singles = [self.stacked.single(run) for run in range(self.runs)] if layout == "loop" else []

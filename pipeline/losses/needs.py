@@ -122,9 +122,10 @@ class Arrays(Mapping[str, Tensor]):
         return torch.cat([part[name] for part in self.parts()])
 
     def __getattr__(self, name: str) -> Tensor:
-        if name not in self:
-            raise AttributeError(f"no output {name!r}; there are {', '.join(self)}")
-        return self[name]
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no output {name!r}; there are {', '.join(self)}") from None
 
 
 def parts_of(arrays: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:

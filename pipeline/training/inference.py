@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.config import InputError
 from pipeline.losses.needs import Needs
 from pipeline.models import Network, Outputs
-from pipeline.models.outputs import VECTORS
+from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training.live import Live
 from pipeline.training.step import Pack, batch, threads
 from pipeline.training.task import Run
@@ -33,7 +34,7 @@ def outputs(
     """What a network of one run says of some rows of ``samples`` (all rows, C, H, W), in evaluation mode.
 
     Each output of ``names`` is (all rows, ...) float32 on the samples' device, NaN on the rows that were not asked for;
-    those are not read either.
+    those are not read either. ``InputError`` for a name that the network has not.
     """
     network = network.to(samples.device).eval()
     parts = torch.as_tensor(rows, device=samples.device).split(chunk)
@@ -41,6 +42,11 @@ def outputs(
     def outputs_of(part: Tensor) -> Outputs:
         with torch.no_grad():
             told = network(samples.index_select(0, part))
+            if missing := lacking(names, told):
+                raise InputError(
+                    f"{network.name} has no output {', '.join(missing)}; there are {', '.join(told)}: expected another network, "
+                    "or terms that read these"
+                )
             return Outputs({name: told[name] for name in names})
 
     with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
@@ -78,7 +84,10 @@ def stored(live: Live, samples: Tensor, rows: Sequence[np.ndarray], labels: Tens
         with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
             list((workers.map if workers else map)(keep, parts[1:]))
         mine = labels[torch.as_tensor(own, device=labels.device)]
-        constants.append(live.measured(teacher, samples, own, mine, needs))
+        with threads(
+            "loop" if samples.device.type == "cpu" else "vmap", 1
+        ):  # sums must not depend on the number of cores
+            constants.append(live.measured(teacher, samples, own, mine, needs))
     shared = {name: torch.stack([one[name] for one in constants]) for name in constants[0]}
     return Stored(whole, shared, live.shapes())
 

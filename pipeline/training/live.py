@@ -43,8 +43,9 @@ class Live:
         return Live(moved)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each output of a teacher; of an ensemble: of its first member."""
-        return shapes(self.teachers[0][0])
+        """Of each output of the first teacher; of an ensemble: of its first member, but the embeddings of all lie side by side."""
+        each = [shapes(member) for member in self.teachers[0]]
+        return {**each[0], "embedding": (sum(one["embedding"][0] for one in each),)}
 
     def require(self, needs: Needs) -> None:
         """``InputError`` where a teacher lacks an output that a term reads."""
@@ -91,7 +92,8 @@ class Live:
         def parts() -> Iterator[Outputs]:
             return (self.says(teacher, samples.index_select(0, part), needs) for part in index.split(CHUNK))
 
-        return needs.measured(parts, labels)
+        with tuned(samples.device, tf32=False):  # what is distilled is not rounded
+            return needs.measured(parts, labels)
 
 
 class Lesson:

@@ -178,6 +178,24 @@ def test_runs_are_packed_by_what_their_terms_need(source: Source) -> None:
     ]
 
 
+def test_teachers_of_unlike_widths_lie_in_one_pack_only_where_zeros_behind_them_change_nothing() -> None:
+    """An adapter to the wider embedding would be another one; live teachers have no place for zeros."""
+    wider = dataclasses.replace(SETTINGS, teacher=dataclasses.replace(SETTINGS.teacher, model="resnet18"))
+    augmented = dataclasses.replace(SETTINGS.student, augment="crop-flip")
+    for text, network, groups in (
+        ("angle", SETTINGS.student, 1),
+        ("hint@layer=hidden", SETTINGS.student, 2),
+        ("margin@centres=teacher", SETTINGS.student, 2),
+        ("angle", augmented, 2),
+        ("soft", augmented, 1),
+    ):
+        students = [
+            planned(1, text, settings=dataclasses.replace(settings, student=network)) for settings in (SETTINGS, wider)
+        ]
+        assert students[0].teachers != students[1].teachers
+        assert len(schedule.groups(students)) == groups, (text, network.augment)
+
+
 def test_a_stopped_pack_goes_on_with_its_kind_of_teachers(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     students = [planned(1, "attention,soft", Path("stopped/fold1"))]
     pack = dataclasses.replace(pack_of(source, students, live=True), checkpoint=Path("left/pack-x.pt"))

@@ -108,6 +108,22 @@ def test_every_weight_of_an_adapter_moves(data: Any, mix: str, weights: list[str
     assert moved == set(before) and set(weights) >= moved
 
 
+def test_adapters_lie_in_one_order_whatever_the_weights(data: Any) -> None:
+    """A mix sorts terms of one name by their weights; adapters side by side are those of the same term."""
+    mixes = ["hint:1@stages=first,hint:2@stages=last,soft", "hint:2@stages=first,hint:1@stages=last,soft"]
+    samples, labels, _, stored = data
+    together, alone = (
+        [
+            packed(samples, labels, runs, QUICK, CLASSES, stored, "loop", [unit_statistics(samples)] * len(runs))
+            for runs in parts
+        ]
+        for parts in ([list(map(run_of, mixes))], [[run_of(mix)] for mix in mixes])
+    )
+    for r, pack in enumerate(alone):
+        for name, value in pack.learner.adapters_state().items():
+            assert torch.equal(together[0].learner.adapters_state()[name][r], value[0]), name
+
+
 def test_an_adapter_larger_than_the_student_is_refused(data: Any) -> None:
     _samples, _labels, _, stored = data
     wide = {**stored.outputs, "embedding": torch.zeros(2, ROWS, 5000)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ from torch import Tensor
 from pipeline import models, training
 from pipeline.config import InputError
 from pipeline.losses import LossMix, library
-from pipeline.losses.needs import needs_of
+from pipeline.losses.needs import Arrays, needs_of
 from pipeline.models import Network, Outputs
-from pipeline.training import Live, Stored, Trained, checkpoint
+from pipeline.training import Live, Stored, Trained, checkpoint, inference
 from pipeline.training.fit import lesson_of, packed
 from pipeline.training.live import Lesson
 from pipeline.training.members import as_one
@@ -406,3 +407,70 @@ def test_needs_of_mixes() -> None:
     assert [term.key for term in heavy.reduced] == ["attending", "centred"]
     assert [term.key for term in heavy.constants] == ["centred"]
     assert needs_of([LossMix.parse("staged,soft:0")]).large and heavy.single == ("attending", "centred")
+
+
+def test_an_adapter_to_the_embedding_of_a_live_ensemble(data: Any) -> None:
+    """The members' embeddings lie side by side: the adapter is as wide as all of them."""
+    samples, labels, _ = data
+    members = networks(2, samples, "cnn2")
+    live = Live([members])
+    width = live.teachers[0][0](samples[:1]).embedding.shape[-1]
+    assert live.shapes()["embedding"] == (2 * width,)
+    each = [training.outputs(network, samples, np.arange(ROWS), ("embedding", "logits")) for network in members]
+    before = Stored({name: values[None] for name, values in as_one(each).items()})
+    runs = [run_of("hint@layer=hidden,soft")]
+    (one,), (other,) = (fit((samples, labels, taught), runs) for taught in (before, live))
+    assert one.failure is None and other.failure is None
+    close(one, other)
+
+
+def test_an_output_that_a_teacher_has_not_is_one_line(data: Any) -> None:
+    (network,) = networks(1, data[0], "cnn2")
+    with pytest.raises(
+        InputError, match=r"cnn2 has no output cosines; there are embedding, .*: expected another"
+    ) as caught:
+        training.outputs(network, data[0], np.arange(9), ("logits", "cosines"))
+    assert "\n" not in str(caught.value)
+
+
+def test_constants_do_not_depend_on_cores_nor_on_rounding(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums that several threads share are added in another order; TensorFloat-32 is the students' choice."""
+    samples, labels, _ = data
+    seen: list[tuple[int, bool]] = []
+    live, needs = Live([networks(1, samples)]), needs_of([LossMix.parse("overhaul")], {"map1": (2, 8, 16)})
+    rounding: list[bool] = []
+
+    @contextlib.contextmanager
+    def tuned(_device: torch.device, tf32: bool) -> Iterator[None]:
+        rounding.append(tf32)
+        yield
+        rounding.pop()
+
+    monkeypatch.setattr("pipeline.training.live.tuned", tuned)
+    monkeypatch.setattr(
+        needs.__class__,
+        "measured",
+        lambda *_: seen.append((torch.get_num_threads(), rounding[-1] if rounding else True)) or {},
+    )
+    cores = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        inference.stored(live, samples, [np.arange(9)], labels, needs)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(cores)
+    assert seen == [(1, False)]
+
+
+def test_an_array_is_computed_once(data: Any) -> None:
+    """For a live teacher that is a pass over all training rows."""
+    asked = []
+
+    def parts() -> Iterator[Outputs]:
+        asked.append(1)
+        return iter([Outputs(logits=torch.ones(2, 3)), Outputs(logits=torch.zeros(1, 3))])
+
+    arrays = Arrays(parts)
+    assert arrays.logits.shape == (3, 3) and len(asked) == 1
+    with pytest.raises(AttributeError, match="no output 'embedding'; there are logits"):
+        arrays.embedding  # noqa: B018
