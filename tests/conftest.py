@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-# A shell that starts the tests in the background hands Ctrl-C on as ignored, to every process that they start too.
+# A shell that starts the tests in the background hands Ctrl-C on as ignored, to every process that they start too; nohup SIGHUP.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 MINI = Path(__file__).resolve().parents[2] / "shared" / "urbansound8k-mini"
 

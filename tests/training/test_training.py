@@ -446,7 +446,6 @@ def test_what_is_not_built_yet_is_refused_in_one_line(tmp_path: Path) -> None:
         (lambda: Task(rows, rows, unlabelled=rows), "a task with unlabelled: not built yet; expected"),
         (lambda: Sampling("balanced"), "sampler = 'balanced': expected 'shuffle', or 'classes:m'"),
         (lambda: Sampling("shufle"), "sampler = 'shufle': expected 'shuffle', or 'classes:m'"),
-        (teaching.Live, "a live teacher: not built yet; expected"),
         (
             lambda: teaching.File(tmp_path / "said.npz"),
             "said.npz: a teacher from a file is not built yet; expected",
