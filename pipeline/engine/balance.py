@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline import training
 from pipeline.engine import packs
@@ -26,8 +27,15 @@ def norms(run: PlannedRun, base: LossMix, term: Term, source: Source) -> tuple[f
     Both are means over the first ``BATCHES`` batches; no step is taken.
     """
     alone = LossMix((dataclasses.replace(term, weight=1.0),))
-    pull, other = (gradient_norm(first_pack(run, mix, source), BATCHES) for mix in (base, alone))
+    pull, other = (gradient_norm(counting(first_pack(run, mix, source), run), BATCHES) for mix in (base, alone))
     return pull, other
+
+
+def counting(pack: Pack, run: PlannedRun) -> Pack:
+    """The pack with the weights and options of the first epoch in which all its terms count."""
+    begins: list[Any] = [dict(term.options).get("from", 0) for mix in pack.loss.mixes for term in mix.terms]
+    pack.loss.set_epoch(max(begins), run.network.epochs)
+    return pack
 
 
 def step_times(run: PlannedRun, mixes: Sequence[LossMix], source: Source) -> list[float]:

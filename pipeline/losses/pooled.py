@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.losses import Outputs, log_probabilities
 from pipeline.losses.needs import reduced_maps
+from pipeline.losses.probabilities import mean_of_clips
 from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, full, pairs, partners, resampled
 
 FORMULA = (
@@ -49,6 +50,7 @@ def pooled(
     student: Outputs,
     teacher: Outputs,
     labels: Tensor | None,
+    rows: Tensor | None = None,
     *,
     layer: Literal["maps", "logits"] = "maps",
     stages: Stages = "all",
@@ -58,28 +60,28 @@ def pooled(
     """Difference of the pooled maps: maps (..., B, K, H, W) → (...,); channels and sizes may differ.
 
     Of several teachers, with maps (..., B, M, K, H, W), or ``teacher.members`` (..., B, M, C) for ``layer`` = logits, the
-    one of the step is compared. ``grid``: frequency bins ×
-    frames; ``stages``: the pairs that are compared. ``similarity`` ce is in nats and at least the entropy of softmax(v_t);
+    one of the step is compared, the same for all clips. ``grid``: frequency bins × frames; ``stages``: the pairs that are compared;
+    ``rows`` (..., B): the clips that count (None: all). ``similarity`` ce is in nats and at least the entropy of softmax(v_t);
     l1 and l2 are 0 where both are equal. ``labels`` are not used.
     """
     if layer == "logits":
         target = chosen(full(teacher.members.detach()), student.draws)
-        return apart(full(student.logits), target, similarity)
+        return mean_of_clips(apart(full(student.logits), target, similarity), rows)
     bins, frames = map(int, grid.split("x"))
     each, kept = [], reduced_maps(reduced, student, teacher)
     for ours, theirs in pairs(student.maps, kept, stages):
         both = activity(student.maps[ours]), kept[theirs].detach()
         guess, target = (resampled(maps, (bins, frames)).flatten(-3) for maps in both)
         each.append(apart(guess, chosen(target, student.draws) if target.ndim > guess.ndim else target, similarity))
-    return torch.stack(each).sum(0)
+    return mean_of_clips(torch.stack(each).sum(0), rows)
 
 
 def apart(student: Tensor, teacher: Tensor, similarity: str) -> Tensor:
-    """Vectors (..., B, N) → (...,), by the similarity of that name."""
+    """Of each clip: vectors (..., B, N) → (..., B), by the similarity of that name."""
     if similarity == "ce":
-        return -(log_probabilities(teacher).exp() * log_probabilities(student)).sum(-1).mean(-1)
+        return -(log_probabilities(teacher).exp() * log_probabilities(student)).sum(-1)
     difference = student - teacher
-    return (difference.abs() if similarity == "l1" else difference.square()).mean((-2, -1))
+    return (difference.abs() if similarity == "l1" else difference.square()).mean(-1)
 
 
 def chosen(members: Tensor, draws: Tensor) -> Tensor:

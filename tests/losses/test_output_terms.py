@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,9 @@ from torch.nn import functional as F
 from pipeline import losses
 from pipeline.losses import hinton as hinton_file
 from pipeline.losses.probabilities import targets
+from pipeline.losses.rows import restricted
+from pipeline.losses.signature import masked
+from pipeline.models import Outputs
 
 
 def rows(*logits: tuple[float, ...]) -> SimpleNamespace:
@@ -450,3 +454,26 @@ def test_every_option_has_the_gradient_of_its_value(name: str, options: dict[str
         alone = {k: v for k, v in fixed.items() if k not in ("beta", "gamma")}
         (expected,) = torch.autograd.grad(losses.load(name)(part, taught, label, **alone) / 3, logits)
         torch.testing.assert_close(gradient[run, clip], expected[run, clip])
+
+
+@pytest.mark.parametrize("similarity", ["ce", "l1", "l2"])
+def test_pooled_of_some_clips_keeps_one_teacher_of_the_step(similarity: str) -> None:
+    """``@rows``: the member that the first clip's number names, whatever the numbers of the others."""
+    random = torch.Generator().manual_seed(2)
+    logits, members = torch.randn(1, 3, 4, generator=random), torch.randn(1, 3, 2, 4, generator=random)
+    student = Outputs(logits=logits, draws=torch.tensor([[[0.7], [0.1], [0.9]]]))
+    teacher, labels = Outputs(members=members), torch.tensor([[0, 1, -1]])
+    function = partial(losses.load("pooled"), layer="logits", similarity=similarity)
+    (value,) = restricted(function, "labelled", masked("pooled"), student, teacher, labels)
+    each = []
+    for clip in (0, 1):
+        s, t = logits[0, clip], members[0, clip, 1]
+        apart = {
+            "ce": -(t.softmax(0) * s.log_softmax(0)).sum(),
+            "l1": (s - t).abs().mean(),
+            "l2": (s - t).square().mean(),
+        }
+        each.append(apart[similarity])
+    torch.testing.assert_close(value, sum(each) / 2)
+    everyone = restricted(function, "labelled", masked("pooled"), student, teacher, labels.clamp_min(0))
+    torch.testing.assert_close(everyone, function(student, teacher, labels))

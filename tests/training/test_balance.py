@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
 import torch
 
 from pipeline import losses, models, training
+from pipeline.engine.balance import counting
 from pipeline.training.balance import gradient_norm, step_seconds
 from pipeline.training.sampling import order
 from pipeline.training.step import Pack
@@ -33,9 +38,10 @@ def plain_norm(mix: str) -> float:
     for rows in torch.from_numpy(order(run, 0))[: STEPS * QUICK.batch].split(QUICK.batch):
         network.zero_grad()
         teacher = losses.Outputs({name: values[run.teacher, rows] for name, values in taught.outputs.items()})
-        total = 0.0
+        total: Any = 0.0
         for term in run.mix.terms:
-            total = total + term.weight * losses.load(term.name)(network(samples[rows]), teacher, labels[rows])
+            loss: Any = partial(losses.load(term.name), **term.arguments)
+            total = total + term.weight * loss(network(samples[rows]), teacher, labels[rows])
         total.backward()
         norms.append(torch.cat([p.grad.flatten().double() for p in network.parameters() if p.grad is not None]).norm())
     return float(torch.stack(norms).mean())
@@ -62,3 +68,13 @@ def test_timing_steps_changes_the_timed_packs_alone() -> None:
     seconds = step_seconds([one, other], 3)
     assert len(seconds) == 2 and min(seconds) > 0
     assert not torch.equal(one.weights, other.weights) and int(one.counter) == int(other.counter) == 1
+
+
+def test_a_term_that_begins_later_is_weighed_as_it_counts_then() -> None:
+    """In the first epochs its weight is 0, and so would be the norm; a ramp is at its number of that epoch."""
+    run: Any = SimpleNamespace(network=QUICK)
+    for later, now in (("angle:1@from=1", "angle:1"), ("hinton:1@T=2..4@from=1", "hinton:1@T=4")):
+        pack = counting(pack_of(f"{later},soft:0"), run)
+        assert abs(gradient_norm(pack, STEPS) / plain_norm(f"{now},soft:0") - 1) < 1e-5
+    pack = counting(pack_of("hinton:1@T=2..4"), run)
+    assert abs(gradient_norm(pack, STEPS) / plain_norm("hinton:1@T=2") - 1) < 1e-5
