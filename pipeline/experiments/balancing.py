@@ -56,7 +56,7 @@ def time_steps(experiment: Experiment, like: PlannedRun, settings: Settings, sou
     planner = Planner(experiment, settings, source.name)
     for step in experiment.last:
         run = planner.run(step, 0, fold, like.seed)[1]
-        if run.network != like.network or run.teachers != like.teachers:
+        if not run.teachers or run.network != like.network or run.teachers != like.teachers:  # soft needs a teacher
             continue
         base = LossMix.parse("soft")
         if str(run.mix) in noted_times(root, source.name, name):

@@ -10,8 +10,12 @@ import pytest
 from pipeline import losses
 from pipeline.config import InputError
 from pipeline.engine import balance
+from pipeline.engine.source import Source
 from pipeline.experiments import balancing, every_term, reading
+from pipeline.experiments.planning import Planner
 from pipeline.losses import LossMix
+from pipeline.runs import DataSet
+from tests.chains import SETTINGS
 from tests.tiny import QUICK, audio_rkd, write_corpus
 
 OWN = """
@@ -122,3 +126,16 @@ def test_every_term_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         "needs a chain: two trainings"
     )
     assert every_term.untrained({"name": "balanced", "balance": True, "each": {"term": "all"}}) == {}
+
+
+def test_a_term_that_is_balanced_without_a_teacher_is_not_timed_beside_soft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soft targets need a teacher, whom such an experiment has not."""
+    path = tmp_path / "alone.toml"
+    path.write_text('[[step]]\nname = "alone"\nmix = "ce:1,virtual:1"\nbalance = true\n')
+    experiment = reading.read(str(path))
+    run = Planner(experiment, SETTINGS, "tiny").run(experiment.steps["alone"], 0, 1, 0)[1]
+    monkeypatch.setattr(balance, "step_times", lambda *_: pytest.fail("timed beside soft"))
+    source = Source((), DataSet("tiny", "urbansound8k", False, (1, 2)), {}, ())
+    balancing.time_steps(experiment, run, SETTINGS, source, tmp_path)
