@@ -16,6 +16,7 @@ ORDER = 25
 EXAMPLES = (
     "distill --losses soft --losses angle,area",
     "distill --losses angle:40,area:20,hinton@T=1.5 --seeds 0-4",
+    "distill --losses hint:100..0@until=10,hinton@T=10..1",
     "distill --losses angle,area --explain",
 )
 
@@ -27,7 +28,9 @@ EXAMPLES = (
     "--losses",
     multiple=True,
     default=("angle,area",),
-    help="A mix such as angle,area or angle:40,area:20,hinton@T=1.5; may be repeated.",
+    help="A mix such as angle,area or angle:40,area:20,hinton@T=1.5; may be repeated. A weight or a number may change "
+    "over the epochs (hinton:4..1@T=10..1); of any term @from=5 and @until=30 say in which epochs it counts, "
+    "@rows=labelled or unlabelled of which clips. All terms: docs/terms.md.",
 )
 @click.option("--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing.")
 def distill(

@@ -54,6 +54,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
             samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
         for mix in dict.fromkeys(run.mix for run in level.runs):
             mix.require_classes(len(source.classes))
+            mix.require_labels()  # a corpus has the clips of its folds, and each of them its class
         for run in level.runs:
             teachers.require_members(run)
         check_outputs(missing_runs(level.runs, source), source)

@@ -191,6 +191,13 @@ class LossMix:
                     + (f"{option} up to {classes}, for example {term.name}@{option}={classes}" if option else "more")
                 )
 
+    def require_labels(self, place: str = "") -> None:
+        """``InputError`` where a term is of clips without a label, of data in which every clip has one. ``place``: for example a fold."""
+        if any(("rows", "unlabelled") in term.options for term in self.terms):
+            raise InputError(
+                f"{place}mix {self}: rows=unlabelled, and every clip has a label; expected a mix without it"
+            )
+
     def require_epochs(self, epochs: int, setting: str = "epochs") -> None:
         """``InputError`` where a term begins or ends after the last of ``epochs``. ``setting`` states them."""
         for term in self.terms:

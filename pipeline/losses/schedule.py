@@ -40,5 +40,6 @@ def counted_epochs(options: Mapping[str, Any]) -> str:
     """The epochs in which a term counts, for people; "" where that is all of them."""
     start, end = options.get("from", 0), options.get("until")
     if end is not None:
-        return f"{start + 1} to {end} only; its weight is 0 in the others"
+        span = f"{start + 1} to {end}" if start + 1 < end else f"{end}"
+        return f"{span} only; its weight is 0 in the others"
     return f"from {start + 1} on; its weight is 0 before" if start else ""

@@ -64,6 +64,14 @@ class Option:
         """Whether it may change from epoch to epoch."""
         return self.number and not self.whole
 
+    @property
+    def ramp(self) -> str:
+        """A ramp that it takes, for example."""
+        low, high, _, _ = bounds(self.interval)
+        if (self.contains(10) and self.contains(1)) or not math.isfinite(high - low):
+            return "10..1"
+        return f"{shown(low + (high - low) * 3 / 4)}..{shown(low + (high - low) / 4)}"
+
     def contains(self, number: float) -> bool:
         low, high, least, most = bounds(self.interval)
         inside = (low < number or (least and low == number)) and (number < high or (most and number == high))
@@ -191,7 +199,7 @@ def read(text: str, option: Option, name: str, key: str, part: str) -> Value:
         return text
     ends = numbers(text)
     if not all(map(option.contains, ends)) or (len(ends) > 1 and not option.ramps):
-        ramp = ", or a ramp such as 10..1" if option.ramps else " (and no ramp)" if len(ends) > 1 else ""
+        ramp = f", or a ramp such as {option.ramp}" if option.ramps else " (and no ramp)" if len(ends) > 1 else ""
         raise InputError(f"{part!r}: option {key} of {name} is {text!r}; expected {option.expected}{ramp}")
     if option.whole and math.isfinite(ends[0]):
         return int(ends[0])

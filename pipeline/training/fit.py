@@ -109,10 +109,8 @@ def check(
     for run in runs:
         run.mix.require_classes(classes)
         run.mix.require(settings)
-        if run.task.unlabelled is None and any(("rows", "unlabelled") in term.options for term in run.mix.terms):
-            raise InputError(
-                f"fold {run.fold}, mix {run.mix}: rows=unlabelled, and every clip has a label; expected a mix without it"
-            )
+        if run.task.unlabelled is None:
+            run.mix.require_labels(f"fold {run.fold}, ")
         if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
             raise InputError(f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs")
         for name, rows in (("training", run.task.train), ("test", run.task.test)):

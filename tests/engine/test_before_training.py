@@ -29,6 +29,11 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("mix", "more", "words"),
     [
+        (
+            "angle@rows=unlabelled",
+            (),
+            "mix angle:20@rows=unlabelled,soft:1: rows=unlabelled, and every clip has a label; expected a mix without it",
+        ),
         ("margin", (), "margin reads cosines of the student, and cnn2 has embedding, hidden, logits, map1, map2"),
         (
             "triplet",

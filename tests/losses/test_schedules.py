@@ -56,7 +56,10 @@ def test_text(text: str, canonical: str, slug: str | None) -> None:
         ("hinton4..x", "the weight of hinton is '4..x'"),
         ("hinton@T=10..0", "option T of hinton is '10..0'; expected a number above 0, or a ramp such as 10..1"),
         ("hinton@T=..", "option T of hinton is '..'"),
-        ("virtual@a=0.5..1", "option a of virtual is '0.5..1'; expected a number above 0 and below 1, or a ramp"),
+        (
+            "virtual@a=0.5..1",
+            "option a of virtual is '0.5..1'; expected a number above 0 and below 1, or a ramp such as 0.75..0.25",
+        ),
         ("tolerance@K=2..5", "option K of tolerance is '2..5'; expected a whole number of at least 2 (and no ramp)"),
         ("angle@layer=hidden..embedding", "unknown layer 'hidden..embedding'"),
         ("hinton@until=0", "option until of hinton is '0'; expected a whole number of at least 1"),
@@ -204,10 +207,11 @@ def test_rows_of_a_mean_over_clips_and_of_pairs() -> None:
 
 
 def test_explain_says_it_in_words() -> None:
-    text = LossMix.parse("hinton:4..1@T=10..1@until=30,ce@from=2,angle@rows=labelled").explain()
+    text = LossMix.parse("hinton:4..1@T=10..1@until=30,ce@from=2,angle@rows=labelled,area@from=1@until=2").explain()
     for words in (
         "hinton@T=10..1@until=30: weight 4..1, linearly from 4 in the first epoch to 1 in the last (given)",
         "epochs   1 to 30 only; its weight is 0 in the others",
+        "epochs   2 only; its weight is 0 in the others",
         "epochs   from 3 on; its weight is 0 before",
         "T = 10..1, linearly from 10 in the first epoch to 1 in the last",
         "rows     labelled clips of a batch only",
