@@ -96,7 +96,7 @@ def seconds_per_step(pack: Pack, seconds: float) -> float:
 
 def cost(base: Pack, pack: Pack, rounds: int, seconds: float) -> Cost:
     each = [(seconds_per_step(base, seconds), seconds_per_step(pack, seconds)) for _ in range(rounds)]
-    return Cost(statistics.median(own for _, own in each), sorted(own / plain for plain, own in each))
+    return Cost(statistics.median(term for _, term in each), sorted(term / plain for plain, term in each))
 
 
 def adapter_cost(term: Term, student: Outputs, teacher: Stored, seconds: float) -> tuple[int, float] | None:

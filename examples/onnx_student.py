@@ -20,8 +20,8 @@ from pipeline.audio import reading as audio
 def described(path: Path, *keys: str) -> list:
     """What an export's JSON file has under ``keys``."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return [found[key] for key in keys]
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return [values[key] for key in keys]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise config.InputError(f"{path}: {error!r}; expected a folder that audio-rkd export wrote") from None
 

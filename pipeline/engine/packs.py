@@ -244,9 +244,9 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     if pack.live:
         return live_teachers(pack)
     if needs.large:
-        own = [rows(data, runs.read(folders[0]).fold)[0] for folders in taught_by]
+        train_rows = [rows(data, runs.read(folders[0]).fold)[0] for folders in taught_by]
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
-            return inference.stored(live_teachers(pack), values, own, labels, needs)
+            return inference.stored(live_teachers(pack), values, train_rows, labels, needs)
     names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)

@@ -99,7 +99,7 @@ def packed(
         choice = choose(alike, make, min(pack or most, most) if most < len(alike) else pack, layout, space)
         size = min(choice.pack, -(-len(alike) // processes))
         measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
-        made = [
+        new = [
             make(
                 runs=tuple(members),
                 layout=choice.layout,
@@ -109,9 +109,9 @@ def packed(
             )
             for members in packing.split(alike, size)
         ]
-        takes = f", {choice.memory}; {space.told(most_teachers(made))}" if space else ""
+        takes = f", {choice.memory}; {space.told(most_teachers(new))}" if space else ""
         say(f"{choice}{takes}" + (f", {processes} processes" if processes > 1 else ""))
-        whole += made
+        whole += new
     return whole
 
 

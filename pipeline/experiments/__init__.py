@@ -12,10 +12,10 @@ A ``[[step]]`` is a training that fans out over folds and seeds::
     balance   true: of a base and one term, for example "soft:1,hint:1", the term's weight is measured before it is trained
     epochs, lr, … any training setting in place of the preset's
 
-``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss, in its
-published combination (``MIX`` of its file), or beside ``soft`` where the step has ``balance``. Beside the steps: ``include = ["NAME"]`` has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset`` and ``dataset`` in
-place of the defaults.
+``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss, in its published
+combination (``MIX`` of its file), or beside ``soft`` where the step has ``balance``. Beside the steps: ``include = ["NAME"]``
+has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset`` and ``dataset`` in place of the defaults.
 
-Begin with ``table3.toml``, then ``reading`` (files → steps) and ``planning`` (steps → levels of planned runs). Imports: engine
-and what lies below it.
+Begin with ``table3.toml``, then ``reading`` (files → steps) and ``planning`` (steps → levels of planned runs). ``stages``: the
+commands ``teacher``, ``distill`` and ``table3`` as experiments. Imports: engine and what lies below it.
 """

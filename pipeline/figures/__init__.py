@@ -1,4 +1,6 @@
-"""Numbers from what runs left: accuracy, statistics (all tests), ensembles, retrieval, embeddings.
+"""Numbers from what runs left: accuracy, tests of significance, ensembles, retrieval, embeddings.
 
-Begin with ``evaluation``; every test of significance is in ``statistics``. Imports: runs, models and what lies below.
+Begin with ``evaluation``; every comparison's p-value is computed in ``statistics``; that a single run is better than chance, in
+``evaluation.above_chance``; intervals of groups of runs over recordings, in
+``bootstrap``. Imports: runs, models and what lies below.
 """

@@ -206,6 +206,15 @@ def signed_ranks(values: np.ndarray) -> float:
     return min(1.0, 2 * float(tail) / 2.0 ** len(values))
 
 
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided exact p of McNemar's test: each discordant clip falls to either side with probability ½."""
+    if not gained + lost:
+        return 1.0
+    from scipy import stats  # slow to import: few reports need it
+
+    return float(stats.binomtest(gained, gained + lost).pvalue)
+
+
 def holm(p: Sequence[float | None], tests: int = 0) -> list[float | None]:
     """Holm's step-down adjustment of the p-values that are there; None stays None.
 

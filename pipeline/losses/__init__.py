@@ -50,8 +50,9 @@ A teacher's maps, or what is reduced of them, are stored for every clip before t
 its network runs in every step on the student's very input (always where inputs are augmented); a loss sees no difference
 beyond rounding.
 
-Begin with ``angle``, then ``mix`` (text ↔ value) and ``learner`` (networks with the adapters of their terms). Imports: models,
-relations.
+Begin with ``angle``, then ``mix``. From text to function: ``mix.LossMix.parse`` (terms by ``text``, their options by
+``signature``) → ``mixed.MixedLoss``, which fetches each term's function (``library.load``) and sums the weighted terms in every
+step. ``learner``: networks with the adapters of their terms; ``needs``: what terms read of teachers. Imports: models, relations.
 """
 
 from __future__ import annotations

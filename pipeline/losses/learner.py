@@ -69,7 +69,7 @@ class Learner:
         if layout not in LAYOUTS:
             raise InputError(f"layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
         keys = adapters[0].keys()
-        if any(own.keys() != keys for own in adapters):
+        if any(modules.keys() != keys for modules in adapters):
             raise InputError(
                 "runs with different adapters in one pack; expected the same terms with an adapter in each: "
                 "train them in packs of their own"
@@ -78,8 +78,8 @@ class Learner:
         self.reads = None if reads is None else ("logits", *reads)
         self.device, self.precision = device, precision
         if keys:
-            for network, own in zip(networks, adapters):
-                network.body = Adapted(network.body, {key: own[key] for key in keys})  # in one order
+            for network, modules in zip(networks, adapters):
+                network.body = Adapted(network.body, {key: modules[key] for key in keys})  # in one order
         self.stacked = Stacked(networks).to(device, dtype).train()
         self.weights = flattened(self.stacked)
         self.singles = [self.stacked.single(run) for run in range(self.runs)] if layout == "loop" else []
@@ -135,11 +135,10 @@ class Learner:
         if self.layout == "loop":
 
             def run_backward(run: int) -> None:
-                own = slice(run, run + 1)
                 part = {
                     name: laid_out(gradient[run]) for name, gradient in grad_outputs.items() if gradient is not None
                 }
-                then(own, gradients(self.singles[run], self._outputs.pop(run), part)[None])
+                then(slice(run, run + 1), gradients(self.singles[run], self._outputs.pop(run), part)[None])
 
             self.spread(run_backward, list(self._outputs))
         else:

@@ -5,7 +5,7 @@ Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, for e
 ``hinton:4..1``, ``hinton@T=10..1``; and every term may have ``@from=5`` (it counts from epoch 6 on), ``@until=30`` (in the
 first 30 epochs) and ``@rows=labelled`` or ``unlabelled`` (of these clips only). Order does not matter. ``soft:1`` is added unless ``soft`` or
 ``ce`` is named. Without weights, the paper's weights for that very mix (Table 3 of Cho et al. 2023)
-where it has it, else each loss's own default (20 for the relational ones, 1 for the others). With the weight 0
+where it has it, else the ``WEIGHT`` of each loss's file (20 for distance, angle and area). With the weight 0
 a base term keeps away: ``angle:40,soft:0`` learns relations alone.
 
 Path name (``slug``): the same without ``: = ,``, for example ``angle40+area20+soft1``, ``hinton1@T_4+soft1``.
@@ -185,9 +185,9 @@ class LossMix:
             if option:
                 needed = dict(term.options).get(option, options(term.name)[option].default)
             if classes < needed:
-                what = f"{option} = {needed}" if option else f"at least {needed} classes"
+                requirement = f"{option} = {needed}" if option else f"at least {needed} classes"
                 raise InputError(
-                    f"{term.name} of mix {self} needs {what}, and there are {classes} classes; expected "
+                    f"{term.name} of mix {self} needs {requirement}, and there are {classes} classes; expected "
                     + (f"{option} up to {classes}, for example {term.name}@{option}={classes}" if option else "more")
                 )
 

@@ -82,8 +82,8 @@ def read_option(text: str, name: str, known: dict[str, Option], part: str) -> tu
         value = text[len(key) + 1 :]
     if key not in known:
         near = suggestion(key, known)
-        own = ", ".join(key for key in known if key not in EVERY)
-        expected = f"expected one of {own}" if own else f"{name} has no options of its own"
+        file_options = ", ".join(key for key in known if key not in EVERY)
+        expected = f"expected one of {file_options}" if file_options else f"{name} has no options of its own"
         expected += f"; every term has {', '.join(EVERY)}"
         raise InputError(f"{part!r}: unknown option {key!r} of {name}{near}; {expected}")
     return key, read(value, known[key], name, key, part)

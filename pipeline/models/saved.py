@@ -50,9 +50,9 @@ def read_payload(path: Path) -> dict[str, Any]:
     """
     file = model_file(path)
     if file is None:
-        what = "no such file or folder" if not path.exists() else "no run: it has no model.pt"
+        reason = "no such file or folder" if not path.exists() else "no run: it has no model.pt"
         raise InputError(
-            f"{path}: {what}; expected a run folder such as runs/CORPUS/student-…/MIX/fold1-seed0, or its model.pt"
+            f"{path}: {reason}; expected a run folder such as runs/CORPUS/student-…/MIX/fold1-seed0, or its model.pt"
         )
     try:
         with warnings.catch_warnings():
@@ -76,8 +76,8 @@ def read_payload(path: Path) -> dict[str, Any]:
         ) from None
     lacking = [key for key in KEYS if key not in payload] if isinstance(payload, dict) else list(KEYS)
     if lacking or payload["format"] != FORMAT:
-        found = f"no {', '.join(lacking)}" if lacking else f"format {payload['format']!r}"
-        raise InputError(f"{file}: {found}; expected a model.pt of this project in format {FORMAT}")
+        reason = f"no {', '.join(lacking)}" if lacking else f"format {payload['format']!r}"
+        raise InputError(f"{file}: {reason}; expected a model.pt of this project in format {FORMAT}")
     if not payload["state"]:
         raise InputError(f"{file}: this run failed and has no weights; choose another (its result.json says why)")
     return payload
@@ -98,11 +98,11 @@ def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
 
 def load_state(network: Network, state: Mapping[str, Tensor]) -> None:
     """Give a network the tensors of a ``model.pt``, each with a runs axis of one in front."""
-    own = {"mean": network.mean, "std": network.std, **network.body.state_dict()}
-    if own.keys() != state.keys():
-        raise KeyError(f"tensors {' '.join(sorted(own.keys() ^ state.keys()))}")
+    tensors = {"mean": network.mean, "std": network.std, **network.body.state_dict()}
+    if tensors.keys() != state.keys():
+        raise KeyError(f"tensors {' '.join(sorted(tensors.keys() ^ state.keys()))}")
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in tensors.items():
             if state[name].shape != (1, *tensor.shape):
                 raise RuntimeError(f"{name}: shape {tuple(state[name].shape)}; expected {(1, *tensor.shape)}")
             tensor.copy_(state[name][0])

@@ -79,14 +79,14 @@ class Stacked(nn.Module):
         """The network of one run, whose weights and buffers are those of this one, not copies."""
         network = Network(self.name, copy.deepcopy(self.__dict__["body"]), self.shape, self.classes)
         network.to(self.mean.device)
-        own = {
+        tensors = {
             "mean": network.mean,
             "std": network.std,
             **dict(network.body.named_parameters()),
             **dict(network.body.named_buffers()),
         }
         whole = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        for name, tensor in own.items():
+        for name, tensor in tensors.items():
             tensor.data = whole[name].data[run]
         return network.train(self.training)
 

@@ -4,6 +4,10 @@ Conventions. Accuracies are in percent and their differences in percentage point
 runs, also those no better than chance, which are named beside it; only runs that stopped, because something was not
 finite, are out, and the figures with them at chance stand beside it. A table holds runs of one preset, one
 digest of the settings and one state of the features, so figures that do not compare never stand together.
+
+Begin with ``aggregation`` (runs → rows: every mix that was trained is one), then ``columns`` and ``document``. Published figures
+of the paper: ``paper``. The page: ``page``; pictures: ``plots``; other commands: ``comparison``, ``listing``, ``status``,
+``following``, ``retrieval``, ``diagnosis``. Imports: engine, figures, runs and what lies below.
 """
 
 from __future__ import annotations

@@ -225,20 +225,11 @@ def clip_lines(a: Record, b: Record) -> list[str]:
         f"B less A: {signed(100 * difference)} points, 95 % interval "
         f"{interval((low and 100 * low, high and 100 * high))}, by {len(set(left.sources))} recordings",
         f"Right in B alone {gained}, in A alone {lost}, the same class said {int(np.sum(classes[0] == classes[1]))} times; "
-        f"McNemar's exact p {p_value(mcnemar(gained, lost))} (clips taken for independent: too small where recordings "
+        f"McNemar's exact p {p_value(statistics.mcnemar(gained, lost))} (clips taken for independent: too small where recordings "
         "have several)",
         "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",
     ]
     return lines
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided exact p of McNemar's test: each discordant clip falls to either side with probability ½."""
-    if not gained + lost:
-        return 1.0
-    from scipy import stats  # slow to import: only where a p-value is computed
-
-    return float(stats.binomtest(gained, gained + lost).pvalue)
 
 
 def by_recording(differences: np.ndarray, sources: np.ndarray) -> tuple[float, float | None, float | None]:

@@ -1,5 +1,10 @@
 """The run folder: what one training leaves on disk, and where.
 
+A run is one training of one network. ``planned.PlannedRun`` is a run before it is trained: all that its numbers depend on, and
+``folder``, which follows from that (of teachers and students by ``paths.cell_path``); ``record.Record`` is what its folder says
+afterwards. (``training.task.Run`` is what the loop needs of it.) Finished is what has a ``result.json`` (``folder.finished``);
+whether it still fits today's data and teachers: ``freshness.outdated``.
+
 Conventions. A folder ``fold{k}-seed{s}`` holds one training with fold k held out::
 
     config.json       what was trained, on what, with which settings       (schema 1)
@@ -11,6 +16,8 @@ Conventions. A folder ``fold{k}-seed{s}`` holds one training with fold k held ou
 
 Each file is written under another name, synced, and renamed. JSON is strict: NaN and infinities become null.
 Folders whose names begin with a dot (checkpoints of packs) are never looked into.
+
+Begin with ``planned``, then ``folder`` and ``record``. Imports: losses (names of mixes, without torch) and what lies below.
 """
 
 from __future__ import annotations

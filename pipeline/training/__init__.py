@@ -1,7 +1,9 @@
 """``fit``: the one training loop. R runs with their own fold, seed, order, weights and losses go through it together.
 
 - ``loop``: epochs, records, checkpoints; begin here, then ``step``: batch, forward, losses, backward, optimizer, sums;
-- ``task`` (what a run is, what comes out), ``sampling`` (its batches), ``teaching`` (what its teacher says of them);
+- ``task`` (what a run is, what comes out), ``sampling`` (its batches);
+- ``step.taught``: what teachers say of a batch, ``teaching`` (computed once and stored) or ``live`` (they run in the step);
+  ``engine.room`` decides which, ``engine.packs.teaching_of`` makes it;
 - ``packing``: how many runs at once; ``inference``: networks in evaluation mode; ``fit``: what others call.
 
 Imports: losses, models. Tensors only; ``checkpoint`` alone knows a file.

@@ -87,8 +87,9 @@ def standardisation(samples: Tensor, runs: Sequence[Run], per: str = "bin") -> l
     rows = {run.task.train.tobytes(): run.task.train for run in runs}
     with threads("loop", len(rows)) as workers:
         spread = map if workers is None or samples.device.type != "cpu" else workers.map
-        found = dict(zip(rows, spread(lambda own: normalisation(samples, own, per), rows.values())))
-    return [found[run.task.train.tobytes()] for run in runs]
+        each = spread(lambda train: normalisation(samples, train, per), rows.values())
+        statistics = dict(zip(rows, each))
+    return [statistics[run.task.train.tobytes()] for run in runs]
 
 
 def check(
@@ -211,17 +212,17 @@ def lesson_of(
     for run in runs if needs.constants else ():
         if (key := (run.teacher, run.task.train.tobytes())) not in each:
             each[key] = constants_of(teaching, run, samples, labels, needs)
-    own = [each[run.teacher, run.task.train.tobytes()] for run in runs] if each else []
-    constants = {name: torch.stack([one[name] for one in own]) for name in (own[0] if own else ())}
+    by_run = [each[run.teacher, run.task.train.tobytes()] for run in runs] if each else []
+    constants = {name: torch.stack([one[name] for one in by_run]) for name in (by_run[0] if by_run else ())}
     lesson = Lesson(teaching, runs, needs, samples.device) if isinstance(teaching, Live) else teaching.prepared(needs)
     return lesson, constants
 
 
 def constants_of(teaching: Teaching, run: Run, samples: Tensor, labels: Tensor, needs: Needs) -> dict[str, Tensor]:
-    own = labels[torch.as_tensor(run.task.train, device=labels.device)]
+    train_labels = labels[torch.as_tensor(run.task.train, device=labels.device)]
     if isinstance(teaching, Live):
-        return teaching.measured(run.teacher, samples, run.task.train, own, needs)
-    return teaching.measured(run.teacher, run.task.train, own, needs)
+        return teaching.measured(run.teacher, samples, run.task.train, train_labels, needs)
+    return teaching.measured(run.teacher, run.task.train, train_labels, needs)
 
 
 def require_outputs(mixes: Iterable[LossMix], network: Network) -> None:

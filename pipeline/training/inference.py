@@ -69,13 +69,13 @@ def stored(live: Live, samples: Tensor, rows: Sequence[np.ndarray], labels: Tens
     needs = replace(needs, outputs=tuple(sorted({*needs.outputs, "logits"})))
     whole: dict[str, Tensor] = {}
     constants = []
-    for teacher, own in enumerate(rows):
-        parts = torch.as_tensor(own, device=samples.device).split(CHUNK)
+    for teacher, train in enumerate(rows):
+        parts = torch.as_tensor(train, device=samples.device).split(CHUNK)
 
         def keep(part: Tensor, teacher: int = teacher) -> None:
             with torch.no_grad():
-                said = needs.keep(live.says(teacher, samples.index_select(0, part), needs))
-            for name, values in said.items():
+                outputs = needs.keep(live.says(teacher, samples.index_select(0, part), needs))
+            for name, values in outputs.items():
                 if name not in whole:
                     whole[name] = unknown((len(rows), len(samples), *values.shape[1:]), values)
                 whole[name][teacher].index_copy_(0, part, values.to(whole[name].dtype))
@@ -83,11 +83,11 @@ def stored(live: Live, samples: Tensor, rows: Sequence[np.ndarray], labels: Tens
         keep(parts[0])  # alone: the arrays are made for what it says
         with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
             list((workers.map if workers else map)(keep, parts[1:]))
-        mine = labels[torch.as_tensor(own, device=labels.device)]
+        train_labels = labels[torch.as_tensor(train, device=labels.device)]
         with threads(
             "loop" if samples.device.type == "cpu" else "vmap", 1
         ):  # sums must not depend on the number of cores
-            constants.append(live.measured(teacher, samples, own, mine, needs))
+            constants.append(live.measured(teacher, samples, train, train_labels, needs))
     shared = {name: torch.stack([one[name] for one in constants]) for name in constants[0]}
     return Stored(whole, shared, live.shapes())
 

@@ -103,7 +103,7 @@ class Lesson:
         keys = [(run.teacher, *run.batches()) for run in runs]
         self.live, self.needs = live, needs
         #: One for each forward pass, sorted by teacher: the runs that share it.
-        self.groups = [[r for r, own in enumerate(keys) if own == key] for key in sorted(set(keys))]
+        self.groups = [[r for r, other in enumerate(keys) if other == key] for key in sorted(set(keys))]
         self.taught_by = [runs[group[0]].teacher for group in self.groups]
         #: (groups,) of each the run whose input is taken; (R,) of each run its group.
         self.taken = torch.tensor([group[0] for group in self.groups], device=device)
@@ -145,7 +145,7 @@ class Lesson:
         parts = []
         for teacher in sorted(set(self.taught_by)):
             first, count = self.taught_by.index(teacher), self.taught_by.count(teacher)
-            own = x[:, first : first + count].transpose(0, 1).flatten(0, 1)
-            kept = self.needs.keep(self.live.says(teacher, own, self.needs))
+            its_input = x[:, first : first + count].transpose(0, 1).flatten(0, 1)
+            kept = self.needs.keep(self.live.says(teacher, its_input, self.needs))
             parts.append({name: value.unflatten(0, (count, len(x))) for name, value in kept.items()})
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -232,8 +232,8 @@ def split(items: Sequence[T], pack: int) -> list[list[T]]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` is the device's, or this machine's, lack of memory."""
-    said = "DefaultCPUAllocator: can't allocate" in str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and said)
+    refused = "DefaultCPUAllocator: can't allocate" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and refused)
 
 
 def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Callable[[str], None]) -> list[U]:

@@ -170,15 +170,15 @@ class Tag:
 
     def stating(self, frames: int, length: int) -> bytes:
         """The same frame with the true length, and without the padding that the encoder said to cut at the end."""
-        made = bytearray(self.data)
+        frame = bytearray(self.data)
         at = self.at + 8
-        made[at : at + 8] = frames.to_bytes(4) + ((length + len(made)) & 0xFFFFFFFF).to_bytes(4)
-        flags = int.from_bytes(made[self.at + 4 : at])
+        frame[at : at + 8] = frames.to_bytes(4) + ((length + len(frame)) & 0xFFFFFFFF).to_bytes(4)
+        flags = int.from_bytes(frame[self.at + 4 : at])
         lame = at + 8 + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
-        if made[lame : lame + 4] in LAME:
-            made[lame + 22] &= 0xF0
-            made[lame + 23] = 0
-        return bytes(made)
+        if frame[lame : lame + 4] in LAME:
+            frame[lame + 22] &= 0xF0
+            frame[lame + 23] = 0
+        return bytes(frame)
 
 
 def scanned(file: BinaryIO, place: int, size: int) -> tuple[list[Run], bool]:

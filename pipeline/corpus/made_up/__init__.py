@@ -91,7 +91,7 @@ def write_synthetic(root: Path, *, seed: int = 0) -> None:
         unfinished.chmod(0o755)
         write_clips(unfinished, seed)
         (unfinished / MARKER).write_text(
-            f"{stamp}\nMade-up sounds written by pipeline/synthetic.py, not recordings: "
+            f"{stamp}\nMade-up sounds written by pipeline/corpus/made_up, not recordings: "
             "figures of them say nothing about real sounds.\n"
         )
         if (root / MARKER).is_file():
