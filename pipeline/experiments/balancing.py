@@ -59,12 +59,12 @@ def time_steps(experiment: Experiment, like: PlannedRun, settings: Settings, sou
         if not run.teachers or run.network != like.network or run.teachers != like.teachers:  # soft needs a teacher
             continue
         base = LossMix.parse("soft")
-        if str(run.mix) in noted_times(root, source.name, name):
+        if run.alike in noted_times(root, source.name, name):
             continue
         from pipeline.engine.balance import step_times  # torch: a finished experiment answers at once
 
         alone, seconds = step_times(run, (base, run.mix), source)
-        note_time(root, source.name, name, str(run.mix), seconds, alone)
+        note_time(root, source.name, name, run.alike, seconds, alone)
 
 
 def teachers_alone(levels: list[Level], students: set[Path]) -> list[Level]:

@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result, unit_rows
 from pipeline.losses.probabilities import Number, mean_of_labelled, per_run
@@ -72,6 +73,15 @@ def constants(arrays: Outputs, labels: Tensor, student: Mapping[str, tuple[int, 
     rows = arrays.embedding
     members = (labels == torch.arange(student["logits"][0], device=labels.device)[:, None]).double()
     return {"centres": as_result(members @ rows.double() / members.sum(-1, keepdim=True).clamp_min(1), rows)}
+
+
+def check(m_lo: object = 0.2, m_hi: object = 0.5, **others: object) -> None:
+    """``InputError`` for margins that would be larger where the teacher is unsure."""
+    if isinstance(m_lo, int | float) and isinstance(m_hi, int | float) and m_lo > m_hi:
+        raise InputError(
+            f"margin: m_lo = {m_lo:g} is above m_hi = {m_hi:g}, so clips of which the teacher is unsure would get the "
+            "larger margin; expected m_lo of at most m_hi"
+        )
 
 
 def margin(

@@ -43,15 +43,18 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
 
 def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
     """What was measured of the steps, and the rows that are not trained."""
+    noted = noted_times(root, corpus, experiment)
     times = [
-        (mix, 1000 * seconds, seconds / base) for mix, (seconds, base) in noted_times(root, corpus, experiment).items()
+        (name, 1000 * noted[folder][0], noted[folder][0] / noted[folder][1])
+        for name, folder in noted_rows(root, corpus, experiment)
+        if folder in noted
     ]
     left_out = list(noted_untrained(root, corpus, experiment).items())
     measured = []
     if times:
         title = f"Time of a step of one run on one thread, beside one of {BASELINE} in turns (median of 20)."
         columns = (
-            Column("mix", itemgetter(0), "Mix"),
+            Column("row", itemgetter(0), "Row"),
             Column("ms_per_step", itemgetter(1), "ms", format=number),
             Column("ratio", itemgetter(2), f"× {BASELINE}", format=number),
         )

@@ -26,6 +26,7 @@ def values(records: Sequence[Record]) -> dict[str, str]:
     for record in records:
         environment = read_environment(record.folder)
         pack = {name: getattr(record.pack, name) for name in ("runs", "layout", "device", "threads")}
+        pack["teachers"] = "live" if record.pack.live else ""
         parts = {
             **{name: getattr(record, name) for name in ("role", "model", "preset")},
             "settings": record.recorded_settings,

@@ -61,17 +61,18 @@ def noted_weight(root: Path, corpus: str, experiment: str, key: str) -> float | 
     return None if kept is None else positive(path, kept, "weight")
 
 
-def note_time(root: Path, corpus: str, experiment: str, mix: str, seconds: float, base_seconds: float) -> None:
-    """Keep what a step of a mix took, and one of its base alone beside it."""
-    add(place(root, corpus, experiment) / WEIGHTS, "steps", mix, {"seconds": seconds, "base_seconds": base_seconds})
+def note_time(root: Path, corpus: str, experiment: str, alike: Path, seconds: float, base_seconds: float) -> None:
+    """Keep what a step took of the runs that lie in the folder ``alike``, and one of their base alone beside it."""
+    times = {"seconds": seconds, "base_seconds": base_seconds}
+    add(place(root, corpus, experiment) / WEIGHTS, "steps", str(alike), times)
 
 
-def noted_times(root: Path, corpus: str, experiment: str) -> dict[str, tuple[float, float]]:
-    """Mix → seconds of a step, and of one of its base alone. ``InputError`` for a damaged note."""
+def noted_times(root: Path, corpus: str, experiment: str) -> dict[Path, tuple[float, float]]:
+    """Folder of a row's runs → seconds of a step, and of one of their base alone. ``InputError`` for a damaged note."""
     path = place(root, corpus, experiment) / WEIGHTS
     return {
-        mix: (positive(path, entry, "seconds"), positive(path, entry, "base_seconds"))
-        for mix, entry in entries_of(path, "steps").items()
+        Path(alike): (positive(path, entry, "seconds"), positive(path, entry, "base_seconds"))
+        for alike, entry in entries_of(path, "steps").items()
     }
 
 
