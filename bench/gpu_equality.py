@@ -26,8 +26,10 @@ from bench.gpu_packs import (
     made_up,
     named_error,
     runs_of,
+    unfit,
     ways,
 )
+from pipeline import losses
 from pipeline.config import TrainSettings
 from pipeline.losses import LossMix
 from pipeline.losses.learner import LAYOUTS
@@ -78,6 +80,7 @@ def compare(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
         "steps": size.steps,
         "tf32": False,
         "losses": [str(mix) for mix in every_mix()],
+        "not_compared_yet": {name: reason for name in losses.names() if (reason := unfit(name))},
         "equal": all(row["equal"] for row in rows if "equal" in row) and any("equal" in row for row in rows),
         "compared": f"{sum('equal' in row for row in rows)} of {len(rows)}",
         "rows": rows,

@@ -116,9 +116,17 @@ def made_up(
 
 
 def every_mix() -> list[LossMix]:
-    """Each loss alone, the options that change its path, and the mixes of Table 3."""
+    """Each loss that fits, alone, the options that change its path, and the mixes of Table 3."""
     options = ("angle:40@layer=hidden", "distance:20@layer=hidden,soft:0", "hinton@T=4,area:20,ce:0.5")
-    return [LossMix.parse(text) for text in (*losses.names(), *options, *TABLE3_MIXES)]
+    fitting = [name for name in losses.names() if not unfit(name)]
+    return [LossMix.parse(text) for text in (*fitting, *options, *TABLE3_MIXES)]
+
+
+def unfit(name: str) -> str:
+    """Why a loss cannot be in one pack with the others, on the outputs that ``made_up`` makes; "" where it can."""
+    mix = LossMix.parse(name)
+    reads = {*(mix.reads or ()), *(mix.teacher_reads or ())} - {"embedding", "hidden", "logits"}
+    return "an adapter" if mix.adapted else f"reads {', '.join(sorted(reads))}" if reads else ""
 
 
 def runs_of(mixes: Sequence[LossMix], rows: int, less: int = 0) -> list[Run]:
