@@ -153,12 +153,19 @@ def check_variables() -> None:
     numba_is_strict()
 
 
+OURS = "this is a fault of ours"
+
+
 def fault(error: Exception) -> str:
     """A line for what nobody foresaw; the traceback goes into a file of its own."""
     text = "".join(traceback.format_exception(error))
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipeline" in frame.filename]
+    every = traceback.extract_tb(error.__traceback__)
+    of_losses = [frame for frame in every if loss_of(frame)]
+    frames = of_losses or [frame for frame in every if "pipeline" in frame.filename]
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    sentence = f"this is a fault of ours: {type(error).__name__}{place}: {first_line(error)}"
+    loss = loss_of(of_losses[-1]) if of_losses else ""
+    whose = f"the loss {loss} failed (pipeline/losses/__init__.py says what its file may do)" if loss else OURS
+    sentence = f"{whose}: {type(error).__name__}{place}: {first_line(error)}"
     try:
         with tempfile.NamedTemporaryFile(
             "w",
@@ -171,7 +178,16 @@ def fault(error: Exception) -> str:
             file.write(f"{sys.argv}\n{text}")
     except OSError:
         return f"{sentence}; the traceback could not be written anywhere. Please report this line"
-    return f"{sentence}; the traceback is in {file.name}. Please report it with that file; what was finished is kept"
+    report = ";" if loss else ". Please report it with that file;"
+    return f"{sentence}; the traceback is in {file.name}{report} what was finished is kept"
+
+
+def loss_of(frame: traceback.FrameSummary) -> str:
+    """The loss whose file a frame is in; "" where it is none's."""
+    from pipeline import losses  # here alone: the losses' folder is read
+
+    path = Path(frame.filename)
+    return path.stem if path.stem in losses.names() and str(path.parent) in map(str, losses.__path__) else ""
 
 
 def tell(text: str) -> None:

@@ -134,14 +134,26 @@ class MixedLoss:
             seen = Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, (draws or {}).get(key))
             taught = None if teacher is None else Seen(teacher, runs, self._taught[key])
             if runs is None:
-                raw[key] = function(seen, taught, labels)
+                raw[key] = one_per_run(function(seen, taught, labels), key, len(self.mixes))
             else:
                 some = function(seen, taught, labels.index_select(0, runs))
+                some = one_per_run(some, key, len(runs))
                 raw[key] = some.new_zeros(len(self.mixes)).index_copy(0, runs, some)
             weighted = self.weights[key] * raw[key]
             total = weighted if total is None else total + weighted
         assert total is not None
         return total, raw
+
+
+def one_per_run(value: Any, key: str, runs: int) -> Tensor:
+    """What a loss gave, if it is one value per run; else ``InputError``: a file of a user's own may give anything."""
+    if isinstance(value, Tensor) and tuple(value.shape) == (runs,):
+        return value
+    given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"
+    raise InputError(
+        f"loss {key} gave {given} for {runs} runs; expected one value per run, a tensor of shape ({runs},): leading axes of "
+        "what it reads are kept"
+    )
 
 
 def mixed_loss(
