@@ -123,7 +123,7 @@ def time_of(epochs: dict[str, int], root: Path) -> str:
     if unknown := sorted(epochs.keys() - rates.keys()):
         return f"Time: not known; no finished run of {', '.join(unknown)} in {root} to go by."
     minutes = sum(rates[model] * count for model, count in epochs.items()) / 60
-    return f"Time: about {minutes:,.0f} minutes, as finished runs in {root} took, of whatever corpus and machine."
+    return f"Time: about {number(max(1, round(minutes)), 'minute')}, as finished runs in {root} took, of whatever corpus and machine."
 
 
 def rate_of(record: Record) -> float | None:

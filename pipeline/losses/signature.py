@@ -160,7 +160,8 @@ def imported(name: str) -> Iterator[tuple[str, Any, Any]]:
 def option(what: str, default: Any, hint: Any) -> Option:
     """The option of an argument's default and type. ``InputError`` for a default or an interval that does not serve."""
     if not isinstance(default, int | float | str):
-        raise InputError(f"{what} = {default!r}; expected a number, a word, True or False as the default of an option")
+        given = "has no default" if default is inspect.Parameter.empty else f"= {default!r}"
+        raise InputError(f"{what} {given}; expected a number, a word, True or False as the default of an option")
     interval: str | None = None
     for part in parts(hint):
         if typing.get_origin(part) is Literal:
