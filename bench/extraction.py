@@ -26,21 +26,10 @@ from joblib import Parallel, delayed
 from pipeline.audio import reading as audio
 from pipeline.config import FeatureSpec
 from pipeline.corpus import Corpus, open_corpus
+from pipeline.corpus.urbansound8k import URBANSOUND8K as CLASSES
 from pipeline.extraction.stage import extract_corpus
 
 MINI = Path(__file__).resolve().parents[2] / "shared" / "urbansound8k-mini"
-CLASSES = (
-    "air_conditioner",
-    "car_horn",
-    "children_playing",
-    "dog_bark",
-    "drilling",
-    "engine_idling",
-    "gun_shot",
-    "jackhammer",
-    "siren",
-    "street_music",
-)
 SPEC = FeatureSpec()
 
 

@@ -16,21 +16,9 @@ from pipeline import cache
 from pipeline.config import FeatureSpec
 from pipeline.corpus import open_corpus
 from pipeline.extraction.stage import FoldReport, extract_corpus
-from tests.tiny import Done, audio_rkd
+from tests.tiny import CLASSES, Done, audio_rkd
 
 CLI = Path(__file__).resolve().parents[1] / "cli.py"
-CLASSES = (
-    "air_conditioner",
-    "car_horn",
-    "children_playing",
-    "dog_bark",
-    "drilling",
-    "engine_idling",
-    "gun_shot",
-    "jackhammer",
-    "siren",
-    "street_music",
-)
 SPEC = FeatureSpec(seconds=0.5, sr=16000, hop_length=256, bins=12, bins_per_octave=12)
 
 

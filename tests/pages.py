@@ -9,20 +9,7 @@ import soundfile
 
 from pipeline import losses, runs
 from pipeline.config import Settings
-
-CLASSES = (
-    "air_conditioner",
-    "car_horn",
-    "children_playing",
-    "dog_bark",
-    "drilling",
-    "engine_idling",
-    "gun_shot",
-    "jackhammer",
-    "siren",
-    "street_music",
-)
-
+from tests.tiny import CLASSES
 
 EPOCHS = 12
 
