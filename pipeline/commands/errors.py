@@ -159,11 +159,10 @@ OURS = "this is a fault of ours"
 def fault(error: Exception) -> str:
     """A line for what nobody foresaw; the traceback goes into a file of its own."""
     text = "".join(traceback.format_exception(error))
-    every = traceback.extract_tb(error.__traceback__)
-    of_losses = [frame for frame in every if loss_of(frame)]
-    frames = of_losses or [frame for frame in every if "pipeline" in frame.filename]
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    loss = loss_of(of_losses[-1]) if of_losses else ""
+    loss, place = in_a_loss(text)
+    if not loss:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipeline" in frame.filename]
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     whose = f"the loss {loss} failed (pipeline/losses/__init__.py says what its file may do)" if loss else OURS
     sentence = f"{whose}: {type(error).__name__}{place}: {first_line(error)}"
     try:
@@ -182,12 +181,20 @@ def fault(error: Exception) -> str:
     return f"{sentence}; the traceback is in {file.name}{report} what was finished is kept"
 
 
-def loss_of(frame: traceback.FrameSummary) -> str:
-    """The loss whose file a frame is in; "" where it is none's."""
+def in_a_loss(text: str) -> tuple[str, str]:
+    """The loss in whose file a traceback ends, and the line; empty where it is in none's.
+
+    By its text, because the traceback of another process is nothing else.
+    """
     from pipeline import losses  # here alone: the losses' folder is read
 
-    path = Path(frame.filename)
-    return path.stem if path.stem in losses.names() and str(path.parent) in map(str, losses.__path__) else ""
+    with suppress(OSError):  # the error may be that no file can be opened
+        folders, names = set(map(str, losses.__path__)), losses.names()
+        for file, line in reversed(re.findall(r'File "(.+)", line (\d+)', text)):
+            path = Path(file)
+            if str(path.parent) in folders and path.stem in names:
+                return path.stem, f" at {path.name}:{line}"
+    return "", ""
 
 
 def tell(text: str) -> None:

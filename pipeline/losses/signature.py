@@ -209,6 +209,8 @@ def read(text: str, option: Option, name: str, key: str, part: str) -> Value:
 
 def numbers(text: str) -> tuple[float, ...]:
     """The number of a text, or the two of a ramp ``first..last``; NaN for what is none."""
+    if "..." in text:  # where a point ends and a ramp begins, only a reader could guess
+        return (math.nan,)
     ends = text.split("..") if ".." in text else [text]
     return tuple(map(number_of, ends)) if len(ends) <= 2 else (math.nan,)
 

@@ -127,6 +127,8 @@ def test_canonical_text(text, canonical) -> None:
         ("soft@wrong=smooth@epsilon=1", "option epsilon of soft is '1'; expected a number above 0 and below 1"),
         ("virtual@a=0", "option a of virtual is '0'; expected a number above 0 and below 1"),
         ("margin@m_lo=0.5@m_hi=0.2", "m_lo = 0.5 is above m_hi = 0.2"),
+        ("hinton:4...1", "the weight of hinton is '4...1'; expected a number"),
+        ("hinton@T=10...1", "option T of hinton is '10...1'; expected a number"),
         ("margin@m_lo=0.6", "m_lo = 0.6 is above m_hi = 0.5"),
         ("tolerance@K=1", "option K of tolerance is '1'; expected a whole number of at least 2"),
         ("tolerance@K=2.5", "option K of tolerance is '2.5'; expected a whole number"),
