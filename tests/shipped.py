@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,9 +115,7 @@ def write_run(
     slug = None if role == "teacher" else LossMix.parse(mix).slug
     folder = runs.cell_path(root / "runs", CORPUS, role, settings, slug, fold, seed)
     state = network.state_dict()
-    corpus = {"corpus": CORPUS, "dataset": "folder", "synthetic": synthetic}
-    payload = {
-        "format": 1,
+    about = {
         "role": role,
         "model": model,
         "fold": fold,
@@ -124,19 +123,36 @@ def write_run(
         "mix": mix,
         "shape": list(data.spec.shape),
         "classes": list(data.classes),
-        "features": dataclasses.asdict(data.spec),
-        **corpus,
-        "state": state,
-        "best_state": state,
+        **{"corpus": CORPUS, "dataset": "folder", "synthetic": synthetic},
     }
-    own = {
+    kept = {"format": 1, **about, "features": dataclasses.asdict(data.spec), "state": state, "best_state": state}
+    true = evaluation.accuracy(logits, data.labels[test])
+    names = np.array([data.clips[i] for i in test])
+    runs.write_finished(
+        folder,
+        config=config_of(data, settings, about, slug),
+        environment={"python": "3", "packages": {}},
+        model_bytes=lambda file: torch.save(kept, file),
+        predictions=runs.Predictions(names, data.labels[test], logits, names),
+        result={
+            "accuracy": true if accuracy is None else accuracy,
+            "best_accuracy": true,
+            "best_epoch": 1,
+            "epochs": 1,
+            "test_clips": len(test),
+            "parameters": models.parameters(network),
+            "status": "trained",
+            "failure": None,
+        },
+    )
+    return folder
+
+
+def config_of(data: cache.Data, settings: Settings, about: dict[str, Any], slug: str | None) -> dict[str, Any]:
+    """The ``config.json`` of a run, as training writes it."""
+    return {
         "schema": runs.SCHEMA,
-        "role": role,
-        "model": model,
-        **corpus,
-        "fold": fold,
-        "seed": seed,
-        "mix": mix,
+        **about,
         "slug": slug,
         "settings": {n: dataclasses.asdict(getattr(settings, n)) for n in ("features", "teacher", "student")},
         "preset": settings.preset,
@@ -144,31 +160,8 @@ def write_run(
         "data": {str(k): v for k, v in data.digests.items()},
         "skipped": {str(k): v for k, v in data.skipped.items()},
         "all_folds": [1, 2],
-        "classes": list(data.classes),
-        "shape": list(data.spec.shape),
         "pack": {},
     }
-    true = evaluation.accuracy(logits, data.labels[test])
-    result = {
-        "accuracy": true if accuracy is None else accuracy,
-        "best_accuracy": true,
-        "best_epoch": 1,
-        "epochs": 1,
-        "test_clips": len(test),
-        "parameters": models.parameters(network),
-        "status": "trained",
-        "failure": None,
-    }
-    names = np.array([data.clips[i] for i in test])
-    runs.write_finished(
-        folder,
-        config=own,
-        environment={"python": "3", "packages": {}},
-        model_bytes=lambda file: torch.save(payload, file),
-        predictions=runs.Predictions(names, data.labels[test], logits, names),
-        result=result,
-    )
-    return folder
 
 
 def other_spec(**changes) -> FeatureSpec:

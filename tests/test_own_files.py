@@ -22,7 +22,7 @@ from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from pipeline.training.teaching import Stored
 from tests.losses.test_every_term import CHECKS
-from tests.trainings import CLASSES, QUICK, SHAPE, assert_equal, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, SHAPE, assert_equal, every_checkpoint, fit, made_up, run_of
 
 FILES = {
     "losses/gap.py": """
@@ -165,16 +165,7 @@ def test_an_adapter_learns_and_is_no_part_of_the_student(data: Any, layout: str)
 def test_an_adapter_goes_on_from_a_checkpoint(data: Any, tmp_path: Path, layout: str) -> None:
     runs = [run_of("fitted,gap", fold=fold) for fold in (1, 2)]
     expected = fit(data, runs, layout=layout)
-    path, kept = tmp_path / "pack.pt", []
-    write = checkpoint.write
-
-    def remember(*arguments: Any) -> None:
-        write(*arguments)
-        kept.append(path.read_bytes())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "write", remember)
-        fit(data, runs, checkpoint=path, checkpoint_seconds=0, layout=layout)
+    kept, _ = every_checkpoint(path := tmp_path / "pack.pt", data, runs, layout=layout)
     student = models.parameters(models.network("cnn2", SHAPE, CLASSES))
     assert checkpoint.read(path)["tensors"]["weights"].shape == (2, student + 4 * 16 + 4 + 12 * 4 + 12)
     for content in (kept[2], kept[5], kept[-1]):

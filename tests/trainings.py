@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.training import (
     Stored,
     Task,
     Trained,
+    checkpoint,
 )
 
 SHAPE, CLASSES, ROWS = (2, 8, 16), 3, 60
@@ -64,6 +66,22 @@ def fit(data: Any, runs: list[Run], settings: TrainSettings = QUICK, **options: 
 
 def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+
+
+def every_checkpoint(
+    path: Path, data: Any, runs: list[Run], *arguments: Any, **options: Any
+) -> tuple[list[bytes], list[Trained]]:
+    """``fit`` with a checkpoint at ``path`` after every step and at the end: their contents, and what was trained."""
+    kept: list[bytes] = []
+    write = checkpoint.write
+
+    def remember(*written: Any) -> None:
+        write(*written)
+        kept.append(path.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "write", remember)
+        return kept, fit(data, runs, *arguments, checkpoint=path, checkpoint_seconds=0, **options)
 
 
 def assert_equal(one: Trained, other: Trained) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from pipeline import training
 from pipeline.training import Run, checkpoint
-from tests.trainings import MIXES, QUICK, assert_equal, fit, made_up, run_of, without_seconds
+from tests.trainings import MIXES, QUICK, assert_equal, every_checkpoint, fit, made_up, run_of, without_seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = dataclasses.replace(QUICK, epochs=4)
@@ -88,17 +88,7 @@ def test_a_foreign_checkpoint_is_named_and_left_aside(data: Any, tmp_path: Path)
 def test_going_on_from_every_checkpoint_gives_the_same_bits(data: Any, tmp_path: Path, layout: str) -> None:
     """A checkpoint after every step; from each the rest is trained again, in the middle of epochs and at their ends."""
     expected = fit(data, runs(), SETTINGS, layout=layout)
-    kept: list[bytes] = []
-    path = tmp_path / "pack.pt"
-    write = checkpoint.write
-
-    def remember(*arguments: Any) -> None:
-        write(*arguments)
-        kept.append(path.read_bytes())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "write", remember)
-        watched = fit(data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=0, layout=layout)
+    kept, watched = every_checkpoint(path := tmp_path / "pack.pt", data, runs(), SETTINGS, layout=layout)
     assert len(kept) == 4 * 5 + 1
     for one, other in zip(expected, watched):
         assert_equal(one, other)

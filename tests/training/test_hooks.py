@@ -15,12 +15,12 @@ from pipeline.config import InputError
 from pipeline.losses import LossMix, library
 from pipeline.models import Outputs
 from pipeline.models.outputs import chosen, lacking
-from pipeline.training import Stored, Trained, checkpoint
+from pipeline.training import Stored, Trained
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.sampling import generator, steps_of
 from pipeline.training.step import step
-from tests.trainings import CLASSES, QUICK, ROWS, assert_equal, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, ROWS, assert_equal, every_checkpoint, fit, made_up, run_of
 from tests.written import written
 
 FILES = {
@@ -181,16 +181,7 @@ def test_adapters_are_kept_apart(data: Any) -> None:
 def test_they_go_on_from_a_checkpoint(data: Any, tmp_path: Any, layout: str) -> None:
     runs = [run_of("staged,drawing,pairing", fold=fold) for fold in (1, 2)]
     expected = fit(data, runs, layout=layout)
-    path, kept = tmp_path / "pack.pt", []
-    write = checkpoint.write
-
-    def remember(*arguments: Any) -> None:
-        write(*arguments)
-        kept.append(path.read_bytes())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "write", remember)
-        fit(data, runs, checkpoint=path, checkpoint_seconds=0, layout=layout)
+    kept, _ = every_checkpoint(path := tmp_path / "pack.pt", data, runs, layout=layout)
     for content in (kept[2], kept[6], kept[-1]):
         path.write_bytes(content)
         for one, other in zip(expected, fit(data, runs, checkpoint=path, layout=layout)):

@@ -18,7 +18,7 @@ from pipeline.config import InputError
 from pipeline.losses import LossMix, library
 from pipeline.losses.needs import Arrays, needs_of
 from pipeline.models import Network, Outputs
-from pipeline.training import Live, Stored, Trained, checkpoint, inference
+from pipeline.training import Live, Stored, Trained, inference
 from pipeline.training.fit import lesson_of, packed
 from pipeline.training.live import Lesson
 from pipeline.training.members import as_one
@@ -26,7 +26,7 @@ from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from tests.training.test_hooks import FILES as HOOKS
 from tests.training.test_hooks import LAYOUTS, assert_alike
-from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, every_checkpoint, fit, made_up, run_of
 from tests.written import written
 
 FILES = {
@@ -284,16 +284,7 @@ def test_it_goes_on_from_a_checkpoint_of_its_own_kind(data: Any, tmp_path: Path,
     taught, another = (before, running) if kind == "stored" else (running, before)
     runs = [run_of("staged,attending,centred", fold=fold, teacher=fold % 2) for fold in (1, 2)]
     expected = fit(taught, runs)
-    path, kept = tmp_path / "pack.pt", []
-    write = checkpoint.write
-
-    def remember(*arguments: Any) -> None:
-        write(*arguments)
-        kept.append(path.read_bytes())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint, "write", remember)
-        fit(taught, runs, checkpoint=path, checkpoint_seconds=0)
+    kept, _ = every_checkpoint(path := tmp_path / "pack.pt", taught, runs)
     path.write_bytes(kept[4])
     for one, other in zip(expected, fit(taught, runs, checkpoint=path)):
         assert_alike(other, one, "loop")
