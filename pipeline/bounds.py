@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from typing import Any
+
+from pipeline.errors import InputError
+
 #: Numbers of one view of a clip, at most: 1 GB in float32.
 LARGEST_VIEW = 250_000_000
 
@@ -23,3 +29,11 @@ MOST: dict[str, tuple[float, str]] = {
     **dict.fromkeys(("epochs", "step_epochs", "warmup_epochs"), AGES),
     **dict.fromkeys(("lr", "weight_decay", "gamma"), TOO_STEEP),
 }
+
+
+def check_most(settings: Any, prefix: str = "") -> None:
+    """``InputError`` for a value above that of ``MOST``, with the reason. ``prefix``: of the name, for the message."""
+    for setting in dataclasses.fields(settings):
+        value, (most, why) = getattr(settings, setting.name), MOST.get(setting.name, (math.inf, ""))
+        if setting.name in MOST and abs(value) > most:
+            raise InputError(f"{prefix}{setting.name} = {value:g}: expected at most {most:,} ({why})")

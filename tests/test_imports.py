@@ -42,6 +42,8 @@ ROWS = (
     "pipeline.modules",
     "pipeline.config",
     "pipeline.presets",
+    "pipeline.feature_settings",
+    "pipeline.train_settings",
     "pipeline.bounds",
     "pipeline.digests",
     "pipeline.samplers",

@@ -1,0 +1,104 @@
+"""How a clip becomes an array: the table ``[features]`` of a preset."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from pipeline.bounds import LARGEST_VIEW, check_most
+from pipeline.errors import InputError
+
+#: The stacked features, in the order of axis ``feature``.
+FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
+
+#: The two views of a clip, in the order of axis ``view``.
+VIEWS = ("clean", "noisy")
+
+#: Samples of more than so many times full scale are no sound; features square them in float32.
+LOUDEST = 1e6
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """How a clip becomes an array (feature, bin, frame); the clip length comes from the corpus.
+
+    ``version`` is raised whenever the same settings give other numbers, so that old caches are not reused.
+    """
+
+    seconds: float = 4.0
+    sr: int = 22050
+    n_fft: int = 2048
+    hop_length: int = 512
+    bins: int = 20
+    """Rows of each feature: ``n_mfcc``, ``n_mels`` and ``n_chroma``."""
+    bins_per_octave: int = 40
+    """Of the constant-Q transform; a multiple of ``bins`` and of ``chroma_bins``."""
+    chroma_bins: int = 0
+    """Rows of CENS; 0 means ``bins``. Fewer rows than ``bins`` are padded with zero rows."""
+    tuning: float | str = "estimate"
+    """Deviation from A440 in fractions of a bin, or "estimate" as librosa does, clip by clip."""
+    noise_std: float = 0.001
+    """Standard deviation of the Gaussian noise of the noisy view, in units of full scale (1.0)."""
+    noise_seed: int = 0
+    version: int = 1
+    floor: float = 0.0
+    """Frames quieter than this share of the clip's loudest, by their constant-Q transform, are silent: zeros in chroma_cqt and
+    in what CENS smooths. 0 is librosa's own: it scales what rounding left in a silent frame to 1."""
+
+    def __post_init__(self) -> None:
+        for field_ in dataclasses.fields(self):
+            value, kinds = (
+                getattr(self, field_.name),
+                {"int": int, "float": int | float}.get(str(field_.type)),
+            )
+            if kinds and (isinstance(value, bool) or not isinstance(value, kinds)):
+                expected = "a whole number" if kinds is int else "a number"
+                raise InputError(f"features.{field_.name} = {value!r}: expected {expected}")
+        for name in ("sr", "n_fft", "hop_length", "bins", "bins_per_octave"):
+            if getattr(self, name) < 1:
+                raise InputError(f"features.{name} = {getattr(self, name)}: expected a positive whole number")
+        check_most(self, "features.")
+        if not 0 < self.seconds <= 600:
+            raise InputError(f"features.seconds = {self.seconds}: expected more than 0 and at most 600")
+        if not 0 <= self.noise_std <= 1:
+            raise InputError(f"features.noise_std = {self.noise_std}: expected 0 to 1 (1 is full scale)")
+        if not 0 <= self.chroma_bins <= self.bins:
+            raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
+        if not 0 <= self.floor < 1:
+            raise InputError(
+                f"features.floor = {self.floor}: expected 0 or more, below 1 (the clip's loudest frame), for example 1e-5"
+            )
+        if math.prod(self.shape) > LARGEST_VIEW:
+            raise InputError(
+                f"features.hop_length = {self.hop_length}: a clip of {self.seconds:g} s would become {self.frames:,} frames, "
+                f"{4 * math.prod(self.shape) / 1e9:.1f} GB; expected at most {4 * LARGEST_VIEW / 1e9:.0f} GB: a larger "
+                "hop_length, a smaller sr or fewer bins"
+            )
+        if self.bins_per_octave % (step := math.lcm(self.bins, self.cens_bins)):
+            why = f" (of bins = {self.bins} and chroma_bins = {self.cens_bins})" if self.chroma_bins else ""
+            raise InputError(
+                f"features.bins_per_octave = {self.bins_per_octave}: expected a multiple of {step}{why}, "
+                f"for example {step * max(1, round(self.bins_per_octave / step))}"
+            )
+        if self.tuning != "estimate" and not (isinstance(self.tuning, int | float) and -0.5 <= self.tuning < 0.5):
+            raise InputError(f"features.tuning = {self.tuning!r}: expected 'estimate' or a number in [-0.5, 0.5)")
+
+    @property
+    def samples(self) -> int:
+        """Samples of a clip after it was cut or padded."""
+        return round(self.sr * self.seconds)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a centred STFT of ``samples`` samples."""
+        return 1 + self.samples // self.hop_length
+
+    @property
+    def cens_bins(self) -> int:
+        return self.chroma_bins or self.bins
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(feature, bin, frame) of one view."""
+        return len(FEATURES), self.bins, self.frames

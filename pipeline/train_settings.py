@@ -1,0 +1,79 @@
+"""How one network is trained: the tables ``[teacher]`` and ``[student]`` of a preset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline import samplers
+from pipeline.bounds import check_most
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How one network is trained. Optimiser: SGD with (Nesterov) momentum."""
+
+    model: str = "resnet18"
+    epochs: int = 40
+    batch: int = 8
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    schedule: str = "step"
+    """"step": lr × gamma every ``step_epochs``; "cosine": to 0 over the epochs; "constant"; all after the warm-up."""
+    step_epochs: int = 10
+    gamma: float = 0.1
+    milestones: str = ""
+    """Of "step": lr × gamma at each of these epochs, for example "60,120,160", instead of every ``step_epochs``."""
+    warmup_epochs: float = 0.0
+    """The learning rate rises linearly over this many epochs (fractions count steps)."""
+    clip_norm: float = 0.0
+    """Largest gradient norm of a run; 0: no clipping."""
+    label_smoothing: float = 0.0
+    """Of the term ``ce`` only."""
+    class_weights: str = "none"
+    """Of the term ``ce``: "none", or "balanced" (by the training folds' counts)."""
+    precision: str = "float32"
+    """"float32", or "bfloat16" (autocast; relations stay float32)."""
+    tf32: bool = False
+    """Allow TensorFloat-32 in float32 products on a GPU."""
+    data: str = "float32"
+    """Type of the features on the device: "float32" or "bfloat16"."""
+    augment: str = "none"
+    """Of images: "none", or "crop-flip" (shifted by up to 4 pixels and mirrored, anew in every epoch)."""
+    teacher_epoch: str = "last"
+    """Students only: which weights of the teacher teach: "last", or "best" (peeks at the held-out fold)."""
+    teacher_seed: int = 0
+    """Students only: the seed of the teacher that all seeds of a fold share."""
+    sampler: str = "shuffle"
+    """How batches are drawn: "shuffle", or "classes:4" for 4 clips of each of batch / 4 classes (``pipeline.samplers``)."""
+
+    def __post_init__(self) -> None:
+        choices = {
+            "schedule": ("step", "cosine", "constant"),
+            "class_weights": ("none", "balanced"),
+            "precision": ("float32", "bfloat16"),
+            "data": ("float32", "bfloat16"),
+            "augment": ("none", "crop-flip"),
+            "teacher_epoch": ("last", "best"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected one of {', '.join(allowed)}")
+        for name in ("epochs", "batch", "step_epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}: expected at least 1")
+        for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm", "teacher_seed"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
+        check_most(self)
+        if self.momentum >= 1:
+            raise InputError(f"momentum = {self.momentum}: expected a number below 1, for example 0.9")
+        marks = self.milestones.replace(" ", "").split(",") if self.milestones else []
+        if not all(mark.isdecimal() and mark.isascii() and len(mark) < 8 and int(mark) for mark in marks):
+            raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing = {self.label_smoothing}: expected 0 or more, below 1")
+        samplers.check(self.sampler, self.batch)
+        object.__setattr__(self, "model", self.model.replace("-", "_"))  # a network's name is its file's
