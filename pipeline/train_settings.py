@@ -46,6 +46,8 @@ class TrainSettings:
     """Students only: which weights of the teacher teach: "last", or "best" (peeks at the held-out fold)."""
     teacher_seed: int = 0
     """Students only: the seed of the teacher that all seeds of a fold share."""
+    teacher_average: str = "probabilities"
+    """Students only: of several teachers at once, the mean of their "probabilities" or of their "logits" teaches."""
     sampler: str = "shuffle"
     """How batches are drawn: "shuffle", or "classes:4" for 4 clips of each of batch / 4 classes (``pipeline.samplers``)."""
 
@@ -57,6 +59,7 @@ class TrainSettings:
             "data": ("float32", "bfloat16"),
             "augment": ("none", "crop-flip"),
             "teacher_epoch": ("last", "best"),
+            "teacher_average": ("probabilities", "logits"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -28,6 +28,7 @@ ROWS = (
     "pipeline.relations",
     "pipeline.extraction",
     "pipeline.images",
+    "pipeline.teacher_files",
     "pipeline.cache",
     "pipeline.features",
     "pipeline.corpus",

@@ -46,9 +46,9 @@ def step_times(run: PlannedRun, mixes: Sequence[LossMix], source: Source) -> lis
 def first_pack(run: PlannedRun, mix: LossMix, source: Source) -> Pack:
     """The run alone with another mix, before its first step."""
     planned = PlannedPack((dataclasses.replace(run, mix=mix),), source.files, source.data_set, "cpu", "loop", Path())
-    planned = dataclasses.replace(
-        planned, live=packs.needs_of_pack(planned).large
-    )  # a few batches need no arrays of all rows
+    # A few batches need no arrays of all rows.
+    live = packs.needs_of_pack(planned).large and not packs.with_files(planned.runs)
+    planned = dataclasses.replace(planned, live=live)
     data, values, labels = packs.load(planned)
     each = packs.trainings(planned.runs, data)
     statistics = training.standardisation(values, each, images.standardised_per(data))

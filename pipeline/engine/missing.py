@@ -14,6 +14,7 @@ from pipeline.engine import teachers
 from pipeline.engine.source import Source
 from pipeline.locks import locked
 from pipeline.runs.planned import PlannedRun
+from pipeline.teacher_files import is_teacher_file
 
 if TYPE_CHECKING:
     from pipeline.losses import LossMix
@@ -139,7 +140,9 @@ def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
     for run in planned:
         # One that was left out itself has no result at all.
         failed = [
-            str(teacher) for teacher in run.teachers if not runs.finished(teacher) or runs.read(teacher).result.failed
+            str(teacher)
+            for teacher in run.teachers
+            if not is_teacher_file(teacher) and (not runs.finished(teacher) or runs.read(teacher).result.failed)
         ]
         if failed:
             say(f"{run.folder}: left out, for {', '.join(failed)} failed")

@@ -35,7 +35,7 @@ from pipeline.engine.records import (
     write_run,
     write_start,
 )
-from pipeline.engine.source import Source
+from pipeline.engine.source import Source, clips_of
 from pipeline.files import Stamp, stamp
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
@@ -43,8 +43,11 @@ from pipeline.images.samples import TRAIN, Pixels
 from pipeline.losses.adapting import needs_with
 from pipeline.losses.needs import MEMBERS, Needs, needs_of
 from pipeline.models import Outputs
+from pipeline.models.outputs import MAPS, chosen
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files, PlannedRun
+from pipeline.teacher_files import fitting, is_teacher_file
+from pipeline.teacher_files.reading import read as read_file
 from pipeline.training import (
     Live,
     Run,
@@ -57,6 +60,7 @@ from pipeline.training import (
 from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.members import as_one, side_by_side
 from pipeline.training.step import Augment
+from pipeline.training.teaching import File
 
 
 @dataclass(frozen=True)
@@ -140,15 +144,20 @@ def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
             run.drawn,
             run.mix,
             Task(*split[run.fold]),
-            teacher=taught_by.index(run.teachers) if run.teachers else 0,
+            teacher=taught_by.index((run.teachers, run.fold)) if run.teachers else 0,
         )
         for run in planned
     ]
 
 
-def teachers_of(planned: Sequence[PlannedRun]) -> list[tuple[Path, ...]]:
-    """Each teacher once, as the runs that it consists of."""
-    return list(dict.fromkeys(run.teachers for run in planned if run.teachers))
+def teachers_of(planned: Sequence[PlannedRun]) -> list[tuple[tuple[Path, ...], int]]:
+    """Each teacher once, as the runs or files that it consists of, and the held-out fold that it is for."""
+    return list(dict.fromkeys((run.teachers, run.fold) for run in planned if run.teachers))
+
+
+def with_files(planned: Sequence[PlannedRun]) -> bool:
+    """Whether a teacher is a file: arrays that no network stands behind."""
+    return any(is_teacher_file(teacher) for run in planned for teacher in run.teachers)
 
 
 def train(pack: PlannedPack, say: Callable[[str], None]) -> list[str]:
@@ -234,7 +243,8 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     if not taught_by:
         return None
     for folder, fold in dict.fromkeys((teacher, run.fold) for run in pack.runs for teacher in run.teachers):
-        teachers.require_fold(folder, runs.read(folder).fold, fold)
+        if not is_teacher_file(folder):
+            teachers.require_fold(folder, runs.read(folder).fold, fold)
     data, values, labels = load(pack)
     digests = {str(fold): digest for fold, digest in data.digests.items()}
     teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
@@ -243,25 +253,40 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
         needs_of([run.mix]).of_teacher(len(run.teachers), ", ".join(map(str, run.teachers)))
     if pack.live:
         return live_teachers(pack)
-    if needs.large:
-        train_rows = [rows(data, runs.read(folders[0]).fold)[0] for folders in taught_by]
+    if needs.large and not with_files(pack.runs):
+        train_rows = [rows(data, fold)[0] for _, fold in taught_by]
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
             return inference.stored(live_teachers(pack), values, train_rows, labels, needs)
     names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)
-    each = (
-        as_one([taught(folder, *how, (*files, stamp(folder / "model.pt"))) for folder in folders], needs.members)
-        for folders in taught_by
-    )
+
+    def told(teacher: Path, fold: int) -> Outputs:
+        if is_teacher_file(teacher):
+            return of_file(teacher, fold, pack, needs)
+        return taught(teacher, *how, (*files, stamp(teacher / "model.pt")))
+
+    average = pack.network.teacher_average
+    each = (as_one([told(teacher, fold) for teacher in members], needs.members, average) for members, fold in taught_by)
     return Stored(side_by_side(each, len(taught_by)))
+
+
+def of_file(path: Path, fold: int, pack: PlannedPack, needs: Needs) -> Outputs:
+    """What a file says of the training rows of a fold (rows, ...), as far as terms read it; NaN on all others."""
+    data, values, _ = load(pack)
+    arrays = fitting.outputs(read_file(path), fold, clips_of(data, pack.data_set))
+    wanted = chosen(("embedding", "logits", *needs.names, *([MAPS] if needs.reduced else [])), arrays)
+    return File({name: arrays[name] for name in wanted}).to(values.device).rows(0, slice(None))
 
 
 def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:
     """The networks of the pack's teachers, or of the first ``count`` of them. ``InputError`` where they lack what is read."""
     epoch, device = pack.network.teacher_epoch, torch.device(pack.device)
+    if with_files(pack.runs):
+        raise InputError(f"{pack.runs[0].folder}: its teacher is a file and cannot run in every step; expected a run")
     folders = teachers_of(pack.runs)[:count]
-    live = Live([[model_of(read_model(folder), epoch) for folder in members] for members in folders])
+    networks = [[model_of(read_model(folder), epoch) for folder in members] for members, _ in folders]
+    live = Live(networks, pack.network.teacher_average)
     live.require(needs_of_pack(pack))
     return live.to(device)
 

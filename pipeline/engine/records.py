@@ -14,6 +14,8 @@ import torch
 
 from pipeline import cache, config, models, runs
 from pipeline.config import InputError
+from pipeline.engine.source import clips_of
+from pipeline.engine.teachers import unsaid
 from pipeline.figures import ensembles, evaluation
 from pipeline.files import Stamp, stamp
 from pipeline.models import saved
@@ -21,6 +23,10 @@ from pipeline.models.saved import weights_digest
 from pipeline.runs import Pack, Record, Result
 from pipeline.runs.planned import PlannedRun
 from pipeline.runs.record import UNFINISHED
+from pipeline.teacher_files import is_teacher_file
+from pipeline.teacher_files.fitting import Clips, held_out_logits
+from pipeline.teacher_files.reading import read as read_file
+from pipeline.teacher_files.schema import digest_of
 from pipeline.training import Trained
 
 if TYPE_CHECKING:
@@ -52,7 +58,8 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         teacher=run.teachers or None,
         generation=run.generation,
         lineage=lineage(run.teachers),
-        teacher_weights={folder: weights_of(folder, stamp(folder / "model.pt")) for folder in run.teachers},
+        teacher_weights={teacher: digest_of_teacher(teacher) for teacher in run.teachers},
+        trusted=unsaid(run.teachers),
         experiment=run.experiment,
         step=run.step,
         pack=Pack(
@@ -63,7 +70,15 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
 
 def lineage(teachers: Sequence[Path]) -> tuple[Path, ...]:
     """The run folders that a student of ``teachers`` goes back to, from the first ancestor to the teachers themselves."""
-    return tuple(dict.fromkeys(run for folder in teachers for run in (*runs.read(folder).lineage, folder)))
+    folders = [teacher for teacher in teachers if not is_teacher_file(teacher)]
+    return tuple(dict.fromkeys(run for folder in folders for run in (*runs.read(folder).lineage, folder)))
+
+
+def digest_of_teacher(teacher: Path) -> str:
+    """Of a run's weights, of a file's content."""
+    if is_teacher_file(teacher):
+        return digest_of(teacher)
+    return weights_of(teacher, stamp(teacher / "model.pt"))
 
 
 @functools.lru_cache(maxsize=128)
@@ -89,7 +104,7 @@ def write_run(run: PlannedRun, record: Record, data: cache.Data, trained: Traine
     logits = trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
     payload = payload_of(record, data, trained)
     result = dataclasses.replace(
-        result_of(run, record, trained, logits, labels),
+        result_of(run, record, trained, data, logits, labels),
         runs_in_pack=record.pack.runs,
         weights=weights_digest(payload),
     )
@@ -108,11 +123,25 @@ def write_run(run: PlannedRun, record: Record, data: cache.Data, trained: Traine
     )
 
 
-def result_of(run: PlannedRun, record: Record, trained: Trained, logits: np.ndarray, labels: np.ndarray) -> Result:
+def answer_of(teachers: Sequence[Path], fold: int, clips: Clips) -> np.ndarray | None:
+    """What the teachers, as one, say of the held-out clips (clips, classes); None of none, or where a file says nothing of them."""
+    runs_alone = [teacher for teacher in teachers if not is_teacher_file(teacher)]
+    files = [held_out_logits(read_file(path), fold, clips) for path in teachers if is_teacher_file(path)]
+    if not teachers or any(said is None for said in files):
+        return None
+    if not files:
+        return ensembles.ensemble(teachers).logits
+    each = [*(runs.read_predictions(folder).logits for folder in runs_alone), *(said for said in files if said is not None)]
+    return ensembles.mean_log_probabilities(each).astype(np.float32)
+
+
+def result_of(
+    run: PlannedRun, record: Record, trained: Trained, data: cache.Data, logits: np.ndarray, labels: np.ndarray
+) -> Result:
     """The figures of the last epoch's outputs (clips, classes) on the held-out clips."""
     history = trained.history
     best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
-    teacher = ensembles.ensemble(run.teachers).logits if run.teachers else None
+    teacher = answer_of(run.teachers, run.fold, clips_of(data, record.data_set))
     network = models.build(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     result = dataclasses.replace(

@@ -18,6 +18,7 @@ from pipeline.locks import locked
 from pipeline.losses import LossMix
 from pipeline.runs import Record
 from pipeline.runs.planned import Files, PlannedRun
+from pipeline.teacher_files import is_teacher_file
 
 #: Beside the run. Its dot keeps tables from counting the repetition as a second run of the cell.
 AGAIN = ".again"
@@ -92,6 +93,7 @@ def planned(record: Record, target: Path) -> PlannedRun:
         recorded_teachers(record),
         record.generation,
         at=target,
+        contents=tuple((path, digest) for path, digest in record.teacher_weights.items() if is_teacher_file(path)),
     )
 
 
@@ -174,7 +176,11 @@ def recorded_images(record: Record, archive: Path | None) -> Archive:
 
 def recorded_teachers(record: Record) -> tuple[Path, ...]:
     for path in record.teachers:
-        if not runs.finished(path):
+        if is_teacher_file(path) and not path.is_file():
+            raise InputError(
+                f"no teacher file {path}, from which {record.folder} learned; expected it where it was (work in the same folder)"
+            )
+        if not is_teacher_file(path) and not runs.finished(path):
             raise InputError(
                 f"no finished run in {path}, the teacher of {record.folder}; expected it where it was (work in the "
                 "same folder), or train it again: make teacher"

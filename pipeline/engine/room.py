@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 
+from pipeline.config import InputError
 from pipeline.engine import packs
 from pipeline.engine.packs import PlannedPack
 from pipeline.losses.needs import Needs
+from pipeline.teacher_files import is_teacher_file
+from pipeline.teacher_files.reading import read as read_file
 from pipeline.training import Stored, packing
 from pipeline.training.inference import CHUNK
 
@@ -53,7 +57,8 @@ def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room
     if not needs.large:
         return None
     _, values, _ = packs.load(pack)
-    each = len(values) * packs.live_teachers(pack, 1).bytes_of_row(needs)
+    of_files = packs.with_files(pack.runs)
+    each = len(values) * (bytes_of_file(pack) if of_files else packs.live_teachers(pack, 1).bytes_of_row(needs))
     free = int(packing.SHARE * packing.free_memory(values.device) / processes)
     free -= values.nbytes if processes > 1 else 0  # each process has the samples for itself
     kind = values.device.type
@@ -63,7 +68,18 @@ def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room
         return Room(False, each, free)
     if size is None and fitting >= FEW[kind]:
         return Room(False, each, free, teachers=fitting)
+    if of_files:
+        raise InputError(
+            f"{pack.runs[0].teachers[0]}: {gigabytes(each)} of what it says is more than the {gigabytes(max(0, free))} there are for "
+            "it; expected a file of fewer maps, or terms that read none of them"
+        )
     return Room(True, each, free)
+
+
+def bytes_of_file(pack: PlannedPack) -> int:
+    """Memory that a row of the first file takes, which all files of the pack have in common."""
+    shapes = read_file(next(t for run in pack.runs for t in run.teachers if is_teacher_file(t))).shapes
+    return sum(4 * math.prod(shape) for shape in shapes.values())
 
 
 def sketch(pack: PlannedPack, needs: Needs) -> Stored:

@@ -25,6 +25,7 @@ from pipeline.engine import packs, room
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.room import Room, most_teachers
 from pipeline.engine.source import Source
+from pipeline.engine.teachers import kind
 from pipeline.images.archive import Archive
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.processes import cluster, shadowing
@@ -127,7 +128,8 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         # teachers have no place for; maps of unlike teachers do not.
         wide = "embedding" in needs.outputs and (bool(run.mix.adapted) or run.network.augment != "none")
         vectors = not needs.vague and not needs.reduced and {"logits", "embedding", MEMBERS}.issuperset(needs.outputs)
-        teachers = () if vectors and not wide else tuple(teacher.parent for teacher in run.teachers)
+        alone = wide or not vectors
+        teachers = tuple(kind(teacher, alone) for teacher in run.teachers) if alone or packs.with_files([run]) else ()
         maps = None if reads is None else tuple(stage_names(reads))
         large = (*stage_names(needs.outputs), *needs.reduced, *needs.constants)
         members = len(run.teachers) if needs.members else 0
@@ -152,7 +154,9 @@ def choose(
         packs.trainings(few.runs, data),
         few.network,
         classes=len(data.classes),
-        teaching=room.sketch(few, packs.needs_of_pack(few)) if space and not space.live else packs.teaching_of(few),
+        teaching=room.sketch(few, packs.needs_of_pack(few))
+        if space and not space.live and not packs.with_files(few.runs)
+        else packs.teaching_of(few),
         pack=pack,
         layout=layout,
         measure=space is not None,

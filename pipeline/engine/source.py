@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import cache
-from pipeline.config import FeatureSpec, InputError, Settings
+from pipeline.config import VIEWS, FeatureSpec, InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.files import CACHE
 from pipeline.images.archive import Archive
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files
 from pipeline.runs.record import IMAGES
+from pipeline.teacher_files.fitting import Clips
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,30 @@ class Source:
     def spec(self, settings: Settings) -> FeatureSpec | None:
         """How its features are computed; None of images."""
         return None if isinstance(self.files, Archive) else settings.features
+
+    @property
+    def clips(self) -> Clips:
+        """Names and folds of its clips, without what they hold."""
+        if isinstance(self.files, Archive):
+            from pipeline.images import samples as images
+
+            return clips_of(images.read(self.files), self.data_set)
+        headers = [cache.read_header(path) for path in self.files]
+        return Clips(
+            tuple(clip for header in headers for clip in header.clips),
+            np.repeat([header.fold for header in headers], [len(header.clips) for header in headers]),
+            len(VIEWS),
+            self.classes,
+            {header.fold: header.digest for header in headers},
+            self.data_set.all_folds,
+        )
+
+
+def clips_of(data: cache.Data, data_set: DataSet) -> Clips:
+    """The same of what was loaded."""
+    return Clips(
+        tuple(data.clips), data.folds, data.features.shape[1], tuple(data.classes), data.digests, data_set.all_folds
+    )
 
 
 def of_corpus(corpus: Corpus, settings: Settings) -> Source:

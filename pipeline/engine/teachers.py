@@ -1,4 +1,5 @@
-"""Who may teach: runs that were trained on the very data that their students are trained and tested on. No torch here.
+"""Who may teach: runs that were trained on the very data that their students are trained and tested on, and files that say
+that they have not seen what is held out. No torch here.
 
 A teacher's fold number says nothing by itself: of another assignment of clips to folds, a teacher of fold 1 has been
 trained on the clips that its student is tested on.
@@ -6,7 +7,7 @@ trained on the clips that its student is tested on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import runs
@@ -14,6 +15,9 @@ from pipeline.config import InputError
 from pipeline.engine.source import Source
 from pipeline.losses.library import teacher_reads
 from pipeline.runs.planned import PlannedRun
+from pipeline.teacher_files import fitting
+from pipeline.teacher_files.reading import read as read_file
+from pipeline.teacher_files.schema import digest_of, is_teacher_file
 
 #: The output of an ensemble that holds every member's logits.
 MEMBERS = "members"
@@ -24,9 +28,10 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
 
     Teachers that are not finished are left to whoever reads them.
     """
+    check_files(planned, source)
     now = {int(fold): digest for fold, digest in source.digests.items()}
     for folder, fold in dict.fromkeys((teacher, run.fold) for run in planned for teacher in run.teachers):
-        if not runs.finished(folder):
+        if is_teacher_file(folder) or not runs.finished(folder):
             continue
         record, spec = runs.read(folder), source.spec(planned[0].settings)
         require_fold(folder, record.fold, fold)
@@ -36,6 +41,70 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"trained on the same data: remove {folder} and train it again with these features, or name "
                 "another one"
             )
+
+
+def check_files(planned: Sequence[PlannedRun], source: Source) -> None:
+    """``InputError`` for the first file that is not of this corpus, lacks what a term reads, or was changed since it was named."""
+    taught = [run for run in planned if any(map(is_teacher_file, run.teachers))]
+    if not taught:
+        return
+    clips = source.clips
+    for path, fold in dict.fromkeys((path, run.fold) for run in taught for path in run.teachers):
+        if is_teacher_file(path):
+            fitting.check(read_file(path), fold, clips)
+    for run in taught:
+        if run.network.augment != "none":
+            raise InputError(
+                f"augment = {run.network.augment!r}: inputs change in every step, and {run.teachers[0]} holds what its teacher says "
+                "of them as they are; expected augment = 'none', or a run as teacher, which runs in every step"
+            )
+        for path in filter(is_teacher_file, run.teachers):
+            require_same_content(path, dict(run.contents))
+            require_outputs(path, run)
+
+
+def require_same_content(path: Path, contents: Mapping[Path, str]) -> None:
+    """``InputError`` for a file that was changed since its digest became part of the run's path."""
+    if contents.get(path, "") != digest_of(path):
+        raise InputError(
+            f"{path} was changed since these runs were planned; expected the file as it was: the same command again takes it as "
+            "it is now, as another teacher"
+        )
+
+
+def require_outputs(path: Path, run: PlannedRun) -> None:
+    """``InputError`` where a term reads an output that the file does not have."""
+    there = read_file(path).shapes
+    several = len(run.teachers) > 1
+    for term in run.mix.terms:
+        reads = teacher_reads(term.name, dict(term.options))
+        names = [name for name in ("embedding", "logits") if reads is None] + [*(reads or ())]
+        names = ["logits" if name == MEMBERS else name for name in names]
+        stages = ["maps"] if any(name.startswith("map") for name in there) else []
+        if missing := [name for name in names if name not in (*there, *stages)]:
+            raise InputError(
+                f"{path} has {', '.join(there)}, and {term.key} reads the teacher's {missing[0]}; expected a file that has it, or "
+                "other terms"
+            )
+        if several and any(name.startswith("map") for name in names):
+            raise InputError(
+                f"{term.key} reads maps of {len(run.teachers)} teachers, of which {path} is a file; expected a single teacher"
+            )
+
+
+def kind(teacher: Path, apart: bool) -> object:
+    """What teachers have in common whose students may lie in one pack. ``apart``: only those that were trained alike."""
+    if is_teacher_file(teacher):
+        return tuple(sorted(read_file(teacher).shapes.items()))
+    return teacher.parent if apart else None
+
+
+def unsaid(teachers: Sequence[Path]) -> bool:
+    """Whether one of the teachers, or of those that it goes back to, does not say what it was trained on."""
+    return any(
+        read_file(teacher).trained_on is None if is_teacher_file(teacher) else runs.read(teacher).trusted
+        for teacher in teachers
+    )
 
 
 def require_fold(folder: Path, teachers_fold: int, wanted: int) -> None:
@@ -60,7 +129,12 @@ def require_members(run: PlannedRun) -> None:
                 f"{term.key} reads the members of an ensemble, and its teacher is a single run ({run.teachers[0]}); expected "
                 "several, for example seeds = [0, 1, 2] of the step that teaches, in an experiment's file"
             )
-        weights = [runs.read(folder).result.weights or folder for folder in run.teachers if runs.finished(folder)]
+        contents = dict(run.contents)
+        weights = [
+            contents.get(folder) or runs.read(folder).result.weights or folder
+            for folder in run.teachers
+            if folder in contents or runs.finished(folder)
+        ]
         if repeated(run.teachers) or repeated(weights):
             raise InputError(
                 f"{term.key} reads the members of an ensemble, and two of them are the same run "

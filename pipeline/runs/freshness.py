@@ -10,6 +10,7 @@ from pipeline.config import FeatureSpec
 from pipeline.runs import folder as files
 from pipeline.runs.reading import read
 from pipeline.runs.record import Record
+from pipeline.teacher_files.schema import content_digest, is_teacher_file
 
 #: What happened to clips whose features have another digest now.
 CHANGED = "clips were added, removed, moved or changed since"
@@ -48,12 +49,13 @@ def outdated(
                 )
             return f"was trained on other features of fold {named} ({CHANGED})"
     if teachers and (retrained := retrained_teachers(record)):
-        return f"goes back to {retrained[0]} as it was before it was trained again, with other weights"
+        how = "was changed" if is_teacher_file(retrained[0]) else "was trained again, with other weights"
+        return f"goes back to {retrained[0]} as it was before it {how}"
     return ""
 
 
 def retrained_teachers(record: Record) -> list[Path]:
-    """The teachers in a run's lineage that were trained again since, and came out with other weights.
+    """The teachers in a run's lineage that were trained again since, and came out with other weights; files that were changed.
 
     By the digests on record alone: runs of before there were any, and teachers that are gone, are taken as they are.
     """
@@ -62,6 +64,13 @@ def retrained_teachers(record: Record) -> list[Path]:
         teacher
         for run in (record, *ancestors)
         for teacher, weights in run.teacher_weights.items()
-        if files.finished(teacher) and (read(teacher).result.weights or weights) != weights
+        if weights_now(teacher, weights) != weights
     ]
     return list(dict.fromkeys(retrained))
+
+
+def weights_now(teacher: Path, recorded: str) -> str:
+    """Digest of a teacher's weights today, of a file of its content; as it was ``recorded`` where nothing is there to tell."""
+    if is_teacher_file(teacher):
+        return content_digest(teacher) or recorded
+    return (read(teacher).result.weights or recorded) if files.finished(teacher) else recorded

@@ -42,15 +42,17 @@ class PlannedRun(OfRole):
     seed: int
     mix: LossMix
     teachers: tuple[Path, ...] = ()
-    """The runs that teach it; none, one, or the members of an ensemble."""
+    """The runs, or files, that teach it; none, one, or the members of an ensemble."""
     generation: int = 0
     """How many networks of its own kind came before it in its chain."""
     firsts: tuple[Path, ...] = ()
-    """Of a chain: the folders of runs that a user named as its first teachers."""
+    """Folders of runs that a user named as the first teachers of a chain, or files as anybody's: those of all folds."""
     start: None = None
     """The run whose weights it begins with; not built yet."""
     at: Path | None = None
     """Where it goes instead; of a repetition."""
+    contents: tuple[tuple[Path, str], ...] = ()
+    """Of those of its teachers and ``firsts`` that are files: digest of their content."""
 
     def __post_init__(self) -> None:
         if self.role not in DEPTHS:
@@ -79,15 +81,20 @@ class PlannedRun(OfRole):
         model, preset = self.network.model, self.settings.preset
         if self.is_generation:
             about = [self.settings.features, self.settings.teacher, self.settings.student]
-            digest = config.digest(*about, *map(str, self.firsts))
+            digest = config.digest(*about, *self.named_firsts())
             chains = RUNS / self.corpus / f"ban-{model}-{preset}-{digest}"
             return chains / self.mix.slug / f"gen{self.generation}"
-        teachers = [str(teacher.parent) for teacher in self.teachers]
-        seeds = [teacher.name for teacher in self.teachers] if len(self.teachers) > 1 else []
+        teachers = self.named_firsts() if self.firsts else [str(teacher.parent) for teacher in self.teachers]
+        seeds = [teacher.name for teacher in self.teachers] if len(self.teachers) > 1 and not self.firsts else []
         members = [name.partition("-")[2] for name in seeds]
         digest = config.digest(self.settings.features, self.network, str(self.mix), teachers, members)
         name = f"{self.step.replace(' ', '-')}-{model}-{preset}-{digest}"
         return RUNS / self.corpus / f"experiment-{self.experiment}" / name
+
+    def named_firsts(self) -> list[str]:
+        """The first teachers as the path has them: a folder by its place, a file by its content, wherever it lies."""
+        contents = dict(self.contents)
+        return [contents.get(first, str(first)) for first in self.firsts]
 
     @property
     def home(self) -> Path:
@@ -109,6 +116,7 @@ class PlannedRun(OfRole):
             "mix": str(self.mix),
             "teacher": recorded(self.teachers),
             "generation": self.generation,
+            **({"contents": {str(path): digest for path, digest in self.contents}} if self.contents else {}),
         }
 
 
@@ -118,6 +126,7 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
     ``KeyError``, ``TypeError`` and ``InputError`` where the note is not of a run.
     """
     mix, teachers = LossMix.parse(note["mix"]), as_paths(note["teacher"])
+    contents = tuple((Path(path), digest) for path, digest in note.get("contents", {}).items())
     for run in alike:
         noted = replace(
             run,
@@ -126,6 +135,7 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
             mix=mix,
             teachers=teachers,
             generation=note["generation"],
+            contents=contents,
         )
         if run.role == note["role"] and run.at is None and str(noted.folder) == note["folder"]:
             return noted

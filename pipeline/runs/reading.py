@@ -94,6 +94,7 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         experiment=kept.get("experiment"),
         step=kept.get("step"),
         pack=pack_of(kept.get("pack") or {}),
+        trusted=bool(kept.get("trusted")),
     )
 
 

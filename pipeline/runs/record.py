@@ -184,15 +184,17 @@ class Record(OfRole):
     slug: str = ""
     """The mix as part of a path, as it was when the run was trained."""
     teacher: Path | tuple[Path, ...] | None = None
-    """The run that taught it, or several whose ensemble did."""
+    """The run, or file, that taught it, or several whose ensemble did."""
     generation: int = 0
     lineage: tuple[Path, ...] = ()
     """The runs that it goes back to, from the first ancestor to its teachers."""
     teacher_weights: Mapping[Path, str] = field(default_factory=dict)
-    """Teacher → digest of its weights when it taught."""
+    """Teacher → digest of its weights, of a file of its content, when it taught."""
     experiment: str | None = None
     step: str | None = None
     pack: Pack = field(default_factory=Pack)
+    trusted: bool = False
+    """Whether a teacher that it goes back to does not say what it was trained on: a user vouched for it."""
 
     @property
     def data_set(self) -> DataSet:

@@ -89,6 +89,7 @@ def config_of(record: Record) -> dict[str, Any]:
         "classes": list(record.classes),
         "shape": list(record.shape),
         "pack": pack_of(record.pack),
+        **({"trusted": True} if record.trusted else {}),
     }
 
 

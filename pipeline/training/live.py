@@ -31,7 +31,9 @@ class Live:
     Runs with the same teacher and the same batches share one forward pass.
     """
 
-    def __init__(self, teachers: Sequence[Sequence[Network]]) -> None:
+    def __init__(self, teachers: Sequence[Sequence[Network]], average: str = "probabilities") -> None:
+        """``average``: of an ensemble, what its logits are the mean of, see ``members.as_one``."""
+        self.average = average
         self.teachers = [[network.eval().requires_grad_(False) for network in members] for members in teachers]
 
     def __len__(self) -> int:
@@ -40,7 +42,7 @@ class Live:
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Live:
         """Copies, so that a caller's networks stay as they are."""
         moved = [[copy.deepcopy(network).to(device, dtype) for network in members] for members in self.teachers]
-        return Live(moved)
+        return Live(moved, self.average)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of each output of the first teacher; of an ensemble: of its first member, but the embeddings of all lie side by side."""
@@ -73,7 +75,7 @@ class Live:
     def says(self, teacher: int, x: Tensor, needs: Needs) -> Outputs:
         """What a teacher says of a batch (B, C, H, W), as far as it is needed."""
         outputs = [needs.raw(network(x)) for network in self.teachers[teacher]]
-        return as_one(outputs, needs.members)
+        return as_one(outputs, needs.members, self.average)
 
     def bytes_of_row(self, needs: Needs) -> int:
         """Memory that what is kept of a clip takes for one teacher."""

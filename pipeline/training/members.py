@@ -13,10 +13,11 @@ from pipeline.losses.needs import MEMBERS
 from pipeline.models import Outputs
 
 
-def as_one(members: Sequence[Outputs], each: bool = False) -> Outputs:
+def as_one(members: Sequence[Outputs], each: bool = False, average: str = "probabilities") -> Outputs:
     """Several teachers' outputs, embedding (B, D_m) and logits (B, classes), as one teacher's; one alone stays as it is.
 
-    Embedding (B, Σ D_m): each member's divided by its length; logits: log of the mean probabilities, float32. ``each``: also
+    Embedding (B, Σ D_m): each member's divided by its length; logits: log of the mean probabilities, or the mean of the members'
+    logits with ``average`` = logits (as EfficientAT and PaSST have it). What one of them lacks is left out. ``each``: also
     ``members`` (B, M, classes), every member's logits, and of all else every member's side by side, (B, M, ...). Without it
     raises ``InputError`` for other outputs: maps of several networks have no mean.
     """
@@ -28,16 +29,26 @@ def as_one(members: Sequence[Outputs], each: bool = False) -> Outputs:
             f"{', '.join(others)} of an ensemble of {len(members)} teachers; expected a single teacher, "
             "or terms that read its embedding and logits"
         )
-    embedding = torch.cat([torch.nn.functional.normalize(one.embedding, dim=-1) for one in members], -1)
-    mean = torch.stack([one.logits.double().log_softmax(-1) for one in members]).logsumexp(0) - math.log(len(members))
-    whole = Outputs(embedding=embedding, logits=mean.to(members[0].logits.dtype))
-    if each:
-        whole[MEMBERS] = torch.stack([one.logits for one in members], 1)
+    whole = Outputs()
+    if all("embedding" in one for one in members):
+        whole["embedding"] = torch.cat([torch.nn.functional.normalize(one.embedding, dim=-1) for one in members], -1)
+    if all("logits" in one for one in members):
+        whole["logits"] = mean_logits([one.logits for one in members], average)
+        if each:
+            whole[MEMBERS] = torch.stack([one.logits for one in members], 1)
     for name in others:
         if len({one[name].shape[1:] for one in members if name in one}) != 1 or any(name not in one for one in members):
             raise InputError(f"{name} of an ensemble's members differ in shape; expected members of one network")
         whole[name] = torch.stack([one[name] for one in members], 1)
     return whole
+
+
+def mean_logits(members: Sequence[Tensor], average: str) -> Tensor:
+    """M × (B, classes) → (B, classes): log of the mean of softmax(z), or the mean of z; in float64, given back as it came."""
+    logits = torch.stack([one.double() for one in members])
+    if average == "logits":
+        return logits.mean(0).to(members[0].dtype)
+    return (logits.log_softmax(-1).logsumexp(0) - math.log(len(members))).to(members[0].dtype)
 
 
 def side_by_side(teachers: Iterable[Outputs], count: int) -> dict[str, Tensor]:
@@ -48,7 +59,7 @@ def side_by_side(teachers: Iterable[Outputs], count: int) -> dict[str, Tensor]:
     whole: dict[str, Tensor] = {}
     embeddings: list[Tensor] = []
     for teacher, outputs in enumerate(teachers):
-        embeddings.append(outputs.embedding)
+        embeddings += [outputs.embedding] if "embedding" in outputs else []
         for name, values in outputs.items():
             if name == "embedding":
                 continue
@@ -58,6 +69,8 @@ def side_by_side(teachers: Iterable[Outputs], count: int) -> dict[str, Tensor]:
             if name not in whole:
                 whole[name] = values.new_empty(count, *values.shape)
             whole[name][teacher] = values
+    if not embeddings:
+        return whole
     widest = max(one.shape[-1] for one in embeddings)
     wide = [torch.nn.functional.pad(one, (0, widest - one.shape[-1])) for one in embeddings]
     return {"embedding": torch.stack(wide), **whole}

@@ -2,13 +2,12 @@
 
 - ``Stored``: arrays that were computed once, before the first step;
 - ``Live`` (``training.live``): teachers that run in the step, on the very input of the student;
-- ``File``: arrays of any program, from an npz or HDF5 file by clip and view (not built yet).
+- ``File``: arrays of any program, from an npz or HDF5 file by clip and view (``pipeline.teacher_files`` reads them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,8 +38,13 @@ class Stored:
         """
         self.outputs, self.constants, self.known = Outputs(outputs), dict(constants or {}), dict(shapes or {})
 
+    @property
+    def any(self) -> Tensor:
+        """The logits, (G, rows, ...); of teachers that have none another output."""
+        return self.outputs.get("logits", next(iter(self.outputs.values())))
+
     def __len__(self) -> int:
-        return len(self.outputs.logits)
+        return len(self.any)
 
     def to(self, device: torch.device) -> Stored:
         outputs, constants = (
@@ -65,13 +69,13 @@ class Stored:
         kept = {name: self.outputs[name] for name in names}
         kept |= {n: v for n, v in self.outputs.items() if any(self.named(n, REDUCED, t.key) for t in needs.reduced)}
         only = Needs((), reduced=missing, student=needs.student)
-        for start in range(0, self.outputs.logits.shape[1] if missing else 0, CHUNK):
+        for start in range(0, self.any.shape[1] if missing else 0, CHUNK):
             part = slice(start, start + CHUNK)
             for name, values in only.keep(self.rows(slice(None), part)).items():
                 if name not in kept:
-                    kept[name] = values.new_empty(*self.outputs.logits.shape[:2], *values.shape[2:])
+                    kept[name] = values.new_empty(*self.any.shape[:2], *values.shape[2:])
                 kept[name][:, part] = values
-        return Stored(kept, self.constants, known)
+        return Stored(kept or {name: self.outputs[name] for name in list(self.outputs)[:1]}, self.constants, known)
 
     def require(self, needs: Needs) -> None:
         """``InputError`` where an output that a term reads was not stored."""
@@ -101,7 +105,7 @@ class Stored:
         if all(self.has(CONSTANTS, term.key) for term in needs.constants):
             wanted = {term.key for term in needs.constants}
             return {n: v[teacher] for n, v in self.constants.items() if n.split(" ")[1] in wanted}
-        index = torch.as_tensor(rows, device=self.outputs.logits.device)
+        index = torch.as_tensor(rows, device=self.any.device)
 
         def parts() -> Iterator[Outputs]:
             return (self.rows(teacher, part) for part in index.split(CHUNK))
@@ -109,14 +113,15 @@ class Stored:
         return needs.measured(parts, labels)
 
     def digest(self, teacher: int, rows: np.ndarray) -> bytes:
-        """Of what one teacher says of some rows: the sums of its logits."""
-        logits = self.outputs.logits
+        """Of what one teacher says of some rows: the sums of its logits, or of what it has."""
+        logits = self.any
         kept = logits[teacher, torch.as_tensor(rows, device=logits.device)]
         return kept.double().sum(0).cpu().numpy().tobytes()
 
 
-class File:
-    """A teacher of another program, from a file. Its place; it is refused until it is built."""
+class File(Stored):
+    """What one teacher of any program says, from a file; nothing is opened here."""
 
-    def __init__(self, path: Path) -> None:
-        raise InputError(f"{path}: a teacher from a file is not built yet; expected a run's folder")
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """``arrays``: name → (rows, ...) float32, by the rows of ``samples``; rows that no run trains on may hold anything."""
+        super().__init__({name: torch.from_numpy(values)[None] for name, values in arrays.items()})

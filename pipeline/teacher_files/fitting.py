@@ -1,0 +1,132 @@
+"""A teacher file beside the corpus: whether it fits, and its outputs by the corpus' rows and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.config import VIEWS, InputError
+from pipeline.teacher_files.choosing import numbers, teacher_of
+from pipeline.teacher_files.schema import TeacherFile
+from pipeline.teacher_files.shapes import listed
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """The clips of a corpus, in the order of its rows: row = clip × views + view."""
+
+    names: tuple[str, ...]
+    folds: np.ndarray
+    """(clips,) int64."""
+    views: int
+    classes: tuple[str, ...]
+    digests: Mapping[int, str]
+    """Fold → digest of its features."""
+    all_folds: tuple[int, ...]
+    """Of the published corpus, whatever part of it is there."""
+
+    def training_rows(self, fold: int) -> np.ndarray:
+        """Both views of every clip of the other folds."""
+        others = np.flatnonzero(self.folds != fold)
+        return (others[:, None] * self.views + np.arange(self.views)).reshape(-1)
+
+    def named(self, row: int) -> str:
+        return f"{self.names[row // self.views]} ({VIEWS[row % self.views]})"
+
+
+def check(file: TeacherFile, fold: int, clips: Clips) -> None:
+    """``InputError`` where a file cannot teach the students of a held-out fold of this corpus.
+
+    Every clip of the other folds must be there in every view (or all in the clean one alone), its outputs finite, in classes
+    that the corpus has. Outputs of the held-out fold's clips are not looked at.
+    """
+    teacher = teacher_of(file, fold)
+    if teacher is None:
+        seen = numbers(sorted(set().union(*file.trained_on or ())))
+        raise InputError(
+            f"{file.path} was trained on fold {fold}, which is held out (trained_on: {seen}); expected a teacher that has not seen it"
+        )
+    require_known_folds(file, clips)
+    columns(file, clips.classes)
+    rows = clips.training_rows(fold)
+    places = file.rows_of(clips.names, clips.views)
+    if missing := [clips.named(row) for row in rows[places[rows] < 0]]:
+        raise InputError(
+            f"{file.path}: {len(missing)} of {len(rows)} clips and views that train beside fold {fold} are missing: "
+            f"{listed(missing)}; expected all of them, by the corpus' names"
+        )
+    for name, values in file.outputs.items():
+        finite = np.isfinite(in_float32(values[teacher][places[rows]])).reshape(len(rows), -1).all(1)
+        if bad := [clips.named(row) for row in rows[~finite]]:
+            remedy = "; log p of a probability of 0 is -inf: take log(max(p, 1e-12))" if name == "logits" else ""
+            raise InputError(
+                f"{file.path}: {name} of {listed(bad)} not finite in float32; expected finite numbers{remedy}"
+            )
+
+
+def require_known_folds(file: TeacherFile, clips: Clips) -> None:
+    """``InputError`` for folds that the corpus does not have, and for clips or features of another state of it."""
+    known = {*clips.all_folds, *map(int, clips.folds)}
+    named = {*file.folds, *(fold for seen in file.trained_on or () for fold in seen)}
+    if unknown := sorted(named - known):
+        raise InputError(
+            f"{file.path} names fold {unknown[0]}, and the corpus has {numbers(sorted(known))}; expected the corpus' own numbers"
+        )
+    there = dict(zip(clips.names, clips.folds.tolist()))
+    for clip, fold in zip(file.clips, file.clip_folds):
+        if there.get(clip, fold) != fold:
+            raise InputError(
+                f"{file.path}: {clip} was in fold {fold} for its teacher, and is in fold {there[clip]} here, so the teacher may "
+                "have seen what is held out; expected a teacher of the same folds"
+            )
+    changed = [fold for fold, digest in file.data.items() if clips.digests.get(fold) != digest]
+    if changed:
+        raise InputError(
+            f"{file.path} is of other features of fold {numbers(sorted(changed))} (clips were added, removed, moved or changed "
+            "since, or it is of other settings); expected one of this corpus as it is: write it again"
+        )
+
+
+def columns(file: TeacherFile, classes: tuple[str, ...]) -> list[int]:
+    """The column of each of the corpus' classes among the file's; () where it has no logits. ``InputError`` where one is missing."""
+    if "logits" not in file.outputs:
+        return []
+    missing = [name for name in classes if name not in file.classes]
+    if missing:
+        raise InputError(
+            f"{file.path} has no class {listed(missing)}; it has {listed(file.classes)}: expected the corpus' classes, in any order"
+        )
+    return [file.classes.index(name) for name in classes]
+
+
+def outputs(file: TeacherFile, fold: int, clips: Clips) -> dict[str, np.ndarray]:
+    """Name → (clips × views, ...) float32 of the students' training rows; NaN on the held-out fold's, which are not read.
+
+    The file must have passed ``check``.
+    """
+    rows, teacher = clips.training_rows(fold), teacher_of(file, fold)
+    places, order = file.rows_of(clips.names, clips.views), columns(file, clips.classes)
+    laid: dict[str, np.ndarray] = {}
+    for name, values in file.outputs.items():
+        taken = values[teacher or 0][places[rows]]
+        taken = in_float32(taken[:, order] if name == "logits" else taken)
+        laid[name] = np.full((len(places), *taken.shape[1:]), np.nan, np.float32)
+        laid[name][rows] = taken
+    return laid
+
+
+def held_out_logits(file: TeacherFile, fold: int, clips: Clips) -> np.ndarray | None:
+    """(clips of the fold, classes) float32 of the clean view, to be compared with a student's; None where the file lacks some."""
+    teacher, test = teacher_of(file, fold), np.flatnonzero(clips.folds == fold) * clips.views
+    places = file.rows_of(clips.names, clips.views)[test]
+    if teacher is None or "logits" not in file.outputs or (places < 0).any():
+        return None
+    logits = in_float32(file.outputs["logits"][teacher][places][:, columns(file, clips.classes)])
+    return logits if np.isfinite(logits).all() else None
+
+
+def in_float32(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what does not fit is infinite, and refused
+        return values.astype(np.float32)

@@ -1,0 +1,206 @@
+"""Teacher files → ``TeacherFile``: npz and HDF5, of any program. Nothing is unpickled, and no other file is followed to."""
+
+from __future__ import annotations
+
+import functools
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pipeline.config import InputError
+from pipeline.files import Stamp, stamp
+from pipeline.teacher_files import shapes
+from pipeline.teacher_files.schema import HDF5, MAP, OTHERS, VECTORS, TeacherFile, views_of
+
+EXPECTED = "expected an npz or HDF5 file with arrays clip, logits or embedding, and trained_on (docs/teachers.md)"
+
+#: Attributes of an HDF5 file that stand for arrays.
+ATTRIBUTES = ("classes", "trained_on", "fold", "data", "view")
+
+
+def read(path: Path) -> TeacherFile:
+    """The file, checked in itself; kept as long as it stays as it is.
+
+    Raises ``InputError``, one line, for a file that is missing, damaged or foreign, has pickled arrays, or whose arrays do not
+    fit together.
+    """
+    return _read(path, stamp(path))
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, _state: Stamp) -> TeacherFile:
+    if not path.is_file():
+        raise InputError(f"{path}: no such teacher file; {EXPECTED}")
+    arrays = arrays_of_hdf5 if path.suffix.lower() in HDF5 else arrays_of_npz
+    return teacher_file(path, guarded(path, arrays))
+
+
+def guarded(path: Path, arrays: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays of a file; whatever a library raises for a damaged or foreign one is one line."""
+    try:
+        return arrays(path)
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it; chmod u+r {path}") from None
+    except MemoryError:
+        raise InputError(f"{path}: more than this machine's memory holds, or damaged; {EXPECTED}") from None
+    except Exception as error:  # a flipped bit may raise anything in numpy, zipfile, zlib or h5py
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: damaged or of another kind ({reason[:120]}); {EXPECTED}") from None
+
+
+def arrays_of_npz(path: Path) -> dict[str, np.ndarray]:
+    """Name → array. Pickled arrays are refused unread."""
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: no npz file (a zip archive of arrays); {EXPECTED}")
+    arrays = {}
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            require_known(name, path)
+            try:
+                values = archive[name]
+            except ValueError as error:
+                if "pickle" not in str(error):
+                    raise
+                raise pickled(path, name) from None
+            if not isinstance(values, np.ndarray):
+                raise InputError(f"{path}: {name} is no array; {EXPECTED}")
+            arrays[name] = values
+    return arrays
+
+
+def arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Name → array, of datasets and of the file's attributes."""
+    arrays: dict[str, np.ndarray] = {}
+    with h5py.File(path, "r") as file:
+        for name in [*(key for key in file if key != "maps"), *(f"maps/{key}" for key in file.get("maps", ()))]:
+            require_known(name, path)
+            dataset = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+            if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+                raise InputError(f"{path}: {name} is no dataset of this file itself; {EXPECTED}")
+            arrays[name] = values_of(dataset, path, name)
+        for name in ATTRIBUTES:
+            if name in file.attrs and name not in arrays:
+                arrays[name] = np.asarray(file.attrs[name])
+    return arrays
+
+
+def values_of(dataset: h5py.Dataset, path: Path, name: str) -> np.ndarray:
+    if h5py.check_string_dtype(dataset.dtype):
+        return np.asarray(dataset.asstr()[()])
+    if dataset.dtype.kind == "O":
+        raise pickled(path, name)
+    return np.asarray(dataset[()])
+
+
+def pickled(path: Path, name: str) -> InputError:
+    return InputError(
+        f"{path}: {name} holds Python objects, which are never unpickled; expected plain numbers or text: "
+        "numpy.array(..., dtype=float) or dtype=str"
+    )
+
+
+def require_known(name: str, path: Path) -> None:
+    """``InputError`` for an array that nobody would read."""
+    known = (*OTHERS, *VECTORS)
+    if name not in known and not MAP.fullmatch(name):
+        import difflib
+
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        suggestion = f", did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"{path}: unknown array {name!r}{suggestion}; expected some of {', '.join(known)}, maps/map1 …")
+
+
+def teacher_file(path: Path, arrays: Mapping[str, np.ndarray]) -> TeacherFile:
+    """The arrays of a file as what they mean."""
+    if "clip" not in arrays:
+        raise InputError(f"{path}: no array clip; {EXPECTED}")
+    clips = texts(arrays["clip"], "clip", path)
+    views = views_of(texts(arrays["view"], "view", path), path) if "view" in arrays else None
+    trained_on = integers(arrays["trained_on"], "trained_on", path, (1, 2)) if "trained_on" in arrays else None
+    folds = integers(arrays["fold"], "fold", path, (1,)) if "fold" in arrays else None
+    given = {name: arrays[name] for name in arrays if name not in OTHERS}
+    layout = shapes.layout(path, given, len(clips), views, trained_on, folds)
+    names, each_view = shapes.rows(clips, views, layout)
+    shapes.require_each_once(path, names, each_view)
+    outputs = {f"map{m[1]}" if (m := MAP.fullmatch(name)) else name: layout.rowwise(given[name]) for name in given}
+    return TeacherFile(
+        path,
+        names,
+        each_view,
+        outputs,
+        classes_of(arrays, given, path),
+        shapes.folds_seen(trained_on, layout),
+        () if folds is None else tuple(folds.tolist()),
+        clip_folds(arrays, clips, layout, path),
+        data_of(arrays, path),
+    )
+
+
+def texts(values: np.ndarray, name: str, path: Path) -> list[str]:
+    """(n,) text, or whole numbers as text."""
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "USOTiu":
+        raise InputError(
+            f"{path}: {name} is {values.dtype} {values.shape}; expected a list of names: (n,) text, numpy.array([...], dtype=str)"
+        )
+    try:
+        return [value.decode("utf-8") if isinstance(value, bytes) else str(value) for value in values.tolist()]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: {name} holds bytes that are no UTF-8; expected text") from None
+
+
+def integers(values: np.ndarray, name: str, path: Path, dimensions: tuple[int, ...]) -> np.ndarray:
+    """Whole numbers of one of so many dimensions; an empty list may be of any type."""
+    if values.ndim not in dimensions or (values.size and values.dtype.kind not in "iu"):
+        raise InputError(
+            f"{path}: {name} is {values.dtype} {values.shape}; expected whole numbers, for example numpy.array([2, 3])"
+        )
+    return values.astype(np.int64)
+
+
+def classes_of(arrays: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray], path: Path) -> tuple[str, ...]:
+    """The names of the columns of logits; without them, or with one twice, nobody knows what they mean."""
+    if "classes" not in arrays:
+        if "logits" in given:
+            raise InputError(
+                f"{path}: logits without classes: which column is which class is not known; expected an array classes, "
+                f"{given['logits'].shape[-1]} names in the order of the columns"
+            )
+        return ()
+    classes = texts(arrays["classes"], "classes", path)
+    if double := sorted({name for name in classes if classes.count(name) > 1}):
+        raise InputError(f"{path}: class {double[0]!r} is there twice; expected each name once")
+    if "logits" in given and given["logits"].shape[-1] != len(classes):
+        raise InputError(
+            f"{path}: logits of {given['logits'].shape[-1]} columns and {len(classes)} classes; expected a name for each column"
+        )
+    return tuple(classes)
+
+
+def clip_folds(
+    arrays: Mapping[str, np.ndarray], clips: list[str], layout: shapes.Layout, path: Path
+) -> tuple[int, ...]:
+    """The fold of each row as the teacher had it; () where the file does not say."""
+    if "clip_fold" not in arrays:
+        return ()
+    folds = integers(arrays["clip_fold"], "clip_fold", path, (1,))
+    if len(folds) != len(clips):
+        raise InputError(f"{path}: clip_fold of {len(folds)} clips, clip of {len(clips)}; expected one fold per clip")
+    return tuple(np.repeat(folds, max(1, layout.views_of_clip)).tolist())
+
+
+def data_of(arrays: Mapping[str, np.ndarray], path: Path) -> dict[int, str]:
+    """Fold → digest of its features."""
+    if "data" not in arrays:
+        return {}
+    try:
+        kept: Any = json.loads(str(arrays["data"].item()))
+        return {int(fold): str(digest) for fold, digest in kept.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: data is no JSON of folds and digests ({error}); expected none at all, or that") from None
