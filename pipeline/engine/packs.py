@@ -7,7 +7,6 @@ one, or on another machine that sees the same files.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +27,8 @@ from pipeline import (
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
 from pipeline.engine.epochs import EpochLog
+from pipeline.engine.outputs import loaded, of_file, rows, stamps, taught
+from pipeline.engine.outputs import samples as samples
 from pipeline.engine.records import (
     model_of,
     read_model,
@@ -36,18 +37,15 @@ from pipeline.engine.records import (
     write_start,
 )
 from pipeline.engine.source import Source, clips_of
-from pipeline.files import Stamp, stamp
+from pipeline.files import stamp
 from pipeline.images import samples as images
-from pipeline.images.archive import Archive
 from pipeline.images.samples import TRAIN, Pixels
 from pipeline.losses.adapting import needs_with
 from pipeline.losses.needs import MEMBERS, Needs, needs_of
 from pipeline.models import Outputs
-from pipeline.models.outputs import MAPS, chosen
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files, PlannedRun
-from pipeline.teacher_files import fitting, is_teacher_file
-from pipeline.teacher_files.reading import read as read_file
+from pipeline.teacher_files import is_teacher_file
 from pipeline.training import (
     Live,
     Run,
@@ -60,7 +58,6 @@ from pipeline.training import (
 from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.members import as_one, side_by_side
 from pipeline.training.step import Augment
-from pipeline.training.teaching import File
 
 
 @dataclass(frozen=True)
@@ -94,44 +91,9 @@ class PlannedPack:
         return self.checkpoint.with_suffix(".json")
 
 
-def rows(data: cache.Data, fold: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows of a held-out fold; row = clip × views + view.
-
-    Training: both views of every clip of the other folds. Test: the clean view of the fold's clips. The noisy
-    view of the held-out fold is in neither, so nothing ever reads it.
-    """
-    views = data.features.shape[1]
-    clips = np.arange(len(data.labels))
-    others = clips[data.folds != fold]
-    train = (others[:, None] * views + np.arange(views)).reshape(-1)
-    return train, clips[data.folds == fold] * views
-
-
 def load(pack: PlannedPack) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
     """The data of all folds, and its ``samples``; kept as long as the files stay as they are."""
     return loaded(pack.files, pack.device, pack.network.data, stamps(pack.files))
-
-
-def stamps(files: Files) -> tuple[Stamp, ...]:
-    return tuple(map(stamp, [files.path] if isinstance(files, Archive) else files))
-
-
-@functools.lru_cache(maxsize=1)
-def loaded(
-    files: Files, device: str, kind: str, _states: tuple[Stamp, ...] = ()
-) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
-    """``load`` by the values that it depends on, so that the packs of a process load once."""
-    data = images.read(files) if isinstance(files, Archive) else cache.load(files)
-    return data, *samples(data, torch.device(device), kind)
-
-
-def samples(data: cache.Data, device: torch.device, kind: str = "float32") -> tuple[torch.Tensor, torch.Tensor]:
-    """All views as one tensor (rows, feature, bin, frame) on the device, and their labels (rows,)."""
-    clips, views = data.features.shape[:2]
-    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
-    features = torch.from_numpy(data.features).reshape(clips * views, *data.features.shape[2:])
-    labels = torch.from_numpy(data.labels).repeat_interleave(views)
-    return features.to(device=device, dtype=dtype), labels.to(device)
 
 
 def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
@@ -263,20 +225,12 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
 
     def told(teacher: Path, fold: int) -> Outputs:
         if is_teacher_file(teacher):
-            return of_file(teacher, fold, pack, needs)
+            return of_file(teacher, fold, clips_of(data, pack.data_set), needs, values.device)
         return taught(teacher, *how, (*files, stamp(teacher / "model.pt")))
 
     average = pack.network.teacher_average
     each = (as_one([told(teacher, fold) for teacher in members], needs.members, average) for members, fold in taught_by)
     return Stored(side_by_side(each, len(taught_by)))
-
-
-def of_file(path: Path, fold: int, pack: PlannedPack, needs: Needs) -> Outputs:
-    """What a file says of the training rows of a fold (rows, ...), as far as terms read it; NaN on all others."""
-    data, values, _ = load(pack)
-    arrays = fitting.outputs(read_file(path), fold, clips_of(data, pack.data_set))
-    wanted = chosen(("embedding", "logits", *needs.names, *([MAPS] if needs.reduced else [])), arrays)
-    return File({name: arrays[name] for name in wanted}).to(values.device).rows(0, slice(None))
 
 
 def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:
@@ -296,23 +250,6 @@ def needs_of_pack(pack: PlannedPack) -> Needs:
     mixes = [run.mix for run in pack.runs if run.teachers]
     data = load(pack)[0]
     return needs_with(mixes, lambda: models.network(pack.network.model, data.features.shape[2:], len(data.classes)))
-
-
-@functools.lru_cache(maxsize=32)
-def taught(
-    folder: Path,
-    files: Files,
-    device: str,
-    kind: str,
-    epoch: str,
-    names: tuple[str, ...],
-    _states: tuple[Stamp, ...] = (),
-) -> Outputs:
-    """The outputs ``names`` (rows, ...) of one teacher; NaN on rows that it was not trained on."""
-    data, values, _ = loaded(files, device, kind, stamps(files))
-    model = read_model(folder)
-    with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
-        return training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0], names)
 
 
 def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device) -> Augment | None:

@@ -131,7 +131,10 @@ def answer_of(teachers: Sequence[Path], fold: int, clips: Clips) -> np.ndarray |
         return None
     if not files:
         return ensembles.ensemble(teachers).logits
-    each = [*(runs.read_predictions(folder).logits for folder in runs_alone), *(said for said in files if said is not None)]
+    each = [
+        *(runs.read_predictions(folder).logits for folder in runs_alone),
+        *(said for said in files if said is not None),
+    ]
     return ensembles.mean_log_probabilities(each).astype(np.float32)
 
 

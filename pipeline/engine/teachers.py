@@ -129,11 +129,10 @@ def require_members(run: PlannedRun) -> None:
                 f"{term.key} reads the members of an ensemble, and its teacher is a single run ({run.teachers[0]}); expected "
                 "several, for example seeds = [0, 1, 2] of the step that teaches, in an experiment's file"
             )
-        contents = dict(run.contents)
         weights = [
-            contents.get(folder) or runs.read(folder).result.weights or folder
+            digest_of(folder) if is_teacher_file(folder) else runs.read(folder).result.weights or folder
             for folder in run.teachers
-            if folder in contents or runs.finished(folder)
+            if is_teacher_file(folder) or runs.finished(folder)
         ]
         if repeated(run.teachers) or repeated(weights):
             raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +19,9 @@ def files_in(place: Path) -> tuple[Path, ...]:
     """
     if place.is_dir():
         return tuple(sorted(path for path in place.iterdir() if is_teacher_file(path) and path.is_file()))
-    if is_teacher_file(place) and not place.is_file() and glob.has_magic(str(place)):
-        paths = tuple(sorted(Path(name) for name in glob.glob(str(place))))
+    if is_teacher_file(place) and not place.is_file() and any(sign in str(place) for sign in "*?["):
+        root = Path(place.anchor)
+        paths = tuple(sorted(root.glob(str(place.relative_to(root)))))
         if not paths:
             raise InputError(f"{place}: no file fits this pattern; expected teacher files ({KINDS})")
         return paths

@@ -114,7 +114,9 @@ def require_known(name: str, path: Path) -> None:
 
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         suggestion = f", did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"{path}: unknown array {name!r}{suggestion}; expected some of {', '.join(known)}, maps/map1 …")
+        raise InputError(
+            f"{path}: unknown array {name!r}{suggestion}; expected some of {', '.join(known)}, maps/map1 …"
+        )
 
 
 def teacher_file(path: Path, arrays: Mapping[str, np.ndarray]) -> TeacherFile:
@@ -203,4 +205,6 @@ def data_of(arrays: Mapping[str, np.ndarray], path: Path) -> dict[int, str]:
         kept: Any = json.loads(str(arrays["data"].item()))
         return {int(fold): str(digest) for fold, digest in kept.items()}
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: data is no JSON of folds and digests ({error}); expected none at all, or that") from None
+        raise InputError(
+            f"{path}: data is no JSON of folds and digests ({error}); expected none at all, or that"
+        ) from None

@@ -1,0 +1,82 @@
+"""The data of all folds as tensors, and what a teacher, a run or a file, says of the rows that its students train on."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline import cache, training
+from pipeline.engine.records import model_of, read_model
+from pipeline.files import Stamp, stamp
+from pipeline.images import samples as images
+from pipeline.images.archive import Archive
+from pipeline.losses.needs import Needs
+from pipeline.models import Outputs
+from pipeline.models.outputs import MAPS, chosen
+from pipeline.runs.planned import Files
+from pipeline.teacher_files import fitting
+from pipeline.teacher_files.fitting import Clips
+from pipeline.teacher_files.reading import read as read_file
+from pipeline.training.teaching import File
+
+
+def rows(data: cache.Data, fold: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows of a held-out fold; row = clip × views + view.
+
+    Training: both views of every clip of the other folds. Test: the clean view of the fold's clips. The noisy
+    view of the held-out fold is in neither, so nothing ever reads it.
+    """
+    views = data.features.shape[1]
+    clips = np.arange(len(data.labels))
+    others = clips[data.folds != fold]
+    train = (others[:, None] * views + np.arange(views)).reshape(-1)
+    return train, clips[data.folds == fold] * views
+
+
+def stamps(files: Files) -> tuple[Stamp, ...]:
+    return tuple(map(stamp, [files.path] if isinstance(files, Archive) else files))
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(
+    files: Files, device: str, kind: str, _states: tuple[Stamp, ...] = ()
+) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
+    """``load`` by the values that it depends on, so that the packs of a process load once."""
+    data = images.read(files) if isinstance(files, Archive) else cache.load(files)
+    return data, *samples(data, torch.device(device), kind)
+
+
+def samples(data: cache.Data, device: torch.device, kind: str = "float32") -> tuple[torch.Tensor, torch.Tensor]:
+    """All views as one tensor (rows, feature, bin, frame) on the device, and their labels (rows,)."""
+    clips, views = data.features.shape[:2]
+    dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    features = torch.from_numpy(data.features).reshape(clips * views, *data.features.shape[2:])
+    labels = torch.from_numpy(data.labels).repeat_interleave(views)
+    return features.to(device=device, dtype=dtype), labels.to(device)
+
+
+@functools.lru_cache(maxsize=32)
+def taught(
+    folder: Path,
+    files: Files,
+    device: str,
+    kind: str,
+    epoch: str,
+    names: tuple[str, ...],
+    _states: tuple[Stamp, ...] = (),
+) -> Outputs:
+    """The outputs ``names`` (rows, ...) of one teacher; NaN on rows that it was not trained on."""
+    data, values, _ = loaded(files, device, kind, stamps(files))
+    model = read_model(folder)
+    with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
+        return training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0], names)
+
+
+def of_file(path: Path, fold: int, clips: Clips, needs: Needs, device: torch.device) -> Outputs:
+    """What a file says of the training rows of a fold (rows, ...), as far as terms read it; NaN on all others."""
+    arrays = fitting.outputs(read_file(path), fold, clips)
+    wanted = chosen(("embedding", "logits", *needs.names, *([MAPS] if needs.reduced else [])), arrays)
+    return File({name: arrays[name] for name in wanted}).to(device).rows(0, slice(None))
