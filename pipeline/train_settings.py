@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How one network is trained. Optimiser: SGD with (Nesterov) momentum."""
+    """How one network is trained."""
 
     model: str = "resnet18"
     epochs: int = 40
@@ -50,6 +50,14 @@ class TrainSettings:
     """Students only: of several teachers at once, the mean of their "probabilities" or of their "logits" teaches."""
     sampler: str = "shuffle"
     """How batches are drawn: "shuffle", or "classes:4" for 4 clips of each of batch / 4 classes (``pipeline.samplers``)."""
+    optimizer: str = "sgd"
+    """"sgd", with (Nesterov) ``momentum``; or "adamw", whose β₁ is ``momentum`` and whose weight decay is apart from the gradient."""
+    beta2: float = 0.999
+    """Of "adamw": how long the mean of squared gradients remembers (β₂)."""
+    average: float = 0.0
+    """Decay of the exponential moving average of the weights, which is tested and kept in their place; 0: the last weights."""
+    dropout: float = 0.0
+    """Share of values set to 0 before each linear layer in training, of networks that have a ``Dropout`` there."""
 
     def __post_init__(self) -> None:
         choices = {
@@ -60,6 +68,7 @@ class TrainSettings:
             "augment": ("none", "crop-flip"),
             "teacher_epoch": ("last", "best"),
             "teacher_average": ("probabilities", "logits"),
+            "optimizer": ("sgd", "adamw"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -76,7 +85,8 @@ class TrainSettings:
         marks = self.milestones.replace(" ", "").split(",") if self.milestones else []
         if not all(mark.isdecimal() and mark.isascii() and len(mark) < 8 and int(mark) for mark in marks):
             raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing = {self.label_smoothing}: expected 0 or more, below 1")
+        for name in ("label_smoothing", "beta2", "average", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}: expected 0 or more, below 1")
         samplers.check(self.sampler, self.batch)
         object.__setattr__(self, "model", self.model.replace("-", "_"))  # a network's name is its file's

@@ -72,11 +72,13 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
 
 
 def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` where a term of runs that are to be trained reads an output which their network does not have."""
-    mixes: dict[str, list[LossMix]] = {}
+    """``InputError`` where a term of runs that are to be trained reads an output which their network does not have, or it has
+    no place for the dropout that the settings ask for."""
+    mixes: dict[tuple[str, float], list[LossMix]] = {}
     for run in planned:
-        if not {"embedding", "hidden", "logits"}.issuperset(run.mix.reads or ()):  # every network has these
-            mixes.setdefault(run.network.model, []).append(run.mix)
+        others = not {"embedding", "hidden", "logits"}.issuperset(run.mix.reads or ())  # every network has these
+        if others or run.network.dropout:
+            mixes.setdefault((run.network.model, run.network.dropout), []).append(run.mix)
     if not mixes:
         return
     # torch comes here and not at the top, so that a finished stage answers at once.
@@ -84,8 +86,8 @@ def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
     from pipeline.training.fit import require_outputs
 
     spec = source.spec(planned[0].settings)
-    for model, terms in mixes.items():
-        network = models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes))
+    for (model, dropout), terms in mixes.items():
+        network = models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes), dropout=dropout)
         require_outputs(terms, network)
 
 

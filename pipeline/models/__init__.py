@@ -41,10 +41,14 @@ def names() -> tuple[str, ...]:
     return modules.named(__name__, "def|class")
 
 
-def network(name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fold: int = 0) -> Network:
+def network(
+    name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fold: int = 0, dropout: float = 0.0
+) -> Network:
     """The network ``name`` of one run for inputs (channel, bin, frame), with the first weights of (seed, fold).
 
-    Raises ``InputError`` for an unknown name, an input that is too small, or no class.
+    ``dropout``: the share of its ``Dropout`` layers in training, whose draws are of (seed, fold) as well.
+
+    Raises ``InputError`` for an unknown name, an input that is too small, no class, or dropout of a network that has no place for it.
     """
     from pipeline.models.single import made
 
@@ -56,7 +60,7 @@ def network(name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fol
     if classes < 1:
         raise InputError(f"{name}: {classes} classes; expected at least 1")
     maker: Maker = getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    return made(name, maker, shape, classes, seed, fold)
+    return made(name, maker, shape, classes, seed, fold, dropout)
 
 
 def build(name: str, shape: Sequence[int], classes: int, runs: int = 1) -> Stacked:

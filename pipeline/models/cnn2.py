@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import InputError
+from pipeline.models.dropout import Dropout
 from pipeline.models.first_weights import draw_uniform
 from pipeline.models.outputs import Outputs
 
@@ -29,14 +30,17 @@ class cnn2(nn.Module):
         self.conv2 = nn.Conv2d(32, 16, 3, padding=1)
         self.linear1 = nn.Linear(16 * (height // 4) * (width // 4), 32)
         self.linear2 = nn.Linear(32, classes)
+        self.dropout1, self.dropout2 = Dropout(), Dropout()
 
     def forward(self, x: Tensor) -> Outputs:
         # ReLU after the pooling: the same values and gradients as before it, on a quarter of the elements.
         map1 = F.max_pool2d(self.conv1(x), 2)
         map2 = F.max_pool2d(self.conv2(F.relu(map1)), 2)
         embedding = F.relu(map2).flatten(1)
-        hidden = F.relu(self.linear1(embedding))
-        return Outputs(embedding=embedding, hidden=hidden, logits=self.linear2(hidden), map1=map1, map2=map2)
+        hidden = F.relu(self.linear1(self.dropout1(embedding)))
+        return Outputs(
+            embedding=embedding, hidden=hidden, logits=self.linear2(self.dropout2(hidden)), map1=map1, map2=map2
+        )
 
     def draw(self, generator: torch.Generator) -> None:
         """First weights: torch's default, uniform in ±1/√fan_in."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import InputError
+from pipeline.models.dropout import Dropout
 from pipeline.models.first_weights import draw_he, draw_uniform
 from pipeline.models.outputs import Outputs
 
@@ -65,6 +66,7 @@ class ResNet(nn.Module):
             width = (width + 1) // 2
         self.register_buffer("windows", average_windows(width, columns), persistent=False)
         self.linear = nn.Linear(widths[-1] * columns, classes)
+        self.dropout = Dropout()
 
     def forward(self, x: Tensor) -> Outputs:
         x = F.relu(self.norm(self.stem(x)), inplace=True)
@@ -78,7 +80,7 @@ class ResNet(nn.Module):
                 x = F.relu(x)
         x = x.mean(-2, dtype=self.windows.dtype)  # (..., C, W)
         embedding = (x.unsqueeze(-2) * self.windows).sum(-1).flatten(-2)
-        return Outputs(embedding=embedding, hidden=embedding, logits=self.linear(embedding), **maps)
+        return Outputs(embedding=embedding, hidden=embedding, logits=self.linear(self.dropout(embedding)), **maps)
 
     def draw(self, generator: torch.Generator) -> None:
         """First weights: convolutions as He et al. 2015, the output layer as torch's default, batch norm 1 and 0."""

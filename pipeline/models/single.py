@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import InputError
+from pipeline.models.dropout import Dropout
 from pipeline.models.outputs import Outputs
 
 #: A body for inputs (channel, bin, frame) and a number of classes.
@@ -46,7 +47,9 @@ def typed(outputs: Outputs, dtype: torch.dtype) -> Outputs:
     return Outputs({name: value.to(dtype) for name, value in outputs.items()})
 
 
-def made(name: str, maker: Maker, shape: Sequence[int], classes: int, seed: int = 0, fold: int = 0) -> Network:
+def made(
+    name: str, maker: Maker, shape: Sequence[int], classes: int, seed: int = 0, fold: int = 0, dropout: float = 0.0
+) -> Network:
     """The network with first weights that depend on (name, seed, fold) alone.
 
     A body with a method ``draw(generator)`` draws them itself; another one as its layers do, under torch's own generator,
@@ -58,14 +61,24 @@ def made(name: str, maker: Maker, shape: Sequence[int], classes: int, seed: int 
         body = maker(shape, classes)
     if (draw := getattr(body, "draw", None)) is not None:
         draw(generator)
-    if dropping := [
-        key for key, layer in body.named_modules() if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p
-    ]:
-        raise InputError(
-            f"{name}: dropout in {', '.join(dropping)}; expected a network without: its draws would depend on "
-            "what trains beside it, so a run could not be repeated"
-        )
+    begin_dropout(body, dropout, name, f"{seed}/{fold}")
     return Network(name, body, shape, classes)
+
+
+def begin_dropout(body: nn.Module, share: float, name: str, run: str) -> None:
+    """Have every ``Dropout`` of a run's network set a ``share`` of values to 0. ``InputError`` where it has none, or torch's own."""
+    layers = dict(body.named_modules())
+    foreign = [path for path, layer in layers.items() if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p]
+    if foreign:
+        raise InputError(
+            f"{name}: dropout in {', '.join(foreign)}; expected a network without torch's own: its draws would depend on "
+            "what trains beside it, so a run could not be repeated (pipeline.models.dropout has one that can)"
+        )
+    dropping = {path: layer for path, layer in layers.items() if isinstance(layer, Dropout)}
+    if share and not dropping:
+        raise InputError(f"dropout = {share:g}: {name} has no place for it; expected 0, or a network with a Dropout")
+    for path, layer in dropping.items() if share else ():
+        layer.begin(share, seeded(f"dropout {name}/{run}/{path}").initial_seed())
 
 
 def seeded(text: str) -> torch.Generator:

@@ -177,7 +177,10 @@ def packed(
     """The pack of ``runs`` before its first step: weights drawn, normalisation set, first epoch planned."""
     device, dtype = samples.device, torch.promote_types(samples.dtype, torch.float32)
     networks = [
-        models.network(settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold) for run in runs
+        models.network(
+            settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold, dropout=settings.dropout
+        )
+        for run in runs
     ]
     for network, (mean, std) in zip(networks, statistics, strict=True):
         network.to(dtype)  # first: the statistics of float64 samples keep their digits

@@ -71,7 +71,8 @@ class Loop:
                 self.epoch()
             if self.path is not None:
                 self.save()
-        return [self.trained(r, time.monotonic() - started) for r in range(len(self.runs))]
+        with self.pack.averaged():
+            return [self.trained(r, time.monotonic() - started) for r in range(len(self.runs))]
 
     def epoch(self) -> None:
         """The steps of the epoch that are left, then its record."""
@@ -108,7 +109,8 @@ class Loop:
             if self.stop.is_set() or (self.path and time.monotonic() - self.saved_at >= self.every):
                 progress.epoch_seconds = time.monotonic() - begun
                 self.save_or_stop()
-        self.record(time.monotonic() - begun, stopped)
+        with pack.averaged():
+            self.record(time.monotonic() - begun, stopped)
         pack.sums.zero_()
         pack.bad.fill_(-1)
         progress.epoch, progress.done, progress.epoch_seconds = progress.epoch + 1, 0, 0.0

@@ -1,47 +1,97 @@
-"""SGD with Nesterov momentum for R runs at once, on one flat tensor (R, P), and each run's learning rate.
+"""SGD with Nesterov momentum and AdamW for R runs at once, on one flat tensor (R, P), averaged weights, and learning rates.
 
-The formula is torch.optim.SGD's: g ← g + λp; m ← μm + g; p ← p − lr (g + μm), or p − lr·m without Nesterov.
+Formulas are torch.optim's. SGD: g ← g + λp; m ← μm + g; p ← p − lr (g + μm), or p − lr·m without Nesterov. AdamW (Loshchilov
+and Hutter 2019): p ← p − lr·λp; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; p ← p − lr·m̂ / (√v̂ + 10⁻⁸), where m̂ and v̂ are
+divided by 1 − β₁ᵗ and 1 − β₂ᵗ at a run's own step t, and β₁ is the setting ``momentum``.
 Gradient clipping is torch.nn.utils.clip_grad_norm_'s, by the norm of each run's own gradient, before λp is added.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from pipeline.config import TrainSettings
 
+#: What AdamW adds to √v̂: torch's default.
+EPSILON = 1e-8
+
+
+def state_of(weights: Tensor, settings: TrainSettings) -> dict[str, Tensor]:
+    """What the optimizer remembers of R runs before their first step, zeros: each (R, P), but ``taken``, (R, 1), their steps."""
+    state = {"momentum": torch.zeros_like(weights)}
+    if settings.optimizer == "adamw":
+        state["squares"] = torch.zeros_like(weights)
+    if settings.optimizer == "adamw" or settings.average:
+        state["taken"] = torch.zeros(len(weights), 1, dtype=torch.float64, device=weights.device)
+    return state
+
 
 @torch.no_grad()
 def descend(
     weights: Tensor,
     gradients: Tensor,
-    momentum: Tensor,
+    state: Mapping[str, Tensor],
     lr: Tensor,
     settings: TrainSettings,
     alive: Tensor | None = None,
 ) -> None:
     """One step in place; ``gradients`` are used up. All (R, P); ``lr`` and ``alive`` (boolean) are (R, 1).
 
-    A run that is not alive keeps its weights and momentum bit for bit. ``alive`` None: all are.
+    ``state``: as ``state_of`` began it. A run that is not alive keeps its weights and state bit for bit. ``alive`` None: all are.
     """
     if settings.clip_norm:
         norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         gradients.mul_((settings.clip_norm / (norm + 1e-6)).clamp_(max=1))
+    changed = (weights, *state.values())
+    before = [tensor.clone() for tensor in changed] if alive is not None else []
+    if "taken" in state:
+        state["taken"].add_(1)
+    if settings.optimizer == "adamw":
+        adamw(weights, gradients, state, lr, settings)
+    else:
+        sgd(weights, gradients, state["momentum"], lr, settings)
+    for tensor, old in zip(changed, before):
+        tensor.copy_(torch.where(alive, tensor, old))  # type: ignore[arg-type]
+
+
+def sgd(weights: Tensor, gradients: Tensor, momentum: Tensor, lr: Tensor, settings: TrainSettings) -> None:
     if settings.weight_decay:
         gradients.add_(weights, alpha=settings.weight_decay)
-    if alive is not None:
-        lr = torch.where(alive, lr, 0)
-        kept = momentum.clone()
     momentum.mul_(settings.momentum).add_(gradients)
     direction = gradients.add_(momentum, alpha=settings.momentum) if settings.nesterov else momentum
-    if alive is None:
-        weights.addcmul_(direction, lr, value=-1)
-    else:
-        momentum.copy_(torch.where(alive, momentum, kept))
-        weights.copy_(torch.where(alive, weights.addcmul(direction, lr, value=-1), weights))
+    weights.addcmul_(direction, lr, value=-1)
+
+
+def adamw(weights: Tensor, gradients: Tensor, state: Mapping[str, Tensor], lr: Tensor, settings: TrainSettings) -> None:
+    first, second = (1 - beta ** state["taken"] for beta in (settings.momentum, settings.beta2))
+    weights.mul_(1 - lr * settings.weight_decay)
+    momentum = state["momentum"].lerp_(gradients, 1 - settings.momentum)
+    squares = state["squares"].mul_(settings.beta2).addcmul_(gradients, gradients, value=1 - settings.beta2)
+    length = squares.sqrt().div_(second.sqrt().to(weights)).add_(EPSILON)
+    weights.addcmul_(momentum / length, (lr / first).to(weights), value=-1)
+
+
+@torch.no_grad()
+def follow(
+    averages: Mapping[str, Tensor],
+    latest: Mapping[str, Tensor],
+    taken: Tensor,
+    decay: float,
+    alive: Tensor | None = None,
+) -> None:
+    """Move the exponential moving averages, each (R, ...), in place: a ← decay · a + (1 − decay) · latest, of runs that are alive.
+
+    After a run's first step (``taken`` (R, 1)) they are the values themselves, as in torch.optim.swa_utils.AveragedModel.
+    """
+    share = torch.where(taken == 1, 1.0, 1 - decay)
+    for name, average in averages.items():
+        by_run = (len(share), *[1] * (average.ndim - 1))
+        moved = average.lerp(latest[name], share.view(by_run).to(average))
+        average.copy_(moved if alive is None else torch.where(alive.view(by_run), moved, average))
 
 
 def learning_rate(settings: TrainSettings, epoch: int, step: int, steps: int) -> float:

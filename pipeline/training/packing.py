@@ -200,8 +200,14 @@ def bytes_per_run(pack: Pack) -> int:
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
     # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them; an epoch's draws twice.
+    # Other states of the optimizer and averages: themselves, a checkpoint's copy, and the latest that an average stands in for.
     draws_bytes = sum(table.nbytes for table in pack.draws.values())
-    return (2 * sum(kept.values()) + 8 * pack.weights.nbytes + 2 * draws_bytes) // pack.learner.runs
+    more = [
+        *pack.averages.values(),
+        *(pack.optimizer_state[name] for name in pack.optimizer_state if name != "momentum"),
+    ]
+    state_bytes = 8 * pack.weights.nbytes + 3 * sum(tensor.nbytes for tensor in more)
+    return (2 * sum(kept.values()) + state_bytes + 2 * draws_bytes) // pack.learner.runs
 
 
 def free_memory(device: torch.device) -> int:

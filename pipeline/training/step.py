@@ -45,7 +45,10 @@ class Pack:
     """Key of a term that draws → (steps, R', B, n), as ``draws_tables`` makes them."""
     constants: dict[str, Tensor] = field(default_factory=dict)
     """What ``constants`` of loss files gave of each run's teacher: ``constants KEY NAME`` → (R, ...)."""
-    momentum: Tensor = field(init=False)
+    optimizer_state: dict[str, Tensor] = field(init=False)
+    """What the optimizer remembers of each run (``optimizer.state_of``)."""
+    averages: dict[str, Tensor] = field(init=False)
+    """Moving averages of ``weights`` and of batch norm's statistics, where the settings ask for them."""
     sums: Tensor = field(init=False)
     """(1 + terms + 1, R) float64: total, each term, and correct answers, summed over the steps of the epoch."""
     bad: Tensor = field(init=False)
@@ -55,7 +58,10 @@ class Pack:
 
     def __post_init__(self) -> None:
         runs, device = self.learner.runs, self.samples.device
-        self.momentum = torch.zeros_like(self.weights)
+        self.optimizer_state = optimizer.state_of(self.weights, self.settings)
+        self.averages = {}
+        if self.settings.average:
+            self.averages = {name: tensor.detach().clone() for name, tensor in self.averaged_tensors().items()}
         self.sums = torch.zeros(len(self.terms) + 2, runs, dtype=torch.float64, device=device)
         self.bad = torch.full((len(self.terms) + 1, runs), -1, device=device)
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
@@ -74,12 +80,33 @@ class Pack:
         statistics = {f"buffer.{name}": buffer for name, buffer in self.learner.statistics().items()}
         return {
             "weights": self.weights,
-            "momentum": self.momentum,
+            **self.optimizer_state,
             "sums": self.sums,
             "bad": self.bad,
             "counter": self.counter,
             **statistics,
+            **{f"average.{name}": average for name, average in self.averages.items()},
         }
+
+    def averaged_tensors(self) -> dict[str, Tensor]:
+        """The latest of what ``averages`` are of."""
+        statistics = {f"buffer.{name}": buffer for name, buffer in self.learner.statistics().items()}
+        return {"weights": self.weights, **{name: one for name, one in statistics.items() if one.is_floating_point()}}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the networks have their averaged weights, where there are any; afterwards the latest again."""
+        latest = self.averaged_tensors() if self.averages else {}
+        kept = {name: tensor.detach().clone() for name, tensor in latest.items()}
+        with torch.no_grad():
+            for name, tensor in latest.items():
+                tensor.copy_(self.averages[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, tensor in latest.items():
+                    tensor.copy_(kept[name])
 
 
 def step(pack: Pack, masked: bool) -> None:
@@ -96,7 +123,8 @@ def step(pack: Pack, masked: bool) -> None:
     def descend(runs: slice, gradients: Tensor) -> None:
         # On a CPU only runs that take part come here.
         keep = None if mask is None or pack.learner.layout == "loop" else mask[runs, None]
-        optimizer.descend(pack.weights[runs], gradients, pack.momentum[runs], lr[runs], pack.settings, keep)
+        state = {name: tensor[runs] for name, tensor in pack.optimizer_state.items()}
+        optimizer.descend(pack.weights[runs], gradients, state, lr[runs], pack.settings, keep)
 
     labels = pack.labels[rows]
     teacher = taught(pack, rows, inputs, mask)
@@ -105,6 +133,9 @@ def step(pack: Pack, masked: bool) -> None:
         total, raw = pack.loss(outputs, teacher, labels, draws)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
         pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
+    if pack.averages:
+        taken = pack.optimizer_state["taken"]
+        optimizer.follow(pack.averages, pack.averaged_tensors(), taken, pack.settings.average, mask)
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
     tally(pack, values, (outputs.logits.detach().argmax(-1) == labels).sum(-1), mask)
     pack.counter += 1

@@ -52,7 +52,7 @@ def test_the_norm_is_that_of_plain_backward_without_a_step() -> None:
         pack = pack_of(mix)
         before = pack.weights.clone()
         assert abs(gradient_norm(pack, STEPS) / plain_norm(mix) - 1) < 1e-5, mix
-        assert torch.equal(pack.weights, before) and not pack.momentum.any()
+        assert torch.equal(pack.weights, before) and not pack.optimizer_state["momentum"].any()
 
 
 def test_the_norm_of_a_term_grows_with_its_weight() -> None:

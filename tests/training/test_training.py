@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ from pipeline.training import (
     Sampling,
     Stored,
     Task,
-    optimizer,
     teaching,
 )
 from pipeline.training.normalisation import normalisation
@@ -61,59 +59,6 @@ __all__ = [
 
 def mapped(taught: Stored, function: Callable[[Tensor], Tensor]) -> Stored:
     return Stored({name: function(values) for name, values in taught.outputs.items()})
-
-
-@pytest.mark.parametrize(
-    ("nesterov", "momentum", "decay", "clip"),
-    [(True, 0.9, 1e-4, 0), (False, 0.9, 0.01, 0.5), (False, 0.0, 0.0, 0), (True, 0.5, 0.1, 2.0)],
-)
-def test_descend_is_torchs_sgd(nesterov: bool, momentum: float, decay: float, clip: float) -> None:
-    """Two runs with learning rates of their own, ten steps, against torch.optim.SGD and clip_grad_norm_."""
-    torch.manual_seed(0)
-    settings = TrainSettings(momentum=momentum, nesterov=nesterov, weight_decay=decay, clip_norm=clip)
-    weights, buffer = torch.randn(2, 7), torch.zeros(2, 7)
-    theirs = [nn.Parameter(weights[run].clone()) for run in range(2)]
-    sgd = [torch.optim.SGD([p], lr=1, momentum=momentum, nesterov=nesterov, weight_decay=decay) for p in theirs]
-    for taken in range(10):
-        gradients, lr = torch.randn(2, 7), torch.tensor([[0.1], [0.02 * taken]])
-        for run in range(2):
-            theirs[run].grad = gradients[run].clone()
-            if clip:
-                torch.nn.utils.clip_grad_norm_([theirs[run]], clip)
-            sgd[run].param_groups[0]["lr"] = lr[run].item()
-            sgd[run].step()
-        optimizer.descend(weights, gradients, buffer, lr, settings)
-    torch.testing.assert_close(weights, torch.stack([p.data for p in theirs]))
-
-
-def test_a_masked_run_keeps_every_bit() -> None:
-    weights, buffer = torch.randn(3, 5), torch.randn(3, 5)
-    before = weights.clone(), buffer.clone()
-    gradients = torch.randn(3, 5)
-    gradients[1] = torch.nan
-    alive = torch.tensor([[True], [False], [True]])
-    optimizer.descend(weights, gradients.clone(), buffer, torch.full((3, 1), 0.1), TrainSettings(clip_norm=1.0), alive)
-    assert torch.equal(weights[1], before[0][1]) and torch.equal(buffer[1], before[1][1])
-    others = before[0][::2].clone(), before[1][::2].clone()
-    optimizer.descend(
-        others[0], gradients[::2].clone(), others[1], torch.full((2, 1), 0.1), TrainSettings(clip_norm=1.0)
-    )
-    assert torch.equal(weights[::2], others[0]) and torch.equal(buffer[::2], others[1])
-
-
-def test_learning_rates() -> None:
-    step = TrainSettings(lr=1.0, step_epochs=3, gamma=0.1, epochs=9)
-    rates = [optimizer.learning_rate(step, epoch, 4, 5) for epoch in range(9)]
-    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
-    warm = dataclasses.replace(step, warmup_epochs=1.5, schedule="constant")
-    rates = [optimizer.learning_rate(warm, epoch, s, 4) for epoch in range(2) for s in range(4)]
-    assert rates == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1])
-    cosine = dataclasses.replace(step, schedule="cosine", epochs=2)
-    rates = [optimizer.learning_rate(cosine, epoch, s, 5) for epoch in range(2) for s in range(5)]
-    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * t / 10)) for t in range(10)])
-    both = dataclasses.replace(cosine, warmup_epochs=1.0)
-    rates = [optimizer.learning_rate(both, epoch, s, 5) for epoch in range(2) for s in range(5)]
-    assert rates[4] == 1.0 and rates[5] == 1.0 and rates == sorted(rates[:5]) + sorted(rates[5:], reverse=True)
 
 
 def test_normalisation_is_numpys_in_float64(data: Any) -> None:
