@@ -77,6 +77,8 @@ class Row(OfRole):
     label: str = ""
     """Of an experiment's row: its name, in place of the mix."""
     best_teacher: bool = False
+    trusted: bool = False
+    """Whether a teacher does not say what it was trained on."""
     """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
 
     @property
@@ -241,6 +243,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         skipped=sum(first.skipped.values()),
         published=paper.of_run(first),
         best_teacher=first.is_student and bool(first.teachers) and first.settings.student.teacher_epoch == "best",
+        trusted=any(record.trusted for record in records),
     )
 
 

@@ -29,6 +29,7 @@ from pipeline.report.aggregation import (
 from pipeline.report.table import signed
 from pipeline.report.wording import listed
 from pipeline.runs import Record
+from pipeline.teacher_files import is_teacher_file
 
 BASELINE = paper.chained()
 FIRST = 0
@@ -157,6 +158,8 @@ def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
         if generation == 1:
             first(of_mix, at, record)
         note(of_mix, generation, at, record.result.status)
+        if record.trusted:
+            note(of_mix, generation, at, "taught by what does not say what it was trained on: trusted")
         if stopped(record):
             of_mix.stopped.add(at)
         elif (percent := record.result.percent) is not None:
@@ -180,6 +183,10 @@ def note(into: Chain, generation: int, at: Cell, status: str) -> None:
 def first(into: Chain, at: Cell, record: Record) -> None:
     """The figure of the run, or the ensemble of runs, that taught a first generation; a note where it is gone."""
     folders = list(record.teachers)
+    if files := [folder.name for folder in folders if is_teacher_file(folder)]:
+        remark = f"{', '.join(files)}: a file, which has no accuracy of its own"
+        into.notes[FIRST] = list(dict.fromkeys([*into.notes.get(FIRST, []), remark]))
+        return
     gone = [folder for folder in folders if not runs.finished(folder)]
     if gone:
         into.notes.setdefault(FIRST, []).append(f"missing: {gone[0]} was removed")

@@ -34,7 +34,7 @@ from pipeline.report.aggregation import (
 )
 from pipeline.report.listing import corpora
 from pipeline.report.table import interval, number, p_value, signed
-from pipeline.report.wording import listed
+from pipeline.report.wording import listed, trusted_teachers
 from pipeline.runs import TEACHER, Record
 from pipeline.runs.differences import differences
 
@@ -118,6 +118,7 @@ def compare(a: Side, b: Side) -> str:
             "can be paired; expected runs of one corpus"
         )
     stamp = [f"{STAMP}: figures of the built-in corpus say nothing about real sounds."] if first.synthetic else []
+    stamp += trusted_teachers([*a.records, *b.records])
     lines = [*stamp, *(f"{letter}: {one.name} ({count(one)})" for letter, one in (("A", a), ("B", b))), ""]
     different = differences(a.records, b.records)
     lines += ["What differs:", *(f"  {key:<28} {old}  →  {new}" for key, old, new in different)]

@@ -58,7 +58,8 @@ def corpora(root: Path) -> list[str]:
 
 
 def stamped(record: Record) -> str:
-    return f"{STAMP} {record.mix_text}" if record.synthetic else record.mix_text
+    mix = f"{STAMP} {record.mix_text}" if record.synthetic else record.mix_text
+    return f"{mix} (teacher trusted: it does not say what it was trained on)" if record.trusted else mix
 
 
 #: Those with a key in the order of ``--json``; people read the others.
@@ -76,7 +77,7 @@ COLUMNS = (
     Column("mix", of("mix_text")),
     Column("preset", of("preset")),
     Column("settings", of("digest")),
-    *(Column(name, of(name)) for name in ("fold", "seed", "generation")),
+    *(Column(name, of(name)) for name in ("fold", "seed", "generation", "trusted")),
     *(Column(name, of(f"result.{name}")) for name in ("status", "accuracy", "epochs", "seconds")),
     Column("finished", lambda record: record.result.finished or None),
     Column("failure", lambda record: record.result.failure or None),

@@ -13,6 +13,9 @@ from pipeline.report.table import number, signed
 from pipeline.runs import Record
 from pipeline.runs.record import IMAGES
 
+#: Begins what is said of runs whose teacher a user vouched for.
+TRUSTED = "Taught by a teacher that does not say which folds it was trained on"
+
 
 def runs_counted(spread: Spread | None) -> str:
     """ "9 (3 × 3)": runs, folds times seeds; "8 (3 folds, uneven)" where seeds differ between folds."""
@@ -46,6 +49,8 @@ def remarks(row: Row) -> list[str]:
         )
     if row.best_teacher:
         texts.append("teacher's best epoch: optimistic, the held-out fold chose it")
+    if row.trusted:
+        texts.append("its teacher does not say what it was trained on: trusted")
     if row.skipped:
         texts.append(f"{row.skipped} {'clip' if row.skipped == 1 else 'clips'} skipped")
     return texts
@@ -160,7 +165,19 @@ def provenance(records: Sequence[Record]) -> list[str]:
     return [
         f"Made by {len(records)} finished runs{when}.",
         *(f"Versions: {text}." for text in sorted(versions)),
+        *trusted_teachers(records),
         *taught_by_others(records),
+    ]
+
+
+def trusted_teachers(records: Sequence[Record]) -> list[str]:
+    """A line where a teacher does not say what it was trained on, and a user vouched for it."""
+    names = ["/".join(record.folder.parts[-2:]) for record in records if record.trusted]
+    if not names:
+        return []
+    return [
+        f"{TRUSTED} (--trust-teacher): {len(names)} of {len(records)} runs ({listed(names)}). Whether it has seen the held-out clips "
+        "is not known, and if it has, these figures are too good."
     ]
 
 
@@ -170,6 +187,6 @@ def taught_by_others(records: Sequence[Record]) -> list[str]:
     if not names:
         return []
     return [
-        f"Their teachers were trained again since, with other weights: {len(names)} of {len(records)} runs "
+        f"Their teachers were trained again since, with other weights, or are files that were changed: {len(names)} of {len(records)} runs "
         f"({listed(names)}); remove these and train again."
     ]

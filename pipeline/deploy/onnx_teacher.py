@@ -1,0 +1,240 @@
+"""Any ONNX audio classifier as a teacher: run over the corpus once, clip by clip and view by view; its answers as a teacher file.
+
+The model takes samples, float32: (n,), (1, n) or (1, 1, n), of a fixed n or of any. What its metadata says counts, under these keys:
+``sample_rate`` (in Hz), ``classes`` (JSON, or a name a line), ``trained_on`` (JSON: folds of this corpus that it has seen, []
+where it has seen none). Outputs (…, D) are averaged over all axes but the last, for example over frames. The one that is as wide
+as there are classes is logits, of the corpus' classes alone; the embedding is the one called so, else the widest other one, else
+the same. Probabilities become logits: log p where they sum to 1, log p − log(1 − p) where they do not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.audio import ClipError, noise, read_clip
+from pipeline.config import VIEWS, FeatureSpec, InputError, digest
+from pipeline.corpus import Corpus
+from pipeline.extras import install_line
+from pipeline.files import sha256
+from pipeline.locks import locked
+from pipeline.teacher_files.fitting import Clips
+from pipeline.teacher_files.writing import write
+
+#: The least probability whose logarithm is taken.
+LEAST = 1e-7
+
+#: How far a sum of probabilities may be from 1.
+ROUNDING = 1e-3
+
+#: Clips between two lines of progress.
+TOLD = 500
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user says of a model beside its metadata."""
+
+    path: Path
+    rate: int | None = None
+    labels: Path | None = None
+    trained_on: tuple[int, ...] | None = None
+
+
+def teacher_file(
+    asked: Asked, corpus: Corpus, clips: Clips, spec: FeatureSpec, cache: Path, say: Callable[[str], None]
+) -> Path:
+    """The teacher file of a model, in the cache; made where it is not there yet.
+
+    Raises ``InputError`` for a model that onnxruntime cannot read, or that takes or gives anything else than above.
+    """
+    session = opened(asked.path)
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    rate = rate_of(asked, metadata)
+    length, rank = input_of(session, asked.path)
+    samples = length or round(rate * corpus.seconds)
+    labels, trained_on = labels_of(asked, metadata), trained_on_of(asked, metadata)
+    about = [sha256(asked.path), rate, samples, labels, trained_on, spec.noise_std, spec.noise_seed, VIEWS]
+    key = digest(*about, clips.classes, sorted((int(fold), of) for fold, of in clips.digests.items()))
+    target = cache / corpus.name / "teachers" / f"{asked.path.stem}-{key}.npz"
+    with locked(target, f"{target}"):
+        if target.is_file():
+            say(f"{asked.path}: its answers are in {target}")
+            return target
+        say(
+            f"{asked.path}: {len(clips.names)} clips, {len(VIEWS)} views each, {samples} samples at {rate} Hz → {target}"
+        )
+        answers = answered(session, rank, corpus, clips, spec, rate, samples, say)
+        outputs, notes = named(answers, labels, clips.classes, asked.path)
+        for note in notes:
+            say(f"{asked.path}: {note}")
+        arrays = {
+            "clip": np.array(clips.names, dtype=np.str_),
+            "view": np.array(VIEWS, dtype=np.str_),
+            "clip_fold": clips.folds.astype(np.int64),
+            **outputs,
+            **({"classes": np.array(clips.classes, dtype=np.str_)} if "logits" in outputs else {}),
+            **({} if trained_on is None else {"trained_on": np.array(trained_on, np.int64)}),
+        }
+        write(target, arrays)
+    return target
+
+
+def opened(path: Path) -> Any:
+    """An onnxruntime session on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError(f"--teacher-onnx needs the package onnxruntime; {install_line('export')}") from None
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected an ONNX model")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has its own for each kind of damage
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: onnxruntime cannot read it ({reason[:160]}); expected an ONNX model") from None
+
+
+def rate_of(asked: Asked, metadata: Mapping[str, str]) -> int:
+    """Samples per second that the model takes: as asked, else as its metadata says."""
+    said = metadata.get("sample_rate", "")
+    if asked.rate:
+        return asked.rate
+    if said.strip().isdecimal() and 1000 <= int(said) <= 768_000:
+        return int(said)
+    raise InputError(
+        f"{asked.path} does not say which rate its samples have (metadata sample_rate: {said or 'none'}); expected "
+        "--teacher-rate, for example --teacher-rate 32000"
+    )
+
+
+def input_of(session: Any, path: Path) -> tuple[int, int]:
+    """Samples that the one input takes (0: any number), and how many axes it has."""
+    inputs = session.get_inputs()
+    shown = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not 1 <= len(inputs[0].shape) <= 3:
+        raise InputError(f"{path} takes {shown}; expected one input of float32 samples: (n,), (1, n) or (1, 1, n)")
+    *front, last = inputs[0].shape
+    if any(isinstance(size, int) and size != 1 for size in front):
+        raise InputError(f"{path} takes {shown}; expected one clip at a time, (1, n), or any number of them")
+    return (last if isinstance(last, int) else 0), len(inputs[0].shape)
+
+
+def labels_of(asked: Asked, metadata: Mapping[str, str]) -> list[str]:
+    """The names of its classes, in the order of its outputs; [] where nothing says."""
+    text = metadata.get("classes", "")
+    if asked.labels:
+        try:
+            text = asked.labels.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{asked.labels}: cannot be read ({error}); expected text, a class a line") from None
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError):
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def trained_on_of(asked: Asked, metadata: Mapping[str, str]) -> list[int] | None:
+    """The folds of this corpus that it has seen; None where nothing says."""
+    if asked.trained_on is not None:
+        return sorted(asked.trained_on)
+    if "trained_on" not in metadata:
+        return None
+    try:
+        folds = json.loads(metadata["trained_on"])
+        return sorted(int(fold) for fold in folds)
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(
+            f"{asked.path}: metadata trained_on = {metadata['trained_on']!r}; expected a JSON list of folds, for example [1, 2]"
+        ) from None
+
+
+def answered(
+    session: Any,
+    rank: int,
+    corpus: Corpus,
+    clips: Clips,
+    spec: FeatureSpec,
+    rate: int,
+    samples: int,
+    say: Callable[[str], None],
+) -> dict[str, np.ndarray]:
+    """Output → (clips, views, D) float32, by one clip and view after the other."""
+    where = {clip.name: clip for clip in corpus.clips}
+    name = session.get_inputs()[0].name
+    outputs = [output.name for output in session.get_outputs()]
+    answers: dict[str, list[np.ndarray]] = {output: [] for output in outputs}
+    for done, clip in enumerate(clips.names, 1):
+        try:
+            clean = read_clip(where[clip].path, sr=rate, samples=samples, seconds=where[clip].seconds)
+        except (ClipError, KeyError) as error:
+            raise InputError(
+                f"{clip}: cannot be read any more ({error}); expected the clips that have features"
+            ) from None
+        noisy = clean + noise(clip, samples, std=spec.noise_std, seed=spec.noise_seed)
+        for view in (clean, noisy):
+            try:
+                told = session.run(outputs, {name: view.astype(np.float32).reshape((1,) * (rank - 1) + (-1,))})
+            except Exception as error:
+                reason = " ".join(str(error).split())
+                raise InputError(f"the model cannot take {samples} samples of {clip} ({reason[:160]})") from None
+            for output, values in zip(outputs, told):
+                answers[output].append(averaged(output, values))
+        if done % TOLD == 0:
+            say(f"  {done} of {len(clips.names)} clips")
+    whole = {}
+    for output, each in answers.items():
+        if len({one.shape for one in each}) != 1:
+            raise InputError(f"output {output!r} changes its width from clip to clip; expected one width")
+        whole[output] = np.stack(each).reshape(len(clips.names), len(VIEWS), -1)
+    return whole
+
+
+def averaged(output: str, values: Any) -> np.ndarray:
+    """(…, D) → (D,) float32, the mean over all other axes."""
+    values = np.asarray(values)
+    if values.dtype.kind != "f" or values.ndim < 1 or not values.size:
+        raise InputError(f"output {output!r} is {values.dtype} {values.shape}; expected floating point numbers (…, D)")
+    mean = values.reshape(-1, values.shape[-1]).mean(0, dtype=np.float64)
+    if not np.isfinite(mean).all():
+        raise InputError(f"output {output!r} is not finite; expected finite numbers")
+    return mean.astype(np.float32)
+
+
+def named(
+    answers: Mapping[str, np.ndarray], labels: Sequence[str], classes: Sequence[str], path: Path
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The outputs as embedding and, where the classes match by name, logits (clips, views, C); and lines on what was taken."""
+    fitting = [name for name, values in answers.items() if len(labels) == values.shape[-1]]
+    missing = [name for name in classes if name not in labels]
+    others = sorted((name for name in answers if name not in fitting[:1]), key=lambda name: answers[name].shape[-1])
+    embedding = "embedding" if "embedding" in answers else others[-1] if others else next(iter(answers))
+    outputs, notes = {"embedding": answers[embedding]}, [f"embedding: output {embedding!r}"]
+    if fitting and not missing:
+        columns = [list(labels).index(name) for name in classes]
+        logits, kind = as_logits(answers[fitting[0]])
+        outputs["logits"] = logits[..., columns]
+        notes.append(f"logits: output {fitting[0]!r}, {len(classes)} of its {len(labels)} classes, {kind}")
+    else:
+        why = f"it has no class {missing[0]!r}" if labels and missing else "nothing says what its classes are"
+        why = why if not labels or missing else f"none of its outputs is {len(labels)} wide"
+        notes.append(f"no logits: {why}; terms that read logits cannot learn from it")
+    return outputs, notes
+
+
+def as_logits(values: np.ndarray) -> tuple[np.ndarray, str]:
+    """What a softmax can be taken of, and what it was made of."""
+    if values.min() < 0 or values.max() > 1:
+        return values, "as they are"
+    if np.abs(values.sum(-1) - 1).max() < ROUNDING:
+        return np.log(np.maximum(values, LEAST)), "log p of its probabilities"
+    inside = np.clip(values, LEAST, 1 - LEAST)
+    return np.log(inside) - np.log1p(-inside), "log p − log(1 − p) of its probabilities, one for each class"
