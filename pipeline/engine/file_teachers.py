@@ -16,7 +16,7 @@ from pipeline.engine.records import model_of, read_model
 from pipeline.engine.rerun import recorded_files
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
-from pipeline.models import Outputs
+from pipeline.models import Network, Outputs
 from pipeline.models.outputs import stage_maps
 from pipeline.runs import Record
 from pipeline.runs.folder import FOLDER
@@ -33,7 +33,7 @@ def write_from_runs(folders: Sequence[Path], target: Path, *, maps: bool = False
     records = [checked(folder) for folder in folders]
     first = records[0]
     for record in records:
-        for name in ("corpus", "classes", "data"):
+        for name in ("corpus", "classes", "data", "model"):
             if getattr(record, name) != getattr(first, name):
                 raise InputError(
                     f"{record.folder} and {first.folder} differ in {name}; expected runs of one corpus in one state"
@@ -46,7 +46,10 @@ def write_from_runs(folders: Sequence[Path], target: Path, *, maps: bool = False
     files = recorded_files(first, None)
     data = images.read(files) if isinstance(files, Archive) else cache.load(files)
     each = [told(record, data, maps) for record in records]
-    write(target, arrays_of(records, each, data))
+    network = model_of(read_model(first.folder))
+    x = samples(data, torch.device("cpu"))[0][rows(data, first.fold)[0][:1]]
+    laid = [name for name, last in stages_of(network, x).items() if last and name in each[0]]
+    write(target, arrays_of(records, each, data, laid))
     size = target.stat().st_size / 1e6
     held = ", ".join(str(record.fold) for record in records)
     names = ", ".join(each[0])
@@ -84,8 +87,7 @@ def told(record: Record, data: cache.Data, maps: bool) -> dict[str, np.ndarray]:
     values, _ = samples(data, torch.device("cpu"))
     network = model_of(read_model(record.folder))
     train, test = rows(data, record.fold)
-    with torch.no_grad():
-        stages = tuple(stage_maps(network(values[train[:1]]))) if maps else ()
+    stages = tuple(stages_of(network, values[train[:1]])) if maps else ()
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
         outputs: Outputs = training.outputs(network, values, train, ("logits", "embedding", "hidden", *stages))
     arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
@@ -93,8 +95,18 @@ def told(record: Record, data: cache.Data, maps: bool) -> dict[str, np.ndarray]:
     return arrays
 
 
+def stages_of(network: Network, x: torch.Tensor) -> dict[str, bool]:
+    """Stage map → whether its channels lie last in memory."""
+    with torch.no_grad():
+        stages = stage_maps(network(x))
+    return {
+        name: value.is_contiguous(memory_format=torch.channels_last) and not value.is_contiguous()
+        for name, value in stages.items()
+    }
+
+
 def arrays_of(
-    records: Sequence[Record], each: Sequence[dict[str, np.ndarray]], data: cache.Data
+    records: Sequence[Record], each: Sequence[dict[str, np.ndarray]], data: cache.Data, laid: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """The arrays of a file, see ``pipeline.teacher_files``."""
     clips, views = data.features.shape[:2]
@@ -110,6 +122,8 @@ def arrays_of(
     }
     if not any(record.trusted for record in records):  # what nobody said of their own teacher is not said of them
         arrays["trained_on"] = seen if several else seen[0]
+    if laid:
+        arrays["channels_last"] = np.array(laid, dtype=np.str_)
     if several:
         arrays["fold"] = np.array([record.fold for record in records], np.int64)
     for name in each[0]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,10 @@ def taught(
         return training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0], names)
 
 
-def of_file(path: Path, fold: int, clips: Clips, needs: Needs, device: torch.device) -> Outputs:
-    """What a file says of the training rows of a fold (rows, ...), as far as terms read it; NaN on all others."""
-    arrays = fitting.outputs(read_file(path), fold, clips)
-    wanted = chosen(("embedding", "logits", *needs.names, *([MAPS] if needs.reduced else [])), arrays)
-    return File({name: arrays[name] for name in wanted}).to(device).rows(0, slice(None))
+def of_files(taught_by: Sequence[tuple[Path, int]], clips: Clips, needs: Needs, device: torch.device) -> File:
+    """What each file says of the training rows of a fold (rows, ...), as far as terms read it; NaN on all others."""
+    each = [fitting.outputs(read_file(path), fold, clips) for path, fold in taught_by]
+    maps = [MAPS] if needs.reduced or needs.constants else []
+    wanted = chosen(("embedding", "logits", *needs.names, *maps), each[0])
+    laid = read_file(taught_by[0][0]).channels_last
+    return File([{name: arrays[name] for name in wanted} for arrays in each], device, laid)

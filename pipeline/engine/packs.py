@@ -27,7 +27,7 @@ from pipeline import (
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
 from pipeline.engine.epochs import EpochLog
-from pipeline.engine.outputs import loaded, of_file, rows, stamps, taught
+from pipeline.engine.outputs import loaded, of_files, rows, stamps, taught
 from pipeline.engine.outputs import samples as samples
 from pipeline.engine.records import (
     model_of,
@@ -215,17 +215,23 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
         needs_of([run.mix]).of_teacher(len(run.teachers), ", ".join(map(str, run.teachers)))
     if pack.live:
         return live_teachers(pack)
-    if needs.large and not with_files(pack.runs):
+    clips = clips_of(data, pack.data_set) if with_files(pack.runs) else None
+    if needs.large:
         train_rows = [rows(data, fold)[0] for _, fold in taught_by]
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
-            return inference.stored(live_teachers(pack), values, train_rows, labels, needs)
+            if clips is None:
+                return inference.stored(live_teachers(pack), values, train_rows, labels, needs)
+            files_alone = of_files([(members[0], fold) for members, fold in taught_by], clips, needs, values.device)
+            return inference.stored(
+                files_alone, torch.arange(len(values), device=values.device), train_rows, labels, needs
+            )
     names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)
 
     def told(teacher: Path, fold: int) -> Outputs:
-        if is_teacher_file(teacher):
-            return of_file(teacher, fold, clips_of(data, pack.data_set), needs, values.device)
+        if clips is not None and is_teacher_file(teacher):
+            return of_files([(teacher, fold)], clips, needs, values.device).teachers[0]
         return taught(teacher, *how, (*files, stamp(teacher / "model.pt")))
 
     average = pack.network.teacher_average

@@ -10,6 +10,7 @@ Arrays (of HDF5: datasets; the small ones may be attributes of the file instead)
     classes       (C,) text: what the columns of logits are called, in any order
     trained_on    (m,) whole numbers: the folds whose clips the teacher was trained on; empty: none of this corpus
     clip_fold     (n,) whole numbers, optional: each clip's fold as the teacher had it, compared with the corpus'
+    channels_last (m,) text, optional: stages that lay so in memory, as our own runs record it: sums keep their last bit
     data          text, optional: JSON, fold → digest of its features, as our own runs record it
 
 Logits or embedding must be there. A teacher per held-out fold is a file each, or one file with an axis of teachers in front of

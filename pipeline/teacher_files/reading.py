@@ -142,6 +142,7 @@ def teacher_file(path: Path, arrays: Mapping[str, np.ndarray]) -> TeacherFile:
         () if folds is None else tuple(folds.tolist()),
         clip_folds(arrays, clips, layout, path),
         data_of(arrays, path),
+        tuple(texts(arrays["channels_last"], "channels_last", path)) if "channels_last" in arrays else (),
     )
 
 

@@ -22,7 +22,7 @@ VECTORS = ("logits", "embedding", "hidden")
 MAP = re.compile(r"maps/(?:map)?([1-9]\d{0,3})")
 
 #: What an array may be called besides.
-OTHERS = ("clip", "view", "classes", "trained_on", "fold", "clip_fold", "data")
+OTHERS = ("clip", "view", "classes", "trained_on", "fold", "clip_fold", "data", "channels_last")
 
 #: In ``trained_on`` of several teachers: no fold.
 FILLER = -1
@@ -54,6 +54,8 @@ class TeacherFile:
     """Of each row the fold as the teacher had it."""
     data: Mapping[int, str] = field(default_factory=dict)
     """Fold → digest of its features when the teacher was trained."""
+    channels_last: tuple[str, ...] = ()
+    """Maps that lay so in memory when they were written."""
 
     @property
     def teachers(self) -> int:

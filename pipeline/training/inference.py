@@ -17,7 +17,7 @@ from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training.live import Live
 from pipeline.training.step import Pack, batch, threads
 from pipeline.training.task import Run
-from pipeline.training.teaching import Stored
+from pipeline.training.teaching import File, Stored
 
 #: Rows per run and forward pass; fixed, so that the numbers do not depend on it.
 CHUNK = 64
@@ -61,12 +61,13 @@ def outputs(
 
 
 @torch.no_grad()
-def stored(live: Live, samples: Tensor, rows: Sequence[np.ndarray], labels: Tensor, needs: Needs) -> Stored:
+def stored(live: Live | File, samples: Tensor, rows: Sequence[np.ndarray], labels: Tensor, needs: Needs) -> Stored:
     """What each of the teachers says of its own ``rows`` of ``samples``, as far as terms need it, with their constants.
 
-    Written where it is kept as it comes, so that no second copy of it is ever in memory. Other rows hold NaN, and are not read.
+    Of files ``samples`` are the numbers of the rows. Written where it is kept as it comes, so that no second copy of it is ever in memory. Other rows hold NaN, and are not read.
     """
-    needs = replace(needs, outputs=tuple(sorted({*needs.outputs, "logits"})))
+    logits = {"logits"} if "logits" in live.shapes() else set()
+    needs = replace(needs, outputs=tuple(sorted({*needs.outputs, *logits})))
     whole: dict[str, Tensor] = {}
     constants = []
     for teacher, train in enumerate(rows):

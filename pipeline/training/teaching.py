@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -119,9 +119,45 @@ class Stored:
         return kept.double().sum(0).cpu().numpy().tobytes()
 
 
-class File(Stored):
-    """What one teacher of any program says, from a file; nothing is opened here."""
+class File:
+    """What teachers of any program say, from files: asked as ``Live`` is, by numbers of rows in place of inputs. Nothing is opened
+    here."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """``arrays``: name → (rows, ...) float32, by the rows of ``samples``; rows that no run trains on may hold anything."""
-        super().__init__({name: torch.from_numpy(values)[None] for name, values in arrays.items()})
+    def __init__(
+        self, teachers: Sequence[Mapping[str, np.ndarray]], device: torch.device, channels_last: Sequence[str] = ()
+    ) -> None:
+        """``teachers``: each name → (rows, ...) float32, by the rows of ``samples``; rows that no run trains on may hold anything.
+
+        ``channels_last``: names of maps that lay so in the memory of whoever wrote them: sums over channels keep their last bit.
+        """
+        self.channels_last = frozenset(channels_last)
+        self.teachers = [
+            Outputs({name: torch.from_numpy(values).to(device) for name, values in one.items()}) for one in teachers
+        ]
+
+    def __len__(self) -> int:
+        return len(self.teachers)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each output of the first teacher, without rows."""
+        return {name: tuple(values.shape[1:]) for name, values in self.teachers[0].items()}
+
+    def says(self, teacher: int, rows: Tensor, needs: Needs) -> Outputs:
+        """What a teacher says of some rows (n,), as far as it is needed."""
+        whole = self.teachers[teacher]
+        taken = {name: values.index_select(0, rows) for name, values in needs.raw(whole).items()}
+        return Outputs({name: self.laid(name, values) for name, values in taken.items()})
+
+    def laid(self, name: str, values: Tensor) -> Tensor:
+        return values.contiguous(memory_format=torch.channels_last) if name in self.channels_last else values
+
+    def measured(
+        self, teacher: int, numbers: Tensor, rows: np.ndarray, labels: Tensor, needs: Needs
+    ) -> dict[str, Tensor]:
+        """The constants of one teacher, from some of the rows ``numbers`` and their labels."""
+        index = torch.as_tensor(rows, device=numbers.device)
+
+        def parts() -> Iterator[Outputs]:
+            return (self.says(teacher, numbers.index_select(0, part), needs) for part in index.split(CHUNK))
+
+        return needs.measured(parts, labels)
