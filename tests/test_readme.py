@@ -30,7 +30,7 @@ from pipeline.commands import sections
 from pipeline.config import InputError
 from pipeline.experiments.generations import chain_mix
 from pipeline.losses import LossMix
-from pipeline.report import following
+from pipeline.report import tensorboard
 from tests.tiny import ROOT, invoke, write_corpus
 
 #: All that is written for people; what else lies in data/ and cache/ is somebody's own.
@@ -213,7 +213,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def with_all_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "summary_writer", lambda: None)
+    monkeypatch.setattr(tensorboard, "summary_writer", lambda: None)
 
 
 FOUND = [(name, command) for name in DOCUMENTS for command in commands((ROOT / name).read_text(encoding="utf-8"))]

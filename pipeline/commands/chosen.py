@@ -94,9 +94,9 @@ def logged(log: str | None, corpus: str, to: Path = LOGS) -> Iterator[None]:
     if log is None:
         yield
         return
-    from pipeline.report import following  # torch: --help does without
+    from pipeline.report import tensorboard  # torch: --help does without
 
     to.mkdir(parents=True, exist_ok=True)
     click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
-    with following.logging(following.TensorBoardLog(to, RUNS), RUNS / corpus):
+    with tensorboard.logging(tensorboard.TensorBoardLog(to, RUNS), RUNS / corpus):
         yield

@@ -32,16 +32,16 @@ EXAMPLES = ("follow", "follow runs/CORPUS --every 10", "follow --once --log tens
 def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path) -> None:
     """Runs under way in one line: how many, epoch, time left, mean and worst accuracy. RUN: a run, or a folder of runs.
 
-    Ends when nothing has been under way for 15 seconds. Ctrl-C ends the view, not the runs.
+    Ends when nothing has been under way for 15 seconds, so also when what is there was stopped. Ctrl-C ends the view, not the runs.
     """
-    from pipeline.report import following, listing  # torch: --help does without
+    from pipeline.report import following, listing, tensorboard  # torch: --help does without
 
     listing.require(RUNS, corpus)
     root = RUNS / corpus if corpus else RUNS
     writer = None
     if log:
         to.mkdir(parents=True, exist_ok=True)
-        writer = following.TensorBoardLog(to, RUNS)
+        writer = tensorboard.TensorBoardLog(to, RUNS)
         click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
     live = sys.stdout.isatty() and not once
 

@@ -38,9 +38,9 @@ def one_a_core(_context: Any, _parameter: Any, jobs: int) -> int:
 def extra_is_there(_context: Any, _parameter: Any, log: str | None) -> str | None:
     """Says before anything else is done that the extra for the log is not installed."""
     if log:
-        from pipeline.report import following  # torch: --help does without
+        from pipeline.report import tensorboard  # torch: --help does without
 
-        following.summary_writer()
+        tensorboard.summary_writer()
     return log
 
 

@@ -7,7 +7,7 @@ digest of the settings and one state of the features, so figures that do not com
 
 Begin with ``aggregation`` (runs → rows: every mix that was trained is one), then ``columns`` and ``document``. Published figures
 of the paper: ``paper``. The page: ``page``; pictures: ``plots``; other commands: ``comparison``, ``listing``, ``status``,
-``following``, ``retrieval``, ``diagnosis``. Imports: engine, figures, runs and what lies below.
+``following``, ``tensorboard``, ``retrieval``, ``diagnosis``. Imports: engine, figures, runs and what lies below.
 """
 
 from __future__ import annotations

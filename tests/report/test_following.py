@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pipeline import runs
+from pipeline import locks, runs
 from pipeline.commands import follow
 from pipeline.config import InputError
-from pipeline.report import following
+from pipeline.report import following, tensorboard
 from tests.recorded import write_run
 from tests.tiny import QUICK, ROOT, invoke, write_corpus
 
@@ -135,6 +135,32 @@ def test_the_view_ends_with_the_last_run(place: Path) -> None:
     assert [text.split(",")[0] for text in shown] == ["2 runs", "1 run", "no run under way; 2 finished"]
 
 
+def test_the_view_ends_where_all_runs_were_stopped(place: Path) -> None:
+    """Also those that were killed before their first epoch, whose files say nothing but when they began."""
+    folders = sorted((place / "runs").rglob("fold*-seed0"))
+    killed = write_run(place, None, fold=7)
+    old = time.time() - 7200
+    for path in (*(folder / "metrics.jsonl" for folder in folders), killed / "config.json"):
+        os.utime(path, (old, old))
+    shown: list[str] = []
+    following.follow(lambda: ([*folders, killed], []), shown.append, every=0.0, grace=0.0)
+    (text,) = shown
+    assert text.startswith("4 runs, epoch 0–4 of 40, 4 silent for 2 h 00 min: stopped?")
+
+
+def test_a_first_epoch_may_take_hours(place: Path) -> None:
+    """As long as somebody trains: the lock of the training says so, wherever the run lies below it."""
+    slow = write_run(place, None, fold=7)
+    old = time.time() - 7200
+    os.utime(slow / "config.json", (old, old))
+    assert "1 silent for 2 h 00 min: stopped?" in following.line([slow])
+    for above in slow.parents[1:4]:
+        with locks.locked(above / "training", "runs"):
+            assert following.line([slow]) == "1 run, epoch 0 of 40"
+    with locks.locked(slow, "its repetition"):
+        assert following.line([slow]) == "1 run, epoch 0 of 40"
+
+
 def test_made_up_sounds_are_stamped(place: Path) -> None:
     folder = next((place / "runs").rglob("fold1-seed0"))
     record = json.loads((folder / "config.json").read_text()) | {"synthetic": True}
@@ -165,7 +191,7 @@ def test_without_the_extra_the_line_says_how_to_get_it(place: Path, monkeypatch:
         assert done.exit_code == 1 and f"the package {lacking} is not installed" in done.stderr
         assert f"{sys.executable} -m pip install 'audio-rkd[tensorboard]'" in done.stderr
         with pytest.raises(InputError):
-            following.summary_writer()
+            tensorboard.summary_writer()
 
 
 def test_tags_and_values_of_an_epoch() -> None:
@@ -175,16 +201,16 @@ def test_tags_and_values_of_an_epoch() -> None:
         "accuracy": None,
         "terms": {"hinton@T=4": {"raw": 2.0, "weighted": 40.0}},
     }
-    assert following.scalars(record) == {"loss": 3.0, "raw/hinton_T-4": 2.0, "weighted/hinton_T-4": 40.0}
+    assert tensorboard.scalars(record) == {"loss": 3.0, "raw/hinton_T-4": 2.0, "weighted/hinton_T-4": 40.0}
 
 
 def test_the_matrix_as_picture_and_text() -> None:
     counts = np.array([[3, 1], [0, 0]])
-    drawn = following.picture(counts, side=2)
+    drawn = tensorboard.picture(counts, side=2)
     assert drawn.shape == (4, 4, 3) and drawn.dtype == np.uint8
     assert drawn[3, 3].tolist() == [255, 255, 255]  # no clips, no share
     assert drawn[0, 0].tolist() == [round(255 - 0.75 * (255 - c)) for c in (8, 48, 107)]
-    assert following.matrix_text(counts, ("a", "b")).splitlines()[2] == "| a | 3 | 1 |"
+    assert tensorboard.matrix_text(counts, ("a", "b")).splitlines()[2] == "| a | 3 | 1 |"
 
 
 def events(log: Path) -> dict[str, EventAccumulator]:
@@ -214,8 +240,8 @@ def test_the_log_holds_every_epoch_once(place: Path) -> None:
 
 def test_while_runs_are_trained_the_log_grows_and_others_are_left_out(place: Path) -> None:
     pytest.importorskip("tensorboard")
-    log = following.TensorBoardLog(place / "log", Path("runs"))
-    with following.logging(log, Path("runs/tiny"), every=0.05):
+    log = tensorboard.TensorBoardLog(place / "log", Path("runs"))
+    with tensorboard.logging(log, Path("runs/tiny"), every=0.05):
         folder = write_run(place, None, fold=4)
         write_epochs(folder, [0.25])
         until = time.monotonic() + 30
