@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.training import Stored, packing
 from pipeline.training.inference import CHUNK
+from pipeline.training.packing import Budget
 
 #: So many runs fill a device: packs are not made smaller than that to store what teachers say.
 FEW = {"cpu": 2, "cuda": 10}
@@ -32,6 +34,10 @@ class Room:
     """The most teachers of a pack whose arrays are stored; None: any number."""
     augmented: bool = False
 
+    def beside(self, memory: Budget, teachers: int) -> Budget:
+        """``memory`` for packs of so many teachers at most, whose arrays are stored in it too."""
+        return memory if self.live else dataclasses.replace(memory, of_teacher=self.each, teachers=teachers)
+
     def told(self, teachers: int) -> str:
         """For a pack of so many teachers: what their arrays take, or why they run."""
         if self.augmented:
@@ -45,8 +51,8 @@ class Room:
 def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room | None:
     """For all runs that may lie in one pack, ``size`` at most, ``processes`` packs at a time; None where nothing large is read.
 
-    Stored where it fits into this process's share of the free memory, in smaller packs if need be; live where it does not, and
-    where inputs are augmented: arrays know nothing of them.
+    Stored where it fits into this process's share of the free memory, of which the runs themselves then have the rest, in smaller
+    packs if need be; live where it does not, and where inputs are augmented: arrays know nothing of them.
     """
     taught_by = packs.teachers_of(pack.runs)
     if not taught_by:
@@ -59,8 +65,7 @@ def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room
     _, values, _ = packs.load(pack)
     of_files = packs.with_files(pack.runs)
     each = len(values) * (bytes_of_file(pack) if of_files else packs.live_teachers(pack, 1).bytes_of_row(needs))
-    free = int(packing.SHARE * packing.free_memory(values.device) / processes)
-    free -= values.nbytes if processes > 1 else 0  # each process has the samples for itself
+    free = packing.budget(values, processes).free
     kind = values.device.type
     wanted = min(len(taught_by), size or packing.LARGEST[kind])
     fitting = max(0, free) // max(each, 1)

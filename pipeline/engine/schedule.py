@@ -97,7 +97,7 @@ def packed(
     for alike in groups([run for run in planned if run not in taken]):
         space = room.room(make(runs=tuple(alike), layout="loop", checkpoint=Path()), processes, pack)
         most = space.teachers if space and space.teachers else len(alike)
-        choice = choose(alike, make, min(pack or most, most) if most < len(alike) else pack, layout, space)
+        choice = choose(alike[:most], make, pack, layout, space, processes)
         size = min(choice.pack, -(-len(alike) // processes))
         measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
         new = [
@@ -143,11 +143,13 @@ def choose(
     pack: int | None,
     layout: str | None,
     space: Room | None = None,
+    processes: int = 1,
 ) -> packing.Choice:
-    """Pack size and layout, from a short measurement on the runs' own data."""
+    """Pack size and layout, from a short measurement on the runs' own data; ``processes`` packs are trained at a time."""
     make = partial(make, layout="loop", checkpoint=Path(), live=space is not None and space.live)
     data, values, labels = packs.load(make(runs=tuple(planned)))
     few = make(runs=tuple(planned[: packing.LARGEST[values.device.type]]))
+    memory = packing.budget(values, processes)
     return packing.choose(
         values,
         labels,
@@ -160,6 +162,7 @@ def choose(
         pack=pack,
         layout=layout,
         measure=space is not None,
+        memory=space.beside(memory, most_teachers([few])) if space else memory,
     )
 
 

@@ -32,7 +32,7 @@ from pipeline.training.step import (
 from pipeline.training.task import Run
 from pipeline.training.tuning import tuned
 
-#: Part of the memory that is free at the start which a pack may take.
+#: Part of the memory that is free at the start which packs that are trained at a time may take, with what their teachers say.
 SHARE = 0.6
 
 #: Runs of a pack at most: more save nothing, and lose more on a failure.
@@ -46,6 +46,30 @@ ONE_TOO_LARGE = (
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes that one pack may take, with the arrays in which it keeps what its teachers say."""
+
+    free: int
+    of_teacher: int = 0
+    """Bytes of one teacher's arrays; 0 where none are stored for the pack alone."""
+    teachers: int = 0
+    """How many there are: each run may bring another one until all are there."""
+
+    def runs(self, each: int) -> int:
+        """The most runs of ``each`` bytes that fit; 1 at least."""
+        beside_own = self.free // (each + self.of_teacher)
+        if beside_own >= self.teachers:
+            beside_own = (self.free - self.teachers * self.of_teacher) // each
+        return max(1, beside_own)
+
+
+def budget(samples: Tensor, processes: int = 1) -> Budget:
+    """Of each of ``processes`` packs at a time on the device of ``samples``, of which every process has its own."""
+    free = int(SHARE * free_memory(samples.device) / processes)
+    return Budget(free - (samples.nbytes if processes > 1 else 0))
 
 
 @dataclass(frozen=True)
@@ -83,19 +107,22 @@ def choose(
     layout: str | None = None,
     seconds: float = 4.0,
     measure: bool = False,
+    memory: Budget | None = None,
 ) -> Choice:
     """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
 
     ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
-    for), and ``vmap`` on a GPU; ``measure``: time it even where both are given; then pack sizes are timed, all within about ``seconds``, and the most runs within 5 % of the fastest are taken. Reads only rows that the runs
-    train on, and changes nothing.
+    for), and ``vmap`` on a GPU; then pack sizes that ``memory`` (by default ``budget`` of one process) allows are timed, all
+    within about ``seconds``, and the most runs within 5 % of the fastest are taken. ``measure``: time it even where both are
+    given. Reads only rows that the runs train on, and changes nothing.
     """
     if not runs:
         raise InputError("no runs to pack; expected at least one")
     if pack is not None and pack < 1:
         raise InputError(f"a pack of {pack} runs; expected at least 1")
+    memory = memory or budget(samples)
     try:
-        return chosen(samples, labels, runs, settings, classes, teaching, pack, layout, seconds, measure)
+        return chosen(samples, labels, runs, settings, classes, teaching, pack, layout, seconds, measure, memory)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -104,7 +131,7 @@ def choose(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     fewer = runs[: len(runs) // 2]  # their number bounds the pack
-    more: dict[str, Any] = {"pack": pack, "layout": layout, "seconds": seconds, "measure": measure}
+    more: dict[str, Any] = {"pack": pack, "layout": layout, "seconds": seconds, "measure": measure, "memory": memory}
     return choose(samples, labels, fewer, settings, classes=classes, teaching=teaching, **more)
 
 
@@ -119,6 +146,7 @@ def chosen(
     layout: str | None,
     seconds: float,
     measure: bool,
+    memory: Budget,
 ) -> Choice:
     """``choose`` where the memory suffices."""
     device, cores = samples.device, torch.get_num_threads()
@@ -131,7 +159,7 @@ def chosen(
     # On a CPU the bits must not depend on a stopwatch: only ``loop`` gives the same ones in packs of any size.
     kind = layout or ("loop" if device.type == "cpu" else "vmap")
     each = bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs))))
-    most = min(len(runs), LARGEST[device.type], max(1, int(SHARE * free_memory(device) / each)))
+    most = min(len(runs), LARGEST[device.type], memory.runs(each))
     if pack is not None and layout is not None and not measure:
         return Choice(str(device), pack, layout, 0.0, each)
     few = 2 * cores if device.type == "cpu" else 10

@@ -155,6 +155,31 @@ def test_packs_are_smaller_where_fewer_teachers_fit(source: Source, monkeypatch:
     assert "of what is read of 1 teachers, stored" in lines[0]
 
 
+def test_the_runs_of_a_pack_have_what_its_arrays_leave(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays and runs together take no more than the share of the free memory, and so do packs of several processes."""
+    students = [planned(fold, mix, Path(f"shared/{fold}")) for fold in (1, 2) for mix in ("attention,soft", "soft")]
+    each = room.room(pack_of(source, students[::2])).each  # type: ignore[union-attr]
+    budgets: list[packing.Budget] = []
+
+    def choose(*arguments: object, memory: packing.Budget, **options: object) -> packing.Choice:
+        budgets.append(memory)
+        return packing.Choice("cpu", 2, "loop", 0.0, 1)
+
+    monkeypatch.setattr(packing, "choose", choose)
+    free(monkeypatch, 100 * each)
+    make = lambda **fields: packs.PlannedPack(files=source.files, data_set=source.data_set, device="cpu", **fields)
+    for processes in (1, 2):
+        schedule.packed(students, make, Path("c"), None, "loop", processes, lambda line: None)
+    samples = packs.load(pack_of(source, students))[1]
+    whole = packing.budget(samples).free
+    assert budgets == [
+        packing.Budget(whole, each, 2),
+        packing.Budget(whole),
+        packing.Budget(whole // 2 - samples.nbytes, each, 2),
+        packing.Budget(whole // 2 - samples.nbytes),
+    ]
+
+
 def test_runs_are_packed_by_what_their_terms_need(source: Source) -> None:
     """Who reads no map lies in no pack that keeps one, of students or of teachers."""
     texts = (

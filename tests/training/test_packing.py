@@ -76,6 +76,28 @@ def test_memory_limits_the_pack(data: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert ask().pack == 1
 
 
+def test_what_teachers_say_and_the_runs_share_one_budget(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, of_teacher, teachers, most in (
+        (100, 0, 0, 10),
+        (100, 10, 1, 9),  # the arrays of the one teacher, and nine runs
+        (100, 10, 5, 5),
+        (100, 10, 9, 5),  # every run may bring another teacher
+        (100, 90, 1, 1),
+        (100, 95, 1, 1),  # nothing is left: a run at least, and what does not fit is halved or refused
+        (1, 0, 0, 1),
+    ):
+        assert packing.Budget(free, of_teacher, teachers).runs(10) == most, (free, of_teacher, teachers)
+    samples, labels, teacher = data
+    how = {"classes": CLASSES, "teaching": teacher, "layout": "loop", "seconds": 0.1}
+    each = packing.choose(samples, labels, seeds(6), QUICK, **how).bytes_per_run
+    memory = packing.Budget(int(3.5 * each), of_teacher=each, teachers=1)
+    limited = packing.choose(samples, labels, seeds(6), QUICK, memory=memory, **how)
+    assert limited.pack <= 2 and all(int(name.split(" × ")[1]) <= 2 for name in limited.measured)
+    monkeypatch.setattr(packing, "free_memory", lambda device: 1000)
+    assert packing.budget(samples[:0], 1).free == 600
+    assert packing.budget(samples, 3).free == 200 - samples.nbytes  # each process has the samples for itself
+
+
 def test_free_memory_is_that_of_this_machine() -> None:
     assert 1 << 28 <= packing.free_memory(torch.device("cpu")) < 1 << 46
 
