@@ -153,6 +153,7 @@ def result_of(
         best_epoch=best["epoch"],
         epochs=len(history),
         parameters=models.parameters(network),
+        terms=trained.terms,
         seconds=round(trained.seconds, 2),
         failure=trained.failure or not_finite,
     )

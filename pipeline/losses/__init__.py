@@ -28,6 +28,9 @@ by importing it, where it is written out. All else is optional:
 - ``constants(arrays, labels)``: name → tensor, once per teacher, from what it says of its student's training rows (never of
   held-out clips) by name, and their labels; the loss sees each run's own as ``teacher.constants[name]`` (..., K). Maps of all
   rows may take gigabytes: ``needs.parts_of(arrays)`` has them some rows after the other. ``student`` and options as above.
+- ``figures(parts)``: name → number, at the end of a run, for its record (``result.json``, ``terms``): ``parts`` are pairs of what
+  the student, in evaluation mode and with ``adapted``, and its teacher say of the training rows, (B, ...), some rows after the
+  other, as the loss sees them. Options as above.
 - ``TEACHER = ("members",)``: ``teacher.members`` (..., B, M, C), the logits of each of an ensemble's M members; a teacher that is
   a single run is refused. ``MEMBERS = True``: the loss takes maps (and what is reduced of them) of an ensemble too, with an axis
   of members, (..., B, M, K, H, W); of a single teacher without. Any other loss on maps refuses an ensemble.

@@ -9,6 +9,8 @@ code sums over a clip's neurons, times 3/1000, and halves each earlier stage's w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -61,3 +63,26 @@ def boundary(
 def agreement(guess: Tensor, target: Tensor) -> Tensor:
     """Share of neurons that are on or off as the teacher's: maps (..., B, K, H, W) → (...,)."""
     return mean(((guess > 0) == (target > 0)).float())
+
+
+def figures(parts: Iterable[tuple[Outputs, Outputs]], *, stages: Stages = "all") -> dict[str, float]:
+    """``agreement`` over the clips of all ``parts`` (B, ...), mean over pairs of stages, and of the teacher's channels the shares
+    that are off, or on, in every cell of every clip: a channel that is always off pushes the student's below −μ for good."""
+    equal: dict[str, float] = {}
+    on: dict[str, Tensor] = {}
+    off: dict[str, Tensor] = {}
+    clips = 0
+    for student, teacher in parts:
+        kept = reduced_maps(reduced, student, teacher, stages=stages)
+        for stage, guess in dict(student.adapted).items():
+            target = kept[stage] > 0
+            equal[stage] = equal.get(stage, 0.0) + len(target) * float(agreement(guess, target))
+            on[stage] = target.any(0).flatten(1).any(1) | on.get(stage, torch.tensor(False))
+            off[stage] = (~target).any(0).flatten(1).any(1) | off.get(stage, torch.tensor(False))
+        clips += len(student.logits)
+    ever_on, ever_off = torch.cat(list(on.values())), torch.cat(list(off.values()))
+    return {
+        "agreement": sum(equal.values()) / len(equal) / clips,
+        "always off": float((~ever_on).double().mean()),
+        "always on": float((~ever_off).double().mean()),
+    }

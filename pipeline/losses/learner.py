@@ -40,9 +40,11 @@ class Adapted(nn.Module):
         self.adapters = nn.ModuleList(adapters.values())
 
     def forward(self, x: Tensor) -> Outputs:
-        outputs = self.body(x)
-        if not self.training:
-            return outputs
+        outputs: Outputs = self.body(x)
+        return self.adapted(outputs) if self.training else outputs
+
+    def adapted(self, outputs: Outputs) -> Outputs:
+        """The body's outputs, and what the adapters make of them."""
         whole = dict(outputs)
         for key, adapter in zip(self.keys, self.adapters):
             values = adapter(outputs)

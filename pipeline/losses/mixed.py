@@ -120,6 +120,13 @@ class MixedLoss:
         for ramp, number, _, _ in self._ramps:
             number.fill_(value_at(ramp, epoch, epochs))
 
+    def sides(
+        self, key: str, student: Any, teacher: Any, runs: Tensor | None = None, draws: Tensor | None = None
+    ) -> tuple[Seen, Seen | None]:
+        """What a term sees of the outputs of both sides; ``runs``: those of the runs axis that have it (None: all, or no axis)."""
+        taught = None if teacher is None else Seen(teacher, runs, self._taught[key])
+        return Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, draws), taught
+
     def __call__(
         self, student: Any, teacher: Any, labels: Tensor, draws: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -131,8 +138,7 @@ class MixedLoss:
         total: Tensor | None = None
         for key in self.keys:
             runs, function = self._runs[key], self._functions[key]
-            seen = Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, (draws or {}).get(key))
-            taught = None if teacher is None else Seen(teacher, runs, self._taught[key])
+            seen, taught = self.sides(key, student, teacher, runs, (draws or {}).get(key))
             if runs is None:
                 raw[key] = one_per_run(function(seen, taught, labels), key, len(self.mixes))
             else:

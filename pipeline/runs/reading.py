@@ -64,6 +64,7 @@ def result_of(kept: Table) -> Result:
         failure=kept.get("failure") or "",
         finished=str(kept.get("finished") or ""),
         weights=kept.get("weights") or "",
+        terms=kept.get("terms") or {},
         overflowed=kept.get("nll", 0.0) is None,
         **{name: kept.get(name) for name in names},
     )

@@ -59,6 +59,8 @@ class Result:
     """When, in UTC."""
     weights: str = ""
     """Digest of the network's weights."""
+    terms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Key of a term → what its loss says of the training rows after the last epoch, by name."""
     overflowed: bool = False
     """The outputs were not finite. Earlier versions kept such runs as "did not train", without a finite nll."""
 

@@ -101,9 +101,12 @@ def pack_of(pack: Pack) -> dict[str, Any]:
 
 def result_of(result: Result) -> dict[str, Any]:
     """A result as ``result.json`` has it; ``reading.result_of`` is the way back."""
-    names = [field.name for field in dataclasses.fields(Result) if field.name not in ("finished", "overflowed")]
+    names = [
+        field.name for field in dataclasses.fields(Result) if field.name not in ("terms", "finished", "overflowed")
+    ]
+    terms = {"terms": {key: dict(figures) for key, figures in result.terms.items()}} if result.terms else {}
     finished = {"finished": result.finished} if result.finished else {}
-    return {**{name: getattr(result, name) for name in names}, "failure": result.failure or None, **finished}
+    return {**{name: getattr(result, name) for name in names}, "failure": result.failure or None, **terms, **finished}
 
 
 def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from pipeline.training.sampling import EpochTables, epoch_tables, steps_of
 from pipeline.training.state import Interrupted, Progress, failure
 from pipeline.training.step import Pack, graphed_step, step
 from pipeline.training.task import Run, Trained
+from pipeline.training.term_figures import term_figures
 
 
 class Loop:
@@ -184,6 +185,7 @@ class Loop:
             run=run,
             state={} if failed else self.state(self.pack.learner.state(), r),
             adapters={} if failed else self.state(self.pack.learner.adapters_state(), r),
+            terms={} if failed else term_figures(self.pack, self.runs[r], r),
             best_state=self.state(self.best, r) if progress.best_epoch[r] else {},
             history=progress.history[r],
             logits=self.logits[r, : len(run.task.test)].cpu().numpy()

@@ -82,6 +82,8 @@ class Trained:
     """The same after the epoch with the highest test accuracy (the first of equals): optimistic."""
     adapters: dict[str, Tensor] = field(default_factory=dict)
     """``KEY NAME`` → tensor (1, ...) on the CPU: what each term's adapter had learned after the last epoch."""
+    terms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Key of a term → what its file's ``figures`` says of the training rows after the last epoch."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One record per epoch, as ``on_epoch`` gets them."""
     logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))

@@ -94,10 +94,14 @@ def test_stored_where_it_fits_live_where_not(
 
 
 def test_an_adapter_is_kept_apart_in_the_models_file(source: Source) -> None:
-    run = planned(1, "overhaul,soft", Path("adapted/fold1"))
+    run = planned(1, "boundary:0.01,overhaul,soft", Path("adapted/fold1"))
     missing.train([Level("student", (run,))], source, **HOW)
     payload = saved.read_payload(run.folder)
     assert payload["adapters"] and all(name.startswith("overhaul ") for name in payload["adapters"])
+    told = runs.read(run.folder).result.terms
+    assert told == runs.read_result(run.folder)["terms"] and set(told) == {"boundary"}
+    assert set(told["boundary"]) == {"agreement", "always off", "always on"}
+    assert all(0 <= share <= 1 for share in told["boundary"].values())
     network = saved.network_of(payload)
     assert payload["state"].keys() == {"mean", "std", *network.body.state_dict()}
     assert runs.read_result(run.folder)["parameters"] == sum(p.numel() for p in network.parameters())
@@ -106,6 +110,7 @@ def test_an_adapter_is_kept_apart_in_the_models_file(source: Source) -> None:
     plain = planned(1, "soft", Path("plain/fold1"))
     missing.train([Level("student", (plain,))], source, **HOW)
     assert "adapters" not in saved.read_payload(plain.folder)
+    assert "terms" not in runs.read_result(plain.folder) and runs.read(plain.folder).result.terms == {}
 
 
 def test_room(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from pipeline import models, training
+from pipeline import losses, models, training
 from pipeline.config import InputError
+from pipeline.losses.adapting import shapes
+from pipeline.losses.stages import resampled
 from pipeline.training import Live, Stored
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
@@ -78,7 +81,9 @@ def test_teachers_that_run_say_what_was_stored(data: Any, mix: str) -> None:
         for taught in (live, stored)
     ]
     for mine, other in zip(*each):
-        assert mine.failure is None is other.failure
+        assert mine.failure is None is other.failure and mine.terms.keys() == other.terms.keys()
+        for key, told in mine.terms.items():
+            assert other.terms[key] == pytest.approx(told, abs=2e-3)
         for name, value in mine.state.items():
             torch.testing.assert_close(other.state[name], value, rtol=1e-3, atol=1e-4)
 
@@ -106,6 +111,41 @@ def test_every_weight_of_an_adapter_moves(data: Any, mix: str, weights: list[str
     after = pack.learner.adapters_state()
     moved = {name for name, value in before.items() if bool((after[name] != value).any())}
     assert moved == set(before) and set(weights) >= moved
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_agreement_and_dead_channels_are_told_at_the_end(data: Any, layout: str) -> None:
+    """Of the last weights, adapters in evaluation mode, over a run's own training rows, whoever is held out."""
+    samples, labels, _, stored = data
+    teacher = {name: values.clone() for name, values in stored.outputs.items()}
+    teacher["map4"][0, :, 3] = -1.0
+    teacher["map4"][0, :, 5:7] = 1.0
+    teacher["map4"][0, 40:, 3] = 2.0  # rows that nobody trains on
+    runs = [run_of(mix, fold=i) for i, mix in enumerate(("boundary@stages=last", "boundary@stages=last,soft"))]
+    one_epoch = dataclasses.replace(QUICK, epochs=1)
+    taught = Stored(teacher)
+    trained = training.fit(samples, labels, runs, one_epoch, classes=CLASSES, teaching=taught, layout=layout)
+    for run, one in zip(runs, trained):
+        student = models.network("cnn2", SHAPE, CLASSES).eval()
+        student.load_state_dict({("" if n in ("mean", "std") else "body.") + n: v[0] for n, v in one.state.items()})
+        theirs = {name: tuple(values.shape[2:]) for name, values in teacher.items()}
+        adapter = losses.module("boundary").adapter(shapes(student), theirs, stages="last").eval()
+        kept = {name.split(" ")[1]: value[0] for name, value in one.adapters.items()}
+        assert (
+            kept.keys() == adapter.state_dict().keys() and not adapter.load_state_dict(kept, strict=False).missing_keys
+        )
+        rows = torch.as_tensor(run.task.train)
+        with torch.no_grad():
+            ((stage, guess),) = adapter(student(samples[rows])).items()
+        target = resampled(teacher[stage][0, rows], tuple(guess.shape[-2:]))
+        told = one.terms["boundary@stages=last"]
+        equal = sum(bool(a > 0) == bool(b > 0) for a, b in zip(guess.flatten().tolist(), target.flatten().tolist()))
+        assert told["agreement"] == pytest.approx(equal / guess.numel(), abs=1e-4)
+        off = sum(all(value <= 0 for value in channel.flatten().tolist()) for channel in target.unbind(1))
+        on = sum(all(value > 0 for value in channel.flatten().tolist()) for channel in target.unbind(1))
+        channels = target.shape[1]
+        assert (told["always off"], told["always on"]) == (off / channels, on / channels)
+        assert stage != "map4" or (off >= 1 and on >= 2)
 
 
 def test_adapters_lie_in_one_order_whatever_the_weights(data: Any) -> None:
