@@ -387,7 +387,12 @@ for line in sys.stdin.read().splitlines():
     reader, writer = os.pipe()
     os.close(reader)
     os.dup2(writer, 1)
-    cli.main(line.split(), prog_name="audio-rkd")
+    try:
+        cli.main(line.split(), prog_name="audio-rkd")
+    except SystemExit as end:  # what the interpreter does then, without the second in which it forgets its libraries
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
 """
 
 

@@ -146,7 +146,10 @@ def said(*arguments: object, code: int = 0) -> str:
     return done.output
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind.clips > 99), id=kind.name) for kind in KINDS],
+)
 def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.chdir(place)
     corpus = ["--dataset", kind.dataset]
