@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline import samplers
+from pipeline import listed, samplers
 from pipeline.bounds import check_most
 from pipeline.errors import InputError
 
@@ -43,7 +43,7 @@ class TrainSettings:
     augment: str = "none"
     """Of images: "none", or "crop-flip" (shifted by up to 4 pixels and mirrored, anew in every epoch)."""
     teacher_epoch: str = "last"
-    """Students only: which weights of the teacher teach: "last", or "best" (peeks at the held-out fold)."""
+    """Students only: which weights of the teacher teach: "last", "best" (peeks at the held-out fold), or an epoch it kept."""
     teacher_seed: int = 0
     """Students only: the seed of the teacher that all seeds of a fold share."""
     teacher_average: str = "probabilities"
@@ -58,6 +58,10 @@ class TrainSettings:
     """Decay of the exponential moving average of the weights, which is tested and kept in their place; 0: the last weights."""
     dropout: float = 0.0
     """Share of values set to 0 before each linear layer in training, of networks that have a ``Dropout`` there."""
+    keep: str = ""
+    """Epochs whose weights are kept beside the last, for example "5,10": a student's ``teacher_epoch`` may name one."""
+    freeze: str = ""
+    """Modules whose weights and running statistics stay bit for bit, for example "conv1,linear" (``pipeline.listed``)."""
 
     def __post_init__(self) -> None:
         choices = {
@@ -66,7 +70,6 @@ class TrainSettings:
             "precision": ("float32", "bfloat16"),
             "data": ("float32", "bfloat16"),
             "augment": ("none", "crop-flip"),
-            "teacher_epoch": ("last", "best"),
             "teacher_average": ("probabilities", "logits"),
             "optimizer": ("sgd", "adamw"),
         }
@@ -89,4 +92,8 @@ class TrainSettings:
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: expected 0 or more, below 1")
         samplers.check(self.sampler, self.batch)
+        listed.check_teacher_epoch(self.teacher_epoch)
+        kept = listed.kept_epochs(self.keep, self.epochs)
+        object.__setattr__(self, "keep", ",".join(map(str, kept)))
+        object.__setattr__(self, "freeze", ",".join(sorted(listed.modules(self.freeze))))
         object.__setattr__(self, "model", self.model.replace("-", "_"))  # a network's name is its file's

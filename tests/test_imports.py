@@ -48,6 +48,7 @@ ROWS = (
     "pipeline.bounds",
     "pipeline.digests",
     "pipeline.samplers",
+    "pipeline.listed",
     "pipeline.errors",
     "pipeline",
 )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pipeline.config import InputError
 from pipeline.losses.mixed import ADAPTED
 from pipeline.models import Network, Outputs, Stacked
+from pipeline.models.freezing import hold_still, is_frozen
 from pipeline.models.outputs import chosen
 from pipeline.models.stacked import flattened
 
@@ -56,7 +57,9 @@ class Adapted(nn.Module):
 
 
 class Learner:
-    """R networks under training. ``reads``: the outputs that are kept, besides the logits; None: all."""
+    """R networks under training. ``reads``: the outputs that are kept, besides the logits; None: all.
+
+    ``freeze``: names of modules that stay as they are (``pipeline.listed``)."""
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class Learner:
         device: torch.device,
         dtype: torch.dtype,
         precision: str = "float32",
+        freeze: Sequence[str] = (),
     ) -> None:
         if layout not in LAYOUTS:
             raise InputError(f"layout {layout!r}; expected one of {', '.join(LAYOUTS)}")
@@ -76,7 +80,7 @@ class Learner:
                 "runs with different adapters in one pack; expected the same terms with an adapter in each: "
                 "train them in packs of their own"
             )
-        self.layout, self.adapters = layout, tuple(keys)
+        self.layout, self.adapters, self.freeze = layout, tuple(keys), tuple(freeze)
         self.reads = None if reads is None else ("logits", *reads)
         self.device, self.precision = device, precision
         if keys:
@@ -85,12 +89,36 @@ class Learner:
         self.stacked = Stacked(networks).to(device, dtype).train()
         self.weights = flattened(self.stacked)
         self.singles = [self.stacked.single(run) for run in range(self.runs)] if layout == "loop" else []
+        self.train()
         self.workers: ThreadPoolExecutor | None = None
         self._outputs: dict[int, Outputs] = {}
 
     @property
     def runs(self) -> int:
         return self.stacked.runs
+
+    def train(self) -> None:
+        """Training mode, in which modules that are frozen stay in evaluation mode: batch norm uses and keeps its statistics."""
+        for network in (self.stacked, *self.singles):
+            network.train()
+            hold_still(self.freeze, body_of(network))
+
+    @property
+    def frozen(self) -> Tensor | None:
+        """(P,) which of the weights stay as they are; None where all learn."""
+        if not self.freeze:
+            return None
+        parts = [
+            torch.full((parameter[0].numel(),), is_frozen(self.freeze, self.own_name(name)), device=self.device)
+            for name, parameter in self.stacked.named_parameters()
+        ]
+        return torch.cat(parts)
+
+    def own_name(self, name: str) -> str:
+        """A parameter's name in the network; of an adapter's one that no module has."""
+        if not self.adapters:
+            return name
+        return name.removeprefix("body.") if name.startswith("body.") else ""
 
     def statistics(self) -> dict[str, Tensor]:
         """The buffers that a step may write: batch norm's running statistics, each (R, ...)."""
@@ -198,9 +226,14 @@ class Learner:
         else:
             for part in parts:
                 logits[:, part] = self.stacked.mapped(inputs(slice(None), part)).logits
-        for network in networks:
-            network.train()
+        self.train()
         return logits
+
+
+def body_of(network: nn.Module) -> nn.Module:
+    """The network's own layers, without the adapters."""
+    body: nn.Module = network.body  # type: ignore[assignment]
+    return body.body if isinstance(body, Adapted) else body
 
 
 def laid_out(gradient: Tensor) -> Tensor:

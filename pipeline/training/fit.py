@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
+from pipeline.listed import modules
 from pipeline.losses import LossMix, library
 from pipeline.losses.adapting import needs_with, shapes
 from pipeline.losses.learner import Learner
 from pipeline.losses.needs import Needs
 from pipeline.models import Network
+from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
+from pipeline.models.saved import load_state
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
 from pipeline.training.live import Lesson, Live
@@ -182,11 +185,14 @@ def packed(
         )
         for run in runs
     ]
-    for network, (mean, std) in zip(networks, statistics, strict=True):
+    for network, run, (mean, std) in zip(networks, runs, statistics, strict=True):
         network.to(dtype)  # first: the statistics of float64 samples keep their digits
+        begin(network, run)
         network.mean.copy_(mean)
         network.std.copy_(std)
     require_outputs([run.mix for run in runs], networks[0])
+    freeze = modules(settings.freeze)
+    require_modules(freeze, networks[0].body, settings.model)
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
@@ -195,12 +201,37 @@ def packed(
     taught = {} if teaching is None else teaching.shapes()
     lesson, constants = (None, {}) if teaching is None else lesson_of(teaching, runs, networks[0], samples, labels)
     adapters = losses.adapters([run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught)
-    learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision)
+    for run, each in zip(runs, adapters):
+        go_on(each, run)
+    learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision, freeze)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     going = [False] * len(runs)
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None)
     draws = draws_tables(runs, loss.members, settings.batch, 0, going, device)
     return Pack(learner, samples, labels, lesson, index, loss, settings, first, augment, draws, constants)
+
+
+def begin(network: Network, run: Run) -> None:
+    """Give a network the weights that its run starts with. ``InputError`` for those of another network."""
+    if run.start is None:
+        return
+    try:
+        load_state(network, run.start.state)
+    except (RuntimeError, KeyError) as error:  # names or shapes of tensors
+        raise InputError(
+            f"fold {run.fold}, seed {run.seed}: it starts with weights that are not those of a {network.name} of this shape "
+            f"({error}); expected a run of the same network"
+        ) from None
+
+
+@torch.no_grad()
+def go_on(adapters: Mapping[str, nn.Module], run: Run) -> None:
+    """Adapters of the run that this one starts from are gone on with where term, names and shapes agree; others are drawn."""
+    for key, module in adapters.items() if run.start else ():
+        tensors = module.state_dict()
+        kept = {name: run.start.adapters.get(f"{key} {name}") for name in tensors}  # type: ignore[union-attr]
+        if all(one is not None and one.shape == (1, *tensors[name].shape) for name, one in kept.items()):
+            module.load_state_dict({name: one[0] for name, one in kept.items() if one is not None})
 
 
 def lesson_of(

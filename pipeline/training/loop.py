@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipeline import signals
 from pipeline.config import TrainSettings
+from pipeline.listed import kept_epochs
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer
 from pipeline.training.draws import draws_tables
@@ -59,6 +60,10 @@ class Loop:
         self.test_counts = torch.tensor([len(run.task.test) for run in runs], device=device)
         self.logits = pack.weights.new_zeros(count, self.test.shape[1], pack.learner.stacked.classes)
         self.best = {name: tensor.detach().clone() for name, tensor in pack.learner.state().items()}
+        self.kept = {
+            epoch: {name: torch.zeros_like(tensor) for name, tensor in self.best.items()}
+            for epoch in kept_epochs(settings.keep, settings.epochs)
+        }
         self.graphed = device.type == "cuda" and pack.learner.layout != "loop"
         self.graphs: dict[bool, Callable[[], None]] = {}
         self.memory: Any = None
@@ -171,12 +176,18 @@ class Loop:
                 }
             )
             self.logits[r] = logits[r]
+            if (kept := self.kept.get(progress.epoch + 1)) is not None:
+                self.copy(kept, r)
             if figures[0][r] > progress.best_accuracy[r]:
                 progress.best_accuracy[r], progress.best_epoch[r] = figures[0][r], progress.epoch + 1
-                for name, tensor in pack.learner.state().items():
-                    self.best[name][r] = tensor[r]
+                self.copy(self.best, r)
             if self.on_epoch:
                 self.on_epoch(r, progress.history[r][-1])
+
+    def copy(self, into: dict[str, Tensor], r: int) -> None:
+        """Keep the weights of one run as they are now."""
+        for name, tensor in self.pack.learner.state().items():
+            into[name][r] = tensor[r]
 
     def trained(self, r: int, seconds: float) -> Trained:
         progress, run = self.progress, self.runs[r]
@@ -187,6 +198,7 @@ class Loop:
             adapters={} if failed else self.state(self.pack.learner.adapters_state(), r),
             terms={} if failed else term_figures(self.pack, self.runs[r], r),
             best_state=self.state(self.best, r) if progress.best_epoch[r] else {},
+            kept={} if failed else {epoch: self.state(whole, r) for epoch, whole in self.kept.items()},
             history=progress.history[r],
             logits=self.logits[r, : len(run.task.test)].cpu().numpy()
             if progress.history[r]
@@ -231,6 +243,7 @@ class Loop:
             **self.pack.written(),
             "logits": self.logits,
             **{f"best.{k}": v for k, v in self.best.items()},
+            **{f"kept.{epoch}.{k}": v for epoch, whole in self.kept.items() for k, v in whole.items()},
         }
 
     def save(self) -> None:

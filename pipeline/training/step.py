@@ -49,6 +49,8 @@ class Pack:
     """What the optimizer remembers of each run (``optimizer.state_of``)."""
     averages: dict[str, Tensor] = field(init=False)
     """Moving averages of ``weights`` and of batch norm's statistics, where the settings ask for them."""
+    frozen: Tensor | None = field(init=False)
+    """(P,) the weights that stay as they are; None: all learn."""
     sums: Tensor = field(init=False)
     """(1 + terms + 1, R) float64: total, each term, and correct answers, summed over the steps of the epoch."""
     bad: Tensor = field(init=False)
@@ -58,6 +60,7 @@ class Pack:
 
     def __post_init__(self) -> None:
         runs, device = self.learner.runs, self.samples.device
+        self.frozen = self.learner.frozen
         self.optimizer_state = optimizer.state_of(self.weights, self.settings)
         self.averages = {}
         if self.settings.average:
@@ -124,7 +127,8 @@ def step(pack: Pack, masked: bool) -> None:
         # On a CPU only runs that take part come here.
         keep = None if mask is None or pack.learner.layout == "loop" else mask[runs, None]
         state = {name: tensor[runs] for name, tensor in pack.optimizer_state.items()}
-        optimizer.descend(pack.weights[runs], gradients, state, lr[runs], pack.settings, keep)
+        with held(pack, runs, gradients):
+            optimizer.descend(pack.weights[runs], gradients, state, lr[runs], pack.settings, keep)
 
     labels = pack.labels[rows]
     teacher = taught(pack, rows, inputs, mask)
@@ -139,6 +143,20 @@ def step(pack: Pack, masked: bool) -> None:
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
     tally(pack, values, (outputs.logits.detach().argmax(-1) == labels).sum(-1), mask)
     pack.counter += 1
+
+
+@contextmanager
+def held(pack: Pack, runs: slice, gradients: Tensor) -> Iterator[None]:
+    """Frozen weights come out bit for bit, whatever the optimizer: no gradient (nor part in its norm), decay or momentum."""
+    if pack.frozen is None:
+        yield
+        return
+    gradients.masked_fill_(pack.frozen, 0.0)
+    before = pack.weights[runs].clone()
+    yield
+    pack.weights[runs] = torch.where(pack.frozen, before, pack.weights[runs])
+    momentum = pack.optimizer_state["momentum"]
+    momentum[runs] = momentum[runs].masked_fill(pack.frozen, 0.0)
 
 
 def taught(pack: Pack, rows: Tensor, inputs: Inputs, alive: Tensor | None = None) -> Outputs | None:

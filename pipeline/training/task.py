@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pipeline.config import InputError
@@ -43,6 +45,24 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """The weights that a run begins with in place of drawn ones: another run's, of the same network."""
+
+    state: Mapping[str, Tensor]
+    """As ``Trained.state``."""
+    adapters: Mapping[str, Tensor] = field(default_factory=dict)
+    """As ``Trained.adapters``: a term of the same key goes on with them, any other draws its own."""
+
+    def identity(self) -> str:
+        """A digest of all tensors."""
+        content = hashlib.sha256()
+        for name, tensor in (*sorted(self.state.items()), *sorted(self.adapters.items())):
+            content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            content.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return content.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
     """One training: the held-out fold, the seed, the mix of losses, the task, who teaches, and how batches are drawn."""
 
@@ -54,6 +74,8 @@ class Run:
     """Which of the teachers (axis 0 of what ``Teaching`` keeps) teaches this run."""
     sampling: Sampling | None = None
     """How its batches are drawn; None: as the settings of its training say."""
+    start: Start | None = None
+    """None: its first weights are drawn."""
 
     def batches(self) -> tuple[Any, ...]:
         """What its batches depend on: runs that have it in common see the same ones."""
@@ -68,6 +90,7 @@ class Run:
             *self.task.identity(),
             self.teacher,
             (self.sampling or Sampling()).kind,
+            *([self.start.identity()] if self.start else []),
         ]
 
 
@@ -84,6 +107,8 @@ class Trained:
     """``KEY NAME`` → tensor (1, ...) on the CPU: what each term's adapter had learned after the last epoch."""
     terms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Key of a term → what its file's ``figures`` says of the training rows after the last epoch."""
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """Epoch of the setting ``keep`` → ``state`` as it was behind it; empty after a failure."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One record per epoch, as ``on_epoch`` gets them."""
     logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
