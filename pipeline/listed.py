@@ -41,9 +41,7 @@ def modules(text: str) -> tuple[str, ...]:
     """The names of modules in a text. Raises ``InputError``, one line, for a text that lists none."""
     names = tuple(part.strip() for part in text.split(",")) if text else ()
     if not all(re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", name) for name in names) or len(set(names)) < len(names):
-        raise InputError(
-            f"freeze = {text!r}: expected different names of modules, for example 'conv1,linear', or ''"
-        )
+        raise InputError(f"freeze = {text!r}: expected different names of modules, for example 'conv1,linear', or ''")
     return names
 
 

@@ -22,12 +22,12 @@ def test_the_experiment(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "temperatures.toml").write_text(block)
     experiment = reading.read(str(tmp_path / "temperatures.toml"))
-    taught = [(str(step.mix), step.first) for step in experiment.steps.values() if step.name != "teacher"]
+    taught = [(str(step.mix), step.teachers) for step in experiment.steps.values() if step.name != "teacher"]
     assert taught == [
-        ("hinton:1,soft:1", "teacher"),
-        ("hinton:1@T=4,soft:1", "teacher"),
-        ("hinton:1@T=8,soft:1", "teacher"),
-        ("ce:1,soft:1", "warm"),
+        ("hinton:1,soft:1", ("teacher",)),
+        ("hinton:1@T=4,soft:1", ("teacher",)),
+        ("hinton:1@T=8,soft:1", ("teacher",)),
+        ("ce:1,soft:1", ("warm",)),
     ]
     assert dict(experiment.steps["second"].settings) == {"epochs": 10}
 

@@ -12,6 +12,7 @@ from pipeline import runs, samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
 from pipeline.engine.source import Source
+from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
@@ -72,23 +73,25 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
 
 
 def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` where a term of runs that are to be trained reads an output which their network does not have, or it has
-    no place for the dropout that the settings ask for."""
-    mixes: dict[tuple[str, float], list[LossMix]] = {}
+    """``InputError`` where a term of runs that are to be trained reads an output which their network does not have, where it has no
+    place for the dropout that the settings ask for, and none of the modules that they freeze."""
+    mixes: dict[tuple[str, float, str], list[LossMix]] = {}
     for run in planned:
         others = not {"embedding", "hidden", "logits"}.issuperset(run.mix.reads or ())  # every network has these
-        if others or run.network.dropout:
-            mixes.setdefault((run.network.model, run.network.dropout), []).append(run.mix)
+        if others or run.network.dropout or run.network.freeze:
+            mixes.setdefault((run.network.model, run.network.dropout, run.network.freeze), []).append(run.mix)
     if not mixes:
         return
     # torch comes here and not at the top, so that a finished stage answers at once.
     from pipeline import models
+    from pipeline.models.freezing import require_modules
     from pipeline.training.fit import require_outputs
 
     spec = source.spec(planned[0].settings)
-    for (model, dropout), terms in mixes.items():
+    for (model, dropout, freeze), terms in mixes.items():
         network = models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes), dropout=dropout)
         require_outputs(terms, network)
+        require_modules(modules(freeze), network.body, model)
 
 
 def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any) -> tuple[int, list[str]]:
@@ -137,14 +140,14 @@ def missing_runs(planned: Sequence[PlannedRun], source: Source) -> list[PlannedR
 
 
 def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """The runs whose teachers have weights: what would learn from a run that failed ends with it."""
+    """The runs whose parents have weights: what would learn or start from a run that failed ends with it."""
     kept = []
     for run in planned:
         # One that was left out itself has no result at all.
         failed = [
-            str(teacher)
-            for teacher in run.teachers
-            if not is_teacher_file(teacher) and (not runs.finished(teacher) or runs.read(teacher).result.failed)
+            str(parent)
+            for parent in run.parents
+            if not is_teacher_file(parent) and (not runs.finished(parent) or runs.read(parent).result.failed)
         ]
         if failed:
             say(f"{run.folder}: left out, for {', '.join(failed)} failed")

@@ -33,6 +33,7 @@ from pipeline.engine.records import (
     model_of,
     read_model,
     run_record,
+    start_of,
     write_run,
     write_start,
 )
@@ -107,6 +108,7 @@ def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
             run.mix,
             Task(*split[run.fold]),
             teacher=taught_by.index((run.teachers, run.fold)) if run.teachers else 0,
+            start=start_of(run.start) if run.start else None,
         )
         for run in planned
     ]
@@ -202,14 +204,14 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     held out here; and for one that lacks what a term reads.
     """
     taught_by = teachers_of(pack.runs)
-    if not taught_by:
-        return None
-    for folder, fold in dict.fromkeys((teacher, run.fold) for run in pack.runs for teacher in run.teachers):
+    data, values, labels = load(pack)
+    for folder, fold in dict.fromkeys((parent, run.fold) for run in pack.runs for parent in run.parents):
         if not is_teacher_file(folder):
             teachers.require_fold(folder, runs.read(folder).fold, fold)
-    data, values, labels = load(pack)
     digests = {str(fold): digest for fold, digest in data.digests.items()}
     teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
+    if not taught_by:
+        return None
     needs = needs_of_pack(pack)
     for run in pack.runs:
         needs_of([run.mix]).of_teacher(len(run.teachers), ", ".join(map(str, run.teachers)))

@@ -27,7 +27,7 @@ from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.fitting import Clips, held_out_logits
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.teacher_files.schema import digest_of
-from pipeline.training import Trained
+from pipeline.training import Start, Trained
 
 if TYPE_CHECKING:
     from pipeline.engine.packs import PlannedPack
@@ -56,10 +56,12 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         shape=tuple(data.features.shape[2:]),
         slug=run.mix.slug,
         teacher=run.teachers or None,
+        start=run.start,
+        base=run.base,
         generation=run.generation,
-        lineage=lineage(run.teachers),
-        teacher_weights={teacher: digest_of_teacher(teacher) for teacher in run.teachers},
-        trusted=unsaid(run.teachers),
+        lineage=lineage(run.parents),
+        teacher_weights={parent: digest_of_teacher(parent) for parent in run.parents},
+        trusted=unsaid(run.parents),
         experiment=run.experiment,
         step=run.step,
         pack=Pack(
@@ -68,9 +70,9 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
     )
 
 
-def lineage(teachers: Sequence[Path]) -> tuple[Path, ...]:
-    """The run folders that a student of ``teachers`` goes back to, from the first ancestor to the teachers themselves."""
-    folders = [teacher for teacher in teachers if not is_teacher_file(teacher)]
+def lineage(parents: Sequence[Path]) -> tuple[Path, ...]:
+    """The run folders that a run behind ``parents`` goes back to, from the first ancestor to the parents themselves."""
+    folders = [parent for parent in parents if not is_teacher_file(parent)]
     return tuple(dict.fromkeys(run for folder in folders for run in (*runs.read(folder).lineage, folder)))
 
 
@@ -180,6 +182,7 @@ def payload_of(record: Record, data: cache.Data, trained: Trained) -> dict[str, 
         "state": trained.state,
         "best_state": trained.best_state,
         **({"adapters": trained.adapters} if trained.adapters else {}),
+        **({"kept": {str(epoch): state for epoch, state in trained.kept.items()}} if trained.kept else {}),
     }
 
 
@@ -193,6 +196,12 @@ def read_model(folder: Path) -> dict[str, Any]:
     return saved.read_payload(folder)
 
 
+def start_of(folder: Path) -> Start:
+    """The weights of a finished run, for one that starts from it."""
+    payload = read_model(folder)
+    return Start(payload["state"], payload.get("adapters", {}))
+
+
 def model_of(payload: dict[str, Any], epoch: str = "last") -> models.Network:
-    """The network of a ``model.pt``, in evaluation mode, with the last or the best epoch's weights."""
+    """The network of a ``model.pt``, in evaluation mode, with the weights of the last, the best or a kept epoch."""
     return saved.network_of(payload, epoch)

@@ -92,6 +92,8 @@ def planned(record: Record, target: Path) -> PlannedRun:
         LossMix.parse(record.recorded_mix),
         recorded_teachers(record),
         record.generation,
+        start=record.start,
+        base=record.base,
         at=target,
         contents=tuple((path, digest) for path, digest in record.teacher_weights.items() if is_teacher_file(path)),
     )
@@ -175,15 +177,16 @@ def recorded_images(record: Record, archive: Path | None) -> Archive:
 
 
 def recorded_teachers(record: Record) -> tuple[Path, ...]:
-    for path in record.teachers:
+    for path in record.parents:
         if is_teacher_file(path) and not path.is_file():
             raise InputError(
                 f"no teacher file {path}, from which {record.folder} learned; expected it where it was (work in the same folder)"
             )
         if not is_teacher_file(path) and not runs.finished(path):
+            role = "the teacher of" if path in record.teachers else "which goes before"
             raise InputError(
-                f"no finished run in {path}, the teacher of {record.folder}; expected it where it was (work in the "
-                "same folder), or train it again: make teacher"
+                f"no finished run in {path}, {role} {record.folder}; expected it where it was (work in the "
+                "same folder), or train it again: make teacher, or the experiment that it is of"
             )
     if reason := runs.outdated(record, teachers=True):
         raise InputError(f"{record.folder} {reason}, so it cannot be repeated")

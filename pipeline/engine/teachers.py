@@ -1,4 +1,4 @@
-"""Who may teach: runs that were trained on the very data that their students are trained and tested on, and files that say
+"""Who may teach, or be started from: runs of the very data that those behind them are trained and tested on, and files that say
 that they have not seen what is held out. No torch here.
 
 A teacher's fold number says nothing by itself: of another assignment of clips to folds, a teacher of fold 1 has been
@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import runs
-from pipeline.config import InputError
+from pipeline.config import InputError, TrainSettings
 from pipeline.engine.source import Source
+from pipeline.listed import BEST, LAST, epoch_number, kept_epochs
 from pipeline.losses.library import teacher_reads
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import fitting
@@ -24,13 +25,13 @@ MEMBERS = "members"
 
 
 def check(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` for the first teacher of another fold than its student's, or that was trained on something else.
+    """``InputError`` for the first parent of another fold than its run's, that was trained on something else, or lacks weights.
 
-    Teachers that are not finished are left to whoever reads them.
+    Parents that are not finished are left to whoever reads them.
     """
     check_files(planned, source)
     now = {int(fold): digest for fold, digest in source.digests.items()}
-    for folder, fold in dict.fromkeys((teacher, run.fold) for run in planned for teacher in run.teachers):
+    for folder, fold in dict.fromkeys((parent, run.fold) for run in planned for parent in run.parents):
         if is_teacher_file(folder) or not runs.finished(folder):
             continue
         record, spec = runs.read(folder), source.spec(planned[0].settings)
@@ -41,6 +42,22 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"trained on the same data: remove {folder} and train it again with these features, or name "
                 "another one"
             )
+
+    wanted = {(teacher, run.network.teacher_epoch) for run in planned for teacher in run.teachers}
+    for folder, epoch in sorted(wanted):
+        if epoch_number(epoch) and not is_teacher_file(folder) and runs.finished(folder):
+            require_kept(runs.read(folder).trained_by, epoch, str(folder))
+
+
+def require_kept(teacher: TrainSettings, epoch: str, name: str) -> None:
+    """``InputError`` where a teacher does not keep the weights of an epoch. ``name``: the teacher's, for the message."""
+    kept = list(map(str, kept_epochs(teacher.keep, teacher.epochs)))
+    if epoch_number(epoch) and epoch not in kept:
+        raise InputError(
+            f"teacher_epoch = {epoch}: {name} keeps "
+            + (f"epochs {', '.join(kept)}" if kept else "no epoch but the last")
+            + f"; expected one of {', '.join([*kept, LAST, BEST])}, or a teacher with keep = [{epoch}]"
+        )
 
 
 def check_files(planned: Sequence[PlannedRun], source: Source) -> None:
@@ -108,7 +125,7 @@ def unsaid(teachers: Sequence[Path]) -> bool:
 
 
 def require_fold(folder: Path, teachers_fold: int, wanted: int) -> None:
-    """``InputError`` where a teacher holds out another fold than its student."""
+    """``InputError`` where a teacher (or the run that is started from) holds out another fold than what comes behind it."""
     if teachers_fold != wanted:
         raise InputError(
             f"{folder} is the teacher of fold {teachers_fold}, wanted for fold {wanted}: it was trained on "

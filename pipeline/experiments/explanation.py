@@ -44,10 +44,10 @@ def explained(
         settings = config.for_corpus(settings, seconds)
     held_out, source, classes = task_of(corpus, dataset, folds)
     shape = IMAGE if dataset == IMAGES else settings.features.shape
-    levels, rows = plan(experiment, settings, "CORPUS", folds=held_out, seeds=seeds)
+    levels, rows = plan(experiment, settings, corpus.name if corpus else "CORPUS", folds=held_out, seeds=seeds)
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
-    lines = [f"experiment {experiment.name}{title}"]
+    lines = [f"experiment {experiment.name}{title}", *drawn(experiment), ""]
     for step in experiment.steps.values():
         network = network_of(step, settings)
         weights = models.parameters(models.network(network.model, shape, classes))
@@ -57,16 +57,58 @@ def explained(
             f"    mix      {step.mix}",
             f"    learns   {lessons(step)}",
             *([f"    weight   {WEIGHED}"] if step.balance else []),
+            *([f"    frozen   {network.freeze}"] if network.freeze else []),
+            *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
             f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",
         ]
+    left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
     sizes = f"{number(len(planned), 'run')}, {epochs:,} epochs, in {number(len(levels), 'level')}"
-    lines.append(f"In all {sizes}: {fan}. What is finished is not trained again.")
-    lines.append(time_of(planned_epochs(planned), root))
+    finished = (
+        f"{len(planned) - len(left)} of them are finished and are"
+        if len(left) < len(planned)
+        else "What is finished is"
+    )
+    lines.append(f"In all {sizes}: {fan}. {finished} not trained again.")
+    lines.append(time_of(planned_epochs(left), root, corpus.name if corpus else ""))
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
     lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]
     return "\n".join(lines)
+
+
+def drawn(experiment: Experiment) -> list[str]:
+    """What learns from what, as a tree: below each step those that it teaches, that start from it, or whose base it is."""
+    below: dict[str, list[tuple[str, Step]]] = {name: [] for name in experiment.steps}
+    for step in experiment.steps.values():
+        for parent, word in step.parents.items():
+            below[parent].append((word, step))
+    lines: list[str] = []
+    shown: set[str] = set()
+
+    def branch(name: str, indent: str) -> None:
+        for place, (word, step) in enumerate(below[name], 1):
+            end = place == len(below[name])
+            again = " (see above)" if step.name in shown and below[step.name] else ""
+            lines.append(f"{indent}{'└─' if end else '├─'} {word} {step.name}{repeated(step)}{again}")
+            if step.name not in shown:
+                shown.add(step.name)
+                branch(step.name, indent + ("   " if end else "│  "))
+
+    for step in experiment.steps.values():
+        if not step.parents:
+            lines.append(f"  {step.name}{repeated(step)}")
+            shown.add(step.name)
+            branch(step.name, "  ")
+    return lines
+
+
+def repeated(step: Step) -> str:
+    """Of a step with rounds, how they follow each other; of one with seeds of its own, how many there are."""
+    words = {(True, False): "teaches", (False, True): "starts", (True, True): "teaches and starts"}
+    follows = words.get((PREVIOUS in step.teachers, step.start == PREVIOUS))
+    rounds = f" × {step.rounds}, each {follows} the next" if step.rounds > 1 and follows else ""
+    return rounds + (f" (seeds {', '.join(map(str, step.seeds))})" if step.seeds else "")
 
 
 def task_of(corpus: Corpus | None, dataset: str, folds: Sequence[int] | None) -> tuple[tuple[int, ...], str, int]:
@@ -93,13 +135,21 @@ def base(name: str, step: Step) -> str:
 
 def lessons(step: Step) -> str:
     """What a step learns from."""
-    if step.teacher is None:
-        return "from the labels alone" if not step.mix.needs_teacher else "from nobody"
+    starts = "" if step.start is None else f"; starts with the weights of {in_rounds(step, step.start)}"
+    based = f"; what {step.base} misses" if step.base else ""
+    if not step.teachers:
+        return ("from the labels alone" if not step.mix.needs_teacher else "from nobody") + starts
+    names = " and ".join(in_rounds(step, name) for name in step.teachers)
     if not step.mix.needs_teacher:
-        return f"from no teacher: its mix reads none ({step.teacher} is named)"
-    if step.teacher == PREVIOUS:
-        return f"from its round before; the first from {step.before}"
-    return f"from {step.teacher}"
+        return f"from no teacher: its mix reads none ({names} is named){starts}"
+    together = ", which teach together" if len(step.teachers) > 1 else ""
+    epoch = dict(step.settings).get("teacher_epoch", "last")
+    return f"from {names}{together}" + ("" if epoch == "last" else f" as of epoch {epoch}") + based + starts
+
+
+def in_rounds(step: Step, name: str) -> str:
+    """The name of a step, or what ``PREVIOUS`` is in its rounds."""
+    return f"its round before (the first: {step.before})" if name == PREVIOUS else name
 
 
 def number(count: int, word: str) -> str:
@@ -114,16 +164,23 @@ def planned_epochs(planned: Sequence[PlannedRun]) -> dict[str, int]:
     return epochs
 
 
-def time_of(epochs: dict[str, int], root: Path) -> str:
-    """How long that takes, by what finished runs took; that nothing was measured where there are none."""
+def time_of(epochs: dict[str, int], root: Path, corpus: str = "") -> str:
+    """How long that takes, by what finished runs took, first of all those of the same corpus; or that nothing was measured."""
+    if not epochs:
+        return "Time: none; all is finished."
+    records = runs.find(root) if root.is_dir() else []
+    alike = [record for record in records if record.corpus == corpus]
     rates: dict[str, float] = {}
-    for record in (runs.find(root) if root.is_dir() else [])[:MEASURED]:
+    for record in [*alike[-MEASURED:], *records[-MEASURED:]]:
         if rate := rate_of(record):
             rates.setdefault(record.model, rate)
     if unknown := sorted(epochs.keys() - rates.keys()):
         return f"Time: not known; no finished run of {', '.join(unknown)} in {root} to go by."
     minutes = sum(rates[model] * count for model, count in epochs.items()) / 60
-    return f"Time: about {number(max(1, round(minutes)), 'minute')}, as finished runs in {root} took, of whatever corpus and machine."
+    where = (
+        "of this corpus" if {record.model for record in alike} >= epochs.keys() else "of whatever corpus and machine"
+    )
+    return f"Time: about {number(max(1, round(minutes)), 'minute')}, as finished runs in {root} took, {where}."
 
 
 def rate_of(record: Record) -> float | None:

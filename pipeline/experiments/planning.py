@@ -16,7 +16,9 @@ from typing import Any
 from pipeline import config, runs
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine.missing import Level
+from pipeline.engine.teachers import require_kept
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
+from pipeline.experiments.steps import TEACHER as OWN_TEACHER
 from pipeline.losses import LossMix
 from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
 from pipeline.runs.planned import PlannedRun
@@ -38,10 +40,31 @@ def network_of(step: Step, settings: Settings) -> TrainSettings:
 
 
 def check(experiment: Experiment, settings: Settings) -> None:
-    """``InputError`` for a step whose settings do not fit together or whose mix learns nothing from its batches."""
+    """``InputError`` for a step whose settings do not fit together, whose mix learns nothing from its batches, that starts from
+    another network, or that asks for an epoch that its teacher does not keep."""
     for step in experiment.steps.values():
+        network, where = network_of(step, settings), f"experiment {step.experiment}: step {step.name}"
         table = step.network if step.network in ("teacher", "student") else ""
-        step.mix.require(network_of(step, settings), table)
+        step.mix.require(network, table, based=step.base is not None)
+        for name in before_in_any_round(step, step.start):
+            other = network_of(experiment.steps[name], settings).model
+            if other != network.model:
+                raise InputError(
+                    f"{where}: start = {step.start!r}: {name} is a {other}, this step a {network.model}; expected a step of "
+                    "the same network to start from"
+                )
+        for name in {teacher for each in step.teachers for teacher in before_in_any_round(step, each)}:
+            try:
+                require_kept(network_of(experiment.steps[name], settings), network.teacher_epoch, name)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+
+
+def before_in_any_round(step: Step, name: str | None) -> tuple[str, ...]:
+    """The steps that a name means: ``PREVIOUS`` the one above, and in later rounds the step itself."""
+    if name is None:
+        return ()
+    return (step.at_first(name), *([step.name] if name == PREVIOUS and step.rounds > 1 else []))
 
 
 def plan(
@@ -81,11 +104,10 @@ class Planner:
     labels: dict[Key, str] = field(default_factory=dict)
 
     def run(self, step: Step, round_: int, fold: int, seed: int) -> tuple[int, PlannedRun]:
-        """(depth, run) of a step, with all that it learns from."""
+        """(depth, run) of a step, with all that goes before it."""
         key = (step.name, round_, fold, seed)
         if key not in self.planned:
-            depth, taught_by = self.teachers(step, round_, fold, seed)
-            self.planned[key] = depth, self.planned_run(step, round_, fold, seed, taught_by)
+            self.planned[key] = self.planned_run(step, round_, fold, seed)
             self.labels[key] = f"{step.label} {round_} of {step.rounds}" if round_ else step.label
         return self.planned[key]
 
@@ -96,34 +118,57 @@ class Planner:
         return self.run(step, step.rounds, fold, seed)
 
     def teachers(self, step: Step, round_: int, fold: int, seed: int) -> tuple[int, list[PlannedRun]]:
-        """The depth of a run, and the runs that teach it. A mix that reads no teacher has none, at the same depth."""
-        if step.teacher is None or (self.firsts and round_ == 1):
+        """The least depth of a run, and the runs that teach it. A mix that reads no teacher has none, at the same depth."""
+        if not step.teachers or (self.firsts and round_ == 1):
             return 1 if round_ else 0, []
-        if round_ > 1:
-            depth, run = self.run(step, round_ - 1, fold, seed)
-            return depth + 1, [run]
-        teacher = self.experiment.steps[str(step.first)]
-        seeds = (seed,)
-        if step.teacher != PREVIOUS and is_labels_alone(teacher):
-            seeds = (network_of(step, self.settings).teacher_seed,)  # all seeds of a fold share it
         if not step.mix.needs_teacher:
-            return 1 + self.depth_of(teacher), []
-        each = [self.last_run(teacher, fold, one) for one in teacher.seeds or seeds]
-        return 1 + max(depth for depth, _ in each), [run for _, run in each]
+            return 1 + max(self.depth_of(self.experiment.steps[step.at_first(name)]) for name in step.teachers), []
+        each = [one for name in step.teachers for one in self.members(step, name, round_, fold, seed)]
+        return 1 + max(depth for depth, _ in each), list({run.folder: run for _, run in each}.values())
+
+    def members(self, step: Step, name: str, round_: int, fold: int, seed: int) -> list[tuple[int, PlannedRun]]:
+        """The runs of a step that teaches: one, or one for each of its own seeds."""
+        if name == PREVIOUS and round_ > 1:
+            return [self.run(step, round_ - 1, fold, seed)]
+        teacher = self.experiment.steps[step.at_first(name)]
+        seeds = (seed,)
+        if name != PREVIOUS and is_labels_alone(teacher):
+            seeds = (network_of(step, self.settings).teacher_seed,)  # all seeds of a fold share it
+        return [self.last_run(teacher, fold, one) for one in teacher.seeds or seeds]
+
+    def single(self, step: Step, name: str | None, round_: int, fold: int, seed: int) -> tuple[int, PlannedRun] | None:
+        """The run that a step starts from, or its base: of its own seed, but of the fold's own teacher that of the seed that all
+        share."""
+        if name is None:
+            return None
+        if name == PREVIOUS and round_ > 1:
+            return self.run(step, round_ - 1, fold, seed)
+        other = self.experiment.steps[step.at_first(name)]
+        if other.seeds and seed not in other.seeds and len(other.seeds) > 1:
+            raise InputError(
+                f"experiment {step.experiment}: step {step.name}: {name} has the seeds {', '.join(map(str, other.seeds))}, and "
+                f"none is {seed}; expected one of one seed, or the same seeds"
+            )
+        if other.name == OWN_TEACHER:
+            seed = network_of(step, self.settings).teacher_seed
+        return self.last_run(other, fold, other.seeds[0] if other.seeds and seed not in other.seeds else seed)
 
     def depth_of(self, step: Step) -> int:
         """How many trainings come before a step's last round."""
-        above = -1 if step.first is None else self.depth_of(self.experiment.steps[step.first])
+        above = max((self.depth_of(self.experiment.steps[name]) for name in step.parents), default=-1)
         return above + max(1, step.rounds)
 
-    def planned_run(self, step: Step, round_: int, fold: int, seed: int, taught_by: Sequence[PlannedRun]) -> PlannedRun:
-        """The run of a step; see the module's top for its role."""
+    def planned_run(self, step: Step, round_: int, fold: int, seed: int) -> tuple[int, PlannedRun]:
+        """(depth, run) of a step; see the module's top for its role."""
         network = network_of(step, self.settings)
+        depth, taught_by = self.teachers(step, round_, fold, seed)
+        start, base = (self.single(step, name, round_, fold, seed) for name in (step.start, step.base))
+        depth = max([depth, *(1 + one[0] for one in (start, base) if one)])
         teachers = tuple(teacher.folder for teacher in taught_by)
         name = step.name.rpartition("/")[2]
         role, of_teacher, of_student, generation = STEP, self.settings.teacher, network, 0
         firsts: tuple[Path, ...] = ()
-        if step.teacher is None and step.mix == LABELS:
+        if is_labels_alone(step):
             role, of_teacher, of_student = TEACHER, network, self.settings.student
         elif round_ and (self.firsts or self.is_chain(step)):
             role, of_teacher, generation, firsts = GENERATION, network, round_, tuple(self.firsts)
@@ -133,35 +178,27 @@ class Planner:
         elif stages_teacher := self.own_teacher(step):
             role, of_teacher = STUDENT, network_of(stages_teacher, self.settings)
         else:
-            alike = [run.generation + 1 for run in taught_by if run.network.model == network.model]
+            before = [*taught_by, *([start[1]] if start else [])]
+            alike = [run.generation + 1 for run in before if run.network.model == network.model]
             generation = max(alike, default=0)
             name += f"-{round_}" if round_ else ""
         settings = dataclasses.replace(self.settings, teacher=of_teacher, student=of_student)
-        return PlannedRun(
-            step.experiment,
-            name,
-            role,
-            self.corpus,
-            settings,
-            fold,
-            seed,
-            step.mix,
-            teachers,
-            generation,
-            firsts,
-        )
+        of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
+        folders: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
+        return depth, PlannedRun(*of, **folders)
 
     def is_chain(self, step: Step) -> bool:
         """Whether the rounds of a step are born-again generations: one network throughout, the first on labels alone."""
         first = self.experiment.steps[str(step.before)]
         same = network_of(first, self.settings) == network_of(step, self.settings)
-        return same and is_labels_alone(first) and not first.seeds
+        alone = step.teachers == (PREVIOUS,) and step.start is None and step.base is None
+        return alone and same and is_labels_alone(first) and not first.seeds
 
     def own_teacher(self, step: Step) -> Step | None:
         """The step that teaches a student as the stages have it: one run on labels alone, of the seed that all share."""
-        if step.teacher in (None, PREVIOUS):
+        if len(step.teachers) != 1 or step.teachers == (PREVIOUS,) or step.start or step.base:
             return None
-        teacher = self.experiment.steps[str(step.teacher)]
+        teacher = self.experiment.steps[step.teachers[0]]
         shared = network_of(step, self.settings).teacher_seed
         return teacher if is_labels_alone(teacher) and teacher.seeds in ((), (shared,)) else None
 
@@ -192,7 +229,7 @@ class Planner:
 
 
 def is_labels_alone(step: Step) -> bool:
-    return step.teacher is None and step.mix == LABELS
+    return step.mix == LABELS and not (step.teachers or step.start or step.base)
 
 
 def first_teacher(folder: Path, fold: int, seed: int, shared: int, corpus: str) -> Path:

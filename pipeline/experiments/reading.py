@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipeline import config, models
 from pipeline.bounds import SEED
 from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import every_term, files
-from pipeline.experiments.steps import PREVIOUS, TEACHER, Experiment, Step, require_no_cycle, require_teacher
+from pipeline.experiments.steps import PREVIOUS, TEACHER, Experiment, Step, require_no_cycle, require_parents
 from pipeline.losses import LossMix
 from pipeline.losses.library import suggestion
 
@@ -21,13 +21,11 @@ from pipeline.losses.library import suggestion
 TABLES = ("teacher", "student")
 
 KEYS = ("title", "preset", "dataset", "include", "step")
-FIELDS = ("name", "mix", "teacher", "network", "rounds", "seeds", "each", "balance")
-NOT_YET = ("start", "freeze", "keep", "teacher_epoch", "base", "features")
+FIELDS = ("name", "mix", "teacher", "start", "base", "network", "rounds", "seeds", "each", "balance")
+NOT_YET = ("features",)
 
 #: The training settings that a step may have of its own; ``network`` stands for the model.
-SETTINGS = tuple(
-    field.name for field in dataclasses.fields(TrainSettings) if field.name not in ("model", "teacher_epoch")
-)
+SETTINGS = tuple(field.name for field in dataclasses.fields(TrainSettings) if field.name != "model")
 
 MOST_ROUNDS, MOST_STEPS, MOST_SEEDS = 1000, 10_000, 10_000
 STEP_NAME = re.compile(r"[A-Za-z0-9][\w.+@ -]*")
@@ -67,10 +65,10 @@ def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ())
         )
     steps |= stated
     untrained = {row: why for table in tables.get("step", []) for row, why in every_term.untrained(table).items()}
-    if any(step.first == TEACHER for step in stated.values()) and TEACHER not in steps:
+    if any(TEACHER in step.parents for step in stated.values()) and TEACHER not in steps:
         steps = {**read(TEACHER).steps, **steps}
     for step in stated.values():
-        require_teacher(step, steps, str(path))
+        require_parents(step, steps, str(path))
     require_no_cycle(steps, str(path))
     about = (tables.get("preset"), tables.get("dataset"))
     return Experiment(path.stem, tables.get("title", ""), steps, *about, untrained)
@@ -90,12 +88,17 @@ def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step
         inner = parsed(other, files.contents(other), around).steps
         kept = {PREVIOUS, *(step.name for step in inner.values() if is_own_teacher(step))}
         for step in inner.values():
-            moved = [
-                old if old is None or old in kept else f"{other.stem}/{old}"
-                for old in (step.name, step.teacher, step.before)
-            ]
-            steps[str(moved[0])] = dataclasses.replace(step, name=str(moved[0]), teacher=moved[1], before=moved[2])
+            moved = renamed(step, lambda old: old if old in kept else f"{other.stem}/{old}")  # noqa: B023 (called here)
+            steps[moved.name] = moved
     return steps
+
+
+def renamed(step: Step, name: Callable[[str], str]) -> Step:
+    """The step with other names for itself and those before it."""
+    others: dict[str, Any] = {
+        field: name(old) for field in ("start", "base", "before") if (old := getattr(step, field))
+    }
+    return dataclasses.replace(step, name=name(step.name), teachers=tuple(map(name, step.teachers)), **others)
 
 
 def is_own_teacher(step: Step) -> bool:
@@ -171,40 +174,75 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
         raise InputError(f"{where}: no mix; expected for example mix = 'ce:1,soft:1'")
     mix = mix_of(fields["mix"], where)
     balance = balance_of(fields.get("balance", False), mix, where)
-    settings = {field: value for field, value in fields.items() if field in SETTINGS}
-    config.build(TrainSettings, settings, where)
-    teacher = fields.get("teacher")
-    if isinstance(teacher, list):
-        raise InputError(
-            f"{where}: teacher = {teacher!r}: a list of teachers is not built yet; expected one step's name"
-        )
-    if not (teacher is None or isinstance(teacher, str)):
-        raise InputError(f"{where}: teacher = {teacher!r}: expected the name of a step, or none")
-    rounds = fields.get("rounds", 0)
-    if "rounds" in fields and not (type(rounds) is int and 1 <= rounds <= MOST_ROUNDS):
-        raise InputError(f"{where}: rounds = {rounds!r}: expected a whole number from 1 to {MOST_ROUNDS:,}")
-    if bool(rounds) != (teacher == PREVIOUS):
-        raise InputError(
-            f"{where}: expected rounds and teacher = 'previous' together: each round learns from the one before"
-        )
-    if rounds and len(before) != 1:
-        above = "one of the steps of each" if before else "a step above it"
-        raise InputError(
-            f"{where}: teacher = 'previous' needs {above}, which teaches the first round; expected one step there"
-        )
+    settings = {field: setting_of(field, value, where) for field, value in fields.items() if field in SETTINGS}
+    config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
+    teachers, start = teachers_of(fields.get("teacher"), where), name_of("start", fields.get("start"), where)
+    rounds = rounds_of(fields, PREVIOUS in (*teachers, start), before, where)
     return Step(
         experiment,
         name,
         str(fields["name"]),
         mix,
         network_of(fields.get("network", "student"), where),
-        teacher,
+        teachers,
+        start,
+        name_of("base", fields.get("base"), where),
         before[0].name if rounds else None,
         rounds,
         seeds_of(fields.get("seeds", []), where),
         tuple(sorted(settings.items())),
         balance,
     )
+
+
+def setting_of(field: str, value: Any, where: str) -> Any:
+    """A training setting as it is kept: lists of epochs and modules, and an epoch's number, are text there."""
+    if field == "teacher_epoch" and type(value) is int:
+        return str(value)
+    kind, example = {"keep": (int, "[5, 10]"), "freeze": (str, "['conv1', 'linear']")}.get(field, (None, ""))
+    if kind is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value or any(type(item) is not kind for item in value):
+        raise InputError(f"{where}: {field} = {value!r}: expected a list, for example {example}")
+    return ",".join(map(str, value))
+
+
+def teachers_of(given: Any, where: str) -> tuple[str, ...]:
+    """The names of the steps that teach."""
+    names = [given] if isinstance(given, str) else [] if given is None else given
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or (given is not None and not names)
+    ):
+        raise InputError(f"{where}: teacher = {given!r}: expected the name of a step, a list of several, or none")
+    if len(set(names)) < len(names):
+        raise InputError(f"{where}: teacher = {given!r}: a step is named twice; expected different ones")
+    return tuple(names)
+
+
+def name_of(field: str, given: Any, where: str) -> str | None:
+    if not (given is None or isinstance(given, str)):
+        raise InputError(f"{where}: {field} = {given!r}: expected the name of a step, or none")
+    return given
+
+
+def rounds_of(fields: Mapping[str, Any], previous: bool, before: Sequence[Step], where: str) -> int:
+    """How often the step is repeated; 0: it is trained once. ``previous``: whether it names the round before."""
+    rounds: Any = fields.get("rounds", 0)
+    if "rounds" in fields and not (type(rounds) is int and 1 <= rounds <= MOST_ROUNDS):
+        raise InputError(f"{where}: rounds = {rounds!r}: expected a whole number from 1 to {MOST_ROUNDS:,}")
+    if bool(rounds) != previous:
+        raise InputError(
+            f"{where}: expected rounds and teacher = 'previous' together, or start = 'previous': each round learns from the one "
+            "before"
+        )
+    if rounds and len(before) != 1:
+        above = "one of the steps of each" if before else "a step above it"
+        raise InputError(
+            f"{where}: 'previous' needs {above}, which goes before the first round; expected one step there"
+        )
+    return int(rounds)
 
 
 def balance_of(balance: Any, mix: LossMix, where: str) -> bool:

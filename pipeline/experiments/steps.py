@@ -1,4 +1,4 @@
-"""The steps of an experiment, and who teaches whom."""
+"""The steps of an experiment, and which of them goes before which."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.losses.library import suggestion
 TEACHER, PREVIOUS = "teacher", "previous"
 
 
-#: Steps of which each teaches the next.
+#: Steps of which each goes before the next.
 LONGEST = 200
 
 
@@ -29,8 +29,12 @@ class Step:
     """As the file calls it: the steps of one ``each`` have it in common."""
     mix: LossMix
     network: str = "student"
-    teacher: str | None = None
-    """The name of the step that teaches it, or ``PREVIOUS``."""
+    teachers: tuple[str, ...] = ()
+    """The names of the steps that teach it, several as an ensemble; ``PREVIOUS`` among them."""
+    start: str | None = None
+    """The step whose last weights it begins with, or ``PREVIOUS``."""
+    base: str | None = None
+    """The step whose misses it learns."""
     before: str | None = None
     """The step above: what ``PREVIOUS`` is in the first round."""
     rounds: int = 0
@@ -41,10 +45,20 @@ class Step:
     balance: bool = False
     """Whether the weight of its term beside the base is measured before it is trained (``balancing``); 1 until then."""
 
+    def at_first(self, name: str) -> str:
+        """What the name of a step means in the first round."""
+        return str(self.before) if name == PREVIOUS else name
+
     @property
-    def first(self) -> str | None:
-        """The step that teaches it, in its first round."""
-        return self.before if self.teacher == PREVIOUS else self.teacher
+    def parents(self) -> dict[str, str]:
+        """Each step that goes before it in its first round → what it is to it: teaches, starts, is the base of."""
+        relations = [(name, "teaches") for name in self.teachers]
+        relations += [(name, word) for name, word in ((self.start, "starts"), (self.base, "is the base of")) if name]
+        words: dict[str, str] = {}
+        for name, word in relations:
+            first = self.at_first(name)
+            words[first] = f"{words[first]} and {word}" if first in words else word
+        return words
 
 
 @dataclass(frozen=True)
@@ -61,46 +75,90 @@ class Experiment:
 
     @property
     def last(self) -> tuple[Step, ...]:
-        """The steps that teach no other: the experiment's results."""
-        teachers = {step.first for step in self.steps.values()}
-        return tuple(step for step in self.steps.values() if step.name not in teachers)
+        """The steps that go before no other: the experiment's results."""
+        parents = {name for step in self.steps.values() for name in step.parents}
+        return tuple(step for step in self.steps.values() if step.name not in parents)
 
 
-def require_teacher(step: Step, steps: Mapping[str, Step], where: str) -> None:
-    """``InputError`` for a teacher that is not there, or a mix that needs one and has none."""
-    first = step.first
-    if step.balance and any(other.first == step.name for other in steps.values()):
-        raise InputError(f"{where}: step {step.name}: a step with balance teaches nobody; expected another teacher")
-    if first is None:
-        if step.mix.needs_teacher:
+def require_parents(step: Step, steps: Mapping[str, Step], where: str) -> None:
+    """``InputError`` for a step that is not there, or a mix that needs a teacher or a base and has none."""
+    where = f"{where}: step {step.name}"
+    if step.balance and any(step.name in other.parents for other in steps.values()):
+        raise InputError(f"{where}: a step with balance teaches nobody; expected another teacher")
+    if not step.teachers and step.mix.needs_teacher:
+        raise InputError(
+            f"{where}: mix {step.mix} learns from a teacher; expected for example teacher = 'teacher', the fold's own"
+        )
+    for name, word in step.parents.items():
+        if name in steps:
+            continue
+        several = [other.name for other in steps.values() if other.label == name]
+        more = f": it is {len(several)} steps, by each" if several else suggestion(name, steps)
+        purpose = {"teaches": "to teach it", "starts": "to start from", "is the base of": "to be its base"}
+        raise InputError(
+            f"{where}: no step {name!r} {purpose.get(word, 'to go before it')}{more}; expected one of {', '.join(steps)}"
+        )
+    if step.rounds and step.start != PREVIOUS and not step.mix.needs_teacher:
+        raise InputError(
+            f"{where}: mix {step.mix} reads no teacher, so its rounds learn nothing from each other; expected a mix such as "
+            "ce:1,soft:1, or start = 'previous'"
+        )
+    require_base(step, steps, where)
+
+
+def require_base(step: Step, steps: Mapping[str, Step], where: str) -> None:
+    """``InputError`` for a base that was not taught to speak as the step's own teacher does."""
+    reads = "base" in (step.mix.teacher_reads or ())
+    if step.base is None:
+        if reads:
             raise InputError(
-                f"{where}: step {step.name}: mix {step.mix} learns from a teacher; expected for example teacher = 'teacher', the "
-                "fold's own"
+                f"{where}: mix {step.mix} learns what a student before it missed; expected base = its step, with a mix such as "
+                "ce:1,hint:1@layer=hidden"
             )
         return
-    if first not in steps:
-        several = [other.name for other in steps.values() if other.label == first]
-        near = suggestion(first, steps)
-        more = f": it is {len(several)} steps, by each" if several else near
+    if not reads:
+        raise InputError(f"{where}: base = {step.base!r}, and mix {step.mix} reads none; expected a mix with residual")
+    base = steps[step.base]
+    if not speaking(base.mix):
         raise InputError(
-            f"{where}: step {step.name}: no step {first!r} to teach it{more}; expected one of {', '.join(steps)}"
+            f"{where}: base = {step.base!r}: its mix {base.mix} does not learn the teacher's embedding; expected a term such as "
+            "hint:1@layer=hidden there"
         )
-    if step.rounds and not step.mix.needs_teacher:
+    if base.teachers != step.teachers or len(step.teachers) != 1:
         raise InputError(
-            f"{where}: step {step.name}: mix {step.mix} reads no teacher, so its rounds learn nothing from each other; "
-            "expected a mix such as ce:1,soft:1"
+            f"{where}: base = {step.base!r} learns from {in_words(base.teachers)}, this step from {in_words(step.teachers)}; "
+            "expected one teacher, the same for both"
         )
+
+
+def speaking(mix: LossMix) -> list[str]:
+    """Keys of the terms whose adapter makes of the student's layer what the teacher's embedding is."""
+    return [
+        term.key
+        for term in mix.terms
+        if term.name == "hint" and dict(term.options).get("layer", "maps") in ("hidden", "embedding")
+    ]
+
+
+def in_words(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "nobody"
 
 
 def require_no_cycle(steps: Mapping[str, Step], where: str) -> None:
-    for step in steps.values():
-        chain: list[str] = []
-        name: str | None = step.name
-        while name is not None:
-            if name in chain:
-                loop = " ← ".join([*chain[chain.index(name) :], name])
-                raise InputError(f"{where}: {loop}: steps that teach each other in a circle; expected a first one")
-            chain.append(name)
-            if len(chain) > LONGEST:
-                raise InputError(f"{where}: more than {LONGEST} steps behind each other; expected rounds for so many")
-            name = steps[name].first
+    """``InputError`` where steps go before each other in a circle, or too many behind each other."""
+    known: dict[str, int] = {}
+
+    def depth(name: str, chain: tuple[str, ...]) -> int:
+        if name in chain:
+            loop = " ← ".join([*chain[chain.index(name) :], name])
+            raise InputError(f"{where}: {loop}: steps that teach each other in a circle; expected a first one")
+        if len(chain) > LONGEST:
+            raise InputError(f"{where}: more than {LONGEST} steps behind each other; expected rounds for so many")
+        if name not in known:
+            above = [depth(parent, (*chain, name)) for parent in steps[name].parents]
+            known[name] = 1 + max(above, default=-1)
+        return known[name]
+
+    for name in steps:
+        if depth(name, ()) >= LONGEST:
+            raise InputError(f"{where}: more than {LONGEST} steps behind each other; expected rounds for so many")

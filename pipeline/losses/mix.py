@@ -152,20 +152,24 @@ class LossMix:
         """The fewest clips of a batch that every term can learn from."""
         return max(fewest(term.name) for term in self.terms)
 
-    def require(self, how: TrainSettings, table: str = "") -> None:
-        """``InputError`` where a term learns nothing from batches or epochs as in ``how``, which is ``table`` of a preset."""
+    def require(self, how: TrainSettings, table: str = "", based: bool = False) -> None:
+        """``InputError`` where a term learns nothing from batches or epochs as in ``how``, which is ``table`` of a preset.
+
+        ``based``: whether there is a student before it whose misses it can learn.
+        """
         dot = f"{table}." if table else ""
-        self.require_batch(how.batch, f"{dot}batch")
+        self.require_batch(how.batch, f"{dot}batch", based)
         self.require_epochs(how.epochs, f"{dot}epochs")
 
-    def require_batch(self, batch: int, setting: str = "batch") -> None:
+    def require_batch(self, batch: int, setting: str = "batch", based: bool = False) -> None:
         """``InputError`` where a term learns nothing from ``batch`` clips, or from one teacher without a training before.
 
         ``setting`` states the clips, for example student.batch.
         """
         for term in self.terms:
             taught = teacher_reads(term.name, dict(term.options)) or ()
-            if not constant(term.name, "ALONE", True) and "members" not in taught:  # those the engine counts
+            given = "members" in taught or (based and "base" in taught)  # members the engine counts
+            if not constant(term.name, "ALONE", True) and not given:
                 raise InputError(
                     f"{term.name} of mix {self} cannot be trained by itself with one teacher; "
                     f"expected {constant(term.name, 'CHAIN', 'another training before it')}: choose other terms"

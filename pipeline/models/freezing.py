@@ -29,8 +29,7 @@ def require_modules(names: Sequence[str], body: nn.Module, network: str) -> None
         if not any(named_by(name, path) for path in there):
             tops = ", ".join(path for path in there if "." not in path)
             raise InputError(
-                f"freeze: {network} has no module {name!r}; expected some of {tops}, or what lies in "
-                "one of them"
+                f"freeze: {network} has no module {name!r}; expected some of {tops}, or what lies in one of them"
             )
     if names and all(is_frozen(names, path) for path, _ in body.named_parameters()):
         raise InputError(f"freeze = '{','.join(names)}': nothing of {network} is left to learn; expected fewer modules")

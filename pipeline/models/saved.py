@@ -84,16 +84,32 @@ def read_payload(path: Path) -> dict[str, Any]:
 
 
 def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
-    """The network of a payload in evaluation mode, with the weights of the last or the best epoch."""
+    """The network of a payload in evaluation mode, with the weights of the last, the best or a kept epoch.
+
+    Raises ``InputError`` for an epoch that was not kept.
+    """
+    state = state_of(payload, epoch)
     network = models.network(payload["model"], tuple(payload["shape"]), len(payload["classes"]))
     try:
-        load_state(network, payload["best_state" if epoch == "best" else "state"])
+        load_state(network, state)
     except (RuntimeError, KeyError):  # names or shapes of tensors
         raise InputError(
             f"the checkpoint of fold {payload['fold']}, seed {payload['seed']} holds weights that are not "
             f"those of its {payload['model']}; it was changed since: train the run again"
         ) from None
     return network.eval()
+
+
+def state_of(payload: dict[str, Any], epoch: str) -> Mapping[str, Tensor]:
+    """The weights of an epoch."""
+    kept = {"last": payload["state"], "best": payload["best_state"], **payload.get("kept", {})}
+    if epoch not in kept:
+        raise InputError(
+            f"the run of fold {payload['fold']}, seed {payload['seed']} kept no weights of epoch {epoch}; expected one of "
+            f"{', '.join(kept)}, or a teacher that is trained with keep = '{epoch}'"
+        )
+    state: Mapping[str, Tensor] = kept[epoch]
+    return state
 
 
 def load_state(network: Network, state: Mapping[str, Tensor]) -> None:
@@ -109,13 +125,14 @@ def load_state(network: Network, state: Mapping[str, Tensor]) -> None:
 
 
 def weights_digest(payload: Mapping[str, Any]) -> str:
-    """SHA-256 of the tensors in a ``model.pt``, last and best epoch's: the same weights, the same digest.
+    """SHA-256 of the tensors in a ``model.pt``, of the last, the best and every kept epoch: the same weights, the same digest.
 
     (Not of the file, whose bytes also depend on which equal texts in it were one object.)
     """
     content = hashlib.sha256()
-    for part in ("state", "best_state"):
-        for name, tensor in sorted(payload[part].items()):
+    parts = {**{part: payload[part] for part in ("state", "best_state")}, **payload.get("kept", {})}
+    for part, state in parts.items():
+        for name, tensor in sorted(state.items()):
             content.update(f"{part}/{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             content.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return content.hexdigest()

@@ -14,7 +14,18 @@ from pipeline.files import RUNS
 from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
 from pipeline.runs.paths import cell_path
-from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole, as_paths, recorded
+from pipeline.runs.record import (
+    GENERATION,
+    STEP,
+    STUDENT,
+    TEACHER,
+    OfRole,
+    as_paths,
+    others,
+    parents,
+    path_of,
+    recorded,
+)
 
 #: Between the random numbers of one generation and the next of the same seed.
 GENERATION_STRIDE = 1_000_003
@@ -47,8 +58,10 @@ class PlannedRun(OfRole):
     """How many networks of its own kind came before it in its chain."""
     firsts: tuple[Path, ...] = ()
     """Folders of runs that a user named as the first teachers of a chain, or files as anybody's: those of all folds."""
-    start: None = None
-    """The run whose weights it begins with; not built yet."""
+    start: Path | None = None
+    """The run whose last weights it begins with."""
+    base: Path | None = None
+    """The student whose misses it learns: what ``teacher.base`` of a loss is."""
     at: Path | None = None
     """Where it goes instead; of a repetition."""
     contents: tuple[tuple[Path, str], ...] = ()
@@ -61,6 +74,11 @@ class PlannedRun(OfRole):
     @property
     def network(self) -> TrainSettings:
         return self.settings.teacher if self.is_teacher else self.settings.student
+
+    @property
+    def parents(self) -> tuple[Path, ...]:
+        """The runs that it goes back to directly: they are finished before it begins."""
+        return parents(self.teachers, self.start, self.base)
 
     @property
     def drawn(self) -> int:
@@ -84,10 +102,12 @@ class PlannedRun(OfRole):
             digest = config.digest(*about, *self.named_firsts())
             chains = RUNS / self.corpus / f"ban-{model}-{preset}-{digest}"
             return chains / self.mix.slug / f"gen{self.generation}"
+        chained = {name: str(Path(path).parent) for name, path in others(self.start, self.base).items()}
         teachers = self.named_firsts() if self.firsts else [str(teacher.parent) for teacher in self.teachers]
         seeds = [teacher.name for teacher in self.teachers] if len(self.teachers) > 1 and not self.firsts else []
         members = [name.partition("-")[2] for name in seeds]
-        digest = config.digest(self.settings.features, self.network, str(self.mix), teachers, members)
+        about = [self.settings.features, self.network, str(self.mix), teachers, members]
+        digest = config.digest(*about, *([chained] if chained else []))
         name = f"{self.step.replace(' ', '-')}-{model}-{preset}-{digest}"
         return RUNS / self.corpus / f"experiment-{self.experiment}" / name
 
@@ -117,11 +137,12 @@ class PlannedRun(OfRole):
             "teacher": recorded(self.teachers),
             "generation": self.generation,
             **({"contents": {str(path): digest for path, digest in self.contents}} if self.contents else {}),
+            **others(self.start, self.base),
         }
 
 
 def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRun | None:
-    """The run of a note: it differs from one of ``alike`` in fold, seed, mix, teachers or generation. None of another's.
+    """The run of a note: it differs from one of ``alike`` in fold, seed, mix, generation or the runs it goes back to. None of another's.
 
     ``KeyError``, ``TypeError`` and ``InputError`` where the note is not of a run.
     """
@@ -136,6 +157,8 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
             teachers=teachers,
             generation=note["generation"],
             contents=contents,
+            start=path_of(note, "start"),
+            base=path_of(note, "base"),
         )
         if run.role == note["role"] and run.at is None and str(noted.folder) == note["folder"]:
             return noted

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pipeline import config
 from pipeline.runs import folder as files
-from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table
+from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table, path_of
 
 T = TypeVar("T")
 
@@ -89,6 +89,8 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         shape=tuple(map(int, kept.get("shape") or ())),
         slug=kept.get("slug") or "",
         teacher=tuple(map(Path, named)) if isinstance(named, list) else Path(named) if named else None,
+        start=path_of(kept, "start"),
+        base=path_of(kept, "base"),
         generation=int(kept.get("generation") or 0),
         lineage=tuple(map(Path, kept.get("lineage") or ())),
         teacher_weights={Path(run): digest for run, digest in (kept.get("teacher_weights") or {}).items()},

@@ -187,11 +187,15 @@ class Record(OfRole):
     """The mix as part of a path, as it was when the run was trained."""
     teacher: Path | tuple[Path, ...] | None = None
     """The run, or file, that taught it, or several whose ensemble did."""
+    start: Path | None = None
+    """The run whose weights it began with."""
+    base: Path | None = None
+    """The student whose misses it learned."""
     generation: int = 0
     lineage: tuple[Path, ...] = ()
     """The runs that it goes back to, from the first ancestor to its teachers."""
     teacher_weights: Mapping[Path, str] = field(default_factory=dict)
-    """Teacher → digest of its weights, of a file of its content, when it taught."""
+    """Each of its ``parents`` → digest of its weights, of a file of its content, when it taught or was started from."""
     experiment: str | None = None
     step: str | None = None
     pack: Pack = field(default_factory=Pack)
@@ -211,6 +215,11 @@ class Record(OfRole):
         if self.teacher is None:
             return ()
         return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    @property
+    def parents(self) -> tuple[Path, ...]:
+        """The runs that it goes back to directly: its teachers, the one it started from, and its base."""
+        return parents(self.teachers, self.start, self.base)
 
     @property
     def digest(self) -> str:
@@ -289,6 +298,21 @@ def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
     """Teachers as records name them: none, one, or the members of an ensemble."""
     names = [str(teacher) for teacher in teachers]
     return names if len(names) > 1 else names[0] if names else None
+
+
+def parents(teachers: tuple[Path, ...], start: Path | None, base: Path | None) -> tuple[Path, ...]:
+    """The runs that a run goes back to directly, each once."""
+    return tuple(dict.fromkeys([*teachers, *(path for path in (start, base) if path)]))
+
+
+def others(start: Path | None, base: Path | None) -> dict[str, str]:
+    """As records name them, beside the teachers; without those that there are not."""
+    return {name: str(path) for name, path in (("start", start), ("base", base)) if path}
+
+
+def path_of(kept: Table, name: str) -> Path | None:
+    """The run that a record names beside the teachers; None without one."""
+    return Path(kept[name]) if kept.get(name) else None
 
 
 def as_paths(named: str | list[str] | None) -> tuple[Path, ...]:

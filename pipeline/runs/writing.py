@@ -19,7 +19,7 @@ from pipeline.runs.folder import (
     Predictions,
 )
 from pipeline.runs.machine import utc_now
-from pipeline.runs.record import Pack, Record, Result, recorded
+from pipeline.runs.record import Pack, Record, Result, others, recorded
 
 
 def write_finished(
@@ -81,6 +81,7 @@ def config_of(record: Record) -> dict[str, Any]:
         "preset": record.preset,
         "teacher": recorded(record.teachers),
         **step,
+        **others(record.start, record.base),
         "generation": record.generation,
         "lineage": list(map(str, record.lineage)),
         "teacher_weights": {str(folder): digest for folder, digest in record.teacher_weights.items()},

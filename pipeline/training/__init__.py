@@ -14,7 +14,7 @@ from pipeline.training.inference import outputs
 from pipeline.training.live import Live
 from pipeline.training.sampling import Sampling
 from pipeline.training.state import Interrupted
-from pipeline.training.task import Run, Task, Trained
+from pipeline.training.task import Run, Start, Task, Trained
 from pipeline.training.teaching import Stored
 from pipeline.training.tuning import tuned
 
@@ -23,6 +23,7 @@ __all__ = [
     "Live",
     "Run",
     "Sampling",
+    "Start",
     "Stored",
     "Task",
     "Trained",

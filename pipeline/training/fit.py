@@ -112,7 +112,7 @@ def check(
         )
     for run in runs:
         run.mix.require_classes(classes)
-        run.mix.require(settings)
+        run.mix.require(settings, based=True)  # what teachers say is looked at below
         if run.task.unlabelled is None:
             run.mix.require_labels(f"fold {run.fold}, ")
         if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
