@@ -115,6 +115,8 @@ NETWORK = {
     "beta2": 0.999,
     "average": 0.0,
     "dropout": 0.0,
+    "keep": "",
+    "freeze": "",
 }
 CIFAR = {"model": "resnet56", "epochs": 200, "batch": 256, "milestones": "60,120,160"}
 PAPER_STUDENT = {"model": "cnn2", "epochs": 40, "lr": 0.1}

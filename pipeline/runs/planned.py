@@ -13,19 +13,9 @@ from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.files import RUNS
 from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
+from pipeline.runs.ancestry import as_paths, others, parents, path_of, recorded
 from pipeline.runs.paths import cell_path
-from pipeline.runs.record import (
-    GENERATION,
-    STEP,
-    STUDENT,
-    TEACHER,
-    OfRole,
-    as_paths,
-    others,
-    parents,
-    path_of,
-    recorded,
-)
+from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole
 
 #: Between the random numbers of one generation and the next of the same seed.
 GENERATION_STRIDE = 1_000_003

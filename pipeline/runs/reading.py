@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from pipeline import config
 from pipeline.runs import folder as files
-from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table, path_of
+from pipeline.runs.ancestry import path_of
+from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table
 
 T = TypeVar("T")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import config
 from pipeline.config import InputError, Settings
+from pipeline.runs.ancestry import parents
 
 if TYPE_CHECKING:
     from pipeline.losses.mix import LossMix
@@ -292,29 +293,3 @@ def parsed(mix: str) -> LossMix | None:
         return LossMix.parse(mix)
     except InputError:
         return None
-
-
-def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
-    """Teachers as records name them: none, one, or the members of an ensemble."""
-    names = [str(teacher) for teacher in teachers]
-    return names if len(names) > 1 else names[0] if names else None
-
-
-def parents(teachers: tuple[Path, ...], start: Path | None, base: Path | None) -> tuple[Path, ...]:
-    """The runs that a run goes back to directly, each once."""
-    return tuple(dict.fromkeys([*teachers, *(path for path in (start, base) if path)]))
-
-
-def others(start: Path | None, base: Path | None) -> dict[str, str]:
-    """As records name them, beside the teachers; without those that there are not."""
-    return {name: str(path) for name, path in (("start", start), ("base", base)) if path}
-
-
-def path_of(kept: Table, name: str) -> Path | None:
-    """The run that a record names beside the teachers; None without one."""
-    return Path(kept[name]) if kept.get(name) else None
-
-
-def as_paths(named: str | list[str] | None) -> tuple[Path, ...]:
-    """The way back from ``recorded``."""
-    return tuple(map(Path, [named] if isinstance(named, str) else named or ()))

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from pipeline.files import json_bytes, naming, write_atomic
+from pipeline.runs.ancestry import others, recorded
 from pipeline.runs.folder import (
     CONFIG_KEYS,
     RESULT_KEYS,
@@ -19,7 +20,7 @@ from pipeline.runs.folder import (
     Predictions,
 )
 from pipeline.runs.machine import utc_now
-from pipeline.runs.record import Pack, Record, Result, others, recorded
+from pipeline.runs.record import Pack, Record, Result
 
 
 def write_finished(
