@@ -57,6 +57,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
             "str": str,
             "bool": bool,
             "float | str": (int, float, str),
+            "str | list[str]": (str, list),
         }
         if not isinstance(value, names[wanted]) or (isinstance(value, bool) and wanted != "bool"):
             number = ", a number such as 0.2" if wanted == "float" else ""

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pipeline.bounds import LARGEST_VIEW, check_most
 from pipeline.errors import InputError
 
-#: The stacked features, in the order of axis ``feature``.
+#: The features there are; those in use are stacked in this order, on axis ``feature``.
 FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
+
+#: ``use`` of all of them.
+ALL = "all"
 
 #: The two views of a clip, in the order of axis ``view``.
 VIEWS = ("clean", "noisy")
@@ -45,8 +48,11 @@ class FeatureSpec:
     floor: float = 0.0
     """Frames quieter than this share of the clip's loudest, by their constant-Q transform, are silent: zeros in chroma_cqt and
     in what CENS smooths. 0 is librosa's own: it scales what rounding left in a silent frame to 1."""
+    use: str | list[str] = ALL
+    """Which of ``FEATURES``: "all", or names with commas (or a list), in any order; kept as text, in the order of ``FEATURES``."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "use", chosen(self.use))
         for field_ in dataclasses.fields(self):
             value, kinds = (
                 getattr(self, field_.name),
@@ -75,7 +81,7 @@ class FeatureSpec:
                 f"{4 * math.prod(self.shape) / 1e9:.1f} GB; expected at most {4 * LARGEST_VIEW / 1e9:.0f} GB: a larger "
                 "hop_length, a smaller sr or fewer bins"
             )
-        if self.bins_per_octave % (step := math.lcm(self.bins, self.cens_bins)):
+        if self.bins_per_octave % (step := self.octave_step):
             why = f" (of bins = {self.bins} and chroma_bins = {self.cens_bins})" if self.chroma_bins else ""
             raise InputError(
                 f"features.bins_per_octave = {self.bins_per_octave}: expected a multiple of {step}{why}, "
@@ -99,6 +105,32 @@ class FeatureSpec:
         return self.chroma_bins or self.bins
 
     @property
+    def octave_step(self) -> int:
+        """What ``bins_per_octave`` is a multiple of: the rows of the constant-Q chromagrams in use; 1 without any."""
+        rows = {"chroma_cqt": self.bins, "chroma_cens": self.cens_bins}
+        return math.lcm(*(count for name, count in rows.items() if name in self.names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features in use, in the order of axis ``feature``."""
+        return FEATURES if self.use == ALL else tuple(str(self.use).split(","))
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(feature, bin, frame) of one view."""
-        return len(FEATURES), self.bins, self.frames
+        return len(self.names), self.bins, self.frames
+
+
+def chosen(use: object) -> str:
+    """``use`` as it is kept. ``InputError`` for a name that is no feature, one that is there twice, and none."""
+    words = use.replace(" ", "").split(",") if isinstance(use, str) else use
+    expected = f"expected 'all' or some of {', '.join(FEATURES)}, each once"
+    if not isinstance(words, list | tuple) or not words:
+        raise InputError(f"features.use = {use!r}: {expected}")
+    if tuple(words) == (ALL,):
+        return ALL
+    if wrong := [word for place, word in enumerate(words) if word not in FEATURES or word in words[:place]]:
+        raise InputError(
+            f"features.use = {use!r}: {wrong[0]!r} is {'there twice' if wrong[0] in FEATURES else 'none'}; {expected}"
+        )
+    return ALL if len(words) == len(FEATURES) else ",".join(name for name in FEATURES if name in words)

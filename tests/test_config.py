@@ -90,6 +90,7 @@ FEATURES = {
     "noise_seed": 0,
     "version": 1,
     "floor": 0.0,
+    "use": "all",
 }
 NETWORK = {
     "batch": 8,
@@ -110,6 +111,7 @@ NETWORK = {
     "augment": "none",
     "teacher_epoch": "last",
     "teacher_seed": 0,
+    "teacher_average": "probabilities",
     "sampler": "shuffle",
     "optimizer": "sgd",
     "beta2": 0.999,

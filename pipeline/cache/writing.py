@@ -21,7 +21,7 @@ from pipeline.cache.schema import (
     Header,
     content_digest,
 )
-from pipeline.config import FEATURES, VIEWS
+from pipeline.config import VIEWS
 from pipeline.files import sync_folder
 
 TEXT = h5py.string_dtype("utf-8")
@@ -80,7 +80,7 @@ def write_scales(file: h5py.File, header: Header) -> list[h5py.Dataset]:
     scales = [
         dataset(file, "clip", header.clips, TEXT, "", "name of the clip, unique in the corpus"),
         dataset(file, "view", VIEWS, TEXT, "", "clean, or with Gaussian noise added to the samples"),
-        dataset(file, "feature", FEATURES, TEXT, "", "librosa's name of the feature"),
+        dataset(file, "feature", spec.names, TEXT, "", "librosa's name of the feature"),
         dataset(file, "bin", np.arange(spec.bins), "<i4", "1", rows),
         dataset(file, "frame", seconds, "<f8", "s", "centre of the frame"),
     ]

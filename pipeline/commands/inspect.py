@@ -22,7 +22,7 @@ EXAMPLES = ("inspect", "inspect --fold 3 --verify", "inspect --clip 100032-3-0-0
 @click.command()
 @settings_options
 @click.option("--fold", type=int, help="Default: the first that is there.")
-@click.option("--clip", help="One clip's five features, clean and noisy, as a picture.")
+@click.option("--clip", help="One clip's features, clean and noisy, as a picture.")
 @click.option("--output", type=PATH, help="Where the picture goes; default: reports/CORPUS/CLIP.png.")
 @click.option("--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest.")
 @json_option

@@ -1,6 +1,6 @@
 """One run → ``exports/<corpus>/<model>-<mix>-<settings>-fold{k}-seed{s}/``: ONNX in float and int8, and the proof of both.
 
-    model.onnx        "features" (batch, 5, bins, frames) raw → "logits" (batch, classes); standardisation inside
+    model.onnx        "features" (batch, feature, bin, frame) raw → "logits" (batch, classes); standardisation inside
     model.int8.onnx   the same, quantised with clips of the training folds
     labels.json       class names in the order of the logits
     features.json     the settings and calls that make the input
@@ -88,11 +88,11 @@ class HeldOut:
     """What a run may be tested on and calibrated with."""
 
     features: np.ndarray
-    """(clips, 5, bins, frames): the held-out fold's clean clips."""
+    """(clip, feature, bin, frame): the held-out fold's clean clips."""
     labels: np.ndarray
     clips: tuple[str, ...]
     calibration: np.ndarray
-    """(n, 5, bins, frames): clips of the training folds, both views."""
+    """(n, feature, bin, frame): clips of the training folds, both views."""
 
 
 def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> HeldOut:

@@ -28,7 +28,7 @@ BATCH = 32
 
 
 def quantised(model: onnx.ModelProto, features: np.ndarray) -> bytes:
-    """The model with weights and activations in int8 (QDQ form), calibrated on raw ``features`` (n, 5, bins, frames).
+    """The model with weights and activations in int8 (QDQ form), calibrated on raw ``features`` (n, feature, bin, frame).
 
     Weights use 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow.
     """

@@ -12,6 +12,7 @@ from pipeline.corpus.published import PUBLISHED
 from pipeline.engine.source import wanted_folds
 from pipeline.experiments.planning import network_of, plan
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
+from pipeline.feature_settings import ALL
 from pipeline.runs import Record
 from pipeline.runs.planned import PlannedRun
 
@@ -47,7 +48,10 @@ def explained(
     levels, rows = plan(experiment, settings, corpus.name if corpus else "CORPUS", folds=held_out, seeds=seeds)
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
-    lines = [f"experiment {experiment.name}{title}", *drawn(experiment), ""]
+    lines = [f"experiment {experiment.name}{title}", *drawn(experiment)]
+    if dataset != IMAGES and settings.features.use != ALL:
+        lines.append(f"features: {', '.join(settings.features.names)}, {shape[1]} rows × {shape[2]} frames")
+    lines.append("")
     for step in experiment.steps.values():
         network = network_of(step, settings)
         weights = models.parameters(models.network(network.model, shape, classes))

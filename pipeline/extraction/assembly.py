@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cache, config, features
+from pipeline import cache, features
 from pipeline.cache import Header
 from pipeline.config import FeatureSpec
 from pipeline.corpus import Corpus
@@ -41,8 +41,8 @@ def assemble(fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool,
         versions=parts.versions(),
         plain=plain,
         compressed=compress,
-        units=tuple(descriptions[name]["unit"] for name in config.FEATURES),
-        calls=tuple(descriptions[name]["call"] for name in config.FEATURES),
+        units=tuple(about["unit"] for about in descriptions.values()),
+        calls=tuple(about["call"] for about in descriptions.values()),
     )
     cache.write_fold(fold_plan.path, header, gathered(fold_plan, keys, kept))
     shutil.rmtree(fold_plan.parts, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Samples → stacked librosa features.
 
-Five features a clip, in the order of ``pipeline.config.FEATURES``: MFCC, mel-spectrogram in dB, chromagram of
-the short-time Fourier transform, chromagram of the constant-Q transform, and CENS. All have ``spec.bins`` rows
+Five features a clip, or those that ``spec.use`` names, in the order of ``pipeline.config.FEATURES``: MFCC, mel-spectrogram in
+dB, chromagram of the short-time Fourier transform, chromagram of the constant-Q transform, and CENS. All have ``spec.bins`` rows
 and one column per hop. Their definition is librosa's (``describe`` gives the calls in words); there are two ways
 to compute them:
 
@@ -22,7 +22,6 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from pipeline.config import (
-    FEATURES,
     LOUDEST,
     FeatureSpec,
     InputError,
@@ -46,10 +45,10 @@ UNITS = {
 
 
 def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> np.ndarray:
-    """The five features of one clip or of several, each on its own.
+    """The features in use of one clip or of several, each on its own; what is not in use is not computed.
 
-    ``samples``: (n,) or (k, n) float32 in units of full scale, at ``spec.sr``. Returned: (5, bins, frames) or
-    (k, 5, bins, frames) float32 with frames = 1 + n // hop_length, always finite. ``plain`` takes librosa's
+    ``samples``: (n,) or (k, n) float32 in units of full scale, at ``spec.sr``. Returned: (features, bins, frames) or
+    (k, features, bins, frames) float32 with frames = 1 + n // hop_length, always finite. ``plain`` takes librosa's
     functions one by one. Clips are never computed together: the floor of the MFCC is relative to the
     peak of what is passed to librosa, and the tuning is one number for all of it.
 
@@ -72,7 +71,7 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
         from pipeline.features.plain import stacked  # librosa: a finished stage does without
     else:
         from pipeline.features.fast import stacked  # torch: a finished stage does without
-    out = np.empty((len(clips), len(FEATURES), spec.bins, 1 + clips.shape[1] // spec.hop_length), np.float32)
+    out = np.empty((len(clips), len(spec.names), spec.bins, 1 + clips.shape[1] // spec.hop_length), np.float32)
     with blas().limit(limits=1, user_api="blas"):
         for values, clip in zip(out, clips):
             values[...] = stacked(clip, spec)
@@ -90,8 +89,10 @@ def check(spec: FeatureSpec) -> None:
     """``InputError`` for settings that librosa's functions refuse or would answer with fewer rows or frames."""
     if spec.n_fft % 2:
         raise InputError(f"features.n_fft = {spec.n_fft}: expected an even number, for example {spec.n_fft + 1}")
-    if spec.bins > 128:
+    if spec.bins > 128 and "mfcc" in spec.names:
         raise InputError(f"features.bins = {spec.bins}: expected at most 128, the mel bands of the MFCC")
+    if not {"chroma_cqt", "chroma_cens"} & set(spec.names):
+        return
     from pipeline.features.plain import constant_q_cutoff  # librosa: a finished stage does without
 
     if 2 * constant_q_cutoff(spec) > spec.sr:

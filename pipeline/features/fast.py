@@ -8,6 +8,7 @@ tuning) comes from librosa; see ``banks``, ``tuning`` and ``transforms``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,40 +29,69 @@ TINY = np.finfo(np.float32).tiny
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Short-time Fourier transform of a clip, without its phase; (frame, bin) float32."""
+    """Short-time Fourier transform of a clip ``y``, without its phase; (frame, bin) float32. Each part when it is asked for."""
 
-    magnitude: np.ndarray
-    power: np.ndarray
-    largest: np.ndarray
-    """Largest magnitude of each frame."""
-    peaks: np.ndarray
-    """Where the tunings look for peaks (``vectors.candidates``)."""
+    y: np.ndarray
+    sr: int
+    n_fft: int
+    hop_length: int
+
+    @cached_property
+    def magnitude(self) -> np.ndarray:
+        return transforms.magnitudes(self.y, n_fft=self.n_fft, hop_length=self.hop_length)
+
+    @cached_property
+    def power(self) -> np.ndarray:
+        return np.square(self.magnitude)
+
+    @cached_property
+    def largest(self) -> np.ndarray:
+        """Largest magnitude of each frame."""
+        return self.magnitude.max(axis=1)
+
+    @cached_property
+    def peaks(self) -> np.ndarray:
+        """Where the tunings look for peaks (``vectors.candidates``)."""
+        # A peak of the magnitude is above 0.1 of the largest, one of the power above 0.1 of its largest.
+        floors = np.float32(0.99 * tuning.THRESHOLD**2) * np.square(self.largest)
+        low, high = tuning.bins_that_count(self.sr, self.n_fft)
+        return steps.now().candidates(self.power, floors, low, high)
 
 
 def spectrum_of(y: np.ndarray, *, sr: int, n_fft: int, hop_length: int) -> Spectrum:
-    magnitude = transforms.magnitudes(y, n_fft=n_fft, hop_length=hop_length)
-    power, largest = np.square(magnitude), magnitude.max(axis=1)
-    # A peak of the magnitude is above 0.1 of the largest, one of the power above 0.1 of its largest.
-    floors = np.float32(0.99 * tuning.THRESHOLD**2) * np.square(largest)
-    low, high = tuning.bins_that_count(sr, n_fft)
-    return Spectrum(magnitude, power, largest, steps.now().candidates(power, floors, low, high))
+    return Spectrum(y, sr, n_fft, hop_length)
 
 
 def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """The features of one clip, (n,) float32 → (5, bins, 1 + n // hop_length) float32."""
+    """The features of one clip, (n,) float32 → (features in use, bins, 1 + n // hop_length) float32."""
     spectrum = spectrum_of(y, sr=spec.sr, n_fft=spec.n_fft, hop_length=spec.hop_length)
-    power = spectrum.power
-    out = np.zeros((5, spec.bins, len(power)), dtype=np.float32)
-    levels = decibels(product(power, banks.mel(spec.sr, spec.n_fft, MFCC_MELS)))
-    out[0] = (levels @ banks.dct(MFCC_MELS, spec.bins)).T
-    out[1] = decibels(product(power, banks.mel(spec.sr, spec.n_fft, spec.bins))).T
-    chroma = power @ banks.chroma(spec.sr, spec.n_fft, spec.bins, stft_tuning(spectrum, spec))
-    out[2] = peak_normalised(chroma).T
-    plan = banks.constant_q(spec.sr, spec.hop_length, spec.bins_per_octave, cqt_tuning(y, spectrum, spec))
-    wide, narrow = cqt_chromagrams(y, plan, spec)
-    out[3] = peak_normalised(wide).T
-    out[4, : spec.cens_bins] = cens(narrow).T
+    makers = {"mfcc": mfcc, "melspectrogram": melspectrogram, "chroma_stft": chroma_stft}
+    planes = {name: makers[name](spectrum, spec) for name in spec.names if name in makers}
+    if len(planes) < len(spec.names):
+        plan = banks.constant_q(spec.sr, spec.hop_length, spec.bins_per_octave, cqt_tuning(y, spectrum, spec))
+        wide, narrow = cqt_chromagrams(y, plan, spec)
+        if "chroma_cqt" in spec.names:
+            planes["chroma_cqt"] = peak_normalised(wide)
+        if "chroma_cens" in spec.names:
+            planes["chroma_cens"] = cens(narrow)
+    out = np.zeros((len(planes), spec.bins, 1 + len(y) // spec.hop_length), dtype=np.float32)
+    for rows, name in zip(out, spec.names):
+        rows[: planes[name].shape[1]] = planes[name].T
     return out
+
+
+def mfcc(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
+    """(frame, row), as the other features."""
+    levels = decibels(product(spectrum.power, banks.mel(spec.sr, spec.n_fft, MFCC_MELS)))
+    return levels @ banks.dct(MFCC_MELS, spec.bins)
+
+
+def melspectrogram(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
+    return decibels(product(spectrum.power, banks.mel(spec.sr, spec.n_fft, spec.bins)))
+
+
+def chroma_stft(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
+    return peak_normalised(spectrum.power @ banks.chroma(spec.sr, spec.n_fft, spec.bins, stft_tuning(spectrum, spec)))
 
 
 def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +118,7 @@ def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> 
     doubtful &= level > 0
     over_zero = np.maximum(loudness, TINY)
     share, uncertain = narrow / over_zero, np.float32(ROUNDING) * level / over_zero
-    for step in CENS_STEPS:
+    for step in CENS_STEPS if "chroma_cens" in spec.names else ():
         near = np.abs(share - np.float32(step)) < np.float32(NEAR * step) + uncertain
         doubtful |= near.any(axis=1, keepdims=True) & (loudness >= edge - reach)
     again = np.flatnonzero(doubtful)

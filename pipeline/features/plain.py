@@ -18,7 +18,7 @@ FLOORED = ("chroma_cqt", "chroma_cens")
 
 
 def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
-    """Feature name → keyword arguments of ``librosa.feature.<name>`` for one clip ``y``."""
+    """Name of a feature in use → keyword arguments of ``librosa.feature.<name>`` for one clip ``y``."""
     tuning = None if spec.tuning == "estimate" else float(spec.tuning)
     stft = {"sr": spec.sr, "n_fft": spec.n_fft, "hop_length": spec.hop_length}
     cqt = {
@@ -27,13 +27,14 @@ def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
         "hop_length": spec.hop_length,
         "tuning": tuning,
     }
-    return {
+    every: dict[str, dict[str, Any]] = {
         "mfcc": {"n_mfcc": spec.bins} | stft,
         "melspectrogram": {"n_mels": spec.bins} | stft,
         "chroma_stft": {"n_chroma": spec.bins, "tuning": tuning} | stft,
         "chroma_cqt": {"n_chroma": spec.bins} | cqt,
         "chroma_cens": {"n_chroma": spec.cens_bins} | cqt,
     }
+    return {name: every[name] for name in spec.names}
 
 
 def constant_q_cutoff(spec: FeatureSpec) -> float:
@@ -49,7 +50,7 @@ def constant_q(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """
     import librosa  # slow to import: --help and a finished stage do without
 
-    arguments = calls(spec)["chroma_cqt"]
+    arguments = next(arguments for name, arguments in calls(spec).items() if name in FLOORED)
     names = ("sr", "hop_length", "bins_per_octave", "tuning")
     bins = definition.OCTAVES * spec.bins_per_octave
     magnitude = np.abs(librosa.cqt(y, n_bins=bins, **{name: arguments[name] for name in names}))
@@ -60,7 +61,7 @@ def constant_q(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
 
 
 def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """The features of one clip, (n,) float32 → (5, bins, 1 + n // hop_length) float32.
+    """The features of one clip, (n,) float32 → (features in use, bins, 1 + n // hop_length) float32.
 
     The mel-spectrogram is in dB (``librosa.power_to_db``, at most 80 dB below the clip's peak); CENS of
     fewer rows than ``bins`` is padded with zero rows. With a floor the two chromagrams of the constant-Q transform are
@@ -68,13 +69,13 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """
     import librosa  # slow to import: --help and a finished stage do without
 
-    out = np.zeros((5, spec.bins, 1 + len(y) // spec.hop_length), dtype=np.float32)
+    out = np.zeros((len(spec.names), spec.bins, 1 + len(y) // spec.hop_length), dtype=np.float32)
     with warnings.catch_warnings():
         # Of silence ("empty frequency set"), of clips shorter than a window and of many narrow mel bands.
         warnings.filterwarnings("ignore", message="Trying to estimate tuning")
         warnings.filterwarnings("ignore", message="n_fft=.* is too large")
         warnings.filterwarnings("ignore", message="Empty filters detected")
-        floored = {"C": constant_q(y, spec)} if spec.floor else {"y": y}
+        floored = {"C": constant_q(y, spec)} if spec.floor and set(FLOORED) & set(spec.names) else {"y": y}
         for plane, (name, arguments) in zip(out, calls(spec).items()):
             source = floored if name in FLOORED else {"y": y}
             values = getattr(librosa.feature, name)(**source, **arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
     and clip names with the stored digest. ``InputError`` for a file that is missing, damaged, foreign, or not what its digest says.
     """
     header = cache.read_header(path)
-    values = statistics(cache.feature_blocks(path))
+    names = header.spec.names
+    values = statistics(cache.feature_blocks(path), names)
     if verify:
         digest = cache.content_digest(cache.feature_blocks(path), header.labels, header.clips)
         if digest != header.digest:
@@ -51,12 +52,11 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
         "tree": tree,
         "scales": scales,
         "values": {
-            name: {"unit": unit, "call": call, **values[name]}
-            for name, (unit, call) in zip(FEATURES, about, strict=True)
+            name: {"unit": unit, "call": call, **values[name]} for name, (unit, call) in zip(names, about, strict=True)
         },
         "classes": dict(zip(header.classes, counts, strict=True)),
         "spec": vars(header.spec).copy(),
-        "row_of_c": {name: row_of_c(name, header.spec.bins) for name in FEATURES if name.startswith("chroma")},
+        "row_of_c": {name: row_of_c(name, header.spec.bins) for name in names if name.startswith("chroma")},
         "versions": header.versions,
         "plain": header.plain,
         "skipped": [
@@ -68,9 +68,11 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
     }
 
 
-def statistics(blocks: Iterable[np.ndarray]) -> dict[str, dict[str, float | int | None]]:
-    """Feature → min, mean, max, sd, zeros, nonfinite over blocks (clip, view, feature, bin, frame)."""
-    shape = len(FEATURES)
+def statistics(
+    blocks: Iterable[np.ndarray], names: Sequence[str] = FEATURES
+) -> dict[str, dict[str, float | int | None]]:
+    """Feature → min, mean, max, sd, zeros, nonfinite over blocks (clip, view, feature, bin, frame) of the features ``names``."""
+    shape = len(names)
     count, zeros, total, squares = (np.zeros(shape) for _ in range(4))
     low, high, finite = np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape)
     over = (0, 1, 3, 4)
@@ -104,7 +106,7 @@ def statistics(blocks: Iterable[np.ndarray]) -> dict[str, dict[str, float | int 
             "nonfinite": int(count[i] - finite[i]),
         }
 
-    return {name: row(i) for i, name in enumerate(FEATURES)}
+    return {name: row(i) for i, name in enumerate(names)}
 
 
 def row_of_c(name: str, bins: int) -> float:
@@ -218,10 +220,11 @@ def value_line(name: str, value: dict[str, Any]) -> str:
 
 def chroma_lines(row_of_c: dict[str, float]) -> list[str]:
     """A line where the chromagrams do not begin with the same pitch class."""
-    if not (off := row_of_c["chroma_stft"]):
+    off, others = row_of_c.get("chroma_stft", 0.0), [name for name in row_of_c if name != "chroma_stft"]
+    if not off or not others:
         return []
     return [
-        f"rows: pitch class C is row {off:g} of chroma_stft and row 0 of chroma_cqt and chroma_cens: {off:g} rows off "
+        f"rows: pitch class C is row {off:g} of chroma_stft and row 0 of {' and '.join(others)}: {off:g} rows off "
         "(docs/features.md)"
     ]
 

@@ -57,7 +57,10 @@ def forms(spec: FeatureSpec, rates: Sequence[int], half: bool) -> list[Form]:
 
 def unsuited(spec: FeatureSpec) -> str:
     """Why a network on these features cannot be one file, and what to train instead; "" where it can."""
-    if spec.tuning != 0 or not spec.floor:
+    chromagrams = any(
+        name.startswith("chroma") for name in spec.names
+    )  # what has neither a tuning nor a floor does without
+    if chromagrams and (spec.tuning != 0 or not spec.floor):
         return (
             f"features.tuning = {spec.tuning!r} and features.floor = {spec.floor:g}: expected 0.0 and more than 0, for the same "
             "sound to have the same features without librosa; train with them: make distill PRESET=device"

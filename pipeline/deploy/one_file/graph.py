@@ -26,7 +26,7 @@ SAMPLES, PROBABILITIES = "samples", "probabilities"
 
 
 class Front(nn.Module):
-    """Samples (batch, n ≥ 1) at a rate → features (batch, 5, bins, frames); a short sound is filled up with zeros, a long one cut."""
+    """Samples (batch, n ≥ 1) at a rate → features (batch, feature, bin, frame); a short sound is filled up with zeros, a long one cut."""
 
     def __init__(self, spec: FeatureSpec, rate: int, *, half: bool) -> None:
         super().__init__()

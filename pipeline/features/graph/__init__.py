@@ -22,13 +22,14 @@ from pipeline.features.graph.spectrum import SPECTRAL, Spectral, check_framing
 class Features(nn.Module):
     """Samples (batch, ``spec.samples``) float32 at ``spec.sr`` → (batch, len(names), ``spec.bins``, ``spec.frames``) float32.
 
-    ``names``: which features, in which order; ``half``: tables in float16, each column over its largest value. Every clip of
+    ``names``: which features, in which order, by default those in use; ``half``: tables in float16, each column over its largest value. Every clip of
     a batch is computed on its own. The worst differences to ``features.extract`` are in docs/features.md. Raises ``InputError``
     for an estimated tuning, for names that are none, and for settings that the spectrum cannot be framed with.
     """
 
-    def __init__(self, spec: FeatureSpec, names: Sequence[str] = FEATURES, *, half: bool = False) -> None:
+    def __init__(self, spec: FeatureSpec, names: Sequence[str] | None = None, *, half: bool = False) -> None:
         super().__init__()
+        names = spec.names if names is None else names
         check(spec, names)
         self.spec, self.names = spec, tuple(names)
         spectral = [name for name in SPECTRAL if name in names]
@@ -50,8 +51,9 @@ def padded(plane: Tensor, bins: int) -> Tensor:
     return functional.pad(plane, (0, 0, 0, lacking)) if lacking else plane
 
 
-def check(spec: FeatureSpec, names: Sequence[str] = FEATURES) -> None:
+def check(spec: FeatureSpec, names: Sequence[str] | None = None) -> None:
     """``InputError`` for what ``Features`` cannot compute."""
+    names = spec.names if names is None else names
     features.check(spec)
     if unknown := [name for name in names if name not in FEATURES]:
         raise InputError(f"feature {unknown[0]!r}: expected some of {', '.join(FEATURES)}")

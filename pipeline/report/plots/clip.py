@@ -1,4 +1,4 @@
-"""One clip of a fold's file as a picture: its five features, clean and noisy."""
+"""One clip of a fold's file as a picture: its features, clean and noisy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import cache
-from pipeline.config import FEATURES, VIEWS, InputError
+from pipeline.config import VIEWS, InputError
 from pipeline.extras import install_line
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def clip_picture(path: Path, clip: str, target: Path) -> Path:
-    """Draw a clip's five features, clean and noisy, as a picture of the kind that the suffix says.
+    """Draw a clip's features, clean and noisy, as a picture of the kind that the suffix says.
 
     ``InputError`` for a clip that is not in the file, and for a target that cannot be written.
     """
@@ -55,9 +55,10 @@ def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: n
         raise InputError(
             f"pictures need matplotlib, which is not installed; install it: {install_line('plots')}"
         ) from None
-    figure = Figure(figsize=(12, 13), layout="constrained")
-    panels = figure.subplots(len(FEATURES), len(VIEWS), sharex=True, sharey="row", squeeze=False)
-    for row, name in enumerate(FEATURES):
+    names = header.spec.names
+    figure = Figure(figsize=(12, 0.5 + 2.5 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), len(VIEWS), sharex=True, sharey="row", squeeze=False)
+    for row, name in enumerate(names):
         low, high = colour_range(name, features[:, row])
         for column, view in enumerate(VIEWS):
             image = panel(panels[row][column], features[column, row], times, name, low, high)
@@ -66,7 +67,7 @@ def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: n
                 panels[row][column].set_title(f"{view}{std}\n{name}", fontsize=11)
             else:
                 panels[row][column].set_title(name, fontsize=11)
-            if row == len(FEATURES) - 1:
+            if row == len(names) - 1:
                 panels[row][column].set_xlabel("time / s")
         panels[row][0].set_ylabel(ROW_NAMES[name])
         edges = "both" if name == "mfcc" else "neither"
