@@ -24,6 +24,7 @@ from pipeline.commands.options import (
     generations_option,
     pack_options,
     set_option,
+    trust_option,
 )
 from pipeline.commands.types import PATH
 from pipeline.config import InputError
@@ -65,9 +66,10 @@ EXAMPLES = (
     "teachers",
     multiple=True,
     type=PATH,
-    help="A folder with finished runs fold1-seed0 … that are generation 0; several are an ensemble that teaches; "
-    "default: runs trained on the labels.",
+    help="A folder with finished runs fold1-seed0 … that are generation 0, or teacher files (FILE.npz, FILE.h5, a pattern, a "
+    "folder of them); several are an ensemble that teaches; default: runs trained on the labels.",
 )
+@trust_option
 @folds_option
 @pack_options
 @archive_options
@@ -80,6 +82,7 @@ def ban(
     losses: tuple[str, ...],
     model: str,
     teachers: tuple[Path, ...],
+    trust: bool,
     folds: tuple[int, ...] | None,
     archive: Path | None,
     no_checksum: bool,
@@ -90,6 +93,7 @@ def ban(
 ) -> None:
     """Born-again generations: each student teaches the next; their ensemble, and its difference to the baseline."""
     from pipeline.engine.source import wanted_folds  # torch, all three: --help does without
+    from pipeline.experiments import file_teachers
     from pipeline.experiments import generations as chains
     from pipeline.report import generations as tables
 
@@ -110,6 +114,7 @@ def ban(
         corpus = opened_corpus(dataset, data)
         settings = chains.chain_settings(config.for_corpus(settings, corpus.seconds), model)
         source, held_out = chains.of_corpus(corpus, settings), wanted_folds(corpus, folds)
+    how |= {"teachers": file_teachers.named(teachers), "trust": trust}
     with logged(log, source.name):
-        chains.train(source, settings, mixes, generations=generations, folds=held_out, teachers=teachers, **how)
+        chains.train(source, settings, mixes, generations=generations, folds=held_out, **how)
     click.echo(tables.report(RUNS, REPORTS, source.name, generations=generations))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from pipeline import config
 from pipeline.commands.chosen import logged, opened_corpus, with_teacher
-from pipeline.commands.options import teacher_epoch_option, training_options
+from pipeline.commands.options import teacher_epoch_option, training_options, trust_option
+from pipeline.commands.types import PATH, Numbers, Whole
+from pipeline.config import InputError
+from pipeline.corpus import Corpus
+from pipeline.files import CACHE
 
 SECTION = "The stages"
 ORDER = 25
@@ -18,6 +22,7 @@ EXAMPLES = (
     "distill --losses angle:40,area:20,hinton@T=1.5 --seeds 0-4",
     "distill --losses hint:100..0@until=10,hinton@T=10..1",
     "distill --losses angle,area --explain",
+    "distill --losses hinton --teacher teacher.npz",
 )
 
 
@@ -32,6 +37,44 @@ EXAMPLES = (
     "over the epochs (hinton:4..1@T=10..1); of any term @from=5 and @until=30 say in which epochs it counts, "
     "@rows=labelled or unlabelled of which clips. All terms: docs/terms.md.",
 )
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=PATH,
+    help="A teacher file of any program in place of the fold's own teacher: FILE.npz or FILE.h5 (docs/teachers.md), a pattern, or a "
+    "folder of them; each fold's students learn from those that have not seen it, several are an ensemble.",
+)
+@trust_option
+@click.option(
+    "--teacher-seeds",
+    type=Numbers(),
+    help="The fold's teachers of several seeds, for example 0-2, teach together (make teacher SEEDS=…).",
+)
+@click.option(
+    "--cross-fitted",
+    is_flag=True,
+    help="What is said of a clip comes from a teacher that was not trained on its fold either: one teacher more per pair of folds, "
+    "trained first; for terms on logits, above all those that correct the teacher (wrong=…).",
+)
+@click.option(
+    "--teacher-onnx",
+    type=PATH,
+    help="An ONNX audio classifier as teacher: run over the corpus once, on samples, its answers kept as a teacher file.",
+)
+@click.option(
+    "--teacher-rate",
+    type=Whole(1000, 768_000, "no recorder takes more samples per second"),
+    help="Of --teacher-onnx: samples per second that it takes; default: its metadata's sample_rate.",
+)
+@click.option(
+    "--teacher-labels", type=PATH, help="Of --teacher-onnx: its classes, a line each; default: its metadata's classes."
+)
+@click.option(
+    "--teacher-trained-on",
+    metavar="FOLDS|none",
+    help="Of --teacher-onnx: the folds of this corpus that it was trained on; default: its metadata's trained_on.",
+)
 @click.option("--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing.")
 def distill(
     dataset: str,
@@ -42,9 +85,17 @@ def distill(
     explain: bool,
     teacher_epoch: str | None,
     log: str | None,
+    teachers: tuple[Path, ...],
+    teacher_seeds: tuple[int, ...] | None,
+    teacher_onnx: Path | None,
+    teacher_rate: int | None,
+    teacher_labels: Path | None,
+    teacher_trained_on: str | None,
     **how: Any,
 ) -> None:
-    """Stage three: students under any mix of losses, each with the teacher of its own held-out fold."""
+    """Stage three: students under any mix of losses, each with the teacher of its own held-out fold, or with any other."""
+    model = OfModel(teacher_onnx, teacher_rate, teacher_labels, teacher_trained_on)
+    require_one_kind(teachers, teacher_seeds, model, teacher_epoch, how["cross_fitted"])
     from pipeline.losses import LossMix  # torch: --help does without
 
     mixes = [LossMix.parse(text) for text in losses]
@@ -57,5 +108,68 @@ def distill(
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
+    files = given_files(teachers, model, corpus, settings)
     with logged(log, corpus.name):
-        stages.train_students(corpus, settings, mixes, **how)
+        stages.train_students(corpus, settings, mixes, files=files, teacher_seeds=teacher_seeds or (), **how)
+
+
+class OfModel(NamedTuple):
+    """What is said of an ONNX model."""
+
+    path: Path | None
+    rate: int | None
+    labels: Path | None
+    trained_on: str | None
+
+
+def require_one_kind(
+    teachers: tuple[Path, ...], seeds: tuple[int, ...] | None, model: OfModel, epoch: str | None, crossed: bool
+) -> None:
+    """``UsageError`` for options of which one would be dropped without a word."""
+    if seeds and (teachers or model.path):
+        raise click.UsageError(
+            "--teacher-seeds are the fold's own teachers; expected it without --teacher and --teacher-onnx"
+        )
+    if crossed and (teachers or model.path or seeds):
+        raise click.UsageError("--cross-fitted trains teachers of its own; expected it without another teacher")
+    if not model.path and any(value is not None for value in model[1:]):
+        raise click.UsageError(
+            "--teacher-rate, --teacher-labels and --teacher-trained-on are of --teacher-onnx; expected that too"
+        )
+    if (teachers or model.path) and epoch:
+        raise click.UsageError(
+            f"--teacher-epoch {epoch} is of a run, and a teacher file has no epochs; expected one of them"
+        )
+
+
+def given_files(
+    teachers: tuple[Path, ...], model: OfModel, corpus: Corpus, settings: config.Settings
+) -> tuple[Path, ...]:
+    """The teacher files that are named, and that of an ONNX model, which is made where it is not there yet."""
+    from pipeline.experiments import file_teachers  # h5py
+
+    files = file_teachers.named(teachers)
+    if folders := [path for path in files if path.is_dir()]:
+        raise InputError(
+            f"--teacher {folders[0]}: a folder of runs; expected teacher files: audio-rkd teacher-file {folders[0]} -o FILE.npz "
+            "writes one of them (ban --teacher takes the folder itself)"
+        )
+    if model.path is None:
+        return files
+    from pipeline.deploy import onnx_teacher
+    from pipeline.engine.missing import say
+    from pipeline.engine.source import of_corpus
+
+    clips = of_corpus(corpus, settings).clips
+    asked = onnx_teacher.Asked(model.path, model.rate, model.labels, folds_of(model.trained_on))
+    return (*files, onnx_teacher.teacher_file(asked, corpus, clips, settings.features, CACHE, say))
+
+
+def folds_of(trained_on: str | None) -> tuple[int, ...] | None:
+    """None where nobody says; () of none."""
+    if trained_on is None:
+        return None
+    folds: tuple[int, ...] = () if trained_on.strip() == "none" else Numbers().convert(trained_on, None, None)
+    if not folds and trained_on.strip() != "none":
+        raise click.UsageError("--teacher-trained-on without a fold; expected folds such as 2,3, or none")
+    return folds

@@ -21,6 +21,7 @@ from pipeline.commands.options import (
     folds_option,
     pack_options,
     set_option,
+    trust_option,
 )
 from pipeline.config import InputError, Settings
 from pipeline.files import REPORTS, RUNS
@@ -41,6 +42,7 @@ EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml -
 @set_option("student.lr=0.002")
 @folds_option
 @click.option("--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing.")
+@trust_option
 @pack_options
 @archive_options
 def experiment(
@@ -51,6 +53,7 @@ def experiment(
     overrides: tuple[str, ...],
     folds: tuple[int, ...] | None,
     explain: bool,
+    trust: bool,
     seeds: tuple[int, ...],
     log: str | None,
     **how: Any,
@@ -81,8 +84,8 @@ def experiment(
     from pipeline.runs.experiments import note_rows
 
     settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
-    wanted = balancing.balanced(wanted, settings, source, RUNS, **how)
-    levels, rows = planning.plan(wanted, settings, source.name, folds=held_out, seeds=seeds)
+    wanted = balancing.balanced(wanted, settings, source, RUNS, trust=trust, **how)
+    levels, rows = planning.plan(wanted, settings, source.name, folds=held_out, seeds=seeds, trust=trust)
     failed: RunsFailed | None = None
     with logged(log, source.name):
         try:

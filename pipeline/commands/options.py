@@ -82,6 +82,12 @@ generations_option = click.option(
     default=3,
     help="Students in a row, behind the first teacher.",
 )
+trust_option = click.option(
+    "--trust-teacher",
+    "trust",
+    is_flag=True,
+    help="Take a teacher file that does not say what its teacher was trained on; every table then says so.",
+)
 teacher_epoch_option = click.option(
     "--teacher-epoch",
     type=click.Choice(["last", "best"]),

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import cache, training
+from pipeline import cache, runs, training
+from pipeline.config import InputError
 from pipeline.engine.records import model_of, read_model
 from pipeline.files import Stamp, stamp
 from pipeline.images import samples as images
@@ -24,15 +25,15 @@ from pipeline.teacher_files.reading import read as read_file
 from pipeline.training.teaching import File
 
 
-def rows(data: cache.Data, fold: int) -> tuple[np.ndarray, np.ndarray]:
+def rows(data: cache.Data, fold: int, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Training and test rows of a held-out fold; row = clip × views + view.
 
-    Training: both views of every clip of the other folds. Test: the clean view of the fold's clips. The noisy
-    view of the held-out fold is in neither, so nothing ever reads it.
+    Training: both views of every clip of the other folds, but for those of ``without``. Test: the clean view of the fold's
+    clips. The noisy view of the held-out fold is in neither, so nothing ever reads it.
     """
     views = data.features.shape[1]
     clips = np.arange(len(data.labels))
-    others = clips[data.folds != fold]
+    others = clips[(data.folds != fold) & (data.folds != (fold if without is None else without))]
     train = (others[:, None] * views + np.arange(views)).reshape(-1)
     return train, clips[data.folds == fold] * views
 
@@ -83,3 +84,30 @@ def of_files(taught_by: Sequence[tuple[Path, int]], clips: Clips, needs: Needs, 
     wanted = chosen(("embedding", "logits", *needs.names, *maps), each[0])
     laid = read_file(taught_by[0][0]).channels_last
     return File([{name: arrays[name] for name in wanted} for arrays in each], device, laid)
+
+
+def crossed(folders: Sequence[Path], fold: int, data: cache.Data, values: torch.Tensor) -> Outputs:
+    """Cross-fitted logits (rows, classes): of the clips of each fold from the teacher that was trained without it and without
+    ``fold``; NaN on the clips of ``fold``, which are not read.
+
+    ``InputError`` where no teacher left a fold out.
+    """
+    left_out = {other_fold(folder, fold): folder for folder in folders}
+    views = data.features.shape[1]
+    whole = torch.full((len(values), len(data.classes)), torch.nan, device=values.device)
+    for other in sorted(set(data.folds.tolist()) - {fold}):
+        if other not in left_out:
+            raise InputError(f"no teacher was trained without the folds {fold} and {other}; expected one for each pair")
+        clips = np.flatnonzero(data.folds == other)
+        own = torch.as_tensor((clips[:, None] * views + np.arange(views)).reshape(-1), device=values.device)
+        network = model_of(read_model(left_out[other]))
+        with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
+            said = training.outputs(network, values, own, ("logits",))
+        whole.index_copy_(0, own, said.logits.index_select(0, own))
+    return Outputs({"logits": whole})
+
+
+def other_fold(folder: Path, fold: int) -> int | None:
+    """Of a teacher's two folds that it was not trained on the one that is not ``fold``."""
+    record = runs.read(folder)
+    return record.without if record.fold == fold else record.fold

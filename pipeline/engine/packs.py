@@ -27,7 +27,7 @@ from pipeline import (
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
 from pipeline.engine.epochs import EpochLog
-from pipeline.engine.outputs import loaded, of_files, rows, stamps, taught
+from pipeline.engine.outputs import crossed, loaded, of_files, rows, stamps, taught
 from pipeline.engine.outputs import samples as samples
 from pipeline.engine.records import (
     model_of,
@@ -99,14 +99,14 @@ def load(pack: PlannedPack) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
 
 def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
     """The runs as ``training.fit`` wants them; teachers are numbered in the order in which they come."""
-    split = {fold: rows(data, fold) for fold in {run.fold for run in planned}}
+    split = {key: rows(data, *key) for key in {(run.fold, run.without) for run in planned}}
     taught_by = teachers_of(planned)
     return [
         Run(
             run.fold,
             run.drawn,
             run.mix,
-            Task(*split[run.fold]),
+            Task(*split[run.fold, run.without]),
             teacher=taught_by.index((run.teachers, run.fold)) if run.teachers else 0,
             start=start_of(run.start) if run.start else None,
         )
@@ -207,7 +207,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     data, values, labels = load(pack)
     for folder, fold in dict.fromkeys((parent, run.fold) for run in pack.runs for parent in run.parents):
         if not is_teacher_file(folder):
-            teachers.require_fold(folder, runs.read(folder).fold, fold)
+            teachers.require_fold(folder, runs.read(folder), fold)
     digests = {str(fold): digest for fold, digest in data.digests.items()}
     teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
     if not taught_by:
@@ -236,8 +236,13 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
             return of_files([(teacher, fold)], clips, needs, values.device).teachers[0]
         return taught(teacher, *how, (*files, stamp(teacher / "model.pt")))
 
-    average = pack.network.teacher_average
-    each = (as_one([told(teacher, fold) for teacher in members], needs.members, average) for members, fold in taught_by)
+    def together(members: tuple[Path, ...], fold: int) -> Outputs:
+        if (members, fold) in cross_fitted:
+            return crossed(members, fold, data, values)
+        return as_one([told(teacher, fold) for teacher in members], needs.members, pack.network.teacher_average)
+
+    cross_fitted = {(run.teachers, run.fold) for run in pack.runs if run.crossed}
+    each = (together(members, fold) for members, fold in taught_by)
     return Stored(side_by_side(each, len(taught_by)))
 
 

@@ -62,6 +62,8 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         lineage=lineage(run.parents),
         teacher_weights={parent: digest_of_teacher(parent) for parent in run.parents},
         trusted=unsaid(run.parents),
+        without=run.without,
+        crossed=run.crossed,
         experiment=run.experiment,
         step=run.step,
         pack=Pack(
@@ -146,7 +148,8 @@ def result_of(
     """The figures of the last epoch's outputs (clips, classes) on the held-out clips."""
     history = trained.history
     best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
-    teacher = answer_of(run.teachers, run.fold, clips_of(data, record.data_set))
+    taught_by = () if run.crossed else run.teachers  # of the held-out clips none of those speaks
+    teacher = answer_of(taught_by, run.fold, clips_of(data, record.data_set))
     network = models.build(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     result = dataclasses.replace(

@@ -96,6 +96,8 @@ def planned(record: Record, target: Path) -> PlannedRun:
         base=record.base,
         at=target,
         contents=tuple((path, digest) for path, digest in record.teacher_weights.items() if is_teacher_file(path)),
+        without=record.without,
+        crossed=record.crossed,
     )
 
 

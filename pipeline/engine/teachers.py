@@ -15,6 +15,7 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.engine.source import Source
 from pipeline.listed import BEST, LAST, epoch_number, kept_epochs
 from pipeline.losses.library import teacher_reads
+from pipeline.runs import Record
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.reading import read as read_file
@@ -35,7 +36,7 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
         if is_teacher_file(folder) or not runs.finished(folder):
             continue
         record, spec = runs.read(folder), source.spec(planned[0].settings)
-        require_fold(folder, record.fold, fold)
+        require_fold(folder, record, fold)
         if reason := runs.outdated(record, data=now, classes=source.classes, features=spec):
             raise InputError(
                 f"{folder} {reason}, so it may have seen the clips that are held out here; expected a teacher "
@@ -43,6 +44,7 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
                 "another one"
             )
 
+    require_logits_alone(planned)
     wanted = {(teacher, run.network.teacher_epoch) for run in planned for teacher in run.teachers}
     for folder, epoch in sorted(wanted):
         if epoch_number(epoch) and not is_teacher_file(folder) and runs.finished(folder):
@@ -116,6 +118,19 @@ def kind(teacher: Path, apart: bool) -> object:
     return teacher.parent if apart else None
 
 
+def require_logits_alone(planned: Sequence[PlannedRun]) -> None:
+    """``InputError`` where a term of cross-fitted outputs reads more than logits."""
+    for run in planned:
+        for term in run.mix.terms if run.crossed else ():
+            reads = teacher_reads(term.name, dict(term.options))
+            if reads is None or set(reads) - {"logits"}:
+                named = ", ".join(reads or ("more than logits",))
+                raise InputError(
+                    f"{term.key} reads the teacher's {named}, and cross-fitted outputs are of {len(run.teachers)} networks, which have "
+                    "logits alone in common; expected terms on logits, such as hinton@wrong=swap, or no --cross-fitted"
+                )
+
+
 def unsaid(teachers: Sequence[Path]) -> bool:
     """Whether one of the teachers, or of those that it goes back to, does not say what it was trained on."""
     return any(
@@ -124,11 +139,11 @@ def unsaid(teachers: Sequence[Path]) -> bool:
     )
 
 
-def require_fold(folder: Path, teachers_fold: int, wanted: int) -> None:
-    """``InputError`` where a teacher (or the run that is started from) holds out another fold than what comes behind it."""
-    if teachers_fold != wanted:
+def require_fold(folder: Path, record: Record, wanted: int) -> None:
+    """``InputError`` where a teacher was trained on the fold that its student is tested on."""
+    if wanted not in (record.fold, record.without):
         raise InputError(
-            f"{folder} is the teacher of fold {teachers_fold}, wanted for fold {wanted}: it was trained on "
+            f"{folder} is the teacher of fold {record.fold}, wanted for fold {wanted}: it was trained on "
             f"the clips that are held out there; use the teacher of fold {wanted}"
         )
 

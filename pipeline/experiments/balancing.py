@@ -23,15 +23,19 @@ from pipeline.runs.experiments import note_time, note_weight, noted_times, noted
 from pipeline.runs.planned import PlannedRun
 
 
-def balanced(experiment: Experiment, settings: Settings, source: Source, root: Path, **how: Any) -> Experiment:
+def balanced(
+    experiment: Experiment, settings: Settings, source: Source, root: Path, *, trust: bool = False, **how: Any
+) -> Experiment:
     """The experiment with measured weights. Teachers of the first fold that are missing are trained for it, by ``how``.
+
+    ``trust``: as ``plan`` takes it.
 
     A step whose term has no gradient becomes a row that says so.
     """
     steps = [step for step in experiment.steps.values() if step.balance]
     if not steps:
         return experiment
-    planner = Planner(experiment, settings, source.name)
+    planner = Planner(experiment, settings, source.name, trust=trust)
     fold = min(map(int, source.digests))
     planned = {step.name: planner.run(step, 0, fold, (step.seeds or (0,))[0])[1] for step in steps}
     train(teachers_alone(planner.levels(), {run.folder for run in planned.values()}), source, **how)
@@ -46,14 +50,16 @@ def balanced(experiment: Experiment, settings: Settings, source: Source, root: P
         name = f"{step.label}-{mix.slug}"
         changed[name] = dataclasses.replace(step, name=name, mix=mix, balance=False)
     weighted = dataclasses.replace(experiment, steps=changed, untrained=untrained)
-    time_steps(weighted, next(iter(planned.values())), settings, source, root)
+    time_steps(weighted, next(iter(planned.values())), settings, source, root, trust)
     return weighted
 
 
-def time_steps(experiment: Experiment, like: PlannedRun, settings: Settings, source: Source, root: Path) -> None:
+def time_steps(
+    experiment: Experiment, like: PlannedRun, settings: Settings, source: Source, root: Path, trust: bool = False
+) -> None:
     """Measure what a step of each row's mix takes beside its base alone, where that is not noted yet."""
     name, fold = experiment.name, like.fold
-    planner = Planner(experiment, settings, source.name)
+    planner = Planner(experiment, settings, source.name, trust=trust)
     for step in experiment.last:
         run = planner.run(step, 0, fold, like.seed)[1]
         if not run.teachers or run.network != like.network or run.teachers != like.teachers:  # soft needs a teacher
@@ -76,7 +82,8 @@ def teachers_alone(levels: list[Level], students: set[Path]) -> list[Level]:
 def weight_of(step: Step, run: PlannedRun, source: Source, root: Path) -> float | None:
     """w with |∂base/∂θ| = |∂(w · term)/∂θ|, three digits: as it is noted, else measured and noted; None where there is none."""
     base, term = parts(step.mix)
-    taught_by = [runs.read(teacher).result.weights for teacher in run.teachers]
+    contents = dict(run.contents)
+    taught_by = [contents.get(teacher) or runs.read(teacher).result.weights for teacher in run.teachers]
     features = None if source.spec(run.settings) is None else run.settings.features
     key = digest(features, run.network, str(base), term.key, source.digests, run.fold, run.seed, taught_by)
     weight = noted_weight(root, source.name, step.experiment, key)

@@ -45,7 +45,9 @@ def explained(
         settings = config.for_corpus(settings, seconds)
     held_out, source, classes = task_of(corpus, dataset, folds)
     shape = IMAGE if dataset == IMAGES else settings.features.shape
-    levels, rows = plan(experiment, settings, corpus.name if corpus else "CORPUS", folds=held_out, seeds=seeds)
+    levels, rows = plan(
+        experiment, settings, corpus.name if corpus else "CORPUS", folds=held_out, seeds=seeds, trust=True
+    )
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
     lines = [f"experiment {experiment.name}{title}", *drawn(experiment)]
@@ -141,14 +143,21 @@ def lessons(step: Step) -> str:
     """What a step learns from."""
     starts = "" if step.start is None else f"; starts with the weights of {in_rounds(step, step.start)}"
     based = f"; what {step.base} misses" if step.base else ""
+    if not step.teachers and step.files and step.mix.needs_teacher:
+        return f"from {listed(step)}{starts}"
     if not step.teachers:
         return ("from the labels alone" if not step.mix.needs_teacher else "from nobody") + starts
-    names = " and ".join(in_rounds(step, name) for name in step.teachers)
+    names = " and ".join([*(in_rounds(step, name) for name in step.teachers), *([listed(step)] if step.files else [])])
     if not step.mix.needs_teacher:
         return f"from no teacher: its mix reads none ({names} is named){starts}"
-    together = ", which teach together" if len(step.teachers) > 1 else ""
+    together = ", which teach together" if len(step.teachers) + bool(step.files) > 1 else ""
     epoch = dict(step.settings).get("teacher_epoch", "last")
     return f"from {names}{together}" + ("" if epoch == "last" else f" as of epoch {epoch}") + based + starts
+
+
+def listed(step: Step) -> str:
+    """The files that teach a step, each fold by those whose teacher has not seen it."""
+    return ", ".join(map(str, step.files[:3])) + (f" and {len(step.files) - 3} more" if len(step.files) > 3 else "")
 
 
 def in_rounds(step: Step, name: str) -> str:

@@ -59,15 +59,16 @@ def train(
     folds: Sequence[int],
     seeds: Sequence[int],
     teachers: Sequence[Path] = (),
+    trust: bool = False,
     **how: Any,
 ) -> Path:
     """Train the chains as far as they are not yet; the result is the folder that they lie in.
 
-    ``settings`` as ``chain_settings`` makes them. ``teachers``: folders with runs ``fold{k}-seed{s}`` that are
-    generation 0, several as an ensemble; without any, generation 0 is trained on the labels.
+    ``settings`` as ``chain_settings`` makes them. ``teachers``: folders with runs ``fold{k}-seed{s}``, or teacher files, that are
+    generation 0, several as an ensemble; without any, generation 0 is trained on the labels. ``trust``: as ``plan`` takes it.
     """
     texts = list(dict.fromkeys(map(str, mixes)))
     experiment = variant("born-again", "generation", mix=None, each={"mix": texts}, rounds=generations)
-    levels, _ = plan(experiment, settings, source.name, folds=folds, seeds=seeds, firsts=teachers)
+    levels, _ = plan(experiment, settings, source.name, folds=folds, seeds=seeds, firsts=teachers, trust=trust)
     train_levels(levels, source, **how)
     return levels[-1].runs[0].home

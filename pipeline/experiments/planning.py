@@ -17,11 +17,13 @@ from pipeline import config, runs
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine.missing import Level
 from pipeline.engine.teachers import require_kept
+from pipeline.experiments import file_teachers
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.experiments.steps import TEACHER as OWN_TEACHER
 from pipeline.losses import LossMix
 from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
 from pipeline.runs.planned import PlannedRun
+from pipeline.teacher_files import is_teacher_file
 
 #: What a teacher is trained on: the labels alone.
 LABELS = LossMix.parse("ce")
@@ -75,16 +77,18 @@ def plan(
     folds: Sequence[int],
     seeds: Sequence[int],
     firsts: Sequence[Path] = (),
+    trust: bool = False,
 ) -> tuple[list[Level], dict[str, list[Path]]]:
     """The levels of runs whose last are the experiment's results, for each of ``folds`` and ``seeds``; and these results.
 
     A result is a row of a report → the folder that its runs lie in: the experiment's name, with the step's if several.
 
-    ``firsts``: folders of finished runs that teach the first round in place of the step above it. Raises ``InputError`` as
-    ``check`` does, and where one of ``firsts`` has no run of a fold.
+    ``firsts``: folders of finished runs, or files, that teach the first round in place of the step above it. ``trust``: whether
+    files teach that do not say what their teacher was trained on. Raises ``InputError`` as ``check`` does, and where one of
+    ``firsts`` has no run of a fold, or the teachers of all files have seen it.
     """
     check(experiment, settings)
-    planner = Planner(experiment, settings, corpus, tuple(firsts))
+    planner = Planner(experiment, settings, corpus, tuple(firsts), trust)
     for step in experiment.last:
         for fold in folds:
             for seed in step.seeds or seeds:
@@ -100,6 +104,7 @@ class Planner:
     settings: Settings
     corpus: str
     firsts: tuple[Path, ...] = ()
+    trust: bool = False
     planned: dict[Key, tuple[int, PlannedRun]] = field(default_factory=dict)
     labels: dict[Key, str] = field(default_factory=dict)
 
@@ -168,13 +173,17 @@ class Planner:
         name = step.name.rpartition("/")[2]
         role, of_teacher, of_student, generation = STEP, self.settings.teacher, network, 0
         firsts: tuple[Path, ...] = ()
+        named = step.files if step.mix.needs_teacher else ()
         if is_labels_alone(step):
             role, of_teacher, of_student = TEACHER, network, self.settings.student
         elif round_ and (self.firsts or self.is_chain(step)):
             role, of_teacher, generation, firsts = GENERATION, network, round_, tuple(self.firsts)
+            named = firsts
             if self.firsts and round_ == 1:
                 shared = network.teacher_seed
-                teachers = tuple(first_teacher(folder, fold, seed, shared, self.corpus) for folder in self.firsts)
+                folders = [folder for folder in firsts if not is_teacher_file(folder)]
+                teachers = tuple(first_teacher(folder, fold, seed, shared, self.corpus) for folder in folders)
+                teachers += self.files_of(firsts, fold)
         elif stages_teacher := self.own_teacher(step):
             role, of_teacher = STUDENT, network_of(stages_teacher, self.settings)
         else:
@@ -182,10 +191,15 @@ class Planner:
             alike = [run.generation + 1 for run in before if run.network.model == network.model]
             generation = max(alike, default=0)
             name += f"-{round_}" if round_ else ""
+            teachers += self.files_of(named, fold)
         settings = dataclasses.replace(self.settings, teacher=of_teacher, student=of_student)
         of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
-        folders: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
-        return depth, PlannedRun(*of, **folders)
+        places: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
+        return depth, PlannedRun(*of, **places, contents=file_teachers.contents(named))
+
+    def files_of(self, named: Sequence[Path], fold: int) -> tuple[Path, ...]:
+        """Those of the files that teach students of a fold."""
+        return file_teachers.teaching([path for path in named if is_teacher_file(path)], fold, self.trust)
 
     def is_chain(self, step: Step) -> bool:
         """Whether the rounds of a step are born-again generations: one network throughout, the first on labels alone."""
@@ -196,7 +210,7 @@ class Planner:
 
     def own_teacher(self, step: Step) -> Step | None:
         """The step that teaches a student as the stages have it: one run on labels alone, of the seed that all share."""
-        if len(step.teachers) != 1 or step.teachers == (PREVIOUS,) or step.start or step.base:
+        if len(step.teachers) != 1 or step.teachers == (PREVIOUS,) or step.start or step.base or step.files:
             return None
         teacher = self.experiment.steps[step.teachers[0]]
         shared = network_of(step, self.settings).teacher_seed
@@ -229,7 +243,7 @@ class Planner:
 
 
 def is_labels_alone(step: Step) -> bool:
-    return step.mix == LABELS and not (step.teachers or step.start or step.base)
+    return step.mix == LABELS and not (step.teachers or step.start or step.base or step.files)
 
 
 def first_teacher(folder: Path, fold: int, seed: int, shared: int, corpus: str) -> Path:

@@ -13,6 +13,7 @@ from pipeline import config, models
 from pipeline.bounds import SEED
 from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import every_term, files
+from pipeline.experiments.file_teachers import located, told_apart
 from pipeline.experiments.steps import PREVIOUS, TEACHER, Experiment, Step, require_no_cycle, require_parents
 from pipeline.losses import LossMix
 from pipeline.losses.library import suggestion
@@ -37,10 +38,11 @@ def read(experiment: str) -> Experiment:
     return parsed(path, files.contents(path))
 
 
-def variant(name: str, step: str, **fields: Any) -> Experiment:
-    """An experiment of this folder with other ``fields`` in one of its steps; None takes one out."""
+def variant(name: str, step: str, *before: dict[str, Any], **fields: Any) -> Experiment:
+    """An experiment of this folder with other ``fields`` in one of its steps; None takes one out. ``before``: steps above all."""
     path = Path(__file__).parent / f"{name}.toml"
     tables = files.contents(path)
+    tables["step"] = [*before, *tables["step"]]
     for table in tables["step"]:
         if table["name"] == step:
             table |= fields
@@ -124,7 +126,8 @@ def own_steps(path: Path, tables: Any) -> dict[str, Step]:
         for step in expanded:
             if step.name in steps or step.name == PREVIOUS:
                 raise InputError(f"{path}: two steps are called {step.name!r}; expected names of their own")
-            steps[step.name] = step
+            located_files = located(step.files, path.parent, f"{path}: step {step.name}")
+            steps[step.name] = dataclasses.replace(step, files=located_files)
         if len(steps) > MOST_STEPS:
             raise InputError(f"{path}: {len(steps):,} steps; expected at most {MOST_STEPS:,}: each is a training")
         before = expanded
@@ -176,7 +179,8 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
     balance = balance_of(fields.get("balance", False), mix, where)
     settings = {field: setting_of(field, value, where) for field, value in fields.items() if field in SETTINGS}
     config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
-    teachers, start = teachers_of(fields.get("teacher"), where), name_of("start", fields.get("start"), where)
+    teachers, files = told_apart(teachers_of(fields.get("teacher"), where))
+    start = name_of("start", fields.get("start"), where)
     rounds = rounds_of(fields, PREVIOUS in (*teachers, start), before, where)
     return Step(
         experiment,
@@ -192,6 +196,7 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
         seeds_of(fields.get("seeds", []), where),
         tuple(sorted(settings.items())),
         balance,
+        files,
     )
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline import runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
-from pipeline.engine.missing import train
+from pipeline.engine.missing import Level, train
 from pipeline.engine.source import of_corpus, wanted_folds
+from pipeline.experiments import cross_fitting
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read, variant
+from pipeline.files import RUNS
 from pipeline.losses import LossMix
+from pipeline.runs.experiments import note_rows
+from pipeline.runs.planned import PlannedRun
+from pipeline.teacher_files import is_teacher_file
+from pipeline.teacher_files.shapes import listed
+
+#: The step of several teachers of a fold.
+TOGETHER = "teachers"
 
 
 def train_teachers(
@@ -30,22 +40,74 @@ def train_students(
     *,
     folds: Sequence[int] | None,
     seeds: Sequence[int],
+    files: Sequence[Path] = (),
+    trust: bool = False,
+    teacher_seeds: Sequence[int] = (),
+    cross_fitted: bool = False,
     **how: Any,
 ) -> None:
-    """A student for each mix, held-out fold and seed; all seeds of a fold share that fold's teacher, which is there."""
+    """A student for each mix, held-out fold and seed; all seeds of a fold share that fold's teacher, which is there.
+
+    ``files``: teacher files in its place, each fold's by those whose teacher has not seen it; ``trust``: also by those that do
+    not say. ``teacher_seeds``: the fold's teachers of these seeds, which teach together. ``cross_fitted``: teachers of pairs of
+    folds, which are trained first, see ``cross_fitting``. Each of these is noted as rows of the report.
+    """
     for mix in mixes:
         mix.require(settings.student, "student")
     texts = list(dict.fromkeys(map(str, mixes)))
-    experiment = variant("student", "student", mix=None, each={"mix": texts})
-    levels, _ = plan(experiment, settings, corpus.name, folds=wanted_folds(corpus, folds), seeds=seeds)
-    for run in levels[-1].runs:
+    other: dict[str, Any] = {"teacher": list(map(str, files))} if files else {}
+    if teacher_seeds:
+        other = {"teacher": TOGETHER}
+    experiment = variant("student", "student", *ensemble(teacher_seeds), mix=None, each={"mix": texts}, **other)
+    held_out = wanted_folds(corpus, folds)
+    levels, rows = plan(experiment, settings, corpus.name, folds=held_out, seeds=seeds, trust=trust)
+    named = ""
+    if cross_fitted:
+        planned = [run for level in levels for run in level.runs]
+        own = [run for run in planned if run.is_teacher]
+        levels = cross_fitting.levels(own, [run for run in planned if run.is_student], corpus.folds)
+        rows = by_mix(levels[-1].runs)
+        cross_fitting.say_price(levels[0], corpus.name)
+        named = "cross-fitted teachers"
+    else:
+        require_finished(levels[-1])
+        levels = levels[-1:]
+        if files or teacher_seeds:
+            numbers = ", ".join(map(str, teacher_seeds))
+            named = listed([file.name for file in files]) if files else f"teachers of seeds {numbers}"
+            rows = by_mix(levels[-1].runs)
+    try:
+        train(levels, of_corpus(corpus, settings), **how)
+    finally:
+        if named:
+            note_rows(
+                RUNS, corpus.name, experiment.name, {f"{mix} from {named}": folders for mix, folders in rows.items()}
+            )
+
+
+def by_mix(students: Sequence[PlannedRun]) -> dict[str, list[Path]]:
+    """Mix → the folders of its runs, of those that have a teacher."""
+    rows: dict[str, list[Path]] = {}
+    for run in students:
+        if run.teachers and run.alike not in rows.setdefault(str(run.mix), []):
+            rows[str(run.mix)].append(run.alike)
+    return rows
+
+
+def require_finished(students: Level) -> None:
+    """``InputError`` for a student whose teacher is not trained yet."""
+    for run in students.runs:
         for teacher in run.teachers:
-            if not runs.finished(teacher):
+            if not is_teacher_file(teacher) and not runs.finished(teacher):
                 raise InputError(
                     f"no finished teacher of fold {run.fold} ({teacher}); train it first: 'make teacher' "
                     "(or 'python cli.py teacher') with the same dataset, settings and folds"
                 )
-    train(levels[-1:], of_corpus(corpus, settings), **how)
+
+
+def ensemble(seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """A step of the fold's teachers of several seeds; none of no seeds."""
+    return [{"name": TOGETHER, "network": "teacher", "mix": "ce", "seeds": list(seeds)}] if seeds else []
 
 
 def train_table3(

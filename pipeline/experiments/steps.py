@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.config import InputError
@@ -44,6 +45,8 @@ class Step:
     settings: tuple[tuple[str, Any], ...] = ()
     balance: bool = False
     """Whether the weight of its term beside the base is measured before it is trained (``balancing``); 1 until then."""
+    files: tuple[Path, ...] = ()
+    """The files of teachers of any program that teach it beside ``teachers``: those of all held-out folds."""
 
     def at_first(self, name: str) -> str:
         """What the name of a step means in the first round."""
@@ -85,7 +88,7 @@ def require_parents(step: Step, steps: Mapping[str, Step], where: str) -> None:
     where = f"{where}: step {step.name}"
     if step.balance and any(step.name in other.parents for other in steps.values()):
         raise InputError(f"{where}: a step with balance teaches nobody; expected another teacher")
-    if not step.teachers and step.mix.needs_teacher:
+    if not step.teachers and not step.files and step.mix.needs_teacher:
         raise InputError(
             f"{where}: mix {step.mix} learns from a teacher; expected for example teacher = 'teacher', the fold's own"
         )

@@ -32,7 +32,7 @@ from pipeline.report.table import (
     p_value,
     signed,
 )
-from pipeline.report.wording import ends, provenance, runs_counted, tested
+from pipeline.report.wording import ends, provenance, runs_counted, tested, trusted_teachers
 
 __all__ = ["groups", "report", "table4"]
 
@@ -218,7 +218,9 @@ def report(root: Path, reports: Path, corpus: str, *, generations: int | None = 
     sections = tuple(Section(one.title, (chains_table(one),)) for one in chains_of_corpus)
     records = [record for one in chains_of_corpus for record in one.records]
     document = Document(
-        f"{stamp}{corpus}: born-again generations", sections, (*notes(chains_of_corpus), *provenance(records))
+        f"{stamp}{corpus}: born-again generations",
+        sections,
+        (*notes(chains_of_corpus), *trusted_teachers(records), *provenance(records)),
     )
     return document.save(reports / corpus, "ban", Table.build("", CSV, stages(chains_of_corpus)))
 
@@ -245,7 +247,6 @@ def table4(root: Path, reports: Path, corpus: str, *, generations: int | None = 
         "cifar-paper has these settings, cifar-strong a rate of 0.1, crop and flip; the teachers' outputs are those for "
         "the image as it is."
     ]
-    document = Document(
-        f"{stamp}{corpus}: Table 4", sections, (*of_table, *notes(chains_of_corpus), *provenance(records))
-    )
+    lines = (*of_table, *notes(chains_of_corpus), *trusted_teachers(records), *provenance(records))
+    document = Document(f"{stamp}{corpus}: Table 4", sections, lines)
     return document.save(reports / corpus, "table4", Table.build("", CSV, stages(chains_of_corpus)))

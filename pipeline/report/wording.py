@@ -14,7 +14,8 @@ from pipeline.runs import Record
 from pipeline.runs.record import IMAGES
 
 #: Begins what is said of runs whose teacher a user vouched for.
-TRUSTED = "Taught by a teacher that does not say which folds it was trained on"
+TRUSTED = "Taught by a teacher that does not say which folds it was trained on (--trust-teacher)"
+TOO_GOOD = "Whether it has seen the held-out clips is not known, and if it has, these figures are too good."
 
 
 def runs_counted(spread: Spread | None) -> str:
@@ -103,6 +104,8 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
             "Stopped: the loss or the outputs were not finite. Such runs predict nothing and are in neither mean nor "
             "tests; the figures with them at 1/classes stand beside."
         )
+    if trusted := [row.label or row.mix for row in rows if row.trusted]:
+        notes.append(f"{TRUSTED}: {listed(trusted, '; ')}. {TOO_GOOD}")
     if any(row.published is not None for row in rows):
         notes.append("Published: Cho et al. 2023, Table 3, UrbanSound8K, ten folds.")
     if any(row.synthetic for row in rows):
@@ -165,7 +168,6 @@ def provenance(records: Sequence[Record]) -> list[str]:
     return [
         f"Made by {len(records)} finished runs{when}.",
         *(f"Versions: {text}." for text in sorted(versions)),
-        *trusted_teachers(records),
         *taught_by_others(records),
     ]
 
@@ -175,10 +177,7 @@ def trusted_teachers(records: Sequence[Record]) -> list[str]:
     names = ["/".join(record.folder.parts[-2:]) for record in records if record.trusted]
     if not names:
         return []
-    return [
-        f"{TRUSTED} (--trust-teacher): {len(names)} of {len(records)} runs ({listed(names)}). Whether it has seen the held-out clips "
-        "is not known, and if it has, these figures are too good."
-    ]
+    return [f"{TRUSTED}: {len(names)} of {len(records)} runs ({listed(names)}). {TOO_GOOD}"]
 
 
 def taught_by_others(records: Sequence[Record]) -> list[str]:

@@ -16,6 +16,10 @@ from pipeline.losses import LossMix
 from pipeline.runs.ancestry import as_paths, others, parents, path_of, recorded
 from pipeline.runs.paths import cell_path
 from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole
+from pipeline.teacher_files import is_teacher_file
+
+#: In place of the teachers of a run that is ``crossed``.
+CROSSED = "cross-fitted"
 
 #: Between the random numbers of one generation and the next of the same seed.
 GENERATION_STRIDE = 1_000_003
@@ -56,6 +60,11 @@ class PlannedRun(OfRole):
     """Where it goes instead; of a repetition."""
     contents: tuple[tuple[Path, str], ...] = ()
     """Of those of its teachers and ``firsts`` that are files: digest of their content."""
+    without: int | None = None
+    """Another fold that it is not trained on."""
+    crossed: bool = False
+    """Whether each of its teachers speaks of the clips of one fold, on which it was not trained; ``firsts`` is then the folder of
+    the teachers of whole folds that they are like."""
 
     def __post_init__(self) -> None:
         if self.role not in DEPTHS:
@@ -93,8 +102,11 @@ class PlannedRun(OfRole):
             chains = RUNS / self.corpus / f"ban-{model}-{preset}-{digest}"
             return chains / self.mix.slug / f"gen{self.generation}"
         chained = {name: str(Path(path).parent) for name, path in others(self.start, self.base).items()}
-        teachers = self.named_firsts() if self.firsts else [str(teacher.parent) for teacher in self.teachers]
-        seeds = [teacher.name for teacher in self.teachers] if len(self.teachers) > 1 and not self.firsts else []
+        folders = [teacher for teacher in self.teachers if not is_teacher_file(teacher)]
+        teachers = [*(str(folder.parent) for folder in folders), *(digest for _, digest in self.contents)]
+        seeds = [folder.name for folder in folders] if len(folders) > 1 else []
+        if self.crossed:
+            teachers, seeds = [*map(str, self.firsts), CROSSED], []
         members = [name.partition("-")[2] for name in seeds]
         about = [self.settings.features, self.network, str(self.mix), teachers, members]
         digest = config.digest(*about, *([chained] if chained else []))

@@ -99,6 +99,8 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         step=kept.get("step"),
         pack=pack_of(kept.get("pack") or {}),
         trusted=bool(kept.get("trusted")),
+        without=None if kept.get("without") is None else int(kept["without"]),
+        crossed=bool(kept.get("cross_fitted")),
     )
 
 

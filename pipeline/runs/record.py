@@ -200,6 +200,10 @@ class Record(OfRole):
     experiment: str | None = None
     step: str | None = None
     pack: Pack = field(default_factory=Pack)
+    without: int | None = None
+    """Another fold that it was not trained on."""
+    crossed: bool = False
+    """Whether each of its teachers spoke of the clips of one fold, on which it was not trained."""
     trusted: bool = False
     """Whether a teacher that it goes back to does not say what it was trained on: a user vouched for it."""
 

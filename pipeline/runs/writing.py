@@ -92,6 +92,8 @@ def config_of(record: Record) -> dict[str, Any]:
         "shape": list(record.shape),
         "pack": pack_of(record.pack),
         **({"trusted": True} if record.trusted else {}),
+        **({"without": record.without} if record.without is not None else {}),
+        **({"cross_fitted": True} if record.crossed else {}),
     }
 
 

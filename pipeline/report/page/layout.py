@@ -39,9 +39,13 @@ def page(
         body.append(f'<p class="banner">{escape(BANNER)}</p>')
     body.append(contents(tables))
     body.append("</header><main>")
-    for index, (table, section) in enumerate(zip(tables, paper.sections, strict=True), 1):
+    for index, section in enumerate(paper.sections, 1):
         body.append(f'<section id="table{index}"><h2>{escape(section.title)}</h2>')
         body += [table_html(one) for one in section.tables]
+        if index > len(tables):  # rows of experiments, behind those of teachers and students
+            body.append("</section>")
+            continue
+        table = tables[index - 1]
         body.append(row_of([gallery.figure(p, table) for p in pictures.overview(table, gallery.look)]))
         body += mixes(table, index, gallery, embeddings, sounds)
         body += what_ran(table, index)

@@ -1,0 +1,209 @@
+"""Teacher files named in recipes, chains and cross-fitting: who teaches whom, where runs lie, and what is refused before training."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import cache, runs, training
+from pipeline.config import InputError
+from pipeline.engine import missing, packs
+from pipeline.engine.missing import Level
+from pipeline.engine.rerun import rerun
+from pipeline.engine.source import Source
+from pipeline.experiments import cross_fitting, file_teachers, generations
+from pipeline.experiments.planning import plan
+from pipeline.experiments.reading import read, variant
+from pipeline.models import saved
+from pipeline.teacher_files.writing import write
+from tests.chains import HOW, SETTINGS, write_source
+
+GO = {**HOW, "checkpoint_minutes": 5}
+
+
+def clear() -> None:
+    for kept in (packs.loaded, packs.taught):
+        kept.cache_clear()
+
+
+def made(root: Path, **other: object) -> Source:
+    source = write_source(root, **other)  # type: ignore[arg-type]
+    return dataclasses.replace(source, files=tuple(path.relative_to(root) for path in source.files))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    """Features of three folds, and a made-up teacher for each held-out fold."""
+    root = tmp_path_factory.mktemp("recipes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        clear()
+        there = made(root)
+        clips = np.array(there.clips.names)
+        about = {"clip": clips, "view": np.array(["clean", "noisy"]), "classes": np.array(["a", "b", "c"])}
+        for fold in (1, 2, 3):
+            logits = np.random.default_rng(fold).standard_normal((len(clips), 2, 3)).astype(np.float32)
+            seen = np.array([other for other in (1, 2, 3) if other != fold])
+            write(Path(f"set/of{fold}.npz"), {**about, "logits": logits, "trained_on": seen})
+        write(Path("untold.h5"), {**about, "logits": logits})
+        yield there
+    clear()
+
+
+def recipe(text: str, name: str = "mine.toml") -> Path:
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def levels_of(path: Path, folds: tuple[int, ...] = (1, 2), trust: bool = False) -> list[Level]:
+    return plan(read(str(path)), SETTINGS, "tiny", folds=folds, seeds=(0,), trust=trust)[0]
+
+
+def test_each_fold_learns_from_the_file_that_has_not_seen_it(source: Source) -> None:
+    path = recipe('[[step]]\nname = "s"\nmix = "soft"\nteacher = "set/*.npz"\n')
+    (level,) = levels_of(path)
+    assert [run.teachers for run in level.runs] == [(Path("set/of1.npz"),), (Path("set/of2.npz"),)]
+    assert {run.role for run in level.runs} == {"step"} and len({run.alike for run in level.runs}) == 1
+    missing.train([level], source, **GO)
+    for run in level.runs:
+        assert rerun(run.folder, Path(f"again/{run.folder.name}"), say=lambda line: None).same
+    named = recipe('[[step]]\nname = "s"\nmix = "soft"\nteacher = ["set/of2.npz", "set/of1.npz", "set/of3.npz"]\n')
+    other = [run.folder for run in levels_of(named)[0].runs]
+    assert other != [run.folder for run in level.runs]  # of the order they are named in, as ensembles are
+    beside = recipe('[[step]]\nname = "s"\nmix = "soft"\nteacher = "of1.npz"\n', "set/near.toml")
+    assert levels_of(beside, (1,))[0].runs[0].teachers == (Path("set/of1.npz"),)
+
+
+def test_a_file_and_a_step_teach_together(source: Source) -> None:
+    path = recipe(
+        '[[step]]\nname = "first"\nmix = "ce"\n[[step]]\nname = "s"\nmix = "soft"\nteacher = ["first", "set/of1.npz"]\n'
+    )
+    levels = levels_of(path, (1,))
+    assert [len(level.runs) for level in levels] == [1, 1]
+    (student,) = levels[1].runs
+    assert student.teachers == (levels[0].runs[0].folder, Path("set/of1.npz"))
+    missing.train(levels, source, **GO)
+    assert runs.read(student.folder).lineage == (levels[0].runs[0].folder,)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ('"absent.npz"', "no such file, beside it or here"),
+        ('"set/none*.npz"', "no such file, beside it or here"),
+        ('"set/of2.npz"', "fold 1 is held out, and was trained on by its teacher"),
+        ('"untold.h5"', "does not say which folds its teacher was trained on"),
+        ('["set/of1.npz", "set/of*.npz"]', "is named twice"),
+    ],
+)
+def test_files_that_cannot_teach_are_refused_when_it_is_planned(source: Source, teacher: str, message: str) -> None:
+    path = recipe(f'[[step]]\nname = "s"\nmix = "soft"\nteacher = {teacher}\n')
+    with pytest.raises(InputError, match=message):
+        levels_of(path)
+
+
+def test_a_chain_begins_with_files(source: Source) -> None:
+    files = file_teachers.named([Path("set")])
+    how = {"generations": 2, "folds": (1, 2), "seeds": (0,), **GO}
+    group = generations.train(source, SETTINGS, [generations.chain_mix("none")], teachers=files, **how)
+    records = [record for record in runs.find(Path("runs"), "tiny") if record.folder.is_relative_to(group)]
+    first = {record.fold: record.teachers for record in records if record.generation == 1}
+    assert first == {1: (Path("set/of1.npz"),), 2: (Path("set/of2.npz"),)}
+    second = [record for record in records if record.generation == 2]
+    assert all(record.teachers[0].parent.name == "gen1" for record in second) and len(second) == 2
+    from pipeline.report import generations as tables
+
+    said = tables.report(Path("runs"), Path("reports"), "tiny")
+    assert "of1.npz: a file, which has no accuracy of its own" in said
+
+
+def test_what_a_user_names_is_found_or_said(source: Source, tmp_path: Path) -> None:
+    assert file_teachers.named([Path("set")]) == file_teachers.named([Path("set/*.npz")])
+    (tmp_path / "runs" / "fold1-seed0").mkdir(parents=True)
+    assert file_teachers.named([tmp_path / "runs"]) == (tmp_path / "runs",)
+    for place, message in ((tmp_path, "a folder without any"), (Path("absent"), "no such folder, and no such file")):
+        with pytest.raises(InputError, match=message):
+            file_teachers.named([place])
+
+
+def students(mix: str, folds: tuple[int, ...] = (1, 2), **settings: object) -> list[Level]:
+    """The levels of cross-fitted students."""
+    own = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, **settings))
+    experiment = variant("student", "student", mix=mix)
+    planned = [run for level in plan(experiment, own, "tiny", folds=folds, seeds=(0,))[0] for run in level.runs]
+    return cross_fitting.levels(
+        [run for run in planned if run.is_teacher], [run for run in planned if run.is_student], (1, 2, 3)
+    )
+
+
+def test_cross_fitted_outputs_come_from_teachers_that_saw_neither_fold(source: Source) -> None:
+    pairs, crossed = students("hinton@wrong=swap,soft")
+    assert [(run.fold, run.without) for run in pairs.runs] == [(1, 2), (1, 3), (2, 3)]  # the pair serves both
+    assert len({run.alike for run in crossed.runs}) == 1
+    missing.train([pairs, crossed], source, **GO)
+    data = cache.load(source.files)
+    values, labels = packs.samples(data, torch.device("cpu"))
+    whole = torch.full((1, len(values), 3), torch.nan)
+    for j, pair in ((1, pairs.runs[0]), (3, pairs.runs[2])):  # of the student of fold 2
+        network = packs.model_of(packs.read_model(pair.folder))
+        rows = np.array([2 * clip + view for clip in range(27) if data.folds[clip] == j for view in (0, 1)])
+        whole[0, rows] = training.outputs(network, values, rows, ("logits",)).logits[rows]
+    run = crossed.runs[1]
+    by_hand = training.Run(2, 0, run.mix, training.Task(*packs.rows(data, 2)))
+    taught = training.Stored({"logits": whole})
+    result = training.fit(values, labels, [by_hand], run.network, classes=3, teaching=taught, layout="loop")[0]
+    assert np.array_equal(result.logits, runs.read_predictions(run.folder).logits)
+    record = runs.read(run.folder)
+    assert record.crossed and record.result.agreement is None and len(record.teachers) == 2
+    assert runs.read(pairs.runs[2].folder).without == 3
+    for again in (run, pairs.runs[2]):
+        assert rerun(again.folder, Path(f"again/{again.step}-{again.fold}/fold1-seed0"), say=lambda line: None).same
+
+
+def test_cross_fitted_students_and_their_teachers_never_see_the_held_out_fold(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leak test: another fold 1, and the students of fold 1 have the same bits, and the teachers of its pairs."""
+    weights = []
+    for clips_of in ((1, 2, 3), (9, 2, 3)):
+        root = tmp_path / str(clips_of[0])
+        root.mkdir()
+        monkeypatch.chdir(root)
+        clear()
+        there = made(root, clips_of=clips_of)
+        levels = students("soft", folds=(1,))
+        assert [(run.fold, run.without) for run in levels[0].runs] == [(1, 2), (1, 3)]
+        missing.train(levels, there, **GO)
+        weights.append([saved.read_payload(run.folder)["state"] for level in levels for run in level.runs])
+    clear()
+    for one, other in zip(*weights):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_what_cannot_be_cross_fitted_is_refused_before_training(source: Source) -> None:
+    for mix in ("soft,angle", "hint@layer=hidden,soft"):
+        pairs, crossed = students(mix)
+        with pytest.raises(
+            InputError, match="cross-fitted outputs are of 2 networks, which have logits alone in common"
+        ):
+            missing.train([pairs, crossed], source, **GO)
+        assert not crossed.runs[0].folder.exists()
+    with pytest.raises(InputError, match="teacher_epoch = best"):
+        students("soft", teacher_epoch="best")
+    with pytest.raises(InputError, match="with 2 folds: a teacher without two of them"):
+        cross_fitting.levels([], [], (1, 2))
+
+
+def test_the_price_is_said_before_it_starts(source: Source, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("runs/tiny/experiment-cross-fitted", ignore_errors=True)
+    pairs, _ = students("soft")
+    cross_fitting.say_price(pairs, "tiny")
+    assert "cross-fitted: 3 teachers, one per pair of folds. Time: " in capfd.readouterr().err
