@@ -43,6 +43,12 @@ def names() -> tuple[str, ...]:
     return tuple(name for commands in sections().values() for name in commands)
 
 
+def exists(name: str) -> bool:
+    """Whether ``name`` is one of ``names()``, without reading the files of the others."""
+    module = name.replace("-", "_")
+    return "_" not in name and module.isidentifier() and modules.defines(__name__, module)
+
+
 def load(name: str) -> click.Command:
     """The command of that name (one of ``names()``), with its examples."""
     module = name.replace("-", "_")

@@ -17,7 +17,7 @@ class Commands(Mapping[str, click.Command]):
     """Name → command, each imported when it is looked up."""
 
     def __getitem__(self, name: str) -> click.Command:
-        if name not in commands.names():
+        if not commands.exists(name):
             raise KeyError(name)
         return commands.load(name)
 

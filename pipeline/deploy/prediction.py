@@ -11,11 +11,11 @@ import dataclasses
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -145,15 +145,18 @@ def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Pred
     spec = members[0].spec
     places: list[int] = []
     values: list[np.ndarray] = []
+    waiting: deque[Future[np.ndarray]] = deque()
     heard = 0
-    source = sounds.windows(blocks, spec)
     with ThreadPoolExecutor(most := threads()) as pool:
-        while parts := list(islice(source, 2 * most)):
-            values += pool.map(lambda part: logits(members, part[1][np.newaxis]), parts)
-            places += [start for start, _, _ in parts]
-            heard = parts[-1][2]
-            if len(places) % TRIMMED < len(parts):
+        for start, part, heard in sounds.windows(blocks, spec):
+            places.append(start)
+            waiting.append(pool.submit(logits, members, part[np.newaxis]))
+            # Read ahead so far that no thread has to wait for the reader, and no further.
+            if len(waiting) > 2 * most:
+                values.append(waiting.popleft().result())
+            if len(places) % TRIMMED == 0:
                 release_memory()
+        values += [future.result() for future in waiting]
     seconds = heard / spec.sr
     times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start in places)
     return Prediction(seconds, times, np.concatenate(values, axis=1))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def framed(y: np.ndarray, hop: int, n_fft: int, count: int) -> np.ndarray:
-    """(count, n_fft), a view: ``y`` between zeros, row t centred on sample t · hop."""
+def framed(y: np.ndarray, hop: int, n_fft: int, count: int, dtype: np.dtype | None = None) -> np.ndarray:
+    """(count, n_fft), a view: ``y`` (as ``dtype``) between zeros, row t centred on sample t · hop."""
     half = n_fft // 2
-    padded = np.zeros(max((count - 1) * hop + n_fft, half + len(y)), y.dtype)
+    padded = np.zeros(max((count - 1) * hop + n_fft, half + len(y)), dtype or y.dtype)
     padded[half : half + len(y)] = y
-    return np.ndarray((count, n_fft), y.dtype, padded, strides=(hop * y.itemsize, y.itemsize))
+    return np.ndarray((count, n_fft), padded.dtype, padded, strides=(hop * padded.itemsize, padded.itemsize))
 
 
 def gather_chosen(y: np.ndarray, hop: int, wanted: np.ndarray, out: np.ndarray) -> None:
@@ -25,13 +25,15 @@ def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
 
 def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
     """As ``gather_frames``, every frame times ``window``."""
-    np.multiply(framed(y.astype(out.dtype), hop, out.shape[1], len(out)), window, out=out)
+    np.multiply(framed(y, hop, out.shape[1], len(out), out.dtype), window, out=out)
 
 
 def sounding(y: np.ndarray) -> tuple[int, int]:
     """First sample other than 0, and one past the last; equal where there is none."""
-    places = np.flatnonzero(y)
-    return (int(places[0]), int(places[-1]) + 1) if len(places) else (len(y), len(y))
+    sounds = y != 0
+    if not sounds.any():
+        return len(y), len(y)
+    return int(sounds.argmax()), len(y) - int(sounds[::-1].argmax())
 
 
 def divided(y: np.ndarray, by: float) -> np.ndarray:
@@ -73,13 +75,13 @@ def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
 
 def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np.ndarray:
     """Positions (flat) of bins at or above both neighbours and their frame's floor."""
-    before, here, after = power[:, low - 1 : high - 1], power[:, low:high], power[:, low + 1 : high + 1]
-    true = np.zeros(power.shape, bool)
-    inner = true[:, low:high]
-    np.greater_equal(here, floors[:, np.newaxis], out=inner)
-    inner &= here >= before
-    inner &= here >= after
-    return np.flatnonzero(true).astype(np.int32)
+    here = power[:, low:high]
+    true = here >= floors[:, np.newaxis]
+    true &= here >= power[:, low - 1 : high - 1]
+    true &= here >= power[:, low + 1 : high + 1]
+    places = np.flatnonzero(true)
+    width = high - low
+    return (places + places // width * (power.shape[1] - width) + low).astype(np.int32)
 
 
 def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,7 +117,8 @@ def mode(places: np.ndarray, edges: np.ndarray) -> int:
     ``numpy.histogram``'s counts to the last one: bins are half open, but the last one is closed.
     """
     residual = places - np.floor(places)
-    residual[residual >= np.float32(0.5)] -= np.float32(1.0)
+    residual -= residual >= np.float32(0.5)
     last = len(edges) - 2
-    bins = np.searchsorted(edges, residual.astype(np.float64), side="right") - 1
-    return int(np.bincount(np.clip(bins, 0, last), minlength=last + 1).argmax())
+    # One more than the bin; below the first edge is none.
+    above = edges.searchsorted(residual.astype(np.float64), side="right")
+    return int(np.bincount(np.clip(above, 1, last + 1), minlength=last + 2)[1:].argmax())
