@@ -148,8 +148,9 @@ def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Pred
     waiting: deque[Future[np.ndarray]] = deque()
     heard = 0
     with ThreadPoolExecutor(most := threads()) as pool:
-        for start, part, heard in sounds.windows(blocks, spec):
+        for start, part, so_far in sounds.windows(blocks, spec):
             places.append(start)
+            heard = so_far
             waiting.append(pool.submit(logits, members, part[np.newaxis]))
             # Read ahead so far that no thread has to wait for the reader, and no further.
             if len(waiting) > 2 * most:
