@@ -8,8 +8,9 @@ field here, and the digest of the fields is part of every cache's and run's path
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -49,7 +50,9 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     clean: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            raise InputError(f"{where}: unknown key {key!r}; expected one of {', '.join(known)}")
+            near = difflib.get_close_matches(key.lower(), known, n=1)
+            expected = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+            raise InputError(f"{where}: unknown key {key!r}; {expected}")
         wanted = str(known[key].type)
         names: dict[str, Any] = {
             "int": int,
@@ -86,13 +89,28 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
         tables = {name: tables.get(name, {}) | values.get(name, {}) for name in KINDS}
         built = built_tables(tables, str(path))
     if overrides:
-        for override in overrides:
-            apply_override(tables, override)
-        where = f"{path} with {', '.join(overrides)}"
-        require_tables(tables, where)
-        built = built_tables(tables, where)
+        built = overridden(tables, overrides)
     asked = built["features"].seconds if any(map(sets_seconds, overrides)) else None
     return Settings(preset=path.stem, asked_seconds=asked, **built)
+
+
+def overridden(tables: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``built_tables`` of a preset's tables with ``table.key=value`` overrides; an error names those that are wrong."""
+
+    def changed(chosen: Sequence[str]) -> dict[str, Any]:
+        values = {name: dict(table) for name, table in tables.items()}
+        for override in chosen:
+            apply_override(values, override)
+        where = ", ".join(f"--set {override}" for override in chosen)
+        require_tables(values, where)
+        return {name: build(kind, values[name], where) for name, kind in KINDS.items()}
+
+    try:
+        return changed(overrides)
+    except InputError:
+        for override in overrides:
+            changed([override])
+        raise  # each is right alone
 
 
 def require_tables(tables: Mapping[str, Any], where: str) -> None:

@@ -87,12 +87,14 @@ def plain(value: Any) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content; empty where it cannot be read."""
+    """Of a file's content; empty where it cannot be read, or is a pipe, which would be waited for."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if path.is_file():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return ""
+        pass
+    return ""
 
 
 def stamp(path: Path) -> Stamp:

@@ -64,16 +64,26 @@ def test_presets_serve_corpora_of_any_clip_length(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("teacher.epochs=0", "[teacher]: epochs = 0: expected at least 1"),
-        ("student.momentum=1.5", "[student]: momentum = 1.5: expected a number below 1, for example 0.9"),
-        ("student.gamma=.2", "[student]: gamma = '.2': expected float, a number such as 0.2"),
-        ("features.bins=0", "[features]: features.bins = 0: expected a positive whole number"),
+        ("teacher.epochs=0", "epochs = 0: expected at least 1"),
+        ("student.momentum=1.5", "momentum = 1.5: expected a number below 1, for example 0.9"),
+        ("student.gamma=.2", "gamma = '.2': expected float, a number such as 0.2"),
+        ("features.bins=0", "features.bins = 0: expected a positive whole number"),
+        ("student.LR=1", "unknown key 'LR'; did you mean lr?"),
+        ("student.depth=1", "unknown key 'depth'; expected one of model, epochs, batch,"),
+        ("students.lr=1", "unknown table [students]; expected features, teacher, student"),
     ],
 )
-def test_an_override_that_is_refused_is_named_with_its_table(override: str, words: str) -> None:
-    with pytest.raises(InputError, match=re.escape(words)) as caught:
-        config.read("default", (override,))
-    assert override in str(caught.value)
+def test_the_override_that_is_wrong_is_named_and_no_other(override: str, words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        config.read("default", ("student.batch=4", override, "teacher.lr=0.1"))
+    assert str(caught.value).startswith(f"--set {override}: {words}")
+
+
+def test_overrides_that_are_right_alone_and_not_together_are_named_both() -> None:
+    config.read("default", ("student.batch=6", "student.sampler=classes:3"))
+    with pytest.raises(InputError) as caught:
+        config.read("demo", ("student.sampler=classes:4", "student.batch=6"))
+    assert str(caught.value).startswith("--set student.sampler=classes:4, --set student.batch=6: ")
 
 
 #: Every setting of the shipped presets. They are part of the paths of caches and runs: another value is another run.

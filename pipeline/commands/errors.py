@@ -18,7 +18,7 @@ import click
 
 from pipeline import signals
 from pipeline.config import InputError
-from pipeline.processes.variables import numba_is_strict
+from pipeline.processes.variables import OF_LLVM, numba_is_strict, refused_by_llvm
 
 AGAIN = "then the same command again: what was finished is kept"
 ROOM = f"Make room, or choose a folder that can be written, {AGAIN}."
@@ -149,6 +149,12 @@ def check_variables() -> None:
             raise InputError(
                 f"the environment variable {name}={os.environ[name]!r}: expected a whole number of threads from 1 "
                 f"to {MOST_THREADS}: set that, or unset {name}"
+            )
+    for name in OF_LLVM:
+        if reason := refused_by_llvm(name):
+            raise InputError(
+                f"the environment variable {name}={os.environ[name]!r} is refused ({reason}); expected a value that "
+                f"LLVM knows, such as {OF_LLVM[name][1]}: set that, or unset {name}"
             )
     numba_is_strict()
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from pipeline import config
 from pipeline.commands.chosen import corpus_name
 from pipeline.commands.options import chosen_corpus_options
 from pipeline.commands.types import PATH, Whole
@@ -57,8 +56,6 @@ def export(
 
     if run is not None and preset:
         raise click.UsageError(f"--preset {preset} chooses among runs; expected it without a run's folder ({run})")
-    if preset:
-        config.read(preset)  # whether there is one
     corpus = corpus_name(run, dataset, data)
     folder, notes = exporting.chosen(run, RUNS, corpus, preset)
     for note in notes:

@@ -101,6 +101,7 @@ def chosen(run: Path | None, runs_root: Path, corpus: str, preset: str = "") -> 
         name = Path(preset).name.removesuffix(".toml")
         records = [record for record in records if record.preset == name]
         if not any(record.is_student for record in records):
+            config.read(preset)  # whether there is one; runs stay when its file goes
             raise InputError(
                 f"no finished student of preset {name} among the runs of {corpus}; train one: make distill PRESET={preset}"
             )

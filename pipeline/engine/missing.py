@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline import runs, samplers
+from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
 from pipeline.engine.source import Source
@@ -50,6 +50,8 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
     batches and terms of more classes than there are, for terms of outputs that a network has not and that lack their ensemble,
     and ``RunsFailed`` at the end if runs failed; the others are kept.
     """
+    for model in dict.fromkeys(run.network.model for level in levels for run in level.runs):
+        models.require(model)
     for level in levels:  # all that is on record is looked at before hours of training
         teachers.check(level.runs, source)
         for network, role in dict.fromkeys((run.network, role_of(run)) for run in level.runs):
@@ -83,7 +85,6 @@ def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
     if not mixes:
         return
     # torch comes here and not at the top, so that a finished stage answers at once.
-    from pipeline import models
     from pipeline.models.freezing import require_modules
     from pipeline.training.fit import require_outputs
 

@@ -15,8 +15,10 @@ chosen: list[ModuleType] = [vectors]
 
 
 def load() -> None:
-    """From here on the compiled functions are taken."""
-    chosen[0] = importlib.import_module("pipeline.features.loops")
+    """From here on the compiled functions are taken, unless numba is told to compile none: its loops would be Python's."""
+    compiled = importlib.import_module("pipeline.features.loops")
+    if not importlib.import_module("numba").config.DISABLE_JIT:
+        chosen[0] = compiled
 
 
 def now() -> ModuleType:

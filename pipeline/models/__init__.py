@@ -41,6 +41,12 @@ def names() -> tuple[str, ...]:
     return modules.named(__name__, "def|class")
 
 
+def require(name: str) -> None:
+    """``InputError`` for the name of a network that is not there; nothing is imported."""
+    if name.replace("-", "_") not in names():
+        raise InputError(f"no model {name!r}; expected one of {', '.join(names())}")
+
+
 def network(
     name: str, shape: Sequence[int], classes: int, *, seed: int = 0, fold: int = 0, dropout: float = 0.0
 ) -> Network:
@@ -53,8 +59,7 @@ def network(
     from pipeline.models.single import made
 
     name = name.replace("-", "_")
-    if name not in names():
-        raise InputError(f"no model {name!r}; expected one of {', '.join(names())}")
+    require(name)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{name}: input shape {tuple(shape)}; expected (channels, bins, frames), each at least 1")
     if classes < 1:

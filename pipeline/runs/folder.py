@@ -85,12 +85,21 @@ def missing(path: Path) -> InputError:
     return InputError(f"{path}: no such file; {remedy(path.parent)}")
 
 
+def content(path: Path) -> bytes:
+    """Of a file of a run. Only regular files are opened: a pipe would be waited for."""
+    try:
+        if path.is_file():
+            return path.read_bytes()
+    except FileNotFoundError:
+        pass
+    raise damaged(path, "no regular file") if path.exists() else missing(path)
+
+
 def read_json(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     """The object in a JSON file of a run; ``InputError`` if it is missing, not JSON, or lacks one of ``keys``."""
+    text = content(path)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise missing(path) from None
+        value = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -150,16 +159,13 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def read_predictions(folder: Path) -> Predictions:
     """The held-out fold's predictions; see ``Predictions`` for shapes."""
     path = folder / "predictions.npz"
+    file_content = io.BytesIO(content(path))
     try:
-        content = io.BytesIO(path.read_bytes())
-    except FileNotFoundError:
-        raise missing(path) from None
-    try:
-        with zipfile.ZipFile(content) as packed:
+        with zipfile.ZipFile(file_content) as packed:
             if name := packed.testzip():  # numpy itself may stop before the checksum
                 raise ValueError(f"{name} has another checksum")
-        content.seek(0)
-        with warnings.catch_warnings(), np.load(content, allow_pickle=False) as file:
+        file_content.seek(0)
+        with warnings.catch_warnings(), np.load(file_content, allow_pickle=False) as file:
             warnings.simplefilter("ignore")  # of odd headers, which are damaged ones
             predictions = Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
         rows = {len(part) for part in predictions}

@@ -24,6 +24,30 @@ def test_numbers_of_threads(monkeypatch: pytest.MonkeyPatch, name: str, value: s
     assert f"{name}={value!r}" in done.stderr and f"unset {name}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("NUMBA_CPU_NAME", "foo", "'foo' is not a recognized processor"),
+        ("NUMBA_CPU_FEATURES", "+foo", "'+foo' is not a recognized feature"),
+        ("NUMBA_CPU_FEATURES", "foo", "LLVM aborts"),  # without a sign
+    ],
+)
+def test_what_llvm_would_complain_of_at_every_kernel(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(cli.main, ["runs"])
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1
+    assert f"{name}={value!r} is refused ({words}" in done.stderr and f"unset {name}" in done.stderr
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_llvm_knows_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    assert CliRunner().invoke(cli.main, ["runs"]).exit_code == 0
+
+
 @pytest.mark.parametrize("value", ["", "1", " 4 ", "4,2"])
 def test_numbers_of_threads_that_are_right(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
     monkeypatch.chdir(tmp_path)

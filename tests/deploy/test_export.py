@@ -29,7 +29,7 @@ from pipeline.commands import export as command
 from pipeline.config import InputError
 from pipeline.deploy import export
 from pipeline.deploy.graph import graph
-from tests import shipped
+from tests import recorded, shipped
 from tests.shipped import CLASSES, SPEC
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,3 +340,14 @@ def test_the_line_that_installs_an_extra(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.metadata, "version", absent)
     monkeypatch.setattr(sys, "executable", "/my env/bin/python")
     assert extras.install_line("plots", "dask") == f"'/my env/bin/python' -m pip install -e '{ROOT}[plots,dask]'"
+
+
+def test_the_runs_of_a_preset_whose_file_is_gone(tmp_path: Path) -> None:
+    run = recorded.write_run(tmp_path, 8)
+    recorded.write_run(tmp_path, 10, mix="angle:1")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"preset": "mine"}))
+    for name in ("mine", "mine.toml", str(tmp_path / "mine.toml")):
+        assert export.chosen(None, tmp_path / "runs", "tiny", name)[0] == run
+    with pytest.raises(InputError, match="no preset 'yours'; expected one of cifar-paper"):
+        export.chosen(None, tmp_path / "runs", "tiny", "yours")

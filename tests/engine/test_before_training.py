@@ -40,6 +40,8 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("--set", "student.sampler=classes:1", "--set", "student.batch=16"),
             "there are 10; expected 'classes:2', or a batch of at most 10",  # of the data set's classes; later of those at hand
         ),
+        ("soft", ("--set", "student.model=resnet81"), "no model 'resnet81'; expected one of cnn2"),
+        ("soft", ("--set", "student.model=../cnn2"), "no model '../cnn2'; expected one of cnn2"),
     ],
 )
 def test_one_line_and_no_run(where: Path, mix: str, more: tuple[str, ...], words: str) -> None:
@@ -48,3 +50,4 @@ def test_one_line_and_no_run(where: Path, mix: str, more: tuple[str, ...], words
     done = tiny.audio_rkd(where, "experiment", "own.toml", *here, *more)
     assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
     assert not (where / "runs").exists() or not list((where / "runs").rglob("config.json"))
+    assert "model" not in words or not list(where.glob("runs/*/*"))

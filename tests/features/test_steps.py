@@ -7,6 +7,7 @@ import itertools
 import platform
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -104,3 +105,14 @@ def test_a_worker_with_many_tasks_loads_the_compiled_steps(monkeypatch: pytest.M
             workers.compute(workers.Task(1, (), tmp_path, SPEC, plain, 0))
             kinds.append(steps.now())
     assert kinds == [vectors] * (workers.COMPILED_FROM - 1) + [loops]
+
+
+def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NUMBA_DISABLE_JIT: the loops would be Python's, slow, and a count in uint8 would run over."""
+    monkeypatch.setattr(steps, "chosen", [vectors])
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    steps.load()
+    assert steps.now() is vectors
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
+    steps.load()
+    assert steps.now() is loops

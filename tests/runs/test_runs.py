@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import config, runs
+from pipeline import config, files, runs
 from pipeline.config import InputError, Settings, TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -187,6 +187,27 @@ def test_damage_is_one_line_with_the_file_and_the_remedy(tmp_path, name, content
     message = str(caught.value)
     assert words in message and str(folder / name) in message and "\n" not in message
     assert f"remove the folder {folder} and run again" in message
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, Path.mkdir])
+def test_only_regular_files_are_opened(tmp_path, kind):
+    """A named pipe would be waited for."""
+    folder = tmp_path / "fold1-seed0"
+    runs.write_finished(folder, **record())
+    readers = {
+        "config.json": runs.read_config,
+        "environment.json": runs.read_environment,
+        "result.json": runs.read_result,
+        "predictions.npz": runs.read_predictions,
+    }
+    for name in (*readers, "metrics.jsonl"):
+        (folder / name).unlink(missing_ok=True)
+        kind(folder / name)
+    for name, reader in readers.items():
+        with pytest.raises(InputError, match=f"{name}: damaged \\(no regular file\\)"):
+            reader(folder)
+        assert files.sha256(folder / name) == ""
+    assert runs.read_metrics(folder) == []
 
 
 @pytest.mark.parametrize("name", ["fold1-seed0", "Downloads"])

@@ -145,8 +145,8 @@ def test_a_sampler_that_cannot_be_is_one_line(sampler: str, batch: int, words: s
     assert "\n" not in str(caught.value) and repr(sampler) in str(caught.value)
 
 
-def test_an_override_names_its_table() -> None:
-    with pytest.raises(InputError, match=re.escape("[student]: sampler = 'classes:3': a batch of 8")):
+def test_a_sampler_that_does_not_go_into_the_batch_is_named() -> None:
+    with pytest.raises(InputError, match=re.escape("student.sampler=classes:3: sampler = 'classes:3': a batch of 8")):
         config.read("default", ["student.sampler=classes:3"])
     assert config.read("demo", ["student.sampler=classes:4"]).student.sampler == "classes:4"
 
