@@ -205,7 +205,9 @@ def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
     processes = min(processes, len(whole))
     share = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),)) as pool:
+    with ctrl_c_held_back(resource_tracker):  # the pool's locks start the tracker, which SIGHUP would end
+        executor = ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),))
+    with executor as pool:
         try:
             with shadowing.OwnFolderHidden(), ctrl_c_held_back(resource_tracker):
                 waiting = [pool.submit(train_here, one, share) for one in whole]
