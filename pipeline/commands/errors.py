@@ -65,6 +65,9 @@ VARIABLES = tuple(
 THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 MOST_THREADS = 4096
 
+#: Of HDF5's ways to a file, those that read and write the files of ``cache``.
+HDF5_DRIVERS = ("", "sec2", "stdio")
+
 #: Characters of ours that a Latin-1 or ASCII terminal does not have, in its own.
 SPELLED = {
     "–": "-",
@@ -150,6 +153,11 @@ def check_variables() -> None:
                 f"the environment variable {name}={os.environ[name]!r}: expected a whole number of threads from 1 "
                 f"to {MOST_THREADS}: set that, or unset {name}"
             )
+    if (driver := os.environ.get("HDF5_DRIVER", "sec2")) not in HDF5_DRIVERS:  # the library would crash
+        raise InputError(
+            f"the environment variable HDF5_DRIVER={driver!r}: expected one of {', '.join(filter(None, HDF5_DRIVERS))}, "
+            "which write one ordinary file: set that, or unset HDF5_DRIVER"
+        )
     for name in OF_LLVM:
         if reason := refused_by_llvm(name):
             raise InputError(

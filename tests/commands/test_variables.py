@@ -42,6 +42,17 @@ def test_what_llvm_would_complain_of_at_every_kernel(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("driver", "code"), [("foo", 1), ("core", 1), ("", 0), ("stdio", 0)])
+def test_a_driver_that_hdf5_would_crash_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: str, code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HDF5_DRIVER", driver)
+    done = CliRunner().invoke(cli.main, ["runs"])
+    assert done.exit_code == code
+    assert (f"HDF5_DRIVER={driver!r}: expected one of sec2, stdio" in done.stderr) == bool(code)
+
+
 def test_what_llvm_knows_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
