@@ -32,6 +32,9 @@ A =
 B =
 RUN =
 FILES =
+# Who teaches in distill and ban in place of the fold's own teacher: teacher files, or an ONNX model; and what teacher-file writes.
+TEACHER =
+TO =
 # Which build of torch the set-up installs: auto, cpu or cuda; and the package index that has it.
 TORCH ?= auto
 TORCH_INDEX ?=
@@ -43,6 +46,7 @@ CORPUS = $(if $(DATASET),--dataset '$(DATASET)') $(if $(DATA),--data '$(DATA)')
 SETTINGS = $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)')
 HOW = $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
 CELLS = $(SETTINGS) $(if $(FOLDS),--folds '$(FOLDS)') $(HOW)
+TAUGHT = $(foreach file,$(TEACHER),$(if $(filter %.onnx,$(file)),--teacher-onnx,--teacher) '$(file)')
 MIXES = $(foreach mix,$(LOSSES),--losses '$(mix)')
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
@@ -52,7 +56,7 @@ needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 # What a goal cannot do without is asked for here, before anything is installed or run.
 asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
 $(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
-$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
+$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
 
 .PHONY: help
 ## First steps
@@ -113,8 +117,8 @@ teacher: features ## Stage two: a ResNet-18 per held-out fold
 	$(CLI) teacher $(CELLS) $(call extra,teacher)
 
 .PHONY: distill
-distill: teacher ## Stage three: students; LOSSES="soft angle,area" for several mixes
-	$(CLI) distill $(CELLS) $(MIXES) $(call extra,distill)
+distill: $(if $(TEACHER),features,teacher) ## Stage three: students; LOSSES="soft angle,area" for several mixes; TEACHER=FILE.npz (or .onnx): of any program
+	$(CLI) distill $(CELLS) $(MIXES) $(TAUGHT) $(call extra,distill)
 
 .PHONY: table3
 table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS="0 1 2"
@@ -122,7 +126,7 @@ table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS=
 
 .PHONY: ban
 ban: $(if $(filter cifar100,$(DATASET)),$(READY),features) ## Born-again generations: GENERATIONS=3 LOSSES="none angle"; DATASET=cifar100 too
-	$(CLI) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(call extra,ban)
+	$(CLI) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(foreach file,$(TEACHER),--teacher '$(file)') $(call extra,ban)
 
 .PHONY: table4
 table4: $(READY) ## The paper's Table 4: CIFAR-100, ResNet-56, ensembles of three generations
@@ -170,6 +174,10 @@ rerun: $(READY) ## A run once more from its record: is it the same bit for bit? 
 .PHONY: predict
 predict: $(READY) ## What a run says of sounds: RUN=runs/…/fold1-seed0 FILES="a.wav folder"
 	$(CLI) predict $(RUN) $(FILES) $(ARGS)
+
+.PHONY: teacher-file
+teacher-file: $(READY) ## What runs say of the clips they were trained on, as a file for TEACHER=: RUN=runs/…/fold1-seed0 TO=teacher.npz
+	$(CLI) teacher-file $(RUN) -o '$(TO)' $(ARGS)
 
 .PHONY: export
 export: $(READY) ## A run as ONNX, float and int8; of PRESET=device one file from sound to class too (RUN= a particular one; else the best mix's)

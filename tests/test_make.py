@@ -33,6 +33,7 @@ DOORS = [
     "retrieval",
     "rerun",
     "predict",
+    "teacher-file",
     "export",
     "cost",
     "test",

@@ -223,3 +223,30 @@ def test_runs_that_make_no_file_are_refused_in_one_line(source: Source, tmp_path
         with pytest.raises(InputError, match=message):
             write_from_runs(folders, tmp_path / target)
         assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
+    source: Source, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of an ensemble of two files, stopped behind a checkpoint in its second epoch."""
+    settings = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, epochs=3))
+    run = student(1, "soft,angle", (Path("one.npz"), Path("other.npz")), settings)
+    keep = packs.EpochLog.keep
+
+    def stop_in_the_second(log: packs.EpochLog, index: int, record: dict) -> None:
+        keep(log, index, record)
+        if record["epoch"] == 2:
+            raise RuntimeError("stopped")
+
+    how = {**HOW, "checkpoint_minutes": 0}
+    monkeypatch.setattr(packs.EpochLog, "keep", stop_in_the_second)
+    with pytest.raises(RuntimeError, match="stopped"):
+        missing.train([Level("student", (run,))], source, **how)
+    assert not runs.finished(run.folder) and list((run.home / ".checkpoints").glob("pack-*.pt"))
+    monkeypatch.setattr(packs.EpochLog, "keep", keep)
+    capfd.readouterr()
+    missing.train([Level("student", (run,))], source, **how)
+    assert "going on from" in capfd.readouterr().err
+    straight = dataclasses.replace(run, at=Path("straight/fold1-seed0"))
+    train(source, straight)
+    assert same_weights(run.folder, straight.folder)
