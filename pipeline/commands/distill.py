@@ -11,7 +11,6 @@ from pipeline import config
 from pipeline.commands.chosen import logged, opened_corpus, with_teacher
 from pipeline.commands.options import teacher_epoch_option, training_options, trust_option
 from pipeline.commands.types import PATH, Numbers, Whole
-from pipeline.config import InputError
 from pipeline.corpus import Corpus
 from pipeline.files import CACHE
 
@@ -148,12 +147,7 @@ def given_files(
     """The teacher files that are named, and that of an ONNX model, which is made where it is not there yet."""
     from pipeline.experiments import file_teachers  # h5py
 
-    files = file_teachers.named(teachers)
-    if folders := [path for path in files if path.is_dir()]:
-        raise InputError(
-            f"--teacher {folders[0]}: a folder of runs; expected teacher files: audio-rkd teacher-file {folders[0]} -o FILE.npz "
-            "writes one of them (ban --teacher takes the folder itself)"
-        )
+    files = file_teachers.files_alone(teachers)
     if model.path is None:
         return files
     from pipeline.deploy import onnx_teacher

@@ -39,20 +39,28 @@ def fitting(place: Path) -> tuple[Path, ...]:
 
 
 def named(places: Sequence[Path]) -> tuple[Path, ...]:
-    """The teacher files of paths, patterns and folders that a user names; folders of runs stay as they are."""
+    """The teacher files of paths, patterns and folders that a user names; all else, folders of runs above all, stays as it is."""
     paths: list[Path] = []
     for place in places:
-        if place.is_dir() and any(FOLDER.fullmatch(path.name) for path in place.iterdir()):
-            paths.append(place)
-            continue
-        files = files_in(place)
-        if not files:
-            kind = "a folder without any" if place.is_dir() else "no such folder, and no such file"
-            raise InputError(
-                f"--teacher {place}: {kind}; expected teacher files ({KINDS}), or a folder of runs fold1-seed0 …"
-            )
-        paths += files
+        of_runs = place.is_dir() and any(FOLDER.fullmatch(path.name) for path in place.iterdir())
+        paths += ([] if of_runs else list(files_in(place))) or [place]
     return each_once(paths, "--teacher")
+
+
+def files_alone(places: Sequence[Path]) -> tuple[Path, ...]:
+    """``named``; ``InputError`` for what is no file, no pattern, and no folder of files."""
+    paths = named(places)
+    for place in paths:
+        if is_teacher_file(place) and place.is_file():
+            continue
+        if place.is_dir() and any(FOLDER.fullmatch(path.name) for path in place.iterdir()):
+            raise InputError(
+                f"--teacher {place}: a folder of runs; expected teacher files: audio-rkd teacher-file {place} -o FILE.npz writes one "
+                "of them (ban --teacher takes the folder itself)"
+            )
+        kind = "a folder without any" if place.is_dir() else "no teacher file" if place.exists() else "not there"
+        raise InputError(f"--teacher {place}: {kind}; expected teacher files ({KINDS}), a pattern, or a folder of them")
+    return paths
 
 
 def each_once(paths: Sequence[Path], where: str) -> tuple[Path, ...]:

@@ -255,5 +255,5 @@ def first_teacher(folder: Path, fold: int, seed: int, shared: int, corpus: str) 
             return path
     raise InputError(
         f"no finished run of fold {fold} in {folder}; expected fold{fold}-seed{seed} there, in a folder such "
-        "as runs/CORPUS/teacher-…, or folds that it has"
+        "as runs/CORPUS/teacher-…, or folds that it has; or teacher files, for example teacher.npz"
     )

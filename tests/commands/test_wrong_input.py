@@ -44,6 +44,7 @@ def needed(name: str) -> tuple[str, ...]:
         "ensemble": ("run",),
         "compare": ("run", "run"),
         "data": ("--dataset", "esc50"),
+        "teacher-file": ("run", "-o", "made.npz"),
         "experiment": ("student",),  # without a name it lists what there is
     }
     return values.get(name, ())
@@ -167,6 +168,8 @@ def not_there() -> Iterator[Case]:
             behind = {"predict": ("sound.wav",), "compare": ("run",), "follow": ("--once",)}.get(name, ())
             yield (name, value, *behind), (value, said if name in ("predict", "follow") else "expected")
         yield ("ban", *SOUNDS, "--teacher", value), (f"no finished run of fold 1 in {value}", "expected")
+        yield ("distill", *SOUNDS, "--teacher", value), (f"--teacher {value}: ", "expected teacher files")
+        yield ("teacher-file", value, "-o", "made.npz"), (value, "expected")
     for value in ("nowhere", "text.wav", "empty"):
         yield ("predict", "run", value), (value,)
 
@@ -200,6 +203,10 @@ def test_what_is_not_there_or_not_what_it_should_be(
         (("rerun", "run", "--archive", "text.tar.gz"), ("text.tar.gz", "trained on sounds")),
         (("ban", *SOUNDS, "--teacher", "other", "--folds", "1"), ("other/fold1-seed0", "corpus other", "expected")),
         (("ban", *SOUNDS, "--teacher", "trained", "--folds", "1"), ("no finished run of fold 1 in trained",)),
+        (("teacher-file", "run", "-o", "text.wav"), ("text.wav", "ends with .npz or .h5")),
+        (("distill", *SOUNDS, "--teacher", "nowhere.npz"), ("--teacher nowhere.npz: not there", "expected")),
+        (("distill", *SOUNDS, "--teacher", "no*.h5"), ("no*.h5", "no file fits this pattern")),
+        (("distill", *SOUNDS, "--teacher-onnx", "text"), ("text", "onnxruntime cannot read it")),
         (("table4", "--archive", "text.tar.gz"), ("text.tar.gz", "MD5", "expected")),
         (("table4", "--archive", "text.tar.gz", "--no-checksum"), ("text.tar.gz: damaged archive",)),
         (("table4", "--archive", "nowhere"), ("no file nowhere", ARCHIVE)),

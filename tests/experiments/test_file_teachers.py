@@ -129,9 +129,15 @@ def test_what_a_user_names_is_found_or_said(source: Source, tmp_path: Path) -> N
     assert file_teachers.named([Path("set")]) == file_teachers.named([Path("set/*.npz")])
     (tmp_path / "runs" / "fold1-seed0").mkdir(parents=True)
     assert file_teachers.named([tmp_path / "runs"]) == (tmp_path / "runs",)
-    for place, message in ((tmp_path, "a folder without any"), (Path("absent"), "no such folder, and no such file")):
+    for place, message in (
+        (tmp_path, "a folder without any"),
+        (Path("absent"), "not there"),
+        (Path("mine.toml"), "no teacher file"),
+        (tmp_path / "runs", r"a folder of runs; expected teacher files: audio-rkd teacher-file"),
+    ):
+        Path("mine.toml").touch()
         with pytest.raises(InputError, match=message):
-            file_teachers.named([place])
+            file_teachers.files_alone([place])
 
 
 def students(mix: str, folds: tuple[int, ...] = (1, 2), **settings: object) -> list[Level]:
