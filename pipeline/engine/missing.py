@@ -14,6 +14,7 @@ from pipeline.engine import teachers
 from pipeline.engine.source import Source
 from pipeline.listed import modules
 from pipeline.locks import locked
+from pipeline.losses import library
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
 
@@ -107,6 +108,8 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
     for role, network in dict.fromkeys((role_of(run), run.network) for run in missing):
         if note := departure(network, role):
             say(note)
+    for note in dict.fromkeys(note for run in missing for note in unclipped(run)):
+        say(note)
     # torch comes here and not at the top, so that a finished stage answers at once.
     from pipeline.engine import schedule
 
@@ -166,6 +169,19 @@ def failed(failures: Sequence[str], trained: int) -> str:
 def role_of(run: PlannedRun) -> str:
     """The table of the settings that its network is."""
     return "teacher" if run.is_teacher else "student"
+
+
+def unclipped(run: PlannedRun) -> list[str]:
+    """A line for each term that was published with clipped gradients, where the run does not clip them."""
+    if run.network.clip_norm:
+        return []
+    norms = {term.name: library.constant(term.name, "CLIP_NORM", 0.0) for term in run.mix.terms}
+    return [
+        f"note: {name} was published with clip_norm = {norm:g}, and {role_of(run)}.clip_norm is 0: outputs may run away, and the "
+        f"student stay at chance; --set {role_of(run)}.clip_norm={norm:g} is the remedy"
+        for name, norm in norms.items()
+        if norm
+    ]
 
 
 def departure(network: TrainSettings, role: str) -> str:

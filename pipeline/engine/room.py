@@ -93,7 +93,7 @@ def sketch(pack: PlannedPack, needs: Needs) -> Stored:
     teachers = packs.teachers_of(pack.runs)
     live = packs.live_teachers(pack, 1)
     rows = packs.rows(data, next(run.fold for run in pack.runs if run.teachers))[0][:CHUNK]
-    kept = needs.keep(live.says(0, values[rows[:1]], needs))
+    kept = live.kept(0, values[rows[:1]], needs)
     if "logits" not in kept:
         kept["logits"] = live.says(0, values[rows[:1]], needs).logits
     index = torch.as_tensor(rows, device=labels.device)

@@ -33,7 +33,8 @@ by importing it, where it is written out. All else is optional:
   other, as the loss sees them. Options as above.
 - ``TEACHER = ("members",)``: ``teacher.members`` (..., B, M, C), the logits of each of an ensemble's M members; a teacher that is
   a single run is refused. ``MEMBERS = True``: the loss takes maps (and what is reduced of them) of an ensemble too, with an axis
-  of members, (..., B, M, K, H, W); of a single teacher without. Any other loss on maps refuses an ensemble.
+  of members, (..., B, M, K, H, W); of a single teacher without; ``needs.by_member(teacher.reduced)``: one mapping for each member
+  where their networks are unlike. Any other loss on maps refuses an ensemble.
 - ``DRAWS = n``: uniform numbers in [0, 1), ``student.draws`` (..., B, n), anew in every step, of (term, seed, fold, epoch)
   alone; ``DRAWS = "batch"``: n = B.
 - ``rows``, an argument before the options: the clips that count, (..., B) boolean (None: all), for a mix with ``@rows=labelled``
@@ -42,6 +43,7 @@ by importing it, where it is written out. All else is optional:
   what it says of each clip alone.
 - ``MIX``: the published combination as text; ``NETWORK`` and ``SAMPLER``: the student's network that it needs, and how its
   published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
+- ``CLIP_NORM``: what gradients were clipped to where it was published; a line before the training says so where they are not.
 - ``check(**options)``: ``InputError`` where the options of a mix, each allowed by itself, do not go together.
 - ``CLASSES``: the fewest classes that it can learn from, a number or the option that says so (data of fewer are refused);
   ``WITH = {"epsilon": ("wrong=smooth",)}``: an option that is refused unless one of these is chosen too.

@@ -17,6 +17,7 @@ from torch import Tensor
 from pipeline.losses import Outputs
 from pipeline.losses.floors import directions
 from pipeline.losses.needs import reduced_maps
+from pipeline.losses.probabilities import mean_of_clips
 from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, common, full, pairs, partners, resampled
 
 FORMULA = "sum over pairs of stages of mean (Q_s - Q_t)^2, Q = a / |a| per clip, a = mean over channels of relu(map)^2"
@@ -42,21 +43,24 @@ def attention(
     student: Outputs,
     teacher: Outputs,
     labels: Tensor | None,
+    rows: Tensor | None = None,
     *,
     stages: Stages = "all",
     form: Literal["code", "paper"] = "code",
 ) -> Tensor:
     """Difference of the attention maps: maps (..., B, K, H, W) → (...,), no unit; channels may differ.
 
-    ``stages``: the pairs that are compared. ``form``: code, the mean of the squared differences over clips and cells, or
+    ``stages``: the pairs that are compared; ``rows`` (..., B): the clips that count (None: all), for the floor of |a| too. ``form``: code, the mean of the squared differences over clips and cells, or
     paper, the mean over clips of their length. The gradient stays below 2 / √(10⁻⁶ · K). ``labels`` are not used.
     """
     each, kept = [], reduced_maps(reduced, student, teacher)
     for ours, theirs in pairs(student.maps, kept, stages):
         to = common(student.maps[ours], kept[theirs])
         both = activity(student.maps[ours]), kept[theirs].detach()
-        apart = torch.sub(*(directions(resampled(a, to).flatten(-2)) for a in both))
-        each.append(
-            apart.square().mean((-2, -1)) if form == "code" else torch.linalg.vector_norm(apart, dim=-1).mean(-1)
-        )
+        apart = torch.sub(*(directions(resampled(a, to).flatten(-2), rows) for a in both))
+        if form == "paper":
+            each.append(mean_of_clips(torch.linalg.vector_norm(apart, dim=-1), rows))
+        else:
+            squares = apart.square()
+            each.append(squares.mean((-2, -1)) if rows is None else mean_of_clips(squares.mean(-1), rows))
     return torch.stack(each).sum(0)

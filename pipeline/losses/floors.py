@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pipeline.losses.probabilities import mean_of_clips
+
 #: A length below this share of the mean length counts as this share, ...
 SHARE = 1e-3
 
@@ -12,12 +14,14 @@ SHARE = 1e-3
 LEAST = 1e-6
 
 
-def directions(vectors: Tensor) -> Tensor:
+def directions(vectors: Tensor, rows: Tensor | None = None) -> Tensor:
     """v / max(|v|, φ) along the last axis, φ = max(10⁻³ · mean |v| over the axis before it, 10⁻⁶): (..., N, D) → (..., N, D).
 
-    φ is constant in the graph, so that the gradient stays below 1/φ times the incoming one. A zero vector gives zero, and
+    ``rows`` (..., N): the mean is over these alone (None: all). φ is constant in the graph, so that the gradient stays below 1/φ times the incoming one. A zero vector gives zero, and
     a gradient of zero through its length.
     """
     lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    floor = (SHARE * lengths.detach().mean(-2, keepdim=True)).clamp_min(LEAST)
+    fixed = lengths.detach()
+    mean = fixed.mean(-2, keepdim=True) if rows is None else mean_of_clips(fixed[..., 0], rows)[..., None, None]
+    floor = (SHARE * mean).clamp_min(LEAST)
     return vectors / torch.maximum(lengths, floor)

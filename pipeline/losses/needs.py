@@ -223,6 +223,22 @@ def reductions(
     return kept
 
 
+def of_member(name: str, member: int) -> str:
+    """The name ``reduced KEY STAGE`` for one member's alone, where members are unlike: ``reduced KEY MEMBER STAGE``."""
+    word, key, stage = name.split(" ", 2)
+    return f"{word} {key} {member} {stage}"
+
+
+def by_member(kept: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """What is kept of the maps of each member, stage → (..., B, ...), where members are unlike; all in one where they are alike,
+    with an axis of members, or where there is one."""
+    each: dict[str, dict[str, Tensor]] = {}
+    for name, value in kept.items():
+        member, _, stage = name.rpartition(" ")
+        each.setdefault(member, {})[stage] = value
+    return [each[member] for member in sorted(each, key=lambda member: int(member or 0))]
+
+
 def reduced_maps(
     function: Callable[..., Tensor | None], student: Any, teacher: Any, **options: Any
 ) -> Mapping[str, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import Outputs, log_probabilities
-from pipeline.losses.needs import reduced_maps
+from pipeline.losses.needs import by_member, reduced_maps
 from pipeline.losses.probabilities import mean_of_clips
 from pipeline.losses.stages import OFTEN_LOSE, Shapes, Stages, full, pairs, partners, resampled
 
@@ -59,7 +59,7 @@ def pooled(
 ) -> Tensor:
     """Difference of the pooled maps: maps (..., B, K, H, W) → (...,); channels and sizes may differ.
 
-    Of several teachers, with maps (..., B, M, K, H, W), or ``teacher.members`` (..., B, M, C) for ``layer`` = logits, the
+    Of several teachers, with maps (..., B, M, K, H, W) (each with its own pairs of stages where their networks are unlike), or ``teacher.members`` (..., B, M, C) for ``layer`` = logits, the
     one of the step is compared, the same for all clips. ``grid``: frequency bins × frames; ``stages``: the pairs that are compared;
     ``rows`` (..., B): the clips that count (None: all). ``similarity`` ce is in nats and at least the entropy of softmax(v_t);
     l1 and l2 are 0 where both are equal. ``labels`` are not used.
@@ -68,12 +68,18 @@ def pooled(
         target = chosen(full(teacher.members.detach()), student.draws)
         return mean_of_clips(apart(full(student.logits), target, similarity), rows)
     bins, frames = map(int, grid.split("x"))
-    each, kept = [], reduced_maps(reduced, student, teacher)
-    for ours, theirs in pairs(student.maps, kept, stages):
-        both = activity(student.maps[ours]), kept[theirs].detach()
-        guess, target = (resampled(maps, (bins, frames)).flatten(-3) for maps in both)
-        each.append(apart(guess, chosen(target, student.draws) if target.ndim > guess.ndim else target, similarity))
-    return mean_of_clips(torch.stack(each).sum(0), rows)
+    of_members = []
+    for kept in by_member(reduced_maps(reduced, student, teacher)):
+        each = []
+        for ours, theirs in pairs(student.maps, kept, stages):
+            both = activity(student.maps[ours]), kept[theirs].detach()
+            guess, target = (resampled(maps, (bins, frames)).flatten(-3) for maps in both)
+            target = chosen(target, student.draws) if target.ndim > guess.ndim else target
+            each.append(apart(guess, target, similarity))
+        of_members.append(torch.stack(each).sum(0))
+    if len(of_members) == 1:
+        return mean_of_clips(of_members[0], rows)
+    return mean_of_clips(chosen(torch.stack(of_members, -1)[..., None], student.draws)[..., 0], rows)
 
 
 def apart(student: Tensor, teacher: Tensor, similarity: str) -> Tensor:

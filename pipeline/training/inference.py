@@ -75,7 +75,7 @@ def stored(live: Live | File, samples: Tensor, rows: Sequence[np.ndarray], label
 
         def keep(part: Tensor, teacher: int = teacher) -> None:
             with torch.no_grad():
-                outputs = needs.keep(live.says(teacher, samples.index_select(0, part), needs))
+                outputs = live.kept(teacher, samples.index_select(0, part), needs)
             for name, values in outputs.items():
                 if name not in whole:
                     whole[name] = unknown((len(rows), len(samples), *values.shape[1:]), values)

@@ -57,11 +57,11 @@ class Live:
             )
         maps = ("maps",) if needs.reduced else ()
         names = tuple(name for name in (*needs.outputs, *maps) if name != MEMBERS)
-        for name in lacking(names, there := self.shapes()):
-            network = self.teachers[0][0].name
-            raise InputError(
-                f"the teacher's {name!r}: {network} has {', '.join(there)}; expected a teacher that has it"
-            )
+        for network in {member.name: member for members in self.teachers for member in members}.values():
+            for name in lacking(names, there := shapes(network)):
+                raise InputError(
+                    f"the teacher's {name!r}: {network.name} has {', '.join(there)}; expected a teacher that has it"
+                )
 
     def digest(self, teacher: int, rows: np.ndarray) -> bytes:
         """Of one teacher's weights, and that it runs."""
@@ -77,12 +77,16 @@ class Live:
         outputs = [needs.raw(network(x)) for network in self.teachers[teacher]]
         return as_one(outputs, needs.members, self.average)
 
+    @torch.no_grad()
+    def kept(self, teacher: int, x: Tensor, needs: Needs) -> Outputs:
+        """What is kept of what a teacher says of a batch; of members of an ensemble, whose maps may be unlike, of each by itself."""
+        outputs = [needs.keep(needs.raw(network(x))) for network in self.teachers[teacher]]
+        return as_one(outputs, needs.members, self.average)
+
     def bytes_of_row(self, needs: Needs) -> int:
         """Memory that what is kept of a clip takes for one teacher."""
         first = self.teachers[0][0]
-        kept = needs.keep(
-            self.says(0, torch.zeros(1, *first.shape, dtype=first.mean.dtype, device=first.mean.device), needs)
-        )
+        kept = self.kept(0, torch.zeros(1, *first.shape, dtype=first.mean.dtype, device=first.mean.device), needs)
         return sum(values.nbytes for values in kept.values())
 
     def measured(
@@ -134,7 +138,7 @@ class Lesson:
             run = taken[group]
             with torch.no_grad():
                 x = inputs(slice(run, run + 1))[:, 0]
-                parts[group] = self.needs.keep(self.live.says(self.taught_by[group], x, self.needs))
+                parts[group] = self.live.kept(self.taught_by[group], x, self.needs)
 
         learner.spread(ask, going)
         some = parts[going[0]]
@@ -148,6 +152,6 @@ class Lesson:
         for teacher in sorted(set(self.taught_by)):
             first, count = self.taught_by.index(teacher), self.taught_by.count(teacher)
             its_input = x[:, first : first + count].transpose(0, 1).flatten(0, 1)
-            kept = self.needs.keep(self.live.says(teacher, its_input, self.needs))
+            kept = self.live.kept(teacher, its_input, self.needs)
             parts.append({name: value.unflatten(0, (count, len(x))) for name, value in kept.items()})
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import InputError
-from pipeline.losses.needs import MEMBERS
+from pipeline.losses.needs import MEMBERS, REDUCED, of_member
 from pipeline.models import Outputs
 
 
@@ -18,12 +18,13 @@ def as_one(members: Sequence[Outputs], each: bool = False, average: str = "proba
 
     Embedding (B, Σ D_m): each member's divided by its length; logits: log of the mean probabilities, or the mean of the members'
     logits with ``average`` = logits (as EfficientAT and PaSST have it). What one of them lacks is left out. ``each``: also
-    ``members`` (B, M, classes), every member's logits, and of all else every member's side by side, (B, M, ...). Without it
-    raises ``InputError`` for other outputs: maps of several networks have no mean.
+    ``members`` (B, M, classes), every member's logits, and of all else every member's side by side, (B, M, ...); what terms keep
+    of maps by itself where members are unlike (``needs.by_member``). Without it raises ``InputError`` for other outputs: maps of
+    several networks have no mean.
     """
     if len(members) == 1:
         return members[0]
-    others = sorted(members[0].keys() - {"embedding", "logits"})
+    others = sorted({name for one in members for name in one} - {"embedding", "logits"})
     if others and not each:
         raise InputError(
             f"{', '.join(others)} of an ensemble of {len(members)} teachers; expected a single teacher, "
@@ -36,11 +37,26 @@ def as_one(members: Sequence[Outputs], each: bool = False, average: str = "proba
         whole["logits"] = mean_logits([one.logits for one in members], average)
         if each:
             whole[MEMBERS] = torch.stack([one.logits for one in members], 1)
+    reduced = [name for name in others if name.startswith(f"{REDUCED} ")]
     for name in others:
-        if len({one[name].shape[1:] for one in members if name in one}) != 1 or any(name not in one for one in members):
-            raise InputError(f"{name} of an ensemble's members differ in shape; expected members of one network")
-        whole[name] = torch.stack([one[name] for one in members], 1)
-    return whole
+        if name not in reduced:
+            whole[name] = stacked(name, members)
+    if all(alike(name, members) for name in reduced):
+        return Outputs({**whole, **{name: stacked(name, members) for name in reduced}})
+    each_own = {of_member(name, i): one[name] for name in reduced for i, one in enumerate(members) if name in one}
+    return Outputs({**whole, **each_own})
+
+
+def alike(name: str, members: Sequence[Outputs]) -> bool:
+    """Whether all have an output, of one shape."""
+    return all(name in one for one in members) and len({one[name].shape[1:] for one in members}) == 1
+
+
+def stacked(name: str, members: Sequence[Outputs]) -> Tensor:
+    """(B, M, ...): every member's side by side."""
+    if not alike(name, members):
+        raise InputError(f"{name} of an ensemble's members differ in shape; expected members of one network")
+    return torch.stack([one[name] for one in members], 1)
 
 
 def mean_logits(members: Sequence[Tensor], average: str) -> Tensor:

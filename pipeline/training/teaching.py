@@ -148,6 +148,10 @@ class File:
         taken = {name: values.index_select(0, rows) for name, values in needs.raw(whole).items()}
         return Outputs({name: self.laid(name, values) for name, values in taken.items()})
 
+    def kept(self, teacher: int, rows: Tensor, needs: Needs) -> Outputs:
+        """What is kept of what a teacher says of some rows."""
+        return needs.keep(self.says(teacher, rows, needs))
+
     def laid(self, name: str, values: Tensor) -> Tensor:
         return values.contiguous(memory_format=torch.channels_last) if name in self.channels_last else values
 

@@ -55,7 +55,7 @@ def sides(pack: Pack, run: Run, r: int, term: Term) -> Iterator[tuple[Any, Any]]
             student = network.body.adapted(student)
         teacher = None
         if isinstance(pack.teaching, Lesson):
-            teacher = pack.teaching.needs.keep(pack.teaching.live.says(run.teacher, x, pack.teaching.needs))
+            teacher = pack.teaching.live.kept(run.teacher, x, pack.teaching.needs)
         elif pack.teaching is not None:
             teacher = pack.teaching.rows(run.teacher, part)
         taught = None if teacher is None else Outputs({**teacher, **constants})

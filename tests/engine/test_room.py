@@ -141,6 +141,15 @@ def test_room(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     assert room.room(pack_of(source, [teacher(1)])) is None
 
 
+def test_a_line_says_where_a_term_was_published_with_clipped_gradients() -> None:
+    clipped = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, clip_norm=1.0))
+    (line,) = missing.unclipped(planned(1, "dirichlet,soft", count=2))
+    assert line.startswith("note: dirichlet was published with clip_norm = 10, and student.clip_norm is 0")
+    assert line.endswith("--set student.clip_norm=10 is the remedy") and "\n" not in line
+    assert not missing.unclipped(planned(1, "dirichlet,soft", settings=clipped, count=2))
+    assert not missing.unclipped(planned(1, "soft,angle")) and not missing.unclipped(teacher(1))
+
+
 def test_augmented_inputs_have_live_teachers(source: Source) -> None:
     settings = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, augment="crop-flip"))
     found = room.room(pack_of(source, [planned(1, "soft", settings=settings)]))

@@ -359,6 +359,27 @@ def test_pooled_of_several_teachers_takes_the_one_of_the_step() -> None:
         torch.testing.assert_close(outputs_found[run], alone)
 
 
+def test_pooled_of_unlike_teachers_pairs_each_ones_own_stages() -> None:
+    """Members of other sizes, channels and numbers of stages: the value is that of the member of the step alone."""
+    random = torch.Generator().manual_seed(1)
+    student = {name: torch.randn(3, 2, *shape, generator=random) for name, shape in STUDENT.items()}
+    each = [
+        {name: torch.randn(3, 2, *shape, generator=random) for name, shape in shapes.items()}
+        for shapes in (TEACHER, {"map1": (5, 9, 31)}, STUDENT)
+    ]
+    function, reduced = losses.load("pooled"), losses.module("pooled").reduced
+    kept: dict[str, Tensor] = {}
+    for member, maps_of_member in enumerate(each):
+        for stage, value in reduced_maps(reduced, Outputs(student), Outputs(maps_of_member)).items():
+            kept[f"{member} {stage}"] = value
+    draws = torch.tensor([0.0, 0.5, 0.999])[:, None, None].expand(3, 2, 1)
+    values = function(SimpleNamespace(maps=student, draws=draws), SimpleNamespace(reduced=kept), None)
+    for run, member in enumerate((0, 1, 2)):
+        sides = ({name: value[run] for name, value in maps.items()} for maps in (student, each[member]))
+        seen, taught = (SimpleNamespace(maps=maps) for maps in sides)
+        torch.testing.assert_close(values[run], function(seen, taught, None))
+
+
 def test_selectivity_worked() -> None:
     kernel = losses.module("selectivity").likeness
     for student, teacher, parts, whole in (

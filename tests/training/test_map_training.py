@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pipeline import losses, models, training
 from pipeline.config import InputError
-from pipeline.losses.adapting import shapes
+from pipeline.losses.adapting import needs_with, shapes
 from pipeline.losses.stages import resampled
-from pipeline.training import Live, Stored
+from pipeline.training import Live, Stored, inference
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
@@ -195,6 +195,29 @@ def test_pooled_learns_from_the_members_of_an_ensemble(data: Any) -> None:
     terms = [result.history[-1]["terms"]["pooled@similarity=l2"]["raw"] for result in results]
     assert all(result.failure is None for result in results)
     assert terms[1] == pytest.approx(terms[0], rel=1e-3) and terms[2] != pytest.approx(terms[0], rel=1e-3)
+
+
+def test_pooled_learns_from_members_whose_maps_are_unlike(data: Any) -> None:
+    """Two unlike networks: whichever is asked at a step, stored and running; of two equal ones beside each other nothing changes."""
+    samples, labels, live, _ = data
+    wide, narrow = live.teachers[0][0], models.network("cnn2", SHAPE, CLASSES, seed=5).eval()
+    run = run_of("pooled:1@similarity=l2,soft", count=48)
+    needs = needs_with([run.mix], lambda: models.network("cnn2", SHAPE, CLASSES))
+    results = []
+    for members in ([wide, narrow], [narrow, wide]):
+        running = Live([members])
+        stored = inference.stored(running, samples, [run.task.train], labels, needs)
+        names = [name for name in stored.outputs if name.startswith("reduced ")]
+        assert {name.split()[2] for name in names} == {"0", "1"} and len(names) == 4  # two pairs each
+        for taught in (running, stored):
+            (one,) = training.fit(samples, labels, [run], QUICK, classes=CLASSES, teaching=taught, layout="loop")
+            assert one.failure is None
+            results.append(one)
+    for name, value in results[0].state.items():
+        torch.testing.assert_close(results[1].state[name], value, rtol=1e-3, atol=1e-4)
+    key = "pooled@similarity=l2"
+    raws = [result.history[-1]["terms"][key]["raw"] for result in results]
+    assert raws[0] == pytest.approx(raws[1], rel=1e-3) and raws[0] != pytest.approx(raws[2], rel=1e-3)
 
 
 def test_the_margins_are_those_of_the_runs_own_training_rows(data: Any) -> None:
