@@ -21,7 +21,7 @@ from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from pipeline.training.teaching import Stored
-from tests.losses.test_every_term import CHECKS
+from tests.losses.checks import CHECKS
 from tests.trainings import CLASSES, QUICK, SHAPE, assert_equal, every_checkpoint, fit, made_up, run_of
 
 FILES = {

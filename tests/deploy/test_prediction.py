@@ -238,28 +238,30 @@ def test_csv_and_the_number_of_classes(world):
 def test_standard_input_in_a_real_process(world):
     clip = world.root / "data" / "fold1" / "103.wav"
     content = bytearray(clip.read_bytes())
-    code = "from pipeline.commands.predict import predict; predict()"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-
-    def piped(data):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(world.student), "-", "--json"],
-            input=bytes(data),
-            capture_output=True,
-            env=environment,
-            check=True,
-        )
-        return json.loads(done.stdout)
-
     expected = runs.read_predictions(world.student).logits[3]
-    found = piped(content)
-    assert found["file"] == "-"
-    np.testing.assert_allclose(found["windows"][0]["logits"][0], expected, atol=1e-5)
+    here = CliRunner().invoke(predict, [str(world.student), "-", "--json"], input=bytes(content))
+    np.testing.assert_allclose(json.loads(here.stdout)["windows"][0]["logits"][0], expected, atol=1e-5)
     # From a pipe: a program that writes WAV as it goes leaves both sizes unknown.
     content[4:8] = b"\xff" * 4
     place = content.index(b"data") + 4
     content[place : place + 4] = b"\xff" * 4
-    np.testing.assert_allclose(piped(content)["windows"][0]["logits"][0], expected, atol=1e-5)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from pipeline.commands.predict import predict; predict()",
+            str(world.student),
+            "-",
+            "--json",
+        ],
+        input=bytes(content),
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    predicted = json.loads(done.stdout)
+    assert predicted["file"] == "-"
+    np.testing.assert_allclose(predicted["windows"][0]["logits"][0], expected, atol=1e-5)
 
 
 class Attack:

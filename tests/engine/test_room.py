@@ -21,9 +21,7 @@ from pipeline.models import saved
 from pipeline.runs.planned import PlannedRun
 from pipeline.training import Live, Stored, packing
 from tests.chains import SETTINGS, SPEC, write_source
-from tests.training.test_hooks import FILES as HOOKS
-from tests.training.test_teaching import FILES as TEACHING
-from tests.training.test_teaching import TOLERANCE
+from tests.hooks import STUDENTS, TEACHERS, TOLERANCE
 from tests.written import written
 
 HOW = {"device": "cpu", "pack": 8, "layout": "loop", "jobs": 1, "checkpoint_minutes": 5}
@@ -48,7 +46,7 @@ def pack_of(source: Source, students: list[PlannedRun], live: bool = False) -> p
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
     """Features of three folds; two teachers of the folds 1 and 2, and one without maps."""
     root = tmp_path_factory.mktemp("room")
-    files = {**HOOKS, **TEACHING, "models/mapless.py": HOOKS["models/mapless.py"]}
+    files = {**STUDENTS, **TEACHERS}
     with written(root / "own", files), pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for kept in (packs.loaded, packs.taught):

@@ -109,6 +109,7 @@ go(Path.cwd(), settings=LONG, losses=("none", "area"), checkpoint_minutes=0)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_chain_goes_on_in_its_generation(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()

@@ -54,15 +54,15 @@ def test_a_fold_holds_the_features_of_its_clips_and_of_their_noisy_copies(root: 
     assert only_folds(tmp_path / "cache")
 
 
-def test_every_backend_gives_the_same_arrays_bit_for_bit(tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
+@pytest.mark.parametrize("backend", ["loky", pytest.param("dask", marks=pytest.mark.slow)])
+def test_every_backend_gives_the_same_arrays_bit_for_bit(tmp_path: Path, backend: str) -> None:
+    if backend == "dask":
+        pytest.importorskip("distributed")
     root = write_corpus(tmp_path / "toy", folds=2, clips=24)
     extract(root, tmp_path / "one")
-    extract(root, tmp_path / "loky", backend="loky", jobs=2)
-    extract(root, tmp_path / "dask", backend="dask", jobs=2)
-    same(tmp_path / "one", tmp_path / "loky")
-    same(tmp_path / "one", tmp_path / "dask")
-    assert all(only_folds(tmp_path / name) for name in ("one", "loky", "dask"))
+    extract(root, tmp_path / backend, backend=backend, jobs=2)
+    same(tmp_path / "one", tmp_path / backend)
+    assert all(only_folds(tmp_path / name) for name in ("one", backend))
 
 
 @pytest.mark.slow

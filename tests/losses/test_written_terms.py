@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.losses import terms
-from tests.losses import test_every_term as every
+from tests.losses import checks, terms
 from tests.written import written
 
 
@@ -93,57 +92,57 @@ def adapter(student, teacher):
 
 #: What a file may get wrong: its body, its further lines → the check that must not pass.
 WRONG = {
-    "leaks": ("(student.logits - teacher.logits).square().mean((-2, -1))", "", every.nothing_flows_into_the_teacher),
+    "leaks": ("(student.logits - teacher.logits).square().mean((-2, -1))", "", checks.nothing_flows_into_the_teacher),
     "mixes_runs": (
         "(student.logits / student.logits.std() - teacher.logits.detach()).square().mean((-2, -1))",
         "",
-        every.a_value_per_run_that_is_the_runs_own,
+        checks.a_value_per_run_that_is_the_runs_own,
     ),
     "means_over_runs": (
         "(student.logits - teacher.logits.detach()).square().mean()",
         "",
-        every.a_value_per_run_that_is_the_runs_own,
+        checks.a_value_per_run_that_is_the_runs_own,
     ),
     "divides_by_zero": (
         "(student.logits / student.logits.norm(dim=-1, keepdim=True) - teacher.logits.detach()).square().mean((-2, -1))",
         "",
-        every.hostile_inputs_stay_finite,
+        checks.hostile_inputs_stay_finite,
     ),
     "overflows": (
         "(student.logits.exp() - teacher.logits.detach().exp()).square().mean((-2, -1))",
         "",
-        every.hostile_inputs_stay_finite,
+        checks.hostile_inputs_stay_finite,
     ),
     "counts_places": (
         "((student.logits - teacher.logits.detach()).square().mean(-1)"
         " * torch.linspace(0, 1, student.logits.shape[-2], dtype=student.logits.dtype)).mean(-1)",
         "import torch",
-        every.the_order_of_clips_does_not_matter,
+        checks.the_order_of_clips_does_not_matter,
     ),
     "cuts_the_graph": (
         "((student.logits - teacher.logits.detach()) * student.logits.detach()).mean((-2, -1))",
         "",
-        every.the_gradient_is_that_of_the_value,
+        checks.the_gradient_is_that_of_the_value,
     ),
     "reads_more": (
         "(student.embedding.mean((-2, -1)) - teacher.logits.detach().mean((-2, -1))).square()",
         "",
-        every.a_value_per_run_that_is_the_runs_own,
+        checks.a_value_per_run_that_is_the_runs_own,
     ),
     "reads_less": (
         "(student.hidden.mean((-2, -1)) - teacher.logits.detach().mean((-2, -1))).square()",
         "READS = ('hidden', 'embedding')",
-        every.nothing_flows_into_the_teacher,
+        checks.nothing_flows_into_the_teacher,
     ),
     "least_elsewhere": (
         "(student.logits - 2 * teacher.logits.detach()).square().mean((-2, -1))",
         "",
-        every.a_student_that_equals_its_teacher_is_at_the_minimum,
+        checks.a_student_that_equals_its_teacher_is_at_the_minimum,
     ),
     "needs_two": (
         "(student.logits - student.logits.mean(-2, keepdim=True)).square().mean((-2, -1))",
         "",
-        every.the_fewest_clips_are_those_that_teach,
+        checks.the_fewest_clips_are_those_that_teach,
     ),
 }
 
@@ -151,7 +150,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_file_that_is_added_is_tested_without_another_line(name: str, tmp_path: Path) -> None:
     with written(tmp_path, {f"losses/{name}.py": WRITTEN[name]}):
-        for check in every.CHECKS:
+        for check in checks.CHECKS:
             check(name)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import InputError
-from tests.training.test_training import QUICK, assert_equal, data, fit, run_of
+from tests.trainings import QUICK, assert_equal, data, fit, run_of
 
 __all__ = ["data"]
 

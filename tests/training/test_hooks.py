@@ -15,82 +15,19 @@ from pipeline.config import InputError
 from pipeline.losses import LossMix, library
 from pipeline.models import Outputs
 from pipeline.models.outputs import chosen, lacking
-from pipeline.training import Stored, Trained
+from pipeline.training import Stored
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.sampling import generator, steps_of
 from pipeline.training.step import step
+from tests.hooks import LAYOUTS, STUDENTS, assert_alike
 from tests.trainings import CLASSES, QUICK, ROWS, assert_equal, every_checkpoint, fit, made_up, run_of
 from tests.written import written
-
-FILES = {
-    "losses/staged.py": """
-from torch import nn
-
-READS = ("maps",)
-TEACHER = ("maps",)
-
-class Pairs(nn.Module):
-    def __init__(self, student, teacher):
-        super().__init__()
-        self.parts = nn.ModuleDict({
-            name: nn.Sequential(nn.Conv2d(student[name][0], teacher[name][0], 1, bias=False), nn.BatchNorm2d(teacher[name][0]))
-            for name in student if name in teacher and name.startswith("map")
-        })
-
-    def forward(self, outputs):
-        return {name: part(outputs.maps[name].relu()) for name, part in self.parts.items()}
-
-def adapter(student, teacher):
-    return Pairs(student, teacher)
-
-def staged(student, teacher, labels):
-    assert list(student.maps) == ["map1", "map2"] == list(teacher.maps)[:2] == list(student.adapted)
-    apart = [student.adapted[name].mean((-2, -1)) - teacher.maps[name].relu().mean((-2, -1)) for name in student.adapted]
-    return sum(each.square().mean((-2, -1)) for each in apart)
-""",
-    "losses/drawing.py": """
-READS, TEACHER, DRAWS = ("logits",), (), 3
-
-def drawing(student, teacher, labels, *, p=1.0):
-    assert student.draws.shape == (*student.logits.shape[:-1], 3)
-    return (student.draws.mean(-1) * student.logits.square().mean(-1)).mean(-1)
-""",
-    "losses/pairing.py": """
-READS, TEACHER, DRAWS = ("embedding",), (), "batch"
-
-def pairing(student, teacher, labels):
-    e = student.embedding
-    assert student.draws.shape == (*e.shape[:-1], e.shape[-2])
-    return (student.draws * (e @ e.transpose(-1, -2)).tanh()).mean((-2, -1))
-""",
-    "losses/halfway.py": """
-READS, TEACHER, DRAWS = (), (), 0.5
-
-def halfway(student, teacher, labels):
-    return student.logits.mean((-2, -1))
-""",
-    "models/mapless.py": """
-from torch import nn
-from pipeline.models import Outputs
-
-class mapless(nn.Module):
-    def __init__(self, shape, classes):
-        super().__init__()
-        self.linear = nn.Linear(shape[0] * shape[1] * shape[2], classes)
-
-    def forward(self, x):
-        x = x.flatten(1)
-        return Outputs(embedding=x, hidden=x, logits=self.linear(x))
-""",
-}
-
-LAYOUTS = ("loop", "vmap")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with written(tmp_path_factory.mktemp("own"), FILES):
+    with written(tmp_path_factory.mktemp("own"), STUDENTS):
         yield
 
 
@@ -106,18 +43,6 @@ def doubled(data: Any) -> Any:
     """In float64: in float32 rounding grows step by step."""
     samples, labels, taught = data
     return samples.double(), labels, Stored({name: value.double() for name, value in taught.outputs.items()})
-
-
-def assert_alike(mine: Trained, alone: Trained, layout: str) -> None:
-    """Of a run in a pack and alone: bit for bit where runs are computed one by one."""
-    assert mine.failure is None and mine.adapters.keys() == alone.adapters.keys()
-    if layout == "loop":
-        assert_equal(mine, alone)
-    for part in ("state", "adapters"):
-        for name, value in getattr(alone, part).items():
-            if layout == "loop":
-                assert torch.equal(getattr(mine, part)[name], value), name
-            torch.testing.assert_close(getattr(mine, part)[name], value, rtol=2e-4, atol=1e-5)
 
 
 def test_maps_are_in_the_order_of_their_stages() -> None:

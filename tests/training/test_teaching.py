@@ -24,93 +24,14 @@ from pipeline.training.live import Lesson
 from pipeline.training.members import as_one
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
-from tests.training.test_hooks import FILES as HOOKS
-from tests.training.test_hooks import LAYOUTS, assert_alike
+from tests.hooks import LAYOUTS, TEACHERS, TOLERANCE, assert_alike
 from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, every_checkpoint, fit, made_up, run_of
 from tests.written import written
-
-FILES = {
-    "losses/staged.py": HOOKS["losses/staged.py"],
-    "models/mapless.py": HOOKS["models/mapless.py"],
-    "losses/attending.py": """
-from pipeline.losses.needs import reduced_maps
-
-READS = TEACHER = ("maps",)
-
-def reduced(map, *, power=2.0):
-    return map.relu().pow(power).mean(-3)
-
-def attending(student, teacher, labels, *, power=2.0, sharpness=1.0):
-    kept = reduced_maps(reduced, student, teacher, power=power)
-    mine = {stage: value.relu().pow(power).mean(-3) for stage, value in student.maps.items()}
-    apart = [mine[stage].mean((-2, -1)).clamp(-9, 9) - kept[stage].mean((-2, -1)).clamp(-9, 9) for stage in mine]
-    return sum(sharpness * each.square().mean(-1) for each in apart)
-""",
-    "losses/signed.py": """
-from pipeline.losses.needs import reduced_maps
-
-READS, TEACHER = ("map2",), ("maps",)
-
-def reduced(map, stage, student, teacher):
-    assert student["map2"] and teacher[stage] == tuple(map.shape[-3:])
-    return map > 0 if stage == "map2" else None
-
-def signed(student, teacher, labels):
-    kept = reduced_maps(reduced, student, teacher)
-    assert list(kept) == ["map2"]
-    on = kept["map2"].float().mean((-3, -2, -1))
-    return (student.map2.mean((-3, -2, -1)).clamp(-9, 9) - on).square().mean(-1)
-""",
-    "losses/centred.py": """
-import torch
-from pipeline.losses.needs import parts_of
-
-READS, TEACHER = ("logits",), ("embedding", "maps")
-
-def reduced(map, stage):
-    return map.mean((-2, -1)) if stage == "map1" else None
-
-def constants(arrays, labels):
-    total, count = 0.0, 0
-    for part in parts_of(arrays):
-        below = part["map1"].clamp(max=0)
-        total, count = total + below.sum((0, 2, 3)), count + len(below)
-    centres = torch.stack([arrays.embedding[labels == c].mean(0) for c in range(3)])
-    assert len(labels) == len(arrays["map1"]) == count
-    return {"margins": total / count, "centres": centres}
-
-def centred(student, teacher, labels):
-    margins, centres = teacher.constants["margins"], teacher.constants["centres"]
-    near = (teacher.embedding.unsqueeze(-2) - centres.unsqueeze(-3)).square().mean(-1)
-    push = (teacher.reduced["map1"] - margins.unsqueeze(-2)).square().mean((-2, -1)).clamp(-9, 9)
-    return (student.logits.clamp(-9, 9) + near.clamp(-9, 9)).square().mean((-2, -1)) + push * student.logits.clamp(-9, 9).mean((-2, -1))
-""",
-    "losses/membered.py": """
-READS, TEACHER = ("logits",), ("members",)
-
-def membered(student, teacher, labels):
-    return (student.logits.unsqueeze(-2) - teacher.members).square().mean((-3, -2, -1))
-""",
-    "losses/flocking.py": """
-READS, TEACHER, DRAWS = ("map1",), ("members", "maps"), 1
-
-def reduced(map):
-    return map.mean(-3).mean((-2, -1))
-
-def flocking(student, teacher, labels):
-    kept = teacher.reduced["map1"]
-    chosen = (student.draws * kept.shape[-1]).long()
-    return (student.map1.mean((-3, -2, -1)).clamp(-9, 9) - kept.gather(-1, chosen)[..., 0]).square().mean(-1)
-""",
-}
-
-#: Float32: a live teacher's batch is another one than that of stored outputs, so the last digits of sums may differ.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with written(tmp_path_factory.mktemp("own"), FILES):
+    with written(tmp_path_factory.mktemp("own"), TEACHERS):
         yield
 
 

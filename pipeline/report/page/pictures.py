@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-import joblib
 import numpy as np
 
 from pipeline.config import InputError
@@ -65,6 +64,10 @@ def saved(wanted: Sequence[tuple[Picture, Path]]) -> list[str]:
     """The SVG of each picture; those that are not yet in their folder as they should be are drawn."""
     kept_pictures = [plots.kept(*one) for one in wanted]
     missing = [one for one, text in zip(wanted, kept_pictures) if text is None]
+    if not missing:
+        return [text for text in kept_pictures if text is not None]
+    import joblib  # slow to import: a page whose pictures are there does without
+
     jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
     drawn = iter(joblib.Parallel(n_jobs=jobs)(joblib.delayed(plots.save)(*one) for one in missing))
     return [next(drawn) if text is None else text for text in kept_pictures]
