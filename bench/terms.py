@@ -4,9 +4,10 @@
 
 The published pair of networks: ``cnn2`` learns from ``resnet18`` at (5, 20, 173), batch 8, all outputs of the teacher stored.
 Steps are whole ones (batch, forward, losses, backward, optimizer), of one run on one thread, in CPU time, which other programs
-hardly change, and of a run per core on all threads, in wall time. A step of ``soft:1`` and one of ``soft:1,TERM`` alternate, and each round gives a ratio of both: what is printed is
-the median of the rounds, and the lowest and highest ratio, which say how noisy the machine was. ``adapter``: its weights, and
-forward and backward of it alone on one thread.
+hardly change, and of a run per core on all threads, in wall time. A few steps of ``soft:1`` and a few of ``soft:1,TERM`` alternate
+every tenth of a second, first one and then the other first, so that what the machine does meanwhile slows both: each pair gives a ratio, and what is
+printed is their median, and where the middle half of them lies, which says how noisy the machine was. ``adapter``: its weights,
+and forward and backward of it alone on one thread.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from pipeline.training import Run, Stored, Task, packing
 from pipeline.training.fit import packed
 from pipeline.training.step import Pack, step, threads
 
-#: Clips in memory, members of the ensemble, and the seconds of one measurement.
-ROWS, MEMBERS, SECONDS = 64, 5, 0.5
+#: Clips in memory, members of the ensemble, the seconds of a round of each, and of one turn in it.
+ROWS, MEMBERS, SECONDS, TURN = 64, 5, 0.5, 0.1
 BASE = "soft:1"
 
 
@@ -43,7 +44,10 @@ class Cost:
 
     seconds: float
     ratios: Sequence[float]
-    """Its step over the base's, one per round."""
+    """Its step over the base's, one per pair of turns, sorted."""
+
+    def quantile(self, share: float) -> float:
+        return self.ratios[round(share * (len(self.ratios) - 1))]
 
 
 def data() -> tuple[Tensor, Tensor, Stored]:
@@ -95,7 +99,12 @@ def seconds_per_step(pack: Pack, seconds: float) -> float:
 
 
 def cost(base: Pack, pack: Pack, rounds: int, seconds: float) -> Cost:
-    each = [(seconds_per_step(base, seconds), seconds_per_step(pack, seconds)) for _ in range(rounds)]
+    """Of ``rounds`` times ``seconds`` of each, in turns: what the second of a pair finds in the caches is the other's half the time."""
+    each = []
+    for turn in range(max(1, round(rounds * seconds / TURN))):
+        order = (base, pack) if turn % 2 else (pack, base)
+        took = {id(one): seconds_per_step(one, min(TURN, seconds)) for one in order}
+        each.append((took[id(base)], took[id(pack)]))
     return Cost(statistics.median(term for _, term in each), sorted(term / plain for plain, term in each))
 
 
@@ -129,7 +138,7 @@ def line(text: str, teacher: Stored, measure: Callable[[str], list[Cost]], secon
         return f"  {text:24} {error}"
     about = f"{adapter[0]:9,} {1e3 * adapter[1]:7.2f}" if adapter else f"{'':9} {'':7}"
     return f"  {text:24} {about}" + "".join(
-        f"  {1e3 * each.seconds:8.2f} {statistics.median(each.ratios):6.2f}  {each.ratios[0]:.2f}-{each.ratios[-1]:.2f}"
+        f"  {1e3 * each.seconds:8.2f} {statistics.median(each.ratios):6.2f}  {each.quantile(0.25):.2f}-{each.quantile(0.75):.2f}"
         for each in costs
     )
 
@@ -154,7 +163,8 @@ def main() -> None:
     heads = ("1 run, 1 thread, CPU time", f"{cores} runs, {cores} threads")[: len(bases)]
     print(f"  {'':24} {'adapter':>17}" + "".join(f"  {head:^26}" for head in heads))
     print(
-        f"  {'beside ' + BASE:24} {'weights':>9} {'ms':>7}" + f"  {'ms':>8} {'x soft':>6}  {'range':9}" * len(bases),
+        f"  {'beside ' + BASE:24} {'weights':>9} {'ms':>7}"
+        + f"  {'ms':>8} {'x soft':>6}  {'quartiles':9}" * len(bases),
         flush=True,
     )
     plain = [min(seconds_per_step(pack, seconds) for _ in range(rounds)) for pack in bases.values()]
