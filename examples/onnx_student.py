@@ -37,7 +37,7 @@ def main(folder: Path, sounds: list[str]) -> None:
     if synthetic:
         print("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", file=sys.stderr)
     for sound in sounds:
-        samples = audio.read_clip(sound, sr=spec.sr, samples=spec.samples)
+        samples = audio.read_clip(sound, sr=spec.sr, samples=spec.samples, short=spec.short)
         batch = features.extract(samples, spec)[None]  # (1, 5, bins, frames), raw: the network standardises
         logits = session.run(["logits"], {"features": batch})[0][0]
         probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()

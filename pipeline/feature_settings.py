@@ -48,6 +48,8 @@ class FeatureSpec:
     floor: float = 0.0
     """Frames quieter than this share of the clip's loudest, by their constant-Q transform, are silent: zeros in chroma_cqt and
     in what CENS smooths. 0 is librosa's own: it scales what rounding left in a silent frame to 1."""
+    short: str = "pad"
+    """What fills up a clip that is too short: "pad", zeros at its end; or "loop", the sound again from its beginning."""
     use: str | list[str] = ALL
     """Which of ``FEATURES``: "all", or names with commas (or a list), in any order; kept as text, in the order of ``FEATURES``."""
 
@@ -61,6 +63,8 @@ class FeatureSpec:
             if kinds and (isinstance(value, bool) or not isinstance(value, kinds)):
                 expected = "a whole number" if kinds is int else "a number"
                 raise InputError(f"features.{field_.name} = {value!r}: expected {expected}")
+        if self.short not in ("pad", "loop"):
+            raise InputError(f"features.short = {self.short!r}: expected 'pad' (zeros) or 'loop' (the sound again)")
         for name in ("sr", "n_fft", "hop_length", "bins", "bins_per_octave"):
             if getattr(self, name) < 1:
                 raise InputError(f"features.{name} = {getattr(self, name)}: expected a positive whole number")

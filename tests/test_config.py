@@ -100,6 +100,7 @@ FEATURES = {
     "noise_seed": 0,
     "version": 1,
     "floor": 0.0,
+    "short": "pad",
     "use": "all",
 }
 NETWORK = {

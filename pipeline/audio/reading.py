@@ -62,8 +62,10 @@ class ClipError(InputError):
         return ClipError, (self.path, self.reason, self.expected, self.found)
 
 
-def read_clip(path: Path | str, *, sr: int, samples: int, seconds: float | None = None) -> np.ndarray:
-    """The clip as (samples,) float32 at ``sr`` Hz: the channels' mean, resampled, cut or zero-padded at its end.
+def read_clip(
+    path: Path | str, *, sr: int, samples: int, seconds: float | None = None, short: str = "pad"
+) -> np.ndarray:
+    """The clip as (samples,) float32 at ``sr`` Hz: the channels' mean, resampled, cut or filled up as ``filled`` does.
 
     ``seconds`` is the annotated length: what lies beyond it (ADPCM pads to whole blocks) is cut before resampling.
     Full scale is 1.0. The values are those of ``librosa.load(path, sr=sr, res_type="soxr_hq")`` within float32
@@ -86,8 +88,15 @@ def read_clip(path: Path | str, *, sr: int, samples: int, seconds: float | None 
     check_values(path, heard, sound.rate)
     if sound.rate != sr:
         heard = soxr.resample(heard, sound.rate, sr, quality="HQ")
+    return filled(heard, samples, short)
+
+
+def filled(sound: np.ndarray, samples: int, short: str = "pad") -> np.ndarray:
+    """(n,) → (samples,) float32: cut, or filled up with zeros ("pad") or with the sound again and again ("loop")."""
+    if short == "loop" and 0 < len(sound) < samples:
+        return np.resize(sound, samples).astype(np.float32, copy=False)
     clip = np.zeros(samples, dtype=np.float32)
-    clip[: len(heard)] = heard[:samples]
+    clip[: len(sound)] = sound[:samples]
     return clip
 
 

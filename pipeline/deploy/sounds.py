@@ -97,7 +97,7 @@ def windows(blocks: Iterable[np.ndarray], spec: FeatureSpec) -> Iterator[tuple[i
     """(first sample, samples of the clip length, samples heard so far) of the windows of a sound, in turn.
 
     They lie where ``starts`` says; the sound comes in ``blocks`` (n,) of any lengths, of which no more than a window and
-    a block are held. The window of a short sound is padded with zeros; with the last one all has been heard.
+    a block are held. The window of a short sound is filled up as ``spec.short`` says; with the last one all has been heard.
     """
     size, half = spec.samples, max(1, spec.samples // 2)
     held, first, place = np.zeros(0, np.float32), 0, 0
@@ -112,4 +112,4 @@ def windows(blocks: Iterable[np.ndarray], spec: FeatureSpec) -> Iterator[tuple[i
     heard = first + len(held)
     last = 0 if heard <= size + spec.hop_length else heard - size
     part = held[last - first : last - first + size]
-    yield last, np.pad(part, (0, size - len(part))), heard
+    yield last, reading.filled(part, size, spec.short), heard

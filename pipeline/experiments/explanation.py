@@ -50,10 +50,7 @@ def explained(
     )
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
-    lines = [f"experiment {experiment.name}{title}", *drawn(experiment)]
-    if dataset != IMAGES and settings.features.use != ALL:
-        lines.append(f"features: {', '.join(settings.features.names)}, {shape[1]} rows × {shape[2]} frames")
-    lines.append("")
+    lines = [f"experiment {experiment.name}{title}", *drawn(experiment), *features_line(settings, shape), ""]
     for step in experiment.steps.values():
         network = network_of(step, settings)
         weights = models.parameters(models.network(network.model, shape, classes))
@@ -115,6 +112,14 @@ def repeated(step: Step) -> str:
     follows = words.get((PREVIOUS in step.teachers, step.start == PREVIOUS))
     rounds = f" × {step.rounds}, each {follows} the next" if step.rounds > 1 and follows else ""
     return rounds + (f" (seeds {', '.join(map(str, step.seeds))})" if step.seeds else "")
+
+
+def features_line(settings: Settings, shape: tuple[int, ...]) -> list[str]:
+    """Which features the networks take, where these are not all five; of images none."""
+    spec = settings.features
+    if spec.use == ALL or shape == IMAGE:
+        return []
+    return [f"features: {', '.join(spec.names)}, {spec.bins} rows × {spec.frames} frames"]
 
 
 def task_of(corpus: Corpus | None, dataset: str, folds: Sequence[int] | None) -> tuple[tuple[int, ...], str, int]:

@@ -100,7 +100,7 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     from pipeline import features  # numpy: a finished stage does without
     from pipeline.audio import reading as audio  # soundfile
 
-    clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
+    clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds, short=spec.short)
     noise = audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)
     try:
         values = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)

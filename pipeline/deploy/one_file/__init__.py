@@ -65,6 +65,8 @@ def unsuited(spec: FeatureSpec) -> str:
             f"features.tuning = {spec.tuning!r} and features.floor = {spec.floor:g}: expected 0.0 and more than 0, for the same "
             "sound to have the same features without librosa; train with them: make distill PRESET=device"
         )
+    if spec.short != "pad":
+        return f"features.short = {spec.short!r}: expected 'pad': the graph fills up short sounds with zeros alone"
     try:
         feature_graph.check(spec)
     except InputError as error:
