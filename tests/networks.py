@@ -33,9 +33,32 @@ class PlainCosines(nn.Module):
         return 16 * nn.functional.linear(nn.functional.normalize(x), nn.functional.normalize(self.weight))
 
 
+class PlainPooling(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        frames = x.mean(dim=2)
+        return frames.mean(dim=2) + frames.max(dim=2).values
+
+
+def plain_pooled(channels: int, widths: tuple[int, ...], classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip((channels, *widths), widths):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding="same", bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers[:-1], PlainPooling(), nn.Linear(widths[-1], classes))
+
+
+#: The teacher's.
+WIDTHS = (8, 16, 32, 64)
+
+#: Of networks that are pooled over time: the widths of their convolutions.
+POOLED = {"tiny": (8, 16, 32, 56), "small": (16, 32, 64, 128), "large": (32, 64, 128, 256)}
+
+
 def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """The network as torch's own modules, without standardisation: written from DESIGN, not from the code."""
     channels, height, width = shape
+    if name in POOLED:
+        return plain_pooled(channels, POOLED[name], classes)
     if name in ("cnn2", "cnn2_cosine"):
         return nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding="same"),
@@ -49,7 +72,8 @@ def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential
             nn.ReLU(),
             nn.Linear(32, classes) if name == "cnn2" else PlainCosines(32, classes),
         )
-    widths, blocks, pool = {"resnet18": ((8, 16, 32, 64), 2, 4), "resnet56": ((16, 32, 64), 9, 1)}[name]
+    kinds = {"resnet10": (WIDTHS, 1, 4), "resnet18": (WIDTHS, 2, 4), "resnet56": ((16, 32, 64), 9, 1)}
+    widths, blocks, pool = kinds[name]
     layers: list[nn.Module] = [
         nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False),
         nn.BatchNorm2d(widths[0]),

@@ -46,10 +46,10 @@ def test_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "small.py").write_text(example("small"))
+    (tmp_path / "conv1.py").write_text(example("conv1"))
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
-    assert "small" in models.names()
-    network, x = models.build("small", (5, 8, 16), 7, runs=3).double(), torch.rand(4, 3, 5, 8, 16).double()
+    assert "conv1" in models.names()
+    network, x = models.build("conv1", (5, 8, 16), 7, runs=3).double(), torch.rand(4, 3, 5, 8, 16).double()
     outputs = network(x)
     assert outputs.logits.shape == (3, 4, 7) and outputs.map1.shape == (3, 4, 16, 8, 16)
     for run in range(3):

@@ -22,8 +22,8 @@ EXAMPLES = (
     "features --dataset folder --data my-clips --on-error skip",
 )
 
-#: Fewest bins and frames that a network takes, where it is not 1: these halve their input twice.
-SMALLEST = {"cnn2": 4, "cnn2_cosine": 4}
+#: Fewest bins and frames that a network takes, where it is not 1: these halve their input two or three times.
+SMALLEST = {"cnn2": 4, "cnn2_cosine": 4, "tiny": 8, "small": 8, "large": 8}
 
 
 @click.command()

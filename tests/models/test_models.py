@@ -16,6 +16,9 @@ from tests.networks import plain, with_weights_of
 
 PAPER = (5, 20, 173)
 SMALL = {"cnn2": (5, 9, 14), "cnn2_cosine": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}
+SMALL["resnet10"] = SMALL["resnet18"]
+SMALL |= dict.fromkeys(("tiny", "small", "large"), (1, 9, 17))
+LOG_MEL = (1, 64, 173)
 
 
 def cut(network: Stacked, run: int) -> Stacked:
@@ -30,6 +33,11 @@ def cut(network: Stacked, run: int) -> Stacked:
         ("cnn2", PAPER, 10, 116_538, 3440, 32),
         ("cnn2_cosine", PAPER, 10, 116_528, 3440, 32),
         ("resnet56", (3, 32, 32), 100, 861_620, 64, 64),
+        ("small", LOG_MEL, 10, 98_682, 128, 128),
+        ("small", PAPER, 10, 99_258, 128, 128),
+        ("tiny", LOG_MEL, 10, 22_754, 56, 56),
+        ("tiny", PAPER, 10, 23_042, 56, 56),
+        ("large", LOG_MEL, 10, 390_890, 256, 256),
     ],
 )
 def test_the_published_sizes(
@@ -185,6 +193,8 @@ def test_what_cannot_be_built_or_read_is_one_clear_line() -> None:
         ("resnet19", PAPER, 10),
         ("cnn2", (5, 3, 173), 10),
         ("cnn2", (5, 20, 3), 10),
+        ("small", (1, 7, 173), 10),
+        ("tiny", (1, 64, 7), 10),
         ("resnet18", (5, 20), 10),
         ("resnet18", (5, 0, 9), 10),
         ("cnn2", PAPER, 0),
