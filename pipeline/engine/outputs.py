@@ -15,8 +15,10 @@ from pipeline.engine.records import model_of, read_model
 from pipeline.files import Stamp, stamp
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
+from pipeline.losses import LossMix
 from pipeline.losses.needs import Needs
-from pipeline.models import Outputs
+from pipeline.models import Network, Outputs
+from pipeline.models.based import Based
 from pipeline.models.outputs import MAPS, chosen
 from pipeline.runs.planned import Files
 from pipeline.teacher_files import fitting
@@ -69,12 +71,23 @@ def taught(
     epoch: str,
     names: tuple[str, ...],
     _states: tuple[Stamp, ...] = (),
+    base: Path | None = None,
 ) -> Outputs:
-    """The outputs ``names`` (rows, ...) of one teacher; NaN on rows that it was not trained on."""
+    """The outputs ``names`` (rows, ...) of one teacher; NaN on rows that it was not trained on. ``base``: as ``teacher_of``."""
     data, values, _ = loaded(files, device, kind, stamps(files))
-    model = read_model(folder)
+    network, fold = teacher_of(folder, epoch, base), read_model(folder)["fold"]
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
-        return training.outputs(model_of(model, epoch), values, rows(data, model["fold"])[0], names)
+        return training.outputs(network, values, rows(data, fold)[0], names)
+
+
+def teacher_of(folder: Path, epoch: str, base: Path | None = None) -> Network:
+    """The network of a run that teaches; beside it the one of ``base``, whose misses are learned."""
+    network = model_of(read_model(folder), epoch)
+    if base is None:
+        return network
+    payload = read_model(base)
+    key, layer = LossMix.parse(payload["mix"]).regressed[0]
+    return Based(network, model_of(payload), layer, payload["adapters"][f"{key} linear.weight"][0])  # type: ignore[return-value]
 
 
 def of_files(taught_by: Sequence[tuple[Path, int]], clips: Clips, needs: Needs, device: torch.device) -> File:

@@ -27,11 +27,9 @@ from pipeline import (
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import teachers
 from pipeline.engine.epochs import EpochLog
-from pipeline.engine.outputs import crossed, loaded, of_files, rows, stamps, taught
+from pipeline.engine.outputs import crossed, loaded, of_files, rows, stamps, taught, teacher_of
 from pipeline.engine.outputs import samples as samples
 from pipeline.engine.records import (
-    model_of,
-    read_model,
     run_record,
     start_of,
     write_run,
@@ -107,16 +105,16 @@ def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
             run.drawn,
             run.mix,
             Task(*split[run.fold, run.without]),
-            teacher=taught_by.index((run.teachers, run.fold)) if run.teachers else 0,
+            teacher=taught_by.index((run.teachers, run.fold, run.base)) if run.teachers else 0,
             start=start_of(run.start) if run.start else None,
         )
         for run in planned
     ]
 
 
-def teachers_of(planned: Sequence[PlannedRun]) -> list[tuple[tuple[Path, ...], int]]:
-    """Each teacher once, as the runs or files that it consists of, and the held-out fold that it is for."""
-    return list(dict.fromkeys((run.teachers, run.fold) for run in planned if run.teachers))
+def teachers_of(planned: Sequence[PlannedRun]) -> list[tuple[tuple[Path, ...], int, Path | None]]:
+    """Each teacher once, as the runs or files that it consists of, the held-out fold that it is for, and the base beside it."""
+    return list(dict.fromkeys((run.teachers, run.fold, run.base) for run in planned if run.teachers))
 
 
 def with_files(planned: Sequence[PlannedRun]) -> bool:
@@ -219,11 +217,11 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
         return live_teachers(pack)
     clips = clips_of(data, pack.data_set) if with_files(pack.runs) else None
     if needs.large:
-        train_rows = [rows(data, fold)[0] for _, fold in taught_by]
+        train_rows = [rows(data, fold)[0] for _, fold, _ in taught_by]
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
             if clips is None:
                 return inference.stored(live_teachers(pack), values, train_rows, labels, needs)
-            files_alone = of_files([(members[0], fold) for members, fold in taught_by], clips, needs, values.device)
+            files_alone = of_files([(members[0], fold) for members, fold, _ in taught_by], clips, needs, values.device)
             return inference.stored(
                 files_alone, torch.arange(len(values), device=values.device), train_rows, labels, needs
             )
@@ -231,18 +229,18 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)
 
-    def told(teacher: Path, fold: int) -> Outputs:
+    def told(teacher: Path, fold: int, base: Path | None) -> Outputs:
         if clips is not None and is_teacher_file(teacher):
             return of_files([(teacher, fold)], clips, needs, values.device).teachers[0]
-        return taught(teacher, *how, (*files, stamp(teacher / "model.pt")))
+        return taught(teacher, *how, (*files, *(stamp(one / "model.pt") for one in (teacher, base) if one)), base)
 
-    def together(members: tuple[Path, ...], fold: int) -> Outputs:
+    def together(members: tuple[Path, ...], fold: int, base: Path | None) -> Outputs:
         if (members, fold) in cross_fitted:
             return crossed(members, fold, data, values)
-        return as_one([told(teacher, fold) for teacher in members], needs.members, pack.network.teacher_average)
+        return as_one([told(teacher, fold, base) for teacher in members], needs.members, pack.network.teacher_average)
 
     cross_fitted = {(run.teachers, run.fold) for run in pack.runs if run.crossed}
-    each = (together(members, fold) for members, fold in taught_by)
+    each = (together(*one) for one in taught_by)
     return Stored(side_by_side(each, len(taught_by)))
 
 
@@ -252,7 +250,7 @@ def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:
     if with_files(pack.runs):
         raise InputError(f"{pack.runs[0].folder}: its teacher is a file and cannot run in every step; expected a run")
     folders = teachers_of(pack.runs)[:count]
-    networks = [[model_of(read_model(folder), epoch) for folder in members] for members, _ in folders]
+    networks = [[teacher_of(folder, epoch, base) for folder in members] for members, _, base in folders]
     live = Live(networks, pack.network.teacher_average)
     live.require(needs_of_pack(pack))
     return live.to(device)

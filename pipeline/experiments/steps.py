@@ -122,7 +122,7 @@ def require_base(step: Step, steps: Mapping[str, Step], where: str) -> None:
     if not reads:
         raise InputError(f"{where}: base = {step.base!r}, and mix {step.mix} reads none; expected a mix with residual")
     base = steps[step.base]
-    if not speaking(base.mix):
+    if not base.mix.regressed:
         raise InputError(
             f"{where}: base = {step.base!r}: its mix {base.mix} does not learn the teacher's embedding; expected a term such as "
             "hint:1@layer=hidden there"
@@ -132,15 +132,6 @@ def require_base(step: Step, steps: Mapping[str, Step], where: str) -> None:
             f"{where}: base = {step.base!r} learns from {in_words(base.teachers)}, this step from {in_words(step.teachers)}; "
             "expected one teacher, the same for both"
         )
-
-
-def speaking(mix: LossMix) -> list[str]:
-    """Keys of the terms whose adapter makes of the student's layer what the teacher's embedding is."""
-    return [
-        term.key
-        for term in mix.terms
-        if term.name == "hint" and dict(term.options).get("layer", "maps") in ("hidden", "embedding")
-    ]
 
 
 def in_words(names: tuple[str, ...]) -> str:

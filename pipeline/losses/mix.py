@@ -148,6 +148,12 @@ class LossMix:
         return tuple(term.key for term in self.terms if has(term.name, "adapter"))
 
     @property
+    def regressed(self) -> tuple[tuple[str, str], ...]:
+        """(key, layer) of the terms whose adapter makes of a student's layer what the teacher's embedding is."""
+        hints = [(term.key, str(dict(term.options).get("layer", "maps"))) for term in self.terms if term.name == "hint"]
+        return tuple((key, layer) for key, layer in hints if layer != "maps")
+
+    @property
     def rows(self) -> int:
         """The fewest clips of a batch that every term can learn from."""
         return max(fewest(term.name) for term in self.terms)
