@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pipeline import presets
+from pipeline import listed, presets
 from pipeline.digests import completed as completed
 from pipeline.digests import digest as digest
 from pipeline.digests import identifying as identifying
@@ -137,7 +137,7 @@ def apply_override(tables: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except ValueError:  # a number of thousands of digits, too
         value = text.strip()
-    tables.setdefault(table, {})[key.strip()] = value
+    tables.setdefault(table, {})[key.strip()] = listed.as_text(key.strip(), value)
 
 
 def for_corpus(settings: Settings, seconds: float) -> Settings:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pipeline.errors import InputError
 
 #: Words in place of an epoch's number: the last one's weights, and the best one's by the held-out fold.
 LAST, BEST = "last", "best"
+
+
+#: The settings that are text, and may be one number or a list as well.
+AS_TEXT = ("keep", "freeze", "milestones", "teacher_epoch")
+
+
+def as_text(setting: str, value: Any) -> Any:
+    """A number or a list as the text that such a setting is kept as; any other value as it is."""
+    items = value if isinstance(value, list) and setting != "teacher_epoch" else [value]
+    plain = all(type(item) is int for item in items) or (isinstance(value, list) and all(type(i) is str for i in items))
+    return ",".join(map(str, items)) if setting in AS_TEXT and items and plain else value
 
 
 def epoch_number(text: str) -> int | None:
@@ -50,8 +61,3 @@ def named_by(name: str, module: str) -> bool:
     means all that are numbered, for example ``conv`` both conv1 and conv2."""
     number = "" if name[-1].isdigit() else r"\d*"
     return re.match(rf"{re.escape(name)}{number}(\.|$)", module) is not None
-
-
-def frozen_among(names: Sequence[str], there: Iterable[str]) -> tuple[str, ...]:
-    """Those of the dotted names ``there`` that one of ``names`` means."""
-    return tuple(module for module in there if any(named_by(name, module) for name in names))

@@ -85,7 +85,7 @@ def refuse_archive_options() -> None:
 
 def with_teacher(overrides: tuple[str, ...], teacher_epoch: str | None) -> tuple[str, ...]:
     """``--teacher-epoch`` as the setting that it is."""
-    return (*overrides, f"student.teacher_epoch={teacher_epoch}") if teacher_epoch else overrides
+    return (*overrides, f'student.teacher_epoch="{teacher_epoch}"') if teacher_epoch else overrides
 
 
 @contextmanager

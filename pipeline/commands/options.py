@@ -12,6 +12,7 @@ from pipeline.commands.types import (
     PATH,
     Numbers,
     Real,
+    TeacherEpoch,
     Whole,
 )
 from pipeline.corpus import DATASETS as CORPORA
@@ -90,9 +91,9 @@ trust_option = click.option(
 )
 teacher_epoch_option = click.option(
     "--teacher-epoch",
-    type=click.Choice(["last", "best"]),
-    help="Which epoch's teacher teaches. best is stopped early by the held-out fold itself: optimistic, and the "
-    "table says so. Default: the preset's, last.",
+    type=TeacherEpoch(),
+    help="Which epoch's teacher teaches: last, best, or the number of one that it keeps (--set teacher.keep=5,10). best is "
+    "stopped early by the held-out fold itself: optimistic, and the table says so. Default: the preset's, last.",
 )
 
 #: Which corpus is meant: ``dataset`` and ``data``.

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from pipeline.errors import InputError
+from pipeline.listed import check_teacher_epoch
 from pipeline.spelling import on_disk
 
 
@@ -31,6 +33,19 @@ class Whole(click.IntRange):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         return with_reason(self, super().convert, value, param, ctx)
+
+
+class TeacherEpoch(click.ParamType):
+    """``last``, ``best``, or the number of an epoch."""
+
+    name = "EPOCH"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            check_teacher_epoch(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
 class Real(click.FloatRange):

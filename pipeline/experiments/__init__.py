@@ -1,21 +1,31 @@
-"""Experiments, one TOML file each: steps, and which of them teaches which. The folder is the list.
+"""Experiments, one TOML file each: steps, and which of them goes before which. The folder is the list (docs/recipes.md).
 
-To add an experiment, add a file here, or in a folder ``experiments`` where you work; a file anywhere is found by its path.
+To add an experiment, add a file here, or in a folder ``experiments`` where you work; a file anywhere is found by its path. Its first
+lines say what it does, whose it is, and the published figures to compare with.
 A ``[[step]]`` is a training that fans out over folds and seeds::
 
     name      what it is called
     mix       its losses, for example "ce:1,hinton:1@T=4"
-    teacher   the step that teaches it; "teacher": the fold's own teacher; "previous": with rounds, the round before
+    teacher   the step that teaches it, or a list of several, an ensemble; "teacher": the fold's own; "previous": with rounds, the
+              round before
+    teacher_epoch   which weights of it: "last", "best" (optimistic), or an epoch that it keeps
+    start     the step whose last weights it begins with, its own fold's and seed's, of the same network; or "previous". An adapter
+              goes on where the same term of that step had one of the same shape, else it is drawn anew; momentum begins at 0
+    freeze    modules that stay bit for bit, batch norm's statistics too, for example ["conv1", "linear"]: what lies in a module
+              counts, and a name without a number means all numbered ones
+    keep      epochs whose weights are kept in its model.pt, for example [5, 10]
+    base      the student whose misses it learns (term residual), with the same teacher and a term such as hint:1@layer=hidden
     network   "student" (the default) or "teacher", a table of the preset; or a network's name, trained as the student is
-    rounds    how often it is repeated, each round taught by the one before; the first by the step above
+    rounds    how often it is repeated, each round behind the one before; the first behind the step above
     seeds     its own seeds, for example [0, 1, 2]: as a teacher, these runs teach together
     balance   true: of a base and one term, for example "soft:1,hint:1", the term's weight is measured before it is trained
     epochs, lr, … any training setting in place of the preset's
 
 ``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss, in its published
-combination (``MIX`` of its file), or beside ``soft`` where the step has ``balance``. Beside the steps: ``include = ["NAME"]``
-has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset`` and ``dataset`` in place of the defaults.
+combination (``MIX`` of its file; where that is a chain, the recipe that it names), or beside ``soft`` where the step has
+``balance``. Beside the steps: ``include = ["NAME"]`` has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset``
+and ``dataset`` in place of the defaults.
 
-Begin with ``table3.toml``, then ``reading`` (files → steps) and ``planning`` (steps → levels of planned runs). ``stages``: the
-commands ``teacher``, ``distill`` and ``table3`` as experiments. Imports: engine and what lies below it.
+Begin with ``fitnets.toml``, then ``reading`` (files → steps), ``steps`` (what is refused) and ``planning`` (steps → levels of planned
+runs). ``stages``: the commands ``teacher``, ``distill`` and ``table3`` as experiments. Imports: engine and what lies below it.
 """

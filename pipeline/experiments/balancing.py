@@ -61,15 +61,15 @@ def time_steps(
     name, fold = experiment.name, like.fold
     planner = Planner(experiment, settings, source.name, trust=trust)
     for step in experiment.last:
-        run = planner.run(step, 0, fold, like.seed)[1]
+        run = planner.last_run(step, fold, (step.seeds or (like.seed,))[0])[1]
         if not run.teachers or run.network != like.network or run.teachers != like.teachers:  # soft needs a teacher
             continue
-        base = LossMix.parse("soft")
-        if run.alike in noted_times(root, source.name, name):
+        if run.alike in noted_times(root, source.name, name) or (run.base and not runs.finished(run.base)):
             continue
         from pipeline.engine.balance import step_times  # torch: a finished experiment answers at once
 
-        alone, seconds = step_times(run, (base, run.mix), source)
+        drawn = dataclasses.replace(run, start=None)  # what a step takes does not depend on the first weights
+        alone, seconds = step_times(drawn, (LossMix.parse("soft"), run.mix), source)
         note_time(root, source.name, name, run.alike, seconds, alone)
 
 
@@ -83,7 +83,7 @@ def weight_of(step: Step, run: PlannedRun, source: Source, root: Path) -> float 
     """w with |∂base/∂θ| = |∂(w · term)/∂θ|, three digits: as it is noted, else measured and noted; None where there is none."""
     base, term = parts(step.mix)
     contents = dict(run.contents)
-    taught_by = [contents.get(teacher) or runs.read(teacher).result.weights for teacher in run.teachers]
+    taught_by = [contents.get(parent) or runs.read(parent).result.weights for parent in run.parents]
     features = None if source.spec(run.settings) is None else run.settings.features
     key = digest(features, run.network, str(base), term.key, source.digests, run.fold, run.seed, taught_by)
     weight = noted_weight(root, source.name, step.experiment, key)

@@ -10,7 +10,7 @@ from pipeline.config import Settings
 from pipeline.corpus import Corpus
 from pipeline.corpus.published import PUBLISHED
 from pipeline.engine.source import wanted_folds
-from pipeline.experiments.planning import network_of, plan
+from pipeline.experiments.planning import network_of, planner_of
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.feature_settings import ALL
 from pipeline.runs import Record
@@ -45,16 +45,16 @@ def explained(
         settings = config.for_corpus(settings, seconds)
     held_out, source, classes = task_of(corpus, dataset, folds)
     shape = IMAGE if dataset == IMAGES else settings.features.shape
-    levels, rows = plan(
-        experiment, settings, corpus.name if corpus else "CORPUS", folds=held_out, seeds=seeds, trust=True
-    )
+    name = corpus.name if corpus else "CORPUS"
+    planner = planner_of(experiment, settings, name, folds=held_out, seeds=seeds, trust=True)
+    levels, rows = planner.levels(), planner.results(held_out, seeds)
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
     lines = [f"experiment {experiment.name}{title}", *drawn(experiment), *features_line(settings, shape), ""]
     for step in experiment.steps.values():
         network = network_of(step, settings)
         weights = models.parameters(models.network(network.model, shape, classes))
-        count = sum((run.experiment, base(run.step, step)) == (step.experiment, local(step)) for run in planned)
+        count = len(planner.of_step(step.name))
         lines += [
             f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
             f"    mix      {step.mix}",
@@ -132,16 +132,6 @@ def task_of(corpus: Corpus | None, dataset: str, folds: Sequence[int] | None) ->
     there = tuple(published.folds) if published else tuple(range(1, FOLDS + 1))
     classes = len(published.classes) if published else CLASSES
     return (tuple(folds), "", classes) if folds else (there, " (the data set's)", classes)
-
-
-def local(step: Step) -> str:
-    """The name of a step in its own file."""
-    return step.name.rpartition("/")[2]
-
-
-def base(name: str, step: Step) -> str:
-    """The name of a run's step without its round."""
-    return name.rpartition("-")[0] if step.rounds and name != local(step) else name
 
 
 def lessons(step: Step) -> str:

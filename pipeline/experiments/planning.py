@@ -87,13 +87,28 @@ def plan(
     files teach that do not say what their teacher was trained on. Raises ``InputError`` as ``check`` does, and where one of
     ``firsts`` has no run of a fold, or the teachers of all files have seen it.
     """
+    planner = planner_of(experiment, settings, corpus, folds=folds, seeds=seeds, firsts=firsts, trust=trust)
+    return planner.levels(), planner.results(folds, seeds)
+
+
+def planner_of(
+    experiment: Experiment,
+    settings: Settings,
+    corpus: str,
+    *,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    firsts: Sequence[Path] = (),
+    trust: bool = False,
+) -> Planner:
+    """``plan`` as the planner that knows which runs are of which step."""
     check(experiment, settings)
     planner = Planner(experiment, settings, corpus, tuple(firsts), trust)
     for step in experiment.last:
         for fold in folds:
             for seed in step.seeds or seeds:
                 planner.last_run(step, fold, seed)
-    return planner.levels(), planner.results(folds, seeds)
+    return planner
 
 
 @dataclass
@@ -215,6 +230,10 @@ class Planner:
         teacher = self.experiment.steps[step.teachers[0]]
         shared = network_of(step, self.settings).teacher_seed
         return teacher if is_labels_alone(teacher) and teacher.seeds in ((), (shared,)) else None
+
+    def of_step(self, name: str) -> set[Path]:
+        """The folders of a step's runs."""
+        return {run.folder for key, (_, run) in self.planned.items() if key[0] == name}
 
     def levels(self) -> list[Level]:
         """The runs by depth and by the folder that they lie in, in the order of the steps."""

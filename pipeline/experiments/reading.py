@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, models
+from pipeline import config, listed, models
 from pipeline.bounds import SEED
 from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import every_term, files
@@ -57,8 +57,12 @@ def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ())
     for key in ("title", "preset", "dataset"):
         if not isinstance(tables.get(key, ""), str):
             raise InputError(f"{path}: {key} = {tables[key]!r}: expected text")
-    steps = included(path, tables.get("include", []), inside)
-    stated = own_steps(path, tables.get("step", []))
+    own_tables, names = tables.get("step", []), tables.get("include", [])
+    if not isinstance(own_tables, list) or not all(isinstance(table, dict) for table in own_tables):
+        raise InputError(f"{path}: step = {own_tables!r}: expected tables [[step]]")
+    steps = included(path, names, inside)
+    steps |= included(path, [name for name in every_term.recipes(own_tables) if name not in names], inside)
+    stated = own_steps(path, own_tables, steps)
     if not stated and not steps:
         raise InputError(f"{path}: no steps; expected at least one [[step]] with a name and a mix")
     if TEACHER in stated and TEACHER in steps:
@@ -66,7 +70,7 @@ def parsed(path: Path, tables: Mapping[str, Any], inside: tuple[Path, ...] = ())
             f"{path}: step {TEACHER}: an included experiment calls the fold's own teacher so; expected another name"
         )
     steps |= stated
-    untrained = {row: why for table in tables.get("step", []) for row, why in every_term.untrained(table).items()}
+    untrained = {row: why for table in own_tables for row, why in every_term.untrained(table).items()}
     if any(TEACHER in step.parents for step in stated.values()) and TEACHER not in steps:
         steps = {**read(TEACHER).steps, **steps}
     for step in stated.values():
@@ -108,10 +112,8 @@ def is_own_teacher(step: Step) -> bool:
     return (step.experiment, step.name) == (TEACHER, TEACHER)
 
 
-def own_steps(path: Path, tables: Any) -> dict[str, Step]:
-    """The steps of a file's tables ``[[step]]``, those of ``each`` one by one."""
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise InputError(f"{path}: step = {tables!r}: expected tables [[step]]")
+def own_steps(path: Path, tables: Sequence[dict[str, Any]], others: Mapping[str, Step]) -> dict[str, Step]:
+    """The steps of a file's tables ``[[step]]``, those of ``each`` one by one. ``others``: those that it includes."""
     steps: dict[str, Step] = {}
     before: list[Step] = []
     for number, table in enumerate(tables, 1):
@@ -121,7 +123,7 @@ def own_steps(path: Path, tables: Any) -> dict[str, Step]:
             raise InputError(f"{where}: name = {name!r}: expected a name of letters, digits, blanks and '-'")
         expanded = [
             step_of(path.stem, step_name, values, before, f"{path}: step {step_name}")
-            for step_name, values in each(table, where)
+            for step_name, values in each(table, where, others)
         ]
         for step in expanded:
             if step.name in steps or step.name == PREVIOUS:
@@ -134,8 +136,12 @@ def own_steps(path: Path, tables: Any) -> dict[str, Step]:
     return steps
 
 
-def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]]]:
+def each(table: Mapping[str, Any], where: str, others: Mapping[str, Step]) -> list[tuple[str, dict[str, Any]]]:
     """(name, fields) of each step that a table is: of one without ``each`` itself."""
+
+    def last_of(recipe: str) -> Step:
+        return [step for name, step in others.items() if name.startswith(f"{recipe}/")][-1]
+
     given = dict(table)
     lists = given.pop("each", {})
     if not isinstance(lists, dict):
@@ -156,8 +162,10 @@ def each(table: Mapping[str, Any], where: str) -> list[tuple[str, dict[str, Any]
             lists[field] = [str(mix_of(value, f"{where}: each.mix")) for value in values]
     combined = [dict(zip(lists, values)) for values in itertools.product(*lists.values())]
     names = ["-".join([table["name"], *(value_name(k, v) for k, v in chosen.items())]) for chosen in combined]
-    more = [every_term.besides(chosen["mix"], not given.get("balance")) if every else {} for chosen in combined]
-    return [(name, needed | given | chosen) for name, needed, chosen in zip(names, more, combined)]
+    published = not given.get("balance")
+    more = [every_term.besides(chosen["mix"], published, last_of) if every else {} for chosen in combined]
+    taught = [{key: needed[key] for key in ("teacher", "base") if key in needed} for needed in more]
+    return [(name, more[i] | given | combined[i] | taught[i]) for i, name in enumerate(names)]
 
 
 def value_name(field: str, value: Any) -> str:
@@ -202,14 +210,11 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
 
 def setting_of(field: str, value: Any, where: str) -> Any:
     """A training setting as it is kept: lists of epochs and modules, and an epoch's number, are text there."""
-    if field == "teacher_epoch" and type(value) is int:
-        return str(value)
-    kind, example = {"keep": (int, "[5, 10]"), "freeze": (str, "['conv1', 'linear']")}.get(field, (None, ""))
-    if kind is None or isinstance(value, str):
-        return value
-    if not isinstance(value, list) or not value or any(type(item) is not kind for item in value):
+    example = {"keep": "[5, 10]", "freeze": "['conv1', 'linear']"}.get(field, "")
+    kept = listed.as_text(field, value)
+    if example and not isinstance(kept, str):
         raise InputError(f"{where}: {field} = {value!r}: expected a list, for example {example}")
-    return ",".join(map(str, value))
+    return kept
 
 
 def teachers_of(given: Any, where: str) -> tuple[str, ...]:

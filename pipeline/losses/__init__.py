@@ -44,6 +44,8 @@ by importing it, where it is written out. All else is optional:
 - ``MIX``: the published combination as text; ``NETWORK`` and ``SAMPLER``: the student's network that it needs, and how its
   published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
 - ``CLIP_NORM``: what gradients were clipped to where it was published; a line before the training says so where they are not.
+- ``CHAIN``: what the published combination needs besides one training with one teacher, in words; ``RECIPE``: the experiment that
+  trains it so; ``ALONE = False``: the term cannot be trained without that at all.
 - ``check(**options)``: ``InputError`` where the options of a mix, each allowed by itself, do not go together.
 - ``CLASSES``: the fewest classes that it can learn from, a number or the option that says so (data of fewer are refused);
   ``WITH = {"epsilon": ("wrong=smooth",)}``: an option that is refused unless one of these is chosen too.

@@ -30,6 +30,7 @@ WEIGHT = 20.64
 MIX = "boundary:20.64,soft:0"
 NOTE = OFTEN_LOSE
 CHAIN = "a second training with labels or outputs, which starts from this one"
+RECIPE = "boundary-first"
 
 
 def adapter(student: Shapes, teacher: Shapes, *, stages: Stages = "all") -> nn.Module:

@@ -27,6 +27,7 @@ TEACHER = ("members",)
 WEIGHT = 1.0
 MIX = "dirichlet:1@T=10..1,soft:0"
 CHAIN = "several teachers"
+RECIPE = "distribution"
 ALONE = False
 NOTE = (
     "published with clip_norm = 10 (--set student.clip_norm=10): without (clip_norm = 0, as in the presets), a few steps carry "

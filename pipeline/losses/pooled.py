@@ -34,6 +34,7 @@ MIX = "soft:1,pooled:0.1"
 WITH = {"stages": ("layer=maps",), "grid": ("layer=maps",)}
 NOTE = OFTEN_LOSE
 CHAIN = "several teachers, another one of them at every step"
+RECIPE = "meal"
 
 
 def activity(maps: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ TEACHER = ("embedding", "base")
 WEIGHT = 1.0
 MIX = "residual:1,soft:0"
 CHAIN = "a student that was trained before, whose misses it learns"
+RECIPE = "residual"
 ALONE = False
 
 

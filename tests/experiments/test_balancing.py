@@ -108,8 +108,15 @@ def test_every_term_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two for each loss, but for the base, and for what one training with one teacher cannot be."""
     steps = reading.read("terms").steps
     labels = [step.label for step in steps.values()]
-    chains = [name for name in losses.names() if every_term.reason(name, False)]
-    alone = [name for name in losses.names() if not every_term.reason(name, True) and name != "soft"]
+    chains = [name for name in losses.names() if every_term.chained(name, False)]
+    assert chains == ["boundary", "dirichlet", "pooled", "residual"]
+    recipes = {every_term.recipe(name) for name in chains}
+    assert recipes == {name.partition("/")[0] for name in steps if "/" in name}  # each in its published combination
+    beside = {str(step.mix): (step.teachers, step.base) for step in steps.values() if step.label == "balanced"}
+    assert beside["dirichlet:1,soft:1"] == (("distribution/member",), None)
+    assert beside["residual:1,soft:1"] == (("teacher",), "residual/student")
+    assert beside["pooled:1,soft:1"] == beside["boundary:1,soft:1"] == (("teacher",), None)
+    alone = [name for name in losses.names() if name != "soft"]
     of_margin = {step.label: step for step in steps.values() if "margin" in str(step.mix)}
     assert {step.network for step in of_margin.values()} == {"cnn2_cosine"}  # other networks have no cosines to read
     of_triplet = {

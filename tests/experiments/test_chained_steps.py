@@ -113,11 +113,11 @@ RESIDUAL = SECOND.replace("ce,soft", "residual,soft:0")
             FIRST + SECOND + 'start = "previous"\nrounds = 2\nnetwork = "resnet10"\n',
             "first is a cnn2, this step a resnet10",
         ),
-        (SECOND + "freeze = [1]\n", "freeze = [1]: expected a list, for example ['conv1', 'linear']"),
+        (SECOND + "freeze = [1]\n", "freeze = '1': expected different names of modules"),
         (SECOND + "freeze = []\n", "freeze = []: expected a list"),
         (SECOND + 'freeze = ["a b"]\n', "expected different names of modules"),
         (SECOND + "keep = [0]\n", "keep = '0': expected different epochs from 1"),
-        (SECOND + 'keep = ["5"]\n', "keep = ['5']: expected a list, for example [5, 10]"),
+        (SECOND + "keep = [1.5]\n", "keep = [1.5]: expected a list, for example [5, 10]"),
         (SECOND + "keep = [30]\n", "keep = '30': epoch 30 is beyond the last of epochs = 20"),
         (SECOND + "epochs = 3\nkeep = [4]\n", "epoch 4 is beyond the last of epochs = 3"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import random
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import experiments, runs
-from pipeline.experiments import files, reading
-from tests import recipes
+from pipeline import config, experiments, runs
+from pipeline.engine.missing import train
+from pipeline.experiments import explanation, files, planning, reading
+from pipeline.training import optimizer
+from tests import chains, recipes
 from tests.tiny import ROOT
 
 FOLDER = Path(experiments.__file__).parent
@@ -38,6 +41,49 @@ def test_a_recipe_has_its_row() -> None:
         "table3",
         "table4",
     }
+
+
+def test_the_rate_of_a_snapshot_falls_in_each_of_its_cycles() -> None:
+    """Yang et al.: at step i of n of a cycle (lr / 2)(cos(π i / n) + 1), and the next cycle begins at lr again."""
+    settings = config.read("default", ["student.lr=0.1"])
+    levels, _ = planning.plan(reading.read("snapshot"), settings, "tiny", folds=(1,), seeds=(0,))
+    cycles = [run for level in levels for run in level.runs]
+    assert len(cycles) == 4 and sum(run.network.epochs for run in cycles) == 20
+    for cycle in cycles:
+        short = dataclasses.replace(cycle.network, epochs=2)
+        rates = [optimizer.learning_rate(short, epoch, step, 2) for epoch in (0, 1) for step in (0, 1)]
+        assert rates == pytest.approx([0.1, 0.0853553391, 0.05, 0.0146446609], rel=1e-8)
+    for before, cycle in itertools.pairwise(cycles):
+        assert (cycle.start, cycle.teachers) == (before.folder, (before.folder,))
+
+
+def test_born_again_is_ban_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe and the command, each in a folder of its own."""
+    monkeypatch.chdir(tmp_path)  # and back afterwards
+    both = []
+    for name in ("ban", "recipe"):
+        (tmp_path / name).mkdir()
+        data = chains.write_source(tmp_path / name)
+        if name == "ban":
+            chains.go(tmp_path / name, data, generations=3)
+        else:
+            os.chdir(tmp_path / name)
+            levels, _ = planning.plan(reading.read("born-again"), chains.SETTINGS, "tiny", folds=(1,), seeds=(0,))
+            train(levels, data, **chains.HOW)
+        both.append(recipes.digests(tmp_path / name))
+    assert len(both[0]) == 4 and both[0] == both[1]
+
+
+def test_what_learns_from_what_is_drawn() -> None:
+    def drawn(name: str) -> str:
+        return "\n".join(explanation.drawn(reading.read(name)))
+
+    assert drawn("fitnets") == ("  teacher\n  ├─ teaches hinted\n  │  └─ starts student\n  └─ teaches student")
+    assert drawn("snapshot").endswith("└─ teaches and starts cycle × 3, each teaches and starts the next")
+    assert "is the base of assistant" in drawn("residual") and "member (seeds 0, 1, 2, 3, 4)" in drawn("distribution")
+    for name in files.names():  # every step, once where it is expanded
+        experiment = reading.read(name)
+        assert all(step in drawn(name) for step in experiment.steps)
 
 
 @pytest.fixture(scope="module")
