@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import config, models, runs
-from pipeline.config import Settings
+from pipeline.config import Settings, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.corpus.published import PUBLISHED
 from pipeline.engine.source import wanted_folds
@@ -52,18 +52,8 @@ def explained(
     title = f": {experiment.title}" if experiment.title else ""
     lines = [f"experiment {experiment.name}{title}", *drawn(experiment), *features_line(settings, shape), ""]
     for step in experiment.steps.values():
-        network = network_of(step, settings)
-        weights = models.parameters(models.network(network.model, shape, classes))
-        count = len(planner.of_step(step.name))
-        lines += [
-            f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
-            f"    mix      {step.mix}",
-            f"    learns   {lessons(step)}",
-            *([f"    weight   {WEIGHED}"] if step.balance else []),
-            *([f"    frozen   {network.freeze}"] if network.freeze else []),
-            *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
-            f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",
-        ]
+        weights = models.parameters(models.network(network_of(step, settings).model, shape, classes))
+        lines += about(step, network_of(step, settings), weights, len(planner.of_step(step.name)))
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
@@ -78,6 +68,19 @@ def explained(
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
     lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]
     return "\n".join(lines)
+
+
+def about(step: Step, network: TrainSettings, weights: int, count: int) -> list[str]:
+    """A step in lines. ``weights``: of its network; ``count``: its runs."""
+    return [
+        f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
+        f"    mix      {step.mix}",
+        f"    learns   {lessons(step)}",
+        *([f"    weight   {WEIGHED}"] if step.balance else []),
+        *([f"    frozen   {network.freeze}"] if network.freeze else []),
+        *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
+        f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",
+    ]
 
 
 def drawn(experiment: Experiment) -> list[str]:
