@@ -46,8 +46,8 @@ class FeatureSpec:
     noise_seed: int = 0
     version: int = 1
     floor: float = 0.0
-    """Frames quieter than this share of the clip's loudest, by their constant-Q transform, are silent: zeros in chroma_cqt and
-    in what CENS smooths. 0 is librosa's own: it scales what rounding left in a silent frame to 1."""
+    """Frames quieter than this share of the clip's loudest are silent: by their constant-Q transform zeros in chroma_cqt and in
+    what CENS smooths, by their windowed samples zeros in chroma_stft. 0 is librosa's own: it scales what rounding left there to 1."""
     short: str = "pad"
     """What fills up a clip that is too short: "pad", zeros at its end; or "loop", the sound again from its beginning."""
     use: str | list[str] = ALL

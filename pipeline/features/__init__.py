@@ -111,6 +111,8 @@ def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
         call = f"librosa.feature.{name}({source}, {', '.join(f'{k}={v}' for k, v in arguments.items())})"
         if source == "C=C":
             call += f" of C = abs(librosa.cqt(y)), 0 in frames whose sum is below {spec.floor:g} of the clip's largest"
+        if spec.floor and name == "chroma_stft":
+            call += f", 0 in frames whose windowed samples have less than {spec.floor:g}² of the energy of the clip's largest"
         return f"librosa.power_to_db({call})" if name == "melspectrogram" else call
 
     return {name: {"call": text(name, arguments), "unit": UNITS[name]} for name, arguments in calls(spec).items()}

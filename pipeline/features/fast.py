@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.config import FeatureSpec
-from pipeline.features import banks, definition, steps, transforms, tuning
+from pipeline.features import banks, definition, silence, steps, transforms, tuning
 
 MFCC_MELS = 128  # librosa.feature.melspectrogram's default, which librosa.feature.mfcc takes
 CQT_N_FFT = 2048  # librosa.estimate_tuning's default, which librosa.cqt takes; its hop is a quarter
@@ -91,7 +91,9 @@ def melspectrogram(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
 
 
 def chroma_stft(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
-    return peak_normalised(spectrum.power @ banks.chroma(spec.sr, spec.n_fft, spec.bins, stft_tuning(spectrum, spec)))
+    chroma = spectrum.power @ banks.chroma(spec.sr, spec.n_fft, spec.bins, stft_tuning(spectrum, spec))
+    chroma[silence.silent_frames(spectrum.y, spec)] = 0
+    return peak_normalised(chroma)
 
 
 def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import FeatureSpec
-from pipeline.features import definition
+from pipeline.features import definition, silence
 
 #: Features of the constant-Q transform, in which ``floor`` says what silence is.
 FLOORED = ("chroma_cqt", "chroma_cens")
@@ -65,7 +65,7 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
 
     The mel-spectrogram is in dB (``librosa.power_to_db``, at most 80 dB below the clip's peak); CENS of
     fewer rows than ``bins`` is padded with zero rows. With a floor the two chromagrams of the constant-Q transform are
-    librosa's of ``constant_q``.
+    librosa's of ``constant_q``, and chroma_stft is 0 in ``silence.silent_frames``.
     """
     import librosa  # slow to import: --help and a finished stage do without
 
@@ -84,4 +84,6 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
             # The early down-sampling of the constant-Q transform can round up to one more frame.
             values = values[:, : plane.shape[1]]
             plane[: len(values)] = values
+            if name == "chroma_stft":
+                plane[:, silence.silent_frames(y, spec)] = 0
     return out

@@ -331,18 +331,19 @@ def test_two_hundred_real_clips_and_students_of_three_folds(mini: Path) -> None:
             worst = np.abs(logits - expected).max(axis=1)
             assert (logits.argmax(1) == expected.argmax(1)).all(), (fold, half)
             assert worst[:60].max() < limit and worst[60:].max() < (0.1 if half else 1e-4), (fold, half, worst.max())
-    beyond = []
     for rate, limit in ((44100, 1e-4), (48000, 1e-3)):
-        form = Form(rate, False, False)
-        run = session(graph.joined(graph.front(spec, rate, half=False), student, form, {}).SerializeToString())
-        for path in chosen[60:80]:
+        model, smaller = (
+            graph.joined(graph.front(spec, rate, half=half), student, Form(rate, half, False), {}).SerializeToString()
+            for half in (False, True)
+        )
+        assert len(model) <= 2.0e6 and len(smaller) <= 1.25e6
+        run = session(model)
+        for path in chosen[40:90]:
             sound = proof.beginning(path, rate, spec)
-            outside, _ = proof.as_clip(sound, rate, spec)
+            outside, whole = proof.as_clip(sound, rate, spec)
             with torch.inference_mode():
                 expected = network(torch.from_numpy(features.extract(outside[None], spec))).logits.numpy()
-            off = np.abs(said(run, sound) - expected).max()
-            assert off < 0.5, (rate, path.name)
-            beyond += [f"{path.name} at {rate}: {off:.1e}"] if off >= limit else []
-    assert proof.peak_memory(model, spec.samples)["session_and_run"] <= 40
-    if beyond:  # where the sound is nearly silent, chroma_stft, which has no floor, scales the dust of resampling to 1
-        pytest.xfail(f"not as near as asked, 1e-4 and 1e-3 of a logit: {', '.join(beyond)}")
+            logits = said(run, sound)
+            assert np.abs(logits - expected).max() < (limit if whole else 0.05), (rate, path.name)
+            assert logits.argmax() == expected.argmax(), (rate, path.name)
+        assert proof.peak_memory(model, rate * 4)["session_and_run"] <= 40

@@ -85,6 +85,7 @@ def joined(
     del model.graph.output[:]
     for name in (OUTPUT, PROBABILITIES):
         model.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    remove_repetitions(model.graph)
     shorten_names(model.graph)
     del model.opset_import[1:]  # one of each part
     model.producer_name, model.producer_version, model.doc_string = "audio-rkd", about.get("version", ""), ""
@@ -92,6 +93,34 @@ def joined(
     helper.set_model_props(model, {**about, "rate": str(form.rate)})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def remove_repetitions(graph: onnx.GraphProto) -> None:
+    """Keep one of nodes that compute the same of the same inputs, and of equal constants: the exporter writes each anew.
+
+    Four in ten nodes are of that kind. No operator of the graph is random, so the outputs are equal.
+    """
+    final = {value.name for value in graph.output}
+    instead: dict[str, str] = {}
+    kept: dict[tuple[object, ...], onnx.NodeProto | onnx.TensorProto] = {}
+    tensors, nodes = list(graph.initializer), list(graph.node)
+    del graph.initializer[:], graph.node[:]
+    for tensor in tensors:
+        key = (tensor.data_type, *tensor.dims, tensor.raw_data)
+        first = kept.setdefault(key, tensor) if tensor.raw_data else tensor
+        if first is tensor:
+            graph.initializer.append(tensor)
+        else:
+            instead[tensor.name] = first.name
+    for node in nodes:
+        node.input[:] = [instead.get(name, name) for name in node.input]
+        attributes = tuple(sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute))
+        key = (node.op_type, node.domain, *node.input, attributes)
+        first = node if final & set(node.output) else kept.setdefault(key, node)
+        if first is node:
+            graph.node.append(node)
+        else:
+            instead |= dict(zip(node.output, first.output))
 
 
 def shorten_names(graph: onnx.GraphProto) -> None:

@@ -6,6 +6,9 @@ soxr's resampling (quality HQ, the project's and librosa's) is linear, and repea
     y[up · q + p] = Σ_n h[p, n − down · q] · x[n],    down = source / g
 
 so impulses at ``down`` neighbouring samples tell all of h. It is one convolution of ``up`` channels and stride ``down``.
+
+Between most rates soxr goes in two steps, and the second does not see what the first would give ahead of the sound. The first
+few output samples therefore have weights of their own (``beginning``).
 """
 
 from __future__ import annotations
@@ -46,16 +49,23 @@ class Filter(nn.Module):
         for again in range(repeat):
             channels[again * up : (again + 1) * up, again * down : again * down + taps.shape[1]] = gain * taps
         self.length, self.stride = length, down * repeat
-        self.spans, tables = [], []
+        self.spans: list[tuple[int, int]] = []
+        tables: list[nn.Module] = []
         for start in range(0, len(channels), CHANNELS):  # a few at a time: neighbours see nearly the same input
             part = channels[start : start + CHANNELS]
             used = np.flatnonzero(part.any(axis=0))
             low, high = int(used[0]), int(used[-1]) + 1
-            tables.append(Table(part[:, low:high].T, half=half))
+            single = up == 1 and not low and high == channels.shape[1]
+            tables.append(
+                Shifted(gain * taps[0], repeat, down, half=half) if single else Table(part[:, low:high].T, half=half)
+            )
             self.spans.append((low, high))
         self.tables = nn.ModuleList(tables)
         self.blocks = -(-length // len(channels))
         self.before, self.wanted = -first, (self.blocks - 1) * self.stride + channels.shape[1]
+        start = gain * beginning(down, up)[:length]
+        self.start = Table(start.T, half=False) if start.size else None
+        self.wanted = max(self.wanted, self.before + start.shape[1])
 
     def forward(self, sound: Tensor) -> Tensor:
         parts = []
@@ -63,7 +73,30 @@ class Filter(nn.Module):
             seen = sound[:, low : high + (self.blocks - 1) * self.stride].unsqueeze(1)
             parts.append(functional.conv1d(seen, table().transpose(0, 1).unsqueeze(1), stride=self.stride))
         channels = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        return channels.transpose(1, 2).flatten(1)[:, : self.length]
+        response = channels.transpose(1, 2).flatten(1)[:, : self.length]
+        if self.start is None:
+            return response
+        table = self.start()
+        first = sound[:, self.before : self.before + table.shape[0]] @ table
+        return response + functional.pad(first, (0, self.length - table.shape[1]))
+
+
+class Shifted(nn.Module):
+    """The matrix (tap, channel) of ``channels`` copies of one filter, each ``step`` samples behind the one before.
+
+    Only the filter is kept; a runtime puts the matrix together once, when it loads the file.
+    """
+
+    def __init__(self, taps: np.ndarray, channels: int, step: int, *, half: bool) -> None:
+        super().__init__()
+        self.taps = Table(taps[:, np.newaxis], half=half)
+        self.channels, self.step, self.width = channels, step, len(taps) + step * (channels - 1)
+
+    def forward(self) -> Tensor:
+        # Rows one ``step`` shorter than what is repeated: every row begins so much later in it.
+        period = functional.pad(self.taps().flatten(), (0, self.width + self.step - len(self.taps.values)))
+        repeated = period.unsqueeze(0).expand(self.channels, self.width + self.step).flatten()
+        return repeated[: self.channels * self.width].reshape(self.channels, self.width).transpose(0, 1)
 
 
 class Decimator(nn.Module):
@@ -139,3 +172,29 @@ def response(down: int, up: int) -> tuple[np.ndarray, int]:
     used = np.flatnonzero(taps.any(axis=0))
     low, high = used[0], used[-1] + 1
     return taps[:, low:high], int(low - span * down)
+
+
+@lru_cache(maxsize=8)
+def beginning(down: int, up: int) -> np.ndarray:
+    """(output sample, input sample) float64: what is added to ``response`` at the beginning of a sound; empty in one step."""
+    taps, first = response(down, up)
+    reach = taps.shape[1] + first  # of output sample 0; nothing ahead of the sound is seen
+    size = 2 * (taps.shape[1] + down)
+    rows = -(-2 * reach * up // down)
+    difference = np.zeros((rows, reach))
+    for sample in range(reach):
+        impulse = np.zeros(size)
+        impulse[sample] = 1.0
+        difference[:, sample] = soxr.resample(impulse, down, up, quality="HQ")[:rows]
+    for row in range(rows):
+        q, p = divmod(row, up)
+        low = max(0, down * q + first)
+        part = taps[p, low - down * q - first :][: max(0, reach - low)]
+        difference[row, low : low + len(part)] -= part
+    difference[np.abs(difference) < 10 * DUST * np.abs(taps).max()] = 0
+    return difference[: last(difference.any(axis=1)), : last(difference.any(axis=0))]
+
+
+def last(used: np.ndarray) -> int:
+    """How many entries there are up to the last that is True."""
+    return int(np.flatnonzero(used)[-1]) + 1 if used.any() else 0

@@ -26,6 +26,11 @@ from pipeline.features.graph.tables import Table, constant
 #: Features of the spectrum.
 SPECTRAL = ("mfcc", "melspectrogram", "chroma_stft")
 
+CHROMA = "chroma_stft"
+
+#: Column of the bank, of a spectrum's energy, which says what silence is.
+ENERGY = "energy"
+
 #: A frame is put together from at most so many pieces of the clip.
 PIECES = 256
 
@@ -35,13 +40,15 @@ class Spectral(nn.Module):
 
     def __init__(self, spec: FeatureSpec, names: Sequence[str], *, half: bool) -> None:
         super().__init__()
-        self.power = Power(spec)
+        self.power, self.floor = Power(spec), spec.floor
         columns = {
             "mfcc": lambda: definition.mel(spec.sr, spec.n_fft, MFCC_MELS)["bank"].T,
             "melspectrogram": lambda: definition.mel(spec.sr, spec.n_fft, spec.bins)["bank"].T,
-            "chroma_stft": lambda: banks.chroma(spec.sr, spec.n_fft, spec.bins, float(spec.tuning)),
+            CHROMA: lambda: banks.chroma(spec.sr, spec.n_fft, spec.bins, float(spec.tuning)),
         }
         parts = {name: columns[name]() for name in names}
+        if self.floor and CHROMA in names:
+            parts[ENERGY] = whole_spectrum(spec.n_fft)
         self.widths = {name: part.shape[1] for name, part in parts.items()}
         bank = np.concatenate(list(parts.values()), axis=1)
         order = places(spec.n_fft)
@@ -49,19 +56,26 @@ class Spectral(nn.Module):
         self.dct = Table(banks.dct(MFCC_MELS, spec.bins), half=half) if "mfcc" in names else None
 
     def forward(self, samples: Tensor) -> dict[str, Tensor]:
-        products = self.power(samples) @ self.bank()
+        products = (self.power(samples) @ self.bank()).split(list(self.widths.values()), dim=2)
+        parts = dict(zip(self.widths, products))
+        energy = parts.pop(ENERGY, None)
         planes: dict[str, Tensor] = {}
-        start = 0
-        for name, width in self.widths.items():
-            part = products[:, :, start : start + width]
-            start += width
-            if name == "chroma_stft":
-                planes[name] = over(part, part.amax(dim=2, keepdim=True))
+        for name, part in parts.items():
+            if name == CHROMA:
+                planes[name] = self.chroma(part, energy)
             elif self.dct is not None and name == "mfcc":
                 planes[name] = decibels(part) @ self.dct()
             else:
                 planes[name] = decibels(part)
         return {name: plane.transpose(1, 2) for name, plane in planes.items()}
+
+    def chroma(self, pitches: Tensor, energy: Tensor | None) -> Tensor:
+        """(batch, frame, row) over the frame's largest; zeros where the frame's ``energy`` (batch, frame, 1) is below the floor."""
+        if energy is not None:
+            amplitude = energy.sqrt()
+            silent = amplitude < self.floor * amplitude.amax(dim=1, keepdim=True)
+            pitches = torch.where(silent, torch.zeros_like(pitches), pitches)
+        return over(pitches, pitches.amax(dim=2, keepdim=True))
 
 
 class Power(nn.Module):
@@ -129,6 +143,13 @@ def places(n_fft: int) -> np.ndarray:
     once = np.full(len(bins), -1)
     once[first] = bins[first]
     return once
+
+
+def whole_spectrum(n_fft: int) -> np.ndarray:
+    """(bin, 1): the bins of half a spectrum as often as they stand in the whole one."""
+    times = np.full((n_fft // 2 + 1, 1), 2.0)
+    times[[0, -1]] = 1.0
+    return times
 
 
 def check_framing(spec: FeatureSpec) -> None:
