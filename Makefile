@@ -30,6 +30,7 @@ NAME =
 # What compare, ensemble, rerun, export, cost and predict are about.
 A =
 B =
+RATES =
 RUN =
 FILES =
 # Who teaches in distill and ban in place of the fold's own teacher: teacher files, or an ONNX model; and what teacher-file writes.
@@ -181,7 +182,13 @@ teacher-file: $(READY) ## What runs say of the clips they were trained on, as a 
 
 .PHONY: export
 export: $(READY) ## A run as ONNX, float and int8; of PRESET=device one file from sound to class too (RUN= a particular one; else the best mix's)
-	$(CLI) export $(RUN) $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(ARGS)
+	$(CLI) export $(RUN) $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(RATES) $(call extra,export)
+
+.PHONY: web
+web: PRESET := $(if $(RUN),,$(or $(PRESET),device))
+web: RATES = --rate 44100 --rate 48000
+web: export ## A page that hears (files, microphone, examples), for a server and as one HTML file; needs npm once (PRESET=device, or RUN=)
+	$(CLI) web $(RUN) $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(call extra,web)
 
 .PHONY: cost
 cost: $(READY) ## What a clip costs: teacher, student, int8, features (RUN= a particular one)

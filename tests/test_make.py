@@ -35,6 +35,7 @@ DOORS = [
     "predict",
     "teacher-file",
     "export",
+    "web",
     "cost",
     "test",
     "test-all",
@@ -119,6 +120,7 @@ def test_variables_become_options(fresh: Path) -> None:
         (("follow", "ARGS=--once"), "follow --once"),
         (("predict", "RUN=runs/x runs/y", "FILES=a.wav sounds/*.wav"), "predict runs/x runs/y a.wav sounds/*.wav"),
         (("export", "RUN=runs/x"), "export runs/x"),
+        (("export", "ARGS=--half"), "export --half"),
         (
             ("experiment", "NAME=mine.toml", "FOLDS=1 2", "ARGS=--explain"),
             "experiment 'mine.toml' --folds '1 2' --explain",
@@ -200,3 +202,18 @@ def test_a_step_that_fails_stops_the_chain(fresh: Path) -> None:
     stand_in(fresh, 'echo "$2" >> log\n[ "$2" != teacher ]')
     assert made(fresh, "VENV=.", "distill").returncode != 0
     assert (fresh / "log").read_text().split() == ["features", "teacher"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [((), "--preset 'device'"), (("PRESET=mine.toml",), "--preset 'mine.toml'"), (("RUN=runs/x",), "")],
+)
+def test_the_page_is_of_a_device_student_exported_for_common_rates(
+    fresh: Path, arguments: tuple[str, ...], chosen: str
+) -> None:
+    done = made(fresh, "-n", "web", "ARGS=--examples 3", *arguments)
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines() if "cli.py" in line]
+    run = "runs/x" if not chosen else ""
+    expected = [f"export {run} {chosen} --rate 44100 --rate 48000", f"web {run} {chosen} --examples 3"]
+    assert lines == [" ".join(f".venv/bin/python cli.py {line}".split()) for line in expected]

@@ -8,43 +8,20 @@ feature time is that of ``features.extract`` on one thread (both: ``pipeline.dep
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, models, runs
+from pipeline import config, runs
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
-from pipeline.deploy.kin import mean_accuracy, name_of, runs_beside, teacher_of
-from pipeline.models.saved import network_of, read_payload
-from pipeline.report.paper import PARAMETERS
+from pipeline.deploy.cost_rows import Row, rows_of
+from pipeline.deploy.kin import name_of, runs_beside, teacher_of
+from pipeline.models.saved import read_payload
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
-
-
-@dataclass(frozen=True)
-class Row:
-    """One network in one form."""
-
-    name: str
-    parameters: int
-    published: int | None
-    file: str
-    bytes: int
-    multiply_adds: int
-    """Per clip."""
-    median_ms: float
-    """Of a call of the network, for a whole batch."""
-    p90_ms: float
-    accuracy: float | None
-    """In percent; None where no run trained."""
-    measured_on: str
-    """What ``accuracy`` is the mean of."""
-    real_time_factor: float
-    feature_share: float
-    """Of the time a clip takes, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -64,51 +41,6 @@ class Cost:
     synthetic: bool
     left_out: tuple[str, ...] = ()
     """What has no row, and the command that gives it one."""
-
-
-def rows_of(
-    record: Record,
-    records: Sequence[Record],
-    exported: tuple[Path, dict[str, Any]] | None,
-    feature_ms: float,
-    seconds: float,
-    batch: int,
-    threads: int,
-    repeats: int,
-) -> list[Row]:
-    """A run's network in torch, and in ONNX float and int8 of its export."""
-    payload = read_payload(record.folder)
-    network = network_of(payload)
-    accuracy, measured_on = mean_accuracy(record, records)
-    file = record.folder / "model.pt"
-    # Form, file, accuracy, what that is of, times of a call.
-    forms = [("torch", file, accuracy, measured_on, latency.torch_times(network, batch, threads, repeats))]
-    if exported:
-        folder, proof = exported
-        for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
-            percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.fold} alone"
-            times = latency.onnx_times(folder / name, network.shape, batch, threads, repeats)
-            forms.append((form, folder / name, percent, fold, times))
-    counted, macs = models.parameters(network), latency.multiply_adds(network)
-    rows = []
-    for form, path, percent, where, (median, p90) in forms:
-        clip_ms = feature_ms + median / batch
-        row = Row(
-            name=f"{name_of(record)}, {form}",
-            parameters=counted,
-            published=PARAMETERS.get(record.model),
-            file=path.name,
-            bytes=path.stat().st_size,
-            multiply_adds=macs,
-            median_ms=median,
-            p90_ms=p90,
-            accuracy=percent,
-            measured_on=where,
-            real_time_factor=clip_ms / 1000 / seconds,
-            feature_share=feature_ms / clip_ms,
-        )
-        rows.append(row)
-    return rows
 
 
 def measured(
@@ -182,14 +114,14 @@ def exports_of(student: Record, teacher: Record | None, exports_root: Path) -> t
 def verdict(cost: Cost) -> str:
     """What a device pays for, in one line."""
     student = cost.rows[-1].name.rpartition(", ")[0]  # its rows stand last
-    rows = [row for row in cost.rows if row.name.rpartition(", ")[0] == student]
+    rows = [row for row in cost.rows if row.name.rpartition(", ")[0] == student and row.feature_share is not None]
     row = min(rows, key=lambda row: row.median_ms)
     form = f"in its fastest form ({row.name})" if len(rows) > 1 else f"measured in one form alone ({row.name})"
     network_ms = row.median_ms / cost.batch
-    payer = "The features are" if row.feature_share > 0.5 else "The network is"
+    payer = "The features are" if (row.feature_share or 0) > 0.5 else "The network is"
     return (
         f"{payer} what a device pays for: of a clip's {cost.feature_median_ms + network_ms:.2f} ms the features take "
-        f"{cost.feature_median_ms:.2f} ms ({100 * row.feature_share:.1f} %) and the network, {form}, "
+        f"{cost.feature_median_ms:.2f} ms ({100 * (row.feature_share or 0):.1f} %) and the network, {form}, "
         f"{network_ms:.2f} ms."
     )
 
@@ -223,7 +155,7 @@ def columns(cost: Cost) -> list[Column]:
         Column("", of("multiply_adds"), "Multiply-adds\na clip", format=counted),
         Column("", of("median_ms"), "Median", "ms", digits(3)),
         Column("", of("p90_ms"), "p90", "ms", digits(3)),
-        Column("", constant(cost.feature_median_ms), "Features\nms a clip", format=digits(2)),
+        Column("", of("feature_ms"), "Features\nms a clip", format=digits(2)),
         Column("", of("real_time_factor"), "Real-time\nfactor", format=digits(5)),
         Column("", of("accuracy"), "Accuracy", "%", digits(2)),
         Column("", of("measured_on"), "Accuracy of", prose=True),
@@ -247,6 +179,8 @@ def document(cost: Cost) -> Document:
         notes.append(
             "int8 saves bytes everywhere, time only on processors with products of 8-bit integers (VNNI, NEON)."
         )
+    if any(row.feature_ms is None for row in cost.rows):
+        notes.append("One file: from sound to class without Python; its times are of the features too.")
     if cost.synthetic:
         notes.append("SYNTHETIC: made-up sounds of the built-in corpus; the accuracies say nothing about real ones.")
     return Document(

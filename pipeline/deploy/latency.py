@@ -88,6 +88,13 @@ def onnx_times(file: Path, shape: Sequence[int], batch: int, threads: int, repea
     return times_ms(lambda: session.run([export.OUTPUT], {export.INPUT: values}), repeats)
 
 
+def sound_times(file: Path, samples: int, batch: int, threads: int, repeats: int) -> tuple[float, float]:
+    """Of a model from samples to class, on noise of so many samples a clip."""
+    session = export.session(file, threads)
+    values = 0.1 * np.random.default_rng(0).standard_normal((batch, samples), dtype=np.float32)
+    return times_ms(lambda: session.run([export.OUTPUT], {"samples": values}), repeats)
+
+
 def processor() -> str:
     """The processor's model where the system says it."""
     try:

@@ -1,6 +1,7 @@
 """``cost``: counts against counts by hand, and a table whose figures agree with each other and with the files."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -223,3 +224,25 @@ def test_wrong_runs_have_their_line(world, tmp_path):
     shutil.copytree(world.student, moved)
     assert runs.read_result(moved)["accuracy"] == 0.9
     assert measured(world.root, moved / "model.pt").rows[-1].name == "student cnn2, torch"
+
+
+def test_one_file_from_sound_to_class_has_a_row(tmp_path):
+    """Its time holds the features; the verdict is of the forms whose features are Python's."""
+    spec = dataclasses.replace(SPEC, tuning=0.0, floor=1e-5)
+    paths = shipped.write_corpus(tmp_path, spec)
+    student = shipped.write_run(tmp_path, paths, accuracy=0.9)
+    data = tmp_path / "data" / "fold1"
+    folder, _ = export.export(student, tmp_path / "cache", tmp_path / "exports", data=data)
+    costs = measured(tmp_path, student, batch=2)
+    row = costs.rows[-1]
+    assert row.name == "student cnn2, one file" and row.file == "student-sound.onnx"
+    assert row.bytes == (folder / "student-sound.onnx").stat().st_size
+    assert row.feature_ms is None and row.feature_share is None and row.accuracy is None
+    assert row.measured_on == "fold 1: same class as predict on 100.0 % of 9 clips"
+    others = [each for each in costs.rows[:-1] if each.name.startswith("student")]
+    assert row.median_ms > max(each.median_ms for each in others)
+    assert row.real_time_factor == pytest.approx(row.median_ms / 2 / 1000 / spec.seconds)
+    assert "one file" not in cost.verdict(costs) and "the features take" in cost.verdict(costs)
+    shown = text(cost.document(costs))
+    (line,) = [line for line in shown.splitlines() if "student cnn2, one file" in line]
+    assert "–" in line and "One file: from sound to class without Python" in shown

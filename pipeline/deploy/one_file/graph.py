@@ -124,8 +124,8 @@ def remove_repetitions(graph: onnx.GraphProto) -> None:
 
 
 def shorten_names(graph: onnx.GraphProto) -> None:
-    """Numbers in place of the exporter's paths, which are a tenth of the file; inputs and outputs keep their names."""
-    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
+    """Numbers in place of the exporter's paths, which are a tenth of the file; inputs, outputs and the features keep their names."""
+    kept = {value.name for value in (*graph.input, *graph.output)} | {"", INPUT}
     numbers: dict[str, str] = {}
 
     def short(name: str) -> str:

@@ -63,9 +63,9 @@ class Filter(nn.Module):
         self.tables = nn.ModuleList(tables)
         self.blocks = -(-length // len(channels))
         self.before, self.wanted = -first, (self.blocks - 1) * self.stride + channels.shape[1]
-        start = gain * beginning(down, up)[:length]
-        self.start = Table(start.T, half=False) if start.size else None
-        self.wanted = max(self.wanted, self.before + start.shape[1])
+        weights = gain * beginning(down, up)[:length]
+        self.start = Table(weights.T, half=False) if weights.size else None
+        self.wanted = max(self.wanted, self.before + weights.shape[1])
 
     def forward(self, sound: Tensor) -> Tensor:
         parts = []
@@ -192,9 +192,5 @@ def beginning(down: int, up: int) -> np.ndarray:
         part = taps[p, low - down * q - first :][: max(0, reach - low)]
         difference[row, low : low + len(part)] -= part
     difference[np.abs(difference) < 10 * DUST * np.abs(taps).max()] = 0
-    return difference[: last(difference.any(axis=1)), : last(difference.any(axis=0))]
-
-
-def last(used: np.ndarray) -> int:
-    """How many entries there are up to the last that is True."""
-    return int(np.flatnonzero(used)[-1]) + 1 if used.any() else 0
+    outputs, inputs = np.nonzero(difference)
+    return difference[: outputs.max(initial=-1) + 1, : inputs.max(initial=-1) + 1]
