@@ -18,7 +18,7 @@ import soundfile
 
 from pipeline import __version__, cache, config, runs
 from pipeline.cache import Header
-from pipeline.config import FEATURES, FeatureSpec, InputError
+from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, prediction
 from pipeline.deploy.choosing import existing, run_folder
 from pipeline.deploy.graph import INPUT
@@ -158,6 +158,7 @@ def in_turn(labels: Sequence[int], count: int) -> list[int]:
 def described(member: Checkpoint, fold: int, models: Mapping[int, bytes], clips: Sequence[Example]) -> dict[str, Any]:
     """What the page's script reads."""
     spec = member.spec
+    picture = "melspectrogram" if "melspectrogram" in spec.names else spec.names[0]
     return {
         "classes": list(member.classes),
         "corpus": member.corpus,
@@ -168,7 +169,7 @@ def described(member: Checkpoint, fold: int, models: Mapping[int, bytes], clips:
         "seconds": spec.seconds,
         "slack": spec.hop_length / spec.sr,
         "rate": spec.sr,
-        "mel": FEATURES.index("melspectrogram"),
+        "picture": {"name": picture, "plane": spec.names.index(picture)},
         "models": {str(rate): model_name(rate) for rate in models},
         "runtime": {"script": runtime.SCRIPT, "wasm": runtime.WASM},
         "examples": [

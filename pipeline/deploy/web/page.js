@@ -97,7 +97,7 @@ function showAnswer(probabilities, answer, count = 1, all = 1) {
     return item;
   });
   element("bars").replaceChildren(...items);
-  drawMel(answer.features, answer.shape);
+  drawFeature(answer.features, answer.shape);
   const windows = all > 1 ? `, clip ${count} of ${all} (the bars are the mean)` : "";
   element("time").textContent = `${answer.ms.toFixed(0)} ms for a clip of ${about.seconds} s${windows}`;
 }
@@ -111,18 +111,20 @@ function spanOf(words) {
 /** Dark blue, magenta, orange, pale yellow: even steps look even. */
 const COLOURS = [[3, 5, 25], [75, 20, 100], [165, 45, 95], [235, 105, 45], [252, 250, 190]];
 
-/** The second feature, (band, frame) in dB, the lowest band below; 80 dB from black to pale. */
-function drawMel(features, [, , bands, frames]) {
-  const start = about.mel * bands * frames;
+/** The mel-spectrogram, 80 dB from black to pale, or another feature from its least to its largest value; the first row below. */
+function drawFeature(features, [, , bands, frames]) {
+  const start = about.picture.plane * bands * frames;
   const levels = features.subarray(start, start + bands * frames);
   const loudest = levels.reduce((a, b) => Math.max(a, b), -Infinity);
-  const canvas = element("mel");
+  const least = levels.reduce((a, b) => Math.min(a, b), Infinity);
+  const range = about.picture.name === "melspectrogram" ? 80 : Math.max(loudest - least, 1e-9);
+  const canvas = element("picture");
   [canvas.width, canvas.height] = [frames, bands];
   const context = canvas.getContext("2d");
   const image = context.createImageData(frames, bands);
   for (let band = 0; band < bands; band++) {
     for (let frame = 0; frame < frames; frame++) {
-      const place = 4 * (1 - Math.min(1, (loudest - levels[band * frames + frame]) / 80));
+      const place = 4 * (1 - Math.min(1, (loudest - levels[band * frames + frame]) / range));
       const low = Math.min(3, Math.floor(place));
       const pixel = 4 * ((bands - 1 - band) * frames + frame);
       for (let c = 0; c < 3; c++) {
@@ -225,6 +227,7 @@ function describe() {
   element("stamp").hidden = !about.synthetic;
   element("stamp").textContent = "SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.";
   element("length").textContent = `${about.seconds} s`;
+  element("feature").textContent = about.picture.name === "melspectrogram" ? "mel-spectrogram, low bands below" : about.picture.name;
   element("examples-about").textContent =
     `${about.examples.length} clips of fold ${about.fold}, which this network was not trained on, at ${about.rate} Hz and 16 bits.`;
 }
