@@ -8,6 +8,9 @@ from pipeline import listed, samplers
 from pipeline.bounds import check_most
 from pipeline.errors import InputError
 
+#: Augmentations of sounds' features, in the order in which they are kept.
+OF_SOUNDS = ("shift", "mask", "gain")
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -41,7 +44,8 @@ class TrainSettings:
     data: str = "float32"
     """Type of the features on the device: "float32" or "bfloat16"."""
     augment: str = "none"
-    """Of images: "none", or "crop-flip" (shifted by up to 4 pixels and mirrored, anew in every epoch)."""
+    """"none"; of images "crop-flip" (shifted by up to 4 pixels and mirrored); of sounds some of "shift" (in time), "mask" (frames
+    and rows) and "gain", with commas, for example "shift,mask". Anew in every epoch; teachers run on the very inputs."""
     teacher_epoch: str = "last"
     """Students only: which weights of the teacher teach: "last", "best" (peeks at the held-out fold), or an epoch it kept."""
     teacher_seed: int = 0
@@ -69,7 +73,6 @@ class TrainSettings:
             "class_weights": ("none", "balanced"),
             "precision": ("float32", "bfloat16"),
             "data": ("float32", "bfloat16"),
-            "augment": ("none", "crop-flip"),
             "teacher_average": ("probabilities", "logits"),
             "optimizer": ("sgd", "adamw"),
         }
@@ -96,4 +99,22 @@ class TrainSettings:
         kept = listed.kept_epochs(self.keep, self.epochs)
         object.__setattr__(self, "keep", ",".join(map(str, kept)))
         object.__setattr__(self, "freeze", ",".join(sorted(listed.modules(self.freeze))))
+        object.__setattr__(self, "augment", augmentations(self.augment))
         object.__setattr__(self, "model", self.model.replace("-", "_"))  # a network's name is its file's
+
+    @property
+    def augment_draws(self) -> int:
+        """Random numbers of a clip and step that the augmentation takes."""
+        return 6 if set(self.augment.split(",")) & set(OF_SOUNDS) else 3
+
+
+def augmentations(text: str) -> str:
+    """``augment`` as it is kept: in one order. ``InputError`` for words that are none, or twice, or do not go together."""
+    words = text.replace(" ", "").split(",")
+    if words in (["none"], ["crop-flip"]):
+        return words[0]
+    if not set(words) <= set(OF_SOUNDS) or len(set(words)) < len(words):
+        raise InputError(
+            f"augment = {text!r}: expected one of none, crop-flip, or some of {', '.join(OF_SOUNDS)}, each once, with commas"
+        )
+    return ",".join(word for word in OF_SOUNDS if word in words)

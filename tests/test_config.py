@@ -144,6 +144,23 @@ SHIPPED = {
     "cifar-strong": (CIFAR | {"lr": 0.1, "augment": "crop-flip"}, PAPER_STUDENT),
 }
 SHIPPED["device"] = SHIPPED["default"]
+#: Of the presets for students that are to be shipped.
+ADAMW = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine"}
+AVERAGED = ADAMW | {
+    "epochs": 24,
+    "batch": 64,
+    "lr": 0.003,
+    "warmup_epochs": 1.0,
+    "label_smoothing": 0.1,
+    "average": 0.99,
+}
+LARGE = {"model": "large"} | AVERAGED
+LONG = {"model": "cnn2", "epochs": 50, "batch": 16, "lr": 0.001, "warmup_epochs": 2.5}
+SHIPPED |= {
+    "strong": (LARGE, ADAMW | LONG),
+    "small": (LARGE, {"model": "small"} | AVERAGED),
+    "tiny": (LARGE, {"model": "tiny"} | AVERAGED),
+}
 DIGESTS = {
     "default": ("b37b3e20", "70ca9325", "f8004153"),
     "paper": ("b37b3e20", "a204a85e", "ed684a46"),
@@ -151,9 +168,13 @@ DIGESTS = {
     "cifar-paper": ("b37b3e20", "7e791fb1", "ed684a46"),
     "cifar-strong": ("b37b3e20", "ac2881f5", "ed684a46"),
     "device": ("5f0a82bb", "70ca9325", "f8004153"),
+    "strong": ("b37b3e20", "45d7be0d", "d9cd8eae"),
+    "small": ("53b6b862", "45d7be0d", "09b8c852"),
+    "tiny": ("53b6b862", "45d7be0d", "339679f7"),
 }
 #: Features of presets that are not those of default.
 OTHER_FEATURES = {"device": {"tuning": 0.0, "floor": 1e-5}}
+OTHER_FEATURES |= {name: {"use": "melspectrogram", "bins": 64} for name in ("small", "tiny")}
 
 
 def test_the_shipped_presets_are_what_they_were() -> None:

@@ -45,6 +45,7 @@ from pipeline.models import Outputs
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.teacher_files import is_teacher_file
+from pipeline.train_settings import OF_SOUNDS
 from pipeline.training import (
     Live,
     Run,
@@ -53,6 +54,7 @@ from pipeline.training import (
     Trained,
     inference,
     packing,
+    spectrogram,
 )
 from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.members import as_one, side_by_side
@@ -264,10 +266,19 @@ def needs_of_pack(pack: PlannedPack) -> Needs:
 
 
 def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device) -> Augment | None:
-    """What the settings ask for; the padding shows the training images' mean."""
+    """What the settings ask for; of images the padding shows the training images' mean."""
     if settings.augment == "none":
         return None
     if not isinstance(data.spec, Pixels):
-        raise InputError(f"augment = {settings.augment!r} is for images, {data.corpus} has sounds; expected 'none'")
+        if settings.augment == "crop-flip":
+            raise InputError(
+                f"augment = 'crop-flip' is for images, {data.corpus} has sounds; expected 'none', or some of {', '.join(OF_SOUNDS)}"
+            )
+        levels = spectrogram.gain_levels(data.spec.names, data.spec.bins).to(device)
+        return partial(spectrogram.changed, kinds=settings.augment.split(","), levels=levels)
+    if settings.augment != "crop-flip":
+        raise InputError(
+            f"augment = {settings.augment!r} is for sounds, {data.corpus} has images; expected 'none' or 'crop-flip'"
+        )
     fill: Tensor = torch.from_numpy(data.features[data.folds == TRAIN].mean((0, 1, 3, 4), dtype=np.float64))
     return partial(crop_and_flip, fill=fill.float().view(-1, 1, 1).to(device))

@@ -59,7 +59,7 @@ class EpochTables(NamedTuple):
     alive: Tensor
     """(steps, R) boolean: False from a run's own end on, and for a run that has stopped."""
     draws: Tensor | None
-    """(steps, R, B, 3) float32, uniform in [0, 1), for augmentation; None without one."""
+    """(steps, R, B, n) float32, uniform in [0, 1), for augmentation; None without one."""
     full: int
     """Number of leading steps in which every run takes part."""
 
@@ -141,7 +141,10 @@ def epoch_tables(
     alive = np.arange(steps)[:, None] < np.array(counts)
     draws = None
     if augmented:
-        each = [torch.rand((steps, batch, 3), generator=generator("augment", run, epoch)) for run in runs]
+        each = [
+            torch.rand((steps, batch, settings.augment_draws), generator=generator("augment", run, epoch))
+            for run in runs
+        ]
         draws = torch.stack(each, 1).to(device)
     tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
     return EpochTables(tables[0], tables[1], tables[2], draws, min(counts))

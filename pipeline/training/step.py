@@ -24,7 +24,7 @@ Teaching = Stored | Live
 """Where what teachers say comes from."""
 
 Augment = Callable[[Tensor, Tensor], Tensor]
-"""(x (N, C, H, W), draws (N, 3) uniform in [0, 1)) → x of the same shape."""
+"""(x (N, C, H, W), draws (N, n) uniform in [0, 1)) → x of the same shape."""
 
 
 @dataclass(eq=False)
