@@ -24,6 +24,8 @@ MOST: dict[str, tuple[float, str]] = {
     "bins_per_octave": (4096, "a spectrum has no more to tell"),
     "batch": (65_536, "the relations in a batch take the cube of its size in time"),
     "clip_norm": (1e12, "no gradient is larger; 0 is no clipping"),
+    "input_noise": (100, "nothing of the input is left"),
+    "unlabelled_per_class": (10**9, "no corpus has so many clips"),
     "version": (2**31, "it counts changes"),
     **dict.fromkeys(("noise_seed", "teacher_seed"), SEED),
     **dict.fromkeys(("epochs", "step_epochs", "warmup_epochs"), AGES),

@@ -127,10 +127,18 @@ def sets_seconds(override: str) -> bool:
     return override.partition("=")[0].replace(" ", "") == "features.seconds"
 
 
+#: Settings of the data, which teachers and students have in common: an override without a table is of both.
+OF_BOTH = ("unlabelled", "label_noise_fixed")
+
+
 def apply_override(tables: dict[str, Any], override: str) -> None:
     """Set ``table.key=value`` in ``tables``; the value is TOML, or a plain word."""
     target, equals, text = override.partition("=")
     table, dot, key = target.strip().partition(".")
+    if equals and table in OF_BOTH and not dot:
+        for network in ("teacher", "student"):
+            apply_override(tables, f"{network}.{override.strip()}")
+        return
     if not (equals and dot and key):
         raise InputError(f"{override!r}: expected TABLE.KEY=VALUE, for example student.lr=0.002")
     try:

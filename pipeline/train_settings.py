@@ -11,6 +11,16 @@ from pipeline.errors import InputError
 #: Augmentations of sounds' features, in the order in which they are kept.
 OF_SOUNDS = ("shift", "mask", "gain")
 
+NOT_NEGATIVE = (
+    *("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm", "teacher_seed"),
+    *("input_noise", "unlabelled_per_class"),
+)
+#: From 0 to below 1.
+SHARES = (
+    *("label_smoothing", "beta2", "average", "dropout", "teacher_dropout", "label_noise", "label_noise_fixed"),
+    *("unlabelled", "unlabelled_threshold"),
+)
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -53,7 +63,8 @@ class TrainSettings:
     teacher_average: str = "probabilities"
     """Students only: of several teachers at once, the mean of their "probabilities" or of their "logits" teaches."""
     sampler: str = "shuffle"
-    """How batches are drawn: "shuffle", or "classes:4" for 4 clips of each of batch / 4 classes (``pipeline.samplers``)."""
+    """How batches are drawn: "shuffle", "classes:4" for 4 clips of each of batch / 4 classes, or "unlabelled:3" for 3 clips
+    without a label for each with one (``pipeline.samplers``)."""
     optimizer: str = "sgd"
     """"sgd", with (Nesterov) ``momentum``; or "adamw", whose β₁ is ``momentum`` and whose weight decay is apart from the gradient."""
     beta2: float = 0.999
@@ -66,6 +77,29 @@ class TrainSettings:
     """Epochs whose weights are kept beside the last, for example "5,10": a student's ``teacher_epoch`` may name one."""
     freeze: str = ""
     """Modules whose weights and running statistics stay bit for bit, for example "conv1,linear" (``pipeline.listed``)."""
+    input_noise: float = 0.0
+    """Standard deviation of Gaussian noise that is added to the inputs anew in every step, in units of each input's own deviation;
+    teachers see them without."""
+    teacher_dropout: float = 0.0
+    """Share of a teacher's values that are dropped, anew in every step (its batch norm stays as in a test)."""
+    teacher_dropout_at: str = "stages"
+    """Where: "stages", behind every stage and before the output layer, by teachers that run in every step; or "output", before the
+    output layer alone, from what is stored of them."""
+    label_noise: float = 0.0
+    """Chance that the label of a clip is another class in a step, drawn anew in every step."""
+    label_noise_fixed: float = 0.0
+    """Share of the clips whose label is another class throughout, drawn once per clip and seed."""
+    unlabelled: float = 0.0
+    """Share of the training clips whose labels are hidden, whole recordings, the same ones for all runs of a seed."""
+    unlabelled_threshold: float = 0.0
+    """Of clips without a label only those of whose class the teacher is so sure: its largest probability is at least this."""
+    unlabelled_per_class: int = 0
+    """Of these the so many of which it is surest for each class that it names, fewer repeated in turn; 0: all, once."""
+
+    @property
+    def labels_by_seed(self) -> bool:
+        """Whether the labels that are known, or right, are others for each seed: then each has a teacher of its own."""
+        return bool(self.unlabelled or self.label_noise_fixed)
 
     def __post_init__(self) -> None:
         choices = {
@@ -75,6 +109,7 @@ class TrainSettings:
             "data": ("float32", "bfloat16"),
             "teacher_average": ("probabilities", "logits"),
             "optimizer": ("sgd", "adamw"),
+            "teacher_dropout_at": ("stages", "output"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -82,7 +117,7 @@ class TrainSettings:
         for name in ("epochs", "batch", "step_epochs"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: expected at least 1")
-        for name in ("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm", "teacher_seed"):
+        for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
         check_most(self)
@@ -91,7 +126,7 @@ class TrainSettings:
         marks = self.milestones.replace(" ", "").split(",") if self.milestones else []
         if not all(mark.isdecimal() and mark.isascii() and len(mark) < 8 and int(mark) for mark in marks):
             raise InputError(f"milestones = {self.milestones!r}: expected epochs such as '60,120,160', or ''")
-        for name in ("label_smoothing", "beta2", "average", "dropout"):
+        for name in SHARES:
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}: expected 0 or more, below 1")
         samplers.check(self.sampler, self.batch)

@@ -24,6 +24,7 @@ from pipeline.cache.schema import (
     Header,
 )
 from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus.clips import UNLABELLED, part_name
 
 ATTRIBUTES = (
     "schema",
@@ -157,7 +158,8 @@ def header_of(file: h5py.File) -> Header:
         raise ValueError(f"features {file['features'].shape}, expected {header.shape} float32")
     if {len(header.labels), len(header.sources), len(header.files)} != {len(header.clips)}:
         raise ValueError("columns of different lengths")
-    if any(not 0 <= label < len(header.classes) for label in header.labels):
+    least = UNLABELLED if header.fold == UNLABELLED else 0
+    if any(not least <= label < (len(header.classes) if least == 0 else 0) for label in header.labels):
         raise ValueError("a label without a class")
     return header
 
@@ -214,7 +216,7 @@ def load(paths: Iterable[Path]) -> Data:
     folds = [header.fold for header in headers]
     for fold in folds:
         if folds.count(fold) > 1:
-            raise InputError(f"fold {fold} is given twice: {', '.join(map(str, paths))}")
+            raise InputError(f"{part_name(fold)} is given twice: {', '.join(map(str, paths))}")
     counts = [len(header.clips) for header in headers]
     features = np.empty((sum(counts), *first.shape[1:]), dtype=np.float32)
     start = 0
@@ -235,6 +237,7 @@ def load(paths: Iterable[Path]) -> Data:
         spec=first.spec,
         skipped={h.fold: len(h.skipped) for h in headers},
         digests={h.fold: h.digest for h in headers},
+        hashes=joined(tuple(file.sha256 for file in h.files) for h in headers),
     )
 
 

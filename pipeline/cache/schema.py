@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline import config
 from pipeline.config import VIEWS, FeatureSpec
+from pipeline.corpus.clips import UNLABELLED
 
 SCHEMA = 1
 AXES = ("clip", "view", "feature", "bin", "frame")
@@ -83,9 +84,9 @@ class Data:
     features: np.ndarray
     """(clip, view, feature, bin, frame) float32; view 0 is clean, 1 is noisy."""
     labels: np.ndarray
-    """(clip,) int64."""
+    """(clip,) int64; −1: without a label."""
     folds: np.ndarray
-    """(clip,) int64."""
+    """(clip,) int64; −1 of clips without a label."""
     clips: tuple[str, ...]
     sources: tuple[str, ...]
     classes: tuple[str, ...]
@@ -96,11 +97,14 @@ class Data:
     """Fold → number of clips that were left out."""
     digests: dict[int, str]
     """Fold → ``content_digest``."""
+    hashes: tuple[str, ...] = ()
+    """SHA-256 of each clip's file; "" where it is not known, empty where none is."""
 
 
 def fold_path(root: Path, corpus: str, spec: FeatureSpec, fold: int) -> Path:
-    """Where the features of a fold belong; other settings are another folder."""
-    return Path(root) / corpus / f"f{spec.bins}-{config.digest(spec)}" / f"fold{fold}.h5"
+    """Where the features of a fold, or of the clips without a label, belong; other settings are another folder."""
+    name = "unlabelled" if fold == UNLABELLED else f"fold{fold}"
+    return Path(root) / corpus / f"f{spec.bins}-{config.digest(spec)}" / f"{name}.h5"
 
 
 def content_digest(blocks: Iterable[np.ndarray], labels: Sequence[int], clips: Sequence[str]) -> str:

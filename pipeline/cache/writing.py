@@ -22,6 +22,7 @@ from pipeline.cache.schema import (
     content_digest,
 )
 from pipeline.config import VIEWS
+from pipeline.corpus.clips import part_name
 from pipeline.files import sync_folder
 
 TEXT = h5py.string_dtype("utf-8")
@@ -133,7 +134,7 @@ def features_dataset(file: h5py.File, header: Header, scales: Sequence[h5py.Data
 
 def write_attributes(file: h5py.File, header: Header) -> None:
     """Without a time of writing: the same clips and settings give the same file."""
-    file.attrs["title"] = f"stacked LibROSA features of {header.corpus}, fold {header.fold}"
+    file.attrs["title"] = f"stacked LibROSA features of {header.corpus}, {part_name(header.fold)}"
     file.attrs["schema"] = SCHEMA
     file.attrs["corpus"], file.attrs["dataset"] = header.corpus, header.dataset
     file.attrs["synthetic"], file.attrs["plain"] = header.synthetic, header.plain

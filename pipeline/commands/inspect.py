@@ -10,8 +10,9 @@ import click
 from pipeline import config
 from pipeline.commands.chosen import existing_corpus
 from pipeline.commands.options import json_option, settings_options
-from pipeline.commands.types import PATH
+from pipeline.commands.types import FOLD, PATH
 from pipeline.config import InputError
+from pipeline.corpus import part_name
 from pipeline.files import CACHE, REPORTS
 
 SECTION = "Looking at what there is"
@@ -21,7 +22,9 @@ EXAMPLES = ("inspect", "inspect --fold 3 --verify", "inspect --clip 100032-3-0-0
 
 @click.command()
 @settings_options
-@click.option("--fold", type=int, help="Default: the first that is there.")
+@click.option(
+    "--fold", type=FOLD, help="A fold, or unlabelled: the clips without a label. Default: the first that is there."
+)
 @click.option("--clip", help="One clip's features, clean and noisy, as a picture.")
 @click.option("--output", type=PATH, help="Where the picture goes; default: reports/CORPUS/CLIP.png.")
 @click.option("--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest.")
@@ -47,17 +50,18 @@ def inspect(
         raise click.UsageError("--output is where the picture of a clip goes; expected --clip NAME with it")
     corpus = existing_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
-    if fold is not None and fold not in corpus.folds:
-        raise InputError(f"fold {fold}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
-    paths = {k: cache.fold_path(CACHE, corpus.name, settings.features, k) for k in corpus.folds}
+    if fold is not None and fold not in corpus.parts:
+        raise InputError(f"{part_name(fold)}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
+    paths = {k: cache.fold_path(CACHE, corpus.name, settings.features, k) for k in corpus.parts}
     present = [k for k, path in paths.items() if path.is_file()]
     if not present or (fold is not None and fold not in present):
         missing, folder = corpus.folds[0] if fold is None else fold, paths[corpus.folds[0]].parent
-        raise InputError(f"no features of fold {missing} in {folder}; make them first: make features")
+        raise InputError(f"no features of {part_name(missing)} in {folder}; make them first: make features")
     if clip:
         from pipeline.report.plots.clip import clip_picture  # matplotlib
 
-        holder = next((c.fold for c in corpus.clips if c.name == clip), present[0])
+        everything = (*corpus.clips, *corpus.unlabelled)
+        holder = next((c.fold for c in everything if c.name == clip), present[0])
         target = output or REPORTS / corpus.name / f"{Path(clip).stem}.png"
         click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
         return

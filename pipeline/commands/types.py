@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipeline.corpus.clips import UNLABELLED
 from pipeline.errors import InputError
 from pipeline.listed import check_teacher_epoch
 from pipeline.spelling import on_disk
@@ -70,6 +71,24 @@ def with_reason(kind: Whole | Real, convert: Callable[..., Any], value: Any, par
         kind.fail(f"{value!r} is no number.", param, ctx)
     return number
 
+
+class Fold(click.ParamType):
+    """The number of a fold, or ``unlabelled`` for the clips without a label."""
+
+    name = "fold"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "unlabelled":
+            return UNLABELLED
+        if not (value.isdecimal() and value.isascii() and len(value) <= 18):
+            self.fail(f"{value!r}: expected the number of a fold, or 'unlabelled'", param, ctx)
+        return int(value)
+
+
+#: Of ``--fold``.
+FOLD = Fold()
 
 #: Of ``--jobs``: click's type for all commands that have it.
 JOBS = Whole(-1, 4096, "each is a process of some 300 MB")

@@ -19,21 +19,25 @@ from pipeline import modules
 from pipeline.config import InputError
 from pipeline.corpus.clips import (
     MARKER,
+    UNLABELLED,
     Clip,
     Corpus,
     checked,
+    part_name,
 )
 from pipeline.corpus.urbansound8k import URBANSOUND8K
 
 __all__ = [
     "DATASETS",
     "MARKER",
+    "UNLABELLED",
     "URBANSOUND8K",
     "Clip",
     "Corpus",
     "checked",
     "names",
     "open_corpus",
+    "part_name",
     "places",
 ]
 

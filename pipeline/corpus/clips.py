@@ -13,6 +13,9 @@ from pathlib import Path
 from pipeline.config import InputError
 from pipeline.spelling import on_disk
 
+#: In place of a label: none. In place of a fold: of the clips without a label, which are in none that is tested.
+UNLABELLED = -1
+
 #: File in a corpus' folder that says: made-up sounds. However the folder is opened, its figures are stamped.
 MARKER = "SYNTHETIC"
 
@@ -50,10 +53,24 @@ class Corpus:
     clips: tuple[Clip, ...]
     """By fold, then by name."""
     synthetic: bool
+    unlabelled: tuple[Clip, ...] = ()
+    """Clips without a label, by name; ``source``: the recordings of ``clips`` that each may be of, a line each, or its own."""
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The folds, and ``UNLABELLED`` where there are clips without a label: each is a file of features."""
+        return (*self.folds, *([UNLABELLED] if self.unlabelled else []))
 
     def fold_clips(self, fold: int) -> tuple[Clip, ...]:
-        """The clips of a fold, by name."""
+        """The clips of a fold, by name; of ``UNLABELLED`` those without a label."""
+        if fold == UNLABELLED:
+            return self.unlabelled
         return tuple(clip for clip in self.clips if clip.fold == fold)
+
+
+def part_name(fold: int) -> str:
+    """For messages: "fold 3", or what clips without a label are called."""
+    return "unlabelled clips" if fold == UNLABELLED else f"fold {fold}"
 
 
 def checked(

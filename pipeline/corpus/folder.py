@@ -10,10 +10,11 @@ import tomllib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import files, leaks
+from pipeline.corpus import files, leaks, pool
 from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
@@ -29,20 +30,23 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
     recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it
     (not without ``store``), so that a clip never changes its fold: clips of one recording, by their names
     (``naming.recordings``), and files of the same bytes together. ``corpus.toml`` may give the clip length:
-    ``seconds = 4.0``.
+    ``seconds = 4.0``. A folder ``unlabelled`` beside the classes holds clips without a label, which are in no fold (``pool``).
     """
-    paths = class_files(root)
+    paths, without = class_files(root), pool_files(root)
     path = root / "folds.csv"
     known: dict[str, int] = {}
     stated: dict[str, str] = {}
     for row in [] if not path.exists() else table(path, "file", "fold", unique="file"):
         name = unicodedata.normalize("NFC", row["file"])
-        known[name] = row.whole("fold", 1)
         stated[name] = row.get("source") or ""
-    lost = [name for name in known if name not in paths]
+        if class_of(name) != pool.FOLDER:
+            known[name] = row.whole("fold", 1)
+        elif row["fold"] != "0":
+            raise row.error("fold", "0: what lies in the folder unlabelled is in no fold")
+    lost = [name for name in stated if name not in paths and name not in without]
     if lost:
         raise InputError(
-            f"{path} lists {len(lost)} of {len(known)} clips that are not there as CLASS/CLIP.wav, the "
+            f"{path} lists {len(lost)} of {len(stated)} clips that are not there as CLASS/CLIP.wav, the "
             f"first {lost[0]!r}: put the files back, or remove the rows"
         )
     sources = assigned_sources(root, paths, known, stated)
@@ -56,45 +60,59 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
         for name, fold in folds.items()
     ]
     all_folds = tuple(sorted({clip.fold for clip in clips}))
-    return checked(root, "folder", classes, all_folds, stated_seconds(root / "corpus.toml"), clips, path)
+    corpus = checked(root, "folder", classes, all_folds, stated_seconds(root / "corpus.toml"), clips, path)
+    return replace(corpus, unlabelled=pool.pool_clips(without, corpus.clips, stated))
 
 
 def class_files(root: Path) -> dict[str, Path]:
     """Name ("CLASS/CLIP.wav", "CLASS/SUB/CLIP.wav"; accents composed, as most systems have them) → path of every sound.
 
-    The classes are the folders of ``root``, but for those that begin with "." or "_"; which files: ``files.sounds``.
+    The classes are the folders of ``root``, but for those that begin with "." or "_", and ``unlabelled``; which files:
+    ``files.sounds``.
     ``InputError`` for fewer than two classes, one without sounds, and for names that ``folds.csv`` cannot hold.
     """
     paths: dict[str, Path] = {}
     for place in sorted(root.iterdir()):
-        if place.name[0] in "._" or not place.is_dir():
-            continue
-        sounds = files.sounds(place)
-        for path in sounds or [place]:
-            name = path.relative_to(root).as_posix()
-            if any(part != part.strip() for part in (*path.relative_to(root).parts, path.stem)) or any(
-                unicodedata.category(letter) in ("Cc", "Cs") for letter in name
-            ):
-                raise InputError(
-                    f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
-                    "are not text in UTF-8, which folds.csv could not list; expected another: rename it"
-                )
-            if (other := paths.setdefault(unicodedata.normalize("NFC", name), path)) != path:
-                raise InputError(
-                    f"{root}: {name!r} is there twice, with accents composed and decomposed ({other}, {path}); "
-                    "expected once: remove or rename one"
-                )
-        if not sounds:
-            raise InputError(
-                f"{place} holds no sound file; expected {', '.join(files.SUFFIXES)} in every folder of "
-                f"{root}: add some, or move it away"
-            )
+        if place.name[0] not in "._" and place.is_dir() and not pool.is_pool(place):
+            add_files(root, place, paths)
     if len(classes := {class_of(name) for name in paths}) < 2:
         raise InputError(
             f"{root} has {len(classes)} folders with sound files ({', '.join(files.SUFFIXES)}); expected "
             "at least two, one per class: CLASS/CLIP.wav"
         )
     return paths
+
+
+def pool_files(root: Path) -> dict[str, Path]:
+    """The same of the folder ``unlabelled``; nothing where there is none."""
+    paths: dict[str, Path] = {}
+    if (place := root / pool.FOLDER).is_dir():
+        add_files(root, place, paths)
+    return paths
+
+
+def add_files(root: Path, place: Path, paths: dict[str, Path]) -> None:
+    """Add the name and path of every sound below a folder of ``root``."""
+    sounds = files.sounds(place)
+    for path in sounds or [place]:
+        name = path.relative_to(root).as_posix()
+        if any(part != part.strip() for part in (*path.relative_to(root).parts, path.stem)) or any(
+            unicodedata.category(letter) in ("Cc", "Cs") for letter in name
+        ):
+            raise InputError(
+                f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
+                "are not text in UTF-8, which folds.csv could not list; expected another: rename it"
+            )
+        if (other := paths.setdefault(unicodedata.normalize("NFC", name), path)) != path:
+            raise InputError(
+                f"{root}: {name!r} is there twice, with accents composed and decomposed ({other}, {path}); "
+                "expected once: remove or rename one"
+            )
+    if not sounds:
+        raise InputError(
+            f"{place} holds no sound file; expected {', '.join(files.SUFFIXES)} in every folder of "
+            f"{root}: add some, or move it away"
+        )
 
 
 def assigned_sources(

@@ -169,13 +169,26 @@ def told(corpus: Corpus) -> list[str]:
         )
     if corpus.dataset != "folder":
         return lines
-    if absent := files.left_out(corpus.root, {clip.path for clip in corpus.clips}):
+    if absent := files.left_out(corpus.root, {clip.path for clip in (*corpus.clips, *corpus.unlabelled)}):
         lines.append(
             f"{corpus.name}: {counted(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "
             f"left out, such as {absent[0].relative_to(corpus.root)}: make verify names them"
         )
+    if corpus.unlabelled:
+        lines.append(pooled(corpus))
     alike = {clip.name for group in groups for clip in group}
     return [*lines, *examples(corpus, alike), *in_one_fold(corpus)]
+
+
+def pooled(corpus: Corpus) -> str:
+    """A line on the clips without a label: how many, and how many are taken for recordings that have clips with one."""
+    known = {clip.source for clip in corpus.clips}
+    shared = [clip for clip in corpus.unlabelled if clip.source in known]
+    example_ = f", such as {shared[0].name} ({shared[0].source})" if shared else ""
+    return (
+        f"{corpus.name}: {counted(len(corpus.unlabelled), 'clip', 'clips')} without a label, in no fold; of {len(shared)} "
+        f"recordings have clips with one, by their names{example_}: these are left out where the recording is held out"
+    )
 
 
 def examples(corpus: Corpus, alike: Collection[str] = ()) -> list[str]:

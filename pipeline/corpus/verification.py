@@ -16,6 +16,7 @@ from pipeline.audio import hearing
 from pipeline.audio import reading as audio
 from pipeline.config import InputError
 from pipeline.corpus import (
+    UNLABELLED,
     Corpus,
     files,
     leaks,
@@ -64,6 +65,9 @@ class Verification:
     notes: tuple[str, ...] = ()
     """What is odd about clips and no fault of the data set: silence, a peak far above full scale, copies in one fold."""
 
+    unlabelled: int = 0
+    """Clips without a label, which are in no fold."""
+
     @property
     def partial(self) -> bool:
         """Whether this is a part of the published data set."""
@@ -84,6 +88,8 @@ class Verification:
             report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
         elif self.published is not None:
             report.append(f"whole    all {self.published} published {unit}")
+        if self.unlabelled:
+            report.append(f"besides  {self.unlabelled} clips without a label, in no fold")
         report += [f"note     {note}" for note in self.notes]
         report += [f"problem  {problem}" for problem in self.problems]
         report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
@@ -107,6 +113,7 @@ def verify(root: Path, dataset: str) -> Verification:
     else:
         corpus = opened(dataset, root)
         rows = [Annotated(c.path, c.fold, corpus.classes[c.label], c.seconds) for c in corpus.clips]
+        rows += [Annotated(c.path, c.fold, "", c.seconds) for c in corpus.unlabelled]
         clip_seconds = corpus.seconds
         problems += extra_files(root, {row.path for row in rows}, own=True)
         problems += leaking(corpus, notes)
@@ -116,6 +123,8 @@ def verify(root: Path, dataset: str) -> Verification:
             problems += leaking(opened(dataset, root), notes)
         except InputError as error:
             problems.append(str(error))
+    without = sum(row.fold == UNLABELLED for row in there)
+    there = [row for row in there if row.fold != UNLABELLED]
     folds = Counter(row.fold for row in there)
     return Verification(
         dataset=dataset,
@@ -128,6 +137,7 @@ def verify(root: Path, dataset: str) -> Verification:
         missing_folds=tuple(k for k in published.folds if k not in folds) if published else (),
         problems=tuple(problems),
         notes=tuple(notes),
+        unlabelled=without,
     )
 
 

@@ -31,6 +31,7 @@ from pipeline import (
     runs,
 )
 from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus.clips import UNLABELLED
 from pipeline.deploy.choosing import (
     PROOF,
     best_student,
@@ -107,7 +108,7 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
         folder = paths[run.fold].parent
         raise InputError(f"{run.folder} {reason}, as {folder} has it; expected the same features: train the run again")
     test = cache.read_fold(paths[run.fold])
-    training = [fold for fold in folds if fold != run.fold]
+    training = [fold for fold in folds if fold not in (run.fold, UNLABELLED)]
     parts = []
     for place, fold in enumerate(training):
         values = cache.read_fold(paths[fold]).features

@@ -11,9 +11,10 @@ import torch
 
 from pipeline import cache, runs, training
 from pipeline.config import VIEWS, InputError
-from pipeline.engine.outputs import rows, samples
+from pipeline.engine.outputs import samples
 from pipeline.engine.records import model_of, read_model
 from pipeline.engine.rerun import recorded_files
+from pipeline.engine.tasks import rows
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
 from pipeline.models import Network, Outputs

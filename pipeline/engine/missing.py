@@ -15,6 +15,7 @@ from pipeline.engine.source import Source
 from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.losses import library
+from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
 
@@ -53,15 +54,20 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
     """
     for model in dict.fromkeys(run.network.model for level in levels for run in level.runs):
         models.require(model)
+    planned = {run.folder: run for level in levels for run in level.runs}
     for level in levels:  # all that is on record is looked at before hours of training
         teachers.check(level.runs, source)
         for network, role in dict.fromkeys((run.network, role_of(run)) for run in level.runs):
             samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
-        for mix in dict.fromkeys(run.mix for run in level.runs):
+        for mix, network in dict.fromkeys((run.mix, run.network) for run in level.runs):
             mix.require_classes(len(source.classes))
-            mix.require_labels()  # a corpus has the clips of its folds, and each of them its class
+            if not (source.has_unlabelled or network.unlabelled):
+                require_unlabelled(mix, network)
+            if (network.label_noise or network.label_noise_fixed) and len(source.classes) < 2:
+                raise InputError("label noise with a single class; expected two classes at least, or label_noise = 0")
         for run in level.runs:
             teachers.require_members(run)
+            teachers.require_same_labels(run, planned)
         check_outputs(missing_runs(level.runs, source), source)
     failures: list[str] = []
     trained = 0

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from pipeline import cache, runs, training
 from pipeline.config import InputError
+from pipeline.corpus import UNLABELLED
 from pipeline.engine.records import model_of, read_model
+from pipeline.engine.tasks import answered, views_of
 from pipeline.files import Stamp, stamp
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
@@ -25,19 +26,6 @@ from pipeline.teacher_files import fitting
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.training.teaching import File
-
-
-def rows(data: cache.Data, fold: int, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows of a held-out fold; row = clip × views + view.
-
-    Training: both views of every clip of the other folds, but for those of ``without``. Test: the clean view of the fold's
-    clips. The noisy view of the held-out fold is in neither, so nothing ever reads it.
-    """
-    views = data.features.shape[1]
-    clips = np.arange(len(data.labels))
-    others = clips[(data.folds != fold) & (data.folds != (fold if without is None else without))]
-    train = (others[:, None] * views + np.arange(views)).reshape(-1)
-    return train, clips[data.folds == fold] * views
 
 
 def stamps(files: Files) -> tuple[Stamp, ...]:
@@ -77,7 +65,7 @@ def taught(
     data, values, _ = loaded(files, device, kind, stamps(files))
     network, fold = teacher_of(folder, epoch, base), read_model(folder)["fold"]
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
-        return training.outputs(network, values, rows(data, fold)[0], names)
+        return training.outputs(network, values, answered(data, fold), names)
 
 
 def teacher_of(folder: Path, epoch: str, base: Path | None = None) -> Network:
@@ -106,13 +94,13 @@ def crossed(folders: Sequence[Path], fold: int, data: cache.Data, values: torch.
     ``InputError`` where no teacher left a fold out.
     """
     left_out = {other_fold(folder, fold): folder for folder in folders}
-    views = data.features.shape[1]
     whole = torch.full((len(values), len(data.classes)), torch.nan, device=values.device)
+    left_out[UNLABELLED] = folders[0]  # the label of such a clip no teacher has seen
     for other in sorted(set(data.folds.tolist()) - {fold}):
         if other not in left_out:
             raise InputError(f"no teacher was trained without the folds {fold} and {other}; expected one for each pair")
         clips = np.flatnonzero(data.folds == other)
-        own = torch.as_tensor((clips[:, None] * views + np.arange(views)).reshape(-1), device=values.device)
+        own = torch.as_tensor(views_of(data, clips).reshape(-1), device=values.device)
         network = model_of(read_model(left_out[other]))
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
             said = training.outputs(network, values, own, ("logits",))

@@ -25,9 +25,9 @@ from pipeline import (
     training,
 )
 from pipeline.config import InputError, TrainSettings
-from pipeline.engine import teachers
+from pipeline.engine import tasks, teachers
 from pipeline.engine.epochs import EpochLog
-from pipeline.engine.outputs import crossed, loaded, of_files, rows, stamps, taught, teacher_of
+from pipeline.engine.outputs import crossed, loaded, of_files, stamps, taught, teacher_of
 from pipeline.engine.outputs import samples as samples
 from pipeline.engine.records import (
     run_record,
@@ -36,6 +36,7 @@ from pipeline.engine.records import (
     write_start,
 )
 from pipeline.engine.source import Source, clips_of
+from pipeline.engine.tasks import rows as rows
 from pipeline.files import stamp
 from pipeline.images import samples as images
 from pipeline.images.samples import TRAIN, Pixels
@@ -50,13 +51,13 @@ from pipeline.training import (
     Live,
     Run,
     Stored,
-    Task,
     Trained,
     inference,
     packing,
     spectrogram,
 )
 from pipeline.training.augmentation import crop_and_flip
+from pipeline.training.dropout import before_output, output_layers
 from pipeline.training.members import as_one, side_by_side
 from pipeline.training.step import Augment
 
@@ -99,18 +100,17 @@ def load(pack: PlannedPack) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
 
 def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
     """The runs as ``training.fit`` wants them; teachers are numbered in the order in which they come."""
-    split = {key: rows(data, *key) for key in {(run.fold, run.without) for run in planned}}
     taught_by = teachers_of(planned)
     return [
         Run(
             run.fold,
             run.drawn,
             run.mix,
-            Task(*split[run.fold, run.without]),
+            task,
             teacher=taught_by.index((run.teachers, run.fold, run.base)) if run.teachers else 0,
             start=start_of(run.start) if run.start else None,
         )
-        for run in planned
+        for run, task in zip(planned, tasks.tasks(planned, data))
     ]
 
 
@@ -219,15 +219,18 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
         return live_teachers(pack)
     clips = clips_of(data, pack.data_set) if with_files(pack.runs) else None
     if needs.large:
-        train_rows = [rows(data, fold)[0] for _, fold, _ in taught_by]
+        asked = [tasks.answered(data, fold) for _, fold, _ in taught_by]
+        learners = [next(run for run in pack.runs if (run.teachers, run.fold, run.base) == one) for one in taught_by]
+        learned = [one.train for one in tasks.tasks(learners, data)]
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
             if clips is None:
-                return inference.stored(live_teachers(pack), values, train_rows, labels, needs)
+                stored = inference.stored(live_teachers(pack), values, asked, labels, needs, learned)
+                return with_layers(pack, stored)
             files_alone = of_files([(members[0], fold) for members, fold, _ in taught_by], clips, needs, values.device)
-            return inference.stored(
-                files_alone, torch.arange(len(values), device=values.device), train_rows, labels, needs
-            )
-    names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
+            numbers = torch.arange(len(values), device=values.device)
+            return inference.stored(files_alone, numbers, asked, labels, needs, learned)
+    hidden = ("hidden",) if before_output(pack.network) else ()
+    names = tuple(sorted({"embedding", "logits", *hidden, *needs.names} - {MEMBERS}))
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)
 
@@ -243,7 +246,15 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
 
     cross_fitted = {(run.teachers, run.fold) for run in pack.runs if run.crossed}
     each = (together(*one) for one in taught_by)
-    return Stored(side_by_side(each, len(taught_by)))
+    return with_layers(pack, Stored(side_by_side(each, len(taught_by))))
+
+
+def with_layers(pack: PlannedPack, stored: Stored) -> Stored:
+    """With the teachers' output layers, where dropout acts before these."""
+    if not before_output(pack.network):
+        return stored
+    stored.layers = output_layers(live_teachers(pack).teachers, stored.outputs.hidden)
+    return stored
 
 
 def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:

@@ -16,6 +16,7 @@ from pipeline.losses.needs import Needs
 from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.training import Stored, packing
+from pipeline.training.dropout import before_output, output_layers
 from pipeline.training.inference import CHUNK
 from pipeline.training.packing import Budget
 
@@ -33,6 +34,8 @@ class Room:
     teachers: int | None = None
     """The most teachers of a pack whose arrays are stored; None: any number."""
     augmented: bool = False
+    dropped: bool = False
+    relabelled: bool = False
 
     def beside(self, memory: Budget, teachers: int) -> Budget:
         """``memory`` for packs of so many teachers at most, whose arrays are stored in it too."""
@@ -42,6 +45,10 @@ class Room:
         """For a pack of so many teachers: what their arrays take, or why they run."""
         if self.augmented:
             return "the teachers run in every step, on the inputs as they are augmented"
+        if self.dropped:
+            return "the teachers run in every step, each time with other values dropped"
+        if self.relabelled:
+            return "the teachers run in every step, for the labels that are known of clips are each run's own"
         wanted = f"{gigabytes(self.each * teachers)} of what is read of {teachers} teachers"
         if self.live:
             return f"the teachers run in every step: {wanted} is more than the {gigabytes(self.free)} there are for it"
@@ -52,17 +59,21 @@ def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room
     """For all runs that may lie in one pack, ``size`` at most, ``processes`` packs at a time; None where nothing large is read.
 
     Stored where it fits into this process's share of the free memory, of which the runs themselves then have the rest, in smaller
-    packs if need be; live where it does not, and where inputs are augmented: arrays know nothing of them.
+    packs if need be; live where it does not, and where inputs are augmented or teachers drop values: arrays know nothing of these.
     """
     taught_by = packs.teachers_of(pack.runs)
     if not taught_by:
         return None
     if pack.network.augment != "none":
         return Room(live=True, augmented=True)
+    if pack.network.teacher_dropout and pack.network.teacher_dropout_at == "stages":
+        return Room(live=True, dropped=True)
     needs = packs.needs_of_pack(pack)
     if not needs.large:
         return None
     _, values, _ = packs.load(pack)
+    if needs.constants and pack.network.label_noise_fixed:
+        return Room(live=True, relabelled=True)  # constants are of each run's own labels, and need the teacher's maps
     of_files = packs.with_files(pack.runs)
     each = len(values) * (bytes_of_file(pack) if of_files else packs.live_teachers(pack, 1).bytes_of_row(needs))
     free = packing.budget(values, processes).free
@@ -98,11 +109,16 @@ def sketch(pack: PlannedPack, needs: Needs) -> Stored:
         kept["logits"] = live.says(0, values[rows[:1]], needs).logits
     index = torch.as_tensor(rows, device=labels.device)
     constants = live.measured(0, values, rows, labels[index], needs)
-    return Stored(
+    stored = Stored(
         {name: value.expand(len(teachers), len(values), *value.shape[1:]) for name, value in kept.items()},
         {name: value.expand(len(teachers), *value.shape) for name, value in constants.items()},
         live.shapes(),
     )
+    if not before_output(pack.network):
+        return stored
+    hidden = live.teachers[0][0](values[rows[:1]]).hidden
+    stored.layers = output_layers(packs.live_teachers(pack).teachers, hidden.expand(len(teachers), len(values), -1))
+    return stored
 
 
 def most_teachers(each: list[PlannedPack]) -> int:

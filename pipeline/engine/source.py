@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline import cache
 from pipeline.config import VIEWS, FeatureSpec, InputError, Settings
-from pipeline.corpus import Corpus
+from pipeline.corpus import UNLABELLED, Corpus, part_name
 from pipeline.files import CACHE
 from pipeline.images.archive import Archive
 from pipeline.runs import DataSet
@@ -32,6 +32,11 @@ class Source:
     @property
     def name(self) -> str:
         return self.data_set.corpus
+
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether there are clips without a label beside those of the folds."""
+        return str(UNLABELLED) in self.digests
 
     def spec(self, settings: Settings) -> FeatureSpec | None:
         """How its features are computed; None of images."""
@@ -94,12 +99,12 @@ def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]
 
 
 def feature_files(corpus: Corpus, settings: Settings) -> tuple[Path, ...]:
-    """The cached files of all folds: a held-out fold's training needs all the others."""
-    paths = tuple(cache.fold_path(CACHE, corpus.name, settings.features, fold) for fold in corpus.folds)
-    missing = [str(fold) for fold, path in zip(corpus.folds, paths) if not path.is_file()]
+    """The cached files of all folds, and of clips without a label: a held-out fold's training needs all the others."""
+    paths = tuple(cache.fold_path(CACHE, corpus.name, settings.features, part) for part in corpus.parts)
+    missing = [part_name(part) for part, path in zip(corpus.parts, paths) if not path.is_file()]
     if missing:
         raise InputError(
-            f"no features of fold {', '.join(missing)} in {paths[0].parent}; make them first: "
+            f"no features of {', '.join(missing)} in {paths[0].parent}; make them first: "
             "'make features' (or 'python cli.py features') with the same dataset and settings"
         )
     return paths

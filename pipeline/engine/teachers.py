@@ -77,6 +77,11 @@ def check_files(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"augment = {run.network.augment!r}: inputs change in every step, and {run.teachers[0]} holds what its teacher says "
                 "of them as they are; expected augment = 'none', or a run as teacher, which runs in every step"
             )
+        if run.network.teacher_dropout:
+            raise InputError(
+                f"teacher_dropout = {run.network.teacher_dropout:g}: {run.teachers[0]} holds what its teacher says, and no network "
+                "that could drop something; expected 0, or a run as teacher"
+            )
         for path in filter(is_teacher_file, run.teachers):
             require_same_content(path, dict(run.contents))
             require_outputs(path, run)
@@ -170,6 +175,33 @@ def require_members(run: PlannedRun) -> None:
             raise InputError(
                 f"{term.key} reads the members of an ensemble, and two of them are the same run "
                 f"({', '.join(map(str, run.teachers))}); expected runs that differ, for example of other seeds"
+            )
+
+
+def require_same_labels(run: PlannedRun, planned: Mapping[Path, PlannedRun]) -> None:
+    """``InputError`` where a teacher learned labels that are hidden from its student, or an ensemble has no single output layer.
+
+    ``planned``: runs that are about to be trained, by their folder; others are asked by their records.
+    """
+    network = run.network
+    if len(run.teachers) > 1 and network.teacher_dropout and network.teacher_dropout_at == "output":
+        raise InputError(
+            f"teacher_dropout_at = 'output': {run.step} has {len(run.teachers)} teachers at once, and no single output layer; "
+            "expected one teacher, or 'stages'"
+        )
+    for folder in run.teachers if network.unlabelled else ():
+        if folder in planned:
+            hides, seed = planned[folder].network.unlabelled, planned[folder].seed
+        elif runs.finished(folder):
+            record = runs.read(folder)
+            hides, seed = record.trained_by.unlabelled, record.seed
+        else:
+            continue
+        if (hides, seed) != (network.unlabelled, run.seed):
+            raise InputError(
+                f"{folder} learned labels that are hidden here (unlabelled = {hides:g}, seed {seed}; here {network.unlabelled:g}, "
+                f"seed {run.seed}); expected a teacher of the same share and seed, for example --set "
+                f"unlabelled={network.unlabelled:g}, which is of both"
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline import runs
 from pipeline.config import Settings, digest
+from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine.missing import Level, say, train
 from pipeline.engine.source import Source
 from pipeline.experiments.planning import Planner
@@ -36,7 +37,7 @@ def balanced(
     if not steps:
         return experiment
     planner = Planner(experiment, settings, source.name, trust=trust)
-    fold = min(map(int, source.digests))
+    fold = min({*map(int, source.digests)} - {UNLABELLED})
     planned = {step.name: planner.run(step, 0, fold, (step.seeds or (0,))[0])[1] for step in steps}
     train(teachers_alone(planner.levels(), {run.folder for run in planned.values()}), source, **how)
     changed, untrained = dict(experiment.steps), dict(experiment.untrained)

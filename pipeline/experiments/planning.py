@@ -152,8 +152,9 @@ class Planner:
             return [self.run(step, round_ - 1, fold, seed)]
         teacher = self.experiment.steps[step.at_first(name)]
         seeds = (seed,)
-        if name != PREVIOUS and is_labels_alone(teacher):
-            seeds = (network_of(step, self.settings).teacher_seed,)  # all seeds of a fold share it
+        network = network_of(step, self.settings)
+        if name != PREVIOUS and is_labels_alone(teacher) and not network.labels_by_seed:
+            seeds = (network.teacher_seed,)  # all seeds of a fold share it
         return [self.last_run(teacher, fold, one) for one in teacher.seeds or seeds]
 
     def single(self, step: Step, name: str | None, round_: int, fold: int, seed: int) -> tuple[int, PlannedRun] | None:
@@ -169,8 +170,9 @@ class Planner:
                 f"experiment {step.experiment}: step {step.name}: {name} has the seeds {', '.join(map(str, other.seeds))}, and "
                 f"none is {seed}; expected one of one seed, or the same seeds"
             )
-        if other.name == OWN_TEACHER:
-            seed = network_of(step, self.settings).teacher_seed
+        network = network_of(step, self.settings)
+        if other.name == OWN_TEACHER and not network.labels_by_seed:
+            seed = network.teacher_seed
         return self.last_run(other, fold, other.seeds[0] if other.seeds and seed not in other.seeds else seed)
 
     def depth_of(self, step: Step) -> int:

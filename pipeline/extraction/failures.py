@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.cache import Failure
 from pipeline.config import InputError
+from pipeline.corpus.clips import part_name
 from pipeline.files import inert, write_atomic
 
 COLUMNS = ("fold", "clip", "path", "reason", "expected", "found")
@@ -39,7 +40,9 @@ def write_failures(folder: Path, root: Path, failures: Mapping[int, tuple[Failur
             read = list(csv.reader(line.replace("\0", "") for line in file))[1:]
         # Rows that somebody edited into something else go.
         others = [
-            row for row in read if len(row) == len(COLUMNS) and row[0].isdecimal() and int(row[0]) not in failures
+            row
+            for row in read
+            if len(row) == len(COLUMNS) and row[0].removeprefix("-").isdecimal() and int(row[0]) not in failures
         ]
     rows = sorted(others + rows_of(root, failures), key=lambda row: (int(row[0]), row[1]))
     if rows:
@@ -56,7 +59,8 @@ def failed_text(root: Path, failures: Mapping[int, tuple[Failure, ...]], folder:
     """A line a failed clip, the first ones, and where all of them are listed."""
     rows = rows_of(root, failures)
     lines = [
-        f"fold {fold}: {path}: {reason}" + (f" (expected {expected}, found {found})" if expected or found else "")
+        f"{part_name(int(fold))}: {path}: {reason}"
+        + (f" (expected {expected}, found {found})" if expected or found else "")
         for fold, _, path, reason, expected, found in rows[:SHOWN]
     ]
     more = f"{len(rows) - SHOWN} more; " if len(rows) > SHOWN else ""

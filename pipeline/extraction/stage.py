@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from pipeline import features
 from pipeline.cache import Failure
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus import Corpus, leaks
+from pipeline.corpus import UNLABELLED, Corpus, leaks, part_name
 from pipeline.extraction import workers
 from pipeline.extraction.assembly import assemble
 from pipeline.extraction.failures import failed_text, refusals, write_failures
@@ -77,7 +77,7 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     folder, seconds = reports[0].path.parent, time.monotonic() - start
     for report in reports:
         if report.note:
-            print(f"fold {report.fold}: {report.note}")
+            print(f"{part_name(report.fold)}: {report.note}")
     failures = {report.fold: report.failed for report in reports}
     failed = sum(map(len, failures.values()))
     if failed:
@@ -94,7 +94,9 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     if all(report.finished for report in reports):
         work_done = "finished already, nothing to compute"
     left_out = f", {failed} SKIPPED" if failed else ""
-    print(f"features: {clips} clips in {len(reports)} folds{left_out}: {work_done}; {seconds:.1f} s; {folder}")
+    folds = sum(report.fold != UNLABELLED for report in reports)
+    beside = " and a folder without labels" if folds < len(reports) else ""
+    print(f"features: {clips} clips in {folds} folds{beside}{left_out}: {work_done}; {seconds:.1f} s; {folder}")
 
 
 def extract_corpus(
@@ -152,7 +154,7 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
     unfinished = [fold for fold, fold_plan in plans.items() if not fold_plan.finished]
     for fold in unfinished:
         try:
-            stack.enter_context(locked(plans[fold].path, f"fold {fold}"))
+            stack.enter_context(locked(plans[fold].path, part_name(fold)))
         except OSError:
             if not plans[fold].retried:
                 raise
@@ -163,7 +165,7 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
     for fold in plans.keys() - set(unfinished):
         if left_behind(plans[fold]):
             # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
-            with suppress(InputError, OSError), locked(plans[fold].path, f"fold {fold}"):
+            with suppress(InputError, OSError), locked(plans[fold].path, part_name(fold)):
                 clean(plans[fold])
 
 
@@ -178,9 +180,9 @@ def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | Non
 
 
 def chosen_folds(corpus: Corpus, folds: Iterable[int] | None) -> tuple[int, ...]:
-    wanted = corpus.folds if folds is None else tuple(folds)
+    wanted = corpus.parts if folds is None else tuple(folds)
     for fold in wanted:
-        if fold not in corpus.folds:
+        if fold not in corpus.parts:
             raise InputError(f"fold {fold}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
     if not wanted:
         raise InputError(f"{corpus.name} has no folds in {corpus.root}, or none was asked for")

@@ -123,7 +123,7 @@ def compare(
 
 def require_same_data_set(fold_plan: Plan, old: Header, corpus: Corpus) -> None:
     """``InputError`` where a fold's file shares no clip with the corpus."""
-    if old.clips and {clip.name for clip in corpus.clips}.isdisjoint(old.clips):
+    if old.clips and {clip.name for clip in (*corpus.clips, *corpus.unlabelled)}.isdisjoint(old.clips):
         raise InputError(
             f"{fold_plan.path} is of another data set in a folder of the same name: none of its {len(old.clips)} "
             f"clips is in {corpus.root}; expected a name for each: rename the folder, or remove "

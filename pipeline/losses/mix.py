@@ -23,6 +23,7 @@ from pipeline.losses.library import constant, fewest, has, reads, teacher_reads
 from pipeline.losses.schedule import Ramp
 from pipeline.losses.signature import EVERY, Value, options, shown
 from pipeline.losses.text import BASES, Written, parts, read_term
+from pipeline.losses.unlabelled import require_use
 
 #: The outputs of a network's last layer, which names the classes.
 CLASSES = frozenset({"logits", "cosines"})
@@ -159,13 +160,15 @@ class LossMix:
         return max(fewest(term.name) for term in self.terms)
 
     def require(self, how: TrainSettings, table: str = "", based: bool = False) -> None:
-        """``InputError`` where a term learns nothing from batches or epochs as in ``how``, which is ``table`` of a preset.
+        """``InputError`` where a term learns nothing from batches or epochs as in ``how``, which is ``table`` of a preset, and
+        where a setting of it would do nothing.
 
         ``based``: whether there is a student before it whose misses it can learn.
         """
         dot = f"{table}." if table else ""
         self.require_batch(how.batch, f"{dot}batch", based)
         self.require_epochs(how.epochs, f"{dot}epochs")
+        require_use(self, how, dot)
 
     def require_batch(self, batch: int, setting: str = "batch", based: bool = False) -> None:
         """``InputError`` where a term learns nothing from ``batch`` clips, or from one teacher without a training before.
@@ -200,13 +203,6 @@ class LossMix:
                     f"{term.name} of mix {self} needs {requirement}, and there are {classes} classes; expected "
                     + (f"{option} up to {classes}, for example {term.name}@{option}={classes}" if option else "more")
                 )
-
-    def require_labels(self, place: str = "") -> None:
-        """``InputError`` where a term is of clips without a label, of data in which every clip has one. ``place``: for example a fold."""
-        if any(("rows", "unlabelled") in term.options for term in self.terms):
-            raise InputError(
-                f"{place}mix {self}: rows=unlabelled, and every clip has a label; expected a mix without it"
-            )
 
     def require_epochs(self, epochs: int, setting: str = "epochs") -> None:
         """``InputError`` where a term begins or ends after the last of ``epochs``. ``setting`` states them."""

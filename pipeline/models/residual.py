@@ -12,6 +12,7 @@ from pipeline.config import InputError
 from pipeline.models.dropout import Dropout
 from pipeline.models.first_weights import draw_he, draw_uniform
 from pipeline.models.outputs import Outputs
+from pipeline.models.places import Place
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -65,6 +66,8 @@ class ResNet(nn.Module):
         for _ in widths[1:]:
             width = (width + 1) // 2
         self.register_buffer("windows", average_windows(width, columns), persistent=False)
+        self.behind = nn.ModuleList(Place() for _ in widths)
+        self.before_output = Place()
         self.linear = nn.Linear(widths[-1] * columns, classes)
         self.dropout = Dropout()
 
@@ -77,10 +80,11 @@ class ResNet(nn.Module):
                 x = F.relu(x, inplace=True)
             else:  # the map is what comes before the ReLU, so this one must not be in place
                 maps[f"map{number // self.stage}"] = x
-                x = F.relu(x)
+                x = self.behind[number // self.stage - 1](F.relu(x))
         x = x.mean(-2, dtype=self.windows.dtype)  # (..., C, W)
         embedding = (x.unsqueeze(-2) * self.windows).sum(-1).flatten(-2)
-        return Outputs(embedding=embedding, hidden=embedding, logits=self.linear(self.dropout(embedding)), **maps)
+        logits = self.linear(self.dropout(self.before_output(embedding)))
+        return Outputs(embedding=embedding, hidden=embedding, logits=logits, **maps)
 
     def draw(self, generator: torch.Generator) -> None:
         """First weights: convolutions as He et al. 2015, the output layer as torch's default, batch norm 1 and 0."""

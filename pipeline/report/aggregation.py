@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import losses
 from pipeline.config import InputError
+from pipeline.corpus.clips import UNLABELLED
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
 from pipeline.report import paper, recordings
@@ -200,7 +201,7 @@ def compared(row: Row, members: Sequence[Record], baseline: Sequence[Record]) ->
 
 def ratio(record: Record) -> float:
     """n_test / n_train of a run: one fold is tested, the others train; folds taken as equally large."""
-    return 1 / max(1, len(record.data) - 1)
+    return 1 / max(1, len(record.data.keys() - {UNLABELLED}) - 1)
 
 
 def chance(record: Record) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline import cache
 from pipeline.config import FEATURES, InputError
+from pipeline.corpus.clips import UNLABELLED, part_name
 
 WIDTH = 110
 SKIPPED_SHOWN = 5
@@ -37,7 +38,8 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
             )
     with cache.opened(path) as file:
         tree, scales = datasets(file), axes(file)
-    counts = np.bincount(np.array(header.labels, dtype=int), minlength=len(header.classes)).tolist()
+    labels = np.array(header.labels, dtype=int)
+    counts = np.bincount(labels[labels >= 0], minlength=len(header.classes)).tolist()
     about = zip(header.units, header.calls, strict=True)
     return {
         "path": str(path),
@@ -162,7 +164,7 @@ def fold_text(info: dict[str, Any]) -> str:
     checked = {True: ", features, labels and clip names are as written", None: ""}[info["verified"]]
     lines = [
         f"{info['path']}   {info['bytes'] / 1e6:.1f} MB, {'gzip' if info['compressed'] else 'uncompressed'}{checked}",
-        f"{info['corpus']}{synthetic} fold {info['fold']}: {info['clips']} clips of {info['recordings']} recordings, "
+        f"{info['corpus']}{synthetic} {part_name(info['fold'])}: {info['clips']} clips of {info['recordings']} recordings, "
         f"{len(info['classes'])} classes, {len(info['skipped'])} clips skipped; {how}",
         "",
         *tree_lines(info["tree"]),
@@ -173,7 +175,7 @@ def fold_text(info: dict[str, Any]) -> str:
         *(value_line(name, value) for name, value in info["values"].items()),
         *chroma_lines(info["row_of_c"]),
         "",
-        *listed("clips", [f"{name} {count}" for name, count in info["classes"].items()]),
+        *listed("clips", clip_words(info)),
         *listed("settings", [f"{name} {value}" for name, value in info["spec"].items()]),
         *listed("versions", [f"{name} {value}" for name, value in info["versions"].items()]),
         f"digest    {info['digest']}",
@@ -183,6 +185,13 @@ def fold_text(info: dict[str, Any]) -> str:
     if len(info["skipped"]) > SKIPPED_SHOWN:
         lines.append(f"          and {len(info['skipped']) - SKIPPED_SHOWN} more: --json shows all")
     return "\n".join(lines)
+
+
+def clip_words(info: dict[str, Any]) -> list[str]:
+    """Clips by class, or that none has a label."""
+    if info["fold"] == UNLABELLED:
+        return [f"without a label {info['clips']}"]
+    return [f"{name} {count}" for name, count in info["classes"].items()]
 
 
 def tree_lines(tree: dict[str, dict[str, Any]]) -> list[str]:

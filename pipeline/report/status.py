@@ -102,14 +102,15 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
         return f"corpus    none yet; the next step makes the synthetic one in {root}\nnext      make demo, or make features{again}"
     corpus = open_corpus(name, root)
     spec = config.for_corpus(settings, corpus.seconds).features
-    paths = [fold_path(CACHE, corpus.name, spec, fold) for fold in corpus.folds]
+    paths = [fold_path(CACHE, corpus.name, spec, part) for part in corpus.parts]
     cached = [path for path in paths if path.is_file()]
     records = runs.find(RUNS, corpus.name)
     counts = by_kind(records)
+    without = f"{len(corpus.unlabelled)} clips without a label, " if corpus.unlabelled else ""
     lines = [
         f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
-        f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, in {root}",
-        f"features  {len(cached)} of {len(paths)} folds in {paths[0].parent}",
+        f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, {without}in {root}",
+        f"features  {len(cached)} of {len(paths)} {'files' if without else 'folds'} in {paths[0].parent}",
         "runs      " + (", ".join(counted_text(kind, counts[kind]) for kind in sorted(counts)) or "none finished yet"),
     ]
     if len(cached) < len(paths):

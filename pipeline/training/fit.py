@@ -18,15 +18,18 @@ from pipeline.losses import LossMix, library
 from pipeline.losses.adapting import needs_with, shapes
 from pipeline.losses.learner import Learner
 from pipeline.losses.needs import Needs
+from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
 from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.models.saved import load_state
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
+from pipeline.training.dropout import Dropout, dropout_of
 from pipeline.training.live import Lesson, Live
 from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
+from pipeline.training.pools import chosen_pools
 from pipeline.training.sampling import epoch_tables
 from pipeline.training.step import Augment, Pack, Teaching, threads
 from pipeline.training.task import Run, Trained
@@ -71,6 +74,7 @@ def fit(
     samples, labels = samples.to(device), labels.to(device)
     teaching = None if teaching is None else teaching.to(device)
     check(samples, labels, runs, settings, classes, teaching)
+    runs = chosen_pools(samples, runs, settings, teaching)
     statistics = standardisation(samples, runs, per)
     key = identity(samples, labels, runs, settings, classes, teaching, statistics)
     saved = resumable(checkpoint, key, say)
@@ -86,13 +90,13 @@ def fit(
 
 
 def standardisation(samples: Tensor, runs: Sequence[Run], per: str = "bin") -> list[tuple[Tensor, Tensor]]:
-    """``normalisation`` of every run; runs that train on the same rows share it."""
-    rows = {run.task.train.tobytes(): run.task.train for run in runs}
+    """``normalisation`` of every run, over all its rows, without labels too; runs that train on the same rows share it."""
+    rows = {run.task.rows.tobytes(): run.task.rows for run in runs}
     with threads("loop", len(rows)) as workers:
         spread = map if workers is None or samples.device.type != "cpu" else workers.map
         each = spread(lambda train: normalisation(samples, train, per), rows.values())
         statistics = dict(zip(rows, each))
-    return [statistics[run.task.train.tobytes()] for run in runs]
+    return [statistics[run.task.rows.tobytes()] for run in runs]
 
 
 def check(
@@ -114,20 +118,21 @@ def check(
         run.mix.require_classes(classes)
         run.mix.require(settings, based=True)  # what teachers say is looked at below
         if run.task.unlabelled is None:
-            run.mix.require_labels(f"fold {run.fold}, ")
+            require_unlabelled(run.mix, settings, f"fold {run.fold}, ")
+        if settings.label_noise and classes < 2:
+            raise InputError(f"label_noise = {settings.label_noise:g}: {classes} class; expected two at least, or 0")
         if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
             raise InputError(f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs")
-        for name, rows in (("training", run.task.train), ("test", run.task.test)):
+        for name, rows in (("training", run.task.rows), ("test", run.task.test)):
             if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(samples):
                 raise InputError(
                     f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
                     f"each from 0 to {len(samples) - 1}"
                 )
-        own = labels[torch.as_tensor(run.task.train, device=labels.device)]
-        if int(own.min()) < 0 or int(own.max()) >= classes:
-            raise InputError(
-                f"fold {run.fold}: labels {int(own.min())} to {int(own.max())}; expected 0 to {classes - 1}"
-            )
+        own = run.task.known(labels.cpu().numpy())[run.task.train]
+        if not len(own) or own.min() < 0 or own.max() >= classes:
+            those = f"{own.min()} to {own.max()}" if len(own) else "none"
+            raise InputError(f"fold {run.fold}: labels {those}; expected 0 to {classes - 1}")
 
 
 def identity(
@@ -144,7 +149,7 @@ def identity(
     for run, (mean, std) in zip(runs, statistics):
         content.update(mean.cpu().numpy().tobytes() + std.cpu().numpy().tobytes())
         if teaching is not None and run.mix.needs_teacher:
-            content.update(teaching.digest(run.teacher, run.task.train))
+            content.update(teaching.digest(run.teacher, run.task.rows))
     about = [
         config.identifying(settings),
         [run.identity() for run in runs],
@@ -195,20 +200,25 @@ def packed(
     require_modules(freeze, networks[0].body, settings.model)
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
     if settings.class_weights == "balanced":
-        options["class_weights"] = torch.stack([balanced(labels, run, classes) for run in runs])
+        options["class_weights"] = torch.stack([balanced(known_labels(labels, run), classes) for run in runs])
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
     teaching = teaching if any(run.mix.needs_teacher for run in runs) else None
     taught = {} if teaching is None else teaching.shapes()
-    lesson, constants = (None, {}) if teaching is None else lesson_of(teaching, runs, networks[0], samples, labels)
+    lesson, constants = (
+        (None, {})
+        if teaching is None
+        else lesson_of(teaching, runs, networks[0], samples, labels, dropout_of(settings))
+    )
     adapters = losses.adapters([run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught)
     for run, each in zip(runs, adapters):
         go_on(each, run)
     learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision, freeze)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     going = [False] * len(runs)
-    first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None)
-    draws = draws_tables(runs, loss.members, settings.batch, 0, going, device)
-    return Pack(learner, samples, labels, lesson, index, loss, settings, first, augment, draws, constants)
+    first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None, classes)
+    draws = draws_tables(runs, loss.members, settings.batch, 0, going, device, settings.sampler)
+    deviation = torch.stack([std for _, std in statistics]).to(device) if settings.input_noise else None
+    return Pack(learner, samples, labels, lesson, index, loss, settings, first, augment, draws, deviation, constants)
 
 
 def begin(network: Network, run: Run) -> None:
@@ -235,25 +245,36 @@ def go_on(adapters: Mapping[str, nn.Module], run: Run) -> None:
 
 
 def lesson_of(
-    teaching: Teaching, runs: Sequence[Run], student: Network, samples: Tensor, labels: Tensor
+    teaching: Teaching,
+    runs: Sequence[Run],
+    student: Network,
+    samples: Tensor,
+    labels: Tensor,
+    dropout: Dropout | None = None,
 ) -> tuple[Stored | Lesson, dict[str, Tensor]]:
     """What the runs' terms need of their teachers, and the terms' constants, each (R, ...), from each run's training rows."""
     needs = needs_with([run.mix for run in runs], lambda: student)
     teaching.require(needs)
     if isinstance(teaching, Live):
         teaching = teaching.to(samples.device, torch.promote_types(samples.dtype, torch.float32))
+    elif dropout and not (dropout.output and teaching.layers):
+        raise InputError(
+            f"teacher_dropout = {dropout.rate:g}: what was computed once of a teacher drops nothing; expected teachers that run "
+            "in every step (Live), or with teacher_dropout_at = 'output' their output layers"
+        )
     each: dict[object, dict[str, Tensor]] = {}
     for run in runs if needs.constants else ():
-        if (key := (run.teacher, run.task.train.tobytes())) not in each:
+        if (key := (run.teacher, *run.task.identity())) not in each:
             each[key] = constants_of(teaching, run, samples, labels, needs)
-    by_run = [each[run.teacher, run.task.train.tobytes()] for run in runs] if each else []
+    by_run = [each[run.teacher, *run.task.identity()] for run in runs] if each else []
     constants = {name: torch.stack([one[name] for one in by_run]) for name in (by_run[0] if by_run else ())}
-    lesson = Lesson(teaching, runs, needs, samples.device) if isinstance(teaching, Live) else teaching.prepared(needs)
-    return lesson, constants
+    if isinstance(teaching, Live):
+        return Lesson(teaching, runs, needs, samples.device, dropout), constants
+    return teaching.prepared(needs), constants
 
 
 def constants_of(teaching: Teaching, run: Run, samples: Tensor, labels: Tensor, needs: Needs) -> dict[str, Tensor]:
-    train_labels = labels[torch.as_tensor(run.task.train, device=labels.device)]
+    train_labels = known_labels(labels, run)
     if isinstance(teaching, Live):
         return teaching.measured(run.teacher, samples, run.task.train, train_labels, needs)
     return teaching.measured(run.teacher, run.task.train, train_labels, needs)
@@ -275,7 +296,14 @@ def require_outputs(mixes: Iterable[LossMix], network: Network) -> None:
             )
 
 
-def balanced(labels: Tensor, run: Run, classes: int) -> Tensor:
-    """(classes,) weights n / (classes · count) of the training rows; a class without any gets 0."""
-    counts = torch.bincount(labels[torch.as_tensor(run.task.train, device=labels.device)], minlength=classes)
-    return torch.where(counts > 0, len(run.task.train) / (classes * counts.clamp(min=1)), 0.0).float()
+def known_labels(labels: Tensor, run: Run) -> Tensor:
+    """The labels of a run's training rows, as it knows them."""
+    if run.task.labels is not None:
+        return torch.as_tensor(run.task.labels, device=labels.device)
+    return labels[torch.as_tensor(run.task.train, device=labels.device)]
+
+
+def balanced(labels: Tensor, classes: int) -> Tensor:
+    """(classes,) weights n / (classes · count) of the training rows, whose ``labels`` are (n,); a class without any gets 0."""
+    counts = torch.bincount(labels, minlength=classes)
+    return torch.where(counts > 0, len(labels) / (classes * counts.clamp(min=1)), 0.0).float()

@@ -61,17 +61,26 @@ def outputs(
 
 
 @torch.no_grad()
-def stored(live: Live | File, samples: Tensor, rows: Sequence[np.ndarray], labels: Tensor, needs: Needs) -> Stored:
+def stored(
+    live: Live | File,
+    samples: Tensor,
+    rows: Sequence[np.ndarray],
+    labels: Tensor,
+    needs: Needs,
+    learned: Sequence[np.ndarray] | None = None,
+) -> Stored:
     """What each of the teachers says of its own ``rows`` of ``samples``, as far as terms need it, with their constants.
 
-    Of files ``samples`` are the numbers of the rows. Written where it is kept as it comes, so that no second copy of it is ever in memory. Other rows hold NaN, and are not read.
+    Of files ``samples`` are the numbers of the rows. ``learned``: those of its rows whose ``labels`` its students know, from
+    which constants are (None: all of them). Written where it is kept as it comes, so that no second copy of it is ever in
+    memory. Other rows hold NaN, and are not read.
     """
     logits = {"logits"} if "logits" in live.shapes() else set()
     needs = replace(needs, outputs=tuple(sorted({*needs.outputs, *logits})))
     whole: dict[str, Tensor] = {}
     constants = []
-    for teacher, train in enumerate(rows):
-        parts = torch.as_tensor(train, device=samples.device).split(CHUNK)
+    for teacher, (asked, train) in enumerate(zip(rows, learned or rows)):
+        parts = torch.as_tensor(asked, device=samples.device).split(CHUNK)
 
         def keep(part: Tensor, teacher: int = teacher) -> None:
             with torch.no_grad():

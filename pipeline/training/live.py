@@ -19,6 +19,7 @@ from pipeline.losses.learner import Inputs, Learner
 from pipeline.losses.needs import MEMBERS, Needs
 from pipeline.models import Network, Outputs
 from pipeline.models.outputs import lacking
+from pipeline.training.dropout import Dropout, with_masks
 from pipeline.training.members import as_one
 from pipeline.training.task import Run
 from pipeline.training.teaching import CHUNK
@@ -78,9 +79,12 @@ class Live:
         return as_one(outputs, needs.members, self.average)
 
     @torch.no_grad()
-    def kept(self, teacher: int, x: Tensor, needs: Needs) -> Outputs:
-        """What is kept of what a teacher says of a batch; of members of an ensemble, whose maps may be unlike, of each by itself."""
-        outputs = [needs.keep(needs.raw(network(x))) for network in self.teachers[teacher]]
+    def kept(self, teacher: int, x: Tensor, needs: Needs, networks: Sequence[Network] | None = None) -> Outputs:
+        """What is kept of what a teacher says of a batch; of members of an ensemble, whose maps may be unlike, of each by itself.
+
+        ``networks``: in place of its own.
+        """
+        outputs = [needs.keep(needs.raw(network(x))) for network in networks or self.teachers[teacher]]
         return as_one(outputs, needs.members, self.average)
 
     def bytes_of_row(self, needs: Needs) -> int:
@@ -105,7 +109,9 @@ class Live:
 class Lesson:
     """Live teachers as a pack uses them: which of its runs share a forward pass, and what is kept of it."""
 
-    def __init__(self, live: Live, runs: Sequence[Run], needs: Needs, device: torch.device) -> None:
+    def __init__(
+        self, live: Live, runs: Sequence[Run], needs: Needs, device: torch.device, dropout: Dropout | None = None
+    ) -> None:
         keys = [(run.teacher, *run.batches()) for run in runs]
         self.live, self.needs = live, needs
         #: One for each forward pass, sorted by teacher: the runs that share it.
@@ -117,14 +123,41 @@ class Lesson:
             [next(i for i, g in enumerate(self.groups) if r in g) for r in range(len(runs))], device=device
         )
 
+        #: (groups,) from what each forward pass draws its masks, and the networks with masks of each group, where they drop.
+        self.keys = torch.zeros(len(self.groups), dtype=torch.int64, device=device)
+        self.masked: dict[tuple[int, int], list[Network]] = {}
+        self.dropout = dropout
+
+    def asked(self, first: int, count: int, x: Tensor) -> Outputs:
+        """What is kept of what the teacher of ``count`` groups from the ``first`` on says of their batches, one behind the other."""
+        teacher = self.taught_by[first]
+        if self.dropout is None:
+            return self.live.kept(teacher, x, self.needs)
+        return self.live.kept(teacher, x, self.needs, self.networks(first, count, self.dropout))
+
+    def networks(self, first: int, count: int, dropout: Dropout) -> list[Network]:
+        """Those of ``asked``, with masks."""
+        if (first, count) not in self.masked:
+            keys, members = self.keys[first : first + count], self.live.teachers[self.taught_by[first]]
+            self.masked[first, count] = [
+                with_masks(network, dropout, keys, member) for member, network in enumerate(members)
+            ]
+        return self.masked[first, count]
+
     def start_epoch(self, stopped: Sequence[bool]) -> None:
         """Take the input of a run that goes on: the rows of one that has stopped are not those of its batches."""
         going = [next((r for r in group if not stopped[r]), group[0]) for group in self.groups]
         self.taken.copy_(torch.tensor(going))
 
     @torch.no_grad()
-    def batch(self, inputs: Inputs, alive: Tensor | None, learner: Learner) -> Outputs:
-        """Every output with the axes (R, B, ...); zeros for runs that take no part and are computed one by one."""
+    def batch(self, inputs: Inputs, alive: Tensor | None, learner: Learner, keys: Tensor | None = None) -> Outputs:
+        """Every output with the axes (R, B, ...); zeros for runs that take no part and are computed one by one.
+
+        ``keys`` (R,): from which runs draw their noise in this step.
+        """
+        if self.dropout is not None:
+            assert keys is not None
+            self.keys.copy_(keys[self.taken])
         with tuned(self.taken.device, tf32=False):  # what is distilled is not rounded
             each = self.one_by_one(inputs, alive, learner) if learner.layout == "loop" else self.at_once(inputs)
         return Outputs({name: value.index_select(0, self.group) for name, value in each.items()})
@@ -138,7 +171,7 @@ class Lesson:
             run = taken[group]
             with torch.no_grad():
                 x = inputs(slice(run, run + 1))[:, 0]
-                parts[group] = self.live.kept(self.taught_by[group], x, self.needs)
+                parts[group] = self.asked(group, 1, x)
 
         learner.spread(ask, going)
         some = parts[going[0]]
@@ -152,6 +185,6 @@ class Lesson:
         for teacher in sorted(set(self.taught_by)):
             first, count = self.taught_by.index(teacher), self.taught_by.count(teacher)
             its_input = x[:, first : first + count].transpose(0, 1).flatten(0, 1)
-            kept = self.live.kept(teacher, its_input, self.needs)
+            kept = self.asked(first, count, its_input)
             parts.append({name: value.unflatten(0, (count, len(x))) for name, value in kept.items()})
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -93,6 +93,7 @@ class Loop:
                 stopped,
                 pack.samples.device,
                 pack.augment is not None,
+                pack.learner.stacked.classes,
             ),
             draws_tables(
                 self.runs,
@@ -101,6 +102,7 @@ class Loop:
                 progress.epoch,
                 stopped,
                 pack.samples.device,
+                self.settings.sampler,
             ),
         )
         pack.loss.set_epoch(progress.epoch, self.settings.epochs)
@@ -108,7 +110,7 @@ class Loop:
             pack.teaching.start_epoch(stopped)
         pack.counter.fill_(progress.done)
         begun = time.monotonic() - progress.epoch_seconds
-        steps = max(0 if stop else steps_of(run, self.settings.batch) for run, stop in zip(self.runs, stopped))
+        steps = max(0 if stop else self.steps_of(run) for run, stop in zip(self.runs, stopped))
         while progress.done < steps:
             self.take(masked=progress.done >= self.full)
             progress.done += 1
@@ -124,12 +126,15 @@ class Loop:
     def set_tables(self, fresh: EpochTables, draws: Mapping[str, Tensor] | None = None) -> None:
         """Put an epoch's tables where the steps, and the graphs of them, look for them."""
         old = self.pack.tables
-        for table, values in zip(old[:4], fresh[:4]):
+        for table, values in zip(old, fresh):
             if isinstance(table, Tensor) and isinstance(values, Tensor):
                 table[: len(values)] = values
         for key, values in (draws or {}).items():
             self.pack.draws[key][: len(values)] = values
-        self.full = fresh.full
+        self.full, self.labelled = fresh.full, fresh.labelled
+
+    def steps_of(self, run: Run) -> int:
+        return steps_of(run, self.settings.batch, self.settings.sampler)
 
     def take(self, masked: bool) -> None:
         """One step; on a GPU by a graph of it."""
@@ -153,7 +158,7 @@ class Loop:
         finite = torch.isfinite(pack.weights).all(1).tolist()
         weights = {term: pack.loss.weights[term].tolist() for term in pack.terms}
         for r in active:
-            steps = steps_of(self.runs[r], self.settings.batch)
+            steps = self.steps_of(self.runs[r])
             progress.steps[r] += steps
             progress.failures[r] = failure([row[r] for row in bad], finite[r], pack.terms, progress.epoch, self.runs[r])
             if progress.failures[r]:
@@ -169,7 +174,9 @@ class Loop:
                     "lr": optimizer.learning_rate(self.settings, progress.epoch, steps - 1, steps),
                     "loss": sums[0][r] / steps,
                     "terms": terms,
-                    "train_accuracy": sums[-1][r] / steps / self.settings.batch,
+                    "train_accuracy": sums[-1][r] / max(1, self.labelled[r])
+                    if self.labelled
+                    else sums[-1][r] / steps / self.settings.batch,
                     "accuracy": figures[0][r],
                     "test_loss": figures[1][r],
                     "seconds": seconds,

@@ -222,7 +222,8 @@ def bytes_per_run(pack: Pack) -> int:
         rows = pack.tables.rows[0]
         inputs: Inputs = lambda runs: batch(pack, rows[runs], None)
         outputs = pack.learner.forward(inputs, None)
-        teacher = taught(pack, rows, inputs)
+        keys = None if pack.tables.keys is None else pack.tables.keys[0]
+        teacher = taught(pack, rows, inputs, keys=keys)
         draws = {key: table[0] for key, table in pack.draws.items()}
         total, _ = pack.loss(outputs, teacher, pack.labels[rows], draws)
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)

@@ -23,26 +23,52 @@ if TYPE_CHECKING:
 class Sampling:
     """How the batches of an epoch are drawn, from (seed, fold, epoch) alone.
 
-    "shuffle": every training row once. "classes:m": each batch has B / m classes and m rows of each, all different; a class
-    of fewer rows repeats its own.
+    "shuffle": every training row once, those without a label too where a term learns from them. "classes:m": each batch has
+    B / m classes and m rows of each, all different; a class of fewer rows repeats its own. "unlabelled:r": each batch has
+    B / (1 + r) rows with a label, then r times as many without; each row with a label comes once.
     """
 
     kind: str = samplers.SHUFFLE
 
     def __post_init__(self) -> None:
-        samplers.clips_of_class(self.kind)
+        samplers.parts(self.kind)
 
     def batches(self, run: Run, labels: Tensor, batch: int, epoch: int) -> np.ndarray:
-        """(steps, B) rows of an epoch of ``run``. ``labels``: of every row; -1, no class, is in no batch of classes.
+        """(steps, B) rows of an epoch of ``run``. ``labels``: of every row; −1, no class, is in no batch of classes.
 
-        Raises ``InputError`` where a batch needs more classes than the run trains on.
+        Raises ``InputError`` where a batch needs more classes than the run trains on, or rows without a label that it has not.
         """
-        count = steps_of(run, batch)
+        count = self.steps(run, batch)
         if each := samplers.clips_of_class(self.kind):
-            classes = labels[torch.as_tensor(run.task.train, device=labels.device)].cpu().numpy()
+            classes = run.task.known(labels.cpu().numpy())[run.task.train]
             self.check(run, batch, len(set(classes[classes >= 0].tolist())))
             return by_class(run.task.train, classes, batch, each, count, generator("classes", run, epoch))
-        return order(run, epoch)[: count * batch].reshape(count, batch)
+        pool = run.drawn_unlabelled
+        if each := samplers.labelled_of(self.kind, batch):
+            samplers.check(self.kind, batch)
+            if pool is None:
+                raise InputError(
+                    f"fold {run.fold}: sampler = {self.kind!r}, and it trains on no clip without a label; expected some, or 'shuffle'"
+                )
+            with_label = order(run, epoch)[: count * each].reshape(count, each)
+            random = generator("unlabelled", run, epoch)
+            return np.concatenate([with_label, pool[dealt(len(pool), batch - each, count, random)]], 1)
+        return order(run, epoch, pool)[: count * batch].reshape(count, batch)
+
+    def steps(self, run: Run, batch: int) -> int:
+        """Steps of an epoch. The last, incomplete batch is left out: the relations' means are over B² and B³ tuples, so a
+        smaller batch would be another loss; the order changes every epoch, so nothing is left out for good."""
+        each = samplers.labelled_of(self.kind, batch) or batch
+        count = len(run.task.train)
+        if self.kind == samplers.SHUFFLE and (pool := run.drawn_unlabelled) is not None:
+            count += len(pool)
+        if not count // each:
+            those = f"{each} with a label" if each < batch else f"{batch}"
+            raise InputError(
+                f"fold {run.fold}: {count} training samples; expected at least one batch "
+                f"of {those}; lower the batch size"
+            )
+        return count // each
 
     def check(self, run: Run, batch: int, classes: int) -> None:
         samplers.check(self.kind, batch)
@@ -62,18 +88,17 @@ class EpochTables(NamedTuple):
     """(steps, R, B, n) float32, uniform in [0, 1), for augmentation; None without one."""
     full: int
     """Number of leading steps in which every run takes part."""
+    labels: Tensor | None = None
+    """(steps, R, B) int64 labels that terms read, −1: none; None: those of the samples."""
+    labelled: tuple[int, ...] = ()
+    """Clips with a label in the epoch of each run; empty where all have one."""
+    keys: Tensor | None = None
+    """(steps, R) int64: from each a step draws its noise (``training.draws``); None without any."""
 
 
-def steps_of(run: Run, batch: int) -> int:
-    """Steps of an epoch. The last, incomplete batch is left out: the relations' means are over B² and B³ tuples, so a
-    smaller batch would be another loss; the order changes every epoch, so nothing is left out for good."""
-    steps = len(run.task.train) // batch
-    if not steps:
-        raise InputError(
-            f"fold {run.fold}: {len(run.task.train)} training samples; expected at least one batch "
-            f"of {batch}; lower the batch size"
-        )
-    return steps
+def steps_of(run: Run, batch: int, kind: str = samplers.SHUFFLE) -> int:
+    """Steps of an epoch of a run, whose batches are drawn by ``kind`` unless it says itself how."""
+    return (run.sampling or Sampling(kind)).steps(run, batch)
 
 
 def generator(purpose: str, run: Run, epoch: int) -> torch.Generator:
@@ -82,9 +107,9 @@ def generator(purpose: str, run: Run, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1)
 
 
-def order(run: Run, epoch: int) -> np.ndarray:
-    """The training rows in the order of an epoch."""
-    rows = run.task.train
+def order(run: Run, epoch: int, more: np.ndarray | None = None) -> np.ndarray:
+    """The training rows, and ``more``, in the order of an epoch."""
+    rows = run.task.train if more is None else np.concatenate([run.task.train, more])
     return rows[torch.randperm(len(rows), generator=generator("order", run, epoch)).numpy()]
 
 
@@ -119,13 +144,14 @@ def epoch_tables(
     stopped: Sequence[bool],
     device: torch.device,
     augmented: bool = False,
+    classes: int = 0,
 ) -> EpochTables:
     """The batches, learning rates and masks of an epoch; a run that has ``stopped`` takes no step.
 
-    ``labels``: of every row of the samples.
+    ``labels``: of every row of the samples; ``classes``: how many there are, where labels are drawn (``label_noise``).
     """
     batch = settings.batch
-    counts = [0 if stop else steps_of(run, batch) for run, stop in zip(runs, stopped)]
+    counts = [0 if stop else steps_of(run, batch, settings.sampler) for run, stop in zip(runs, stopped)]
     steps = max(counts)
     rows = np.empty((steps, len(runs), batch), np.int64)
     lr = np.zeros((steps, len(runs), 1), np.float32)
@@ -146,5 +172,61 @@ def epoch_tables(
             for run in runs
         ]
         draws = torch.stack(each, 1).to(device)
+    read = labels_read(runs, labels, rows, counts, settings, epoch, classes)
+    labelled = () if read is None else tuple(int((read[:count, r] >= 0).sum()) for r, count in enumerate(counts))
     tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
-    return EpochTables(tables[0], tables[1], tables[2], draws, min(counts))
+    return EpochTables(
+        tables[0],
+        tables[1],
+        tables[2],
+        draws,
+        min(counts),
+        None if read is None else torch.from_numpy(read).to(device),
+        labelled,
+        noise_keys(runs, counts, epoch).to(device) if noisy(settings) else None,
+    )
+
+
+def labels_read(
+    runs: Sequence[Run],
+    labels: Tensor,
+    rows: np.ndarray,
+    counts: Sequence[int],
+    settings: TrainSettings,
+    epoch: int,
+    classes: int,
+) -> np.ndarray | None:
+    """The labels (steps, R, B) that terms read of the ``rows`` of an epoch; None where they are those of the samples.
+
+    −1 where a run does not know them. By ``label_noise`` p: of draws u, v uniform in [0, 1), u < p makes y the class
+    (y + 1 + ⌊v (C − 1)⌋) mod C.
+    """
+    if not settings.label_noise and all(run.task.unlabelled is None and run.task.labels is None for run in runs):
+        return None
+    there, read = labels.cpu().numpy(), np.empty(rows.shape, np.int64)
+    for r, (run, count) in enumerate(zip(runs, counts)):
+        read[:, r] = run.task.known(there)[rows[:, r]]
+        if settings.label_noise and count:
+            random = generator("label noise", run, epoch)
+            draws = torch.rand((count, rows.shape[-1], 2), generator=random, dtype=torch.float64).numpy()
+            read[:count, r] = wrong_labels(read[:count, r], draws[..., 0], draws[..., 1], settings.label_noise, classes)
+    return read
+
+
+def wrong_labels(labels: np.ndarray, u: np.ndarray, v: np.ndarray, share: float, classes: int) -> np.ndarray:
+    """Labels of which those with u < ``share`` are another class, (y + 1 + ⌊v (C − 1)⌋) mod C; −1 stays. All of one shape."""
+    other = (labels + 1 + np.minimum((v * (classes - 1)).astype(np.int64), classes - 2)) % classes
+    return np.where((u < share) & (labels >= 0), other, labels)
+
+
+def noisy(settings: TrainSettings) -> bool:
+    """Whether a step draws noise."""
+    return bool(settings.input_noise or settings.teacher_dropout)
+
+
+def noise_keys(runs: Sequence[Run], counts: Sequence[int], epoch: int) -> Tensor:
+    """(steps, R) int64, of each run from (seed, fold, epoch) and the step alone; 0 beyond its own ``counts``."""
+    keys = torch.zeros(max(counts), len(runs), dtype=torch.int64)
+    for r, (run, count) in enumerate(zip(runs, counts)):
+        keys[:count, r] = torch.randint(-(2**63), 2**63 - 1, (count,), generator=generator("noise", run, epoch))
+    return keys

@@ -16,6 +16,8 @@ from pipeline.losses.learner import Inputs, Learner
 from pipeline.losses.mixed import MixedLoss
 from pipeline.models import Outputs
 from pipeline.training import optimizer
+from pipeline.training.draws import normal
+from pipeline.training.dropout import INPUT
 from pipeline.training.live import Lesson, Live
 from pipeline.training.sampling import EpochTables
 from pipeline.training.teaching import Stored
@@ -43,6 +45,8 @@ class Pack:
     augment: Augment | None = None
     draws: dict[str, Tensor] = field(default_factory=dict)
     """Key of a term that draws → (steps, R', B, n), as ``draws_tables`` makes them."""
+    deviation: Tensor | None = None
+    """(R, C, H, 1): of each run's inputs, by which noise on them is measured; None without any."""
     constants: dict[str, Tensor] = field(default_factory=dict)
     """What ``constants`` of loss files gave of each run's teacher: ``constants KEY NAME`` → (R, ...)."""
     optimizer_state: dict[str, Tensor] = field(init=False)
@@ -118,10 +122,14 @@ def step(pack: Pack, masked: bool) -> None:
     rows, lr, alive = (table.index_select(0, pack.counter)[0] for table in (tables.rows, tables.lr, tables.alive))
     augmenting = None if tables.draws is None else tables.draws.index_select(0, pack.counter)[0]
     draws = {key: table.index_select(0, pack.counter)[0] for key, table in pack.draws.items()}
+    keys = None if tables.keys is None else tables.keys.index_select(0, pack.counter)[0]
     mask = alive if masked else None
 
     def inputs(runs: slice) -> Tensor:
         return batch(pack, rows[runs], None if augmenting is None else augmenting[runs])
+
+    def seen(runs: slice) -> Tensor:
+        return with_noise(pack, inputs(runs), runs, keys)
 
     def descend(runs: slice, gradients: Tensor) -> None:
         # On a CPU only runs that take part come here.
@@ -130,10 +138,13 @@ def step(pack: Pack, masked: bool) -> None:
         with held(pack, runs, gradients):
             optimizer.descend(pack.weights[runs], gradients, state, lr[runs], pack.settings, keep)
 
-    labels = pack.labels[rows]
-    teacher = taught(pack, rows, inputs, mask)
+    truth = labels = pack.labels[rows]
+    if tables.labels is not None:  # accuracy is by the true one, of clips that have one
+        labels = tables.labels.index_select(0, pack.counter)[0]
+        truth = torch.where(labels >= 0, truth, -1)
+    teacher = taught(pack, rows, inputs, mask, keys)
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
-        outputs = pack.learner.forward(inputs, mask)
+        outputs = pack.learner.forward(seen, mask)
         total, raw = pack.loss(outputs, teacher, labels, draws)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
         pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
@@ -141,7 +152,7 @@ def step(pack: Pack, masked: bool) -> None:
         taken = pack.optimizer_state["taken"]
         optimizer.follow(pack.averages, pack.averaged_tensors(), taken, pack.settings.average, mask)
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
-    tally(pack, values, (outputs.logits.detach().argmax(-1) == labels).sum(-1), mask)
+    tally(pack, values, (outputs.logits.detach().argmax(-1) == truth).sum(-1), mask)
     pack.counter += 1
 
 
@@ -159,14 +170,22 @@ def held(pack: Pack, runs: slice, gradients: Tensor) -> Iterator[None]:
     momentum[runs] = momentum[runs].masked_fill(pack.frozen, 0.0)
 
 
-def taught(pack: Pack, rows: Tensor, inputs: Inputs, alive: Tensor | None = None) -> Outputs | None:
-    """What the runs' teachers say of rows (R, B), or of the very ``inputs``, and the constants that terms have of them."""
+def taught(
+    pack: Pack, rows: Tensor, inputs: Inputs, alive: Tensor | None = None, keys: Tensor | None = None
+) -> Outputs | None:
+    """What the runs' teachers say of rows (R, B), or of the very ``inputs``, and the constants that terms have of them.
+
+    ``keys`` (R,): from which they draw what they drop.
+    """
     if pack.teaching is None:
         return None
     if isinstance(pack.teaching, Lesson):
-        outputs = pack.teaching.batch(inputs, alive, pack.learner)
+        outputs = pack.teaching.batch(inputs, alive, pack.learner, keys)
     else:
         outputs = pack.teaching.batch(pack.teachers, rows)
+        if pack.teaching.layers is not None and keys is not None:
+            rate = pack.settings.teacher_dropout
+            outputs["logits"] = pack.teaching.layers.logits(pack.teachers, rows, rate, keys)
     return Outputs({**outputs, **pack.constants})
 
 
@@ -176,6 +195,17 @@ def batch(pack: Pack, rows: Tensor, draws: Tensor | None) -> Tensor:
     if pack.augment is not None and draws is not None:
         x = pack.augment(x, draws.transpose(0, 1).reshape(-1, draws.shape[-1]))
     return x.unflatten(0, (rows.shape[1], rows.shape[0]))
+
+
+def with_noise(pack: Pack, x: Tensor, runs: slice, keys: Tensor | None) -> Tensor:
+    """Samples (B, R', C, H, W) of some runs as the students see them: x + σ · std · ε, std each run's own deviation of the input.
+
+    Soft randomisation (Arani et al. 2021): Gaussian noise that is added, so that it is heard in silence too.
+    """
+    if pack.deviation is None or keys is None:
+        return x
+    noise = normal(keys[runs], x[:, 0].numel(), INPUT).view(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
+    return x + pack.settings.input_noise * pack.deviation[runs] * noise
 
 
 def tally(pack: Pack, values: Tensor, correct: Tensor, alive: Tensor | None) -> None:

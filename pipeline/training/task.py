@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from pipeline.config import InputError
 from pipeline.losses import LossMix
+from pipeline.losses.unlabelled import learns_unlabelled
 from pipeline.training.sampling import Sampling
 
 
@@ -21,27 +23,42 @@ class Task:
     """What is learned from which rows of ``samples``, and what it is tested on."""
 
     train: np.ndarray
-    """int64 rows to train on; normalisation is fitted on the same."""
+    """int64 rows to train on, with their labels."""
     test: np.ndarray
     """int64 rows to test on after every epoch."""
     classes: tuple[int, ...] | None = None
     """The classes to tell apart; None: all."""
     unlabelled: np.ndarray | None = None
-    """int64 rows to train on whose labels are not read; None: none."""
+    """int64 rows to train on whose labels are not read, (clips,) or (clips, views), the clean view first; None: none."""
+    labels: np.ndarray | None = None
+    """int64 labels of ``train`` that are learned in place of those of the samples, by which accuracy is counted all the same."""
 
     def __post_init__(self) -> None:
-        for name in ("classes", "unlabelled"):
-            if getattr(self, name) is not None:
-                raise InputError(
-                    f"a task with {name}: not built yet; expected a task of all classes and labelled clips"
-                )
+        if self.classes is not None:
+            raise InputError("a task with classes: not built yet; expected a task of all classes")
+        if self.unlabelled is not None and not self.unlabelled.size:
+            raise InputError("a task with no unlabelled rows; expected some, or None")
+        if self.labels is not None and self.labels.shape != self.train.shape:
+            raise InputError(f"{len(self.labels)} labels of {len(self.train)} training rows; expected one for each")
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """All rows to train on, with labels and without: normalisation is fitted on these."""
+        if self.unlabelled is None:
+            return self.train
+        return np.concatenate([self.train, self.unlabelled.reshape(-1)])
+
+    def known(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of all samples as a run knows them: −1 of every row that it does not train on with its label."""
+        known = np.full(len(labels), -1, np.int64)
+        known[self.train] = labels[self.train] if self.labels is None else self.labels
+        return known
 
     def identity(self) -> list[str]:
-        """Digests of the rows, in their order."""
-        return [
-            hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest()
-            for rows in (self.train, self.test)
-        ]
+        """Digests of the rows, in their order, and of labels where they are the task's own."""
+        arrays = [self.train, self.test]
+        arrays += [array for array in (self.unlabelled, self.labels) if array is not None]
+        return [hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest() for rows in arrays]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +93,21 @@ class Run:
     """How its batches are drawn; None: as the settings of its training say."""
     start: Start | None = None
     """None: its first weights are drawn."""
+    pool: np.ndarray | None = None
+    """int64 rows without a label that batches are drawn from, some more than once; None: all of ``task.unlabelled``."""
+
+    @property
+    def drawn_unlabelled(self) -> np.ndarray | None:
+        """The rows without a label that its batches are drawn from; None where no term learns from such."""
+        if self.task.unlabelled is None or not learns_unlabelled(self.mix):
+            return None
+        return self.task.unlabelled.reshape(-1) if self.pool is None else self.pool
 
     def batches(self) -> tuple[Any, ...]:
         """What its batches depend on: runs that have it in common see the same ones."""
-        return (self.fold, self.seed, *self.task.identity(), (self.sampling or Sampling()).kind)
+        pool = self.drawn_unlabelled
+        drawn = () if pool is None else (hashlib.sha256(pool.tobytes()).hexdigest(),)
+        return (self.fold, self.seed, *self.task.identity(), (self.sampling or Sampling()).kind, *drawn)
 
     def identity(self) -> list[Any]:
         """What tells this run from another, for checkpoints."""

@@ -17,6 +17,7 @@ from pipeline.config import InputError
 from pipeline.losses.needs import CONSTANTS, MEMBERS, REDUCED, Needs
 from pipeline.models import Outputs
 from pipeline.models.outputs import chosen, lacking
+from pipeline.training.dropout import OutputLayers
 
 #: Rows of arrays that are reduced at once.
 CHUNK = 64
@@ -30,12 +31,14 @@ class Stored:
         outputs: Mapping[str, Tensor],
         constants: Mapping[str, Tensor] | None = None,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
+        layers: OutputLayers | None = None,
     ) -> None:
         """``outputs``: name → (G, rows, ...), for example embedding (G, rows, D) and logits (G, rows, classes).
 
         ``constants``: ``constants KEY NAME`` → (G, ...), where they were computed already. ``shapes``: of outputs of which
-        only what ``reduced`` of a loss keeps is stored.
+        only what ``reduced`` of a loss keeps is stored. ``layers``: the teachers' output layers, where dropout is before these.
         """
+        self.layers = layers
         self.outputs, self.constants, self.known = Outputs(outputs), dict(constants or {}), dict(shapes or {})
 
     @property
@@ -50,7 +53,7 @@ class Stored:
         outputs, constants = (
             {name: values.to(device) for name, values in part.items()} for part in (self.outputs, self.constants)
         )
-        return Stored(outputs, constants, self.known)
+        return Stored(outputs, constants, self.known, self.layers and self.layers.to(device))
 
     def batch(self, teachers: Tensor, rows: Tensor) -> Outputs:
         """What the teachers (R, 1) say of rows (R, B): every output with the axes (R, B, ...)."""
@@ -75,7 +78,8 @@ class Stored:
                 if name not in kept:
                     kept[name] = values.new_empty(*self.any.shape[:2], *values.shape[2:])
                 kept[name][:, part] = values
-        return Stored(kept or {name: self.outputs[name] for name in list(self.outputs)[:1]}, self.constants, known)
+        some = kept or {name: self.outputs[name] for name in list(self.outputs)[:1]}
+        return Stored(some, self.constants, known, self.layers)
 
     def require(self, needs: Needs) -> None:
         """``InputError`` where an output that a term reads was not stored."""

@@ -122,7 +122,7 @@ def cached_folds(folder: Path) -> list[Finding]:
     from pipeline import cache
 
     clips, size, whole, broken = 0, 0, 0, []
-    for path in sorted(folder.glob("fold*.h5")):
+    for path in sorted([*folder.glob("fold*.h5"), *folder.glob("unlabelled.h5")]):
         try:
             clips += len(cache.read_header(path).clips)
         except cache.Unavailable as error:  # its line says the remedy, and that it is not to be removed
@@ -131,7 +131,7 @@ def cached_folds(folder: Path) -> list[Finding]:
         except (InputError, OSError) as error:
             broken.append(Finding("cache", str(error), "remove the file that is named, and make features again"))
         else:
-            size, whole = size + path.stat().st_size, whole + 1
+            size, whole = size + path.stat().st_size, whole + path.name.startswith("fold")
     summary = Finding("cache", f"{folder}: {whole} folds, {clips} clips, {size / 1e6:.0f} MB")
     return [summary, *broken] if whole else broken
 
