@@ -181,13 +181,15 @@ def told(corpus: Corpus) -> list[str]:
 
 
 def pooled(corpus: Corpus) -> str:
-    """A line on the clips without a label: how many, and how many are taken for recordings that have clips with one."""
+    """A line on the clips without a label: how many, and how many are taken for pieces of recordings that have clips with one."""
     known = {clip.source for clip in corpus.clips}
     shared = [clip for clip in corpus.unlabelled if clip.source in known]
-    example_ = f", such as {shared[0].name} ({shared[0].source})" if shared else ""
+    line = f"{corpus.name}: {counted(len(corpus.unlabelled), 'clip', 'clips')} without a label, in no fold"
+    if not shared:
+        return f"{line}; by their names none is of a recording that has clips with one"
     return (
-        f"{corpus.name}: {counted(len(corpus.unlabelled), 'clip', 'clips')} without a label, in no fold; of {len(shared)} "
-        f"recordings have clips with one, by their names{example_}: these are left out where the recording is held out"
+        f"{line}; {counted(len(shared), 'is', 'are')} taken for pieces of recordings that have clips with one, such as "
+        f"{shared[0].name} of {shared[0].source}, and left out where that is held out"
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.config import VIEWS, InputError
 from pipeline.engine.outputs import samples
 from pipeline.engine.records import model_of, read_model
 from pipeline.engine.rerun import recorded_files
-from pipeline.engine.tasks import rows
+from pipeline.engine.tasks import rows, views_of
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
 from pipeline.models import Network, Outputs
@@ -88,6 +88,7 @@ def told(record: Record, data: cache.Data, maps: bool) -> dict[str, np.ndarray]:
     values, _ = samples(data, torch.device("cpu"))
     network = model_of(read_model(record.folder))
     train, test = rows(data, record.fold)
+    train = np.concatenate([train, views_of(data, np.flatnonzero(data.labels < 0)).reshape(-1)])
     stages = tuple(stages_of(network, values[train[:1]])) if maps else ()
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
         outputs: Outputs = training.outputs(network, values, train, ("logits", "embedding", "hidden", *stages))

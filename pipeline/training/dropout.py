@@ -83,7 +83,7 @@ def with_masks(network: Network, dropout: Dropout, keys: Tensor, member: int = 0
     for number, path in enumerate(places):
         if number == len(places) - 1 or not dropout.output:
             twin.set_submodule(path, Mask(dropout.rate, keys, member * PLACES + number))
-    return twin
+    return twin.eval()
 
 
 @dataclass(frozen=True)
