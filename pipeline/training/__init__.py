@@ -15,10 +15,11 @@ from pipeline.training.live import Live
 from pipeline.training.sampling import Sampling
 from pipeline.training.state import Interrupted
 from pipeline.training.task import Run, Start, Task, Trained
-from pipeline.training.teaching import Stored
+from pipeline.training.teaching import File, Stored
 from pipeline.training.tuning import tuned
 
 __all__ = [
+    "File",
     "Interrupted",
     "Live",
     "Run",

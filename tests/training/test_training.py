@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from pipeline.training import (
     Sampling,
     Stored,
     Task,
-    teaching,
 )
 from pipeline.training.normalisation import normalisation
 from pipeline.training.sampling import epoch_tables, order, steps_of
@@ -384,17 +382,13 @@ def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
         training.fit(samples, labels, [run_of("ce")], QUICK, classes=2)
 
 
-def test_what_is_not_built_yet_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_what_is_not_built_yet_is_refused_in_one_line() -> None:
     rows = np.arange(8)
     for make, words in (
         (lambda: Task(rows, rows, classes=(0, 1)), "a task with classes: not built yet; expected"),
         (lambda: Task(rows, rows, unlabelled=rows), "a task with unlabelled: not built yet; expected"),
         (lambda: Sampling("balanced"), "sampler = 'balanced': expected 'shuffle', or 'classes:m'"),
         (lambda: Sampling("shufle"), "sampler = 'shufle': expected 'shuffle', or 'classes:m'"),
-        (
-            lambda: teaching.File(tmp_path / "said.npz"),
-            "said.npz: a teacher from a file is not built yet; expected",
-        ),
     ):
         with pytest.raises(InputError, match=re.escape(words)) as caught:
             make()
