@@ -107,7 +107,7 @@ def distill(
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
-    files = given_files(teachers, model, corpus, settings)
+    files = given_files(teachers, model, corpus, settings, how["trust"])
     with logged(log, corpus.name):
         stages.train_students(corpus, settings, mixes, files=files, teacher_seeds=teacher_seeds or (), **how)
 
@@ -142,7 +142,7 @@ def require_one_kind(
 
 
 def given_files(
-    teachers: tuple[Path, ...], model: OfModel, corpus: Corpus, settings: config.Settings
+    teachers: tuple[Path, ...], model: OfModel, corpus: Corpus, settings: config.Settings, trust: bool
 ) -> tuple[Path, ...]:
     """The teacher files that are named, and that of an ONNX model, which is made where it is not there yet."""
     from pipeline.experiments import file_teachers  # h5py
@@ -155,7 +155,7 @@ def given_files(
     from pipeline.engine.source import of_corpus
 
     clips = of_corpus(corpus, settings).clips
-    asked = onnx_teacher.Asked(model.path, model.rate, model.labels, folds_of(model.trained_on))
+    asked = onnx_teacher.Asked(model.path, model.rate, model.labels, folds_of(model.trained_on), trust)
     return (*files, onnx_teacher.teacher_file(asked, corpus, clips, settings.features, CACHE, say))
 
 

@@ -65,9 +65,7 @@ def experiment(
     from pipeline.experiments import balancing, explanation, files, planning, reading  # torch: --help does without
 
     if name is None:
-        require_no_options(click.get_current_context())
-        click.echo("\n".join(f"{known:14} {title}".rstrip() for known, title in files.titles().items()))
-        return
+        return list_them(files.titles())
     wanted = reading.read(name)
     settings = config.read(preset or wanted.preset or "default", overrides)
     if dataset == "auto" and wanted.dataset:
@@ -96,6 +94,12 @@ def experiment(
     click.echo(tables.report(RUNS, REPORTS, source.name, wanted.name))
     if failed:
         raise failed
+
+
+def list_them(titles: Mapping[str, str]) -> None:
+    """Which experiments there are; ``InputError`` for options beside none."""
+    require_no_options(click.get_current_context())
+    click.echo("\n".join(f"{known:14} {title}".rstrip() for known, title in titles.items()))
 
 
 def trained_on(

@@ -44,6 +44,8 @@ class Asked:
     rate: int | None = None
     labels: Path | None = None
     trained_on: tuple[int, ...] | None = None
+    trust: bool = False
+    """Whether it teaches though nothing says what it was trained on."""
 
 
 def teacher_file(
@@ -59,6 +61,11 @@ def teacher_file(
     length, rank = input_of(session, asked.path)
     samples = length or round(rate * corpus.seconds)
     labels, trained_on = labels_of(asked, metadata), trained_on_of(asked, metadata)
+    if trained_on is None and not asked.trust:  # before hours of listening
+        raise InputError(
+            f"{asked.path} does not say which folds of this corpus it was trained on; expected --teacher-trained-on, for example "
+            "none or 2,3, or --trust-teacher: every table then says so"
+        )
     about = [sha256(asked.path), rate, samples, labels, trained_on, spec.noise_std, spec.noise_seed, VIEWS]
     key = digest(*about, clips.classes, sorted((int(fold), of) for fold, of in clips.digests.items()))
     target = cache / corpus.name / "teachers" / f"{asked.path.stem}-{key}.npz"

@@ -106,7 +106,7 @@ def test_any_shape_of_samples_and_probabilities_without_names(
 ) -> None:
     path = model(tmp_path / "m.onnx", shape, {"chances": ""})
     told: list[str] = []
-    file = teacher_file(Asked(path, rate=8000), corpus, clips, SPEC, tmp_path / "cache", told.append)
+    file = teacher_file(Asked(path, rate=8000, trust=True), corpus, clips, SPEC, tmp_path / "cache", told.append)
     kept = read(file)
     assert set(kept.outputs) == {"embedding"} and kept.trained_on is None
     assert any("no logits: nothing says what its classes are" in line for line in told)
@@ -117,7 +117,7 @@ def test_any_shape_of_samples_and_probabilities_without_names(
     )
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
-    named = teacher_file(Asked(path, 8000, labels), corpus, clips, SPEC, tmp_path / "cache", told.append)
+    named = teacher_file(Asked(path, 8000, labels, trust=True), corpus, clips, SPEC, tmp_path / "cache", told.append)
     assert named != file and any("log p of its probabilities" in line for line in told)
     p = np.exp(scores - np.log(np.exp(scores).sum()))
     np.testing.assert_allclose(read(named).outputs["logits"][0, 2], np.log(p)[:10][::-1], rtol=1e-3, atol=1e-4)
@@ -146,6 +146,7 @@ def test_models_that_are_none_or_take_no_samples_are_one_line(corpus: Corpus, cl
         ("batch", "expected one clip at a time"),
         ("image", "expected one input of float32 samples"),
         ("rateless", "does not say which rate its samples have .* expected --teacher-rate"),
+        ("good", "does not say which folds of this corpus it was trained on; expected --teacher-trained-on"),
         ("seen", "metadata trained_on = 'all'; expected a JSON list of folds"),
     ):
         with pytest.raises(InputError, match=message) as refused:
