@@ -133,8 +133,8 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         maps = None if reads is None else tuple(stage_names(reads))
         large = (*stage_names(needs.outputs), *needs.reduced, *needs.constants)
         members = len(run.teachers) if needs.members else 0
-        kind = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base))
-        alike.setdefault(kind, []).append(run)
+        key = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base))
+        alike.setdefault(key, []).append(run)
     return list(alike.values())
 
 
