@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, runs
-from pipeline.config import FeatureSpec, InputError
+from pipeline import runs
+from pipeline.config import InputError
 from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
 from pipeline.deploy.cost_rows import Row, rows_of
 from pipeline.deploy.kin import name_of, runs_beside, teacher_of
-from pipeline.models.saved import read_payload
+from pipeline.models.saved import read_payload, sound_features
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
 
@@ -67,7 +67,7 @@ def measured(
     if student.is_teacher:
         raise InputError(f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself")
     teacher = teacher_of(student, records)
-    spec = config.build(FeatureSpec, read_payload(student.folder)["features"], str(student.folder))
+    spec = sound_features(read_payload(student.folder), student.folder)
     exports, left_out = exports_of(student, teacher, exports_root)
     feature_ms, feature_p90 = latency.feature_times(spec, max(5, repeats // 10))
     rows: list[Row] = []

@@ -26,7 +26,6 @@ import torch
 
 from pipeline import (
     cache,
-    config,
     features,
     runs,
 )
@@ -52,7 +51,7 @@ from pipeline.deploy.prediction import checkpoint
 from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
-from pipeline.models.saved import network_of, read_payload
+from pipeline.models.saved import network_of, read_payload, sound_features
 from pipeline.runs import Record
 
 if TYPE_CHECKING:
@@ -199,7 +198,7 @@ def export(
     source = run_folder(run)
     file = run if run.is_file() else source / "model.pt"
     payload, record = read_payload(file), runs.read(source)
-    spec = config.build(FeatureSpec, payload["features"], f"{file} [features]")
+    spec = sound_features(payload, file)
     wanted = forms(spec, rates, half)
     sounds = held_out(record, spec, cache_root, calibration)
     network = network_of(payload)

@@ -22,11 +22,11 @@ from typing import IO
 import numpy as np
 import torch
 
-from pipeline import audio, config, features
+from pipeline import audio, features
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import sounds
 from pipeline.models import Network
-from pipeline.models.saved import network_of, read_payload
+from pipeline.models.saved import network_of, read_payload, sound_features
 
 #: Windows after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
 TRIMMED = 24
@@ -74,7 +74,7 @@ def checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         path=path,
         network=network_of(payload),
-        spec=config.build(FeatureSpec, payload["features"], f"{path} [features]"),
+        spec=sound_features(payload, path),
         classes=tuple(payload["classes"]),
         corpus=payload["corpus"],
         synthetic=bool(payload["synthetic"]),

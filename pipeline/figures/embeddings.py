@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cache, config, files, runs
-from pipeline.config import FeatureSpec, InputError
+from pipeline import cache, files, runs
+from pipeline.config import InputError
 from pipeline.files import CACHE
 
 #: The embeddings of one run: (clips, D) float32, labels (clips,) int64, names of the clips.
@@ -54,11 +54,11 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
     import torch  # slow to import, all three: ``remembered`` does without
 
     from pipeline import training
-    from pipeline.models.saved import network_of, read_payload
+    from pipeline.models.saved import network_of, read_payload, sound_features
 
     payload = read_payload(folder)
     record = runs.read(folder)
-    spec = config.build(FeatureSpec, payload["features"], f"{folder / 'model.pt'} [features]")
+    spec = sound_features(payload, folder / "model.pt")
     path = cache.fold_path(cache_root, record.corpus, spec, record.fold)
     fold = cache.read_fold(path)
     if reason := runs.outdated(record, data={record.fold: fold.header.digest}, folds=(record.fold,)):

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import models
-from pipeline.config import InputError
+from pipeline import config, models
+from pipeline.config import FeatureSpec, InputError
 from pipeline.models import Network
 
 FORMAT = 1
@@ -81,6 +81,17 @@ def read_payload(path: Path) -> dict[str, Any]:
     if not payload["state"]:
         raise InputError(f"{file}: this run failed and has no weights; choose another (its result.json says why)")
     return payload
+
+
+def sound_features(payload: Mapping[str, Any], path: Path) -> FeatureSpec:
+    """The settings of the features that a network reads; ``InputError`` for one of images. ``path`` is named in errors."""
+    features = payload["features"]
+    if isinstance(features, Mapping) and "images" in features:
+        raise InputError(
+            f"{path}: trained on images ({payload['corpus']}, {features['images']}), not on sounds; "
+            "expected a run on a corpus of sounds"
+        )
+    return config.build(FeatureSpec, features, f"{path} [features]")
 
 
 def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:

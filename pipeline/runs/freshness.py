@@ -47,7 +47,8 @@ def outdated(
             these = ", ".join(map(part_name, others)).replace(", fold ", ", ")
             if record.is_of_images:
                 return (
-                    f"was trained on other images (part {named}; from another archive, or one that was changed since)"
+                    f"was trained on other images (part {named}; from another archive or one that was changed "
+                    "since, or standardised per channel and row, as earlier versions did)"
                 )
             return f"was trained on other features of {these} ({CHANGED})"
     if teachers and (retrained := retrained_teachers(record)):

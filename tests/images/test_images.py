@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from click.testing import CliRunner, Result
 
+import cli
 from pipeline import (
     config,
     losses,
@@ -24,6 +26,7 @@ from pipeline.engine import packs
 from pipeline.images import cifar
 from pipeline.images import samples as images
 from pipeline.images.archive import Archive
+from pipeline.models.saved import network_of, read_payload
 from pipeline.report.paper import TABLE4
 from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.optimizer import learning_rate
@@ -250,3 +253,35 @@ def test_the_archive_can_be_named_as_data_and_not_twice(archive: Path) -> None:
 def test_options_of_images_are_refused_for_sounds(tmp_path: Path, option: tuple[str, ...]) -> None:
     done = invoke(ban, "--dataset", "esc50", "--data", tmp_path, *option)
     assert done.exit_code == 2 and f"{option[0]} is for CIFAR-100" in done.output
+
+
+def test_runs_standardised_by_channel_and_row_are_read_as_they_are(tmp_path: Path) -> None:
+    """Of earlier versions: their networks compute what they did; what hears sounds refuses them, as all of images."""
+    shape = (3, 32, 32)
+    network = models.network("cnn2", shape, 4).eval()
+    network.mean.copy_(torch.rand(3, 32, 1))
+    network.std.copy_(0.1 + torch.rand(3, 32, 1))
+    tensors = {"mean": network.mean, "std": network.std, **network.body.state_dict()}
+    state = {name: tensor[None].clone() for name, tensor in tensors.items()}
+    about = {
+        "format": 1,
+        "role": "generation",
+        "model": "cnn2",
+        "fold": 0,
+        "seed": 0,
+        "mix": "ce:1",
+        "shape": list(shape),
+    }
+    about |= {"classes": list("abcd"), "features": vars(images.Pixels()), "corpus": "cifar100", "dataset": "cifar100"}
+    torch.save({**about, "synthetic": False, "state": state, "best_state": state}, tmp_path / "model.pt")
+    x = torch.rand(5, *shape)
+    with torch.inference_mode():
+        logits = network_of(read_payload(tmp_path / "model.pt"))(x).logits
+        expected = network.body((x - network.mean) / network.std).logits
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, np.zeros(8000), 8000)
+    done = CliRunner().invoke(cli.main, ["predict", str(tmp_path / "model.pt"), str(sound)])
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1
+    assert "model.pt: trained on images (cifar100, RGB / 255), not on sounds; expected a run on a corpus" in done.stderr
