@@ -7,6 +7,7 @@ the settings and the libraries that decide its numbers are the same.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -261,6 +262,8 @@ def work(
             for outcome in outcomes:
                 fold_plan = by_fold[outcome.fold]
                 if outcome.part and not outcome.part.is_file():
+                    if backend != "dask":  # somebody took the folder away
+                        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(outcome.part))
                     raise InputError(
                         f"a worker wrote {outcome.part}, which is not seen here; the cache has to be "
                         "in a folder that all workers share"

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -161,7 +162,9 @@ def results(tasks: Iterable[Task], jobs: int, backend: str, scheduler: str | Non
             kill_loky()
             raise
         finally:
-            outcomes.close()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # joblib's, that tasks were cancelled
+                outcomes.close()
 
 
 @contextmanager

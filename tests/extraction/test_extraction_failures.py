@@ -36,6 +36,9 @@ from tests.extracting import (
     extract,
     only_folds,
     same,
+    started,
+    wait_for_end,
+    wait_for_parts,
     write_clip,
     write_corpus,
 )
@@ -437,3 +440,21 @@ def test_the_report_of_failed_clips_is_raised_for_callers(root: Path, computed: 
     with pytest.raises(extraction.ExtractionFailed, match="2 of 10 clips failed") as caught:
         extraction.run(corpus, SPEC, root.parent / "cache", backend="sequential")
     assert [len(report.failed) for report in caught.value.reports] == [2, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--backend", "sequential"), ("--jobs", "2")])
+@pytest.mark.parametrize("remains", ["nothing", "an empty folder"])
+def test_a_cache_that_is_taken_away_meanwhile(tmp_path: Path, options: tuple[str, ...], remains: str) -> None:
+    write_corpus(tmp_path / "toy", folds=1, clips=60)
+    process = started(tmp_path, *options)
+    wait_for_parts(tmp_path, 2, process)
+    (tmp_path / "cache").rename(tmp_path / "away")
+    if remains == "an empty folder":
+        (tmp_path / "cache").mkdir()
+    _, errors = process.communicate(timeout=120)
+    wait_for_end(process.pid)
+    assert process.returncode == 1 and "Traceback" not in errors and "Warning" not in errors, errors
+    last = errors.splitlines()[-1]
+    assert last.startswith("error: ") and "cache/toy/" in last and "Expected it to stay where it was" in last, errors
+    assert not list(tmp_path.rglob("fold*.h5"))
