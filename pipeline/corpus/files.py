@@ -21,8 +21,10 @@ UNREAD = tuple(
     ).split()
 )
 
-#: Folder that the Mac's archiver adds: the halves of files that other file systems do not keep.
-MAC_HALVES = "__MACOSX"
+#: Folders, in small letters, that are the system's: of the Mac's archiver, repair, recycle bins, Windows, network disks.
+SYSTEMS = frozenset(
+    ("__macosx", "lost+found", "$recycle.bin", "#recycle", "@recycle", "system volume information", "@eadir")
+)
 
 
 def is_sound(name: str) -> bool:
@@ -36,8 +38,8 @@ def looks_like_sound(name: str) -> bool:
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder is the file system's, or put out of sight: ".x", "._x.wav", "__MACOSX"."""
-    return name.startswith(".") or name == MAC_HALVES
+    """Whether a file or folder is the file system's, or put out of sight: ".x", "._x.wav", "__MACOSX", "lost+found"."""
+    return name.startswith(".") or name.lower() in SYSTEMS
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, bool]]:

@@ -73,7 +73,7 @@ def class_files(root: Path) -> dict[str, Path]:
     """
     paths: dict[str, Path] = {}
     for place in sorted(root.iterdir()):
-        if place.name[0] not in "._" and place.is_dir() and not pool.is_pool(place):
+        if place.name[0] != "_" and not files.hidden(place.name) and place.is_dir() and not pool.is_pool(place):
             add_files(root, place, paths)
     if len(classes := {class_of(name) for name in paths}) < 2:
         raise InputError(

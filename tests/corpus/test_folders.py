@@ -500,6 +500,9 @@ def test_one_walk_for_corpus_and_predict(tmp_path) -> None:
     sounds = ["x.wav", "y.OPUS", "z.au", "v.caf", "w.w64", "_u.aifc", "sub/t.wav", "sub/sub/-s.mp3"]
     for kind in "ab":
         clips_of(tmp_path / kind, [*sounds, "u.m4a", "._x.wav", ".hid/x.wav", "__MACOSX/._x.wav", "notes.txt"])
+        clips_of(tmp_path / kind, ["@eaDir/x.wav", "lost+found/x.wav"])
+    for system in ("$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle"):
+        clips_of(tmp_path / system, ["x.wav"])
     os.mkfifo(tmp_path / "a" / "pipe.wav")
     (tmp_path / "a" / "loop.wav").symlink_to("loop.wav")
     (tmp_path / "a" / "sub" / "up").symlink_to("..")
