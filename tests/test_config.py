@@ -260,3 +260,9 @@ def test_a_preset_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, wor
     with pytest.raises(InputError, match=re.escape(words)) as caught:
         config.read(preset(tmp_path, "mine.toml", text + "\n"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_preset_that_an_editor_began_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf[student]\r\nlr = 0.25\r\n")
+    assert config.read(str(path)).student.lr == 0.25

@@ -234,7 +234,7 @@ def stated_seconds(path: Path, default: float = 4.0) -> float:
     if not path.is_file():
         return default
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not a TOML file: {error}; expected a line such as seconds = 4.0") from None
     seconds = values.pop("seconds", default)

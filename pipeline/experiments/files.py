@@ -59,7 +59,7 @@ def contents(path: Path) -> dict[str, Any]:
             f"{path}: expected a file's name of letters, digits, '.', '_' and '-': runs are named after it"
         )
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not a TOML file: {error}") from None
 
