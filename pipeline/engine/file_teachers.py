@@ -24,10 +24,13 @@ from pipeline.runs.folder import FOLDER
 from pipeline.teacher_files.writing import require_target, write
 
 
-def write_from_runs(folders: Sequence[Path], target: Path, *, maps: bool = False) -> list[str]:
+def write_from_runs(
+    folders: Sequence[Path], target: Path, *, maps: bool = False, other_features: bool = False
+) -> list[str]:
     """Write ``target``: one run, or one per held-out fold as an axis in front. Returns a line on what is in it.
 
-    ``maps``: stage maps too. Raises ``InputError`` for runs that are not finished or failed, two of one fold, of unlike corpora,
+    ``maps``: stage maps too. ``other_features``: without the digests of the features, so that students of other features of
+    the same clips and views may learn from it. Raises ``InputError`` for runs that are not finished or failed, two of one fold, of unlike corpora,
     classes or features, and features that are gone or changed since.
     """
     require_target(target)
@@ -50,7 +53,10 @@ def write_from_runs(folders: Sequence[Path], target: Path, *, maps: bool = False
     network = model_of(read_model(first.folder))
     x = samples(data, torch.device("cpu"))[0][rows(data, first.fold)[0][:1]]
     laid = [name for name, last in stages_of(network, x).items() if last and name in each[0]]
-    write(target, arrays_of(records, each, data, laid))
+    arrays = arrays_of(records, each, data, laid)
+    if other_features:
+        del arrays["data"]
+    write(target, arrays)
     size = target.stat().st_size / 1e6
     held = ", ".join(str(record.fold) for record in records)
     names = ", ".join(each[0])

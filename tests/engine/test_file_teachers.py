@@ -20,6 +20,7 @@ from pipeline.engine.source import Source
 from pipeline.losses import LossMix
 from pipeline.models import saved
 from pipeline.runs.planned import PlannedRun, from_note
+from pipeline.teacher_files import fitting
 from pipeline.teacher_files.reading import read
 from pipeline.teacher_files.schema import digest_of
 from pipeline.teacher_files.writing import write
@@ -211,6 +212,23 @@ def test_the_mean_of_logits_is_another_teacher_than_the_mean_of_probabilities(so
     first, second = (saved.read_payload(run.folder)["state"] for run in (each[1], by_hand))
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_of_other_features_teaches_by_clip_and_view(source: Source) -> None:
+    spec = dataclasses.replace(SETTINGS.features, use="melspectrogram,chroma_stft")
+    settings, other = dataclasses.replace(SETTINGS, features=spec), write_source(Path(), spec)
+    with pytest.raises(InputError, match=r"one\.npz is of other features of fold"):
+        train(other, student(1, "soft", (Path("one.npz"),), settings))
+    write_from_runs([teacher(1).folder], Path("free.npz"), other_features=True)
+    run = student(1, "soft,angle", (Path("free.npz"),), settings)
+    train(other, run)
+    assert runs.read(run.folder).shape == spec.shape
+    for name, values in fitting.outputs(read(Path("free.npz")), 1, other.clips).items():
+        np.testing.assert_array_equal(values, fitting.outputs(read(Path("one.npz")), 1, source.clips)[name])
+    augmented = dataclasses.replace(settings, student=dataclasses.replace(settings.student, augment="shift"))
+    with pytest.raises(InputError, match="augment = 'shift': inputs change in every step") as caught:
+        train(other, student(1, "soft", (Path("free.npz"),), augmented))
+    assert "\n" not in str(caught.value)
 
 
 def test_runs_that_make_no_file_are_refused_in_one_line(source: Source, tmp_path: Path) -> None:
