@@ -49,6 +49,13 @@ def macro_f1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(f1.mean())
 
 
+def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes that have clips of the share of their clips that are told right (their recall)."""
+    counts = confusion(logits, labels)
+    present = counts.sum(axis=1) > 0
+    return float((np.diag(counts)[present] / counts.sum(axis=1)[present]).mean()) if present.any() else float("nan")
+
+
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """(clips, classes) float64: log of the softmax over the classes; NaN in a row that is not finite."""
     values = _matrix(logits).astype(np.float64)
@@ -120,12 +127,13 @@ def trained(logits: np.ndarray, labels: np.ndarray, alpha: float = ALPHA) -> boo
 def summary(logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray | None = None) -> Result:
     """The figures of a run's last epoch as they stand in ``result.json``.
 
-    Accuracy, macro-F1, ECE, NLL, agreement (None without a teacher), and the status: "trained", or "did not train" for no
+    Accuracy, balanced accuracy, macro-F1, ECE, NLL, agreement (None without a teacher), and the status: "trained", or "did not train" for no
     better than chance.
     """
     return Result(
         status="trained" if trained(logits, labels) else "did not train",
         accuracy=accuracy(logits, labels),
+        balanced_accuracy=balanced_accuracy(logits, labels),
         macro_f1=macro_f1(logits, labels),
         ece=expected_calibration_error(logits, labels),
         nll=negative_log_likelihood(logits, labels),

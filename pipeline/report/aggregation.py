@@ -74,6 +74,8 @@ class Row(OfRole):
     baseline_stopped: int = 0
     """Of those, runs of the baseline."""
     outputs_untrained: int = 0
+    balanced: float | None = None
+    """Mean of the runs' balanced accuracy; None where none keeps it."""
     """Runs of a mix without a term on the outputs: they name classes by chance."""
     label: str = ""
     """Of an experiment's row: its name, in place of the mix."""
@@ -232,6 +234,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         spread=statistics.spread(values) if values else None,
         best=mean("best_accuracy"),
         all_runs=statistics.spread(everything).mean if everything else None,
+        balanced=mean("balanced_accuracy"),
         macro_f1=mean("macro_f1"),
         ece=mean("ece"),
         agreement=mean("agreement"),

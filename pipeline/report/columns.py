@@ -77,6 +77,7 @@ CSV = (
     Column("mean_percent_with_stopped_at_chance", of("all_runs")),
     Column("skipped_clips", of("skipped")),
     Column("macro_f1_percent", of("macro_f1")),
+    Column("balanced_percent", of("balanced")),
     Column("ece_percent", of("ece")),
     Column("agreement_percent", of("agreement")),
     Column("notes", lambda row: joined([*remarks(row), *comparison_remarks(row)])),

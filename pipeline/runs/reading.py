@@ -50,6 +50,7 @@ def result_of(kept: Table) -> Result:
         "best_accuracy",
         "best_epoch",
         "accuracy",
+        "balanced_accuracy",
         "macro_f1",
         "ece",
         "nll",

@@ -46,6 +46,7 @@ class Result:
     epochs: int = 0
     test_clips: int = 0
     parameters: int = 0
+    balanced_accuracy: float | None = None
     macro_f1: float | None = None
     ece: float | None = None
     nll: float | None = None

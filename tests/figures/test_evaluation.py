@@ -27,6 +27,8 @@ def test_against_scikit_learn(run):
     )
     expected = metrics.f1_score(labels, guessed, labels=np.unique(labels), average="macro")
     assert evaluation.macro_f1(logits, labels) == pytest.approx(expected)
+    expected = metrics.balanced_accuracy_score(labels, guessed)
+    assert evaluation.balanced_accuracy(logits, labels) == pytest.approx(expected)
     probabilities = np.exp(evaluation.log_softmax(logits))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     expected = metrics.log_loss(labels, probabilities, labels=range(10))
