@@ -64,7 +64,7 @@ def recordings(files: Iterable[str]) -> dict[str, str]:
         several[class_of(name)].add(cut.source)
         if cut.sure or cut.published:
             sure.add(class_of(name))
-    counted = {kind for kind, found in several.items() if len(found) == 1 and kind not in sure}
+    counted = {kind for kind, recordings in several.items() if len(recordings) == 1 and kind not in sure}
     joined = across_classes({name: cut for name, cut in cuts.items() if class_of(name) not in counted}, len(cuts))
     return {name: name if class_of(name) in counted else joined.get(name, source) for name, source in sources.items()}
 

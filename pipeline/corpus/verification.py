@@ -115,7 +115,7 @@ def verify(root: Path, dataset: str) -> Verification:
         rows = [Annotated(c.path, c.fold, corpus.classes[c.label], c.seconds) for c in corpus.clips]
         rows += [Annotated(c.path, c.fold, "", c.seconds) for c in corpus.unlabelled]
         clip_seconds = corpus.seconds
-        problems += extra_files(root, {row.path for row in rows}, own=True)
+        problems += extra_files(root, {row.path for row in rows}, anywhere=True)
         problems += leaking(corpus, notes)
     there, seconds = measured(root, rows, clip_seconds, problems, notes)
     if published and not problems:  # whatever else opening it looks at
@@ -223,20 +223,20 @@ def leaking(corpus: Corpus, notes: list[str]) -> Iterator[str]:
             notes.append(f"{' and '.join(clip.name for clip in alike)}: the same bytes")
 
 
-def extra_files(root: Path, annotated: set[Path], *, own: bool = False) -> Iterator[str]:
+def extra_files(root: Path, annotated: set[Path], *, anywhere: bool = False) -> Iterator[str]:
     """A line for each file beside the annotated ones that no row names; hidden files are the file system's.
 
-    ``own``: of a corpus without a published layout: also what looks like a sound anywhere in ``root``, see
+    ``anywhere``: of a corpus without a published layout: also what looks like a sound anywhere in ``root``, see
     ``files.left_out``, and of other files only those beside the clips, in folders of theirs.
     """
     parents = {path.parent for path in annotated}
-    places = {place for place in (parents - {root} if own else parents | {root / "audio"}) if place.is_dir()}
+    places = {place for place in (parents - {root} if anywhere else parents | {root / "audio"}) if place.is_dir()}
     regular = {path: is_regular for place in places for path, is_regular in files.walk(place)}
-    if own:
+    if anywhere:
         regular |= {path: path.is_file() for path in files.left_out(root, annotated)}
     for path in sorted(regular.keys() - annotated):
-        why = "not annotated" if not own else why_left_out(path, regular[path])
-        if regular[path] or own:
+        why = "not annotated" if not anywhere else why_left_out(path, regular[path])
+        if regular[path] or anywhere:
             yield f"{path.relative_to(root)}: {why}"
 
 

@@ -111,13 +111,13 @@ def opened(path: Path) -> Any:
 
 def rate_of(asked: Asked, metadata: Mapping[str, str]) -> int:
     """Samples per second that the model takes: as asked, else as its metadata says."""
-    said = metadata.get("sample_rate", "")
+    rate = metadata.get("sample_rate", "")
     if asked.rate:
         return asked.rate
-    if said.strip().isdecimal() and 1000 <= int(said) <= 768_000:
-        return int(said)
+    if rate.strip().isdecimal() and 1000 <= int(rate) <= 768_000:
+        return int(rate)
     raise InputError(
-        f"{asked.path} does not say which rate its samples have (metadata sample_rate: {said or 'none'}); expected "
+        f"{asked.path} does not say which rate its samples have (metadata sample_rate: {rate or 'none'}); expected "
         "--teacher-rate, for example --teacher-rate 32000"
     )
 

@@ -101,11 +101,11 @@ def crossed(folders: Sequence[Path], fold: int, data: cache.Data, values: torch.
         if other not in left_out:
             raise InputError(f"no teacher was trained without the folds {fold} and {other}; expected one for each pair")
         clips = np.flatnonzero(data.folds == other)
-        own = torch.as_tensor(views_of(data, clips).reshape(-1), device=values.device)
+        rows_of_fold = torch.as_tensor(views_of(data, clips).reshape(-1), device=values.device)
         network = model_of(read_model(left_out[other]))
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
-            said = training.outputs(network, values, own, ("logits",))
-        whole.index_copy_(0, own, said.logits.index_select(0, own))
+            outputs = training.outputs(network, values, rows_of_fold, ("logits",))
+        whole.index_copy_(0, rows_of_fold, outputs.logits.index_select(0, rows_of_fold))
     return Outputs({"logits": whole})
 
 

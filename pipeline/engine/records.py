@@ -131,13 +131,13 @@ def answer_of(teachers: Sequence[Path], fold: int, clips: Clips) -> np.ndarray |
     """What the teachers, as one, say of the held-out clips (clips, classes); None of none, or where a file says nothing of them."""
     runs_alone = [teacher for teacher in teachers if not is_teacher_file(teacher)]
     files = [held_out_logits(read_file(path), fold, clips) for path in teachers if is_teacher_file(path)]
-    if not teachers or any(said is None for said in files):
+    if not teachers or any(logits is None for logits in files):
         return None
     if not files:
         return ensembles.ensemble(teachers).logits
     each = [
         *(runs.read_predictions(folder).logits for folder in runs_alone),
-        *(said for said in files if said is not None),
+        *(logits for logits in files if logits is not None),
     ]
     return ensembles.mean_log_probabilities(each).astype(np.float32)
 

@@ -30,7 +30,7 @@ def levels(teachers: Sequence[PlannedRun], students: Sequence[PlannedRun], folds
             f"--cross-fitted with {number(len(folds), 'fold')}: a teacher without two of them has nothing to learn from; expected "
             "three at least"
         )
-    own = {run.folder: run for run in teachers}
+    by_folder = {run.folder: run for run in teachers}
     pairs: dict[tuple[int, int], PlannedRun] = {}
     crossed = []
     for student in students:
@@ -42,7 +42,7 @@ def levels(teachers: Sequence[PlannedRun], students: Sequence[PlannedRun], folds
         if not student.teachers:
             crossed.append(student)
             continue
-        like = own[student.teachers[0]]
+        like = by_folder[student.teachers[0]]
         taught_by = []
         for other in folds:
             if other != student.fold:

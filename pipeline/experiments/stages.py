@@ -64,8 +64,8 @@ def train_students(
     named = ""
     if cross_fitted:
         planned = [run for level in levels for run in level.runs]
-        own = [run for run in planned if run.is_teacher]
-        levels = cross_fitting.levels(own, [run for run in planned if run.is_student], corpus.folds)
+        of_folds = [run for run in planned if run.is_teacher]
+        levels = cross_fitting.levels(of_folds, [run for run in planned if run.is_student], corpus.folds)
         rows = by_mix(levels[-1].runs)
         cross_fitting.say_price(levels[0], corpus.name)
         named = "cross-fitted teachers"

@@ -149,7 +149,7 @@ def wavelets(sr: int, hop_length: int, bins_per_octave: int, tuning: float) -> A
     alpha = librosa.filters._relative_bandwidth(freqs=freqs)
     _, cutoff = librosa.filters.wavelet_lengths(freqs=freqs, sr=sr, window="hann", gamma=0, alpha=alpha)
     early = 2 ** getattr(constantq, "__early_downsample_count")(sr / 2.0, cutoff, hop_length, OCTAVES)
-    rate, hop, halve, own = sr / early, hop_length // early, False, 0
+    rate, hop, halve, n_fft = sr / early, hop_length // early, False, 0
     lengths, _ = librosa.filters.wavelet_lengths(freqs=freqs, sr=rate, window="hann", gamma=0, alpha=alpha)
     arrays: Arrays = {"early": np.array(early), "lengths": lengths}
     octaves = []
@@ -157,12 +157,12 @@ def wavelets(sr: int, hop_length: int, bins_per_octave: int, tuning: float) -> A
         stop = len(freqs) - bins_per_octave * octave
         part = slice(stop - bins_per_octave, stop)
         if octave == 0 or not halve:
-            basis, own, _ = getattr(constantq, "__vqt_filter_fft")(
+            basis, n_fft, _ = getattr(constantq, "__vqt_filter_fft")(
                 rate, freqs[part], 1, 1, 0.01, window="hann", gamma=0, dtype=np.complex64, alpha=alpha[part]
             )
             low, high = int(basis.indices.min()), int(basis.indices.max()) + 1
             arrays |= {f"filters{octave}": basis[:, low:high].toarray(), f"low{octave}": np.array(low)}
-        octaves.append((own, hop, rate, halve))
+        octaves.append((n_fft, hop, rate, halve))
         halve = hop % 2 == 0
         if halve:
             hop //= 2

@@ -97,12 +97,12 @@ def adapter_in_words(term: Term) -> str:
     if adapter is None:
         return f"none with these options ({PAIR})"
     clip = student.mean.new_zeros(1, *SHAPE)
-    with FlopCounterMode(display=False) as own:
+    with FlopCounterMode(display=False) as of_student:
         outputs = student.eval()(clip)
     with FlopCounterMode(display=False) as added:
         adapter.eval()(outputs)
     multiplications = added.get_total_flops() // 2
-    share = added.get_total_flops() / own.get_total_flops()
+    share = added.get_total_flops() / of_student.get_total_flops()
     return (
         f"{models.parameters(adapter):,} weights that are trained with the student and are no part of it, and "
         f"{multiplications:,} multiplications per clip, {share:.1%} of the student's own ({PAIR})"

@@ -25,17 +25,19 @@ ADAPTED = "adapted"
 class Seen:
     """What a term sees of a network's outputs: those of the runs that have it, and as ``adapted`` its own adapter's.
 
-    Each output is selected when it is asked for. ``runs`` None: all have the term. ``own``: what only this term sees, by
+    Each output is selected when it is asked for. ``runs`` None: all have the term. ``private_names``: what only this term sees, by
     name → its name among the outputs; where several go on from that name, a mapping of them.
     """
 
-    def __init__(self, outputs: Any, runs: Tensor | None, own: Mapping[str, str], draws: Tensor | None = None) -> None:
-        self._outputs, self._runs, self._own = outputs, runs, own
+    def __init__(
+        self, outputs: Any, runs: Tensor | None, private_names: Mapping[str, str], draws: Tensor | None = None
+    ) -> None:
+        self._outputs, self._runs, self._private = outputs, runs, private_names
         if draws is not None:
             self.draws = draws  # of these runs alone already
 
     def __getattr__(self, name: str) -> Any:
-        value = private(self._outputs, self._own[name]) if name in self._own else None
+        value = private(self._outputs, self._private[name]) if name in self._private else None
         value = getattr(self._outputs, name) if value is None else value
         if name == MAPS and not value:
             raise AttributeError(f"no stage maps; there are {', '.join(self._outputs)}")

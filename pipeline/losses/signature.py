@@ -157,11 +157,11 @@ def imported(name: str) -> Iterator[tuple[str, Any, Any]]:
             yield key, parameter.default, hints.get(key, Any)
 
 
-def option(what: str, default: Any, hint: Any) -> Option:
+def option(place: str, default: Any, hint: Any) -> Option:
     """The option of an argument's default and type. ``InputError`` for a default or an interval that does not serve."""
     if not isinstance(default, int | float | str):
         given = "has no default" if default is inspect.Parameter.empty else f"= {default!r}"
-        raise InputError(f"{what} {given}; expected a number, a word, True or False as the default of an option")
+        raise InputError(f"{place} {given}; expected a number, a word, True or False as the default of an option")
     interval: str | None = None
     for part in parts(hint):
         if typing.get_origin(part) is Literal:
@@ -176,7 +176,7 @@ def option(what: str, default: Any, hint: Any) -> Option:
     try:
         bounds(interval := interval or ("[1, inf)" if whole else "(0, inf)"))
     except ValueError as error:
-        raise InputError(f"{what}: {error}") from None
+        raise InputError(f"{place}: {error}") from None
     return Option(default if whole else float(default), whole=whole, interval=interval)
 
 

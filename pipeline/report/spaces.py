@@ -73,7 +73,7 @@ def compared(row: Measured, measured: Sequence[Measured], metric: str, k: int, r
 class Measurements:
     """The rows of one key, and their differences to the baseline at every metric and K."""
 
-    found: list[Measured]
+    rows: list[Measured]
     tests: dict[tuple[str, int], list[Comparison | None]]
     mixes: int
     """Mixes besides the baseline that have runs, measured or not: what p (Holm) is adjusted for."""
@@ -146,7 +146,7 @@ def lines(table: Measurements, key: Key, record: Record, layer: str, metric: str
             p_holm,
             (table.stopped.get(row.name, 0), there),
         )
-        for row, test, p_holm in zip(table.found, table.tests[metric, k], table.adjusted(metric, k), strict=True)
+        for row, test, p_holm in zip(table.rows, table.tests[metric, k], table.adjusted(metric, k), strict=True)
     ]
 
 

@@ -129,9 +129,9 @@ def check(
                     f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
                     f"each from 0 to {len(samples) - 1}"
                 )
-        own = run.task.known(labels.cpu().numpy())[run.task.train]
-        if not len(own) or own.min() < 0 or own.max() >= classes:
-            those = f"{own.min()} to {own.max()}" if len(own) else "none"
+        known = run.task.known(labels.cpu().numpy())[run.task.train]
+        if not len(known) or known.min() < 0 or known.max() >= classes:
+            those = f"{known.min()} to {known.max()}" if len(known) else "none"
             raise InputError(f"fold {run.fold}: labels {those}; expected 0 to {classes - 1}")
 
 

@@ -34,9 +34,9 @@ __all__ = ["Finding", "findings", "require_build"]
 
 
 def findings(
-    roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, reports: Path, own: str = ""
+    roots: Mapping[str, Path], data: Path, caches: Path, runs: Path, reports: Path, named: str = ""
 ) -> list[Finding]:
-    """All findings. ``roots``: data set → the folder where it is looked for; of ``own`` it is one the user named."""
+    """All findings. ``roots``: data set → the folder where it is looked for; of ``named`` it is one the user named."""
     libraries = [
         examined("Python", python, "use Python 3.11 or newer: make setup PYTHON=python3.11"),
         examined("packages", packages, SETUP),
@@ -56,7 +56,7 @@ def findings(
         disk(Path()),
         *places,
         locking(caches, runs),
-        *corpora(roots, own),
+        *corpora(roots, named),
         *cached(caches),
         *trained(runs),
     ]

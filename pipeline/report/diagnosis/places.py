@@ -73,13 +73,13 @@ def refetching(name: str) -> str:
     return f"move the folder out of the way; make verify DATASET={name} says more"
 
 
-def corpora(roots: Mapping[str, Path], own: str = "") -> list[Finding]:
-    """The data sets that are there; one that is there and cannot be opened is broken, and a user's ``own`` must be there."""
+def corpora(roots: Mapping[str, Path], named: str = "") -> list[Finding]:
+    """The data sets that are there; one that is there and cannot be opened is broken, and the one that a user ``named`` must be there."""
     from pipeline.corpus import open_corpus
 
     there, absent = [], []
     for name, root in roots.items():
-        if not root.is_dir() and name == own:
+        if not root.is_dir() and name == named:
             problem = "is a file; expected a folder" if root.exists() else "no such folder"
             there.append(
                 Finding(
@@ -102,7 +102,7 @@ def corpora(roots: Mapping[str, Path], own: str = "") -> list[Finding]:
             )
 
         of_user = f"expected {name} in its own layout there; make verify DATASET={name} DATA={root} says more"
-        there.append(examined("corpus", check, of_user if name == own else refetching(name)))
+        there.append(examined("corpus", check, of_user if name == named else refetching(name)))
     if not there:
         there.append(Finding("corpus", f"none of {', '.join(absent)} yet; make demo makes a synthetic one"))
     return there
