@@ -114,8 +114,9 @@ def test_a_second_call_does_nothing_and_says_so(place: Path, command: tuple[str,
 def test_the_same_command_gives_the_same_bits(place: Path, tmp_path: Path) -> None:
     again = copied(place, tmp_path / "again")
     shutil.rmtree(again / "runs")
-    assert audio_rkd(again, "teacher", *CORPUS, *QUICK).returncode == 0
-    assert audio_rkd(again, "distill", "--losses", "angle,area", *CORPUS, *QUICK).returncode == 0
+    fold = ("--folds", "2")  # and so also that a run alone is what it was beside those of other folds
+    assert audio_rkd(again, "teacher", *fold, *CORPUS, *QUICK).returncode == 0
+    assert audio_rkd(again, "distill", "--losses", "angle,area", *fold, *CORPUS, *QUICK).returncode == 0
     compared = 0
     for folder in [*folders(again, "teacher"), *folders(again, "student")]:
         other = place / folder.relative_to(again)
@@ -123,7 +124,7 @@ def test_the_same_command_gives_the_same_bits(place: Path, tmp_path: Path) -> No
         for name, tensor in states(folder).items():
             assert torch.equal(tensor, states(other)[name]), (folder, name)
         compared += 1
-    assert compared == 6
+    assert compared == 2
 
 
 def test_changed_clips_never_meet_old_results(place: Path, tmp_path: Path) -> None:

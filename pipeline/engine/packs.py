@@ -37,6 +37,7 @@ from pipeline.engine.records import (
 )
 from pipeline.engine.source import Source, clips_of
 from pipeline.engine.tasks import rows as rows
+from pipeline.engine.together import judged
 from pipeline.files import stamp
 from pipeline.images import samples as images
 from pipeline.images.samples import TRAIN, Pixels
@@ -175,7 +176,7 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
     log.flush()
     for run, record, result in zip(pack.runs, records, trained):
         if not runs.finished(run.folder):
-            write_run(run, record, data, result)
+            write_run(run, record, data, judged(run, record, data, result))
     forget(pack)
     return trained
 

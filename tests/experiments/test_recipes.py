@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from pipeline import config, experiments, runs
+from pipeline import cache, config, experiments, runs
 from pipeline.engine.missing import train
 from pipeline.experiments import explanation, files, planning, reading
+from pipeline.models import saved
 from pipeline.training import optimizer
 from tests import chains, recipes
 from tests.tiny import ROOT
@@ -81,6 +83,26 @@ def test_what_learns_from_what_is_drawn() -> None:
         experiment = reading.read(name)
         text = "\n".join(explanation.drawn(experiment))
         assert [step for step in experiment.steps if step not in text] == []
+
+
+def test_an_assistant_and_its_base_answer_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the teacher's own output layer, on what both make of its embedding, over the held-out clips."""
+    monkeypatch.chdir(tmp_path)
+    recipes.go(tmp_path, ["residual"])
+    folder = recipes.planned("residual")[1]["residual"][-1]
+    record = runs.read(folder / "fold1-seed0")
+    assert record.base is not None
+    teacher, student, assistant = (saved.read_payload(one) for one in (record.teachers[0], record.base, record.folder))
+    fold = cache.read_fold(cache.fold_path(tmp_path / "cache", "tiny", recipes.SPEC, 1))
+    hits = 0
+    for x, label in zip(fold.features[:, 0], fold.header.labels):
+        with torch.no_grad():
+            hidden = [saved.network_of(one)(torch.from_numpy(x)[None]).hidden[0] for one in (student, assistant)]
+        v_s = student["adapters"]["hint@layer=hidden linear.weight"][0] @ hidden[0]
+        v_a = assistant["adapters"]["residual linear.weight"][0] @ hidden[1]
+        logits = teacher["state"]["linear.weight"][0] @ (v_s + v_a) + teacher["state"]["linear.bias"][0]
+        hits += int(logits.argmax()) == label
+    assert record.result.terms["residual"] == {"accuracy with its base": hits / len(fold.header.labels)}
 
 
 @pytest.fixture(scope="module")
