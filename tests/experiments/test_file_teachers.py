@@ -15,6 +15,7 @@ from pipeline import cache, runs, training
 from pipeline.config import InputError
 from pipeline.engine import missing, packs
 from pipeline.engine.missing import Level
+from pipeline.engine.records import model_of, read_model
 from pipeline.engine.rerun import rerun
 from pipeline.engine.source import Source
 from pipeline.experiments import cross_fitting, file_teachers, generations
@@ -159,7 +160,7 @@ def test_cross_fitted_outputs_come_from_teachers_that_saw_neither_fold(source: S
     values, labels = packs.samples(data, torch.device("cpu"))
     whole = torch.full((1, len(values), 3), torch.nan)
     for j, pair in ((1, pairs.runs[0]), (3, pairs.runs[2])):  # of the student of fold 2
-        network = packs.model_of(packs.read_model(pair.folder))
+        network = model_of(read_model(pair.folder))
         rows = np.array([2 * clip + view for clip in range(27) if data.folds[clip] == j for view in (0, 1)])
         whole[0, rows] = training.outputs(network, values, rows, ("logits",)).logits[rows]
     run = crossed.runs[1]
