@@ -30,6 +30,7 @@ from pipeline.config import (
 )
 from pipeline.corpus import Corpus
 from pipeline.engine import packs
+from pipeline.engine.records import model_of, read_model
 from pipeline.experiments import generations
 from pipeline.experiments import stages as stage
 from pipeline.experiments.generations import Source, chain_mix
@@ -87,7 +88,7 @@ def test_each_student_teaches_the_next(tmp_path: Path, capfd: pytest.CaptureFixt
     data = cache.load(source.files)
     values, labels = packs.samples(data, torch.device("cpu"))
     rows = packs.rows(data, 2)
-    outputs = training.outputs(packs.model_of(packs.read_model(one)), values, rows[0])
+    outputs = training.outputs(model_of(read_model(one)), values, rows[0])
     run = training.Run(2, 2 * 1_000_003, LossMix.parse("angle,ce,soft"), training.Task(*rows))
     taught = training.Stored({name: values[None] for name, values in outputs.items()})
     by_hand = training.fit(values, labels, [run], NETWORK, classes=3, teaching=taught, layout="loop")[0]
