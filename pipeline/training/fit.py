@@ -26,6 +26,7 @@ from pipeline.models.saved import load_state
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
 from pipeline.training.dropout import Dropout, dropout_of
+from pipeline.training.labels import balanced, known_labels
 from pipeline.training.live import Lesson, Live
 from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
@@ -294,16 +295,3 @@ def require_outputs(mixes: Iterable[LossMix], network: Network) -> None:
                 f"{key} reads {', '.join(missing)} of the student, and {network.name} has {', '.join(there)}; "
                 "expected a network with these outputs" + (f", for example {other}" if other else "")
             )
-
-
-def known_labels(labels: Tensor, run: Run) -> Tensor:
-    """The labels of a run's training rows, as it knows them."""
-    if run.task.labels is not None:
-        return torch.as_tensor(run.task.labels, device=labels.device)
-    return labels[torch.as_tensor(run.task.train, device=labels.device)]
-
-
-def balanced(labels: Tensor, classes: int) -> Tensor:
-    """(classes,) weights n / (classes · count) of the training rows, whose ``labels`` are (n,); a class without any gets 0."""
-    counts = torch.bincount(labels, minlength=classes)
-    return torch.where(counts > 0, len(labels) / (classes * counts.clamp(min=1)), 0.0).float()

@@ -46,7 +46,7 @@ def chosen_pools(
             if not len(kept):
                 most = float(probabilities.max())
                 raise InputError(
-                    f"fold {run.fold}, seed {run.seed}: unlabelled_threshold = {settings.unlabelled_threshold:g} leaves none of "
+                    f"fold {run.fold}: unlabelled_threshold = {settings.unlabelled_threshold:g} leaves none of "
                     f"{len(clips)} clips without a label: its teacher is sure of none above {most:.3f}; expected less than that"
                 )
             pools[key] = clips[kept].reshape(-1)

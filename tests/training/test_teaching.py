@@ -133,13 +133,13 @@ def test_runs_of_the_same_batches_share_a_forward_pass(data: Any, layout: str, m
         samples = samples.double()
     live = Live([[one] for one in networks(2, samples.float())])
     asked: list[int] = []
-    says = Live.says
+    kept = Live.kept
 
     def watched(self: Live, teacher: int, x: Tensor, needs: Any) -> Outputs:
         asked.append(len(x))
-        return says(self, teacher, x, needs)
+        return kept(self, teacher, x, needs)
 
-    monkeypatch.setattr(Live, "says", watched)
+    monkeypatch.setattr(Live, "kept", watched)
     wild = "ce:1e30,soft,attending"
     runs = [run_of(wild), run_of("soft,attending"), run_of("attending@power=3"), run_of("soft,attending", teacher=1)]
     together = fit((samples, labels, live), runs, dataclasses.replace(QUICK, epochs=3), layout=layout)
