@@ -53,6 +53,10 @@ class FeatureSpec:
     use: str | list[str] = ALL
     """Which of ``FEATURES``: "all", or names with commas (or a list), in any order; kept as text, in the order of ``FEATURES``."""
 
+    engine: str = "librosa"
+    """What computes: "librosa", its numbers on the CPU; or "torch", the same to float32 on a GPU where there is one (of a fixed
+    tuning and a floor only: docs/features.md)."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "use", chosen(self.use))
         for field_ in dataclasses.fields(self):
@@ -93,6 +97,14 @@ class FeatureSpec:
             )
         if self.tuning != "estimate" and not (isinstance(self.tuning, int | float) and -0.5 <= self.tuning < 0.5):
             raise InputError(f"features.tuning = {self.tuning!r}: expected 'estimate' or a number in [-0.5, 0.5)")
+        if self.engine not in ("librosa", "torch"):
+            raise InputError(f"features.engine = {self.engine!r}: expected 'librosa' or 'torch'")
+        chromagrams = any(name.startswith("chroma") for name in self.names)
+        if self.engine == "torch" and chromagrams and (self.tuning == "estimate" or not self.floor):
+            raise InputError(
+                f"features.engine = 'torch': expected a fixed tuning and a floor for it, not features.tuning = {self.tuning!r} and "
+                f"features.floor = {self.floor:g}: --preset device, or --set features.tuning=0.0 --set features.floor=1e-5"
+            )
 
     @property
     def samples(self) -> int:

@@ -102,6 +102,7 @@ FEATURES = {
     "floor": 0.0,
     "short": "pad",
     "use": "all",
+    "engine": "librosa",
 }
 NETWORK = {
     "batch": 8,

@@ -126,6 +126,10 @@ def extract_corpus(
     another process is at. ``KeyboardInterrupt`` says how to go on.
     """
     check_arguments(jobs, backend, on_error, scheduler)
+    if plain and spec.engine != "librosa":
+        raise InputError(
+            f"--plain: takes librosa's functions one by one, and features.engine = {spec.engine!r}; expected one of the two"
+        )
     wanted = chosen_folds(corpus, folds)
     start = time.monotonic()
 

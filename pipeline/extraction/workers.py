@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
@@ -79,11 +79,12 @@ def compute(task: Task) -> Done:
     if next(tasks_begun) == COMPILED_FROM and not task.plain:
         importlib.import_module("pipeline.features.steps").load()
     keys, hashes, arrays, failures = [], [], [], []
+    ready = views_at_once(task) if task.spec.engine == "torch" else {}
     for job in task.jobs:
         if task.parent and os.getppid() != task.parent and os.getpid() != task.parent:
             os._exit(1)  # Whoever wanted this was killed.
         try:
-            arrays_of_clip = views(job, task.spec, task.plain)
+            arrays_of_clip = views(job, task.spec, task.plain) if job.key not in ready else ready[job.key]
             hashes.append(job.file.sha256 or sha256(job.path))
             arrays.append(arrays_of_clip)
             keys.append(job.key)
@@ -101,10 +102,8 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     from pipeline import features  # numpy: a finished stage does without
     from pipeline.audio import reading as audio  # soundfile
 
-    clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds, short=spec.short)
-    noise = audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)
     try:
-        values = features.extract(np.stack([clean, clean + noise]), spec, plain=plain)
+        values = features.extract(samples(job, spec), spec, plain=plain)
     except parameter_error() as error:
         raise audio.ClipError(job.path, "librosa refuses it", "samples it can follow", str(error)) from None
     if values.shape != (len(VIEWS), *spec.shape):
@@ -112,6 +111,30 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
     if not np.isfinite(values).all():
         raise audio.ClipError(job.path, "features are not finite", "finite numbers", "NaN or infinity")
     return values
+
+
+def samples(job: Job, spec: FeatureSpec) -> np.ndarray:
+    """(view, sample) of a clip, clean and with noise. ``ClipError`` for a bad file."""
+    from pipeline.audio import reading as audio  # soundfile: a finished stage does without
+
+    clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds, short=spec.short)
+    return np.stack([clean, clean + audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)])
+
+
+def views_at_once(task: Task) -> dict[str, np.ndarray]:
+    """Key → ``views`` of the clips that can be read and whose features are finite, computed as one batch; others have none."""
+    from pipeline import features  # torch: a finished stage does without
+    from pipeline.audio import reading as audio  # soundfile
+
+    sounds = {}
+    for job in task.jobs:
+        with suppress(audio.ClipError):  # said by ``views``
+            sounds[job.key] = samples(job, task.spec)
+    if not sounds:
+        return {}
+    values = features.extract(np.concatenate(list(sounds.values())), task.spec)
+    by_clip = values.reshape(len(sounds), len(VIEWS), *task.spec.shape)
+    return {key: views for key, views in zip(sounds, by_clip) if np.isfinite(views).all()}
 
 
 def parameter_error() -> type[Exception]:

@@ -67,6 +67,11 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
         raise InputError(
             f"samples of up to {largest:g}: expected finite numbers in units of full scale, up to {LARGEST:g}"
         )
+    if spec.engine == "torch" and not plain:
+        from pipeline.features.graph.engine import batched  # torch: a finished stage does without
+
+        values = batched(clips, spec)
+        return values.reshape(*samples.shape[:-1], *values.shape[1:])
     if plain:
         from pipeline.features.plain import stacked  # librosa: a finished stage does without
     else:
@@ -91,6 +96,10 @@ def check(spec: FeatureSpec) -> None:
         raise InputError(f"features.n_fft = {spec.n_fft}: expected an even number, for example {spec.n_fft + 1}")
     if spec.bins > 128 and "mfcc" in spec.names:
         raise InputError(f"features.bins = {spec.bins}: expected at most 128, the mel bands of the MFCC")
+    if spec.engine == "torch" and {"mfcc", "melspectrogram", "chroma_stft"} & set(spec.names):
+        from pipeline.features.graph.spectrum import check_framing  # torch: a finished stage does without
+
+        check_framing(spec)
     if not {"chroma_cqt", "chroma_cens"} & set(spec.names):
         return
     from pipeline.features.plain import constant_q_cutoff  # librosa: a finished stage does without

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline import cache, features
 from pipeline.audio import reading as audio
+from pipeline.config import InputError
 from pipeline.corpus import open_corpus
 from pipeline.extraction import workers
 from pipeline.files import sha256
@@ -52,6 +54,26 @@ def test_a_fold_holds_the_features_of_its_clips_and_of_their_noisy_copies(root: 
         assert file.sha256 == sha256(clip.path)
         assert root / file.path == clip.path
     assert only_folds(tmp_path / "cache")
+
+
+def test_torch_as_engine_computes_the_clips_of_a_task_at_once(tmp_path: Path) -> None:
+    """The same to float32, in a cache of its own; a file that cannot be read costs only itself; never together with --plain."""
+    root = write_corpus(tmp_path / "toy", folds=1, clips=5)
+    bad = sorted(root.rglob("*.wav"))[2]
+    bad.write_bytes(b"no sound")
+    exact = dataclasses.replace(SPEC, tuning=0.0, floor=1e-5)
+    spec = dataclasses.replace(exact, engine="torch")
+    for settings in (exact, spec):
+        (report,) = extract(root, tmp_path / "cache", settings, on_error="skip")
+        assert (report.computed, [failure.clip for failure in report.failed]) == (4, [bad.name])
+    ours, theirs = (
+        cache.read_fold(cache.fold_path(tmp_path / "cache", "toy", each, 1)).features for each in (spec, exact)
+    )
+    assert ours.shape == theirs.shape and ours.tobytes() != theirs.tobytes()
+    for feature, limit in enumerate((5e-3, 1e-3, 1e-5, 1e-2, 1e-5)):
+        np.testing.assert_allclose(ours[:, :, feature], theirs[:, :, feature], atol=limit)
+    with pytest.raises(InputError, match=r"--plain: .* features.engine = 'torch'; expected one of the two"):
+        extract(root, tmp_path / "plain", spec, plain=True)
 
 
 @pytest.mark.parametrize("backend", ["loky", pytest.param("dask", marks=pytest.mark.slow)])

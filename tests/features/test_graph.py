@@ -14,9 +14,9 @@ import pytest
 import soxr
 import torch
 
-from pipeline.config import FEATURES, FeatureSpec, InputError
-from pipeline.features import extract
-from pipeline.features.graph import Features
+from pipeline.config import FEATURES, FeatureSpec, InputError, digest
+from pipeline.features import check, extract
+from pipeline.features.graph import Features, engine
 from pipeline.features.graph.resampling import Decimator, Resampler, response
 from pipeline.features.graph.spectrum import Power, factors, places
 from tests.sounds import beyond_the_bands, sounds
@@ -230,3 +230,44 @@ def test_what_cannot_be_a_graph_is_one_clear_line() -> None:
             action()
         assert "\n" not in str(caught.value)
     Features(dataclasses.replace(SPEC, hop_length=256, seconds=0.5))  # what the line of 255 suggests
+
+
+def test_as_stage_ones_engine_it_gives_the_same_features_many_at_a_time() -> None:
+    """In batches as one by one, of any length, in the order of the features in use; TF32 is off meanwhile only."""
+    spec = dataclasses.replace(SPEC, seconds=1.0, use="mfcc,chroma_stft,chroma_cqt")
+    by_kind = sounds(spec)
+    clips = np.stack([by_kind["noise"], by_kind["detuned chord"], by_kind["silence"], by_kind["noisy square"]])
+    torched = dataclasses.replace(spec, engine="torch")
+    values, expected = extract(clips, torched), extract(clips, spec, plain=True)
+    assert values.dtype == np.float32 and values.shape == expected.shape == (4, 3, 20, 44)
+    for found, right in zip(values, expected):
+        for feature, name in enumerate(spec.names):
+            np.testing.assert_allclose(found[feature], right[feature], atol=LIMITS[name], err_msg=name)
+    np.testing.assert_array_equal(extract(clips[1], torched, plain=True), expected[1])
+    shorter = clips[1, : spec.samples // 2]
+    np.testing.assert_allclose(extract(shorter, torched), extract(shorter, spec), atol=LIMITS["mfcc"])
+    before = torch.backends.cudnn.allow_tf32
+    with engine.without_tf32():
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"tuning": "estimate"}, r"not features.tuning = 'estimate' and features.floor = 1e-05: --preset device"),
+        ({"floor": 0.0}, r"not features.tuning = 0.0 and features.floor = 0: --preset device"),
+        ({"engine": "cuda"}, r"features.engine = 'cuda': expected 'librosa' or 'torch'"),
+    ],
+)
+def test_settings_that_the_engine_does_not_cover_are_refused(changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        dataclasses.replace(SPEC, **({"engine": "torch"} | changes))
+    assert dataclasses.replace(SPEC, engine="torch", tuning="estimate", floor=0.0, use="mfcc,melspectrogram").names
+    with pytest.raises(InputError, match=r"features.hop_length = 255: expected one that shares a factor"):
+        check(dataclasses.replace(SPEC, engine="torch", hop_length=255))
+
+
+def test_the_engine_changes_the_digest_only_where_it_is_another() -> None:
+    assert digest(SPEC) == digest(dataclasses.replace(SPEC, engine="librosa"))
+    assert digest(SPEC) != digest(dataclasses.replace(SPEC, engine="torch"))
