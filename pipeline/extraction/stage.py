@@ -126,10 +126,7 @@ def extract_corpus(
     another process is at. ``KeyboardInterrupt`` says how to go on.
     """
     check_arguments(jobs, backend, on_error, scheduler)
-    if plain and spec.engine != "librosa":
-        raise InputError(
-            f"--plain: takes librosa's functions one by one, and features.engine = {spec.engine!r}; expected one of the two"
-        )
+    check_engine(spec, plain)
     wanted = chosen_folds(corpus, folds)
     start = time.monotonic()
 
@@ -172,6 +169,13 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
             # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
             with suppress(InputError, OSError), locked(plans[fold].path, part_name(fold)):
                 clean(plans[fold])
+
+
+def check_engine(spec: FeatureSpec, plain: bool) -> None:
+    if plain and spec.engine != "librosa":
+        raise InputError(
+            f"--plain: takes librosa's functions one by one, and features.engine = {spec.engine!r}; expected one of the two"
+        )
 
 
 def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:
