@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline import config, losses, models
 from pipeline.config import InputError, TrainSettings
@@ -22,7 +22,6 @@ from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
 from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
-from pipeline.models.saved import load_state
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
 from pipeline.training.dropout import Dropout, dropout_of
@@ -32,6 +31,7 @@ from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
 from pipeline.training.pools import chosen_pools
 from pipeline.training.sampling import epoch_tables
+from pipeline.training.starting import begin, go_on
 from pipeline.training.step import Augment, Pack, Teaching, threads
 from pipeline.training.task import Run, Trained
 from pipeline.training.teaching import Stored
@@ -220,29 +220,6 @@ def packed(
     draws = draws_tables(runs, loss.members, settings.batch, 0, going, device, settings.sampler)
     deviation = torch.stack([std for _, std in statistics]).to(device) if settings.input_noise else None
     return Pack(learner, samples, labels, lesson, index, loss, settings, first, augment, draws, deviation, constants)
-
-
-def begin(network: Network, run: Run) -> None:
-    """Give a network the weights that its run starts with. ``InputError`` for those of another network."""
-    if run.start is None:
-        return
-    try:
-        load_state(network, run.start.state)
-    except (RuntimeError, KeyError) as error:  # names or shapes of tensors
-        raise InputError(
-            f"fold {run.fold}, seed {run.seed}: it starts with weights that are not those of a {network.name} of this shape "
-            f"({error}); expected a run of the same network"
-        ) from None
-
-
-@torch.no_grad()
-def go_on(adapters: Mapping[str, nn.Module], run: Run) -> None:
-    """Adapters of the run that this one starts from are gone on with where term, names and shapes agree; others are drawn."""
-    for key, module in adapters.items() if run.start else ():
-        tensors = module.state_dict()
-        kept = {name: run.start.adapters.get(f"{key} {name}") for name in tensors}  # type: ignore[union-attr]
-        if all(one is not None and one.shape == (1, *tensors[name].shape) for name, one in kept.items()):
-            module.load_state_dict({name: one[0] for name, one in kept.items() if one is not None})
 
 
 def lesson_of(
