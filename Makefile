@@ -100,6 +100,10 @@ demo: $(READY) ## Synthetic corpus → features → teacher → two students →
 doctor: $(READY) ## Is everything there and working? Libraries, device, folders, corpora, caches, runs
 	$(CLI) doctor $(CORPUS) $(ARGS)
 
+.PHONY: check
+check: $(READY) ## Is all that was written as it was written? Features, runs, exports (ARGS="runs/CORPUS --json")
+	$(CLI) check $(ARGS)
+
 ## The stages
 .PHONY: data
 data: $(READY) ## Fetch a data set: DATASET=urbansound8k|esc50|cifar100 (ARGS=--yes: do not ask)

@@ -15,6 +15,7 @@ import onnxruntime
 
 from pipeline import config, features
 from pipeline.audio import reading as audio
+from pipeline.files import sha256
 
 
 def described(path: Path, *keys: str) -> list:
@@ -27,6 +28,9 @@ def described(path: Path, *keys: str) -> list:
 
 
 def main(folder: Path, sounds: list[str]) -> None:
+    (digests,) = described(folder / "proof.json", "sha256")
+    if wrong := [name for name, digest in digests.items() if sha256(folder / name) != digest]:
+        raise config.InputError(f"{folder / wrong[0]}: not the file that proof.json names; export it again")
     (settings,) = described(folder / "features.json", "spec")
     spec = config.build(config.FeatureSpec, settings, str(folder / "features.json"))
     classes, synthetic = described(folder / "labels.json", "classes", "synthetic")

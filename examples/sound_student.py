@@ -6,6 +6,7 @@ The folder has student-sound.onnx for 22,050 Hz and, where it was exported with 
 24 or 32 bits; a sound longer than the clip length is heard in windows that overlap by half, and their mean is shown.
 """
 
+import hashlib
 import json
 import sys
 import wave
@@ -28,8 +29,11 @@ def read_wav(path: str) -> tuple[int, np.ndarray]:
 
 
 def main(folder: Path, sounds: list[str]) -> None:
+    digests = json.loads((folder / "proof.json").read_text(encoding="utf-8"))["sha256"]
     models: dict[int, onnxruntime.InferenceSession] = {}
     for file in [folder / "student-sound.onnx", *folder.glob("student-sound.[0-9]*[0-9].onnx")]:
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digests.get(file.name):
+            raise ValueError(f"{file} is not the file that proof.json names: export it again")
         model = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         models[int(model.get_modelmeta().custom_metadata_map["rate"])] = model
     for sound in sounds:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import unicodedata
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,22 @@ def sha256(path: Path) -> str:
     except OSError:
         pass
     return ""
+
+
+def damaged_part(path: Path) -> str:
+    """The first part of a zip file (weights, arrays) that is not what its CRC-32 says; "" where all are, or it is no zip.
+
+    ``zipfile.BadZipFile`` and others where its table of parts is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as parts:
+        return parts.testzip() or ""
+
+
+def differing(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """The names of files in ``folder`` whose SHA-256 is not the one given, or that are not there."""
+    return [name for name, digest in digests.items() if sha256(folder / name) != digest]
 
 
 def stamp(path: Path) -> Stamp:

@@ -6,12 +6,14 @@ Layout, schema 1; n clips, those that were skipped not among them::
     label           (clip,) int64, index into the attribute ``classes``
     clip source     (clip,) text: the clip's name; the recording it was cut from
     view feature bin frame    scales of the other axes; ``frame`` in seconds
+    features_sha256 (clip,) text: SHA-256 of the clip's features; not in the first files, which get it when they are checked
     file/           path size mtime_ns sha256 seconds, (clip,): what each clip was computed from
     skipped/        clip path size mtime_ns sha256 seconds reason expected found, (skipped,): the clips left out, and why
 
 Every axis of every dataset has its scale and its label, every dataset its unit and description. Attributes of the
 file: ``schema corpus dataset synthetic fold classes spec versions plain skipped digest``; ``spec`` (all
-settings of stage one) and ``versions`` are JSON, ``digest`` is ``content_digest`` of what the file holds.
+settings of stage one) and ``versions`` are JSON, ``digest`` is ``content_digest`` of what the file holds, ``header_digest``
+the SHA-256 of all but the features. Both, and each clip's, are compared when a file is read (``checking``).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 from pipeline.cache.reading import (
     InUse,
     Unavailable,
+    check,
     feature_blocks,
     load,
     opened,
@@ -34,7 +37,7 @@ from pipeline.cache.schema import (
     content_digest,
     fold_path,
 )
-from pipeline.cache.writing import write_fold
+from pipeline.cache.writing import add_clip_digests, write_fold
 
 __all__ = [
     "Data",
@@ -44,6 +47,8 @@ __all__ = [
     "Header",
     "InUse",
     "Unavailable",
+    "add_clip_digests",
+    "check",
     "content_digest",
     "feature_blocks",
     "fold_path",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from pipeline import config, locks
+from pipeline import locks
+from pipeline.cache import checking
+from pipeline.cache.header import header_of
 from pipeline.cache.schema import (
     SCHEMA,
     Data,
-    Failure,
-    File,
     Fold,
     Header,
+    content_digest,
 )
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus.clips import UNLABELLED, part_name
@@ -181,24 +182,55 @@ def read_header(path: Path) -> Header:
 
 
 def read_fold(path: Path) -> Fold:
-    """A fold's whole file. ``InputError`` as for ``read_header``."""
+    """A fold's whole file. ``InputError`` as for ``read_header``, and where features are not what was written."""
     with opened(path) as file:
-        return Fold(header_of(file), file["features"][()])
+        fold = Fold(header_of(file), file["features"][()])
+    checking.require(path, fold.header, fold.features)
+    return fold
 
 
 def feature_blocks(path: Path, clips: int = 64) -> Iterator[np.ndarray]:
-    """The features of a fold's file, ``clips`` clips at a time."""
+    """The features of a fold's file, ``clips`` clips at a time. ``InputError`` at the first that are not what was written."""
+    header, start = read_header(path), 0
+    for block in blocks(path, clips):
+        checking.require(path, header, block, start)
+        start += len(block)
+        yield block
+
+
+def blocks(path: Path, clips: int = 64) -> Iterator[np.ndarray]:
+    """``feature_blocks`` as they are."""
     with opened(path) as file:
         features = file["features"]
         for start in range(0, len(features), clips):
             yield features[start : start + clips]
 
 
+def check(path: Path, *, again: bool = False) -> checking.Check:
+    """Whether all features of a file are what was written: reads all of them, where it was touched since the last check.
+
+    ``again``: in any case. ``InputError`` as for ``read_header``.
+    """
+    header, now = read_header(path), checking.state(path)
+    require_own_name(path, header)
+    if not again and (last := checking.last(path)):
+        return last
+    damaged: tuple[str, ...] = ()
+    if header.clip_digests:
+        start = 0
+        for block in blocks(path):
+            damaged += checking.damaged_clips(header, block, start)
+            start += len(block)
+    elif content_digest(blocks(path), header.labels, header.clips) != header.digest:
+        damaged = (checking.EVERY,)
+    return checking.noted(path, now, header, damaged)
+
+
 def load(paths: Iterable[Path]) -> Data:
     """The folds in ``paths``, one after another in the given order, clips by name inside a fold.
 
-    ``InputError`` for no path at all, a missing or damaged file, a fold given twice, or files that do not
-    belong together (corpus, classes or settings differ).
+    ``InputError`` for no path at all, a missing or damaged file, a fold given twice, files that do not belong together
+    (corpus, classes or settings differ), a file whose name says another fold, or features that are not what was written.
     """
     paths = [Path(path) for path in paths]
     if not paths:
@@ -213,6 +245,8 @@ def load(paths: Iterable[Path]) -> Data:
                     f"{path}: {name} {difference(theirs, ours)} in {paths[0]}; "
                     "folds of one corpus and one set of settings go together"
                 )
+    for path, header in zip(paths, headers, strict=True):
+        require_own_name(path, header)
     folds = [header.fold for header in headers]
     for fold in folds:
         if folds.count(fold) > 1:
@@ -220,10 +254,11 @@ def load(paths: Iterable[Path]) -> Data:
     counts = [len(header.clips) for header in headers]
     features = np.empty((sum(counts), *first.shape[1:]), dtype=np.float32)
     start = 0
-    for path, count in zip(paths, counts, strict=True):
+    for path, header, count in zip(paths, headers, counts, strict=True):
         with opened(path) as file:
             if count:
                 file["features"].read_direct(features[start : start + count])
+        checking.require(path, header, features[start : start + count], keep=True)
         start += count
     return Data(
         features=features,
@@ -239,6 +274,16 @@ def load(paths: Iterable[Path]) -> Data:
         digests={h.fold: h.digest for h in headers},
         hashes=joined(tuple(file.sha256 for file in h.files) for h in headers),
     )
+
+
+def require_own_name(path: Path, header: Header) -> None:
+    """``InputError`` where a file that is named as a fold's holds another fold: two were exchanged, or one copied over."""
+    name = re.fullmatch(r"fold(\d+)\.h5", path.name)
+    if name and int(name[1]) != header.fold:
+        raise InputError(
+            f"{path} holds fold {header.fold}, not fold {name[1]}: files were exchanged or renamed; expected fold{header.fold}.h5 "
+            "as its name: rename it back, or remove it and compute it again: make features"
+        )
 
 
 def difference(theirs: Any, ours: Any) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +65,8 @@ class Header:
     calls: tuple[str, ...] = ()
     """A unit and a description for each feature."""
     digest: str = ""
+    clip_digests: tuple[str, ...] = field(default=(), compare=False)
+    """``clip_digest`` of each clip; none in files of before there were any."""
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -115,3 +119,13 @@ def content_digest(blocks: Iterable[np.ndarray], labels: Sequence[int], clips: S
     state.update(np.asarray(labels, dtype="<i8").tobytes())
     state.update("\n".join(clips).encode())
     return state.hexdigest()
+
+
+def clip_digest(features: np.ndarray) -> str:
+    """SHA-256 of a clip's features (view, feature, bin, frame), little-endian float32."""
+    return hashlib.sha256(np.ascontiguousarray(features, dtype="<f4").data).hexdigest()
+
+
+def header_digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a fold's file says beside its features: name of a dataset or attribute → value, in JSON's types."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

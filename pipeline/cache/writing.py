@@ -13,15 +13,19 @@ import h5py
 import numpy as np
 
 from pipeline import locks
-from pipeline.cache.reading import in_use
+from pipeline.cache import checking
+from pipeline.cache.header import CLIP_DIGESTS, HEADER_DIGEST, said
+from pipeline.cache.reading import in_use, read_fold, read_header
 from pipeline.cache.schema import (
     AXES,
     SCHEMA,
     File,
     Header,
+    clip_digest,
     content_digest,
+    header_digest,
 )
-from pipeline.config import VIEWS
+from pipeline.config import VIEWS, InputError
 from pipeline.corpus.clips import part_name
 from pipeline.files import sync_folder
 
@@ -62,8 +66,14 @@ def write_content(file: h5py.File, header: Header, blocks: Iterable[np.ndarray])
     write_columns(file, header, scales[0])
     features = features_dataset(file, header, scales)
     write_attributes(file, header)
-    digest = content_digest(written(features, blocks), header.labels, header.clips)
+    digests: list[str] = []
+    digest = content_digest(written(features, blocks, digests), header.labels, header.clips)
     file.attrs["digest"] = digest
+    words = "SHA-256 of the clip's features, both views, as little-endian float32"
+    column = dataset(file, CLIP_DIGESTS, digests, TEXT, "", words)
+    column.dims[0].label = "clip"
+    column.dims[0].attach_scale(scales[0])
+    file.attrs[HEADER_DIGEST] = header_digest(said(file))
     return digest
 
 
@@ -157,12 +167,32 @@ def file_columns(files: Sequence[File]) -> list[tuple[str, Any, str, str, list[A
     ]
 
 
-def written(features: h5py.Dataset, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Each block, after it was written behind the ones before."""
+def written(features: h5py.Dataset, blocks: Iterable[np.ndarray], digests: list[str]) -> Iterator[np.ndarray]:
+    """Each block, after it was written behind the ones before; ``digests`` gets that of each clip."""
     done = 0
     for block in blocks:
         features[done : done + len(block)] = block
+        digests += map(clip_digest, block)
         done += len(block)
         yield block
     if done != len(features):
         raise ValueError(f"{done} clips were given, {len(features)} are announced")
+
+
+def add_clip_digests(path: Path) -> bool:
+    """Write a file of before there were digests by clip once more, with them; whether it was done.
+
+    First the whole file is compared with the fold's digest: ``InputError`` where its features are not what was written. Not done
+    where there are digests already, where another process is at the fold, and where nothing can be written: it serves as it is.
+    """
+    header = read_header(path)
+    if header.clip_digests or not header.clips:
+        return False
+    before = read_fold(path)
+    try:
+        with locks.locked(path, f"fold {header.fold}"):
+            write_fold(path, before.header, [before.features])
+    except (InputError, OSError):
+        return False
+    checking.noted(path, checking.state(path), read_header(path), ())
+    return True

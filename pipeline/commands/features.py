@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline import config
+from pipeline.commands import doors
 from pipeline.commands.chosen import opened_corpus
 from pipeline.commands.options import settings_options
 from pipeline.commands.types import JOBS, Numbers
@@ -31,7 +32,7 @@ SMALLEST = {"cnn2": 4, "cnn2_cosine": 4, "tiny": 8, "small": 8, "large": 8}
 @click.option("--folds", type=Numbers(), help="Only these folds; default: all there are.")
 @click.option("--jobs", type=JOBS, default=-1, help="Processes; -1: one per core.")
 @click.option("--plain", is_flag=True, help="librosa's public functions one by one: the slow reference.")
-@click.option("--deep", is_flag=True, help="Compare clips by SHA-256, not by size and time.")
+@click.option("--deep", is_flag=True, help="Compare clips by SHA-256, not by size and time, and check all features.")
 @click.option("--compress", is_flag=True, help="gzip the features (for archives; slower to read).")
 @click.option(
     "--on-error",
@@ -55,11 +56,15 @@ def features(
     **how: Any,
 ) -> None:
     """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file per fold."""
-    from pipeline.extraction import stage  # numpy and h5py: --help does without
+    from pipeline import cache  # h5py: --help does without
+    from pipeline.extraction import stage
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     require_trainable(settings)
+    folder = cache.fold_path(CACHE, corpus.name, settings.features, 0).parent
+    if how["deep"] and any(folder.glob("fold*.h5")):
+        doors.check([folder], stop=False)  # what is damaged is computed again
     stage.run(corpus, settings.features, CACHE, folds=folds, **how)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline import config
+from pipeline.commands import doors
 from pipeline.commands.chosen import existing_corpus
 from pipeline.commands.options import json_option, settings_options
 from pipeline.commands.types import FOLD, PATH
@@ -27,7 +28,7 @@ EXAMPLES = ("inspect", "inspect --fold 3 --verify", "inspect --clip 100032-3-0-0
 )
 @click.option("--clip", help="One clip's features, clean and noisy, as a picture.")
 @click.option("--output", type=PATH, help="Where the picture goes; default: reports/CORPUS/CLIP.png.")
-@click.option("--verify", is_flag=True, help="Compare features, labels and clip names with the stored digest.")
+@click.option("--verify", is_flag=True, help="First audio-rkd check of the file: all its digests.")
 @json_option
 def inspect(
     dataset: str,
@@ -65,5 +66,8 @@ def inspect(
         target = output or REPORTS / corpus.name / f"{Path(clip).stem}.png"
         click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
         return
-    contents = inspection.inspect_fold(paths[present[0] if fold is None else fold], verify=verify)
+    path = paths[present[0] if fold is None else fold]
+    if verify:
+        doors.check([path])
+    contents = inspection.inspect_fold(path, verify=verify)
     click.echo(json.dumps(contents, indent=2) if as_json else inspection.fold_text(contents))

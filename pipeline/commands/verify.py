@@ -13,8 +13,9 @@ from pipeline.commands.options import (
     data_option,
     dataset_option,
 )
+from pipeline.config import InputError
 from pipeline.corpus import opening
-from pipeline.files import DATA
+from pipeline.files import CACHE, DATA
 
 SECTION = "The stages"
 ORDER = 22
@@ -30,12 +31,26 @@ def verify(dataset: str, data: Path | None) -> None:
         from pipeline.images.cifar import find_cifar100  # numpy, both: --help does without
         from pipeline.images.verification import verify_cifar100
 
-        findings = verify_cifar100(data or find_cifar100(DATA))
+        findings, last_checks = verify_cifar100(data or find_cifar100(DATA)), []
     else:
         from pipeline.corpus import verification  # numpy and soundfile: --help does without
 
         name, root = opening.chosen(dataset, data)
         findings = verification.verify(root, name)
-    click.echo("\n".join(findings.lines()))
+        last_checks = checks_of(name, root)
+    click.echo("\n".join([*last_checks, *findings.lines()]))
     if findings.problems:
         sys.exit(1)
+
+
+def checks_of(name: str, root: Path) -> list[str]:
+    """A line for each folder of the corpus' features: when and how their contents were last checked."""
+    from pipeline.cache import checking  # numpy: --help does without
+    from pipeline.corpus import open_corpus
+
+    try:
+        corpus = open_corpus(name, root).name
+    except InputError:  # what is wrong with the corpus is told below
+        return []
+    folders = sorted({path.parent for path in (CACHE / corpus).glob("f*/fold*.h5")})
+    return [f"features {folder}: {checking.told(sorted(folder.glob('fold*.h5')))}" for folder in folders]

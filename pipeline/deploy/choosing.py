@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from pipeline import config, runs
 from pipeline.config import InputError
+from pipeline.files import differing
 from pipeline.losses import LossMix
-from pipeline.models.saved import read_payload
 from pipeline.report.aggregation import at_chance, counted
-from pipeline.runs import Record
+from pipeline.runs import Record, seal
 from pipeline.runs.folder import read_json
+from pipeline.runs.weights import read_weights
 
 PROOF = "proof.json"
 
@@ -72,16 +73,26 @@ def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] 
         raise InputError(
             f"{folder / PROOF}: damaged; make the export again: audio-rkd export {record.folder}"
         ) from None
+    if wrong := differing(folder, proof.get("sha256") or {}):
+        raise InputError(
+            f"{folder / wrong[0]}: not the file that proof.json names; make the export again: audio-rkd export {record.folder}"
+        )
     same = proof["model_sha256"] == hashlib.sha256((record.folder / "model.pt").read_bytes()).hexdigest()
     return (folder, proof) if same else None
+
+
+def signed(proof: Mapping[str, Any], contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """``proof`` with the SHA-256 of each file beside it, and of what it says itself."""
+    whole = {**proof, "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}}
+    return {**whole, seal.CONTENT: seal.content_of(whole)}
 
 
 def run_folder(path: Path) -> Path:
     """The finished run of a run folder or of the ``model.pt`` in it, with the record that others than predict need.
 
-    Raises ``InputError`` as ``read_payload``, and for a ``model.pt`` without the run's other files.
+    Raises ``InputError`` as ``read_weights``, and for a ``model.pt`` without the run's other files.
     """
-    read_payload(path)
+    read_weights(path)
     folder = path if path.is_dir() else path.parent
     for name in ("config.json", "result.json"):
         if not (folder / name).is_file():

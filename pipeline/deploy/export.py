@@ -4,7 +4,7 @@
     model.int8.onnx   the same, quantised with clips of the training folds
     labels.json       class names in the order of the logits
     features.json     the settings and calls that make the input
-    proof.json        worst logit difference, accuracies, sizes, and which run it is
+    proof.json        worst logit difference, accuracies, sizes, which run it is, SHA-256 of each file beside it
     student-sound…    where the features allow it: samples → logits in one file, of several forms (``one_file``)
 
 The folder is written under another name and renamed: it is there in full or not at all.
@@ -39,20 +39,17 @@ from pipeline.deploy.choosing import (
     existing,
     folder_name,
     run_folder,
+    signed,
 )
-from pipeline.deploy.graph import (
-    INPUT,
-    OUTPUT,
-    Logits,
-    graph,
-)
+from pipeline.deploy.graph import INPUT, OUTPUT, Logits, graph
 from pipeline.deploy.int8 import quantised
 from pipeline.deploy.prediction import checkpoint
 from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
-from pipeline.models.saved import network_of, read_payload, sound_features
+from pipeline.models.saved import network_of, sound_features
 from pipeline.runs import Record
+from pipeline.runs.weights import read_weights
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -197,7 +194,8 @@ def export(
 
     source = run_folder(run)
     file = run if run.is_file() else source / "model.pt"
-    payload, record = read_payload(file), runs.read(source)
+    payload = read_weights(file)
+    record = dataclasses.replace(runs.read(source), fold=payload["fold"])  # what the weights held out
     spec = sound_features(payload, file)
     wanted = forms(spec, rates, half)
     sounds = held_out(record, spec, cache_root, calibration)
@@ -218,9 +216,9 @@ def export(
             {"classes": payload["classes"], "corpus": record.corpus, "synthetic": record.synthetic}
         ),
         "features.json": runs.json_bytes(described(payload, spec)),
-        PROOF: runs.json_bytes(proven),
         **one_file.files,
     }
+    contents[PROOF] = runs.json_bytes(proven := signed(proven, contents))
     folder = exports_root / record.corpus / folder_name(record)
     write_folder(folder, contents)
     return folder, proven

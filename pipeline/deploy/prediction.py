@@ -26,7 +26,8 @@ from pipeline import audio, features
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import sounds
 from pipeline.models import Network
-from pipeline.models.saved import network_of, read_payload, sound_features
+from pipeline.models.saved import network_of, sound_features
+from pipeline.runs.weights import read_weights
 
 #: Windows after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
 TRIMMED = 24
@@ -69,8 +70,8 @@ class Prediction:
 
 
 def checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a run folder or file; raises as ``read_payload``."""
-    payload = read_payload(path)
+    """The checkpoint in a run folder or file; raises as ``read_weights``."""
+    payload = read_weights(path)
     return Checkpoint(
         path=path,
         network=network_of(payload),

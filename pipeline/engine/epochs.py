@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from pipeline import runs
-from pipeline.config import TrainSettings
+from pipeline.config import InputError, TrainSettings
 from pipeline.runs.planned import PlannedRun
 
 
@@ -30,9 +31,12 @@ class EpochLog:
             return
         if index not in self.seen:
             # Lines past the checkpoint that this call goes on from would stand there twice.
-            runs.restart_metrics(folder, [old for old in runs.read_metrics(folder) if old["epoch"] < epoch])
+            before: list[dict[str, Any]] = []
+            with suppress(InputError):  # damaged lines: all of them are written anew when the run ends
+                before = [old for old in runs.read_metrics(folder) if old["epoch"] < epoch]
+            runs.restart_metrics(folder, before, self.runs[index].identity)
             self.seen.add(index)
-        runs.append_metrics(folder, record)
+        runs.append_metrics(folder, record, self.runs[index].identity)
         self.records.append(record)
 
     def flush(self) -> None:

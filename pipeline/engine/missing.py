@@ -16,6 +16,7 @@ from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.losses import library
 from pipeline.losses.unlabelled import require_unlabelled
+from pipeline.runs import Record, weights
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
 
@@ -69,6 +70,9 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
             teachers.require_members(run)
             teachers.require_same_labels(run, planned)
         check_outputs(missing_runs(level.runs, source), source)
+        missing = missing_runs(level.runs, source)
+        teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
+        check_outputs(missing, source)
     failures: list[str] = []
     trained = 0
     for level in levels:
@@ -120,6 +124,7 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
     from pipeline.engine import schedule
 
     with locked(home / "training", f"{home}"):
+        give_up_damaged(missing)
         started = time.monotonic()
         failures = schedule.train_all(
             missing,
@@ -134,19 +139,46 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
 
 
 def missing_runs(planned: Sequence[PlannedRun], source: Source) -> list[PlannedRun]:
-    """The runs that are not finished. A finished one that was trained on other data is an error."""
+    """The runs that are not finished, or whose weights or predictions are not what their result names any more.
+
+    A finished one that was trained on other data is an error.
+    """
     missing = []
     for run in planned:
         if not runs.finished(run.folder):
             missing.append(run)
             continue
         now = {int(fold): digest for fold, digest in source.digests.items()}
-        if reason := runs.outdated(runs.read(run.folder), data=now, teachers=True):
+        record = runs.read(run.folder)
+        require_own_place(run, record)
+        if reason := runs.outdated(record, data=now, teachers=True):
             raise InputError(
                 f"{run.folder} {reason}; results of different data or teachers are not mixed: remove {run.group} and run "
                 "again"
             )
+        if weights.damaged_files(run.folder):
+            missing.append(run)
     return missing
+
+
+def require_own_place(run: PlannedRun, record: Record) -> None:
+    """``InputError`` where the folder of a planned run holds another one: two were exchanged, or one was copied over."""
+    here, wanted = (
+        f"{of.corpus} fold{of.fold}-seed{of.seed} {mix}" for of, mix in ((record, record.mix_text), (run, str(run.mix)))
+    )
+    if here != wanted:
+        raise InputError(
+            f"{run.folder} holds another run ({here}) than its place is for ({wanted}): folders were exchanged or renamed; rename "
+            "it back, or remove it and run again"
+        )
+
+
+def give_up_damaged(missing: Sequence[PlannedRun]) -> None:
+    """Take the result of each damaged run away, so that it is trained again: to the same bits, as its settings are the same."""
+    for run in missing:
+        if runs.finished(run.folder):
+            say(f"{run.folder}: {weights.damaged_files(run.folder)}; it is trained again")
+            (run.folder / "result.json").unlink()
 
 
 def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:

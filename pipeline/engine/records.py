@@ -23,6 +23,7 @@ from pipeline.models.saved import weights_digest
 from pipeline.runs import Pack, Record, Result
 from pipeline.runs.planned import PlannedRun
 from pipeline.runs.record import UNFINISHED
+from pipeline.runs.weights import read_weights
 from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.fitting import Clips, held_out_logits
 from pipeline.teacher_files.reading import read as read_file
@@ -69,6 +70,7 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         pack=Pack(
             len(pack.runs), pack.layout, pack.device, torch.get_num_threads(), pack.repeats, pack.measured, pack.live
         ),
+        identity=run.identity,
     )
 
 
@@ -114,7 +116,7 @@ def write_run(run: PlannedRun, record: Record, data: cache.Data, trained: Traine
     )
     model = io.BytesIO()  # torch hides what the system says to its writing
     torch.save(payload, model)
-    runs.restart_metrics(run.folder, trained.history)
+    runs.restart_metrics(run.folder, trained.history, record.identity)
     runs.write_finished(
         run.folder,
         config=runs.config_of(record),
@@ -171,6 +173,7 @@ def payload_of(record: Record, data: cache.Data, trained: Trained) -> dict[str, 
     """What ``model.pt`` holds."""
     return {
         "format": saved.FORMAT,
+        "identity": record.identity,
         "role": record.role,
         "model": record.model,
         "fold": record.fold,
@@ -196,7 +199,7 @@ def read_model(folder: Path) -> dict[str, Any]:
             f"{folder}: no finished run there (no result.json); expected a run folder such as "
             "runs/CORPUS/teacher-…/fold1-seed0"
         )
-    return saved.read_payload(folder)
+    return read_weights(folder)
 
 
 def start_of(folder: Path) -> Start:

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from pipeline import runs, signals
+from pipeline import cache, runs, signals
+from pipeline.cache import checking
 from pipeline.config import InputError
 from pipeline.engine import packs, room
 from pipeline.engine.packs import PlannedPack
@@ -70,6 +71,9 @@ def train_all(
     backend ``dask`` they go to the workers of a cluster, which see the same files; the device is then the
     workers' own, and a pack whose worker is lost is taken up by another one from its checkpoint.
     """
+    for path in () if isinstance(source.files, Archive) else source.files:
+        if cache.add_clip_digests(path):
+            say(f"{path}: its contents are as they were written; digests by clip are added")
     make = partial(PlannedPack, files=source.files, data_set=source.data_set, checkpoint_seconds=checkpoint_seconds)
     if backend == "dask":
         return in_cluster(planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say)
@@ -203,11 +207,15 @@ def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun
 
 def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
     """``packs.train`` for each pack, one pack per process; each gets its share of the threads."""
+    for path in () if isinstance(files := whole[0].files, Archive) else files:
+        if checking.state(path) not in checking.checked:  # here once, not in each process
+            require_whole(path)
     processes = min(processes, len(whole))
     share = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")
+    initial = os.getpid(), checking.checked
     with ctrl_c_held_back(resource_tracker):  # the pool's locks start the tracker, which SIGHUP would end
-        executor = ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=(os.getpid(),))
+        executor = ProcessPoolExecutor(processes, context, initializer=stay_with, initargs=initial)
     with executor as pool:
         try:
             with shadowing.OwnFolderHidden(), ctrl_c_held_back(resource_tracker):
@@ -229,9 +237,19 @@ def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
             raise
 
 
-def stay_with(parent: int) -> None:
-    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other."""
+def require_whole(path: Path) -> None:
+    """``InputError`` where features in a file are not what was written."""
+    if damaged := cache.check(path, again=True).damaged:
+        raise InputError(f"{path}: {checking.words(damaged)}; {checking.remedy(path)}")
+
+
+def stay_with(parent: int, checked: dict[checking.State, checking.Check]) -> None:
+    """End this process when ``parent`` is gone: two of them on one checkpoint would harm each other.
+
+    ``checked``: the files whose contents it has compared with their digests.
+    """
     signals.seen_by_child()
+    checking.checked.update(checked)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -7,7 +7,7 @@ trained on the clips that its student is tested on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline import runs
@@ -15,7 +15,8 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.engine.source import Source
 from pipeline.listed import BEST, LAST, epoch_number, kept_epochs
 from pipeline.losses.library import teacher_reads
-from pipeline.runs import Record
+from pipeline.runs import Record, weights
+from pipeline.runs.ancestry import parents
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.reading import read as read_file
@@ -144,6 +145,18 @@ def unsaid(teachers: Sequence[Path]) -> bool:
     )
 
 
+def require_whole(missing: Sequence[PlannedRun], planned: Collection[Path]) -> None:
+    """``InputError`` for a run that is to teach, or to be begun from, whose weights or predictions are not what its result names.
+
+    Those that are ``planned`` themselves are trained again before their students.
+    """
+    for folder in dict.fromkeys(one for run in missing for one in parents(run.teachers, run.start, run.base)):
+        if folder not in planned and runs.finished(folder) and (reason := weights.damaged_files(folder)):
+            raise InputError(
+                f"{folder}, from which others are to learn: {reason}; nothing was trained: {weights.REMEDY}"
+            )
+
+
 def require_fold(folder: Path, record: Record, wanted: int) -> None:
     """``InputError`` where a teacher was trained on the fold that its student is tested on."""
     if wanted not in (record.fold, record.without):
@@ -166,12 +179,12 @@ def require_members(run: PlannedRun) -> None:
                 f"{term.key} reads the members of an ensemble, and its teacher is a single run ({run.teachers[0]}); expected "
                 "several, for example seeds = [0, 1, 2] of the step that teaches, in an experiment's file"
             )
-        weights = [
+        digests = [
             digest_of(folder) if is_teacher_file(folder) else runs.read(folder).result.weights or folder
             for folder in run.teachers
             if is_teacher_file(folder) or runs.finished(folder)
         ]
-        if repeated(run.teachers) or repeated(weights):
+        if repeated(run.teachers) or repeated(digests):
             raise InputError(
                 f"{term.key} reads the members of an ensemble, and two of them are the same run "
                 f"({', '.join(map(str, run.teachers))}); expected runs that differ, for example of other seeds"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import cache, features
-from pipeline.cache import Header
+from pipeline.cache import Header, checking
 from pipeline.config import FeatureSpec
 from pipeline.corpus import Corpus
 from pipeline.extraction import parts
@@ -53,6 +53,7 @@ def gathered(fold_plan: Plan, keys: list[str], kept: dict[str, parts.Row]) -> It
     opened: Path | None = None
     with ExitStack() as stack:
         old = stack.enter_context(cache.opened(fold_plan.path))["features"] if fold_plan.rows else None
+        header = cache.read_header(fold_plan.path) if fold_plan.rows else None
         for key in keys:
             if key in kept:
                 path, row, _ = kept[key]
@@ -60,5 +61,8 @@ def gathered(fold_plan: Plan, keys: list[str], kept: dict[str, parts.Row]) -> It
                     opened, block = path, parts.part_features(path)
                 yield block[row : row + 1]
             else:
-                assert old is not None
-                yield old[fold_plan.rows[key] : fold_plan.rows[key] + 1]
+                assert old is not None and header is not None
+                row = fold_plan.rows[key]
+                old_row = old[row : row + 1]
+                checking.require(fold_plan.path, header, old_row, row)  # or it would be believed from now on
+                yield old_row

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline import features
-from pipeline.cache import Failure
+from pipeline import cache, features
+from pipeline.cache import Failure, checking
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import UNLABELLED, Corpus, leaks, part_name
 from pipeline.extraction import workers
@@ -98,6 +98,9 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     folds = sum(report.fold != UNLABELLED for report in reports)
     beside = " and a folder without labels" if folds < len(reports) else ""
     print(f"features: {clips} clips in {folds} folds{beside}{left_out}: {work_done}; {seconds:.1f} s; {folder}")
+    if all(report.finished for report in reports):
+        print(f"features: {checking.told(report.path for report in reports)}")
+    print(f"features: {clips} clips in {len(reports)} folds{left_out}: {work_done}; {seconds:.1f} s; {folder}")
 
 
 def extract_corpus(
@@ -165,6 +168,9 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
         plans[fold] = planned(fold)  # Another process may just have finished it.
         clean(plans[fold])
     for fold in plans.keys() - set(unfinished):
+        if old_file(plans[fold].path):
+            with suppress(InputError, OSError):
+                cache.add_clip_digests(plans[fold].path)
         if left_behind(plans[fold]):
             # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
             with suppress(InputError, OSError), locked(plans[fold].path, part_name(fold)):
@@ -176,6 +182,12 @@ def check_engine(spec: FeatureSpec, plain: bool) -> None:
         raise InputError(
             f"--plain: takes librosa's functions one by one, and features.engine = {spec.engine!r}; expected one of the two"
         )
+
+
+def old_file(path: Path) -> bool:
+    """Whether it is of before there were digests by clip."""
+    header = cache.read_header(path)
+    return bool(header.clips) and not header.clip_digests
 
 
 def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import cache
-from pipeline.cache import Failure, File, Header
+from pipeline.cache import Failure, File, Header, checking
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Clip, Corpus
 from pipeline.extraction import parts
@@ -98,6 +98,9 @@ def compare(
         fold_plan.note = f"computed again: {error}"
         return
     require_same_data_set(fold_plan, old, corpus)
+    damaged = damaged_clips(fold_plan, old, deep)
+    if damaged == (checking.EVERY,):
+        return
     context = parts.key_context(old.spec, old.versions, old.plain)
     known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
     theirs = {name: parts.clip_key(name, file, context, deep) for name, file in known}
@@ -105,7 +108,7 @@ def compare(
     context = parts.key_context(spec, libraries, plain or old.plain)
     ours = {name: parts.clip_key(name, file, context, deep) for name, file in fold_plan.files.items()}
     stored_right = old.compressed or not compress or not old.clips
-    fold_plan.finished = theirs == ours and same_clips(fold_plan, old, corpus) and stored_right
+    fold_plan.finished = theirs == ours and same_clips(fold_plan, old, corpus) and stored_right and not damaged
     if fold_plan.finished:
         fold_plan.skipped = old.skipped
         fold_plan.retried = given_now(fold_plan.clips, old.skipped)
@@ -114,11 +117,23 @@ def compare(
         return
     fold_plan.failed = [skip for skip in fold_plan.skipped if skip.clip not in fold_plan.retried]
     for row, name in enumerate(old.clips):
-        if theirs[name] == fold_plan.keys.get(name):
+        if theirs[name] == fold_plan.keys.get(name) and name not in damaged:
             fold_plan.rows[theirs[name]] = row
             fold_plan.hashes[theirs[name]] = old.files[row].sha256
     if changes := changed(old, libraries, plain):
         fold_plan.note = f"computed again: {', '.join(changes)}"
+
+
+def damaged_clips(fold_plan: Plan, old: Header, deep: bool) -> tuple[str, ...]:
+    """The clips of a fold's old file that are not what was written; ``EVERY`` where none of it serves. Noted in the plan."""
+    if old.fold != fold_plan.fold:
+        fold_plan.note = f"computed again: {fold_plan.path} holds fold {old.fold}: files were exchanged or renamed"
+        return (checking.EVERY,)
+    new = checking.state(fold_plan.path) not in checking.checked  # in this process
+    damaged = cache.check(fold_plan.path, again=deep and new).damaged
+    if damaged:
+        fold_plan.note = f"computed again: {checking.words(damaged)}"
+    return damaged
 
 
 def require_same_data_set(fold_plan: Plan, old: Header, corpus: Corpus) -> None:

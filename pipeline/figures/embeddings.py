@@ -54,9 +54,10 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
     import torch  # slow to import, all three: ``remembered`` does without
 
     from pipeline import training
-    from pipeline.models.saved import network_of, read_payload, sound_features
+    from pipeline.models.saved import network_of, sound_features
+    from pipeline.runs.weights import read_weights
 
-    payload = read_payload(folder)
+    payload = read_weights(folder)
     record = runs.read(folder)
     spec = sound_features(payload, folder / "model.pt")
     path = cache.fold_path(cache_root, record.corpus, spec, record.fold)

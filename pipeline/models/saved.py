@@ -1,10 +1,11 @@
-"""``model.pt``: a network read back from a run's folder, and the digest of its weights."""
+"""``model.pt``: a network read back from a file, and the digest of its weights. Compared with its run: ``runs.weights``."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from pipeline import config, models
 from pipeline.config import FeatureSpec, InputError
+from pipeline.files import damaged_part
 from pipeline.models import Network
 
 FORMAT = 1
@@ -46,7 +48,8 @@ def model_file(path: Path) -> Path | None:
 def read_payload(path: Path) -> dict[str, Any]:
     """What a ``model.pt`` (or the one in a run folder) holds; loaded without running any code from it.
 
-    Raises ``InputError`` where there is none, where it is damaged or foreign, and for a run that failed.
+    Raises ``InputError`` where there is none, where it is damaged or foreign, and for a run that failed. Whether it is the one
+    that the run's record names: ``runs.weights``.
     """
     file = model_file(path)
     if file is None:
@@ -55,6 +58,8 @@ def read_payload(path: Path) -> dict[str, Any]:
             f"{path}: {reason}; expected a run folder such as runs/CORPUS/student-…/MIX/fold1-seed0, or its model.pt"
         )
     try:
+        if part := damaged_part(file):  # torch itself looks at no checksum
+            raise ValueError(f"damaged: {part} has another checksum")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of foreign pickles, which are refused below in our own words
             payload = torch.load(file, map_location="cpu", weights_only=True)
@@ -68,6 +73,7 @@ def read_payload(path: Path) -> dict[str, Any]:
         AttributeError,
         AssertionError,
         pickle.UnpicklingError,
+        zipfile.BadZipFile,
     ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

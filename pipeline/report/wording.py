@@ -11,6 +11,7 @@ from pipeline.figures.statistics import FEWEST, Comparison, Spread
 from pipeline.report.aggregation import BASELINE, STAMP, Row
 from pipeline.report.table import number, signed
 from pipeline.runs import Record
+from pipeline.runs.folder import lost_epochs
 from pipeline.runs.record import IMAGES
 
 #: Begins what is said of runs whose teacher a user vouched for.
@@ -169,6 +170,7 @@ def provenance(records: Sequence[Record]) -> list[str]:
         f"Made by {len(records)} finished runs{when}.",
         *(f"Versions: {text}." for text in sorted(versions)),
         *taught_by_others(records),
+        *lost_lines(records),
     ]
 
 
@@ -188,4 +190,20 @@ def taught_by_others(records: Sequence[Record]) -> list[str]:
     return [
         f"Their teachers were trained again since, with other weights, or are files that were changed: {len(names)} of {len(records)} runs "
         f"({listed(names)}); remove these and train again."
+    ]
+
+
+def lost_lines(records: Sequence[Record]) -> list[str]:
+    """A line where epochs of finished runs are no longer in their ``metrics.jsonl``: results are whole, curves are not."""
+    names = []
+    for record in records:
+        if not record.identity and not (record.folder / "metrics.jsonl").is_file():
+            continue  # before there were identities nothing says that there was one
+        if lost := lost_epochs(record.folder, record.result.epochs):
+            names.append(f"{'/'.join(record.folder.parts[-2:])}: {len(lost)} of {record.result.epochs}")
+    if not names:
+        return []
+    return [
+        f"Lost lines of metrics.jsonl: {len(names)} of {len(records)} runs lack epochs ({listed(names)}); their results are whole, "
+        "their curves are not (audio-rkd check)."
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.config import InputError
+from pipeline.runs import seal
 
 SCHEMA = 1
 #: Of a finished run: "did not train" is no better than chance; "outputs untrained" has a mix without a term on the
@@ -85,7 +87,7 @@ def missing(path: Path) -> InputError:
     return InputError(f"{path}: no such file; {remedy(path.parent)}")
 
 
-def content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     """Of a file of a run. Only regular files are opened: a pipe would be waited for."""
     try:
         if path.is_file():
@@ -97,9 +99,12 @@ def content(path: Path) -> bytes:
 
 def read_json(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     """The object in a JSON file of a run; ``InputError`` if it is missing, not JSON, or lacks one of ``keys``."""
-    text = content(path)
+    return parsed(path, content_of(path), keys)
+
+
+def parsed(path: Path, content: bytes, keys: Iterable[str]) -> dict[str, Any]:
     try:
-        value = json.loads(text.decode("utf-8"))
+        value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"not JSON: {error}") from None
     if not isinstance(value, dict):
@@ -108,6 +113,17 @@ def read_json(path: Path, keys: Iterable[str]) -> dict[str, Any]:
     if lacking:
         raise damaged(path, f"no {', '.join(lacking)}")
     return value
+
+
+def require_sealed(path: Path, content: bytes, identity: str | None = None, folder: Path | None = None) -> None:
+    """``InputError`` where a file is not the one that ``result.json`` of its run names. ``identity``: that in the file."""
+    folder = folder or path.parent
+    try:
+        reason = seal.difference(path, folder, hashlib.sha256(content).hexdigest(), identity)
+    except ValueError as error:
+        raise damaged(folder / "result.json", error) from None
+    if reason:
+        raise InputError(f"{path}: {reason}; {remedy(folder)}")
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -122,28 +138,44 @@ def read_result(folder: Path) -> dict[str, Any]:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise damaged(path, f"{key} = {value!r}: expected a number in [0, 1]")
+    try:
+        seal.seal_of(folder)
+    except ValueError as error:
+        raise damaged(path, error) from None
     return result
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """What the run was: keys as in ``CONFIG_KEYS``; folds in ``data`` and ``skipped`` are text keys."""
     path = folder / "config.json"
-    values = read_json(path, ("schema",))
+    content = content_of(path)
+    values = parsed(path, content, ("schema",))
     if values["schema"] != SCHEMA:
         raise InputError(f"{path}: schema {values['schema']!r}, this version reads {SCHEMA}; {remedy(folder)}")
-    return read_json(path, CONFIG_KEYS)
+    values = parsed(path, content, CONFIG_KEYS)
+    require_sealed(path, content, str(values.get("identity") or ""))
+    return values
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    return read_json(folder / "environment.json", ("python", "packages"))
+    path = folder / "environment.json"
+    content = content_of(path)
+    values = parsed(path, content, ("python", "packages"))
+    require_sealed(path, content)
+    return values
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The epochs' lines, in order. A last line cut off in the middle of writing is left out."""
+    """The epochs' lines, in order. A last line cut off in the middle of writing is left out.
+
+    Lines that were lost since are not there (``lost_epochs``); one that is not as it was written, or of another run, is damage.
+    """
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
     *lines, _cut_off = path.read_bytes().split(b"\n")
+    identity, checksums = expected_lines(folder)
+    waiting = iter(checksums or ())
     records = []
     for number, line in enumerate(lines, 1):
         try:
@@ -152,28 +184,53 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
             raise damaged(path, f"line {number} is not JSON: {error}") from None
         if not isinstance(record, dict):
             raise damaged(path, f"line {number}: expected an object, found {type(record).__name__}")
+        theirs = record.pop(seal.IDENTITY, None)
+        if identity and theirs is not None and theirs != identity:
+            raise InputError(f"{path}: line {number} is of another run ({theirs}) than {identity}; {remedy(folder)}")
+        if checksums is not None and seal.line_checksum(line) not in waiting:
+            raise damaged(path, f"line {number} is not one that was written, in the order of the epochs")
         records.append(record)
     return records
+
+
+def expected_lines(folder: Path) -> tuple[str, list[str] | None]:
+    """The identity that the lines of ``metrics.jsonl`` carry, and their checksums; None of a run that is not sealed."""
+    try:
+        if sealed := seal.seal_of(folder):
+            return str(sealed[seal.IDENTITY]), str(sealed[seal.LINES]).split()
+    except ValueError as error:
+        raise damaged(folder / "result.json", error) from None
+    try:
+        return str(json.loads((folder / "config.json").read_bytes()).get(seal.IDENTITY) or ""), None
+    except (OSError, ValueError, AttributeError, RecursionError):  # whoever reads the configuration says so
+        return "", None
+
+
+def lost_epochs(folder: Path, epochs: int) -> list[int]:
+    """The epochs of a finished run of ``epochs`` that ``metrics.jsonl`` has no line of (any more)."""
+    there = {record.get("epoch") for record in read_metrics(folder)}
+    return [epoch for epoch in range(1, epochs + 1) if epoch not in there]
 
 
 def read_predictions(folder: Path) -> Predictions:
     """The held-out fold's predictions; see ``Predictions`` for shapes."""
     path = folder / "predictions.npz"
-    file_content = io.BytesIO(content(path))
+    content = content_of(path)
     try:
-        with zipfile.ZipFile(file_content) as packed:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
             if name := packed.testzip():  # numpy itself may stop before the checksum
                 raise ValueError(f"{name} has another checksum")
-        file_content.seek(0)
-        with warnings.catch_warnings(), np.load(file_content, allow_pickle=False) as file:
+        with warnings.catch_warnings(), np.load(io.BytesIO(content), allow_pickle=False) as file:
             warnings.simplefilter("ignore")  # of odd headers, which are damaged ones
             predictions = Predictions(file["clips"], file["labels"], file["logits"], file["sources"])
+            identity = str(file[seal.IDENTITY]) if seal.IDENTITY in file else ""
         rows = {len(part) for part in predictions}
     except Exception as error:  # a flipped bit may raise anything
         raise damaged(path, str(error) or type(error).__name__) from None
     if len(rows) != 1 or predictions.logits.ndim != 2:
         shapes = ", ".join(f"{name} {part.shape}" for name, part in predictions._asdict().items())
         raise damaged(path, f"{shapes}; expected as many of each")
+    require_sealed(path, content, identity)
     return predictions
 
 

@@ -118,6 +118,18 @@ class PlannedRun(OfRole):
         contents = dict(self.contents)
         return [contents.get(first, str(first)) for first in self.firsts]
 
+    @cached_property
+    def identity(self) -> str:
+        """What all its files carry: corpus, step, fold, seed and mix in words, and a digest of all that its numbers follow from.
+
+        A repetition elsewhere has the same: it is the same run.
+        """
+        step = f"{self.experiment}/{self.step}" if self.is_step else self.role
+        name = f"{step}{self.generation or ''} fold{self.fold}-seed{self.seed}"
+        # What is empty is left out, so that a later field changes the identity of no run that it says nothing of.
+        about = {key: value for key, value in replace(self, at=None).noted().items() if value}
+        return f"{self.corpus} {name} {self.mix} {config.digest(about)}"
+
     @property
     def home(self) -> Path:
         """The folder of all that its stage trains with the same settings: lock and checkpoints lie there."""

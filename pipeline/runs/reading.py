@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pipeline import config
 from pipeline.runs import folder as files
+from pipeline.runs import seal
 from pipeline.runs.ancestry import path_of
 from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table
 
@@ -32,7 +33,13 @@ def read(folder: Path) -> Record:
     """
     kept = files.read_config(folder)
     if files.finished(folder):
-        result = checked(folder / "result.json", result_of, files.read_result(folder))
+        whole = files.read_result(folder)
+        result = checked(folder / "result.json", result_of, whole)
+        if not (ours := str(kept.get(seal.IDENTITY) or "")):
+            seal.unchecked[folder] = None
+        elif seal.IDENTITY not in whole:
+            reason = f"of another run ({seal.named('')}) than its config.json ({ours})"
+            raise config.InputError(f"{folder / 'result.json'}: {reason}; {files.remedy(folder)}")
     else:
         result = Result(UNFINISHED, epochs=len(files.read_metrics(folder)))
     return checked(folder / "config.json", lambda values: record_of(folder, values, result), kept)
@@ -102,6 +109,7 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         trusted=bool(kept.get("trusted")),
         without=None if kept.get("without") is None else int(kept["without"]),
         crossed=bool(kept.get("cross_fitted")),
+        identity=str(kept.get(seal.IDENTITY) or ""),
     )
 
 

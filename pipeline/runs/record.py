@@ -207,6 +207,7 @@ class Record(OfRole):
     """Whether each of its teachers spoke of the clips of one fold, on which it was not trained."""
     trusted: bool = False
     """Whether a teacher that it goes back to does not say what it was trained on: a user vouched for it."""
+    identity: str = ""  # what all its files carry (``seal``); empty before there were identities
 
     @property
     def data_set(self) -> DataSet:

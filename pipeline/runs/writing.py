@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from pipeline.files import json_bytes, naming, write_atomic
+from pipeline.runs import seal
 from pipeline.runs.ancestry import others, recorded
 from pipeline.runs.folder import (
     CONFIG_KEYS,
@@ -34,6 +35,8 @@ def write_finished(
 ) -> None:
     """Write all files of a run but metrics.jsonl; ``result.json`` goes first when it is old, and comes last.
 
+    Where ``config`` has the run's identity, ``result.json`` gets it too, and the digests of all other files (``seal``).
+
     ``model_bytes`` may be a function of an open binary file, for example ``lambda file: torch.save(state, file)``.
     Raises ``ValueError`` for a config or result without the keys that readers rely on: that is a bug here,
     not a user's mistake.
@@ -56,11 +59,14 @@ def write_finished(
         "logits": np.asarray(logits, dtype=np.float32),
         "sources": np.asarray(sources, dtype=np.str_),
     }
+    identity = str(config.get(seal.IDENTITY) or "")
+    if identity:
+        arrays[seal.IDENTITY] = np.array(identity)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_atomic(folder / "predictions.npz", buffer.getvalue())
     finished_at = {"finished": utc_now()} if "finished" not in result else {}
-    write_atomic(folder / "result.json", json_bytes({**result, **finished_at}))
+    write_atomic(folder / "result.json", json_bytes(seal.sealed({**result, **finished_at}, folder, identity)))
 
 
 def config_of(record: Record) -> dict[str, Any]:
@@ -68,6 +74,7 @@ def config_of(record: Record) -> dict[str, Any]:
     step = {"experiment": record.experiment, "step": record.step} if record.is_step else {}
     return {
         "schema": SCHEMA,
+        **({seal.IDENTITY: record.identity} if record.identity else {}),
         "role": record.role,
         "model": record.model,
         "corpus": record.corpus,
@@ -113,14 +120,18 @@ def result_of(result: Result) -> dict[str, Any]:
     return {**{name: getattr(result, name) for name in names}, "failure": result.failure or None, **terms, **finished}
 
 
-def append_metrics(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add one epoch's line to ``metrics.jsonl``."""
+def append_metrics(folder: Path, record: Mapping[str, Any], identity: str = "") -> None:
+    """Add one epoch's line to ``metrics.jsonl``, with the run's identity where it has one."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "metrics.jsonl"
     with naming(path), path.open("ab") as file:
-        file.write(json_bytes(record, indent=None))
+        file.write(line_of(record, identity))
 
 
-def restart_metrics(folder: Path, records: Iterable[Mapping[str, Any]] = ()) -> None:
+def restart_metrics(folder: Path, records: Iterable[Mapping[str, Any]] = (), identity: str = "") -> None:
     """Replace ``metrics.jsonl`` by ``records``: when a run starts, or goes on from a checkpoint."""
-    write_atomic(folder / "metrics.jsonl", b"".join(json_bytes(record, indent=None) for record in records))
+    write_atomic(folder / "metrics.jsonl", b"".join(line_of(record, identity) for record in records))
+
+
+def line_of(record: Mapping[str, Any], identity: str) -> bytes:
+    return json_bytes({**record, **({seal.IDENTITY: identity} if identity else {})}, indent=None)

@@ -243,7 +243,7 @@ def test_a_flipped_bit_in_a_text_is_read_through_or_is_one_line(tmp_path: Path) 
         except InputError as error:
             refused += 1
             assert str(path) in str(error) and "\n" not in str(error)
-    assert 100 < refused < 8 * len(places)
+    assert refused == 8 * len(places)  # also where the text would still be one
 
 
 def edit_spec(file: h5py.File) -> None:

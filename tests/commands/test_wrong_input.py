@@ -20,6 +20,7 @@ from click.testing import Result
 import cli
 from pipeline.images.cifar import ARCHIVE
 from tests import shipped
+from tests.recorded import reseal
 from tests.tiny import QUICK, ROOT, invoke, write_corpus
 
 #: The corpus whose features are there.
@@ -90,6 +91,7 @@ def variant(folder: Path, target: Path, **changes: object) -> None:
         state = {k: v[last[k]] if k in last else v for k, v in payload["state"].items()}
         changes = changes | {"state": state, "best_state": state}
     torch.save(payload | changes, target / "model.pt")
+    reseal(target)
 
 
 @pytest.fixture

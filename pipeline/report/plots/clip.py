@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import cache
+from pipeline.cache import checking
 from pipeline.config import VIEWS, InputError
 from pipeline.extras import install_line
 
@@ -31,6 +32,7 @@ def clip_picture(path: Path, clip: str, target: Path) -> Path:
         index = header.clips.index(clip)
         features = file["features"][index]
         times = file["frame"][()]
+    checking.require(path, header, features[np.newaxis], index)
     drawn = clip_figure(header, index, features, times)
     kinds = drawn.canvas.get_supported_filetypes()
     if target.suffix[1:].lower() not in kinds:

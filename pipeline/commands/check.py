@@ -1,0 +1,40 @@
+"""Is everything that was written still as it was written?"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from pipeline.commands.options import json_option
+from pipeline.commands.types import PATH
+from pipeline.files import CACHE, RUNS
+
+SECTION = "First steps"
+ORDER = 13
+EXAMPLES = ("check", "check runs/CORPUS --json", "check cache/CORPUS exports")
+
+
+@click.command()
+@click.argument("what", nargs=-1, type=PATH)
+@json_option
+def check(what: tuple[Path, ...], as_json: bool) -> None:
+    """Compare features, runs and exports with their digests and identities: nothing damaged, exchanged or lost.
+
+    WHAT are files or folders; default: all in cache/, runs/ and exports/. A line for each finding, with its remedy; the exit code
+    is 1 then. (verify looks at the corpus, doctor at the machine, check at what audio-rkd wrote.)
+    """
+    from pipeline.report import check as checking  # numpy and h5py: --help does without
+
+    started = time.monotonic()
+    places = what or tuple(place for place in (CACHE, RUNS, Path("exports")) if place.is_dir())
+    done = checking.check(places)
+    if as_json:
+        click.echo(json.dumps(checking.as_json(done), indent=2))
+    else:
+        click.echo(checking.text(done, time.monotonic() - started))
+    if done.findings:
+        sys.exit(1)

@@ -1,0 +1,271 @@
+"""Everything that was written, compared with its digests and identities: features, runs, exports, and what lies beside them.
+
+Begin with ``check``. Nothing is changed. What is told stands in the errors of the readers themselves: one reader per kind of file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline import files
+from pipeline.config import InputError
+from pipeline.runs import seal
+
+PROOF = "proof.json"
+
+#: What to do about an export.
+AGAIN = "make the export again: audio-rkd export, and the run's folder"
+
+#: What a process writes before it renames it, and its number.
+UNFINISHED = re.compile(r"\..+\.(\d+)\.(tmp|old)")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is not as it was written, and what to do."""
+
+    path: str
+    problem: str
+    remedy: str
+
+    def line(self) -> str:
+        return f"{self.path}: {self.problem}; {self.remedy}"
+
+
+@dataclass
+class Checked:
+    """What was looked at, and what came of it."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    """Kind of thing → number."""
+    bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    """Runs and exports of before there were identities, of which less can be said."""
+
+    def add(self, kind: str, size: int = 0) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.bytes += size
+
+    def attempt(self, path: Path, look: Callable[[], object]) -> None:
+        """``look``; what it raises is a finding. A line of a reader is "file: problem; remedy"."""
+        try:
+            look()
+        except (InputError, OSError) as error:
+            text = " ".join(str(error).split())
+            first, _, remedy = text.partition("; ")
+            name, colon, problem = first.partition(": ")
+            if not colon or not name.startswith(str(path).partition("/")[0]):
+                name, problem = str(path), first
+            self.findings.append(Finding(name, problem, remedy or "see to the disk, then the same command again"))
+
+    def found(self, path: Path, problem: str, remedy: str) -> None:
+        self.findings.append(Finding(str(path), problem, remedy))
+
+
+def check(places: Sequence[Path]) -> Checked:
+    """All folds' files, runs, exports, parts, checkpoints and notes of experiments in ``places``: files or folders.
+
+    ``InputError`` for a place that is not there, or has nothing of all that.
+    """
+    out = Checked()
+    for place in places:
+        if not place.exists():
+            raise InputError(
+                f"{place}: no such file or folder; expected a cache, a run, an export, or a folder of them"
+            )
+        before = dict(out.counts)
+        for folder, names in folders(place):
+            look_into(folder, names, out)
+        if out.counts == before and place not in (files.CACHE, files.RUNS, Path("exports")):
+            raise InputError(f"{place}: no features, run or export in it; expected a folder that audio-rkd wrote")
+    return out
+
+
+def folders(place: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder in ``place`` with the names of its files; of a file its folder with this name alone."""
+    if place.is_file():
+        run_file = place.parent / seal.RESULT
+        is_run = run_file.is_file() and place.suffix != ".h5"
+        whole = is_run or place.name == PROOF
+        yield place.parent, sorted(path.name for path in place.parent.iterdir()) if whole else [place.name]
+        return
+    for folder, below, names in os.walk(place):
+        below.sort()
+        yield Path(folder), sorted(names)
+
+
+def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
+    """Check what one folder holds."""
+    from pipeline.runs.folder import FOLDER  # numpy: --help does without
+
+    for name in names:
+        path = folder / name
+        if re.fullmatch(r"fold\d+\.h5", name):
+            out.attempt(path, partial(fold, path, out))
+        elif UNFINISHED.fullmatch(name):
+            left(path, out)
+        elif folder.name == ".checkpoints" and path.suffix == ".pt":
+            out.attempt(path, partial(checkpoint, path, out))
+        elif name in ("experiment.json", "weights.json") and folder.name.startswith("experiment-"):
+            out.attempt(path, partial(note, path, out))
+    if folder.name.endswith(".h5.parts"):
+        parts(folder, out)
+    if seal.RESULT in names or FOLDER.fullmatch(folder.name):
+        run(folder, out)
+    if "model.onnx" in names and PROOF not in names:
+        out.found(folder / PROOF, "no such file, and it names the files beside it", AGAIN)
+    if PROOF in names:
+        out.attempt(folder / PROOF, partial(export, folder, out))
+
+
+def fold(path: Path, out: Checked) -> None:
+    from pipeline import cache
+    from pipeline.cache import checking
+
+    out.add("folds", path.stat().st_size)
+    if damaged := cache.check(path, again=True).damaged:
+        out.found(path, checking.words(damaged), checking.remedy(path))
+
+
+def parts(folder: Path, out: Checked) -> None:
+    from pipeline.extraction.parts import found_parts
+
+    rows, damaged = found_parts(folder, check=True)
+    out.add("unfinished folds", sum(path.stat().st_size for path in {row.part for row in rows.values()}))
+    for path in damaged:
+        out.found(path, "damaged", "its clips are computed again, and only they: make features")
+
+
+def checkpoint(path: Path, out: Checked) -> None:
+    from pipeline.training import checkpoint as checkpoints  # torch
+
+    out.add("checkpoints", path.stat().st_size)
+    try:
+        checkpoints.read(path)
+    except checkpoints.Damaged as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        out.found(path, problem, "the command that wrote it begins these runs anew and says so")
+
+
+def note(path: Path, out: Checked) -> None:
+    from pipeline.runs import experiments
+
+    out.add("notes of experiments", path.stat().st_size)
+    if path.name == experiments.NOTE:
+        experiments.read_note(path)
+    else:
+        for table in ("weights", "steps"):
+            experiments.entries_of(path, table)
+
+
+def left(path: Path, out: Checked) -> None:
+    """A half-written file of a process that has ended."""
+    number = UNFINISHED.fullmatch(path.name)
+    try:
+        os.kill(int(number[1]) if number else 0, 0)
+    except (ProcessLookupError, OverflowError):
+        out.found(path, "left half-written by a process that ended", f"nothing reads it: remove it (rm -r '{path}')")
+    except OSError:  # somebody else's process: it lives
+        pass
+
+
+def run(folder: Path, out: Checked) -> None:
+    """Each file of a run by its own reader, so that one that is damaged hides no other."""
+    from pipeline import runs
+
+    done = runs.finished(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    out.add("runs" if done else "unfinished runs", size)
+    if not done:
+        if (folder / "config.json").is_file():
+            out.attempt(folder, partial(runs.read, folder))
+        return
+    before = len(out.findings)
+    out.attempt(folder, partial(runs.read, folder))
+    if len(out.findings) > before:  # all else is named by these two
+        return
+    record = runs.read(folder)
+    if not record.identity:
+        out.unchecked.append(str(folder))
+    for look in (runs.read_environment, runs.read_predictions, require_weights):
+        out.attempt(folder, partial(look, folder))
+    out.attempt(folder, partial(metrics, folder, record.result.epochs, out))
+
+
+def require_weights(folder: Path) -> None:
+    """``InputError`` where a file of weights is gone, or is not what the run's record names."""
+    from pipeline import runs
+    from pipeline.runs import weights
+
+    record, sealed = runs.read(folder), seal.seal_of(folder)
+    for name in sorted({"model.pt", *sealed.get(seal.FILES, ())}):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: no such file, and result.json names it; {weights.REMEDY}")
+    for file in sorted(folder.rglob("*.pt")):
+        if reason := weights.mismatch(file) or weights.broken(file):
+            raise InputError(f"{file}: {reason}; {weights.REMEDY}")
+    if not sealed and record.result.weights and not record.result.failed:
+        weights.read_weights(folder)
+
+
+def metrics(folder: Path, epochs: int, out: Checked) -> None:
+    from pipeline.runs.folder import lost_epochs
+
+    if lost := lost_epochs(folder, epochs):
+        problem = (
+            f"{len(lost)} of {epochs} epochs are lost ({', '.join(map(str, lost[:5]))}{' …' if len(lost) > 5 else ''})"
+        )
+        out.found(
+            folder / seal.METRICS,
+            problem,
+            "the result is whole, its curve is not: copy the file again, or remove the folder and run again",
+        )
+
+
+def export(folder: Path, out: Checked) -> None:
+    """The files beside ``proof.json``, by the SHA-256 that it has of each."""
+    try:
+        proof: Any = json.loads((folder / PROOF).read_bytes())
+        digests = dict(proof.get("sha256") or {})
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder / PROOF}: damaged (not JSON: {error}); {AGAIN}") from None
+    out.add("exports", sum(path.stat().st_size for path in folder.iterdir() if path.is_file()))
+    if not digests:
+        out.unchecked.append(str(folder))
+        return
+    if proof.get(seal.CONTENT) != seal.content_of(proof):
+        out.found(folder / PROOF, "it does not say what was written: its digest is another", AGAIN)
+    for name in files.differing(folder, digests):
+        state = "not the file that proof.json names (SHA-256 differs)" if (folder / name).is_file() else "no such file"
+        out.found(folder / name, state, AGAIN)
+
+
+def as_json(out: Checked) -> dict[str, Any]:
+    return {
+        "ok": not out.findings,
+        "checked": out.counts,
+        "bytes": out.bytes,
+        "unchecked": out.unchecked,
+        "findings": [vars(finding) for finding in out.findings],
+    }
+
+
+def text(out: Checked, seconds: float) -> str:
+    """A line for each finding, and one on all."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in out.counts.items()) or "nothing there yet"
+    end = f"{len(out.findings)} finding{'s' * (len(out.findings) != 1)}" if out.findings else "all as it was written"
+    old = f"; {len(out.unchecked)} made before identities, checked as far as their records go" if out.unchecked else ""
+    return "\n".join(
+        [
+            *(finding.line() for finding in out.findings),
+            f"{counts}, {out.bytes / 1e6:.0f} MB in {seconds:.1f} s: {end}{old}",
+        ]
+    )
