@@ -11,6 +11,7 @@ import numpy as np
 from pipeline import config
 from pipeline.cache.schema import Failure, File, Header, header_digest
 from pipeline.config import FeatureSpec
+from pipeline.corpus.clips import UNLABELLED
 
 #: The dataset of digests by clip, and the attribute that holds the digest of all but the features; later than the first files.
 CLIP_DIGESTS, HEADER_DIGEST = "features_sha256", "header_digest"
@@ -61,7 +62,8 @@ def require_fitting(file: h5py.File, header: Header) -> None:
         lengths.add(len(header.clip_digests))
     if lengths != {len(header.clips)}:
         raise ValueError("columns of different lengths")
-    if any(not 0 <= label < len(header.classes) for label in header.labels):
+    least = UNLABELLED if header.fold == UNLABELLED else 0
+    if any(not least <= label < (len(header.classes) if least == 0 else 0) for label in header.labels):
         raise ValueError("a label without a class")
 
 

@@ -25,7 +25,7 @@ from pipeline.cache.schema import (
     content_digest,
 )
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus.clips import UNLABELLED, part_name
+from pipeline.corpus.clips import part_name
 
 ATTRIBUTES = (
     "schema",
@@ -124,55 +124,6 @@ def in_use(path: Path) -> InUse:
 
 def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def header_of(file: h5py.File) -> Header:
-    """``ValueError`` where what the file says does not fit together."""
-    attrs = file.attrs
-    header = Header(
-        corpus=str(attrs["corpus"]),
-        dataset=str(attrs["dataset"]),
-        synthetic=bool(attrs["synthetic"]),
-        fold=int(attrs["fold"]),
-        classes=tuple(map(str, attrs["classes"])),
-        spec=config.build(FeatureSpec, json.loads(attrs["spec"]), str(file.filename)),
-        clips=texts(file["clip"]),
-        labels=tuple(file["label"][()].tolist()),
-        sources=texts(file["source"]),
-        files=files_of(file["file"]),
-        skipped=tuple(
-            Failure(*values)
-            for values in zip(
-                texts(file["skipped/clip"]),
-                files_of(file["skipped"]),
-                *(texts(file[f"skipped/{name}"]) for name in ("reason", "expected", "found")),
-            )
-        ),
-        versions=json.loads(attrs["versions"]),
-        plain=bool(attrs["plain"]),
-        compressed=file["features"].compression is not None,
-        units=tuple(map(str, file["feature"].attrs["feature_units"])),
-        calls=tuple(map(str, file["feature"].attrs["feature_calls"])),
-        digest=str(attrs["digest"]),
-    )
-    if file["features"].shape != header.shape or file["features"].dtype != np.float32:
-        raise ValueError(f"features {file['features'].shape}, expected {header.shape} float32")
-    if {len(header.labels), len(header.sources), len(header.files)} != {len(header.clips)}:
-        raise ValueError("columns of different lengths")
-    least = UNLABELLED if header.fold == UNLABELLED else 0
-    if any(not least <= label < (len(header.classes) if least == 0 else 0) for label in header.labels):
-        raise ValueError("a label without a class")
-    return header
-
-
-def texts(dataset: h5py.Dataset) -> tuple[str, ...]:
-    return tuple(dataset.asstr()[()].tolist())
-
-
-def files_of(group: h5py.Group) -> tuple[File, ...]:
-    seconds = [None if np.isnan(s) else s for s in group["seconds"][()].tolist()]
-    size, mtime_ns = (group[name][()].tolist() for name in ("size", "mtime_ns"))
-    return tuple(map(File, texts(group["path"]), size, mtime_ns, texts(group["sha256"]), seconds))
 
 
 def read_header(path: Path) -> Header:

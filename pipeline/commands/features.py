@@ -63,7 +63,7 @@ def features(
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     require_trainable(settings)
     folder = cache.fold_path(CACHE, corpus.name, settings.features, 0).parent
-    if how["deep"] and any(folder.glob("fold*.h5")):
+    if how["deep"] and any(folder.glob("*.h5")):
         doors.check([folder], stop=False)  # what is damaged is computed again
     stage.run(corpus, settings.features, CACHE, folds=folds, **how)
 

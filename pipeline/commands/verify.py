@@ -52,5 +52,5 @@ def checks_of(name: str, root: Path) -> list[str]:
         corpus = open_corpus(name, root).name
     except InputError:  # what is wrong with the corpus is told below
         return []
-    folders = sorted({path.parent for path in (CACHE / corpus).glob("f*/fold*.h5")})
-    return [f"features {folder}: {checking.told(sorted(folder.glob('fold*.h5')))}" for folder in folders]
+    folders = sorted({path.parent for path in (CACHE / corpus).glob("f*/*.h5")})
+    return [f"features {folder}: {checking.told(sorted(folder.glob('*.h5')))}" for folder in folders]

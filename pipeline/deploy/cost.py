@@ -18,12 +18,10 @@ from pipeline.config import InputError
 from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
 from pipeline.deploy.cost_rows import Row, rows_of
-from pipeline.deploy.kin import mean_accuracy, name_of, runs_beside, teacher_of
-from pipeline.models.saved import network_of, read_payload, sound_features
-from pipeline.report.paper import PARAMETERS
+from pipeline.deploy.kin import name_of, runs_beside, teacher_of
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
-from pipeline.runs.weights import read_weights
+from pipeline.runs.weights import read_weights, sound_features
 
 
 @dataclass(frozen=True)
@@ -43,51 +41,6 @@ class Cost:
     synthetic: bool
     left_out: tuple[str, ...] = ()
     """What has no row, and the command that gives it one."""
-
-
-def rows_of(
-    record: Record,
-    records: Sequence[Record],
-    exported: tuple[Path, dict[str, Any]] | None,
-    feature_ms: float,
-    seconds: float,
-    batch: int,
-    threads: int,
-    repeats: int,
-) -> list[Row]:
-    """A run's network in torch, and in ONNX float and int8 of its export."""
-    payload = read_weights(record.folder)
-    network = network_of(payload)
-    accuracy, measured_on = mean_accuracy(record, records)
-    file = record.folder / "model.pt"
-    # Form, file, accuracy, what that is of, times of a call.
-    forms = [("torch", file, accuracy, measured_on, latency.torch_times(network, batch, threads, repeats))]
-    if exported:
-        folder, proof = exported
-        for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
-            percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.fold} alone"
-            times = latency.onnx_times(folder / name, network.shape, batch, threads, repeats)
-            forms.append((form, folder / name, percent, fold, times))
-    counted, macs = models.parameters(network), latency.multiply_adds(network)
-    rows = []
-    for form, path, percent, where, (median, p90) in forms:
-        clip_ms = feature_ms + median / batch
-        row = Row(
-            name=f"{name_of(record)}, {form}",
-            parameters=counted,
-            published=PARAMETERS.get(record.model),
-            file=path.name,
-            bytes=path.stat().st_size,
-            multiply_adds=macs,
-            median_ms=median,
-            p90_ms=p90,
-            accuracy=percent,
-            measured_on=where,
-            real_time_factor=clip_ms / 1000 / seconds,
-            feature_share=feature_ms / clip_ms,
-        )
-        rows.append(row)
-    return rows
 
 
 def measured(
@@ -114,8 +67,7 @@ def measured(
     if student.is_teacher:
         raise InputError(f"{student.folder} is a teacher's run; expected a student's: its teacher is found by itself")
     teacher = teacher_of(student, records)
-    spec = sound_features(read_payload(student.folder), student.folder)
-    spec = config.build(FeatureSpec, read_weights(student.folder)["features"], str(student.folder))
+    spec = sound_features(read_weights(student.folder), student.folder)
     exports, left_out = exports_of(student, teacher, exports_root)
     feature_ms, feature_p90 = latency.feature_times(spec, max(5, repeats // 10))
     rows: list[Row] = []

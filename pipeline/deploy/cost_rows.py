@@ -11,9 +11,10 @@ from typing import Any
 from pipeline import models
 from pipeline.deploy import export, latency
 from pipeline.deploy.kin import mean_accuracy, name_of
-from pipeline.models.saved import network_of, read_payload
+from pipeline.models.saved import network_of
 from pipeline.report.paper import PARAMETERS
 from pipeline.runs import Record
+from pipeline.runs.weights import read_weights
 
 #: In a proof, and in an export: from sound to class at the features' own rate, in float32 (``one_file``).
 ONE_FILE, ONE_FILE_NAME = "one_file", "student-sound.onnx"
@@ -55,7 +56,7 @@ def rows_of(
     repeats: int,
 ) -> list[Row]:
     """A run's network in torch, and in ONNX float and int8 of its export."""
-    payload = read_payload(record.folder)
+    payload = read_weights(record.folder)
     network = network_of(payload)
     accuracy, measured_on = mean_accuracy(record, records)
     file = record.folder / "model.pt"

@@ -108,7 +108,7 @@ def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
 
     for name in names:
         path = folder / name
-        if re.fullmatch(r"fold\d+\.h5", name):
+        if re.fullmatch(r"(fold\d+|unlabelled)\.h5", name):
             out.attempt(path, partial(fold, path, out))
         elif UNFINISHED.fullmatch(name):
             left(path, out)

@@ -25,7 +25,7 @@ from pipeline.deploy.graph import INPUT
 from pipeline.deploy.one_file import NAME, making, proof
 from pipeline.deploy.prediction import Checkpoint
 from pipeline.deploy.web import runtime
-from pipeline.models.saved import read_payload
+from pipeline.runs.weights import read_weights
 
 #: Of the folder, and of the file that holds all.
 INDEX, WHOLE = "index.html", f"{NAME}.html"
@@ -75,7 +75,7 @@ def write(
     ):
         raise InputError(f"{folder}: no {NAME}.onnx for a page: {reason}")
     member = prediction.checkpoint(source)
-    spec = config.build(FeatureSpec, read_payload(source)["features"], str(source))
+    spec = config.build(FeatureSpec, read_weights(source)["features"], str(source))
     models = page_models(folder)
     fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
     clips = answered(member, fold, making.sound_files(fold, data), examples)
