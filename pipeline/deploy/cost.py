@@ -19,9 +19,10 @@ from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
 from pipeline.deploy.cost_rows import Row, rows_of
 from pipeline.deploy.kin import name_of, runs_beside, teacher_of
+from pipeline.models.saved import sound_features
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
-from pipeline.runs.weights import read_weights, sound_features
+from pipeline.runs.weights import read_weights
 
 
 @dataclass(frozen=True)
