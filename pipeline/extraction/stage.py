@@ -168,9 +168,8 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
         plans[fold] = planned(fold)  # Another process may just have finished it.
         clean(plans[fold])
     for fold in plans.keys() - set(unfinished):
-        if old_file(plans[fold].path):
-            with suppress(InputError, OSError):
-                cache.add_clip_digests(plans[fold].path)
+        with suppress(InputError, OSError):  # of before there were digests by clip; others stay as they are
+            cache.add_clip_digests(plans[fold].path)
         if left_behind(plans[fold]):
             # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
             with suppress(InputError, OSError), locked(plans[fold].path, part_name(fold)):
@@ -182,12 +181,6 @@ def check_engine(spec: FeatureSpec, plain: bool) -> None:
         raise InputError(
             f"--plain: takes librosa's functions one by one, and features.engine = {spec.engine!r}; expected one of the two"
         )
-
-
-def old_file(path: Path) -> bool:
-    """Whether it is of before there were digests by clip."""
-    header = cache.read_header(path)
-    return bool(header.clips) and not header.clip_digests
 
 
 def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:

@@ -1,9 +1,7 @@
 """What is on record of a run, typed; ``reading`` makes it of the files.
 
 ``config.json`` says what was trained, on what and with which settings, ``result.json`` how it came out. Files of earlier
-versions lack some keys: what was not kept is None or empty here. Which roles there are is known here alone; others ask a
-record what it is.
-"""
+versions lack some keys: what was not kept is None or empty here. Which roles there are is known here alone; others ask."""
 
 from __future__ import annotations
 
