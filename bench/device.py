@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline import runs
 from pipeline.config import InputError
-from pipeline.corpus import open_corpus
+from pipeline.corpus import open_corpus, opening
 from pipeline.figures import statistics
 from pipeline.files import REPORTS, RUNS, write_atomic
 from pipeline.losses import LossMix
@@ -107,7 +107,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     arguments = parsed(words)
     train(arguments)
-    corpus = open_corpus(arguments.dataset, arguments.data)
+    corpus = open_corpus(arguments.dataset, opening.chosen(arguments.dataset, arguments.data)[1])
     text = table(runs.find(RUNS, corpus.name), arguments)
     write_atomic(REPORTS / corpus.name / "device.md", text.encode())
     print(text, end="")
