@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import models, runs, samplers
@@ -69,10 +70,10 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         for run in level.runs:
             teachers.require_members(run)
             teachers.require_same_labels(run, planned)
-        check_outputs(missing_runs(level.runs, source), source)
         missing = missing_runs(level.runs, source)
         teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
         check_outputs(missing, source)
+        check_teachers(missing, planned, source)
     failures: list[str] = []
     trained = 0
     for level in levels:
@@ -104,6 +105,27 @@ def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
         network = models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes), dropout=dropout)
         require_outputs(terms, network)
         require_modules(modules(freeze), network.body, model)
+
+
+def check_teachers(missing: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], source: Source) -> None:
+    """``InputError`` where a term of runs that are to be trained reads what several teachers at once do not have, and where a
+    teacher's network has no place for the dropout that the settings ask for. ``planned``: by folder, teachers among them."""
+    together = [run for run in missing if len(run.teachers) > 1]
+    dropping = [run for run in missing if run.network.teacher_dropout and run.network.teacher_dropout_at == "stages"]
+    if not (together or dropping):
+        return
+    # torch comes here and not at the top, so that a finished stage answers at once.
+    from pipeline.losses.needs import needs_of
+    from pipeline.training.dropout import require_places
+
+    for run in together:
+        needs_of([run.mix]).of_teacher(len(run.teachers), ", ".join(map(str, run.teachers)))
+    folders = dict.fromkeys(teacher for run in dropping for teacher in run.teachers)
+    taught_by = {planned[folder].network.model for folder in folders if folder in planned}
+    taught_by |= {runs.read(folder).model for folder in folders if folder not in planned and runs.finished(folder)}
+    spec = source.spec(missing[0].settings)
+    for model in sorted(taught_by):
+        require_places(models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes)))
 
 
 def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any) -> tuple[int, list[str]]:

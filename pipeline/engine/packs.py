@@ -230,8 +230,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
             files_alone = of_files([(members[0], fold) for members, fold, _ in taught_by], clips, needs, values.device)
             numbers = torch.arange(len(values), device=values.device)
             return inference.stored(files_alone, numbers, asked, labels, needs, learned)
-    hidden = ("hidden",) if before_output(pack.network) else ()
-    names = tuple(sorted({"embedding", "logits", *hidden, *needs.names} - {MEMBERS}))
+    names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
     how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
     files = stamps(pack.files)
 
@@ -271,10 +270,12 @@ def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:
 
 
 def needs_of_pack(pack: PlannedPack) -> Needs:
-    """What the terms of its runs need of their teachers."""
+    """What the terms of its runs need of their teachers, and the dropout before an output layer."""
     mixes = [run.mix for run in pack.runs if run.teachers]
     data = load(pack)[0]
-    return needs_with(mixes, lambda: models.network(pack.network.model, data.features.shape[2:], len(data.classes)))
+    needs = needs_with(mixes, lambda: models.network(pack.network.model, data.features.shape[2:], len(data.classes)))
+    hidden = {"hidden"} if before_output(pack.network) else set()
+    return dataclasses.replace(needs, outputs=tuple(sorted({*needs.outputs, *hidden})))
 
 
 def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device) -> Augment | None:

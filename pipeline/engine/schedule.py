@@ -137,7 +137,9 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         maps = None if reads is None else tuple(stage_names(reads))
         large = (*stage_names(needs.outputs), *needs.reduced, *needs.constants)
         members = len(run.teachers) if needs.members else 0
-        key = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base))
+        # Constants are of the labels that a run knows: teachers of each seed's own come with it, a file is of all seeds.
+        seed = run.seed if run.network.labels_by_seed and needs.constants else None
+        key = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base), seed)
         alike.setdefault(key, []).append(run)
     return list(alike.values())
 

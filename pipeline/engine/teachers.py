@@ -84,6 +84,12 @@ def check_files(planned: Sequence[PlannedRun], source: Source) -> None:
                 "that could drop something; expected 0, or a run as teacher"
             )
         for path in filter(is_teacher_file, run.teachers):
+            chooses = run.network.unlabelled_threshold or run.network.unlabelled_per_class
+            if chooses and "logits" not in read_file(path).shapes:
+                raise InputError(
+                    f"{path} has no logits, by which unlabelled_threshold and unlabelled_per_class choose clips; expected a file that "
+                    "has them, or 0 for both"
+                )
             require_same_content(path, dict(run.contents))
             require_outputs(path, run)
 
@@ -125,8 +131,17 @@ def kind(teacher: Path, apart: bool) -> object:
 
 
 def require_logits_alone(planned: Sequence[PlannedRun]) -> None:
-    """``InputError`` where a term of cross-fitted outputs reads more than logits."""
+    """``InputError`` where a term of cross-fitted outputs reads more than logits, or these would have to be computed in every step.
+
+    Networks that run in the step are asked together, also those that were trained on the clip.
+    """
     for run in planned:
+        for name, none in (("augment", "none"), ("teacher_dropout", 0.0)):
+            if run.crossed and (value := getattr(run.network, name)) != none:
+                raise InputError(
+                    f"{name} = {value!r}: cross-fitted outputs are computed once, of each clip by the teacher that has not seen it; "
+                    f"expected {name} = {none!r}, or no --cross-fitted"
+                )
         for term in run.mix.terms if run.crossed else ():
             reads = teacher_reads(term.name, dict(term.options))
             if reads is None or set(reads) - {"logits"}:
@@ -192,7 +207,8 @@ def require_members(run: PlannedRun) -> None:
 
 
 def require_same_labels(run: PlannedRun, planned: Mapping[Path, PlannedRun]) -> None:
-    """``InputError`` where a teacher learned labels that are hidden from its student, or an ensemble has no single output layer.
+    """``InputError`` where a teacher, or another run that it goes back to, learned labels that are hidden from a run, or an ensemble
+    has no single output layer.
 
     ``planned``: runs that are about to be trained, by their folder; others are asked by their records.
     """
@@ -202,7 +218,7 @@ def require_same_labels(run: PlannedRun, planned: Mapping[Path, PlannedRun]) -> 
             f"teacher_dropout_at = 'output': {run.step} has {len(run.teachers)} teachers at once, and no single output layer; "
             "expected one teacher, or 'stages'"
         )
-    for folder in run.teachers if network.unlabelled else ():
+    for folder in run.parents if network.unlabelled else ():
         if folder in planned:
             hides, seed = planned[folder].network.unlabelled, planned[folder].seed
         elif runs.finished(folder):
@@ -213,7 +229,7 @@ def require_same_labels(run: PlannedRun, planned: Mapping[Path, PlannedRun]) -> 
         if (hides, seed) != (network.unlabelled, run.seed):
             raise InputError(
                 f"{folder} learned labels that are hidden here (unlabelled = {hides:g}, seed {seed}; here {network.unlabelled:g}, "
-                f"seed {run.seed}); expected a teacher of the same share and seed, for example --set "
+                f"seed {run.seed}); expected one of the same share and seed, for example --set "
                 f"unlabelled={network.unlabelled:g}, which is of both"
             )
 

@@ -222,7 +222,7 @@ class Planner:
         """Whether the rounds of a step are born-again generations: one network throughout, the first on labels alone."""
         first = self.experiment.steps[str(step.before)]
         same = network_of(first, self.settings) == network_of(step, self.settings)
-        alone = step.teachers == (PREVIOUS,) and step.start is None and step.base is None
+        alone = step.teachers == (PREVIOUS,) and not (step.start or step.base or step.files)
         return alone and same and is_labels_alone(first) and not first.seeds
 
     def own_teacher(self, step: Step) -> Step | None:

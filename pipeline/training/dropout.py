@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.models import Network
+from pipeline.models.based import Based
 from pipeline.models.places import Place
 from pipeline.training.draws import uniform
 
@@ -44,9 +45,15 @@ class Mask(nn.Module):
         return dropped(x, self.rate, self.keys, self.stream)
 
 
+def places_of(network: Network) -> list[str]:
+    """The paths of a teacher's places, in order; beside a student whose misses are learned (``Based``) not that student's."""
+    start = "teacher." if isinstance(network, Based) else ""
+    return [path for path, module in network.named_modules() if isinstance(module, Place) and path.startswith(start)]
+
+
 def require_places(network: Network) -> None:
     """``InputError`` for a network in which nothing says where dropout may act."""
-    if not any(isinstance(module, Place) for module in network.modules()):
+    if not places_of(network):
         raise InputError(
             f"teacher_dropout: {network.name} has no module Place (pipeline/models/places.py) where it may act; expected one "
             "behind each stage and the last before the output layer"
@@ -79,7 +86,7 @@ def with_masks(network: Network, dropout: Dropout, keys: Tensor, member: int = 0
     require_places(network)
     shared = [*network.parameters(), *network.buffers()]
     twin = copy.deepcopy(network, {id(tensor): tensor for tensor in shared})
-    places = [path for path, module in twin.named_modules() if isinstance(module, Place)]
+    places = places_of(twin)
     for number, path in enumerate(places):
         if number == len(places) - 1 or not dropout.output:
             twin.set_submodule(path, Mask(dropout.rate, keys, member * PLACES + number))
@@ -113,7 +120,7 @@ def output_layers(teachers: Sequence[Sequence[Network]], hidden: Tensor) -> Outp
     """``InputError`` for an ensemble, and where what a network says is no linear function of its ``hidden`` (G, rows, D)."""
     layers = []
     for members in teachers:
-        network = members[0]
+        network = members[0].teacher if isinstance(members[0], Based) else members[0]
         linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
         if len(members) > 1 or not linear or not is_output(network, linear[-1]):
             whose = f"an ensemble of {len(members)}" if len(members) > 1 else network.name

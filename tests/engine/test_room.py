@@ -289,3 +289,16 @@ def test_members_of_an_ensemble_are_stored(source: Source) -> None:
     for member, own in enumerate(each):
         assert torch.equal(teaching.outputs["members"][0, train, member], own.logits[train])
     assert SPEC.bins == 12
+
+
+def test_dropout_before_the_output_layer_goes_with_maps_that_are_stored(source: Source) -> None:
+    network = dataclasses.replace(SETTINGS.student, teacher_dropout=0.3, teacher_dropout_at="output")
+    settings = dataclasses.replace(SETTINGS, student=network)
+    pack = pack_of(source, [planned(1, "hint,hinton", settings=settings)])
+    assert packs.needs_of_pack(pack).large
+    stored = packs.teaching_of(pack)
+    assert isinstance(stored, Stored) and stored.layers is not None
+    rows = torch.from_numpy(packs.rows(packs.load(pack)[0], 1)[0])
+    hidden = stored.layers.hidden[0, rows]
+    logits = torch.nn.functional.linear(hidden, stored.layers.weight[0], stored.layers.bias[0])
+    assert torch.allclose(logits, stored.outputs.logits[0, rows], atol=1e-5)

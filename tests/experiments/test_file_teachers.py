@@ -203,6 +203,11 @@ def test_what_cannot_be_cross_fitted_is_refused_before_training(source: Source) 
         ):
             missing.train([pairs, crossed], source, **GO)
         assert not crossed.runs[0].folder.exists()
+    for name, value in (("augment", "shift"), ("teacher_dropout", 0.2)):  # in the step all networks would be asked
+        levels = students("soft", **{name: value})
+        with pytest.raises(InputError, match=f"{name} = .*computed once, of each clip"):
+            missing.train(levels, source, **GO)
+        assert not levels[1].runs[0].folder.exists()
     with pytest.raises(InputError, match="teacher_epoch = best"):
         students("soft", teacher_epoch="best")
     with pytest.raises(InputError, match="with 2 folds: a teacher without two of them"):
@@ -214,3 +219,47 @@ def test_the_price_is_said_before_it_starts(source: Source, capfd: pytest.Captur
     pairs, _ = students("soft")
     cross_fitting.say_price(pairs, "tiny")
     assert "cross-fitted: 3 teachers, one per pair of folds. Time: " in capfd.readouterr().err
+
+
+def test_a_file_teaches_beside_the_round_before(source: Source) -> None:
+    first = '[[step]]\nname = "first"\nmix = "ce"\nnetwork = "cnn2"\n[[step]]\nname = "again"\nnetwork = "cnn2"\n'
+    path = recipe(first + 'mix = "ce,soft"\nteacher = ["previous", "set/*.npz"]\nrounds = 2\n')
+    before, *rounds = (level.runs[0] for level in levels_of(path, folds=(1,)))
+    for run in rounds:
+        assert run.teachers == (before.folder, Path("set/of1.npz")) and run.is_step
+        before = run
+
+
+LEARNER = '[[step]]\nname = "learner"\nteacher = "many"\n'
+MANY = '[[step]]\nname = "many"\nnetwork = "teacher"\nmix = "ce"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MANY + "seeds = [5, 6]\n" + LEARNER + 'mix = "hint,soft"\n', "hint.* an ensemble of 2 teachers does not have"),
+        (
+            MANY.replace('"teacher"', '"tiny"') + "batch = 3\n" + LEARNER + 'mix = "soft"\nteacher_dropout = 0.2\n',
+            "teacher_dropout: tiny has no module Place",
+        ),
+        (
+            '[[step]]\nname = "all"\nmix = "ce:2"\n[[step]]\nname = "few"\nmix = "ce"\nstart = "all"\nunlabelled = 0.5\n',
+            r"all-cnn2.* learned labels that are hidden here \(unlabelled = 0, seed 0; here 0.5",
+        ),
+        (
+            '[[step]]\nname = "s"\nmix = "angle,soft:0,ce"\nteacher = "vectors.npz"\nunlabelled = 0.5\nunlabelled_per_class = 2\n',
+            "vectors.npz has no logits, by which",
+        ),
+    ],
+)
+def test_what_does_not_meet_is_refused_before_its_teachers_are_trained(source: Source, text: str, words: str) -> None:
+    about = {
+        "clip": np.array(source.clips.names),
+        "view": np.array(["clean", "noisy"]),
+        "trained_on": np.array([], int),
+    }
+    write(Path("vectors.npz"), {**about, "embedding": np.ones((27, 2, 4), np.float32)})
+    levels = levels_of(recipe(text, "meet.toml"), folds=(1,))
+    with pytest.raises(InputError, match=words):
+        missing.train(levels, source, **GO)
+    assert not any(run.folder.exists() for level in levels for run in level.runs)

@@ -14,6 +14,7 @@ import torch
 from pipeline import models
 from pipeline.config import InputError, TrainSettings
 from pipeline.models import Network, Outputs
+from pipeline.models.based import Based
 from pipeline.training import Live, Stored
 from pipeline.training.draws import bits, normal, uniform
 from pipeline.training.dropout import PLACES, Dropout, dropped, output_layers, with_masks
@@ -239,3 +240,17 @@ def test_shares_are_below_one(value: float) -> None:
     for wrong in (-0.1, float("nan"), float("inf"), 101.0):
         with pytest.raises(InputError, match="input_noise"):
             with_(input_noise=wrong)
+
+
+def test_beside_a_student_whose_misses_are_learned_the_teacher_alone_drops() -> None:
+    network, student, x = teacher(), teacher("cnn2", 8), torch.randn(4, *SHAPE)
+    both: Any = Based(network, student, "hidden", torch.randn(256, 32))
+    keys = torch.tensor([11])
+    with torch.no_grad():
+        plain = both(x)
+        for output in (False, True):
+            masked, alone = (with_masks(one, Dropout(0.5, output), keys)(x) for one in (both, network))
+            assert torch.equal(masked.base, plain.base) and torch.equal(masked.logits, alone.logits)
+            assert not torch.equal(masked.logits, plain.logits)
+    layers = output_layers([[both]], plain.hidden[None])
+    assert torch.equal(layers.weight[0], network.body.linear.weight)
