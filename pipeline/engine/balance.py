@@ -15,6 +15,8 @@ from pipeline.images import samples as images
 from pipeline.losses import LossMix, Term
 from pipeline.runs.planned import PlannedRun
 from pipeline.training.balance import gradient_norm, step_seconds
+from pipeline.training.dropout import before_output
+from pipeline.training.pools import chosen_pools
 from pipeline.training.step import Pack
 
 #: Batches that the norms are the mean over, and steps that the time is the median of.
@@ -46,12 +48,12 @@ def step_times(run: PlannedRun, mixes: Sequence[LossMix], source: Source) -> lis
 def first_pack(run: PlannedRun, mix: LossMix, source: Source) -> Pack:
     """The run alone with another mix, before its first step."""
     planned = PlannedPack((dataclasses.replace(run, mix=mix),), source.files, source.data_set, "cpu", "loop", Path())
-    # A few batches need no arrays of all rows.
-    live = packs.needs_of_pack(planned).large and not packs.with_files(planned.runs)
+    # A few batches need no arrays of all rows, and arrays drop nothing behind stages.
+    dropping = run.network.teacher_dropout and not before_output(run.network)
+    live = bool(dropping or packs.needs_of_pack(planned).large) and not packs.with_files(planned.runs)
     planned = dataclasses.replace(planned, live=live)
     data, values, labels = packs.load(planned)
-    each = packs.trainings(planned.runs, data)
+    teaching = packs.teaching_of(planned)
+    each = chosen_pools(values, packs.trainings(planned.runs, data), planned.network, teaching)
     statistics = training.standardisation(values, each, images.standardised_per(data))
-    return training.packed(
-        values, labels, each, planned.network, len(data.classes), packs.teaching_of(planned), "loop", statistics
-    )
+    return training.packed(values, labels, each, planned.network, len(data.classes), teaching, "loop", statistics)

@@ -184,7 +184,8 @@ def missing_runs(planned: Sequence[PlannedRun], source: Source) -> list[PlannedR
 
 
 def require_own_place(run: PlannedRun, record: Record) -> None:
-    """``InputError`` where the folder of a planned run holds another one: two were exchanged, or one was copied over."""
+    """``InputError`` where the folder of a planned run holds another one: two were exchanged, one was copied over, or it goes back to
+    a single run of another seed, which is no part of its path."""
     here, wanted = (
         f"{of.corpus} fold{of.fold}-seed{of.seed} {mix}" for of, mix in ((record, record.mix_text), (run, str(run.mix)))
     )
@@ -192,6 +193,14 @@ def require_own_place(run: PlannedRun, record: Record) -> None:
         raise InputError(
             f"{run.folder} holds another run ({here}) than its place is for ({wanted}): folders were exchanged or renamed; rename "
             "it back, or remove it and run again"
+        )
+    there, now = (
+        ", ".join(sorted(path.name for path in of.parents if not is_teacher_file(path))) for of in (record, run)
+    )
+    if run.is_step and there != now:
+        raise InputError(
+            f"{run.folder} goes back to {there or 'no run'}, and by its step as it is now to {now or 'none'}; results of different "
+            f"teachers are not mixed: remove {run.group} and run again, or give the step another name"
         )
 
 

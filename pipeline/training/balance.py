@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline import models
 from pipeline.losses.learner import Inputs
-from pipeline.training.step import Pack, batch, step, taught, threads
+from pipeline.training.step import Pack, batch, step, taught, threads, with_noise
 
 
 def gradient_norm(pack: Pack, steps: int) -> float:
@@ -28,11 +28,14 @@ def gradient_norm(pack: Pack, steps: int) -> float:
 
     with threads(pack.learner.layout, 1):
         for number in range(min(steps, len(pack.tables.rows))):
-            rows = pack.tables.rows[number]
+            tables = pack.tables
+            rows, keys = tables.rows[number], None if tables.keys is None else tables.keys[number]
+            labels = pack.labels[rows] if tables.labels is None else tables.labels[number]
             inputs: Inputs = lambda runs: batch(pack, rows[runs], None)  # noqa: B023 (called here)
-            outputs = pack.learner.forward(inputs, None)
+            seen: Inputs = lambda runs: with_noise(pack, inputs(runs), runs, keys)  # noqa: B023 (called here)
+            outputs = pack.learner.forward(seen, None)
             draws = {key: table[number] for key, table in pack.draws.items()}
-            total, _ = pack.loss(outputs, taught(pack, rows, inputs), pack.labels[rows], draws)
+            total, _ = pack.loss(outputs, taught(pack, rows, inputs, keys=keys), labels, draws)
             gradients = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
             pack.learner.backward(dict(zip(outputs, gradients)), keep)
     return float(torch.stack(norms).mean())

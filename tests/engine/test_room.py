@@ -6,13 +6,14 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline import runs, training
 from pipeline.config import InputError, Settings, TrainSettings
-from pipeline.engine import missing, packs, room, schedule
+from pipeline.engine import balance, missing, packs, room, schedule
 from pipeline.engine.missing import Level
 from pipeline.engine.rerun import rerun
 from pipeline.engine.source import Source
@@ -302,3 +303,31 @@ def test_dropout_before_the_output_layer_goes_with_maps_that_are_stored(source: 
     hidden = stored.layers.hidden[0, rows]
     logits = torch.nn.functional.linear(hidden, stored.layers.weight[0], stored.layers.bias[0])
     assert torch.allclose(logits, stored.outputs.logits[0, rows], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"teacher_dropout": 0.3},
+        {"teacher_dropout": 0.3, "teacher_dropout_at": "output"},
+        {"input_noise": 0.3},
+        {"label_noise": 0.9},
+        {"unlabelled": 0.5},
+    ],
+    ids=lambda settings: "-".join(settings),
+)
+def test_a_weight_is_measured_with_noise_and_hidden_labels(
+    source: Source, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(balance, "BATCHES", 3)
+    network = dataclasses.replace(SETTINGS.student, **settings)
+    run, plain = (
+        planned(1, "ce,hinton", settings=dataclasses.replace(SETTINGS, student=network)),
+        planned(1, "ce,hinton"),
+    )
+    text = "soft:1@rows=unlabelled,ce:0" if "unlabelled" in settings else "hinton,soft:0"
+    (term,) = LossMix.parse(text).terms
+    noisy = balance.norms(run, LossMix.parse("ce"), term, source)
+    assert min(noisy) > 0
+    if "unlabelled" not in settings:
+        assert noisy != balance.norms(plain, LossMix.parse("ce"), term, source)

@@ -263,3 +263,16 @@ def test_what_does_not_meet_is_refused_before_its_teachers_are_trained(source: S
     with pytest.raises(InputError, match=words):
         missing.train(levels, source, **GO)
     assert not any(run.folder.exists() for level in levels for run in level.runs)
+
+
+def test_another_seed_of_a_single_teacher_is_no_finished_run(source: Source) -> None:
+    text = MANY.replace('"teacher"', '"cnn2"') + "seeds = [5]\n" + LEARNER + 'mix = "soft"\n'
+    levels = levels_of(recipe(text, "seeds.toml"), folds=(1,))
+    missing.train(levels, source, **GO)
+    others = levels_of(recipe(text.replace("[5]", "[6]"), "seeds.toml"), folds=(1,))
+    assert (
+        others[-1].runs[0].folder == levels[-1].runs[0].folder and others[-1].runs[0].teachers[0].name == "fold1-seed6"
+    )
+    with pytest.raises(InputError, match="goes back to fold1-seed5, and by its step as it is now to fold1-seed6"):
+        missing.train(others, source, **GO)
+    assert not others[0].runs[0].folder.exists()
