@@ -18,14 +18,16 @@ from pipeline import locks
 from pipeline.cache import checking
 from pipeline.cache.header import header_of
 from pipeline.cache.schema import (
+    FILE_NAMES,
     SCHEMA,
     Data,
     Fold,
     Header,
     content_digest,
+    file_name,
 )
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus.clips import part_name
+from pipeline.corpus.clips import UNLABELLED, part_name
 
 ATTRIBUTES = (
     "schema",
@@ -160,11 +162,11 @@ def blocks(path: Path, clips: int = 64) -> Iterator[np.ndarray]:
 def check(path: Path, *, again: bool = False) -> checking.Check:
     """Whether all features of a file are what was written: reads all of them, where it was touched since the last check.
 
-    ``again``: in any case. ``InputError`` as for ``read_header``.
+    ``again``: also where another process checked it, as the note beside it says. ``InputError`` as for ``read_header``.
     """
     header, now = read_header(path), checking.state(path)
     require_own_name(path, header)
-    if not again and (last := checking.last(path)):
+    if last := checking.checked.get(now) or (None if again else checking.last(path)):
         return last
     damaged: tuple[str, ...] = ()
     if header.clip_digests:
@@ -229,11 +231,12 @@ def load(paths: Iterable[Path]) -> Data:
 
 def require_own_name(path: Path, header: Header) -> None:
     """``InputError`` where a file that is named as a fold's holds another fold: two were exchanged, or one copied over."""
-    name = re.fullmatch(r"fold(\d+)\.h5", path.name)
-    if name and int(name[1]) != header.fold:
+    name, expected = re.fullmatch(FILE_NAMES, path.name), file_name(header.fold)
+    if name and path.name != expected:
+        named = part_name(int(name[1]) if name[1] else UNLABELLED)
         raise InputError(
-            f"{path} holds fold {header.fold}, not fold {name[1]}: files were exchanged or renamed; expected fold{header.fold}.h5 "
-            "as its name: rename it back, or remove it and compute it again: make features"
+            f"{path} holds {part_name(header.fold)}, not {named}: files were exchanged or renamed; expected {expected} as its name: "
+            "rename it back, or remove it and compute it again: make features"
         )
 
 

@@ -18,6 +18,9 @@ from pipeline.corpus.clips import UNLABELLED
 SCHEMA = 1
 AXES = ("clip", "view", "feature", "bin", "frame")
 
+#: Of the files of a corpus' features.
+FILE_NAMES = r"(?:fold(\d+)|unlabelled)\.h5"
+
 
 @dataclass(frozen=True)
 class File:
@@ -107,8 +110,12 @@ class Data:
 
 def fold_path(root: Path, corpus: str, spec: FeatureSpec, fold: int) -> Path:
     """Where the features of a fold, or of the clips without a label, belong; other settings are another folder."""
-    name = "unlabelled" if fold == UNLABELLED else f"fold{fold}"
-    return Path(root) / corpus / f"f{spec.bins}-{config.digest(spec)}" / f"{name}.h5"
+    return Path(root) / corpus / f"f{spec.bins}-{config.digest(spec)}" / file_name(fold)
+
+
+def file_name(fold: int) -> str:
+    """As ``FILE_NAMES``."""
+    return "unlabelled.h5" if fold == UNLABELLED else f"fold{fold}.h5"
 
 
 def content_digest(blocks: Iterable[np.ndarray], labels: Sequence[int], clips: Sequence[str]) -> str:

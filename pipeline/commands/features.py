@@ -62,9 +62,9 @@ def features(
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     require_trainable(settings)
-    folder = cache.fold_path(CACHE, corpus.name, settings.features, 0).parent
-    if how["deep"] and any(folder.glob("*.h5")):
-        doors.check([folder], stop=False)  # what is damaged is computed again
+    paths = [cache.fold_path(CACHE, corpus.name, settings.features, part) for part in folds or corpus.parts]
+    if how["deep"] and (there := [path for path in paths if path.is_file()]):
+        doors.check(there, stop=False)  # what is damaged is computed again
     stage.run(corpus, settings.features, CACHE, folds=folds, **how)
 
 

@@ -73,6 +73,10 @@ def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] 
         raise InputError(
             f"{folder / PROOF}: damaged; make the export again: audio-rkd export {record.folder}"
         ) from None
+    if seal.CONTENT in proof and proof[seal.CONTENT] != seal.content_of(proof):
+        raise InputError(
+            f"{folder / PROOF}: it does not say what was written; make the export again: audio-rkd export {record.folder}"
+        )
     if wrong := differing(folder, proof.get("sha256") or {}):
         raise InputError(
             f"{folder / wrong[0]}: not the file that proof.json names; make the export again: audio-rkd export {record.folder}"

@@ -210,8 +210,7 @@ def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun
 def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
     """``packs.train`` for each pack, one pack per process; each gets its share of the threads."""
     for path in () if isinstance(files := whole[0].files, Archive) else files:
-        if checking.state(path) not in checking.checked:  # here once, not in each process
-            require_whole(path)
+        require_whole(path)  # here once, not in each process
     processes = min(processes, len(whole))
     share = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")

@@ -100,7 +100,6 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     print(f"features: {clips} clips in {folds} folds{beside}{left_out}: {work_done}; {seconds:.1f} s; {folder}")
     if all(report.finished for report in reports):
         print(f"features: {checking.told(report.path for report in reports)}")
-    print(f"features: {clips} clips in {len(reports)} folds{left_out}: {work_done}; {seconds:.1f} s; {folder}")
 
 
 def extract_corpus(

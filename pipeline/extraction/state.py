@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline import cache
 from pipeline.cache import Failure, File, Header, checking
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus import Clip, Corpus
+from pipeline.corpus import Clip, Corpus, part_name
 from pipeline.extraction import parts
 from pipeline.extraction.workers import Job
 from pipeline.files import sha256
@@ -127,10 +127,9 @@ def compare(
 def damaged_clips(fold_plan: Plan, old: Header, deep: bool) -> tuple[str, ...]:
     """The clips of a fold's old file that are not what was written; ``EVERY`` where none of it serves. Noted in the plan."""
     if old.fold != fold_plan.fold:
-        fold_plan.note = f"computed again: {fold_plan.path} holds fold {old.fold}: files were exchanged or renamed"
+        fold_plan.note = f"computed again: {fold_plan.path} holds {part_name(old.fold)}: files were exchanged or renamed"
         return (checking.EVERY,)
-    new = checking.state(fold_plan.path) not in checking.checked  # in this process
-    damaged = cache.check(fold_plan.path, again=deep and new).damaged
+    damaged = cache.check(fold_plan.path, again=deep).damaged
     if damaged:
         fold_plan.note = f"computed again: {checking.words(damaged)}"
     return damaged

@@ -74,15 +74,15 @@ class Row(OfRole):
     baseline_stopped: int = 0
     """Of those, runs of the baseline."""
     outputs_untrained: int = 0
+    """Runs of a mix without a term on the outputs: they name classes by chance."""
     balanced: float | None = None
     """Mean of the runs' balanced accuracy; None where none keeps it."""
-    """Runs of a mix without a term on the outputs: they name classes by chance."""
     label: str = ""
     """Of an experiment's row: its name, in place of the mix."""
     best_teacher: bool = False
+    """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
     trusted: bool = False
     """Whether a teacher does not say what it was trained on."""
-    """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
 
     @property
     def name(self) -> str:

@@ -20,6 +20,9 @@ from pipeline.runs import seal
 
 PROOF = "proof.json"
 
+#: The folder in a corpus' cache where what an ONNX teacher says is kept (``deploy.onnx_teacher``).
+TEACHERS = "teachers"
+
 #: What to do about an export.
 AGAIN = "make the export again: audio-rkd export, and the run's folder"
 
@@ -62,7 +65,7 @@ class Checked:
             text = " ".join(str(error).split())
             first, _, remedy = text.partition("; ")
             name, colon, problem = first.partition(": ")
-            if not colon or not name.startswith(str(path).partition("/")[0]):
+            if not colon or not name.startswith(path.parts[0]):
                 name, problem = str(path), first
             self.findings.append(Finding(name, problem, remedy or "see to the disk, then the same command again"))
 
@@ -104,11 +107,15 @@ def folders(place: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
     """Check what one folder holds."""
-    from pipeline.runs.folder import FOLDER  # numpy: --help does without
+    from pipeline.cache.schema import FILE_NAMES  # numpy, all: --help does without
+    from pipeline.runs.folder import FOLDER
+    from pipeline.teacher_files.schema import is_teacher_file
 
     for name in names:
         path = folder / name
-        if re.fullmatch(r"(fold\d+|unlabelled)\.h5", name):
+        if folder.name == TEACHERS and is_teacher_file(path):
+            out.attempt(path, partial(teacher_file, path, out))
+        elif re.fullmatch(FILE_NAMES, name):
             out.attempt(path, partial(fold, path, out))
         elif UNFINISHED.fullmatch(name):
             left(path, out)
@@ -133,6 +140,13 @@ def fold(path: Path, out: Checked) -> None:
     out.add("folds", path.stat().st_size)
     if damaged := cache.check(path, again=True).damaged:
         out.found(path, checking.words(damaged), checking.remedy(path))
+
+
+def teacher_file(path: Path, out: Checked) -> None:
+    from pipeline.teacher_files.reading import read
+
+    out.add("teacher files", path.stat().st_size)
+    read(path)
 
 
 def parts(folder: Path, out: Checked) -> None:
@@ -205,14 +219,13 @@ def require_weights(folder: Path) -> None:
     from pipeline import runs
     from pipeline.runs import weights
 
-    record, sealed = runs.read(folder), seal.seal_of(folder)
-    for name in sorted({"model.pt", *sealed.get(seal.FILES, ())}):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: no such file, and result.json names it; {weights.REMEDY}")
-    for file in sorted(folder.rglob("*.pt")):
+    record = runs.read(folder)
+    for file in weights.files_of(folder):
+        if not file.is_file():
+            raise InputError(f"{file}: no such file, and result.json names it; {weights.REMEDY}")
         if reason := weights.mismatch(file) or weights.broken(file):
             raise InputError(f"{file}: {reason}; {weights.REMEDY}")
-    if not sealed and record.result.weights and not record.result.failed:
+    if not record.identity and record.result.weights and not record.result.failed:
         weights.read_weights(folder)
 
 

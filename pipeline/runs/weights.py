@@ -93,16 +93,26 @@ def damaged_files(folder: Path) -> str:
 
     Without torch, so that a finished stage answers at once. ``InputError`` where configuration or result are damaged.
     """
-    for file in sorted(folder.rglob("*.pt")):
+    for file in files_of(folder):
+        if not file.is_file():
+            return f"{file.name} is gone"
         if reason := mismatch(file) or broken(file):
             return f"{file.name} is {reason}"
-    if not (folder / "model.pt").is_file():
-        return "model.pt is gone"
     try:
         own.read_predictions(folder)
     except InputError as error:
         return str(error).partition("; ")[0].removeprefix(f"{folder}/")
     return ""
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of weights that a finished run has to have: a user's own beside them are left alone.
+
+    ``InputError`` where ``result.json`` is damaged.
+    """
+    own.read_result(folder)
+    named = [name for name in seal.seal_of(folder).get(seal.FILES, ()) if name.endswith(".pt")]
+    return [folder / name for name in sorted({"model.pt", *named})]
 
 
 def broken(file: Path) -> str:
