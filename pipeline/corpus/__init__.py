@@ -24,6 +24,7 @@ from pipeline.corpus.clips import (
     Corpus,
     checked,
     part_name,
+    part_names,
 )
 from pipeline.corpus.urbansound8k import URBANSOUND8K
 
@@ -38,6 +39,7 @@ __all__ = [
     "names",
     "open_corpus",
     "part_name",
+    "part_names",
     "places",
 ]
 

@@ -73,6 +73,11 @@ def part_name(fold: int) -> str:
     return "unlabelled clips" if fold == UNLABELLED else f"fold {fold}"
 
 
+def part_names(folds: Iterable[int]) -> str:
+    """For messages: "fold 1, 2, 3"."""
+    return ", ".join(map(part_name, folds)).replace(", fold ", ", ")
+
+
 def checked(
     root: Path,
     dataset: str,

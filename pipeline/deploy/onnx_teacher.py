@@ -24,6 +24,7 @@ from pipeline.extras import install_line
 from pipeline.files import sha256
 from pipeline.locks import locked
 from pipeline.teacher_files.fitting import Clips
+from pipeline.teacher_files.reading import read
 from pipeline.teacher_files.writing import write
 
 #: The least probability whose logarithm is taken.
@@ -71,8 +72,12 @@ def teacher_file(
     target = cache / corpus.name / "teachers" / f"{asked.path.stem}-{key}.npz"
     with locked(target, f"{target}"):
         if target.is_file():
-            say(f"{asked.path}: its answers are in {target}")
-            return target
+            try:
+                read(target)
+                say(f"{asked.path}: its answers are in {target}")
+                return target
+            except InputError as error:
+                say(f"{error.args[0].partition('; ')[0]}: they are asked for again")
         say(
             f"{asked.path}: {len(clips.names)} clips, {len(VIEWS)} views each, {samples} samples at {rate} Hz → {target}"
         )

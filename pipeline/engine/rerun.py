@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline import cache, runs
 from pipeline.config import InputError
-from pipeline.corpus.clips import part_name
+from pipeline.corpus.clips import part_names
 from pipeline.files import CACHE, DATA, RUNS
 from pipeline.images.archive import Archive, archive_of
 from pipeline.locks import locked
@@ -152,11 +152,11 @@ def recorded_files(record: Record, archive: Path | None) -> Files:
         )
     features = record.settings.features
     paths = {fold: cache.fold_path(CACHE, record.corpus, features, fold) for fold in record.data}
-    missing = [part_name(fold) for fold, path in paths.items() if not path.is_file()]
+    missing = [fold for fold, path in paths.items() if not path.is_file()]
     if missing:
         parent = next(iter(paths.values())).parent
         raise InputError(
-            f"no features of {', '.join(missing)} in {parent}; make them first: make features with the "
+            f"no features of {part_names(missing)} in {parent}; make them first: make features with the "
             f"same dataset and settings ({folder / 'config.json'} has them)"
         )
     now = {fold: cache.read_header(path).digest for fold, path in paths.items()}

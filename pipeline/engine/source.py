@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline import cache
 from pipeline.config import VIEWS, FeatureSpec, InputError, Settings
-from pipeline.corpus import UNLABELLED, Corpus, part_name
+from pipeline.corpus import UNLABELLED, Corpus, part_names
 from pipeline.files import CACHE
 from pipeline.images.archive import Archive
 from pipeline.runs import DataSet
@@ -101,10 +101,10 @@ def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]
 def feature_files(corpus: Corpus, settings: Settings) -> tuple[Path, ...]:
     """The cached files of all folds, and of clips without a label: a held-out fold's training needs all the others."""
     paths = tuple(cache.fold_path(CACHE, corpus.name, settings.features, part) for part in corpus.parts)
-    missing = [part_name(part) for part, path in zip(corpus.parts, paths) if not path.is_file()]
+    missing = [part for part, path in zip(corpus.parts, paths) if not path.is_file()]
     if missing:
         raise InputError(
-            f"no features of {', '.join(missing)} in {paths[0].parent}; make them first: "
+            f"no features of {part_names(missing)} in {paths[0].parent}; make them first: "
             "'make features' (or 'python cli.py features') with the same dataset and settings"
         )
     return paths

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import FeatureSpec
-from pipeline.corpus.clips import part_name
+from pipeline.corpus.clips import part_names
 from pipeline.runs import folder as files
 from pipeline.runs.reading import read
 from pipeline.runs.record import Record
@@ -44,13 +44,12 @@ def outdated(
         others = sorted(fold for fold in compared if record.data.get(fold) != data.get(fold))
         if others:
             named = ", ".join(map(str, others))
-            these = ", ".join(map(part_name, others)).replace(", fold ", ", ")
             if record.is_of_images:
                 return (
                     f"was trained on other images (part {named}; from another archive or one that was changed "
                     "since, or standardised per channel and row, as earlier versions did)"
                 )
-            return f"was trained on other features of {these} ({CHANGED})"
+            return f"was trained on other features of {part_names(others)} ({CHANGED})"
     if teachers and (retrained := retrained_teachers(record)):
         how = "was changed" if is_teacher_file(retrained[0]) else "was trained again, with other weights"
         return f"goes back to {retrained[0]} as it was before it {how}"

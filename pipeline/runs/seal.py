@@ -66,8 +66,10 @@ def seal_of(folder: Path) -> dict[str, Any]:
         result = json.loads((folder / RESULT).read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, RecursionError) as error:
+    except OSError as error:
         raise ValueError(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
     if not isinstance(result, dict):
         raise ValueError(f"expected an object, not {type(result).__name__}")
     if result.keys().isdisjoint((IDENTITY, FILES, LINES, CONTENT)):

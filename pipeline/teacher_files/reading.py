@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from pipeline.config import InputError
-from pipeline.files import Stamp, stamp
+from pipeline.files import Stamp, damaged_part, stamp
 from pipeline.teacher_files import shapes
 from pipeline.teacher_files.schema import HDF5, MAP, OTHERS, VECTORS, TeacherFile, views_of
 
@@ -59,6 +59,8 @@ def arrays_of_npz(path: Path) -> dict[str, np.ndarray]:
     """Name → array. Pickled arrays are refused unread."""
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: no npz file (a zip archive of arrays); {EXPECTED}")
+    if part := damaged_part(path):  # numpy itself may stop before the checksum
+        raise ValueError(f"{part} has another checksum")
     arrays = {}
     with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:

@@ -15,7 +15,9 @@ import pytest
 from pipeline import cache
 from pipeline.cache import checking
 from pipeline.config import InputError
+from pipeline.teacher_files.writing import write
 from tests.extracting import counts, extract
+from tests.tiny import invoke
 
 Flip = Callable[[Path, int], None]
 
@@ -128,3 +130,42 @@ def test_contents_are_read_once_for_each_state_of_a_file(paths: list[Path], monk
     (paths[0].parent / "checks.json").write_text("{")
     checking.checked.clear()
     assert not cache.check(paths[1]).damaged and len(digests) == 30
+
+
+def test_deep_is_a_check_of_the_wanted_folds_read_once(
+    root: Path, computed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage = ("features", "--dataset", "urbansound8k", "--data", str(root), "--backend", "sequential")
+    assert invoke(*stage).stdout.count("features: ") == 1
+    (folder,) = (tmp_path / "cache" / "toy").glob("f*")
+    (folder / "mine.h5").write_bytes(b"of a user")
+    time.sleep(0.06)
+    digests: list[int] = []
+    clip_digest = checking.clip_digest
+    monkeypatch.setattr(checking, "clip_digest", lambda features: digests.append(1) or clip_digest(features))
+    checking.checked.clear()
+    done = invoke(*stage, "--folds", "2", "--deep")
+    assert done.exit_code == 0 and f"audio-rkd check cache/toy/{folder.name}/fold2.h5\n" in done.stderr
+    assert len(digests) == 5 and "contents last checked" in done.stdout
+    checking.checked.clear()
+    done = invoke("inspect", *stage[1:5], "--fold", "2", "--verify")
+    assert done.exit_code == 0 and len(digests) == 10
+
+
+def test_a_file_of_features_named_as_clips_without_a_label(paths: list[Path]) -> None:
+    copy = Path(shutil.copy(paths[1], paths[0].with_name("unlabelled.h5")))
+    with pytest.raises(InputError, match="holds fold 2, not unlabelled clips: .*expected fold2.h5"):
+        cache.check(copy)
+
+
+def test_a_teacher_file_in_the_cache_is_no_file_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arrays = {"clip": np.array(["a.wav"]), "embedding": np.ones((1, 3)), "trained_on": np.array([], int)}
+    for name in ("fold1.h5", "other.npz"):
+        write(Path("cache/toy/teachers") / name, arrays)
+    done = invoke("check")
+    assert done.exit_code == 0 and done.stdout.startswith("2 teacher files")
+    content = Path("cache/toy/teachers/other.npz").read_bytes()
+    Path("cache/toy/teachers/other.npz").write_bytes(content[:150] + bytes([content[150] ^ 1]) + content[151:])
+    assert invoke("check").exit_code == 1

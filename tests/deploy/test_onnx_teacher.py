@@ -96,6 +96,10 @@ def test_its_answers_are_kept_as_a_teacher_file_once(corpus: Corpus, clips: Clip
     before, told = file.stat().st_mtime_ns, []
     assert teacher_file(Asked(path), corpus, clips, SPEC, tmp_path / "cache", told.append) == file
     assert file.stat().st_mtime_ns == before and told == [f"{path}: its answers are in {file}"]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:300] + bytes([whole[300] ^ 4]) + whole[301:])
+    assert teacher_file(Asked(path), corpus, clips, SPEC, tmp_path / "cache", told.append) == file
+    assert "damaged" in told[1] and told[1].endswith("asked for again") and file.read_bytes() == whole
     other = teacher_file(Asked(path, trained_on=(2,)), corpus, clips, SPEC, tmp_path / "cache", told.append)
     assert other != file and read(other).trained_on == (frozenset({2}),)
 

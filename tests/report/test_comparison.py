@@ -19,7 +19,7 @@ from pipeline.engine import packs
 from pipeline.images import samples as images
 from pipeline.report import comparison
 from tests.archives import write_stand_in
-from tests.recorded import write_run
+from tests.recorded import reseal, write_run
 from tests.tiny import QUICK, audio_rkd, invoke, write_corpus
 
 
@@ -221,6 +221,8 @@ def test_a_run_that_comes_out_otherwise_is_said_to(
     record = json.loads((folder / "config.json").read_text())
     record["settings"]["teacher"]["lr"] *= 1.01
     (folder / "config.json").write_text(json.dumps(record))
+    assert "not the config.json that result.json names" in invoke("rerun", str(folder), "--to", "elsewhere").stderr
+    reseal(folder)
     done = invoke("rerun", str(folder), "--to", "elsewhere")
     assert done.exit_code == 1
     assert "weights: DIFFERENT" in done.stdout and "from epoch 1 on" in done.stdout
@@ -228,6 +230,7 @@ def test_a_run_that_comes_out_otherwise_is_said_to(
     # Features that are not the recorded ones are refused before anything is trained.
     record["data"]["1"] = "0" * 64
     (folder / "config.json").write_text(json.dumps(record))
+    reseal(folder)
     done = invoke("rerun", str(folder))
     assert done.exit_code == 1 and "other features of fold 1" in done.stderr
 
@@ -290,7 +293,7 @@ def test_a_damaged_run_is_said_before_it_is_trained_again(
     folder = next(Path("runs").glob("tiny/teacher-*/fold1-seed0"))
     (folder / "model.pt").write_bytes(b"PK damaged")
     done = invoke("rerun", str(folder))
-    assert done.exit_code == 1 and "model.pt: cannot be read" in done.stderr
+    assert done.exit_code == 1 and "model.pt: not the weights that result.json names" in done.stderr
 
 
 def test_the_settings_of_a_record_are_read_back_whole(place: Path) -> None:
