@@ -127,7 +127,9 @@ def compare(
 def damaged_clips(fold_plan: Plan, old: Header, deep: bool) -> tuple[str, ...]:
     """The clips of a fold's old file that are not what was written; ``EVERY`` where none of it serves. Noted in the plan."""
     if old.fold != fold_plan.fold:
-        fold_plan.note = f"computed again: {fold_plan.path} holds {part_name(old.fold)}: files were exchanged or renamed"
+        fold_plan.note = (
+            f"computed again: {fold_plan.path} holds {part_name(old.fold)}: files were exchanged or renamed"
+        )
         return (checking.EVERY,)
     damaged = cache.check(fold_plan.path, again=deep).damaged
     if damaged:

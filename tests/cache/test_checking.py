@@ -155,7 +155,7 @@ def test_deep_is_a_check_of_the_wanted_folds_read_once(
 
 def test_a_file_of_features_named_as_clips_without_a_label(paths: list[Path]) -> None:
     copy = Path(shutil.copy(paths[1], paths[0].with_name("unlabelled.h5")))
-    with pytest.raises(InputError, match="holds fold 2, not unlabelled clips: .*expected fold2.h5"):
+    with pytest.raises(InputError, match=r"holds fold 2, not unlabelled clips: .*expected fold2\.h5"):
         cache.check(copy)
 
 
