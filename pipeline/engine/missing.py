@@ -140,7 +140,7 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
     for role, network in dict.fromkeys((role_of(run), run.network) for run in missing):
         if note := departure(network, role):
             say(note)
-    for note in dict.fromkeys(note for run in missing for note in unclipped(run)):
+    for note in dict.fromkeys(note for run in missing for note in (*unclipped(run), *teachers.untold(run))):
         say(note)
     # torch comes here and not at the top, so that a finished stage answers at once.
     from pipeline.engine import schedule

@@ -129,19 +129,23 @@ def write_run(run: PlannedRun, record: Record, data: cache.Data, trained: Traine
     )
 
 
-def answer_of(teachers: Sequence[Path], fold: int, clips: Clips) -> np.ndarray | None:
-    """What the teachers, as one, say of the held-out clips (clips, classes); None of none, or where a file says nothing of them."""
+def answer_of(teachers: Sequence[Path], fold: int, clips: Clips, average: str = "probabilities") -> np.ndarray | None:
+    """What the teachers, as one, say of the held-out clips (clips, classes); None of none, or where a file says nothing of them.
+
+    ``average``: the setting ``teacher_average``, what their one answer is the mean of.
+    """
     runs_alone = [teacher for teacher in teachers if not is_teacher_file(teacher)]
     files = [held_out_logits(read_file(path), fold, clips) for path in teachers if is_teacher_file(path)]
     if not teachers or any(logits is None for logits in files):
         return None
-    if not files:
+    if not files and (average == "probabilities" or len(teachers) == 1):
         return ensembles.ensemble(teachers).logits
     each = [
         *(runs.read_predictions(folder).logits for folder in runs_alone),
         *(logits for logits in files if logits is not None),
     ]
-    return ensembles.mean_log_probabilities(each).astype(np.float32)
+    together = np.mean(each, 0, np.float64) if average == "logits" else ensembles.mean_log_probabilities(each)
+    return together.astype(np.float32)
 
 
 def result_of(
@@ -151,7 +155,7 @@ def result_of(
     history = trained.history
     best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
     taught_by = () if run.crossed else run.teachers  # of the held-out clips none of those speaks
-    teacher = answer_of(taught_by, run.fold, clips_of(data, record.data_set))
+    teacher = answer_of(taught_by, run.fold, clips_of(data, record.data_set), run.network.teacher_average)
     network = models.build(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     result = dataclasses.replace(

@@ -234,5 +234,16 @@ def require_same_labels(run: PlannedRun, planned: Mapping[Path, PlannedRun]) -> 
             )
 
 
+def untold(run: PlannedRun) -> list[str]:
+    """A line for each file whose teacher may have learned the labels that are hidden from its student: no file says which."""
+    files = [read_file(path) for path in run.teachers if run.network.unlabelled and is_teacher_file(path)]
+    return [
+        f"note: {file.path} does not say which labels its teacher learned; those that unlabelled = {run.network.unlabelled:g} hides "
+        "may be among them"
+        for file in files
+        if file.trained_on is None or any(file.trained_on)
+    ]
+
+
 def repeated(values: Sequence[object]) -> bool:
     return len(set(values)) < len(values)

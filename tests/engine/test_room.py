@@ -15,6 +15,7 @@ from pipeline import runs, training
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine import balance, missing, packs, room, schedule
 from pipeline.engine.missing import Level
+from pipeline.engine.records import answer_of
 from pipeline.engine.rerun import rerun
 from pipeline.engine.source import Source
 from pipeline.losses import LossMix
@@ -331,3 +332,22 @@ def test_a_weight_is_measured_with_noise_and_hidden_labels(
     assert min(noisy) > 0
     if "unlabelled" not in settings:
         assert noisy != balance.norms(plain, LossMix.parse("ce"), term, source)
+
+
+def test_a_student_is_compared_with_the_very_mean_that_teaches_it(source: Source) -> None:
+    folders = [teacher(1, seed=seed).folder for seed in (0, 1)]
+    each = [runs.read_predictions(folder).logits.astype(float) for folder in folders]
+    mean = answer_of(folders, 1, source.clips, "logits")
+    assert mean is not None and abs(mean - sum(each) / 2).max() < 1e-6
+    probabilities = answer_of(folders, 1, source.clips)
+    expected = sum(torch.from_numpy(one).softmax(-1) for one in each) / 2
+    assert probabilities is not None and torch.allclose(
+        torch.from_numpy(probabilities).double().exp(), expected, atol=1e-6
+    )
+
+
+def test_constants_of_labels_that_each_seed_has_its_own_of_are_in_packs_of_their_own() -> None:
+    for hides, packed in ((0.0, 1), (0.5, 2)):
+        settings = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, unlabelled=hides))
+        first = planned(1, "overhaul,soft", settings=settings)
+        assert len(schedule.groups([first, dataclasses.replace(first, seed=1)])) == packed

@@ -276,3 +276,11 @@ def test_another_seed_of_a_single_teacher_is_no_finished_run(source: Source) -> 
     with pytest.raises(InputError, match="goes back to fold1-seed5, and by its step as it is now to fold1-seed6"):
         missing.train(others, source, **GO)
     assert not others[0].runs[0].folder.exists()
+
+
+def test_what_a_file_may_know_of_hidden_labels_is_said(source: Source, capfd: pytest.CaptureFixture[str]) -> None:
+    text = '[[step]]\nname = "s"\nmix = "ce,soft"\nteacher = "set/*.npz"\nepochs = 1\n'
+    for hides in ("", "unlabelled = 0.5\n"):
+        missing.train(levels_of(recipe(text + hides, "hides.toml"), folds=(1,)), source, **GO)
+        note = "set/of1.npz does not say which labels its teacher learned; those that unlabelled = 0.5 hides"
+        assert (note in capfd.readouterr().err) == bool(hides)
