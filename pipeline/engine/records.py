@@ -144,7 +144,9 @@ def answer_of(teachers: Sequence[Path], fold: int, clips: Clips, average: str = 
         *(runs.read_predictions(folder).logits for folder in runs_alone),
         *(logits for logits in files if logits is not None),
     ]
-    together = np.mean(each, 0, np.float64) if average == "logits" else ensembles.mean_log_probabilities(each)
+    together = (
+        np.stack(each).astype(np.float64).mean(0) if average == "logits" else ensembles.mean_log_probabilities(each)
+    )
     return together.astype(np.float32)
 
 
