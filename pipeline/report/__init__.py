@@ -53,7 +53,8 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     everything = runs.find(runs_root, corpus)
     records = [r for r in everything if r.is_teacher_or_student]
     born = sum(record.is_generation for record in everything)
-    tried = experiments.rows(everything, noted_rows(runs_root, corpus)) if mixes is None else []
+    noted = noted_rows(runs_root, corpus) if mixes is None else []
+    tried = experiments.rows(everything, noted)
     hidden: list[Record] = []
     missing: list[str] = []
     if mixes is not None:
@@ -65,7 +66,10 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
         raise InputError(f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill")
     shown = rows(records, hidden)
     unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
-    return Contents(records, shown, document(shown, records, unfinished, missing, born, tried))
+    behind = {folder for _, folder in noted}
+    of_experiments = [r for r in everything if r.folder.parent in behind and not r.is_teacher_or_student]
+    makers = [*records, *of_experiments]
+    return Contents(records, shown, document(shown, makers, unfinished, missing, born, tried))
 
 
 def chained(folder: Path) -> bool:

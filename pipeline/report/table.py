@@ -207,7 +207,7 @@ def padded(one: Table) -> list[str]:
         ]
         return "  ".join(cells).rstrip()
 
-    rule = "  ".join("-" * min(width, 40) for width in widths)
+    rule = "  ".join("-" * width for width in [*widths[:-1], min(widths[-1], 40)])
     return [*(line(head) for head in heads), rule, *(line(row) for row in rows)]
 
 

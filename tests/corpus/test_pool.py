@@ -13,7 +13,7 @@ from pipeline.corpus import UNLABELLED
 from pipeline.corpus.folder import folder
 from pipeline.corpus.leaks import told
 from pipeline.corpus.verification import verify
-from pipeline.extraction.stage import extract_corpus
+from pipeline.extraction.stage import extract_corpus, run
 from tests.corpora import line, write_clip
 
 NAMES = (
@@ -106,7 +106,9 @@ def test_verify_counts_them_and_names_what_is_wrong_with_them(tmp_path: Path) ->
     assert len(lines) == 1 and "7 clips without a label" in lines[0] and "1 is taken for pieces" in lines[0]
 
 
-def test_their_features_are_a_file_of_its_own(tmp_path: Path, computed: list[str]) -> None:
+def test_their_features_are_a_file_of_its_own(
+    tmp_path: Path, computed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     corpus = folder(write(tmp_path / "own"))
     spec = FeatureSpec(seconds=0.2, bins=4, bins_per_octave=12)
     how: dict = {"jobs": 1, "backend": "sequential"}
@@ -123,3 +125,6 @@ def test_their_features_are_a_file_of_its_own(tmp_path: Path, computed: list[str
     assert len(data.hashes) == len(data.clips) and all(data.hashes)
     computed.clear()
     assert all(report.finished for report in extract_corpus(corpus, spec, tmp_path / "cache", **how)) and not computed
+    run(corpus, spec, tmp_path / "cache", **how)
+    counted = [line for line in capsys.readouterr().out.splitlines() if "clips in" in line]
+    assert len(counted) == 1 and f"in {len(corpus.folds)} folds and a folder without labels: finished" in counted[0]

@@ -317,6 +317,8 @@ def test_one_of_a_users_own_by_name_and_by_path(place: Path, monkeypatch: pytest
     table = invoke("report", *CORPUS, "--no-page")
     (same,) = [line for line in table.stdout.splitlines() if line.startswith("itself ")]
     assert same.split()[1] == f"{mean:.2f}" and "Not in these tables" not in table.stdout
+    finished = [record for record in runs.find(Path("runs"), "tiny") if not record.is_generation]
+    assert f"Made by {len(finished)} finished runs" in table.stdout and any(record.is_step for record in finished)
     repeated = invoke("rerun", str(folder / "fold1-seed0"))
     assert repeated.exit_code == 0 and repeated.stdout.count("the same bit for bit") == 4
     assert "step" in invoke("runs", "--corpus", "tiny").stdout

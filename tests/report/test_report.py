@@ -637,6 +637,16 @@ def test_one_table_gives_every_output():
     assert "<li><b>a</b>: one|two</li>" in html and "exact" not in html
 
 
+def test_a_name_of_any_length_keeps_the_columns_apart():
+    columns = (
+        Column("mix", of("name"), "Mix"),
+        Column("n", of("n"), "n"),
+        Column("", of("notes"), "Notes", prose=True),
+    )
+    table = Table.build("c", columns, [SimpleNamespace(name="x" * 55, n=1234, notes="y" * 55)])
+    assert padded(table)[1:] == [f"{'-' * 55}  ----  {'-' * 40}", f"{'x' * 55}  1234  {'y' * 55}"]
+
+
 def test_csv_quotes():
     text = comma_separated(("a", "b"), [('say "x", y', None), ("line\nbreak", 1.5)])
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['say "x", y', ""], ["line\nbreak", "1.5"]]
