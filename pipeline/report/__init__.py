@@ -52,9 +52,10 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     # Generations of born-again chains have a table of their own: pipeline.report.generations.
     everything = runs.find(runs_root, corpus)
     records = [r for r in everything if r.is_teacher_or_student]
-    born = sum(record.is_generation for record in everything)
     noted = noted_rows(runs_root, corpus) if mixes is None else []
     tried = experiments.rows(everything, noted)
+    behind = {folder for _, folder in noted}
+    born = sum(record.is_generation and record.folder.parent not in behind for record in everything)
     hidden: list[Record] = []
     missing: list[str] = []
     if mixes is not None:
@@ -66,7 +67,6 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
         raise InputError(f"no finished run in {runs_root / corpus}; train first: make teacher, then make distill")
     shown = rows(records, hidden)
     unfinished = [path for path in runs.unfinished(runs_root, corpus) if not chained(path)]
-    behind = {folder for _, folder in noted}
     of_experiments = [r for r in everything if r.folder.parent in behind and not r.is_teacher_or_student]
     makers = [*records, *of_experiments]
     return Contents(records, shown, document(shown, makers, unfinished, missing, born, tried))

@@ -83,6 +83,8 @@ class Row(OfRole):
     """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
     trusted: bool = False
     """Whether a teacher does not say what it was trained on."""
+    baseline_settings: str = ""
+    """The digest of the baseline's settings where they are not the row's own, as they are not of many experiments' steps."""
 
     @property
     def name(self) -> str:

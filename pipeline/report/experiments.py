@@ -31,7 +31,10 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
         key = key_of(members[0])
         row = replace(bare_row(key, members, is_baseline=False), label=name)
         baseline = baseline_of(members[0], records)
-        by_key.setdefault(key, []).append(compared(row, members, baseline) if baseline else row)
+        if baseline:
+            other = key_of(baseline[0]).digest
+            row = replace(compared(row, members, baseline), baseline_settings="" if other == key.digest else other)
+        by_key.setdefault(key, []).append(row)
     adjusted_rows: list[Row] = []
     for table in by_key.values():
         tests = [row.comparison for row in table]

@@ -68,6 +68,8 @@ def comparison_remarks(row: Row) -> list[str]:
         here, there = len(row.failures), row.baseline_stopped
         of = " and ".join(f"{n} of {name}" for n, name in ((here, "the mix"), (there, "the baseline")) if n)
         texts.append(f"without the runs that stopped ({of}); with them at chance {signed(row.with_stopped)}")
+    if row.baseline_settings:
+        texts.append(f"the baseline has other settings, {row.baseline_settings}")
     return texts
 
 

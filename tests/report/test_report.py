@@ -17,7 +17,7 @@ from scipy import stats
 from pipeline import config, losses, report, runs
 from pipeline.config import InputError, Settings
 from pipeline.figures import bootstrap
-from pipeline.report import paper
+from pipeline.report import experiments, paper
 from pipeline.report.html import table_html
 from pipeline.report.latex import latex, latex_text
 from pipeline.report.table import (
@@ -33,6 +33,7 @@ from pipeline.report.table import (
     of,
     padded,
 )
+from pipeline.runs.experiments import note_rows
 
 #: Accuracy of (fold, seed): rows folds 1 to 3, columns seeds 0 and 1.
 SOFT = [[0.50, 0.52], [0.60, 0.62], [0.40, 0.48]]
@@ -510,6 +511,19 @@ def test_settings_never_mix(root, tmp_path):
     assert [mean for mix, mean in means if mix == ""] == pytest.approx([50, 50, 90])
     printed = report.report(root, tmp_path / "reports", "mini")
     assert printed.count("Mean") - printed.count("Mean:") == 3 and "differ in settings" in printed
+
+
+def test_a_baseline_of_other_settings_is_named(root, tmp_path):
+    """An experiment's row may be compared to a baseline that was trained otherwise: which one, its line says."""
+    plain = Settings()
+    faster = dataclasses.replace(plain, student=dataclasses.replace(plain.student, lr=0.02))
+    cells = {name: put(root, "angle:9", SOFT, settings=settings) for name, settings in (("own", plain), ("lr", faster))}
+    note_rows(root, "mini", "tried", {name: [folders[0].parent] for name, folders in cells.items()})
+    (baseline,) = {record.digest for record in runs.find(root) if record.row_mix == canonical("soft")}
+    lines = experiments.report(root, tmp_path / "reports", "mini", "tried").splitlines()
+    noted = {line.split()[0]: line for line in lines if "no claim" in line and line.startswith(("own ", "lr "))}
+    assert noted["lr"].endswith(f"the baseline has other settings, {baseline}")
+    assert set(noted) == {"own", "lr"} and "other settings" not in noted["own"]
 
 
 def test_runs_on_other_data_stand_in_a_table_of_their_own(tmp_path):
