@@ -20,7 +20,7 @@ CLIP_DIGESTS, HEADER_DIGEST = "features_sha256", "header_digest"
 def header_of(file: h5py.File) -> Header:
     """``ValueError`` where what the file says does not fit together, or is not what was written."""
     attrs = file.attrs
-    if HEADER_DIGEST in attrs and header_digest(said(file)) != str(attrs[HEADER_DIGEST]):
+    if HEADER_DIGEST in attrs and header_digest(all_but_features(file)) != str(attrs[HEADER_DIGEST]):
         raise ValueError("what it says of its clips is not what was written: SHA-256 differs")
     header = Header(
         corpus=str(attrs["corpus"]),
@@ -67,7 +67,7 @@ def require_fitting(file: h5py.File, header: Header) -> None:
         raise ValueError("a label without a class")
 
 
-def said(file: h5py.File) -> dict[str, Any]:
+def all_but_features(file: h5py.File) -> dict[str, Any]:
     """All that a file holds beside its features, in JSON's types: attributes, and datasets with their units and scales."""
     values = {f"@{name}": plain(value) for name, value in file.attrs.items() if name != HEADER_DIGEST}
     # What the settings mean: a later setting that is at its default is none, whether it is written or not.

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline import locks
 from pipeline.cache import checking
-from pipeline.cache.header import CLIP_DIGESTS, HEADER_DIGEST, said
+from pipeline.cache.header import CLIP_DIGESTS, HEADER_DIGEST, all_but_features
 from pipeline.cache.reading import in_use, read_fold, read_header
 from pipeline.cache.schema import (
     AXES,
@@ -73,7 +73,7 @@ def write_content(file: h5py.File, header: Header, blocks: Iterable[np.ndarray])
     column = dataset(file, CLIP_DIGESTS, digests, TEXT, "", words)
     column.dims[0].label = "clip"
     column.dims[0].attach_scale(scales[0])
-    file.attrs[HEADER_DIGEST] = header_digest(said(file))
+    file.attrs[HEADER_DIGEST] = header_digest(all_but_features(file))
     return digest
 
 

@@ -25,6 +25,7 @@ from pipeline.files import sha256
 from pipeline.locks import locked
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read
+from pipeline.teacher_files.schema import FOLDER
 from pipeline.teacher_files.writing import write
 
 #: The least probability whose logarithm is taken.
@@ -69,7 +70,7 @@ def teacher_file(
         )
     about = [sha256(asked.path), rate, samples, labels, trained_on, spec.noise_std, spec.noise_seed, VIEWS]
     key = digest(*about, clips.classes, sorted((int(fold), of) for fold, of in clips.digests.items()))
-    target = cache / corpus.name / "teachers" / f"{asked.path.stem}-{key}.npz"
+    target = cache / corpus.name / FOLDER / f"{asked.path.stem}-{key}.npz"
     with locked(target, f"{target}"):
         if target.is_file():
             try:

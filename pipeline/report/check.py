@@ -20,9 +20,6 @@ from pipeline.runs import seal
 
 PROOF = "proof.json"
 
-#: The folder in a corpus' cache where what an ONNX teacher says is kept (``deploy.onnx_teacher``).
-TEACHERS = "teachers"
-
 #: What to do about an export.
 AGAIN = "make the export again: audio-rkd export, and the run's folder"
 
@@ -69,7 +66,7 @@ class Checked:
                 name, problem = str(path), first
             self.findings.append(Finding(name, problem, remedy or "see to the disk, then the same command again"))
 
-    def found(self, path: Path, problem: str, remedy: str) -> None:
+    def finding(self, path: Path, problem: str, remedy: str) -> None:
         self.findings.append(Finding(str(path), problem, remedy))
 
 
@@ -109,11 +106,12 @@ def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
     """Check what one folder holds."""
     from pipeline.cache.schema import FILE_NAMES  # numpy, all: --help does without
     from pipeline.runs.folder import FOLDER
+    from pipeline.teacher_files.schema import FOLDER as FOLDER_OF_TEACHERS
     from pipeline.teacher_files.schema import is_teacher_file
 
     for name in names:
         path = folder / name
-        if folder.name == TEACHERS and is_teacher_file(path):
+        if folder.name == FOLDER_OF_TEACHERS and is_teacher_file(path):
             out.attempt(path, partial(teacher_file, path, out))
         elif re.fullmatch(FILE_NAMES, name):
             out.attempt(path, partial(fold, path, out))
@@ -128,7 +126,7 @@ def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
     if seal.RESULT in names or FOLDER.fullmatch(folder.name):
         run(folder, out)
     if "model.onnx" in names and PROOF not in names:
-        out.found(folder / PROOF, "no such file, and it names the files beside it", AGAIN)
+        out.finding(folder / PROOF, "no such file, and it names the files beside it", AGAIN)
     if PROOF in names:
         out.attempt(folder / PROOF, partial(export, folder, out))
 
@@ -139,7 +137,7 @@ def fold(path: Path, out: Checked) -> None:
 
     out.add("folds", path.stat().st_size)
     if damaged := cache.check(path, again=True).damaged:
-        out.found(path, checking.words(damaged), checking.remedy(path))
+        out.finding(path, checking.words(damaged), checking.remedy(path))
 
 
 def teacher_file(path: Path, out: Checked) -> None:
@@ -155,7 +153,7 @@ def parts(folder: Path, out: Checked) -> None:
     rows, damaged = found_parts(folder, check=True)
     out.add("unfinished folds", sum(path.stat().st_size for path in {row.part for row in rows.values()}))
     for path in damaged:
-        out.found(path, "damaged", "its clips are computed again, and only they: make features")
+        out.finding(path, "damaged", "its clips are computed again, and only they: make features")
 
 
 def checkpoint(path: Path, out: Checked) -> None:
@@ -166,7 +164,7 @@ def checkpoint(path: Path, out: Checked) -> None:
         checkpoints.read(path)
     except checkpoints.Damaged as error:
         problem = str(error).removeprefix(f"{path}: ")
-        out.found(path, problem, "the command that wrote it begins these runs anew and says so")
+        out.finding(path, problem, "the command that wrote it begins these runs anew and says so")
 
 
 def note(path: Path, out: Checked) -> None:
@@ -186,7 +184,7 @@ def left(path: Path, out: Checked) -> None:
     try:
         os.kill(int(number[1]) if number else 0, 0)
     except (ProcessLookupError, OverflowError):
-        out.found(path, "left half-written by a process that ended", f"nothing reads it: remove it (rm -r '{path}')")
+        out.finding(path, "left half-written by a process that ended", f"nothing reads it: remove it (rm -r '{path}')")
     except OSError:  # somebody else's process: it lives
         pass
 
@@ -236,7 +234,7 @@ def metrics(folder: Path, epochs: int, out: Checked) -> None:
         problem = (
             f"{len(lost)} of {epochs} epochs are lost ({', '.join(map(str, lost[:5]))}{' …' if len(lost) > 5 else ''})"
         )
-        out.found(
+        out.finding(
             folder / seal.METRICS,
             problem,
             "the result is whole, its curve is not: copy the file again, or remove the folder and run again",
@@ -255,10 +253,10 @@ def export(folder: Path, out: Checked) -> None:
         out.unchecked.append(str(folder))
         return
     if proof.get(seal.CONTENT) != seal.content_of(proof):
-        out.found(folder / PROOF, "it does not say what was written: its digest is another", AGAIN)
+        out.finding(folder / PROOF, "it does not say what was written: its digest is another", AGAIN)
     for name in files.differing(folder, digests):
         state = "not the file that proof.json names (SHA-256 differs)" if (folder / name).is_file() else "no such file"
-        out.found(folder / name, state, AGAIN)
+        out.finding(folder / name, state, AGAIN)
 
 
 def as_json(out: Checked) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.config import InputError
-from pipeline.runs import folder as own
+from pipeline.runs import folder as run_files
 from pipeline.runs import seal
 
 #: What to do about weights that are not those of their run.
@@ -32,9 +32,9 @@ def read_weights(path: Path) -> dict[str, Any]:
     if file is not None and (reason := mismatch(file)):
         raise InputError(f"{file}: {reason}; {REMEDY}")
     payload = saved.read_payload(path)
-    if file is None or file.name != "model.pt" or not own.finished(file.parent):
+    if file is None or file.name != "model.pt" or not run_files.finished(file.parent):
         return payload
-    recorded = own.read_result(file.parent).get("weights")
+    recorded = run_files.read_result(file.parent).get("weights")
     if reason := other_run(payload, file.parent):
         raise InputError(f"{file}: {reason}; {REMEDY}")
     if recorded and (digest := saved.weights_digest(payload)) != recorded:
@@ -47,7 +47,7 @@ def other_run(payload: Mapping[str, Any], folder: Path) -> str:
     """In what weights are of another run than ``config.json`` beside them, in words; also of runs without an identity."""
     if not (folder / "config.json").is_file():
         return ""
-    config = own.read_config(folder)
+    config = run_files.read_config(folder)
     keys = ("corpus", "model", "mix", "fold", "seed")
     theirs, ours = (" ".join(f"{key} {values[key]}" for key in keys) for values in (payload, config))
     return "" if theirs == ours else f"of another run ({theirs}) than its config.json ({ours})"
@@ -62,7 +62,7 @@ def mismatch(file: Path) -> str:
     folder = run_of(file)
     if folder is None:
         return ""
-    own.read_result(folder)
+    run_files.read_result(folder)
     sealed = seal.seal_of(folder)
     if not sealed or str(file.relative_to(folder)) not in sealed[seal.FILES]:
         return ""
@@ -76,7 +76,7 @@ def mismatch(file: Path) -> str:
 
 def run_of(file: Path) -> Path | None:
     """The finished run that a file of weights lies in: its folder, or the one above."""
-    return next((folder for folder in list(file.parents)[:2] if own.finished(folder)), None)
+    return next((folder for folder in list(file.parents)[:2] if run_files.finished(folder)), None)
 
 
 def identity_of(file: Path) -> str | None:
@@ -99,7 +99,7 @@ def damaged_files(folder: Path) -> str:
         if reason := mismatch(file) or broken(file):
             return f"{file.name} is {reason}"
     try:
-        own.read_predictions(folder)
+        run_files.read_predictions(folder)
     except InputError as error:
         return str(error).partition("; ")[0].removeprefix(f"{folder}/")
     return ""
@@ -110,7 +110,7 @@ def files_of(folder: Path) -> list[Path]:
 
     ``InputError`` where ``result.json`` is damaged.
     """
-    own.read_result(folder)
+    run_files.read_result(folder)
     named = [name for name in seal.seal_of(folder).get(seal.FILES, ()) if name.endswith(".pt")]
     return [folder / name for name in sorted({"model.pt", *named})]
 

@@ -17,6 +17,9 @@ from pipeline.files import Stamp, sha256, stamp
 NPZ, HDF5 = (".npz",), (".h5", ".hdf5")
 SUFFIXES = (*NPZ, *HDF5)
 
+#: In the cache of a corpus: what ONNX teachers say of it.
+FOLDER = "teachers"
+
 #: Outputs beside stage maps, which are ``maps/map1`` in a file and ``map1`` to whoever reads one.
 VECTORS = ("logits", "embedding", "hidden")
 MAP = re.compile(r"maps/(?:map)?([1-9]\d{0,3})")
