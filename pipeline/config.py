@@ -95,22 +95,30 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
 
 
 def overridden(tables: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """``built_tables`` of a preset's tables with ``table.key=value`` overrides; an error names those that are wrong."""
+    """``built_tables`` of a preset's tables with ``table.key=value`` overrides; an error names those without which the others
+    are right, or all where each of several is wrong."""
 
-    def changed(chosen: Sequence[str]) -> dict[str, Any]:
+    def changed(chosen: Sequence[str], named: Sequence[str]) -> dict[str, Any]:
         values = {name: dict(table) for name, table in tables.items()}
         for override in chosen:
             apply_override(values, override)
-        where = ", ".join(f"--set {override}" for override in chosen)
+        where = ", ".join(f"--set {override}" for override in named)
         require_tables(values, where)
         return {name: build(kind, values[name], where) for name, kind in KINDS.items()}
 
+    def are_right(chosen: Sequence[str]) -> bool:
+        try:
+            changed(chosen, ())
+        except InputError:
+            return False
+        return True
+
     try:
-        return changed(overrides)
+        return changed(overrides, overrides)
     except InputError:
-        for override in overrides:
-            changed([override])
-        raise  # each is right alone
+        blamed = [one for i, one in enumerate(overrides) if are_right([*overrides[:i], *overrides[i + 1 :]])]
+        changed(overrides, blamed or overrides)  # raises the same, of these
+        raise
 
 
 def require_tables(tables: Mapping[str, Any], where: str) -> None:

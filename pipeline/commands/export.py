@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pipeline import config
 from pipeline.commands.chosen import corpus_name
 from pipeline.commands.options import chosen_corpus_options
 from pipeline.commands.types import PATH, Whole
@@ -56,7 +57,12 @@ def export(
 
     if run is not None and preset:
         raise click.UsageError(f"--preset {preset} chooses among runs; expected it without a run's folder ({run})")
-    corpus = corpus_name(run, dataset, data)
+    try:
+        corpus = corpus_name(run, dataset, data)
+    except InputError:
+        if preset:
+            config.read(preset)  # where no run is there a preset that does not exist is the nearer mistake
+        raise
     folder, notes = exporting.chosen(run, RUNS, corpus, preset)
     for note in notes:
         click.echo(note, err=True)

@@ -382,11 +382,12 @@ def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
         training.fit(samples, labels, [run_of("ce")], QUICK, classes=2)
 
 
-def test_what_is_not_built_yet_is_refused_in_one_line() -> None:
+def test_tasks_and_samplings_that_cannot_be_are_refused_in_one_line() -> None:
     rows = np.arange(8)
     for make, words in (
         (lambda: Task(rows, rows, classes=(0, 1)), "a task with classes: not built yet; expected"),
-        (lambda: Task(rows, rows, unlabelled=rows), "a task with unlabelled: not built yet; expected"),
+        (lambda: Task(rows, rows, unlabelled=rows[:0]), "a task with no unlabelled rows; expected some, or None"),
+        (lambda: Task(rows, rows, labels=rows[:3]), "3 labels of 8 training rows; expected one for each"),
         (lambda: Sampling("balanced"), "sampler = 'balanced': expected 'shuffle', or 'classes:m'"),
         (lambda: Sampling("shufle"), "sampler = 'shufle': expected 'shuffle', or 'classes:m'"),
     ):
