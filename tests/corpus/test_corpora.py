@@ -185,7 +185,9 @@ def extracted(kind: Kind, corpus: list[str]) -> Corpus:
     for done in (False, True):
         found = said("features", *corpus, *SMALL, "--backend", "sequential")
         assert ("finished already, nothing to compute" in found) == done
-    about = json.loads(said("inspect", *corpus, *SMALL, "--json", "--verify"))
+    door, _, answer = said("inspect", *corpus, *SMALL, "--json", "--verify").partition("\n")  # the door is on stderr
+    assert door.startswith("audio-rkd check cache/")
+    about = json.loads(answer)
     opened = open_corpus(kind.dataset, Path(kind.folder))
     first = opened.fold_clips(kind.folds[0])
     assert opened.folds == kind.folds and about["tree"]["features"]["shape"] == [
