@@ -97,9 +97,9 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     left_out = f", {failed} SKIPPED" if failed else ""
     folds = sum(report.fold != UNLABELLED for report in reports)
     beside = " and a folder without labels" if folds < len(reports) else ""
-    print(f"features: {clips} clips in {folds} folds{beside}{left_out}: {work_done}; {seconds:.1f} s; {folder}")
     if all(report.finished for report in reports):
         print(f"features: {checking.told(report.path for report in reports)}")
+    print(f"features: {clips} clips in {folds} folds{beside}{left_out}: {work_done}; {seconds:.1f} s; {folder}")
 
 
 def extract_corpus(
