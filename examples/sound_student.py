@@ -2,8 +2,8 @@
 
     python sound_student.py exports/CORPUS/cnn2-…-fold1-seed0 sound.wav [more.wav …]
 
-The folder has student-sound.onnx for 22,050 Hz and, where it was exported with --rate, student-sound.RATE.onnx. PCM of 8, 16,
-24 or 32 bits; a sound longer than the clip length is heard in windows that overlap by half, and their mean is shown.
+The folder has student-sound.onnx for 22,050 Hz and, of export --rate, student-sound.RATE.onnx. PCM of 8, 16, 24 or 32 bits;
+a longer sound than the clip length is heard in windows that overlap by half, and their mean is shown.
 """
 
 import hashlib
@@ -39,13 +39,11 @@ def main(folder: Path, sounds: list[str]) -> None:
     for sound in sounds:
         rate, samples = read_wav(sound)
         if rate not in models or not len(samples):
-            known = " or ".join(map(str, sorted(models)))
-            raise ValueError(f"{sound}: {len(samples)} samples at {rate} Hz, not at {known} Hz (export --rate {rate})")
+            raise ValueError(f"{sound}: {len(samples)} samples at {rate} Hz; known are {sorted(models)} Hz (--rate)")
         about = models[rate].get_modelmeta().custom_metadata_map
         size = round(float(about["seconds"]) * rate)
         last = len(samples) - size if len(samples) > size + rate // 43 else 0  # a few samples more are no window
-        starts = [*range(0, last, size // 2), last]
-        windows = [samples[start : start + size][None] for start in starts]
+        windows = [samples[start : start + size][None] for start in [*range(0, last, size // 2), last]]
         values = np.mean([models[rate].run(["probabilities"], {"samples": window})[0][0] for window in windows], axis=0)
         classes = json.loads(about["classes"])
         print(sound, *(f"{classes[i]} {100 * values[i]:.1f} %" for i in np.argsort(-values)[:3]), sep="   ")
@@ -58,6 +56,4 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]), sys.argv[2:])
     except Exception as error:  # onnxruntime has a class of its own for each of its reasons
         line = (str(error) or type(error).__name__).splitlines()[0]
-        sys.exit(
-            f"error: {line}; expected PCM WAV files and a folder with student-sound.onnx, as audio-rkd export writes it"
-        )
+        sys.exit(f"error: {line}; expected PCM WAV files, and an export's folder with student-sound.onnx")

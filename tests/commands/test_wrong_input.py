@@ -432,4 +432,5 @@ def test_a_reader_that_is_gone(mine: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0 and done.stdout.splitlines() == [f"1 {line}" for line in lines], done.stdout
-    assert done.stderr == ""
+    notes = done.stderr.splitlines()  # the runs here are earlier ones
+    assert all(" made before identities; not checked" in line for line in notes), done.stderr

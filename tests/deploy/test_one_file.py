@@ -270,7 +270,7 @@ def test_the_example_needs_nothing_of_the_project(world, tmp_path: Path) -> None
     soundfile.write(tmp_path / "other.wav", wide[:10000], 8000)
     (tmp_path / "text.wav").write_text("hello")
     for arguments, words in (
-        ([world.folder, tmp_path / "other.wav"], "10000 samples at 8000 Hz, not at 22050 Hz (export --rate 8000)"),
+        ([world.folder, tmp_path / "other.wav"], "10000 samples at 8000 Hz; known are [22050] Hz (--rate)"),
         ([world.folder, tmp_path / "text.wav"], "expected PCM WAV files"),
         ([tmp_path, tmp_path / "other.wav"], "student-sound.onnx"),
         ([], "usage"),
