@@ -24,6 +24,7 @@ from pipeline.config import InputError
 from pipeline.deploy import export, prediction
 from pipeline.deploy.one_file import proof
 from pipeline.deploy.web import making, runtime
+from pipeline.runs import seal
 from tests import shipped
 from tests.browsing import BROWSER, probed
 
@@ -201,7 +202,9 @@ def test_the_command_and_who_is_refused(world, tmp_path: Path, monkeypatch: pyte
     making.write(world.run, world.root / "cache", world.root / "exports", data=world.data)
     entry = world.folder.parent / "proof.json"
     before = entry.read_text()
-    entry.write_text(before.replace('"one_file": {', '"one_file": {"refused": "features.floor = 0",', 1))
+    entries = json.loads(before)
+    entries["one_file"]["refused"] = "features.floor = 0"
+    entry.write_text(json.dumps({**entries, seal.CONTENT: seal.content_of(entries)}))
     try:
         with pytest.raises(InputError, match=r"no student-sound.onnx for a page: features.floor = 0"):
             making.write(world.run, world.root / "cache", world.root / "exports", data=world.data)
