@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.tiny import QUICK, ROOT, write_corpus
 
 #: Loaded by every Python process of the command, the children too. Audit hooks see C code as well.
@@ -53,6 +55,7 @@ def test_the_hook_sees_a_connection(tmp_path: Path) -> None:
     assert (tmp_path / "calls.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_core_makes_no_network_call(tmp_path: Path) -> None:
     write_corpus(tmp_path / "tiny", folds=(1, 2), clips=4)
     done = python(tmp_path, "-c", STEPS, *QUICK)

@@ -367,6 +367,7 @@ def test_ctrl_c_while_training_processes_start_is_one_line(place: Path, tmp_path
     assert process.returncode == 130 and "stopped" in stderr and "Traceback" not in stderr, stderr
 
 
+@pytest.mark.slow
 def test_killed_while_its_runs_are_written_a_pack_ends_as_it_would_have(place: Path, tmp_path: Path) -> None:
     """One of four folders is written: it stays as it is, the others come from the pack's checkpoint, in its layout."""
     command = ["distill", "--losses", "angle,area", "--seeds", "5,6", "--folds", "1,2", *CORPUS, *QUICK]

@@ -405,6 +405,7 @@ for line in sys.stdin.read().splitlines():
 """
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_gone(mine: Path) -> None:
     lines = [
         "--help",

@@ -90,6 +90,7 @@ def test_the_stamp_holds_while_sources_and_index_files_are_as_they_were(
     assert not kernels.compiled(False), "the cache is in an unknown place"
 
 
+@pytest.mark.slow
 def test_warming_up_compiles_for_all_types_there_are(tmp_path: Path) -> None:
     """What is met later only would be compiled without the lock."""
     code = """
@@ -149,6 +150,7 @@ def test_what_librosa_gave_is_read_again_bit_for_bit(tmp_path: Path, monkeypatch
     assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 6
 
 
+@pytest.mark.slow
 def test_a_second_process_computes_without_librosa_scipy_and_numba() -> None:
     """Each of them takes most of a second to import."""
     code = """

@@ -185,6 +185,7 @@ def wait_for(path: Path, process: subprocess.Popen[str], moment: float) -> None:
     time.sleep(moment)
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     expected = fit(data, runs(), SETTINGS)
