@@ -19,6 +19,7 @@ import soundfile
 from click.testing import CliRunner
 
 from pipeline.files import sha256
+from tests.tiny import forget
 
 Find = Callable[[Path], Path]
 
@@ -191,15 +192,6 @@ def example(world: Path) -> tuple[int, str, str]:
         except Exception:
             return 1, out.getvalue(), traceback.format_exc()
     return 0, out.getvalue(), ""
-
-
-def forget() -> None:
-    """Empty what the pipeline keeps per process: files are named there relative to the working folder."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("pipeline.") and not name.startswith("pipeline.features"):
-            for value in list(vars(module).values()):
-                if hasattr(value, "cache_clear"):
-                    value.cache_clear()
 
 
 def made_world(world: Path, *, exports: bool = True) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from pipeline import config
 from pipeline.commands.options import IMAGES, LOGS, OF_IMAGES
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus, opening
@@ -63,6 +64,24 @@ def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
 def corpus_name(run: Path | None, dataset: str, data: Path | None) -> str:
     """The corpus whose runs are chosen from; empty where ``run`` is named."""
     return "" if run is not None else runs_of(dataset, data)[0]
+
+
+def run_to_export(run: Path | None, dataset: str, data: Path | None, preset: str) -> Path:
+    """The run named, or the best student's of the corpus, of ``preset`` where one is given; says which on stderr."""
+    from pipeline.deploy import choosing  # torch: --help does without
+
+    if run is not None and preset:
+        raise click.UsageError(f"--preset {preset} chooses among runs; expected it without a run's folder ({run})")
+    try:
+        corpus = corpus_name(run, dataset, data)
+    except InputError:
+        if preset:
+            config.read(preset)  # where there is no run at all, a preset that does not exist is the nearer mistake
+        raise
+    folder, notes = choosing.chosen(run, RUNS, corpus, preset)
+    for note in notes:
+        click.echo(note, err=True)
+    return folder
 
 
 def chosen_archive(archive: Path | None, no_checksum: bool, split_seed: int, validation: int | None) -> Archive:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from pipeline import config
-from pipeline.commands.chosen import corpus_name
-from pipeline.commands.options import chosen_corpus_options
+from pipeline.commands.chosen import run_to_export
+from pipeline.commands.options import chosen_corpus_options, preset_of_runs_option
 from pipeline.commands.types import PATH, Whole
 from pipeline.config import InputError
-from pipeline.files import CACHE, RUNS
+from pipeline.files import CACHE
 
 SECTION = "Using a run"
 ORDER = 42
@@ -21,9 +20,7 @@ EXAMPLES = ("export", "export RUN", "export --dataset esc50", "export RUN --rate
 @click.command()
 @click.argument("run", required=False, type=PATH)
 @chosen_corpus_options
-@click.option(
-    "--preset", default="", help="Whose runs to choose from where none is named: those of this preset; default: all."
-)
+@preset_of_runs_option
 @click.option(
     "--calibration",
     type=Whole(1, 1_000_000, "the scales of int8 are settled long before"),
@@ -55,17 +52,7 @@ def export(
     """
     from pipeline.deploy import export as exporting  # torch: --help does without
 
-    if run is not None and preset:
-        raise click.UsageError(f"--preset {preset} chooses among runs; expected it without a run's folder ({run})")
-    try:
-        corpus = corpus_name(run, dataset, data)
-    except InputError:
-        if preset:
-            config.read(preset)  # where no run is there a preset that does not exist is the nearer mistake
-        raise
-    folder, notes = exporting.chosen(run, RUNS, corpus, preset)
-    for note in notes:
-        click.echo(note, err=True)
+    folder = run_to_export(run, dataset, data, preset)
     place, proof = exporting.export(
         folder, CACHE, Path("exports"), calibration=calibration, rates=rates, half=half, data=data
     )

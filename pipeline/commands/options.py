@@ -100,6 +100,10 @@ teacher_epoch_option = click.option(
 corpus_options = together(dataset_option(), data_option)
 #: Which corpus' runs to choose from, where no run is named.
 chosen_corpus_options = together(dataset_option("Whose runs to choose from where none is named. "), data_option)
+#: Which of these runs: ``preset``, "" for all.
+preset_of_runs_option = click.option(
+    "--preset", default="", help="Whose runs to choose from where none is named: those of this preset; default: all."
+)
 #: A corpus and how it is worked on: ``preset`` and ``overrides`` too.
 settings_options = together(corpus_options, preset_option, set_option("student.lr=0.002"))
 

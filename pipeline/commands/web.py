@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.chosen import corpus_name
-from pipeline.commands.options import chosen_corpus_options
+from pipeline.commands.chosen import run_to_export
+from pipeline.commands.options import chosen_corpus_options, preset_of_runs_option
 from pipeline.commands.types import PATH, Whole
-from pipeline.files import CACHE, RUNS
+from pipeline.files import CACHE
 
 SECTION = "Using a run"
 ORDER = 42
@@ -19,9 +19,7 @@ EXAMPLES = ("web --preset device", "web RUN --examples 10")
 @click.command()
 @click.argument("run", required=False, type=PATH)
 @chosen_corpus_options
-@click.option(
-    "--preset", default="", help="Whose runs to choose from where none is named: those of this preset; default: all."
-)
+@preset_of_runs_option
 @click.option(
     "--examples",
     type=Whole(0, 200, "each is a part of the page"),
@@ -36,16 +34,9 @@ def web(run: Path | None, dataset: str, data: Path | None, preset: str, examples
     from pipeline.deploy import export as exporting  # torch: --help does without
 
     exporting.require_extra()
-    from pipeline import config
     from pipeline.deploy.web import making
 
-    if run is not None and preset:
-        raise click.UsageError(f"--preset {preset} chooses among runs; expected it without a run's folder ({run})")
-    if preset:
-        config.read(preset)  # whether there is one
-    folder, notes = exporting.chosen(run, RUNS, corpus_name(run, dataset, data), preset)
-    for note in notes:
-        click.echo(note, err=True)
+    folder = run_to_export(run, dataset, data, preset)
     say = lambda line: click.echo(line, err=True)
     place = making.write(folder, CACHE, Path("exports"), examples=examples, data=data, say=say)
     click.echo(f"page        {place / making.INDEX} (of a server: python3 -m http.server -d {place})")

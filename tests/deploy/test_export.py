@@ -25,6 +25,7 @@ from pipeline import (
     models,
     runs,
 )
+from pipeline.commands import chosen as choosing
 from pipeline.commands import export as command
 from pipeline.config import InputError
 from pipeline.deploy import export
@@ -258,7 +259,7 @@ def test_the_command(world, tmp_path, monkeypatch):
     settings = dict(record.recorded_settings)
     settings["student"] = {**settings["student"], "lr": 0.5}
     assert export.folder_name(dataclasses.replace(record, recorded_settings=settings)) not in result.stdout
-    monkeypatch.setattr(command, "corpus_name", lambda *_: "tiny")
+    monkeypatch.setattr(choosing, "corpus_name", lambda *_: "tiny")
     result = CliRunner().invoke(command.export, [], catch_exceptions=False)
     assert "best mix by mean accuracy: ce:1; its fold 1, seed 0" in result.stderr and result.exit_code == 0
     with pytest.raises(InputError, match="no such file or folder; expected a run folder"):
