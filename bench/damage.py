@@ -46,7 +46,7 @@ class Case(NamedTuple):
 class Ending(NamedTuple):
     case: Case
     end: str
-    said: str
+    last_line: str
 
 
 def flipped(content: bytes, bits: int, at: int | None = None) -> bytes:
@@ -129,8 +129,8 @@ def campaign(world: Path, wanted: Iterable[Case]) -> Iterator[Ending]:
             damage(copy, case)
             answer = run(copy, case.command)
         end = ending(answer, whole[key], KINDS[case.kind])
-        said = next((line for line in reversed((answer.stdout + answer.stderr).splitlines()) if line.strip()), "")
-        yield Ending(case, end, said)
+        last_line = next((line for line in reversed((answer.stdout + answer.stderr).splitlines()) if line.strip()), "")
+        yield Ending(case, end, last_line)
 
 
 def table(endings: Iterable[Ending]) -> str:
@@ -170,7 +170,10 @@ def main() -> None:
         endings = []
         for one in campaign(world, cases(options.kinds, options.every)):
             endings.append(one)
-            print(f"{one.end:<15} {one.case.kind}, {one.case.damage}, {one.case.command}: {one.said[:150]}", flush=True)
+            print(
+                f"{one.end:<15} {one.case.kind}, {one.case.damage}, {one.case.command}: {one.last_line[:150]}",
+                flush=True,
+            )
     text = table(endings)
     print(f"\n{text}\n\n{len(COMMANDS)} commands")
     if options.to:

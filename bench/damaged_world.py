@@ -83,7 +83,7 @@ OTHERS = {"fold": "fold2-seed0", "seed": "fold1-seed1"}
 
 
 def of_run(name: str) -> Kind:
-    others = {f"another {what}'s": one(f"{STUDENT}/{folder}/{name}") for what, folder in OTHERS.items()}
+    others = {f"another {kind}'s": one(f"{STUDENT}/{folder}/{name}") for kind, folder in OTHERS.items()}
     others["another mix's"] = one(f"runs/toy/student-*/soft1/fold1-seed0/{name}")
     return Kind(one(f"{STUDENT}/fold1-seed0/{name}"), READERS, others)
 

@@ -34,11 +34,11 @@ def python2(value: object) -> bytes:
         + b"J\xff\xff\xff\xff" * 2
         + b"K\x00tb"
     )
-    made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    call = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     shape = b"(" + b"".join(map(python2, value.shape)) + b"t"
     column_major = b"\x88" if value.flags.fnc else b"\x89"
     content = value.tobytes(order="F" if value.flags.fnc else "C")
-    return made + b"(K\x01" + shape + kind + column_major + python2(content) + b"tb"
+    return call + b"(K\x01" + shape + kind + column_major + python2(content) + b"tb"
 
 
 def python2_pickle(value: object) -> bytes:

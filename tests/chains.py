@@ -40,9 +40,9 @@ def write_source(
 ) -> Source:
     """Features of three folds in ``root/cache``: noise, with a mean by class. ``clips_of``: whose clips a fold has."""
     files = []
-    for fold, own in enumerate(clips_of, 1):
+    for fold, first_clip in enumerate(clips_of, 1):
         labels = tuple(i % 3 for i in range(CLIPS))
-        names = tuple(f"{own}-{i}.wav" for i in range(CLIPS))
+        names = tuple(f"{first_clip}-{i}.wav" for i in range(CLIPS))
         header = cache.Header(
             "tiny",
             "folder",
@@ -57,7 +57,9 @@ def write_source(
             units=("1",) * 5,
             calls=("",) * 5,
         )
-        values = np.random.default_rng(own).standard_normal(header.shape) + 0.6 * np.reshape(labels, (-1, 1, 1, 1, 1))
+        values = np.random.default_rng(first_clip).standard_normal(header.shape) + 0.6 * np.reshape(
+            labels, (-1, 1, 1, 1, 1)
+        )
         files.append(cache.fold_path(root / "cache", "tiny", spec, fold))
         cache.write_fold(files[-1], header, [values.astype(np.float32)])
     data_set = runs.DataSet("tiny", "folder", synthetic=True, all_folds=(1, 2, 3))

@@ -114,14 +114,14 @@ def write_run(root, mix, fold, seed, *, corpus="mini", synthetic=False, settings
 
 def write_sounds(folder, folds=(1, 2, 3)):
     """A short WAV for each clip."""
-    found = {}
+    paths = {}
     for fold in folds:
         for clip in fold_clips(fold)[0]:
             path = folder / f"fold {fold}" / clip
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, np.zeros(800, dtype=np.float32), 8000, subtype="PCM_16")
-            found[clip] = path
-    return found
+            paths[clip] = path
+    return paths
 
 
 def made_up_embeddings(folder):

@@ -96,13 +96,13 @@ def go(root: Path, recipes: Iterable[str], minutes: float = 5.0) -> None:
 
 def digests(root: Path) -> dict[str, tuple[str, str, str]]:
     """Run → digests of its weights, its predictions and its epochs, in a folder where recipes were trained."""
-    found = {}
+    parts_by_run = {}
     for record in runs.find(root / "runs"):
         predictions = runs.read_predictions(record.folder)
         epochs = [{k: v for k, v in line.items() if k != "seconds"} for line in runs.read_metrics(record.folder)]
         parts = (record.result.weights, predictions.logits.tobytes().hex(), str(epochs))
-        found[str(record.folder.relative_to(root))] = parts
-    return found
+        parts_by_run[str(record.folder.relative_to(root))] = parts
+    return parts_by_run
 
 
 if __name__ == "__main__":  # a process of its own, to be killed

@@ -33,7 +33,7 @@ def write_run(
     settings = Settings()
     settings = dataclasses.replace(settings, student=dataclasses.replace(settings.student, lr=lr))
     folder = runs.cell_path(root / "runs", corpus, "student", settings, LossMix.parse(mix).slug, fold, seed)
-    own = {
+    described = {
         "schema": 1,
         "role": "student",
         "model": "cnn2",
@@ -52,7 +52,7 @@ def write_run(
         "teacher": None,
     }
     if hits is None:
-        runs.write_atomic(folder / "config.json", runs.json_bytes(own))
+        runs.write_atomic(folder / "config.json", runs.json_bytes(described))
         return folder
     labels = np.arange(CLIPS) % 2
     right = np.arange(CLIPS) >= CLIPS - hits if first_wrong else np.arange(CLIPS) < hits
@@ -69,7 +69,7 @@ def write_run(
     names = np.array([f"{i}.wav" for i in range(CLIPS)])
     runs.write_finished(
         folder,
-        config=own,
+        config=described,
         environment={"python": "3.11", "packages": {"torch": "2"}},
         model_bytes=b"",
         predictions=Predictions(names, labels, logits, np.array([f"r{i // 2}" for i in range(CLIPS)])),

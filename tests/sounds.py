@@ -18,7 +18,7 @@ def sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
     click[n // 3] = 1.0
     square = np.clip(5 * np.sin(2 * np.pi * 230 * t), -1, 1)
     cut = (tone + 0.1 * noise) * (t < 0.3 * spec.seconds)
-    made = {
+    signals = {
         "tone": tone,
         "detuned chord": sum(np.sin(2 * np.pi * f * t) for f in (226.0, 284.7, 338.6)) / 4,
         "noise": noise,
@@ -35,7 +35,7 @@ def sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
         "hard cut": cut,
         "quiet after loud": np.where(t < 0.5 * spec.seconds, square, 1e-4 * noise),
     }
-    return {name: y.astype(np.float32) for name, y in made.items()}
+    return {name: y.astype(np.float32) for name, y in signals.items()}
 
 
 def beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
@@ -46,8 +46,8 @@ def beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
     tone = lambda f, a=0.5: a * np.sin(2 * np.pi * f * t)
     high = scipy.signal.sosfilt(scipy.signal.butter(20, 0.75, "high", output="sos"), rng.normal(0, 0.3, n))
     loud = t < 0.25 * spec.seconds
-    made = {f"tone of {share:g}": tone(share * sr / 2) for share in (0.55, 0.73, 0.82, 0.9, 0.989, 0.998)}
-    made |= {
+    signals = {f"tone of {share:g}": tone(share * sr / 2) for share in (0.55, 0.73, 0.82, 0.9, 0.989, 0.998)}
+    signals |= {
         "chirp": 0.5 * np.sin(2 * np.pi * sr / 2 * (0.73 * t + 0.13 * t**2 / spec.seconds)),
         "noise": high,
         "insects": tone(0.86 * sr / 2) * np.clip(np.sin(2 * np.pi * 2 * t), 0, 1) ** 2 + 0.01 * high,
@@ -57,5 +57,5 @@ def beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
         "tone, then denormal": np.where(loud, tone(440.0), rng.normal(0, 1e-40, n)),
         "tone and a high one 100 dB above": tone(440.0, 5e-6) + tone(0.93 * sr / 2),
     }
-    made |= {f"samples of {scale:g}": rng.normal(0, scale, n) for scale in (1e-20, 1e-30, 1e-38, 1e-40, 1e-43)}
-    return {name: y.astype(np.float32) for name, y in made.items()}
+    signals |= {f"samples of {scale:g}": rng.normal(0, scale, n) for scale in (1e-20, 1e-30, 1e-38, 1e-40, 1e-43)}
+    return {name: y.astype(np.float32) for name, y in signals.items()}

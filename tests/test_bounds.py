@@ -55,12 +55,12 @@ OPTIONS = [
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str) -> None:
     monkeypatch.chdir(tmp_path)
-    found = cli.main.get_command(click.Context(cli.main), command)
-    assert found is not None
-    needed = ["nowhere"] * sum(p.required and isinstance(p, click.Argument) for p in found.params)
+    found_command = cli.main.get_command(click.Context(cli.main), command)
+    assert found_command is not None
+    needed = ["nowhere"] * sum(p.required and isinstance(p, click.Argument) for p in found_command.params)
     if command == "experiment":  # without a name it lists what there is
         needed = ["student"]
-    corpus = ["--dataset", "esc50"] if any("--dataset" in p.opts for p in found.params) else []
+    corpus = ["--dataset", "esc50"] if any("--dataset" in p.opts for p in found_command.params) else []
     start = time.process_time()
     for value in (str(10**12), "nan", "-2", str(10**30), f"1-{10**12}", "1e308", ""):
         done = CliRunner().invoke(cli.main, [command, *needed, *corpus, f"{option}={value}"])
@@ -69,6 +69,6 @@ def test_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, 
             assert done.stdout == "0 runs\n"
             continue
         assert done.exit_code in (1, 2), (value, done.output)
-        said = done.stderr.strip().splitlines()[-1]
-        assert "fault of ours" not in done.stderr and said.lower().startswith("error: "), done.stderr
+        last_line = done.stderr.strip().splitlines()[-1]
+        assert "fault of ours" not in done.stderr and last_line.lower().startswith("error: "), done.stderr
     assert time.process_time() - start < 20 and not any(tmp_path.iterdir())

@@ -226,12 +226,12 @@ def test_extends_names_another_preset_or_a_file_beside_it(tmp_path: Path, monkey
         'extends = "paper"\n[student]\nepochs = 90\nlr = 0.001\n[features]\nnoise_std = 0.005\n',
     )
     mine = preset(tmp_path / "deep", "mine.toml", 'extends = "../slow.toml"\n[student]\nepochs = 7\n')
-    paper, found = config.read("paper"), config.read(mine)
-    assert found.teacher == paper.teacher
-    assert found.student == dataclasses.replace(paper.student, epochs=7, lr=0.001)
-    assert found.features == FeatureSpec(noise_std=0.005)
+    paper, settings = config.read("paper"), config.read(mine)
+    assert settings.teacher == paper.teacher
+    assert settings.student == dataclasses.replace(paper.student, epochs=7, lr=0.001)
+    assert settings.features == FeatureSpec(noise_std=0.005)
     monkeypatch.chdir(tmp_path / "deep")
-    assert config.read("mine.toml") == found
+    assert config.read("mine.toml") == settings
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ def test_records_with_and_without_a_later_field_have_one_digest(grown: type[Grow
 
 def test_the_record_of_an_old_run_has_the_digest_of_its_path() -> None:
     tables = {"features": FeatureSpec(), "teacher": TrainSettings(), "student": TrainSettings(model="cnn2")}
-    as_today = {name: dataclasses.asdict(own) for name, own in tables.items()}
+    as_today = {name: dataclasses.asdict(value) for name, value in tables.items()}
     as_before = {
-        name: {key: own[key] for key in FIRST_FIELDS[type(tables[name]).__name__]} for name, own in as_today.items()
+        name: {key: value[key] for key in FIRST_FIELDS[type(tables[name]).__name__]} for name, value in as_today.items()
     }
     for role in ("teacher", "student"):
         assert (

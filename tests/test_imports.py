@@ -58,8 +58,8 @@ FILES = [ROOT / "cli.py", *sorted((ROOT / "pipeline").rglob("*.py"))]
 
 def subject(module: str) -> str | None:
     """The longest entry of ROWS that ``module`` is or lies in."""
-    found = [name for name in ROWS if module == name or module.startswith(name + ".")]
-    return max(found, key=len) if found else None
+    rows = [name for name in ROWS if module == name or module.startswith(name + ".")]
+    return max(rows, key=len) if rows else None
 
 
 def imports(path: Path) -> set[str]:

@@ -48,7 +48,7 @@ DOORS = [
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 
 
-def made(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_make(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Not the variables of a make that runs these tests.
     clean = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")}
     return subprocess.run(["make", *arguments], cwd=where, env=clean, capture_output=True, text=True, timeout=60)
@@ -64,7 +64,7 @@ def fresh(tmp_path: Path) -> Path:
 
 def test_make_alone_is_help_and_changes_nothing(fresh: Path) -> None:
     before = sorted(fresh.rglob("*"))
-    done = made(fresh)
+    done = run_make(fresh)
     assert done.returncode == 0, done.stderr
     for door in DOORS:
         assert any(line.strip().startswith(f"{door} ") for line in done.stdout.splitlines()), door
@@ -74,7 +74,7 @@ def test_make_alone_is_help_and_changes_nothing(fresh: Path) -> None:
 
 def test_dry_run_of_a_fresh_clone_sets_up_first_and_does_nothing(fresh: Path) -> None:
     before = sorted(fresh.rglob("*"))
-    lines = made(fresh, "-n", "demo").stdout.splitlines()
+    lines = run_make(fresh, "-n", "demo").stdout.splitlines()
     place = [
         next(i for i, line in enumerate(lines) if word in line)
         for word in ("-m venv", "pip install", "cli.py features", "cli.py teacher", "cli.py distill", "cli.py report")
@@ -85,7 +85,7 @@ def test_dry_run_of_a_fresh_clone_sets_up_first_and_does_nothing(fresh: Path) ->
 
 
 def test_variables_become_options(fresh: Path) -> None:
-    done = made(
+    done = run_make(
         fresh,
         "-n",
         "distill",
@@ -133,14 +133,14 @@ def test_variables_become_options(fresh: Path) -> None:
     ],
 )
 def test_what_is_named_is_passed_on(fresh: Path, arguments: tuple[str, ...], command: str) -> None:
-    done = made(fresh, "-n", *arguments)
+    done = run_make(fresh, "-n", *arguments)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.replace("\\\n", "").splitlines() if "cli.py" in line]
     assert " ".join(line.split()) == f".venv/bin/python cli.py {command}"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("compare", "A=soft"), "B is missing: say make compare A=soft B=angle,area"),
         (("experiment",), "NAME is missing: say make experiment NAME=table3"),
@@ -151,10 +151,10 @@ def test_what_is_named_is_passed_on(fresh: Path, arguments: tuple[str, ...], com
         (("setup", "TORCH_INDEX=address"), "say which, TORCH=cpu or TORCH=cuda"),
     ],
 )
-def test_what_is_missing_or_unknown_is_one_line(fresh: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_what_is_missing_or_unknown_is_one_line(fresh: Path, arguments: tuple[str, ...], message: str) -> None:
     stand_in(fresh, "")
-    done = made(fresh, "VENV=.", *arguments)
-    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1
+    done = run_make(fresh, "VENV=.", *arguments)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (fresh / "log").exists()
 
 
@@ -171,27 +171,27 @@ def test_the_build_of_torch_is_asked_for_and_looked_at(fresh: Path) -> None:
     """A Python whose torch is always the CPU build: asking for the other one is never passed over."""
     stand_in(fresh, 'echo "$@" >> log; [ "$*" != "cli.py doctor --torch cuda" ]')
 
-    def said(*arguments: str) -> tuple[int, list[str]]:
+    def set_up(*arguments: str) -> tuple[int, list[str]]:
         (fresh / "log").unlink(missing_ok=True)
-        code = made(fresh, "VENV=.", "setup", *arguments).returncode
+        code = run_make(fresh, "VENV=.", "setup", *arguments).returncode
         return code, (fresh / "log").read_text().splitlines() if (fresh / "log").exists() else []
 
-    assert said() == said("TORCH=auto") == (0, [])  # it is ready, with whatever build
-    code, lines = said("TORCH=cpu", "TORCH_INDEX=file:///wheels")
+    assert set_up() == set_up("TORCH=auto") == (0, [])  # it is ready, with whatever build
+    code, lines = set_up("TORCH=cpu", "TORCH_INDEX=file:///wheels")
     first, second, last = lines
     assert code == 0 and "--index-url file:///wheels torch" in first and "-c constraints.txt" in first
     assert second.endswith("-e .[plots,export]") and last == "cli.py doctor --torch cpu"
-    assert said("TORCH=cpu") == said() == (0, [])  # nothing changed
+    assert set_up("TORCH=cpu") == set_up() == (0, [])  # nothing changed
     for _ in range(2):
-        code, lines = said("TORCH=cuda")
+        code, lines = set_up("TORCH=cuda")
         assert code == 2 and lines[-1] == "cli.py doctor --torch cuda" and "--index-url" not in " ".join(lines)
-    assert said("TORCH=cpu")[1][-1] == "cli.py doctor --torch cpu"  # it may have been changed meanwhile
+    assert set_up("TORCH=cpu")[1][-1] == "cli.py doctor --torch cpu"  # it may have been changed meanwhile
 
 
 def test_side_by_side_the_chain_stays_a_chain(fresh: Path) -> None:
     """``make -j4 features teacher distill`` runs each command once, in order."""
     stand_in(fresh, 'echo "$2 start" >> log\nsleep 0.2\necho "$2 end" >> log')
-    done = made(fresh, "-j4", "VENV=.", "features", "teacher", "distill")
+    done = run_make(fresh, "-j4", "VENV=.", "features", "teacher", "distill")
     assert done.returncode == 0, done.stderr
     words = [line.split() for line in (fresh / "log").read_text().splitlines()]
     expected = [[name, when] for name in ("features", "teacher", "distill") for when in ("start", "end")]
@@ -200,7 +200,7 @@ def test_side_by_side_the_chain_stays_a_chain(fresh: Path) -> None:
 
 def test_a_step_that_fails_stops_the_chain(fresh: Path) -> None:
     stand_in(fresh, 'echo "$2" >> log\n[ "$2" != teacher ]')
-    assert made(fresh, "VENV=.", "distill").returncode != 0
+    assert run_make(fresh, "VENV=.", "distill").returncode != 0
     assert (fresh / "log").read_text().split() == ["features", "teacher"]
 
 
@@ -211,7 +211,7 @@ def test_a_step_that_fails_stops_the_chain(fresh: Path) -> None:
 def test_the_page_is_of_a_device_student_exported_for_common_rates(
     fresh: Path, arguments: tuple[str, ...], chosen: str
 ) -> None:
-    done = made(fresh, "-n", "web", "ARGS=--examples 3", *arguments)
+    done = run_make(fresh, "-n", "web", "ARGS=--examples 3", *arguments)
     assert done.returncode == 0, done.stderr
     lines = [" ".join(line.split()) for line in done.stdout.splitlines() if "cli.py" in line]
     run = "runs/x" if not chosen else ""

@@ -60,7 +60,7 @@ def commands(text: str) -> list[str]:
         else:
             prose.append(line)
     lines = "\n".join(lines).replace("\\\n", " ").split("\n")
-    lines += [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", "\n".join(prose))]
+    lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", "\n".join(prose))]
     return [part for line in lines for part in simple(line)]
 
 
@@ -157,8 +157,8 @@ def check_click(words: list[str]) -> None:
 def check_values(name: str, given: dict[str, Any]) -> None:
     """What click leaves to the command: settings and mixes."""
     if preset := given.get("preset"):
-        own = name == "table4" and preset in ("paper", "strong")
-        config.read(f"cifar-{preset}" if own else preset, given.get("overrides", ()))
+        of_images = name == "table4" and preset in ("paper", "strong")
+        config.read(f"cifar-{preset}" if of_images else preset, given.get("overrides", ()))
     for text in given.get("losses") or ():
         chain_mix(text) if name in ("ban", "table4") else LossMix.parse(text)
 
@@ -221,7 +221,7 @@ FOUND = [(name, command) for name in DOCUMENTS for command in commands((ROOT / n
 
 def test_commands_are_found_in_the_readme() -> None:
     """The reading itself: a README in which nothing is found would pass everything else."""
-    found = [command for name, command in FOUND if name == "README.md"]
+    in_readme = [command for name, command in FOUND if name == "README.md"]
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 1500
     for expected in (
         "make demo",
@@ -230,7 +230,7 @@ def test_commands_are_found_in_the_readme() -> None:
         'make distill LOSSES="soft angle,area"',
         "make report",
     ):
-        assert expected in found
+        assert expected in in_readme
     assert commands(
         "    FOO=1 make a  # one\n```sh\ncat x | python cli.py b \\\n  -c && make 'd e'\n```\ntext `make f=1` x"
     ) == [
@@ -363,7 +363,7 @@ def used(tmp_path_factory: pytest.TempPathFactory, stand_in: Path) -> Path:
     return place
 
 
-def own(word: str, place: Path) -> str:
+def readers_own(word: str, place: Path) -> str:
     """A word of the documents with the reader's own things in place of what stands for them."""
     run = next(path for path in sorted((place / "runs").rglob("fold1-seed0")) if "student" in str(path))
     word = re.sub(r"(runs/)?…/fold1-seed0", str(run.relative_to(place)), word)
@@ -384,7 +384,7 @@ def test_a_command_on_what_there_is_does_what_it_says(
 ) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("matplotlib")
-    words = [own(word, used) for word in shlex.split(command)[1:]]
+    words = [readers_own(word, used) for word in shlex.split(command)[1:]]
     # Live until nothing has been under way for 15 seconds: one look is enough here.
     words += ["ARGS=--once"] if words == ["follow"] else []
     monkeypatch.chdir(used)

@@ -218,7 +218,7 @@ def test_the_teachers_best_epoch_can_teach(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("teacher", "--preset", "papr", *CORPUS), "no preset 'papr'; expected one of"),
         (("teacher", "--set", "teacher.lrr=1", *CORPUS), "unknown key 'lrr'"),
@@ -235,14 +235,14 @@ def test_the_teachers_best_epoch_can_teach(place: Path, tmp_path: Path) -> None:
         (("report", "--dataset", "urbansound8k", "--data", "other"), "no finished run"),
     ],
 )
-def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], said: str) -> None:
-    if "sees no GPU" in said and torch.cuda.is_available():
+def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], message: str) -> None:
+    if "sees no GPU" in message and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     if "other" in arguments and not (place / "other").exists():
         write_corpus(place / "other")
     done = audio_rkd(place, *arguments)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error:") == 1
 

@@ -21,8 +21,8 @@ def written(folder: Path, files: Mapping[str, str]) -> Iterator[None]:
             (folder / name).parent.mkdir(exist_ok=True, parents=True)
             (folder / name).write_text(text)
         for package in (losses, models):
-            own = folder / package.__name__.rpartition(".")[2]
-            patch.setattr(package, "__path__", [*package.__path__, str(own)])
+            subfolder = folder / package.__name__.rpartition(".")[2]
+            patch.setattr(package, "__path__", [*package.__path__, str(subfolder)])
         importlib.invalidate_caches()
         try:
             yield

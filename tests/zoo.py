@@ -111,10 +111,10 @@ def broken(folder: Path) -> dict[str, Path]:
         "truncated": data[: len(data) // 2],
         "impossible rate": data[:24] + (2**31 - 1).to_bytes(4, "little") + data[28:],
     }
-    found = {}
+    files = {}
     for name, content in contents.items():
-        found[name] = folder / f"{name.replace(' ', '-')}.wav"
-        found[name].write_bytes(content)
+        files[name] = folder / f"{name.replace(' ', '-')}.wav"
+        files[name].write_bytes(content)
     for name, value in (
         ("nan", np.nan),
         ("infinite", -np.inf),
@@ -123,14 +123,14 @@ def broken(folder: Path) -> dict[str, Path]:
     ):
         samples = sound(44100, 1)[:, 0]
         samples[1000] = value
-        found[name] = folder / f"{name.replace(' ', '-')}.wav"
-        soundfile.write(found[name], samples, 44100, "DOUBLE")
+        files[name] = folder / f"{name.replace(' ', '-')}.wav"
+        soundfile.write(files[name], samples, 44100, "DOUBLE")
     aiff = folder / "truncated.aiff"
     soundfile.write(aiff, sound(44100, 1), 44100, "PCM_16")
     aiff.write_bytes(aiff.read_bytes()[:20000])
-    found["truncated aiff"] = aiff
-    found["folder"] = folder / "folder.wav"
-    found["folder"].mkdir()
-    found["missing"] = folder / "missing.wav"
+    files["truncated aiff"] = aiff
+    files["folder"] = folder / "folder.wav"
+    files["folder"].mkdir()
+    files["missing"] = folder / "missing.wav"
     whole.unlink()
-    return found
+    return files

@@ -19,9 +19,9 @@ EXAMPLES = ("check", "check runs/CORPUS --json", "check cache/CORPUS exports")
 
 
 @click.command()
-@click.argument("what", nargs=-1, type=PATH)
+@click.argument("paths", metavar="[WHAT]...", nargs=-1, type=PATH)
 @json_option
-def check(what: tuple[Path, ...], as_json: bool) -> None:
+def check(paths: tuple[Path, ...], as_json: bool) -> None:
     """Compare features, runs and exports with their digests and identities: nothing damaged, exchanged or lost.
 
     WHAT are files or folders; default: all in cache/, runs/ and exports/. A line for each finding, with its remedy; the exit code
@@ -30,7 +30,7 @@ def check(what: tuple[Path, ...], as_json: bool) -> None:
     from pipeline.report import check as checking  # numpy and h5py: --help does without
 
     started = time.monotonic()
-    places = what or tuple(place for place in (CACHE, RUNS, Path("exports")) if place.is_dir())
+    places = paths or tuple(place for place in (CACHE, RUNS, Path("exports")) if place.is_dir())
     done = checking.check(places)
     if as_json:
         click.echo(json.dumps(checking.as_json(done), indent=2))

@@ -204,7 +204,7 @@ def export(
     contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, sounds.calibration)}
     students = {False: contents[FLOAT], True: contents[INT8]}
     header = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
-    one_file = making.made(wanted, students, checkpoint(file), header, data)
+    one_file = making.proven_forms(wanted, students, checkpoint(file), header, data)
     proven = {
         **identity(record, source, file),
         **proof(network, contents, sounds),

@@ -60,15 +60,15 @@ def answered(data: cache.Data, fold: int) -> np.ndarray:
 
 def tasks(planned: Sequence[PlannedRun], data: cache.Data) -> list[Task]:
     """The task of each run; runs that see the same labels of the same fold share it."""
-    made: dict[object, Task] = {}
+    tasks_by_key: dict[object, Task] = {}
     each = []
     for run in planned:
         network = run.network
         seed = run.seed if network.labels_by_seed else 0
         key = (run.fold, run.without, seed, network.unlabelled, network.label_noise_fixed)
-        if key not in made:
-            made[key] = task(data, run.fold, seed, network, run.without)
-        each.append(made[key])
+        if key not in tasks_by_key:
+            tasks_by_key[key] = task(data, run.fold, seed, network, run.without)
+        each.append(tasks_by_key[key])
     return each
 
 

@@ -56,7 +56,7 @@ def network(
 
     Raises ``InputError`` for an unknown name, an input that is too small, no class, or dropout of a network that has no place for it.
     """
-    from pipeline.models.single import made
+    from pipeline.models.single import first_network
 
     name = name.replace("-", "_")
     require(name)
@@ -65,7 +65,7 @@ def network(
     if classes < 1:
         raise InputError(f"{name}: {classes} classes; expected at least 1")
     maker: Maker = getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    return made(name, maker, shape, classes, seed, fold, dropout)
+    return first_network(name, maker, shape, classes, seed, fold, dropout)
 
 
 def build(name: str, shape: Sequence[int], classes: int, runs: int = 1) -> Stacked:

@@ -47,7 +47,7 @@ def typed(outputs: Outputs, dtype: torch.dtype) -> Outputs:
     return Outputs({name: value.to(dtype) for name, value in outputs.items()})
 
 
-def made(
+def first_network(
     name: str, maker: Maker, shape: Sequence[int], classes: int, seed: int = 0, fold: int = 0, dropout: float = 0.0
 ) -> Network:
     """The network with first weights that depend on (name, seed, fold) alone.

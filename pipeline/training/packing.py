@@ -152,20 +152,20 @@ def chosen(
     device, cores = samples.device, torch.get_num_threads()
     pack = None if pack is None else min(pack, len(runs))
 
-    def made(kind: str, count: int) -> Pack:
+    def pack_of(kind: str, count: int) -> Pack:
         statistics = [unit_statistics(samples)] * count
         return packed(samples, labels, runs[:count], settings, classes, teaching, kind, statistics)
 
     # On a CPU the bits must not depend on a stopwatch: only ``loop`` gives the same ones in packs of any size.
     kind = layout or ("loop" if device.type == "cpu" else "vmap")
-    each = bytes_per_run(made(kind, 1 if kind == "loop" else min(2, len(runs))))
+    each = bytes_per_run(pack_of(kind, 1 if kind == "loop" else min(2, len(runs))))
     most = min(len(runs), LARGEST[device.type], memory.runs(each))
     if pack is not None and layout is not None and not measure:
         return Choice(str(device), pack, layout, 0.0, each)
     few = 2 * cores if device.type == "cpu" else 10
     counts = [pack] if pack else sorted({min(size, most) for size in (few, cores, 30, LARGEST[device.type])})
     with tuned(device, settings.tf32):
-        speeds = {count: speed(made(kind, count), seconds / 4) for count in counts}
+        speeds = {count: speed(pack_of(kind, count), seconds / 4) for count in counts}
     fastest = max(speeds.values())
     count = max(count for count in speeds if speeds[count] >= 0.95 * fastest)
     measured = {f"{kind} × {size}": round(value, 1) for size, value in speeds.items()}

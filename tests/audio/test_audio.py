@@ -138,15 +138,15 @@ REASONS = {
 }
 
 
-@pytest.mark.parametrize("what", REASONS)
-def test_a_file_that_is_no_clip_is_refused_in_one_line(broken, what: str) -> None:
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_file_that_is_no_clip_is_refused_in_one_line(broken, kind: str) -> None:
     with pytest.raises(ClipError) as caught:
-        read_clip(broken[what], sr=SR, samples=88200)
+        read_clip(broken[kind], sr=SR, samples=88200)
     error = caught.value
-    assert error.path == broken[what]
-    for part, text in zip((error.reason, error.expected, error.found), REASONS[what]):
+    assert error.path == broken[kind]
+    for part, text in zip((error.reason, error.expected, error.found), REASONS[kind]):
         assert text in part and part in str(error)
-    assert str(broken[what]) in str(error) and "\n" not in str(error)
+    assert str(broken[kind]) in str(error) and "\n" not in str(error)
     assert isinstance(error, InputError)
 
 

@@ -45,22 +45,22 @@ def replaced(data: bytes, at: int, value: int, width: int, order: str) -> bytes:
 
 def piped(kind: str, data: bytes) -> list[bytes]:
     """The file as programs leave its size that write to a pipe, or that lie."""
-    found = data.find({"AIFF": b"SSND", "AU": b".snd"}.get(kind, b"data"))
+    start = data.find({"AIFF": b"SSND", "AU": b".snd"}.get(kind, b"data"))
     if kind in ("WAV", "RIFX"):
         order = "little" if kind == "WAV" else "big"
-        return [replaced(data, found + 4, size, 4, order) for size in (0, 0xFFFFFFFF, 0x7FFFFFFF, 100)]
+        return [replaced(data, start + 4, size, 4, order) for size in (0, 0xFFFFFFFF, 0x7FFFFFFF, 100)]
     if kind == "RF64":
         place = data.find(b"ds64") + 16
         return [replaced(data, place, size, 8, "little") for size in (0, 2**64 - 1, 2**63 - 1)]
     if kind == "W64":
-        return [replaced(data, found + 16, size, 8, "little") for size in (0, 24, 2**64 - 1, 2**63 - 1)]
+        return [replaced(data, start + 16, size, 8, "little") for size in (0, 24, 2**64 - 1, 2**63 - 1)]
     if kind == "CAF":
-        return [replaced(data, found + 4, size, 8, "big") for size in (0, 4, 2**64 - 1)]
+        return [replaced(data, start + 4, size, 8, "big") for size in (0, 4, 2**64 - 1)]
     if kind == "AU":
         return [replaced(data, 8, size, 4, "big") for size in (0, 0xFFFFFFFF)]
     frames = data.find(b"COMM") + 10
     return [
-        replaced(replaced(data, found + 4, size, 4, "big"), frames, count, 4, "big")
+        replaced(replaced(data, start + 4, size, 4, "big"), frames, count, 4, "big")
         for size in (0, 8, 0xFFFFFFFF)
         for count in (0, 100, 10**7)
     ]

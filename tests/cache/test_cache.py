@@ -35,7 +35,7 @@ def header(fold: int = 1, clips: int = 7, **changes: object) -> Header:
         File(f"audio/{n}", 1000 + i, 10**18 + i, "ab" * 32, None if i % 2 else 0.25 * i) for i, n in enumerate(names)
     )
     skipped = (Failure("bad.wav", File("audio/bad.wav", 3, 5, "", 1.5), "too short", "1.5 s", "0.2 s"),)
-    made = Header(
+    default = Header(
         "toy",
         "urbansound8k",
         True,
@@ -53,16 +53,16 @@ def header(fold: int = 1, clips: int = 7, **changes: object) -> Header:
         ("dB",) * 5,
         tuple(f"librosa.feature.{f}(…)" for f in FEATURES),
     )
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(default, **changes)  # type: ignore[arg-type]
 
 
-def values(made: Header, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(made.shape).astype(np.float32)
+def values(header: Header, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(header.shape).astype(np.float32)
 
 
-def write(folder: Path, made: Header, seed: int = 0) -> Path:
-    path = folder / f"fold{made.fold}.h5"
-    cache.write_fold(path, made, [values(made, seed)])
+def write(folder: Path, header: Header, seed: int = 0) -> Path:
+    path = folder / f"fold{header.fold}.h5"
+    cache.write_fold(path, header, [values(header, seed)])
     return path
 
 

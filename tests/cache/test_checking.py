@@ -44,9 +44,9 @@ def made_old(path: Path) -> None:
 
 @pytest.fixture
 def paths(root: Path, computed: list[str]) -> list[Path]:
-    made = [report.path for report in extract(root)]
+    files = [report.path for report in extract(root)]
     time.sleep(0.06)  # what is written within a tick of the clock is never taken as checked
-    return made
+    return files
 
 
 def test_a_damaged_clip_is_named_and_it_alone_is_computed_again(

@@ -101,18 +101,18 @@ def test_links_that_lead_to_themselves_cost_only_themselves(tmp_path: Path) -> N
     (fold / "1001-1-0-0.wav").unlink()
     (fold / "1001-1-0-0.wav").symlink_to("1001-1-0-0.wav")
     (fold / "up").symlink_to(".")
-    own = tmp_path / "own"
+    folder = tmp_path / "own"
     for kind in "ab":
-        (own / kind).mkdir(parents=True)
+        (folder / kind).mkdir(parents=True)
         for number in range(2):
             soundfile.write(
-                own / kind / f"{kind}x{number}.wav",
+                folder / kind / f"{kind}x{number}.wav",
                 np.random.default_rng((ord(kind), number)).normal(0, 0.1, 9000),
                 9000,
             )
-    (own / "a" / "loop.wav").symlink_to("loop.wav")
-    (own / "a" / "up").symlink_to("..")
-    for dataset, data, failed in (("urbansound8k", root, 1), ("folder", own, 0)):
+    (folder / "a" / "loop.wav").symlink_to("loop.wav")
+    (folder / "a" / "up").symlink_to("..")
+    for dataset, data, failed in (("urbansound8k", root, 1), ("folder", folder, 0)):
         options = ("--dataset", dataset, "--data", str(data))
         done = audio_rkd(tmp_path, "features", *options, *QUICK, "--folds", "1")
         assert done.returncode == failed and "Traceback" not in done.stderr, done

@@ -51,10 +51,10 @@ def test_foreign_teachers_from_file_to_report(tmp_path: Path) -> None:
         done = audio_rkd(tmp_path, *distill, "--teacher", *teacher)
         assert done.returncode == 0, done.stderr
     assert "2 of 2 runs finished" in audio_rkd(tmp_path, *distill, "--teacher", "svc.npz").stderr
-    said = audio_rkd(tmp_path, "report", "--dataset", "urbansound8k", "--data", "toy").stdout
+    text = audio_rkd(tmp_path, "report", "--dataset", "urbansound8k", "--data", "toy").stdout
     for name in ("own.h5", "svc.npz", "untold.npz"):
-        assert f"soft:1 from {name}" in said
-    assert "Taught by a teacher that does not say which folds it was trained on" in said
+        assert f"soft:1 from {name}" in text
+    assert "Taught by a teacher that does not say which folds it was trained on" in text
     table = (tmp_path / "reports" / "toy" / "table.md").read_text()
     assert "its teacher does not say what it was trained on: trusted" in table
     (untold,) = {
@@ -62,7 +62,7 @@ def test_foreign_teachers_from_file_to_report(tmp_path: Path) -> None:
         for path in (tmp_path / "runs" / "toy" / "experiment-student").rglob("fold1-seed0")
         if '"trusted": true' in (path / "config.json").read_text()
     }
-    own = next(iter((tmp_path / "runs" / "toy").glob("student-*/soft1"))).relative_to(tmp_path)
-    for command in (("compare", str(own), str(untold)), ("ensemble", str(untold))):
+    taught = next(iter((tmp_path / "runs" / "toy").glob("student-*/soft1"))).relative_to(tmp_path)
+    for command in (("compare", str(taught), str(untold)), ("ensemble", str(untold))):
         assert "Taught by a teacher that does not say" in audio_rkd(tmp_path, *command).stdout
     assert "teacher trusted" in audio_rkd(tmp_path, "runs").stdout

@@ -52,7 +52,7 @@ def needed(name: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Things that are right: a corpus with its features, a run on others, a sound; and things that are not.
 
     ``run`` is a real run. ``other`` is one of a corpus with other classes, ``images`` one on images.
@@ -95,19 +95,19 @@ def variant(folder: Path, target: Path, **changes: object) -> None:
 
 
 @pytest.fixture
-def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(made)
-    return made
+def place(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(workplace)
+    return workplace
 
 
-def assert_one_line(done: Result, *said: str) -> None:
+def assert_one_line(done: Result, *expected: str) -> None:
     """Exit code 1, one line of error on stderr (notes may stand before it), and nothing of Python's own."""
     assert isinstance(done.exception, SystemExit), repr(done.exception)
     assert done.exit_code == 1, done.output
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and done.stderr.splitlines()[-1] == errors[0], done.stderr
     assert "Traceback" not in done.output and "Errno" not in done.output
-    for text in said:
+    for text in expected:
         assert text in errors[0]
 
 
@@ -160,7 +160,7 @@ def not_there() -> Iterator[Case]:
     for name in having("--losses"):
         corpus = SOUNDS[:4] if "--data" in having_options(name) else ()
         yield (name, *corpus, "--losses", "angel"), ("angel", "'angle'")
-    for value, said in (
+    for value, expected in (
         ("nowhere", "no such"),
         ("text", "expected"),
         ("empty", "expected"),
@@ -168,7 +168,7 @@ def not_there() -> Iterator[Case]:
     ):
         for name in ("predict", "export", "cost", "rerun", "follow", "compare"):
             behind = {"predict": ("sound.wav",), "compare": ("run",), "follow": ("--once",)}.get(name, ())
-            yield (name, value, *behind), (value, said if name in ("predict", "follow") else "expected")
+            yield (name, value, *behind), (value, expected if name in ("predict", "follow") else "expected")
         yield ("ban", *SOUNDS, "--teacher", value), (f"no finished run of fold 1 in {value}", "expected")
         yield ("distill", *SOUNDS, "--teacher", value), (f"--teacher {value}: ", "expected teacher files")
         yield ("teacher-file", value, "-o", "made.npz"), (value, "expected")
@@ -180,15 +180,15 @@ def having_options(name: str) -> set[str]:
     return {option for parameter in cli.main.commands[name].params for option in parameter.opts}
 
 
-@pytest.mark.parametrize(("arguments", "said"), [*not_there()], ids=lambda v: " ".join(v))
+@pytest.mark.parametrize(("arguments", "expected"), [*not_there()], ids=lambda v: " ".join(v))
 def test_what_is_not_there_or_not_what_it_should_be(
-    place: Path, arguments: tuple[str, ...], said: tuple[str, ...]
+    place: Path, arguments: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    assert_one_line(invoke(*arguments), *said)
+    assert_one_line(invoke(*arguments), *expected)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (
             ("predict", "run", "other/fold1-seed0", "sound.wav"),
@@ -237,10 +237,10 @@ def test_what_is_not_there_or_not_what_it_should_be(
     ids=lambda v: " ".join(v),
 )
 def test_what_does_not_go_together(
-    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: tuple[str, ...]
+    place: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between one attempt to fetch and the next
-    assert_one_line(invoke(*arguments), *said)
+    assert_one_line(invoke(*arguments), *expected)
 
 
 #: The commands that read runs alone, so quickly done that the test is about the corpus.
@@ -253,10 +253,10 @@ READERS = (
 
 
 @pytest.fixture
-def theirs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def theirs(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with runs of the corpus tiny and its features; no data set is anywhere."""
-    shutil.copytree(made / "trained", tmp_path / "runs")
-    (tmp_path / "cache").symlink_to(made / "cache")
+    shutil.copytree(workplace / "trained", tmp_path / "runs")
+    (tmp_path / "cache").symlink_to(workplace / "cache")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -302,11 +302,11 @@ SHORT = (
 
 
 @pytest.fixture
-def mine(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mine(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of one's own that sees what was ``made``."""
     for name in ("run", "sounds", "sound.wav", "cache"):
-        (tmp_path / name).symlink_to(made / name)
-    variant(made / "run", tmp_path / "runs" / "sounds" / "student-x" / "ce1" / "fold1-seed0", corpus="sounds")
+        (tmp_path / name).symlink_to(workplace / name)
+    variant(workplace / "run", tmp_path / "runs" / "sounds" / "student-x" / "ce1" / "fold1-seed0", corpus="sounds")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

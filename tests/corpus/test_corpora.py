@@ -139,7 +139,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-def said(*arguments: object, code: int = 0) -> str:
+def printed(*arguments: object, code: int = 0) -> str:
     """What a command prints, on both streams."""
     done: Result = CliRunner().invoke(cli.main, list(map(str, arguments)))
     assert done.exit_code == code, (arguments, done.output, done.exception)
@@ -178,14 +178,14 @@ def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind)
 
 def extracted(kind: Kind, corpus: list[str]) -> Corpus:
     """verify, features and inspect; the corpus."""
-    found = said("verify", *corpus)
-    assert f"{kind.clips} clips, {kind.classes} classes" in found and kind.notes in found and "0 problems" in found
-    assert "next      make features" in said("status", *corpus, *SMALL)
+    output = printed("verify", *corpus)
+    assert f"{kind.clips} clips, {kind.classes} classes" in output and kind.notes in output and "0 problems" in output
+    assert "next      make features" in printed("status", *corpus, *SMALL)
 
     for done in (False, True):
-        found = said("features", *corpus, *SMALL, "--backend", "sequential")
-        assert ("finished already, nothing to compute" in found) == done
-    door, _, answer = said("inspect", *corpus, *SMALL, "--json", "--verify").partition("\n")  # the door is on stderr
+        output = printed("features", *corpus, *SMALL, "--backend", "sequential")
+        assert ("finished already, nothing to compute" in output) == done
+    door, _, answer = printed("inspect", *corpus, *SMALL, "--json", "--verify").partition("\n")  # the door is on stderr
     assert door.startswith("audio-rkd check cache/")
     about = json.loads(answer)
     opened = open_corpus(kind.dataset, Path(kind.folder))
@@ -203,8 +203,8 @@ def extracted(kind: Kind, corpus: list[str]) -> Corpus:
 
 def trained(kind: Kind, corpus: list[str], train: list[str], opened: Corpus, cells: list[str]) -> None:
     """teacher, distill, report and retrieval."""
-    said("teacher", *train)
-    said("distill", *train, "--losses", "soft", "--losses", ALONE)
+    printed("teacher", *train)
+    printed("distill", *train, "--losses", "soft", "--losses", ALONE)
     records = runs.find(Path("runs"), kind.name)
     assert len(records) == 3 * len(cells)
     for record in records:
@@ -213,13 +213,13 @@ def trained(kind: Kind, corpus: list[str], train: list[str], opened: Corpus, cel
         assert record.shape == (5, 8, kind.frames) and record.all_folds == tuple(kind.folds)
         assert sorted(record.data) == list(kind.folds)
 
-    table = said("report", *corpus, "--no-page")
+    table = printed("report", *corpus, "--no-page")
     assert table.startswith(f"{kind.name}: teacher and students") and "SYNTHETIC" not in table
     row = rows_of(Path("reports") / kind.name / "table.csv")[ALONE]
     assert row["mean_percent"] == "" and row["n"] == "0" and row["at_chance"] == "0" and row["p"] == ""
     assert "no term on the outputs, which name classes by chance" in row["notes"]
 
-    measured = said("retrieval", *corpus)
+    measured = printed("retrieval", *corpus)
     assert "cnn2, untrained" in measured and ALONE in measured
     with (Path("reports") / kind.name / "retrieval.csv").open() as file:
         spaces = [line for line in csv.DictReader(file) if line["mix"] == ALONE]
@@ -228,7 +228,7 @@ def trained(kind: Kind, corpus: list[str], train: list[str], opened: Corpus, cel
 
 
 def born_again(kind: Kind, train: list[str], cells: list[str]) -> None:
-    said("ban", *train, "--model", "student", "--generations", "2", "--losses", "none", "--losses", "angle")
+    printed("ban", *train, "--model", "student", "--generations", "2", "--losses", "none", "--losses", "angle")
     stages = rows_of(Path("reports") / kind.name / "ban.csv", "stage")
     assert set(stages) == {"first teacher", "generation 1", "generation 2", "ensemble of 2"}
     assert stages["ensemble of 2"]["n"] == str(len(cells))
@@ -241,13 +241,13 @@ def student_of(kind: Kind, cells: list[str]) -> Path:
 def used(kind: Kind, opened: Corpus, cells: list[str]) -> None:
     """predict, export and cost."""
     student, sound = student_of(kind, cells), Path(kind.folder) / kind.sound
-    (line,) = said("predict", student, sound, "--json").splitlines()
+    (line,) = printed("predict", student, sound, "--json").splitlines()
     heard = json.loads(line)
     assert {one["class"] for one in heard["top"]} <= set(opened.classes) and len(heard["windows"]) == 1
     assert len(heard["windows"][0]["logits"][0]) == kind.classes
     assert heard["seconds"] == pytest.approx(soundfile.info(sound).duration, abs=1e-3)
 
-    said("export", student, "--calibration", "8")
+    printed("export", student, "--calibration", "8")
     (exported,) = Path("exports", kind.name).glob("cnn2-*/")
     assert json.loads((exported / "labels.json").read_text())["classes"] == list(opened.classes)
     assert json.loads((exported / "features.json").read_text())["input"]["shape"] == [
@@ -256,7 +256,7 @@ def used(kind: Kind, opened: Corpus, cells: list[str]) -> None:
         8,
         kind.frames,
     ]
-    said("cost", student, "--repeats", "10")
+    printed("cost", student, "--repeats", "10")
     costs = json.loads((Path("reports") / kind.name / "cost.json").read_text())
     assert costs["clip_seconds"] == opened.seconds and costs["corpus"] == kind.name
 
@@ -264,14 +264,14 @@ def used(kind: Kind, opened: Corpus, cells: list[str]) -> None:
 def looked_at(kind: Kind, corpus: list[str], cells: list[str]) -> None:
     """runs, compare, doctor and status."""
     student = student_of(kind, cells)
-    listed = json.loads(said("runs", "--corpus", kind.name, "--status", "outputs untrained", "--json"))
+    listed = json.loads(printed("runs", "--corpus", kind.name, "--status", "outputs untrained", "--json"))
     assert [one["mix"] for one in listed] == [ALONE] * len(cells)
-    assert "B less A" in said("compare", student.parent.parent / "soft1" / cells[0], student)
-    pair = said("compare", "soft", ALONE, "--corpus", kind.name)
+    assert "B less A" in printed("compare", student.parent.parent / "soft1" / cells[0], student)
+    pair = printed("compare", "soft", ALONE, "--corpus", kind.name)
     assert f"{len(cells)} without a term on the outputs (not counted)" in pair
     assert ("B less A" if len(cells) == 1 else "so no difference") in pair
-    assert f"{kind.name}: {kind.clips} clips" in said("doctor", *corpus)
-    state = said("status", *corpus, *SMALL)
+    assert f"{kind.name}: {kind.clips} clips" in printed("doctor", *corpus)
+    state = printed("status", *corpus, *SMALL)
     chains = len(cells) * 2 * 2
     assert f"born-again × {chains}" in state and f"{ALONE} × {len(cells)}" in state and "next      make report" in state
 
@@ -281,7 +281,7 @@ def has_pairs(clips: Iterable[Clip]) -> bool:
     recordings: dict[int, set[str]] = {}
     for clip in clips:
         recordings.setdefault(clip.label, set()).add(clip.source)
-    return any(len(found) > 1 for found in recordings.values())
+    return any(len(recording) > 1 for recording in recordings.values())
 
 
 def rows_of(path: Path, key: str = "mix") -> dict[str, dict[str, str]]:
@@ -293,11 +293,11 @@ def test_a_data_set_that_is_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     """Says how to get it, and offers no synthetic one in its place."""
     monkeypatch.chdir(tmp_path)
     for dataset, place in (("esc50", "ESC-50"), ("esc10", "ESC-50"), ("urbansound8k", "UrbanSound8K")):
-        text = said("status", "--dataset", dataset)
+        text = printed("status", "--dataset", dataset)
         assert f"none in data/{place}\n" in text and f"next      make data DATASET={dataset}, or DATA=FOLDER" in text
-        text = said("features", "--dataset", dataset, code=1)
+        text = printed("features", "--dataset", dataset, code=1)
         assert f"data/{place}" in text and f"expected the data set {dataset} there: make data DATASET={dataset}" in text
-    assert "nowhere" in said("status", "--dataset", "folder", "--data", "nowhere", code=1)
-    assert "needs --data FOLDER" in said("features", "--dataset", "folder", code=1)
-    assert "make demo" in said("status")
+    assert "nowhere" in printed("status", "--dataset", "folder", "--data", "nowhere", code=1)
+    assert "needs --data FOLDER" in printed("features", "--dataset", "folder", code=1)
+    assert "make demo" in printed("status")
     assert not list(tmp_path.iterdir())

@@ -80,10 +80,10 @@ TINY = Source(
 )
 
 
-def get(site: Site, root: Path, what: Source = TINY, said: list[str] | None = None) -> Path:
+def get(site: Site, root: Path, tiny: Source = TINY, told: list[str] | None = None) -> Path:
     with serving(site):
-        lines: list[str] = [] if said is None else said
-        return obtain(what, root, url=site.url, say=lines.append, pauses=PAUSES)
+        lines: list[str] = [] if told is None else told
+        return obtain(tiny, root, url=site.url, say=lines.append, pauses=PAUSES)
 
 
 def assert_whole(place: Path) -> None:
@@ -229,7 +229,7 @@ def test_an_archive_put_there_by_hand_is_taken_and_kept(tmp_path: Path) -> None:
 def test_a_fetch_that_was_stopped_while_it_unpacked_is_not_taken_for_one_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpacked: bool
 ) -> None:
-    what = TINY if unpacked else replace(TINY, unpacked=0, folders=("Tiny.tar.gz", "Tiny"))
+    tiny = TINY if unpacked else replace(TINY, unpacked=0, folders=("Tiny.tar.gz", "Tiny"))
 
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -237,10 +237,10 @@ def test_a_fetch_that_was_stopped_while_it_unpacked_is_not_taken_for_one_by_hand
     site = Site(ARCHIVE)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "unpack" if unpacked else "check_md5", stopped)
-        get(site, tmp_path, what)
+        get(site, tmp_path, tiny)
     assert [p.name for p in tmp_path.iterdir()] == ["Tiny.tar.gz.fetched"]
     messages: list[str] = []
-    place = get(site, tmp_path, what, messages)
+    place = get(site, tmp_path, tiny, messages)
     assert len(site.asked) == 1 and messages[0].endswith("Tiny.tar.gz.fetched: found, not downloaded again")
     assert [p.name for p in tmp_path.iterdir()] == [place.name]
 
@@ -260,7 +260,7 @@ def test_already_there(tmp_path: Path) -> None:
     (place / "mine.txt").write_text("kept")
     (tmp_path / "Tiny.tar.gz.fetched").touch()  # by a process that was killed just behind the unpacking
     messages: list[str] = []
-    assert get(site, tmp_path, said=messages) == place
+    assert get(site, tmp_path, told=messages) == place
     assert len(site.asked) == 1 and (place / "mine.txt").read_text() == "kept"
     assert messages == [f"{place}: already there, nothing to fetch"] and [*tmp_path.iterdir()] == [place]
     (tmp_path / "Other").mkdir()
@@ -269,17 +269,17 @@ def test_already_there(tmp_path: Path) -> None:
 
 
 def test_a_set_that_is_used_packed_stays_packed(tmp_path: Path) -> None:
-    site, what = Site(ARCHIVE), replace(TINY, unpacked=0, folders=("Tiny.tar.gz", "Tiny"))
+    site, tiny = Site(ARCHIVE), replace(TINY, unpacked=0, folders=("Tiny.tar.gz", "Tiny"))
     for _ in range(2):
-        assert get(site, tmp_path, what) == tmp_path / "Tiny.tar.gz"
+        assert get(site, tmp_path, tiny) == tmp_path / "Tiny.tar.gz"
     assert (tmp_path / "Tiny.tar.gz").read_bytes() == ARCHIVE and len(site.asked) == 1
 
 
 def test_disk_space_is_looked_at_first(tmp_path: Path) -> None:
     site = Site(ARCHIVE)
-    for what in (replace(TINY, size=10**18), replace(TINY, unpacked=10**18)):
+    for tiny in (replace(TINY, size=10**18), replace(TINY, unpacked=10**18)):
         with pytest.raises(InputError, match=r"GB free, Tiny needs 1000000000\.0 GB more"):
-            get(site, tmp_path, what)
+            get(site, tmp_path, tiny)
     assert site.asked == [] and list(tmp_path.iterdir()) == []
 
 
@@ -403,8 +403,8 @@ def test_owners_and_modes_of_the_archive_are_not_taken(tmp_path: Path) -> None:
 
     (tmp_path / "x.tar.gz").write_bytes(tar_gz({"a/x": b"1"}, change))
     unpack(tmp_path / "x.tar.gz", tmp_path / "place", limit=20_000)
-    found = (tmp_path / "place" / "x").stat()
-    assert found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) & 0o7111 == 0
+    status = (tmp_path / "place" / "x").stat()
+    assert status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) & 0o7111 == 0
 
 
 def test_what_an_earlier_unpacking_left_is_cleared_away(tmp_path: Path) -> None:

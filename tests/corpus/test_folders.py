@@ -276,8 +276,8 @@ def test_the_pieces_that_a_cutter_leaves_are_one_recording_in_one_fold(form: str
     }
     by_name = recordings(names)
     folds = assigned_folds({name: name.partition("/")[0] for name in names}, by_name, {})
-    for own in set(names.values()):
-        pieces = [name for name in names if names[name] == own]
+    for recording in set(names.values()):
+        pieces = [name for name in names if names[name] == recording]
         assert len({by_name[name] for name in pieces}) == 1 == len({folds[name] for name in pieces}), (
             form,
             by_name,
@@ -710,4 +710,4 @@ def test_every_command_has_every_data_set() -> None:
     assert {"features", "verify", "predict", "export", "cost", "ban", "retrieval", "doctor"} - {"predict"} <= set(
         choices
     )
-    assert all(set(DATASETS) | {"auto"} <= found for found in choices.values()), choices
+    assert all(set(DATASETS) | {"auto"} <= sets for sets in choices.values()), choices

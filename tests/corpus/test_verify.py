@@ -180,7 +180,7 @@ def test_rows_that_are_wrong(urban: Path) -> None:
         (8, "end = '': expected a number"),
         (9, "slice_file_name = '': expected a file's name"),
     ]:
-        assert any(f"UrbanSound8K.csv, line {line}: {text}" in found for found in lines), (line, lines)
+        assert any(f"UrbanSound8K.csv, line {line}: {text}" in problem for problem in lines), (line, lines)
     assert "audio/fold1/1-0-0-1.wav: not annotated" in lines  # its row names another
 
 
@@ -215,7 +215,7 @@ def test_a_folder_corpus_has_no_published_numbers(tmp_path: Path) -> None:
     assert not any(line.startswith(("partial", "whole")) for line in verification.lines())
 
 
-def own(root: Path) -> Path:
+def users_folder(root: Path) -> Path:
     for label in ("bell", "drum"):
         for take in range(6):
             write_clip(root / label / f"{label}{take}.flac", 0.5)
@@ -223,7 +223,7 @@ def own(root: Path) -> Path:
 
 
 def test_verifying_a_folder_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = sorted(own(tmp_path).rglob("*"))
+    before = sorted(users_folder(tmp_path).rglob("*"))
     verification = verify(tmp_path, "folder")
     assert verification.problems == () and verification.clips == 12 and len(verification.folds) == 5
     assert sorted(tmp_path.rglob("*")) == before and capsys.readouterr() == ("", "")
@@ -235,7 +235,7 @@ def test_verifying_a_folder_writes_nothing(tmp_path: Path, capsys: pytest.Captur
 def test_a_sound_is_read_to_its_end_where_nothing_says_how_long_it_is(tmp_path: Path, ending: str) -> None:
     rng = np.random.default_rng(0)
     for name in ("whole", "cut"):
-        soundfile.write(own(tmp_path) / "bell" / f"{name}.{ending}", rng.normal(0, 0.1, 40000), SR)
+        soundfile.write(users_folder(tmp_path) / "bell" / f"{name}.{ending}", rng.normal(0, 0.1, 40000), SR)
     cut = tmp_path / "bell" / f"cut.{ending}"
     cut.write_bytes(cut.read_bytes()[:-20000])
     if ending == "flac":
@@ -243,13 +243,13 @@ def test_a_sound_is_read_to_its_end_where_nothing_says_how_long_it_is(tmp_path: 
         content = (tmp_path / "bell" / "whole.flac").read_bytes()
         zeroed.write_bytes(content[:20000] + bytes(3000) + content[23000:])
     (tmp_path / "folds.csv").unlink(missing_ok=True)
-    found = verify(tmp_path, "folder").problems
-    assert found[0].startswith(f"bell/cut.{ending}: ") and "\n" not in found[0]
-    assert ["drum/zeroed.flac: unreadable" in line for line in found[1:]] == [True] * (ending == "flac")
+    problems = verify(tmp_path, "folder").problems
+    assert problems[0].startswith(f"bell/cut.{ending}: ") and "\n" not in problems[0]
+    assert ["drum/zeroed.flac: unreadable" in line for line in problems[1:]] == [True] * (ending == "flac")
 
 
 def test_what_is_no_clip_of_an_own_corpus_is_named(tmp_path: Path) -> None:
-    write_clip(own(tmp_path) / "bell" / "more" / "nested.wav", 0.5)
+    write_clip(users_folder(tmp_path) / "bell" / "more" / "nested.wav", 0.5)
     write_clip(tmp_path / "bell" / "_x.wav", 0.5)  # as some YouTube videos are called
     write_clip(tmp_path / "loose.wav", 0.5)
     os.mkfifo(tmp_path / "bell" / "pipe.wav")
@@ -312,7 +312,7 @@ def test_silence_whose_header_lies_is_no_copy(tmp_path: Path, stated: int) -> No
 
 
 def test_what_is_odd_about_clips_is_a_note(tmp_path: Path) -> None:
-    root = own(tmp_path)
+    root = users_folder(tmp_path)
     noise = np.random.default_rng(0).normal(0, 0.1, SR).clip(-0.3, 0.3)
     for n, path in enumerate(sorted(root.rglob("*.flac"))):
         soundfile.write(path, np.roll(noise, n), SR)
@@ -347,7 +347,7 @@ def test_what_is_odd_about_clips_is_a_note(tmp_path: Path) -> None:
 def test_a_recording_in_two_folds_is_named(tmp_path: Path, urban: Path) -> None:
     change_rows(urban, (0, {"fsID": 7}), (7, {"fsID": 7}))
     assert verify(urban, "urbansound8k").problems == ("recording 7: in folds 1 and 2, expected one",)
-    root = own(tmp_path / "own")
+    root = users_folder(tmp_path / "own")
     files = sorted(str(path.relative_to(root)) for path in root.rglob("*.flac"))
     rows: list[dict[str, object]] = [
         {"file": name, "fold": 1 + i % 3, "source": "tower" if i < 2 else name} for i, name in enumerate(files)
@@ -360,7 +360,7 @@ def test_names_that_are_no_text_are_one_line(urban: Path) -> None:
     (urban / "audio/fold1" / os.fsdecode(b"caf\xe9.wav")).touch()
     verification = verify(urban, "urbansound8k")
     assert verification.lines()[-2] == "problem  audio/fold1/caf\\udce9.wav: not annotated"
-    (own(urban / "own") / "bell" / os.fsdecode(b"caf\xe9.wav")).touch()
+    (users_folder(urban / "own") / "bell" / os.fsdecode(b"caf\xe9.wav")).touch()
     with pytest.raises(InputError, match="rename it") as caught:
         verify(urban / "own", "folder")
     assert str(caught.value).encode()
@@ -375,6 +375,6 @@ def test_cifar100_is_verified_by_its_checksum(tmp_path: Path, monkeypatch: pytes
         images.verify_cifar100(path)
     read = images.read_cifar100
     monkeypatch.setattr(images, "read_cifar100", lambda path: read(path, checksum=None))
-    found = images.verify_cifar100(path)
-    assert found.clips == 60 and found.partial and set(found.classes.values()) == {15}
-    assert "60 images, 4 classes" in found.lines()[0]
+    verification = images.verify_cifar100(path)
+    assert verification.clips == 60 and verification.partial and set(verification.classes.values()) == {15}
+    assert "60 images, 4 classes" in verification.lines()[0]

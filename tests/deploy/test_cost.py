@@ -217,9 +217,9 @@ def test_wrong_runs_have_their_line(world, tmp_path):
     shutil.copy(world.student / "model.pt", tmp_path / "Downloads" / "model.pt")
     with pytest.raises(
         InputError, match="alone is enough for predict only: expected the folder of a finished run"
-    ) as said:
+    ) as refusal:
         measured(world.root, tmp_path / "Downloads" / "model.pt")
-    assert "remove" not in str(said.value)
+    assert "remove" not in str(refusal.value)
     moved = tmp_path / "moved"
     shutil.copytree(world.student, moved)
     assert runs.read_result(moved)["accuracy"] == 0.9

@@ -86,9 +86,9 @@ def test_the_graph_is_the_network(name, shape, tmp_path):
             expected = network(values).logits.numpy()
         np.testing.assert_allclose(run_onnx(path, values.numpy()), expected, atol=2e-5)
     # Nothing of the runs axis stands between the operators: onnxruntime can fuse them, and quantise them together.
-    found = onnx.load(path).graph
-    reader = {name: node.op_type for node in found.node for name in node.input}
-    after = {reader[node.output[0]] for node in found.node if node.op_type == "Conv"}
+    onnx_graph = onnx.load(path).graph
+    reader = {name: node.op_type for node in onnx_graph.node for name in node.input}
+    after = {reader[node.output[0]] for node in onnx_graph.node if node.op_type == "Conv"}
     assert after <= {"MaxPool", "Relu", "Add", "BatchNormalization"}
 
 
@@ -221,7 +221,7 @@ def record(mix, fold, accuracy, seed=0, status="trained", role="student"):
 
 
 def test_the_default_is_the_best_mix_not_the_easiest_fold():
-    found = [
+    records = [
         record("a", 1, 0.5),
         record("a", 2, 0.9),
         record("b", 1, 0.73),
@@ -230,12 +230,14 @@ def test_the_default_is_the_best_mix_not_the_easiest_fold():
         record("a", 2, 0.1, status="did not train", seed=1),
         record("t", 1, 0.99, role="teacher"),
     ]
-    assert export.best_student(found).folder == Path("b-1-0")
+    assert export.best_student(records).folder == Path("b-1-0")
     # Two seeds of one fold count as one fold.
-    more = [*found, *(record("a", 2, 0.95, seed=s) for s in (2, 3, 4))]
+    more = [*records, *(record("a", 2, 0.95, seed=s) for s in (2, 3, 4))]
     assert export.best_student(more).folder == Path("b-1-0")
     # Runs at chance count: without the one of 0.1 the mean of a would be 75.
-    assert export.best_student([*found[:2], found[5], record("b", 1, 0.6), record("b", 2, 0.6)]).folder == Path("b-1-0")
+    assert export.best_student([*records[:2], records[5], record("b", 1, 0.6), record("b", 2, 0.6)]).folder == Path(
+        "b-1-0"
+    )
     # They are shipped only where the mix has no other.
     low = record("a", 1, 0.1, status="did not train")
     assert export.best_student([low]) is low
@@ -267,9 +269,9 @@ def test_the_command(world, tmp_path, monkeypatch):
     shutil.copy(world.student / "model.pt", tmp_path / "alone.pt")
     with pytest.raises(
         InputError, match="alone is enough for predict only: expected the folder of a finished run"
-    ) as said:
+    ) as refusal:
         CliRunner().invoke(command.export, ["alone.pt"], catch_exceptions=False)
-    assert "remove" not in str(said.value)
+    assert "remove" not in str(refusal.value)
 
 
 WITHOUT_TORCH = """

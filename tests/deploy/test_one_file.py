@@ -49,7 +49,7 @@ def session(file: Path | bytes) -> onnxruntime.InferenceSession:
     )
 
 
-def said(model: onnxruntime.InferenceSession, sound: np.ndarray) -> np.ndarray:
+def logits_of(model: onnxruntime.InferenceSession, sound: np.ndarray) -> np.ndarray:
     return model.run(["logits"], {"samples": np.atleast_2d(sound).astype(np.float32)})[0]
 
 
@@ -109,14 +109,14 @@ def test_it_says_what_predict_says_of_every_held_out_file(world) -> None:
 def test_any_length_is_padded_and_cut_as_outside(world, n: int) -> None:
     model = session(world.folder / "student-sound.onnx")
     sound = np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32)
-    np.testing.assert_allclose(said(model, sound), said(model, clip(sound)), atol=1e-6)
+    np.testing.assert_allclose(logits_of(model, sound), logits_of(model, clip(sound)), atol=1e-6)
 
 
 def test_a_batch_is_each_clip_on_its_own(world) -> None:
     model = session(world.folder / "student-sound.onnx")
     batch = np.stack([shipped.sound(label, 7, 9000) * scale for label, scale in ((0, 1), (1, 1e-3), (2, 0.1))])
-    alone = np.concatenate([said(model, sound) for sound in batch])
-    np.testing.assert_allclose(said(model, batch), alone, atol=1e-4)
+    alone = np.concatenate([logits_of(model, sound) for sound in batch])
+    np.testing.assert_allclose(logits_of(model, batch), alone, atol=1e-4)
 
 
 @pytest.mark.parametrize(("rate", "limit"), [(44100, 1e-4), (48000, 1e-3)])
@@ -130,18 +130,18 @@ def test_other_rates_are_resampled_as_outside(world, rate: int, limit: float) ->
     for n in (rate // 2, 2 * rate, rate // 5, rate // 3 + 7):
         sound = np.random.default_rng(n).normal(0, 0.1, n).astype(np.float32)
         expected = prediction.logits([member], clip(soxr.resample(sound, rate, SPEC.sr, quality="HQ"))[None])[0]
-        np.testing.assert_allclose(said(model, sound), expected, atol=limit)
+        np.testing.assert_allclose(logits_of(model, sound), expected, atol=limit)
 
 
 def test_half_and_int8(world) -> None:
     """Banks in float16 change little and take less; the integers are those of model.int8.onnx on the graph's features."""
     sound = shipped.sound(1, 3)
     exact, half, int8 = (session(world.folder / f"student-sound{kind}.onnx") for kind in ("", ".half", ".int8"))
-    difference = np.abs(said(half, sound) - said(exact, sound)).max()
+    difference = np.abs(logits_of(half, sound) - logits_of(exact, sound)).max()
     assert 0 < difference < 0.1
     integers = session(world.folder / "model.int8.onnx")
     values = features.extract(sound[None], SPEC)
-    np.testing.assert_allclose(said(int8, sound), integers.run(["logits"], {"features": values})[0], atol=0.2)
+    np.testing.assert_allclose(logits_of(int8, sound), integers.run(["logits"], {"features": values})[0], atol=0.2)
     sizes = {name: one["bytes"] for name, one in world.proof["one_file"]["files"].items()}
     assert all(size == (world.folder / name).stat().st_size for name, size in sizes.items())
     assert sizes["student-sound.half.onnx"] < 0.65 * sizes["student-sound.onnx"]
@@ -221,8 +221,8 @@ def test_a_file_that_says_something_else_is_not_written(world, tmp_path: Path, m
 
 
 def test_a_preset_chooses_among_its_runs(world) -> None:
-    found, notes = export.chosen(None, world.root / "runs", "tiny", "default")
-    assert found.name == world.run.name and len(notes) == 1
+    chosen, notes = export.chosen(None, world.root / "runs", "tiny", "default")
+    assert chosen.name == world.run.name and len(notes) == 1
     with pytest.raises(InputError, match="no finished student of preset device among the runs of tiny"):
         export.chosen(None, world.root / "runs", "tiny", "device")
     done = CliRunner().invoke(command.export, [str(world.run), "--preset", "device"])
@@ -231,8 +231,8 @@ def test_a_preset_chooses_among_its_runs(world) -> None:
 
 def test_forms_are_each_once() -> None:
     assert [form.file(SPEC) for form in forms(SPEC, (), False)] == ["student-sound.onnx", "student-sound.int8.onnx"]
-    found = [form.file(SPEC) for form in forms(SPEC, (48000, 48000, 22050), True)]
-    assert len(found) == len(set(found)) == 8 and "student-sound.48000.half.int8.onnx" in found
+    names = [form.file(SPEC) for form in forms(SPEC, (48000, 48000, 22050), True)]
+    assert len(names) == len(set(names)) == 8 and "student-sound.48000.half.int8.onnx" in names
 
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sound_student.py"
@@ -327,7 +327,7 @@ def test_two_hundred_real_clips_and_students_of_three_folds(mini: Path) -> None:
             model = graph.joined(graph.front(spec, spec.sr, half=half), student, form, {}).SerializeToString()
             assert len(model) <= size
             run = session(model)
-            logits = np.concatenate([said(run, sound) for sound in sounds])
+            logits = np.concatenate([logits_of(run, sound) for sound in sounds])
             worst = np.abs(logits - expected).max(axis=1)
             assert (logits.argmax(1) == expected.argmax(1)).all(), (fold, half)
             assert worst[:60].max() < limit and worst[60:].max() < (0.1 if half else 1e-4), (fold, half, worst.max())
@@ -343,7 +343,7 @@ def test_two_hundred_real_clips_and_students_of_three_folds(mini: Path) -> None:
             outside, whole = proof.as_clip(sound, rate, spec)
             with torch.inference_mode():
                 expected = network(torch.from_numpy(features.extract(outside[None], spec))).logits.numpy()
-            logits = said(run, sound)
+            logits = logits_of(run, sound)
             assert np.abs(logits - expected).max() < (limit if whole else 0.05), (rate, path.name)
             assert logits.argmax() == expected.argmax(), (rate, path.name)
         assert proof.peak_memory(model, rate * 4)["session_and_run"] <= 40

@@ -49,9 +49,9 @@ def model(path: Path, shape: list[Any], outputs: dict[str, str], **metadata: str
         infos,
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(made, metadata)
-    onnx.save(made, path)
+    written = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(written, metadata)
+    onnx.save(written, path)
     return path
 
 

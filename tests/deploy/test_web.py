@@ -266,8 +266,8 @@ def test_the_page_says_in_a_browser_what_python_says(world, mini: Path, tmp_path
         assert np.abs(np.array(logits) - expected).max() < limit * max(1, np.abs(expected).max() / 10), name
     assert heard >= 15
     assert not values["console"], values["console"]
-    own = {path.relative_to(world.folder).as_posix() for path in world.folder.rglob("*")}
-    assert set(values["asked"]) <= own if served else not values["asked"]
+    files_of_page = {path.relative_to(world.folder).as_posix() for path in world.folder.rglob("*")}
+    assert set(values["asked"]) <= files_of_page if served else not values["asked"]
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ DISTILL = (
 
 
 def states(place: Path) -> dict[str, dict[str, torch.Tensor]]:
-    found = sorted((place / "runs" / "tiny").glob("student-*/*/*/model.pt"))
-    return {path.parent.name: torch.load(path, weights_only=True)["state"] for path in found}
+    files = sorted((place / "runs" / "tiny").glob("student-*/*/*/model.pt"))
+    return {path.parent.name: torch.load(path, weights_only=True)["state"] for path in files}
 
 
 @pytest.mark.slow
@@ -72,8 +72,8 @@ def test_a_killed_workers_pack_is_taken_up_by_another(tmp_path: Path, monkeypatc
         os.kill(victim.pid, signal.SIGKILL)  # type: ignore[union-attr]
         _, errors = process.communicate(timeout=240)
         assert process.returncode == 0, errors
-    expected, found = states(home), states(away)
-    assert expected.keys() == found.keys() and len(found) == 3
+    expected, weights = states(home), states(away)
+    assert expected.keys() == weights.keys() and len(weights) == 3
     for name, state in expected.items():
-        assert all(torch.equal(tensor, found[name][key]) for key, tensor in state.items())
+        assert all(torch.equal(tensor, weights[name][key]) for key, tensor in state.items())
     assert all(runs.read_result(path.parent)["status"] for path in (away / "runs").rglob("result.json"))

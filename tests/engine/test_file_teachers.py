@@ -54,13 +54,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
         patch.chdir(root)
         for kept in (packs.loaded, packs.taught):
             kept.cache_clear()
-        made = write_source(root)
-        made = dataclasses.replace(made, files=tuple(path.relative_to(root) for path in made.files))
-        train(made, *(teacher(fold, seed) for fold in (1, 2) for seed in (0, 1)))
+        corpus = write_source(root)
+        corpus = dataclasses.replace(corpus, files=tuple(path.relative_to(root) for path in corpus.files))
+        train(corpus, *(teacher(fold, seed) for fold in (1, 2) for seed in (0, 1)))
         write_from_runs([teacher(fold).folder for fold in (1, 2)], Path("both.h5"), maps=True)
         write_from_runs([teacher(1).folder], Path("one.npz"), maps=True)
         write_from_runs([teacher(1, 1).folder], Path("other.npz"))
-        yield made
+        yield corpus
     for kept in (packs.loaded, packs.taught):
         kept.cache_clear()
 

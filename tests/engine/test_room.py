@@ -53,12 +53,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
         patch.chdir(root)
         for kept in (packs.loaded, packs.taught):
             kept.cache_clear()
-        made = write_source(root)
-        made = dataclasses.replace(made, files=tuple(path.relative_to(root) for path in made.files))
+        corpus = write_source(root)
+        corpus = dataclasses.replace(corpus, files=tuple(path.relative_to(root) for path in corpus.files))
         mapless = dataclasses.replace(SETTINGS, teacher=MAPLESS)
         first = [teacher(fold, seed=seed) for fold in (1, 2) for seed in (0, 1)]
-        missing.train([Level("teacher", (*first, teacher(1, mapless)))], made, **HOW)
-        yield made
+        missing.train([Level("teacher", (*first, teacher(1, mapless)))], corpus, **HOW)
+        yield corpus
     for kept in (packs.loaded, packs.taught):
         kept.cache_clear()
 
@@ -75,14 +75,14 @@ def test_stored_where_it_fits_live_where_not(
     fits = [planned(fold, mix, Path(f"fits/{i}/fold{fold}")) for i, mix in enumerate(mixes) for fold in (1, 2)]
     free(monkeypatch, 1e9)
     missing.train([Level("student", tuple(fits))], source, **HOW)
-    said = capfd.readouterr().err
-    assert said.count("GB of what is read of 2 teachers, stored") == 2
-    assert "run-steps/s measured, 0.0" in said and "GB of memory; " in said
+    told = capfd.readouterr().err
+    assert told.count("GB of what is read of 2 teachers, stored") == 2
+    assert "run-steps/s measured, 0.0" in told and "GB of memory; " in told
     free(monkeypatch, 1)
     again = [dataclasses.replace(run, at=Path(str(run.folder).replace("fits", "live"))) for run in fits]
     missing.train([Level("student", tuple(again))], source, **HOW)
-    said = capfd.readouterr().err
-    assert said.count("the teachers run in every step: ") == 2 and "is more than the 0.00 GB there are for it" in said
+    told = capfd.readouterr().err
+    assert told.count("the teachers run in every step: ") == 2 and "is more than the 0.00 GB there are for it" in told
     for one, other in zip(fits, again):
         assert not runs.read(one.folder).pack.live and runs.read(other.folder).pack.live
         assert runs.read_config(other.folder)["pack"]["teachers"] == "live"
@@ -125,18 +125,18 @@ def test_room(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{2 * large.each / 1e9:.2f} GB of what is read of 2 teachers, stored" == large.told(2)
     for count, live in ((2.01, False), (1.99, True), (0, True)):
         free(monkeypatch, count * large.each)
-        found = room.room(pack)
-        assert found is not None and (found.live, found.teachers) == (live, None), count
+        choice = room.room(pack)
+        assert choice is not None and (choice.live, choice.teachers) == (live, None), count
     monkeypatch.setattr(room, "FEW", {"cpu": 1, "cuda": 1})
     free(monkeypatch, 1.5 * large.each)
-    found = room.room(pack)
-    assert found is not None and (found.live, found.teachers) == (False, 1)
+    choice = room.room(pack)
+    assert choice is not None and (choice.live, choice.teachers) == (False, 1)
     asked = room.room(pack, size=2)
     assert asked is not None and asked.live  # the size that is asked for is kept
     values = packs.load(pack)[1]
     free(monkeypatch, 2 * (2.01 * large.each + values.nbytes))  # two processes, each with the samples
-    found = room.room(pack, processes=2)
-    assert found is not None and (found.live, found.teachers) == (False, None)
+    choice = room.room(pack, processes=2)
+    assert choice is not None and (choice.live, choice.teachers) == (False, None)
     assert room.room(pack_of(source, [planned(1, "angle,soft")])) is None
     assert room.room(pack_of(source, [teacher(1)])) is None
 
@@ -152,9 +152,9 @@ def test_a_line_says_where_a_term_was_published_with_clipped_gradients() -> None
 
 def test_augmented_inputs_have_live_teachers(source: Source) -> None:
     settings = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, augment="crop-flip"))
-    found = room.room(pack_of(source, [planned(1, "soft", settings=settings)]))
-    assert found is not None and found.live
-    assert found.told(1) == "the teachers run in every step, on the inputs as they are augmented"
+    choice = room.room(pack_of(source, [planned(1, "soft", settings=settings)]))
+    assert choice is not None and choice.live
+    assert choice.told(1) == "the teachers run in every step, on the inputs as they are augmented"
 
 
 def test_packs_are_smaller_where_fewer_teachers_fit(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,8 +288,8 @@ def test_members_of_an_ensemble_are_stored(source: Source) -> None:
         for seed in (0, 1)
     ]
     train = packs.rows(packs.load(pack_of(source, [teacher(1)]))[0], 1)[0]
-    for member, own in enumerate(each):
-        assert torch.equal(teaching.outputs["members"][0, train, member], own.logits[train])
+    for member, outputs in enumerate(each):
+        assert torch.equal(teaching.outputs["members"][0, train, member], outputs.logits[train])
     assert SPEC.bins == 12
 
 

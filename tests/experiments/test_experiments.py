@@ -112,17 +112,24 @@ def test_a_plan_has_a_step_for_every_value_and_teachers_before_their_students(tm
     depth = {run.folder: number for number, level in enumerate(levels) for run in level.runs}
     every = [run for level in levels for run in level.runs]
     assert all(depth[teacher] < depth[run.folder] for run in every for teacher in run.teachers)
-    own = {(run.step, run.seed): run for run in every}
-    assert own["self", 7].teachers == (own["alone", 7].folder,) and own["self", 7].network.epochs == 2
+    by_step = {(run.step, run.seed): run for run in every}
+    assert by_step["self", 7].teachers == (by_step["alone", 7].folder,) and by_step["self", 7].network.epochs == 2
     # Of one network: another draw than the teacher's. Of another network than its teacher: that of any student.
-    assert own["self", 7].drawn == 7 + 1_000_003 and own["alone", 7].drawn == own["pair-soft1-batch4", 7].drawn == 7
-    assert own["alone", 7].teachers == () and own["alone", 7].is_student
+    assert (
+        by_step["self", 7].drawn == 7 + 1_000_003
+        and by_step["alone", 7].drawn == by_step["pair-soft1-batch4", 7].drawn == 7
+    )
+    assert by_step["alone", 7].teachers == () and by_step["alone", 7].is_student
     assert {run.network.batch for run in every if run.step.startswith("pair")} == {4, 6}
-    assert own["self", 7].home == Path("runs/tiny/experiment-own")
+    assert by_step["self", 7].home == Path("runs/tiny/experiment-own")
     assert list(rows) == [f"own/{name}" for name in list(steps)[2:]]
     for run in every:  # notes of stopped packs find their way back
-        found = from_note(json.loads(json.dumps(run.noted())), every)
-        assert found and (found.folder, found.teachers, found.mix) == (run.folder, run.teachers, run.mix)
+        run_again = from_note(json.loads(json.dumps(run.noted())), every)
+        assert run_again and (run_again.folder, run_again.teachers, run_again.mix) == (
+            run.folder,
+            run.teachers,
+            run.mix,
+        )
 
 
 def test_what_a_steps_numbers_depend_on_is_in_its_path(tmp_path: Path) -> None:
@@ -157,9 +164,9 @@ def test_included_steps_keep_their_runs_and_their_names(tmp_path: Path) -> None:
     path = written(tmp_path, text)
     settings = Settings()
     assert list(reading.read(str(path)).steps)[:3] == ["teacher", "other/alone", "other/self"]
-    own = {run.folder for level in planned(str(path), settings) for run in level.runs}
+    folders = {run.folder for level in planned(str(path), settings) for run in level.runs}
     other = {run.folder for level in planned(str(tmp_path / "other.toml"), settings) for run in level.runs}
-    assert len(own - other) == 4 and other < own
+    assert len(folders - other) == 4 and other < folders
 
 
 def test_one_step_per_loss(tmp_path: Path) -> None:

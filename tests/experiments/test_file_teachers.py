@@ -33,7 +33,7 @@ def clear() -> None:
         kept.cache_clear()
 
 
-def made(root: Path, **other: object) -> Source:
+def source_in(root: Path, **other: object) -> Source:
     source = write_source(root, **other)  # type: ignore[arg-type]
     return dataclasses.replace(source, files=tuple(path.relative_to(root) for path in source.files))
 
@@ -45,7 +45,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         clear()
-        there = made(root)
+        there = source_in(root)
         clips = np.array(there.clips.names)
         about = {"clip": clips, "view": np.array(["clean", "noisy"]), "classes": np.array(["a", "b", "c"])}
         for fold in (1, 2, 3):
@@ -122,8 +122,8 @@ def test_a_chain_begins_with_files(source: Source) -> None:
     assert all(record.teachers[0].parent.name == "gen1" for record in second) and len(second) == 2
     from pipeline.report import generations as tables
 
-    said = tables.report(Path("runs"), Path("reports"), "tiny")
-    assert "of1.npz: a file, which has no accuracy of its own" in said
+    text = tables.report(Path("runs"), Path("reports"), "tiny")
+    assert "of1.npz: a file, which has no accuracy of its own" in text
 
 
 def test_what_a_user_names_is_found_or_said(source: Source, tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ def test_what_a_user_names_is_found_or_said(source: Source, tmp_path: Path) -> N
 
 def students(mix: str, folds: tuple[int, ...] = (1, 2), **settings: object) -> list[Level]:
     """The levels of cross-fitted students."""
-    own = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, **settings))
+    changed = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, **settings))
     experiment = variant("student", "student", mix=mix)
-    planned = [run for level in plan(experiment, own, "tiny", folds=folds, seeds=(0,))[0] for run in level.runs]
+    planned = [run for level in plan(experiment, changed, "tiny", folds=folds, seeds=(0,))[0] for run in level.runs]
     return cross_fitting.levels(
         [run for run in planned if run.is_teacher], [run for run in planned if run.is_student], (1, 2, 3)
     )
@@ -185,7 +185,7 @@ def test_cross_fitted_students_and_their_teachers_never_see_the_held_out_fold(
         root.mkdir()
         monkeypatch.chdir(root)
         clear()
-        there = made(root, clips_of=clips_of)
+        there = source_in(root, clips_of=clips_of)
         levels = students("soft", folds=(1,))
         assert [(run.fold, run.without) for run in levels[0].runs] == [(1, 2), (1, 3)]
         missing.train(levels, there, **GO)

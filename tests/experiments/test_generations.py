@@ -168,14 +168,14 @@ def test_the_report_has_every_generation_and_the_ensemble(tmp_path: Path) -> Non
             line.replace('"angle:20,ce:1,soft:1"', "angle").replace('"ce:1,soft:1"', "base") for line in table[1:]
         ]
     ]
-    found = {(row["mix"], row["stage"]): row for row in rows}
-    assert set(found) == {
+    cells = {(row["mix"], row["stage"]): row for row in rows}
+    assert set(cells) == {
         (mix, stage)
         for mix in ("base", "angle")
         for stage in ("first teacher", "generation 1", "generation 2", "ensemble of 2")
     }
     slugs = {"base": "ce1+soft1", "angle": "angle20+ce1+soft1"}
-    own = {
+    accuracies = {
         mix: {
             (fold, 0): accuracy_by_loop([group / slug / f"gen{g}" / f"fold{fold}-seed0" for g in (1, 2)])
             for fold in (1, 2, 3)
@@ -183,21 +183,23 @@ def test_the_report_has_every_generation_and_the_ensemble(tmp_path: Path) -> Non
         for mix, slug in slugs.items()
     }
     for mix in slugs:
-        assert float(found[mix, "ensemble of 2"]["mean_percent"]) == pytest.approx(np.mean(list(own[mix].values())))
+        assert float(cells[mix, "ensemble of 2"]["mean_percent"]) == pytest.approx(
+            np.mean(list(accuracies[mix].values()))
+        )
         last = [
             100 * runs.read_result(group / slugs[mix] / "gen2" / f"fold{fold}-seed0")["accuracy"] for fold in (1, 2, 3)
         ]
-        assert float(found[mix, "generation 2"]["mean_percent"]) == pytest.approx(np.mean(last))
+        assert float(cells[mix, "generation 2"]["mean_percent"]) == pytest.approx(np.mean(last))
     first = [runs.cell_path(Path("runs"), "tiny", "teacher", SETTINGS, None, fold, 0) for fold in (1, 2, 3)]
     teachers = {(fold, 0): 100 * runs.read_result(path)["accuracy"] for fold, path in enumerate(first, 1)}
-    expected = statistics.comparison(own["angle"], own["base"], 1 / 2)
-    to_first = statistics.comparison(own["angle"], teachers, 1 / 2)
-    line = found["angle", "ensemble of 2"]
+    expected = statistics.comparison(accuracies["angle"], accuracies["base"], 1 / 2)
+    to_first = statistics.comparison(accuracies["angle"], teachers, 1 / 2)
+    line = cells["angle", "ensemble of 2"]
     assert expected and to_first
     assert float(line["difference_to_baseline"]) == pytest.approx(expected.difference)
     assert float(line["difference_to_first_teacher"]) == pytest.approx(to_first.difference)
     assert line["baseline_p"] == ("" if expected.p is None else f"{expected.p:.10g}")
-    assert found["base", "ensemble of 2"]["difference_to_baseline"] == ""
+    assert cells["base", "ensemble of 2"]["difference_to_baseline"] == ""
     assert text.startswith("SYNTHETIC") and all(row["synthetic"] == "SYNTHETIC" for row in rows)
     assert "SYNTHETIC" in (tmp_path / "reports" / "tiny" / "ban.md").read_text()
 
@@ -255,9 +257,9 @@ def test_published_figures_stand_beside_what_they_are_of(
     table = tables.paper_table(chains.Group(Path("g"), {mix: chain}, size, [record]))
     rows = {row[0]: row for row in table.cells}
     assert rows["ResNet-56" if model == "resnet56" else model][4] == (first or NONE)
-    own = rows["+ angle"]
-    assert own[4] == (ensemble or NONE) and own[5] == ("−4.36" if ensemble else NONE)
-    assert own[-1] == "generation 1: fold0-seed0 did not train"
+    angle_row = rows["+ angle"]
+    assert angle_row[4] == (ensemble or NONE) and angle_row[5] == ("−4.36" if ensemble else NONE)
+    assert angle_row[-1] == "generation 1: fold0-seed0 did not train"
     assert rows["+ area"][1:5] == (NONE, NONE, "0", NONE if not ensemble else "64.28")
 
 
@@ -267,8 +269,8 @@ def test_an_ensemble_teaches(tmp_path: Path) -> None:
     members = tuple(group / "ce1+soft1" / f"gen{g}" for g in (1, 2))
     taught = go(tmp_path, source, generations=1, losses=("angle",), teachers=members)
     assert taught != group
-    own = taught / "angle20+ce1+soft1" / "gen1" / "fold1-seed0"
-    described, folders = runs.read_config(own), [str(member / "fold1-seed0") for member in members]
+    second = taught / "angle20+ce1+soft1" / "gen1" / "fold1-seed0"
+    described, folders = runs.read_config(second), [str(member / "fold1-seed0") for member in members]
     first = str(runs.cell_path(Path("runs"), "tiny", "teacher", SETTINGS, None, 1, 0))
     assert described["teacher"] == folders and described["lineage"] == [first, *folders]
     names = ("embedding", "logits")
@@ -290,7 +292,7 @@ def test_an_ensemble_teaches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"clips_of": (2, 1, 3)}, r"other features of fold 1, 2 \(clips were added, removed, moved or changed since\)"),
         ({"spec": dataclasses.replace(SPEC, noise_std=0.5)}, r"features \(features.noise_std = 0.001, here 0.5\)"),
@@ -299,7 +301,7 @@ def test_an_ensemble_teaches(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("members", [1, 2])
 def test_a_teacher_of_other_data_is_refused_before_anything_is_trained(
-    tmp_path: Path, changed: dict, said: str, members: int, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, changed: dict, message: str, members: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It may have been trained on the clips that are held out now; in an ensemble one such member is enough."""
     go(tmp_path, generations=1)
@@ -314,13 +316,13 @@ def test_a_teacher_of_other_data_is_refused_before_anything_is_trained(
         folders = (runs.cell_path(Path("runs"), "tiny", "teacher", good, None, 1, 0).parent, first)
     before = set(Path("runs").rglob("*"))
     capfd.readouterr()
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         go(tmp_path, other, settings=settings, teachers=folders, losses=("angle",))
     assert str(first / "fold1-seed0") in str(caught.value) and "train it again" in str(caught.value)
     assert set(Path("runs").rglob("*")) == before and "to train" not in capfd.readouterr().err
     # Nor does a pack take it, whoever planned that.
     teacher = tuple(folder / "fold1-seed0" for folder in folders)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         packs.teaching_of(pack_of(other, settings, teacher))
 
 
@@ -341,8 +343,8 @@ def test_a_chain_ends_with_a_run_that_failed(tmp_path: Path, capfd: pytest.Captu
     with pytest.raises(InputError, match="1 of 1 runs stopped"):
         go(tmp_path, settings=dataclasses.replace(SETTINGS, teacher=wild, student=wild))
     go(tmp_path, settings=dataclasses.replace(SETTINGS, teacher=wild, student=wild))
-    said = capfd.readouterr().err
-    assert "left out" in said and "fold1-seed0 failed" in said
+    told = capfd.readouterr().err
+    assert "left out" in told and "fold1-seed0 failed" in told
     assert not list(Path("runs").rglob("gen1"))
 
 
@@ -352,13 +354,13 @@ def test_what_a_chain_depends_on_is_in_its_path() -> None:
         run = PlannedRun("", "", "generation", "tiny", settings, 1, 0, LossMix.parse("ce,soft"), (), 1, firsts)
         return run.home
 
-    own = group(SETTINGS)
-    assert own.name == f"ban-cnn2-default-{config.digest(SPEC, NETWORK, NETWORK)}"
+    path = group(SETTINGS)
+    assert path.name == f"ban-cnn2-default-{config.digest(SPEC, NETWORK, NETWORK)}"
     other = generations.chain_settings(
         dataclasses.replace(SETTINGS, student=dataclasses.replace(NETWORK, lr=0.5)), "student"
     )
     assert other.teacher == other.student and other.student.lr == 0.5
-    assert len({own, group(other), group(SETTINGS, Path("runs/x"))}) == 3
+    assert len({path, group(other), group(SETTINGS, Path("runs/x"))}) == 3
 
 
 def test_the_command_on_a_corpus_of_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

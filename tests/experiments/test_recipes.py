@@ -145,6 +145,6 @@ def test_killed_at_random_moments_it_comes_out_the_same(whole: Path, tmp_path: P
         process.kill()
         process.wait()
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stderr=subprocess.DEVNULL)
-    expected, found = recipes.digests(whole), recipes.digests(tmp_path)
-    assert found.keys() == expected.keys()
-    assert [folder for folder in found if found[folder] != expected[folder]] == []
+    expected, resumed = recipes.digests(whole), recipes.digests(tmp_path)
+    assert resumed.keys() == expected.keys()
+    assert [folder for folder in resumed if resumed[folder] != expected[folder]] == []

@@ -118,10 +118,10 @@ def test_a_worker_without_the_project_answers_too(tmp_path: Path) -> None:
         assert token and (tmp_path / token).is_file()
         for folder in (tmp_path, Path("/")):
             done = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True)
-            said = eval(done.stdout)  # a dictionary of plain values
-            assert said["folder"] == str(folder) and said["same_folder"] == (folder == tmp_path)
-            assert said["unseen"] == ["/nowhere/x"] and "No module named 'pipeline'" in said["broken"]
-            assert said["versions"]["librosa"] == "none"
+            answer = eval(done.stdout)  # a dictionary of plain values
+            assert answer["folder"] == str(folder) and answer["same_folder"] == (folder == tmp_path)
+            assert answer["unseen"] == ["/nowhere/x"] and "No module named 'pipeline'" in answer["broken"]
+            assert answer["versions"]["librosa"] == "none"
     assert not (tmp_path / token).exists()
 
 

@@ -162,10 +162,10 @@ def test_a_skipped_clip_that_fails_again_stays_skipped(
 ) -> None:
     """It is given now, but fails when it is computed: in the same way, or in another one, of its content."""
 
-    def failing(said: str) -> None:
+    def failing(why: str) -> None:
         def views(job: workers.Job, spec: object, plain: object) -> np.ndarray:
             if job.clip == "100-0-0-0.wav":
-                raise audio.ClipError(job.path, said, "a file", "none")
+                raise audio.ClipError(job.path, why, "a file", "none")
             return quick(job, spec, plain)
 
         monkeypatch.setattr(workers, "views", views)
@@ -259,13 +259,13 @@ def test_what_was_done_is_said_where_nothing_was_computed(
 ) -> None:
     corpus: Corpus = open_corpus("urbansound8k", root)
 
-    def said(**options: object) -> str:
+    def last_line(**options: object) -> str:
         extraction.run(corpus, SPEC, root.parent / "cache", backend="sequential", **options)  # type: ignore[arg-type]
         return capsys.readouterr().out.splitlines()[-1]
 
-    assert ": 10 computed, 0 reused; " in said()
-    assert ": 0 computed, 10 reused; " in said(compress=True)
-    assert ": finished already, nothing to compute; " in said(compress=True)
+    assert ": 10 computed, 0 reused; " in last_line()
+    assert ": 0 computed, 10 reused; " in last_line(compress=True)
+    assert ": finished already, nothing to compute; " in last_line(compress=True)
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_half_made(
@@ -414,9 +414,9 @@ def test_a_log_gets_at_most_two_lines_a_minute(monkeypatch: pytest.MonkeyPatch) 
     for _ in range(999):
         now += 0.3
         tell(1)
-    said = stream.getvalue().splitlines()
-    assert len(said) == 9, "300 seconds"
-    assert said[0] == "features: 100 of 1000 clips, 3.3 per second, 4 min 30 s left"
+    printed = stream.getvalue().splitlines()
+    assert len(printed) == 9, "300 seconds"
+    assert printed[0] == "features: 100 of 1000 clips, 3.3 per second, 4 min 30 s left"
 
 
 def test_the_rate_leaves_out_what_came_before_the_first_clips(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,8 +107,8 @@ def test_added_removed_and_relabelled_clips(root: Path, computed: list[str]) -> 
         ),
     )
     assert counts(extract(root)) == [(0, 6, 0), (0, 4, 0)]
-    found = cache.read_header(next((root.parent / "cache").rglob("fold1.h5")))
-    assert found.labels[found.clips.index("199-1-0-9.wav")] == 8
+    header = cache.read_header(next((root.parent / "cache").rglob("fold1.h5")))
+    assert header.labels[header.clips.index("199-1-0-9.wav")] == 8
     assert computed == ["199-1-0-9.wav"]
 
 
@@ -215,11 +215,11 @@ def test_a_flipped_bit_anywhere_in_a_parts_headers_is_damage_and_no_traceback(tm
     kinds = set()
     for place in rng.choice(heads, 400, replace=False):
         path.write_bytes(flipped(good, place, int(rng.integers(8))))
-        found, damaged = parts.found_parts(tmp_path, check=True)
-        assert (damaged == [path]) == (not found) and path.exists()
-        kinds.add(bool(found))
-        if found:  # Of what a flip leaves unharmed (a date, say) the content is whole.
-            assert {key: row.sha256 for key, row in found.items()} == {"a" * 24: "h", "b" * 24: "i"}
+        whole_parts, damaged = parts.found_parts(tmp_path, check=True)
+        assert (damaged == [path]) == (not whole_parts) and path.exists()
+        kinds.add(bool(whole_parts))
+        if whole_parts:  # Of what a flip leaves unharmed (a date, say) the content is whole.
+            assert {key: row.sha256 for key, row in whole_parts.items()} == {"a" * 24: "h", "b" * 24: "i"}
             np.testing.assert_array_equal(parts.part_features(path), features)
     assert kinds == {True, False}
 

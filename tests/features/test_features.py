@@ -318,8 +318,8 @@ def test_golden_numbers() -> None:
     """Where this fails, the same settings give other numbers: raise ``FeatureSpec.version``, then write these anew."""
     assert SPEC.version == GOLDEN_VERSION
     for name, values in zip(FEATURES, extract(golden_sound(), SPEC)):
-        found = values.mean(), values.std(), values[7, 100]
-        np.testing.assert_allclose(found, GOLDEN[name], rtol=2e-4, err_msg=name)
+        golden = values.mean(), values.std(), values[7, 100]
+        np.testing.assert_allclose(golden, GOLDEN[name], rtol=2e-4, err_msg=name)
 
 
 def test_the_bench_gives_every_way_the_same_clips_and_rounds(monkeypatch: pytest.MonkeyPatch) -> None:

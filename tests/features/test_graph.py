@@ -181,9 +181,9 @@ def test_decimation_is_soxrs(factor: int, length: int) -> None:
     y = np.random.default_rng(length).standard_normal(length).astype(np.float32)
     expected = soxr.resample(y, factor, 1, quality="HQ") * np.sqrt(factor)
     expected = np.pad(expected, (0, 1))[: -(-length // factor)]
-    found = computed(Decimator(factor, length), y)
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    decimated = computed(Decimator(factor, length), y)
+    assert decimated.shape == expected.shape
+    np.testing.assert_allclose(decimated, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 96000, 11025, 32000, 22050])
@@ -195,9 +195,9 @@ def test_resampling_is_soxrs(rate: int, seconds: float) -> None:
     y = np.random.default_rng(n).standard_normal(n).astype(np.float32)
     expected = soxr.resample(y, rate, target, quality="HQ") if rate != target else y
     expected = np.pad(expected, (0, length))[:length]
-    found = computed(Resampler(rate, target, length), y)
-    assert found.shape == (length,)
-    difference = np.abs(found - expected)
+    resampled = computed(Resampler(rate, target, length), y)
+    assert resampled.shape == (length,)
+    difference = np.abs(resampled - expected)
     difference[min(length - 1, int(n * target / rate))] = 0  # soxr rounds a half either way
     assert difference.max() < 1e-5
 
@@ -240,9 +240,9 @@ def test_as_stage_ones_engine_it_gives_the_same_features_many_at_a_time() -> Non
     torched = dataclasses.replace(spec, engine="torch")
     values, expected = extract(clips, torched), extract(clips, spec, plain=True)
     assert values.dtype == np.float32 and values.shape == expected.shape == (4, 3, 20, 44)
-    for found, right in zip(values, expected):
+    for features, right in zip(values, expected):
         for feature, name in enumerate(spec.names):
-            np.testing.assert_allclose(found[feature], right[feature], atol=LIMITS[name], err_msg=name)
+            np.testing.assert_allclose(features[feature], right[feature], atol=LIMITS[name], err_msg=name)
     np.testing.assert_array_equal(extract(clips[1], torched, plain=True), expected[1])
     shorter = clips[1, : spec.samples // 2]
     np.testing.assert_allclose(extract(shorter, torched), extract(shorter, spec), atol=LIMITS["mfcc"])

@@ -43,7 +43,7 @@ def calls(name: str) -> list[tuple]:
     rows = [(y := noise(n), hop, np.empty((1 + len(y) // hop, size), np.float32)) for n, hop, size in sizes]
     spectra = [(power(40, bins), np.full(40, level, np.float32)) for bins in (65, 513) for level in (0, 0.5, 9)]
     places = [vectors.candidates(values, floors, 3, values.shape[1] - 4) for values, floors in spectra]
-    found = [vectors.peaks(values, floors, place) for (values, floors), place in zip(spectra, places)]
+    peaks_of = [vectors.peaks(values, floors, place) for (values, floors), place in zip(spectra, places)]
     return {
         "gather_chosen": [(y, hop, np.arange(len(out))[::2], out[::2].copy()) for y, hop, out in rows],
         "gather_frames": rows,
@@ -58,7 +58,7 @@ def calls(name: str) -> list[tuple]:
         "add_peaks": [(np.ones(len(out), np.float32), y, hop, out.shape[1]) for y, hop, out in rows],
         "candidates": [(values, floors, 3, values.shape[1] - 4) for values, floors in spectra],
         "peaks": [(values, floors, place) for (values, floors), place in zip(spectra, places)],
-        "frequencies": [(*peaks, least, 22050.0, 1024) for peaks in found for least in (0.0, 0.7, 99.0)],
+        "frequencies": [(*peaks, least, 22050.0, 1024) for peaks in peaks_of for least in (0.0, 0.7, 99.0)],
         "mode": [(np.float32(40) * noise(n), tuning.EDGES) for n in lengths]
         + [(np.array([0.5, 0.49, 1.5, -0.5, 7.0, 7.01, 7.01, 7.005], np.float32), tuning.EDGES)],
     }[name]
@@ -77,10 +77,10 @@ def test_the_steps_give_the_same_bits(name: str) -> None:
     for arguments in calls(name):
         results = []
         for module in (vectors, loops):
-            own = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
-            returned = getattr(module, name)(*own)
+            copies = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
+            returned = getattr(module, name)(*copies)
             parts = returned if isinstance(returned, tuple) else (returned,)
-            results.append([np.asarray(part).tobytes() for part in (*parts, *own)])
+            results.append([np.asarray(part).tobytes() for part in (*parts, *copies)])
         assert results[0] == results[1], [np.shape(value) for value in arguments]
 
 

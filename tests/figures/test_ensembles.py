@@ -60,12 +60,12 @@ def write(
 def test_the_mean_of_probabilities_as_a_plain_loop_has_it(tmp_path: Path) -> None:
     logits = np.random.default_rng(0).normal(0, 3, (3, 4, 3)).astype(np.float32)
     folders = [write(tmp_path / str(m), one) for m, one in enumerate(logits)]
-    found = ensembles.ensemble(folders)
+    ensemble = ensembles.ensemble(folders)
     for clip in range(4):
         members = [probabilities(logits[m, clip].tolist()) for m in range(3)]
         mean = [sum(member[c] for member in members) / 3 for c in range(3)]
-        np.testing.assert_allclose(probabilities(found.logits[clip].tolist()), mean, rtol=1e-5)
-    assert found.clips.tolist() == ["a", "b", "c", "d"]
+        np.testing.assert_allclose(probabilities(ensemble.logits[clip].tolist()), mean, rtol=1e-5)
+    assert ensemble.clips.tolist() == ["a", "b", "c", "d"]
     alone = ensembles.ensemble(folders[:1])
     assert evaluation.accuracy(alone.logits, alone.labels) == evaluation.accuracy(logits[0], alone.labels)
 
@@ -74,24 +74,24 @@ def test_the_vote_of_the_probabilities_is_not_that_of_the_logits(tmp_path: Path)
     """One very sure member outvotes two by its logits, not by its probabilities."""
     sure, others = [0.0, 50.0, 0.0], [3.0, 0.0, 0.0]
     logits = [np.array([row] * 4, np.float32) for row in (sure, others, others)]
-    found = ensembles.ensemble([write(tmp_path / str(m), one) for m, one in enumerate(logits)])
-    assert evaluation.predicted(found.logits).tolist() == [0] * 4
+    ensemble = ensembles.ensemble([write(tmp_path / str(m), one) for m, one in enumerate(logits)])
+    assert evaluation.predicted(ensemble.logits).tolist() == [0] * 4
     assert evaluation.predicted(np.mean(logits, axis=0)).tolist() == [1] * 4
 
 
 def test_certainty_beyond_float64_stays_finite() -> None:
-    found = ensembles.mean_log_probabilities([np.array([[0.0, 5000.0]]), np.array([[0.0, 4000.0]])])
-    np.testing.assert_allclose(found, [[-4000 - math.log(2), 0]], rtol=1e-12)
+    logarithms = ensembles.mean_log_probabilities([np.array([[0.0, 5000.0]]), np.array([[0.0, 4000.0]])])
+    np.testing.assert_allclose(logarithms, [[-4000 - math.log(2), 0]], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [({"fold": 2}, "of fold 2"), ({"first": "z"}, "other clips"), ({"labels": (0, 1, 2, 1)}, "other clips, labels")],
 )
-def test_runs_that_cannot_vote_together_are_refused(tmp_path: Path, other: dict, said: str) -> None:
+def test_runs_that_cannot_vote_together_are_refused(tmp_path: Path, other: dict, message: str) -> None:
     logits = np.zeros((4, 3), np.float32)
     folders = [write(tmp_path / "one", logits), write(tmp_path / "two", logits, **other)]
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         ensembles.ensemble(folders)
     with pytest.raises(InputError, match="no runs"):
         ensembles.ensemble([])
@@ -142,17 +142,17 @@ def test_the_command_lets_the_runs_of_each_fold_vote(tmp_path: Path) -> None:
     folders = [
         shipped.write_run(tmp_path, sounds, fold=fold, seed=seed, mix="ce:1") for fold, seed in ((1, 0), (1, 1), (2, 0))
     ]
-    found = votes.votes(votes.records([folders[0].parent, folders[0]]))
-    assert [(vote.fold, vote.members) for vote in found] == [(1, 2), (2, 1)]
+    by_fold = votes.votes(votes.records([folders[0].parent, folders[0]]))
+    assert [(vote.fold, vote.members) for vote in by_fold] == [(1, 2), (2, 1)]
     kept = [runs.read_predictions(folder) for folder in folders]
     mean = np.mean([[probabilities(row) for row in one.logits.tolist()] for one in kept[:2]], axis=0)
-    assert found[0].accuracy == pytest.approx(100 * np.mean(mean.argmax(1) == kept[0].labels))
+    assert by_fold[0].accuracy == pytest.approx(100 * np.mean(mean.argmax(1) == kept[0].labels))
     recorded = [100 * runs.read_result(folder)["accuracy"] for folder in folders]
-    assert found[0].mean_of_members == pytest.approx(np.mean(recorded[:2]))
-    assert found[0].best_member == max(recorded[:2]) and found[1].clips == len(kept[2].labels)
+    assert by_fold[0].mean_of_members == pytest.approx(np.mean(recorded[:2]))
+    assert by_fold[0].best_member == max(recorded[:2]) and by_fold[1].clips == len(kept[2].labels)
     unsure = uncertainty.of_members(np.stack([one.logits for one in kept[:2]])).knowledge
     area = uncertainty.auroc(unsure, mean.argmax(1) != kept[0].labels)
-    assert found[0].auroc == (None if np.isnan(area) else pytest.approx(100 * area)) and found[1].auroc is None
+    assert by_fold[0].auroc == (None if np.isnan(area) else pytest.approx(100 * area)) and by_fold[1].auroc is None
     printed = votes.text(votes.records(folders))
     assert printed.splitlines()[-1].split()[0] == "mean" and "SYNTHETIC" not in printed
 

@@ -108,17 +108,17 @@ def test_logits_that_are_not_finite_did_not_train():
 def test_a_diverged_run_has_figures_without_warnings(bad):
     labels, logits = np.arange(20) % 10, np.zeros((20, 10), dtype=np.float32)
     logits[4] = bad
-    found = evaluation.summary(logits, labels, logits)
-    assert found.status == "did not train" and 0 <= found.accuracy <= 1
-    assert np.isnan(found.ece) and np.isnan(found.nll)
+    summary = evaluation.summary(logits, labels, logits)
+    assert summary.status == "did not train" and 0 <= summary.accuracy <= 1
+    assert np.isnan(summary.ece) and np.isnan(summary.nll)
 
 
 def test_summary_names_the_teachers_agreement(run):
     logits, labels = run
     assert evaluation.summary(logits, labels).agreement is None
-    found = evaluation.summary(logits, labels, -logits)
-    assert found.agreement == 0 and found.status == "trained"
-    assert found.accuracy == evaluation.accuracy(logits, labels)
+    summary = evaluation.summary(logits, labels, -logits)
+    assert summary.agreement == 0 and summary.status == "trained"
+    assert summary.accuracy == evaluation.accuracy(logits, labels)
 
 
 def test_labels_that_do_not_fit_are_refused():

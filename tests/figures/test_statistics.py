@@ -27,27 +27,27 @@ def cells(table):
 
 
 def test_spread_by_hand():
-    found = statistics.spread(cells([[50, 52], [60, 62], [40, 48]]))
-    assert found.mean == pytest.approx((51 + 61 + 44) / 3)
-    assert found.sd_folds == pytest.approx(math.sqrt(((51 - 52) ** 2 + (61 - 52) ** 2 + (44 - 52) ** 2) / 2))
-    assert found.sd_seeds == pytest.approx(math.sqrt((50 - 52) ** 2 + (54 - 52) ** 2))
-    assert (found.n, found.folds, found.seeds) == (6, (1, 2, 3), (0, 1))
+    spread = statistics.spread(cells([[50, 52], [60, 62], [40, 48]]))
+    assert spread.mean == pytest.approx((51 + 61 + 44) / 3)
+    assert spread.sd_folds == pytest.approx(math.sqrt(((51 - 52) ** 2 + (61 - 52) ** 2 + (44 - 52) ** 2) / 2))
+    assert spread.sd_seeds == pytest.approx(math.sqrt((50 - 52) ** 2 + (54 - 52) ** 2))
+    assert (spread.n, spread.folds, spread.seeds) == (6, (1, 2, 3), (0, 1))
 
 
 def test_one_run_has_no_spread():
-    found = statistics.spread({(4, 7): 50.0})
-    assert (found.mean, found.sd_folds, found.sd_seeds, found.n) == (50.0, None, None, 1)
+    spread = statistics.spread({(4, 7): 50.0})
+    assert (spread.mean, spread.sd_folds, spread.sd_seeds, spread.n) == (50.0, None, None, 1)
     with pytest.raises(ValueError, match="no runs"):
         statistics.spread({})
 
 
 def test_uneven_seeds_do_not_weigh_folds_nor_bring_their_spread():
     values = {(1, 0): 10.0, (1, 1): 10.0, (1, 2): 10.0, (2, 0): 90.0, (2, 1): 92.0}
-    found = statistics.spread(values)
-    assert found.mean == pytest.approx((10 + 91) / 2)
+    spread = statistics.spread(values)
+    assert spread.mean == pytest.approx((10 + 91) / 2)
     # Seed 2 has fold 1 only: its mean of 10 is the fold's, not the seed's.
-    assert found.sd_seeds == pytest.approx(np.std([50, 51], ddof=1))
-    assert found.n == 5
+    assert spread.sd_seeds == pytest.approx(np.std([50, 51], ddof=1))
+    assert spread.n == 5
 
 
 def literal_corrected_t(differences, folds, repeats):
@@ -75,23 +75,23 @@ def test_corrected_t_is_the_papers_formula(folds, seeds):
     test = t_test(list(differences.ravel()), 1 / (folds - 1))
     assert test.t == pytest.approx(t) and test.df == folds * seeds - 1 and test.p == pytest.approx(p, rel=1e-9)
     # Of a table, one number per fold is what is tested.
-    found = compared(cells(base + differences), cells(base), 1 / (folds - 1))
+    difference = compared(cells(base + differences), cells(base), 1 / (folds - 1))
     means = differences.mean(axis=1)
-    assert found.difference == pytest.approx(means.mean()) and (found.units, found.n) == (
+    assert difference.difference == pytest.approx(means.mean()) and (difference.units, difference.n) == (
         folds,
         folds * seeds,
     )
-    assert found.sd_units == pytest.approx(means.std(ddof=1)) and found.sd_pairs == pytest.approx(
+    assert difference.sd_units == pytest.approx(means.std(ddof=1)) and difference.sd_pairs == pytest.approx(
         differences.std(ddof=1)
     )
     half = stats.t.ppf(0.975, folds - 1) * math.sqrt((1 / folds + 1 / (folds - 1)) * means.var(ddof=1))
-    assert (found.low, found.high) == pytest.approx((means.mean() - half, means.mean() + half))
+    assert (difference.low, difference.high) == pytest.approx((means.mean() - half, means.mean() + half))
     if folds < 6:
-        assert (found.p, found.p_wilcoxon, found.no_claim) == (None, None, "no claim: n = 3 folds")
+        assert (difference.p, difference.p_wilcoxon, difference.no_claim) == (None, None, "no claim: n = 3 folds")
         return
     _, p_folds = literal_corrected_t(means[:, None], folds, 1)
-    assert found.p == pytest.approx(p_folds, rel=1e-9) and found.no_claim == ""
-    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(means).pvalue)
+    assert difference.p == pytest.approx(p_folds, rel=1e-9) and difference.no_claim == ""
+    assert difference.p_wilcoxon == pytest.approx(stats.wilcoxon(means).pvalue)
 
 
 @settings(max_examples=50, deadline=None)
@@ -99,10 +99,10 @@ def test_corrected_t_is_the_papers_formula(folds, seeds):
 def test_without_correction_it_is_scipys_t_test(values):
     if np.std(values) < 1e-9:
         return
-    found, scipy = t_test(values, 0.0), stats.ttest_1samp(values, 0)
-    assert found.t == pytest.approx(scipy.statistic) and found.p == pytest.approx(scipy.pvalue)
+    test, scipy = t_test(values, 0.0), stats.ttest_1samp(values, 0)
+    assert test.t == pytest.approx(scipy.statistic) and test.p == pytest.approx(scipy.pvalue)
     interval = scipy.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (test.low, test.high) == pytest.approx((interval.low, interval.high))
 
 
 @settings(max_examples=50, deadline=None)
@@ -118,9 +118,9 @@ def test_a_larger_ratio_is_never_more_certain(values, ratio, more):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-5, 5).map(lambda v: round(v, 2)), min_size=3, max_size=12), st.floats(0, 0.5))
 def test_interval_excludes_zero_where_p_is_below_five_percent(values, ratio):
-    found = t_test(values, ratio)
-    if found.p is not None and abs(found.p - 0.05) > 1e-6:
-        assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    test = t_test(values, ratio)
+    if test.p is not None and abs(test.p - 0.05) > 1e-6:
+        assert (test.p < 0.05) == (test.low > 0 or test.high < 0)
 
 
 def test_type_one_error_under_overlapping_training_sets():
@@ -141,8 +141,8 @@ def test_type_one_error_of_the_fold_means_does_not_grow_with_seeds():
     false_alarms = {"folds": 0, "pairs": 0}
     for _ in range(trials):
         table = rng.normal(size=(folds, 1)) + 0.2 * rng.normal(size=(folds, seeds))
-        found = compared(cells(table), cells(np.zeros_like(table)), 1 / (folds - 1))
-        false_alarms["folds"] += found.p < 0.05
+        difference = compared(cells(table), cells(np.zeros_like(table)), 1 / (folds - 1))
+        false_alarms["folds"] += difference.p < 0.05
         false_alarms["pairs"] += t_test(list(table.ravel()), 1 / (folds - 1)).p < 0.05
     assert false_alarms["folds"] / trials < 0.05
     assert false_alarms["pairs"] > 2 * false_alarms["folds"]
@@ -150,22 +150,22 @@ def test_type_one_error_of_the_fold_means_does_not_grow_with_seeds():
 
 def test_uneven_seeds_do_not_weigh_a_folds_difference():
     values = {(1, 0): 1.0, (1, 1): 1.0, (1, 2): 1.0, **{(fold, 0): 0.0 for fold in range(2, 8)}}
-    found = compared(values, dict.fromkeys(values, 0.0), 1 / 6)
-    assert found.difference == pytest.approx(1 / 7) and (found.units, found.n) == (7, 9)
+    difference = compared(values, dict.fromkeys(values, 0.0), 1 / 6)
+    assert difference.difference == pytest.approx(1 / 7) and (difference.units, difference.n) == (7, 9)
 
 
 def test_below_six_folds_there_is_no_p_however_large_the_difference():
     for folds in range(1, 8):
         values = {(k, s): 30.0 + k + 0.1 * s for k in range(folds) for s in range(5)}
-        found = compared(values, dict.fromkeys(values, 0.0), 1 / 6)
-        assert (found.p is None) == (found.p_wilcoxon is None) == (folds < 6)
-        assert found.no_claim == (f"no claim: n = {folds} fold{'s' * (folds > 1)}" if folds < 6 else "")
+        difference = compared(values, dict.fromkeys(values, 0.0), 1 / 6)
+        assert (difference.p is None) == (difference.p_wilcoxon is None) == (folds < 6)
+        assert difference.no_claim == (f"no claim: n = {folds} fold{'s' * (folds > 1)}" if folds < 6 else "")
 
 
 def test_of_one_test_set_the_trainings_are_the_units():
     values = {(0, s): float(v) for s, v in enumerate([1, 3, 2, 4, 2, 5, 1])}
-    found = compared(values, dict.fromkeys(values, 0.0), 0.0, "training")
-    assert found.units == 7 and found.p == pytest.approx(stats.ttest_1samp(list(values.values()), 0).pvalue)
+    difference = compared(values, dict.fromkeys(values, 0.0), 0.0, "training")
+    assert difference.units == 7 and difference.p == pytest.approx(stats.ttest_1samp(list(values.values()), 0).pvalue)
     assert compared(values, dict.fromkeys(values, 0.0), 0.0).units == 1
 
 
@@ -178,24 +178,24 @@ def test_runs_that_stopped_stand_at_chance_beside():
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5, 0.5], [0.1 + 0.2, 0.3, 0.3]])
 def test_without_spread_there_is_no_p_value(values):
-    found = t_test(values, 0.5)
-    assert (found.p, found.low, found.high) == (None, None, None)
-    assert found.mean == pytest.approx(values[0])
+    test = t_test(values, 0.5)
+    assert (test.p, test.low, test.high) == (None, None, None)
+    assert test.mean == pytest.approx(values[0])
 
 
 def test_equal_runs_differ_by_nothing():
     same = cells([[50, 51], [60, 61]])
-    found = compared(same, same, 1.0)
-    assert (found.difference, found.low, found.high) == (0, 0, 0)
-    assert (found.p, found.no_claim) == (None, "no claim: n = 2 folds")
+    difference = compared(same, same, 1.0)
+    assert (difference.difference, difference.low, difference.high) == (0, 0, 0)
+    assert (difference.p, difference.no_claim) == (None, "no claim: n = 2 folds")
     many = cells([[50, 51]] * 6)
-    found = compared(many, many, 0.2)
-    assert (found.difference, found.p, found.p_wilcoxon) == (0, 1, 1)
+    difference = compared(many, many, 0.2)
+    assert (difference.difference, difference.p, difference.p_wilcoxon) == (0, 1, 1)
 
 
 def test_pairs_are_the_cells_that_both_have():
-    found = compared({(1, 0): 52, (2, 0): 63, (3, 0): 99}, {(1, 0): 50, (2, 0): 60, (1, 1): 0}, 0.5)
-    assert found.n == 2 and found.difference == pytest.approx(2.5)
+    difference = compared({(1, 0): 52, (2, 0): 63, (3, 0): 99}, {(1, 0): 50, (2, 0): 60, (1, 1): 0}, 0.5)
+    assert difference.n == 2 and difference.difference == pytest.approx(2.5)
     assert compared({(1, 0): 1.0}, {(1, 1): 1.0}, 0.5) is None
 
 
@@ -217,8 +217,8 @@ def test_wilcoxon_is_scipys_with_ties_and_zeros():
     values = np.array([1.0, 2.0, 2.0, -0.5, -2.0, 3.0])
     ranks = stats.rankdata(np.abs(values))
     sums = [sum(r for r, s in zip(ranks, signs) if s) for signs in itertools.product((0, 1), repeat=6)]
-    own = ranks[values > 0].sum()
-    tail = min(sum(s >= own for s in sums), sum(s <= own for s in sums))
+    positive = ranks[values > 0].sum()
+    tail = min(sum(s >= positive for s in sums), sum(s <= positive for s in sums))
     assert statistics.wilcoxon(values) == pytest.approx(2 * tail / 64)
 
 
@@ -270,13 +270,15 @@ def literal_bootstrap(differences, sources, resamples, rng):
 def test_the_bootstrap_is_the_plain_loops():
     rng = np.random.default_rng(0)
     sources = {k: np.array([f"{k}-{g}" for g in range(12) for _ in range(1 + g % 4)]) for k in (1, 2)}
-    differences = {k: rng.integers(-1, 2, len(own)) * 50.0 + 10 * k for k, own in sources.items()}
+    differences = {k: rng.integers(-1, 2, len(names)) * 50.0 + 10 * k for k, names in sources.items()}
     low, high = literal_bootstrap(differences, sources, 1500, rng)
-    found = bootstrap.by_recording(differences, sources)
+    interval = bootstrap.by_recording(differences, sources)
     width = high - low
-    assert found.recordings == 24 and found.reason == ""
-    assert found.low == pytest.approx(low, abs=0.08 * width) and found.high == pytest.approx(high, abs=0.08 * width)
-    assert bootstrap.by_recording(differences, sources) == found
+    assert interval.recordings == 24 and interval.reason == ""
+    assert interval.low == pytest.approx(low, abs=0.08 * width) and interval.high == pytest.approx(
+        high, abs=0.08 * width
+    )
+    assert bootstrap.by_recording(differences, sources) == interval
 
 
 def test_copies_of_clips_in_a_recording_add_no_certainty():
@@ -299,7 +301,7 @@ def test_a_recording_in_two_folds_is_drawn_in_both_at_once():
 
 
 def test_one_recording_a_fold_has_no_interval():
-    found = bootstrap.by_recording(
+    interval = bootstrap.by_recording(
         {1: np.ones(4), 2: np.arange(4.0)}, {1: np.full(4, "a"), 2: np.arange(4).astype(str)}
     )
-    assert (found.low, found.high) == (None, None) and found.reason.startswith("fold 1: no second recording")
+    assert (interval.low, interval.high) == (None, None) and interval.reason.startswith("fold 1: no second recording")

@@ -63,16 +63,16 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_images_of_an_archive(archive: Path) -> None:
     """Every image once, as RGB / 255; the test images are the held-out fold; what is kept aside is nowhere."""
-    found = cifar.read_cifar100(archive, checksum=None)
+    whole = cifar.read_cifar100(archive, checksum=None)
     data = images.read(Archive(archive, None))
     train, test = packs.rows(data, images.TEST)
-    kept = cifar.split(found.train_labels, 0).train
+    kept = cifar.split(whole.train_labels, 0).train
     assert len(train) == 36 == len(kept) and len(test) == 20 and not set(train) & set(test)
     values, labels = packs.samples(data, torch.device("cpu"))
     assert values.shape == (56, 3, 32, 32)
     for rows, pixels, classes in (
-        (train, found.train[kept], found.train_labels[kept]),
-        (test, found.test, found.test_labels),
+        (train, whole.train[kept], whole.train_labels[kept]),
+        (test, whole.test, whole.test_labels),
     ):
         np.testing.assert_allclose(values[rows].numpy(), pixels / 255, rtol=1e-6)
         np.testing.assert_array_equal(labels[rows].numpy(), classes)
@@ -95,9 +95,9 @@ def test_crop_and_flip_pads_with_the_training_mean(archive: Path) -> None:
     mean = [float(train[:, c].astype(np.float64).mean()) for c in range(3)]
     x, draws = torch.from_numpy(train[:5].copy()), torch.zeros(5, 3)
     assert augment is not None
-    found = augment(x, draws)
-    np.testing.assert_allclose(found[:, :, 0, 0], np.tile(mean, (5, 1)), rtol=1e-6)
-    torch.testing.assert_close(found, crop_and_flip(x, draws, fill=torch.tensor(mean).view(3, 1, 1)))
+    augmented = augment(x, draws)
+    np.testing.assert_allclose(augmented[:, :, 0, 0], np.tile(mean, (5, 1)), rtol=1e-6)
+    torch.testing.assert_close(augmented, crop_and_flip(x, draws, fill=torch.tensor(mean).view(3, 1, 1)))
     assert packs.augmentation(TrainSettings(), data, torch.device("cpu")) is None
     sounds = packs.cache.Data(**{**data.__dict__, "spec": config.FeatureSpec(), "corpus": "esc50"})
     with pytest.raises(InputError, match="esc50 has sounds"):
@@ -160,7 +160,7 @@ def test_table_4_of_a_stand_in(archive: Path) -> None:
         done.stdout.startswith("SYNTHETIC: cifar100-stand-in: Table 4")
         and "preset cifar-paper: 2 epochs" in done.stdout
     )
-    found = rows_of(Path("reports/cifar100-stand-in/table4.csv"))
+    table = rows_of(Path("reports/cifar100-stand-in/table4.csv"))
     (group,) = Path("runs/cifar100-stand-in").glob("ban-cnn2-cifar-paper-*")
     labels = cifar.read_cifar100(archive, checksum=None).test_labels
     for mix, slug in (("ce:1,soft:1", "ce1+soft1"), ("angle:20,ce:1,soft:1", "angle20+ce1+soft1")):
@@ -169,14 +169,14 @@ def test_table_4_of_a_stand_in(archive: Path) -> None:
             members = [runs.read_predictions(group / slug / f"gen{g}" / f"fold0-seed{seed}") for g in (1, 2)]
             total = sum(np.exp(m.logits) / np.exp(m.logits).sum(1, keepdims=True) for m in members)
             expected.append(100 * np.mean(total.argmax(1) == labels))
-        own = found[mix, "ensemble of 2"]
-        assert float(own["mean_percent"]) == pytest.approx(np.mean(expected)) and own["n"] == "2"
+        row = table[mix, "ensemble of 2"]
+        assert float(row["mean_percent"]) == pytest.approx(np.mean(expected)) and row["n"] == "2"
         assert (
-            own["synthetic"] == "SYNTHETIC" and own["published_percent"] == "" and float(own["test_train_ratio"]) == 0
+            row["synthetic"] == "SYNTHETIC" and row["published_percent"] == "" and float(row["test_train_ratio"]) == 0
         )
     # Standardised by the training images' channels, as images are; what is kept aside is not in it.
-    found_images = cifar.read_cifar100(archive, checksum=None)
-    pixels = found_images.train[cifar.split(found_images.train_labels, 0).train] / 255
+    images_of_archive = cifar.read_cifar100(archive, checksum=None)
+    pixels = images_of_archive.train[cifar.split(images_of_archive.train_labels, 0).train] / 255
     state = torch.load(group / "ce1+soft1" / "gen1" / "fold0-seed0" / "model.pt", weights_only=True)["state"]
     for name, values in (("mean", pixels.mean((0, 2, 3))), ("std", pixels.std((0, 2, 3)))):
         np.testing.assert_allclose(state[name][0, :, :, 0], np.tile(values, (32, 1)).T, rtol=1e-5)

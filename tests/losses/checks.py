@@ -116,14 +116,14 @@ HOSTILE: dict[str, Callable[[str, Tensor], Tensor]] = {
 def hostile_inputs_stay_finite(name: str) -> None:
     """Value and gradient, in float32 as in training, whoever has them; without any labelled clip too."""
     plain = inputs(4, seed=6).changed("student", lambda _, v: v.float()).changed("teacher", lambda _, v: v.float())
-    for (what, spoil), who in itertools.product(HOSTILE.items(), (("student",), ("teacher",), ("student", "teacher"))):
+    for (kind, spoil), who in itertools.product(HOSTILE.items(), (("student",), ("teacher",), ("student", "teacher"))):
         given = plain
         for side in who:
             given = given.changed(side, spoil)
         result, student, _ = gradients(name, given)
-        assert bool(result.isfinite()), (what, who, result)
+        assert bool(result.isfinite()), (kind, who, result)
         for key, gradient in student.items():
-            assert gradient is None or bool(gradient.isfinite().all()), (what, who, key)
+            assert gradient is None or bool(gradient.isfinite().all()), (kind, who, key)
     nobody = Inputs(plain.student, plain.teacher, torch.full((4,), -1), plain.numbers)
     result, student, _ = gradients(name, nobody)
     assert bool(result.isfinite()) and all(g is None or bool(g.isfinite().all()) for g in student.values())
@@ -214,8 +214,8 @@ def the_clips_that_count_are_a_batch_of_their_own(name: str) -> None:
         values = restricted(function, rows, masked(name), student, teacher, labels)
         assert values.shape == (2,)
         for run in range(2):
-            own = (labels[run] >= 0) == (rows == "labelled")
-            alone = function(*(selected(side, run, own) for side in (student, teacher)), labels[run][own])
+            counting = (labels[run] >= 0) == (rows == "labelled")
+            alone = function(*(selected(side, run, counting) for side in (student, teacher)), labels[run][counting])
             torch.testing.assert_close(values[run], alone, rtol=1e-6, atol=1e-9)
     if terms.about(name)[3] is None:  # an adapter may see the whole batch
         restricted(losses.load(name), "labelled", masked(name), student, teacher, labels).sum().backward()

@@ -46,21 +46,21 @@ def rectified(maps: Array) -> Array:
 
 def convolved(maps: Array, weight: Array) -> Array:
     """1 × 1, without bias: (B, K_s, H, W) and (K_t, K_s) → (B, K_t, H, W)."""
-    found = np.zeros((len(maps), len(weight), *maps.shape[-2:]))
+    convolution = np.zeros((len(maps), len(weight), *maps.shape[-2:]))
     for clip, output, channel in itertools.product(range(len(maps)), range(len(weight)), range(weight.shape[1])):
-        found[clip, output] += weight[output, channel] * maps[clip, channel]
-    return found
+        convolution[clip, output] += weight[output, channel] * maps[clip, channel]
+    return convolution
 
 
 def normalised(maps: Array) -> Array:
     """Batch norm with weight 1 and bias 0, in training."""
-    found = np.empty_like(maps)
+    normal = np.empty_like(maps)
     for channel in range(maps.shape[1]):
         values = maps[:, channel].ravel().tolist()
         mean = sum(values) / len(values)
         variance = sum((value - mean) ** 2 for value in values) / len(values)
-        found[:, channel] = (maps[:, channel] - mean) / math.sqrt(variance + 1e-5)
-    return found
+        normal[:, channel] = (maps[:, channel] - mean) / math.sqrt(variance + 1e-5)
+    return normal
 
 
 def hint(s: Array, t: Array, weight: Array) -> float:
@@ -95,19 +95,19 @@ def overhaul(s: Array, t: Array, weight: Array | None, margins: Sequence[float])
 
 
 def margins(maps: Array) -> list[float]:
-    found = []
+    means = []
     for channel in range(maps.shape[1]):
         negative = [value for value in maps[:, channel].ravel().tolist() if value < 0]
-        found.append(sum(negative) / len(negative) if negative else 0.0)
-    return found
+        means.append(sum(negative) / len(negative) if negative else 0.0)
+    return means
 
 
 def energies(maps: Array) -> Array:
     """a: (B, K, H, W) → (B, H, W)."""
-    found = np.zeros((len(maps), *maps.shape[-2:]))
+    squares = np.zeros((len(maps), *maps.shape[-2:]))
     for channel in range(maps.shape[1]):
-        found += rectified(maps[:, channel]) ** 2
-    return found / maps.shape[1]
+        squares += rectified(maps[:, channel]) ** 2
+    return squares / maps.shape[1]
 
 
 def divided(rows: Array) -> Array:

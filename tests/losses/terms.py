@@ -185,7 +185,7 @@ def constants(name: str, given: Inputs) -> dict[str, Tensor]:
     labels = given.labels.reshape(-1, given.lead[-1])
     shapes = {k: tuple(v.shape[lead:]) for k, v in given.student.items()}
     asked = {"student": shapes} if "student" in inspect.signature(function).parameters else {}
-    runs = [function(Outputs({k: v[run] for k, v in flat.items()}), own, **asked) for run, own in enumerate(labels)]
+    runs = [function(Outputs({k: v[run] for k, v in flat.items()}), kept, **asked) for run, kept in enumerate(labels)]
     return {k: torch.stack([run[k] for run in runs]).reshape(*given.lead[:-1], *v.shape) for k, v in runs[0].items()}
 
 

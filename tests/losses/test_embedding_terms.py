@@ -133,17 +133,17 @@ def triplet_loop(
 ) -> float:
     rows = [unit(row) for row in getattr(student, layer).tolist()]
     named, draws = labels.tolist(), student.draws.tolist()
-    found = []
+    hinges = []
     for a, p, n in triples_loop(rows, named, negative, draws):
         ap, an = apart(rows[a], rows[p]), apart(rows[a], rows[n])
-        found.append(max(ap**2 - an**2 + margin if form == "squared" else ap - an + margin, 0))
-    return sum(found) / max(len(found), 1)
+        hinges.append(max(ap**2 - an**2 + margin if form == "squared" else ap - an + margin, 0))
+    return sum(hinges) / max(len(hinges), 1)
 
 
 def triples_loop(
     rows: list[list[float]], labels: list[int], negative: str, draws: list[list[float]]
 ) -> list[tuple[int, int, int]]:
-    found = []
+    mined = []
     for a, p in itertools.permutations(range(len(rows)), 2):
         others = [n for n in range(len(rows)) if is_other(labels, a, n)]
         if labels[a] != labels[p] or labels[a] < 0 or not others:
@@ -164,8 +164,8 @@ def triples_loop(
             )
             sums = list(itertools.accumulate(w))
             chosen = [next(n for n in range(len(rows)) if sums[n] / sums[-1] > draws[a][p])]
-        found += [(a, p, n) for n in chosen]
-    return found
+        mined += [(a, p, n) for n in chosen]
+    return mined
 
 
 LOOPS: dict[str, Callable[..., float]] = {"darkrank": darkrank_loop, "triplet": triplet_loop}
@@ -180,12 +180,12 @@ LOOPS: dict[str, Callable[..., float]] = {"darkrank": darkrank_loop, "triplet": 
 def test_equals_the_plain_loop(name: str, options: dict[str, Any], batch: int, lead: tuple[int, ...]) -> None:
     student, teacher = student_of(*lead, batch=batch, seed=1), student_of(*lead, batch=batch, width=4, seed=2)
     labels = labels_of(*lead, batch=batch, least=-1)
-    found = value(name, options, student, teacher, labels)
-    assert found.shape == lead and found.dtype == torch.float64
+    loss = value(name, options, student, teacher, labels)
+    assert loss.shape == lead and loss.dtype == torch.float64
     for run in itertools.product(*map(range, lead)):
         ours, theirs = (mapped(side, lambda v, run=run: v[run]) for side in (student, teacher))
         expected = LOOPS[name](ours, theirs, labels[run], **options)
-        assert found[run].item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+        assert loss[run].item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
         assert value(name, options, ours, theirs, labels[run]).item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
@@ -220,9 +220,9 @@ def test_what_no_network_should_say_stays_finite(
                 setattr(side, key, spoilt(kind, dtype)(getattr(side, key)))
     scale = 1e-8 if kind == "1e-8" and who != "teacher" else 1.0
     leaves = [getattr(student, key).requires_grad_() for key in ("embedding", "hidden")]
-    found = value(name, options, student, teacher, labels_of(2))
-    assert found.dtype == torch.float32 and bool(found.isfinite().all())
-    found.sum().backward()
+    loss = value(name, options, student, teacher, labels_of(2))
+    assert loss.dtype == torch.float32 and bool(loss.isfinite().all())
+    loss.sum().backward()
     for leaf in leaves:
         assert leaf.grad is None or (bool(leaf.grad.isfinite().all()) and leaf.grad.norm().item() * scale < 100)
         if leaf.grad is not None and kind == "one zero row" and who != "teacher":
@@ -247,9 +247,9 @@ def test_half_precision_is_computed_in_full(name: str, options: dict[str, Any]) 
         ours.draws = student.draws
         exact, taught = mapped(ours, Tensor.double), mapped(theirs, Tensor.double)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = value(name, options, ours, theirs, labels)
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found.double(), value(name, options, exact, taught, labels), rtol=1e-6, atol=1e-7)
+            loss = value(name, options, ours, theirs, labels)
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss.double(), value(name, options, exact, taught, labels), rtol=1e-6, atol=1e-7)
 
 
 @each_variant
@@ -311,9 +311,9 @@ def test_too_few_clips_give_zero_and_no_gradient(name: str, options: dict[str, A
     for batch in (1, 2):
         student, teacher = student_of(batch=batch, seed=1), student_of(batch=batch, seed=2)
         leaf = getattr(student, options.get("layer", "embedding")).requires_grad_()
-        found = value(name, options, student, teacher, torch.arange(batch))
-        assert found.item() == 0 and found.requires_grad
-        (gradient,) = torch.autograd.grad(found, leaf)
+        loss = value(name, options, student, teacher, torch.arange(batch))
+        assert loss.item() == 0 and loss.requires_grad
+        (gradient,) = torch.autograd.grad(loss, leaf)
         assert not gradient.any()
 
 
@@ -333,35 +333,35 @@ STUDENT = torch.tensor([(0, 0), (0.6, 0), (0, 0.5), (0, 0.9)], dtype=torch.float
     ],
 )
 def test_darkrank_values(rank: str, n: int, alpha: float, beta: float, mean: float) -> None:
-    found = ranked(distances(STUDENT), distances(TEACHER), rank, n, alpha, beta)
-    assert found.item() == pytest.approx(mean, abs=6e-11)
+    loss = ranked(distances(STUDENT), distances(TEACHER), rank, n, alpha, beta)
+    assert loss.item() == pytest.approx(mean, abs=6e-11)
 
 
 def test_darkrank_values_of_each_query() -> None:
     each = darkrank_of_rows(STUDENT.tolist(), TEACHER.tolist(), "hard", 3, 1, 1)
     assert each == pytest.approx([1.5589259357, 1.7516958149, 1.9525831419, 2.4035219662], abs=6e-11)
-    found = ranked(distances(STUDENT), distances(TEACHER), "hard", 3, 1, 1)
-    assert found.item() == pytest.approx(sum(each) / 4, abs=1e-14)
+    loss = ranked(distances(STUDENT), distances(TEACHER), "hard", 3, 1, 1)
+    assert loss.item() == pytest.approx(sum(each) / 4, abs=1e-14)
 
 
 @pytest.mark.parametrize(("rank", "n"), [("hard", 4), ("hard", 7), ("soft", 3)])
 def test_darkrank_of_equal_students_is_log_of_the_orders(rank: str, n: int) -> None:
     student, teacher = student_of(seed=1), student_of(seed=2)
     student.embedding = student.embedding[:1].repeat(8, 1).requires_grad_()
-    found = value("darkrank", {"rank": rank, "n": n}, student, teacher, labels_of())
-    (gradient,) = torch.autograd.grad(found, student.embedding)
+    loss = value("darkrank", {"rank": rank, "n": n}, student, teacher, labels_of())
+    (gradient,) = torch.autograd.grad(loss, student.embedding)
     assert not gradient.any()
     if rank == "hard":
-        assert found.item() == pytest.approx(math.lgamma(n + 1), rel=1e-12)
+        assert loss.item() == pytest.approx(math.lgamma(n + 1), rel=1e-12)
 
 
 def test_darkrank_soft_is_least_where_student_and_teacher_are_equal() -> None:
     for n in (2, 3, 4):
         student, options = student_of(seed=1), {"rank": "soft", "n": n}
         student.embedding.requires_grad_()
-        found = value("darkrank", options, student, student, labels_of())
-        (gradient,) = torch.autograd.grad(found, student.embedding)
-        assert found.item() == pytest.approx(0, abs=1e-14) and gradient.abs().max() < 1e-12
+        loss = value("darkrank", options, student, student, labels_of())
+        (gradient,) = torch.autograd.grad(loss, student.embedding)
+        assert loss.item() == pytest.approx(0, abs=1e-14) and gradient.abs().max() < 1e-12
         other = value("darkrank", options, student_of(seed=3), student, labels_of())
         assert other.item() > 0
 
@@ -370,9 +370,9 @@ def test_darkrank_ties_go_to_the_clip_that_comes_first() -> None:
     square = torch.tensor([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)], dtype=torch.float64)  # all 1 from the first
     ours = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for n in (1, 2, 3):
-        found = ranked(distances(ours), distances(square), "hard", n, 1, 2)
+        loss = ranked(distances(ours), distances(square), "hard", n, 1, 2)
         each = darkrank_of_rows(ours.tolist(), square.tolist(), "hard", n, 1, 2)
-        assert found.item() == pytest.approx(sum(each) / 5, rel=1e-12)
+        assert loss.item() == pytest.approx(sum(each) / 5, rel=1e-12)
     apart_by = distances(ours)[0]
     expected = math.log1p(math.exp(float(apart_by[1] ** 2 - apart_by[2] ** 2)))  # clip 1 before clip 2
     assert darkrank_of_rows(ours.tolist(), square.tolist(), "hard", 2, 1, 2)[0] == pytest.approx(expected)
@@ -386,8 +386,8 @@ def test_darkrank_slope_of_a_score_is_bounded() -> None:
     student = student_of(seed=1)
     student.embedding = student.embedding[:1] + 1e-12 * student.embedding  # nearly equal
     student.embedding.requires_grad_()
-    found = value("darkrank", {"beta": 2.0}, student, student_of(seed=2), labels_of())
-    assert torch.autograd.grad(found, student.embedding)[0].norm() < 100
+    loss = value("darkrank", {"beta": 2.0}, student, student_of(seed=2), labels_of())
+    assert torch.autograd.grad(loss, student.embedding)[0].norm() < 100
 
 
 def test_darkrank_soft_of_long_lists_is_refused() -> None:
@@ -440,8 +440,8 @@ OF_SPHERE = torch.tensor([0, 0, 1, 1, 1])
 )
 def test_triplet_values(negative: str, squared: float, plain: float) -> None:
     for form, expected in (("squared", squared), ("plain", plain)):
-        found = value("triplet", {"negative": negative, "form": form}, Outputs(embedding=CIRCLE), None, OF_CIRCLE)
-        assert found.item() == pytest.approx(expected, abs=6e-11)
+        loss = value("triplet", {"negative": negative, "form": form}, Outputs(embedding=CIRCLE), None, OF_CIRCLE)
+        assert loss.item() == pytest.approx(expected, abs=6e-11)
 
 
 def test_triplet_semihard_picks() -> None:
@@ -482,9 +482,9 @@ def test_triplet_antipodal_rows_train_on() -> None:
     embedding = SPHERE.float().requires_grad_()
     student = Outputs(embedding=embedding, draws=torch.rand(5, 5, generator=torch.Generator().manual_seed(0)))
     for negative in NEGATIVES:
-        found = value("triplet", {"negative": negative}, student, None, OF_SPHERE)
-        (gradient,) = torch.autograd.grad(found, embedding)
-        assert bool(found.isfinite()) and bool(gradient.isfinite().all())
+        loss = value("triplet", {"negative": negative}, student, None, OF_SPHERE)
+        (gradient,) = torch.autograd.grad(loss, embedding)
+        assert bool(loss.isfinite()) and bool(gradient.isfinite().all())
 
 
 def test_triplet_draws_follow_the_weights() -> None:
@@ -528,9 +528,9 @@ def test_triplet_ties_go_to_the_clip_that_comes_first() -> None:
 def test_triplet_without_a_pair_or_a_negative_is_zero(labels: tuple[int, ...], negative: str) -> None:
     student = student_of(batch=4)
     student.embedding.requires_grad_()
-    found = value("triplet", {"negative": negative}, student, None, torch.tensor(labels))
-    (gradient,) = torch.autograd.grad(found, student.embedding)
-    assert found.item() == 0 and not gradient.any()
+    loss = value("triplet", {"negative": negative}, student, None, torch.tensor(labels))
+    (gradient,) = torch.autograd.grad(loss, student.embedding)
+    assert loss.item() == 0 and not gradient.any()
 
 
 def test_triplet_takes_what_distances_there_are_as_the_paper_says() -> None:
@@ -547,11 +547,11 @@ def test_triplet_takes_what_distances_there_are_as_the_paper_says() -> None:
 
 def test_unit_rows_and_their_gradient() -> None:
     rows = torch.tensor([(3.0, 4.0), (0.0, 0.0), (1e-5, 0.0), (0.0, 5.0)], dtype=torch.float64).requires_grad_()
-    found = unit_rows(rows)
-    torch.testing.assert_close(found[[0, 3]], torch.tensor([(0.6, 0.8), (0.0, 1.0)], dtype=torch.float64))
+    units = unit_rows(rows)
+    torch.testing.assert_close(units[[0, 3]], torch.tensor([(0.6, 0.8), (0.0, 1.0)], dtype=torch.float64))
     floor = SHARE * math.sqrt(50 / 4)
-    assert not found[1].any() and found[2, 0].item() == pytest.approx(1e-5 / floor)
-    (gradient,) = torch.autograd.grad(found.sum(), rows)
+    assert not units[1].any() and units[2, 0].item() == pytest.approx(1e-5 / floor)
+    (gradient,) = torch.autograd.grad(units.sum(), rows)
     assert not gradient[1].any() and gradient[2].norm().item() == pytest.approx(math.sqrt(2) / floor)
 
 

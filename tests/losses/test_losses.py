@@ -108,8 +108,8 @@ def test_equals_the_plain_loop(loop, batch) -> None:
     teacher = network(batch=batch, width=6, seed=2)
     layer = "embedding" if name in RELATIONAL else "logits"
     expected = loop(getattr(student, layer).numpy(), getattr(teacher, layer).numpy())
-    found = losses.load(name)(student, teacher, labels_for(student))
-    assert found.shape == () and found.item() == pytest.approx(expected, abs=1e-9, rel=1e-9)
+    loss = losses.load(name)(student, teacher, labels_for(student))
+    assert loss.shape == () and loss.item() == pytest.approx(expected, abs=1e-9, rel=1e-9)
 
 
 @pytest.mark.parametrize("loop", [loop_distance, loop_angle, loop_area])
@@ -118,24 +118,24 @@ def test_equals_the_plain_loop_on_degenerate_rows(loop) -> None:
     student[0], student[2], student[4] = 0, student[1], -3 * student[3]
     teacher[5] = teacher[6]
     outputs = [SimpleNamespace(embedding=e) for e in (student, teacher)]
-    found = losses.load(loop.__name__.removeprefix("loop_"))(*outputs, None)
-    assert found.item() == pytest.approx(loop(student.numpy(), teacher.numpy()), abs=1e-6)
+    loss = losses.load(loop.__name__.removeprefix("loop_"))(*outputs, None)
+    assert loss.item() == pytest.approx(loop(student.numpy(), teacher.numpy()), abs=1e-6)
 
 
 def test_options_of_the_losses() -> None:
     student, teacher = network(seed=1), network(seed=2)
-    found = losses.load("hinton")(student, teacher, None, T=4.0)
-    assert found.item() == pytest.approx(loop_hinton(student.logits.numpy(), teacher.logits.numpy(), 4.0))
-    found = losses.load("angle")(student, teacher, None, layer="hidden")
-    assert found.item() == pytest.approx(loop_angle(student.hidden.numpy(), teacher.embedding.numpy()))
+    loss = losses.load("hinton")(student, teacher, None, T=4.0)
+    assert loss.item() == pytest.approx(loop_hinton(student.logits.numpy(), teacher.logits.numpy(), 4.0))
+    loss = losses.load("angle")(student, teacher, None, layer="hidden")
+    assert loss.item() == pytest.approx(loop_angle(student.hidden.numpy(), teacher.embedding.numpy()))
     # δ beyond every difference: half the mean square; tiny δ: δ times the mean absolute difference.
     from pipeline.relations import relative_distances
 
     gap = relative_distances(student.embedding) - relative_distances(teacher.embedding)
-    found = losses.load("distance")(student, teacher, None, delta=100.0)
-    assert found.item() == pytest.approx(0.5 * gap.square().sum().item() / 20)
-    found = losses.load("distance")(student, teacher, None, delta=1e-9)
-    assert found.item() == pytest.approx(1e-9 * gap.abs().sum().item() / 20, rel=1e-6)
+    loss = losses.load("distance")(student, teacher, None, delta=100.0)
+    assert loss.item() == pytest.approx(0.5 * gap.square().sum().item() / 20)
+    loss = losses.load("distance")(student, teacher, None, delta=1e-9)
+    assert loss.item() == pytest.approx(1e-9 * gap.abs().sum().item() / 20, rel=1e-6)
 
 
 def test_the_authors_averages() -> None:
@@ -166,7 +166,7 @@ def test_ce_is_torchs_cross_entropy_of_each_run(smoothing, weighted) -> None:
     student = network(3, classes=4)
     labels = labels_for(student)
     weights = torch.rand(3, 4, dtype=torch.float64) + 0.1 if weighted else None
-    found = losses.load("ce")(student, None, labels, label_smoothing=smoothing, class_weights=weights)
+    loss = losses.load("ce")(student, None, labels, label_smoothing=smoothing, class_weights=weights)
     for run in range(3):
         expected = F.cross_entropy(
             student.logits[run],
@@ -174,7 +174,7 @@ def test_ce_is_torchs_cross_entropy_of_each_run(smoothing, weighted) -> None:
             weight=None if weights is None else weights[run],
             label_smoothing=smoothing,
         )
-        torch.testing.assert_close(found[run], expected)
+        torch.testing.assert_close(loss[run], expected)
 
 
 # Properties of the paper's losses; what every file of the folder must hold is tested in ``test_every_term``.
@@ -188,19 +188,19 @@ def test_ce_is_torchs_cross_entropy_of_each_run(smoothing, weighted) -> None:
 )
 def test_a_student_that_equals_its_teacher_has_no_loss(name, seed, batch) -> None:
     student = mapped(network(batch=batch, seed=seed), Tensor.requires_grad_)
-    found = losses.load(name)(student, student, None)
-    found.backward()
-    assert found.item() == pytest.approx(0, abs=1e-14)
+    loss = losses.load(name)(student, student, None)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-14)
     assert all(v.grad is None or v.grad.abs().max() < 1e-10 for v in vars(student).values())
 
 
 def test_soft_is_least_where_the_student_equals_the_teacher() -> None:
     teacher = network(seed=2)
     student = SimpleNamespace(logits=teacher.logits.clone().requires_grad_())
-    found = losses.load("soft")(student, teacher, None)
-    found.backward()
+    loss = losses.load("soft")(student, teacher, None)
+    loss.backward()
     p = teacher.logits.softmax(-1)
-    assert found.item() == pytest.approx(-(p * p.log()).sum(-1).mean().item())
+    assert loss.item() == pytest.approx(-(p * p.log()).sum(-1).mean().item())
     assert student.logits.grad.abs().max() < 1e-12
 
 

@@ -107,8 +107,8 @@ def value(key: str, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]
     seen: dict[str, Any] = {**student, "maps": stage_maps(student)}
     if (module := adapter_for(key, student, teacher, lead)) is not None:
         seen["adapted"] = adapted(module, student, lead)
-    found: Tensor = losses.load(name)(SimpleNamespace(**seen), SimpleNamespace(**taught), None, **options)
-    return found
+    loss: Tensor = losses.load(name)(SimpleNamespace(**seen), SimpleNamespace(**taught), None, **options)
+    return loss
 
 
 def margins_of(maps: Tensor, lead: int) -> Tensor:
@@ -147,9 +147,9 @@ def oracle(
 @pytest.mark.parametrize("key", TERMS)
 def test_equals_the_plain_loop(key: str, batch: int) -> None:
     student, teacher = outputs(STUDENT, batch, seed=1), outputs(TEACHER, batch, seed=2)
-    found = value(key, student, teacher)
-    assert found.shape == ()
-    assert found.item() == pytest.approx(oracle(key, student, teacher), rel=1e-9, abs=1e-12)
+    loss = value(key, student, teacher)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(oracle(key, student, teacher), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -174,18 +174,18 @@ def test_what_is_kept_of_a_teacher_serves_as_well_as_its_maps(key: str, shapes: 
     if (module := adapter_for(key, student, teacher, 1)) is not None:
         seen.adapted = adapted(module, student, 1)
     taught = SimpleNamespace(reduced=kept, constants={stage: margins_of(teacher[stage], 1) for stage in shapes})
-    found = losses.load(name)(seen, taught, None, **options)
-    torch.testing.assert_close(found, value(key, student, teacher))
+    loss = losses.load(name)(seen, taught, None, **options)
+    torch.testing.assert_close(loss, value(key, student, teacher))
 
 
 @pytest.mark.parametrize("key", TERMS)
 def test_runs_are_kept_and_do_not_mix(key: str) -> None:
     student, teacher = outputs(STUDENT, 3, 2, seed=3), outputs(TEACHER, 3, 2, seed=4)
-    found = value(key, student, teacher, lead=2)
-    assert found.shape == (3,)
+    loss = value(key, student, teacher, lead=2)
+    assert loss.shape == (3,)
     for run in range(3):
         one = [{name: v[run] for name, v in side.items()} for side in (student, teacher)]
-        assert found[run].item() == pytest.approx(oracle(key, *one), rel=1e-9, abs=1e-12)
+        assert loss[run].item() == pytest.approx(oracle(key, *one), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("key", TERMS)
@@ -252,9 +252,9 @@ def hinted(student: Tensor, weights: list[float], teacher: Tensor) -> float:
 
 def test_hint_worked() -> None:
     teacher = maps([1, 0], [0, 1])
-    found = hinted(maps([1, 2]), [0.5, -1], teacher)
-    assert found == pytest.approx(2.8125)
-    assert found * teacher.numel() / 2 == pytest.approx(5.625)  # the paper's half of the squared norm
+    loss = hinted(maps([1, 2]), [0.5, -1], teacher)
+    assert loss == pytest.approx(2.8125)
+    assert loss * teacher.numel() / 2 == pytest.approx(5.625)  # the paper's half of the squared norm
     assert hinted(maps([1, 2]), [0.5, -1], maps([3, 6, 12], [0, 1, 5])) == pytest.approx(26.8125)
 
 
@@ -317,9 +317,9 @@ def test_margins_are_measured_over_all_rows() -> None:
     }
     rows = (slice(3), slice(3, 7))
     arrays = Arrays(lambda: (Outputs({stage: each[part] for stage, each in whole.items()}) for part in rows))
-    found = constants(arrays, torch.zeros(7))
-    assert list(found) == ["map1", "map2"]
-    for stage, each in found.items():
+    measured = constants(arrays, torch.zeros(7))
+    assert list(measured) == ["map1", "map2"]
+    for stage, each in measured.items():
         assert each.tolist() == pytest.approx(map_oracles.margins(whole[stage].numpy()), rel=1e-6)
 
 
@@ -349,12 +349,12 @@ def test_pooled_of_several_teachers_takes_the_one_of_the_step() -> None:
     draws = torch.tensor([0.0, 0.5, 0.999])[:, None, None].expand(3, 2, 1)
     seen = SimpleNamespace(maps=student, logits=logits, draws=draws)
     function = losses.load("pooled")
-    found = function(seen, SimpleNamespace(maps={"map2": members}), None)
+    loss = function(seen, SimpleNamespace(maps={"map2": members}), None)
     outputs_found = function(seen, SimpleNamespace(members=theirs), None, layer="logits")
     for run, member in enumerate((0, 2, 4)):
         one = SimpleNamespace(maps={"map1": student["map1"][run]}, logits=logits[run])
         alone = function(one, SimpleNamespace(maps={"map2": members[run, :, member]}), None)
-        torch.testing.assert_close(found[run], alone)
+        torch.testing.assert_close(loss[run], alone)
         alone = losses.load("soft")(one, SimpleNamespace(logits=theirs[run, :, member]), None)
         torch.testing.assert_close(outputs_found[run], alone)
 
@@ -436,10 +436,10 @@ def test_attention_as_in_the_paper_and_in_its_code(batch: int) -> None:
     cells = 10 * 86
     beta = 1000 / (cells * batch)
     paper = beta / 2 * sum((q[0][clip] - q[1][clip]).norm().item() for clip in range(batch))
-    found = value("attention@form=paper", student, teacher).item()
-    assert paper == pytest.approx(500 / cells * found)
+    loss = value("attention@form=paper", student, teacher).item()
+    assert paper == pytest.approx(500 / cells * loss)
     if batch == 1:
-        assert found**2 / cells == pytest.approx(value("attention", student, teacher).item())
+        assert loss**2 / cells == pytest.approx(value("attention", student, teacher).item())
 
 
 def test_selectivity_is_the_distance_of_two_second_moments() -> None:
@@ -537,9 +537,9 @@ def test_extreme_inputs_have_finite_values_and_gradients(key: str, kind: str, wh
         teacher = {name: EXTREMES[kind](each) for name, each in teacher.items()}
     for each in student.values():
         each.requires_grad_()
-    found = value(key, student, teacher)
-    found.backward()
-    assert found.dtype == torch.float32 and bool(found.isfinite()) and found.item() >= -1e-6
+    loss = value(key, student, teacher)
+    loss.backward()
+    assert loss.dtype == torch.float32 and bool(loss.isfinite()) and loss.item() >= -1e-6
     for name, each in student.items():
         assert each.grad is None or bool(each.grad.isfinite().all()), name
 
@@ -552,11 +552,11 @@ def test_half_precision_is_computed_in_float32(key: str, half: torch.dtype) -> N
     for each in student.values():
         each.requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = value(key, student, teacher)
-    found.backward()
-    assert found.dtype == torch.float32
+        loss = value(key, student, teacher)
+    loss.backward()
+    assert loss.dtype == torch.float32
     tolerance = 1e-4 if library.constant(parsed(key)[0], "adapter", None) is None else 0.02  # its output is rounded
-    assert found.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
+    assert loss.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
     assert all(each.grad is None or bool(each.grad.isfinite().all()) for each in student.values())
 
 
@@ -592,8 +592,8 @@ def test_least_where_the_adapted_student_equals_the_teacher() -> None:
 
 def test_the_teacher_is_resampled_before_its_margin() -> None:
     teacher = maps([-9.0, 3.0])  # at half the width -3, and then the margin -1: not the mean of -1 and 3
-    found = term("overhaul", adapted=maps([-0.5]), teacher=teacher, margin_of=torch.tensor([-1.0]))
-    assert found == pytest.approx(0.25)
+    loss = term("overhaul", adapted=maps([-0.5]), teacher=teacher, margin_of=torch.tensor([-1.0]))
+    assert loss == pytest.approx(0.25)
     assert term("boundary", adapted=maps([0.5]), teacher=teacher) == pytest.approx(2.25)
 
 
@@ -618,10 +618,10 @@ def test_a_dead_layer_of_the_student_learns_nothing_from_a_hint() -> None:
     off = {**student, **{name: -each.abs() for name, each in stage_maps(student).items()}}
     for each in off.values():
         each.requires_grad_()
-    found = value("hint", off, teacher)
-    found.backward()
+    loss = value("hint", off, teacher)
+    loss.backward()
     expected = sum(resampled(teacher[t].relu(), tuple(student[s].shape[-2:])).square().mean() for s, t in PAIRS.items())
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
     assert all(off[name].grad.abs().max() == 0 for name in PAIRS)
 
 

@@ -93,13 +93,13 @@ OPTIONS = ({}, {"centres": ADAPTED}, {"m_lo": 0.0, "m_hi": 1.2, "s": 30.0}, {"ce
 def test_equals_the_plain_loop(options: dict[str, Any], batch: int, lead: tuple[int, ...]) -> None:
     student, teacher = sides(*lead, batch=batch, seed=batch)
     labels = labels_of(*lead, batch=batch, least=-1)
-    found = margin(student, teacher, labels, **options)
-    assert found.shape == lead and found.dtype == torch.float64
+    loss = margin(student, teacher, labels, **options)
+    assert loss.shape == lead and loss.dtype == torch.float64
     for run in itertools.product(*map(range, lead)):
         expected = loop(student.of(run), teacher.of(run), labels[run], **options)
-        assert found[run].item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+        assert loss[run].item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
         alone = margin(student.of(run), teacher.of(run), labels[run], **options)
-        torch.testing.assert_close(alone, found[run], rtol=1e-13, atol=0)
+        torch.testing.assert_close(alone, loss[run], rtol=1e-13, atol=0)
 
 
 def test_values() -> None:
@@ -110,8 +110,8 @@ def test_values() -> None:
     for where in ("own", "teacher"):
         assert margin(student, teacher, labels, centres=where, s=4.0).item() == pytest.approx(0.8486196632, abs=6e-11)
         for n, expected in enumerate((1.6803223416, 0.0169169848)):
-            own = torch.where(torch.arange(2) == n, labels, -1)  # of one clip, with the margins of both
-            alone = margin(student, teacher, own, centres=where, s=4.0, m_lo=(0.44, 0.5)[n], m_hi=(0.44, 0.5)[n])
+            one_label = torch.where(torch.arange(2) == n, labels, -1)  # of one clip, with the margins of both
+            alone = margin(student, teacher, one_label, centres=where, s=4.0, m_lo=(0.44, 0.5)[n], m_hi=(0.44, 0.5)[n])
             assert alone.item() == pytest.approx(expected, abs=6e-11)
 
 
@@ -142,11 +142,11 @@ def test_beyond_pi_the_penalty_goes_on() -> None:
 def test_the_turned_cosine_falls_with_the_angle_and_its_slope_is_bounded(m: float) -> None:
     theta = torch.linspace(0, math.pi, 20_001, dtype=torch.float64)
     cosines = theta.cos().requires_grad_()
-    found = turned(cosines, torch.tensor(m, dtype=torch.float64))
+    turned_cosines = turned(cosines, torch.tensor(m, dtype=torch.float64))
     inside = (theta + m < math.pi) & (theta > 2e-3) & (theta < math.pi - 2e-3)
-    torch.testing.assert_close(found[inside], (theta + m).cos()[inside], rtol=0, atol=1e-9)
-    assert (found.diff() <= 1e-12).all()
-    (slope,) = torch.autograd.grad(found.sum(), cosines)
+    torch.testing.assert_close(turned_cosines[inside], (theta + m).cos()[inside], rtol=0, atol=1e-9)
+    assert (turned_cosines.diff() <= 1e-12).all()
+    (slope,) = torch.autograd.grad(turned_cosines.sum(), cosines)
     assert bool(slope.isfinite().all()) and slope.max() <= 1 + 1e3 * math.sin(m) and slope.min() >= 0
     for one in (1.0, -1.0, 1 - 1e-7, 1 + 1e-6):
         at = torch.tensor(one, dtype=torch.float32, requires_grad=True)
@@ -190,12 +190,12 @@ def test_what_no_network_should_say_stays_finite(options: dict[str, Any], kind: 
             means = {"centres": spoil(teacher.constants["centres"])}
             teacher = Side(embedding=spoil(teacher.embedding), constants=means)
         leaves = [student.cosines.requires_grad_(), student.adapted.requires_grad_()]
-        found = margin(student, teacher, labels, **options)
-        assert found.dtype == torch.float32 and bool(found.isfinite().all())
-        for gradient in torch.autograd.grad(found.sum(), leaves, allow_unused=True):
+        loss = margin(student, teacher, labels, **options)
+        assert loss.dtype == torch.float32 and bool(loss.isfinite().all())
+        for gradient in torch.autograd.grad(loss.sum(), leaves, allow_unused=True):
             assert gradient is None or bool(gradient.isfinite().all())
         if kind == "unlabelled":
-            assert not found.any() and found.requires_grad
+            assert not loss.any() and loss.requires_grad
 
 
 def test_the_order_of_clips_does_not_matter() -> None:
@@ -224,11 +224,11 @@ def test_a_number_of_every_run() -> None:
     """As a ramp gives it."""
     student, teacher = sides(3, seed=4)
     labels, ramped = labels_of(3), {"m_lo": (0.0, 0.1, 0.2), "m_hi": (0.5, 0.6, 0.3), "s": (4.0, 16.0, 30.0)}
-    found = margin(student, teacher, labels, **{key: torch.tensor(each) for key, each in ramped.items()})
+    loss = margin(student, teacher, labels, **{key: torch.tensor(each) for key, each in ramped.items()})
     for run in range(3):
-        own = {key: each[run] for key, each in ramped.items()}
-        expected = margin(student.of(run), teacher.of(run), labels[run], **own)
-        torch.testing.assert_close(found[run], expected, rtol=1e-6, atol=1e-6)
+        numbers = {key: each[run] for key, each in ramped.items()}
+        expected = margin(student.of(run), teacher.of(run), labels[run], **numbers)
+        torch.testing.assert_close(loss[run], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_centres_are_the_means_of_each_class() -> None:
@@ -253,12 +253,13 @@ def test_its_adapter_is_linear_and_there_for_the_teachers_centres_alone() -> Non
 
 
 def test_what_it_reads_follows_the_centres() -> None:
-    own, others = LossMix.parse("margin,soft:0"), LossMix.parse("margin@centres=teacher,soft:0")
-    assert own.reads == ("cosines",) and others.reads == ("hidden",)
-    assert own.names_classes and not others.names_classes  # the outputs of the student's own layer learn nothing there
-    assert own.teacher_reads == others.teacher_reads == ("embedding",)
+    of_layer, of_teacher = LossMix.parse("margin,soft:0"), LossMix.parse("margin@centres=teacher,soft:0")
+    assert of_layer.reads == ("cosines",) and of_teacher.reads == ("hidden",)
+    # The outputs of the student's own layer learn nothing there.
+    assert of_layer.names_classes and not of_teacher.names_classes
+    assert of_layer.teacher_reads == of_teacher.teacher_reads == ("embedding",)
     assert library.reads("margin", {"centres": "own"}) == ("cosines",)
-    assert str(others) == "margin:1@centres=teacher,soft:0"
+    assert str(of_teacher) == "margin:1@centres=teacher,soft:0"
     text = LossMix.parse("margin@centres=teacher").explain()
     assert "student's hidden" in text and "8,448 weights that are trained with the student" in text
     assert "adapter  none with these options" in LossMix.parse("margin").explain()

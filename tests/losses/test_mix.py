@@ -158,7 +158,7 @@ def numbers(option: Option) -> st.SearchStrategy[float]:
 @st.composite
 def texts(draw) -> list[str]:
     """The terms of a random mix as text, some with weights and options."""
-    found = []
+    terms = []
     for name in draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True)):
         term = name
         if draw(st.booleans()):
@@ -178,8 +178,8 @@ def texts(draw) -> list[str]:
                 LossMix.parse(f"{term},angle")
             except InputError:
                 term = bare
-        found.append(term)
-    return found
+        terms.append(term)
+    return terms
 
 
 def is_nothing(term: str) -> bool:

@@ -45,11 +45,11 @@ def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None
     (term,) = mix.terms
     student, teacher = outputs(STUDENT, 1), outputs(TEACHER, 2)
     plain: dict[str, Any] = {"maps": student.maps}
-    said = dict(student)
+    students = dict(student)
     if (module := adapter(term, "a", STUDENT, TEACHER)) is not None:
         told = [module.eval()(Outputs({key: value[run] for key, value in student.items()})) for run in range(2)]
         plain["adapted"] = {stage: torch.stack([one[stage] for one in told]) for stage in told[0]}
-        said |= {f"adapted {term.key} {stage}": value for stage, value in plain["adapted"].items()}
+        students |= {f"adapted {term.key} {stage}": value for stage, value in plain["adapted"].items()}
     draws = torch.rand(2, 3, library.draws(name, 3), generator=torch.Generator().manual_seed(3))
     constants = {stage: -torch.rand(2, shape[0]) for stage, shape in TEACHER.items()}
     kept = needs_of([mix], STUDENT).keep(teacher)
@@ -57,7 +57,7 @@ def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None
     if stages == "all":
         assert sum(value[0, 0].numel() for value in kept.values()) == KEPT[name]
     given = {**kept, **{f"constants {name} {stage}": value for stage, value in constants.items()}}
-    total, _ = mixed_loss([mix, mix])(Outputs(said), Outputs(given), torch.zeros(2, 3), {term.key: draws})
+    total, _ = mixed_loss([mix, mix])(Outputs(students), Outputs(given), torch.zeros(2, 3), {term.key: draws})
     expected = losses.load(name)(
         SimpleNamespace(**plain, draws=draws),
         SimpleNamespace(maps=teacher.maps, constants=constants),

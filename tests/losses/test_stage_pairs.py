@@ -22,8 +22,8 @@ CNN2 = {"map1": (32, 10, 86), "map2": (16, 5, 43)}
 
 
 def test_the_stages_have_the_sizes_of_the_table() -> None:
-    found = {name: stage_maps(shapes(models.network(name, SOUND, 10))) for name in ("resnet18", "cnn2")}
-    assert found == {"resnet18": RESNET18, "cnn2": CNN2}
+    sizes = {name: stage_maps(shapes(models.network(name, SOUND, 10))) for name in ("resnet18", "cnn2")}
+    assert sizes == {"resnet18": RESNET18, "cnn2": CNN2}
     assert stage_maps(shapes(models.network("resnet56", (3, 32, 32), 10))) == {
         "map1": (16, 32, 32),
         "map2": (32, 16, 16),

@@ -58,8 +58,8 @@ def test_a_zero_row_has_the_cosine_zero_and_a_short_one_a_bounded_gradient() -> 
 def test_bfloat16_does_not_round_the_cosines() -> None:
     layer, x = Cosines(32, 10), torch.randn(8, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        found = layer(x)
-    assert found.dtype == torch.float32 and torch.equal(found, layer(x.float()))
+        cosines = layer(x)
+    assert cosines.dtype == torch.float32 and torch.equal(cosines, layer(x.float()))
 
 
 @pytest.mark.parametrize("layout", ["loop", "vmap"])

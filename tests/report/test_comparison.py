@@ -39,8 +39,8 @@ def test_of_images_the_trainings_are_the_units(place: Path) -> None:
     """There is one test set: paired t over seeds, without the correction for folds that share their training sets."""
     hits = ((5, 7), (6, 7), (4, 9), (5, 8), (6, 9), (3, 7))
     for seed, pair in enumerate(hits):
-        for mix, own in zip(("soft:1", "angle:40,area:20,soft:1"), pair):
-            folder = write_run(place, own, fold=0, seed=seed, mix=mix, corpus="cifar100-all")
+        for mix, accuracy in zip(("soft:1", "angle:40,area:20,soft:1"), pair):
+            folder = write_run(place, accuracy, fold=0, seed=seed, mix=mix, corpus="cifar100-all")
             config = json.loads((folder / "config.json").read_text()) | {
                 "dataset": "cifar100",
                 "all_folds": [0],
@@ -141,7 +141,7 @@ def test_copies_of_a_clip_in_one_recording_add_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("compare", "soft", "angel"), "did you mean 'angle'?"),
         (("compare", "soft", "runs/none"), "runs/none: no such folder"),
@@ -161,18 +161,23 @@ def test_copies_of_a_clip_in_one_recording_add_nothing() -> None:
         (("rerun", "{run}", "--to", "text"), "is there and is no run"),
     ],
 )
-def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], message: str) -> None:
     write_run(place, 5, corpus="other")
     (place / "text").write_text("a text file")
     run = next((place / "runs" / "tiny").rglob("fold1-seed0"))
     named = [word.format(run=run.relative_to(place)) for word in arguments]
-    if "runs/" not in " ".join(named) and named[0] == "compare" and "say which" not in said and "--corpus" not in named:
+    if (
+        "runs/" not in " ".join(named)
+        and named[0] == "compare"
+        and "say which" not in message
+        and "--corpus" not in named
+    ):
         named += ["--corpus", "tiny"]
     if "runs/none" in named or "runs/tiny" in named or "runs/other" in named:
         named += ["--corpus", "tiny"]
     done = invoke(*named)
     assert done.exit_code == 1, done.output
-    assert said in done.stderr and done.stderr.count("error:") == 1
+    assert message in done.stderr and done.stderr.count("error:") == 1
 
 
 def test_a_damaged_run_is_named(place: Path) -> None:
@@ -298,9 +303,9 @@ def test_a_damaged_run_is_said_before_it_is_trained_again(
 
 def test_the_settings_of_a_record_are_read_back_whole(place: Path) -> None:
     folder = write_run(place, 5, lr=0.03, fold=3, seed=7)
-    found = runs.read(folder).settings
-    assert found.student.lr == 0.03
-    assert config.digest(found.features, found.teacher, found.student) in str(folder)
+    settings = runs.read(folder).settings
+    assert settings.student.lr == 0.03
+    assert config.digest(settings.features, settings.teacher, settings.student) in str(folder)
 
 
 def test_a_run_on_images_again_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

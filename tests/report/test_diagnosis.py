@@ -43,13 +43,13 @@ def found_by(arguments: tuple[str, ...] = ()) -> tuple[int, dict]:
 
 
 def test_all_well(place: Path) -> None:
-    code, found = found_by()
-    assert code == 0, [f for f in found["findings"] if not f["ok"]]
-    texts = {f["subject"]: f["text"] for f in found["findings"]}
+    code, report = found_by()
+    assert code == 0, [f for f in report["findings"] if not f["ok"]]
+    texts = {f["subject"]: f["text"] for f in report["findings"]}
     assert "urbansound8k: 4 clips, 10 classes, 2 folds" in texts["corpus"]
     assert "1 folds, 0 clips" in texts["cache"] and "finished × 1" in texts["runs"]
     assert {"WAV", "FLAC", "OGG"} <= set(texts["soundfile"].replace(",", "").split())
-    assert found["next"] == "make features"
+    assert report["next"] == "make features"
     assert invoke("doctor").stdout.rstrip().endswith("all well")
     # It left nothing behind.
     assert sorted(p.name for p in place.iterdir()) == ["cache", "data", "runs"]
@@ -72,35 +72,35 @@ def test_a_library_that_does_not_load_is_a_finding(place: Path, monkeypatch: pyt
     assert "1 of " in done.stdout.splitlines()[-1]
 
 
-def spoil(place: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if what == "cache file":
+def spoil(place: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "cache file":
         next((place / "cache").rglob("*.h5")).write_text("not HDF5")
-    elif what == "run":
+    elif kind == "run":
         next((place / "runs").rglob("result.json")).write_text("{")
-    elif what == "corpus":
+    elif kind == "corpus":
         next((place / "data").rglob("*.wav")).unlink()
-    elif what == "folder":
+    elif kind == "folder":
         shutil.rmtree(place / "runs")
         (place / "runs").write_text("a file in its place")
-    elif what == "disk":
+    elif kind == "disk":
         full = shutil.disk_usage(place)._replace(free=1000)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
-    elif what == "permission":
+    elif kind == "permission":
 
         def refused(**_):
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(tempfile, "NamedTemporaryFile", refused)
-    elif what == "package":
+    elif kind == "package":
         real = libraries.installed
         monkeypatch.setattr(libraries, "installed", lambda name: None if name == "soxr" else real(name))
         monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["click>=8.1", "soxr>=0.3.7"])
-    elif what == "version":
+    elif kind == "version":
         monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["click>=99", 'nothing>=1; extra == "more"'])
 
 
 @pytest.mark.parametrize(
-    ("what", "said", "remedy"),
+    ("kind", "message", "remedy"),
     [
         ("version", ", expected >=99", "make setup"),
         ("cache file", "fold1.h5", "make features again"),
@@ -113,23 +113,23 @@ def spoil(place: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_broken_is_named_with_its_remedy(
-    place: Path, monkeypatch: pytest.MonkeyPatch, what: str, said: str, remedy: str
+    place: Path, monkeypatch: pytest.MonkeyPatch, kind: str, message: str, remedy: str
 ) -> None:
-    spoil(place, what, monkeypatch)
+    spoil(place, kind, monkeypatch)
     for name in ("librosa_and_numba", "torch_build"):  # seconds each, and not what this is about
         monkeypatch.setattr(diagnosis, name, lambda: "left out")
-    code, found = found_by()
-    broken = [f for f in found["findings"] if not f["ok"]]
-    assert code == 1 and not found["ok"]
-    assert any(said in f["text"] and remedy in f["remedy"] for f in broken), broken
+    code, report = found_by()
+    broken = [f for f in report["findings"] if not f["ok"]]
+    assert code == 1 and not report["ok"]
+    assert any(message in f["text"] and remedy in f["remedy"] for f in broken), broken
 
 
 def test_an_empty_place_is_well_and_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("librosa_and_numba", "torch_build"):
         monkeypatch.setattr(diagnosis, name, lambda: "left out")
-    code, found = found_by()
-    assert code == 0 and "make demo" in found["next"]
+    code, report = found_by()
+    assert code == 0 and "make demo" in report["next"]
     assert not list(tmp_path.iterdir())
 
 
@@ -151,7 +151,7 @@ def test_another_build_of_torch_is_one_line_with_the_remedy(
 
 
 @pytest.mark.parametrize(
-    ("folder", "said", "remedy"),
+    ("folder", "message", "remedy"),
     [
         ("nowhere", "nowhere: no such folder", "name the folder of urbansound8k: --data FOLDER"),
         ("text", "text: is a file; expected a folder", "name the folder of urbansound8k: --data FOLDER"),
@@ -159,16 +159,16 @@ def test_another_build_of_torch_is_one_line_with_the_remedy(
     ],
 )
 def test_a_folder_of_ones_own_is_a_finding_beside_the_others(
-    place: Path, monkeypatch: pytest.MonkeyPatch, folder: str, said: str, remedy: str
+    place: Path, monkeypatch: pytest.MonkeyPatch, folder: str, message: str, remedy: str
 ) -> None:
     for name in ("librosa_and_numba", "torch_build"):
         monkeypatch.setattr(diagnosis, name, lambda: "left out")
     (place / "text").write_text("a shopping list")
     (place / "empty").mkdir()
-    code, found = found_by(("--data", folder))
-    (broken,) = (f for f in found["findings"] if not f["ok"])
-    assert code == 1 and len(found["findings"]) > 10
-    assert broken["subject"] == "corpus" and said in broken["text"] and remedy in broken["remedy"]
+    code, report = found_by(("--data", folder))
+    (broken,) = (f for f in report["findings"] if not f["ok"])
+    assert code == 1 and len(report["findings"]) > 10
+    assert broken["subject"] == "corpus" and message in broken["text"] and remedy in broken["remedy"]
     assert "fetch" not in broken["remedy"]  # it is not ours to write into
 
 

@@ -169,17 +169,17 @@ def test_made_up_sounds_are_stamped(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("nowhere",), "nowhere: no such folder"),
         (("empty",), "no run in it"),
         (("--corpus", "esc50"), "no runs of 'esc50'"),
     ],
 )
-def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], message: str) -> None:
     (place / "empty").mkdir()
     done = invoke("follow", "--once", *arguments)
-    assert done.exit_code == 1 and said in done.stderr and done.stderr.count("error:") == 1
+    assert done.exit_code == 1 and message in done.stderr and done.stderr.count("error:") == 1
 
 
 def test_without_the_extra_the_line_says_how_to_get_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,24 +218,24 @@ def events(log: Path) -> dict[str, EventAccumulator]:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = {}
+    logs = {}
     for folder in {path.parent for path in log.rglob("events.out.tfevents.*")}:
-        found[str(folder.relative_to(log))] = EventAccumulator(str(folder))
-        found[str(folder.relative_to(log))].Reload()
-    return found
+        logs[str(folder.relative_to(log))] = EventAccumulator(str(folder))
+        logs[str(folder.relative_to(log))].Reload()
+    return logs
 
 
 def test_the_log_holds_every_epoch_once(place: Path) -> None:
     pytest.importorskip("tensorboard")
     for _ in range(2):  # a second log over the first one
         assert invoke("follow", "--once", "--log", "tensorboard", "--to", "log").exit_code == 0
-    found = {Path(name).name: each for name, each in events(place / "log").items()}
-    assert set(found) == {"fold1-seed0", "fold2-seed0", "fold3-seed0", "fold1-seed1"}
-    accuracy = [(e.step, round(e.value, 6)) for e in found["fold3-seed0"].Scalars("accuracy")]
+    logs = {Path(name).name: each for name, each in events(place / "log").items()}
+    assert set(logs) == {"fold1-seed0", "fold2-seed0", "fold3-seed0", "fold1-seed1"}
+    accuracy = [(e.step, round(e.value, 6)) for e in logs["fold3-seed0"].Scalars("accuracy")]
     assert accuracy == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.9)]
-    assert [e.value for e in found["fold3-seed0"].Scalars("weighted/hinton_T-4")] == [20.0] * 4
-    assert found["fold1-seed1"].Tags()["images"] == ["confusion"]
-    assert not found["fold3-seed0"].Tags()["images"]
+    assert [e.value for e in logs["fold3-seed0"].Scalars("weighted/hinton_T-4")] == [20.0] * 4
+    assert logs["fold1-seed1"].Tags()["images"] == ["confusion"]
+    assert not logs["fold3-seed0"].Tags()["images"]
 
 
 def test_while_runs_are_trained_the_log_grows_and_others_are_left_out(place: Path) -> None:
@@ -249,9 +249,9 @@ def test_while_runs_are_trained_the_log_grows_and_others_are_left_out(place: Pat
             time.sleep(0.02)
         assert any((place / "log").rglob("events.out.tfevents.*"))  # before the end
         runs.append_metrics(folder, {"epoch": 2, "accuracy": 0.5, "terms": {}})
-    ((name, found),) = events(place / "log").items()
+    ((name, events_of_run),) = events(place / "log").items()
     assert Path("runs") / name == folder.relative_to(place)
-    assert [(e.step, e.value) for e in found.Scalars("accuracy")] == [(1, 0.25), (2, 0.5)]
+    assert [(e.step, e.value) for e in events_of_run.Scalars("accuracy")] == [(1, 0.25), (2, 0.5)]
 
 
 @pytest.fixture(scope="module")
@@ -290,10 +290,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_command_that_trains_logs_its_runs(trained: Path) -> None:
     """Two teachers, a student, the eight rows of table 3, and two generations: what their JSON lines say, no more."""
-    found = events(trained / "reports" / "tensorboard")
+    logs = events(trained / "reports" / "tensorboard")
     folders = {str(path.parent.relative_to(trained / "runs")) for path in (trained / "runs").rglob("result.json")}
-    assert set(found) == folders and len(folders) == 2 + 1 + 8 + 2
-    for name, log in found.items():
+    assert set(logs) == folders and len(folders) == 2 + 1 + 8 + 2
+    for name, log in logs.items():
         lines = runs.read_metrics(trained / "runs" / name)
         assert len(lines) == 2 and log.Tags()["images"] == ["confusion"]
         for tag in ("loss", "accuracy", "lr"):

@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def written_page(tmp_path_factory):
     """A page of a stamped corpus, its text, and where it lies; sounds of folds 1 and 2 only."""
     where = tmp_path_factory.mktemp("page")
     write_runs(where / "runs", synthetic=True)
@@ -81,8 +81,8 @@ def made(tmp_path_factory):
     return path, path.read_text(encoding="utf-8"), where
 
 
-def pictures_of(made):
-    (folder,) = (made[0].parent / "pictures").iterdir()
+def pictures_of(written_page):
+    (folder,) = (written_page[0].parent / "pictures").iterdir()
     return folder
 
 
@@ -90,8 +90,8 @@ def read_csv(path):
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def test_nothing_of_the_page_is_elsewhere(made):
-    path, text, _ = made
+def test_nothing_of_the_page_is_elsewhere(written_page):
+    path, text, _ = written_page
     assert path == path.parents[1] / "mini" / "index.html"
     assert not re.search(r"https?:|//\w+\.\w|@import|url\((?!#)", text)
     page = Page(text)
@@ -103,45 +103,45 @@ def test_nothing_of_the_page_is_elsewhere(made):
         assert name.startswith("table.") or (path.parent / unquote(name)).is_file(), name
 
 
-def test_ids_are_unique_and_each_reference_inside_the_page_has_its_target(made):
-    page = Page(made[1])
+def test_ids_are_unique_and_each_reference_inside_the_page_has_its_target(written_page):
+    page = Page(written_page[1])
     assert len(page.ids) == len(set(page.ids))
-    inside = [v[1:] for _, v in page.references if v.startswith("#")] + re.findall(r"url\(#([^)]*)\)", made[1])
+    inside = [v[1:] for _, v in page.references if v.startswith("#")] + re.findall(r"url\(#([^)]*)\)", written_page[1])
     assert len(inside) > 50 and set(inside) <= set(page.ids)
 
 
-def test_pictures_take_the_pages_colours(made):
-    svgs = re.findall(r"<svg.*?</svg>", made[1], re.S)
+def test_pictures_take_the_pages_colours(written_page):
+    svgs = re.findall(r"<svg.*?</svg>", written_page[1], re.S)
     assert len(svgs) == 2 + 3 * 3 + 2 + 2 + 2 + 1  # overview; curves, confusion; recalls; t-SNE, teacher's thrice
     for svg in svgs:
         assert not re.search(r"#[0-9a-f]{6}\b", svg) and "var(--ink)" in svg and 'role="img"' in svg
         assert not re.search(r'style="fill: var\(--paper\)"', svg)  # no background but the page's
-    style = re.search(r"<style>(.*?)</style>", made[1], re.S)[1]
+    style = re.search(r"<style>(.*?)</style>", written_page[1], re.S)[1]
     for name in set(re.findall(r"var\(--(\w+)\)", "".join(svgs))):
         assert style.count(f"--{name}:") == (1 if name == "font" else 2)
     assert "prefers-color-scheme:dark" in style
 
 
-def test_the_stamp_is_on_title_banner_and_every_picture(made):
-    _, text, _ = made
+def test_the_stamp_is_on_title_banner_and_every_picture(written_page):
+    _, text, _ = written_page
     assert re.search(r"<title>SYNTHETIC", text) and re.search(r"<h1>SYNTHETIC", text)
     assert '<p class="banner">SYNTHETIC' in text
     for svg in re.findall(r"<svg.*?</svg>", text, re.S):
         assert "SYNTHETIC: made-up sounds" in svg
-    for path in pictures_of(made).glob("*.svg"):
+    for path in pictures_of(written_page).glob("*.svg"):
         assert "SYNTHETIC: made-up sounds" in path.read_text(encoding="utf-8")
 
 
-def test_every_picture_is_there_thrice(made):
-    names = {path.name.rpartition(".")[0] for path in pictures_of(made).iterdir()}
+def test_every_picture_is_there_thrice(written_page):
+    names = {path.name.rpartition(".")[0] for path in pictures_of(written_page).iterdir()}
     slugs = ["teacher", *(losses.LossMix.parse(mix).slug for mix in MIXES)]
     wanted = {"folds", "differences"} | {f"{kind}-{slug}" for slug in slugs for kind in ("confusion", "tsne")}
-    wanted |= {f"curves-{slug}-{what}" for slug in slugs for what in ("accuracy", "terms")}
+    wanted |= {f"curves-{slug}-{picture}" for slug in slugs for picture in ("accuracy", "terms")}
     assert names == wanted | {f"recall-{slug}" for slug in slugs[1:]}
     for name in names:
-        assert (pictures_of(made) / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert (pictures_of(made) / f"{name}.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
-        assert len(read_csv(pictures_of(made) / f"{name}.csv")) > 2
+        assert (pictures_of(written_page) / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (pictures_of(written_page) / f"{name}.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+        assert len(read_csv(pictures_of(written_page) / f"{name}.csv")) > 2
 
 
 def test_a_page_again_draws_what_changed_and_nothing_else(tmp_path):
@@ -172,40 +172,44 @@ def test_pictures_drawn_by_several_processes_are_the_same(tmp_path, monkeypatch)
     assert one == two
 
 
-def test_the_tables_are_the_reports(made):
-    rows = report.rows(runs.find(made[2] / "runs"))
-    cells = {row[0]: row for row in Page(made[1]).rows if row and len(row) == 10}
+def test_the_tables_are_the_reports(written_page):
+    rows = report.rows(runs.find(written_page[2] / "runs"))
+    cells = {row[0]: row for row in Page(written_page[1]).rows if row and len(row) == 10}
     for row in rows:
-        own = cells[row.name]
-        assert own[1] == f"{row.spread.mean:.2f}" and own[2] == f"{row.spread.sd_folds:.2f}" and own[9] == row.partial
+        shown = cells[row.name]
+        assert (
+            shown[1] == f"{row.spread.mean:.2f}"
+            and shown[2] == f"{row.spread.sd_folds:.2f}"
+            and shown[9] == row.partial
+        )
 
 
-def test_confusion_and_recall_are_of_the_predictions(made):
+def test_confusion_and_recall_are_of_the_predictions(written_page):
     counts, hits, clips = np.zeros((10, 10), int), np.zeros(10), np.zeros(10)
     for fold in (1, 2, 3):
         for seed in (0, 1):
-            folder = next((made[2] / "runs").rglob(f"soft1/fold{fold}-seed{seed}"))
+            folder = next((written_page[2] / "runs").rglob(f"soft1/fold{fold}-seed{seed}"))
             with np.load(folder / "predictions.npz") as file:
                 for label, row in zip(file["labels"], file["logits"]):
                     counts[label, int(np.argmax(row))] += 1
                     hits[label] += np.argmax(row) == label
                     clips[label] += 1
-    rows = read_csv(pictures_of(made) / "confusion-soft1.csv")
+    rows = read_csv(pictures_of(written_page) / "confusion-soft1.csv")
     assert [int(row["clips"]) for row in rows] == counts.ravel().tolist()
     assert [row["label"] for row in rows[::10]] == list(CLASSES)
-    recall = read_csv(pictures_of(made) / "recall-soft1.csv")
+    recall = read_csv(pictures_of(written_page) / "recall-soft1.csv")
     assert [float(row["student_recall"]) for row in recall] == pytest.approx(hits / clips)
     assert [int(row["clips"]) for row in recall] == [3 * CLIPS // 10] * 10
 
 
 def test_confused_clips_by_hand():
-    def said(*rows):
+    def predictions(*rows):
         return runs.Predictions(
             np.array(["a", "b", "c"]), np.array([0, 1, 2]), np.log(np.array(rows)), np.array(["", "", ""])
         )
 
-    first = said([0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8])
-    second = said([0.2, 0.2, 0.6], [0.5, 0.3, 0.2], [0.2, 0.1, 0.7])
+    first = predictions([0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8])
+    second = predictions([0.2, 0.2, 0.6], [0.5, 0.3, 0.2], [0.2, 0.1, 0.7])
     mistaken = gathering.confused({(1, 0): first, (1, 1): second})
     assert [(c.clip, c.label, c.taken_for, c.wrong, c.runs) for c in mistaken] == [
         ("b", 1, 0, 2, 2),
@@ -215,8 +219,8 @@ def test_confused_clips_by_hand():
     assert gathering.confused({(1, 0): first, (1, 1): second}, most=1) == mistaken[:1]
 
 
-def test_players_name_files_that_are_there(made):
-    path, text, _where = made
+def test_players_name_files_that_are_there(written_page):
+    path, text, _where = written_page
     players = [value for tag, value in Page(text).references if tag == "audio"]
     assert players and all(value.startswith("../../data%20of%20mine/fold%20") for value in players)
     for value in players:
@@ -225,8 +229,8 @@ def test_players_name_files_that_are_there(made):
     assert text.count('preload="none"') == len(players)
 
 
-def test_what_ran_is_on_it(made):
-    rows = {tuple(row) for row in Page(made[1]).rows if row}
+def test_what_ran_is_on_it(written_page):
+    rows = {tuple(row) for row in Page(written_page[1]).rows if row}
     assert ("lr", "0.1", "0.1") in rows and ("model", "resnet18", "cnn2") in rows and ("sr", "22050") in rows
     assert ("torch", "2.13.0") in rows and ("commit", "0123456789 (changed)") in rows and ("runs", "15") in rows
     row = next(row for row in rows if row[0].endswith("soft:1 (baseline)") and len(row) == 11)

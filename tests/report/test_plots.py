@@ -43,9 +43,9 @@ def records(scale):
     ]
 
 
-def panel(made):
+def panel(picture_drawn):
     """What was drawn: the panel, and the rows of the CSV."""
-    drawing = made.drawing()
+    drawing = picture_drawn.drawing()
     return drawing.figure.axes[0], drawing.rows
 
 
@@ -103,8 +103,8 @@ def test_confusion_shades_are_shares_of_the_row():
     axes, rows = panel(plots.confusion_matrix("c", counts, ("a", "b", "c"), "", LOOK))
     (cells,) = axes.collections
     blue, orange = ([int(picture.LIGHT[name][i : i + 2], 16) / 255 for i in (1, 3, 5)] for name in ("c0", "c1"))
-    found = {tuple(path.vertices[:4].mean(0)): shade for path, shade in zip(cells.get_paths(), cells.get_facecolors())}
-    assert {place: tuple(shade) for place, shade in found.items()} == {
+    shades = {tuple(path.vertices[:4].mean(0)): shade for path, shade in zip(cells.get_paths(), cells.get_facecolors())}
+    assert {place: tuple(shade) for place, shade in shades.items()} == {
         (column, row): pytest.approx((*tint, 0.62 * share))
         for row, column, share, tint in (
             (0, 0, 0.75, blue),
@@ -142,24 +142,24 @@ def test_projection_is_fixed_and_keeps_groups_apart():
 
 
 def test_a_picture_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
-    def made(accuracy, synthetic=False):
+    def points(accuracy, synthetic=False):
         return plots.fold_points("folds", {"a": {(1, 0): accuracy}}, plots.Look(synthetic))
 
-    assert plots.kept(made(50.0), tmp_path) is None
-    text = plots.save(made(50.0), tmp_path)
-    assert plots.kept(made(50.0), tmp_path) == text
-    assert plots.kept(made(50.5), tmp_path) is None and plots.kept(made(50.0, True), tmp_path) is None
+    assert plots.kept(points(50.0), tmp_path) is None
+    text = plots.save(points(50.0), tmp_path)
+    assert plots.kept(points(50.0), tmp_path) == text
+    assert plots.kept(points(50.5), tmp_path) is None and plots.kept(points(50.0, True), tmp_path) is None
     with monkeypatch.context() as other:  # drawn by other code
         other.setattr(picture, "code_digest", lambda: "other")
-        assert plots.kept(made(50.0), tmp_path) is None
+        assert plots.kept(points(50.0), tmp_path) is None
     for end in ("png", "csv"):
         (tmp_path / f"folds.{end}").unlink()
-        assert plots.kept(made(50.0), tmp_path) is None
-        assert plots.save(made(50.0), tmp_path) == text and plots.kept(made(50.0), tmp_path) == text
+        assert plots.kept(points(50.0), tmp_path) is None
+        assert plots.save(points(50.0), tmp_path) == text and plots.kept(points(50.0), tmp_path) == text
 
 
 def test_files_and_the_picture_in_a_page(tmp_path):
-    made = plots.recall_pairs(
+    figure = plots.recall_pairs(
         "r",
         np.array([0.5, np.nan]),
         np.array([1.0, np.nan]),
@@ -168,13 +168,13 @@ def test_files_and_the_picture_in_a_page(tmp_path):
         "",
         plots.Look(synthetic=True),
     )
-    text = plots.save(made, tmp_path)
+    text = plots.save(figure, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"r.svg", "r.png", "r.csv"}
     with (tmp_path / "r.csv").open() as file:
         assert list(csv.reader(file))[1:] == [["a<b", "4", "0.5", "1.0"], ["c", "0", "", ""]]
     assert (tmp_path / "r.svg").read_text() == text and "SYNTHETIC" in text and "#ffffff" in text
     before = (tmp_path / "r.png").read_bytes()
-    assert plots.save(made, tmp_path) == text and (tmp_path / "r.png").read_bytes() == before
+    assert plots.save(figure, tmp_path) == text and (tmp_path / "r.png").read_bytes() == before
     element = plots.inline(text, "p7", "words")
     assert element.startswith('<svg role="img" aria-label="words"') and "http" not in element
     assert not re.search(r"#[0-9a-f]{6}\b", element) and "var(--warn)" in element and "a&lt;b" in element

@@ -54,7 +54,7 @@ def put(root, mix, table, *, corpus="mini", folds=10, settings=None, change=None
         for seed, accuracy in enumerate(row):
             if accuracy is None:
                 continue
-            own = {
+            described = {
                 "schema": 1,
                 "role": role,
                 "model": getattr(settings, role).model,
@@ -93,7 +93,7 @@ def put(root, mix, table, *, corpus="mini", folds=10, settings=None, change=None
             folder = runs.cell_path(root, corpus, role, settings, slug, fold, seed)
             runs.write_finished(
                 folder,
-                config=own | (change or {}),
+                config=described | (change or {}),
                 result=figures | (result or {}),
                 model_bytes=b"",
                 environment={"python": "3.11.4", "packages": {"numpy": "2.4.6", "torch": "2.13.0"}, "commit": None},
@@ -231,11 +231,11 @@ def test_few_folds_have_an_interval_over_recordings_of_their_kept_predictions(tm
     rng, sources = np.random.default_rng(3), [f"r{i // 3}" for i in range(60)]
     differences = {}
     for fold in (1, 2):
-        own = [f"{fold}{name}" for name in sources]
+        clips = [f"{fold}{name}" for name in sources]
         hits = {mix: rng.random((2, 60)) < level for mix, level in (("soft", 0.5), ("angle:50", 0.65))}
         for mix, each in hits.items():
             for seed in (0, 1):
-                folder = recorded(tmp_path / "runs", mix, each[seed], own, fold, seed)
+                folder = recorded(tmp_path / "runs", mix, each[seed], clips, fold, seed)
         differences[fold] = 100 * (hits["angle:50"].astype(float) - hits["soft"]).mean(axis=0)
     (row,) = [row for row in report.rows(runs.find(tmp_path / "runs")) if row.comparison]
     expected = bootstrap.by_recording(differences, {k: np.array([f"{k}{n}" for n in sources]) for k in differences})
@@ -253,8 +253,8 @@ def test_few_folds_have_an_interval_over_recordings_of_their_kept_predictions(tm
 
 
 def test_order_is_table_3s_then_own_mixes(tmp_path):
-    own = ["area:7", "angle:3"]
-    for mix in [*own, *(row.mix or None for row in reversed(paper.TABLE3))]:
+    mixes = ["area:7", "angle:3"]
+    for mix in [*mixes, *(row.mix or None for row in reversed(paper.TABLE3))]:
         put(tmp_path, mix, [[0.5]])
     rows = report.rows(runs.find(tmp_path))
     assert [(row.mix, row.published) for row in rows] == [
@@ -458,7 +458,7 @@ def test_students_of_a_teachers_best_epoch_are_said_to_be_optimistic(root, tmp_p
     report.report(root, tmp_path / "reports", "mini")
     with (tmp_path / "reports" / "mini" / "table.csv").open() as file:
         notes = [(row["mix"], "held-out fold chose it" in row["notes"]) for row in csv.DictReader(file)]
-    assert [mix for mix, said in notes if said] == [canonical("angle:50")]
+    assert [mix for mix, optimistic in notes if optimistic] == [canonical("angle:50")]
     assert len([mix for mix, _ in notes if mix == canonical("angle:50")]) == 2
 
 

@@ -129,7 +129,7 @@ def test_the_tables_figures_are_those_of_the_runs_embeddings(opened: Path, layer
     done = invoke("retrieval", "--layer", layer)
     assert done.exit_code == 0, done.output
     stem = "retrieval" if layer == "embedding" else "retrieval-hidden"
-    found = rows_of(opened / "reports" / "tiny" / f"{stem}.csv")
+    table = rows_of(opened / "reports" / "tiny" / f"{stem}.csv")
     expected: dict[int, list[float]] = {1: [], 2: []}
     for record in runs.find(opened / "runs", "tiny"):
         if record.is_student and record.mix_text == "soft:1":
@@ -141,19 +141,25 @@ def test_the_tables_figures_are_those_of_the_runs_embeddings(opened: Path, layer
                 x = getattr(network(torch.from_numpy(data.features[:, 0])), layer).numpy()
             sources = [str(name) for name in data.sources]
             expected[fold].append(loop_recall(x.astype(float), data.labels.tolist(), sources, 1, "euclidean"))
-    row = found["soft:1", "euclidean", 1]
+    row = table["soft:1", "euclidean", 1]
     assert float(row["recall_percent"]) == pytest.approx(100 * np.mean([np.mean(v) for v in expected.values()]))
     assert row["n"] == "4" and row["dimensions"] == str(dimensions)
-    chance = float(found[stage.CHANCE, "euclidean", 1]["recall_percent"])
+    chance = float(table[stage.CHANCE, "euclidean", 1]["recall_percent"])
     assert chance == pytest.approx(100 * 2 / 8)
     # The difference is paired by fold and seed, over the two cells that both have.
-    own = found["angle:40,area:20,soft:1", "euclidean", 1]
-    assert own["pairs"] == "2" and row["pairs"] == ""
-    assert own["no_claim"] == "no claim: n = 2 folds" and own["p"] == own["p_holm"] == "" and own["mixes"] == "1"
+    angle_area = table["angle:40,area:20,soft:1", "euclidean", 1]
+    assert angle_area["pairs"] == "2" and row["pairs"] == ""
     assert (
-        float(own["recordings_ci95_low"]) <= float(own["difference_to_baseline"]) <= float(own["recordings_ci95_high"])
+        angle_area["no_claim"] == "no claim: n = 2 folds"
+        and angle_area["p"] == angle_area["p_holm"] == ""
+        and angle_area["mixes"] == "1"
     )
-    names = {name for name, _, _ in found}
+    assert (
+        float(angle_area["recordings_ci95_low"])
+        <= float(angle_area["difference_to_baseline"])
+        <= float(angle_area["recordings_ci95_high"])
+    )
+    names = {name for name, _, _ in table}
     assert {"resnet18 (teacher)", "cnn2, untrained", stage.FEATURES} < names
     text = (opened / "reports" / "tiny" / f"{stem}.md").read_text()
     assert "Recall@K, Euclidean" in text and "18 of 18 clips are queries" in text
@@ -192,7 +198,7 @@ def test_made_up_sounds_are_stamped_and_only_stopped_runs_left_out(place: Path, 
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         ("cache", "no features of fold 1"),
         ("digest", "was trained on other features of fold"),
@@ -202,7 +208,7 @@ def test_made_up_sounds_are_stamped_and_only_stopped_runs_left_out(place: Path, 
     ],
 )
 def test_wrong_input_is_one_line(
-    opened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, said: str
+    opened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: str, message: str
 ) -> None:
     paths = sorted((opened / "cache").rglob("*.h5"))
     if spoil != "runs":
@@ -216,7 +222,7 @@ def test_wrong_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     done = invoke("retrieval", *(("--losses", "angel") if spoil == "mix" else ()))
     assert done.exit_code == 1
-    assert said in done.stderr and done.stderr.count("error:") == 1
+    assert message in done.stderr and done.stderr.count("error:") == 1
 
 
 def test_usage(opened: Path) -> None:

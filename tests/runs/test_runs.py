@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def record(role="student", fold=1, seed=0, **changes):
     """The arguments of ``write_finished`` for a made-up run."""
     settings = Settings()
-    own = {
+    described = {
         "schema": 1,
         "role": role,
         "model": getattr(settings, role).model,
@@ -62,7 +62,7 @@ def record(role="student", fold=1, seed=0, **changes):
     clips = np.array(["a.wav", "b.wav", "ü.wav", "d.wav"])
     predictions = runs.Predictions(clips, np.array([0, 1, 0, 1]), np.arange(8.0).reshape(4, 2), np.array(list("wxyz")))
     return {
-        "config": own,
+        "config": described,
         "environment": {"python": "3", "packages": {}},
         "model_bytes": b"weights",
         "predictions": predictions,
@@ -282,8 +282,8 @@ def test_records_carry_the_digest_of_their_path(tmp_path):
     for role, slug in (("teacher", None), ("student", "soft-1")):
         path = runs.cell_path(tmp_path, "tiny", role, Settings(), slug, 1, 0)
         runs.write_finished(path, **record(role))
-    for found in runs.find(tmp_path, "tiny"):
-        assert found.folder.relative_to(tmp_path).parts[1].endswith(found.digest)
+    for run in runs.find(tmp_path, "tiny"):
+        assert run.folder.relative_to(tmp_path).parts[1].endswith(run.digest)
 
 
 def rewritten(folder, name, change):
@@ -308,23 +308,23 @@ def test_a_record_holds_what_the_files_say(tmp_path):
         "pack": {"runs": 3, "layout": "loop", "device": "cpu", "threads": 2, "repeats": "runs/old"},
     }
     runs.write_finished(tmp_path, **given)
-    own = runs.read(tmp_path)
-    assert (own.role, own.is_student, own.is_teacher, own.is_generation) == ("student", True, False, False)
-    assert (own.corpus, own.dataset, own.synthetic, own.model) == ("tiny", "urbansound8k", False, "cnn2")
-    assert own.cell == (1, 0) and own.name == "fold1-seed0" and own.preset == "default"
-    assert own.recorded_mix == "area:20,angle:40" and own.mix_text == "angle:40,area:20,soft:1" == own.row_mix
-    assert own.mix.slug == "angle40+area20+soft1" and own.slug == "soft-1"
-    assert own.settings == Settings() and own.trained_by == Settings().student
-    assert own.digest == runs.settings_digest("student", given["config"]["settings"])
-    assert own.teacher == own.teachers == (Path("runs/t1"), Path("runs/t2"))
-    assert own.lineage == (Path("runs/t0"), Path("runs/t1"), Path("runs/t2"))
-    assert own.teacher_weights == {Path("runs/t1"): "aa"} and own.generation == 2
-    assert (own.experiment, own.step) == ("table3", "student")
-    assert own.data[10] == "digest10" and own.skipped == {1: 2} and own.all_folds == (1, 2)
-    assert own.data_digest == config.digest(given["config"]["data"])  # of text keys, which sort otherwise
-    assert own.classes == ("dog", "cat") and own.shape == (5, 20, 173)
-    assert own.pack == runs.record.Pack(3, "loop", "cpu", 2, Path("runs/old"))
-    result = own.result
+    run = runs.read(tmp_path)
+    assert (run.role, run.is_student, run.is_teacher, run.is_generation) == ("student", True, False, False)
+    assert (run.corpus, run.dataset, run.synthetic, run.model) == ("tiny", "urbansound8k", False, "cnn2")
+    assert run.cell == (1, 0) and run.name == "fold1-seed0" and run.preset == "default"
+    assert run.recorded_mix == "area:20,angle:40" and run.mix_text == "angle:40,area:20,soft:1" == run.row_mix
+    assert run.mix.slug == "angle40+area20+soft1" and run.slug == "soft-1"
+    assert run.settings == Settings() and run.trained_by == Settings().student
+    assert run.digest == runs.settings_digest("student", given["config"]["settings"])
+    assert run.teacher == run.teachers == (Path("runs/t1"), Path("runs/t2"))
+    assert run.lineage == (Path("runs/t0"), Path("runs/t1"), Path("runs/t2"))
+    assert run.teacher_weights == {Path("runs/t1"): "aa"} and run.generation == 2
+    assert (run.experiment, run.step) == ("table3", "student")
+    assert run.data[10] == "digest10" and run.skipped == {1: 2} and run.all_folds == (1, 2)
+    assert run.data_digest == config.digest(given["config"]["data"])  # of text keys, which sort otherwise
+    assert run.classes == ("dog", "cat") and run.shape == (5, 20, 173)
+    assert run.pack == runs.record.Pack(3, "loop", "cpu", 2, Path("runs/old"))
+    result = run.result
     assert (result.accuracy, result.percent, result.best_accuracy, result.best_epoch) == (0.5, 50, 0.75, 3)
     assert (result.epochs, result.test_clips, result.parameters) == (4, 4, 116538)
     assert (result.macro_f1, result.ece, result.nll, result.agreement) == (0.4, 0.1, 1.25, None)
@@ -341,17 +341,17 @@ def test_records_of_earlier_versions_are_read(tmp_path):
     late = ("slug", "teacher", "generation", "lineage", "teacher_weights", "classes", "shape", "pack")
     rewritten(tmp_path, "config.json", {**dict.fromkeys(late), "settings": settings, "mix": "gone:3,soft:1"})
     rewritten(tmp_path, "result.json", dict.fromkeys(("seconds", "failure", "macro_f1", "ece", "finished")))
-    own = runs.read(tmp_path)
-    assert own.settings.student == TrainSettings(model="cnn2")
+    run = runs.read(tmp_path)
+    assert run.settings.student == TrainSettings(model="cnn2")
     assert (
-        own.digest
+        run.digest
         == runs.settings_digest("student", settings)
         != runs.settings_digest("student", given["config"]["settings"])
     )
-    assert own.mix is None and own.mix_text == own.row_mix == "gone:3,soft:1"
-    assert own.teacher is None and own.teachers == own.lineage == own.classes == own.shape == ()
-    assert own.pack == runs.record.Pack() and own.slug == "" and (own.experiment, own.step) == (None, None)
-    assert own.result.seconds is None and own.result.finished == "" and not own.result.overflowed
+    assert run.mix is None and run.mix_text == run.row_mix == "gone:3,soft:1"
+    assert run.teacher is None and run.teachers == run.lineage == run.classes == run.shape == ()
+    assert run.pack == runs.record.Pack() and run.slug == "" and (run.experiment, run.step) == (None, None)
+    assert run.result.seconds is None and run.result.finished == "" and not run.result.overflowed
     # Once, outputs that overflowed were kept as no better than chance.
     (tmp_path / "result.json").write_text(json.dumps({**record(status="did not train")["result"], "nll": None}))
     assert runs.read(tmp_path).result.stopped and not runs.read(tmp_path).result.counts
@@ -392,27 +392,27 @@ def test_a_setting_that_is_unknown_now_is_named_when_it_is_asked_for(tmp_path):
     given = record()
     given["config"]["settings"]["student"]["colour"] = 3
     runs.write_finished(tmp_path, **given)
-    own = runs.read(tmp_path)  # reports need no settings
+    run = runs.read(tmp_path)  # reports need no settings
     with pytest.raises(InputError, match=r"config.json \[student\]: unknown key 'colour'"):
-        _ = own.settings
+        _ = run.settings
 
 
 def test_whether_a_run_is_of_what_is_at_hand(tmp_path):
     runs.write_finished(tmp_path, **record())
-    own, now = runs.read(tmp_path), {1: "aa", 2: "bb"}
+    run, now = runs.read(tmp_path), {1: "aa", 2: "bb"}
     features = Settings().features
-    assert runs.outdated(own) == runs.outdated(own, data=now, classes=("dog", "cat"), features=features) == ""
-    assert runs.outdated(own, data=now, features=dataclasses.replace(features, bins=40)) == (
+    assert runs.outdated(run) == runs.outdated(run, data=now, classes=("dog", "cat"), features=features) == ""
+    assert runs.outdated(run, data=now, features=dataclasses.replace(features, bins=40)) == (
         "was trained with other features (features.bins = 20, here 40)"
     )
     assert (
-        runs.outdated(own, data=now, classes=("dog", "cow")) == "was trained with other classes (dog cat; here dog cow)"
+        runs.outdated(run, data=now, classes=("dog", "cow")) == "was trained with other classes (dog cat; here dog cow)"
     )
     changed = "(clips were added, removed, moved or changed since)"
-    assert runs.outdated(own, data={1: "aa", 3: "cc"}) == f"was trained on other features of fold 2, 3 {changed}"
-    assert runs.outdated(own, data={1: "aa"}, folds=(1,)) == ""
-    assert runs.outdated(own, data={1: "xx"}, folds=(1,)) == f"was trained on other features of fold 1 {changed}"
-    images = dataclasses.replace(own, dataset="cifar100")
+    assert runs.outdated(run, data={1: "aa", 3: "cc"}) == f"was trained on other features of fold 2, 3 {changed}"
+    assert runs.outdated(run, data={1: "aa"}, folds=(1,)) == ""
+    assert runs.outdated(run, data={1: "xx"}, folds=(1,)) == f"was trained on other features of fold 1 {changed}"
+    images = dataclasses.replace(run, dataset="cifar100")
     assert runs.outdated(images, data={1: "xx"}).startswith("was trained on other images (part 1, 2; ")
 
 
@@ -423,7 +423,7 @@ def test_find_by_corpus_in_order_without_hidden_folders(tmp_path):
     runs.write_finished(tmp_path / "tiny" / ".packs" / "fold1-seed0", **record())
     (tmp_path / "tiny" / "g" / "fold3-seed0").mkdir()
     runs.append_metrics(tmp_path / "tiny" / "g" / "fold4-seed0", {"epoch": 1})
-    assert [found.fold for found in runs.find(tmp_path, "tiny")] == [1, 2, 10]
+    assert [run.fold for run in runs.find(tmp_path, "tiny")] == [1, 2, 10]
     assert [path.name for path in runs.unfinished(tmp_path, "tiny")] == ["fold3-seed0", "fold4-seed0"]
     assert len(runs.find(tmp_path)) == 4
     assert runs.find(tmp_path, "nothing") == []

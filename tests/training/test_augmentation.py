@@ -29,8 +29,8 @@ def test_crop_and_flip_as_numpy_has_it(padding: int, filled: bool) -> None:
     fill = torch.tensor([0.25, -1.0, 3.0]).view(3, 1, 1) if filled else None
     cropped = crop_and_flip(x, draws, fill=fill, padding=padding)
     edge = np.zeros(3) if fill is None else fill.numpy().reshape(3)
-    for image, drawn, own in zip(x.numpy(), draws.tolist(), cropped.numpy(), strict=True):
-        np.testing.assert_array_equal(own, plain(image, drawn, edge, padding))
+    for image, drawn, image_cropped in zip(x.numpy(), draws.tolist(), cropped.numpy(), strict=True):
+        np.testing.assert_array_equal(image_cropped, plain(image, drawn, edge, padding))
 
 
 def test_every_window_comes_up_and_half_are_mirrored() -> None:

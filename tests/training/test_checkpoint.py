@@ -142,12 +142,12 @@ def test_a_checkpoint_of_something_else_is_not_used(data: Any, tmp_path: Path) -
         ((changed, labels, teacher), runs(), SETTINGS),
         ((samples, labels, taught), runs(), SETTINGS),
     ]
-    for where, what, settings in others:
+    for where, trained_runs, settings in others:
         path.write_bytes(content)
         messages: list[str] = []
-        trained = fit(where, what, settings, checkpoint=path, say=messages.append)
+        trained = fit(where, trained_runs, settings, checkpoint=path, say=messages.append)
         assert "of other settings, runs, data" in messages[0]
-        for one, other in zip(fit(where, what, settings), trained):
+        for one, other in zip(fit(where, trained_runs, settings), trained):
             assert_equal(one, other)
 
 

@@ -26,7 +26,7 @@ from tests.written import written
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with written(tmp_path_factory.mktemp("own"), STUDENTS):
         yield
 

@@ -234,7 +234,7 @@ def test_the_margins_are_those_of_the_runs_own_training_rows(data: Any) -> None:
     ]
     assert packs[0].constants.keys() == {f"constants overhaul map{i}" for i in (1, 2, 3, 4)}
     for name, margin in packs[0].constants.items():
-        own = stored.outputs[name.split()[-1]][1, torch.as_tensor(run.task.train)]
-        expected = [each[each < 0].mean().item() if (each < 0).any() else 0 for each in own.unbind(1)]
+        kept = stored.outputs[name.split()[-1]][1, torch.as_tensor(run.task.train)]
+        expected = [each[each < 0].mean().item() if (each < 0).any() else 0 for each in kept.unbind(1)]
         assert margin[0].tolist() == pytest.approx(expected, rel=1e-5)
         assert torch.equal(packs[1].constants[name], margin)

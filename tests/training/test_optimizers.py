@@ -244,8 +244,8 @@ def test_hashes_are_those_of_whole_numbers() -> None:
 def test_dropout_of_a_network_without_a_place_for_it_is_refused() -> None:
     plain = lambda shape, classes: nn.Linear(3, 3)
     with pytest.raises(InputError, match=r"dropout = 0\.2: plain has no place for it; expected 0, or a network with"):
-        models.single.made("plain", plain, (1, 1, 3), 3, dropout=0.2)
-    models.single.made("plain", plain, (1, 1, 3), 3)
+        models.single.first_network("plain", plain, (1, 1, 3), 3, dropout=0.2)
+    models.single.first_network("plain", plain, (1, 1, 3), 3)
 
 
 @pytest.mark.parametrize(

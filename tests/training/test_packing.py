@@ -28,8 +28,8 @@ def seeds(count: int) -> list[Run]:
 )
 def test_split(items: int, pack: int, sizes: list[int]) -> None:
     packs = packing.split(range(items), pack)
-    assert [i for own in packs for i in own] == list(range(items))
-    assert [len(own) for own in packs] == sizes
+    assert [i for part in packs for i in part] == list(range(items))
+    assert [len(part) for part in packs] == sizes
 
 
 def test_the_choice_is_measured_and_says_so(data: Any) -> None:
@@ -149,13 +149,13 @@ def test_packs_change_no_number(data: Any) -> None:
     """Five runs as packs of 1, 2 and 2 and with an injected lack of memory are the five in one pack, bit for bit."""
     runs, settings, sizes = seeds(5), dataclasses.replace(QUICK, epochs=1), []
 
-    def train(own: list[Run]) -> list[Trained]:
-        sizes.append(len(own))
-        if len(own) > 1 and own[0].seed == 1:
+    def train(pack: list[Run]) -> list[Trained]:
+        sizes.append(len(pack))
+        if len(pack) > 1 and pack[0].seed == 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return fit(data, own, settings)
+        return fit(data, pack, settings)
 
-    trained = [one for own in packing.split(runs, 2) for one in packing.in_halves(train, own, lambda line: None)]
+    trained = [one for pack in packing.split(runs, 2) for one in packing.in_halves(train, pack, lambda line: None)]
     assert sizes == [1, 2, 1, 1, 2]
     for one, other in zip(fit(data, runs, settings), trained):
         assert_equal(one, other)

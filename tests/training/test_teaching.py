@@ -30,7 +30,7 @@ from tests.written import written
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def own_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with written(tmp_path_factory.mktemp("own"), TEACHERS):
         yield
 
@@ -186,15 +186,15 @@ def test_constants_are_of_the_training_rows_and_of_each_runs_teacher(data: Any, 
     assert shapes == {"margins": (2, 8), "centres": (2, CLASSES, 256)}
     for r, one in enumerate((run, other)):
         rows = one.task.train
-        said = running[2].teachers[r][0](samples[rows])
+        answers = running[2].teachers[r][0](samples[rows])
         margins = [
-            float(np.minimum(channel, 0).sum() / len(rows)) for channel in said.map1.detach().numpy().swapaxes(0, 1)
+            float(np.minimum(channel, 0).sum() / len(rows)) for channel in answers.map1.detach().numpy().swapaxes(0, 1)
         ]
         torch.testing.assert_close(
             constants["constants centred margins"][r], torch.tensor(margins), rtol=1e-4, atol=1e-5
         )
         for label in range(CLASSES):
-            mine = said.embedding.detach()[labels[rows] == label].mean(0)
+            mine = answers.embedding.detach()[labels[rows] == label].mean(0)
             torch.testing.assert_close(constants["constants centred centres"][r, label], mine, rtol=1e-4, atol=1e-5)
     assert all(trained.failure is None for trained in fit((samples, labels, taught), [run, other]))
 
@@ -238,8 +238,8 @@ def test_members_of_an_ensemble(data: Any, layout: str) -> None:
     assert needs.ensemble == ("flocking", "membered") and not needs.single
     each = []
     for members in teachers:
-        said = [training.outputs(n, samples, np.arange(ROWS), ("embedding", "logits", "map1")) for n in members]
-        each.append(as_one(said, each=True))
+        outputs = [training.outputs(n, samples, np.arange(ROWS), ("embedding", "logits", "map1")) for n in members]
+        each.append(as_one(outputs, each=True))
     assert each[0].members.shape == (ROWS, 3, CLASSES) and each[0].map1.shape[:3] == (ROWS, 3, 8)
     assert torch.equal(each[0].members[:, 1], each[1].members[:, 1])
     before = Stored({name: torch.stack([one[name] for one in each]) for name in each[0]})
@@ -301,13 +301,13 @@ def test_a_reduction_of_plain_outputs_is_the_losss_own(data: Any) -> None:
     random = torch.Generator().manual_seed(3)
     student = Outputs({f"map{i}": torch.randn(2, 4, 3, 4, 5, generator=random) for i in (1, 2)})
     teacher = Outputs({f"map{i}": torch.randn(2, 4, 6, 4, 5, generator=random) for i in (1, 2)})
-    found = library.load("attending")(student, teacher, None)
+    loss = library.load("attending")(student, teacher, None)
     mean_square = lambda map: (map.relu() ** 2).mean(1).mean((1, 2)).clamp(-9, 9)
     mine = [
         sum((mean_square(student[s][r]) - mean_square(teacher[s][r])).square().mean() for s in student)
         for r in range(2)
     ]
-    torch.testing.assert_close(found, torch.stack(mine))
+    torch.testing.assert_close(loss, torch.stack(mine))
 
 
 def test_needs_of_mixes() -> None:

@@ -134,9 +134,9 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
         assert record["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
         assert record["terms"] == {"ce": {"raw": record["loss"], "weighted": record["loss"]}}
         assert record["train_accuracy"] == pytest.approx(right / 40)
-        own = labels[run.task.test]
-        assert record["accuracy"] == pytest.approx((tested.argmax(1) == own).double().mean().item())
-        assert record["test_loss"] == pytest.approx(nn.functional.cross_entropy(tested, own).item(), rel=1e-6)
+        test_labels = labels[run.task.test]
+        assert record["accuracy"] == pytest.approx((tested.argmax(1) == test_labels).double().mean().item())
+        assert record["test_loss"] == pytest.approx(nn.functional.cross_entropy(tested, test_labels).item(), rel=1e-6)
     np.testing.assert_allclose(trained.logits, tested, rtol=1e-6, atol=1e-8)
     for mine, theirs in zip((trained.state[n] for n, _ in network.named_parameters()), reference.parameters()):
         torch.testing.assert_close(mine[0], theirs.data, rtol=1e-6, atol=1e-8)

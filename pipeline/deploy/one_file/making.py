@@ -33,7 +33,7 @@ class OneFile:
     """Why there are no files, in a line."""
 
 
-def made(
+def proven_forms(
     wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkpoint, header: Header, data: Path | None
 ) -> OneFile:
     """The forms ``wanted`` of a run, proven on the sounds of its held-out fold.
