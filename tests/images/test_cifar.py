@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import InputError
-from pipeline.images import cifar
+from pipeline.images import cifar, pickles
 from pipeline.images.cifar import find_cifar100, read_cifar100, split
 from tests.archives import MARK, python2, python2_pickle, stand_in, write_archive, write_stand_in
 
@@ -197,7 +197,7 @@ def test_a_small_file_takes_nothing_down(tmp_path: Path, bomb: str) -> None:
 def test_a_pickle_leaves_no_trace_for_the_next(archive: Path) -> None:
     """A state set on the stand-in class itself would reach every later array."""
     with pytest.raises(InputError):
-        cifar.unpickled(malicious("state on a class", archive), "x")
+        pickles.unpickled(malicious("state on a class", archive), "x")
     assert len(read_cifar100(archive, checksum=None).train) == 40
 
 
