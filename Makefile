@@ -201,11 +201,11 @@ cost: $(READY) ## What a clip costs: teacher, student, int8, features (RUN= a pa
 ## The project itself
 .PHONY: test
 test: $(READY_DEV) ## The tests, without those marked slow
-	$(VENV)/bin/python -m pytest -n 2 -m 'not slow' $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal -m 'not slow' $(ARGS)
 
 .PHONY: test-all
 test-all: $(READY_DEV) ## All tests, the slow ones too
-	$(VENV)/bin/python -m pytest -n 2 $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(READY_DEV) ## ruff and mypy
