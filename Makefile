@@ -62,7 +62,7 @@ $(call asked,experiment,NAME,experiment NAME=table3)$(call asked,ensemble,RUN,en
 .PHONY: help
 ## First steps
 help: ## This help, and where things stand
-	@echo 'make TARGET [DATASET=urbansound8k|esc50|esc10|folder|synthetic] [DATA=folder] [PRESET=default|paper|demo|device]'
+	@echo 'make TARGET [DATASET=urbansound8k|esc50|esc10|folder|synthetic] [DATA=folder] [PRESET=default|paper|demo|device|small|tiny|strong]'
 	@echo '            [FOLDS="1 2"] [SEEDS="0 1"] [LOSSES=angle,area] [SET=student.lr=0.002] [DEVICE=auto|cpu|cuda]'
 	@echo '            [JOBS=2] [ARGS="--any-option of the command"]; all options: $(CLI) TARGET --help'
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
@@ -141,6 +141,32 @@ table4: $(READY) ## The paper's Table 4: CIFAR-100, ResNet-56, ensembles of thre
 .PHONY: experiment
 experiment: $(READY) ## Any experiment, steps of a TOML file: NAME=born-again (or mine.toml); ARGS=--explain says what it would cost
 	$(CLI) experiment '$(NAME)' $(CELLS) $(ARGS)
+
+## A student worth shipping: features → teachers → student → report → export
+strong small tiny: LOSSES := ce:0.3,hinton:0.7@T=2
+strong: PRESET := strong
+small: PRESET := small
+tiny: PRESET := tiny
+# All steps stand in the recipe, not among prerequisites: "make small tiny" has some of them twice.
+define shipped
+	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS))
+	$(CLI) teacher $(CELLS)
+	$(CLI) distill $(CELLS) $(MIXES)
+	$(CLI) report $(CORPUS)
+	$(CLI) export $(CORPUS) --preset '$(PRESET)' $(RATES) $(call extra,$@)
+endef
+
+.PHONY: strong
+strong: $(READY) ## The paper's student and features, taught better
+	$(shipped)
+
+.PHONY: small
+small: $(READY) ## Under 100,000 weights on 64 mel bands, and as one file from sound to class
+	$(shipped)
+
+.PHONY: tiny
+tiny: $(READY) ## Under 25,000 weights, and as one file
+	$(shipped)
 
 ## Looking at what there is
 .PHONY: report

@@ -24,6 +24,9 @@ DOORS = [
     "table3",
     "ban",
     "table4",
+    "strong",
+    "small",
+    "tiny",
     "report",
     "runs",
     "compare",
@@ -109,6 +112,22 @@ def test_variables_become_options(fresh: Path) -> None:
     assert "--losses 'soft' --losses 'angle:40,area:20,hinton@T=1.5'" in commands[2]
     # ARGS is for the goal that was asked for.
     assert ["--pack 2" in line for line in commands] == [False, False, True]
+
+
+def test_students_worth_shipping_go_from_features_to_export(fresh: Path) -> None:
+    """Of one preset each, also where several goals are asked for at once; a mix of one's own goes before theirs."""
+    done = made(fresh, "-n", "small", "strong", "DATASET=esc50", "FOLDS=1 2", "SEEDS=0 1", "ARGS=--half")
+    assert done.returncode == 0, done.stderr
+    commands = [" ".join(line.split("cli.py ")[1].split()) for line in done.stdout.splitlines() if "cli.py" in line]
+    assert [line.split()[0] for line in commands] == ["features", "teacher", "distill", "report", "export"] * 2
+    for lines, preset in ((commands[:5], "small"), (commands[5:], "strong")):
+        where = f"--dataset 'esc50' --preset '{preset}'"
+        assert all(where in line for line in (*lines[:3], lines[4]))
+        assert lines[1].endswith("--folds '1 2' --seeds '0 1'")
+        assert lines[2].endswith("--folds '1 2' --seeds '0 1' --losses 'ce:0.3,hinton:0.7@T=2'")
+        assert lines[4].endswith(" --half") and "--half" not in " ".join(lines[:4])
+    mine = made(fresh, "-n", "tiny", "LOSSES=ce soft", "SET=student.epochs=3").stdout
+    assert "--preset 'tiny' --set 'student.epochs=3' --losses 'ce' --losses 'soft'" in " ".join(mine.split())
 
 
 @pytest.mark.parametrize(

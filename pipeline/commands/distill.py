@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from pipeline import config
-from pipeline.commands.chosen import logged, opened_corpus, with_teacher
+from pipeline.commands.chosen import corpus_at_hand, logged, opened_corpus, with_teacher
 from pipeline.commands.options import teacher_epoch_option, training_options, trust_option
 from pipeline.commands.types import PATH, Numbers, Whole
 from pipeline.corpus import Corpus
 from pipeline.files import CACHE
+
+if TYPE_CHECKING:
+    from pipeline.losses.explanation import Pair
 
 SECTION = "The stages"
 ORDER = 25
@@ -74,7 +77,11 @@ EXAMPLES = (
     metavar="FOLDS|none",
     help="Of --teacher-onnx: the folds of this corpus that it was trained on; default: its metadata's trained_on.",
 )
-@click.option("--explain", is_flag=True, help="Print each term's formula, weight, layer and source; train nothing.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Print each term's formula, weight, layer and source, of the preset's networks; train nothing.",
+)
 def distill(
     dataset: str,
     data: Path | None,
@@ -101,7 +108,8 @@ def distill(
     if explain:
         from pipeline.report import paper  # scipy: training does without
 
-        click.echo("\n\n".join(mix.explain(paper.percent(paper.TABLE3, str(mix))) for mix in mixes))
+        pair = pair_of(dataset, data, config.read(preset, with_teacher(overrides, teacher_epoch)))
+        click.echo("\n\n".join(mix.explain(paper.percent(paper.TABLE3, str(mix)), pair) for mix in mixes))
         return
     from pipeline.experiments import stages  # h5py: --explain does without
 
@@ -110,6 +118,19 @@ def distill(
     files = given_files(teachers, model, corpus, settings, how["trust"])
     with logged(log, corpus.name):
         stages.train_students(corpus, settings, mixes, files=files, teacher_seeds=teacher_seeds or (), **how)
+
+
+def pair_of(dataset: str, data: Path | None, settings: config.Settings) -> Pair:
+    """The networks of ``settings`` on the features of a corpus, as far as it is at hand, else of a published one of its name."""
+    from pipeline.corpus.published import PUBLISHED
+    from pipeline.losses.explanation import Pair
+
+    corpus = corpus_at_hand(dataset, data) if data or dataset != "folder" else None
+    published = PUBLISHED.get(dataset)
+    if seconds := corpus.seconds if corpus else published.seconds if published else None:
+        settings = config.for_corpus(settings, seconds)
+    classes = len(corpus.classes if corpus else published.classes if published else ()) or Pair.classes
+    return Pair(settings.student.model, settings.teacher.model, settings.features.shape, classes)
 
 
 class OfModel(NamedTuple):

@@ -38,7 +38,10 @@ EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml -
 @click.argument("name", metavar="[NAME|FILE.toml]", required=False)
 @dataset_option(choices=(*DATASETS, IMAGES))
 @data_option
-@click.option("--preset", help="default, paper, demo, or a TOML file; default: the experiment's own, else default.")
+@click.option(
+    "--preset",
+    help="default, paper, demo, device, small, tiny, strong, or a TOML file; default: the experiment's own, else default.",
+)
 @set_option("student.lr=0.002")
 @folds_option
 @click.option("--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing.")

@@ -76,10 +76,12 @@ def require_trainable(settings: Settings) -> None:
         least = SMALLEST.get(model, 1)
         if spec.bins < least:
             raise InputError(
-                f"features.bins = {spec.bins}: expected at least {least}, or the {role} ({model}) cannot take them"
+                f"features.bins = {spec.bins}: expected at least {least}, or the {role} ({model}) cannot take them: "
+                f"--set features.bins={least}"
             )
         if spec.frames < least:
             raise InputError(
                 f"features.hop_length = {spec.hop_length}: a clip of {spec.seconds:g} s at {spec.sr} Hz has {spec.frames} "
-                f"frames, and the {role} ({model}) takes at least {least}; expected {spec.samples // (least - 1)} at most"
+                f"frames, and the {role} ({model}) takes at least {least}; expected {spec.samples // (least - 1)} at most, for "
+                f"example --set features.hop_length={1 << max(0, (spec.samples // (least - 1)).bit_length() - 1)}"
             )

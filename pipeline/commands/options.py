@@ -68,7 +68,9 @@ def set_option(example: str) -> Callable[[F], F]:
 
 
 data_option = click.option("--data", type=PATH, help="The corpus' folder; default: the data set's own name in data/.")
-preset_option = click.option("--preset", default="default", help="default, paper, demo, device, or a TOML file.")
+preset_option = click.option(
+    "--preset", default="default", help="default, paper, demo, device, small, tiny, strong, or a TOML file."
+)
 folds_option = click.option(
     "--folds", type=Numbers(), help="Held-out folds, for example 1,2 or 1-10; default: all there are."
 )

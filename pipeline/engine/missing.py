@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
+from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine import teachers
 from pipeline.engine.source import Source
+from pipeline.images.archive import Archive
 from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.losses import library
@@ -72,6 +76,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
             teachers.require_same_labels(run, planned)
         missing = missing_runs(level.runs, source)
         teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
+        check_batches(missing, source)
         check_outputs(missing, source)
         check_teachers(missing, planned, source)
     failures: list[str] = []
@@ -84,6 +89,25 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
             trained, failures = trained + count, failures + lines
     if failures:
         raise RunsFailed(failed(failures, trained))
+
+
+def check_batches(planned: Sequence[PlannedRun], source: Source) -> None:
+    """``InputError`` where a batch takes more than all samples that a run trains on."""
+    if isinstance(source.files, Archive):
+        return  # of images there are tens of thousands, and they would have to be read to be counted
+    clips = source.clips
+    for run in planned:
+        network, left_out = run.network, (run.fold, run.fold if run.without is None else run.without)
+        labelled = samplers.labelled_of(network.sampler, network.batch)
+        hidden = (UNLABELLED,) if labelled else ()
+        samples = clips.views * int((~np.isin(clips.folds, (*left_out, *hidden))).sum())
+        if samples < (needed := labelled or network.batch):
+            fewer = network.batch // needed * (1 << max(0, samples.bit_length() - 1))
+            setting = f"{role_of(run)}.batch"
+            raise InputError(
+                f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {samples // clips.views} clips, no whole "
+                f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
+            )
 
 
 def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:

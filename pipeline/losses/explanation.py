@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pipeline import models
+from pipeline.errors import InputError
 from pipeline.losses.adapting import adapter as adapter_of
 from pipeline.losses.adapting import shapes
 from pipeline.losses.library import (
@@ -22,13 +25,24 @@ from pipeline.losses.mix import (
 from pipeline.losses.schedule import Ramp, counted_epochs
 from pipeline.losses.signature import Value, idle, options, shown
 
-#: The networks for which the weights of an adapter are counted.
-STUDENT, TEACHER, SHAPE, CLASSES = "cnn2", "resnet18", (5, 20, 173), 10
-PAIR = f"{STUDENT} from {TEACHER}, at {SHAPE}"
+
+@dataclass(frozen=True)
+class Pair:
+    """The networks for which the weights of an adapter are counted; without anything else the paper's."""
+
+    student: str = "cnn2"
+    teacher: str = "resnet18"
+    shape: tuple[int, int, int] = (5, 20, 173)
+    """(feature, bin, frame)."""
+    classes: int = 10
+
+    def __str__(self) -> str:
+        return f"{self.student} from {self.teacher}, at {self.shape}"
 
 
-def explained(mix: LossMix, published: float | None = None) -> str:
+def explained(mix: LossMix, published: float | None = None, pair: Pair | None = None) -> str:
     """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source."""
+    pair = pair or Pair()
     in_table3 = str(mix) in TABLE3_MIXES
     lines = [f"{mix}  (path name {mix.slug})"]
     if published is not None:
@@ -51,7 +65,7 @@ def explained(mix: LossMix, published: float | None = None) -> str:
             + (f"teacher's {listed(teacher)}" if teacher != () else "no teacher"),
         ]
         if has(term.name, "adapter"):
-            lines.append(f"    adapter  {adapter_in_words(term)}")
+            lines.append(f"    adapter  {adapter_in_words(term, pair)}")
         if epochs := counted_epochs(dict(term.options)):
             lines.append(f"    epochs   {epochs}")
         if (which := dict(term.options).get("rows", "all")) != "all":
@@ -88,15 +102,18 @@ def in_words(value: Value) -> str:
     return f"{shown(value)}, linearly from {shown(value.first)} in the first epoch to {shown(value.last)} in the last"
 
 
-def adapter_in_words(term: Term) -> str:
-    """What a term's adapter adds to the training of the paper's pair of networks, in weights and multiplications."""
+def adapter_in_words(term: Term, pair: Pair) -> str:
+    """What a term's adapter adds to the training of a pair of networks, in weights and multiplications."""
     from torch.utils.flop_counter import FlopCounterMode  # only mixes with an adapter need torch here
 
-    student, teacher = (models.network(name, SHAPE, CLASSES) for name in (STUDENT, TEACHER))
-    adapter = adapter_of(term, STUDENT, shapes(student), shapes(teacher))
+    student, teacher = (models.network(name, pair.shape, pair.classes) for name in (pair.student, pair.teacher))
+    try:
+        adapter = adapter_of(term, pair.student, shapes(student), shapes(teacher))
+    except InputError as error:
+        return f"cannot be trained with this pair ({pair}): {error}"
     if adapter is None:
-        return f"none with these options ({PAIR})"
-    clip = student.mean.new_zeros(1, *SHAPE)
+        return f"none with these options ({pair})"
+    clip = student.mean.new_zeros(1, *pair.shape)
     with FlopCounterMode(display=False) as of_student:
         outputs = student.eval()(clip)
     with FlopCounterMode(display=False) as added:
@@ -105,5 +122,5 @@ def adapter_in_words(term: Term) -> str:
     share = added.get_total_flops() / of_student.get_total_flops()
     return (
         f"{models.parameters(adapter):,} weights that are trained with the student and are no part of it, and "
-        f"{multiplications:,} multiplications per clip, {share:.1%} of the student's own ({PAIR})"
+        f"{multiplications:,} multiplications per clip, {share:.1%} of the student's own ({pair})"
     )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.library import constant, fewest, has, reads, teacher_reads
@@ -24,6 +24,9 @@ from pipeline.losses.schedule import Ramp
 from pipeline.losses.signature import EVERY, Value, options, shown
 from pipeline.losses.text import BASES, Written, parts, read_term
 from pipeline.losses.unlabelled import require_use
+
+if TYPE_CHECKING:
+    from pipeline.losses.explanation import Pair
 
 #: The outputs of a network's last layer, which names the classes.
 CLASSES = frozenset({"logits", "cosines"})
@@ -215,14 +218,14 @@ class LossMix:
                         f"{key}={most} or less" + ("" if most else f", or more {setting}")
                     )
 
-    def explain(self, published: float | None = None) -> str:
+    def explain(self, published: float | None = None, pair: Pair | None = None) -> str:
         """What ``--explain`` prints: of each term weight and its origin, formula, layers, options, source.
 
-        ``published``: the accuracy in percent that a paper states for this mix.
+        ``published``: the accuracy in percent that a paper states for this mix; ``pair``: the networks, else the paper's.
         """
         from pipeline.losses.explanation import explained
 
-        return explained(self, published)
+        return explained(self, published, pair)
 
 
 def ends(value: Value) -> tuple[float | str, ...]:

@@ -66,7 +66,7 @@ class Sampling:
             those = f"{each} with a label" if each < batch else f"{batch}"
             raise InputError(
                 f"fold {run.fold}: {count} training samples; expected at least one batch "
-                f"of {those}; lower the batch size"
+                f"of {those}: a smaller batch, for example --set student.batch=8 (of a teacher teacher.batch=8)"
             )
         return count // each
 

@@ -40,6 +40,13 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("--set", "student.sampler=classes:1", "--set", "student.batch=16"),
             "there are 10; expected 'classes:2', or a batch of at most 10",  # of the data set's classes; later of those at hand
         ),
+        (
+            "soft",
+            ("--set", "student.batch=64"),
+            "student.batch = 64: fold 1 trains on 8 samples of 4 clips, no whole batch; expected a smaller one, for example --set "
+            "student.batch=8",
+        ),
+        ("soft", ("--set", "teacher.batch=9"), "teacher.batch = 9: fold 1 trains on 8 samples"),
         ("soft", ("--set", "student.model=resnet81"), "no model 'resnet81'; expected one of cnn2"),
         ("soft", ("--set", "student.model=../cnn2"), "no model '../cnn2'; expected one of cnn2"),
     ],

@@ -1,0 +1,106 @@
+"""``bench.students``: rows of the runs that were asked for, differences by fold, the time from sound to class; a stop reaches the command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import sound_to_class, student_table, students
+from pipeline import config, runs
+from pipeline.config import InputError
+from tests.tiny import ROOT, audio_rkd, write_corpus
+
+SMALLER = tuple(
+    word
+    for each in ("student.epochs=1", "teacher.epochs=1", "student.batch=8", "teacher.batch=8")
+    for word in ("--set", each)
+)
+
+
+def test_tiny_is_small_with_another_student() -> None:
+    """Else its row of the table would be of other settings than the preset's."""
+    taken, own = config.read("small", students.TINY), config.read("tiny")
+    assert (taken.features, taken.teacher, taken.student) == (own.features, own.teacher, own.student)
+
+
+def test_a_file_of_text_keeps_it(tmp_path: Path) -> None:
+    file = tmp_path / "students.md"
+    file.write_text(first := student_table.placed("one\n", file))
+    file.write_text(f"before\n{first}after\n")
+    assert student_table.placed("two\n", file) == f"before\n{first}after\n".replace("one", "two")
+    file.write_text("prose alone\n")
+    with pytest.raises(InputError, match="expected that mark"):
+        student_table.placed("three\n", file)
+
+
+def test_a_teacher_of_one_seed_stands_beside_each_seed() -> None:
+    cells = {(1, 0): 50.0, (1, 1): 60.0, (2, 0): 40.0, (2, 1): 44.0}
+    assert student_table.beside({(1, 0): 55.0, (2, 0): 41.0}, cells) == {
+        (1, 0): 55.0,
+        (1, 1): 55.0,
+        (2, 0): 41.0,
+        (2, 1): 41.0,
+    }
+
+
+@pytest.mark.slow
+def test_small_and_tiny_cost_less_than_the_papers_student() -> None:
+    """CPU time of one thread, in one run: half and a third in Python, and 0.7 and 0.5 of it as one file. With room for a busy machine."""
+    times = sound_to_class.of_presets(("default", "device", "small", "tiny"), 15)
+    python = {name: times[name, "Python"].least / times["default", "Python"].least for name in ("small", "tiny")}
+    one_file = {name: times[name, "one file"].least / times["device", "one file"].least for name in ("small", "tiny")}
+    assert python["small"] <= 0.6 and python["tiny"] <= 0.45
+    assert one_file["small"] <= 0.7 and one_file["tiny"] <= 0.5
+    assert times["device", "one file"].least <= 1.5 * times["device", "Python"].least
+
+
+@pytest.mark.slow
+def test_the_rows_are_the_runs_that_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "us")
+    commands: list[str] = []
+
+    def in_this_process(words: list[str]) -> int:
+        commands.append(words[0])
+        return audio_rkd(tmp_path, *words).returncode
+
+    monkeypatch.setattr(students, "called", in_this_process)
+    monkeypatch.chdir(tmp_path)
+    chosen = ["--data", "us", "--folds", "1-2", "--seeds", "0", "--only", "tiny", "--to", "students.md", *SMALLER]
+    for _ in range(2):
+        students.main(chosen)
+        text = Path("students.md").read_text()
+    assert commands == ["features", "teacher", "features", "distill", "features", "distill"]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    rows = {line[0]: line for line in lines}
+    finished = [record for record in runs.find(Path("runs"), "us") if record.model == "tiny"]
+    assert rows["tiny, labels alone"][4] == "2" and rows["tiny, labels alone"][6] == "22,754"
+    mean = sum(100 * record.result.accuracy for record in finished if record.recorded_mix == "ce:1") / 2
+    assert float(rows["tiny, labels alone"][1]) == pytest.approx(mean, abs=0.006)
+    assert float(rows["tiny, labels alone"][8]) > 0 and float(rows["tiny, labels alone"][9]) > 0
+    assert student_table.CAPTION in text and "SYNTHETIC" not in text
+
+
+def test_a_stop_is_handed_to_the_command_and_waited_for(tmp_path: Path) -> None:
+    """The command says when it has saved what it trains; only then does the bench end, with a shell's code of Ctrl-C."""
+    (tmp_path / "cli.py").write_text(
+        "import signal, sys, time\n"
+        "def stop(*_):\n    time.sleep(0.5); open('saved', 'w').close(); sys.exit(130)\n"
+        "signal.signal(signal.SIGINT, stop)\nopen('begun', 'w').close()\ntime.sleep(30)\n"
+    )
+    script = "from bench.commands import called\ncalled(['teacher'])"
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    bench = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
+    with contextlib.ExitStack() as stack:
+        stack.callback(bench.kill)
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        bench.send_signal(signal.SIGINT)
+        assert bench.wait(20) == 130
+    assert (tmp_path / "saved").exists()
