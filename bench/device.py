@@ -10,11 +10,11 @@ seeds, with the corrected t-test's interval. Written: the table, printed and as 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.commands import called
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus, opening
@@ -40,16 +40,14 @@ def train(arguments: argparse.Namespace) -> None:
         chosen = [*where, "--preset", preset, *sets]
         for command in (["features", *chosen], ["distill", *chosen, *folds, *seeds, *mixes]):
             if command[0] == "distill":
-                called(["teacher", *chosen, *folds])
-            called(command)
+                require_done(["teacher", *chosen, *folds])
+            require_done(command)
 
 
-def called(words: Sequence[str]) -> None:
+def require_done(words: Sequence[str]) -> None:
     """One command of the command line; ends with its exit code where it fails."""
-    print("audio-rkd", *words, file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-m", "cli", *words])
-    if done.returncode:
-        sys.exit(done.returncode)
+    if code := called(words):
+        sys.exit(code)
 
 
 def row(mix: str, records: Sequence[Record], baseline: str, device: str) -> tuple[str, ...]:

@@ -103,10 +103,14 @@ def write_run(
     *,
     accuracy: float | None = None,
     synthetic: bool = False,
+    model: str = "",
 ) -> Path:
-    """A finished run below ``root/runs``; ``accuracy`` puts another figure into its result than the true one."""
+    """A finished run below ``root/runs``; ``accuracy`` puts another figure into its result than the true one; ``model``: another
+    network than the role's own."""
     data = cache.load(paths)
     settings = dataclasses.replace(Settings(), features=data.spec)
+    if model:
+        settings = dataclasses.replace(settings, **{role: dataclasses.replace(getattr(settings, role), model=model)})
     model = getattr(settings, role).model
     network = trained(data, model, fold, seed)
     test = np.flatnonzero(data.folds == fold)

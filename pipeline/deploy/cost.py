@@ -19,6 +19,7 @@ from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
 from pipeline.deploy.cost_rows import Row, rows_of
 from pipeline.deploy.kin import name_of, runs_beside, teacher_of
+from pipeline.feature_settings import ALL
 from pipeline.models.saved import sound_features
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
@@ -40,6 +41,8 @@ class Cost:
     processor: str
     corpus: str
     synthetic: bool
+    features: str = ALL
+    """Which are computed: ``FeatureSpec.use``."""
     left_out: tuple[str, ...] = ()
     """What has no row, and the command that gives it one."""
 
@@ -86,6 +89,7 @@ def measured(
         processor=latency.processor(),
         corpus=student.corpus,
         synthetic=bool(student.synthetic),
+        features=str(spec.use),
         left_out=tuple(left_out),
     )
 
@@ -168,10 +172,11 @@ def document(cost: Cost) -> Document:
     clips = "1 clip" if cost.batch == 1 else f"{cost.batch} clips"
     threads = "1 thread" if cost.threads == 1 else f"{cost.threads} threads"
     caption = f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}."
+    computed = "librosa's five" if cost.features == ALL else f"librosa's {cost.features.replace(',', ', ')}"
     notes = [
         verdict(cost),
         *cost.left_out,
-        f"Features: librosa's five of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
+        f"Features: {computed} of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
         "ms), from samples in memory. Real-time factor: (features + network) / clip length.",
         "Multiply-adds: convolutions and linear layers. Published: Cho et al. 2023, for (5, 20, 173) and ten classes.",
         "model.pt holds the weights twice (last and best epoch) and all settings; an ONNX file holds one network.",
