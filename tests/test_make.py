@@ -116,7 +116,7 @@ def test_variables_become_options(fresh: Path) -> None:
 
 def test_students_worth_shipping_go_from_features_to_export(fresh: Path) -> None:
     """Of one preset each, also where several goals are asked for at once; a mix of one's own goes before theirs."""
-    done = made(fresh, "-n", "small", "strong", "DATASET=esc50", "FOLDS=1 2", "SEEDS=0 1", "ARGS=--half")
+    done = run_make(fresh, "-n", "small", "strong", "DATASET=esc50", "FOLDS=1 2", "SEEDS=0 1", "ARGS=--half")
     assert done.returncode == 0, done.stderr
     commands = [" ".join(line.split("cli.py ")[1].split()) for line in done.stdout.splitlines() if "cli.py" in line]
     assert [line.split()[0] for line in commands] == ["features", "teacher", "distill", "report", "export"] * 2
@@ -126,7 +126,7 @@ def test_students_worth_shipping_go_from_features_to_export(fresh: Path) -> None
         assert lines[1].endswith("--folds '1 2' --seeds '0 1'")
         assert lines[2].endswith("--folds '1 2' --seeds '0 1' --losses 'ce:0.3,hinton:0.7@T=2'")
         assert lines[4].endswith(" --half") and "--half" not in " ".join(lines[:4])
-    mine = made(fresh, "-n", "tiny", "LOSSES=ce soft", "SET=student.epochs=3").stdout
+    mine = run_make(fresh, "-n", "tiny", "LOSSES=ce soft", "SET=student.epochs=3").stdout
     assert "--preset 'tiny' --set 'student.epochs=3' --losses 'ce' --losses 'soft'" in " ".join(mine.split())
 
 

@@ -26,8 +26,12 @@ SMALLER = tuple(
 
 def test_tiny_is_small_with_another_student() -> None:
     """Else its row of the table would be of other settings than the preset's."""
-    taken, own = config.read("small", students.TINY), config.read("tiny")
-    assert (taken.features, taken.teacher, taken.student) == (own.features, own.teacher, own.student)
+    of_small, of_tiny = config.read("small", students.TINY), config.read("tiny")
+    assert (of_small.features, of_small.teacher, of_small.student) == (
+        of_tiny.features,
+        of_tiny.teacher,
+        of_tiny.student,
+    )
 
 
 def test_a_file_of_text_keeps_it(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ def test_adapters_are_counted_for_the_presets_networks(
     monkeypatch.chdir(tmp_path)
     done = invoke("distill", "--explain", "--losses", "hint", *options)
     assert done.exit_code == 0, done.output
-    made = adapter(Term("hint", 1.0), "x", *(shapes(models.network(name, shape, 10)) for name in (student, teacher)))
+    module = adapter(Term("hint", 1.0), "x", *(shapes(models.network(name, shape, 10)) for name in (student, teacher)))
     assert f"({student} from {teacher}, at {shape})" in done.stdout
-    assert f"adapter  {models.parameters(made):,} weights" in done.stdout
+    assert f"adapter  {models.parameters(module):,} weights" in done.stdout
 
 
 def test_a_pair_that_a_term_cannot_train_says_so_in_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
