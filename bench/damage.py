@@ -2,37 +2,41 @@
 
     python -m bench.damage --to docs/reliability.md
 
-A small world is made (features, teachers, students, an export, a stopped training, a stopped extraction). A case is a copy of it
-with one file damaged, and one command. It ends as undamaged (the same answer, the same products), computed again (the same
-products, and a line that says so), noted (the same figures, and a line on what is lost), or refused (one line, exit code 1).
-Anything else is believed, or crashed, and makes this end with exit code 1.
+A small world is made once (``damaged_making``). A case is a copy of it with one file damaged, and one command, in this process or in one
+of ``--jobs``. It ends as undamaged (the same answer, the same products), computed again (the same products, and a line that says so),
+noted (the same figures, and a line on what is lost), or refused (lines of error that name the file, exit code 1, nothing else
+changed). Anything else is believed, or crashed, and makes this end with exit code 1. Each ending is a line of a record: killed and
+called again, the rest is done (``damage_record``).
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
+import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.damaged_world import COMMANDS, KINDS, Answer, Kind, made_world, run
+from bench.damaged_running import Answer, run
+from bench.damaged_world import COMMANDS, KINDS
 
 GOOD = ("undamaged", "computed again", "noted", "refused")
-
-BEGIN, END = "<!-- bench.damage -->", "<!-- end of bench.damage -->"
 
 #: What says in an answer that something was done again, or is lacking.
 AGAIN, NOTED = (
     re.compile(r"again|anew|computed|to train"),
-    re.compile(r"[Ll]ost|[Uu]nfinished|no run|gone|\d findings?"),
+    re.compile(
+        r"[Ll]ost|[Uu]nfinished|no run|gone|not checked|without (identities|a checksum)|not shown|damaged|\d findings?"
+    ),
 )
+
+#: Seconds that a case may take on a busy machine.
+LIMIT = 600
 
 
 class Case(NamedTuple):
@@ -46,7 +50,11 @@ class Case(NamedTuple):
 class Ending(NamedTuple):
     case: Case
     end: str
-    last_line: str
+    said: str
+
+
+class TooLong(BaseException):
+    """A case that does not end."""
 
 
 def flipped(content: bytes, bits: int, at: int | None = None) -> bytes:
@@ -91,94 +99,133 @@ def damage(world: Path, case: Case) -> None:
         path.write_bytes(other.read_bytes())
         other.write_bytes(content)
         return
-    after = flipped(content, 3, kind.inside) if case.damage == "three bits" and kind.inside else None
-    after = DAMAGES[case.damage](content) if after is None else after
+    inside = case.damage == "three bits" and kind.inside
+    after = flipped(content, 3, kind.inside % len(content)) if inside else DAMAGES[case.damage](content)
     if after is None:
         path.unlink()
     else:
         path.write_bytes(after)
 
 
-def ending(answer: Answer, whole: Answer, kind: Kind) -> str:
-    """How a case ended, by what the command says of the undamaged world."""
+def ending(answer: Answer, whole: Answer, case: Case, names: Iterable[str], changed: Iterable[str]) -> str:
+    """How a case ended, by what the command says of the undamaged world.
+
+    ``names``: by which an error may name what is damaged; ``changed``: the files of runs, exports and features that the command changed.
+    """
+    kind = KINDS[case.kind]
+    if whole.code:
+        return "INVALID"
     if answer.code:
-        errors = [line for line in answer.stderr.splitlines() if line.startswith("error: ")]
-        told = answer.command == "check" and re.search(r"\d findings?", answer.stdout)
-        one_line = len(errors) == 1 and answer.stderr.splitlines()[-1] == errors[0]
-        return "refused" if answer.code == 1 and (one_line or told) and "Traceback" not in answer.stderr else "CRASHED"
+        return refusal(answer, names, changed)
     if answer.products != whole.products:
         return "noted" if kind.free else "BELIEVED"
-    text = answer.stdout + answer.stderr
     if answer.stdout == whole.stdout and answer.stderr == whole.stderr:
         return "undamaged"
+    text = answer.stdout + answer.stderr
     if AGAIN.search(text):
         return "computed again"
     return "noted" if NOTED.search(text) or kind.free else "BELIEVED"
 
 
+def refusal(answer: Answer, names: Iterable[str], changed: Iterable[str]) -> str:
+    """Lines of error at the end, one of which names what is damaged."""
+    lines = answer.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    told = answer.command.startswith("check") and re.search(r"\d findings?", answer.stdout)
+    if answer.code != 1 or "Traceback" in answer.stderr or not (told or (errors and lines[-len(errors) :] == errors)):
+        return "CRASHED"
+    text = answer.stdout if told else "\n".join(errors)
+    if not any(name in text for name in names):
+        return "NOT NAMED"
+    return "CHANGED" if any(changed) else "refused"
+
+
+def states(world: Path) -> dict[str, tuple[int, int]]:
+    """What is finished in a world: file → time of writing, and size."""
+    kept = [path for top in ("runs", "exports") for path in world.glob(f"{top}/toy/**/*") if path.is_file()]
+    kept += world.glob("cache/toy/f*/*.h5")
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in kept}
+
+
+def names_of(case: Case, world: Path) -> list[str]:
+    """By which an error may name what is damaged: the file, or the folder that is its run, its export or its fold."""
+    kind = KINDS[case.kind]
+    files = [kind.file(world)]
+    if case.damage.startswith("exchanged"):
+        files.append(kind.others[case.damage.removeprefix("exchanged with ")](world))
+    return [str(path.relative_to(world)) for path in files] + [
+        str(path.parent.relative_to(world)) for path in files if path.parent != world
+    ]
+
+
+#: Of this process: the undamaged answers to (world, kind of text or "", command).
+undamaged: dict[tuple[Path, str, str], Answer] = {}
+
+
+def judged(world: Path, case: Case) -> Ending:
+    """One case in a copy of ``world``, beside the undamaged answer, which is had once per process."""
+    free = KINDS[case.kind].free
+    with tempfile.TemporaryDirectory() as place:
+        key = (world, case.kind if free else "", case.command)
+        if key not in undamaged:
+            undamaged[key] = run(shutil.copytree(world, Path(place) / "whole", symlinks=True), case.command)
+        copy = shutil.copytree(world, Path(place) / "world", symlinks=True)
+        names = names_of(case, copy)
+        damage(copy, case)
+        before = states(copy)
+        answer = run(copy, case.command)
+        changed = [path for path, state in states(copy).items() if before.get(path, state) != state]
+        changed += before.keys() - states(copy).keys()
+    text = (answer.stdout + answer.stderr).replace(place, "…")
+    said = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    return Ending(case, ending(answer, undamaged[key], case, names, changed), said)
+
+
+def limited(world: Path, case: Case) -> Ending:
+    """``judged``, of a case that does not end, or raises what no command should, too."""
+
+    def stop(*_: object) -> None:
+        raise TooLong
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(LIMIT)
+    try:
+        return judged(world, case)
+    except TooLong:
+        return Ending(case, "HUNG", f"after {LIMIT} s")
+    finally:
+        signal.alarm(0)
+
+
 def campaign(world: Path, wanted: Iterable[Case]) -> Iterator[Ending]:
     """Each case in a copy of ``world``."""
-    whole: dict[tuple[str, str], Answer] = {}
-    for case in wanted:
-        with tempfile.TemporaryDirectory() as place:
-            key = (case.kind if KINDS[case.kind].free else "", case.command)
-            if key not in whole:
-                copy = shutil.copytree(world, Path(place) / "whole", symlinks=True)
-                whole[key] = run(copy, case.command)
-            copy = shutil.copytree(world, Path(place) / "world", symlinks=True)
-            damage(copy, case)
-            answer = run(copy, case.command)
-        end = ending(answer, whole[key], KINDS[case.kind])
-        last_line = next((line for line in reversed((answer.stdout + answer.stderr).splitlines()) if line.strip()), "")
-        yield Ending(case, end, last_line)
-
-
-def table(endings: Iterable[Ending]) -> str:
-    """Counts by kind of file, in Markdown."""
-    by_kind = {
-        kind: Counter(one.end for one in each)
-        for kind, each in itertools.groupby(endings, key=lambda one: one.case.kind)
-    }
-    bad = sorted({end for counts in by_kind.values() for end in counts} - set(GOOD))
-    columns = [*GOOD, *bad]
-    lines = [f"| kind of file | cases | {' | '.join(columns)} |", f"| --- | ---: |{' ---: |' * len(columns)}"]
-    for kind, counts in [*by_kind.items(), ("all", sum(by_kind.values(), Counter()))]:
-        cells = " | ".join(str(counts[column]) for column in columns)
-        lines.append(f"| {kind} | {sum(counts.values())} | {cells} |")
-    return "\n".join(lines)
-
-
-def write(path: Path, text: str) -> None:
-    """The table between its two marks in a document."""
-    content = path.read_text(encoding="utf-8")
-    before, _, rest = content.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    return (limited(world, case) for case in wanted)
 
 
 def main() -> None:
+    from bench import damage_record
+    from bench.damaged_making import made_world
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), help="default: all")
+    parser.add_argument("--commands", nargs="*", default=list(COMMANDS), choices=list(COMMANDS), help="default: all")
     parser.add_argument("--every", type=int, default=1, help="only each so many-th case")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--to", type=Path, help="a document with the marks of the table")
-    parser.add_argument("--world", type=Path, help="where the world is, or is to be made; default: a temporary folder")
+    default = Path(tempfile.gettempdir()) / "audio-rkd-damage"
+    parser.add_argument("--place", type=Path, default=default, help="of the world and the record")
     options = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        world = options.world or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "world"
-        if not world.exists():
-            made_world(world)
-        endings = []
-        for one in campaign(world, cases(options.kinds, options.every)):
-            endings.append(one)
-            print(
-                f"{one.end:<15} {one.case.kind}, {one.case.damage}, {one.case.command}: {one.last_line[:150]}",
-                flush=True,
-            )
-    text = table(endings)
-    print(f"\n{text}\n\n{len(COMMANDS)} commands")
+    place = options.place / damage_record.code_digest()
+    made_world(place / "world")
+    wanted = [case for case in cases(options.kinds) if case.command in options.commands][:: options.every]
+    endings = damage_record.endings(place, wanted, options.jobs)
+    text = damage_record.table(endings)
+    bad = [one for one in endings if one.end not in GOOD]
+    print(f"\n{text}\n\n{len(COMMANDS)} commands; record: {place / damage_record.RECORD}")
+    print("".join(f"{one.end}: {one.case.kind}, {one.case.damage}, {one.case.command}: {one.said}\n" for one in bad))
     if options.to:
-        write(options.to, text)
-    sys.exit(any(one.end not in GOOD for one in endings))
+        damage_record.write(options.to, text)
+    sys.exit(bool(bad))
 
 
 if __name__ == "__main__":

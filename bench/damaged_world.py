@@ -1,62 +1,17 @@
-"""The small world of ``bench.damage``: its files by kind, and the commands that read them, in this process."""
+"""The small world of ``bench.damage``: its files by kind, and the commands that read them."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
-import re
-import sys
-import traceback
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
-
-import numpy as np
-import soundfile
-from click.testing import CliRunner
-
-from pipeline.files import sha256
-from tests.tiny import forget
 
 Find = Callable[[Path], Path]
 
-CORPUS = ("--dataset", "folder", "--data", "toy", "--preset", "mine.toml")
-TRAINED = ("--folds", "1,2", "--jobs", "1", "--pack", "4", "--layout", "loop", "--device", "cpu")
-
-PRESET = """# of bench.damage
-[features]
-bins = 8
-bins_per_octave = 24
-[teacher]
-model = "cnn2"
-epochs = 2
-batch = 4
-lr = 0.02
-[student]
-epochs = 2
-batch = 4
-"""
-
-EXPERIMENT = """[steps.first]
-mix = "ce"
-[steps.second]
-teacher = "first"
-mix = "angle,area"
-"""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command said, and what it leaves: name → digest."""
-
-    command: str
-    code: int
-    stdout: str
-    stderr: str
-    products: Mapping[str, str]
+CORPUS = ("--dataset", "folder", "--data", "toy")
+SET = (*CORPUS, "--preset", "mine.toml")
+HOW = ("--pack", "4", "--layout", "loop", "--device", "cpu")
+TRAINED = ("--folds", "1,2", "--jobs", "1", *HOW)
 
 
 @dataclass(frozen=True)
@@ -78,171 +33,187 @@ def one(pattern: str) -> Find:
 
 
 STUDENT, TEACHER = "runs/toy/student-*/angle*+soft1", "runs/toy/teacher-*"
-READERS = ("report", "runs", "predict", "ensemble", "export", "same distill", "check")
+PLAIN = "runs/toy/student-*/soft1"
+EXPORT = "exports/toy/*fold1-seed0"
+LOOKERS = ("report", "report without a page", "runs", "status", "compare", "compare two", "retrieval", "ensemble")
+USERS = ("predict", "export", "export again", "rerun", "same distill", "check", "check one")
 OTHERS = {"fold": "fold2-seed0", "seed": "fold1-seed1"}
 
 
 def of_run(name: str) -> Kind:
-    others = {f"another {kind}'s": one(f"{STUDENT}/{folder}/{name}") for kind, folder in OTHERS.items()}
-    others["another mix's"] = one(f"runs/toy/student-*/soft1/fold1-seed0/{name}")
-    return Kind(one(f"{STUDENT}/fold1-seed0/{name}"), READERS, others)
+    """A file of a student, and those of another fold, seed and mix."""
+    others = {f"another {what}'s": one(f"{STUDENT}/{folder}/{name}") for what, folder in OTHERS.items()}
+    others["another mix's"] = one(f"{PLAIN}/fold1-seed0/{name}")
+    others["its teacher's"] = one(f"{TEACHER}/fold1-seed0/{name}")
+    return Kind(one(f"{STUDENT}/fold1-seed0/{name}"), (*LOOKERS, *USERS), others)
+
+
+def of_teacher(name: str) -> Kind:
+    # Configuration and result are read for the tables, before anything is drawn.
+    report = "report without a page" if name in ("config.json", "result.json") else "report"
+    commands = ("teacher", "new distill", "same distill", "teacher-file", report, "check")
+    more = ("new distill of two processes", "new distill in a cluster") if name == "model.pt" else ()
+    others = {f"another {what}'s": one(f"{TEACHER}/{folder}/{name}") for what, folder in OTHERS.items()}
+    return Kind(one(f"{TEACHER}/fold1-seed0/{name}"), (*commands, *more), others)
+
+
+def of_step(name: str) -> Kind:
+    """A file of an experiment's first step, from which its second starts, and that of another fold and step."""
+    others = {
+        "another fold's": one(f"runs/toy/experiment-half/first-*/fold2-seed0/{name}"),
+        "another experiment's": one(f"runs/toy/experiment-whole/first-*/fold1-seed0/{name}"),
+        "another step's": one(f"runs/toy/experiment-whole/second-*/fold1-seed0/{name}"),
+    }
+    return Kind(
+        one(f"runs/toy/experiment-half/first-*/fold1-seed0/{name}"),
+        ("half experiment", "report without a page", "check"),
+        others,
+    )
+
+
+def of_last_step(name: str) -> Kind:
+    others = {"another fold's": one(f"runs/toy/experiment-whole/second-*/fold2-seed0/{name}")}
+    others["another step's"] = one(f"runs/toy/experiment-whole/first-*/fold1-seed0/{name}")
+    commands = ("whole experiment", "report without a page", "check")
+    return Kind(one(f"runs/toy/experiment-whole/second-*/fold1-seed0/{name}"), commands, others)
 
 
 def of_export(name: str, *others: str) -> Kind:
+    named = {f"its {other}": one(f"{EXPORT}/{other}") for other in others}
+    named["another fold's"] = one(f"exports/toy/*fold2-seed0/{name}")
+    sound = name.startswith("student-sound") or name == "proof.json"
+    examples = ("example", *(("example of one file", "web") if sound else ()))
+    return Kind(one(f"{EXPORT}/{name}"), (*examples, "cost", "export again", "check"), named)
+
+
+def of_page(name: str, *others: str) -> Kind:
     return Kind(
-        one(f"exports/toy/*/{name}"),
-        ("example", "check"),
-        {f"its {other}": one(f"exports/toy/*/{other}") for other in others},
+        one(f"{EXPORT}/web/{name}"),
+        ("check", "web"),
+        {f"its {other}": one(f"{EXPORT}/web/{other}") for other in others},
     )
 
+
+def of_teacher_file(suffix: str) -> Kind:
+    commands = (f"distill of {suffix}", f"same distill of {suffix}", f"check {suffix}")
+    return Kind(
+        one(f"teachers.{suffix}"), commands, {"one of another network": one(f"others.{suffix}")}, inside=-400, free=True
+    )
+
+
+RUN_FILES = ("config.json", "environment.json", "metrics.jsonl", "model.pt", "predictions.npz", "result.json")
+FEATURES = ("features", "features --deep", "inspect", "inspect --verify", "verify")
 
 KINDS = {
     "a fold's features": Kind(
         one("cache/toy/f*/fold1.h5"),
-        ("features", "features --deep", "inspect", "inspect --verify", "verify", "new distill", "export", "check"),
+        (
+            *(*FEATURES, "features of two processes", "features in a cluster"),
+            *("new distill", "new distill of two processes", "new distill in a cluster", "distill of new"),
+            *("export", "retrieval", "report", "teacher-file", "check", "check cache"),
+        ),
         {"another fold's": one("cache/toy/f*/fold2.h5")},
+    ),
+    "features without labels": Kind(
+        one("cache/toy/f*/unlabelled.h5"),
+        ("features", "features --deep", "new distill", "check"),
+        {"a fold's": one("cache/toy/f*/fold2.h5")},
     ),
     "note of checks": Kind(one("cache/toy/f*/checks.json"), ("features", "verify", "check")),
     "part of a fold": Kind(one("cache/toy/f*/*.parts/*.npz"), ("other features", "check")),
-    **{
-        f"a run's {name}": of_run(name)
-        for name in ("config.json", "environment.json", "metrics.jsonl", "model.pt", "predictions.npz", "result.json")
-    },
-    "a teacher's model.pt": Kind(
-        one(f"{TEACHER}/fold1-seed0/model.pt"),
-        ("teacher", "new distill", "check"),
-        {"another fold's": one(f"{TEACHER}/fold2-seed0/model.pt")},
+    "kept embeddings": Kind(
+        one("cache/toy/embeddings/*.npz"),
+        ("report", "check"),
+        {"another run's": lambda world: sorted(world.glob("cache/toy/embeddings/*.npz"))[1]},
+        inside=-600,
+    ),
+    **{f"a run's {name}": of_run(name) for name in RUN_FILES},
+    **{f"a teacher's {name}": of_teacher(name) for name in RUN_FILES},
+    **{f"a first step's {name}": of_step(name) for name in ("config.json", "model.pt", "result.json")},
+    **{f"a last step's {name}": of_last_step(name) for name in ("config.json", "model.pt", "predictions.npz")},
+    "an experiment's note": Kind(
+        one("runs/toy/experiment-whole/experiment.json"),
+        ("whole experiment", "report without a page", "check"),
+        {"another experiment's": one("runs/toy/experiment-half/experiment.json")},
     ),
     "a checkpoint": Kind(one("runs/toy/student-*/.checkpoints/pack-*.pt"), ("stopped distill", "check")),
     "a checkpoint's note": Kind(one("runs/toy/student-*/.checkpoints/pack-*.json"), ("stopped distill", "check")),
+    "an unfinished run's config.json": Kind(
+        one("runs/toy/student-*/distance*/fold1-seed0/config.json"),
+        ("stopped distill", "runs", "report without a page", "check"),
+    ),
     "an export's model.onnx": of_export("model.onnx", "model.int8.onnx"),
+    "an export's model.int8.onnx": of_export("model.int8.onnx", "model.onnx"),
+    "an export's student-sound.onnx": of_export("student-sound.onnx", "model.onnx"),
     "an export's labels.json": of_export("labels.json", "features.json"),
     "an export's features.json": of_export("features.json"),
     "an export's proof.json": of_export("proof.json"),
-    "folds.csv": Kind(one("toy/folds.csv"), ("verify", "features"), free=True),
-    "a preset": Kind(one("mine.toml"), ("features",), free=True),
-    "an experiment": Kind(one("mine-experiment.toml"), ("explain",), free=True),
+    "a page's index.html": of_page("index.html", "student-sound.html"),
+    "a page's student-sound.html": of_page("student-sound.html"),
+    "a page's model": of_page("student-sound.22050.onnx", "examples/01.wav"),
+    "a page's example": of_page("examples/01.wav", "examples/02.wav"),
+    "a page's proof.json": of_page("proof.json"),
+    "a teacher file, npz": of_teacher_file("npz"),
+    "a teacher file, HDF5": of_teacher_file("h5"),
+    "folds.csv": Kind(one("toy/folds.csv"), ("verify", "features", "same distill"), free=True),
+    "corpus.toml": Kind(one("toy/corpus.toml"), ("verify", "features"), free=True),
+    "a preset": Kind(one("mine.toml"), ("features", "same distill"), free=True),
+    "an experiment": Kind(one("whole.toml"), ("explain", "whole experiment"), free=True),
 }
 
 SOUND = "toy/high/4.wav"
 
+
+def distill(losses: str, *more: str) -> tuple[str, ...]:
+    return ("distill", *SET, *TRAINED, "--losses", losses, *more)
+
+
+PROCESSES = ("distill", *SET, "--losses", "hinton", "--folds", "1,2", "--pack", "1", "--layout", "loop")
+
 #: Name → arguments; a folder of the world stands as its pattern.
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "features": ("features", *CORPUS, "--backend", "sequential"),
-    "features --deep": ("features", *CORPUS, "--backend", "sequential", "--deep"),
-    "other features": ("features", *CORPUS, "--backend", "sequential", "--set", "features.noise_seed=7"),
-    "inspect": ("inspect", *CORPUS),
-    "inspect --verify": ("inspect", *CORPUS, "--verify"),
-    "verify": ("verify", "--dataset", "folder", "--data", "toy"),
-    "teacher": ("teacher", *CORPUS, *TRAINED),
-    "same distill": ("distill", *CORPUS, *TRAINED, "--losses", "angle,area", "--seeds", "0,1"),
-    "new distill": ("distill", *CORPUS, *TRAINED, "--losses", "hinton"),
-    "stopped distill": ("distill", *CORPUS, *TRAINED, "--losses", "distance"),
-    "report": ("report", "--dataset", "folder", "--data", "toy"),
+    "features": ("features", *SET, "--backend", "sequential"),
+    "features --deep": ("features", *SET, "--backend", "sequential", "--deep"),
+    "features of two processes": ("features", *SET, "--jobs", "2", "--deep"),
+    "features in a cluster": ("features", *SET, "--jobs", "2", "--backend", "dask", "--deep"),
+    "other features": ("features", *SET, "--backend", "sequential", "--set", "features.noise_seed=7"),
+    "inspect": ("inspect", *SET),
+    "inspect --verify": ("inspect", *SET, "--verify"),
+    "verify": ("verify", *CORPUS),
+    "teacher": ("teacher", *SET, *TRAINED),
+    "teacher-file": ("teacher-file", f"{TEACHER}/fold1-seed0", f"{TEACHER}/fold2-seed0", "-o", "new.npz"),
+    "same distill": distill("angle,area", "--seeds", "0,1"),
+    "new distill": distill("hinton"),
+    "new distill of two processes": (*PROCESSES, "--jobs", "2"),
+    "new distill in a cluster": (*PROCESSES, "--jobs", "2", "--backend", "dask"),
+    "distill of new": distill("ce", "--set", "student.lr=0.01"),
+    "distill of npz": distill("hinton", "--teacher", "teachers.npz"),
+    "distill of h5": distill("hinton", "--teacher", "teachers.h5"),
+    "same distill of npz": distill("angle", "--teacher", "teachers.npz"),
+    "same distill of h5": distill("angle", "--teacher", "teachers.h5"),
+    "stopped distill": distill("distance"),
+    "half experiment": ("experiment", "half.toml", *SET, *TRAINED),
+    "whole experiment": ("experiment", "whole.toml", *SET, *TRAINED),
+    "explain": ("experiment", "whole.toml", *SET, "--explain"),
+    "report": ("report", *CORPUS),
+    "report without a page": ("report", *CORPUS, "--no-page"),
     "runs": ("runs", "--corpus", "toy"),
-    "predict": ("predict", f"{STUDENT}/fold1-seed0", SOUND),
+    "status": ("status", *SET),
+    "compare": ("compare", "soft", "angle,area", "--corpus", "toy"),
+    "compare two": ("compare", f"{PLAIN}/fold1-seed0", f"{STUDENT}/fold1-seed0"),
+    "retrieval": ("retrieval", *CORPUS),
     "ensemble": ("ensemble", f"{STUDENT}/fold1-seed0", f"{STUDENT}/fold1-seed1"),
-    "export": ("export", f"{STUDENT}/fold1-seed0"),
-    "explain": ("experiment", "mine-experiment.toml", *CORPUS, "--explain"),
+    "predict": ("predict", f"{STUDENT}/fold1-seed0", SOUND),
+    "rerun": ("rerun", f"{STUDENT}/fold1-seed0", "--to", "again"),
+    "export": ("export", f"{PLAIN}/fold1-seed0", "--data", "toy"),
+    "export again": ("export", f"{STUDENT}/fold1-seed0", "--data", "toy"),
+    "cost": ("cost", f"{STUDENT}/fold1-seed0", "--repeats", "10"),
+    "web": ("web", f"{STUDENT}/fold1-seed0", "--data", "toy", "--examples", "2"),
     "check": ("check",),
-    "example": (),
+    "check one": ("check", f"{STUDENT}/fold1-seed0"),
+    "check cache": ("check", "cache/toy"),
+    "check npz": ("check", "teachers.npz"),
+    "check h5": ("check", "teachers.h5"),
+    "example": ("onnx_student.py",),
+    "example of one file": ("sound_student.py",),
 }
-
-#: What of an answer says when, how long or how much at a time, and nothing of what was computed.
-PASSING = re.compile(r"\d{4}-\d\d-\d\dT[\d:+]+|\d+:\d\d left|[\d.,]+ (s|ms|MB|GB|run-steps/s)\b|[\d,]+ bytes|/tmp/\S+")
-
-#: What commands leave that has to be the same: of files with times in them, what counts.
-PRODUCTS = ("cache/toy/f*/fold*.h5", "runs/toy/*/*/model.pt", "runs/toy/*/*/*/model.pt", "exports/toy/*/*.onnx")
-
-
-def run(world: Path, command: str) -> Answer:
-    """A command in a world, in this process."""
-    forget()
-    with contextlib.chdir(world):
-        if command == "example":
-            code, stdout, stderr = example(world)
-        else:
-            arguments = [str(sorted(Path().glob(a))[0]) if "*" in a else a for a in COMMANDS[command]]
-            code, stdout, stderr = invoke(arguments)
-    kept = {str(path.relative_to(world)): sha256(path) for pattern in PRODUCTS for path in world.glob(pattern)}
-    products = kept if command.partition(" ")[0] in ("features", "teacher", "same", "new", "stopped", "export") else {}
-    return Answer(command, code, PASSING.sub("…", stdout), PASSING.sub("…", stderr), products if code == 0 else {})
-
-
-def invoke(arguments: list[str]) -> tuple[int, str, str]:
-    import cli
-
-    result = CliRunner().invoke(cli.main, arguments, prog_name="audio-rkd")
-    stderr = result.stderr
-    if result.exception and not isinstance(result.exception, SystemExit):
-        stderr += "".join(traceback.format_exception(result.exception))
-    return result.exit_code, result.stdout, stderr
-
-
-def example(world: Path) -> tuple[int, str, str]:
-    """``examples/onnx_student.py`` as it is called, in this process."""
-    text = (Path(__file__).resolve().parents[1] / "examples" / "onnx_student.py").read_text()
-    folder = next((world / "exports" / "toy").iterdir())
-    out = io.StringIO()
-    with mock.patch.object(sys, "argv", ["onnx_student.py", str(folder), SOUND]), contextlib.redirect_stdout(out):
-        try:
-            exec(compile(text, "onnx_student.py", "exec"), {"__name__": "__main__"})
-        except SystemExit as error:
-            return (0, out.getvalue(), "") if not error.code else (1, out.getvalue(), str(error.code))
-        except Exception:
-            return 1, out.getvalue(), traceback.format_exc()
-    return 0, out.getvalue(), ""
-
-
-def made_world(world: Path, *, exports: bool = True) -> None:
-    """Twelve clips of two classes in three folds, features, teachers, students, an export, and two commands that were stopped."""
-    world.mkdir(parents=True)
-    (world / "mine.toml").write_text(PRESET)
-    (world / "mine-experiment.toml").write_text(EXPERIMENT)
-    rows = ["file,fold"]
-    for i in range(12):
-        label = ("low", "high")[i % 2]
-        times = np.arange(8000) / 8000
-        sound = 0.3 * np.sin(2 * np.pi * (250, 1500)[i % 2] * times) + 0.05 * np.random.default_rng(i).standard_normal(
-            8000
-        )
-        path = world / "toy" / label / f"{i // 2}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, sound, 8000)
-        rows.append(f"{label}/{i // 2}.wav,{1 + i // 4}")
-    (world / "toy" / "folds.csv").write_text("\n".join(rows) + "\n")
-    (world / "toy" / "corpus.toml").write_text("seconds = 1.0\n")
-    do = functools.partial(required, world)
-    do(*COMMANDS["features"])
-    do(*COMMANDS["teacher"])
-    do(*COMMANDS["same distill"][:-4], "--losses", "angle,area", "--losses", "soft", "--seeds", "0,1")
-    if exports:
-        do(*COMMANDS["export"])
-    do("features", *CORPUS, "--backend", "sequential")  # notes its check
-    stopped(world, "stopped distill", "pipeline.training.checkpoint.write", "--checkpoint-minutes", "0")
-    stopped(world, "other features", "pipeline.extraction.parts.write_part")
-
-
-def required(world: Path, *arguments: str) -> None:
-    forget()
-    with contextlib.chdir(world):
-        code, stdout, stderr = invoke([str(sorted(Path().glob(a))[0]) if "*" in a else a for a in arguments])
-    if code:
-        raise SystemExit(f"{' '.join(arguments)} ended with {code}:\n{stdout}{stderr}")
-
-
-def stopped(world: Path, command: str, function: str, *more: str) -> None:
-    """Ctrl-C once ``function`` has written its first file."""
-    module, _, name = function.rpartition(".")
-    __import__(module)
-    write = getattr(sys.modules[module], name)
-
-    def write_and_stop(*arguments: object, **options: object) -> None:
-        write(*arguments, **options)
-        raise KeyboardInterrupt
-
-    with ExitStack() as stack:
-        stack.enter_context(mock.patch(function, write_and_stop))
-        stack.enter_context(contextlib.chdir(world))
-        forget()
-        invoke([*COMMANDS[command], *more])

@@ -29,7 +29,8 @@ def described(path: Path, *keys: str) -> list:
 
 def main(folder: Path, sounds: list[str]) -> None:
     (digests,) = described(folder / "proof.json", "sha256")
-    if wrong := [name for name, digest in digests.items() if sha256(folder / name) != digest]:
+    names = dict.fromkeys(("model.onnx", "features.json", "labels.json", *digests))
+    if wrong := [name for name in names if sha256(folder / name) != digests.get(name)]:
         raise config.InputError(f"{folder / wrong[0]}: not the file that proof.json names; export it again")
     (settings,) = described(folder / "features.json", "spec")
     spec = config.build(config.FeatureSpec, settings, str(folder / "features.json"))

@@ -1,5 +1,6 @@
 // An exported student on a WAV file (mono, 16 bits, at the file's rate) with onnxruntime's C API: the class and its probability.
 //     cc sound_student.c -o sound_student -lonnxruntime && ./sound_student student-sound.onnx sound.wav
+// Is it whole? proof.json of the export has its SHA-256: sha256sum student-sound.onnx
 #include <onnxruntime_c_api.h>
 #include <stdint.h>
 #include <stdio.h>

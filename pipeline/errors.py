@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class InputError(ValueError):
     """Something the user gave is wrong. The message names the value, what was expected and the remedy."""
+
+
+class Damaged(InputError):
+    """A file that is not what was written: damaged, of another run, or gone."""

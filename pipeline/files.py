@@ -98,6 +98,24 @@ def sha256(path: Path) -> str:
     return ""
 
 
+def content_digest(values: Mapping[str, Any], key: str) -> str:
+    """SHA-256 of what a JSON file says, spaces and order apart; it stands in the file itself under ``key``."""
+    rest = {name: value for name, value in values.items() if name != key}
+    return hashlib.sha256(json.dumps(plain(rest), sort_keys=True).encode()).hexdigest()
+
+
+def signed(values: Mapping[str, Any], key: str = "content") -> dict[str, Any]:
+    """``values`` with their ``content_digest``."""
+    return {**values, key: content_digest(values, key)}
+
+
+def as_signed(values: Any, key: str = "content") -> Any:
+    """``values`` of a JSON file; ``ValueError`` where it does not say what was written. Those without a digest are older than it."""
+    if isinstance(values, dict) and key in values and values[key] != content_digest(values, key):
+        raise ValueError("it does not say what was written: its digest is another")
+    return values
+
+
 def damaged_part(path: Path) -> str:
     """The first part of a zip file (weights, arrays) that is not what its CRC-32 says; "" where all are, or it is no zip.
 

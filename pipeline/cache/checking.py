@@ -21,7 +21,7 @@ import numpy as np
 
 from pipeline.cache.schema import Header, clip_digest, content_digest
 from pipeline.config import InputError
-from pipeline.files import json_bytes, write_atomic
+from pipeline.files import as_signed, json_bytes, signed, write_atomic
 
 NOTES = "checks.json"
 
@@ -114,7 +114,7 @@ def noted(path: Path, now: State, header: Header, damaged: tuple[str, ...], *, k
     checked[now] = check
     if not keep or not header.clips:
         return check
-    entry = {"state": now[1:], "digest": header.digest, "damaged": damaged, "time": check.time, "how": how}
+    entry = signed({"state": now[1:], "digest": header.digest, "damaged": damaged, "time": check.time, "how": how})
     with suppress(OSError):
         notes = {name: note for name, note in read_notes(path.parent).items() if (path.parent / name).is_file()}
         write_atomic(path.parent / NOTES, json_bytes({**notes, path.name: entry}))
@@ -139,10 +139,10 @@ def last(path: Path) -> Check | None:
     if now in checked:
         return checked[now]
     try:
-        note = read_notes(path.parent)[path.name]
+        note = as_signed(read_notes(path.parent)[path.name])
         check = Check(tuple(map(str, note["damaged"])), str(note["time"]), str(note["how"]))
         return check if tuple(note["state"]) == now[1:] else None
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 

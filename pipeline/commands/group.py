@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline import commands, signals
-from pipeline.commands.errors import check_variables, clear_errors
+from pipeline.commands.errors import check_variables, clear_errors, tell
 
 
 class Commands(Mapping[str, click.Command]):
@@ -50,14 +50,24 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with clear_errors():
             try:
-                return super().invoke(ctx)
+                answer = super().invoke(ctx)
             finally:
                 tell_unchecked()
+                lines = damage_met()
+            for line in lines:
+                tell(f"error: {line}")
+            return sys.exit(1) if lines else answer
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, words in commands.sections().items():
             with formatter.section(title):
                 formatter.write_dl(list(words.items()))
+
+
+def damage_met() -> list[str]:
+    """What was damaged and done without."""
+    damage = sys.modules.get("pipeline.runs.damage")
+    return damage.told() if damage else []
 
 
 def tell_unchecked() -> None:

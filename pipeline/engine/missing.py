@@ -211,7 +211,11 @@ def require_own_place(run: PlannedRun, record: Record) -> None:
     """``InputError`` where the folder of a planned run holds another one: two were exchanged, one was copied over, or it goes back to
     a single run of another seed, which is no part of its path."""
     here, wanted = (
-        f"{of.corpus} fold{of.fold}-seed{of.seed} {mix}" for of, mix in ((record, record.mix_text), (run, str(run.mix)))
+        f"{of.corpus} {of.step if of.is_step else of.role}{of.generation or ''} fold{of.fold}-seed{of.seed} {mix}{settings}"
+        for of, mix, settings in (
+            (record, record.mix_text, f" settings {record.digest}" if record.is_teacher_or_student else ""),
+            (run, str(run.mix), f" settings {run.digest}" if run.is_teacher_or_student else ""),
+        )
     )
     if here != wanted:
         raise InputError(

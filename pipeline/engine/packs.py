@@ -38,7 +38,7 @@ from pipeline.engine.records import (
 from pipeline.engine.source import Source, clips_of
 from pipeline.engine.tasks import rows as rows
 from pipeline.engine.together import judged
-from pipeline.files import stamp
+from pipeline.files import signed, stamp
 from pipeline.images import samples as images
 from pipeline.images.samples import TRAIN, Pixels
 from pipeline.losses.adapting import needs_with
@@ -146,7 +146,7 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
     """``train`` of all runs at once."""
     data, values, labels = load(pack)
     how = {"layout": pack.layout, "measured": pack.measured, **({"live": True} if pack.live else {})}
-    runs.write_atomic(pack.note, runs.json_bytes({"cells": [run.noted() for run in pack.runs], **how}))
+    runs.write_atomic(pack.note, runs.json_bytes(signed({"cells": [run.noted() for run in pack.runs], **how})))
     log = EpochLog(pack.runs, say)
     records = [run_record(pack, run, data) for run in pack.runs]
     for run, record in zip(pack.runs, records):

@@ -27,6 +27,7 @@ from pipeline.engine.packs import PlannedPack
 from pipeline.engine.room import Room, most_teachers
 from pipeline.engine.source import Source
 from pipeline.engine.teachers import kind
+from pipeline.files import as_signed
 from pipeline.images.archive import Archive
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.processes import cluster, shadowing
@@ -198,7 +199,7 @@ def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun
     known = {str(run.folder): run for run in planned}
     kinds = list({(run.experiment, run.step, run.settings): run for run in planned}.values())
     try:
-        fields = json.loads(note.read_text())
+        fields = as_signed(json.loads(note.read_text()))
         members = [known.get(cell["folder"]) or from_note(cell, kinds) for cell in fields["cells"]]
         how = {"layout": fields["layout"], "measured": fields["measured"], "live": bool(fields.get("live"))}
     except (OSError, ValueError, KeyError, TypeError):

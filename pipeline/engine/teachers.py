@@ -235,9 +235,16 @@ def require_same_labels(run: PlannedRun, planned: Mapping[Path, PlannedRun]) -> 
 
 
 def untold(run: PlannedRun) -> list[str]:
-    """A line for each file whose teacher may have learned the labels that are hidden from its student: no file says which."""
-    files = [read_file(path) for path in run.teachers if run.network.unlabelled and is_teacher_file(path)]
-    return [
+    """A line for each file of which something is not known: whether it is damaged, and whether its teacher learned the labels that
+    are hidden from its student: no file says which."""
+    every = [read_file(path) for path in run.teachers if is_teacher_file(path)]
+    files = every if run.network.unlabelled else []
+    unchecked = [
+        f"note: {file.path} carries no checksum, as those do that audio-rkd teacher-file writes; not checked for damage"
+        for file in every
+        if file.unchecked
+    ]
+    return unchecked + [
         f"note: {file.path} does not say which labels its teacher learned; those that unlabelled = {run.network.unlabelled:g} hides "
         "may be among them"
         for file in files

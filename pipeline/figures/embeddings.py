@@ -32,16 +32,27 @@ def remembered(folder: Path, cache_root: Path = CACHE) -> Embeddings:
         state = (*(files.sha256(folder / name) for name in READ), header.digest)
     except (InputError, OSError):
         return held_out(folder, cache_root)  # says what is wrong
-    name = hashlib.sha256(repr(state).encode()).hexdigest()[:16]
-    path = cache_root / record.corpus / KEPT / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["values"], kept["labels"], tuple(kept["clips"].tolist())
-    except Exception:  # not there, or a file that is damaged
-        values, labels, clips = held_out(folder, cache_root)
+    key = hashlib.sha256(repr(state).encode()).hexdigest()
+    path = cache_root / record.corpus / KEPT / f"{key[:16]}.npz"
+    if (kept := read_kept(path, key)) is not None:
+        return kept
+    values, labels, clips = held_out(folder, cache_root)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_atomic(path, lambda file: np.savez(file, values=values, labels=labels, clips=np.array(clips)))
+    files.write_atomic(path, lambda file: np.savez(file, values=values, labels=labels, clips=np.array(clips), key=key))
     return values, labels, clips
+
+
+def read_kept(path: Path, key: str) -> Embeddings | None:
+    """The embeddings that were kept; None where there are none, or they are damaged or of another run: all is computed anew."""
+    try:
+        if files.damaged_part(path):
+            return None
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["key"]) != key:
+                return None
+            return kept["values"], kept["labels"], tuple(kept["clips"].tolist())
+    except Exception:  # a flipped bit may raise anything
+        return None
 
 
 def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:

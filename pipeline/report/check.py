@@ -5,7 +5,6 @@ Begin with ``check``. Nothing is changed. What is told stands in the errors of t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +15,9 @@ from typing import Any
 
 from pipeline import files
 from pipeline.config import InputError
+from pipeline.report import proofs
+from pipeline.report.proofs import PROOF
 from pipeline.runs import seal
-
-PROOF = "proof.json"
-
-#: What to do about an export.
-AGAIN = "make the export again: audio-rkd export, and the run's folder"
 
 #: What a process writes before it renames it, and its number.
 UNFINISHED = re.compile(r"\..+\.(\d+)\.(tmp|old)")
@@ -48,7 +44,7 @@ class Checked:
     bytes: int = 0
     findings: list[Finding] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
-    """Runs and exports of before there were identities, of which less can be said."""
+    """Runs and exports of before there were identities, teacher files without a checksum: less can be said of them."""
 
     def add(self, kind: str, size: int = 0) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -82,11 +78,23 @@ def check(places: Sequence[Path]) -> Checked:
                 f"{place}: no such file or folder; expected a cache, a run, an export, or a folder of them"
             )
         before = dict(out.counts)
+        if named_teacher_file(place):
+            out.attempt(place, partial(teacher_file, place, out))
+            continue
         for folder, names in folders(place):
             look_into(folder, names, out)
         if out.counts == before and place not in (files.CACHE, files.RUNS, Path("exports")):
             raise InputError(f"{place}: no features, run or export in it; expected a folder that audio-rkd wrote")
     return out
+
+
+def named_teacher_file(place: Path) -> bool:
+    """Whether a place is a file of a teacher's outputs, wherever it lies."""
+    from pipeline.cache.schema import FILE_NAMES
+    from pipeline.teacher_files.schema import is_teacher_file
+
+    of_run = (place.parent / seal.RESULT).is_file() or place.parent.name.endswith(".h5.parts")
+    return place.is_file() and is_teacher_file(place) and not (of_run or re.fullmatch(FILE_NAMES, place.name))
 
 
 def folders(place: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -98,8 +106,9 @@ def folders(place: Path) -> Iterator[tuple[Path, list[str]]]:
         yield place.parent, sorted(path.name for path in place.parent.iterdir()) if whole else [place.name]
         return
     for folder, below, names in os.walk(place):
-        below.sort()
-        yield Path(folder), sorted(names)
+        unfinished = [name for name in below if UNFINISHED.fullmatch(name)]
+        below[:] = sorted(set(below) - set(unfinished))
+        yield Path(folder), sorted([*names, *unfinished])
 
 
 def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
@@ -125,10 +134,8 @@ def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
         parts(folder, out)
     if seal.RESULT in names or FOLDER.fullmatch(folder.name):
         run(folder, out)
-    if "model.onnx" in names and PROOF not in names:
-        out.finding(folder / PROOF, "no such file, and it names the files beside it", AGAIN)
-    if PROOF in names:
-        out.attempt(folder / PROOF, partial(export, folder, out))
+    if PROOF in names or proofs.MODEL in names or proofs.PAGE in names:
+        out.attempt(folder / PROOF, partial(proofs.look_into, folder, out))
 
 
 def fold(path: Path, out: Checked) -> None:
@@ -144,7 +151,8 @@ def teacher_file(path: Path, out: Checked) -> None:
     from pipeline.teacher_files.reading import read
 
     out.add("teacher files", path.stat().st_size)
-    read(path)
+    if read(path).unchecked:
+        out.unchecked.append(str(path))
 
 
 def parts(folder: Path, out: Checked) -> None:
@@ -179,7 +187,7 @@ def note(path: Path, out: Checked) -> None:
 
 
 def left(path: Path, out: Checked) -> None:
-    """A half-written file of a process that has ended."""
+    """A half-written file, or folder, of a process that has ended."""
     number = UNFINISHED.fullmatch(path.name)
     try:
         os.kill(int(number[1]) if number else 0, 0)
@@ -241,24 +249,6 @@ def metrics(folder: Path, epochs: int, out: Checked) -> None:
         )
 
 
-def export(folder: Path, out: Checked) -> None:
-    """The files beside ``proof.json``, by the SHA-256 that it has of each."""
-    try:
-        proof: Any = json.loads((folder / PROOF).read_bytes())
-        digests = dict(proof.get("sha256") or {})
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder / PROOF}: damaged (not JSON: {error}); {AGAIN}") from None
-    out.add("exports", sum(path.stat().st_size for path in folder.iterdir() if path.is_file()))
-    if not digests:
-        out.unchecked.append(str(folder))
-        return
-    if proof.get(seal.CONTENT) != seal.content_of(proof):
-        out.finding(folder / PROOF, "it does not say what was written: its digest is another", AGAIN)
-    for name in files.differing(folder, digests):
-        state = "not the file that proof.json names (SHA-256 differs)" if (folder / name).is_file() else "no such file"
-        out.finding(folder / name, state, AGAIN)
-
-
 def as_json(out: Checked) -> dict[str, Any]:
     return {
         "ok": not out.findings,
@@ -273,7 +263,11 @@ def text(out: Checked, seconds: float) -> str:
     """A line for each finding, and one on all."""
     counts = ", ".join(f"{count} {kind}" for kind, count in out.counts.items()) or "nothing there yet"
     end = f"{len(out.findings)} finding{'s' * (len(out.findings) != 1)}" if out.findings else "all as it was written"
-    old = f"; {len(out.unchecked)} made before identities, checked as far as their records go" if out.unchecked else ""
+    old = (
+        f"; {len(out.unchecked)} made before identities or without checksums, checked as far as they go"
+        if out.unchecked
+        else ""
+    )
     return "\n".join(
         [
             *(finding.line() for finding in out.findings),

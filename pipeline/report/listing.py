@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pipeline import runs
@@ -12,6 +13,7 @@ from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
 from pipeline.report.wording import listed as named
 from pipeline.runs import TEACHER, Record
+from pipeline.runs.damage import spared
 from pipeline.runs.record import UNFINISHED
 
 STATUSES = (*runs.folder.STATUSES, UNFINISHED)
@@ -29,13 +31,13 @@ def listing(
     """The runs below ``root`` that fit all filters, finished or not: ``records`` for machines, ``listing_text`` for people.
 
     ``mix``: text as ``LossMix.parse`` reads it, or "teacher". Raises ``InputError`` for one it cannot read, for a
-    corpus without runs, and for a damaged run.
+    corpus without runs. A damaged run is left out, and told at the command's end.
     """
     require(root, corpus)
     wanted = None if mix is None else TEACHER if mix == TEACHER else str(LossMix.parse(mix))
-    records = runs.find(root, corpus)
+    records = runs.find(root, corpus, spare=True)
     begun = [folder for folder in runs.unfinished(root, corpus) if (folder / "config.json").is_file()]
-    records += map(runs.read, begun)
+    records += filter(None, (spared(partial(runs.read, folder)) for folder in begun))
     kept = [
         record
         for record in records

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import runs
-from pipeline.config import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.figures import (
     bootstrap,
     ensembles,
@@ -18,6 +18,7 @@ from pipeline.figures import (
 )
 from pipeline.figures.bootstrap import Interval
 from pipeline.figures.statistics import Cell, Comparison
+from pipeline.runs.damage import met
 
 Voters = Mapping[Cell, Sequence[Path]]
 """Cell → the run folder whose predictions count, or those that vote together."""
@@ -39,6 +40,8 @@ def interval(voters: Voters, baseline: Voters) -> Interval:
                     raise InputError(f"{folders[0]} was tested on other clips than the runs beside it")
             differences.setdefault(at[0], []).append(100 * (hits(ours) - hits(theirs)))
     except InputError as error:
+        if isinstance(error, Damaged):
+            met[str(error)] = None
         return Interval(None, None, 0, str(error))
     if not differences:
         return Interval(None, None, 0, "no kept predictions of both")

@@ -104,7 +104,7 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
     spec = config.for_corpus(settings, corpus.seconds).features
     paths = [fold_path(CACHE, corpus.name, spec, part) for part in corpus.parts]
     cached = [path for path in paths if path.is_file()]
-    records = runs.find(RUNS, corpus.name)
+    records = runs.find(RUNS, corpus.name, spare=True)
     counts = by_kind(records)
     without = f"{len(corpus.unlabelled)} clips without a label, " if corpus.unlabelled else ""
     lines = [

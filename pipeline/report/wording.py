@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pipeline import runs
 from pipeline.figures.bootstrap import Interval
@@ -11,6 +12,7 @@ from pipeline.figures.statistics import FEWEST, Comparison, Spread
 from pipeline.report.aggregation import BASELINE, STAMP, Row
 from pipeline.report.table import number, signed
 from pipeline.runs import Record
+from pipeline.runs.damage import spared
 from pipeline.runs.folder import lost_epochs
 from pipeline.runs.record import IMAGES
 
@@ -157,7 +159,10 @@ def provenance(records: Sequence[Record]) -> list[str]:
     """Which versions made the runs, and when."""
     versions = set()
     for record in records:
-        environment = runs.read_environment(record.folder)
+        environment = spared(partial(runs.read_environment, record.folder))
+        if environment is None:
+            versions.add(f"not known of {'/'.join(record.folder.parts[-2:])}, whose environment.json is damaged")
+            continue
         packages = {"python": environment["python"], **environment["packages"]}
         names = ("python", "torch", "numpy", "librosa")
         commit = (
@@ -201,7 +206,10 @@ def lost_lines(records: Sequence[Record]) -> list[str]:
     for record in records:
         if not record.identity and not (record.folder / "metrics.jsonl").is_file():
             continue  # before there were identities nothing says that there was one
-        if lost := lost_epochs(record.folder, record.result.epochs):
+        lost = spared(partial(lost_epochs, record.folder, record.result.epochs))
+        if lost is None:
+            names.append(f"{'/'.join(record.folder.parts[-2:])}: damaged")
+        elif lost:
             names.append(f"{'/'.join(record.folder.parts[-2:])}: {len(lost)} of {record.result.epochs}")
     if not names:
         return []

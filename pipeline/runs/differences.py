@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from pipeline.runs.damage import spared
 from pipeline.runs.folder import read_environment
 from pipeline.runs.record import Record
 
@@ -24,7 +26,7 @@ def values(records: Sequence[Record]) -> dict[str, str]:
     """Key → the values that the records have there, each once, in order."""
     by_key: dict[str, dict[str, None]] = {}
     for record in records:
-        environment = read_environment(record.folder)
+        environment = spared(partial(read_environment, record.folder)) or {}
         pack = {name: getattr(record.pack, name) for name in ("runs", "layout", "device", "threads")}
         pack["teachers"] = "live" if record.pack.live else ""
         parts = {
@@ -34,8 +36,8 @@ def values(records: Sequence[Record]) -> dict[str, str]:
             "mix": record.mix_text,
             "generation": record.generation,
             "pack": {name: value for name, value in pack.items() if value not in (None, "")},
-            "python": environment["python"],
-            "packages": environment["packages"],
+            "python": environment.get("python"),
+            "packages": environment.get("packages"),
             "commit": environment.get("commit"),
         }
         for key, value in flat(parts):

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.files import json_bytes, write_atomic
+from pipeline.files import as_signed, json_bytes, signed, write_atomic
 from pipeline.runs import folder as files
 
 NOTE, WEIGHTS = "experiment.json", "weights.json"
@@ -94,17 +94,33 @@ def add(path: Path, table: str, key: str, entry: Mapping[str, Any]) -> None:
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomic(path, json_bytes(content))
+    """With its digest, and whose note it is."""
+    write_atomic(path, json_bytes(signed({**content, "experiment": experiment_of(path)})))
+
+
+def experiment_of(path: Path) -> str:
+    """By its folder, which alone says whose note it is."""
+    return path.parent.name.removeprefix("experiment-")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A note; ``InputError`` where it is damaged, or another experiment's. Those of earlier versions have no digest."""
+    try:
+        values = as_signed(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise files.damaged(path, f"{type(error).__name__}: {error}") from None
+    if not isinstance(values, dict):
+        raise files.damaged(path, f"expected an object, found {type(values).__name__}")
+    if (theirs := values.get("experiment", experiment_of(path))) != experiment_of(path):
+        raise files.damaged(path, f"of the experiment {theirs}, and its folder is of {experiment_of(path)}")
+    return values
 
 
 def entries_of(path: Path, table: str) -> dict[str, Any]:
     """A table of a note; empty where there is none."""
     if not path.is_file():
         return {}
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8")).get(table, {})
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise files.damaged(path, f"{type(error).__name__}: {error}") from None
+    entries = read(path).get(table, {})
     if not isinstance(entries, dict):
         raise files.damaged(path, f"{table} is no table")
     return entries
@@ -117,8 +133,8 @@ def noted_rows(root: Path, corpus: str, experiment: str | None = None) -> list[N
 
 
 def read_note(path: Path) -> list[NotedRow]:
+    values = read(path)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        return [NotedRow(str(entry["row"]), Path(entry["folder"])) for entry in entries]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return [NotedRow(str(entry["row"]), Path(entry["folder"])) for entry in values["rows"]]
+    except (ValueError, KeyError, TypeError) as error:
         raise files.damaged(path, f"{type(error).__name__}: {error}") from None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.config import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.runs import seal
 
 SCHEMA = 1
@@ -79,12 +79,12 @@ def remedy(folder: Path) -> str:
     return "expected a run's folder as training left it, such as runs/CORPUS/…/fold1-seed0: name that one, or copy it whole"
 
 
-def damaged(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: damaged ({reason}); {remedy(path.parent)}")
+def damaged(path: Path, reason: object) -> Damaged:
+    return Damaged(f"{path}: damaged ({reason}); {remedy(path.parent)}")
 
 
-def missing(path: Path) -> InputError:
-    return InputError(f"{path}: no such file; {remedy(path.parent)}")
+def missing(path: Path) -> Damaged:
+    return Damaged(f"{path}: no such file; {remedy(path.parent)}")
 
 
 def content_of(path: Path) -> bytes:
@@ -123,7 +123,7 @@ def require_sealed(path: Path, content: bytes, identity: str | None = None, fold
     except ValueError as error:
         raise damaged(folder / "result.json", error) from None
     if reason:
-        raise InputError(f"{path}: {reason}; {remedy(folder)}")
+        raise Damaged(f"{path}: {reason}; {remedy(folder)}")
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
             raise damaged(path, f"line {number}: expected an object, found {type(record).__name__}")
         theirs = record.pop(seal.IDENTITY, None)
         if identity and theirs is not None and theirs != identity:
-            raise InputError(f"{path}: line {number} is of another run ({theirs}) than {identity}; {remedy(folder)}")
+            raise Damaged(f"{path}: line {number} is of another run ({theirs}) than {identity}; {remedy(folder)}")
         if checksums is not None and seal.line_checksum(line) not in waiting:
             raise damaged(path, f"line {number} is not one that was written, in the order of the epochs")
         records.append(record)

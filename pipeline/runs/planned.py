@@ -15,7 +15,7 @@ from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
 from pipeline.runs.ancestry import as_paths, others, parents, path_of, recorded
 from pipeline.runs.paths import cell_path
-from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole
+from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole, settings_digest
 from pipeline.teacher_files import is_teacher_file
 
 #: In place of the teachers of a run that is ``crossed``.
@@ -129,6 +129,11 @@ class PlannedRun(OfRole):
         # What is empty is left out, so that a later field changes the identity of no run that it says nothing of.
         about = {key: value for key, value in replace(self, at=None).noted().items() if value}
         return f"{self.corpus} {name} {self.mix} {config.digest(about)}"
+
+    @property
+    def digest(self) -> str:
+        """As ``Record.digest``."""
+        return settings_digest(self.role, {name: getattr(self.settings, name) for name in config.KINDS})
 
     @property
     def home(self) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline import config
+from pipeline.errors import Damaged
 from pipeline.runs import folder as files
 from pipeline.runs import seal
 from pipeline.runs.ancestry import path_of
+from pipeline.runs.damage import spared
 from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table
 
 T = TypeVar("T")
@@ -18,12 +21,15 @@ T = TypeVar("T")
 PACK_KEYS = ("runs", "layout", "device", "threads", "repeats", "teachers")
 
 
-def find(root: Path, corpus: str | None = None) -> list[Record]:
+def find(root: Path, corpus: str | None = None, *, spare: bool = False) -> list[Record]:
     """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
 
-    Raises ``InputError`` for a finished run whose files are damaged.
+    Raises ``InputError`` for a finished run whose files are damaged; with ``spare`` they are left out, and told at the command's end.
     """
-    return [read(path) for path, names in files.run_folders(root, corpus) if "result.json" in names]
+    folders = [path for path, names in files.run_folders(root, corpus) if "result.json" in names]
+    if not spare:
+        return [read(folder) for folder in folders]
+    return [record for folder in folders if (record := spared(partial(read, folder)))]
 
 
 def read(folder: Path) -> Record:
@@ -39,7 +45,7 @@ def read(folder: Path) -> Record:
             seal.unchecked[folder] = None
         elif seal.IDENTITY not in whole:
             reason = f"of another run ({seal.named('')}) than its config.json ({ours})"
-            raise config.InputError(f"{folder / 'result.json'}: {reason}; {files.remedy(folder)}")
+            raise Damaged(f"{folder / 'result.json'}: {reason}; {files.remedy(folder)}")
     else:
         result = Result(UNFINISHED, epochs=len(files.read_metrics(folder)))
     return checked(folder / "config.json", lambda values: record_of(folder, values, result), kept)

@@ -8,7 +8,6 @@ Runs of before there were identities are read as they are; ``told`` has the line
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping
@@ -48,8 +47,7 @@ def covered(folder: Path) -> list[Path]:
 
 def content_of(result: Mapping[str, Any]) -> str:
     """SHA-256 of what ``result.json`` says, spaces and order apart."""
-    values = {key: value for key, value in result.items() if key != CONTENT}
-    return hashlib.sha256(json.dumps(files.plain(values), sort_keys=True).encode()).hexdigest()
+    return files.content_digest(result, CONTENT)
 
 
 def line_checksum(line: bytes) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.config import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.runs import folder as run_files
 from pipeline.runs import seal
 
@@ -30,16 +30,16 @@ def read_weights(path: Path) -> dict[str, Any]:
 
     file = saved.model_file(path)
     if file is not None and (reason := mismatch(file)):
-        raise InputError(f"{file}: {reason}; {REMEDY}")
+        raise Damaged(f"{file}: {reason}; {REMEDY}")
     payload = saved.read_payload(path)
     if file is None or file.name != "model.pt" or not run_files.finished(file.parent):
         return payload
     recorded = run_files.read_result(file.parent).get("weights")
     if reason := other_run(payload, file.parent):
-        raise InputError(f"{file}: {reason}; {REMEDY}")
+        raise Damaged(f"{file}: {reason}; {REMEDY}")
     if recorded and (digest := saved.weights_digest(payload)) != recorded:
         reason = f"not the weights that result.json names (SHA-256 {digest[:12]}, expected {recorded[:12]})"
-        raise InputError(f"{file}: {reason}; {REMEDY}")
+        raise Damaged(f"{file}: {reason}; {REMEDY}")
     return payload
 
 

@@ -13,6 +13,9 @@ Arrays (of HDF5: datasets; the small ones may be attributes of the file instead)
     channels_last (m,) text, optional: stages that lay so in memory, as our own runs record it: sums keep their last bit
     data          text, optional: JSON, fold → digest of its features, as our own runs record it
 
+An HDF5 file may have the attribute sha256, ``schema.arrays_digest``, as our own have: it is compared when the file is read. An npz
+has a CRC-32 of each array by itself.
+
 Logits or embedding must be there. A teacher per held-out fold is a file each, or one file with an axis of teachers in front of
 all outputs: ``trained_on`` (F, m) then has a row for each (−1 fills up shorter ones), and ``fold`` (F,), optional, names the
 fold that each is for. Of clean views alone the clean clip's outputs teach both views. Nothing is ever unpickled.

@@ -18,7 +18,9 @@ def files_in(place: Path) -> tuple[Path, ...]:
     ``InputError`` for a pattern that fits nothing.
     """
     if place.is_dir():
-        return tuple(sorted(path for path in place.iterdir() if is_teacher_file(path) and path.is_file()))
+        return tuple(
+            sorted(path for path in place.iterdir() if is_teacher_file(path) and path.is_file() and path.name[0] != ".")
+        )
     if is_teacher_file(place) and not place.is_file() and any(sign in str(place) for sign in "*?["):
         root = Path(place.anchor)
         paths = tuple(sorted(root.glob(str(place.relative_to(root)))))

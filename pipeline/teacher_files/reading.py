@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import zipfile
@@ -12,10 +13,19 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.config import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.files import Stamp, damaged_part, stamp
 from pipeline.teacher_files import shapes
-from pipeline.teacher_files.schema import HDF5, MAP, OTHERS, VECTORS, TeacherFile, views_of
+from pipeline.teacher_files.schema import (
+    CHECKSUM,
+    HDF5,
+    MAP,
+    OTHERS,
+    VECTORS,
+    TeacherFile,
+    arrays_digest,
+    views_of,
+)
 
 EXPECTED = "expected an npz or HDF5 file with arrays clip, logits or embedding, and trained_on (docs/teachers.md)"
 
@@ -36,8 +46,10 @@ def read(path: Path) -> TeacherFile:
 def _read(path: Path, _state: Stamp) -> TeacherFile:
     if not path.is_file():
         raise InputError(f"{path}: no such teacher file; {EXPECTED}")
-    arrays = arrays_of_hdf5 if path.suffix.lower() in HDF5 else arrays_of_npz
-    return teacher_file(path, guarded(path, arrays))
+    is_hdf5 = path.suffix.lower() in HDF5
+    arrays = guarded(path, arrays_of_hdf5 if is_hdf5 else arrays_of_npz)
+    checksum = arrays.pop(CHECKSUM, None)
+    return dataclasses.replace(teacher_file(path, arrays), unchecked=is_hdf5 and checksum is None)
 
 
 def guarded(path: Path, arrays: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -78,7 +90,7 @@ def arrays_of_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Name → array, of datasets and of the file's attributes."""
+    """Name → array, of datasets and of the file's attributes; its checksum too, where it has one and it is right."""
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(path, "r") as file:
         for name in [*(key for key in file if key != "maps"), *(f"maps/{key}" for key in file.get("maps", ()))]:
@@ -87,7 +99,13 @@ def arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
             if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
                 raise InputError(f"{path}: {name} is no dataset of this file itself; {EXPECTED}")
             arrays[name] = values_of(dataset, path, name)
-        for name in ATTRIBUTES:
+        checksum = file.attrs.get(CHECKSUM)
+        if checksum is not None and checksum != arrays_digest(arrays):
+            raise Damaged(
+                f"{path}: its arrays are not what was written (SHA-256 differs); copy it again from where it is whole, or write it "
+                "again: audio-rkd teacher-file"
+            )
+        for name in (*ATTRIBUTES, CHECKSUM):
             if name in file.attrs and name not in arrays:
                 arrays[name] = np.asarray(file.attrs[name])
     return arrays

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +28,9 @@ MAP = re.compile(r"maps/(?:map)?([1-9]\d{0,3})")
 
 #: What an array may be called besides.
 OTHERS = ("clip", "view", "classes", "trained_on", "fold", "clip_fold", "data", "channels_last")
+
+#: The attribute of an HDF5 file that has ``arrays_digest``; an npz has a CRC-32 of each array by itself.
+CHECKSUM = "sha256"
 
 #: In ``trained_on`` of several teachers: no fold.
 FILLER = -1
@@ -59,6 +64,8 @@ class TeacherFile:
     """Fold → digest of its features when the teacher was trained."""
     channels_last: tuple[str, ...] = ()
     """Maps that lay so in memory when they were written."""
+    unchecked: bool = False
+    """Whether nothing in it could tell that its arrays are what was written."""
 
     @property
     def teachers(self) -> int:
@@ -83,6 +90,21 @@ class TeacherFile:
         """(clips × views,) int64: the row of each clip and view, the clip's views behind each other; −1: the file has none."""
         wanted = [0] * views if self.clean_alone else range(views)
         return np.array([self.places.get((clip, view), -1) for clip in clips for view in wanted], dtype=np.int64)
+
+
+def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of arrays under their names, of whichever byte order, text as text: npz and HDF5 store these differently."""
+    state = hashlib.sha256()
+    for name in sorted(arrays):
+        values = np.asarray(arrays[name])
+        text = values.dtype.kind not in "biuf"
+        kind = "text" if text else values.dtype.newbyteorder("<").str
+        state.update(json.dumps([name, kind, values.shape]).encode())
+        if text:
+            state.update(json.dumps([str(value) for value in values.reshape(-1).tolist()]).encode())
+        else:
+            state.update(np.ascontiguousarray(values, dtype=kind).tobytes())
+    return state.hexdigest()
 
 
 def content_digest(path: Path) -> str:

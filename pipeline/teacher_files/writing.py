@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.config import InputError
 from pipeline.files import write_atomic
-from pipeline.teacher_files.schema import HDF5, SUFFIXES, is_teacher_file
+from pipeline.teacher_files.schema import CHECKSUM, HDF5, SUFFIXES, arrays_digest, is_teacher_file
 
 
 def require_target(path: Path) -> None:
@@ -24,7 +24,10 @@ def require_target(path: Path) -> None:
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """The arrays under their names, see the folder's ``__init__``; the same arrays give the same bytes."""
+    """The arrays under their names, see the folder's ``__init__``; the same arrays give the same bytes.
+
+    Either kind carries checksums: HDF5 that of all arrays as an attribute.
+    """
     require_target(path)
     write_atomic(path, hdf5_bytes(arrays) if path.suffix.lower() in HDF5 else lambda file: npz(file, arrays))
 
@@ -41,4 +44,5 @@ def hdf5_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
             file.create_dataset(
                 name, data=values.astype(object) if text else values, dtype=h5py.string_dtype() if text else None
             )
+        file.attrs[CHECKSUM] = arrays_digest(arrays)
     return buffer.getvalue()

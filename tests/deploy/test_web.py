@@ -179,7 +179,7 @@ def test_what_is_written(world) -> None:
     names = {path.relative_to(world.folder).as_posix() for path in world.folder.rglob("*") if path.is_file()}
     models = {f"student-sound.{rate}.onnx" for rate in RATES}
     examples = {f"examples/{place:02d}.wav" for place in range(1, 1 + shipped.CLIPS)}
-    others = {"index.html", "student-sound.html", making.LICENCE, runtime.SCRIPT, runtime.WASM}
+    others = {"index.html", "student-sound.html", "proof.json", making.LICENCE, runtime.SCRIPT, runtime.WASM}
     assert names == models | examples | others
     html = (world.folder / "index.html").read_text()
     about = json.loads(re.findall(r'id="about">(.*?)</script>', html, re.DOTALL)[0])

@@ -173,3 +173,67 @@ def test_check_names_every_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert json.loads(invoke("check", str(other / "config.json"), "--json").stdout)["checked"] == {"runs": 1}
     for nothing in ("elsewhere", "."):
         assert invoke("check", nothing if nothing == "elsewhere" else str(tmp_path / "empty")).exit_code == 1
+
+
+def test_check_does_not_look_into_what_was_left_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cnn2-soft1-fold1-seed0.999999999.tmp", "cnn2-soft1-fold1-seed0.999999999.old"):
+        place = tmp_path / "exports" / "tiny" / f".{name}"
+        place.mkdir(parents=True)
+        (place / "model.onnx").write_bytes(b"half")
+    done = invoke("check")
+    findings = done.stdout.splitlines()[:-1]
+    assert done.exit_code == 1 and len(findings) == 2 and all("rm -r 'exports/tiny/.cnn2" in line for line in findings)
+
+
+def test_notes_of_experiments_are_compared_with_their_digests_and_folders(tmp_path: Path) -> None:
+    from pipeline.runs import experiments
+
+    for name in ("one", "two"):
+        experiments.note_rows(tmp_path, "tiny", name, {f"row {name}": [tmp_path / name]})
+        experiments.note_weight(tmp_path, "tiny", name, "key", "hint", 2.5)
+    folders = [experiments.place(tmp_path, "tiny", name) for name in ("one", "two")]
+    assert [row.name for row in experiments.noted_rows(tmp_path, "tiny")] == ["row one", "row two"]
+    assert experiments.noted_weight(tmp_path, "tiny", "one", "key") == 2.5
+    for name, read in (
+        (experiments.NOTE, lambda: experiments.noted_rows(tmp_path, "tiny", "one")),
+        (experiments.WEIGHTS, lambda: experiments.noted_weight(tmp_path, "tiny", "one", "key")),
+    ):
+        path, content = folders[0] / name, (folders[0] / name).read_bytes()
+        changed = content.replace(b"row one", b"row ohe").replace(b"2.5", b"2.4")
+        for damaged, words in (
+            (changed, "it does not say what was written"),
+            ((folders[1] / name).read_bytes(), "of the experiment two, and its folder is of one"),
+            (b"[]", "expected an object"),
+        ):
+            path.write_bytes(damaged)
+            with pytest.raises(InputError, match=words):
+                read()
+        values = json.loads(content)  # as earlier versions wrote it
+        path.write_text(json.dumps({key: value for key, value in values.items() if key != "content"}))
+        read()
+        path.write_bytes(content)
+
+
+def test_what_stands_beside_a_figure_is_spared_and_told_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, other = written(tmp_path, 1), written(tmp_path, 2)
+    content = (folder / "result.json").read_bytes()
+    (folder / "result.json").write_bytes(content.replace(b'"accuracy": 0.5', b'"accuracy": 0.7'))
+    done = invoke("runs")
+    assert done.exit_code == 1 and str(other.relative_to(tmp_path)) in done.stdout and "1 run" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        f"error: {folder.relative_to(tmp_path)}/result.json: damaged (it does not say what was written"
+    )
+    assert (
+        invoke("report", "--no-page").exit_code == 1 and not (tmp_path / "reports").exists()
+    )  # a figure is of all its runs
+    (folder / "result.json").write_bytes(content)
+    assert invoke("runs").exit_code == 0
+    (folder / "environment.json").write_text("{}")
+    done = invoke("report", "--no-page")
+    assert done.exit_code == 1 and "environment.json is damaged" in done.stdout
+    assert (tmp_path / "reports" / "tiny" / "table.md").is_file() and done.stderr.count("error: ") == 1

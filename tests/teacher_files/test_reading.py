@@ -256,3 +256,41 @@ def test_the_same_arrays_are_the_same_bytes(tmp_path: Path) -> None:
     for suffix in ("npz", "h5"):
         one, other = written(tmp_path / f"a.{suffix}"), written(tmp_path / f"b.{suffix}")
         assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_no_flipped_bit_of_a_file_of_ours_is_believed(tmp_path: Path, suffix: str) -> None:
+    whole = written(tmp_path / f"t{suffix}")
+    content, before = whole.read_bytes(), read(whole)
+    assert not before.unchecked
+    noticed = 0
+    for place in RANDOM.integers(len(content), size=150).tolist():
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path = tmp_path / f"d{place}{suffix}"
+        path.write_bytes(damaged)
+        try:
+            now = read(path)
+        except InputError as error:
+            assert "\n" not in str(error)
+            noticed += 1
+            continue
+        assert (now.clips, now.views, now.classes, now.trained_on) == (
+            before.clips,
+            before.views,
+            before.classes,
+            before.trained_on,
+        )
+        assert all(np.array_equal(now.outputs[name], values) for name, values in before.outputs.items())
+    assert noticed > 30
+
+
+def test_an_hdf5_file_without_a_checksum_serves_and_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.h5")
+    with h5py.File(path, "r+") as file:
+        file["logits"][3, 0, 1] += 1
+    with pytest.raises(InputError, match=r"its arrays are not what was written .*audio-rkd teacher-file"):
+        read(path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["sha256"]
+    assert read(path).unchecked and not read(written(tmp_path / "t.npz")).unchecked

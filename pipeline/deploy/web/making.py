@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -20,11 +21,12 @@ from pipeline import __version__, cache, config, runs
 from pipeline.cache import Header
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, prediction
-from pipeline.deploy.choosing import existing, run_folder
+from pipeline.deploy.choosing import PROOF, existing, run_folder, signed
 from pipeline.deploy.graph import INPUT
 from pipeline.deploy.one_file import NAME, making, proof
 from pipeline.deploy.prediction import Checkpoint
 from pipeline.deploy.web import runtime
+from pipeline.files import json_bytes
 from pipeline.runs.weights import read_weights
 
 #: Of the folder, and of the file that holds all.
@@ -85,7 +87,7 @@ def write(
         **{model_name(rate): model for rate, model in models.items()},
         **{example_file(place): clip.wav for place, clip in enumerate(clips)},
     }
-    about = described(member, record.fold, models, clips)
+    about = described(member, record.fold, models, clips, files)
     licence = static(LICENCE)
     contents = {
         **files,
@@ -93,6 +95,8 @@ def write(
         WHOLE: page(about, files, licence).encode(),
         LICENCE: licence.encode(),
     }
+    about_run = {name: proven[name] for name in ("run", "model_sha256")}
+    contents[PROOF] = json_bytes(signed(about_run, contents))
     export.write_folder(folder / "web", contents)
     return folder / "web"
 
@@ -155,7 +159,9 @@ def in_turn(labels: Sequence[int], count: int) -> list[int]:
     return [place for _, _, place in sorted(order)[:count]]
 
 
-def described(member: Checkpoint, fold: int, models: Mapping[int, bytes], clips: Sequence[Example]) -> dict[str, Any]:
+def described(
+    member: Checkpoint, fold: int, models: Mapping[int, bytes], clips: Sequence[Example], files: Mapping[str, bytes]
+) -> dict[str, Any]:
     """What the page's script reads."""
     spec = member.spec
     picture = "melspectrogram" if "melspectrogram" in spec.names else spec.names[0]
@@ -171,6 +177,7 @@ def described(member: Checkpoint, fold: int, models: Mapping[int, bytes], clips:
         "rate": spec.sr,
         "picture": {"name": picture, "plane": spec.names.index(picture)},
         "models": {str(rate): model_name(rate) for rate in models},
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         "runtime": {"script": runtime.SCRIPT, "wasm": runtime.WASM},
         "examples": [
             {

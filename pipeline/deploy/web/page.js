@@ -7,10 +7,23 @@ const STEP = 0.25; // of the clip length, between two answers to the microphone
 /** A file of the page: inside of it in base64, or beside it. */
 async function bytesOf(name) {
   const inside = document.getElementById(`file:${name}`);
-  if (inside) return fromBase64(inside.textContent);
+  const bytes = inside ? fromBase64(inside.textContent) : await fetched(name);
+  await requireWritten(name, bytes);
+  return bytes;
+}
+
+async function fetched(name) {
   const answer = await fetch(name);
   if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}; expected it beside the page`);
   return new Uint8Array(await answer.arrayBuffer());
+}
+
+/** Throws where a file is not the one that the page was written with. Browsers compute digests only for https, localhost and disk. */
+async function requireWritten(name, bytes) {
+  if (!crypto.subtle) return;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const words = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (words !== about.sha256[name]) throw new Error(`${name} is not what was written (SHA-256 differs): write the page again, audio-rkd web`);
 }
 
 function fromBase64(words) {

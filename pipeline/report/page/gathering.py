@@ -7,7 +7,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pipeline.runs import (
     Predictions,
     Record,
 )
+from pipeline.runs.damage import spared
 
 #: Of each mix.
 CLIPS_SHOWN = 10
@@ -69,13 +70,19 @@ class Entry:
     @cached_property
     def histories(self) -> dict[Cell, list[dict[str, Any]]]:
         """Of the runs that count; of all where none does."""
-        epochs = {cell(r): runs.read_metrics(r.folder) for r in self.counted or self.records}
+        epochs = {cell(r): spared(partial(runs.read_metrics, r.folder)) for r in self.counted or self.records}
         return {at: records for at, records in epochs.items() if records}
 
     @cached_property
     def predictions(self) -> dict[Cell, Predictions]:
-        """Of the runs that count."""
-        return {cell(r): runs.read_predictions(r.folder) for r in self.counted}
+        """Of the runs that count, without those that are damaged (``damaged``)."""
+        of_each = {cell(r): spared(partial(runs.read_predictions, r.folder)) for r in self.counted}
+        return {at: predictions for at, predictions in of_each.items() if predictions}
+
+    @property
+    def damaged(self) -> list[str]:
+        """The runs that count and whose predictions are not what was written."""
+        return [r.name for r in self.counted if cell(r) not in self.predictions]
 
     @property
     def over(self) -> str:

@@ -125,6 +125,11 @@ def standing(entry: Entry) -> str:
 
 
 def uncounted(entry: Entry) -> str:
+    if entry.damaged:
+        return (
+            f'<p class="note">Without the predictions of {escape(", ".join(entry.damaged))}, which are damaged: what is drawn of '
+            "clips and classes is of the other runs (audio-rkd check).</p>"
+        )
     if entry.counted:
         return ""
     if entry.row.outputs_untrained:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.figures import statistics
 from pipeline.report import plots
 from pipeline.report.aggregation import cell
 from pipeline.report.page import gathering
 from pipeline.report.page.gathering import Entry, Runs
 from pipeline.report.plots import Picture
+from pipeline.runs.damage import met
 
 Embeddings = Callable[[Path], tuple[np.ndarray, np.ndarray, Sequence[str]]]
 """Run folder → of its held-out clips: embeddings (clips, D) float32, labels (clips,) int64, names."""
@@ -135,4 +136,6 @@ def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots
         classes = gathering.class_names(entry, max(len(entry.classes), int(labels.max()) + 1))
         return plots.scatter(name, f"t-SNE: {role}", values, labels, clips, classes, over, look)
     except (InputError, ValueError) as error:
+        if isinstance(error, Damaged):
+            met[str(error)] = None
         return f"No t-SNE of {entry.name}: {error}."

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from pipeline import runs
 from pipeline.report.page.gathering import Runs, listed
 from pipeline.report.table import NONE, Column, Table, number, of
 from pipeline.runs import Record
+from pipeline.runs.damage import spared
 
 
 def settings_table(table: Runs) -> Table:
@@ -112,7 +114,8 @@ def environment_table(table: Runs) -> Table:
     environments: dict[str, tuple[dict[str, str], int]] = {}
     for entry in table.entries:
         for record in entry.records:
-            values = flat(runs.read_environment(record.folder))
+            environment = spared(partial(runs.read_environment, record.folder))
+            values = flat(environment) if environment else {"python": "its environment.json is damaged"}
             key = json.dumps(values, sort_keys=True)
             environments[key] = (values, environments[key][1] + 1 if key in environments else 1)
     columns = list(environments.values())

@@ -1,0 +1,94 @@
+"""A command in a world of ``bench.damage``, in this process: what it says, and what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from click.testing import CliRunner
+
+from bench.damaged_world import COMMANDS, EXPORT, SOUND
+from pipeline.files import sha256
+from tests.tiny import forget
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, and what it leaves: name → digest."""
+
+    command: str
+    code: int
+    stdout: str
+    stderr: str
+    products: Mapping[str, str]
+
+
+#: Commands whose products are compared.
+MAKERS = ("features", "teacher", "distill", "experiment", "export", "report", "retrieval")
+
+#: What of an answer says when, how long or how much at a time, and nothing of what was computed.
+PASSING = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:+]*|\d+:\d\d left|[\d.,]+ (s|ms|MB|GB|run-steps/s|it/s)\b|[\d,]+ bytes|/tmp/\S+|tcp://\S+"
+)
+
+#: What commands leave that has to be the same: of files with times in them, what counts.
+PRODUCTS = (
+    *("cache/toy/f*/*.h5", "runs/toy/*/*/model.pt", "runs/toy/*/*/*/model.pt", "new.npz"),
+    *("exports/toy/*/*.onnx", "reports/toy/**/*.csv"),
+)
+
+
+def run(world: Path, command: str) -> Answer:
+    """A command in a world, in this process."""
+    forget()
+    with contextlib.chdir(world):
+        arguments = [str(sorted(Path().glob(a))[0]) if "*" in a else a for a in COMMANDS[command]]
+        if command.startswith("example"):
+            code, stdout, stderr = example(arguments[0], next(world.glob(EXPORT)))
+        elif command == "web":
+            with without_network():
+                code, stdout, stderr = invoke(arguments)
+        else:
+            code, stdout, stderr = invoke(arguments)
+    is_maker = any(word in COMMANDS[command][0] for word in MAKERS)
+    kept = {str(path.relative_to(world)): sha256(path) for pattern in PRODUCTS for path in world.glob(pattern)}
+    products = kept if is_maker and code == 0 else {}
+    return Answer(command, code, PASSING.sub("…", stdout), PASSING.sub("…", stderr), products)
+
+
+def invoke(arguments: list[str]) -> tuple[int, str, str]:
+    import cli
+
+    result = CliRunner().invoke(cli.main, arguments, prog_name="audio-rkd")
+    stderr = result.stderr
+    if result.exception and not isinstance(result.exception, SystemExit):
+        stderr += "".join(traceback.format_exception(result.exception))
+    return result.exit_code, result.stdout, stderr
+
+
+def without_network() -> mock._patch:  # type: ignore[type-arg]
+    """The page's runtime is two small files in place of those that npm fetches: they are damaged as any other, and never run."""
+    from pipeline.deploy.web import runtime
+
+    return mock.patch.object(runtime, "runtime", lambda *_: {runtime.SCRIPT: b"export {};", runtime.WASM: b"\0asm"})
+
+
+def example(name: str, folder: Path) -> tuple[int, str, str]:
+    """An example as it is called, in this process."""
+    text = (Path(__file__).resolve().parents[1] / "examples" / name).read_text()
+    out, arguments = io.StringIO(), [name, str(folder), "right.wav" if name.startswith("sound") else SOUND]
+    with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(out):
+        try:
+            exec(compile(text, name, "exec"), {"__name__": "__main__"})
+        except SystemExit as error:
+            return (0, out.getvalue(), "") if not error.code else (1, out.getvalue(), str(error.code))
+        except Exception:
+            return 1, out.getvalue(), traceback.format_exc()
+    return 0, out.getvalue(), ""
