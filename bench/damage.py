@@ -219,7 +219,9 @@ def main() -> None:
     made_world(place / "world")
     wanted = [case for case in cases(options.kinds) if case.command in options.commands][:: options.every]
     endings = damage_record.endings(place, wanted, options.jobs)
-    text = damage_record.table(endings)
+    whole = "" if len(endings) == len(cases(KINDS)) else f" of {len(cases(KINDS))}"
+    kinds = len({one.case.kind for one in endings})
+    text = f"{len(endings)} cases{whole} of {kinds} kinds of file.\n\n{damage_record.table(endings)}"
     bad = [one for one in endings if one.end not in GOOD]
     print(f"\n{text}\n\n{len(COMMANDS)} commands; record: {place / damage_record.RECORD}")
     print("".join(f"{one.end}: {one.case.kind}, {one.case.damage}, {one.case.command}: {one.said}\n" for one in bad))
