@@ -50,7 +50,7 @@ class Case(NamedTuple):
 class Ending(NamedTuple):
     case: Case
     end: str
-    said: str
+    last_line: str
 
 
 class TooLong(BaseException):
@@ -177,8 +177,8 @@ def judged(world: Path, case: Case) -> Ending:
         changed = [path for path, state in states(copy).items() if before.get(path, state) != state]
         changed += before.keys() - states(copy).keys()
     text = (answer.stdout + answer.stderr).replace(place, "…")
-    said = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    return Ending(case, ending(answer, undamaged[key], case, names, changed), said)
+    last_line = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    return Ending(case, ending(answer, undamaged[key], case, names, changed), last_line)
 
 
 def limited(world: Path, case: Case) -> Ending:
@@ -224,7 +224,9 @@ def main() -> None:
     text = f"{len(endings)} cases{whole} of {kinds} kinds of file.\n\n{damage_record.table(endings)}"
     bad = [one for one in endings if one.end not in GOOD]
     print(f"\n{text}\n\n{len(COMMANDS)} commands; record: {place / damage_record.RECORD}")
-    print("".join(f"{one.end}: {one.case.kind}, {one.case.damage}, {one.case.command}: {one.said}\n" for one in bad))
+    print(
+        "".join(f"{one.end}: {one.case.kind}, {one.case.damage}, {one.case.command}: {one.last_line}\n" for one in bad)
+    )
     if options.to:
         damage_record.write(options.to, text)
     sys.exit(bool(bad))

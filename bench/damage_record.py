@@ -65,8 +65,8 @@ def work(place: Path, cases: Sequence[Case]) -> None:
     for case in cases:
         append(place / RECORD, [case])
         one = limited(place / "world", case)
-        append(place / RECORD, [case, one.end, one.said])
-        print(f"{one.end:<15} {', '.join(case)}: {one.said[:150]}", flush=True)
+        append(place / RECORD, [case, one.end, one.last_line])
+        print(f"{one.end:<15} {', '.join(case)}: {one.last_line[:150]}", flush=True)
 
 
 def endings(place: Path, wanted: Sequence[Case], jobs: int) -> list[Ending]:

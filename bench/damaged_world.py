@@ -42,7 +42,7 @@ OTHERS = {"fold": "fold2-seed0", "seed": "fold1-seed1"}
 
 def of_run(name: str) -> Kind:
     """A file of a student, and those of another fold, seed and mix."""
-    others = {f"another {what}'s": one(f"{STUDENT}/{folder}/{name}") for what, folder in OTHERS.items()}
+    others = {f"another {of}'s": one(f"{STUDENT}/{folder}/{name}") for of, folder in OTHERS.items()}
     others["another mix's"] = one(f"{PLAIN}/fold1-seed0/{name}")
     others["its teacher's"] = one(f"{TEACHER}/fold1-seed0/{name}")
     return Kind(one(f"{STUDENT}/fold1-seed0/{name}"), (*LOOKERS, *USERS), others)
@@ -53,7 +53,7 @@ def of_teacher(name: str) -> Kind:
     report = "report without a page" if name in ("config.json", "result.json") else "report"
     commands = ("teacher", "new distill", "same distill", "teacher-file", report, "check")
     more = ("new distill of two processes", "new distill in a cluster") if name == "model.pt" else ()
-    others = {f"another {what}'s": one(f"{TEACHER}/{folder}/{name}") for what, folder in OTHERS.items()}
+    others = {f"another {of}'s": one(f"{TEACHER}/{folder}/{name}") for of, folder in OTHERS.items()}
     return Kind(one(f"{TEACHER}/fold1-seed0/{name}"), (*commands, *more), others)
 
 
