@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -62,9 +63,15 @@ def subject(module: str) -> str | None:
     return max(rows, key=len) if rows else None
 
 
+@functools.cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@functools.cache
 def imports(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(text_of(path))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -91,12 +98,12 @@ def test_every_module_that_is_imported_stands_in_this_folder() -> None:
     """
     others = [path for folder in ("tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py")]
     for path in (*FILES, *others):
-        written = {".".join(pair) for pair in re.findall(r"from (pipeline[\w.]*) import (\w+)", path.read_text())}
+        written = {".".join(pair) for pair in re.findall(r"from (pipeline[\w.]*) import (\w+)", text_of(path))}
         for name in imports(path) | written:
             place = ROOT.joinpath(*name.split("."))
             module = place.parent.with_suffix(".py"), place.parent / "__init__.py"
             there = place.with_suffix(".py").is_file() or place.is_dir()
-            there = there or any(file.is_file() and place.name in file.read_text() for file in module)
+            there = there or any(file.is_file() and place.name in text_of(file) for file in module)
             assert there, f"{path.relative_to(ROOT)} imports {name}, which is not here"
 
 

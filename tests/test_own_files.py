@@ -1,19 +1,20 @@
-"""Files that a user writes: networks and losses of a temporary folder are found, tested, and trained in both layouts."""
+"""Files that a user writes, one of each kind, in a temporary folder: found, listed, tested, trained in both layouts, and at work."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import sys
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch import Tensor
 
-from pipeline import losses, models
+from pipeline import losses, models, runs
 from pipeline.config import InputError
 from pipeline.losses import LossMix, library
 from pipeline.training import checkpoint
@@ -22,74 +23,18 @@ from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
 from pipeline.training.teaching import Stored
 from tests.losses.checks import CHECKS
+from tests.own_files import LEARNING, OTHERS
+from tests.tiny import invoke
 from tests.trainings import CLASSES, QUICK, SHAPE, assert_equal, every_checkpoint, fit, made_up, run_of
-
-FILES = {
-    "losses/gap.py": """
-def gap(student, teacher, labels):
-    return (student.logits - teacher.logits.detach()).square().mean((-2, -1))
-""",
-    "losses/fitted.py": """
-from torch import nn
-
-READS = ("map2", "logits")
-TEACHER = ("embedding",)
-
-class Fit(nn.Module):
-    def __init__(self, maps, width):
-        super().__init__()
-        self.conv = nn.Conv2d(maps, 4, 1)
-        self.linear = nn.Linear(4, width)
-
-    def forward(self, outputs):
-        return self.linear(self.conv(outputs.map2).mean((-2, -1)))
-
-def adapter(student, teacher):
-    return Fit(student["map2"][0], teacher["embedding"][0])
-
-def fitted(student, teacher, labels):
-    apart = (student.adapted - teacher.embedding.detach()).square().mean((-2, -1))
-    return apart + student.map2.square().mean((-4, -3, -2, -1)) / 10 + student.logits.square().mean((-2, -1)) / 10
-""",
-    "models/pooled.py": """
-from torch import nn
-from pipeline.models import Outputs
-
-class pooled(nn.Module):
-    def __init__(self, shape, classes):
-        super().__init__()
-        self.conv = nn.Conv2d(shape[0], 6, 3, padding=1)
-        self.norm = nn.BatchNorm2d(6)
-        self.linear = nn.Linear(6, classes)
-
-    def forward(self, x):
-        maps = self.norm(self.conv(x))
-        embedding = maps.relu().mean((-2, -1))
-        return Outputs(embedding=embedding, hidden=embedding, logits=self.linear(embedding), map1=maps)
-""",
-    "models/dropping.py": """
-from torch import nn
-
-def dropping(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(shape[0] * shape[1] * shape[2], classes))
-""",
-}
+from tests.written import written
 
 LAYOUTS = ("loop", "vmap")
 
 
 @pytest.fixture(autouse=True)
-def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    for package in (losses, models):
-        folder = tmp_path / package.__name__.rpartition(".")[2]
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-    importlib.invalidate_caches()
-    yield
-    for name in FILES:
-        sys.modules.pop("pipeline." + name.removesuffix(".py").replace("/", "."), None)
+def files(tmp_path: Path) -> Iterator[None]:
+    with written(tmp_path, LEARNING):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +141,56 @@ def test_an_own_network_has_its_layers_weights_and_no_other_runs(data: Any) -> N
 def test_runs_with_different_adapters_do_not_share_a_pack(data: Any) -> None:
     with pytest.raises(InputError, match="different adapters in one pack; expected"):
         fit(data, [run_of("fitted"), run_of("gap", fold=2)])
+
+
+def test_each_is_one_file_and_works_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tones(tmp_path / "sounds")
+    corpus = ("--dataset", "tones", "--data", "sounds", "--set", "teacher.model=pooled")
+    small = ("--set", "features.bins=8", "--set", "features.bins_per_octave=24", "--set", "teacher.batch=4")
+    short = ("--set", "teacher.epochs=1", "--set", "student.epochs=2", "--set", "student.batch=4")
+    how = (*corpus, *small, *short, "--device", "cpu", "--layout", "loop", "--pack", "8", "--jobs", "1")
+    with written(tmp_path / "code", OTHERS):
+        shown = {
+            words: invoke(*words.split()).stdout
+            for words in (
+                "--help",
+                "count-clips --help",
+                "features --help",
+                "experiment",
+                "experiment handed-on --explain",
+            )
+        }
+        assert "count-clips  How many clips a corpus has" in shown["--help"]
+        assert "Examples:\n    audio-rkd count-clips --dataset tones" in shown["count-clips --help"]
+        assert "tones" in shown["features --help"]
+        assert "A small network learns from the teacher" in shown["experiment"]
+        assert "gap:1,soft:0" in shown["experiment handed-on --explain"]
+        done = invoke("count-clips", "--dataset", "tones", "--data", "sounds")
+        assert done.stdout == "12\n", done.output
+        assert "12 clips, 2 classes" in invoke("verify", "--dataset", "tones", "--data", "sounds").stdout
+        done = invoke("features", "--dataset", "tones", "--data", "sounds", *small[:4], "--backend", "sequential")
+        assert done.exit_code == 0, done.output
+        done = invoke("experiment", "handed-on", *how)
+        assert done.exit_code == 0, done.output
+        done = invoke("distill", "--losses", "gap,fitted", *how)
+        assert done.exit_code == 0, done.output
+        table = invoke("report", *corpus[:4], "--no-page").stdout
+        assert "handed-on" in table and "fitted:1,gap:1,soft:1" in table
+    finished = runs.find(Path("runs"), "sounds")
+    assert {(record.mix_text, record.model) for record in finished} == {
+        ("ce:1", "pooled"),  # the teacher
+        ("gap:1,soft:0", "pooled"),
+        ("fitted:2,soft:1", "cnn2"),
+        ("fitted:1,gap:1,soft:1", "cnn2"),
+    }
+    assert len(finished) == 2 * 4  # each of both folds
+
+
+def write_tones(folder: Path) -> None:
+    """Twelve clips of two folds and two pitches."""
+    folder.mkdir()
+    times = np.arange(4000) / 8000
+    for fold, (kind, pitch), number in itertools.product((1, 2), (("low", 250), ("high", 1500)), range(3)):
+        sound = 0.3 * np.sin(2 * np.pi * pitch * (1 + number / 20) * times)
+        soundfile.write(folder / f"{fold}_{kind}_{number}.wav", sound, 8000)

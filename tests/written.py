@@ -1,4 +1,4 @@
-"""Files of a loss or a network that a test writes: found in a folder of its own beside the product's."""
+"""Files that a test writes as a user would: found in folders of its own beside the product's."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import losses, models
-
 
 @contextlib.contextmanager
 def written(folder: Path, files: Mapping[str, str]) -> Iterator[None]:
-    """``files``: ``losses/NAME.py`` or ``models/NAME.py`` → its text; gone again behind the block."""
+    """``files``: ``losses/NAME.py``, ``models/NAME.py``, … → its text; gone again behind the block."""
     with pytest.MonkeyPatch.context() as patch:
         for name, text in files.items():
             (folder / name).parent.mkdir(exist_ok=True, parents=True)
             (folder / name).write_text(text)
-        for package in (losses, models):
-            subfolder = folder / package.__name__.rpartition(".")[2]
-            patch.setattr(package, "__path__", [*package.__path__, str(subfolder)])
+        for kind in {Path(name).parent.name for name in files}:
+            package = importlib.import_module(f"pipeline.{kind}")
+            patch.setattr(package, "__path__", [*package.__path__, str(folder / kind)])
         importlib.invalidate_caches()
         try:
             yield

@@ -15,7 +15,6 @@ from pipeline.commands.chosen import (
     refuse_archive_options,
 )
 from pipeline.commands.options import (
-    DATASETS,
     IMAGES,
     archive_options,
     data_option,
@@ -40,7 +39,7 @@ EXAMPLES = (
 
 
 @click.command()
-@dataset_option(choices=(*DATASETS, IMAGES))
+@dataset_option(IMAGES)
 @data_option
 @click.option(
     "--preset",

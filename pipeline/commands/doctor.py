@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from pipeline import config
+from pipeline import config, corpus
 from pipeline.commands.options import corpus_options, json_option
 from pipeline.config import InputError
-from pipeline.corpus import DATASETS, opening
+from pipeline.corpus import opening
 from pipeline.files import (
     CACHE,
     DATA,
@@ -43,7 +43,7 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
     if build:
         click.echo(diagnosis.require_build(build))
         return
-    roots = {name: opening.chosen(name, None)[1] for name in DATASETS if name not in ("esc10", "folder")}
+    roots = {name: opening.chosen(name, None)[1] for name in corpus.names() if name not in ("esc10", "folder")}
     named = ""
     if data is not None or dataset != "auto":
         name, roots[name] = opening.chosen(dataset, data)

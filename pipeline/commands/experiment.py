@@ -12,7 +12,6 @@ from click.core import ParameterSource
 from pipeline import config
 from pipeline.commands.chosen import chosen_archive, corpus_at_hand, logged, opened_corpus, refuse_archive_options
 from pipeline.commands.options import (
-    DATASETS,
     IMAGES,
     OF_IMAGES,
     archive_options,
@@ -23,6 +22,7 @@ from pipeline.commands.options import (
     set_option,
     trust_option,
 )
+from pipeline.commands.types import DataSet
 from pipeline.config import InputError, Settings
 from pipeline.files import REPORTS, RUNS
 
@@ -36,7 +36,7 @@ EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml -
 
 @click.command()
 @click.argument("name", metavar="[NAME|FILE.toml]", required=False)
-@dataset_option(choices=(*DATASETS, IMAGES))
+@dataset_option(IMAGES)
 @data_option
 @click.option(
     "--preset",
@@ -131,7 +131,7 @@ def require_fitting(dataset: str, data: Path | None, folds: Sequence[int] | None
 
 def require_dataset(dataset: str, name: str) -> str:
     """The data set that an experiment's file names."""
-    if dataset not in (known := (*DATASETS, IMAGES)):
+    if dataset not in (known := DataSet(IMAGES).choices):
         raise InputError(f"experiment {name}: dataset = {dataset!r}: expected one of {', '.join(known)}")
     return dataset
 

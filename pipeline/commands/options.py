@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
@@ -10,17 +10,15 @@ import click
 from pipeline.commands.types import (
     JOBS,
     PATH,
+    DataSet,
     Numbers,
     Real,
     TeacherEpoch,
     Whole,
 )
-from pipeline.corpus import DATASETS as CORPORA
 from pipeline.files import REPORTS
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DATASETS = ("auto", *CORPORA)
 
 #: The data set of images, and the options that it alone has.
 IMAGES, OF_IMAGES = "cifar100", ("archive", "no_checksum", "split_seed", "validation")
@@ -56,9 +54,9 @@ def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     return decorate
 
 
-def dataset_option(purpose: str = "", choices: Sequence[str] = DATASETS) -> Callable[[F], F]:
-    """``dataset``. ``purpose``: what the corpus is for, in front of the help."""
-    return click.option("--dataset", type=click.Choice(choices), default="auto", help=f"{purpose}{AUTO}")
+def dataset_option(*others: str, purpose: str = "") -> Callable[[F], F]:
+    """``dataset``. ``others``: names beside the corpora's; ``purpose``: what the corpus is for, in front of the help."""
+    return click.option("--dataset", type=DataSet(*others), default="auto", help=f"{purpose}{AUTO}")
 
 
 def set_option(example: str) -> Callable[[F], F]:
@@ -101,7 +99,7 @@ teacher_epoch_option = click.option(
 #: Which corpus is meant: ``dataset`` and ``data``.
 corpus_options = together(dataset_option(), data_option)
 #: Which corpus' runs to choose from, where no run is named.
-chosen_corpus_options = together(dataset_option("Whose runs to choose from where none is named. "), data_option)
+chosen_corpus_options = together(dataset_option(purpose="Whose runs to choose from where none is named. "), data_option)
 #: Which of these runs: ``preset``, "" for all.
 preset_of_runs_option = click.option(
     "--preset", default="", help="Whose runs to choose from where none is named: those of this preset; default: all."

@@ -1,4 +1,4 @@
-"""What the command line takes for numbers: click's types with a reason for their limits."""
+"""What the command line takes: data sets as they are now, numbers with a reason for their limits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipeline import corpus
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.errors import InputError
 from pipeline.listed import check_teacher_epoch
@@ -23,6 +24,22 @@ class SpelledPath(click.Path):
 
 #: Files and folders.
 PATH = SpelledPath(path_type=Path)
+
+
+class DataSet(click.Choice[str]):
+    """``auto``, a data set of ``pipeline.corpus``, or one of ``others``: what there is when it is asked, not when this was imported."""
+
+    def __init__(self, *others: str) -> None:
+        self.others = others
+        super().__init__(())
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("auto", *corpus.names(), *self.others)
+
+    @choices.setter
+    def choices(self, _: object) -> None:
+        """Click sets them once; they are asked for anew."""
 
 
 class Whole(click.IntRange):

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from pipeline.commands.options import (
-    DATASETS,
     IMAGES,
     data_option,
     dataset_option,
@@ -23,7 +22,7 @@ EXAMPLES = ("verify", "verify --dataset folder --data my-clips")
 
 
 @click.command()
-@dataset_option(choices=(*DATASETS, IMAGES))
+@dataset_option(IMAGES)
 @data_option
 def verify(dataset: str, data: Path | None) -> None:
     """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""

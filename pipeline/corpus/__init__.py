@@ -29,7 +29,6 @@ from pipeline.corpus.clips import (
 from pipeline.corpus.urbansound8k import URBANSOUND8K
 
 __all__ = [
-    "DATASETS",
     "MARKER",
     "UNLABELLED",
     "URBANSOUND8K",
@@ -78,7 +77,3 @@ def _require(dataset: str) -> None:
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
-
-
-#: What there is when the command line starts.
-DATASETS = names()

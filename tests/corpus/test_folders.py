@@ -17,7 +17,6 @@ import cli
 from pipeline import corpus as corpora
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import (
-    DATASETS,
     files,
     leaks,
     open_corpus,
@@ -27,6 +26,8 @@ from pipeline.corpus.naming import recordings
 from pipeline.deploy.sounds import sound_files
 from tests.corpora import line, touch, write_table
 from tests.documents import example
+
+DATASETS = ("synthetic", "urbansound8k", "esc50", "esc10", "folder")
 
 
 def clips_of(root: Path, names: list[str]) -> Path:
@@ -656,7 +657,7 @@ def test_folds_that_cannot_be_stored_are_an_error_with_a_way_out(tmp_path, monke
 
 
 def test_a_data_set_is_one_file(tmp_path, monkeypatch) -> None:
-    assert set(DATASETS) == {"synthetic", "urbansound8k", "esc50", "esc10", "folder"}
+    assert set(corpora.names()) == set(DATASETS)
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "fsdd.py").write_text(example("fsdd"))
     (tmp_path / "code" / "notes.py").write_text('"""No data set."""\n')
