@@ -16,8 +16,9 @@ import pytest
 import soundfile
 import torch
 
-from pipeline import runs
+from pipeline import cache, runs
 from pipeline.losses import TABLE3_MIXES
+from pipeline.models import saved
 from tests.tiny import QUICK, ROOT, audio_rkd, write_corpus
 
 CORPUS = ("--dataset", "urbansound8k", "--data", "tiny")
@@ -214,6 +215,14 @@ def test_the_teachers_best_epoch_can_teach(place: Path, tmp_path: Path) -> None:
     assert audio_rkd(where, "distill", *CORPUS, *QUICK, *options).returncode == 0
     told = {runs.read_config(folder)["settings"]["student"]["teacher_epoch"] for folder in folders(where, "student")}
     assert told == {"last", "best"}
+    (student,) = (f for f in folders(where, "student") if runs.read(f).settings.student.teacher_epoch == "best")
+    record = runs.read(student)
+    (fold1,) = (where / "cache").glob("tiny/*/fold1.h5")
+    clean = torch.from_numpy(cache.load([fold1]).features[:, 0])
+    teacher = saved.network_of(saved.read_payload(where / record.teachers[0]), "best")
+    with torch.no_grad():
+        both = teacher(clean).logits.argmax(-1).numpy() == runs.read_predictions(student).logits.argmax(-1)
+    assert record.result.agreement == both.mean()  # with the weights that taught
     assert "optimistic, the held-out fold chose it" in audio_rkd(where, "report", *CORPUS, "--no-page").stdout
 
 

@@ -79,6 +79,8 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         check_batches(missing, source)
         check_outputs(missing, source)
         check_teachers(missing, planned, source)
+        for note in dict.fromkeys(note for run in missing for note in teachers.other_labels(run, planned)):
+            say(note)
     failures: list[str] = []
     trained = 0
     for level in levels:

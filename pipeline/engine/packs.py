@@ -9,13 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline import (
     cache,
@@ -26,6 +23,7 @@ from pipeline import (
 )
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import tasks, teachers
+from pipeline.engine.augmented import augmentation
 from pipeline.engine.epochs import EpochLog
 from pipeline.engine.outputs import crossed, loaded, of_files, stamps, taught, teacher_of
 from pipeline.engine.outputs import samples as samples
@@ -40,14 +38,12 @@ from pipeline.engine.tasks import rows as rows
 from pipeline.engine.together import judged
 from pipeline.files import signed, stamp
 from pipeline.images import samples as images
-from pipeline.images.samples import TRAIN, Pixels
 from pipeline.losses.adapting import needs_with
 from pipeline.losses.needs import MEMBERS, Needs, needs_of
 from pipeline.models import Outputs
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.teacher_files import is_teacher_file
-from pipeline.train_settings import OF_SOUNDS
 from pipeline.training import (
     Live,
     Run,
@@ -55,12 +51,10 @@ from pipeline.training import (
     Trained,
     inference,
     packing,
-    spectrogram,
 )
-from pipeline.training.augmentation import crop_and_flip
 from pipeline.training.dropout import before_output, output_layers
 from pipeline.training.members import as_one, side_by_side
-from pipeline.training.step import Augment
+from pipeline.training.pools import NoneSure
 
 
 @dataclass(frozen=True)
@@ -136,10 +130,31 @@ def train(pack: PlannedPack, say: Callable[[str], None]) -> list[str]:
         torch.set_num_threads(pack.threads)
 
     def train_some(planned: list[PlannedRun]) -> list[Trained]:
-        return train_whole(pack if len(planned) == len(pack.runs) else part_of(pack, planned), say)
+        return train_sure(pack if len(planned) == len(pack.runs) else part_of(pack, planned), say)
 
     results = packing.in_halves(train_some, pack.runs, say)
     return [f"{run.folder}: {one.failure}" for run, one in zip(pack.runs, results) if one.failure]
+
+
+def train_sure(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
+    """``train_whole``; runs to which a threshold leaves no clip without a label fail, and the others go on without them."""
+    try:
+        return train_whole(pack, say)
+    except NoneSure as error:
+        reasons = error.reasons
+    forget(pack)
+    data = load(pack)[0]
+    failed = {
+        place: Trained(run, failure=reasons[place])
+        for place, run in enumerate(trainings(pack.runs, data))
+        if place in reasons
+    }
+    for place, result in failed.items():
+        if not runs.finished((run := pack.runs[place]).folder):
+            write_run(run, run_record(pack, run, data), data, result)
+    others = [run for place, run in enumerate(pack.runs) if place not in failed]
+    trained = iter(train_whole(part_of(pack, others), say) if others else ())
+    return [failed[place] if place in failed else next(trained) for place in range(len(pack.runs))]
 
 
 def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
@@ -276,22 +291,3 @@ def needs_of_pack(pack: PlannedPack) -> Needs:
     needs = needs_with(mixes, lambda: models.network(pack.network.model, data.features.shape[2:], len(data.classes)))
     hidden = {"hidden"} if before_output(pack.network) else set()
     return dataclasses.replace(needs, outputs=tuple(sorted({*needs.outputs, *hidden})))
-
-
-def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device) -> Augment | None:
-    """What the settings ask for; of images the padding shows the training images' mean."""
-    if settings.augment == "none":
-        return None
-    if not isinstance(data.spec, Pixels):
-        if settings.augment == "crop-flip":
-            raise InputError(
-                f"augment = 'crop-flip' is for images, {data.corpus} has sounds; expected 'none', or some of {', '.join(OF_SOUNDS)}"
-            )
-        levels = spectrogram.gain_levels(data.spec.names, data.spec.bins).to(device)
-        return partial(spectrogram.changed, kinds=settings.augment.split(","), levels=levels)
-    if settings.augment != "crop-flip":
-        raise InputError(
-            f"augment = {settings.augment!r} is for sounds, {data.corpus} has images; expected 'none' or 'crop-flip'"
-        )
-    fill: Tensor = torch.from_numpy(data.features[data.folds == TRAIN].mean((0, 1, 3, 4), dtype=np.float64))
-    return partial(crop_and_flip, fill=fill.float().view(-1, 1, 1).to(device))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pipeline.engine.source import clips_of
 from pipeline.engine.teachers import unsaid
 from pipeline.figures import ensembles, evaluation
 from pipeline.files import Stamp, stamp
+from pipeline.listed import LAST
 from pipeline.models import saved
 from pipeline.models.saved import weights_digest
 from pipeline.runs import Pack, Record, Result
@@ -29,6 +31,7 @@ from pipeline.teacher_files.fitting import Clips, held_out_logits
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.teacher_files.schema import digest_of
 from pipeline.training import Start, Trained
+from pipeline.training.inference import CHUNK
 
 if TYPE_CHECKING:
     from pipeline.engine.packs import PlannedPack
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
     """What is on record of a run that begins."""
     of = pack.data_set
+    of_files = list(filter(is_teacher_file, run.parents))
     return Record(
         folder=run.folder,
         role=run.role,
@@ -65,6 +69,8 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         trusted=unsaid(run.parents),
         without=run.without,
         crossed=run.crossed,
+        firsts=run.firsts,
+        contents={} if [path for path, _ in run.contents] == of_files else dict(run.contents),
         experiment=run.experiment,
         step=run.step,
         pack=Pack(
@@ -129,25 +135,40 @@ def write_run(run: PlannedRun, record: Record, data: cache.Data, trained: Traine
     )
 
 
-def answer_of(teachers: Sequence[Path], fold: int, clips: Clips, average: str = "probabilities") -> np.ndarray | None:
+def answer_of(
+    teachers: Sequence[Path],
+    fold: int,
+    clips: Clips,
+    average: str = "probabilities",
+    told: Callable[[Path], np.ndarray] | None = None,
+) -> np.ndarray | None:
     """What the teachers, as one, say of the held-out clips (clips, classes); None of none, or where a file says nothing of them.
 
-    ``average``: the setting ``teacher_average``, what their one answer is the mean of.
+    ``average``: the setting ``teacher_average``, what their one answer is the mean of. ``told``: what a run says, if not
+    what it predicted after its last epoch.
     """
     runs_alone = [teacher for teacher in teachers if not is_teacher_file(teacher)]
     files = [held_out_logits(read_file(path), fold, clips) for path in teachers if is_teacher_file(path)]
     if not teachers or any(logits is None for logits in files):
         return None
-    if not files and (average == "probabilities" or len(teachers) == 1):
+    if told is None and not files and (average == "probabilities" or len(teachers) == 1):
         return ensembles.ensemble(teachers).logits
     each = [
-        *(runs.read_predictions(folder).logits for folder in runs_alone),
+        *(told(folder) if told else runs.read_predictions(folder).logits for folder in runs_alone),
         *(logits for logits in files if logits is not None),
     ]
     together = (
         np.stack(each).astype(np.float64).mean(0) if average == "logits" else ensembles.mean_log_probabilities(each)
     )
     return together.astype(np.float32)
+
+
+@torch.no_grad()
+def logits_at(folder: Path, epoch: str, data: cache.Data, test: np.ndarray) -> np.ndarray:
+    """What a run says with the weights of an epoch of the clean clips ``test``: (clips, classes) float32."""
+    network = model_of(read_model(folder), epoch)
+    parts = torch.from_numpy(np.ascontiguousarray(data.features[test, 0])).split(CHUNK)
+    return torch.cat([network(part).logits for part in parts]).float().numpy()
 
 
 def result_of(
@@ -157,7 +178,9 @@ def result_of(
     history = trained.history
     best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
     taught_by = () if run.crossed else run.teachers  # of the held-out clips none of those speaks
-    teacher = answer_of(taught_by, run.fold, clips_of(data, record.data_set), run.network.teacher_average)
+    epoch, test = run.network.teacher_epoch, np.flatnonzero(data.folds == run.fold)
+    told = None if epoch == LAST else partial(logits_at, epoch=epoch, data=data, test=test)
+    teacher = answer_of(taught_by, run.fold, clips_of(data, record.data_set), run.network.teacher_average, told)
     network = models.build(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     result = dataclasses.replace(

@@ -82,6 +82,8 @@ def rerun(
 
 def planned(record: Record, target: Path) -> PlannedRun:
     """The run of a record, to be trained again in ``target``."""
+    files = {path: digest for path, digest in record.teacher_weights.items() if is_teacher_file(path)}
+    contents = record.contents or files
     return PlannedRun(
         record.experiment or "",
         record.step or "",
@@ -96,7 +98,8 @@ def planned(record: Record, target: Path) -> PlannedRun:
         start=record.start,
         base=record.base,
         at=target,
-        contents=tuple((path, digest) for path, digest in record.teacher_weights.items() if is_teacher_file(path)),
+        firsts=record.firsts,
+        contents=tuple(contents.items()),
         without=record.without,
         crossed=record.crossed,
     )

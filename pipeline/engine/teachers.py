@@ -252,5 +252,25 @@ def untold(run: PlannedRun) -> list[str]:
     ]
 
 
+def other_labels(run: PlannedRun, planned: Mapping[Path, PlannedRun]) -> list[str]:
+    """A line for each run that it goes back to which learned other labels than it: without the wrong ones, or with those of another
+    seed. What it says may undo them."""
+    share, notes = run.network.label_noise_fixed, []
+    for folder in run.parents if share else ():
+        if folder in planned:
+            there, seed = planned[folder].network.label_noise_fixed, planned[folder].seed
+        elif not is_teacher_file(folder) and runs.finished(folder):
+            record = runs.read(folder)
+            there, seed = record.trained_by.label_noise_fixed, record.seed
+        else:
+            continue
+        if (there, seed) != (share, run.seed):
+            notes.append(
+                f"note: {folder} learned other labels (label_noise_fixed = {there:g}, seed {seed}; here {share:g}, seed {run.seed}): "
+                f"what it says may undo the wrong ones; --set label_noise_fixed={share:g} is of teacher and student both"
+            )
+    return notes
+
+
 def repeated(values: Sequence[object]) -> bool:
     return len(set(values)) < len(values)

@@ -13,6 +13,7 @@ from pipeline.engine.source import wanted_folds
 from pipeline.experiments.planning import network_of, planner_of
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.feature_settings import ALL
+from pipeline.losses.unlabelled import asked
 from pipeline.runs import Record
 from pipeline.runs.planned import PlannedRun
 
@@ -77,9 +78,23 @@ def about(step: Step, network: TrainSettings, weights: int, count: int) -> list[
         f"    mix      {step.mix}",
         f"    learns   {lessons(step)}",
         *([f"    weight   {WEIGHED}"] if step.balance else []),
+        *without_labels(step, network),
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
         *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
         f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",
+    ]
+
+
+def without_labels(step: Step, network: TrainSettings) -> list[str]:
+    """A line where a step asks for clips without a label: which they are, or what there must be."""
+    if not (words := asked(step.mix, network)):
+        return []
+    words = words.replace(f"mix {step.mix}: ", "")
+    if network.unlabelled:
+        return [f"    needs    clips without a label ({words}): unlabelled = {network.unlabelled:g} hides that share's"]
+    return [
+        f"    needs    clips without a label ({words}): a folder 'unlabelled' beside the classes (--dataset folder), or --set "
+        "unlabelled=0.8"
     ]
 
 

@@ -122,7 +122,7 @@ class PlannedRun(OfRole):
     def identity(self) -> str:
         """What all its files carry: corpus, step, fold, seed and mix in words, and a digest of all that its numbers follow from.
 
-        A repetition elsewhere has the same, but for runs whose folder depends on ``firsts``, which no record keeps.
+        A repetition elsewhere has the same, but of records without ``firsts``, which earlier versions did not keep.
         """
         step = f"{self.experiment}/{self.step}" if self.is_step else self.role
         name = f"{step}{self.generation or ''} fold{self.fold}-seed{self.seed}"

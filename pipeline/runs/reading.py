@@ -115,6 +115,8 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         trusted=bool(kept.get("trusted")),
         without=None if kept.get("without") is None else int(kept["without"]),
         crossed=bool(kept.get("cross_fitted")),
+        firsts=tuple(map(Path, kept.get("firsts") or ())),
+        contents={Path(path): str(digest) for path, digest in (kept.get("contents") or {}).items()},
         identity=str(kept.get(seal.IDENTITY) or ""),
     )
 

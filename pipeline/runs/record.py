@@ -199,10 +199,11 @@ class Record(OfRole):
     experiment: str | None = None
     step: str | None = None
     pack: Pack = field(default_factory=Pack)
-    without: int | None = None
-    """Another fold that it was not trained on."""
-    crossed: bool = False
-    """Whether each of its teachers spoke of the clips of one fold, on which it was not trained."""
+    without: int | None = None  # another fold that it was not trained on
+    crossed: bool = False  # whether each of its teachers spoke of the clips of one fold, on which it was not trained
+    firsts: tuple[Path, ...] = ()
+    """What a user named as the first teachers of its chain, or the folder of the teachers it is cross-fitted like."""
+    contents: Mapping[Path, str] = field(default_factory=dict)  # as ``PlannedRun``; empty where ``teacher_weights`` has all
     trusted: bool = False
     """Whether a teacher that it goes back to does not say what it was trained on: a user vouched for it."""
     identity: str = ""  # what all its files carry (``seal``); empty before there were identities

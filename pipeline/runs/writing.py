@@ -101,6 +101,8 @@ def config_of(record: Record) -> dict[str, Any]:
         **({"trusted": True} if record.trusted else {}),
         **({"without": record.without} if record.without is not None else {}),
         **({"cross_fitted": True} if record.crossed else {}),
+        **({"firsts": list(map(str, record.firsts))} if record.firsts else {}),
+        **({"contents": {str(path): digest for path, digest in record.contents.items()}} if record.contents else {}),
     }
 
 

@@ -22,19 +22,28 @@ from pipeline.training.teaching import CHUNK
 from pipeline.training.tuning import tuned
 
 
+class NoneSure(InputError):
+    """A threshold leaves no clip to some runs of a pack. ``reasons``: place of each of them in the pack → why."""
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
+
+
 def chosen_pools(
     samples: Tensor, runs: Sequence[Run], settings: TrainSettings, teaching: Teaching | None
 ) -> Sequence[Run]:
     """The runs, each with the ``pool`` that its teacher chooses, where the settings ask for a choice.
 
-    A clip is chosen by what the teacher says of its first view, and comes with all its views. Raises ``InputError`` where a
+    A clip is chosen by what the teacher says of its first view, and comes with all its views. Raises ``NoneSure`` where a
     threshold leaves no clip.
     """
     if not (settings.unlabelled_threshold or settings.unlabelled_per_class) or teaching is None:
         return runs
     pools: dict[object, np.ndarray] = {}
-    chosen = []
-    for run in runs:
+    unsure: dict[object, str] = {}
+    chosen, reasons = [], {}
+    for place, run in enumerate(runs):
         clips = run.task.unlabelled
         if clips is None or run.drawn_unlabelled is None:
             chosen.append(run)
@@ -43,14 +52,18 @@ def chosen_pools(
         if (key := (run.teacher, clips.tobytes())) not in pools:
             probabilities = probabilities_of(teaching, run.teacher, samples, clips[:, 0])
             kept = surest(probabilities, settings.unlabelled_threshold, settings.unlabelled_per_class)
-            if not len(kept):
-                most = float(probabilities.max())
-                raise InputError(
-                    f"fold {run.fold}: unlabelled_threshold = {settings.unlabelled_threshold:g} leaves none of "
-                    f"{len(clips)} clips without a label: its teacher is sure of none above {most:.3f}; expected less than that"
-                )
             pools[key] = clips[kept].reshape(-1)
+            if not len(kept):
+                unsure[key] = (
+                    f"fold {run.fold}: unlabelled_threshold = {settings.unlabelled_threshold:g} leaves none of "
+                    f"{len(clips)} clips without a label: its teacher is sure of none above {probabilities.max():.3f}; expected "
+                    "less than that"
+                )
+        if key in unsure:
+            reasons[place] = unsure[key]
         chosen.append(replace(run, pool=pools[key]))
+    if reasons:
+        raise NoneSure(reasons)
     return chosen
 
 

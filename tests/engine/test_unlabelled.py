@@ -121,3 +121,39 @@ def test_hidden_labels_are_the_teachers_too_and_each_seed_has_its_own(tmp_path: 
             assert Path(teacher).name == path.parent.name
     other = tiny.audio_rkd(where, "distill", *here, "--losses", "soft", "--set", "student.unlabelled=0.5")
     assert other.returncode == 1 and "Traceback" not in other.stderr
+
+
+UNSURE = """
+[[step]]
+name = "labels"
+mix = "ce"
+
+[[step]]
+name = "unsure"
+mix = "ce:1,soft:3@rows=unlabelled"
+teacher = "labels"
+sampler = "unlabelled:1"
+each.unlabelled_threshold = [0.9999999, 0.0]
+
+[[step]]
+name = "behind"
+mix = "soft:1"
+teacher = "unsure-unlabelled_threshold0.9999999"
+"""
+
+
+@pytest.mark.slow
+def test_a_threshold_that_leaves_no_clip_costs_its_own_runs_and_those_behind_them(tmp_path: Path) -> None:
+    where = write(tmp_path)
+    (where / "unsure.toml").write_text(UNSURE)
+    done = tiny.audio_rkd(where, "experiment", "unsure.toml", *HERE, "--set", "student.model=cnn2", "--folds", "2,3")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "leaves none of" in done.stderr and "is sure of none above 0." in done.stderr
+    assert "expected less than that" in done.stderr
+    status = {name: run["status"] for name, run in results(where).items()}
+    assert sorted(status.values()).count("failed") == 2 and len(status) == 6, status
+    for name, kind in status.items():
+        settings = json.loads((where / name / "config.json").read_text())["settings"]["student"]
+        assert (kind == "failed") == (settings["unlabelled_threshold"] == 0.9999999)
+    again = tiny.audio_rkd(where, "experiment", "unsure.toml", *HERE, "--set", "student.model=cnn2", "--folds", "2,3")
+    assert "to train" not in again.stderr and results(where).keys() == status.keys()

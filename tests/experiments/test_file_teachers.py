@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import cache, runs, training
+from pipeline import cache, config, runs, training
 from pipeline.config import InputError
-from pipeline.engine import missing, packs
+from pipeline.engine import missing, packs, teachers
 from pipeline.engine.missing import Level
 from pipeline.engine.records import model_of, read_model
 from pipeline.engine.rerun import rerun
 from pipeline.engine.source import Source
 from pipeline.experiments import cross_fitting, file_teachers, generations
+from pipeline.experiments.explanation import explained
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read, variant
 from pipeline.models import saved
@@ -75,7 +76,8 @@ def test_each_fold_learns_from_the_file_that_has_not_seen_it(source: Source) -> 
     assert {run.role for run in level.runs} == {"step"} and len({run.alike for run in level.runs}) == 1
     missing.train([level], source, **GO)
     for run in level.runs:
-        assert rerun(run.folder, Path(f"again/{run.folder.name}"), say=lambda line: None).same
+        again = rerun(run.folder, Path(f"again/{run.folder.name}"), say=lambda line: None)
+        assert again.same and runs.read(again.folder).identity == run.identity  # of three files that were named
     named = recipe('[[step]]\nname = "s"\nmix = "soft"\nteacher = ["set/of2.npz", "set/of1.npz", "set/of3.npz"]\n')
     other = [run.folder for run in levels_of(named)[0].runs]
     assert other != [run.folder for run in level.runs]  # of the order they are named in, as ensembles are
@@ -172,7 +174,8 @@ def test_cross_fitted_outputs_come_from_teachers_that_saw_neither_fold(source: S
     assert record.crossed and record.result.agreement is None and len(record.teachers) == 2
     assert runs.read(pairs.runs[2].folder).without == 3
     for again in (run, pairs.runs[2]):
-        assert rerun(again.folder, Path(f"again/{again.step}-{again.fold}/fold1-seed0"), say=lambda line: None).same
+        repeated = rerun(again.folder, Path(f"again/{again.step}-{again.fold}/fold1-seed0"), say=lambda line: None)
+        assert repeated.same and runs.read(repeated.folder).identity == again.identity
 
 
 def test_cross_fitted_students_and_their_teachers_never_see_the_held_out_fold(
@@ -284,3 +287,47 @@ def test_what_a_file_may_know_of_hidden_labels_is_said(source: Source, capfd: py
         missing.train(levels_of(recipe(text + hides, "hides.toml"), folds=(1,)), source, **GO)
         note = "set/of1.npz does not say which labels its teacher learned; those that unlabelled = 0.5 hides"
         assert (note in capfd.readouterr().err) == bool(hides)
+
+
+def test_a_generation_of_teachers_that_a_user_named_is_repeated_under_its_own_identity(source: Source) -> None:
+    settings = generations.chain_settings(SETTINGS, "student")
+    mix = [generations.chain_mix("none")]
+    home = generations.train(
+        source,
+        settings,
+        mix,
+        generations=1,
+        folds=(1,),
+        seeds=(0,),
+        teachers=[Path("set/of1.npz"), Path("set/of2.npz")],
+        **GO,
+    )
+    (folder,) = home.glob("*/gen1/fold1-seed0")
+    again = rerun(folder, Path("again/of-files/fold1-seed0"), say=lambda line: None)
+    assert again.same and runs.read(again.folder).identity == runs.read(folder).identity != ""
+
+
+def test_a_teacher_that_learned_other_wrong_labels_is_said(source: Source) -> None:
+    text = '[[step]]\nname = "other"\nmix = "ce:2"\nseeds = [3]\n' + LEARNER.replace("many", "other") + 'mix = "soft"\n'
+
+    def notes(*overrides: str) -> list[str]:
+        settings = config.read("default", overrides)
+        levels = plan(read(str(recipe(text, "noted.toml"))), settings, "tiny", folds=(1,), seeds=(0,))[0]
+        planned = {run.folder: run for level in levels for run in level.runs}
+        return [note for run in levels[-1].runs for note in teachers.other_labels(run, planned)]
+
+    (note,) = notes("label_noise_fixed=0.2")
+    assert "learned other labels (label_noise_fixed = 0.2, seed 3; here 0.2, seed 0)" in note
+    (note,) = notes("student.label_noise_fixed=0.2")
+    assert "seed 3; here 0.2, seed 0" in note
+    assert notes() == []
+    text = text.replace("[3]", "[0]")
+    assert notes("label_noise_fixed=0.2") == []
+
+
+def test_an_experiment_says_when_it_needs_clips_without_a_label() -> None:
+    told = explained(read("noisy-student"), SETTINGS, folds=(1,), seeds=(0,))
+    assert told.count("needs    clips without a label (rows=unlabelled): a folder 'unlabelled' beside the classes") == 1
+    hidden = explained(read("noisy-student"), config.read("default", ["unlabelled=0.8"]), folds=(1,), seeds=(0,))
+    assert "clips without a label (rows=unlabelled): unlabelled = 0.8 hides" in hidden
+    assert "needs" not in explained(read("fitnets"), SETTINGS, folds=(1,), seeds=(0,))
