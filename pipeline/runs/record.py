@@ -203,7 +203,7 @@ class Record(OfRole):
     crossed: bool = False  # whether each of its teachers spoke of the clips of one fold, on which it was not trained
     firsts: tuple[Path, ...] = ()
     """What a user named as the first teachers of its chain, or the folder of the teachers it is cross-fitted like."""
-    contents: Mapping[Path, str] = field(default_factory=dict)  # as ``PlannedRun``; empty where ``teacher_weights`` has all
+    contents: Mapping[Path, str] = field(default_factory=dict)  # empty where ``teacher_weights`` has all files
     trusted: bool = False
     """Whether a teacher that it goes back to does not say what it was trained on: a user vouched for it."""
     identity: str = ""  # what all its files carry (``seal``); empty before there were identities
