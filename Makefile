@@ -27,6 +27,8 @@ JOBS ?=
 ARGS ?=
 # What experiment runs: the name of one, or its file.
 NAME =
+# What search varies: the name of a space, or its file.
+SPACE =
 # What compare, ensemble, rerun, export, cost and predict are about.
 A =
 B =
@@ -57,7 +59,7 @@ needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 # What a goal cannot do without is asked for here, before anything is installed or run.
 asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
 $(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
-$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
+$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,search,SPACE,search SPACE=strong)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
 
 .PHONY: help
 ## First steps
@@ -82,7 +84,7 @@ $(READY): setup.cfg constraints.txt
 	touch $(sort $(VENV)/.ready $@)
 
 $(READY_DEV): $(READY)
-	$(PIP) -e '.[plots,export,dask,tensorboard,test,lint]'
+	$(PIP) -e '.[plots,export,dask,search,tensorboard,test,lint]'
 	touch $@
 
 .PHONY: setup
@@ -124,6 +126,11 @@ teacher: features ## Stage two: a ResNet-18 per held-out fold
 .PHONY: distill
 distill: $(if $(TEACHER),features,teacher) ## Stage three: students; LOSSES="soft angle,area" for several mixes; TEACHER=FILE.npz (or .onnx): of any program
 	$(CLI) distill $(CELLS) $(MIXES) $(TAUGHT) $(call extra,distill)
+
+.PHONY: search
+search: features ## Settings chosen without the held-out folds: SPACE=strong (ARGS=--explain: how long), then ARGS="--train --seeds 0-4"
+	$(CLI) search '$(SPACE)' $(SETTINGS) $(if $(FOLDS),--folds '$(FOLDS)') $(if $(SEEDS),--train --seeds '$(SEEDS)') \
+	  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(MIXES) $(call extra,search)
 
 .PHONY: table3
 table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS="0 1 2"
@@ -245,10 +252,6 @@ bench: $(READY_DEV) ## Benchmarks: features, extraction, training, terms
 	$(VENV)/bin/python -m bench.extraction
 	$(VENV)/bin/python -m bench.training
 	$(VENV)/bin/python -m bench.terms
-
-.PHONY: bench-settings
-bench-settings: features ## Which learning rates train, without the held-out folds (DATASET= DATA=)
-	$(VENV)/bin/python -m bench.settings $(CORPUS)
 
 .PHONY: clean
 clean: ## Remove tool caches (never data, features or runs)

@@ -36,6 +36,8 @@ class Settings:
     features: FeatureSpec = field(default_factory=FeatureSpec)
     teacher: TrainSettings = field(default_factory=TrainSettings)
     student: TrainSettings = field(default_factory=lambda: TrainSettings(model="cnn2"))
+    chosen: presets.Chosen | None = field(default=None, compare=False)
+    """The folds by which they were chosen, where the preset says so: what they reach there is optimistic."""
     asked_seconds: float | None = field(default=None, compare=False)
     """``features.seconds`` of an override: the clip length is the corpus', so this may only agree (``for_corpus``)."""
 
@@ -81,6 +83,7 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
     overrides = tuple(overrides)
     try:
         layers = presets.layers(preset)
+        chosen = [presets.chosen(values, path) for path, values in layers]
     except ValueError as error:
         raise InputError(str(error)) from None
     tables: dict[str, Any] = {}
@@ -91,7 +94,8 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
     if overrides:
         built = overridden(tables, overrides)
     asked = built["features"].seconds if any(map(sets_seconds, overrides)) else None
-    return Settings(preset=path.stem, asked_seconds=asked, **built)
+    last = next((one for one in reversed(chosen) if one), None)
+    return Settings(preset=path.stem, chosen=last, asked_seconds=asked, **built)
 
 
 def overridden(tables: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ ROWS = (
     "pipeline.commands",
     "pipeline.deploy",
     "pipeline.report",
+    "pipeline.search",
     "pipeline.experiments",
     "pipeline.engine",
     "pipeline.figures",

@@ -21,6 +21,7 @@ DOORS = [
     "features",
     "teacher",
     "distill",
+    "search",
     "table3",
     "ban",
     "table4",
@@ -44,7 +45,6 @@ DOORS = [
     "test-all",
     "lint",
     "bench",
-    "bench-settings",
     "clean",
 ]
 

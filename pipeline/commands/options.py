@@ -107,28 +107,34 @@ preset_of_runs_option = click.option(
 #: A corpus and how it is worked on: ``preset`` and ``overrides`` too.
 settings_options = together(corpus_options, preset_option, set_option("student.lr=0.002"))
 
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    help="auto: the GPU where torch sees one.",
+)
+minutes_option = click.option(
+    "--checkpoint-minutes",
+    type=Real(0, 1e6, "that is two years"),
+    default=5.0,
+    help="How often an unfinished pack is saved.",
+)
+jobs_option = click.option(
+    "--jobs", type=JOBS, default=-1, callback=one_a_core, help="Processes on a CPU; -1: one per core."
+)
+
 #: How runs are trained, and with which seeds.
 pack_options = together(
     click.option("--seeds", type=Numbers(), default="0", help="A run for each, for example 0,1,2 or 0-4."),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        help="auto: the GPU where torch sees one.",
-    ),
+    device_option,
     click.option(
         "--pack",
         type=Whole(1, 100_000, "no device holds more runs"),
         help="Runs trained as one; default: by a short measurement.",
     ),
     click.option("--layout", help="How runs lie in memory; default: loop on a CPU, measured on a GPU."),
-    click.option(
-        "--checkpoint-minutes",
-        type=Real(0, 1e6, "that is two years"),
-        default=5.0,
-        help="How often an unfinished pack is saved.",
-    ),
-    click.option("--jobs", type=JOBS, default=-1, callback=one_a_core, help="Processes on a CPU; -1: one per core."),
+    minutes_option,
+    jobs_option,
     click.option("--backend", type=click.Choice(["local", "dask"]), default="local", help="Where packs are trained."),
     click.option("--scheduler", help="Address of a dask scheduler; default: dask workers on this machine."),
     click.option(

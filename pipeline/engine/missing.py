@@ -62,18 +62,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         models.require(model)
     planned = {run.folder: run for level in levels for run in level.runs}
     for level in levels:  # all that is on record is looked at before hours of training
-        teachers.check(level.runs, source)
-        for network, role in dict.fromkeys((run.network, role_of(run)) for run in level.runs):
-            samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
-        for mix, network in dict.fromkeys((run.mix, run.network) for run in level.runs):
-            mix.require_classes(len(source.classes))
-            if not (source.has_unlabelled or network.unlabelled):
-                require_unlabelled(mix, network)
-            if (network.label_noise or network.label_noise_fixed) and len(source.classes) < 2:
-                raise InputError("label noise with a single class; expected two classes at least, or label_noise = 0")
-        for run in level.runs:
-            teachers.require_members(run)
-            teachers.require_same_labels(run, planned)
+        check(level.runs, planned, source)
         missing = missing_runs(level.runs, source)
         teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
         check_batches(missing, source)
@@ -110,6 +99,22 @@ def check_batches(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {samples // clips.views} clips, no whole "
                 f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
             )
+
+
+def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], source: Source) -> None:
+    """``InputError`` for runs and teachers of other data, and for batches and terms of more classes than there are."""
+    teachers.check(runs_of_level, source)
+    for network, role in dict.fromkeys((run.network, role_of(run)) for run in runs_of_level):
+        samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
+    for mix, network in dict.fromkeys((run.mix, run.network) for run in runs_of_level):
+        mix.require_classes(len(source.classes))
+        if not (source.has_unlabelled or network.unlabelled):
+            require_unlabelled(mix, network)
+        if (network.label_noise or network.label_noise_fixed) and len(source.classes) < 2:
+            raise InputError("label noise with a single class; expected two classes at least, or label_noise = 0")
+    for run in runs_of_level:
+        teachers.require_members(run)
+        teachers.require_same_labels(run, planned)
 
 
 def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:

@@ -77,6 +77,8 @@ class PlannedPack:
     """The run that is repeated."""
     live: bool = False
     """Whether teachers run in every step, on the students' very input; else what they say is computed once, before the first."""
+    until: int = 0
+    """The epoch behind which it is left for now, with its checkpoint; 0: the last."""
 
     @property
     def network(self) -> TrainSettings:
@@ -159,7 +161,7 @@ def train_sure(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
 
 def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
     """``train`` of all runs at once."""
-    data, values, labels = load(pack)
+    data = load(pack)[0]
     how = {"layout": pack.layout, "measured": pack.measured, **({"live": True} if pack.live else {})}
     runs.write_atomic(pack.note, runs.json_bytes(signed({"cells": [run.noted() for run in pack.runs], **how})))
     log = EpochLog(pack.runs, say)
@@ -168,22 +170,7 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
         if not runs.finished(run.folder):  # by a call that was killed while it wrote the pack's folders
             write_start(record)
     try:
-        trained = training.fit(
-            values,
-            labels,
-            trainings(pack.runs, data),
-            pack.network,
-            classes=len(data.classes),
-            teaching=teaching_of(pack),
-            device=values.device,
-            layout=pack.layout,
-            checkpoint=pack.checkpoint,
-            checkpoint_seconds=pack.checkpoint_seconds,
-            on_epoch=log.keep,
-            say=say,
-            augment=augmentation(pack.network, data, values.device),
-            per=images.standardised_per(data),
-        )
+        trained = fitted(pack, say, log.keep)
     except Exception as error:
         if packing.out_of_memory(error):  # its halves are packs of their own
             forget(pack)
@@ -194,6 +181,30 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
             write_run(run, record, data, judged(run, record, data, result))
     forget(pack)
     return trained
+
+
+def fitted(
+    pack: PlannedPack, say: Callable[[str], None], on_epoch: Callable[[int, dict[str, Any]], None] | None = None
+) -> list[Trained]:
+    """``training.fit`` of a pack: from its checkpoint, or from the beginning, to its last epoch or ``until``. No folder is written."""
+    data, values, labels = load(pack)
+    return training.fit(
+        values,
+        labels,
+        trainings(pack.runs, data),
+        pack.network,
+        classes=len(data.classes),
+        teaching=teaching_of(pack),
+        device=values.device,
+        layout=pack.layout,
+        checkpoint=pack.checkpoint,
+        checkpoint_seconds=pack.checkpoint_seconds,
+        on_epoch=on_epoch,
+        say=say,
+        augment=augmentation(pack.network, data, values.device),
+        per=images.standardised_per(data),
+        until=pack.until or None,
+    )
 
 
 def pack_name(planned: Sequence[PlannedRun]) -> str:
@@ -221,9 +232,11 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     """
     taught_by = teachers_of(pack.runs)
     data, values, labels = load(pack)
-    for folder, fold in dict.fromkeys((parent, run.fold) for run in pack.runs for parent in run.parents):
+    for folder, fold, without in dict.fromkeys(
+        (parent, run.fold, run.without) for run in pack.runs for parent in run.parents
+    ):
         if not is_teacher_file(folder):
-            teachers.require_fold(folder, runs.read(folder), fold)
+            teachers.require_fold(folder, runs.read(folder), fold, without)
     digests = {str(fold): digest for fold, digest in data.digests.items()}
     teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
     if not taught_by:

@@ -77,6 +77,7 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
             len(pack.runs), pack.layout, pack.device, torch.get_num_threads(), pack.repeats, pack.measured, pack.live
         ),
         identity=run.identity,
+        chosen=run.settings.chosen,
     )
 
 

@@ -208,8 +208,10 @@ def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun
     return (known_members, how) if len(known_members) == len(members) else ((), {})
 
 
-def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
-    """``packs.train`` for each pack, one pack per process; each gets its share of the threads."""
+def in_processes(
+    whole: Sequence[PlannedPack], processes: int, train: Callable[..., list[Any]] = packs.train
+) -> list[Any]:
+    """``train(pack, say)`` for each pack, one pack per process, its lists as one; each gets its share of the threads."""
     for path in () if isinstance(files := whole[0].files, Archive) else files:
         require_whole(path)  # here once, not in each process
     processes = min(processes, len(whole))
@@ -221,7 +223,7 @@ def in_processes(whole: Sequence[PlannedPack], processes: int) -> list[str]:
     with executor as pool:
         try:
             with shadowing.OwnFolderHidden(), ctrl_c_held_back(resource_tracker):
-                waiting = [pool.submit(train_here, one, share) for one in whole]
+                waiting = [pool.submit(train_here, one, share, train) for one in whole]
                 # The pool looks out for processes that die from the moment it is woken behind their start.
                 pool.submit(int)
             return [line for future in waiting for line in future.result()]
@@ -261,14 +263,14 @@ def stay_with(parent: int, checked: dict[checking.State, checking.Check]) -> Non
     threading.Thread(target=watch, daemon=True).start()
 
 
-def train_here(pack: PlannedPack, threads: int) -> list[str]:
-    """``packs.train`` in a process of its own, one pack at a time: a dask worker may have several threads."""
+def train_here(pack: PlannedPack, threads: int, train: Callable[..., list[Any]] = packs.train) -> list[Any]:
+    """``train`` in a process of its own, one pack at a time: a dask worker may have several threads."""
     from pipeline.engine.missing import say
 
     with ALONE:
         if signals.received:  # a pack that was handed over before its process was asked to stop
             raise KeyboardInterrupt
-        return packs.train(dataclasses.replace(pack, threads=threads), say)
+        return train(dataclasses.replace(pack, threads=threads), say)
 
 
 def in_cluster(

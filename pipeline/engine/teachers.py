@@ -33,11 +33,13 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
     """
     check_files(planned, source)
     now = {int(fold): digest for fold, digest in source.digests.items()}
-    for folder, fold in dict.fromkeys((parent, run.fold) for run in planned for parent in run.parents):
+    for folder, fold, without in dict.fromkeys(
+        (parent, run.fold, run.without) for run in planned for parent in run.parents
+    ):
         if is_teacher_file(folder) or not runs.finished(folder):
             continue
         record, spec = runs.read(folder), source.spec(planned[0].settings)
-        require_fold(folder, record, fold)
+        require_fold(folder, record, fold, without)
         if reason := runs.outdated(record, data=now, classes=source.classes, features=spec):
             raise InputError(
                 f"{folder} {reason}, so it may have seen the clips that are held out here; expected a teacher "
@@ -172,8 +174,13 @@ def require_whole(missing: Sequence[PlannedRun], planned: Collection[Path]) -> N
             )
 
 
-def require_fold(folder: Path, record: Record, wanted: int) -> None:
-    """``InputError`` where a teacher was trained on the fold that its student is tested on."""
+def require_fold(folder: Path, record: Record, wanted: int, without: int | None = None) -> None:
+    """``InputError`` where a teacher was trained on the fold that its student is tested on, or is trained ``without``."""
+    if without is not None and not {wanted, without} <= {record.fold, record.without}:
+        raise InputError(
+            f"{folder} is no teacher without the folds {wanted} and {without}, which its student does not see either; expected one "
+            "that was trained on neither"
+        )
     if wanted not in (record.fold, record.without):
         raise InputError(
             f"{folder} is the teacher of fold {record.fold}, wanted for fold {wanted}: it was trained on "

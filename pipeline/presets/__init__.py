@@ -2,17 +2,47 @@
 
 A preset says what it changes. All else it takes from ``default``, or from what its first line names: ``extends = "paper"``,
 or ``extends = "other.toml"``, a file beside it. Every value of the presets here has a comment that says where it is from.
-What the keys mean and which values are taken: ``pipeline.config``.
+What the keys mean and which values are taken: ``pipeline.config``. A preset that was chosen by what it reaches on some folds says so:
+``chosen = {corpus = "urbansound8k", folds = [1, 2, 3]}``; reports then say that its figures on these folds are optimistic.
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).parent
 BASE = FOLDER / "default.toml"
+
+
+class Chosen(NamedTuple):
+    """By what they reach on which folds settings were chosen."""
+
+    corpus: str
+    """Its name, or that of its data set."""
+    folds: tuple[int, ...]
+
+    def includes(self, fold: int, *names: str) -> bool:
+        """Whether a fold of the corpus or data set of one of these names is among them."""
+        return self.corpus in names and fold in self.folds
+
+
+def chosen(tables: dict[str, Any], path: Path) -> Chosen | None:
+    """What a preset's ``tables`` say of it, which is taken out of them; ``ValueError``, one line, where that is no such thing."""
+    value = tables.pop("chosen", None)
+    if value is None:
+        return None
+    folds = value.get("folds") if isinstance(value, dict) and value.keys() == {"corpus", "folds"} else None
+    if (
+        not isinstance(folds, list)
+        or not isinstance(value["corpus"], str)
+        or not all(type(fold) is int for fold in folds)
+    ):
+        raise ValueError(
+            f"{path}: chosen = {value!r}: expected for example {{corpus = 'urbansound8k', folds = [1, 2, 3]}}"
+        )
+    return Chosen(value["corpus"], tuple(folds))
 
 
 def layers(preset: str) -> list[tuple[Path, dict[str, Any]]]:

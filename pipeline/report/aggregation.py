@@ -83,6 +83,10 @@ class Row(OfRole):
     """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
     trusted: bool = False
     """Whether a teacher does not say what it was trained on."""
+    optimistic: int = 0
+    """Runs whose settings were chosen by what they reach on the fold that is held out."""
+    nested: bool = False
+    """Whether each held-out fold has settings of its own, chosen without it."""
     baseline_settings: str = ""
     """The digest of the baseline's settings where they are not the row's own, as they are not of many experiments' steps."""
 
@@ -250,6 +254,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         published=paper.of_run(first),
         best_teacher=first.is_student and bool(first.teachers) and first.settings.student.teacher_epoch == "best",
         trusted=any(record.trusted for record in records),
+        optimistic=sum(bool(r.chosen and r.chosen.includes(r.fold, r.corpus, r.dataset)) for r in records),
     )
 
 

@@ -24,12 +24,17 @@ COLUMNS = (Column("experiment", of("label")), *CSV)
 def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
     """The rows of what is noted, of those with finished runs. p (Holm) is adjusted for all of them that are of one table."""
     by_key: dict[Key, list[Row]] = {}
-    for name, folder in noted:
-        members = [record for record in records if record.folder.parent == folder]
+    for (name, _), entries in grouped(noted).items():
+        members = [record for record in records for entry in entries if is_of(record, entry)]
         if not members:
             continue
+        nested = entries[0].fold is not None
         key = key_of(members[0])
-        row = replace(bare_row(key, members, is_baseline=False), label=name)
+        if nested:
+            key = replace(
+                key, preset=f"{name.partition(' ')[0]}, one per held-out fold", digest=", ".join(digests(members))
+            )
+        row = replace(bare_row(key, members, is_baseline=False), label=name, nested=nested)
         baseline = baseline_of(members[0], records)
         if baseline:
             other = key_of(baseline[0]).digest
@@ -44,12 +49,29 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
     return adjusted_rows
 
 
+def grouped(noted: Sequence[NotedRow]) -> dict[tuple[str, Path | None], list[NotedRow]]:
+    """The entries of each row: those of one name that are for a fold each, any other alone."""
+    groups: dict[tuple[str, Path | None], list[NotedRow]] = {}
+    for entry in noted:
+        groups.setdefault((entry.name, entry.folder if entry.fold is None else None), []).append(entry)
+    return groups
+
+
+def is_of(record: Record, entry: NotedRow) -> bool:
+    return record.folder.parent == entry.folder and entry.fold in (None, record.fold)
+
+
+def digests(records: Sequence[Record]) -> list[str]:
+    """Of the settings of each, once, in the order of their folds."""
+    return list(dict.fromkeys(record.digest for record in sorted(records, key=lambda record: record.cell)))
+
+
 def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
     """What was measured of the steps, and the rows that are not trained."""
     noted = noted_times(root, corpus, experiment)
     times = [
         (name, 1000 * noted[folder][0], noted[folder][0] / noted[folder][1])
-        for name, folder in noted_rows(root, corpus, experiment)
+        for name, folder, _ in noted_rows(root, corpus, experiment)
         if folder in noted
     ]
     left_out = list(noted_untrained(root, corpus, experiment).items())

@@ -53,6 +53,12 @@ def remarks(row: Row) -> list[str]:
         )
     if row.best_teacher:
         texts.append("teacher's best epoch: optimistic, the held-out fold chose it")
+    if row.nested:
+        texts.append("nested: each fold's settings chosen without it")
+    if row.optimistic:
+        texts.append(
+            f"preset chosen on {'these folds' if row.optimistic == row.runs else 'some of these folds'}: optimistic"
+        )
     if row.trusted:
         texts.append("its teacher does not say what it was trained on: trusted")
     if row.skipped:
@@ -111,6 +117,11 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         )
     if trusted := [row.label or row.mix for row in rows if row.trusted]:
         notes.append(f"{TRUSTED}: {listed(trusted, '; ')}. {TOO_GOOD}")
+    if any(row.optimistic for row in rows):
+        notes.append(
+            "Optimistic: the settings were chosen by what they reach on folds that are held out here, so the figure is no guess of "
+            "what other clips would give. The honest one is nested: for each held-out fold the settings chosen on the others."
+        )
     if any(row.published is not None for row in rows):
         notes.append("Published: Cho et al. 2023, Table 3, UrbanSound8K, ten folds.")
     if any(row.synthetic for row in rows):

@@ -23,6 +23,8 @@ class NotedRow(NamedTuple):
 
     name: str
     folder: Path
+    fold: int | None = None
+    """Of a row whose held-out folds have settings of their own: the one that this folder is for. All such folders are one row."""
 
 
 def place(root: Path, corpus: str, experiment: str) -> Path:
@@ -37,10 +39,24 @@ def note_rows(
     untrained: Mapping[str, str] | None = None,
 ) -> None:
     """Add ``rows`` to those that are noted of an experiment. ``untrained``: rows that are not trained → why, as of now."""
+    note(
+        root,
+        corpus,
+        experiment,
+        [NotedRow(name, folder) for name, folders in rows.items() for folder in folders],
+        untrained,
+    )
+
+
+def note(
+    root: Path, corpus: str, experiment: str, new: Sequence[NotedRow], untrained: Mapping[str, str] | None = None
+) -> None:
+    """``note_rows`` of entries one by one."""
     path = place(root, corpus, experiment) / NOTE
-    new = [NotedRow(name, folder) for name, folders in rows.items() for folder in folders]
     kept = dict.fromkeys([*(read_note(path) if path.is_file() else ()), *new])
-    entries = [{"row": row.name, "folder": str(row.folder)} for row in kept]
+    entries = [
+        {"row": row.name, "folder": str(row.folder), **({} if row.fold is None else {"fold": row.fold})} for row in kept
+    ]
     write(path, {"schema": files.SCHEMA, "experiment": experiment, "rows": entries, "untrained": dict(untrained or {})})
 
 
@@ -135,6 +151,10 @@ def noted_rows(root: Path, corpus: str, experiment: str | None = None) -> list[N
 def read_note(path: Path) -> list[NotedRow]:
     values = read(path)
     try:
-        return [NotedRow(str(entry["row"]), Path(entry["folder"])) for entry in values["rows"]]
+        return [NotedRow(str(entry["row"]), Path(entry["folder"]), fold_of(entry)) for entry in values["rows"]]
     except (ValueError, KeyError, TypeError) as error:
         raise files.damaged(path, f"{type(error).__name__}: {error}") from None
+
+
+def fold_of(entry: Mapping[str, Any]) -> int | None:
+    return None if entry.get("fold") is None else int(entry["fold"])

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pipeline import config
 from pipeline.errors import Damaged
+from pipeline.presets import Chosen
 from pipeline.runs import folder as files
 from pipeline.runs import seal
 from pipeline.runs.ancestry import path_of
@@ -118,6 +119,7 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         firsts=tuple(map(Path, kept.get("firsts") or ())),
         contents={Path(path): str(digest) for path, digest in (kept.get("contents") or {}).items()},
         identity=str(kept.get(seal.IDENTITY) or ""),
+        chosen=Chosen(str(by["corpus"]), tuple(map(int, by["folds"]))) if (by := kept.get("chosen")) else None,
     )
 
 

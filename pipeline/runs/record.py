@@ -205,8 +205,11 @@ class Record(OfRole):
     """What a user named as the first teachers of its chain, or the folder of the teachers it is cross-fitted like."""
     contents: Mapping[Path, str] = field(default_factory=dict)  # empty where ``teacher_weights`` has all files
     trusted: bool = False
-    """Whether a teacher that it goes back to does not say what it was trained on: a user vouched for it."""
+    """Whether a user vouched for a teacher that does not say what it was trained on."""
     identity: str = ""  # what all its files carry (``seal``); empty before there were identities
+    chosen: config.presets.Chosen | None = (
+        None  # the folds by which its settings were chosen, where their preset says so
+    )
 
     @property
     def data_set(self) -> DataSet:
@@ -246,7 +249,7 @@ class Record(OfRole):
     def settings(self) -> Settings:
         """The settings, with today's defaults for keys that there were not yet. ``InputError`` for what is unknown now."""
         where = f"{self.folder}/config.json"
-        return Settings(preset=self.preset, **config.built_tables(self.recorded_settings, where))
+        return Settings(preset=self.preset, chosen=self.chosen, **config.built_tables(self.recorded_settings, where))
 
     @property
     def trained_by(self) -> config.TrainSettings:

@@ -103,6 +103,7 @@ def config_of(record: Record) -> dict[str, Any]:
         **({"cross_fitted": True} if record.crossed else {}),
         **({"firsts": list(map(str, record.firsts))} if record.firsts else {}),
         **({"contents": {str(path): digest for path, digest in record.contents.items()}} if record.contents else {}),
+        **({"chosen": record.chosen._asdict()} if record.chosen else {}),
     }
 
 

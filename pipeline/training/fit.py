@@ -54,6 +54,7 @@ def fit(
     augment: Augment | None = None,
     per: str = "bin",
     say: Callable[[str], None] | None = None,
+    until: int | None = None,
 ) -> list[Trained]:
     """Train ``runs`` together; they share ``settings`` and nothing else. Returns one ``Trained`` per run, in order.
 
@@ -65,6 +66,7 @@ def fit(
     finite ends with ``Trained.failure``; the others go on.
 
     ``per``: what is standardised together, as ``normalisation`` takes it.
+    ``until``: the epoch behind which it is left for now, as it is: a later call goes on from the checkpoint; None: the last.
     ``checkpoint``: file to go on from where it fits this call (settings, runs, data, torch), and to write every
     ``checkpoint_seconds`` and at the end. A call that goes on gives the same numbers as one that was never stopped:
     bit for bit on the CPU. It keeps the checkpoint's layout. Raises ``Interrupted`` on Ctrl-C, ``InputError`` for
@@ -83,7 +85,7 @@ def fit(
     with tuned(device, settings.tf32), threads(layout, len(runs)) as workers:
         pack = packed(samples, labels, runs, settings, classes, teaching, layout, statistics, augment)
         pack.learner.workers = workers
-        loop = Loop(pack, runs, settings, checkpoint, key, checkpoint_seconds, on_epoch)
+        loop = Loop(pack, runs, settings, checkpoint, key, checkpoint_seconds, on_epoch, until)
         if saved:
             loop.restore(saved)
             say(f"going on from {checkpoint}: epoch {loop.progress.epoch + 1}, step {loop.progress.done}")

@@ -44,9 +44,11 @@ class Loop:
         key: str,
         every: float,
         on_epoch: Callable[[int, dict[str, Any]], None] | None,
+        until: int | None = None,
     ) -> None:
         self.pack, self.runs, self.settings = pack, runs, settings
         self.path, self.key, self.every, self.on_epoch = path, key, every, on_epoch
+        self.last = min(settings.epochs, until or settings.epochs)
         count, device = len(runs), pack.samples.device
         self.progress = Progress(
             history=[[] for _ in runs],
@@ -73,7 +75,7 @@ class Loop:
     def run(self) -> list[Trained]:
         started = time.monotonic()
         with self.ctrl_c():
-            while self.progress.epoch < self.settings.epochs and None in self.progress.failures:
+            while self.progress.epoch < self.last and None in self.progress.failures:
                 self.epoch()
             if self.path is not None:
                 self.save()

@@ -1,0 +1,177 @@
+"""A trial's values → its settings, mix and trainings: for each inner fold a student that sees neither it nor the held-out fold.
+
+Its teacher has seen neither of the two either: a teacher for each pair of folds, as cross-fitted students have, in the same folders.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import config
+from pipeline import models as models_of
+from pipeline.config import InputError, Settings
+from pipeline.engine import missing
+from pipeline.engine.source import Source
+from pipeline.experiments import cross_fitting, planning
+from pipeline.experiments.reading import variant
+from pipeline.files import RUNS
+from pipeline.losses import LossMix
+from pipeline.runs import STEP
+from pipeline.runs.planned import PlannedRun
+from pipeline.search.space import Space, Value
+
+#: What the trainings of a trial are called; their folders are never written.
+TRIAL = "search"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, on what, and from which settings."""
+
+    space: Space
+    settings: Settings
+    """Everything that the space does not vary."""
+    source: Source
+    folds: tuple[int, ...]
+    """All that are here."""
+    seeds: tuple[int, ...]
+    """Of each trial."""
+    seed: int = 0
+    """Of what is proposed."""
+
+    @property
+    def name(self) -> str:
+        """The space's name and a digest of all that the trials follow from but the data."""
+        about = [dataclasses.asdict(self.space), self.settings.features, self.settings.teacher, self.settings.student]
+        return f"{self.space.name}-{config.digest(*about, list(self.seeds), self.seed)}"
+
+    @property
+    def folder(self) -> Path:
+        return RUNS / self.source.name / f"search-{self.name}"
+
+    @property
+    def epochs(self) -> int:
+        return getattr(self.settings, self.space.network).epochs  # type: ignore[no-any-return]
+
+    def inner(self, held_out: int | None) -> tuple[int, ...]:
+        """The folds on which trials are trained and validated: all but the one held out; None: all."""
+        return tuple(fold for fold in self.folds if fold != held_out)
+
+    def validating(self, held_out: int | None) -> tuple[int, ...]:
+        """The inner folds that validate: as many as the space asks for, in turn from the one behind the held-out fold."""
+        inner = self.inner(held_out)
+        count = min(self.space.validation or len(inner), len(inner))
+        first = sum(fold < held_out for fold in inner) if held_out is not None else 0
+        return tuple(sorted((*inner, *inner)[first : first + count]))
+
+    def place(self, held_out: int | None) -> Path:
+        """The folder of what was tried for a held-out fold; None: for all folds."""
+        return self.folder / ("all" if held_out is None else f"fold{held_out}")
+
+
+def require(search: Search, held_out: Sequence[int | None]) -> None:
+    """``InputError`` where nothing would be left to train on, where a value of the space is none of its setting, or its mixes
+    are none."""
+    require_values(search)
+    for fold in held_out:
+        inner = search.inner(fold)
+        if len(inner) < 2:
+            without = "" if fold is None else f" without fold {fold}"
+            raise InputError(
+                f"{search.source.name}{without} has {len(inner)} fold: a search trains on some and validates on another; expected "
+                f"{2 if fold is None else 3} folds at least"
+            )
+
+
+def require_values(search: Search) -> None:
+    """Each end and choice is right at least beside one value of every other; what does not go together is refused in its trial."""
+    lowest = {parameter.name: parameter.ends[0] for parameter in search.space.parameters}
+    for parameter in search.space.parameters:
+        for value in parameter.ends:
+            tables = dataclasses.asdict(
+                getattr(search.settings, parameter.name.partition(".")[0], search.settings.student)
+            )
+            table, _, key = parameter.name.partition(".")
+            if table in ("student", "teacher"):
+                config.build(config.TrainSettings, {**tables, key: value}, f"space {search.space.name}: [{table}]")
+            elif search.space.network == "student":
+                LossMix.parse(search.space.mix_of({**lowest, parameter.name: value}))
+    for text in search.space.losses if search.space.network == "student" else ():
+        LossMix.parse(search.space.mix_of({**lowest, "losses": text}))
+    models_of.require(getattr(search.settings, search.space.network).model)
+    models = [one for one in search.space.parameters if one.name.endswith(".model")]
+    for model in dict.fromkeys(str(value) for one in models for value in one.choices):
+        models_of.require(model)
+
+
+def settings_of(search: Search, values: Mapping[str, Value]) -> tuple[Settings, LossMix]:
+    """The settings and the mix of a trial. ``InputError`` where its values do not go together."""
+    settings = search.settings
+    tables = {name: dataclasses.asdict(getattr(settings, name)) for name in config.KINDS}
+    for name, value in values.items():
+        table, _, key = name.partition(".")
+        if table in ("student", "teacher"):
+            tables[table][key] = value
+    where = ", ".join(f"{name} = {value}" for name, value in values.items())
+    settings = dataclasses.replace(settings, **config.built_tables(tables, where))
+    if search.space.network == "teacher":
+        return settings, planning.LABELS
+    try:
+        mix = LossMix.parse(search.space.mix_of(values))
+        mix.require(settings.student, "student")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return settings, mix
+
+
+def trainings(
+    search: Search, settings: Settings, mix: LossMix, held_out: int | None
+) -> tuple[list[PlannedRun], list[PlannedRun]]:
+    """The teachers and the students of a trial, for each validating fold and seed, none of which sees ``held_out``.
+
+    ``InputError`` where they cannot be trained: it is known before anything is.
+    """
+    if search.space.network == "teacher":
+        settings = dataclasses.replace(settings, student=settings.teacher)
+    of_search = (search.source.name, search.validating(held_out), search.seeds, held_out, TRIAL)
+    teachers, students = without(settings, mix, *of_search)
+    planned = {run.folder: run for run in teachers}
+    missing.check(teachers, planned, search.source)
+    missing.check(students, planned, search.source)
+    missing.check_outputs(students, search.source)
+    missing.check_teachers(students, planned, search.source)
+    return teachers, students
+
+
+def without(
+    settings: Settings,
+    mix: LossMix,
+    corpus: str,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    held_out: int | None,
+    name: str,
+) -> tuple[list[PlannedRun], list[PlannedRun]]:
+    """The teachers and the students of ``folds`` that are not trained on ``held_out`` either. ``name``: of the students' experiment."""
+    experiment = variant("student", "student", mix=None, each={"mix": [str(mix)]})
+    levels, _ = planning.plan(experiment, settings, corpus, folds=folds, seeds=seeds)
+    planned = [run for level in levels for run in level.runs]
+    teachers = {run.folder: run for run in planned if run.is_teacher}
+    students = [run for run in planned if not run.is_teacher]
+    if held_out is None:
+        return list(teachers.values()), students
+    pairs = {folder: cross_fitting.of_pair(run, run.fold, held_out) for folder, run in teachers.items()}
+    return list(pairs.values()), [
+        dataclasses.replace(
+            run,
+            experiment=name,
+            step=f"student-without-{held_out}",
+            role=STEP,
+            without=held_out,
+            teachers=tuple(pairs[folder].folder for folder in run.teachers),
+        )
+        for run in students
+    ]

@@ -1,0 +1,150 @@
+"""The trainings of one rung: packs that go on from where they were left, and how accurate each run is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from pipeline.config import Settings
+from pipeline.engine import missing, packs, room, schedule
+from pipeline.engine.missing import Level
+from pipeline.engine.packs import PlannedPack
+from pipeline.engine.source import Source
+from pipeline.losses import LossMix
+from pipeline.runs.planned import PlannedRun
+from pipeline.training import packing
+
+CHECKPOINTS = ".checkpoints"
+
+
+class Trial(NamedTuple):
+    """One that is to be trained to a rung."""
+
+    settings: Settings
+    mix: LossMix
+    runs: tuple[PlannedRun, ...]
+    epochs: int
+    whole: bool
+
+
+class Score(NamedTuple):
+    """Of one run: the accuracy behind its epoch, 0 of a run that failed, and how it failed."""
+
+    folder: Path
+    accuracy: float
+    failure: str = ""
+
+
+class Batch(NamedTuple):
+    """Runs that are one pack, and where it is left."""
+
+    runs: tuple[PlannedRun, ...]
+    until: int
+    checkpoint: Path
+
+
+def accuracies(pack: PlannedPack, say: Callable[[str], None]) -> list[Score]:
+    """Each run of a pack, trained up to ``pack.until``. In halves where they do not fit into the device's memory."""
+    if pack.threads:
+        torch.set_num_threads(pack.threads)
+
+    def warn(line: str) -> None:
+        if not line.startswith("going on from"):  # every rung does
+            say(line)
+
+    def some(planned: list[PlannedRun]) -> list[Score]:
+        part = pack if len(planned) == len(pack.runs) else packs.part_of(pack, planned)
+        return [
+            Score(run.folder, 0.0, f"fold {run.fold}, seed {run.seed}: {one.failure}")
+            if one.failure
+            else Score(run.folder, one.history[pack.until - 1]["accuracy"])
+            for run, one in zip(planned, packs.fitted(part, warn))
+        ]
+
+    return packing.in_halves(some, pack.runs, say)
+
+
+def batches(trials: Mapping[int, Trial], folder: Path, device: str, together: bool) -> list[Batch]:
+    """The packs of some trials. ``together``: runs of several lie in one where their settings allow it; else each trial can be
+    stopped alone."""
+    distinct = {run.folder: (run, trial) for trial in trials.values() for run in trial.runs}
+    alike: dict[object, list[PlannedRun]] = {}
+    for run, trial in distinct.values():
+        alike.setdefault((run.settings, None if together else trial.mix), []).append(run)
+    return [
+        Batch(
+            tuple(members),
+            distinct[members[0].folder][1].epochs,
+            folder / CHECKPOINTS / f"{packs.pack_name(members)}.pt",
+        )
+        for each in alike.values()
+        for group in schedule.groups(each)
+        for members in packing.split(group, packing.LARGEST[device])
+    ]
+
+
+def scores(
+    trials: Mapping[int, Trial],
+    source: Source,
+    folder: Path,
+    *,
+    device: str,
+    jobs: int,
+    checkpoint_minutes: float,
+    together: bool,
+) -> dict[int, list[Score]]:
+    """Trial → its runs' scores at its epochs. ``together``: as ``batches``."""
+    place = schedule.chosen_device(device)
+    whole = batches(trials, folder, place, together)
+    processes = min(jobs or torch.get_num_threads(), len(whole)) if place == "cpu" else 1
+    waiting = []
+    for batch in whole:
+        pack = PlannedPack(
+            runs=batch.runs,
+            files=source.files,
+            data_set=source.data_set,
+            device=place,
+            layout="loop" if place == "cpu" else "vmap",
+            checkpoint=batch.checkpoint,
+            checkpoint_seconds=60 * checkpoint_minutes,
+            until=batch.until,
+        )
+        space = room.room(pack, processes)
+        waiting.append(dataclasses.replace(pack, live=space is not None and space.live))
+    if processes == 1:
+        each = [one for pack in waiting for one in accuracies(pack, missing.say)]
+    else:
+        each = schedule.in_processes(waiting, processes, accuracies)
+    by_folder = {score.folder: score for score in each}
+    return {number: [by_folder[run.folder] for run in trial.runs] for number, trial in trials.items()}
+
+
+def forget(folder: Path, kept: Sequence[Batch] = ()) -> None:
+    """Remove all checkpoints of trials but those of the packs that go on."""
+    wanted = {batch.checkpoint.name for batch in kept}
+    for path in (folder / CHECKPOINTS).glob("pack-*.pt"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
+
+
+class Teachers:
+    """Trains the teachers of trials, each once in a search."""
+
+    def __init__(self, source: Source, how: Mapping[str, Any]) -> None:
+        self.source, self.how = source, how
+        self.there: set[Path] = set()
+
+    def train(self, teachers: Sequence[PlannedRun]) -> None:
+        """Those that are missing. ``InputError`` for one of other data than those at hand, and where one fails."""
+        new = {run.folder: run for run in teachers if run.folder not in self.there}
+        by_home: dict[Path, list[PlannedRun]] = {}
+        for run in new.values():
+            by_home.setdefault(run.home, []).append(run)
+        levels = [Level("teachers of inner folds", tuple(runs)) for runs in by_home.values()]
+        if levels:
+            missing.train(levels, self.source, **self.how)
+        self.there.update(new)
