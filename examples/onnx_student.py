@@ -39,12 +39,13 @@ def main(folder: Path, sounds: list[str]) -> None:
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each of its reasons
         raise config.InputError(f"{folder / 'model.onnx'}: {str(error).splitlines()[0]}; export it again") from None
+    temperature = float(session.get_modelmeta().custom_metadata_map.get("temperature", 1))  # of audio-rkd calibrate
     if synthetic:
         print("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", file=sys.stderr)
     for sound in sounds:
         samples = audio.read_clip(sound, sr=spec.sr, samples=spec.samples, short=spec.short)
         batch = features.extract(samples, spec)[None]  # (1, 5, bins, frames), raw: the network standardises
-        logits = session.run(["logits"], {"features": batch})[0][0]
+        logits = session.run(["logits"], {"features": batch})[0][0] / temperature
         probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
         best = np.argsort(-probabilities)[:3]
         print(sound, *(f"{classes[i]} {100 * probabilities[i]:.1f} %" for i in best), sep="   ")

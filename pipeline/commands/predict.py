@@ -40,8 +40,9 @@ STDIN = "-"
 @click.option("--top", type=Whole(1, 1_000_000, "no corpus has more classes"), default=3, help="Classes shown.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one line per sound.")
 @click.option("--csv", "as_csv", is_flag=True, help="A line for each window and class shown.")
+@click.option("--calibrated", is_flag=True, help="Probabilities at each run's temperature (audio-rkd calibrate).")
 @click.option("--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra audio-rkd[mic]).")
-def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, microphone: bool) -> None:
+def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, calibrated: bool, microphone: bool) -> None:
     """What a trained run says of sounds: files of any format, rate and length, folders, or - for WAV on stdin.
 
     RUN is a run folder or its model.pt; of several runs the probabilities are averaged. Sounds longer than the clip
@@ -57,7 +58,7 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, micr
     from pipeline import features  # numpy, and below torch: --help does without
     from pipeline.deploy import prediction
 
-    members = prediction.ensemble(folders)
+    members = prediction.ensemble(folders, calibrated)
     require_sounds(sounds)
     prediction.one_thread()
     features.compile_kernels()

@@ -31,6 +31,7 @@ from pipeline import (
 )
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus.clips import UNLABELLED
+from pipeline.deploy import calibrated
 from pipeline.deploy.choosing import (
     PROOF,
     best_student,
@@ -43,7 +44,6 @@ from pipeline.deploy.choosing import (
 )
 from pipeline.deploy.graph import INPUT, OUTPUT, Logits, graph
 from pipeline.deploy.int8 import quantised
-from pipeline.deploy.prediction import checkpoint
 from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
@@ -201,20 +201,20 @@ def export(
     sounds = held_out(record, spec, cache_root, calibration)
     network = network_of(payload)
     model = graph(network)
-    contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, sounds.calibration)}
+    of_run = calibrated.fitted(source, file)
+    contents = calibrated.marked({FLOAT: model.SerializeToString(), INT8: quantised(model, sounds.calibration)}, of_run)
     students = {False: contents[FLOAT], True: contents[INT8]}
     header = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
-    one_file = making.proven_forms(wanted, students, checkpoint(file), header, data)
+    one_file = making.proven_forms(wanted, students, calibrated.member(file, of_run), header, data)
     proven = {
         **identity(record, source, file),
         **proof(network, contents, sounds),
+        **calibrated.proof(of_run, torch_logits(network, sounds.features), sounds.labels),
         making.ENTRY: making.entry(one_file),
         "versions": versions(),
     }
     contents |= {
-        "labels.json": runs.json_bytes(
-            {"classes": payload["classes"], "corpus": record.corpus, "synthetic": record.synthetic}
-        ),
+        "labels.json": calibrated.labels(payload["classes"], record, of_run),
         "features.json": runs.json_bytes(described(payload, spec)),
         **one_file.files,
     }
@@ -293,4 +293,4 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
     ]
     if proof["synthetic"]:
         lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
-    return "\n".join(lines + making.lines(proof[making.ENTRY]))
+    return "\n".join(lines + calibrated.lines(proof) + making.lines(proof[making.ENTRY]))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "features", "logits"
 
+#: In the metadata of a file whose run was calibrated: what the logits are divided by for probabilities.
+TEMPERATURE = "temperature"
+
 #: Operators of 2022, which every onnxruntime that the extra allows can run.
 OPSET = 17
 

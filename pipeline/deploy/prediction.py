@@ -27,6 +27,7 @@ from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import sounds
 from pipeline.models import Network
 from pipeline.models.saved import network_of, sound_features
+from pipeline.runs import calibration
 from pipeline.runs.weights import read_weights
 
 #: Windows after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
@@ -48,6 +49,8 @@ class Checkpoint:
     synthetic: bool
     name: str
     """Model, mix, fold and seed, for people."""
+    temperature: float = 1.0
+    """What its logits are divided by for probabilities."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,28 @@ class Prediction:
     """Start and end of each window in seconds; the end no later than the sound's."""
     logits: np.ndarray
     """(runs, windows, classes) float32."""
+    temperatures: tuple[float, ...] = ()
+    """Of each run; empty: 1."""
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(windows, classes) float64: the softmax of each run, averaged over the runs."""
+        """(windows, classes) float64: the softmax of each run, at its temperature, averaged over the runs."""
         values = self.logits.astype(np.float64)
+        if self.temperatures:
+            values /= np.reshape(self.temperatures, (-1, 1, 1))
         values = np.exp(values - values.max(-1, keepdims=True))
         return (values / values.sum(-1, keepdims=True)).mean(0)
 
 
-def checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a run folder or file; raises as ``read_weights``."""
+def checkpoint(path: Path, calibrated: bool = False) -> Checkpoint:
+    """The checkpoint in a run folder or file; raises as ``read_weights``. ``calibrated``: with the run's temperature, which
+    ``audio-rkd calibrate`` left there; ``InputError`` where it did not."""
     payload = read_weights(path)
+    fitted = calibration.read(path) if calibrated and path.is_dir() else None
+    if calibrated and fitted is None:
+        raise InputError(
+            f"{path}: no {calibration.NAME} there; expected a run that was calibrated: audio-rkd calibrate {path}"
+        )
     return Checkpoint(
         path=path,
         network=network_of(payload),
@@ -80,12 +93,13 @@ def checkpoint(path: Path) -> Checkpoint:
         corpus=payload["corpus"],
         synthetic=bool(payload["synthetic"]),
         name=f"{payload['model']} {payload['mix']} fold {payload['fold']} seed {payload['seed']}",
+        temperature=fitted.temperature if fitted else 1.0,
     )
 
 
-def ensemble(paths: Sequence[Path]) -> list[Checkpoint]:
+def ensemble(paths: Sequence[Path], calibrated: bool = False) -> list[Checkpoint]:
     """Checkpoints that can vote together: the same corpus and classes, and the same features of a clean clip."""
-    members = [checkpoint(path) for path in paths]
+    members = [checkpoint(path, calibrated) for path in paths]
     first = members[0]
     for other in members[1:]:
         if other.classes != first.classes:
@@ -161,7 +175,9 @@ def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Pred
         values += [future.result() for future in waiting]
     seconds = heard / spec.sr
     times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start in places)
-    return Prediction(seconds, times, np.concatenate(values, axis=1))
+    temperatures = tuple(member.temperature for member in members)
+    scaled = any(one != 1 for one in temperatures)
+    return Prediction(seconds, times, np.concatenate(values, axis=1), temperatures if scaled else ())
 
 
 def predict_file(members: Sequence[Checkpoint], path: Path) -> Prediction:

@@ -12,6 +12,7 @@ from pipeline.corpus.clips import UNLABELLED
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
 from pipeline.report import paper, recordings
+from pipeline.report.calibration import Calibrated, calibrated
 from pipeline.runs import Record
 from pipeline.runs.record import OfRole
 
@@ -85,6 +86,7 @@ class Row(OfRole):
     """Whether a teacher does not say what it was trained on."""
     optimistic: int = 0
     """Runs whose settings were chosen by what they reach on the fold that is held out."""
+    calibration: Calibrated | None = None
     nested: bool = False
     """Whether each held-out fold has settings of its own, chosen without it."""
     baseline_settings: str = ""
@@ -244,6 +246,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         macro_f1=mean("macro_f1"),
         ece=mean("ece"),
         agreement=mean("agreement"),
+        calibration=calibrated(good),
         parameters=int(records[0].result.parameters),
         runs=len(records),
         at_chance=tuple(sorted(cell(r) for r in good if at_chance(r))),

@@ -51,6 +51,13 @@ P = Column("p", of("comparison.p"), "p", format=p_value)
 P_HOLM = Column("p_holm", lambda row: row.p_holm, "p\n(Holm)", format=p_value)
 P_WILCOXON = Column("p_wilcoxon", of("comparison.p_wilcoxon"), "p\n(Wilcoxon)", format=p_value)
 
+CALIBRATED = Column("", lambda row: f"{row.calibration.runs} of {row.runs}", "Runs")
+TEMPERATURE = Column("temperature", of("calibration.temperature"), "T", format=number)
+ECE_BEFORE = Column("", of("calibration.ece_before"), "Error %\nbefore", format=number)
+ECE_AFTER = Column("ece_calibrated_percent", of("calibration.ece_after"), "Error %\nafter", format=number)
+NLL_BEFORE = Column("", of("calibration.nll_before"), "NLL\nbefore", format=number)
+NLL_AFTER = Column("", of("calibration.nll_after"), "NLL\nafter", format=number)
+
 #: Every column of ``table.csv``, in its order.
 CSV = (
     *IDENTITY,
@@ -80,6 +87,8 @@ CSV = (
     Column("balanced_percent", of("balanced")),
     Column("ece_percent", of("ece")),
     Column("agreement_percent", of("agreement")),
+    Column("calibrated_runs", lambda row: row.calibration.runs if row.calibration else 0),
+    *(TEMPERATURE, ECE_AFTER),
     Column("notes", lambda row: joined([*remarks(row), *comparison_remarks(row)])),
 )
 
@@ -88,6 +97,13 @@ def accuracy_table(rows: Sequence[Row]) -> Table:
     notes = Column("", lambda row: joined(remarks(row)), "Notes", prose=True)
     columns = (NAME, MEAN, SD_FOLDS, SD_SEEDS, RUNS, BEST, PARAMETERS, PUBLISHED, TO_PUBLISHED, notes)
     return Table.build("Accuracy on the held-out fold's clean clips, last epoch.", columns, rows)
+
+
+def calibration_table(rows: Sequence[Row]) -> Table:
+    """Of the rows with calibrated runs."""
+    title = "Calibration on the held-out fold, before and after temperatures that were fitted without it; classes do not change."
+    columns = (NAME, CALIBRATED, TEMPERATURE, ECE_BEFORE, ECE_AFTER, NLL_BEFORE, NLL_AFTER)
+    return Table.build(title, columns, [row for row in rows if row.calibration])
 
 
 def comparison_table(rows: Sequence[Row]) -> Table:

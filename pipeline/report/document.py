@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.report.aggregation import STAMP, Row
-from pipeline.report.columns import accuracy_table, comparison_table
+from pipeline.report.columns import accuracy_table, calibration_table, comparison_table
 from pipeline.report.table import Document, Section
 from pipeline.report.wording import footnotes, listed, provenance
 from pipeline.runs import Record
@@ -20,6 +20,8 @@ def section(rows: Sequence[Row], kind: str = "") -> Section:
     tables = [accuracy_table(rows)]
     if any(row.comparison or row.with_stopped is not None for row in rows):
         tables.append(comparison_table(rows))
+    if any(row.calibration for row in rows):
+        tables.append(calibration_table(rows))
     return Section(f"{STAMP} {title}" if synthetic else title, tuple(tables))
 
 

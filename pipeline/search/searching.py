@@ -108,7 +108,9 @@ def rung_of(
     together = search.space.halving == 1
     device = training.schedule.chosen_device(how["device"])
     training.forget(folder, training.batches(planned, folder, device, together))  # those that were stopped
-    scores = training.scores(planned, search.source, folder, **how, together=together) if planned else {}
+    scores = {number: lost for number, trial in planned.items() if (lost := teachers.failed(trial))}
+    if trained := {number: trial for number, trial in planned.items() if number not in scores}:
+        scores |= training.scores(trained, search.source, folder, **how, together=together)
     means = {number: mean_of(planned[number], scores[number]) for number in planned}
     going = halving.survivors({n: float(np.mean(list(m.values()))) for n, m in means.items()}, search.space.halving)
     return [

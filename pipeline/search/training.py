@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from pipeline import runs
 from pipeline.config import Settings
 from pipeline.engine import missing, packs, room, schedule
 from pipeline.engine.missing import Level
@@ -139,12 +141,23 @@ class Teachers:
         self.there: set[Path] = set()
 
     def train(self, teachers: Sequence[PlannedRun]) -> None:
-        """Those that are missing. ``InputError`` for one of other data than those at hand, and where one fails."""
+        """Those that are missing; which of them failed says ``failed``. ``InputError`` for one of other data than those at hand."""
         new = {run.folder: run for run in teachers if run.folder not in self.there}
         by_home: dict[Path, list[PlannedRun]] = {}
         for run in new.values():
             by_home.setdefault(run.home, []).append(run)
         levels = [Level("teachers of inner folds", tuple(runs)) for runs in by_home.values()]
         if levels:
-            missing.train(levels, self.source, **self.how)
+            with suppress(missing.RunsFailed):  # their trials count as failed
+                missing.train(levels, self.source, **self.how)
         self.there.update(new)
+
+    def failed(self, trial: Trial) -> list[Score]:
+        """Scores of a trial one of whose teachers failed; none where all trained."""
+        teachers = dict.fromkeys(teacher for run in trial.runs for teacher in run.teachers)
+        lost = [teacher for teacher in teachers if runs.read(teacher).result.failed]
+        return (
+            [Score(run.folder, 0.0, f"{lost[0]} failed, its teacher or another's") for run in trial.runs]
+            if lost
+            else []
+        )

@@ -177,6 +177,7 @@ def test_values_that_do_not_go_together_are_refused_in_their_trial_alone(source:
     assert searching.best_of(measured).accuracy == max(one.accuracy for one in measured if one.accuracy is not None)
 
 
+@pytest.mark.slow
 def test_nested_and_preset_are_two_figures(source: Source, tmp_path: Path) -> None:
     """Each held-out fold gets what was chosen without it; the preset of all folds is marked optimistic."""
     search = search_of(source)
@@ -225,6 +226,13 @@ def test_explain_counts_what_is_trained(source: Source) -> None:
     assert "In all 16 trainings, 32 epochs." in text and "Before them 4 teachers, 4 of them to train." in text
     assert "up to epochs 1, 2, 4" in text and "student.lr" in text and "0.001 to 0.1, in powers" in text
     assert not Path("runs").exists()
+
+
+def test_a_trial_whose_teacher_does_not_train_counts_as_failed(source: Source) -> None:
+    text = "sampler = 'grid'\nhalving = 1\n[teacher]\nlr = [1000.0, 0.01]\nweight_decay = [1000.0]"
+    first, second = searching.searched(search_of(source, text), 1, HOW)
+    assert first.accuracy == 0 and len(first.failures) == 2 and "failed" in first.failures[0]
+    assert second.values["teacher.lr"] == 0.01
 
 
 def test_too_few_folds_are_refused(source: Source) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config import FeatureSpec
-from pipeline.deploy.graph import INPUT, OPSET, OUTPUT
+from pipeline.deploy.graph import INPUT, OPSET, OUTPUT, TEMPERATURE
 from pipeline.deploy.one_file import Form
 from pipeline.features.graph import Features
 from pipeline.features.graph.resampling import Resampler
@@ -80,7 +80,13 @@ def joined(
     model = compose.merge_models(parts[0], parts[1], io_map=[(INPUT, INPUT)], prefix2="student/")
     logits = f"student/{OUTPUT}"
     model.graph.node.append(helper.make_node("Identity", [logits], [OUTPUT]))
-    model.graph.node.append(helper.make_node("Softmax", [logits], [PROBABILITIES], axis=1))
+    scaled = logits
+    if (temperature := float(about.get(TEMPERATURE, 1))) != 1:
+        scaled = f"student/{TEMPERATURE}"
+        value = helper.make_tensor("divisor", onnx.TensorProto.FLOAT, [], [temperature])
+        model.graph.initializer.append(value)
+        model.graph.node.append(helper.make_node("Div", [logits, value.name], [scaled]))
+    model.graph.node.append(helper.make_node("Softmax", [scaled], [PROBABILITIES], axis=1))
     shape = ["batch", model.graph.output[0].type.tensor_type.shape.dim[1].dim_value]
     del model.graph.output[:]
     for name in (OUTPUT, PROBABILITIES):

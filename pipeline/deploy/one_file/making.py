@@ -15,6 +15,7 @@ from pipeline.cache import Header
 from pipeline.config import InputError
 from pipeline.corpus import opening
 from pipeline.deploy import export
+from pipeline.deploy.graph import TEMPERATURE
 from pipeline.deploy.one_file import Form, graph, proof, unsuited
 from pipeline.deploy.prediction import Checkpoint
 from pipeline.spelling import on_disk
@@ -63,6 +64,7 @@ def built(wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkp
         corpus=member.corpus,
         synthetic=str(member.synthetic).lower(),
         network=member.name,
+        **({} if member.temperature == 1 else {TEMPERATURE: repr(member.temperature)}),
     )
     parsed = {int8: onnx.ModelProto.FromString(model) for int8, model in students.items()}
     fronts = {

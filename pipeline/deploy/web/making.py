@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ import soundfile
 from pipeline import __version__, cache, config, runs
 from pipeline.cache import Header
 from pipeline.config import FeatureSpec, InputError
-from pipeline.deploy import export, prediction
+from pipeline.deploy import calibrated, export, prediction
 from pipeline.deploy.choosing import PROOF, existing, run_folder, signed
 from pipeline.deploy.graph import INPUT
 from pipeline.deploy.one_file import NAME, making, proof
@@ -76,7 +77,8 @@ def write(
         "refused", "" if making.ENTRY in proven else "exported by an earlier version"
     ):
         raise InputError(f"{folder}: no {NAME}.onnx for a page: {reason}")
-    member = prediction.checkpoint(source)
+    temperature = proven.get(calibrated.ENTRY, {}).get("temperature", 1.0)
+    member = dataclasses.replace(prediction.checkpoint(source), temperature=temperature)
     spec = config.build(FeatureSpec, read_weights(source)["features"], str(source))
     models = page_models(folder)
     fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))

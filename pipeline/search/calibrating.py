@@ -1,0 +1,143 @@
+"""A run's temperature, fitted without its held-out fold.
+
+For a run of held-out fold k: for each other fold j the same network is trained with the same settings, mix and seed, on all folds but
+j and k, with a teacher that saw neither; T fits what these say of the clips of their j. So neither T nor what it is fitted on
+has seen k, on which calibration is then measured. (Runs of the other held-out folds are at hand, but were trained on k.) They learn from
+one fold less than the run itself: where folds are few, they may be surer or less sure than it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import runs
+from pipeline.config import InputError
+from pipeline.corpus.clips import UNLABELLED
+from pipeline.engine import missing, rerun
+from pipeline.engine.missing import Level
+from pipeline.engine.source import Source
+from pipeline.experiments import planning as experiments
+from pipeline.experiments.cross_fitting import of_pair
+from pipeline.experiments.reading import read, variant
+from pipeline.figures import calibration as figures
+from pipeline.figures import evaluation
+from pipeline.losses import LossMix
+from pipeline.runs import Record
+from pipeline.runs import calibration as files
+from pipeline.runs.calibration import Calibration
+from pipeline.runs.planned import PlannedRun
+from pipeline.search import planning
+
+#: The experiment of the students that are trained for it.
+NAME = "calibration"
+
+
+def calibrated(folder: Path, how: Mapping[str, Any]) -> Calibration:
+    """Fit, and keep in ``calibration.json``, the temperature of a finished run; what it needs is trained where it is missing.
+
+    Raises ``InputError`` for no finished run, one that is neither a teacher nor a student of the stages, and fewer than three folds.
+    """
+    record = of_stages(folder)
+    source = Source(
+        rerun.recorded_files(record, None),
+        record.data_set,
+        {str(fold): digest for fold, digest in record.data.items()},
+        record.classes,
+    )
+    teachers, inner = trainings(record)
+    levels = [Level(f"{NAME}: teachers", tuple(teachers)), Level(NAME, tuple(inner))]
+    by_home = [part for level in levels for part in split(level)]
+    missing.train(by_home, source, **how)
+    told = [runs.read_predictions(run.folder) for run in inner]
+    logits, labels = np.concatenate([one.logits for one in told]), np.concatenate([one.labels for one in told])
+    temperature = figures.temperature(logits, labels)
+    result = Calibration(
+        temperature,
+        len(labels),
+        tuple(run.fold for run in inner),
+        tuple(run.folder.as_posix() for run in inner),
+        record.result.weights,
+        evaluation.negative_log_likelihood(logits, labels),
+        evaluation.negative_log_likelihood(logits / temperature, labels),
+        evaluation.expected_calibration_error(logits, labels),
+        evaluation.expected_calibration_error(logits / temperature, labels),
+    )
+    files.write(folder, result)
+    return result
+
+
+def of_stages(folder: Path) -> Record:
+    """The record of a run that can be calibrated."""
+    if not runs.finished(folder):
+        raise InputError(f"{folder}: no finished run there; expected one such as runs/CORPUS/student-…/MIX/fold1-seed0")
+    record = runs.read(folder)
+    if not record.is_teacher_or_student or record.is_of_images:
+        kind = "images" if record.is_of_images else record.role
+        raise InputError(
+            f"{folder} is a run of {kind}; expected one of sounds that make teacher or make distill trained"
+        )
+    if not record.result.counts:
+        raise InputError(
+            f"{folder}: it has no outputs to calibrate ({record.result.status}); expected a run that trained"
+        )
+    if len(folds_of(record)) < 2:
+        raise InputError(f"{folder}: a temperature is fitted on folds that are not held out; expected 3 folds at least")
+    return record
+
+
+def folds_of(record: Record) -> tuple[int, ...]:
+    """The folds that it was trained on."""
+    return tuple(sorted(fold for fold in record.data if fold not in (record.fold, UNLABELLED)))
+
+
+def trainings(record: Record) -> tuple[list[PlannedRun], list[PlannedRun]]:
+    """Teachers, and the runs that answer for the run's other folds. ``InputError`` where the run is no run of the stages as they are."""
+    mix = LossMix.parse(record.recorded_mix)
+    require_own_teacher(record, mix)
+    if record.is_teacher:
+        levels, _ = experiments.plan(
+            read("teacher"), record.settings, record.corpus, folds=folds_of(record), seeds=(record.seed,)
+        )
+        return [], [of_pair(run, run.fold, record.fold) for level in levels for run in level.runs]
+    return planning.without(record.settings, mix, record.corpus, folds_of(record), (record.seed,), record.fold, NAME)
+
+
+def require_own_teacher(record: Record, mix: LossMix) -> None:
+    """``InputError`` for a run that others taught than its fold's own teacher: they are not there without two folds."""
+    experiment = (
+        read("teacher") if record.is_teacher else variant("student", "student", mix=None, each={"mix": [str(mix)]})
+    )
+    levels, _ = experiments.plan(experiment, record.settings, record.corpus, folds=[record.fold], seeds=[record.seed])
+    (own,) = [run for level in levels for run in level.runs if run.role == record.role]
+    if [path.name for path in own.teachers] != [path.name for path in record.teachers] or record.crossed:
+        raise InputError(
+            f"{record.folder}: taught by {', '.join(map(str, record.teachers)) or 'nobody'}; a temperature needs teachers that saw neither of "
+            "two folds: expected a run of the fold's own teacher"
+        )
+
+
+def split(level: Level) -> list[Level]:
+    """By the folder that they lie in."""
+    by_home: dict[Path, list[PlannedRun]] = {}
+    for run in level.runs:
+        by_home.setdefault(run.home, []).append(run)
+    return [Level(level.name, tuple(members)) for members in by_home.values()]
+
+
+def lines(folder: Path, calibration: Calibration) -> Sequence[str]:
+    """For a terminal: the temperature, and calibration before and after, on the held-out fold."""
+    told = runs.read_predictions(folder)
+    before, after = (
+        100 * evaluation.expected_calibration_error(told.logits / one, told.labels)
+        for one in (1.0, calibration.temperature)
+    )
+    folds = ", ".join(map(str, calibration.folds))
+    return [
+        f"{folder}",
+        f"    temperature {calibration.temperature:.3f}, fitted on {calibration.clips} clips of folds {folds}",
+        f"    calibration error on the held-out fold: {before:.1f} % before, {after:.1f} % after",
+    ]
