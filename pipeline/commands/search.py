@@ -90,8 +90,7 @@ def search(
         require_alone()
         click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in spaces.names().items()))
         return
-    if given("seeds") and not train:
-        raise click.UsageError("--seeds are of the students that --train trains; of the trials --trial-seeds")
+    require_train(train)
     wanted = spaces.read(space, losses, trials)
     settings = config.read(preset or wanted.preset, overrides)
     require_not_varied(wanted, overrides)
@@ -107,12 +106,10 @@ def search(
     if explain:
         click.echo(explanation.explained(search, held_out))
         return
-    measured = {}
-    for fold in held_out:
-        measured[fold] = searching.searched(search, fold, how)
-        choice.write_preset(search, fold, measured[fold])
-    for fold in held_out:
-        click.echo("\n".join(choice.lines(search, fold, measured[fold])))
+    measured = {fold: searching.searched(search, fold, how) for fold in held_out}
+    for fold, trials_of in measured.items():
+        choice.write_preset(search, fold, trials_of)
+        click.echo("\n".join(choice.lines(search, fold, trials_of)))
     if train:
         nested.train(search, measured, chosen, seeds, how)
         click.echo(report_of(search))
@@ -128,6 +125,11 @@ def report_of(search: Any) -> str:
 
 def given(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def require_train(train: bool) -> None:
+    if given("seeds") and not train:
+        raise click.UsageError("--seeds are of the students that --train trains; of the trials --trial-seeds")
 
 
 def require_alone() -> None:

@@ -232,11 +232,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     """
     taught_by = teachers_of(pack.runs)
     data, values, labels = load(pack)
-    for folder, fold, without in dict.fromkeys(
-        (parent, run.fold, run.without) for run in pack.runs for parent in run.parents
-    ):
-        if not is_teacher_file(folder):
-            teachers.require_fold(folder, runs.read(folder), fold, without)
+    teachers.require_folds(pack.runs)
     digests = {str(fold): digest for fold, digest in data.digests.items()}
     teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
     if not taught_by:

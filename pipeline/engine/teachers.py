@@ -174,6 +174,15 @@ def require_whole(missing: Sequence[PlannedRun], planned: Collection[Path]) -> N
             )
 
 
+def require_folds(planned: Sequence[PlannedRun]) -> None:
+    """``require_fold`` of every run's parents, which are finished."""
+    for folder, fold, without in dict.fromkeys(
+        (parent, run.fold, run.without) for run in planned for parent in run.parents
+    ):
+        if not is_teacher_file(folder):
+            require_fold(folder, runs.read(folder), fold, without)
+
+
 def require_fold(folder: Path, record: Record, wanted: int, without: int | None = None) -> None:
     """``InputError`` where a teacher was trained on the fold that its student is tested on, or is trained ``without``."""
     if without is not None and not {wanted, without} <= {record.fold, record.without}:

@@ -170,8 +170,7 @@ class Record(OfRole):
     recorded_mix: str
     """As the version that trained it wrote it."""
     recorded_settings: Mapping[str, Table]
-    """Table (features, teacher, student) → key → value, as recorded: what digests are computed from; later settings that there
-    were not yet with their default."""
+    """Table (features, teacher, student) → key → value, as recorded; later settings with their default. Digests are of these."""
     result: Result
     all_folds: tuple[int, ...] = ()
     """Of the published corpus."""
@@ -204,12 +203,9 @@ class Record(OfRole):
     firsts: tuple[Path, ...] = ()
     """What a user named as the first teachers of its chain, or the folder of the teachers it is cross-fitted like."""
     contents: Mapping[Path, str] = field(default_factory=dict)  # empty where ``teacher_weights`` has all files
-    trusted: bool = False
-    """Whether a user vouched for a teacher that does not say what it was trained on."""
+    trusted: bool = False  # whether a user vouched for a teacher that does not say what it was trained on
     identity: str = ""  # what all its files carry (``seal``); empty before there were identities
-    chosen: config.presets.Chosen | None = (
-        None  # the folds by which its settings were chosen, where their preset says so
-    )
+    chosen: config.presets.Chosen | None = None  # by which folds its settings were chosen
 
     @property
     def data_set(self) -> DataSet:

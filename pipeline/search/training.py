@@ -18,7 +18,8 @@ from pipeline.engine.packs import PlannedPack
 from pipeline.engine.source import Source
 from pipeline.losses import LossMix
 from pipeline.runs.planned import PlannedRun
-from pipeline.training import packing
+from pipeline.training import Trained, packing
+from pipeline.training.pools import NoneSure
 
 CHECKPOINTS = ".checkpoints"
 
@@ -60,11 +61,17 @@ def accuracies(pack: PlannedPack, say: Callable[[str], None]) -> list[Score]:
 
     def some(planned: list[PlannedRun]) -> list[Score]:
         part = pack if len(planned) == len(pack.runs) else packs.part_of(pack, planned)
+        try:
+            trained = packs.fitted(part, warn)
+        except NoneSure as error:  # a threshold leaves no clip to some of them
+            if len(planned) > 1:
+                return [score for run in planned for score in some([run])]
+            trained = [Trained(packs.trainings(planned, packs.load(part)[0])[0], failure=str(error))]
         return [
             Score(run.folder, 0.0, f"fold {run.fold}, seed {run.seed}: {one.failure}")
             if one.failure
             else Score(run.folder, one.history[pack.until - 1]["accuracy"])
-            for run, one in zip(planned, packs.fitted(part, warn))
+            for run, one in zip(planned, trained)
         ]
 
     return packing.in_halves(some, pack.runs, say)

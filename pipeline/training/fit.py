@@ -63,10 +63,8 @@ def fit(
     ``vmap`` on a GPU. ``on_epoch(run index, record)`` is called after each epoch; the record
     holds epoch (from 1), lr (of the last step), loss, terms {key: {raw, weighted}}, train_accuracy (means over the
     epoch's steps), accuracy and test_loss (cross-entropy) of the test rows, seconds. A run whose loss stops being
-    finite ends with ``Trained.failure``; the others go on.
-
-    ``per``: what is standardised together, as ``normalisation`` takes it.
-    ``until``: the epoch behind which it is left for now, as it is: a later call goes on from the checkpoint; None: the last.
+    finite ends with ``Trained.failure``; the others go on. ``per``: as ``normalisation`` takes it.
+    ``until``: the epoch behind which it is left for now; a later call goes on from the checkpoint.
     ``checkpoint``: file to go on from where it fits this call (settings, runs, data, torch), and to write every
     ``checkpoint_seconds`` and at the end. A call that goes on gives the same numbers as one that was never stopped:
     bit for bit on the CPU. It keeps the checkpoint's layout. Raises ``Interrupted`` on Ctrl-C, ``InputError`` for

@@ -30,6 +30,8 @@ from pipeline.commands import export as command
 from pipeline.config import InputError
 from pipeline.deploy import export
 from pipeline.deploy.graph import graph
+from pipeline.figures import evaluation
+from pipeline.runs import calibration
 from tests import recorded, shipped
 from tests.shipped import CLASSES, SPEC
 
@@ -354,3 +356,32 @@ def test_the_runs_of_a_preset_whose_file_is_gone(tmp_path: Path) -> None:
         assert export.chosen(None, tmp_path / "runs", "tiny", name)[0] == run
     with pytest.raises(InputError, match="no preset 'yours'; expected one of cifar-paper"):
         export.chosen(None, tmp_path / "runs", "tiny", "yours")
+
+
+def test_a_calibrated_run_is_exported_with_its_temperature(world, exported, tmp_path):
+    """In every file's metadata, in labels.json and the proof; the logits are the same, and so is all of a run without one."""
+    plain, before = exported
+    fitted = calibration.Calibration(2.5, 10, (2,), (), "", 1.0, 0.9, 0.2, 0.1)
+    calibration.write(world.student, fitted)
+    try:
+        folder, proof = export.export(world.student, world.root / "cache", tmp_path)
+    finally:
+        (world.student / calibration.NAME).unlink()
+    assert json.loads((folder / "labels.json").read_text()) == {
+        **json.loads((plain / "labels.json").read_text()),
+        "temperature": 2.5,
+    }
+    test = held_out(world).features[:, 0]
+    for name in ("model.onnx", "model.int8.onnx"):
+        props = {one.key: one.value for one in onnx.load(folder / name).metadata_props}
+        assert props["temperature"] == "2.5"
+        assert not {one.key for one in onnx.load(plain / name).metadata_props} & {"temperature"}
+        one, other = (export.onnx_logits((place / name).read_bytes(), test) for place in (folder, plain))
+        assert np.array_equal(one, other)
+    entry = proof["calibration"]
+    logits = export.onnx_logits((plain / "model.onnx").read_bytes(), test)
+    labels = np.array(held_out(world).header.labels)
+    for key, divisor in (("held_out_error_before", 1), ("held_out_error_after", 2.5)):
+        assert entry[key] == pytest.approx(evaluation.expected_calibration_error(logits / divisor, labels), abs=1e-6)
+    assert entry["fitted_on_folds"] == [2] and "temperature 2.500" in export.text(folder, proof)
+    assert "calibration" not in before and "temperature" not in (plain / "labels.json").read_text()

@@ -24,7 +24,7 @@ from pipeline import features, models
 from pipeline.commands import export as command
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, prediction
-from pipeline.deploy.one_file import Form, forms, graph, proof, unsuited
+from pipeline.deploy.one_file import Form, forms, graph, making, proof, unsuited
 from pipeline.training.normalisation import normalisation
 from tests import shipped
 
@@ -71,6 +71,24 @@ def test_what_is_written(world) -> None:
         assert about["synthetic"] == "false" and about["corpus"] == "tiny"
         assert [value.name for value in model.graph.input] == ["samples"]
         assert [value.name for value in model.graph.output] == ["logits", "probabilities"]
+
+
+def test_a_calibrated_run_says_its_temperature_and_divides_by_it(world) -> None:
+    students = {
+        int8: (world.folder / export.INT8 if int8 else world.folder / export.FLOAT).read_bytes() for int8 in (0, 1)
+    }
+    member = dataclasses.replace(prediction.checkpoint(world.run), temperature=2.5)
+    plain, (form, model) = (
+        world.folder / "student-sound.onnx",
+        *making.built([Form(22050, False, False)], students, member).items(),
+    )
+    assert {one.key: one.value for one in model.metadata_props}["temperature"] == "2.5" and form.exact
+    sound = np.random.default_rng(0).normal(size=(1, SPEC.samples)).astype(np.float32) / 10
+    logits, probabilities = session(model.SerializeToString()).run(None, {"samples": sound})
+    assert np.array_equal(logits, said(session(plain), sound))  # these stay what they are
+    expected = np.exp(logits / 2.5) / np.exp(logits / 2.5).sum()
+    assert np.allclose(probabilities, expected, rtol=1e-5)
+    assert b"temperature" not in plain.read_bytes()
 
 
 def test_only_ordinary_operators(world) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import cache, config, runs, training
+from pipeline import config, runs, training
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import outputs, packs
 from pipeline.engine.source import Source
@@ -25,6 +25,7 @@ from pipeline.report import experiments
 from pipeline.search import choice, explanation, nested, planning, record, searching, space
 from pipeline.search.planning import Search
 from tests.chains import SPEC, write_source
+from tests.poison import poisoned
 from tests.tiny import ROOT
 
 HOW = {"device": "cpu", "jobs": 1, "checkpoint_minutes": 5.0}
@@ -54,22 +55,6 @@ def search_of(source: Source, text: str = SPACE, name: str = "quick", **changes:
     network = TrainSettings(model="cnn2", epochs=4, batch=4, lr=0.02)
     of = config.Settings(preset="tiny", features=SPEC, teacher=dataclasses.replace(network, epochs=1), student=network)
     return Search(space.read(f"{name}.toml"), of, source, (1, 2, 3), (0,), **changes)
-
-
-def poisoned(monkeypatch: pytest.MonkeyPatch, fold: int) -> None:
-    """Every feature of a fold is NaN from now on, and its labels are others."""
-    load = cache.load
-
-    def with_nan(*arguments: Any, **options: Any) -> cache.Data:
-        data = load(*arguments, **options)
-        features, labels = data.features.copy(), data.labels.copy()
-        features[data.folds == fold] = np.nan
-        labels[data.folds == fold] = (labels[data.folds == fold] + 1) % len(data.classes)
-        return dataclasses.replace(data, features=features, labels=labels)
-
-    monkeypatch.setattr(cache, "load", with_nan)
-    outputs.loaded.cache_clear()
-    outputs.taught.cache_clear()
 
 
 def test_the_held_out_fold_is_never_read(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

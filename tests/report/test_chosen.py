@@ -1,0 +1,77 @@
+"""Settings that were chosen by what they reach on some folds: on these their figures are called optimistic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import config, report, runs
+from pipeline.config import InputError
+from pipeline.report.wording import footnotes, remarks
+from pipeline.runs.experiments import NotedRow, note, noted_rows
+from tests import recorded
+
+
+def chosen_by(folder: Path, corpus: str, folds: list[int]) -> Path:
+    """Put into a run's record that its settings were chosen by these folds."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "chosen": {"corpus": corpus, "folds": folds}}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("corpus", "folds", "words"),
+    [
+        ("tiny", [1, 2, 3], "preset chosen on these folds: optimistic"),
+        ("folder", [2, 3], "preset chosen on some of these folds: optimistic"),
+        ("tiny", [4], ""),
+        ("other", [1, 2, 3], ""),
+    ],
+)
+def test_only_where_a_fold_chose_them_itself(tmp_path: Path, corpus: str, folds: list[int], words: str) -> None:
+    for fold in (1, 2, 3):
+        chosen_by(recorded.write_run(tmp_path, 5 + fold, fold=fold), corpus, folds)
+    (row,) = report.rows(runs.find(tmp_path / "runs"))
+    assert row.optimistic == (len({1, 2, 3} & set(folds)) if words else 0)
+    assert [text for text in remarks(row) if "optimistic" in text] == ([words] if words else [])
+    assert any(text.startswith("Optimistic: the settings") for text in footnotes([row])) == bool(words)
+
+
+def test_a_nested_row_has_each_folds_own_runs_alone(tmp_path: Path) -> None:
+    """Folds 1 and 2 with settings of their own, each also trained on the other one: that run is not the nested one."""
+    entries = []
+    for fold, lr in ((1, 0.01), (2, 0.02)):
+        for held_out in (1, 2):
+            hits = 8 if held_out == fold else 1
+            folder = chosen_by(recorded.write_run(tmp_path, hits, fold=held_out, lr=lr), "tiny", [3 - fold])
+        entries.append(NotedRow("mine nested", folder.parent, fold))
+    note(tmp_path / "runs", "tiny", "mine", entries)
+    assert noted_rows(tmp_path / "runs", "tiny") == entries
+    (row,) = report.experiments.rows(runs.find(tmp_path / "runs"), entries)
+    assert row.nested and row.spread is not None and row.spread.mean == 80 and row.runs == 2 and not row.optimistic
+    assert "nested: each fold's settings chosen without it" in remarks(row)
+
+
+def test_a_preset_says_by_which_folds_it_was_chosen(tmp_path: Path) -> None:
+    plain, path = "[student]\nlr = 0.01\n", tmp_path / "mine.toml"
+    path.write_text(plain)
+    before = config.read(str(path))
+    path.write_text('chosen = {corpus = "mine", folds = [1, 3]}\n' + plain)
+    settings = config.read(str(path))
+    assert settings.chosen == ("mine", (1, 3)) and before.chosen is None
+    assert settings == before and config.digest(settings.student) == config.digest(before.student)
+    (tmp_path / "over.toml").write_text('extends = "mine.toml"\n[student]\nlr = 0.02\n')
+    assert config.read(str(tmp_path / "over.toml")).chosen == ("mine", (1, 3))
+    assert config.read("tiny").chosen == config.read("small").chosen == ("urbansound8k", (1, 2, 3))
+    for wrong in (
+        "'folds 1'",
+        "{corpus = 'mine'}",
+        "{corpus = 'mine', folds = ['1']}",
+        "{corpus = 1, folds = [1]}",
+        "[1]",
+    ):
+        path.write_text(f"chosen = {wrong}\n" + plain)
+        with pytest.raises(InputError, match=r"mine.toml: chosen = .*: expected for example \{corpus"):
+            config.read(str(path))
