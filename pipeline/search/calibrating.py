@@ -112,8 +112,8 @@ def require_own_teacher(record: Record, mix: LossMix) -> None:
         read("teacher") if record.is_teacher else variant("student", "student", mix=None, each={"mix": [str(mix)]})
     )
     levels, _ = experiments.plan(experiment, record.settings, record.corpus, folds=[record.fold], seeds=[record.seed])
-    (own,) = [run for level in levels for run in level.runs if run.role == record.role]
-    if [path.name for path in own.teachers] != [path.name for path in record.teachers] or record.crossed:
+    (planned,) = [run for level in levels for run in level.runs if run.role == record.role]
+    if [path.name for path in planned.teachers] != [path.name for path in record.teachers] or record.crossed:
         raise InputError(
             f"{record.folder}: taught by {', '.join(map(str, record.teachers)) or 'nobody'}; a temperature needs teachers that saw neither of "
             "two folds: expected a run of the fold's own teacher"

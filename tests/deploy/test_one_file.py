@@ -85,7 +85,7 @@ def test_a_calibrated_run_says_its_temperature_and_divides_by_it(world) -> None:
     assert {one.key: one.value for one in model.metadata_props}["temperature"] == "2.5" and form.exact
     sound = np.random.default_rng(0).normal(size=(1, SPEC.samples)).astype(np.float32) / 10
     logits, probabilities = session(model.SerializeToString()).run(None, {"samples": sound})
-    assert np.array_equal(logits, said(session(plain), sound))  # these stay what they are
+    assert np.array_equal(logits, logits_of(session(plain), sound))  # these stay what they are
     expected = np.exp(logits / 2.5) / np.exp(logits / 2.5).sum()
     assert np.allclose(probabilities, expected, rtol=1e-5)
     assert b"temperature" not in plain.read_bytes()

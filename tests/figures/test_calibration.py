@@ -20,13 +20,13 @@ def made_up(scale: float, clips: int = 400, classes: int = 5) -> tuple[np.ndarra
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
 def test_the_temperature_is_where_the_loss_is_lowest(scale: float) -> None:
     logits, labels = made_up(scale)
-    found = calibration.temperature(logits, labels)
+    fitted = calibration.temperature(logits, labels)
     grid = np.geomspace(0.05, 20, 4001)  # a plain loop over temperatures
     z = logits.astype(np.float64)
     losses = [np.mean(np.log(np.exp(z / t).sum(1)) - z[np.arange(len(z)), labels] / t) for t in grid]
-    assert found == pytest.approx(grid[int(np.argmin(losses))], rel=2e-3) and found == pytest.approx(scale, rel=0.15)
-    assert evaluation.accuracy(logits / found, labels) == evaluation.accuracy(logits, labels)
-    after = evaluation.expected_calibration_error(logits / found, labels)
+    assert fitted == pytest.approx(grid[int(np.argmin(losses))], rel=2e-3) and fitted == pytest.approx(scale, rel=0.15)
+    assert evaluation.accuracy(logits / fitted, labels) == evaluation.accuracy(logits, labels)
+    after = evaluation.expected_calibration_error(logits / fitted, labels)
     if scale != 1:
         assert after < evaluation.expected_calibration_error(logits, labels) / 2
 
