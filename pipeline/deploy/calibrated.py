@@ -33,6 +33,11 @@ def member(file: Path, of_run: Calibration | None) -> Checkpoint:
     return dataclasses.replace(checkpoint(file), temperature=of_run.temperature if of_run else 1.0)
 
 
+def as_exported(plain: Checkpoint, proven: Mapping[str, Any]) -> Checkpoint:
+    """With the temperature that an export has, whatever the run's is by now."""
+    return dataclasses.replace(plain, temperature=proven.get(ENTRY, {}).get(TEMPERATURE, 1.0))
+
+
 def marked(models: Mapping[str, bytes], of_run: Calibration | None) -> dict[str, bytes]:
     """ONNX files by name, with the temperature in their metadata."""
     if of_run is None:

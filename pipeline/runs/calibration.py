@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import Damaged
 from pipeline.files import json_bytes, write_atomic
 from pipeline.runs import folder as files
 
@@ -52,7 +53,7 @@ def read(folder: Path) -> Calibration | None:
         if not 0 < float(calibration.temperature) < math.inf:
             raise ValueError(f"temperature {calibration.temperature}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise files.InputError(f"{path}: damaged ({error}); remove it, and calibrate the run again") from None
+        raise Damaged(f"{path}: damaged ({error}); remove it, and calibrate the run again") from None
     if calibration.weights != str(files.read_result(folder).get("weights") or ""):
-        raise files.InputError(f"{path}: of other weights than the run's; remove it, and calibrate the run again")
+        raise Damaged(f"{path}: of other weights than the run's; remove it, and calibrate the run again")
     return calibration

@@ -113,7 +113,8 @@ def require_own_teacher(record: Record, mix: LossMix) -> None:
     )
     levels, _ = experiments.plan(experiment, record.settings, record.corpus, folds=[record.fold], seeds=[record.seed])
     (planned,) = [run for level in levels for run in level.runs if run.role == record.role]
-    if [path.name for path in planned.teachers] != [path.name for path in record.teachers] or record.crossed:
+    places = [[path.parts[-2:] for path in of.teachers] for of in (planned, record)]  # wherever the runs lie now
+    if places[0] != places[1] or record.crossed:
         raise InputError(
             f"{record.folder}: taught by {', '.join(map(str, record.teachers)) or 'nobody'}; a temperature needs teachers that saw neither of "
             "two folds: expected a run of the fold's own teacher"

@@ -141,6 +141,7 @@ def trainings(
     planned = {run.folder: run for run in teachers}
     missing.check(teachers, planned, search.source)
     missing.check(students, planned, search.source)
+    missing.check_batches([*teachers, *students], search.source)
     missing.check_outputs(students, search.source)
     missing.check_teachers(students, planned, search.source)
     return teachers, students

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import InputError
+from pipeline.errors import Damaged
 from pipeline.files import json_bytes, write_atomic
 from pipeline.search.space import Value
 
@@ -67,7 +68,7 @@ def parsed(path: Path, number: int, line: bytes) -> Measured:
             raise ValueError("it is not as it was written")
         return Measured(**{**values, "failures": tuple(values["failures"])})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(
+        raise Damaged(
             f"{path}: line {number} is damaged ({error}); remove the folder {path.parent} and search again, to the same trials"
         ) from None
 
@@ -79,7 +80,7 @@ def begin(folder: Path, about: Mapping[str, Any]) -> None:
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: not JSON ({error}); remove the folder {folder} and search again") from None
+            raise Damaged(f"{path}: not JSON ({error}); remove the folder {folder} and search again") from None
         now = json.loads(json_bytes(about))
         if before != now:
             keys = before.keys() | now.keys() if isinstance(before, dict) else set()

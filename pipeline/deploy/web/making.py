@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import io
 import json
@@ -77,8 +76,7 @@ def write(
         "refused", "" if making.ENTRY in proven else "exported by an earlier version"
     ):
         raise InputError(f"{folder}: no {NAME}.onnx for a page: {reason}")
-    temperature = proven.get(calibrated.ENTRY, {}).get("temperature", 1.0)
-    member = dataclasses.replace(prediction.checkpoint(source), temperature=temperature)
+    member = calibrated.as_exported(prediction.checkpoint(source), proven)
     spec = config.build(FeatureSpec, read_weights(source)["features"], str(source))
     models = page_models(folder)
     fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
