@@ -77,8 +77,7 @@ class PlannedPack:
     """The run that is repeated."""
     live: bool = False
     """Whether teachers run in every step, on the students' very input; else what they say is computed once, before the first."""
-    until: int = 0
-    """The epoch behind which it is left for now, with its checkpoint; 0: the last."""
+    until: int = 0  # the epoch behind which it is left for now, with its checkpoint; 0: the last
 
     @property
     def network(self) -> TrainSettings:
@@ -188,11 +187,9 @@ def fitted(
 ) -> list[Trained]:
     """``training.fit`` of a pack: from its checkpoint, or from the beginning, to its last epoch or ``until``. No folder is written."""
     data, values, labels = load(pack)
+    task = (values, labels, trainings(pack.runs, data), pack.network)
     return training.fit(
-        values,
-        labels,
-        trainings(pack.runs, data),
-        pack.network,
+        *task,
         classes=len(data.classes),
         teaching=teaching_of(pack),
         device=values.device,
