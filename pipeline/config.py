@@ -153,11 +153,15 @@ def apply_override(tables: dict[str, Any], override: str) -> None:
         return
     if not (equals and dot and key):
         raise InputError(f"{override!r}: expected TABLE.KEY=VALUE, for example student.lr=0.002")
+    tables.setdefault(table, {})[key.strip()] = listed.as_text(key.strip(), value_of(text))
+
+
+def value_of(text: str) -> Any:
+    """The value of an override: TOML, or a plain word."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except ValueError:  # a number of thousands of digits, too
-        value = text.strip()
-    tables.setdefault(table, {})[key.strip()] = listed.as_text(key.strip(), value)
+        return text.strip()
 
 
 def for_corpus(settings: Settings, seconds: float) -> Settings:

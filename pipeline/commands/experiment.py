@@ -28,6 +28,7 @@ from pipeline.files import REPORTS, RUNS
 
 if TYPE_CHECKING:
     from pipeline.engine.source import Source
+    from pipeline.experiments.steps import Experiment
 
 SECTION = "The stages"
 ORDER = 29
@@ -42,7 +43,7 @@ EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml -
     "--preset",
     help="default, paper, demo, device, small, tiny, strong, or a TOML file; default: the experiment's own, else default.",
 )
-@set_option("student.lr=0.002")
+@set_option("student.lr=0.002, of a step step.student.batch=16")
 @folds_option
 @click.option("--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing.")
 @trust_option
@@ -65,12 +66,14 @@ def experiment(
 
     Without a name: which experiments there are. Found by name are those of the project and of the folder experiments/.
     """
-    from pipeline.experiments import balancing, explanation, files, planning, reading  # torch: --help does without
+    from pipeline.experiments import changing, explanation, files, planning, reading  # torch: --help does without
 
     if name is None:
         return list_them(files.titles())
     wanted = reading.read(name)
-    settings = config.read(preset or wanted.preset or "default", overrides)
+    of_tables, of_steps = changing.split(overrides)
+    settings = config.read(preset or wanted.preset or "default", of_tables)
+    wanted = changing.changed(wanted, of_steps)
     if dataset == "auto" and wanted.dataset:
         dataset = require_dataset(wanted.dataset, name)
     planning.check(wanted, settings)
@@ -78,15 +81,28 @@ def experiment(
     require_fitting(dataset, data, folds, of_images)
     if explain:
         there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
+        wanted = changing.runnable(wanted, settings, len(there.classes)) if there else wanted
         click.echo(explanation.explained(wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=RUNS))
         return
-    from pipeline.engine.missing import RunsFailed, train
+    settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
+    wanted = changing.runnable(wanted, settings, len(source.classes))
+    train_and_print(wanted, settings, source, {"folds": held_out, "seeds": seeds, "trust": trust}, log, how)
+
+
+def train_and_print(
+    wanted: Experiment, settings: Settings, source: Source, asked: dict[str, Any], log: str | None, how: dict[str, Any]
+) -> None:
+    """Train what is missing, and print the rows. ``asked``: folds, seeds and ``trust`` as ``plan`` takes them; ``how``: as ``train``."""
+    from pipeline.engine.missing import RunsFailed, say, train
+    from pipeline.experiments import balancing, cross_fitting, planning
     from pipeline.report import experiments as tables
     from pipeline.runs.experiments import note_rows
 
-    settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
-    wanted = balancing.balanced(wanted, settings, source, RUNS, trust=trust, **how)
-    levels, rows = planning.plan(wanted, settings, source.name, folds=held_out, seeds=seeds, trust=trust)
+    wanted = balancing.balanced(wanted, settings, source, RUNS, trust=asked["trust"], **how)
+    levels, rows = planning.plan(wanted, settings, source.name, all_folds=source.folds, **asked)
+    cross_fitting.say_price_of(levels, source.name)
+    for row, reason in wanted.untrained.items():
+        say(f"not trained: {row}: {reason}")
     failed: RunsFailed | None = None
     with logged(log, source.name):
         try:

@@ -34,6 +34,11 @@ class Source:
         return self.data_set.corpus
 
     @property
+    def folds(self) -> tuple[int, ...]:
+        """All that there are, without the clips that have no label."""
+        return tuple(sorted({*map(int, self.digests)} - {UNLABELLED}))
+
+    @property
     def has_unlabelled(self) -> bool:
         """Whether there are clips without a label beside those of the folds."""
         return str(UNLABELLED) in self.digests

@@ -19,6 +19,8 @@ A ``[[step]]`` is a training that fans out over folds and seeds::
     rounds    how often it is repeated, each round behind the one before; the first behind the step above
     seeds     its own seeds, for example [0, 1, 2]: as a teacher, these runs teach together
     balance   true: of a base and one term, for example "soft:1,hint:1", the term's weight is measured before it is trained
+    cross_fitted  true: what is said of a clip comes from a teacher that was not trained on its fold either, one per pair of folds
+              (docs/teachers.md); the price is said before they are trained
     epochs, lr, … any training setting in place of the preset's
 
 ``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss, in its published

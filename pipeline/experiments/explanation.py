@@ -47,7 +47,8 @@ def explained(
     held_out, source, classes = task_of(corpus, dataset, folds)
     shape = IMAGE if dataset == IMAGES else settings.features.shape
     name = corpus.name if corpus else "CORPUS"
-    planner = planner_of(experiment, settings, name, folds=held_out, seeds=seeds, trust=True)
+    there = corpus.folds if corpus else PUBLISHED[dataset].folds if dataset in PUBLISHED else held_out
+    planner = planner_of(experiment, settings, name, folds=held_out, seeds=seeds, trust=True, all_folds=tuple(there))
     levels, rows = planner.levels(), planner.results(held_out, seeds)
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
@@ -65,6 +66,8 @@ def explained(
         else "What is finished is"
     )
     lines.append(f"In all {sizes}: {fan}. {finished} not trained again.")
+    if crossed := [run for run in planned if run.without is not None]:
+        lines.append(f"Of these {number(len(crossed), 'teacher')}, one per pair of folds, for what is cross-fitted.")
     lines.append(time_of(planned_epochs(left), root, corpus.name if corpus else ""))
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
     lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]
@@ -163,9 +166,10 @@ def lessons(step: Step) -> str:
     names = " and ".join([*(in_rounds(step, name) for name in step.teachers), *([listed(step)] if step.files else [])])
     if not step.mix.needs_teacher:
         return f"from no teacher: its mix reads none ({names} is named){starts}"
+    apart = ", cross-fitted: of each clip by one that was trained without its fold" if step.cross_fitted else ""
     together = ", which teach together" if len(step.teachers) + bool(step.files) > 1 else ""
     epoch = dict(step.settings).get("teacher_epoch", "last")
-    return f"from {names}{together}" + ("" if epoch == "last" else f" as of epoch {epoch}") + based + starts
+    return f"from {names}{apart}{together}" + ("" if epoch == "last" else f" as of epoch {epoch}") + based + starts
 
 
 def listed(step: Step) -> str:

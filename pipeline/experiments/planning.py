@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, runs
+from pipeline import config
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine.missing import Level
 from pipeline.engine.teachers import require_kept
-from pipeline.experiments import file_teachers
+from pipeline.experiments import file_teachers, pairs
+from pipeline.experiments.firsts import first_teacher
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.experiments.steps import TEACHER as OWN_TEACHER
 from pipeline.losses import LossMix
 from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
-from pipeline.runs.planned import PlannedRun
+from pipeline.runs.planned import CROSSED, PlannedRun
 from pipeline.teacher_files import is_teacher_file
 
 #: What a teacher is trained on: the labels alone.
@@ -46,6 +47,9 @@ def check(experiment: Experiment, settings: Settings) -> None:
     another network, or that asks for an epoch that its teacher does not keep."""
     for step in experiment.steps.values():
         network, where = network_of(step, settings), f"experiment {step.experiment}: step {step.name}"
+        if step.cross_fitted:
+            pairs.require_alone(step, experiment.steps, where)
+            pairs.require_epoch(network.teacher_epoch, f"{where}: cross_fitted")
         table = step.network if step.network in ("teacher", "student") else ""
         step.mix.require(network, table, based=step.base is not None)
         for name in before_in_any_round(step, step.start):
@@ -78,16 +82,19 @@ def plan(
     seeds: Sequence[int],
     firsts: Sequence[Path] = (),
     trust: bool = False,
+    all_folds: Sequence[int] = (),
 ) -> tuple[list[Level], dict[str, list[Path]]]:
     """The levels of runs whose last are the experiment's results, for each of ``folds`` and ``seeds``; and these results.
 
     A result is a row of a report → the folder that its runs lie in: the experiment's name, with the step's if several.
 
     ``firsts``: folders of finished runs, or files, that teach the first round in place of the step above it. ``trust``: whether
-    files teach that do not say what their teacher was trained on. Raises ``InputError`` as ``check`` does, and where one of
+    files teach that do not say what their teacher was trained on. ``all_folds``: what cross-fitted steps' teachers are pairs of;
+    default ``folds``. Raises ``InputError`` as ``check`` does, and where one of
     ``firsts`` has no run of a fold, or the teachers of all files have seen it.
     """
-    planner = planner_of(experiment, settings, corpus, folds=folds, seeds=seeds, firsts=firsts, trust=trust)
+    how: dict[str, Any] = {"firsts": firsts, "trust": trust, "all_folds": all_folds}
+    planner = planner_of(experiment, settings, corpus, folds=folds, seeds=seeds, **how)
     return planner.levels(), planner.results(folds, seeds)
 
 
@@ -100,10 +107,11 @@ def planner_of(
     seeds: Sequence[int],
     firsts: Sequence[Path] = (),
     trust: bool = False,
+    all_folds: Sequence[int] = (),
 ) -> Planner:
     """``plan`` as the planner that knows which runs are of which step."""
     check(experiment, settings)
-    planner = Planner(experiment, settings, corpus, tuple(firsts), trust)
+    planner = Planner(experiment, settings, corpus, tuple(firsts), trust, tuple(all_folds or folds))
     for step in experiment.last:
         for fold in folds:
             for seed in step.seeds or seeds:
@@ -120,6 +128,8 @@ class Planner:
     corpus: str
     firsts: tuple[Path, ...] = ()
     trust: bool = False
+    folds: tuple[int, ...] = ()
+    """All that the corpus has here: cross-fitted steps have a teacher per pair of them."""
     planned: dict[Key, tuple[int, PlannedRun]] = field(default_factory=dict)
     labels: dict[Key, str] = field(default_factory=dict)
 
@@ -183,7 +193,7 @@ class Planner:
     def planned_run(self, step: Step, round_: int, fold: int, seed: int) -> tuple[int, PlannedRun]:
         """(depth, run) of a step; see the module's top for its role."""
         network = network_of(step, self.settings)
-        depth, taught_by = self.teachers(step, round_, fold, seed)
+        depth, taught_by = self.crossed(step, fold) if step.cross_fitted else self.teachers(step, round_, fold, seed)
         start, base = (self.single(step, name, round_, fold, seed) for name in (step.start, step.base))
         depth = max([depth, *(1 + one[0] for one in (start, base) if one)])
         teachers = tuple(teacher.folder for teacher in taught_by)
@@ -201,6 +211,8 @@ class Planner:
                 folders = [folder for folder in firsts if not is_teacher_file(folder)]
                 teachers = tuple(first_teacher(folder, fold, seed, shared, self.corpus) for folder in folders)
                 teachers += self.files_of(firsts, fold)
+        elif step.cross_fitted:
+            firsts = (self.whole(step, fold).alike,)
         elif stages_teacher := self.own_teacher(step):
             role, of_teacher = STUDENT, network_of(stages_teacher, self.settings)
         else:
@@ -212,7 +224,24 @@ class Planner:
         settings = dataclasses.replace(self.settings, teacher=of_teacher, student=of_student)
         of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
         places: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
+        places["crossed"] = step.cross_fitted
         return depth, PlannedRun(*of, **places, contents=file_teachers.contents(named))
+
+    def whole(self, step: Step, fold: int) -> PlannedRun:
+        """The teacher of a whole fold that those of pairs are like; it is not trained for them."""
+        teacher = self.experiment.steps[step.teachers[0]]
+        seeds = teacher.seeds or (network_of(step, self.settings).teacher_seed,)
+        return self.planned_run(teacher, 0, fold, seeds[0])[1]
+
+    def crossed(self, step: Step, fold: int) -> tuple[int, list[PlannedRun]]:
+        """Depth of a cross-fitted step, and its teachers: one per fold but the one that is held out."""
+        pairs.require_folds(self.folds, f"experiment {step.experiment}: step {step.name}: cross_fitted")
+        taught_by = pairs.with_others(self.whole(step, fold), fold, self.folds)
+        for run in taught_by:
+            key = (f"{CROSSED} {step.teachers[0]}", run.without or 0, run.fold, run.seed)
+            self.planned.setdefault(key, (0, run))
+            self.labels[key] = "teachers of pairs of folds"
+        return 1, taught_by
 
     def files_of(self, named: Sequence[Path], fold: int) -> tuple[Path, ...]:
         """Those of the files that teach students of a fold."""
@@ -265,16 +294,3 @@ class Planner:
 
 def is_labels_alone(step: Step) -> bool:
     return step.mix == LABELS and not (step.teachers or step.start or step.base or step.files)
-
-
-def first_teacher(folder: Path, fold: int, seed: int, shared: int, corpus: str) -> Path:
-    """The run of a fold in ``folder``: of the same seed, else of the seed that all share; on the same corpus."""
-    for path in (folder / f"fold{fold}-seed{seed}", folder / f"fold{fold}-seed{shared}"):
-        if runs.finished(path):
-            if (other := runs.read(path).corpus) != corpus:
-                raise InputError(f"{path} is of corpus {other}; expected a teacher of {corpus}")
-            return path
-    raise InputError(
-        f"no finished run of fold {fold} in {folder}; expected fold{fold}-seed{seed} there, in a folder such "
-        "as runs/CORPUS/teacher-…, or folds that it has; or teacher files, for example teacher.npz"
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,23 @@ from pipeline.bounds import SEED
 from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import every_term, files
 from pipeline.experiments.file_teachers import located, told_apart
-from pipeline.experiments.steps import PREVIOUS, TEACHER, Experiment, Step, require_no_cycle, require_parents
+from pipeline.experiments.steps import (
+    PREVIOUS,
+    TEACHER,
+    Experiment,
+    Step,
+    is_own_teacher,
+    require_known,
+    require_no_cycle,
+    require_parents,
+)
 from pipeline.losses import LossMix
-from pipeline.losses.library import suggestion
 
 #: The networks that are tables of the preset.
 TABLES = ("teacher", "student")
 
 KEYS = ("title", "preset", "dataset", "include", "step")
-FIELDS = ("name", "mix", "teacher", "start", "base", "network", "rounds", "seeds", "each", "balance")
+FIELDS = ("name", "mix", "teacher", "start", "base", "network", "rounds", "seeds", "each", "balance", "cross_fitted")
 NOT_YET = ("features",)
 
 #: The training settings that a step may have of its own; ``network`` stands for the model.
@@ -107,11 +115,6 @@ def renamed(step: Step, name: Callable[[str], str]) -> Step:
     return dataclasses.replace(step, name=name(step.name), teachers=tuple(map(name, step.teachers)), **others)
 
 
-def is_own_teacher(step: Step) -> bool:
-    """Whether it is the fold's own teacher, which all experiments have in common."""
-    return (step.experiment, step.name) == (TEACHER, TEACHER)
-
-
 def own_steps(path: Path, tables: Sequence[dict[str, Any]], others: Mapping[str, Step]) -> dict[str, Step]:
     """The steps of a file's tables ``[[step]]``, those of ``each`` one by one. ``others``: those that it includes."""
     steps: dict[str, Step] = {}
@@ -184,7 +187,7 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
     if "mix" not in fields:
         raise InputError(f"{where}: no mix; expected for example mix = 'ce:1,soft:1'")
     mix = mix_of(fields["mix"], where)
-    balance = balance_of(fields.get("balance", False), mix, where)
+    balance = balance_of(flag_of("balance", fields, where), mix, where)
     settings = {field: setting_of(field, value, where) for field, value in fields.items() if field in SETTINGS}
     config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
     teachers, files = told_apart(teachers_of(fields.get("teacher"), where))
@@ -204,6 +207,7 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
         seeds_of(fields.get("seeds", []), where),
         tuple(sorted(settings.items())),
         balance,
+        flag_of("cross_fitted", fields, where),
         files,
     )
 
@@ -255,9 +259,13 @@ def rounds_of(fields: Mapping[str, Any], previous: bool, before: Sequence[Step],
     return int(rounds)
 
 
-def balance_of(balance: Any, mix: LossMix, where: str) -> bool:
-    if not isinstance(balance, bool):
-        raise InputError(f"{where}: balance = {balance!r}: expected true or false")
+def flag_of(field: str, fields: Mapping[str, Any], where: str) -> bool:
+    if not isinstance(value := fields.get(field, False), bool):
+        raise InputError(f"{where}: {field} = {value!r}: expected true or false")
+    return value
+
+
+def balance_of(balance: bool, mix: LossMix, where: str) -> bool:
     if balance and (not mix.has_base or len(mix.terms) != 2):
         raise InputError(f"{where}: balance with mix {mix}: expected a base and one term, for example 'soft:1,angle:1'")
     return balance
@@ -288,10 +296,3 @@ def seeds_of(seeds: Any, where: str) -> tuple[int, ...]:
             f"{where}: seeds = {seeds!r}: expected a list of different whole numbers, for example [0, 1, 2]"
         )
     return tuple(seeds)
-
-
-def require_known(fields: Iterable[str], known: Sequence[str], where: str) -> None:
-    for field in fields:
-        if field not in known:
-            near = suggestion(field, known)
-            raise InputError(f"{where}: unknown field {field!r}{near}; expected one of {', '.join(known)}")

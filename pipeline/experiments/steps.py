@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Step:
     settings: tuple[tuple[str, Any], ...] = ()
     balance: bool = False
     """Whether the weight of its term beside the base is measured before it is trained (``balancing``); 1 until then."""
+    cross_fitted: bool = False
+    """Whether what is said of a clip comes from a teacher that was not trained on its fold either (``pairs``)."""
     files: tuple[Path, ...] = ()
     """The files of teachers of any program that teach it beside ``teachers``: those of all held-out folds."""
 
@@ -81,6 +83,18 @@ class Experiment:
         """The steps that go before no other: the experiment's results."""
         parents = {name for step in self.steps.values() for name in step.parents}
         return tuple(step for step in self.steps.values() if step.name not in parents)
+
+
+def is_own_teacher(step: Step) -> bool:
+    """Whether it is the fold's own teacher, which all experiments have in common."""
+    return (step.experiment, step.name) == (TEACHER, TEACHER)
+
+
+def require_known(fields: Iterable[str], known: Sequence[str], where: str) -> None:
+    for name in fields:
+        if name not in known:
+            near = suggestion(name, known)
+            raise InputError(f"{where}: unknown field {name!r}{near}; expected one of {', '.join(known)}")
 
 
 def require_parents(step: Step, steps: Mapping[str, Step], where: str) -> None:

@@ -178,6 +178,46 @@ def test_cross_fitted_outputs_come_from_teachers_that_saw_neither_fold(source: S
         assert repeated.same and runs.read(repeated.folder).identity == again.identity
 
 
+def test_a_step_that_is_cross_fitted_is_the_student_of_the_command_line(source: Source) -> None:
+    pairs, crossed = students("hinton@wrong=swap,soft")
+    text = '[[step]]\nname = "apart"\nmix = "hinton@wrong=swap,soft"\nteacher = "teacher"\ncross_fitted = true\n'
+    experiment = read(str(recipe(text + '[[step]]\nname = "behind"\nmix = "soft"\nteacher = "apart"\n')))
+    how = {"folds": (1, 2), "seeds": (0,), "all_folds": (1, 2, 3)}
+    first, second, third = plan(experiment, SETTINGS, "tiny", **how)[0]
+    assert first.name == "teachers of pairs of folds"
+    assert {run.folder for run in first.runs} == {run.folder for run in pairs.runs}  # and no teacher of a whole fold
+    assert [run.teachers for run in second.runs] == [run.teachers for run in crossed.runs]
+    assert all(run.crossed and run.is_step and run.firsts == crossed.runs[0].firsts for run in second.runs)
+    assert [run.teachers for run in third.runs] == [(run.folder,) for run in second.runs]
+    missing.train([pairs, crossed, second], source, **GO)
+    for one, other in zip(crossed.runs, second.runs):
+        assert runs.read(one.folder).result.weights == runs.read(other.folder).result.weights
+    told = explained(experiment, SETTINGS, folds=(1,), seeds=(0,), dataset="esc50")
+    assert "Of these 4 teachers, one per pair of folds" in told and "cross-fitted: of each clip by one" in told
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        'mix = "soft"\nteacher = ["teacher", "other"]',
+        'mix = "soft"\nteacher = "behind"',
+        'mix = "soft"\nteacher = "set/of1.npz"',
+        'mix = "ce"\nteacher = "teacher"',
+        'mix = "soft,ce"\nteacher = "previous"\nrounds = 2',
+    ],
+)
+def test_what_has_no_teachers_of_pairs_is_refused(source: Source, fields: str) -> None:
+    others = '[[step]]\nname = "other"\nmix = "ce"\n[[step]]\nname = "behind"\nmix = "soft"\nteacher = "other"\n'
+    with pytest.raises(InputError, match="cross_fitted asks for a teacher per pair of folds"):
+        levels_of(recipe(others + f'[[step]]\nname = "apart"\n{fields}\ncross_fitted = true\n'))
+    with pytest.raises(InputError, match="cross_fitted = 1: expected true or false"):
+        recipe('[[step]]\nname = "apart"\nmix = "soft"\nteacher = "teacher"\ncross_fitted = 1\n')
+        read("mine.toml")
+    few = recipe('[[step]]\nname = "apart"\nmix = "soft"\nteacher = "teacher"\ncross_fitted = true\n')
+    with pytest.raises(InputError, match="step apart: cross_fitted with 2 folds: a teacher without two of them"):
+        levels_of(few)
+
+
 def test_cross_fitted_students_and_their_teachers_never_see_the_held_out_fold(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,107 @@
+"""An experiment with changes of its steps from the command line, and without steps that the data at hand cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline import config, samplers
+from pipeline.config import InputError, Settings, TrainSettings
+from pipeline.experiments.planning import network_of
+from pipeline.experiments.reading import SETTINGS, mix_of, setting_of
+from pipeline.experiments.steps import Experiment, Step, require_known, require_parents
+from pipeline.losses.library import suggestion
+
+#: Begins ``--set step.STEP.KEY=VALUE``, beside the preset's tables.
+OF_STEP = "step."
+
+
+def split(overrides: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Overrides of the preset's tables, and those of steps."""
+    of_steps = tuple(one for one in overrides if one.strip().startswith(OF_STEP))
+    return tuple(one for one in overrides if one not in of_steps), of_steps
+
+
+def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
+    """The experiment with ``step.STEP.KEY=VALUE`` for each of ``overrides``: a step's mix, or a training setting of its own.
+
+    STEP is a step's name, or what its file calls several, the steps of one ``each``. Raises ``InputError``, one line.
+    """
+    steps = dict(experiment.steps)
+    for override in overrides:
+        where = f"--set {override}"
+        target, equals, text = override.partition("=")
+        name, dot, key = target.strip().removeprefix(OF_STEP).rpartition(".")
+        if not (equals and dot and name and key):
+            raise InputError(f"{where}: expected step.STEP.KEY=VALUE, for example step.student.batch=16")
+        require_known([key], ("mix", *SETTINGS), where)
+        alike = [step for step in steps.values() if name in (step.name, called(step))]
+        if not alike:
+            names = list(dict.fromkeys(called(step) for step in steps.values()))
+            raise InputError(f"{where}: no step {name!r}{suggestion(name, names)}; expected one of {', '.join(names)}")
+        if key == "mix" and len(alike) > 1:
+            raise InputError(
+                f"{where}: {name} is {len(alike)} steps, and would be one mix twice; expected one of "
+                f"{', '.join(step.name for step in alike)}"
+            )
+        steps |= {step.name: with_field(step, key, config.value_of(text), where) for step in alike}
+    for step in steps.values() if overrides else ():
+        require_parents(step, steps, f"experiment {experiment.name}")
+    return replace(experiment, steps=steps)
+
+
+def called(step: Step) -> str:
+    """As its file calls it: of an included one with the experiment before it."""
+    inside, slash, _ = step.name.rpartition("/")
+    return f"{inside}{slash}{step.label}"
+
+
+def with_field(step: Step, key: str, value: object, where: str) -> Step:
+    """The step with another mix or setting."""
+    if key == "mix":
+        return replace(step, mix=mix_of(value, where))
+    settings = dict(step.settings) | {key: setting_of(key, value, where)}
+    config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
+    return replace(step, settings=tuple(sorted(settings.items())))
+
+
+def runnable(experiment: Experiment, settings: Settings, classes: int) -> Experiment:
+    """The experiment without the rows that data of so many classes cannot give, which are among its ``untrained`` then.
+
+    Where no row is left, what is wrong is left to whoever trains: it is said there.
+    """
+    unfit: dict[str, str] = {}
+    for step in experiment.steps.values():
+        network = network_of(step, settings)
+        try:
+            step.mix.require_classes(classes)
+            samplers.check_classes(network.sampler, network.batch, classes, f"step {step.name}")
+        except InputError as error:
+            unfit[step.name] = str(error)
+    if not unfit:
+        return experiment
+    reasons = {step.name: reason for step in experiment.last if (reason := why(step, experiment, unfit))}
+    kept = ancestors([step for step in experiment.last if step.name not in reasons], experiment)
+    if not kept:
+        return experiment
+    left_out = {f"{experiment.name}/{name}": reason for name, reason in reasons.items()}
+    steps = {name: step for name, step in experiment.steps.items() if name in kept}
+    return replace(experiment, steps=steps, untrained={**experiment.untrained, **left_out})
+
+
+def why(step: Step, experiment: Experiment, unfit: dict[str, str]) -> str:
+    """Why a step cannot be trained: by itself, or for one that goes before it; "" where it can."""
+    names = sorted(ancestors([step], experiment) & unfit.keys(), key=lambda name: name != step.name)
+    return "" if not names else unfit[names[0]] if names[0] == step.name else f"{names[0]}: {unfit[names[0]]}"
+
+
+def ancestors(steps: Sequence[Step], experiment: Experiment) -> set[str]:
+    """The names of steps, and of all that go before them."""
+    names: set[str] = set()
+    waiting = list(steps)
+    while waiting:
+        step = waiting.pop()
+        if step.name not in names:
+            names.add(step.name)
+            waiting += [experiment.steps[parent] for parent in step.parents]
+    return names

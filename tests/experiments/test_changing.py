@@ -1,0 +1,83 @@
+"""Steps changed from the command line, and rows that data of few classes cannot give."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+import cli
+from pipeline import config
+from pipeline.config import InputError
+from pipeline.experiments.changing import changed, runnable, split
+from pipeline.experiments.planning import plan
+from pipeline.experiments.reading import read
+
+SETTINGS = config.read()
+
+
+def test_a_setting_of_a_step_is_its_own_and_of_all_steps_of_one_each() -> None:
+    tables, steps = split(["student.lr=0.5", "step.triplets.batch=10", "step.student.sampler=classes:2"])
+    assert tables == ("student.lr=0.5",)
+    experiment = changed(read("metric"), steps)
+    batches = {name: dict(step.settings).get("batch") for name, step in experiment.steps.items()}
+    assert batches.pop("triplets") == 10 and set(batches.values()) == {40} and len(batches) == 2
+    samplers = [dict(step.settings)["sampler"] for name, step in experiment.steps.items() if name != "triplets"]
+    assert samplers == ["classes:2", "classes:2"]
+    before, after = (plan(one, SETTINGS, "own", folds=(1,), seeds=(0,))[0] for one in (read("metric"), experiment))
+    assert {run.folder for level in before for run in level.runs}.isdisjoint(
+        {run.folder for level in after for run in level.runs}
+    )
+
+
+def test_a_mix_of_an_included_step_is_changed_by_its_full_name() -> None:
+    experiment = changed(read("survey"), ["step.tolerant/generation 0.mix=ce:0.9,tolerance:0.1@K=2"])
+    assert str(experiment.steps["tolerant/generation 0"].mix) == "ce:0.9,tolerance:0.1@K=2"
+    assert changed(read("survey"), []) == read("survey")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("step.nobody.batch=4", "--set step.nobody.batch=4: no step 'nobody'; expected one of triplets, student"),
+        ("step.triplet.batch=4", "did you mean 'triplets'"),
+        ("step.triplets.bach=4", "unknown field 'bach', did you mean 'batch'?"),
+        ("step.triplets.batch=x", "batch = 'x': expected int"),
+        ("step.triplets.batch=0", "batch = 0"),
+        ("step.triplets.mix=angel", "did you mean 'angle'"),
+        ("step.student.mix=soft", "student is 2 steps, and would be one mix twice; expected one of student-"),
+        ("step.triplets", "expected step.STEP.KEY=VALUE, for example step.student.batch=16"),
+        ("step.batch=4", "expected step.STEP.KEY=VALUE"),
+        ("step.triplets.teacher=x", "unknown field 'teacher'"),
+        ("step.triplets.mix=soft", "learns from a teacher"),
+    ],
+)
+def test_what_no_step_is_or_has_is_one_line(override: str, words: str) -> None:
+    done = CliRunner().invoke(cli.main, ["experiment", "metric", "--explain", "--set", override])
+    assert done.exit_code == 1, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and words in line, line
+
+
+def test_rows_that_few_classes_cannot_give_are_left_out_alone() -> None:
+    survey = read("survey")
+    left = runnable(survey, SETTINGS, 3)
+    (row,) = left.untrained
+    assert row == "survey/tolerant/generation" and "tolerance@K=3" in left.untrained[row]
+    assert left.untrained[row].startswith("tolerant/generation 0: ")
+    gone = {step.name for step in survey.last} - {step.name for step in left.last}
+    assert gone == {"tolerant/generation"} and not any("tolerant" in name for name in left.steps)
+    rows = plan(left, SETTINGS, "own", folds=(1,), seeds=(0,))[1]
+    assert len(rows) == len(survey.last) - 1
+    assert runnable(survey, SETTINGS, 10) == survey
+    remedied = changed(survey, ["step.tolerant/generation 0.mix=ce:0.9,tolerance:0.1@K=3"])
+    assert runnable(remedied, SETTINGS, 3) == remedied
+    for name in ("tolerant", "metric"):  # nothing is left: its error is said by whoever trains
+        assert runnable(read(name), SETTINGS, 3) == read(name)
+
+
+def test_what_is_left_out_keeps_no_row_of_a_teacher_that_nobody_needs() -> None:
+    metric = read("metric")
+    of_two = changed(metric, ["step.triplets.sampler=classes:20"])
+    assert runnable(of_two, SETTINGS, 3) == of_two  # its students still need eight classes
+    with pytest.raises(InputError, match="no step"):
+        changed(metric, ["step.x.lr=1"])
