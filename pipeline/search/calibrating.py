@@ -21,7 +21,7 @@ from pipeline.engine import missing, rerun
 from pipeline.engine.missing import Level
 from pipeline.engine.source import Source
 from pipeline.experiments import planning as experiments
-from pipeline.experiments.cross_fitting import of_pair
+from pipeline.experiments.pairs import of_pair
 from pipeline.experiments.reading import read, variant
 from pipeline.figures import calibration as figures
 from pipeline.figures import evaluation

@@ -15,7 +15,8 @@ from pipeline import models as models_of
 from pipeline.config import InputError, Settings
 from pipeline.engine import missing
 from pipeline.engine.source import Source
-from pipeline.experiments import cross_fitting, planning
+from pipeline.experiments import planning
+from pipeline.experiments.pairs import of_pair
 from pipeline.experiments.reading import variant
 from pipeline.files import RUNS
 from pipeline.losses import LossMix
@@ -164,7 +165,7 @@ def without(
     students = [run for run in planned if not run.is_teacher]
     if held_out is None:
         return list(teachers.values()), students
-    pairs = {folder: cross_fitting.of_pair(run, run.fold, held_out) for folder, run in teachers.items()}
+    pairs = {folder: of_pair(run, run.fold, held_out) for folder, run in teachers.items()}
     return list(pairs.values()), [
         dataclasses.replace(
             run,
