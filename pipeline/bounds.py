@@ -22,8 +22,10 @@ MOST: dict[str, tuple[float, str]] = {
     "hop_length": (2**18, "frames farther apart leave out what is between them"),
     "bins": (1024, "a spectrum has no more to tell"),
     "bins_per_octave": (4096, "a spectrum has no more to tell"),
+    "views": (100, "so many copies of a clip say nothing new, and each takes its time and room"),
     "batch": (65_536, "the relations in a batch take the cube of its size in time"),
     "clip_norm": (1e12, "no gradient is larger; 0 is no clipping"),
+    "mixup": (1000, "all are mixed half and half"),
     "input_noise": (100, "nothing of the input is left"),
     "unlabelled_per_class": (10**9, "no corpus has so many clips"),
     "version": (2**31, "it counts changes"),
@@ -37,5 +39,5 @@ def check_most(settings: Any, prefix: str = "") -> None:
     """``InputError`` for a value above that of ``MOST``, with the reason. ``prefix``: of the name, for the message."""
     for setting in dataclasses.fields(settings):
         value, (most, why) = getattr(settings, setting.name), MOST.get(setting.name, (math.inf, ""))
-        if setting.name in MOST and abs(value) > most:
+        if setting.name in MOST and not isinstance(value, str) and abs(value) > most:
             raise InputError(f"{prefix}{setting.name} = {value:g}: expected at most {most:,} ({why})")

@@ -23,6 +23,9 @@ from pipeline.feature_settings import FEATURES as FEATURES
 from pipeline.feature_settings import LOUDEST as LOUDEST
 from pipeline.feature_settings import VIEWS as VIEWS
 from pipeline.feature_settings import FeatureSpec as FeatureSpec
+from pipeline.feature_settings import view_index as view_index
+from pipeline.feature_settings import view_name as view_name
+from pipeline.feature_settings import view_names as view_names
 from pipeline.train_settings import TrainSettings as TrainSettings
 
 T = TypeVar("T")

@@ -15,8 +15,11 @@ FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens"
 #: ``use`` of all of them.
 ALL = "all"
 
-#: The two views of a clip, in the order of axis ``view``.
+#: The views that every clip has, in the order of axis ``view``; changed copies come behind them.
 VIEWS = ("clean", "noisy")
+
+#: What a changed copy is called, with its number from 1.
+CHANGED = "changed"
 
 #: Samples of more than so many times full scale are no sound; features square them in float32.
 LOUDEST = 1e6
@@ -50,6 +53,9 @@ class FeatureSpec:
     what CENS smooths, by their windowed samples zeros in chroma_stft. 0 is librosa's own: it scales what rounding left there to 1."""
     short: str = "pad"
     """What fills up a clip that is too short: "pad", zeros at its end; or "loop", the sound again from its beginning."""
+    views: int = 0
+    """Changed copies of each clip beside the clean and the noisy view: other speed, gain and level of noise
+    (``pipeline.audio.changing``)."""
     use: str | list[str] = ALL
     """Which of ``FEATURES``: "all", or names with commas (or a list), in any order; kept as text, in the order of ``FEATURES``."""
 
@@ -77,6 +83,10 @@ class FeatureSpec:
             raise InputError(f"features.seconds = {self.seconds}: expected more than 0 and at most 600")
         if not 0 <= self.noise_std <= 1:
             raise InputError(f"features.noise_std = {self.noise_std}: expected 0 to 1 (1 is full scale)")
+        if self.views < 0:
+            raise InputError(
+                f"features.views = {self.views}: expected 0 or more, the number of changed copies beside clean and noisy"
+            )
         if not 0 <= self.chroma_bins <= self.bins:
             raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
         if not 0 <= self.floor < 1:
@@ -135,6 +145,32 @@ class FeatureSpec:
     def shape(self) -> tuple[int, int, int]:
         """(feature, bin, frame) of one view."""
         return len(self.names), self.bins, self.frames
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The views of a clip, in the order of axis ``view``."""
+        return view_names(len(VIEWS) + self.views)
+
+
+def view_names(count: int) -> tuple[str, ...]:
+    """What the first ``count`` views are called: clean, noisy, changed1, changed2, …"""
+    return tuple(view_name(index) for index in range(count))
+
+
+def view_name(index: int) -> str:
+    return VIEWS[index] if index < len(VIEWS) else f"{CHANGED}{index - len(VIEWS) + 1}"
+
+
+def view_index(name: str) -> int | None:
+    """The place on axis ``view`` of a name, or of a place written as a number; None of any other text."""
+    if name in VIEWS:
+        return VIEWS.index(name)
+    number = name.removeprefix(CHANGED)
+    if not (number.isascii() and number.isdecimal() and len(number) < 5 and number == str(int(number))):
+        return None
+    if name == number:
+        return int(number)
+    return int(number) + len(VIEWS) - 1 if number != "0" else None
 
 
 def chosen(use: object) -> str:

@@ -13,7 +13,7 @@ OF_SOUNDS = ("shift", "mask", "gain")
 
 NOT_NEGATIVE = (
     *("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm", "teacher_seed"),
-    *("input_noise", "unlabelled_per_class"),
+    *("input_noise", "unlabelled_per_class", "mixup"),
 )
 #: From 0 to below 1.
 SHARES = (
@@ -62,6 +62,11 @@ class TrainSettings:
     """Students only: the seed of the teacher that all seeds of a fold share."""
     teacher_average: str = "probabilities"
     """Students only: of several teachers at once, the mean of their "probabilities" or of their "logits" teaches."""
+    views: str = "all"
+    """Which views of a clip an epoch takes: "all", each as a clip of its own; or "random", one of each clip, drawn anew."""
+    mixup: float = 0.0
+    """Inputs are mixed, m x_i + (1 − m) x_j, each with another of its batch, m = max(b, 1 − b), b from Beta(mixup, mixup), and their
+    targets by the same m; teachers that run in every step hear the mixtures. 0: none is mixed."""
     sampler: str = "shuffle"
     """How batches are drawn: "shuffle", "classes:4" for 4 clips of each of batch / 4 classes, or "unlabelled:3" for 3 clips
     without a label for each with one (``pipeline.samplers``)."""
@@ -108,6 +113,7 @@ class TrainSettings:
             "precision": ("float32", "bfloat16"),
             "data": ("float32", "bfloat16"),
             "teacher_average": ("probabilities", "logits"),
+            "views": ("all", "random"),
             "optimizer": ("sgd", "adamw"),
             "teacher_dropout_at": ("stages", "output"),
         }

@@ -101,6 +101,7 @@ FEATURES = {
     "version": 1,
     "floor": 0.0,
     "short": "pad",
+    "views": 0,
     "use": "all",
     "engine": "librosa",
 }
@@ -124,6 +125,8 @@ NETWORK = {
     "teacher_epoch": "last",
     "teacher_seed": 0,
     "teacher_average": "probabilities",
+    "views": "all",
+    "mixup": 0.0,
     "sampler": "shuffle",
     "optimizer": "sgd",
     "beta2": 0.999,

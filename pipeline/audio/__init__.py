@@ -1,4 +1,5 @@
-"""Sound files as samples: reading any container (``reading``, ``containers``), and the noise of the noisy view.
+"""Sound files as samples: reading any container (``reading``, ``containers``), the noise of the noisy view, and
+changed copies (``changing``).
 
 Begin with ``reading.read_clip``. Imports: config. Neither torch nor librosa.
 """

@@ -65,7 +65,13 @@ class ClipError(InputError):
 def read_clip(
     path: Path | str, *, sr: int, samples: int, seconds: float | None = None, short: str = "pad"
 ) -> np.ndarray:
-    """The clip as (samples,) float32 at ``sr`` Hz: the channels' mean, resampled, cut or filled up as ``filled`` does.
+    """The clip as (samples,) float32 at ``sr`` Hz: ``read_sound``, cut or filled up as ``filled`` does."""
+    return filled(read_sound(path, sr=sr, samples=samples, seconds=seconds), samples, short)
+
+
+def read_sound(path: Path | str, *, sr: int, samples: int, seconds: float | None = None) -> np.ndarray:
+    """The sound of a clip as (n,) float32 at ``sr`` Hz: the channels' mean, resampled; of longer ones somewhat more than
+    ``samples``.
 
     ``seconds`` is the annotated length: what lies beyond it (ADPCM pads to whole blocks) is cut before resampling.
     Full scale is 1.0. The values are those of ``librosa.load(path, sr=sr, res_type="soxr_hq")`` within float32
@@ -88,7 +94,7 @@ def read_clip(
     check_values(path, heard, sound.rate)
     if sound.rate != sr:
         heard = soxr.resample(heard, sound.rate, sr, quality="HQ")
-    return filled(heard, samples, short)
+    return heard
 
 
 def filled(sound: np.ndarray, samples: int, short: str = "pad") -> np.ndarray:

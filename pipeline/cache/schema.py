@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import config
-from pipeline.config import VIEWS, FeatureSpec
+from pipeline.config import FeatureSpec
 from pipeline.corpus.clips import UNLABELLED
 
 SCHEMA = 1
@@ -73,7 +73,7 @@ class Header:
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        return (len(self.clips), len(VIEWS), *self.spec.shape)
+        return (len(self.clips), len(self.spec.view_names), *self.spec.shape)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Data:
     """The folds of a corpus, one after another."""
 
     features: np.ndarray
-    """(clip, view, feature, bin, frame) float32; view 0 is clean, 1 is noisy."""
+    """(clip, view, feature, bin, frame) float32; view 0 is clean, 1 is noisy, those behind are changed copies."""
     labels: np.ndarray
     """(clip,) int64; −1: without a label."""
     folds: np.ndarray

@@ -25,7 +25,7 @@ from pipeline.cache.schema import (
     content_digest,
     header_digest,
 )
-from pipeline.config import VIEWS, InputError
+from pipeline.config import InputError
 from pipeline.corpus.clips import part_name
 from pipeline.files import sync_folder
 
@@ -88,9 +88,11 @@ def write_scales(file: h5py.File, header: Header) -> list[h5py.Dataset]:
     spec = header.spec
     rows = "row: MFCC coefficient, mel band or pitch class, from low"
     seconds = np.arange(spec.frames) * spec.hop_length / spec.sr
+    views = "clean, or with Gaussian noise added to the samples"
+    views += "; or changed in speed, gain and level of noise" if spec.views else ""
     scales = [
         dataset(file, "clip", header.clips, TEXT, "", "name of the clip, unique in the corpus"),
-        dataset(file, "view", VIEWS, TEXT, "", "clean, or with Gaussian noise added to the samples"),
+        dataset(file, "view", spec.view_names, TEXT, "", views),
         dataset(file, "feature", spec.names, TEXT, "", "librosa's name of the feature"),
         dataset(file, "bin", np.arange(spec.bins), "<i4", "1", rows),
         dataset(file, "frame", seconds, "<f8", "s", "centre of the frame"),

@@ -55,7 +55,7 @@ def features(
     folds: tuple[int, ...] | None,
     **how: Any,
 ) -> None:
-    """Stage one: every clip, and its noisy copy, as five stacked LibROSA features; one HDF5 file per fold."""
+    """Stage one: every clip, its noisy copy and what features.views asks for, as stacked LibROSA features; one HDF5 file per fold."""
     from pipeline import cache  # h5py: --help does without
     from pipeline.extraction import stage
 

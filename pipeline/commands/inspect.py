@@ -26,7 +26,7 @@ EXAMPLES = ("inspect", "inspect --fold 3 --verify", "inspect --clip 100032-3-0-0
 @click.option(
     "--fold", type=FOLD, help="A fold, or unlabelled: the clips without a label. Default: the first that is there."
 )
-@click.option("--clip", help="One clip's features, clean and noisy, as a picture.")
+@click.option("--clip", help="One clip's features, clean, noisy and changed, as a picture.")
 @click.option("--output", type=PATH, help="Where the picture goes; default: reports/CORPUS/CLIP.png.")
 @click.option("--verify", is_flag=True, help="First audio-rkd check of the file: all its digests.")
 @json_option

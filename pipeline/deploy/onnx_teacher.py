@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audio import ClipError, noise, read_clip
-from pipeline.config import VIEWS, FeatureSpec, InputError, digest
+from pipeline.audio import ClipError, changing
+from pipeline.audio.reading import read_sound
+from pipeline.config import FeatureSpec, InputError, digest
 from pipeline.corpus import Corpus
 from pipeline.extras import install_line
 from pipeline.files import sha256
@@ -68,7 +69,7 @@ def teacher_file(
             f"{asked.path} does not say which folds of this corpus it was trained on; expected --teacher-trained-on, for example "
             "none or 2,3, or --trust-teacher: every table then says so"
         )
-    about = [sha256(asked.path), rate, samples, labels, trained_on, spec.noise_std, spec.noise_seed, VIEWS]
+    about = [sha256(asked.path), rate, samples, labels, trained_on, spec.noise_std, spec.noise_seed, spec.view_names]
     key = digest(*about, clips.classes, sorted((int(fold), of) for fold, of in clips.digests.items()))
     target = cache / corpus.name / FOLDER / f"{asked.path.stem}-{key}.npz"
     with locked(target, f"{target}"):
@@ -80,7 +81,7 @@ def teacher_file(
             except InputError as error:
                 say(f"{error.args[0].partition('; ')[0]}: they are asked for again")
         say(
-            f"{asked.path}: {len(clips.names)} clips, {len(VIEWS)} views each, {samples} samples at {rate} Hz → {target}"
+            f"{asked.path}: {len(clips.names)} clips, {len(spec.view_names)} views each, {samples} samples at {rate} Hz → {target}"
         )
         answers = answered(session, rank, corpus, clips, spec, rate, samples, say)
         outputs, notes = named(answers, labels, clips.classes, asked.path)
@@ -88,7 +89,7 @@ def teacher_file(
             say(f"{asked.path}: {note}")
         arrays = {
             "clip": np.array(clips.names, dtype=np.str_),
-            "view": np.array(VIEWS, dtype=np.str_),
+            "view": np.array(spec.view_names, dtype=np.str_),
             "clip_fold": clips.folds.astype(np.int64),
             **outputs,
             **({"classes": np.array(clips.classes, dtype=np.str_)} if "logits" in outputs else {}),
@@ -187,13 +188,12 @@ def answered(
     answers: dict[str, list[np.ndarray]] = {output: [] for output in outputs}
     for done, clip in enumerate(clips.names, 1):
         try:
-            clean = read_clip(where[clip].path, sr=rate, samples=samples, seconds=where[clip].seconds)
+            sound = read_sound(where[clip].path, sr=rate, samples=samples, seconds=where[clip].seconds)
         except (ClipError, KeyError) as error:
             raise InputError(
                 f"{clip}: cannot be read any more ({error}); expected the clips that have features"
             ) from None
-        noisy = clean + noise(clip, samples, std=spec.noise_std, seed=spec.noise_seed)
-        for view in (clean, noisy):
+        for view in changing.views(sound, clip, spec, rate=rate, samples=samples, short="pad"):
             try:
                 told = session.run(outputs, {name: view.astype(np.float32).reshape((1,) * (rank - 1) + (-1,))})
             except Exception as error:
@@ -207,7 +207,7 @@ def answered(
     for output, each in answers.items():
         if len({one.shape for one in each}) != 1:
             raise InputError(f"output {output!r} changes its width from clip to clip; expected one width")
-        whole[output] = np.stack(each).reshape(len(clips.names), len(VIEWS), -1)
+        whole[output] = np.stack(each).reshape(len(clips.names), len(spec.view_names), -1)
     return whole
 
 

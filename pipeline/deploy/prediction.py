@@ -123,8 +123,8 @@ def ensemble(paths: Sequence[Path], calibrated: bool = False) -> list[Checkpoint
 
 
 def clean(spec: FeatureSpec) -> FeatureSpec:
-    """``spec`` without what concerns the noisy view only."""
-    return dataclasses.replace(spec, noise_std=0.0, noise_seed=0)
+    """``spec`` without what concerns other views than the clean one only."""
+    return dataclasses.replace(spec, noise_std=0.0, noise_seed=0, views=0)
 
 
 def one_thread() -> None:

@@ -13,6 +13,7 @@ from pipeline.engine.packs import PlannedPack
 from pipeline.engine.source import Source
 from pipeline.images import samples as images
 from pipeline.losses import LossMix, Term
+from pipeline.losses.mixable import taught_live
 from pipeline.runs.planned import PlannedRun
 from pipeline.training.balance import gradient_norm, step_seconds
 from pipeline.training.dropout import before_output
@@ -50,7 +51,8 @@ def first_pack(run: PlannedRun, mix: LossMix, source: Source) -> Pack:
     planned = PlannedPack((dataclasses.replace(run, mix=mix),), source.files, source.data_set, "cpu", "loop", Path())
     # A few batches need no arrays of all rows, and arrays drop nothing behind stages.
     dropping = run.network.teacher_dropout and not before_output(run.network)
-    live = bool(dropping or packs.needs_of_pack(planned).large) and not packs.with_files(planned.runs)
+    hears = run.network.mixup and taught_live(mix)
+    live = bool(dropping or hears or packs.needs_of_pack(planned).large) and not packs.with_files(planned.runs)
     planned = dataclasses.replace(planned, live=live)
     data, values, labels = packs.load(planned)
     teaching = packs.teaching_of(planned)

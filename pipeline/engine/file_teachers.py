@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline import cache, runs, training
-from pipeline.config import VIEWS, InputError
+from pipeline.config import InputError, view_names
 from pipeline.engine.outputs import samples
 from pipeline.engine.records import model_of, read_model
 from pipeline.engine.rerun import recorded_files
@@ -123,7 +123,7 @@ def arrays_of(
     several = len(records) > 1
     arrays = {
         "clip": np.array(data.clips, dtype=np.str_),
-        "view": np.array(VIEWS[:views], dtype=np.str_),
+        "view": np.array(view_names(views), dtype=np.str_),
         "classes": np.array(data.classes, dtype=np.str_),
         "clip_fold": data.folds.astype(np.int64),
         "data": np.array(json.dumps({int(fold): digest for fold, digest in data.digests.items()}, sort_keys=True)),

@@ -123,7 +123,7 @@ def with_files(planned: Sequence[PlannedRun]) -> bool:
 def train(pack: PlannedPack, say: Callable[[str], None]) -> list[str]:
     """Train a pack and write its run folders. Returns a line for each run that failed.
 
-    Only the training rows (both views) and the clean test rows of each run's own fold are read. A stopped call
+    Only the training rows (all views) and the clean test rows of each run's own fold are read. A stopped call
     leaves a checkpoint, and the same call goes on from there. What does not fit into the device's memory is
     trained in halves.
     """

@@ -12,6 +12,7 @@ import torch
 from pipeline.config import InputError
 from pipeline.engine import packs
 from pipeline.engine.packs import PlannedPack
+from pipeline.losses.mixable import taught_live
 from pipeline.losses.needs import Needs
 from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.reading import read as read_file
@@ -36,6 +37,7 @@ class Room:
     augmented: bool = False
     dropped: bool = False
     relabelled: bool = False
+    mixed: bool = False
 
     def beside(self, memory: Budget, teachers: int) -> Budget:
         """``memory`` for packs of so many teachers at most, whose arrays are stored in it too."""
@@ -47,6 +49,8 @@ class Room:
             return "the teachers run in every step, on the inputs as they are augmented"
         if self.dropped:
             return "the teachers run in every step, each time with other values dropped"
+        if self.mixed:
+            return "the teachers run in every step, on the inputs as they are mixed"
         if self.relabelled:
             return "the teachers run in every step, for the labels that are known of clips are each run's own"
         wanted = f"{gigabytes(self.each * teachers)} of what is read of {teachers} teachers"
@@ -68,6 +72,8 @@ def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room
         return Room(live=True, augmented=True)
     if pack.network.teacher_dropout and pack.network.teacher_dropout_at == "stages":
         return Room(live=True, dropped=True)
+    if pack.network.mixup and any(taught_live(run.mix) for run in pack.runs):
+        return Room(live=True, mixed=True)
     needs = packs.needs_of_pack(pack)
     if not needs.large:
         return None

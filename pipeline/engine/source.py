@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import cache
-from pipeline.config import VIEWS, FeatureSpec, InputError, Settings
+from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import UNLABELLED, Corpus, part_names
 from pipeline.files import CACHE
 from pipeline.images.archive import Archive
@@ -58,7 +58,7 @@ class Source:
         return Clips(
             tuple(clip for header in headers for clip in header.clips),
             np.repeat([header.fold for header in headers], [len(header.clips) for header in headers]),
-            len(VIEWS),
+            len(headers[0].spec.view_names),
             self.classes,
             {header.fold: header.digest for header in headers},
             self.data_set.all_folds,

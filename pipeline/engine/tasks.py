@@ -22,8 +22,8 @@ from pipeline.training.sampling import wrong_labels
 def rows(data: cache.Data, fold: int, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Training and test rows of a held-out fold, of clips with a label.
 
-    Training: both views of every clip of the other folds, but for those of ``without``. Test: the clean view of the fold's clips. The noisy
-    view of the held-out fold is in neither, so nothing ever reads it.
+    Training: all views of every clip of the other folds, but for those of ``without``. Test: the clean view of the fold's clips. The other
+    views of the held-out fold are in neither, so nothing ever reads them.
     """
     clips = np.arange(len(data.labels))
     others = clips[(data.folds != fold) & (data.folds != (fold if without is None else without)) & (data.labels >= 0)]
@@ -65,7 +65,7 @@ def tasks(planned: Sequence[PlannedRun], data: cache.Data) -> list[Task]:
     for run in planned:
         network = run.network
         seed = run.seed if network.labels_by_seed else 0
-        key = (run.fold, run.without, seed, network.unlabelled, network.label_noise_fixed)
+        key = (run.fold, run.without, seed, network.unlabelled, network.label_noise_fixed, network.views)
         if key not in tasks_by_key:
             tasks_by_key[key] = task(data, run.fold, seed, network, run.without)
         each.append(tasks_by_key[key])
@@ -99,6 +99,7 @@ def task(data: cache.Data, fold: int, seed: int, network: TrainSettings, without
         test,
         unlabelled=views_of(data, pool) if len(pool) else None,
         labels=labels,
+        views=data.features.shape[1] if network.views == "random" else 1,
     )
 
 

@@ -84,7 +84,8 @@ def about(step: Step, network: TrainSettings, weights: int, count: int) -> list[
         *without_labels(step, network),
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
         *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
-        f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}",
+        f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}"
+        + (", one view of each clip in an epoch" if network.views == "random" else ""),
     ]
 
 
@@ -136,11 +137,12 @@ def repeated(step: Step) -> str:
 
 
 def features_line(settings: Settings, shape: tuple[int, ...]) -> list[str]:
-    """Which features the networks take, where these are not all five; of images none."""
+    """Which features and views of a clip the networks take, where these are not all five, clean and noisy; of images none."""
     spec = settings.features
-    if spec.use == ALL or shape == IMAGE:
+    if shape == IMAGE or (spec.use == ALL and not spec.views):
         return []
-    return [f"features: {', '.join(spec.names)}, {spec.bins} rows × {spec.frames} frames"]
+    views = f"; {len(spec.view_names)} views of every clip: clean, noisy, {spec.views} changed" if spec.views else ""
+    return [f"features: {', '.join(spec.names)}, {spec.bins} rows × {spec.frames} frames{views}"]
 
 
 def task_of(corpus: Corpus | None, dataset: str, folds: Sequence[int] | None) -> tuple[tuple[int, ...], str, int]:

@@ -1,4 +1,4 @@
-"""Stage one: every clip of a corpus, and its noisy copy, as stacked features; one HDF5 file per fold.
+"""Stage one: every clip of a corpus, its noisy and its changed copies, as stacked features; one HDF5 file per fold.
 
 What is there already is kept: a fold's file, clip by clip, and the parts of a run that was stopped. A clip
 counts as the same while its file (path, size, time of change, or SHA-256 with ``deep``), its annotated length,
@@ -95,6 +95,7 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     if all(report.finished for report in reports):
         work_done = "finished already, nothing to compute"
     left_out = f", {failed} SKIPPED" if failed else ""
+    left_out += f", {len(spec.view_names)} views each" if spec.views else ""
     folds = sum(report.fold != UNLABELLED for report in reports)
     beside = " and a folder without labels" if folds < len(reports) else ""
     if all(report.finished for report in reports):

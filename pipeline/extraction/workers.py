@@ -19,7 +19,7 @@ import numpy as np
 import threadpoolctl
 
 from pipeline.cache import Failure, File
-from pipeline.config import VIEWS, FeatureSpec, InputError
+from pipeline.config import FeatureSpec, InputError
 from pipeline.extraction import parts
 from pipeline.files import sha256
 from pipeline.processes import shadowing
@@ -72,7 +72,7 @@ class Done:
 
 
 def compute(task: Task) -> Done:
-    """Compute a task's clips, both views, and write them as one part. Runs in a worker."""
+    """Compute a task's clips, all views, and write them as one part. Runs in a worker."""
     from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
     warm(task.plain)
@@ -98,7 +98,7 @@ def compute(task: Task) -> Done:
 
 
 def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
-    """Features (view, feature, bin, frame) of a clip, clean and with noise. ``ClipError`` for a bad file."""
+    """Features (view, feature, bin, frame) of a clip, in all its views. ``ClipError`` for a bad file."""
     from pipeline import features  # numpy: a finished stage does without
     from pipeline.audio import reading as audio  # soundfile
 
@@ -106,19 +106,19 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
         values = features.extract(samples(job, spec), spec, plain=plain)
     except parameter_error() as error:
         raise audio.ClipError(job.path, "librosa refuses it", "samples it can follow", str(error)) from None
-    if values.shape != (len(VIEWS), *spec.shape):
-        raise InputError(f"features of shape {values.shape}, expected {(len(VIEWS), *spec.shape)}")
+    if values.shape != (expected := (len(spec.view_names), *spec.shape)):
+        raise InputError(f"features of shape {values.shape}, expected {expected}")
     if not np.isfinite(values).all():
         raise audio.ClipError(job.path, "features are not finite", "finite numbers", "NaN or infinity")
     return values
 
 
 def samples(job: Job, spec: FeatureSpec) -> np.ndarray:
-    """(view, sample) of a clip, clean and with noise. ``ClipError`` for a bad file."""
-    from pipeline.audio import reading as audio  # soundfile: a finished stage does without
+    """(view, sample) of a clip: clean, with noise, and changed. ``ClipError`` for a bad file."""
+    from pipeline.audio import changing, reading  # soundfile: a finished stage does without
 
-    clean = audio.read_clip(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds, short=spec.short)
-    return np.stack([clean, clean + audio.noise(job.clip, spec.samples, std=spec.noise_std, seed=spec.noise_seed)])
+    sound = reading.read_sound(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
+    return changing.views(sound, job.clip, spec, rate=spec.sr, samples=spec.samples, short=spec.short)
 
 
 def views_at_once(task: Task) -> dict[str, np.ndarray]:
@@ -133,7 +133,7 @@ def views_at_once(task: Task) -> dict[str, np.ndarray]:
     if not sounds:
         return {}
     values = features.extract(np.concatenate(list(sounds.values())), task.spec)
-    by_clip = values.reshape(len(sounds), len(VIEWS), *task.spec.shape)
+    by_clip = values.reshape(len(sounds), len(task.spec.view_names), *task.spec.shape)
     return {key: views for key, views in zip(sounds, by_clip) if np.isfinite(views).all()}
 
 

@@ -41,6 +41,10 @@ by importing it, where it is written out. All else is optional:
   or ``unlabelled``. A loss that compares clips with each other (``ROWS`` above 1) cannot be so restricted without it; its means
   are then over the tuples of which every clip counts. Without it a loss is a mean over clips, and ``@rows`` takes the mean of
   what it says of each clip alone.
+- ``MIXES = True``: a mean over clips of a cost against one target each, linear in it but for what has no gradient: with mixed inputs
+  (``mixup``) it is mixed from the costs against both targets. Any other loss that reads labels is refused then (``labels: Tensor |
+  None`` says that it does without), and of one that reads the teacher the teacher hears the mixtures. ``rows`` then says by how much
+  each clip counts.
 - ``MIX``: the published combination as text; ``NETWORK`` and ``SAMPLER``: the student's network that it needs, and how its
   published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
 - ``CLIP_NORM``: what gradients were clipped to where it was published; a line before the training says so where they are not.

@@ -20,6 +20,7 @@ READS = ("logits",)
 TEACHER = ()
 WEIGHT = 1.0
 MIX = "ce:1"
+MIXES = True
 
 
 def ce(
@@ -33,12 +34,15 @@ def ce(
     """Cross-entropy with the labels: logits (..., B, C), labels (..., B) → (...,), in nats.
 
     ``class_weights`` (..., C) are those of each run. Clips without a label (−1) are left out of numerator and denominator;
-    without any labelled one it is 0, with gradient 0; so are those that ``rows`` (..., B) leaves out. ``teacher`` is not used.
+    without any labelled one it is 0, with gradient 0; so are those that ``rows`` (..., B) leaves out, boolean, or by how much each
+    counts. ``teacher`` is not used.
     """
-    labels = labels if rows is None else labels.where(rows, -1)
+    labels = labels if rows is None else labels.where(rows > 0, -1)
     costs = -log_probabilities(student.logits)
     weights = costs.new_ones(costs.shape[-1]) if class_weights is None else class_weights.to(costs)
     label, labelled = labels.clamp_min(0)[..., None], (labels >= 0).to(costs)
+    if rows is not None and rows.is_floating_point():
+        labelled = labelled * rows.to(costs)
     chosen = labelled * weights[..., None, :].expand_as(costs).gather(-1, label)[..., 0]
     hard = (chosen * costs.gather(-1, label)[..., 0]).sum(-1)
     if label_smoothing:

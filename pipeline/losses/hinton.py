@@ -41,6 +41,7 @@ READS = ("logits",)
 TEACHER = ("logits",)
 WEIGHT = 1.0
 MIX = "hinton:1,soft:1"
+MIXES = True
 WITH = {"epsilon": ("wrong=smooth",), "beta": ("vary=angle", "vary=confidence"), "gamma": ("vary=angle",)}
 
 

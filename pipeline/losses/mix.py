@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.library import constant, fewest, has, reads, teacher_reads
+from pipeline.losses.mixable import require_mixable
 from pipeline.losses.schedule import Ramp
 from pipeline.losses.signature import EVERY, Value, options, shown
 from pipeline.losses.text import BASES, Written, parts, read_term
@@ -172,6 +173,7 @@ class LossMix:
         self.require_batch(how.batch, f"{dot}batch", based)
         self.require_epochs(how.epochs, f"{dot}epochs")
         require_use(self, how, dot)
+        require_mixable(self, how, dot)
 
     def require_batch(self, batch: int, setting: str = "batch", based: bool = False) -> None:
         """``InputError`` where a term learns nothing from ``batch`` clips, or from one teacher without a training before.

@@ -12,6 +12,8 @@ from torch import Tensor
 from pipeline.config import InputError
 from pipeline.losses.library import load
 from pipeline.losses.mix import LossMix, Term, union
+from pipeline.losses.mixable import listens, mixes_targets
+from pipeline.losses.mixing import Mixing, mixed_term
 from pipeline.losses.needs import CONSTANTS, REDUCED, about, has
 from pipeline.losses.rows import restricted
 from pipeline.losses.schedule import Ramp, value_at, weight_at
@@ -94,12 +96,15 @@ class MixedLoss:
             for key, members in self.members.items()
         }
         self._functions = {key: self._function(term, ce_options) for key, term in terms.items()}
+        self._mixes = {key: mixes_targets(term) for key, term in terms.items()}
+        self._listens = {key: listens(term) for key, term in terms.items()}
         self._taught = {
             key: {word: f"{word} {about(term, word).key}" for word in (REDUCED, CONSTANTS) if has(term, word)}
             for key, term in terms.items()
         }
 
     def _function(self, term: Term, ce_options: Mapping[str, Any]) -> Callable[..., Tensor]:
+        """Of what a term sees, its labels, and how inputs are mixed where they are and it mixes its targets."""
         options: dict[str, Any] = term.arguments | {
             name: number for _, number, key, name in self._ramps if key == term.key
         }
@@ -109,8 +114,17 @@ class MixedLoss:
                 by_run = isinstance(value, Tensor) and value.ndim > 1 and runs is not None
                 options[key] = value.index_select(0, runs) if by_run else value
         function = partial(load(term.name), **options)
-        rows = dict(term.options).get("rows", "all")
-        return function if rows == "all" else partial(restricted, function, str(rows), masked(term.name))
+        rows, takes_rows = str(dict(term.options).get("rows", "all")), masked(term.name)
+
+        def of_batch(student: Any, teacher: Any, labels: Tensor, mixing: Mixing | None = None) -> Tensor:
+            if mixing is not None:
+                heard = teacher if listens(term) else None
+                return mixed_term(function, rows, takes_rows, student, heard, labels, mixing)
+            if rows == "all":
+                return function(student, teacher, labels)
+            return restricted(function, rows, takes_rows, student, teacher, labels)
+
+        return of_batch
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Take the weights and options of an epoch (from 0) of ``epochs``."""
@@ -130,27 +144,38 @@ class MixedLoss:
         return Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, draws), taught
 
     def __call__(
-        self, student: Any, teacher: Any, labels: Tensor, draws: Mapping[str, Tensor] | None = None
+        self,
+        student: Any,
+        teacher: Any,
+        labels: Tensor,
+        draws: Mapping[str, Tensor] | None = None,
+        mixing: Mixing | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs and labels lead with the runs axis. total = Σ weight · raw; raw is 0 where a run lacks it.
 
-        ``draws``: of each term that draws its numbers (R', B, n), R' the runs that have it.
+        ``draws``: of each term that draws its numbers (R', B, n), R' the runs that have it. ``mixing``: of mixed inputs; what teachers
+        say is then of each clip by itself, or of the mixtures with ``mixing.live``.
         """
         raw: dict[str, Tensor] = {}
         total: Tensor | None = None
         for key in self.keys:
             runs, function = self._runs[key], self._functions[key]
             seen, taught = self.sides(key, student, teacher, runs, (draws or {}).get(key))
+            mixed = None if mixing is None or not self.mixes_now(key, mixing) else mixing.of(runs)
             if runs is None:
-                raw[key] = one_per_run(function(seen, taught, labels), key, len(self.mixes))
+                raw[key] = one_per_run(function(seen, taught, labels, mixed), key, len(self.mixes))
             else:
-                some = function(seen, taught, labels.index_select(0, runs))
+                some = function(seen, taught, labels.index_select(0, runs), mixed)
                 some = one_per_run(some, key, len(runs))
                 raw[key] = some.new_zeros(len(self.mixes)).index_copy(0, runs, some)
             weighted = self.weights[key] * raw[key]
             total = weighted if total is None else total + weighted
         assert total is not None
         return total, raw
+
+    def mixes_now(self, key: str, mixing: Mixing) -> bool:
+        """Whether a term mixes its targets: a teacher that hears the mixtures gives one target for each."""
+        return self._mixes[key] and not (mixing.live and self._listens[key])
 
 
 def one_per_run(value: Any, key: str, runs: int) -> Tensor:

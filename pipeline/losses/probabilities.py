@@ -85,7 +85,14 @@ def mean_of_labelled(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def mean_of_clips(values: Tensor, rows: Tensor | None) -> Tensor:
-    """Mean over the clips that count: values, rows (..., B) → (...,); of all where ``rows`` is None, 0 where none counts."""
+    """Mean over the clips that count: values, rows (..., B) → (...,); of all where ``rows`` is None, 0 where none counts.
+
+    ``rows``: boolean, or by how much each counts.
+    """
     if rows is None:
         return values.mean(-1)
+    if rows.is_floating_point():
+        total = rows.to(values).sum(-1)
+        weighted = torch.where(rows > 0, values, 0.0) * rows.to(values)
+        return weighted.sum(-1) / torch.where(total > 0, total, 1.0)
     return torch.where(rows, values, 0.0).sum(-1) / rows.sum(-1).clamp_min(1)

@@ -27,6 +27,7 @@ READS = ("logits",)
 TEACHER = ("logits",)
 WEIGHT = 1.0
 MIX = "soft:1"
+MIXES = True
 WITH = {"epsilon": ("wrong=smooth",)}
 
 

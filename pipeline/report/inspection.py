@@ -23,7 +23,7 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
     """All that can be said of a fold's file, in JSON's types. Reads every feature, and checks them.
 
     ``tree``: dataset → shape, type, axes, unit, description. ``scales``: axis → first, last, n, unit.
-    ``values``: feature → unit, call, min, mean, max, sd (of the finite values of both views), zeros (share of
+    ``values``: feature → unit, call, min, mean, max, sd (of the finite values of all views), zeros (share of
     values exactly 0), nonfinite (their number). ``classes``: name → clips. ``InputError`` for a file that is missing, damaged,
     foreign, or not what its digests say. ``verify``: though it was checked before.
     """

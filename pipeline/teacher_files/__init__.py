@@ -3,7 +3,8 @@
 Arrays (of HDF5: datasets; the small ones may be attributes of the file instead); n clips, C classes::
 
     clip          (n,) text: names as the corpus has them ("audio-rkd inspect" shows them)
-    view          (v,) text, clean and noisy: an axis behind the clips; or (n,): of each row its own; absent: all are clean
+    view          (v,) text, clean and noisy (and changed1 … where ``features.views`` is): an axis behind the clips; or (n,): of
+                  each row its own; absent: all are clean
     logits        (n, v, C) or (n, C) float: before a softmax; of a program that gives probabilities log p
     embedding     (n, v, D) or (n, D) float; hidden likewise
     maps/map1 …   (n, v, K, H, W) or (n, K, H, W) float: stages, before their last ReLU
@@ -18,7 +19,7 @@ has a CRC-32 of each array by itself.
 
 Logits or embedding must be there. A teacher per held-out fold is a file each, or one file with an axis of teachers in front of
 all outputs: ``trained_on`` (F, m) then has a row for each (−1 fills up shorter ones), and ``fold`` (F,), optional, names the
-fold that each is for. Of clean views alone the clean clip's outputs teach both views. Nothing is ever unpickled.
+fold that each is for. Of clean views alone the clean clip's outputs teach all views. Nothing is ever unpickled.
 
 ``schema`` says what is read, ``reading`` reads, ``choosing`` finds the teacher of a fold, ``fitting`` compares with the corpus,
 ``writing`` writes. Imports: what lies below; no torch.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.config import VIEWS, InputError
+from pipeline.config import InputError, view_name
 from pipeline.teacher_files.choosing import numbers, teacher_of
 from pipeline.teacher_files.schema import TeacherFile
 from pipeline.teacher_files.shapes import listed
@@ -28,12 +28,12 @@ class Clips:
     """Of the published corpus, whatever part of it is there."""
 
     def training_rows(self, fold: int) -> np.ndarray:
-        """Both views of every clip of the other folds."""
+        """All views of every clip of the other folds."""
         others = np.flatnonzero(self.folds != fold)
         return (others[:, None] * self.views + np.arange(self.views)).reshape(-1)
 
     def named(self, row: int) -> str:
-        return f"{self.names[row // self.views]} ({VIEWS[row % self.views]})"
+        return f"{self.names[row // self.views]} ({view_name(row % self.views)})"
 
 
 def check(file: TeacherFile, fold: int, clips: Clips) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import VIEWS, InputError
+from pipeline.config import InputError, view_index
 from pipeline.files import Stamp, sha256, stamp
 
 #: By which the file of a teacher is told from the folder of a run, and from the name of a step.
@@ -49,7 +49,7 @@ class TeacherFile:
     clips: tuple[str, ...]
     """Of each row."""
     views: tuple[int, ...]
-    """Of each row: its index in ``config.VIEWS``."""
+    """Of each row: its place among ``config.view_names``."""
     outputs: Mapping[str, np.ndarray]
     """Name → (teacher, row, ...) floating point, as the file has it."""
     classes: tuple[str, ...] = ()
@@ -73,8 +73,8 @@ class TeacherFile:
 
     @property
     def clean_alone(self) -> bool:
-        """Whether it has the clean view only, whose outputs then teach the noisy one too."""
-        return 1 not in self.views
+        """Whether it has the clean view only, whose outputs then teach the others too."""
+        return not any(self.views)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -127,9 +127,13 @@ def digest_of(path: Path) -> str:
 
 
 def views_of(names: list[str], path: Path) -> tuple[int, ...]:
-    """Names of views, or their numbers, as indices into ``config.VIEWS``."""
-    known = {name: index for index, name in enumerate(VIEWS)} | {str(index): index for index in range(len(VIEWS))}
+    """Names of views, or their numbers, as places among ``config.view_names``."""
+    places = []
     for name in names:
-        if name not in known:
-            raise InputError(f"{path}: view {name!r}; expected {' and '.join(VIEWS)} (or 0 and 1)")
-    return tuple(known[name] for name in names)
+        place = view_index(name)
+        if place is None:
+            raise InputError(
+                f"{path}: view {name!r}; expected clean and noisy, and changed1, changed2 … (or 0, 1, 2 …)"
+            )
+        places.append(place)
+    return tuple(places)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import VIEWS, InputError
+from pipeline.config import InputError, view_name
 from pipeline.teacher_files.schema import FILLER, MAP, VECTORS
 
 #: Names of clips that a message shows.
@@ -63,7 +63,7 @@ def layout(
     for name, values in outputs.items():
         require_output(path, name, values, expected)
     if axes.views_of_clip and views is not None and len(set(views)) != len(views):
-        raise InputError(f"{path}: a view is there twice; expected {' and '.join(VIEWS)}, each once")
+        raise InputError(f"{path}: a view is there twice; expected clean, noisy and changed ones, each once")
     if not axes.views_of_clip and views is not None and len(views) != clips:
         raise InputError(
             f"{path}: {len(views)} views for {clips} rows of {vectors[0]} {outputs[vectors[0]].shape}; expected a view for each "
@@ -96,7 +96,7 @@ def require_each_once(path: Path, clips: Sequence[str], views: Sequence[int]) ->
     counts = Counter(zip(clips, views))
     if double := [key for key, count in counts.items() if count > 1]:
         raise InputError(
-            f"{path}: {listed([f'{clip} ({VIEWS[view]})' for clip, view in double])} there more than once; expected each clip "
+            f"{path}: {listed([f'{clip} ({view_name(view)})' for clip, view in double])} there more than once; expected each clip "
             "and view once"
         )
 

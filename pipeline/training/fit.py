@@ -17,6 +17,7 @@ from pipeline.listed import modules
 from pipeline.losses import LossMix, library
 from pipeline.losses.adapting import needs_with, shapes
 from pipeline.losses.learner import Learner
+from pipeline.losses.mixable import taught_live
 from pipeline.losses.needs import Needs
 from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
@@ -118,6 +119,16 @@ def check(
     for run in runs:
         run.mix.require_classes(classes)
         run.mix.require(settings, based=True)  # what teachers say is looked at below
+        if (settings.views == "random") != (run.task.views > 1):
+            raise InputError(
+                f"fold {run.fold}: views = {settings.views!r} and a task of {run.task.views} views of each clip in an epoch; expected "
+                "'random' for several, 'all' for one"
+            )
+        if settings.mixup and isinstance(teaching, Stored) and taught_live(run.mix):
+            raise InputError(
+                f"fold {run.fold}, mixup = {settings.mixup:g}: what was computed once of a teacher says nothing of mixed inputs but logits; "
+                f"expected teachers that run in every step (Live) for mix {run.mix}"
+            )
         if run.task.unlabelled is None:
             require_unlabelled(run.mix, settings, f"fold {run.fold}, ")
         if settings.label_noise and classes < 2:

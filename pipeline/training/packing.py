@@ -25,6 +25,7 @@ from pipeline.training.step import (
     Teaching,
     batch,
     graphed_step,
+    mixing_of,
     step,
     taught,
     threads,
@@ -225,7 +226,7 @@ def bytes_per_run(pack: Pack) -> int:
         keys = None if pack.tables.keys is None else pack.tables.keys[0]
         teacher = taught(pack, rows, inputs, keys=keys)
         draws = {key: table[0] for key, table in pack.draws.items()}
-        total, _ = pack.loss(outputs, teacher, pack.labels[rows], draws)
+        total, _ = pack.loss(outputs, teacher, pack.labels[rows], draws, mixing_of(pack))
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
     # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them; an epoch's draws twice.

@@ -25,7 +25,8 @@ class Sampling:
 
     "shuffle": every training row once, those without a label too where a term learns from them. "classes:m": each batch has
     B / m classes and m rows of each, all different; a class of fewer rows repeats its own. "unlabelled:r": each batch has
-    B / (1 + r) rows with a label, then r times as many without; each row with a label comes once.
+    B / (1 + r) rows with a label, then r times as many without; each row with a label comes once. Of a task with ``views`` the rows
+    of an epoch are one view of each clip (``in_epoch``).
     """
 
     kind: str = samplers.SHUFFLE
@@ -40,10 +41,11 @@ class Sampling:
         """
         count = self.steps(run, batch)
         if each := samplers.clips_of_class(self.kind):
-            classes = run.task.known(labels.cpu().numpy())[run.task.train]
+            train = in_epoch(run, epoch)
+            classes = run.task.known(labels.cpu().numpy())[train]
             self.check(run, batch, len(set(classes[classes >= 0].tolist())))
-            return by_class(run.task.train, classes, batch, each, count, generator("classes", run, epoch))
-        pool = run.drawn_unlabelled
+            return by_class(train, classes, batch, each, count, generator("classes", run, epoch))
+        pool = unlabelled_in_epoch(run, epoch)
         if each := samplers.labelled_of(self.kind, batch):
             samplers.check(self.kind, batch)
             if pool is None:
@@ -59,9 +61,9 @@ class Sampling:
         """Steps of an epoch. The last, incomplete batch is left out: the relations' means are over B² and B³ tuples, so a
         smaller batch would be another loss; the order changes every epoch, so nothing is left out for good."""
         each = samplers.labelled_of(self.kind, batch) or batch
-        count = len(run.task.train)
+        count = len(run.task.train) // run.task.views
         if self.kind == samplers.SHUFFLE and (pool := run.drawn_unlabelled) is not None:
-            count += len(pool)
+            count += len(pool) // run.task.views_unlabelled
         if not count // each:
             those = f"{each} with a label" if each < batch else f"{batch}"
             raise InputError(
@@ -94,6 +96,10 @@ class EpochTables(NamedTuple):
     """Clips with a label in the epoch of each run; empty where all have one."""
     keys: Tensor | None = None
     """(steps, R) int64: from each a step draws its noise (``training.draws``); None without any."""
+    partners: Tensor | None = None
+    """(steps, R, B) int64: with which clip of its batch each is mixed, and ``shares`` by how much; None: inputs are not mixed."""
+    shares: Tensor | None = None
+    """(steps, R, B) float32."""
 
 
 def steps_of(run: Run, batch: int, kind: str = samplers.SHUFFLE) -> int:
@@ -103,14 +109,39 @@ def steps_of(run: Run, batch: int, kind: str = samplers.SHUFFLE) -> int:
 
 def generator(purpose: str, run: Run, epoch: int) -> torch.Generator:
     """Random numbers that depend on (purpose, seed, fold, epoch) alone, so that nothing has to be saved of them."""
+    return torch.Generator().manual_seed(seed_of(purpose, run, epoch))
+
+
+def seed_of(purpose: str, run: Run, epoch: int) -> int:
+    """63 bits of (purpose, seed, fold, epoch) alone."""
     text = f"{purpose}/{run.seed}/{run.fold}/{epoch}".encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1)
+    return int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1
 
 
 def order(run: Run, epoch: int, more: np.ndarray | None = None) -> np.ndarray:
     """The training rows, and ``more``, in the order of an epoch."""
-    rows = run.task.train if more is None else np.concatenate([run.task.train, more])
+    train = in_epoch(run, epoch)
+    rows = train if more is None else np.concatenate([train, more])
     return rows[torch.randperm(len(rows), generator=generator("order", run, epoch)).numpy()]
+
+
+def in_epoch(run: Run, epoch: int) -> np.ndarray:
+    """The training rows of an epoch, in the order of the clips: all, or of a task with ``views`` one of each clip."""
+    return one_view(run.task.train, run.task.views, generator("views", run, epoch))
+
+
+def unlabelled_in_epoch(run: Run, epoch: int) -> np.ndarray | None:
+    """The rows without a label that the batches of an epoch are drawn from; None where no term learns from such."""
+    pool = run.drawn_unlabelled
+    return pool if pool is None else one_view(pool, run.task.views_unlabelled, generator("other views", run, epoch))
+
+
+def one_view(rows: np.ndarray, views: int, random: torch.Generator) -> np.ndarray:
+    """Of each clip, ``views`` of ``rows`` behind each other, one, all equally likely; all rows where a clip has one view."""
+    if views == 1:
+        return rows
+    clips = rows.reshape(-1, views)
+    return clips[np.arange(len(clips)), torch.randint(views, (len(clips),), generator=random).numpy()]
 
 
 def by_class(
@@ -175,6 +206,7 @@ def epoch_tables(
     read = labels_read(runs, labels, rows, counts, settings, epoch, classes)
     labelled = () if read is None else tuple(int((read[:count, r] >= 0).sum()) for r, count in enumerate(counts))
     tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
+    mixing = mixing_tables(runs, counts, settings, epoch)
     return EpochTables(
         tables[0],
         tables[1],
@@ -184,6 +216,7 @@ def epoch_tables(
         None if read is None else torch.from_numpy(read).to(device),
         labelled,
         noise_keys(runs, counts, epoch).to(device) if noisy(settings) else None,
+        *(one.to(device) for one in mixing),
     )
 
 
@@ -230,3 +263,24 @@ def noise_keys(runs: Sequence[Run], counts: Sequence[int], epoch: int) -> Tensor
     for r, (run, count) in enumerate(zip(runs, counts)):
         keys[:count, r] = torch.randint(-(2**63), 2**63 - 1, (count,), generator=generator("noise", run, epoch))
     return keys
+
+
+def mixing_tables(
+    runs: Sequence[Run], counts: Sequence[int], settings: TrainSettings, epoch: int
+) -> tuple[Tensor, Tensor] | tuple[()]:
+    """Partners (steps, R, B) int64, a permutation of each batch, and shares (steps, R, B) float32, from ½ to 1; () without ``mixup``.
+
+    A share is max(b, 1 − b), b from Beta(mixup, mixup): a clip's own label is that of the larger part. Of each run from
+    (seed, fold, epoch) alone; steps beyond its own ``counts`` mix nothing.
+    """
+    if not settings.mixup:
+        return ()
+    batch = settings.batch
+    partners = torch.arange(batch).repeat(max(counts), len(runs), 1)
+    shares = torch.ones(max(counts), len(runs), batch)
+    for r, (run, count) in enumerate(zip(runs, counts)):
+        partners[:count, r] = torch.rand(count, batch, generator=generator("mixup", run, epoch)).argsort(1)
+        random = np.random.Generator(np.random.PCG64(seed_of("mixup shares", run, epoch)))
+        drawn = random.beta(settings.mixup, settings.mixup, (count, batch))
+        shares[:count, r] = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
+    return partners, shares

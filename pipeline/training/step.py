@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline.config import TrainSettings
 from pipeline.losses.learner import Inputs, Learner
 from pipeline.losses.mixed import MixedLoss
+from pipeline.losses.mixing import Mixing, mixed_inputs
 from pipeline.models import Outputs
 from pipeline.training import optimizer
 from pipeline.training.draws import normal
@@ -123,10 +124,11 @@ def step(pack: Pack, masked: bool) -> None:
     augmenting = None if tables.draws is None else tables.draws.index_select(0, pack.counter)[0]
     draws = {key: table.index_select(0, pack.counter)[0] for key, table in pack.draws.items()}
     keys = None if tables.keys is None else tables.keys.index_select(0, pack.counter)[0]
-    mask = alive if masked else None
+    mask, mixing = alive if masked else None, mixing_of(pack)
 
     def inputs(runs: slice) -> Tensor:
-        return batch(pack, rows[runs], None if augmenting is None else augmenting[runs])
+        x = batch(pack, rows[runs], None if augmenting is None else augmenting[runs])
+        return x if mixing is None else mixed_inputs(x, mixing, runs)
 
     def seen(runs: slice) -> Tensor:
         return with_noise(pack, inputs(runs), runs, keys)
@@ -145,7 +147,7 @@ def step(pack: Pack, masked: bool) -> None:
     teacher = taught(pack, rows, inputs, mask, keys)
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
         outputs = pack.learner.forward(seen, mask)
-        total, raw = pack.loss(outputs, teacher, labels, draws)
+        total, raw = pack.loss(outputs, teacher, labels, draws, mixing)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
         pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
     if pack.averages:
@@ -154,6 +156,14 @@ def step(pack: Pack, masked: bool) -> None:
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
     tally(pack, values, (outputs.logits.detach().argmax(-1) == truth).sum(-1), mask)
     pack.counter += 1
+
+
+def mixing_of(pack: Pack) -> Mixing | None:
+    """How the inputs of the step of number ``pack.counter`` are mixed; None where they are not."""
+    if pack.tables.partners is None or pack.tables.shares is None:
+        return None
+    partners, shares = (table.index_select(0, pack.counter)[0] for table in (pack.tables.partners, pack.tables.shares))
+    return Mixing(partners, shares, isinstance(pack.teaching, Lesson))
 
 
 @contextmanager

@@ -32,12 +32,19 @@ class Task:
     """int64 rows to train on whose labels are not read, (clips,) or (clips, views), the clean view first; None: none."""
     labels: np.ndarray | None = None
     """int64 labels of ``train`` that are learned in place of those of the samples, by which accuracy is counted all the same."""
+    views: int = 1
+    """How many of ``train``'s rows behind each other are views of one clip, of which an epoch takes one, drawn at random (of
+    ``unlabelled`` as many as it has); 1: every row is in every epoch."""
 
     def __post_init__(self) -> None:
         if self.classes is not None:
             raise InputError("a task with classes: not built yet; expected a task of all classes")
         if self.unlabelled is not None and not self.unlabelled.size:
             raise InputError("a task with no unlabelled rows; expected some, or None")
+        if self.views < 1 or len(self.train) % self.views:
+            raise InputError(
+                f"{len(self.train)} training rows and {self.views} views of each clip; expected whole clips"
+            )
         if self.labels is not None and self.labels.shape != self.train.shape:
             raise InputError(f"{len(self.labels)} labels of {len(self.train)} training rows; expected one for each")
 
@@ -54,11 +61,23 @@ class Task:
         known[self.train] = labels[self.train] if self.labels is None else self.labels
         return known
 
+    @property
+    def views_unlabelled(self) -> int:
+        """As ``views``, of the rows without a label."""
+        return (
+            self.unlabelled.shape[1]
+            if self.views > 1 and self.unlabelled is not None and self.unlabelled.ndim > 1
+            else 1
+        )
+
     def identity(self) -> list[str]:
-        """Digests of the rows, in their order, and of labels where they are the task's own."""
+        """Digests of the rows, in their order, and of labels where they are the task's own; how many views a clip has, of which an
+        epoch takes one."""
         arrays = [self.train, self.test]
         arrays += [array for array in (self.unlabelled, self.labels) if array is not None]
-        return [hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest() for rows in arrays]
+        return [hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest() for rows in arrays] + (
+            [f"one of {self.views}"] if self.views > 1 else []
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,20 +9,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from pipeline import cache, features
+from pipeline.audio import changing
 from pipeline.audio import reading as audio
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus
 from pipeline.extraction import workers
 from pipeline.files import sha256
+from pipeline.report import inspection
 from tests.extracting import (
     CLASSES,
     CLI,
     SPEC,
     command,
+    counts,
     extract,
     only_folds,
     same,
@@ -54,6 +58,32 @@ def test_a_fold_holds_the_features_of_its_clips_and_of_their_noisy_copies(root: 
         assert file.sha256 == sha256(clip.path)
         assert root / file.path == clip.path
     assert only_folds(tmp_path / "cache")
+
+
+def test_a_fold_holds_changed_copies_behind_the_two_views(root: Path, tmp_path: Path) -> None:
+    """As many as asked for, of the clip's own sound; the two views keep their bits, and the cache beside has its own place."""
+    spec = dataclasses.replace(SPEC, views=3)
+    extract(root)
+    assert counts(extract(root, spec=spec)) == [(5, 0, 0), (5, 0, 0)]
+    plain = cache.read_fold(cache.fold_path(tmp_path / "cache", "toy", SPEC, 1))
+    path = cache.fold_path(tmp_path / "cache", "toy", spec, 1)
+    fold = cache.read_fold(path)
+    assert fold.features.shape == (5, 5, *SPEC.shape) == fold.header.shape
+    np.testing.assert_array_equal(fold.features[:, :2], plain.features)
+    by_name = {clip.name: clip for clip in open_corpus("urbansound8k", root).clips}
+    for name, x in zip(fold.header.clips, fold.features, strict=True):
+        sound = audio.read_sound(by_name[name].path, sr=16000, samples=8000, seconds=0.25)
+        samples = changing.views(sound, name, spec, rate=16000, samples=8000, short="pad")
+        np.testing.assert_allclose(x, features.extract(samples, spec), rtol=1e-5, atol=1e-5)
+    assert "changed3" in inspection.fold_text(inspection.inspect_fold(path, verify=True))
+    assert counts(extract(root, spec=spec)) == [(0, 5, 0), (0, 5, 0)]  # finished
+    spoil = fold.header.clips[2]
+    with h5py.File(path, "r+") as file:
+        file["features"][2, 4, 0, 0, 0] += 1
+    with pytest.raises(InputError, match=spoil):
+        cache.read_fold(path)
+    assert counts(extract(root, spec=spec))[0] == (1, 4, 0)
+    np.testing.assert_array_equal(cache.read_fold(path).features, fold.features)
 
 
 def test_torch_as_engine_computes_the_clips_of_a_task_at_once(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ BAD = {
     "a map of two axes": ({"maps/map1": MAPS[..., 0]}, "maps/map1 has the shape"),
     "a view twice": ({"view": np.array(["clean", "clean"])}, "view is there twice"),
     "a strange view": ({"view": np.array(["clean", "loud"])}, "view 'loud'; expected clean and noisy"),
+    "a view of no number": ({"view": np.array(["clean", "changed0"])}, "view 'changed0'; expected clean and noisy"),
     "no classes": ({"classes": None}, "logits without classes"),
     "other classes": ({"classes": np.array(["a", "b", "x"])}, "has no class c; it has a, b, x"),
     "a class twice": ({"classes": np.array(["a", "b", "b"])}, "class 'b' is there twice"),

@@ -1,4 +1,4 @@
-"""One clip of a fold's file as a picture: its features, clean and noisy."""
+"""One clip of a fold's file as a picture: its features, clean, noisy and changed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import cache
+from pipeline.audio.changing import change
 from pipeline.cache import checking
-from pipeline.config import VIEWS, InputError
+from pipeline.config import FeatureSpec, InputError
 from pipeline.extras import install_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def clip_picture(path: Path, clip: str, target: Path) -> Path:
-    """Draw a clip's features, clean and noisy, as a picture of the kind that the suffix says.
+    """Draw a clip's features, view by view, as a picture of the kind that the suffix says.
 
     ``InputError`` for a clip that is not in the file, and for a target that cannot be written.
     """
@@ -50,23 +51,23 @@ def clip_picture(path: Path, clip: str, target: Path) -> Path:
 
 
 def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: np.ndarray) -> Figure:
-    """Rows: features, each with its own colour scale for both views; columns: clean, noisy."""
+    """Rows: features, each with one colour scale for its views; columns: clean, noisy and changed, the first ``COLUMNS``."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError(
             f"pictures need matplotlib, which is not installed; install it: {install_line('plots')}"
         ) from None
-    names = header.spec.names
-    figure = Figure(figsize=(12, 0.5 + 2.5 * len(names)), layout="constrained")
-    panels = figure.subplots(len(names), len(VIEWS), sharex=True, sharey="row", squeeze=False)
+    names, shown = header.spec.names, header.spec.view_names[:COLUMNS]
+    figure = Figure(figsize=(6 * len(shown), 0.5 + 2.5 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), len(shown), sharex=True, sharey="row", squeeze=False)
     for row, name in enumerate(names):
         low, high = colour_range(name, features[:, row])
-        for column, view in enumerate(VIEWS):
+        for column, view in enumerate(shown):
             image = panel(panels[row][column], features[column, row], times, name, low, high)
             if row == 0:
-                std = f" (noise σ = {header.spec.noise_std:g} of full scale)" if view == "noisy" else ""
-                panels[row][column].set_title(f"{view}{std}\n{name}", fontsize=11)
+                title = f"{view}{difference(header.clips[index], column, header.spec)}\n{name}"
+                panels[row][column].set_title(title, fontsize=11)
             else:
                 panels[row][column].set_title(name, fontsize=11)
             if row == len(names) - 1:
@@ -83,6 +84,19 @@ def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: n
     )
     return figure
 
+
+def difference(clip: str, view: int, spec: FeatureSpec) -> str:
+    """How a view of a clip differs from the clean one, in brackets."""
+    if view == 0:
+        return ""
+    if view == 1:
+        return f" (noise σ = {spec.noise_std:g} of full scale)"
+    how = change(clip, view - 1, spec)
+    return f" (speed × {how.speed:.2f}, {how.gain:+.1f} dB, noise σ = {how.noise:.2g})"
+
+
+#: Views that a picture shows at most.
+COLUMNS = 8
 
 ROW_NAMES = {
     "mfcc": "coefficient",

@@ -1,0 +1,76 @@
+"""The views of a clip as samples: clean, with noise, and copies whose speed, gain and noise are others.
+
+A copy is a function of the clip's name, the seed and its own number alone: the same in any order, process and backend, and however
+many copies there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import NamedTuple
+
+import numpy as np
+import soxr
+
+from pipeline.audio.reading import filled, noise
+from pipeline.config import FeatureSpec
+
+#: Slowest and fastest copy; all between are equally likely on a scale of octaves, for one is as far from 1 as the other.
+SPEEDS = (0.8, 1.25)
+
+#: Largest gain, in dB either way.
+GAIN = 6.0
+
+#: The noise of a copy is so many times as strong as that of the noisy view: from, to; equally likely on a scale of dB.
+NOISES = (0.1, 10.0)
+
+
+class Change(NamedTuple):
+    """How a changed copy differs from its clip."""
+
+    speed: float
+    """The sound is played so many times as fast: shorter, and higher by as much."""
+    gain: float
+    """In dB, of the sound without its noise."""
+    noise: float
+    """Standard deviation of the noise, in units of full scale."""
+    turned: float
+    """The noise is that of the noisy view, beginning at this share of it."""
+
+
+def change(name: str, number: int, spec: FeatureSpec) -> Change:
+    """How copy ``number`` (from 1) of the clip ``name`` is changed."""
+    key = hashlib.sha256(f"{spec.noise_seed}/changed {number}/{name}".encode("utf-8", "surrogateescape")).digest()
+    speed, gain, level, turned = np.random.Generator(np.random.SFC64(int.from_bytes(key[:16]))).random(4).tolist()
+    return Change(between(*SPEEDS, speed), GAIN * (2 * gain - 1), spec.noise_std * between(*NOISES, level), turned)
+
+
+def between(low: float, high: float, share: float) -> float:
+    """From ``low`` (``share`` 0) to ``high`` (1), by equal factors."""
+    return low * math.exp(share * math.log(high / low))
+
+
+def views(sound: np.ndarray, name: str, spec: FeatureSpec, *, rate: int, samples: int, short: str) -> np.ndarray:
+    """(view, samples) float32 of the clip ``name``, in the order of ``spec.view_names``.
+
+    ``sound`` (n,) at ``rate`` Hz, as ``reading.read_sound`` gives it: what is beyond ``samples`` is cut before a copy is made.
+    ``short``: how what is too short is filled up.
+    """
+    clean = filled(sound, samples, short)
+    hiss = noise(name, samples, std=spec.noise_std, seed=spec.noise_seed)
+    copies = [
+        changed(sound[:samples], hiss, change(name, number, spec), spec.noise_std, rate, short)
+        for number in range(1, spec.views + 1)
+    ]
+    return np.stack([clean, clean + hiss, *copies])
+
+
+def changed(sound: np.ndarray, hiss: np.ndarray, how: Change, std: float, rate: int, short: str) -> np.ndarray:
+    """(samples,) float32 of a sound (n,) at ``rate`` Hz changed as ``how`` says; ``hiss`` (samples,): noise of deviation ``std``."""
+    faster = soxr.resample(sound, rate * how.speed, rate, quality="HQ") if len(sound) else sound
+    copy = filled(faster if len(faster) else sound, len(hiss), short)
+    copy *= np.float32(10 ** (how.gain / 20))
+    if std:
+        copy += np.float32(how.noise / std) * np.roll(hiss, int(how.turned * len(hiss)))
+    return copy

@@ -1,0 +1,71 @@
+"""Which terms learn from mixed inputs, and how: what a mix and the setting ``mixup`` must have in common. No torch here."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import TYPE_CHECKING
+
+from pipeline import modules
+from pipeline.config import InputError, TrainSettings
+from pipeline.losses.library import PACKAGE, constant, load, names, teacher_reads
+
+if TYPE_CHECKING:
+    from pipeline.losses.mix import LossMix, Term
+
+
+def mixes_targets(term: Term) -> bool:
+    """Whether a term's cost against two targets can be mixed: ``MIXES`` of its file."""
+    return bool(constant(term.name, "MIXES", False))
+
+
+def listens(term: Term) -> bool:
+    """Whether a term reads what a teacher says."""
+    return teacher_reads(term.name, dict(term.options)) != ()
+
+
+def taught_live(mix: LossMix) -> bool:
+    """Whether a teacher has to hear the mixed inputs themselves: a term learns more of it than targets that can be mixed."""
+    return any(listens(term) and not mixes_targets(term) for term in mix.terms)
+
+
+def needs_one_label(term: Term) -> bool:
+    """Whether a term reads the label of each clip, and has no use for two: by its file, ``labels: Tensor | None`` where it may do
+    without, or by an option that corrects teachers where they are wrong."""
+    corrects = dict(term.options).get("wrong", "keep") != "keep"
+    return corrects or (not mixes_targets(term) and not without_labels(term.name))
+
+
+def without_labels(name: str) -> bool:
+    """Whether a loss's function takes None for ``labels``, as its annotation says."""
+    try:
+        function = modules.bound(f"{PACKAGE}.{name}")[name]
+        if isinstance(function, ast.FunctionDef) and not function.decorator_list:
+            each = [one for one in function.args.args if one.arg == "labels" and one.annotation is not None]
+            return any("None" in ast.unparse(one.annotation) for one in each if one.annotation is not None)
+    except (modules.Computed, KeyError):
+        pass
+    parameter = inspect.signature(load(name)).parameters.get("labels")
+    return parameter is not None and "None" in str(parameter.annotation)
+
+
+def require_mixable(mix: LossMix, how: TrainSettings, dot: str = "") -> None:
+    """``InputError`` where a term of a mix cannot learn from mixed inputs. ``dot``: what stands before a setting's name."""
+    if not how.mixup:
+        return
+    setting = f"{dot}mixup = {how.mixup:g}"
+    if how.batch < 2:
+        raise InputError(f"{setting}: a batch of {how.batch} has nothing to mix; expected a batch of 2 at least, or 0")
+    for term in mix.terms:
+        if needs_one_label(term):
+            can = ", ".join(name for name in names() if constant(name, "MIXES", False))
+            raise InputError(
+                f"{setting}: {term.key} of mix {mix} needs one label of each clip, and a mixed input has two; expected 0, or terms such "
+                f"as {can} without wrong, or relations"
+            )
+        rows = dict(term.options).get("rows", "all")
+        if rows != "all" and not mixes_targets(term):
+            raise InputError(
+                f"{setting}: {term.key} of mix {mix} chooses clips by their label, and a mixed input is of two clips; expected it "
+                "without rows, or 0"
+            )
