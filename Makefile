@@ -204,6 +204,10 @@ inspect: $(READY) ## What is in a fold's file (ARGS="--fold 1 --verify"), or a c
 retrieval: $(READY) ## Recall@1, 2, 4, 8 of the held-out embeddings
 	$(CLI) retrieval $(CORPUS) $(MIXES) $(ARGS)
 
+.PHONY: noise
+noise: $(READY) ## The accuracy of runs on held-out clips in noise: RUN="a folder of runs, or several runs" (ARGS="--snr 20,10,0")
+	$(CLI) noise $(RUN) $(CORPUS) $(ARGS)
+
 .PHONY: rerun
 rerun: $(READY) ## A run once more from its record: is it the same bit for bit? RUN=runs/…/fold1-seed0
 	$(CLI) rerun '$(RUN)' $(if $(DEVICE),--device $(DEVICE)) $(ARGS)

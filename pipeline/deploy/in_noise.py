@@ -1,0 +1,196 @@
+"""``noise``: the accuracy of finished runs on the clean clips of their held-out folds with white noise added.
+
+A clip's noise is that of its noisy view (``audio.noise``), as strong as a signal-to-noise ratio says: 10 log₁₀ of the mean square of
+the sound, what fills it up left out, over the noise's. It is the same at every ratio but for its strength. A silent clip gets none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline import features, runs, training
+from pipeline.audio import reading
+from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus import Clip, Corpus
+from pipeline.deploy.prediction import clean
+from pipeline.engine.records import model_of, read_model
+from pipeline.figures import evaluation
+from pipeline.models import Network
+from pipeline.progress import progress
+from pipeline.report import votes
+from pipeline.report.aggregation import STAMP
+from pipeline.report.table import Column, Table, number, of, padded
+from pipeline.report.wording import trusted_teachers
+from pipeline.runs import Record
+
+#: Clips whose features are held at a time.
+BLOCK = 32
+
+CSV = "noise.csv"
+
+
+@dataclass
+class Heard:
+    """One run, and how many clips of its held-out fold it names rightly: as they are, and at each ratio."""
+
+    record: Record
+    network: Network
+    right: dict[float, int] = field(default_factory=dict)
+    clips: int = 0
+
+    def accuracy(self, level: float) -> float:
+        return 100 * self.right[level] / self.clips
+
+
+@dataclass(frozen=True)
+class Row:
+    """What runs of one mix and of the same settings have in common."""
+
+    name: str
+    settings: str
+    runs: int
+    clean: float
+    noisy: tuple[float, ...]
+    """Accuracies in percent, means over the folds' means, one for each ratio."""
+
+
+def noisy(sound: np.ndarray, name: str, spec: FeatureSpec, levels: Sequence[float]) -> np.ndarray:
+    """(levels, samples) float32: the clip with noise of each signal-to-noise ratio in dB. ``sound`` (n,): not yet filled up."""
+    clip, sound = reading.filled(sound, spec.samples, spec.short), sound[: spec.samples]
+    hiss = reading.noise(name, spec.samples, std=1.0, seed=spec.noise_seed)
+    power = float(np.mean(np.square(sound, dtype=np.float64))) if len(sound) else 0.0
+    strengths = [math.sqrt(power / 10 ** (level / 10)) for level in levels]
+    return np.stack([clip + np.float32(strength) * hiss for strength in strengths])
+
+
+def heard(records: Sequence[Record], corpus: Corpus, levels: Sequence[float]) -> list[Heard]:
+    """The runs, each asked about the clips that it was tested on."""
+    each = [Heard(record, model_of(read_model(record.folder))) for record in records]
+    alike: dict[tuple[int, FeatureSpec], list[Heard]] = {}
+    for one in each:
+        alike.setdefault((one.record.fold, clean_of(one.record, corpus)), []).append(one)
+    tested = {key: clips_of(group, corpus) for key, group in alike.items()}
+    with progress("noise", sum(map(len, tested.values())), "clip", sys.stderr) as tell:
+        for (fold, spec), group in alike.items():
+            seeded = dataclasses.replace(spec, noise_seed=group[0].record.settings.features.noise_seed)
+            for start in range(0, len(clips := tested[fold, spec]), BLOCK):
+                block = clips[start : start + BLOCK]
+                ask(group, block, seeded, levels)
+                tell(len(block))
+    return each
+
+
+def clean_of(record: Record, corpus: Corpus) -> FeatureSpec:
+    """The features of a run's clean clips. ``InputError`` for a run of images, and of another corpus or clip length."""
+    if record.corpus != corpus.name:
+        raise InputError(
+            f"{record.folder} is of {record.corpus}, and {corpus.root} of {corpus.name}; expected the corpus that it was tested on: "
+            "--dataset and --data"
+        )
+    return clean(record.settings.features)
+
+
+def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
+    """The clips that runs of one fold were tested on, with the right answers without noise noted in each run.
+
+    ``InputError`` where the corpus does not have them any more, or runs were tested on unlike ones.
+    """
+    by_name = {clip.name: clip for clip in corpus.clips}
+    first: list[str] = []
+    for one in group:
+        told = runs.read_predictions(one.record.folder)
+        names = [str(name) for name in told.clips]
+        first = first or names
+        wrong = [name for name, label in zip(names, told.labels) if name not in by_name or by_name[name].label != label]
+        if wrong or names != first:
+            those = (
+                f"{wrong[0]}, which is not in {corpus.root} as it was"
+                if wrong
+                else "other clips than the runs beside it"
+            )
+            raise InputError(
+                f"{one.record.folder} was tested on {those}; expected the corpus as it was, and runs that it tested alike"
+            )
+        one.right = {math.inf: int((evaluation.predicted(told.logits) == told.labels).sum())}
+        one.clips = len(names)
+    return [by_name[name] for name in first]
+
+
+def ask(group: Sequence[Heard], clips: Sequence[Clip], spec: FeatureSpec, levels: Sequence[float]) -> None:
+    """Count the right answers of runs to some clips in noise."""
+    blocks = []
+    for clip in clips:
+        try:
+            sound = reading.read_sound(clip.path, sr=spec.sr, samples=spec.samples, seconds=clip.seconds)
+        except reading.ClipError as error:
+            raise InputError(f"{error}; expected the clips that the runs were tested on") from None
+        blocks.append(features.extract(noisy(sound, clip.name, spec, levels), spec))
+    values = torch.from_numpy(np.stack(blocks, 1))  # (level, clip, feature, bin, frame)
+    labels = np.array([clip.label for clip in clips])
+    with torch.no_grad(), training.tuned(values.device, tf32=False):
+        for one in group:
+            for level, x in zip(levels, values):
+                answers = evaluation.predicted(one.network(x).logits.numpy())
+                one.right[level] = one.right.get(level, 0) + int((answers == labels).sum())
+
+
+def rows(each: Sequence[Heard], levels: Sequence[float]) -> list[Row]:
+    """Runs that differ in fold and seed alone, as a row."""
+    alike: dict[tuple[str, str, str], list[Heard]] = {}
+    for one in each:
+        name = one.record.row_mix or "teacher"
+        alike.setdefault((name, one.record.model, one.record.digest), []).append(one)
+
+    def mean(group: Sequence[Heard], level: float) -> float:
+        folds = {one.record.fold for one in group}
+        by_fold = [[one.accuracy(level) for one in group if one.record.fold == fold] for fold in sorted(folds)]
+        return float(np.mean([np.mean(fold) for fold in by_fold]))
+
+    return [
+        Row(
+            name,
+            f"{model}-{group[0].record.preset}-{digest}",
+            len(group),
+            mean(group, math.inf),
+            tuple(mean(group, level) for level in levels),
+        )
+        for (name, model, digest), group in alike.items()
+    ]
+
+
+def table_of(each: Sequence[Heard], levels: Sequence[float]) -> Table:
+    columns = [
+        Column("mix", of("name"), "mix"),
+        Column("settings", of("settings"), "settings"),
+        Column("runs", of("runs"), "runs"),
+        Column("clean_percent", of("clean"), "clean", "%", number),
+    ]
+    columns += [
+        Column(
+            f"snr_{level:g}_percent", lambda row, at=at: row.noisy[at], f"{level:g} dB".replace("-", "−"), "%", number
+        )
+        for at, level in enumerate(levels)
+    ]
+    return Table.build("", columns, rows(each, levels))
+
+
+def report(paths: Sequence[Path], corpus: Corpus, levels: Sequence[float], reports: Path) -> str:
+    """The table as text; the same as CSV in ``reports``. ``InputError`` as ``votes.records``, ``heard``."""
+    records = votes.records(paths)
+    table = table_of(heard(records, corpus, levels), levels)
+    target = reports / corpus.name / CSV
+    target.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_atomic(target, table.csv().encode())
+    stamp = f"{STAMP} " if any(record.synthetic for record in records) else ""
+    title = (
+        f"{stamp}{corpus.name}: accuracy on held-out clips in white noise, by signal-to-noise ratio; means over folds"
+    )
+    return "\n".join([title, "", *padded(table), *trusted_teachers(records), f"table: {target}", ""])
