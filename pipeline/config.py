@@ -26,6 +26,7 @@ from pipeline.feature_settings import FeatureSpec as FeatureSpec
 from pipeline.feature_settings import view_index as view_index
 from pipeline.feature_settings import view_name as view_name
 from pipeline.feature_settings import view_names as view_names
+from pipeline.folder_contents import with_contents
 from pipeline.train_settings import TrainSettings as TrainSettings
 
 T = TypeVar("T")
@@ -168,10 +169,16 @@ def value_of(text: str) -> Any:
 
 
 def for_corpus(settings: Settings, seconds: float) -> Settings:
-    """``settings`` with the clip length of a corpus. ``InputError`` where an override wants another one."""
+    """``settings`` with the clip length of a corpus, and with what lies in the folders that they name.
+
+    ``InputError`` where an override wants another length, and for a folder that cannot be read.
+    """
     if settings.asked_seconds not in (None, seconds):
         raise InputError(
             f"features.seconds={settings.asked_seconds:g}: the clip length is the corpus', {seconds:g} s, and no "
             "setting; leave it out, or for a folder of your own write seconds into its corpus.toml"
         )
-    return dataclasses.replace(settings, features=dataclasses.replace(settings.features, seconds=float(seconds)))
+    features = settings.features
+    backgrounds, rooms = (with_contents(name, getattr(features, name)) for name in ("backgrounds", "rooms"))
+    features = dataclasses.replace(features, seconds=float(seconds), backgrounds=backgrounds, rooms=rooms)
+    return dataclasses.replace(settings, features=features)

@@ -56,6 +56,10 @@ class FeatureSpec:
     views: int = 0
     """Changed copies of each clip beside the clean and the noisy view: other speed, gain and level of noise
     (``pipeline.audio.changing``)."""
+    backgrounds: str = ""
+    """A folder of recordings: half of the changed copies lie in a piece of one. Kept as FOLDER@DIGEST of its contents."""
+    rooms: str = ""
+    """A folder of room responses: half of the changed copies are heard in one. Kept likewise."""
     use: str | list[str] = ALL
     """Which of ``FEATURES``: "all", or names with commas (or a list), in any order; kept as text, in the order of ``FEATURES``."""
 
@@ -87,6 +91,11 @@ class FeatureSpec:
             raise InputError(
                 f"features.views = {self.views}: expected 0 or more, the number of changed copies beside clean and noisy"
             )
+        for name in ("backgrounds", "rooms"):
+            if getattr(self, name) and not self.views:
+                raise InputError(
+                    f"features.{name} = {getattr(self, name)!r}: only changed copies lie in it; expected features.views of 1 at least"
+                )
         if not 0 <= self.chroma_bins <= self.bins:
             raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
         if not 0 <= self.floor < 1:

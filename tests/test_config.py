@@ -102,6 +102,8 @@ FEATURES = {
     "floor": 0.0,
     "short": "pad",
     "views": 0,
+    "backgrounds": "",
+    "rooms": "",
     "use": "all",
     "engine": "librosa",
 }
@@ -162,11 +164,12 @@ AVERAGED = ADAMW | {
     "average": 0.99,
 }
 LARGE = {"model": "large"} | AVERAGED
+MIXING = LARGE | {"mixup": 0.4, "augment": "shift,mask,gain"}
 LONG = {"model": "cnn2", "epochs": 50, "batch": 16, "lr": 0.001, "warmup_epochs": 2.5}
 SHIPPED |= {
-    "strong": (LARGE, ADAMW | LONG),
-    "small": (LARGE, {"model": "small"} | AVERAGED),
-    "tiny": (LARGE, {"model": "tiny"} | AVERAGED),
+    "strong": (MIXING | {"views": "random"}, ADAMW | LONG | {"views": "random"}),
+    "small": (MIXING, {"model": "small"} | AVERAGED),
+    "tiny": (MIXING, {"model": "tiny"} | AVERAGED),
 }
 DIGESTS = {
     "default": ("b37b3e20", "70ca9325", "f8004153"),
@@ -175,12 +178,13 @@ DIGESTS = {
     "cifar-paper": ("b37b3e20", "7e791fb1", "ed684a46"),
     "cifar-strong": ("b37b3e20", "ac2881f5", "ed684a46"),
     "device": ("5f0a82bb", "70ca9325", "f8004153"),
-    "strong": ("b37b3e20", "45d7be0d", "d9cd8eae"),
-    "small": ("53b6b862", "45d7be0d", "09b8c852"),
-    "tiny": ("53b6b862", "45d7be0d", "339679f7"),
+    "strong": ("975ef5b4", "8937e45d", "1d9e599f"),
+    "small": ("53b6b862", "a2600946", "09b8c852"),
+    "tiny": ("53b6b862", "a2600946", "339679f7"),
 }
 #: Features of presets that are not those of default.
 OTHER_FEATURES = {"device": {"tuning": 0.0, "floor": 1e-5}}
+OTHER_FEATURES["strong"] = {"views": 6}
 OTHER_FEATURES |= {name: {"use": "melspectrogram", "bins": 64} for name in ("small", "tiny")}
 
 

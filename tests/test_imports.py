@@ -45,6 +45,7 @@ ROWS = (
     "pipeline.modules",
     "pipeline.config",
     "pipeline.presets",
+    "pipeline.folder_contents",
     "pipeline.feature_settings",
     "pipeline.train_settings",
     "pipeline.bounds",

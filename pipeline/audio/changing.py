@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soxr
 
+from pipeline.audio import surroundings
 from pipeline.audio.reading import filled, noise
 from pipeline.config import FeatureSpec
 
@@ -25,6 +27,9 @@ GAIN = 6.0
 #: The noise of a copy is so many times as strong as that of the noisy view: from, to; equally likely on a scale of dB.
 NOISES = (0.1, 10.0)
 
+#: Signal-to-noise ratio of a copy in a background, in dB: from, to.
+SNRS = (0.0, 20.0)
+
 
 class Change(NamedTuple):
     """How a changed copy differs from its clip."""
@@ -32,18 +37,36 @@ class Change(NamedTuple):
     speed: float
     """The sound is played so many times as fast: shorter, and higher by as much."""
     gain: float
-    """In dB, of the sound without its noise."""
+    """In dB, of all but its noise."""
     noise: float
     """Standard deviation of the noise, in units of full scale."""
     turned: float
     """The noise is that of the noisy view, beginning at this share of it."""
+    room: Path | None = None
+    """The response of the room that it is heard in, where there is one."""
+    background: Path | None = None
+    """The recording that it lies in, where there is one."""
+    begins: float = 0.0
+    """The share of the recording at which its piece begins."""
+    snr: float = 0.0
+    """In dB: the sound's mean square over that of the piece."""
 
 
 def change(name: str, number: int, spec: FeatureSpec) -> Change:
     """How copy ``number`` (from 1) of the clip ``name`` is changed."""
     key = hashlib.sha256(f"{spec.noise_seed}/changed {number}/{name}".encode("utf-8", "surrogateescape")).digest()
-    speed, gain, level, turned = np.random.Generator(np.random.SFC64(int.from_bytes(key[:16]))).random(4).tolist()
-    return Change(between(*SPEEDS, speed), GAIN * (2 * gain - 1), spec.noise_std * between(*NOISES, level), turned)
+    draws = np.random.Generator(np.random.SFC64(int.from_bytes(key[:16]))).random(8).tolist()
+    speed, gain, level, turned, room, background, begins, snr = draws
+    return Change(
+        between(*SPEEDS, speed),
+        GAIN * (2 * gain - 1),
+        spec.noise_std * between(*NOISES, level),
+        turned,
+        surroundings.chosen(surroundings.recordings(spec.rooms), room),
+        surroundings.chosen(surroundings.recordings(spec.backgrounds), background),
+        begins,
+        SNRS[0] + snr * (SNRS[1] - SNRS[0]),
+    )
 
 
 def between(low: float, high: float, share: float) -> float:
@@ -69,7 +92,15 @@ def views(sound: np.ndarray, name: str, spec: FeatureSpec, *, rate: int, samples
 def changed(sound: np.ndarray, hiss: np.ndarray, how: Change, std: float, rate: int, short: str) -> np.ndarray:
     """(samples,) float32 of a sound (n,) at ``rate`` Hz changed as ``how`` says; ``hiss`` (samples,): noise of deviation ``std``."""
     faster = soxr.resample(sound, rate * how.speed, rate, quality="HQ") if len(sound) else sound
-    copy = filled(faster if len(faster) else sound, len(hiss), short)
+    faster = (faster if len(faster) else sound)[: len(hiss)]
+    power = float(np.mean(np.square(faster, dtype=np.float64))) if len(faster) else 0.0
+    copy = filled(faster, len(hiss), short)
+    if how.room is not None:
+        copy = surroundings.in_room(copy, how.room, rate)
+    if how.background is not None:
+        piece = surroundings.background(how.background, rate, len(hiss), how.begins)
+        own = float(np.mean(np.square(piece, dtype=np.float64)))
+        copy = copy + np.float32(math.sqrt(power / 10 ** (how.snr / 10) / own) if own else 0.0) * piece
     copy *= np.float32(10 ** (how.gain / 20))
     if std:
         copy += np.float32(how.noise / std) * np.roll(hiss, int(how.turned * len(hiss)))

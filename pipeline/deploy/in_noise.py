@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,10 @@ def rows(each: Sequence[Heard], levels: Sequence[float]) -> list[Row]:
     ]
 
 
+def noisy_accuracy(place: int, row: Row) -> float:
+    return row.noisy[place]
+
+
 def table_of(each: Sequence[Heard], levels: Sequence[float]) -> Table:
     columns = [
         Column("mix", of("name"), "mix"),
@@ -173,12 +178,9 @@ def table_of(each: Sequence[Heard], levels: Sequence[float]) -> Table:
         Column("runs", of("runs"), "runs"),
         Column("clean_percent", of("clean"), "clean", "%", number),
     ]
-    columns += [
-        Column(
-            f"snr_{level:g}_percent", lambda row, at=at: row.noisy[at], f"{level:g} dB".replace("-", "−"), "%", number
-        )
-        for at, level in enumerate(levels)
-    ]
+    for place, level in enumerate(levels):
+        name = f"{level:g} dB".replace("-", "−")
+        columns.append(Column(f"snr_{level:g}_percent", partial(noisy_accuracy, place), name, "%", number))
     return Table.build("", columns, rows(each, levels))
 
 

@@ -124,7 +124,7 @@ def ensemble(paths: Sequence[Path], calibrated: bool = False) -> list[Checkpoint
 
 def clean(spec: FeatureSpec) -> FeatureSpec:
     """``spec`` without what concerns other views than the clean one only."""
-    return dataclasses.replace(spec, noise_std=0.0, noise_seed=0, views=0)
+    return dataclasses.replace(spec, noise_std=0.0, noise_seed=0, views=0, backgrounds="", rooms="")
 
 
 def one_thread() -> None:

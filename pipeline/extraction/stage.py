@@ -25,12 +25,7 @@ from pipeline.corpus import UNLABELLED, Corpus, leaks, part_name
 from pipeline.extraction import workers
 from pipeline.extraction.assembly import assemble
 from pipeline.extraction.failures import failed_text, refusals, write_failures
-from pipeline.extraction.state import (
-    Plan,
-    clean,
-    left_behind,
-    plan,
-)
+from pipeline.extraction.state import Plan, clean, left_behind, plan
 from pipeline.extraction.workers import Task
 from pipeline.locks import locked
 from pipeline.progress import progress as shown_progress
@@ -130,6 +125,10 @@ def extract_corpus(
     """
     check_arguments(jobs, backend, on_error, scheduler)
     check_engine(spec, plain)
+    if spec.backgrounds or spec.rooms:
+        from pipeline.extraction import own_recordings  # soundfile: a finished stage does without
+
+        own_recordings.check(corpus, spec)
     wanted = chosen_folds(corpus, folds)
     start = time.monotonic()
 

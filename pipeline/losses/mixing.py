@@ -45,7 +45,9 @@ class Twice:
 
     def __getattr__(self, name: str) -> Tensor:
         value = getattr(self._outputs, name)
-        return torch.cat([value, value if self._partners is None else of_partners(value, self._partners)], 1)
+        if self._partners is None:  # one gradient for both, whatever lies between: runs in packs keep their bits
+            return value.repeat(1, 2, *[1] * (value.ndim - 2))
+        return torch.cat([value, of_partners(value, self._partners)], 1)
 
 
 def of_partners(values: Tensor, partners: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def test_the_mix_of_the_dcase_students() -> None:
     kl = value("hinton:1@T=2,soft:0", *tensors, torch.arange(3), None)
     published = 0.98 * kl / 4  # of C = 4 classes
     total = value("ce:0.02,hinton:0.245@T=2", *tensors, torch.arange(3), None)
-    assert total == pytest.approx(0.02 * 1.9130989630 + published, abs=1e-9)
+    assert total == pytest.approx(0.02 * 1.9130989630 + published, abs=1e-7)  # weights are float32
 
 
 RNG = np.random.default_rng(3)

@@ -78,6 +78,7 @@ def test_a_plain_loop_gives_the_same_network(data: Any) -> None:
         loss.backward()
         optimizer.step()
     for name, value in network.named_parameters():
+        name = name.removeprefix("body.")
         torch.testing.assert_close(result.state[name].reshape(value.shape), value.detach(), rtol=2e-4, atol=2e-5)
     (plain,) = fit(data, [one], dataclasses.replace(settings, mixup=0.0))
     assert not torch.allclose(plain.state[name], result.state[name], rtol=1e-2)

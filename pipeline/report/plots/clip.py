@@ -92,7 +92,9 @@ def difference(clip: str, view: int, spec: FeatureSpec) -> str:
     if view == 1:
         return f" (noise σ = {spec.noise_std:g} of full scale)"
     how = change(clip, view - 1, spec)
-    return f" (speed × {how.speed:.2f}, {how.gain:+.1f} dB, noise σ = {how.noise:.2g})"
+    behind = f", {how.background.name} at {how.snr:.0f} dB" if how.background else ""
+    room = f", in {how.room.name}" if how.room else ""
+    return f" (speed × {how.speed:.2f}, {how.gain:+.1f} dB, noise σ = {how.noise:.2g}{behind}{room})"
 
 
 #: Views that a picture shows at most.

@@ -1,0 +1,107 @@
+"""``noise``: clips in noise as strong as the ratio says, asked of the networks as predictions are."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import types
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import cli
+from pipeline import features, runs
+from pipeline.audio.reading import noise, read_clip
+from pipeline.commands.noise import Decibels
+from pipeline.config import InputError
+from pipeline.corpus import Clip, Corpus
+from pipeline.deploy import in_noise, prediction
+from tests.shipped import CLASSES, CLIPS, SPEC, world
+
+#: A fixture.
+__all__ = ["world"]
+
+LEVELS = (30.0, 0.0, -20.0)
+
+
+@pytest.fixture
+def corpus(world: types.SimpleNamespace) -> Corpus:
+    names = [(fold, index, f"{fold}{index:02d}.wav") for fold in (1, 2) for index in range(CLIPS)]
+    clips = tuple(
+        Clip(name, world.root / "data" / f"fold{fold}" / name, fold, index % 3, name, None)
+        for fold, index, name in names
+    )
+    return Corpus("tiny", "folder", world.root / "data", CLASSES, (1, 2), (1, 2), SPEC.seconds, clips, False)
+
+
+def test_the_noise_is_as_strong_as_the_ratio_says() -> None:
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, SPEC.samples // 3).astype(np.float32)
+    for level, clip in zip(LEVELS, in_noise.noisy(sound, "a.wav", SPEC, LEVELS)):
+        added = clip.astype(np.float64)
+        added[: len(sound)] -= sound
+        assert 10 * np.log10(np.mean(np.square(sound, dtype=np.float64)) / np.mean(added**2)) == pytest.approx(
+            level, abs=0.1
+        )
+        np.testing.assert_allclose(added / added.std(), noise("a.wav", SPEC.samples, std=1.0, seed=0), atol=0.02)
+    assert not in_noise.noisy(np.zeros(50, np.float32), "a.wav", SPEC, LEVELS).any()
+
+
+def test_a_run_is_asked_about_its_held_out_clips_in_noise(
+    world: types.SimpleNamespace, corpus: Corpus, tmp_path: Path
+) -> None:
+    """A plain loop beside it: one clip, one ratio after the other."""
+    member = prediction.checkpoint(world.student)
+    told = runs.read_predictions(world.student)
+    expected = {}
+    for level in LEVELS:
+        right = 0
+        for clip in (clip for clip in corpus.clips if clip.fold == runs.read(world.student).fold):
+            clean = read_clip(clip.path, sr=SPEC.sr, samples=SPEC.samples)
+            filled = np.flatnonzero(clean).max() + 1
+            power = np.mean(np.square(clean[:filled], dtype=np.float64))
+            hiss = noise(clip.name, SPEC.samples, std=1.0, seed=0) * np.float32(np.sqrt(power / 10 ** (level / 10)))
+            x = torch.from_numpy(features.extract(clean + hiss, SPEC))[None]
+            with torch.no_grad():
+                right += int(member.network(x).logits.argmax()) == clip.label
+        expected[level] = 100 * right / CLIPS
+    text = in_noise.report([world.student], corpus, LEVELS, tmp_path)
+    with (tmp_path / "tiny" / "noise.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert [float(row[f"snr_{level:g}_percent"]) for level in LEVELS] == pytest.approx(list(expected.values()))
+    clean = 100 * float(np.mean(told.logits.argmax(1) == told.labels))
+    assert float(row["clean_percent"]) == pytest.approx(clean) and row["runs"] == "1"
+    assert "−20 dB" in text and "accuracy on held-out clips in white noise" in text
+    assert expected[-20.0] < clean
+
+
+def test_what_was_not_tested_on_this_corpus_is_one_line(
+    world: types.SimpleNamespace, corpus: Corpus, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(corpus, name="other")
+    fewer = dataclasses.replace(corpus, clips=corpus.clips[1:])
+    relabelled = dataclasses.replace(corpus.clips[0], label=2)
+    changed = dataclasses.replace(corpus, clips=(relabelled, *corpus.clips[1:]))
+    gone = dataclasses.replace(corpus.clips[0], path=tmp_path / "gone.wav")
+    lost = dataclasses.replace(corpus, clips=(gone, *corpus.clips[1:]))
+    for wrong, words in (
+        (other, "is of tiny, and .* of other; expected the corpus that it was tested on"),
+        (fewer, "was tested on 100.wav, which is not in .* as it was; expected the corpus as it was"),
+        (changed, "was tested on 100.wav, which is not in"),
+        (lost, "gone.wav.*expected the clips that the runs were tested on"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            in_noise.report([world.student], wrong, LEVELS, tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "loud", "nan", "inf", "1,,x", "1e9", "20,20", ",".join(map(str, range(60)))])
+def test_ratios_that_are_none(value: str) -> None:
+    done = CliRunner().invoke(cli.main, ["noise", "nowhere", "--dataset", "esc50", f"--snr={value}"])
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert "expected decibels from -120 to 120, for example 20,10,0" in done.stderr
+    assert Decibels().convert("30, 20 -5.5", None, None) == (30.0, 20.0, -5.5)
+    assert isinstance(Decibels(), click.ParamType)
