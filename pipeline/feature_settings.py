@@ -87,15 +87,7 @@ class FeatureSpec:
             raise InputError(f"features.seconds = {self.seconds}: expected more than 0 and at most 600")
         if not 0 <= self.noise_std <= 1:
             raise InputError(f"features.noise_std = {self.noise_std}: expected 0 to 1 (1 is full scale)")
-        if self.views < 0:
-            raise InputError(
-                f"features.views = {self.views}: expected 0 or more, the number of changed copies beside clean and noisy"
-            )
-        for name in ("backgrounds", "rooms"):
-            if getattr(self, name) and not self.views:
-                raise InputError(
-                    f"features.{name} = {getattr(self, name)!r}: only changed copies lie in it; expected features.views of 1 at least"
-                )
+        self.check_views()
         if not 0 <= self.chroma_bins <= self.bins:
             raise InputError(f"features.chroma_bins = {self.chroma_bins}: expected 0 to bins = {self.bins}")
         if not 0 <= self.floor < 1:
@@ -124,6 +116,17 @@ class FeatureSpec:
                 f"features.engine = 'torch': expected a fixed tuning and a floor for it, not features.tuning = {self.tuning!r} and "
                 f"features.floor = {self.floor:g}: --preset device, or --set features.tuning=0.0 --set features.floor=1e-5"
             )
+
+    def check_views(self) -> None:
+        if self.views < 0:
+            raise InputError(
+                f"features.views = {self.views}: expected 0 or more, the number of changed copies beside clean and noisy"
+            )
+        for name in ("backgrounds", "rooms"):
+            if getattr(self, name) and not self.views:
+                raise InputError(
+                    f"features.{name} = {getattr(self, name)!r}: only changed copies lie in it; expected features.views of 1 at least"
+                )
 
     @property
     def samples(self) -> int:

@@ -206,7 +206,6 @@ def epoch_tables(
     read = labels_read(runs, labels, rows, counts, settings, epoch, classes)
     labelled = () if read is None else tuple(int((read[:count, r] >= 0).sum()) for r, count in enumerate(counts))
     tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
-    mixing = mixing_tables(runs, counts, settings, epoch)
     return EpochTables(
         tables[0],
         tables[1],
@@ -216,7 +215,7 @@ def epoch_tables(
         None if read is None else torch.from_numpy(read).to(device),
         labelled,
         noise_keys(runs, counts, epoch).to(device) if noisy(settings) else None,
-        *(one.to(device) for one in mixing),
+        *(table.to(device) for table in mixing_tables(runs, counts, settings, epoch)),
     )
 
 

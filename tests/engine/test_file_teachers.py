@@ -229,6 +229,13 @@ def test_a_teacher_of_other_features_teaches_by_clip_and_view(source: Source) ->
     with pytest.raises(InputError, match="augment = 'shift': inputs change in every step") as caught:
         train(other, student(1, "soft", (Path("free.npz"),), augmented))
     assert "\n" not in str(caught.value)
+    mixed = dataclasses.replace(settings, student=dataclasses.replace(settings.student, mixup=0.4))
+    with pytest.raises(
+        InputError, match=r"mixup = 0.4: free.npz holds .* expected 0, terms on logits, or a run as teacher"
+    ) as caught:
+        train(other, student(1, "angle,soft", (Path("free.npz"),), mixed))
+    assert "\n" not in str(caught.value)
+    train(other, student(1, "soft", (Path("free.npz"),), mixed))
 
 
 def test_runs_that_make_no_file_are_refused_in_one_line(source: Source, tmp_path: Path) -> None:

@@ -157,6 +157,18 @@ def test_augmented_inputs_have_live_teachers(source: Source) -> None:
     assert choice.told(1) == "the teachers run in every step, on the inputs as they are augmented"
 
 
+def test_teachers_hear_mixed_inputs_where_a_term_learns_more_of_them_than_targets(source: Source) -> None:
+    """By the run's own mix, never by what lies beside it or by memory: the two ways are not the same numbers."""
+    settings = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, mixup=0.4))
+    hears, mixes, alone = (planned(1, text, settings=settings) for text in ("angle,soft", "hinton,ce", "soft"))
+    choice = room.room(pack_of(source, [hears]))
+    assert choice is not None and choice.live
+    assert choice.told(1) == "the teachers run in every step, on the inputs as they are mixed"
+    assert room.room(pack_of(source, [mixes, alone])) is None
+    assert schedule.groups([hears, mixes, alone]) == [[hears], [mixes, alone]]
+    assert len(schedule.groups([planned(1, "angle,soft"), planned(1, "hinton,ce")])) == 1
+
+
 def test_packs_are_smaller_where_fewer_teachers_fit(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     students = [planned(fold, "attention,soft", Path(f"small/fold{fold}")) for fold in (1, 2)]
     each = room.room(pack_of(source, students)).each  # type: ignore[union-attr]
