@@ -22,14 +22,10 @@ ECHO = 3.0
 HELD = 64
 
 
-def recordings(setting: str) -> tuple[Path, ...]:
-    """The files of a folder, in the order of their names; none where the setting is ""."""
-    return listed(folder_of(setting)) if setting else ()
-
-
 @functools.lru_cache(maxsize=8)
-def listed(folder: Path) -> tuple[Path, ...]:
-    return tuple(files_of(folder))
+def recordings(setting: str) -> tuple[Path, ...]:
+    """The files of a folder, in the order of their names; none where the setting is "". Kept by the setting, which says what is in it."""
+    return tuple(files_of(folder_of(setting))) if setting else ()
 
 
 @functools.lru_cache(maxsize=HELD)

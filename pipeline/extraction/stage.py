@@ -124,11 +124,7 @@ def extract_corpus(
     another process is at. ``KeyboardInterrupt`` says how to go on.
     """
     check_arguments(jobs, backend, on_error, scheduler)
-    check_engine(spec, plain)
-    if spec.backgrounds or spec.rooms:
-        from pipeline.extraction import own_recordings  # soundfile: a finished stage does without
-
-        own_recordings.check(corpus, spec)
+    check_settings(corpus, spec, plain)
     wanted = chosen_folds(corpus, folds)
     start = time.monotonic()
 
@@ -175,11 +171,15 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
                 clean(plans[fold])
 
 
-def check_engine(spec: FeatureSpec, plain: bool) -> None:
+def check_settings(corpus: Corpus, spec: FeatureSpec, plain: bool) -> None:
     if plain and spec.engine != "librosa":
         raise InputError(
             f"--plain: takes librosa's functions one by one, and features.engine = {spec.engine!r}; expected one of the two"
         )
+    if spec.backgrounds or spec.rooms:
+        from pipeline.extraction import own_recordings  # soundfile: a finished stage does without
+
+        own_recordings.check(corpus, spec)
 
 
 def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:
