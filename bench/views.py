@@ -21,6 +21,7 @@ from pipeline.config import FeatureSpec
 from pipeline.corpus import open_corpus
 from pipeline.extraction.state import plan
 from pipeline.extraction.workers import Task, compute
+from pipeline.features import steps
 
 
 def seconds(tasks: list[Task]) -> float:
@@ -61,6 +62,7 @@ def main() -> None:
             views: tasks_of(options.data, options.clips, dataclasses.replace(spec, views=views), work)
             for views in (0, options.views)
         }
+        steps.load()  # which a worker does after some tasks
         least = dict.fromkeys(ways, float("inf"))
         for turn in range(options.turns + 1):  # the first one warms
             for views, tasks in ways.items():
