@@ -11,11 +11,12 @@ import click
 from pipeline.commands.chosen import existing_corpus
 from pipeline.commands.options import corpus_options
 from pipeline.commands.types import PATH
-from pipeline.files import REPORTS
+from pipeline.files import REPORTS, RUNS
 
 SECTION = "Looking at what there is"
 ORDER = 37.5
 EXAMPLES = (
+    "noise",
     "noise RUN OTHER-RUN",
     "noise runs/CORPUS/student-cnn2-default-1a2b3c4d/angle50+soft1 --snr 30,20,10,0,-10",
 )
@@ -45,7 +46,7 @@ class Decibels(click.ParamType):
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="RUN...", type=PATH)
+@click.argument("paths", nargs=-1, metavar="[RUN...]", type=PATH)
 @corpus_options
 @click.option(
     "--snr", type=Decibels(), default="20,10,0", help="Signal-to-noise ratios in dB, for example 20,10,0 (the default)."
@@ -53,9 +54,10 @@ class Decibels(click.ParamType):
 def noise(paths: tuple[Path, ...], dataset: str, data: Path | None, snr: tuple[float, ...]) -> None:
     """How well runs name the clips they were tested on, in white noise of some signal-to-noise ratios.
 
-    Each RUN is a run folder or a folder of runs. The clips are read from the corpus and their features computed on the
+    Each RUN is a run folder or a folder of runs; without any all runs of the corpus are asked. The clips are read from the corpus and their features computed on the
     fly; nothing is trained, and no cache is needed or written.
     """
     from pipeline.deploy import in_noise  # torch: --help does without
 
-    click.echo(in_noise.report(paths, existing_corpus(dataset, data), snr, REPORTS), nl=False)
+    corpus = existing_corpus(dataset, data)
+    click.echo(in_noise.report(in_noise.records_of(paths, RUNS, corpus), corpus, snr, REPORTS), nl=False)

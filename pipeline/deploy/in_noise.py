@@ -184,9 +184,20 @@ def table_of(each: Sequence[Heard], levels: Sequence[float]) -> Table:
     return Table.build("", columns, rows(each, levels))
 
 
-def report(paths: Sequence[Path], corpus: Corpus, levels: Sequence[float], reports: Path) -> str:
-    """The table as text; the same as CSV in ``reports``. ``InputError`` as ``votes.records``, ``heard``."""
-    records = votes.records(paths)
+def records_of(paths: Sequence[Path], root: Path, corpus: Corpus) -> list[Record]:
+    """The finished runs in ``paths``, as ``votes.records``; without any those of the corpus below ``root`` that did not fail."""
+    if paths:
+        return votes.records(paths)
+    records = [record for record in runs.find(root, corpus.name) if not record.result.failed]
+    if not records:
+        raise InputError(
+            f"{root / corpus.name}: no finished run there; expected some: make distill, or the folder of a run"
+        )
+    return records
+
+
+def report(records: Sequence[Record], corpus: Corpus, levels: Sequence[float], reports: Path) -> str:
+    """The table as text; the same as CSV in ``reports``. ``InputError`` as ``heard``."""
     table = table_of(heard(records, corpus, levels), levels)
     target = reports / corpus.name / CSV
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def test_a_run_is_asked_about_its_held_out_clips_in_noise(
             with torch.no_grad():
                 right += int(member.network(x).logits.argmax()) == clip.label
         expected[level] = 100 * right / CLIPS
-    text = in_noise.report([world.student], corpus, LEVELS, tmp_path)
+    text = in_noise.report(in_noise.records_of([world.student], tmp_path, corpus), corpus, LEVELS, tmp_path)
     with (tmp_path / "tiny" / "noise.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert [float(row[f"snr_{level:g}_percent"]) for level in LEVELS] == pytest.approx(list(expected.values()))
@@ -95,7 +95,7 @@ def test_what_was_not_tested_on_this_corpus_is_one_line(
         (lost, "gone.wav.*expected the clips that the runs were tested on"),
     ):
         with pytest.raises(InputError, match=words) as caught:
-            in_noise.report([world.student], wrong, LEVELS, tmp_path)
+            in_noise.report([runs.read(world.student)], wrong, LEVELS, tmp_path)
         assert "\n" not in str(caught.value)
 
 
@@ -106,3 +106,12 @@ def test_ratios_that_are_none(value: str) -> None:
     assert "expected decibels from -120 to 120, for example 20,10,0" in done.stderr
     assert Decibels().convert("30, 20 -5.5", None, None) == (30.0, 20.0, -5.5)
     assert isinstance(Decibels(), click.ParamType)
+
+
+def test_without_a_run_all_of_the_corpus_are_asked(
+    world: types.SimpleNamespace, corpus: Corpus, tmp_path: Path
+) -> None:
+    folders = {record.folder for record in in_noise.records_of((), world.root / "runs", corpus)}
+    assert folders == {world.student, world.teacher}
+    with pytest.raises(InputError, match="no finished run there; expected some: make distill"):
+        in_noise.records_of((), tmp_path, corpus)
