@@ -91,12 +91,13 @@ def check_batches(planned: Sequence[PlannedRun], source: Source) -> None:
         network, left_out = run.network, (run.fold, run.fold if run.without is None else run.without)
         labelled = samplers.labelled_of(network.sampler, network.batch)
         hidden = (UNLABELLED,) if labelled else ()
-        samples = clips.views * int((~np.isin(clips.folds, (*left_out, *hidden))).sum())
+        count = int((~np.isin(clips.folds, (*left_out, *hidden))).sum())
+        samples = count if network.views == "random" else clips.views * count
         if samples < (needed := labelled or network.batch):
             fewer = network.batch // needed * (1 << max(0, samples.bit_length() - 1))
             setting = f"{role_of(run)}.batch"
             raise InputError(
-                f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {samples // clips.views} clips, no whole "
+                f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {count} clips, no whole "
                 f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
             )
 

@@ -47,6 +47,16 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "student.batch=8",
         ),
         ("soft", ("--set", "teacher.batch=9"), "teacher.batch = 9: fold 1 trains on 8 samples"),
+        (
+            "soft",
+            ("--set", "teacher.views=random", "--set", "teacher.batch=8"),
+            "teacher.batch = 8: fold 1 trains on 4 samples of 4 clips, no whole batch",
+        ),
+        (
+            "triplet,ce",
+            ("--set", "student.mixup=0.4"),
+            "needs one label of each clip, and a mixed input has two; expected 0, or terms such as ce, hinton, soft without wrong",
+        ),
         ("soft", ("--set", "student.model=resnet81"), "no model 'resnet81'; expected one of cnn2"),
         ("soft", ("--set", "student.model=../cnn2"), "no model '../cnn2'; expected one of cnn2"),
     ],
