@@ -34,7 +34,8 @@ def svc(folder: Path, target: Path) -> None:
         p = model.predict_proba(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
         logits[teacher][..., model.classes_] = np.log(np.maximum(p, 1e-12))  # probabilities as logits: log p
     seen = np.array([held_out[held_out != fold] for fold in held_out])
-    about = {"clip": clips, "view": np.array(["clean", "noisy"]), "classes": np.array(files[0].attrs["classes"], str)}
+    views, classes = files[0]["view"].asstr()[()].astype(str), np.array(files[0].attrs["classes"], str)
+    about = {"clip": clips, "view": views, "classes": classes}
     np.savez(target, logits=logits, trained_on=seen, fold=held_out, clip_fold=folds, **about)
 
 

@@ -56,8 +56,10 @@ def of_partners(values: Tensor, partners: Tensor) -> Tensor:
     return values.gather(1, index.expand(-1, -1, *values.shape[2:]))
 
 
-def mixed_inputs(x: Tensor, mixing: Mixing, runs: slice) -> Tensor:
-    """Samples (B, R', ...) of some runs, each mixed with its partner's."""
+def mixed_inputs(x: Tensor, mixing: Mixing | None, runs: slice) -> Tensor:
+    """Samples (B, R', ...) of some runs, each mixed with its partner's; as they are without ``mixing``."""
+    if mixing is None:
+        return x
     partners, shares = (one[runs].t() for one in mixing[:2])
     ones = [1] * (x.ndim - 2)
     others = x.gather(0, partners.reshape(*partners.shape, *ones).expand_as(x))

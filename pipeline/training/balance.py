@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pipeline import models
 from pipeline.losses.learner import Inputs
-from pipeline.training.step import Pack, batch, step, taught, threads, with_noise
+from pipeline.losses.mixing import mixed_inputs
+from pipeline.training.step import Pack, batch, mixing_of, step, taught, threads, with_noise
 
 
 def gradient_norm(pack: Pack, steps: int) -> float:
@@ -31,11 +32,12 @@ def gradient_norm(pack: Pack, steps: int) -> float:
             tables = pack.tables
             rows, keys = tables.rows[number], None if tables.keys is None else tables.keys[number]
             labels = pack.labels[rows] if tables.labels is None else tables.labels[number]
-            inputs: Inputs = lambda runs: batch(pack, rows[runs], None)  # noqa: B023 (called here)
+            mixing = mixing_of(pack, torch.tensor([number], device=rows.device))
+            inputs: Inputs = lambda runs: mixed_inputs(batch(pack, rows[runs], None), mixing, runs)  # noqa: B023 (called here)
             seen: Inputs = lambda runs: with_noise(pack, inputs(runs), runs, keys)  # noqa: B023 (called here)
             outputs = pack.learner.forward(seen, None)
             draws = {key: table[number] for key, table in pack.draws.items()}
-            total, _ = pack.loss(outputs, taught(pack, rows, inputs, keys=keys), labels, draws)
+            total, _ = pack.loss(outputs, taught(pack, rows, inputs, keys=keys), labels, draws, mixing)
             gradients = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
             pack.learner.backward(dict(zip(outputs, gradients)), keep)
     return float(torch.stack(norms).mean())

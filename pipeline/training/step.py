@@ -128,7 +128,7 @@ def step(pack: Pack, masked: bool) -> None:
 
     def inputs(runs: slice) -> Tensor:
         x = batch(pack, rows[runs], None if augmenting is None else augmenting[runs])
-        return x if mixing is None else mixed_inputs(x, mixing, runs)
+        return mixed_inputs(x, mixing, runs)
 
     def seen(runs: slice) -> Tensor:
         return with_noise(pack, inputs(runs), runs, keys)
@@ -158,11 +158,12 @@ def step(pack: Pack, masked: bool) -> None:
     pack.counter += 1
 
 
-def mixing_of(pack: Pack) -> Mixing | None:
-    """How the inputs of the step of number ``pack.counter`` are mixed; None where they are not."""
+def mixing_of(pack: Pack, number: Tensor | None = None) -> Mixing | None:
+    """How the inputs of a step are mixed, that of ``number`` (1,) or else of ``pack.counter``; None where they are not."""
     if pack.tables.partners is None or pack.tables.shares is None:
         return None
-    partners, shares = (table.index_select(0, pack.counter)[0] for table in (pack.tables.partners, pack.tables.shares))
+    at = pack.counter if number is None else number
+    partners, shares = (table.index_select(0, at)[0] for table in (pack.tables.partners, pack.tables.shares))
     return Mixing(partners, shares, isinstance(pack.teaching, Lesson))
 
 
