@@ -113,8 +113,6 @@ def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun
             require_unlabelled(mix, network)
         if (network.label_noise or network.label_noise_fixed) and len(source.classes) < 2:
             raise InputError("label noise with a single class; expected two classes at least, or label_noise = 0")
-        if network.views == "random" and isinstance(source.files, Archive):
-            raise InputError("views = 'random': an image has one view; expected 'all'")
     for run in runs_of_level:
         teachers.require_members(run)
         teachers.require_same_labels(run, planned)

@@ -12,7 +12,6 @@ import torch
 from pipeline.config import InputError
 from pipeline.engine import packs
 from pipeline.engine.packs import PlannedPack
-from pipeline.losses.mixable import taught_live
 from pipeline.losses.needs import Needs
 from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.reading import read as read_file
@@ -72,7 +71,7 @@ def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room
         return Room(live=True, augmented=True)
     if pack.network.teacher_dropout and pack.network.teacher_dropout_at == "stages":
         return Room(live=True, dropped=True)
-    if pack.network.mixup and any(taught_live(run.mix) for run in pack.runs):
+    if any(run.hears_mixtures for run in pack.runs):
         return Room(live=True, mixed=True)
     needs = packs.needs_of_pack(pack)
     if not needs.large:

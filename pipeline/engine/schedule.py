@@ -29,7 +29,6 @@ from pipeline.engine.source import Source
 from pipeline.engine.teachers import kind
 from pipeline.files import as_signed
 from pipeline.images.archive import Archive
-from pipeline.losses.mixable import taught_live
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.processes import cluster, shadowing
 from pipeline.runs.planned import Files, PlannedRun, from_note
@@ -132,8 +131,7 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         needs, reads = needs_of([run.mix]), run.mix.reads
         # Embeddings of unlike widths lie side by side, with zeros behind the narrower, which an adapter would learn and live
         # teachers have no place for; maps of unlike teachers do not.
-        hears = bool(run.network.mixup) and taught_live(run.mix)
-        wide = "embedding" in needs.outputs and (bool(run.mix.adapted) or run.network.augment != "none" or hears)
+        wide = "embedding" in needs.outputs and (bool(run.mix.adapted) or run.changed_inputs)
         vectors = not needs.vague and not needs.reduced and {"logits", "embedding", MEMBERS}.issuperset(needs.outputs)
         alone = wide or not vectors
         teachers = tuple(kind(teacher, alone) for teacher in run.teachers) if alone or packs.with_files([run]) else ()
@@ -142,7 +140,18 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         members = len(run.teachers) if needs.members else 0
         # Constants are of the labels that a run knows: teachers of each seed's own come with it, a file is of all seeds.
         seed = run.seed if run.network.labels_by_seed and needs.constants else None
-        key = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base), seed, hears)
+        key = (
+            run.network,
+            run.mix.adapted,
+            teachers,
+            maps,
+            large,
+            members,
+            run.crossed,
+            bool(run.base),
+            seed,
+            run.changed_inputs,
+        )
         alike.setdefault(key, []).append(run)
     return list(alike.values())
 

@@ -75,8 +75,10 @@ def tasks(planned: Sequence[PlannedRun], data: cache.Data) -> list[Task]:
 def task(data: cache.Data, fold: int, seed: int, network: TrainSettings, without: int | None = None) -> Task:
     """What a run of a fold and seed trains on, by its settings ``unlabelled`` and ``label_noise_fixed``.
 
-    ``without``: another fold that is left out. Raises ``InputError`` where a share hides nothing, or there are no other classes.
+    ``without``: another fold that is left out. Raises ``InputError`` where a share hides nothing, or there are no other classes or views.
     """
+    if network.views == "random" and data.features.shape[1] == 1:
+        raise InputError(f"views = 'random': the clips of {data.corpus} have one view each; expected 'all'")
     train, test = rows(data, fold, without)
     clips = train[:: data.features.shape[1]] // data.features.shape[1]
     pool = unlabelled_clips(data, fold)

@@ -15,7 +15,6 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.engine.source import Source
 from pipeline.listed import BEST, LAST, epoch_number, kept_epochs
 from pipeline.losses.library import teacher_reads
-from pipeline.losses.mixable import taught_live
 from pipeline.runs import Record, weights
 from pipeline.runs.ancestry import parents
 from pipeline.runs.planned import PlannedRun
@@ -81,7 +80,7 @@ def check_files(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"augment = {run.network.augment!r}: inputs change in every step, and {run.teachers[0]} holds what its teacher says "
                 "of them as they are; expected augment = 'none', or a run as teacher, which runs in every step"
             )
-        if run.network.mixup and taught_live(run.mix):
+        if run.hears_mixtures:
             raise InputError(
                 f"mixup = {run.network.mixup:g}: {run.teachers[0]} holds what its teacher says of clips, and mix {run.mix} learns more "
                 "than logits of it, which of mixed inputs a network alone can say; expected 0, terms on logits, or a run as teacher"

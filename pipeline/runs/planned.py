@@ -13,6 +13,7 @@ from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.files import RUNS
 from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
+from pipeline.losses.mixable import taught_live
 from pipeline.runs.ancestry import as_paths, others, parents, path_of, recorded
 from pipeline.runs.paths import cell_path
 from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole, settings_digest
@@ -73,6 +74,16 @@ class PlannedRun(OfRole):
     @property
     def network(self) -> TrainSettings:
         return self.settings.teacher if self.is_teacher else self.settings.student
+
+    @property
+    def changed_inputs(self) -> bool:
+        """Whether its teachers have to run in every step, on inputs that no array knows: augmented, or mixed."""
+        return self.network.augment != "none" or self.hears_mixtures
+
+    @property
+    def hears_mixtures(self) -> bool:
+        """Whether its teachers have to run on mixed inputs themselves: a term learns more of them than targets that can be mixed."""
+        return bool(self.network.mixup) and taught_live(self.mix)
 
     @property
     def parents(self) -> tuple[Path, ...]:
