@@ -140,19 +140,8 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         members = len(run.teachers) if needs.members else 0
         # Constants are of the labels that a run knows: teachers of each seed's own come with it, a file is of all seeds.
         seed = run.seed if run.network.labels_by_seed and needs.constants else None
-        key = (
-            run.network,
-            run.mix.adapted,
-            teachers,
-            maps,
-            large,
-            members,
-            run.crossed,
-            bool(run.base),
-            seed,
-            run.changed_inputs,
-        )
-        alike.setdefault(key, []).append(run)
+        key = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base), seed)
+        alike.setdefault((*key, run.changed_inputs), []).append(run)
     return list(alike.values())
 
 
