@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.losses import LossMix
 from pipeline.report.aggregation import BASELINE, STAMP, Row
@@ -106,17 +107,18 @@ def calibration_table(rows: Sequence[Row]) -> Table:
     return Table.build(title, columns, [row for row in rows if row.calibration])
 
 
-def comparison_table(rows: Sequence[Row]) -> Table:
-    """Differences to the baseline; the columns of p only where some row has folds enough for one."""
+def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
+    """Differences to the baseline, or to what ``other`` names; the columns of p only where some row has folds enough for one."""
     compared = [row for row in rows if row.comparison or row.with_stopped is not None]
     tests = [row.comparison for row in compared if row.comparison]
     few, enough = any(one.no_claim for one in tests), any(not one.no_claim for one in tests)
-    columns = [NAME, DIFFERENCE, INTERVAL, *([RECORDINGS] if few else []), FOLDS, PAIRS, SD_UNITS, SD_PAIRS]
+    difference = replace(DIFFERENCE, name=f"Difference\nto {other}") if other else DIFFERENCE
+    columns = [NAME, difference, INTERVAL, *([RECORDINGS] if few else []), FOLDS, PAIRS, SD_UNITS, SD_PAIRS]
     columns += [P, P_HOLM, P_WILCOXON] if enough else []
     columns.append(Column("", lambda row: joined(comparison_remarks(row)), "Notes", prose=True))
-    baseline = str(LossMix.parse(BASELINE))
+    baseline = other or f"the baseline {LossMix.parse(BASELINE)}"
     shown, tried = len(tests), max((row.compared_mixes for row in rows), default=0)
     count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
         f", {shown} shown" if shown < tried else ""
     )
-    return Table.build(f"Paired difference to the baseline {baseline}, percentage points; {count}.", columns, compared)
+    return Table.build(f"Paired difference to {baseline}, percentage points; {count}.", columns, compared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -11,18 +11,28 @@ from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
-from pipeline.report.columns import CSV
+from pipeline.report.columns import CSV, comparison_table
 from pipeline.report.document import tables
 from pipeline.report.table import Column, Document, Section, Table, number, of
 from pipeline.report.wording import footnotes, provenance
 from pipeline.runs import Record
 from pipeline.runs.experiments import NotedRow, noted_rows, noted_times, noted_untrained
 
+#: The mix of labels alone.
+LABELS = str(losses.LossMix.parse("ce"))
+
+#: (a run of a row, all runs) → those that the row is compared to.
+Other = Callable[[Record, Sequence[Record]], list[Record]]
+
 COLUMNS = (Column("experiment", of("label")), *CSV)
 
 
-def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
-    """The rows of what is noted, of those with finished runs. p (Holm) is adjusted for all of them that are of one table."""
+def rows(records: Sequence[Record], noted: Sequence[NotedRow], other_of: Other | None = None) -> list[Row]:
+    """The rows of what is noted, of those with finished runs. p (Holm) is adjusted for all of them that are of one table.
+
+    ``other_of``: (a run of the row, all runs) → the runs that the row is compared to; default ``baseline_of``.
+    """
+    other_of = other_of or baseline_of
     by_key: dict[Key, list[Row]] = {}
     for (name, _), entries in grouped(noted).items():
         members = [record for record in records for entry in entries if is_of(record, entry)]
@@ -35,10 +45,11 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow]) -> list[Row]:
                 key, preset=f"{name.partition(' ')[0]}, one per held-out fold", digest=", ".join(digests(members))
             )
         row = replace(bare_row(key, members, is_baseline=False), label=name, nested=nested)
-        baseline = baseline_of(members[0], records)
+        baseline = other_of(members[0], records)
         if baseline:
             other = key_of(baseline[0]).digest
-            row = replace(compared(row, members, baseline), baseline_settings="" if other == key.digest else other)
+            same = other == key.digest or (is_labels_alone(baseline[0]) and trained_alike(members[0], baseline[0]))
+            row = replace(compared(row, members, baseline), baseline_settings="" if same else other)
         by_key.setdefault(key, []).append(row)
     adjusted_rows: list[Row] = []
     for table in by_key.values():
@@ -107,6 +118,43 @@ def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
     return same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
 
 
+def labels_of(record: Record, records: Sequence[Record]) -> list[Record]:
+    """The runs of the same network on labels alone, with the same features and data, of one folder: trained as the run itself was,
+    else those of the only settings that there are."""
+    if is_labels_alone(record):
+        return []
+    by_folder: dict[Path, list[Record]] = {}
+    for other in records:
+        if (
+            is_labels_alone(other)
+            and (other.preset, other.model, other.data_digest) == (record.preset, record.model, record.data_digest)
+            and other.recorded_settings["features"] == record.recorded_settings["features"]
+        ):
+            by_folder.setdefault(other.folder.parent, []).append(other)
+    same_settings = [alike for alike in by_folder.values() if trained_alike(record, alike[0])]
+    return (
+        max(same_settings, key=len) if same_settings else next(iter(by_folder.values())) if len(by_folder) == 1 else []
+    )
+
+
+def is_labels_alone(record: Record) -> bool:
+    return record.mix_text == LABELS and not (record.start or record.base)
+
+
+def trained_alike(record: Record, other: Record) -> bool:
+    """Whether the networks of two runs were trained with the same settings."""
+    one, two = (run.recorded_settings["teacher" if run.is_teacher else "student"] for run in (record, other))
+    return dict(one) == dict(two)
+
+
+def beside_labels(records: Sequence[Record], noted: Sequence[NotedRow]) -> tuple[Section, ...]:
+    """The rows once more, compared to their network on labels alone, where there is that."""
+    against = [row for row in rows(records, noted, labels_of) if row.comparison]
+    keys = dict.fromkeys(row.key for row in against)
+    compared_rows = [comparison_table([row for row in against if row.key == key], "labels alone") for key in keys]
+    return (Section("beside the same network on labels alone", tuple(compared_rows)),) if compared_rows else ()
+
+
 def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     """Write ``reports/<corpus>/experiment-<name>.md``, ``.tex`` and ``.csv``; the result is the text to print.
 
@@ -121,7 +169,7 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     members = [record for record in records if record.folder.parent in folders]
     paper = Document(
         f"{stamp}{corpus}: experiment {experiment}",
-        (*tables(shown, "experiments: "), *besides(root, corpus, experiment)),
+        (*tables(shown, "experiments: "), *beside_labels(records, noted), *besides(root, corpus, experiment)),
         (*footnotes(shown), *provenance(members)),
     )
     return paper.save(reports / corpus, f"experiment-{experiment}", Table.build("", COLUMNS, shown))
