@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
+from pipeline.report import noise_levels
 from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
 from pipeline.report.columns import CSV, comparison_table
 from pipeline.report.document import tables
@@ -167,9 +168,14 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     stamp = f"{STAMP}: " if any(row.synthetic for row in shown) else ""
     folders = {row.folder for row in noted}
     members = [record for record in records if record.folder.parent in folders]
+    by_name = {
+        name: [record for record in records for entry in entries if is_of(record, entry)]
+        for (name, _), entries in grouped(noted).items()
+    }
+    noisy = noise_levels.section(by_name, reports / corpus / f"experiment-{experiment}-noise.csv")
     paper = Document(
         f"{stamp}{corpus}: experiment {experiment}",
-        (*tables(shown, "experiments: "), *beside_labels(records, noted), *besides(root, corpus, experiment)),
+        (*tables(shown, "experiments: "), *beside_labels(records, noted), *noisy, *besides(root, corpus, experiment)),
         (*footnotes(shown), *provenance(members)),
     )
     return paper.save(reports / corpus, f"experiment-{experiment}", Table.build("", COLUMNS, shown))

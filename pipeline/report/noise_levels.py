@@ -1,0 +1,119 @@
+"""How accurate students stay with noise on their inputs, for experiments of which some were trained with it.
+
+The student sees x + σ · std · ε, std the deviation of each input over its training rows, ε Gaussian: as in training (Arani, Sarfraz and
+Zonooz, WACV 2021), here on the held-out fold's clean clips, with the same ε for every row and level. What was measured is kept in a CSV
+file beside the table, by the digest of the weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from pipeline import cache
+from pipeline.files import CACHE, write_atomic
+from pipeline.report.table import Column, Section, Table, number
+from pipeline.runs import Record
+from pipeline.runs.weights import read_weights
+
+LEVELS = (0.0, 0.05, 0.1, 0.2, 0.5)
+
+#: Weights of a run → its accuracy at each level, in [0, 1].
+Measured = dict[str, tuple[float, ...]]
+
+KEY = "weights"
+TITLE = (
+    "Accuracy with Gaussian noise on the inputs, of this share of each input's deviation over the training rows; the same noise for "
+    "every row, %, mean over the runs."
+)
+
+
+def section(rows: Mapping[str, Sequence[Record]], kept_in: Path) -> tuple[Section, ...]:
+    """A table of the rows (name → finished runs), where a run of them was trained with noise on its inputs; else nothing.
+
+    ``kept_in``: the CSV file of what was measured before, which gets what is measured now. Runs whose features are not
+    in the cache as they were are left out.
+    """
+    if not any(trained_with(record) for members in rows.values() for record in members):
+        return ()
+    before = kept(kept_in)
+    measured: Measured = {}
+    lines = []
+    for name, members in rows.items():
+        for record in members:
+            weights = record.result.weights
+            if weights and record.result.accuracy is not None and weights not in measured:
+                accuracies = before.get(weights) or at_levels(record)
+                measured |= {weights: accuracies} if accuracies else {}
+        each = [measured[record.result.weights] for record in members if record.result.weights in measured]
+        if each:
+            lines.append((name, [100 * sum(level) / len(each) for level in zip(*each)], len(each)))
+    if not lines:
+        return ()
+    if measured.keys() - before.keys():
+        write_atomic(kept_in, as_csv(before | measured).encode())
+    columns = [Column("row", lambda line: line[0], "Row")]
+    columns += [
+        Column(f"noise_{level:g}", partial(level_of, place=place), f"{level:g}", format=number)
+        for place, level in enumerate(LEVELS)
+    ]
+    columns.append(Column("n", lambda line: line[2], "n", format=str))
+    return (Section("noise on the inputs", (Table.build(TITLE, columns, lines),)),)
+
+
+def level_of(line: tuple[str, list[float], int], place: int) -> float:
+    return line[1][place]
+
+
+def trained_with(record: Record) -> float:
+    """The noise on the inputs that a run was trained with."""
+    table = record.recorded_settings["teacher" if record.is_teacher else "student"]
+    return float(table.get("input_noise", 0.0))
+
+
+def at_levels(record: Record) -> tuple[float, ...]:
+    """A run's accuracy at each level, on the clean clips of its held-out fold; () where its features are gone or others now."""
+    if record.is_of_images:
+        return ()
+    path = cache.fold_path(CACHE, record.corpus, record.settings.features, record.fold)
+    if not path.is_file() or cache.read_header(path).digest != record.data.get(record.fold):
+        return ()
+    import torch  # a report of other experiments does without
+
+    from pipeline.models import saved
+
+    data = cache.load([path])
+    clean, labels = torch.from_numpy(data.features[:, 0]), torch.from_numpy(data.labels)
+    network = saved.network_of(read_weights(record.folder))
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(record.fold)) * network.std
+    with torch.no_grad():
+        return tuple(
+            sum(
+                int((network(x + level * e).logits.argmax(-1) == y).sum())
+                for x, e, y in zip(clean.split(64), noise.split(64), labels.split(64))
+            )
+            / len(labels)
+            for level in LEVELS
+        )
+
+
+def kept(path: Path) -> Measured:
+    """What was measured before; lines that are none are left out, and measured again."""
+    measured: Measured = {}
+    with suppress(OSError, UnicodeDecodeError, csv.Error):
+        for line in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+            with suppress(KeyError, TypeError, ValueError):
+                values = tuple(float(line[f"{level:g}"]) for level in LEVELS)
+                if line[KEY] and all(0 <= value <= 1 for value in values):
+                    measured[line[KEY]] = values
+    return measured
+
+
+def as_csv(measured: Measured) -> str:
+    lines = [",".join([KEY, *(f"{level:g}" for level in LEVELS)])]
+    lines += [",".join([weights, *map(repr, values)]) for weights, values in sorted(measured.items())]
+    return "\n".join([*lines, ""])
