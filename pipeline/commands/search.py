@@ -21,6 +21,9 @@ from pipeline.commands.options import (
 from pipeline.commands.types import Numbers, Whole
 from pipeline.config import InputError
 
+#: What is searched where options are given, and no space.
+DEFAULT = "strong"
+
 SECTION = "The stages"
 ORDER = 28
 EXAMPLES = (
@@ -82,20 +85,21 @@ def search(
 ) -> None:
     """Try settings on the inner folds of each held-out fold, which is never read, and write what came out best as presets.
 
-    SPACE says what is varied: the name of one that comes with the project, or a TOML file; without one: which there are.
+    SPACE says what is varied: the name of one that comes with the project, or a TOML file; default: strong. Alone: which there are.
     """
-    from pipeline.search import space as spaces  # torch: --help does without
+    from pipeline.search import planning  # torch: --help does without
+    from pipeline.search import space as spaces
 
-    if space is None:
-        require_alone()
+    if space is None and not options_given():
         click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in spaces.names().items()))
         return
     require_train(train)
-    wanted = spaces.read(space, losses, trials)
+    wanted = spaces.read(space or DEFAULT, losses, trials)
     settings = config.read(preset or wanted.preset, overrides)
     require_not_varied(wanted, overrides)
+    planning.require_values(wanted, settings)
     from pipeline.engine.source import of_corpus, wanted_folds
-    from pipeline.search import choice, explanation, nested, planning, searching
+    from pipeline.search import choice, explanation, nested, searching
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(settings, corpus.seconds)
@@ -132,12 +136,8 @@ def require_train(train: bool) -> None:
         raise click.UsageError("--seeds are of the students that --train trains; of the trials --trial-seeds")
 
 
-def require_alone() -> None:
-    """``InputError`` for options beside no space: they would be dropped without a word."""
-    context = click.get_current_context()
-    options = [parameter.opts[0] for parameter in context.command.params if given(str(parameter.name))]
-    if options:
-        raise InputError(f"{' '.join(options)} without a space; expected its name or file, for example search strong")
+def options_given() -> bool:
+    return any(given(str(parameter.name)) for parameter in click.get_current_context().command.params)
 
 
 def require_not_varied(space: Any, overrides: tuple[str, ...]) -> None:

@@ -74,9 +74,7 @@ class Search:
 
 
 def require(search: Search, held_out: Sequence[int | None]) -> None:
-    """``InputError`` where nothing would be left to train on, where a value of the space is none of its setting, or its mixes
-    are none."""
-    require_values(search)
+    """``InputError`` where nothing would be left to train on."""
     for fold in held_out:
         inner = search.inner(fold)
         if len(inner) < 2:
@@ -87,24 +85,24 @@ def require(search: Search, held_out: Sequence[int | None]) -> None:
             )
 
 
-def require_values(search: Search) -> None:
-    """Each end and choice is right at least beside one value of every other; what does not go together is refused in its trial."""
-    lowest = {parameter.name: parameter.ends[0] for parameter in search.space.parameters}
-    for parameter in search.space.parameters:
+def require_values(space: Space, settings: Settings) -> None:
+    """``InputError`` where a value of the space is none of its setting, a mix is none, or a network is not there.
+
+    Each end and choice has to be right beside the lowest of all others; what does not go together is refused in its trial.
+    """
+    lowest = {parameter.name: parameter.ends[0] for parameter in space.parameters}
+    for parameter in space.parameters:
+        table, _, key = parameter.name.partition(".")
         for value in parameter.ends:
-            tables = dataclasses.asdict(
-                getattr(search.settings, parameter.name.partition(".")[0], search.settings.student)
-            )
-            table, _, key = parameter.name.partition(".")
             if table in ("student", "teacher"):
-                config.build(config.TrainSettings, {**tables, key: value}, f"space {search.space.name}: [{table}]")
-            elif search.space.network == "student":
-                LossMix.parse(search.space.mix_of({**lowest, parameter.name: value}))
-    for text in search.space.losses if search.space.network == "student" else ():
-        LossMix.parse(search.space.mix_of({**lowest, "losses": text}))
-    models_of.require(getattr(search.settings, search.space.network).model)
-    models = [one for one in search.space.parameters if one.name.endswith(".model")]
-    for model in dict.fromkeys(str(value) for one in models for value in one.choices):
+                tables = dataclasses.asdict(getattr(settings, table))
+                config.build(config.TrainSettings, {**tables, key: value}, f"space {space.name}: [{table}]")
+            elif space.network == "student":
+                LossMix.parse(space.mix_of({**lowest, parameter.name: value}))
+    for text in space.losses if space.network == "student" else ():
+        LossMix.parse(space.mix_of({**lowest, "losses": text}))
+    varied = [value for one in space.parameters if one.name.endswith(".model") for value in one.choices]
+    for model in dict.fromkeys([getattr(settings, space.network).model, *map(str, varied)]):
         models_of.require(model)
 
 

@@ -121,6 +121,9 @@ def read(name: str, losses: Sequence[str] = (), trials: int | None = None) -> Sp
     tables = contents(path)
     if losses:
         tables["losses"] = list(losses)
+        tables["mix"] = {
+            key: value for key, value in tables.get("mix", {}).items() if any(f"{{{key}}}" in text for text in losses)
+        }
     if trials is not None:
         tables["trials"] = trials
     return parsed(path, tables)
