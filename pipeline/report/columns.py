@@ -30,6 +30,7 @@ SD_FOLDS = Column("sd_folds", of("spread.sd_folds"), "SD over\nfolds", format=nu
 SD_SEEDS = Column("sd_seeds", of("spread.sd_seeds"), "SD over\nseeds", format=number)
 RUNS = Column("", of("spread"), "n (folds ×\nseeds)", format=runs_counted)
 BEST = Column("best_epoch_percent_optimistic", of("best"), "Best epoch %\n(optimistic)", format=number)
+BALANCED = Column("balanced_percent", of("balanced"), "Balanced", "%", number)
 PARAMETERS = Column("parameters", of("parameters"), "Parameters", format=counted)
 PUBLISHED = Column("published_percent", of("published"), "Published", "%", number)
 TO_PUBLISHED = Column(
@@ -85,7 +86,7 @@ CSV = (
     Column("mean_percent_with_stopped_at_chance", of("all_runs")),
     Column("skipped_clips", of("skipped")),
     Column("macro_f1_percent", of("macro_f1")),
-    Column("balanced_percent", of("balanced")),
+    BALANCED,
     Column("ece_percent", of("ece")),
     Column("agreement_percent", of("agreement")),
     Column("calibrated_runs", lambda row: row.calibration.runs if row.calibration else 0),
@@ -95,8 +96,10 @@ CSV = (
 
 
 def accuracy_table(rows: Sequence[Row]) -> Table:
+    """All rows; with the balanced accuracy where it was kept."""
     notes = Column("", lambda row: joined(remarks(row)), "Notes", prose=True)
-    columns = (NAME, MEAN, SD_FOLDS, SD_SEEDS, RUNS, BEST, PARAMETERS, PUBLISHED, TO_PUBLISHED, notes)
+    balanced = [BALANCED] if any(row.balanced is not None for row in rows) else []  # earlier versions did not keep it
+    columns = (NAME, MEAN, SD_FOLDS, SD_SEEDS, RUNS, *balanced, BEST, PARAMETERS, PUBLISHED, TO_PUBLISHED, notes)
     return Table.build("Accuracy on the held-out fold's clean clips, last epoch.", columns, rows)
 
 

@@ -88,6 +88,10 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         "of the folds' means. SD over seeds: of the seeds' means over folds. n: runs, each one fold held out and one seed.",
         "The result is the last epoch. Best epoch is optimistic: the held-out fold itself chose the epoch.",
     ]
+    if any(row.balanced is not None for row in rows):
+        notes.append(
+            "Balanced: the mean of the classes' recalls, so that each class counts the same, however many clips it has."
+        )
     tests = [row.comparison for row in rows if row.comparison]
     notes += tested(tests)
     if tests:

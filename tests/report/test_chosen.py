@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from pipeline import config, report, runs
 from pipeline.config import InputError
+from pipeline.report.html import table_html
 from pipeline.report.wording import footnotes, remarks
 from pipeline.runs.experiments import NotedRow, note, noted_rows
 from tests import recorded
@@ -75,3 +77,20 @@ def test_a_preset_says_by_which_folds_it_was_chosen(tmp_path: Path) -> None:
         path.write_text(f"chosen = {wrong}\n" + plain)
         with pytest.raises(InputError, match=r"mine.toml: chosen = .*: expected for example \{corpus"):
             config.read(str(path))
+
+
+def test_the_balanced_accuracy_is_a_column_where_it_was_kept(tmp_path: Path) -> None:
+    """Mean over the folds, beside the accuracy, in the printed table, in CSV and on the page."""
+    shares = {1: 0.25, 2: 0.5}
+    for fold, share in shares.items():
+        path = recorded.write_run(tmp_path, 8, fold=fold) / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "balanced_accuracy": share}))
+    text = report.report(tmp_path / "runs", tmp_path / "reports", "tiny")
+    header = next(line for line in text.splitlines() if "Balanced" in line)
+    line = next(line for line in text.splitlines() if "(baseline)" in line and "80.00" in line)
+    assert header.index("Balanced") < header.index("Best epoch") and "37.50" in line
+    assert "Balanced: the mean of the classes' recalls" in text.replace("\n", " ")
+    (row,) = csv.DictReader((tmp_path / "reports" / "tiny" / "table.csv").read_text().splitlines())
+    assert float(row["balanced_percent"]) == 37.5
+    sections = report.contents(tmp_path / "runs", "tiny").document.sections  # what the page shows
+    assert "Balanced" in "".join(table_html(table) for section in sections for table in section.tables)
