@@ -109,6 +109,7 @@ def test_losers_are_stopped_and_the_others_get_the_bits_of_a_training_alone(sour
         assert len(alone.history) == 4
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_with_the_same_trials(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +137,13 @@ def test_a_search_that_was_stopped_goes_on_with_the_same_trials(
     assert not fitted
 
 
-def test_a_record_of_other_trials_data_or_versions_is_refused(source: Source) -> None:
+def test_a_record_of_other_trials_data_or_versions_is_refused(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scores(trials: dict[int, searching.Trial], *_: Any, **__: Any) -> dict[int, list[searching.Score]]:
+        return {n: [searching.Score(run.folder, 0.1 * (n % 7)) for run in trial.runs] for n, trial in trials.items()}
+
+    monkeypatch.setattr(searching.training, "scores", scores)
+    monkeypatch.setattr(searching.Teachers, "train", lambda *_: None)
+    monkeypatch.setattr(searching.Teachers, "failed", lambda *_: [])
     search = search_of(source)
     searching.searched(search, 1, HOW)
     path = search.place(1) / record.TRIALS
