@@ -91,8 +91,7 @@ def search(
     from pipeline.search import space as spaces
 
     if space is None and not options_given():
-        click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in spaces.names().items()))
-        return
+        return click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in spaces.names().items()))
     require_train(train)
     wanted = spaces.read(space or DEFAULT, losses, trials)
     settings = config.read(preset or wanted.preset, overrides)
@@ -108,12 +107,11 @@ def search(
     search = planning.Search(wanted, settings, of_corpus(corpus, settings), corpus.folds, trial_seeds, sampler_seed)
     planning.require(search, held_out)
     if explain:
-        click.echo(explanation.explained(search, held_out))
-        return
+        return click.echo(explanation.explained(search, held_out))
     measured = {fold: searching.searched(search, fold, how) for fold in held_out}
-    for fold, trials_of in measured.items():
-        choice.write_preset(search, fold, trials_of)
-        click.echo("\n".join(choice.lines(search, fold, trials_of)))
+    for fold, of_fold in measured.items():
+        choice.write_preset(search, fold, of_fold)
+        click.echo("\n".join(choice.lines(search, fold, of_fold)))
     if train:
         nested.train(search, measured, chosen, seeds, how)
         click.echo(report_of(search))

@@ -20,6 +20,12 @@ from pipeline.runs.record import IMAGES
 TRUSTED = "Taught by a teacher that does not say which folds it was trained on (--trust-teacher)"
 TOO_GOOD = "Whether it has seen the held-out clips is not known, and if it has, these figures are too good."
 
+#: Of settings that a preset says were chosen by folds which are held out here.
+OPTIMISTIC = (
+    "Optimistic: the settings were chosen by what they reach on folds that are held out here, so the figure is no guess of what other "
+    "clips would give. The honest one is nested: for each held-out fold the settings chosen on the others."
+)
+
 
 def runs_counted(spread: Spread | None) -> str:
     """ "9 (3 × 3)": runs, folds times seeds; "8 (3 folds, uneven)" where seeds differ between folds."""
@@ -122,10 +128,7 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     if trusted := [row.label or row.mix for row in rows if row.trusted]:
         notes.append(f"{TRUSTED}: {listed(trusted, '; ')}. {TOO_GOOD}")
     if any(row.optimistic for row in rows):
-        notes.append(
-            "Optimistic: the settings were chosen by what they reach on folds that are held out here, so the figure is no guess of "
-            "what other clips would give. The honest one is nested: for each held-out fold the settings chosen on the others."
-        )
+        notes.append(OPTIMISTIC)
     if any(row.published is not None for row in rows):
         notes.append("Published: Cho et al. 2023, Table 3, UrbanSound8K, ten folds.")
     if any(row.synthetic for row in rows):
