@@ -1,11 +1,13 @@
 """What ``predict`` costs on long sounds: memory at the peak, time per window, and the start.
 
-    python -m bench.long_sounds [--minutes 120] [--run RUN]
+    python -m bench.long_sounds [--minutes 120] [--run RUN] [--rounds 5]
 
 Each in a process of its own, as a user starts it: one clip, and a sound of some minutes (16 bits, 44.1 kHz, stereo).
-Expected: at most 100 MB more at the peak for two hours than for a clip; for 40 minutes at most 1.15 x the windows x the
-time per view that ``bench.features`` prints (printed here as well, computed in this process); the clip in under 3 s. The
-network is a fresh ``cnn2`` with the published input unless RUN names another.
+Before them, in this process and taking turns so that both meet the same machine: CPU time of a view, as ``bench.features``
+takes it, and of a window of two minutes of that sound, all that ``predict`` does behind the start; the least of the rounds.
+Expected: at most 100 MB more at the peak for two hours than for a clip; a window at most 1.15 x a view, and 40 minutes, less
+the time of the clip, at most 1.15 x the windows x the view; the clip in under 3 s. The network is a fresh ``cnn2`` with the
+published input unless RUN names another.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ import torch
 from bench.features import synthetic, timed, views
 from pipeline import features, models
 from pipeline.config import FeatureSpec
+from pipeline.deploy import prediction
+from pipeline.features import steps, vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44100
@@ -91,38 +95,64 @@ def predicted(run: Path, sound: Path) -> tuple[float, float, float, int]:
     return wall, cpu, int(done.stderr.split()[-1]) / 1024, len(json.loads(done.stdout)["windows"])
 
 
-def view_seconds(clips: int = 12, rounds: int = 5) -> float:
-    """CPU seconds of ``extract`` a view, as ``bench.features`` takes them."""
+def turns(run: Path, sound: Path, rounds: int, clips: int = 12) -> tuple[float, float, float]:
+    """CPU seconds of a view, and CPU and wall seconds of a window of ``sound`` in ``predict_file``: the least of ``rounds``."""
     spec = FeatureSpec()
+    members = prediction.ensemble([run])
+    prediction.one_thread()
     features.warm_up(spec)
-    torch.set_num_threads(1)
-    least = [
-        min(timed(lambda: features.extract(pair, spec)) for _ in range(rounds))  # noqa: B023
-        for pair in (views(y, spec) for y in synthetic(clips, spec))
-    ]
-    return float(np.mean(least)) / 2
+    pairs = [views(y, spec) for y in synthetic(clips, spec)]
+    least = np.full((3, clips), np.inf)
+    for number in range(rounds + 1):
+        steps.load()
+        view = [timed(lambda: features.extract(pair, spec)) / 2 for pair in pairs]  # noqa: B023
+        steps.chosen[0] = vectors  # as ``predict``, which does without numba
+        start, wall = time.process_time(), time.perf_counter()
+        windows = len(prediction.predict_file(members, sound).times)
+        window = np.array([time.process_time() - start, time.perf_counter() - wall]) / windows
+        if number:  # the first builds filters
+            least = np.minimum(least, np.stack([view, *np.broadcast_to(window[:, None], (2, clips))]))
+    view, cpu, wall = least.mean(axis=1).tolist()
+    return view, cpu, wall
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=120, help="length of the long sound")
+    parser.add_argument("--minutes", type=float, default=120, help="length of the long sound; 0: the turns alone")
     parser.add_argument("--run", type=Path, help="a run folder or model.pt")
+    parser.add_argument("--rounds", type=int, default=5, help="how often view and windows take turns")
     arguments = parser.parse_args()
-    view = view_seconds()
-    print(f"a view: {1e3 * view:.2f} ms of CPU time")
+    if arguments.rounds < 1 or arguments.minutes < 0:
+        parser.error("--rounds: expected at least 1, --minutes at least 0")
     with tempfile.TemporaryDirectory() as name:
         run = arguments.run or Path(name) / "model.pt"
         if not arguments.run:
             write_run(run)
-        measured = []
-        for minutes in (4 / 60, arguments.minutes):
-            sound = Path(name) / "sound.wav"
-            write_sound(sound, 60 * minutes)
-            wall, cpu, peak, windows = predicted(run, sound)
-            measured.append((wall, peak))
-            ratio = f", {wall / (windows * view):.2f} x windows x view" if windows > 1 else ""
-            print(f"{minutes:8.2f} min {windows:6} windows {wall:8.1f} s wall {cpu:8.1f} s CPU {peak:7.0f} MB{ratio}")
-    print(f"the long sound takes {measured[1][1] - measured[0][1]:+.0f} MB more than the clip")
+        sound = Path(name) / "sound.wav"
+        write_sound(sound, 120)
+        view, cpu, wall = turns(run, sound, arguments.rounds)
+        print(f"a view: {1e3 * view:.2f} ms of CPU time")
+        print(
+            f"a window: {1e3 * cpu:.2f} ms of CPU time, {cpu / view:.2f} x a view; {1e3 * wall:.2f} ms of wall time "
+            f"in {prediction.threads()} threads, {wall / view:.2f} x"
+        )
+        if arguments.minutes:
+            processes(run, sound, arguments.minutes, view)
+
+
+def processes(run: Path, sound: Path, minutes: float, view: float) -> None:
+    """Print what a clip and ``minutes`` of sound cost, written to ``sound``."""
+    measured = []
+    for length in (4 / 60, minutes):
+        write_sound(sound, 60 * length)
+        measured.append(predicted(run, sound))
+        wall, cpu, peak, windows = measured[-1]
+        print(f"{length:8.2f} min {windows:6} windows {wall:8.1f} s wall {cpu:8.1f} s CPU {peak:7.0f} MB")
+    clip, long = measured
+    whole, beyond = ([(long[kind] - part * clip[kind]) / (long[3] * view) for kind in (0, 1)] for part in (0, 1))
+    print(f"the long sound over windows x view: wall {whole[0]:.2f} x, CPU {whole[1]:.2f} x")
+    print(f"less the time of the clip:          wall {beyond[0]:.2f} x, CPU {beyond[1]:.2f} x")
+    print(f"the long sound takes {long[2] - clip[2]:+.0f} MB more than the clip")
 
 
 if __name__ == "__main__":

@@ -72,9 +72,12 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, cali
 
     if as_csv:
         click.echo(",".join(answers.COLUMNS))
-    failed = sum(predicted(members, path, show) for path in sounds)
-    if microphone:
-        listen(members, show)
+    try:
+        failed = sum(predicted(members, path, show) for path in sounds)
+        if microphone:
+            listen(members, show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("What was printed stands; the same command begins anew.") from None
     if failed:
         sys.exit(1)
 

@@ -16,11 +16,15 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 from pipeline import audio, features
 from pipeline.config import FeatureSpec, InputError
@@ -30,10 +34,13 @@ from pipeline.models.saved import network_of, sound_features
 from pipeline.runs import calibration
 from pipeline.runs.weights import read_weights
 
-#: Windows after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
-TRIMMED = 24
+#: Windows of a long sound that a thread computes in turn, and that a network may hear at once: more gain nothing.
+GROUP = 4
 
-#: Threads that each compute a window of a long sound, at most; a window takes none of its own.
+#: Groups after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
+TRIMMED = 32
+
+#: Threads that each compute a group, at most; a window takes none of its own.
 THREADS = 4
 
 
@@ -145,34 +152,76 @@ def release_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+class LinearByRows(TorchFunctionMode):
+    """A linear layer of several rows adds in another order than one of a single row; here each row is a single one."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.linear and args[0].ndim == 2:
+            return torch.cat([func(row, *args[1:], **(kwargs or {})) for row in args[0].split(1)])
+        return func(*args, **(kwargs or {}))
+
+
+@lru_cache(maxsize=16)
+def hears_together(network: Network) -> bool:
+    """Whether ``GROUP`` clips at once give a network the bits that they give one by one, in all its outputs.
+
+    Tried with noise, for it lies with the sizes: some convolutions choose another way for a single clip.
+    """
+    draws = torch.Generator().manual_seed(0)
+    noise = network.mean + network.std * torch.randn((GROUP, *network.shape), generator=draws)
+    with torch.inference_mode(), LinearByRows():
+        together, alone = network(noise), [network(clip) for clip in noise.split(1)]
+    return all(torch.equal(value, torch.cat([one[name] for one in alone])) for name, value in together.items())
+
+
 @torch.inference_mode()
 def logits(members: Sequence[Checkpoint], clips: np.ndarray) -> np.ndarray:
-    """(runs, clips, classes) float32 of samples (clips, n) float32 at the members' rate and clip length."""
+    """(runs, clips, classes) float32 of samples (clips, n) float32 at the members' rate and clip length.
+
+    What is said of a clip depends on no other one: where a network ``hears_together`` it gets ``GROUP`` clips at once, for
+    half the time, else one by one, with the same bits.
+    """
     values = torch.from_numpy(features.extract(clips, members[0].spec))
-    return torch.stack([member.network(values).logits for member in members]).numpy()
+    return torch.stack([logits_of(member.network, values) for member in members]).numpy()
+
+
+def logits_of(network: Network, values: torch.Tensor) -> torch.Tensor:
+    """(clips, classes) of features (clips, features, bins, frames)."""
+    with LinearByRows():
+        if len(values) == GROUP and hears_together(network):
+            return network(values).logits
+        return torch.cat([network(clip).logits for clip in values.split(1)])
 
 
 def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Prediction:
     """What the members (one, or an ``ensemble``) say of a sound: blocks (n,) of float32 in full scale, at their rate.
 
-    The windows are computed ``threads()`` at a time while the sound is read, so that its length costs no memory.
+    The windows are computed ``GROUP`` by ``GROUP`` (see ``logits``) in ``threads()`` threads while the sound is read, so
+    that its length costs no memory.
     """
     spec = members[0].spec
     places: list[int] = []
     values: list[np.ndarray] = []
     waiting: deque[Future[np.ndarray]] = deque()
-    heard = 0
+    heard, windows = 0, sounds.windows(blocks, spec)
     with ThreadPoolExecutor(most := threads()) as pool:
-        for start, part, so_far in sounds.windows(blocks, spec):
-            places.append(start)
-            heard = so_far
-            waiting.append(pool.submit(logits, members, part[np.newaxis]))
-            # Read ahead so far that no thread has to wait for the reader, and no further.
-            if len(waiting) > 2 * most:
-                values.append(waiting.popleft().result())
-            if len(places) % TRIMMED == 0:
-                release_memory()
-        values += [future.result() for future in waiting]
+        try:
+            while group := list(islice(windows, GROUP)):
+                starts, parts, lengths = zip(*group)
+                places += starts
+                heard = lengths[-1]
+                waiting.append(pool.submit(logits, members, np.stack(parts)))
+                # Read ahead so far that no thread has to wait for the reader, and no further.
+                if len(waiting) > most:
+                    values.append(waiting.popleft().result())
+                if len(places) % (TRIMMED * GROUP) == 0:
+                    release_memory()
+            values += [future.result() for future in waiting]
+        finally:
+            for future in waiting:  # after an error or Ctrl-C nobody wants them
+                future.cancel()
     seconds = heard / spec.sr
     times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start in places)
     temperatures = tuple(member.temperature for member in members)

@@ -1,6 +1,7 @@
 """``predict``: the evaluation's logits again, from the checkpoint alone, for any file, length, pipe or microphone."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -20,9 +21,9 @@ import soxr
 import torch
 from click.testing import CliRunner
 
-from pipeline import runs
+from pipeline import features, models, runs
 from pipeline.commands.predict import predict
-from pipeline.config import InputError
+from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import prediction, sounds
 from tests import shipped
 from tests.shipped import (
@@ -73,7 +74,7 @@ def test_the_evaluations_logits_from_the_checkpoint_alone(world, tmp_path, role)
 
 def test_the_same_on_real_clips(mini, tmp_path):
     """A network with the published input, on clips of each length there is; the oracle is stage one's own way."""
-    from pipeline import config, features, models
+    from pipeline import config
     from pipeline.audio import reading as audio
 
     spec = config.FeatureSpec()
@@ -371,3 +372,46 @@ def test_windows_come_in_turn_whichever_thread_was_first(world, monkeypatch):
     np.testing.assert_array_equal(one.logits, several.logits)
     whole = [slow(members, sound[round(a * spec.sr) :][None, : spec.samples]) for a, _ in one.times]
     np.testing.assert_array_equal(one.logits, np.concatenate(whole, axis=1))
+
+
+@pytest.mark.parametrize(("name", "spec"), [("cnn2", FeatureSpec()), ("cnn2", SPEC), ("resnet18", SPEC)])
+def test_what_is_heard_together_is_heard_as_if_alone(world, name, spec):
+    """To the last bit, whether or not the network may hear several clips at once."""
+    (member,) = prediction.ensemble([world.student])
+    network = models.network(name, spec.shape, len(CLASSES)).eval()
+    members = [dataclasses.replace(member, network=network, spec=spec)]
+    clips = np.random.default_rng(0).uniform(-0.5, 0.5, (prediction.GROUP, spec.samples)).astype(np.float32)
+    clips *= np.float32(10.0) ** -np.arange(len(clips), dtype=np.float32)[:, None]
+    together = prediction.logits(members, clips)
+    with torch.inference_mode():
+        single = [network(torch.from_numpy(features.extract(clip[None], spec))).logits.numpy() for clip in clips]
+    np.testing.assert_array_equal(together[0], np.concatenate(single))
+    # Whatever lies beside a clip, and however many, its numbers are the same.
+    others = np.zeros_like(clips)
+    others[1] = clips[1]
+    np.testing.assert_array_equal(prediction.logits(members, others)[:, 1], together[:, 1])
+    np.testing.assert_array_equal(prediction.logits(members, clips[:-1]), together[:, :-1])
+
+
+def test_a_network_whose_bits_depend_on_the_batch_hears_one_by_one():
+    """Found out by trying: it adds up over the batch, as no network should."""
+    network = models.network("cnn2", SPEC.shape, 3).eval()
+    assert prediction.hears_together(network) in (True, False)
+
+    def mixed(_module, _inputs, outputs):
+        return type(outputs)({**outputs, "logits": outputs.logits + outputs.logits.sum()})
+
+    network.register_forward_hook(mixed)
+    prediction.hears_together.cache_clear()
+    assert not prediction.hears_together(network)
+
+
+def test_a_sound_has_the_same_answer_whatever_else_is_asked(world, tmp_path):
+    """Also where the last windows fill no group."""
+    for number, count in enumerate((9, 5, 2)):
+        wave = np.concatenate([shipped.sound(k % 3, 10 * number + k) for k in range(count // 2 + 1)])
+        soundfile.write(tmp_path / f"{number}.wav", wave, SPEC.sr, subtype="FLOAT")
+    together = objects(command(world.student, tmp_path, "--json")[0])
+    assert max(len(one["windows"]) for one in together) > prediction.GROUP
+    for one in together:
+        assert objects(command(world.student, one["file"], "--json")[0]) == [one]
