@@ -15,6 +15,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import dropwhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,10 +146,21 @@ def inert(cell: object) -> object:
     """``cell`` as a spreadsheet shows it and does not compute it: a text that reads as a formula gets an apostrophe.
 
     Names of classes, files and folders are anybody's. A spreadsheet takes a text that begins with =, +, - or @ for a
-    formula, quoted or not, also behind blanks and in their wide forms. Numbers stay numbers.
+    formula, quoted or not, also behind blanks and what is not seen, and in their wide forms. Numbers stay numbers.
     """
     if not isinstance(cell, str):
         return cell
-    begins = unicodedata.normalize("NFKC", cell).lstrip()
+    begins = "".join(dropwhile(unseen, unicodedata.normalize("NFKC", cell)))
     # A sign alone, for example the - of standard input, is no formula.
     return f"'{cell}" if len(begins) > 1 and begins[0] in "=+-@" else cell
+
+
+def unseen(letter: str) -> bool:
+    """Blanks, control characters, and those without a width."""
+    return unicodedata.category(letter)[0] in "CZ"
+
+
+def active(cell: str) -> str:
+    """The text that ``inert`` was given."""
+    bare = cell.removeprefix("'")
+    return bare if inert(bare) == cell else cell

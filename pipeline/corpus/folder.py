@@ -18,6 +18,7 @@ from pipeline.corpus import files, leaks, pool
 from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
+from pipeline.files import active, inert
 
 #: Nowhere by itself: it is where the user says.
 PLACES = ()
@@ -37,8 +38,10 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
     known: dict[str, int] = {}
     stated: dict[str, str] = {}
     for row in [] if not path.exists() else table(path, "file", "fold", unique="file"):
-        name = unicodedata.normalize("NFC", row["file"])
-        stated[name] = row.get("source") or ""
+        name = unicodedata.normalize("NFC", row["file"] if row["file"] in paths else active(row["file"]))
+        if name in stated:
+            raise row.error("file", "each clip once: remove one of the rows")
+        stated[name] = active(row.get("source") or "")
         if class_of(name) != pool.FOLDER:
             known[name] = row.whole("fold", 1)
         elif row["fold"] != "0":
@@ -214,7 +217,7 @@ def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:
             if not text.strip():
                 writer.writeheader()
             for name, (fold, source) in sorted(new.items()):
-                writer.writerow({"file": name, "fold": fold, "source": source})
+                writer.writerow({"file": inert(name), "fold": fold, "source": inert(source)})
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)

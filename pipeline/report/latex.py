@@ -102,7 +102,7 @@ def latex(document: Document) -> str:
     if document.notes:
         # LaTeX's own bullet is of a font (TS1) that minimal installations lack.
         lines += [r"\footnotesize", r"\renewcommand{\labelitemi}{$\bullet$}", r"\begin{itemize}"]
-        lines += [rf"\item {latex_text(note)}" for note in document.notes]
+        lines += [rf"\item {{}}{latex_text(note)}" for note in document.notes]
         lines += [r"\end{itemize}"]
     return "\n".join([*lines, r"\end{document}"]) + "\n"
 

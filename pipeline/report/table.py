@@ -235,6 +235,6 @@ def comma_separated(header: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     """RFC 4180 but for the line ends, which are ``\\n``; None is an empty cell; texts as by ``inert``."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([inert(cell) for cell in header])
     writer.writerows([["" if cell is None else inert(cell) for cell in row] for row in rows])
     return out.getvalue()

@@ -50,6 +50,28 @@ def pieces() -> list[str]:
     ]
 
 
+def test_folds_csv_holds_no_formula_and_reads_what_a_spreadsheet_made_of_it(tmp_path) -> None:
+    names = [f"{kind}/{k}.wav" for kind in ("=cmd|x", "-rf", "a&b%c_d", "'quoted") for k in ("a", "b")]
+    root = clips_of(tmp_path / "odd", names)
+    folds = {clip.name: (clip.fold, clip.source) for clip in open_corpus("folder", root).clips}
+    assert folds.keys() == set(names)
+    with (root / "folds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cells = [cell for row in rows for cell in row.values()]
+    assert not [cell for cell in cells if cell[0] in "=-+@"] and "'=cmd|x/a.wav" in cells and "'quoted/a.wav" in cells
+    # As it was stored before, and by a spreadsheet that takes the apostrophe for its own.
+    for text in (
+        (root / "folds.csv").read_text(),
+        (root / "folds.csv").read_text().replace("'=", "=").replace("'-", "-"),
+    ):
+        (root / "folds.csv").write_text(text)
+        assert {clip.name: (clip.fold, clip.source) for clip in open_corpus("folder", root).clips} == folds
+        assert (root / "folds.csv").read_text() == text
+    write_table(root / "folds.csv", ["file", "fold"], [["-rf/a.wav", "1"], ["'-rf/a.wav", "2"]])
+    with pytest.raises(InputError, match=r"line 3: file = \"'-rf/a.wav\": expected each clip once"):
+        open_corpus("folder", root)
+
+
 def test_a_folder_gets_folds_by_recording_that_are_stored_and_balanced(tmp_path) -> None:
     root = clips_of(tmp_path / "Farm", [*pieces(), "bee/.hidden.wav", "bee/notes.txt", ".git/x.wav"])
     corpus = open_corpus("folder", root)

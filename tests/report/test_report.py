@@ -586,6 +586,7 @@ def test_latex_is_ascii_balanced_and_escaped():
     assert len(body) == 3
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
     assert not any(line.startswith("[") for line in text.splitlines())
+    assert "\\item [" not in text  # it would be a label, not a note
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
@@ -691,6 +692,10 @@ def test_names_of_anybodys_are_no_formulas_and_no_latex():
         "−0.5",
     ]
     assert inert(inert("=1")) == "'=1"
+    # Behind what is not seen; also as the name of a column.
+    unseen = ("\t=1", "\r\n@x", "\x01=1", "\u200b=1", "\ufeff-1", "\u00a0+1", "\u3000＠x")
+    assert [inert(cell) for cell in unseen] == [f"'{cell}" for cell in unseen]
+    assert comma_separated(("=a", "b"), [("\ufeff", "x")]) == "'=a,b\n\ufeff,x\n"
     assert [latex_text(name) for name in NAMES[:3]] == [r"a\&b\%c\_d", "{-}rf", "=cmd$|$x"]
     assert latex_text("Käse é î `x'") == r"K\"{a}se \'{e} \^{{\i}} {`}x{'}" and latex_text("音") == "?"
     table = Table.of_texts("c", ("name", "n"), [(name, "1") for name in NAMES])
