@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import os
 import sys
-import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,9 +21,7 @@ from pipeline.cache import Failure, File
 from pipeline.config import FeatureSpec, InputError
 from pipeline.extraction import parts
 from pipeline.files import sha256
-from pipeline.processes import shadowing
 from pipeline.processes.variables import numba_is_strict
-from pipeline.signals import ctrl_c_held_back
 
 #: Clips per task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
@@ -170,24 +167,12 @@ def results(tasks: Iterable[Task], jobs: int, backend: str, scheduler: str | Non
         with in_cluster(list(tasks), jobs, scheduler) as done:
             yield done
         return
-    from joblib import Parallel, delayed, parallel_config  # joblib: a finished stage does without
-    from joblib.externals.loky.backend import resource_tracker
+    from joblib import delayed  # joblib: a finished stage does without
 
-    with (
-        shadowing.OwnFolderHidden(),
-        parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1),
-    ):
-        with ctrl_c_held_back(resource_tracker):
-            outcomes = Parallel(return_as="generator_unordered", batch_size=1)(delayed(compute)(t) for t in tasks)
-        try:
-            yield outcomes
-        except BaseException:
-            kill_loky()
-            raise
-        finally:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # joblib's, that tasks were cancelled
-                outcomes.close()
+    from pipeline.processes import loky
+
+    with loky.results((delayed(compute)(t) for t in tasks), jobs, "generator_unordered") as outcomes:
+        yield outcomes
 
 
 @contextmanager
@@ -199,13 +184,6 @@ def in_cluster(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Itera
     elsewhere = ((replace(task, parent=0),) for task in tasks)
     with cluster.connected(jobs, scheduler, paths) as workers:
         yield workers.results(compute, elsewhere, lambda there: AHEAD * sum(there.values()))
-
-
-def kill_loky() -> None:
-    """End the workers at once, whatever they are doing; parts that are half written have no final name."""
-    from joblib.externals.loky import get_reusable_executor  # joblib: a finished stage does without
-
-    get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
 def in_this_process(tasks: Iterable[Task]) -> Generator[Done, None, None]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import Damaged, InputError
 from pipeline.figures import statistics
+from pipeline.processes import loky
 from pipeline.report import plots
 from pipeline.report.aggregation import cell
 from pipeline.report.page import gathering
@@ -67,11 +68,19 @@ def saved(wanted: Sequence[tuple[Picture, Path]]) -> list[str]:
     missing = [one for one, text in zip(wanted, kept_pictures) if text is None]
     if not missing:
         return [text for text in kept_pictures if text is not None]
+    drawn = iter(drawings(missing))
+    return [next(drawn) if text is None else text for text in kept_pictures]
+
+
+def drawings(missing: Sequence[tuple[Picture, Path]]) -> list[str]:
+    """``plots.save`` of each, in processes where they are many."""
     import joblib  # slow to import: a page whose pictures are there does without
 
     jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
-    drawn = iter(joblib.Parallel(n_jobs=jobs)(joblib.delayed(plots.save)(*one) for one in missing))
-    return [next(drawn) if text is None else text for text in kept_pictures]
+    if jobs == 1:
+        return [plots.save(*one) for one in missing]
+    with loky.results((joblib.delayed(plots.save)(*one) for one in missing), jobs) as drawn:
+        return list(drawn)
 
 
 def overview(table: Runs, look: plots.Look) -> list[Picture]:
