@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pipeline.cache.reading import opened_unchecked
 from pipeline.errors import Damaged, InputError
 from pipeline.files import Stamp, damaged_part, stamp
 from pipeline.teacher_files import shapes
@@ -90,9 +91,12 @@ def arrays_of_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Name → array, of datasets and of the file's attributes; its checksum too, where it has one and it is right."""
+    """Name → array, of datasets and of the file's attributes; its checksum too, where it has one and it is right.
+
+    A file that another program has open is no damaged one.
+    """
     arrays: dict[str, np.ndarray] = {}
-    with h5py.File(path, "r") as file:
+    with opened_unchecked(path) as file:
         for name in [*(key for key in file if key != "maps"), *(f"maps/{key}" for key in file.get("maps", ()))]:
             require_known(name, path)
             dataset = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None

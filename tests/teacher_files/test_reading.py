@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import pickle
 import re
 import zipfile
@@ -295,3 +297,28 @@ def test_an_hdf5_file_without_a_checksum_serves_and_says_so(tmp_path: Path) -> N
     with h5py.File(path, "r+") as file:
         del file.attrs["sha256"]
     assert read(path).unchecked and not read(written(tmp_path / "t.npz")).unchecked
+
+
+def test_a_file_that_another_program_has_open_is_not_called_damaged(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.h5")
+    with path.open("r+b") as notebook:
+        fcntl.flock(notebook, fcntl.LOCK_EX)  # as HDF5 does with what is open for writing
+        with pytest.raises(InputError, match=r"t\.h5: in use by another program.* close it there") as error:
+            read(path)
+        assert "damaged" not in str(error.value)
+    checked(path)
+
+
+def test_a_file_on_a_disk_without_locks_is_read_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, real = written(tmp_path / "t.h5"), h5py.File
+
+    def without_locks(*arguments: Any, locking: bool = True) -> h5py.File:
+        if locking:
+            raise OSError(errno.ENOLCK, "unable to lock file")
+        return real(*arguments, locking=False)
+
+    monkeypatch.setattr(h5py, "File", without_locks)
+    checked(path)
+    assert "without locks" in capsys.readouterr().err
