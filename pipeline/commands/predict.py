@@ -61,6 +61,7 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, cali
     members = prediction.ensemble(folders, calibrated)
     require_sounds(sounds)
     prediction.one_thread()
+    prediction.share_memory()
     features.compile_kernels()
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)

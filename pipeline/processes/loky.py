@@ -16,6 +16,7 @@ def results(calls: Iterable[Any], jobs: int, order: str = "generator") -> Iterat
     """What joblib's delayed ``calls`` return, as it comes: in turn, or as ``order`` (joblib's ``return_as``) says.
 
     The processes never see a signal to stop: whoever leaves the block by an exception ends them at once, whatever they do.
+    Files that are half written have no final name.
     """
     from joblib import Parallel, parallel_config  # joblib: a finished stage does without
     from joblib.externals.loky.backend import resource_tracker
@@ -25,17 +26,9 @@ def results(calls: Iterable[Any], jobs: int, order: str = "generator") -> Iterat
             outcomes = Parallel(return_as=order, batch_size=1)(calls)
         try:
             yield outcomes
-        except BaseException:
-            kill()
-            raise
         finally:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # joblib's, that tasks were cancelled
+                # Where tasks are left joblib kills the processes. (To ask loky for them first would wait for tasks to end,
+                # and for ever where one ends meanwhile and the next is handed over.)
                 outcomes.close()
-
-
-def kill() -> None:
-    """End the processes at once; files that are half written have no final name."""
-    from joblib.externals.loky import get_reusable_executor  # joblib: a finished stage does without
-
-    get_reusable_executor().shutdown(wait=False, kill_workers=True)

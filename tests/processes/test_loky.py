@@ -28,7 +28,6 @@ def test_a_worker_sees_no_signal_and_takes_no_file_here_for_a_module(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shadowing.OwnFolderHidden, "told", True)
     (tmp_path / "random.py").write_text("raise RuntimeError('mine')\n")
-    loky.kill()  # those of other tests, which were started elsewhere
     with loky.results((joblib.delayed(state)(k) for k in range(6)), 2) as outcomes:
         told = list(outcomes)
     assert [number for number, *_ in told] == list(range(6))
