@@ -151,6 +151,28 @@ def test_mp3_is_read_to_its_last_frame(tmp_path: Path, rate: int, channels: int,
         audio.read_clip(path, sr=22050, samples=22050)
 
 
+def test_flac_files_that_were_joined_are_heard_to_the_end(tmp_path: Path) -> None:
+    """Of any lengths, with a tag between them, of other rates and channels; one that is cut off is no sound."""
+    first, second = TONE[: 2 * SR], TONE[::-1][: 3 * SR]
+    one, two = (encoded(samples, SR, "FLAC") for samples in (first, second))
+    tag = b"ID3\x03\0\0\0\0\0\x0a" + bytes(10)
+    for data, parts in (
+        (one + two, (first, second)),
+        (two + one, (second, first)),
+        (one + one, (first, first)),
+        (one + tag + two, (first, second)),
+        (tag + one + two, (first, second)),
+    ):
+        (path := tmp_path / "t.flac").write_bytes(data)
+        np.testing.assert_allclose(decoded(path), np.concatenate(parts), atol=2**-15)
+    stereo = encoded(np.stack([first[:22050]] * 2, axis=1), 22050, "FLAC")
+    path.write_bytes(one + stereo)
+    assert abs(len(decoded(path)) - 3 * SR) < 3
+    path.write_bytes(one + two[: len(two) // 2])
+    with pytest.raises(ClipError):
+        whole_sound(path)
+
+
 def test_files_that_were_joined_of_several_rates_are_heard_to_the_end(tmp_path: Path) -> None:
     path = tmp_path / "joined.mp3"
     parts = [encoded(TONE[: 2 * rate], rate, "MP3") for rate in (44100, 22050, 8000)]

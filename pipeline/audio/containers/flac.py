@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import BinaryIO
 
 from pipeline.audio.containers.checksums import checksum, remainders
 from pipeline.audio.containers.layout import Layout, Part
 
 MARKER = b"fLaC"
+
+#: Behind the marker: STREAMINFO of 34 bytes, the last block before the frames or not. By chance in no sound.
+BEGINNINGS = tuple(MARKER + kind + (34).to_bytes(3, "big") for kind in (b"\x00", b"\x80"))
+
+#: Bytes that are looked through at a time.
+BLOCK = 1 << 22
 UNKNOWN = (0, (1 << 36) - 1)
 
 #: A frame is shorter than this, where the header does not say: 65,535 samples of 8 channels in 32 bits.
@@ -20,7 +27,32 @@ CRC8, CRC16 = remainders(0x07, 8), remainders(0x8005, 16)
 
 
 def layout(file: BinaryIO, start: int, size: int) -> Layout:
-    """Of a file whose marker is at ``start``: with the samples that are there, in the header's place for them."""
+    """Of a file whose marker is at ``start``, which may be several joined ones: all of them, one behind the other."""
+    starts = [start, *beginnings(file, start + 4, size)]
+    if len(starts) == 1:
+        return stream(file, start, size)
+    parts: list[Part] = []
+    for first, last in pairwise([*starts, size]):
+        one = stream(file, first, last, first)
+        parts += one.parts or [Part(((first, last),))]
+    return Layout(tuple(parts))
+
+
+def beginnings(file: BinaryIO, first: int, last: int) -> list[int]:
+    """Where further streams begin between two places of a file."""
+    places, overlap = set[int](), len(BEGINNINGS[0]) - 1
+    for start in range(first, last, BLOCK):
+        file.seek(start)
+        data = file.read(min(BLOCK + overlap, last - start))
+        for beginning in BEGINNINGS:
+            place = -1
+            while (place := data.find(beginning, place + 1)) >= 0:
+                places.add(start + place)
+    return sorted(places)
+
+
+def stream(file: BinaryIO, start: int, size: int, first: int = 0) -> Layout:
+    """Of one that ends at ``size``: with the samples that are there, in the header's place for them; from ``first`` on."""
     file.seek(start)
     head = file.read(42)
     if len(head) < 42 or head[4] & 0x7F:
@@ -37,7 +69,7 @@ def layout(file: BinaryIO, start: int, size: int) -> Layout:
     if there == stated:
         return Layout()
     field = (value & ~UNKNOWN[1] | there).to_bytes(8, "big")
-    return Layout((Part(((0, place), field, (place + 8, size))),))
+    return Layout((Part(((first, place), field, (place + 8, size))),))
 
 
 def samples(file: BinaryIO, head: bytes, first: int, size: int, stated: int) -> tuple[int, bool] | None:
