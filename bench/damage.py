@@ -121,8 +121,9 @@ def ending(answer: Answer, whole: Answer, case: Case, names: Iterable[str], chan
         return "noted" if kind.free else "BELIEVED"
     if answer.stdout == whole.stdout and answer.stderr == whole.stderr:
         return "undamaged"
-    text = answer.stdout + answer.stderr
-    if AGAIN.search(text):
+    before = {*whole.stdout.splitlines(), *whole.stderr.splitlines()}
+    text = "\n".join(line for line in (answer.stdout + answer.stderr).splitlines() if line not in before)
+    if AGAIN.search(text) and not kind.free:
         return "computed again"
     return "noted" if NOTED.search(text) or kind.free else "BELIEVED"
 

@@ -60,7 +60,8 @@ def run(world: Path, command: str) -> Answer:
     is_maker = any(word in COMMANDS[command][0] for word in MAKERS)
     kept = {str(path.relative_to(world)): sha256(path) for pattern in PRODUCTS for path in world.glob(pattern)}
     products = kept if is_maker and code == 0 else {}
-    return Answer(command, code, PASSING.sub("…", stdout), PASSING.sub("…", stderr), products)
+    texts = (PASSING.sub("…", text.replace(f"{world}/", "")) for text in (stdout, stderr))
+    return Answer(command, code, *texts, products)
 
 
 def invoke(arguments: list[str]) -> tuple[int, str, str]:

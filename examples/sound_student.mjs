@@ -30,8 +30,8 @@ function readWav(path) {
 const [folder, ...sounds] = process.argv.slice(2);
 try {
   if (!sounds.length) throw new Error("usage: node sound_student.mjs EXPORT_FOLDER SOUND.wav…");
-  const { sha256 = {} } = JSON.parse(readFileSync(join(folder, "proof.json"), "utf8"));
   const checked = (name, bytes = readFileSync(join(folder, name))) => {
+    const { sha256 = {} } = JSON.parse(readFileSync(join(folder, "proof.json"), "utf8"));
     if (createHash("sha256").update(bytes).digest("hex") === sha256[name]) return bytes;
     throw new Error(`${join(folder, name)} is not the file that proof.json names: export it again`);
   };

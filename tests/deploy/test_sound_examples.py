@@ -44,6 +44,13 @@ def assert_said(line: str, path: Path, expected: tuple[str, float]) -> None:
     assert (name, label) == (str(path), expected[0]) and float(share) == pytest.approx(expected[1], abs=0.1)
 
 
+def exchanged(folder: Path, place: Path) -> Path:
+    """A copy of an export whose one file is that of another rate."""
+    copy = shutil.copytree(folder, place / "exchanged")
+    shutil.copy(copy / "student-sound.44100.onnx", copy / "student-sound.onnx")
+    return copy
+
+
 def test_they_are_short() -> None:
     assert all(
         len((EXAMPLES / name).read_text().splitlines()) < 60 for name in ("sound_student.c", "sound_student.mjs")
@@ -109,6 +116,10 @@ def test_javascript(world, tmp_path: Path) -> None:
         ((world.folder,), "usage"),
         ((world.folder, world.folder / "proof.json"), "expected a PCM WAV file of 16 bits"),
         ((world.root, world.root / "a.wav"), "labels.json"),
+        (
+            (exchanged(world.folder, tmp_path), world.root / "a.wav"),
+            "student-sound.onnx is not the file that proof.json names",
+        ),
     ):
         done = subprocess.run([node, program, *map(str, arguments)], capture_output=True, text=True)
         assert done.returncode == 1 and words in done.stderr and done.stderr.startswith("error: ")

@@ -24,6 +24,7 @@ from pipeline.config import InputError
 from pipeline.deploy import export, prediction
 from pipeline.deploy.one_file import proof
 from pipeline.deploy.web import making, runtime
+from pipeline.report import check
 from pipeline.runs import seal
 from tests import shipped
 from tests.browsing import BROWSER, probed
@@ -114,6 +115,30 @@ def test_the_page_holds_what_it_needs_and_any_class_name() -> None:
     assert not re.findall(r"""(?:src|href)=["']?http""", html)
 
 
+@pytest.mark.skipif(NODE is None, reason="no node here")
+def test_the_page_compares_what_it_loads_with_what_was_written() -> None:
+    content = {"a.onnx": b"abc", "b.onnx": b"abd", "other": b""}
+    about = {"sha256": {name: hashlib.sha256(content["a.onnx"]).hexdigest() for name in ("a.onnx", "b.onnx")}}
+    elements = {f"file:{name}": base64.b64encode(data).decode() for name, data in content.items()}
+    loading, _, _ = (Path(making.__file__).parent / "page.js").read_text().partition("let ort;")
+    script = f"""
+    const elements = {json.dumps({"about": json.dumps(about), **elements})};
+    globalThis.document = {{ getElementById: (id) => id in elements ? {{ textContent: elements[id] }} : null }};
+    {loading}
+    (async () => {{
+      for (const name of ["a.onnx", "b.onnx", "other"]) {{
+        try {{ console.log((await bytesOf(name)).length); }} catch (error) {{ console.log(error.message); }}
+      }}
+    }})();
+    """
+    done = subprocess.run([str(NODE), "-e", script], capture_output=True, text=True, check=True)
+    first, *refused = done.stdout.splitlines()
+    assert first == "3" and len(refused) == 2
+    assert all(
+        "is not what was written (SHA-256 differs): write the page again, audio-rkd web" in line for line in refused
+    )
+
+
 def test_examples_are_of_all_classes_in_turn() -> None:
     assert making.in_turn([2, 2, 0, 1, 0, 2], 4) == [2, 3, 0, 4]
     assert making.in_turn([1, 1], 9) == [0, 1] and making.in_turn([1, 1], 0) == []
@@ -188,6 +213,14 @@ def test_what_is_written(world) -> None:
         answer = prediction.predict_file([member], world.folder / example["file"])
         np.testing.assert_allclose(example["logits"], answer.logits[0, 0], atol=1e-5)
     assert "Permission is hereby granted" in html and len(html) < 50_000
+    listed = json.loads((world.folder / "proof.json").read_text())["sha256"]
+    assert listed.keys() == names - {"proof.json"} and not check.check([world.folder]).findings
+    for name in ("proof.json", "index.html", "examples/01.wav"):
+        content = (world.folder / name).read_bytes()
+        (world.folder / name).write_bytes(content[:-2] + b"  ")
+        (finding,) = check.check([world.folder]).findings
+        assert finding.path == str(world.folder / name) and "audio-rkd web" in finding.remedy
+        (world.folder / name).write_bytes(content)
     with pytest.raises(InputError, match=r"not in .*other/; export it first: audio-rkd export .* --rate 44100"):
         making.write(world.run, world.root / "cache", world.root / "other", data=world.data)
 

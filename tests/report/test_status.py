@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import runs
 from pipeline.report.diagnosis.places import trained
-from pipeline.report.status import counted_text
+from pipeline.report.status import counted_text, reported
 from tests.recorded import write_run
 
 
@@ -23,3 +23,18 @@ def test_runs_at_chance_count_and_stopped_ones_do_not(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (finding,) = trained(Path("runs"))
     assert finding.text == f"runs/tiny: finished{words}; 1 unfinished (the same command goes on)"
+
+
+def test_a_table_of_fewer_runs_is_not_of_all_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in range(3):
+        write_run(tmp_path, 5, seed=seed, status="trained")
+    records = runs.find(tmp_path / "runs", "tiny")
+    table = tmp_path / "reports" / "tiny" / "table.md"
+    assert not reported("tiny", records)
+    table.parent.mkdir(parents=True)
+    for count, whole in ((3, True), (2, False), (4, True)):  # written last, by the clock, all of them
+        table.write_text(f"- Made by {count} finished runs; finished …")
+        assert reported("tiny", records) is whole
