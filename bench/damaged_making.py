@@ -34,6 +34,7 @@ batch = 4
 FIRST = """[[step]]
 name = "first"
 mix = "ce"
+epochs = 1
 """
 
 SECOND = """[[step]]

@@ -30,19 +30,32 @@ class Answer:
     products: Mapping[str, str]
 
 
-#: Commands whose products are compared.
-MAKERS = ("features", "teacher", "distill", "experiment", "export", "report", "retrieval")
-
 #: What of an answer says when, how long or how much at a time, and nothing of what was computed.
 PASSING = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:+]*|\d+:\d\d left|[\d.,]+ (s|ms|MB|GB|run-steps/s|it/s)\b|[\d,]+ bytes|/tmp/\S+|tcp://\S+"
 )
 
-#: What commands leave that has to be the same: of files with times in them, what counts.
-PRODUCTS = (
-    *("cache/toy/f*/*.h5", "runs/toy/*/*/model.pt", "runs/toy/*/*/*/model.pt", "new.npz"),
-    *("exports/toy/*/*.onnx", "reports/toy/**/*.csv"),
-)
+#: Beginning of a command → what it leaves that has to be the same: of files with times in them, what counts. The first that fits.
+PRODUCTS = {
+    "features": ("cache/toy/f*/*.h5",),
+    "other features": ("cache/toy/f*/*.h5",),
+    "teacher-file": ("new.npz",),
+    "teacher": ("runs/toy/teacher-*/*/model.pt",),
+    "distill of npz": ("runs/toy/experiment-student/*/*/model.pt",),
+    "distill of h5": ("runs/toy/experiment-student/*/*/model.pt",),
+    "same distill of": ("runs/toy/experiment-student/*/*/model.pt",),
+    **{f"{name} distill": ("runs/toy/student-*/*/*/model.pt",) for name in ("same", "new", "stopped")},
+    "distill": ("runs/toy/student-*/*/*/model.pt",),
+    "half": ("runs/toy/experiment-half/*/*/model.pt",),
+    "whole": ("runs/toy/experiment-whole/*/*/model.pt",),
+    "export": ("exports/toy/*/*.onnx",),
+    "web": ("exports/toy/*/web/*.*", "exports/toy/*/web/examples/*"),
+    "report": ("reports/toy/table.csv", "reports/toy/pictures/*/*.csv"),
+    "retrieval": ("reports/toy/retrieval.csv",),
+}
+
+#: Of a report, what is drawn of lines that may be lost.
+OF_LINES = "curves"
 
 
 def run(world: Path, command: str) -> Answer:
@@ -57,9 +70,9 @@ def run(world: Path, command: str) -> Answer:
                 code, stdout, stderr = invoke(arguments)
         else:
             code, stdout, stderr = invoke(arguments)
-    is_maker = any(word in COMMANDS[command][0] for word in MAKERS)
-    kept = {str(path.relative_to(world)): sha256(path) for pattern in PRODUCTS for path in world.glob(pattern)}
-    products = kept if is_maker and code == 0 else {}
+    patterns = next((each for name, each in PRODUCTS.items() if command.startswith(name)), ()) if code == 0 else ()
+    products = {str(path.relative_to(world)): sha256(path) for pattern in patterns for path in world.glob(pattern)}
+    products = {name: digest for name, digest in products.items() if not Path(name).name.startswith(OF_LINES)}
     texts = (PASSING.sub("…", text.replace(f"{world}/", "")) for text in (stdout, stderr))
     return Answer(command, code, *texts, products)
 

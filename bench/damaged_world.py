@@ -36,7 +36,7 @@ STUDENT, TEACHER = "runs/toy/student-*/angle*+soft1", "runs/toy/teacher-*"
 PLAIN = "runs/toy/student-*/soft1"
 EXPORT = "exports/toy/*fold1-seed0"
 LOOKERS = ("report", "report without a page", "runs", "status", "compare", "compare two", "retrieval", "ensemble")
-USERS = ("predict", "export", "export again", "rerun", "same distill", "check", "check one")
+USERS = ("predict", "export again", "rerun", "same distill", "check", "check one")
 OTHERS = {"fold": "fold2-seed0", "seed": "fold1-seed1"}
 
 

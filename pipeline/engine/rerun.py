@@ -18,6 +18,7 @@ from pipeline.images.archive import Archive, archive_of
 from pipeline.locks import locked
 from pipeline.losses import LossMix
 from pipeline.runs import Record
+from pipeline.runs.folder import lost_epochs
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.teacher_files import is_teacher_file
 
@@ -205,10 +206,12 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
 
     from pipeline.engine.records import read_model
 
-    before, after = metrics(old), metrics(new)
+    lost = lost_epochs(old, runs.read(old).result.epochs)
+    before, after = metrics(old), [record for record in metrics(new) if record["epoch"] not in lost]
+    beside = f" ({len(lost)} others are lost from metrics.jsonl since, and not compared)" if lost else ""
     shorter = min(len(before), len(after))
     first = next((i for i in range(shorter) if before[i] != after[i]), None if len(before) == len(after) else shorter)
-    checks = [(first is None, f"epochs: {len(after)}", "" if first is None else f"from epoch {first + 1} on")]
+    checks = [(first is None, f"epochs: {len(after)}{beside}", "" if first is None else f"from epoch {first + 1} on")]
     states = [read_model(folder)["state"] for folder in (old, new)]
     gap = max(
         (float((states[0][k].double() - v.double()).abs().max()) for k, v in states[1].items() if k in states[0]),
