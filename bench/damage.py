@@ -217,7 +217,9 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=default, help="of the world and the record")
     options = parser.parse_args()
     place = options.place / damage_record.code_digest()
-    made_world(place / "world")
+    if not (place / "made").is_file():
+        made_world(place / "world")
+        (place / "made").touch()
     wanted = [case for case in cases(options.kinds) if case.command in options.commands][:: options.every]
     endings = damage_record.endings(place, wanted, options.jobs)
     whole = "" if len(endings) == len(cases(KINDS)) else f" of {len(cases(KINDS))}"

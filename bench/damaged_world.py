@@ -58,24 +58,24 @@ def of_teacher(name: str) -> Kind:
 
 
 def of_step(name: str) -> Kind:
-    """A file of an experiment's first step, from which its second starts, and that of another fold and step."""
+    """A file of an experiment's second step, from which its third starts, and that of another fold and step."""
     others = {
-        "another fold's": one(f"runs/toy/experiment-half/first-*/fold2-seed0/{name}"),
-        "another experiment's": one(f"runs/toy/experiment-whole/first-*/fold1-seed0/{name}"),
-        "another step's": one(f"runs/toy/experiment-whole/second-*/fold1-seed0/{name}"),
+        "another fold's": one(f"runs/toy/experiment-half/second-*/fold2-seed0/{name}"),
+        "another experiment's": one(f"runs/toy/experiment-whole/second-*/fold1-seed0/{name}"),
+        "another step's": one(f"runs/toy/experiment-whole/third-*/fold1-seed0/{name}"),
     }
     return Kind(
-        one(f"runs/toy/experiment-half/first-*/fold1-seed0/{name}"),
+        one(f"runs/toy/experiment-half/second-*/fold1-seed0/{name}"),
         ("half experiment", "report without a page", "check"),
         others,
     )
 
 
 def of_last_step(name: str) -> Kind:
-    others = {"another fold's": one(f"runs/toy/experiment-whole/second-*/fold2-seed0/{name}")}
-    others["another step's"] = one(f"runs/toy/experiment-whole/first-*/fold1-seed0/{name}")
+    others = {"another fold's": one(f"runs/toy/experiment-whole/third-*/fold2-seed0/{name}")}
+    others["another step's"] = one(f"runs/toy/experiment-whole/second-*/fold1-seed0/{name}")
     commands = ("whole experiment", "report without a page", "check")
-    return Kind(one(f"runs/toy/experiment-whole/second-*/fold1-seed0/{name}"), commands, others)
+    return Kind(one(f"runs/toy/experiment-whole/third-*/fold1-seed0/{name}"), commands, others)
 
 
 def of_export(name: str, *others: str) -> Kind:
@@ -129,7 +129,7 @@ KINDS = {
     ),
     **{f"a run's {name}": of_run(name) for name in RUN_FILES},
     **{f"a teacher's {name}": of_teacher(name) for name in RUN_FILES},
-    **{f"a first step's {name}": of_step(name) for name in ("config.json", "model.pt", "result.json")},
+    **{f"a start's {name}": of_step(name) for name in ("config.json", "model.pt", "result.json")},
     **{f"a last step's {name}": of_last_step(name) for name in ("config.json", "model.pt", "predictions.npz")},
     "an experiment's note": Kind(
         one("runs/toy/experiment-whole/experiment.json"),
