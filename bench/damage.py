@@ -29,7 +29,7 @@ GOOD = ("undamaged", "computed again", "noted", "refused")
 
 #: What says in an answer that something was done again, or is lacking.
 AGAIN, NOTED = (
-    re.compile(r"again|anew|computed|to train"),
+    re.compile(r"again|anew|computed|to train|from the beginning"),
     re.compile(
         r"[Ll]ost|[Uu]nfinished|no run|gone|not checked|without (identities|a checksum)|not shown|damaged|\d findings?"
     ),

@@ -22,7 +22,7 @@ from pipeline import (
     training,
 )
 from pipeline.config import InputError, TrainSettings
-from pipeline.engine import tasks, teachers
+from pipeline.engine import notes, tasks, teachers
 from pipeline.engine.augmented import augmentation
 from pipeline.engine.epochs import EpochLog
 from pipeline.engine.outputs import crossed, loaded, of_files, stamps, taught, teacher_of
@@ -36,7 +36,7 @@ from pipeline.engine.records import (
 from pipeline.engine.source import Source, clips_of
 from pipeline.engine.tasks import rows as rows
 from pipeline.engine.together import judged
-from pipeline.files import signed, stamp
+from pipeline.files import stamp
 from pipeline.images import samples as images
 from pipeline.losses.adapting import needs_with
 from pipeline.losses.needs import MEMBERS, Needs, needs_of
@@ -162,7 +162,7 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
     """``train`` of all runs at once."""
     data = load(pack)[0]
     how = {"layout": pack.layout, "measured": pack.measured, **({"live": True} if pack.live else {})}
-    runs.write_atomic(pack.note, runs.json_bytes(signed({"cells": [run.noted() for run in pack.runs], **how})))
+    notes.write(pack.note, pack.runs, how)
     log = EpochLog(pack.runs, say)
     records = [run_record(pack, run, data) for run in pack.runs]
     for run, record in zip(pack.runs, records):

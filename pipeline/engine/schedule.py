@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import multiprocessing
 import os
 import signal
@@ -22,16 +21,15 @@ import torch
 from pipeline import cache, runs, signals
 from pipeline.cache import checking
 from pipeline.config import InputError
-from pipeline.engine import packs, room
+from pipeline.engine import notes, packs, room
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.room import Room, most_teachers
 from pipeline.engine.source import Source
 from pipeline.engine.teachers import kind
-from pipeline.files import as_signed
 from pipeline.images.archive import Archive
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.processes import cluster, shadowing
-from pipeline.runs.planned import Files, PlannedRun, from_note
+from pipeline.runs.planned import Files, PlannedRun
 from pipeline.signals import ctrl_c_held_back
 from pipeline.training import packing
 
@@ -97,7 +95,7 @@ def packed(
     say: Callable[[str], None],
 ) -> list[PlannedPack]:
     """The packs: those that were stopped as they were, the other runs by ``choose``, at least one per process."""
-    whole = [make(**fields) for fields in left_over(checkpoints, planned)]
+    whole = [make(**fields) for fields in left_over(checkpoints, planned, say)]
     taken = {run for one in whole for run in one.runs}
     for alike in groups([run for run in planned if run not in taken]):
         space = room.room(make(runs=tuple(alike), layout="loop", checkpoint=Path()), processes, pack)
@@ -174,7 +172,9 @@ def choose(
     )
 
 
-def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any]]:
+def left_over(
+    folder: Path, planned: Sequence[PlannedRun], say: Callable[[str], None] = lambda line: None
+) -> list[dict[str, Any]]:
     """Packs that were stopped behind a checkpoint, as fields of ``PlannedPack``; each run is wanted or finished already.
 
     (A pack that was killed while it wrote its run folders has finished runs; it ends as it would have.) What is of
@@ -183,7 +183,7 @@ def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any
     wanted = set(planned)
     stopped = []
     for note in sorted(folder.glob("pack-*.json")):
-        members, how = note_of(note, planned)
+        members, how = notes.read(note, planned, say)
         path = note.with_suffix(".pt")
         finished = {run for run in members if runs.finished(run.folder)}
         if not path.is_file() or (members and len(finished) == len(members)):
@@ -192,20 +192,6 @@ def left_over(folder: Path, planned: Sequence[PlannedRun]) -> list[dict[str, Any
         elif not wanted.isdisjoint(members) and wanted.union(finished).issuperset(members):
             stopped.append({"runs": members, "checkpoint": path, **how})
     return stopped
-
-
-def note_of(note: Path, planned: Sequence[PlannedRun]) -> tuple[tuple[PlannedRun, ...], dict[str, Any]]:
-    """The runs and the layout that the note beside a checkpoint tells; none of one that tells of other runs."""
-    known = {str(run.folder): run for run in planned}
-    kinds = list({(run.experiment, run.step, run.settings): run for run in planned}.values())
-    try:
-        fields = as_signed(json.loads(note.read_text()))
-        members = [known.get(cell["folder"]) or from_note(cell, kinds) for cell in fields["cells"]]
-        how = {"layout": fields["layout"], "measured": fields["measured"], "live": bool(fields.get("live"))}
-    except (OSError, ValueError, KeyError, TypeError):
-        return (), {}
-    known_members = tuple(run for run in members if run is not None)
-    return (known_members, how) if len(known_members) == len(members) else ((), {})
 
 
 def in_processes(

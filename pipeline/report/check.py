@@ -5,6 +5,7 @@ Begin with ``check``. Nothing is changed. What is told stands in the errors of t
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.config import InputError
+from pipeline.errors import Damaged, InputError
 from pipeline.report import proofs
 from pipeline.report.proofs import PROOF
 from pipeline.runs import seal
@@ -128,6 +129,8 @@ def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
             left(path, out)
         elif folder.name == ".checkpoints" and path.suffix == ".pt":
             out.attempt(path, partial(checkpoint, path, out))
+        elif folder.name == ".checkpoints" and path.suffix == ".json":
+            out.attempt(path, partial(note_of_pack, path))
         elif name in ("experiment.json", "weights.json") and folder.name.startswith("experiment-"):
             out.attempt(path, partial(note, path, out))
     if folder.name.endswith(".h5.parts"):
@@ -173,6 +176,17 @@ def checkpoint(path: Path, out: Checked) -> None:
     except checkpoints.Damaged as error:
         problem = str(error).removeprefix(f"{path}: ")
         out.finding(path, problem, "the command that wrote it begins these runs anew and says so")
+
+
+def note_of_pack(path: Path) -> None:
+    from pipeline.engine import notes
+
+    try:
+        notes.require_whole(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Damaged(
+            f"{path}: damaged ({error}); the command that wrote it packs these runs anew, or remove it and the .pt beside it"
+        ) from None
 
 
 def note(path: Path, out: Checked) -> None:
