@@ -87,7 +87,8 @@ def made_world(world: Path) -> None:
 def corpus(world: Path) -> None:
     """The sounds, their folds, a preset."""
     world.mkdir(parents=True, exist_ok=True)
-    (world / "mine.toml").write_text(PRESET)
+    for name in ("mine.toml", "other.toml"):
+        (world / name).write_text(PRESET)
     rows = ["file,fold"]
     for i in range(14):
         label = ("low", "high")[i % 2]

@@ -40,7 +40,7 @@ PRODUCTS = {
     "features": ("cache/toy/f*/*.h5",),
     "other features": ("cache/toy/f*/*.h5",),
     "teacher-file": ("new.npz",),
-    "teacher": ("runs/toy/teacher-*/*/model.pt",),
+    "teacher": ("runs/toy/teacher-*-mine-*/*/model.pt",),
     "distill of npz": ("runs/toy/experiment-student/*/*/model.pt",),
     "distill of h5": ("runs/toy/experiment-student/*/*/model.pt",),
     "same distill of": ("runs/toy/experiment-student/*/*/model.pt",),

@@ -10,6 +10,8 @@ Find = Callable[[Path], Path]
 
 CORPUS = ("--dataset", "folder", "--data", "toy")
 SET = (*CORPUS, "--preset", "mine.toml")
+#: The same under another name: the teachers of experiments are in a folder of their own.
+OTHER_SET = (*CORPUS, "--preset", "other.toml")
 HOW = ("--pack", "4", "--layout", "loop", "--device", "cpu")
 TRAINED = ("--folds", "1,2", "--jobs", "1", *HOW)
 
@@ -32,7 +34,7 @@ def one(pattern: str) -> Find:
     return lambda world: sorted(world.glob(pattern))[0]
 
 
-STUDENT, TEACHER = "runs/toy/student-*/angle*+soft1", "runs/toy/teacher-*"
+STUDENT, TEACHER = "runs/toy/student-*/angle*+soft1", "runs/toy/teacher-*-mine-*"
 PLAIN = "runs/toy/student-*/soft1"
 EXPORT = "exports/toy/*fold1-seed0"
 LOOKERS = ("report", "report without a page", "runs", "status", "compare", "compare two", "retrieval", "ensemble")
@@ -192,9 +194,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "same distill of npz": distill("angle", "--teacher", "teachers.npz"),
     "same distill of h5": distill("angle", "--teacher", "teachers.h5"),
     "stopped distill": distill("distance"),
-    "half experiment": ("experiment", "half.toml", *SET, *TRAINED),
-    "whole experiment": ("experiment", "whole.toml", *SET, *TRAINED),
-    "explain": ("experiment", "whole.toml", *SET, "--explain"),
+    "half experiment": ("experiment", "half.toml", *OTHER_SET, *TRAINED),
+    "whole experiment": ("experiment", "whole.toml", *OTHER_SET, *TRAINED),
+    "explain": ("experiment", "whole.toml", *OTHER_SET, "--explain"),
     "report": ("report", *CORPUS),
     "report without a page": ("report", *CORPUS, "--no-page"),
     "runs": ("runs", "--corpus", "toy"),

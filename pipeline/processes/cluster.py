@@ -238,4 +238,5 @@ def kill_nannies(cluster: Any, kind: type[BaseException] | None, *_: Any) -> Non
         for nanny in cluster.workers.values():
             nanny.auto_restart = False
         for child in multiprocessing.active_children():
-            child.kill()
+            with suppress(AttributeError):  # those of joblib, of stage one in the same process, have no such thing
+                child.kill()
