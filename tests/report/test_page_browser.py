@@ -57,6 +57,7 @@ addEventListener("load", () => {
 </script>"""
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser(tmp_path):
     for fold in (1, 2):
         write_run(tmp_path / "runs", None, fold, 0)

@@ -143,20 +143,27 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
     assert trained.steps == 10 and trained.failure is None
 
 
-@pytest.mark.parametrize(("name", "lr"), [("cnn2", 0.01), ("resnet18", 0.05)])
-def test_many_runs_are_the_same_runs_one_at_a_time(data: Any, name: str, lr: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "lr", "epochs"),  # of 5, 3 and 6 steps
+    [
+        ("cnn2", 0.01, 4),
+        ("cnn2", 0.01, 10),
+        ("resnet18", 0.05, 4),
+        pytest.param("resnet18", 0.05, 10, marks=pytest.mark.slow),
+    ],
+)
+def test_many_runs_are_the_same_runs_one_at_a_time(data: Any, name: str, lr: float, epochs: int) -> None:
     """Parameters after 20 and 50 steps, float32: every loss and mixed mixes, uneven folds, two seeds and teachers."""
     runs = [
         run_of(mix, fold=1 + i % 3, seed=i, count=(42, 30, 48)[i % 3], teacher=i % 2) for i, mix in enumerate(MIXES)
     ]
-    for epochs in (4, 10) if name == "cnn2" else (10,):  # of 5, 3 and 6 steps
-        settings = TrainSettings(model=name, epochs=epochs, lr=lr, clip_norm=5.0)
-        together = fit(data, runs, settings)
-        for run, mine in zip(runs, together):
-            (alone,) = fit(data, [run], settings)
-            assert mine.steps == alone.steps == epochs * (len(run.task.train) // 8)
-            for key, value in alone.state.items():
-                torch.testing.assert_close(mine.state[key], value, rtol=1e-4, atol=1e-6)
+    settings = TrainSettings(model=name, epochs=epochs, lr=lr, clip_norm=5.0)
+    together = fit(data, runs, settings)
+    for run, mine in zip(runs, together):
+        (alone,) = fit(data, [run], settings)
+        assert mine.steps == alone.steps == epochs * (len(run.task.train) // 8)
+        for key, value in alone.state.items():
+            torch.testing.assert_close(mine.state[key], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "lr"), [("cnn2", 0.01), ("resnet18", 0.05)])
