@@ -115,7 +115,9 @@ def caption(recorded: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
     clips = len(corpus.clips)
     seconds = sum(ended.get("seconds", 0) + ended.get("alone_seconds", 0) for ended in recorded.values())
     kills = sum(len(ended.get("kills", [])) for ended in recorded.values())
-    own = [f"`{name}` with `--set {' '.join(words)}`" for name, words in about["own"].items() if name in recorded]
+    with_settings = [
+        f"`{name}` with `--set {' '.join(words)}`" for name, words in about["own"].items() if name in recorded
+    ]
     fixed = [
         name for name in recorded if any("epochs" in dict(step.settings) for step in reading.read(name).steps.values())
     ]
@@ -123,7 +125,7 @@ def caption(recorded: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
     lines = [
         f"Measured by `python -m bench.recipes` on {corpus.name}, {clips:,} clips of folds {', '.join(map(str, corpus.folds))}; held out one by one: "
         f"{', '.join(map(str, folds))}; seed 0; last epoch. Settings: `--preset {about['preset']} {sets}`"
-        + (f"; {', '.join(own)}" if own else "")
+        + (f"; {', '.join(with_settings)}" if with_settings else "")
         + (f". Steps of {', '.join(fixed)} have numbers of epochs of their own" if fixed else "")
         + ". **So few clips and epochs rank nothing**: the figures show that each recipe trains.",
         "",

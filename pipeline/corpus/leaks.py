@@ -63,9 +63,6 @@ def counted(number: int, one: str, several: str) -> str:
     return f"{number} {one if number == 1 else several}"
 
 
-# ------------------------------------------------------------------------------------------------ copies
-
-
 def same_bytes(paths: Mapping[Path, str]) -> list[list[str]]:
     """The names of files (path → name) with the same bytes, two or more together, sorted. Without empty and silent files.
 
@@ -141,9 +138,6 @@ def fault_of(alike: tuple[Clip, ...], classes: tuple[str, ...]) -> str:
         return f"{names}: the same bytes under the labels {' and '.join(classes[n] for n in labels)}, expected one"
     folds = sorted({clip.fold for clip in alike})
     return f"{names}: the same bytes in folds {' and '.join(map(str, folds))}, expected one" if len(folds) > 1 else ""
-
-
-# ----------------------------------------------------------------------------------------------- for people
 
 
 def told(corpus: Corpus) -> list[str]:

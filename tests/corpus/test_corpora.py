@@ -21,6 +21,7 @@ from pipeline.corpus import (
     open_corpus,
     published,
 )
+from tests.corpora import write_table
 
 #: One epoch, and features of few bins: every command takes about a second.
 SMALL = ("--set", "features.bins=8", "--set", "features.bins_per_octave=24")
@@ -73,12 +74,6 @@ def write_folder(root: Path, folds: tuple[int, ...] = ()) -> None:
     (root / "corpus.toml").write_text("seconds = 0.75\n")
     if folds:
         write_table(root / "folds.csv", ["file", "fold", "source"], rows)
-
-
-def write_table(path: Path, columns: list[str], rows: Iterable[Iterable[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *rows])
 
 
 @dataclass(frozen=True)
