@@ -33,7 +33,7 @@ def data() -> tuple[Tensor, Tensor, Live, Stored]:
     """Two teachers with random weights, and what they say of every row."""
     samples, labels, _ = made_up()
     samples = (samples - samples.mean()) / samples.std()
-    teachers = [models.network("resnet18", SHAPE, CLASSES, seed=seed).eval() for seed in range(2)]
+    teachers = [models.network("resnet10", SHAPE, CLASSES, seed=seed).eval() for seed in range(2)]
     with torch.no_grad():
         outputs = [teacher(samples) for teacher in teachers]
     stored = Stored({name: torch.stack([one[name] for one in outputs]) for name in outputs[0]})

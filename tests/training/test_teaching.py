@@ -41,7 +41,7 @@ def data() -> Any:
     return samples, labels, None
 
 
-def networks(count: int, samples: Tensor, name: str = "resnet18") -> list[Network]:
+def networks(count: int, samples: Tensor, name: str = "resnet10") -> list[Network]:
     """Teachers with statistics of batch norm that are not those of their first weights."""
     each = [models.network(name, SHAPE, CLASSES, seed=7 + g, fold=g) for g in range(count)]
     for network in each:
