@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -291,6 +292,15 @@ def test_an_ensemble_teaches(tmp_path: Path) -> None:
         go(tmp_path, source, folds=(2,), teachers=members)
 
 
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a chain of one generation was trained; to be copied."""
+    where = tmp_path_factory.mktemp("chained")
+    with contextlib.chdir(where):
+        go(where, generations=1)
+    return where
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -301,10 +311,10 @@ def test_an_ensemble_teaches(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("members", [1, 2])
 def test_a_teacher_of_other_data_is_refused_before_anything_is_trained(
-    tmp_path: Path, changed: dict, message: str, members: int, capfd: pytest.CaptureFixture[str]
+    chained: Path, tmp_path: Path, changed: dict, message: str, members: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It may have been trained on the clips that are held out now; in an ensemble one such member is enough."""
-    go(tmp_path, generations=1)
+    shutil.copytree(chained, tmp_path, dirs_exist_ok=True)
     first = runs.cell_path(Path("runs"), "tiny", "teacher", SETTINGS, None, 1, 0).parent
     folders = (first,)
     other = write_source(tmp_path, **changed)
