@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import scipy.signal
 
@@ -9,6 +11,17 @@ from pipeline.config import FeatureSpec
 
 
 def sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
+    """Ordinary and odd ones, by name; copies, which a test may change."""
+    return {name: y.copy() for name, y in made_sounds(spec).items()}
+
+
+def beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
+    """Sounds with next to nothing in the seven constant-Q octaves (33 Hz to 4.2 kHz), and numbers next to 0; copies too."""
+    return {name: y.copy() for name, y in made_beyond_the_bands(spec).items()}
+
+
+@functools.lru_cache(maxsize=8)
+def made_sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
     n, sr = spec.samples, spec.sr
     t = np.arange(n) / sr
     rng = np.random.default_rng(3)
@@ -38,8 +51,8 @@ def sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
     return {name: y.astype(np.float32) for name, y in signals.items()}
 
 
-def beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
-    """Sounds with next to nothing in the seven constant-Q octaves (33 Hz to 4.2 kHz), and numbers next to 0."""
+@functools.lru_cache(maxsize=8)
+def made_beyond_the_bands(spec: FeatureSpec) -> dict[str, np.ndarray]:
     n, sr = spec.samples, spec.sr
     t = np.arange(n) / sr
     rng = np.random.default_rng(4)

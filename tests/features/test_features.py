@@ -110,7 +110,7 @@ def test_fast_equals_plain_on_real_clips(mini: Path) -> None:
         {"tuning": 0.0, "seconds": 0.1},
         {"seconds": 0.1},
         {"seconds": 0.01},
-        {"seconds": 10.0},
+        {"seconds": 6.0},
         {"seconds": 1.23457},
         {"floor": 1e-5, "seconds": 1.0},
         {"floor": 1e-5, "tuning": 0.0, "seconds": 1.0, "bins_per_octave": 60, "chroma_bins": 12},
@@ -190,9 +190,10 @@ def test_frames_below_the_floor_are_silent_and_no_other_feature_changes() -> Non
 @pytest.mark.parametrize("name", [*sounds(FeatureSpec(seconds=0.1)), *beyond_the_bands(FeatureSpec(seconds=0.1))])
 def test_fast_equals_plain_with_a_floor(name: str) -> None:
     """The same frames are silent in both, also where the floor lies in the midst of rounding."""
-    y = (sounds(SPEC) | beyond_the_bands(SPEC))[name]
+    spec = dataclasses.replace(SPEC, seconds=2.0, tuning=0.0)
+    y = (sounds(spec) | beyond_the_bands(spec))[name]
     for floor in (1e-5, 3e-7):
-        assert_equal_to_plain(y, dataclasses.replace(SPEC, tuning=0.0, floor=floor))
+        assert_equal_to_plain(y, dataclasses.replace(spec, floor=floor))
 
 
 def test_tunings_are_librosas(mini: Path) -> None:
