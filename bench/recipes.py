@@ -184,7 +184,7 @@ def one(bench: Bench, recipe: str) -> dict[str, Any]:
     try:
         alone, _ = bench.called("alone", "experiment", recipe, *bench.options(recipe, first))
     except RuntimeError as error:
-        return {"refused": str(error)}
+        return {"refused": str(error).removeprefix("error: ")}
     place = bench.work / "killed"
     words = ("experiment", recipe, *bench.options(recipe), *OFTEN)
     folders = [place / run.folder for run in bench.planned(recipe, bench.folds)]

@@ -16,6 +16,7 @@ from pipeline.losses import LossMix
 from pipeline.report.aggregation import at_chance, counted
 from pipeline.runs import Record, seal
 from pipeline.runs.folder import read_json
+from pipeline.runs.paths import named_in_path
 from pipeline.runs.weights import read_weights
 
 PROOF = "proof.json"
@@ -30,7 +31,7 @@ def folder_name(record: Record) -> str:
     """``<model>-<mix>-<digest of the settings>[-gen{g}]-fold{k}-seed{s}`` of a run."""
     mix = LossMix.parse(record.recorded_mix or "ce").slug
     born = f"-gen{record.generation}" if record.is_generation else ""
-    return f"{record.model}-{mix}-{digest_of(record)}{born}-{record.name}"
+    return named_in_path(f"{record.model}-{mix}-{digest_of(record)}{born}-{record.name}", beside=20)
 
 
 def best_student(records: Iterable[Record], corpus: str = "") -> Record:

@@ -9,10 +9,12 @@ from pipeline import config, models, runs
 from pipeline.config import Settings, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.corpus.published import PUBLISHED
+from pipeline.engine import teachers
 from pipeline.engine.source import wanted_folds
 from pipeline.experiments.planning import network_of, planner_of
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.feature_settings import ALL
+from pipeline.listed import modules
 from pipeline.losses.unlabelled import asked
 from pipeline.runs import Record
 from pipeline.runs.planned import PlannedRun
@@ -53,9 +55,14 @@ def explained(
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
     lines = [f"experiment {experiment.name}{title}", *drawn(experiment), *features_line(settings, shape), ""]
+    require_trainable(planned)
+    from pipeline.models.freezing import require_modules  # torch: what only counts runs does without
+
     for step in experiment.steps.values():
-        weights = models.parameters(models.network(network_of(step, settings).model, shape, classes))
-        lines += about(step, network_of(step, settings), weights, len(planner.of_step(step.name)))
+        how = network_of(step, settings)
+        network = models.network(how.model, shape, classes)
+        require_modules(modules(how.freeze), network.body, how.model)
+        lines += about(step, how, models.parameters(network), len(planner.of_step(step.name)))
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
@@ -87,6 +94,13 @@ def about(step: Step, network: TrainSettings, weights: int, count: int) -> list[
         f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}"
         + (", one view of each clip in an epoch" if network.views == "random" else ""),
     ]
+
+
+def require_trainable(planned: Sequence[PlannedRun]) -> None:
+    """``InputError`` where a term reads an ensemble's members, or more than logits of teachers of pairs, and the run has none."""
+    for run in planned:
+        teachers.require_members(run)
+    teachers.require_logits_alone(planned)
 
 
 def without_labels(step: Step, network: TrainSettings) -> list[str]:

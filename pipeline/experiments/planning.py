@@ -19,7 +19,7 @@ from pipeline.engine.missing import Level
 from pipeline.engine.teachers import require_kept
 from pipeline.experiments import file_teachers, pairs
 from pipeline.experiments.firsts import first_teacher
-from pipeline.experiments.steps import PREVIOUS, Experiment, Step
+from pipeline.experiments.steps import PREVIOUS, Experiment, Step, require_teacher_of_epoch
 from pipeline.experiments.steps import TEACHER as OWN_TEACHER
 from pipeline.losses import LossMix
 from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
@@ -50,6 +50,7 @@ def check(experiment: Experiment, settings: Settings) -> None:
         if step.cross_fitted:
             pairs.require_alone(step, experiment.steps, where)
             pairs.require_epoch(network.teacher_epoch, f"{where}: cross_fitted")
+        require_teacher_of_epoch(step, where)
         table = step.network if step.network in ("teacher", "student") else ""
         step.mix.require(network, table, based=step.base is not None)
         for name in before_in_any_round(step, step.start):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import InputError
+from pipeline.listed import LAST
 from pipeline.losses import LossMix
 from pipeline.losses.library import suggestion
 
@@ -121,6 +122,15 @@ def require_parents(step: Step, steps: Mapping[str, Step], where: str) -> None:
             "ce:1,soft:1, or start = 'previous'"
         )
     require_base(step, steps, where)
+
+
+def require_teacher_of_epoch(step: Step, where: str) -> None:
+    """``InputError`` for the epoch of a teacher that is none, or a file."""
+    if not step.teachers and (epoch := dict(step.settings).get("teacher_epoch", LAST)) != LAST:
+        reason = "a file has no epochs" if step.files else "it has no teacher"
+        raise InputError(
+            f"{where}: teacher_epoch = {epoch}: {reason}; expected a step that teaches, or no teacher_epoch"
+        )
 
 
 def require_base(step: Step, steps: Mapping[str, Step], where: str) -> None:

@@ -8,6 +8,19 @@ from pipeline import config
 from pipeline.config import InputError
 from pipeline.runs.record import STUDENT, TEACHER, settings_digest
 
+#: Bytes of a file's name that file systems take, and what is kept of a longer one.
+LONGEST, KEPT = 255, 120
+
+
+def named_in_path(name: str, beside: int = 0) -> str:
+    """A name of a folder; of one that no file system takes, of a mix of very many terms, its beginning and a digest of all of it.
+
+    ``beside``: bytes that are put around it.
+    """
+    if len(name.encode()) <= LONGEST - beside:
+        return name
+    return f"{name.encode()[:KEPT].decode(errors='ignore')}-{config.digest(name)}"
+
 
 def cell_path(
     root: Path, corpus: str, role: str, settings: config.Settings, mix_slug: str | None, fold: int, seed: int
@@ -20,4 +33,4 @@ def cell_path(
     parts = {"features": settings.features, "teacher": settings.teacher, "student": settings.student}
     model = getattr(settings, role).model
     group = root / corpus / f"{role}-{model}-{settings.preset}-{settings_digest(role, parts)}"
-    return (group / mix_slug if mix_slug else group) / f"fold{fold}-seed{seed}"
+    return (group / named_in_path(mix_slug) if mix_slug else group) / f"fold{fold}-seed{seed}"

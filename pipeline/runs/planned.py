@@ -15,7 +15,7 @@ from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
 from pipeline.losses.mixable import taught_live
 from pipeline.runs.ancestry import as_paths, others, parents, path_of, recorded
-from pipeline.runs.paths import cell_path
+from pipeline.runs.paths import cell_path, named_in_path
 from pipeline.runs.record import GENERATION, STEP, STUDENT, TEACHER, OfRole, settings_digest
 from pipeline.teacher_files import is_teacher_file
 
@@ -111,7 +111,7 @@ class PlannedRun(OfRole):
             about = [self.settings.features, self.settings.teacher, self.settings.student]
             digest = config.digest(*about, *self.named_firsts())
             chains = RUNS / self.corpus / f"ban-{model}-{preset}-{digest}"
-            return chains / self.mix.slug / f"gen{self.generation}"
+            return chains / named_in_path(self.mix.slug) / f"gen{self.generation}"
         chained = {name: str(Path(path).parent) for name, path in others(self.start, self.base).items()}
         folders = [teacher for teacher in self.teachers if not is_teacher_file(teacher)]
         teachers = [*(str(folder.parent) for folder in folders), *(digest for _, digest in self.contents)]
@@ -121,7 +121,7 @@ class PlannedRun(OfRole):
         members = [name.partition("-")[2] for name in seeds]
         about = [self.settings.features, self.network, str(self.mix), teachers, members]
         digest = config.digest(*about, *([chained] if chained else []))
-        name = f"{self.step.replace(' ', '-')}-{model}-{preset}-{digest}"
+        name = named_in_path(f"{self.step.replace(' ', '-')}-{model}-{preset}-{digest}")
         return RUNS / self.corpus / f"experiment-{self.experiment}" / name
 
     def named_firsts(self) -> list[str]:

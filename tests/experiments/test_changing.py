@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -81,3 +83,55 @@ def test_what_is_left_out_keeps_no_row_of_a_teacher_that_nobody_needs() -> None:
     assert runnable(of_two, SETTINGS, 3) == of_two  # its students still need eight classes
     with pytest.raises(InputError, match="no step"):
         changed(metric, ["step.x.lr=1"])
+
+
+STEP = '[[step]]\nname = "a"\nmix = "{mix}"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            STEP.format(mix="ce") + "teacher_epoch = 5\n",
+            "step a: teacher_epoch = 5: it has no teacher; expected a step",
+        ),
+        (
+            STEP.format(mix="soft") + 'teacher = "of.npz"\nteacher_epoch = 5\n',
+            "teacher_epoch = 5: a file has no epochs",
+        ),
+        (STEP.format(mix="ce") + 'freeze = ["conv", "linear"]\n', "nothing of cnn2 is left to learn"),
+        (STEP.format(mix="ce") + 'freeze = ["conv3"]\n', "cnn2 has no module 'conv3'; expected some of conv1, conv2"),
+        (STEP.format(mix="dirichlet,soft:0") + 'teacher = "teacher"\n', "its teacher is a single run"),
+        (
+            STEP.format(mix="angle") + 'teacher = "teacher"\ncross_fitted = true\n',
+            "angle reads the teacher's embedding",
+        ),
+    ],
+)
+def test_what_could_not_be_trained_is_not_explained_either(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(text)
+    Path("of.npz").write_bytes(b"")
+    done = CliRunner().invoke(cli.main, ["experiment", "mine.toml", "--explain", "--dataset", "urbansound8k"])
+    assert done.exit_code == 1 and words in done.stderr and done.stderr.count("\n") == 1, done.output
+
+
+def test_a_step_or_mix_of_any_length_has_a_folder_that_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mixes = [f"soft:1,distance:{weight}," + ",".join(f"hinton:{i}.125@T={i}.0625" for i in (7,)) for weight in (1, 2)]
+    long = ",".join(
+        f"{name}:1.2345678901@from=3@until=19" for name in ("angle", "area", "distance", "darkrank", "triplet", "ce")
+    )
+    names = ["a" * 300, "a" * 299 + "b"]
+    text = "".join(f'[[step]]\nname = "{name}"\nmix = "ce:2"\n' for name in names)
+    text += "".join(
+        f'[[step]]\nname = "s{i}"\nmix = "{mix},{long}"\nteacher = "teacher"\n' for i, mix in enumerate(mixes)
+    )
+    Path("mine.toml").write_text(text)
+    levels, _ = plan(read("mine.toml"), SETTINGS, "own", folds=(1,), seeds=(0,))
+    folders = {run.folder for level in levels for run in level.runs}
+    assert len(folders) == 5
+    for folder in folders:
+        folder.mkdir(parents=True)

@@ -30,6 +30,7 @@ from pipeline.runs import (
     Record,
 )
 from pipeline.runs.damage import spared
+from pipeline.runs.paths import named_in_path
 
 #: Of each mix.
 CLIPS_SHOWN = 10
@@ -51,7 +52,7 @@ class Entry:
     def slug(self) -> str:
         """For names of files."""
         slug = self.records[0].slug or self.row.mix
-        return re.sub(r"[^\w.+@-]+", "_", slug) if self.row.mix else "teacher"
+        return named_in_path(re.sub(r"[^\w.+@-]+", "_", slug), beside=40) if self.row.mix else "teacher"
 
     @property
     def classes(self) -> tuple[str, ...]:
