@@ -13,6 +13,7 @@ published input unless RUN names another.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 import torch
 
 from bench.features import synthetic, timed, views
@@ -33,6 +35,9 @@ from pipeline.features import steps, vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44100
+
+#: Of ``bench.features`` that are timed, and that the sounds are made of.
+CLIPS = 24
 
 
 def write_run(path: Path) -> None:
@@ -62,16 +67,17 @@ def write_run(path: Path) -> None:
 
 
 def write_sound(path: Path, seconds: float) -> None:
-    """Noise of changing level with a tone, written a minute at a time."""
-    rng = np.random.default_rng(0)
+    """The clips that ``bench.features`` times, one behind the other, again and again: windows like its views."""
+    spec = FeatureSpec()
+    clips = [soxr.resample(y, spec.sr, RATE) for y in synthetic(CLIPS, spec)]
     with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
         left = round(seconds * RATE)
-        while left:
-            count = min(left, 60 * RATE)
-            t = np.arange(count) / RATE
-            tone = 0.2 * np.sin(2 * np.pi * 440 * t) * np.sin(2 * np.pi * 0.1 * t) ** 2
-            file.write(tone[:, None] + 0.02 * rng.standard_normal((count, 2)))
-            left -= count
+        for clip in itertools.cycle(clips):
+            part = clip[:left]
+            file.write(np.stack([part, part], axis=1))
+            left -= len(part)
+            if not left:
+                break
 
 
 def predicted(run: Path, sound: Path) -> tuple[float, float, float, int]:
@@ -95,7 +101,7 @@ def predicted(run: Path, sound: Path) -> tuple[float, float, float, int]:
     return wall, cpu, int(done.stderr.split()[-1]) / 1024, len(json.loads(done.stdout)["windows"])
 
 
-def turns(run: Path, sound: Path, rounds: int, clips: int = 48) -> np.ndarray:
+def turns(run: Path, sound: Path, rounds: int) -> np.ndarray:
     """(rounds, 3): CPU seconds of a view, CPU and wall seconds of a window of ``sound`` in ``predict_file``, means of a turn.
 
     Not the least of each: under load a short piece of work finds a quiet moment sooner than a long one.
@@ -105,11 +111,11 @@ def turns(run: Path, sound: Path, rounds: int, clips: int = 48) -> np.ndarray:
     prediction.one_thread()
     prediction.share_memory()
     features.warm_up(spec)
-    pairs = [views(y, spec) for y in synthetic(clips, spec)]
+    pairs = [views(y, spec) for y in synthetic(CLIPS, spec)]
     seconds = []
     for _ in range(rounds + 1):
         steps.load()
-        view = sum(timed(lambda: features.extract(pair, spec)) for pair in pairs) / (2 * clips)  # noqa: B023
+        view = sum(timed(lambda: features.extract(pair, spec)) for pair in pairs) / (2 * CLIPS)  # noqa: B023
         steps.chosen[0] = vectors  # as ``predict``, which does without numba
         start, wall = time.process_time(), time.perf_counter()
         windows = len(prediction.predict_file(members, sound).times)
