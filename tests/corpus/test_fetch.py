@@ -95,7 +95,7 @@ def assert_whole(place: Path) -> None:
 def test_a_plain_download_is_unpacked_and_told(tmp_path: Path) -> None:
     messages: list[str] = []
     site = Site(ARCHIVE)
-    assert_whole(get(site, tmp_path / "new" / "data", said=messages))
+    assert_whole(get(site, tmp_path / "new" / "data", told=messages))
     assert site.asked == [None]
     assert site.agents[0] is not None and site.agents[0].startswith("audio-rkd/")
     assert messages[0].splitlines()[0] == "Tiny: 901 kB to download, 1 MB on the disk once unpacked"
