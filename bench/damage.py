@@ -31,7 +31,7 @@ GOOD = ("undamaged", "computed again", "noted", "refused")
 AGAIN, NOTED = (
     re.compile(r"again|anew|computed|to train|from the beginning"),
     re.compile(
-        r"[Ll]ost|[Uu]nfinished|no run|gone|not checked|without (identities|a checksum)|not shown|damaged|\d findings?"
+        r"[Ll]ost|[Uu]nfinished|no run|no features|gone|not checked|without (identities|a checksum)|not shown|damaged|\d findings?"
     ),
 )
 

@@ -66,6 +66,8 @@ def inspect(
         target = output or REPORTS / corpus.name / f"{Path(clip).stem}.png"
         click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
         return
+    if fold is None and (gone := [part_name(k) for k in paths if k not in present]):
+        click.echo(f"note: no features of {', '.join(gone)} (make features); of all others see --fold", err=True)
     path = paths[present[0] if fold is None else fold]
     if verify:
         doors.check([path])
