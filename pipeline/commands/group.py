@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,6 +37,7 @@ class Group(click.Group):
         self.commands = Commands()  # type: ignore[assignment]  # click only reads it where nothing is added
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="spelled")
@@ -68,6 +70,22 @@ def damage_met() -> list[str]:
     """What was damaged and done without."""
     damage = sys.modules.get("pipeline.runs.damage")
     return damage.told() if damage else []
+
+
+def open_closed_streams() -> None:
+    """Streams that were closed by whoever started this (``2>&-``, a scheduler) lead nowhere.
+
+    Else the next files that are opened get their numbers, and what libraries write to standard error goes into those.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        if (handle := os.open(os.devnull, os.O_RDWR)) != number:
+            os.dup2(handle, number)
+            os.close(handle)
+        stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def tell_unchecked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -102,3 +103,18 @@ def test_help_of_each_command_imports_nothing_heavy(name: str) -> None:
     """In its file's own text: what a command imports at the top is light."""
     done = invoke(name, "--help")
     assert done.exit_code == 0 and "Examples:" in done.output
+
+
+def test_streams_that_were_closed_lead_nowhere_and_lend_no_number_to_a_file(tmp_path: Path) -> None:
+    """What a library writes to standard error by its number would go into the features."""
+    code = (
+        "import os, sys\n"
+        "from pipeline.commands.group import open_closed_streams\n"
+        "open_closed_streams()\n"
+        f"with open({str(tmp_path / 'features')!r}, 'w') as file:\n"
+        "    os.write(2, b'warning')\n"
+        "    print('said')\n"
+        "    print(file.fileno() > 2, repr(sys.stdin.read()), sys.stdout.isatty(), file=file)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, preexec_fn=lambda: os.closerange(0, 3), check=True)
+    assert (tmp_path / "features").read_text() == "True '' False\n"
