@@ -56,8 +56,8 @@ def test_the_worked_values() -> None:
     np.testing.assert_allclose(mixture, [0.5573606220, 0.3035356551, 0.1391037229], atol=1e-9)
     assert -(mixture * np.log(softmax(Z_S[0].numpy(), 2))).sum() == pytest.approx(0.9711412211, abs=1e-9)
     assert value("hinton:1@T=2,soft:0", Z_S, Z_T, NONE, BOTH) == pytest.approx(0.6918685173, abs=1e-9)
-    own = sum(p * np.log(p / q) for p, q in zip(mixture, softmax(Z_S[0].numpy(), 2)))
-    assert 4 * own == pytest.approx(0.0362431612, abs=1e-9)  # on the mixed target: another number,
+    divergence = sum(p * np.log(p / q) for p, q in zip(mixture, softmax(Z_S[0].numpy(), 2)))
+    assert 4 * divergence == pytest.approx(0.0362431612, abs=1e-9)  # on the mixed target: another number,
     gradients = []
     for text, target in (
         ("hinton:1@T=2,soft:0", Z_T),
