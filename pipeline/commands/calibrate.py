@@ -11,7 +11,7 @@ from pipeline.commands.options import device_option, jobs_option, minutes_option
 from pipeline.commands.types import PATH
 
 SECTION = "Using a run"
-ORDER = 40.5
+ORDER = 44.5
 EXAMPLES = ("calibrate runs/CORPUS/student-…/MIX/fold1-seed0", "calibrate runs/CORPUS/student-…/MIX")
 
 

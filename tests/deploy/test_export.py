@@ -371,7 +371,8 @@ def test_a_calibrated_run_is_exported_with_its_temperature(world, exported, tmp_
         **json.loads((plain / "labels.json").read_text()),
         "temperature": 2.5,
     }
-    test = held_out(world).features[:, 0]
+    fold = cache.read_fold(world.paths[0])
+    test = fold.features[:, 0]
     for name in ("model.onnx", "model.int8.onnx"):
         props = {one.key: one.value for one in onnx.load(folder / name).metadata_props}
         assert props["temperature"] == "2.5"
@@ -380,7 +381,7 @@ def test_a_calibrated_run_is_exported_with_its_temperature(world, exported, tmp_
         assert np.array_equal(one, other)
     entry = proof["calibration"]
     logits = export.onnx_logits((plain / "model.onnx").read_bytes(), test)
-    labels = np.array(held_out(world).header.labels)
+    labels = np.array(fold.header.labels)
     for key, divisor in (("held_out_error_before", 1), ("held_out_error_after", 2.5)):
         assert entry[key] == pytest.approx(evaluation.expected_calibration_error(logits / divisor, labels), abs=1e-6)
     assert entry["fitted_on_folds"] == [2] and "temperature 2.500" in export.text(folder, proof)
