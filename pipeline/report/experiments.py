@@ -47,6 +47,8 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow], other_of: Other |
             )
         row = replace(bare_row(key, members, is_baseline=False), label=name, nested=nested)
         baseline = other_of(members[0], records)
+        if nested:  # each fold's own
+            baseline = [other for record in members for other in other_of(record, records) if other.cell == record.cell]
         if baseline:
             other = key_of(baseline[0]).digest
             same = other == key.digest or (is_labels_alone(baseline[0]) and trained_alike(members[0], baseline[0]))

@@ -15,10 +15,12 @@ from pipeline import models as models_of
 from pipeline.config import InputError, Settings
 from pipeline.engine import missing
 from pipeline.engine.source import Source
+from pipeline.engine.teachers import check as check_teachers
 from pipeline.experiments import planning
 from pipeline.experiments.pairs import of_pair
 from pipeline.experiments.reading import variant
 from pipeline.files import RUNS
+from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
 from pipeline.runs import STEP
 from pipeline.runs.planned import PlannedRun
@@ -129,21 +131,27 @@ def settings_of(search: Search, values: Mapping[str, Value]) -> tuple[Settings, 
 def trainings(
     search: Search, settings: Settings, mix: LossMix, held_out: int | None
 ) -> tuple[list[PlannedRun], list[PlannedRun]]:
-    """The teachers and the students of a trial, for each validating fold and seed, none of which sees ``held_out``.
-
-    ``InputError`` where they cannot be trained: it is known before anything is.
-    """
+    """The teachers and the students of a trial, for each validating fold and seed, none of which sees ``held_out``."""
     if search.space.network == "teacher":
         settings = dataclasses.replace(settings, student=settings.teacher)
-    of_search = (search.source.name, search.validating(held_out), search.seeds, held_out, TRIAL)
-    teachers, students = without(settings, mix, *of_search)
+    return without(settings, mix, search.source.name, search.validating(held_out), search.seeds, held_out, TRIAL)
+
+
+def require_data(search: Search, teachers: Sequence[PlannedRun], students: Sequence[PlannedRun]) -> None:
+    """``InputError`` for teachers of other data than are at hand, and for damaged features: of no trial's values, so the search ends."""
+    if not isinstance(search.source.files, Archive):
+        _ = search.source.clips
+    check_teachers([*teachers, *students], search.source)
+
+
+def require_trainable(search: Search, teachers: Sequence[PlannedRun], students: Sequence[PlannedRun]) -> None:
+    """``InputError`` where the values of a trial cannot be trained with: known before anything is trained."""
     planned = {run.folder: run for run in teachers}
     missing.check(teachers, planned, search.source)
     missing.check(students, planned, search.source)
     missing.check_batches([*teachers, *students], search.source)
     missing.check_outputs(students, search.source)
     missing.check_teachers(students, planned, search.source)
-    return teachers, students
 
 
 def without(

@@ -100,6 +100,12 @@ def rung_of(
         except InputError as error:
             refused[number] = str(error)
             continue
+        planning.require_data(search, before, runs)
+        try:
+            planning.require_trainable(search, before, runs)
+        except InputError as error:
+            refused[number] = str(error)
+            continue
         taught_by += before
         epochs = runs[0].network.epochs
         planned[number] = Trial(settings, mix, tuple(runs), halving.epochs_at(share, epochs), share == 1)

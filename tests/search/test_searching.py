@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -169,6 +170,18 @@ def test_values_that_do_not_go_together_are_refused_in_their_trial_alone(source:
     assert searching.best_of(measured).accuracy == max(one.accuracy for one in measured if one.accuracy is not None)
 
 
+def test_what_is_wrong_with_the_data_ends_the_search(source: Source) -> None:
+    """It is no trial's fault, and is not kept as if it were."""
+    search = search_of(source)
+    path = Path(source.files[1])
+    content = bytearray(path.read_bytes())
+    content[: len(content) // 2] = bytes(len(content) // 2)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        searching.searched(search, 1, HOW)
+    assert not (search.place(1) / record.TRIALS).exists()
+
+
 @pytest.mark.slow
 def test_nested_and_preset_are_two_figures(source: Source, tmp_path: Path) -> None:
     """Each held-out fold gets what was chosen without it; the preset of all folds is marked optimistic."""
@@ -241,12 +254,11 @@ def test_fewer_inner_folds_may_validate(source: Source) -> None:
 
 
 SCRIPT = """
-import os
+import pickle
 from pathlib import Path
-from tests.chains import write_source
 from tests.search.test_searching import HOW, search_of
 from pipeline.search import searching
-searching.searched(search_of(write_source(Path.cwd())), 1, {**HOW, "checkpoint_minutes": 0.0})
+searching.searched(search_of(pickle.loads(Path("source.pickle").read_bytes())), 1, {**HOW, "checkpoint_minutes": 0.0})
 """
 
 
@@ -256,6 +268,7 @@ def test_killed_at_any_moment_it_goes_on_with_the_same_trials(source: Source) ->
     searching.searched(search, 1, HOW)
     clean = (search.place(1) / record.TRIALS).read_bytes()
     Path("runs").rename("before")
+    Path("source.pickle").write_bytes(pickle.dumps(source))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     checkpoints = search.place(1) / ".checkpoints"
     for moment in (0, 1):
