@@ -112,7 +112,7 @@ def require_own_teacher(record: Record, mix: LossMix) -> None:
         read("teacher") if record.is_teacher else variant("student", "student", mix=None, each={"mix": [str(mix)]})
     )
     levels, _ = experiments.plan(experiment, record.settings, record.corpus, folds=[record.fold], seeds=[record.seed])
-    (planned,) = [run for level in levels for run in level.runs if run.role == record.role]
+    (planned,) = [run for level in levels for run in level.runs if run.is_teacher == record.is_teacher]
     places = [[path.parts[-2:] for path in of.teachers] for of in (planned, record)]  # wherever the runs lie now
     if places[0] != places[1] or record.crossed:
         raise InputError(
