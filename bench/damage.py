@@ -12,6 +12,7 @@ called again, the rest is done (``damage_record``).
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from typing import NamedTuple
 
 from bench.damaged_running import Answer, run
 from bench.damaged_world import COMMANDS, KINDS
+from pipeline.files import sha256
 
 GOOD = ("undamaged", "computed again", "noted", "refused")
 
@@ -148,6 +150,13 @@ def states(world: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in kept}
 
 
+def partner_of(case: Case, world: Path) -> str:
+    """The file that the damaged one was exchanged with; "" without one."""
+    if not case.damage.startswith("exchanged"):
+        return ""
+    return str(KINDS[case.kind].others[case.damage.removeprefix("exchanged with ")](world).relative_to(world))
+
+
 def names_of(case: Case, world: Path) -> list[str]:
     """By which an error may name what is damaged: the file, or the folder that is its run, its export or its fold."""
     kind = KINDS[case.kind]
@@ -174,7 +183,12 @@ def judged(world: Path, case: Case) -> Ending:
         names = names_of(case, copy)
         damage(copy, case)
         before = states(copy)
+        partner = partner_of(case, copy)
+        left = sha256(copy / partner) if partner else ""
         answer = run(copy, case.command)
+        if partner and answer.products.get(partner) == left:  # another command's to make again
+            whole = undamaged[key].products
+            answer = dataclasses.replace(answer, products={**answer.products, partner: whole.get(partner, left)})
         changed = [path for path, state in states(copy).items() if before.get(path, state) != state]
         changed += before.keys() - states(copy).keys()
     text = (answer.stdout + answer.stderr).replace(place, "…")
