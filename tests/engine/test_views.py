@@ -34,6 +34,7 @@ def test_from_sounds_to_students(tmp_path: Path) -> None:
         and "one view of each clip in an epoch" in explained
     )
     how = ("--folds", "1", "--jobs", "1", *LEARN)
+    command("teacher", *HERE, *how)
     live = command("distill", "--losses", "ce,hinton", "--losses", "angle,soft", *HERE, *how)
     assert "the teachers run in every step, on the inputs as they are mixed" in live.stderr
     folders = {path.parent.parent.name: path.parent for path in (tmp_path / "runs").rglob("result.json")}
