@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,48 +26,33 @@ QUANTISED = ("Conv", "Gemm", "MatMul", "MaxPool", "Relu", "Add", "Flatten", "Res
 #: Clips per step of calibration: bounds the memory for activations.
 BATCH = 32
 
-#: Of the calibration clips: so many in integers of the same class as in floating point are enough.
-ENOUGH = 0.995
+#: Root mean square difference of the logits to those in floating point, over their spread, that is near enough. Measured on
+#: two folds of real clips with a ResNet-18: at 0.06 one held-out clip in 40 got another class, at 0.02 one in 70. Classes of
+#: calibration clips say nothing: the network has learned these, and is sure of them.
+ENOUGH = 0.03
 
-
-@dataclass(frozen=True)
-class Way:
-    """How the ranges of activations are fixed, and which layers stay in floating point."""
-
-    calibration: str
-    options: dict[str, Any] = field(default_factory=dict)
-    float_ends: bool = False
-    """The first convolution and the output layer: a few percent of the work, and where rounding costs most."""
-
-
-#: In the order in which they are tried: the smallest and largest value there is; without the rarest values, which take the
-#: steps from all others; and both with the ends in floating point.
-WAYS = (
-    Way("MinMax"),
-    Way("Percentile", {"CalibPercentile": 99.99}),
-    Way("MinMax", float_ends=True),
-    Way("Percentile", {"CalibPercentile": 99.99}, float_ends=True),
-)
+#: Layers that stay in floating point, in the order in which they are tried. The output layer is a thousandth of the work and the most
+#: of the error: its 8 bits are those of the logits. The first convolution reads what spreads most.
+PLAIN, OUTPUT_LAYER, ENDS = "none", "output layer", "first convolution and output layer"
+WAYS = (PLAIN, OUTPUT_LAYER, ENDS)
 
 
 def quantised(model: onnx.ModelProto, features: np.ndarray) -> bytes:
     """The model with weights and activations in int8 (QDQ form), calibrated on raw ``features`` (n, feature, bin, frame).
 
-    The first of ``WAYS`` that gives ``ENOUGH`` of these clips the class that floating point gives them, else that which gives it
-    to most; of equals the one whose logits are nearest. The clips are of the training folds: nothing is chosen by the held-out one.
+    The first of ``WAYS`` whose logits of these clips are near ``ENOUGH`` to those in floating point, else the nearest. The clips are of
+    the training folds: nothing is chosen by the held-out one.
     """
     expected = logits(model.SerializeToString(), features)
-    best: tuple[float, float, bytes] | None = None
+    spread = np.square(expected - expected.mean(axis=1, keepdims=True)).mean()
+    tried: list[tuple[float, bytes]] = []
     for way in WAYS:
         content = quantised_by(way, model, features)
-        values = logits(content, features)
-        same = float((values.argmax(1) == expected.argmax(1)).mean())
-        judged = (same, -float(np.square(values - expected).mean()), content)
-        best = judged if best is None else max(best, judged, key=lambda one: one[:2])
-        if same >= ENOUGH:
-            break
-    assert best is not None
-    return best[2]
+        difference = np.square(logits(content, features) - expected).mean()
+        tried.append((float(np.sqrt(difference / max(spread, 1e-30))), content))
+        if tried[-1][0] <= ENOUGH:
+            return content
+    return min(tried, key=lambda one: one[0])[1]
 
 
 def logits(model: bytes, features: np.ndarray) -> np.ndarray:
@@ -83,8 +67,8 @@ def logits(model: bytes, features: np.ndarray) -> np.ndarray:
     return np.concatenate([run([OUTPUT], {INPUT: np.ascontiguousarray(part, dtype=np.float32)})[0] for part in parts])
 
 
-def quantised_by(way: Way, model: onnx.ModelProto, features: np.ndarray) -> bytes:
-    """Weights use 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow."""
+def quantised_by(way: str, model: onnx.ModelProto, features: np.ndarray) -> bytes:
+    """One of ``WAYS``. Weights use 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow."""
     import onnx  # an extra
     from onnxruntime import quantization  # an extra
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -103,8 +87,9 @@ def quantised_by(way: Way, model: onnx.ModelProto, features: np.ndarray) -> byte
     try:
         with tempfile.TemporaryDirectory() as name:
             prepared, result = Path(name) / "prepared.onnx", Path(name) / "int8.onnx"
+            copy = onnx.ModelProto.FromString(model.SerializeToString())  # what is given is moved out to a file
             # Fuses every convolution with its batch norm, so that the two are one integer operator.
-            quant_pre_process(model, str(prepared), skip_symbolic_shape=True)
+            quant_pre_process(copy, str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
                 str(prepared),
                 str(result),
@@ -115,16 +100,14 @@ def quantised_by(way: Way, model: onnx.ModelProto, features: np.ndarray) -> byte
                 reduce_range=True,
                 activation_type=quantization.QuantType.QInt8,
                 weight_type=quantization.QuantType.QInt8,
-                calibrate_method=quantization.CalibrationMethod[way.calibration],
-                nodes_to_exclude=ends(onnx.load(prepared)) if way.float_ends else None,
-                extra_options=dict(way.options),
+                nodes_to_exclude=in_float(way, onnx.load(prepared)),
             )
             return result.read_bytes()
     finally:
         root.setLevel(level)
 
 
-def ends(model: onnx.ModelProto) -> list[str]:
-    """The names of the first convolution and of the output layer."""
-    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    return [node.name for node in (layers[0], layers[-1])]
+def in_float(way: str, model: onnx.ModelProto) -> list[str]:
+    """The names of the layers that stay in floating point."""
+    layers = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    return {PLAIN: [], OUTPUT_LAYER: layers[-1:], ENDS: [layers[0], layers[-1]]}[way]

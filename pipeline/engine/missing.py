@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
-from pipeline.corpus.clips import UNLABELLED
-from pipeline.engine import teachers
+from pipeline.engine import batches, teachers
 from pipeline.engine.source import Source
-from pipeline.images.archive import Archive
 from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.losses import library
@@ -61,18 +57,19 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
     for model in dict.fromkeys(run.network.model for level in levels for run in level.runs):
         models.require(model)
     planned = {run.folder: run for level in levels for run in level.runs}
-    for level in levels:  # all that is on record is looked at before hours of training
+    levels, sources = by_features(levels, source)
+    for level, source in zip(levels, sources):  # all that is on record is looked at before hours of training
         check(level.runs, planned, source)
         missing = missing_runs(level.runs, source)
         teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
-        check_batches(missing, source)
+        batches.check(missing, source)
         check_outputs(missing, source)
         check_teachers(missing, planned, source)
         for note in dict.fromkeys(note for run in missing for note in teachers.other_labels(run, planned)):
             say(note)
     failures: list[str] = []
     trained = 0
-    for level in levels:
+    for level, source in zip(levels, sources):
         taught = with_teachers(level.runs)
         for home in dict.fromkeys(run.home for run in taught):
             part = Level(level.name, tuple(run for run in taught if run.home == home))
@@ -82,24 +79,16 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         raise RunsFailed(failed(failures, trained))
 
 
-def check_batches(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` where a batch takes more than all samples that a run trains on."""
-    if isinstance(source.files, Archive):
-        return  # of images there are tens of thousands, and they would have to be read to be counted
-    clips = source.clips
-    for run in planned:
-        network, left_out = run.network, (run.fold, run.fold if run.without is None else run.without)
-        labelled = samplers.labelled_of(network.sampler, network.batch)
-        hidden = (UNLABELLED,) if labelled else ()
-        count = int((~np.isin(clips.folds, (*left_out, *hidden))).sum())
-        samples = count if network.views == "random" else clips.views * count
-        if samples < (needed := labelled or network.batch):
-            fewer = network.batch // needed * (1 << max(0, samples.bit_length() - 1))
-            setting = f"{role_of(run)}.batch"
-            raise InputError(
-                f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {count} clips, no whole "
-                f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
-            )
+def by_features(levels: Sequence[Level], source: Source) -> tuple[list[Level], list[Source]]:
+    """The levels, those of runs with several features as one for each; and the source of each. Others than the first run's are
+    those of steps with ``features`` of their own: the source is then asked for them."""
+    parts: list[Level] = []
+    for level in levels:
+        for spec in dict.fromkeys(run.settings.features for run in level.runs):
+            parts.append(Level(level.name, tuple(run for run in level.runs if run.settings.features == spec)))
+    specs = [part.runs[0].settings.features for part in parts]
+    several = len(set(specs)) > 1
+    return parts, [source.on(spec) if several else source for spec in specs]
 
 
 def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], source: Source) -> None:

@@ -33,7 +33,7 @@ def stamps(files: Files) -> tuple[Stamp, ...]:
     return tuple(map(stamp, [files.path] if isinstance(files, Archive) else files))
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)  # a student's, and those of a teacher of other features
 def loaded(
     files: Files, device: str, kind: str, _states: tuple[Stamp, ...] = ()
 ) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:

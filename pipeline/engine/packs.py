@@ -231,7 +231,8 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     data, values, labels = load(pack)
     teachers.require_folds(pack.runs)
     digests = {str(fold): digest for fold, digest in data.digests.items()}
-    teachers.check(pack.runs, Source(pack.files, pack.data_set, digests, data.classes))
+    source = Source(pack.files, pack.data_set, digests, data.classes)
+    teachers.check(pack.runs, source)
     if not taught_by:
         return None
     needs = needs_of_pack(pack)
@@ -252,13 +253,14 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
             numbers = torch.arange(len(values), device=values.device)
             return inference.stored(files_alone, numbers, asked, labels, needs, learned)
     names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
-    how = (pack.files, pack.device, pack.network.data, pack.network.teacher_epoch, names)
-    files = stamps(pack.files)
+    how = (pack.device, pack.network.data, pack.network.teacher_epoch, names)
 
     def told(teacher: Path, fold: int, base: Path | None) -> Outputs:
         if clips is not None and is_teacher_file(teacher):
             return of_files([(teacher, fold)], clips, needs, values.device).teachers[0]
-        return taught(teacher, *how, (*files, *(stamp(one / "model.pt") for one in (teacher, base) if one)), base)
+        weights = (stamp(one / "model.pt") for one in (teacher, base) if one)
+        own = teachers.files_of(teacher, pack.runs, source)
+        return taught(teacher, own, *how, (*stamps(own), *weights), base)
 
     def together(members: tuple[Path, ...], fold: int, base: Path | None) -> Outputs:
         if (members, fold) in cross_fitted:
@@ -280,6 +282,7 @@ def with_layers(pack: PlannedPack, stored: Stored) -> Stored:
 
 def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:
     """The networks of the pack's teachers, or of the first ``count`` of them. ``InputError`` where they lack what is read."""
+    teachers.require_same_features(pack.runs)
     epoch, device = pack.network.teacher_epoch, torch.device(pack.device)
     if with_files(pack.runs):
         raise InputError(f"{pack.runs[0].folder}: its teacher is a file and cannot run in every step; expected a run")

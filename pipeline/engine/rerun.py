@@ -103,6 +103,7 @@ def planned(record: Record, target: Path) -> PlannedRun:
         contents=tuple(contents.items()),
         without=record.without,
         crossed=record.crossed,
+        unlike=record.is_step,
     )
 
 

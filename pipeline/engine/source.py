@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,27 @@ class Source:
         """How its features are computed; None of images."""
         return None if isinstance(self.files, Archive) else settings.features
 
+    def on(self, spec: FeatureSpec) -> Source:
+        """The same clips, folds and views with other features. ``InputError`` where these are not there, or of other clips."""
+        if isinstance(self.files, Archive) or cache.read_header(self.files[0]).spec == spec:
+            return self
+        parts = [int(part) for part in self.digests]
+        paths = tuple(cache.fold_path(CACHE, self.name, spec, part) for part in parts)
+        if missing := [part for part, path in zip(parts, paths) if not path.is_file()]:
+            raise InputError(
+                f"no features of {part_names(missing)} in {paths[0].parent}; make them first: make features {as_sets(spec)} with the "
+                "same dataset"
+            )
+        for path, other in zip(self.files, paths):
+            here, there = cache.read_header(path), cache.read_header(other)
+            if (here.clips, here.labels, sounds(here)) != (there.clips, there.labels, sounds(there)):
+                raise InputError(
+                    f"{other} is of other clips than {path}; expected the same, in one state: make features {as_sets(spec)} again"
+                )
+        headers = [cache.read_header(path) for path in paths]
+        digests = {str(header.fold): header.digest for header in headers}
+        return Source(paths, self.data_set, digests, self.classes)
+
     @property
     def clips(self) -> Clips:
         """Names and folds of its clips, without what they hold."""
@@ -63,6 +85,20 @@ class Source:
             {header.fold: header.digest for header in headers},
             self.data_set.all_folds,
         )
+
+
+def sounds(header: cache.Header) -> tuple[tuple[str, int], ...]:
+    """What features were computed from: files and their sizes."""
+    return tuple((file.path, file.size) for file in header.files)
+
+
+def as_sets(spec: FeatureSpec) -> str:
+    """Where a spec differs from the default, as a make door takes it: SET="features.bins=64"; "" where it does not."""
+    plain = FeatureSpec(seconds=spec.seconds)
+    changed = [
+        field.name for field in dataclasses.fields(spec) if getattr(spec, field.name) != getattr(plain, field.name)
+    ]
+    return 'SET="' + " ".join(f"features.{name}={getattr(spec, name)}" for name in changed) + '"' if changed else ""
 
 
 def clips_of(data: cache.Data, data_set: DataSet) -> Clips:

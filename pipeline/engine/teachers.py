@@ -17,7 +17,7 @@ from pipeline.listed import BEST, LAST, epoch_number, kept_epochs
 from pipeline.losses.library import teacher_reads
 from pipeline.runs import Record, weights
 from pipeline.runs.ancestry import parents
-from pipeline.runs.planned import PlannedRun
+from pipeline.runs.planned import Files, PlannedRun
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.teacher_files.schema import digest_of, is_teacher_file
@@ -32,14 +32,16 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
     Parents that are not finished are left to whoever reads them.
     """
     check_files(planned, source)
-    now = {int(fold): digest for fold, digest in source.digests.items()}
-    for folder, fold, without in dict.fromkeys(
-        (parent, run.fold, run.without) for run in planned for parent in run.parents
+    for folder, fold, without, unlike in dict.fromkeys(
+        (parent, run.fold, run.without, run.unlike) for run in planned for parent in run.parents
     ):
         if is_teacher_file(folder) or not runs.finished(folder):
             continue
-        record, spec = runs.read(folder), source.spec(planned[0].settings)
+        record, spec, of = runs.read(folder), source.spec(planned[0].settings), source
         require_fold(folder, record, fold, without)
+        if unlike and spec is not None and record.settings.features != spec:
+            spec, of = record.settings.features, source.on(record.settings.features)
+        now = {int(part): digest for part, digest in of.digests.items()}
         if reason := runs.outdated(record, data=now, classes=source.classes, features=spec):
             raise InputError(
                 f"{folder} {reason}, so it may have seen the clips that are held out here; expected a teacher "
@@ -135,6 +137,23 @@ def kind(teacher: Path, apart: bool) -> object:
     if is_teacher_file(teacher):
         return tuple(sorted(read_file(teacher).shapes.items()))
     return teacher.parent if apart else None
+
+
+def files_of(teacher: Path, planned: Sequence[PlannedRun], source: Source) -> Files:
+    """Where the features of a teacher lie: those of its students, or its own of the same clips."""
+    unlike = any(run.unlike and teacher in run.teachers for run in planned)
+    return source.on(runs.read(teacher).settings.features).files if unlike else source.files
+
+
+def require_same_features(planned: Sequence[PlannedRun]) -> None:
+    """``InputError`` for a teacher of other features than its students', which is to run in every step."""
+    for run in planned:
+        for folder in run.teachers if run.unlike else ():
+            if not is_teacher_file(folder) and runs.read(folder).settings.features != run.settings.features:
+                raise InputError(
+                    f"{run.folder}: its teacher {folder} has other features, and is to run in every step, on its students' own; expected "
+                    "a teacher of the same features, or settings and terms for which what it says is stored"
+                )
 
 
 def require_logits_alone(planned: Sequence[PlannedRun]) -> None:

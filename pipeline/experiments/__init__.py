@@ -21,6 +21,8 @@ A ``[[step]]`` is a training that fans out over folds and seeds::
     balance   true: of a base and one term, for example "soft:1,hint:1", the term's weight is measured before it is trained
     cross_fitted  true: what is said of a clip comes from a teacher that was not trained on its fold either, one per pair of folds
               (docs/teachers.md); the price is said before they are trained
+    features  its own, in place of the preset's, for example {use = "melspectrogram", bins = 64}; what they teach students of other
+              features is stored by clip and view before the first step
     epochs, lr, … any training setting in place of the preset's
 
 ``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss, in its published

@@ -65,6 +65,8 @@ def time_steps(
         run = planner.last_run(step, fold, (step.seeds or (like.seed,))[0])[1]
         if not run.teachers or run.network != like.network or run.teachers != like.teachers:  # soft needs a teacher
             continue
+        if run.settings.features != like.settings.features:
+            continue
         if run.alike in noted_times(root, source.name, name) or (run.base and not runs.finished(run.base)):
             continue
         from pipeline.engine.balance import step_times  # torch: a finished experiment answers at once

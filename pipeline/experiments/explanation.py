@@ -11,6 +11,7 @@ from pipeline.corpus import Corpus
 from pipeline.corpus.published import PUBLISHED
 from pipeline.engine import teachers
 from pipeline.engine.source import wanted_folds
+from pipeline.experiments.own_features import settings_of
 from pipeline.experiments.planning import network_of, planner_of
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.feature_settings import ALL
@@ -59,10 +60,12 @@ def explained(
     from pipeline.models.freezing import require_modules  # torch: what only counts runs does without
 
     for step in experiment.steps.values():
-        how = network_of(step, settings)
-        network = models.network(how.model, shape, classes)
+        how, own = network_of(step, settings), settings_of(step, settings)
+        taken = IMAGE if dataset == IMAGES else own.features.shape
+        network = models.network(how.model, taken, classes)
         require_modules(modules(how.freeze), network.body, how.model)
         lines += about(step, how, models.parameters(network), len(planner.of_step(step.name)))
+        lines += [f"    {line.replace(':', '', 1)}" for line in features_line(own, taken)] if step.features else []
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"

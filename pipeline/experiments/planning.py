@@ -17,7 +17,7 @@ from pipeline import config
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine.missing import Level
 from pipeline.engine.teachers import require_kept
-from pipeline.experiments import file_teachers, pairs
+from pipeline.experiments import file_teachers, own_features, pairs
 from pipeline.experiments.firsts import first_teacher
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step, require_teacher_of_epoch
 from pipeline.experiments.steps import TEACHER as OWN_TEACHER
@@ -53,6 +53,7 @@ def check(experiment: Experiment, settings: Settings) -> None:
         require_teacher_of_epoch(step, where)
         table = step.network if step.network in ("teacher", "student") else ""
         step.mix.require(network, table, based=step.base is not None)
+        own_features.check(step, before(step, experiment), network, settings)
         for name in before_in_any_round(step, step.start):
             other = network_of(experiment.steps[name], settings).model
             if other != network.model:
@@ -65,6 +66,12 @@ def check(experiment: Experiment, settings: Settings) -> None:
                 require_kept(network_of(experiment.steps[name], settings), network.teacher_epoch, name)
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
+
+
+def before(step: Step, experiment: Experiment) -> list[tuple[str, Step]]:
+    """What goes before a step in its first round: ("teacher", "start" or "base", the step that it is)."""
+    names = [*(("teacher", name) for name in step.teachers), ("start", step.start), ("base", step.base)]
+    return [(word, experiment.steps[step.at_first(name)]) for word, name in names if name]
 
 
 def before_in_any_round(step: Step, name: str | None) -> tuple[str, ...]:
@@ -222,10 +229,12 @@ class Planner:
             generation = max(alike, default=0)
             name += f"-{round_}" if round_ else ""
             teachers += self.files_of(named, fold)
-        settings = dataclasses.replace(self.settings, teacher=of_teacher, student=of_student)
+        settings = own_features.settings_of(step, self.settings)
+        unlike = any(run.settings.features != settings.features for run in taught_by)
+        settings = dataclasses.replace(settings, teacher=of_teacher, student=of_student)
         of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
         places: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
-        places["crossed"] = step.cross_fitted
+        places |= {"crossed": step.cross_fitted, "unlike": unlike}
         return depth, PlannedRun(*of, **places, contents=file_teachers.contents(named))
 
     def whole(self, step: Step, fold: int) -> PlannedRun:
@@ -251,7 +260,7 @@ class Planner:
     def is_chain(self, step: Step) -> bool:
         """Whether the rounds of a step are born-again generations: one network throughout, the first on labels alone."""
         first = self.experiment.steps[str(step.before)]
-        same = network_of(first, self.settings) == network_of(step, self.settings)
+        same = network_of(first, self.settings) == network_of(step, self.settings) and first.features == step.features
         alone = step.teachers == (PREVIOUS,) and not (step.start or step.base or step.files)
         return alone and same and is_labels_alone(first) and not first.seeds
 
@@ -261,7 +270,8 @@ class Planner:
             return None
         teacher = self.experiment.steps[step.teachers[0]]
         shared = network_of(step, self.settings).teacher_seed
-        return teacher if is_labels_alone(teacher) and teacher.seeds in ((), (shared,)) else None
+        alone = is_labels_alone(teacher) and teacher.seeds in ((), (shared,))
+        return teacher if alone and teacher.features == step.features else None
 
     def of_step(self, name: str) -> set[Path]:
         """The folders of a step's runs."""

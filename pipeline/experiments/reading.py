@@ -14,6 +14,7 @@ from pipeline.bounds import SEED
 from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import every_term, files
 from pipeline.experiments.file_teachers import located, told_apart
+from pipeline.experiments.own_features import table_of
 from pipeline.experiments.steps import (
     PREVIOUS,
     TEACHER,
@@ -30,8 +31,10 @@ from pipeline.losses import LossMix
 TABLES = ("teacher", "student")
 
 KEYS = ("title", "preset", "dataset", "include", "step")
-FIELDS = ("name", "mix", "teacher", "start", "base", "network", "rounds", "seeds", "each", "balance", "cross_fitted")
-NOT_YET = ("features",)
+FIELDS = (
+    *("name", "mix", "teacher", "start", "base", "network", "rounds", "seeds", "each", "balance", "cross_fitted"),
+    "features",
+)
 
 #: The training settings that a step may have of its own; ``network`` stands for the model.
 SETTINGS = tuple(field.name for field in dataclasses.fields(TrainSettings) if field.name != "model")
@@ -180,9 +183,6 @@ def value_name(field: str, value: Any) -> str:
 
 def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Sequence[Step], where: str) -> Step:
     """One step of checked fields."""
-    for field in NOT_YET:
-        if field in fields:
-            raise InputError(f"{where}: {field} = {fields[field]!r}: not built yet; expected a step without it")
     require_known(fields, (*FIELDS, *SETTINGS), where)
     if "mix" not in fields:
         raise InputError(f"{where}: no mix; expected for example mix = 'ce:1,soft:1'")
@@ -209,6 +209,7 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
         balance,
         flag_of("cross_fitted", fields, where),
         files,
+        table_of(fields.get("features", {}), where),
     )
 
 

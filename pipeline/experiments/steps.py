@@ -50,6 +50,8 @@ class Step:
     """Whether what is said of a clip comes from a teacher that was not trained on its fold either (``pairs``)."""
     files: tuple[Path, ...] = ()
     """The files of teachers of any program that teach it beside ``teachers``: those of all held-out folds."""
+    features: tuple[tuple[str, Any], ...] = ()
+    """Settings of features that it has in place of the preset's (``own_features``)."""
 
     def at_first(self, name: str) -> str:
         """What the name of a step means in the first round."""

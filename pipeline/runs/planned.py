@@ -66,6 +66,8 @@ class PlannedRun(OfRole):
     crossed: bool = False
     """Whether each of its teachers speaks of the clips of one fold, on which it was not trained; ``firsts`` is then the folder of
     the teachers of whole folds that they are like."""
+    unlike: bool = False
+    """Whether a teacher may have other features: what it says is then computed from its own, and joined by clip and view."""
 
     def __post_init__(self) -> None:
         if self.role not in DEPTHS:

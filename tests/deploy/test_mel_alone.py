@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from pipeline import features, models, runs
-from pipeline.deploy import export, prediction
+from pipeline.deploy import export, int8, prediction
 from pipeline.deploy.cost_rows import rows_of
 from pipeline.deploy.graph import graph as student_graph
 from pipeline.deploy.one_file import Form, graph
@@ -90,3 +90,24 @@ def test_it_has_its_row_of_costs(world) -> None:
         f"student small, {form}" for form in ("torch", "ONNX", "ONNX int8", "one file")
     ]
     assert rows[-1].parameters == 98_682 - 7 * 129 and rows[-1].feature_ms is None and rows[-1].median_ms > 0
+
+
+@pytest.mark.slow
+def test_int8_takes_the_first_way_that_is_near_enough_else_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = models.network("tiny", SPEC.shape, 3, seed=1).eval()
+    clips = np.stack([shipped.sound(label, index) for label in range(3) for index in range(8)])
+    values = features.extract(clips, SPEC)
+    model = student_graph(network)
+    before = model.SerializeToString()
+    expected = int8.logits(before, values)
+    each = {way: int8.quantised_by(way, model, values) for way in int8.WAYS}
+    errors = {way: np.square(int8.logits(content, values) - expected).mean() for way, content in each.items()}
+    assert errors[int8.OUTPUT_LAYER] < errors[int8.PLAIN]  # the logits are no longer rounded to 8 bits
+    for enough, way in ((np.inf, int8.PLAIN), (-1.0, min(errors, key=errors.__getitem__))):
+        monkeypatch.setattr(int8, "ENOUGH", enough)
+        chosen = int8.logits(int8.quantised(model, values), values)
+        np.testing.assert_allclose(chosen, int8.logits(each[way], values), atol=1e-6)
+    assert model.SerializeToString() == before  # what was given is as it was
+    kinds = {way: [node.op_type for node in onnx.load_from_string(each[way]).graph.node] for way in int8.WAYS}
+    counts = [kinds[way].count("DequantizeLinear") for way in int8.WAYS]
+    assert counts[0] > counts[1] > counts[2]

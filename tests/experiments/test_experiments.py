@@ -208,7 +208,6 @@ STEP = '[[step]]\nname = "a"\nmix = "soft"\nteacher = "teacher"\n'
         (STEP + 'each.mix = ["angle"]', "mix is given, and each.mix too"),
         (STEP + "each.epochs = 3", "expected a list of values"),
         (STEP + 'each.term = "some"', "expected 'all'"),
-        (STEP + "features = {bins = 12}", "features = {'bins': 12}: not built yet"),
         ('include = ["own.toml"]', "an experiment that includes itself"),
         ('include = ["nowhere"]', "no experiment 'nowhere'"),
         ("preset = 3\n" + STEP, "preset = 3: expected text"),

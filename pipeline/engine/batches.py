@@ -1,0 +1,34 @@
+"""Whether the clips that runs train on make up a batch at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline import samplers
+from pipeline.config import InputError
+from pipeline.corpus.clips import UNLABELLED
+from pipeline.engine.source import Source
+from pipeline.images.archive import Archive
+from pipeline.runs.planned import PlannedRun
+
+
+def check(planned: Sequence[PlannedRun], source: Source) -> None:
+    """``InputError`` where a batch takes more than all samples that a run trains on."""
+    if isinstance(source.files, Archive):
+        return  # of images there are tens of thousands, and they would have to be read to be counted
+    clips = source.clips
+    for run in planned:
+        network, left_out = run.network, (run.fold, run.fold if run.without is None else run.without)
+        labelled = samplers.labelled_of(network.sampler, network.batch)
+        hidden = (UNLABELLED,) if labelled else ()
+        count = int((~np.isin(clips.folds, (*left_out, *hidden))).sum())
+        samples = count if network.views == "random" else clips.views * count
+        if samples < (needed := labelled or network.batch):
+            fewer = network.batch // needed * (1 << max(0, samples.bit_length() - 1))
+            setting = f"{'teacher' if run.is_teacher else 'student'}.batch"
+            raise InputError(
+                f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {count} clips, no whole "
+                f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
+            )
