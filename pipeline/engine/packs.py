@@ -21,8 +21,8 @@ from pipeline import (
     runs,
     training,
 )
-from pipeline.config import InputError, TrainSettings
-from pipeline.engine import notes, tasks, teachers
+from pipeline.config import TrainSettings
+from pipeline.engine import notes, other_features, tasks, teachers
 from pipeline.engine.augmented import augmentation
 from pipeline.engine.epochs import EpochLog
 from pipeline.engine.outputs import crossed, loaded, of_files, stamps, taught, teacher_of
@@ -230,8 +230,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     taught_by = teachers_of(pack.runs)
     data, values, labels = load(pack)
     teachers.require_folds(pack.runs)
-    digests = {str(fold): digest for fold, digest in data.digests.items()}
-    source = Source(pack.files, pack.data_set, digests, data.classes)
+    source = Source(pack.files, pack.data_set, {str(k): digest for k, digest in data.digests.items()}, data.classes)
     teachers.check(pack.runs, source)
     if not taught_by:
         return None
@@ -259,7 +258,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
         if clips is not None and is_teacher_file(teacher):
             return of_files([(teacher, fold)], clips, needs, values.device).teachers[0]
         weights = (stamp(one / "model.pt") for one in (teacher, base) if one)
-        own = teachers.files_of(teacher, pack.runs, source)
+        own = other_features.files_of(teacher, pack.runs, source)
         return taught(teacher, own, *how, (*stamps(own), *weights), base)
 
     def together(members: tuple[Path, ...], fold: int, base: Path | None) -> Outputs:
@@ -282,10 +281,8 @@ def with_layers(pack: PlannedPack, stored: Stored) -> Stored:
 
 def live_teachers(pack: PlannedPack, count: int | None = None) -> Live:
     """The networks of the pack's teachers, or of the first ``count`` of them. ``InputError`` where they lack what is read."""
-    teachers.require_same_features(pack.runs)
+    other_features.require_live(pack.runs)
     epoch, device = pack.network.teacher_epoch, torch.device(pack.device)
-    if with_files(pack.runs):
-        raise InputError(f"{pack.runs[0].folder}: its teacher is a file and cannot run in every step; expected a run")
     folders = teachers_of(pack.runs)[:count]
     networks = [[teacher_of(folder, epoch, base) for folder in members] for members, _, base in folders]
     live = Live(networks, pack.network.teacher_average)

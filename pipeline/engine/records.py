@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from pipeline import cache, config, models, runs
-from pipeline.config import InputError
+from pipeline.config import FeatureSpec, InputError
 from pipeline.engine.source import clips_of
 from pipeline.engine.teachers import unsaid
 from pipeline.figures import ensembles, evaluation
-from pipeline.files import Stamp, stamp
+from pipeline.files import CACHE, Stamp, stamp
 from pipeline.listed import LAST
 from pipeline.models import saved
 from pipeline.models.saved import weights_digest
@@ -168,8 +168,16 @@ def answer_of(
 def logits_at(folder: Path, epoch: str, data: cache.Data, test: np.ndarray) -> np.ndarray:
     """What a run says with the weights of an epoch of the clean clips ``test``: (clips, classes) float32."""
     network = model_of(read_model(folder), epoch)
-    parts = torch.from_numpy(np.ascontiguousarray(data.features[test, 0])).split(CHUNK)
+    parts = torch.from_numpy(np.ascontiguousarray(clean(folder, data, test))).split(CHUNK)
     return torch.cat([network(part).logits for part in parts]).float().numpy()
+
+
+def clean(folder: Path, data: cache.Data, test: np.ndarray) -> np.ndarray:
+    """(clips, feature, bin, frame) of the clean clips ``test`` of a fold in the features of a run, which may be others than ``data``."""
+    spec = runs.read(folder).settings.features
+    if not isinstance(data.spec, FeatureSpec) or spec == data.spec:
+        return data.features[test, 0]
+    return cache.read_fold(cache.fold_path(CACHE, data.corpus, spec, int(data.folds[test[0]]))).features[:, 0]
 
 
 def result_of(

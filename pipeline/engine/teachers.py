@@ -17,7 +17,7 @@ from pipeline.listed import BEST, LAST, epoch_number, kept_epochs
 from pipeline.losses.library import teacher_reads
 from pipeline.runs import Record, weights
 from pipeline.runs.ancestry import parents
-from pipeline.runs.planned import Files, PlannedRun
+from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.teacher_files.schema import digest_of, is_teacher_file
@@ -137,23 +137,6 @@ def kind(teacher: Path, apart: bool) -> object:
     if is_teacher_file(teacher):
         return tuple(sorted(read_file(teacher).shapes.items()))
     return teacher.parent if apart else None
-
-
-def files_of(teacher: Path, planned: Sequence[PlannedRun], source: Source) -> Files:
-    """Where the features of a teacher lie: those of its students, or its own of the same clips."""
-    unlike = any(run.unlike and teacher in run.teachers for run in planned)
-    return source.on(runs.read(teacher).settings.features).files if unlike else source.files
-
-
-def require_same_features(planned: Sequence[PlannedRun]) -> None:
-    """``InputError`` for a teacher of other features than its students', which is to run in every step."""
-    for run in planned:
-        for folder in run.teachers if run.unlike else ():
-            if not is_teacher_file(folder) and runs.read(folder).settings.features != run.settings.features:
-                raise InputError(
-                    f"{run.folder}: its teacher {folder} has other features, and is to run in every step, on its students' own; expected "
-                    "a teacher of the same features, or settings and terms for which what it says is stored"
-                )
 
 
 def require_logits_alone(planned: Sequence[PlannedRun]) -> None:

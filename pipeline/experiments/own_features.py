@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline import config
@@ -42,11 +42,13 @@ def settings_of(step: Step, settings: Settings) -> Settings:
     return dataclasses.replace(settings, features=spec)
 
 
-def check(step: Step, before: Iterable[tuple[str, Step]], network: TrainSettings, settings: Settings) -> None:
+def check(step: Step, steps: Mapping[str, Step], network: TrainSettings, settings: Settings) -> None:
     """``InputError`` where weights would be taken over from a step of other features, and where a teacher of others would run in every
-    step, or mean another sound by a view. ``before``: ("teacher", "start" or "base", the step that it is)."""
+    step, or mean another sound by a view. ``steps``: all of the experiment."""
     where = f"experiment {step.experiment}: step {step.name}"
     own = settings_of(step, settings).features
+    names = [*(("teacher", name) for name in step.teachers), ("start", step.start), ("base", step.base)]
+    before = [(word, steps[step.at_first(name)]) for word, name in names if name]
     unlike = [(word, other) for word, other in before if settings_of(other, settings).features != own]
     for word, other in unlike:
         if word != "teacher":
@@ -74,6 +76,8 @@ def check(step: Step, before: Iterable[tuple[str, Step]], network: TrainSettings
 
 def live(step: Step, network: TrainSettings) -> str:
     """Why the teachers of a step run in every step of a training, or may have to; "" where what they say is stored."""
+    if step.base:
+        return f"base = {step.base!r}"
     if step.cross_fitted:
         return "cross_fitted = true"
     if network.augment != "none":

@@ -53,7 +53,7 @@ def check(experiment: Experiment, settings: Settings) -> None:
         require_teacher_of_epoch(step, where)
         table = step.network if step.network in ("teacher", "student") else ""
         step.mix.require(network, table, based=step.base is not None)
-        own_features.check(step, before(step, experiment), network, settings)
+        own_features.check(step, experiment.steps, network, settings)
         for name in before_in_any_round(step, step.start):
             other = network_of(experiment.steps[name], settings).model
             if other != network.model:
@@ -66,12 +66,6 @@ def check(experiment: Experiment, settings: Settings) -> None:
                 require_kept(network_of(experiment.steps[name], settings), network.teacher_epoch, name)
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
-
-
-def before(step: Step, experiment: Experiment) -> list[tuple[str, Step]]:
-    """What goes before a step in its first round: ("teacher", "start" or "base", the step that it is)."""
-    names = [*(("teacher", name) for name in step.teachers), ("start", step.start), ("base", step.base)]
-    return [(word, experiment.steps[step.at_first(name)]) for word, name in names if name]
 
 
 def before_in_any_round(step: Step, name: str | None) -> tuple[str, ...]:
