@@ -19,8 +19,6 @@ from pipeline.files import CACHE
 from pipeline.losses import LossMix
 from pipeline.runs.planned import PlannedRun
 
-#: Of each clip, as stage one writes it.
-VIEWS = 2
 #: Of a measurement: at least so many steps, and so many rows.
 STEPS, ROWS = 2, 64
 
@@ -49,18 +47,21 @@ class Estimate:
 
 @remembered
 def step_seconds(network: TrainSettings, shape: tuple[int, ...], classes: int) -> float:
-    """CPU seconds of one step, of labels alone, with a share of what a training begins with: rather too long than too short."""
+    """CPU seconds of one step, of labels alone: what a training of several steps takes longer than one of a single step."""
+    plain = replace(network, epochs=1, augment="none", mixup=0.0, views="all", keep="", warmup_epochs=0.0, freeze="")
     steps = max(STEPS, ROWS // network.batch)
-    rows = steps * network.batch
-    generator = torch.Generator().manual_seed(0)
-    samples = torch.randn(rows + 8, *shape, generator=generator)
-    labels = torch.arange(rows + 8) % classes
-    run = training.Run(1, 0, LossMix.parse("ce"), training.Task(np.arange(rows), np.arange(rows, rows + 8)))
-    plain = replace(network, epochs=1, augment="none", keep="", warmup_epochs=0.0, freeze="")
-    with latency.torch_threads(1):
+
+    def seconds(count: int) -> float:
+        rows = count * network.batch
+        samples = torch.randn(rows + 8, *shape, generator=torch.Generator().manual_seed(0))
+        run = training.Run(1, 0, LossMix.parse("ce"), training.Task(np.arange(rows), np.arange(rows, rows + 8)))
         start = time.process_time()
-        training.fit(samples, labels, [run], plain, classes=classes, say=lambda _: None)
-        return (time.process_time() - start) / steps
+        training.fit(samples, torch.arange(rows + 8) % classes, [run], plain, classes=classes, say=lambda _: None)
+        return time.process_time() - start
+
+    with latency.torch_threads(1):
+        seconds(1)  # what is done once a process
+        return max(0.0, seconds(1 + steps) - seconds(1)) / steps
 
 
 @remembered
@@ -74,12 +75,13 @@ def estimated(name: str, missing: Sequence[PlannedRun], corpus: Corpus, extracte
     clips = {fold: len(corpus.fold_clips(fold)) for fold in corpus.folds}
     spec = missing[0].settings.features
     there = all(cache.fold_path(CACHE, corpus.name, spec, fold).is_file() for fold in corpus.folds)
-    features = 0.0 if there or spec in extracted else VIEWS * len(corpus.clips) * feature_seconds(spec)
+    features = 0.0 if there or spec in extracted else len(spec.view_names) * len(corpus.clips) * feature_seconds(spec)
     extracted.add(spec)
     total = 0.0
     for run in missing:
         network = run.network
-        rows = VIEWS * sum(count for fold, count in clips.items() if fold != run.fold)
+        views = 1 if network.views == "random" else len(spec.view_names)
+        rows = views * sum(count for fold, count in clips.items() if fold != run.fold)
         step = step_seconds(network, spec.shape, len(corpus.classes))
         if network.augment != "none" and run.mix.needs_teacher:  # it runs in every step: a third of a step of training
             step += (

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import config
 from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
 from pipeline.experiments.steps import Step
+from pipeline.losses.mixable import taught_live
 
 #: The clip length is the corpus', and no setting.
 NOT_OWN = "seconds"
@@ -84,6 +85,8 @@ def live(step: Step, network: TrainSettings) -> str:
         return f"augment = {network.augment!r}"
     if network.teacher_dropout and network.teacher_dropout_at == "stages":
         return f"teacher_dropout = {network.teacher_dropout:g}"
+    if network.mixup and taught_live(step.mix):
+        return f"mixup = {network.mixup:g}, and mix {step.mix} learns more than logits"
     reads = step.mix.teacher_reads
     if reads is None or any(name.startswith("map") for name in reads):
         return f"mix {step.mix} reads the teacher's maps"
