@@ -64,8 +64,9 @@ def explained(
         taken = IMAGE if dataset == IMAGES else own.features.shape
         network = models.network(how.model, taken, classes)
         require_modules(modules(how.freeze), network.body, how.model)
-        lines += about(step, how, models.parameters(network), len(planner.of_step(step.name)))
-        lines += [f"    {line.replace(':', '', 1)}" for line in features_line(own, taken)] if step.features else []
+        lines += about(
+            step, how, models.parameters(network), len(planner.of_step(step.name)), features_line(own, taken)
+        )
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
@@ -84,12 +85,13 @@ def explained(
     return "\n".join(lines)
 
 
-def about(step: Step, network: TrainSettings, weights: int, count: int) -> list[str]:
+def about(step: Step, network: TrainSettings, weights: int, count: int, features: list[str]) -> list[str]:
     """A step in lines. ``weights``: of its network; ``count``: its runs."""
     return [
         f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
         f"    mix      {step.mix}",
         f"    learns   {lessons(step)}",
+        *(f"    {line.replace(':', '', 1)}" for line in features if step.features),
         *([f"    weight   {WEIGHED}"] if step.balance else []),
         *without_labels(step, network),
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
