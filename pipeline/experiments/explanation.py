@@ -57,16 +57,8 @@ def explained(
     title = f": {experiment.title}" if experiment.title else ""
     lines = [f"experiment {experiment.name}{title}", *drawn(experiment), *features_line(settings, shape), ""]
     require_trainable(planned)
-    from pipeline.models.freezing import require_modules  # torch: what only counts runs does without
-
     for step in experiment.steps.values():
-        how, own = network_of(step, settings), settings_of(step, settings)
-        taken = IMAGE if dataset == IMAGES else own.features.shape
-        network = models.network(how.model, taken, classes)
-        require_modules(modules(how.freeze), network.body, how.model)
-        lines += about(
-            step, how, models.parameters(network), len(planner.of_step(step.name)), features_line(own, taken)
-        )
+        lines += of_step(step, settings, classes, dataset == IMAGES, len(planner.of_step(step.name)))
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
@@ -85,8 +77,19 @@ def explained(
     return "\n".join(lines)
 
 
+def of_step(step: Step, settings: Settings, classes: int, of_images: bool, count: int) -> list[str]:
+    """A step in lines. ``InputError`` where its network has no module that it freezes."""
+    from pipeline.models.freezing import require_modules  # torch: what only counts runs does without
+
+    how, own = network_of(step, settings), settings_of(step, settings)
+    shape = IMAGE if of_images else own.features.shape
+    network = models.network(how.model, shape, classes)
+    require_modules(modules(how.freeze), network.body, how.model)
+    return about(step, how, models.parameters(network), count, features_line(own, shape))
+
+
 def about(step: Step, network: TrainSettings, weights: int, count: int, features: list[str]) -> list[str]:
-    """A step in lines. ``weights``: of its network; ``count``: its runs."""
+    """A step in lines. ``weights``: of its network; ``count``: its runs; ``features``: said where they are its own."""
     return [
         f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
         f"    mix      {step.mix}",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline import config
 from pipeline.config import FeatureSpec, InputError, Settings, TrainSettings
 from pipeline.experiments.steps import Step
 from pipeline.losses.mixable import taught_live
+from pipeline.runs.planned import PlannedRun
 
 #: The clip length is the corpus', and no setting.
 NOT_OWN = "seconds"
@@ -41,6 +42,11 @@ def settings_of(step: Step, settings: Settings) -> Settings:
     values = dataclasses.asdict(settings.features) | dict(step.features)
     spec = config.build(FeatureSpec, values, f"experiment {step.experiment}: step {step.name} [features]")
     return dataclasses.replace(settings, features=spec)
+
+
+def differ(settings: Settings, taught_by: Iterable[PlannedRun]) -> bool:
+    """Whether one of the runs that teach has other features."""
+    return any(run.settings.features != settings.features for run in taught_by)
 
 
 def check(step: Step, steps: Mapping[str, Step], network: TrainSettings, settings: Settings) -> None:

@@ -224,11 +224,10 @@ class Planner:
             name += f"-{round_}" if round_ else ""
             teachers += self.files_of(named, fold)
         settings = own_features.settings_of(step, self.settings)
-        unlike = any(run.settings.features != settings.features for run in taught_by)
         settings = dataclasses.replace(settings, teacher=of_teacher, student=of_student)
         of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
         places: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
-        places |= {"crossed": step.cross_fitted, "unlike": unlike}
+        places |= {"crossed": step.cross_fitted, "unlike": own_features.differ(settings, taught_by)}
         return depth, PlannedRun(*of, **places, contents=file_teachers.contents(named))
 
     def whole(self, step: Step, fold: int) -> PlannedRun:
