@@ -10,6 +10,9 @@ import soxr
 
 from pipeline.features import banks, definition, steps
 
+#: Frames that are transformed at a time, where few windows reach over their edge.
+FRAMES = 48
+
 try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give the same to rounding
     import torch
 
@@ -33,9 +36,19 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     Windowed and transformed in float64, as librosa does (its window is float64): bins 80 dB below a frame's
     peak are then right to float32 rounding, and the tuning, a mode, does not hop.
     """
-    frames = aligned((1 + len(y) // hop_length, n_fft), np.float64)
-    steps.now().gather_windowed(y, hop_length, definition.hann(n_fft)["window"], frames)
-    return np.abs(rfft(frames).astype(np.complex64))
+    count, reach = 1 + len(y) // hop_length, n_fft // 2
+    out = np.empty((count, 1 + reach), np.float32)
+    # Some frames at a time: a megabyte, that the processor has still at hand. The first of them begin in frames before.
+    before = -(-reach // hop_length)
+    rows = max(FRAMES, 8 * before)
+    frames = aligned((before + min(rows, count), n_fft), np.float64)
+    for first in range(0, count, rows):
+        last, lead = min(first + rows, count), min(before, first)
+        part = y[(first - lead) * hop_length : (last - 1) * hop_length + reach]
+        some = frames[: last - first + lead]
+        steps.now().gather_windowed(part, hop_length, definition.hann(n_fft)["window"], some)
+        np.abs(rfft(some[lead:]).astype(np.complex64), out=out[first:last])
+    return out
 
 
 def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:

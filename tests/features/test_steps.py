@@ -14,7 +14,7 @@ import pytest
 from pipeline import features
 from pipeline.config import FeatureSpec
 from pipeline.extraction import workers
-from pipeline.features import loops, steps, tuning, vectors
+from pipeline.features import definition, loops, steps, transforms, tuning, vectors
 from tests.sounds import sounds
 
 FUNCTIONS = sorted(name for name, value in vars(loops).items() if hasattr(value, "signatures"))
@@ -116,3 +116,16 @@ def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
     steps.load()
     assert steps.now() is loops
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (1024, 300), (512, 64), (1024, 3000)])
+@pytest.mark.parametrize("samples", [1, 511, 22050, 50001])
+def test_frames_that_are_transformed_some_at_a_time_are_all_of_them(
+    monkeypatch: pytest.MonkeyPatch, n_fft: int, hop: int, samples: int
+) -> None:
+    monkeypatch.setattr(transforms, "FRAMES", 7)
+    y = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+    frames = transforms.aligned((1 + samples // hop, n_fft), np.float64)
+    vectors.gather_windowed(y, hop, definition.hann(n_fft)["window"], frames)
+    whole = np.abs(transforms.rfft(frames).astype(np.complex64))
+    np.testing.assert_array_equal(transforms.magnitudes(y, n_fft=n_fft, hop_length=hop), whole)
