@@ -32,7 +32,7 @@ class Answer:
 
 #: What of an answer says when, how long or how much at a time, and nothing of what was computed.
 PASSING = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:+]*|\d+:\d\d left|[\d.,]+ (s|ms|MB|MiB|GB|run-steps/s|it/s)\b|[\d,]+ bytes|(?<=student: )[\d.]+|/tmp/\S+|tcp://\S+"
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:+]*|\d+:\d\d left|[\d.,]+ (s|ms|MB|MiB|GB|run-steps/s|it/s)\b|[\d,]+ bytes|(?<=and student: )[\d.]+|/tmp/\S+|tcp://\S+"
 )
 
 #: Beginning of a command → what it leaves that has to be the same: of files with times in them, what counts. The first that fits.

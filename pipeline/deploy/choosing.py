@@ -67,6 +67,10 @@ def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] 
     """The export of this very run (by the hash of its ``model.pt``), or None."""
     folder = exports_root / record.corpus / folder_name(record)
     if not (folder / PROOF).is_file():
+        if (folder / "model.onnx").is_file():
+            raise InputError(
+                f"{folder / PROOF}: no such file, and it names the files beside it; make the export again: audio-rkd export {record.folder}"
+            )
         return None
     try:
         proof = read_json(folder / PROOF, ("model_sha256", "accuracy_float", "accuracy_int8", "bytes"))
