@@ -46,16 +46,19 @@ def run(
             command(*words), cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         delay = chance.uniform(0, BEHIND_EPOCH if written(folders) < goal else BEHIND_START)
-        while process.poll() is None and written(folders) < goal:
-            time.sleep(0.02)
         try:
+            while process.poll() is None and written(folders) < goal:
+                time.sleep(0.02)
             process.wait(delay)
             return
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            seconds = round(time.monotonic() - started, 1)
-            yield {"epochs": written(folders), "of": epochs, "in": step_of(folders), "seconds": seconds}
+            pass
+        finally:  # also where this program is stopped
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        seconds = round(time.monotonic() - started, 1)
+        yield {"epochs": written(folders), "of": epochs, "in": step_of(folders), "seconds": seconds}
 
 
 def written(folders: Sequence[Path]) -> int:

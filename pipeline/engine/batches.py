@@ -31,4 +31,5 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
             raise InputError(
                 f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {count} clips, no whole "
                 f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
+                + (f", or --set step.STEP.batch={max(1, fewer)} where a step has its own" if run.is_step else "")
             )

@@ -151,8 +151,10 @@ def trained_alike(record: Record, other: Record) -> bool:
 
 
 def beside_labels(records: Sequence[Record], noted: Sequence[NotedRow]) -> tuple[Section, ...]:
-    """The rows once more, compared to their network on labels alone, where there is that."""
+    """The rows once more, compared to their network on labels alone, where there are several that have that."""
     against = [row for row in rows(records, noted, labels_of) if row.comparison]
+    if len(against) < 2:
+        return ()
     keys = dict.fromkeys(row.key for row in against)
     compared_rows = [comparison_table([row for row in against if row.key == key], "labels alone") for key in keys]
     return (Section("beside the same network on labels alone", tuple(compared_rows)),) if compared_rows else ()
