@@ -32,8 +32,7 @@ def main(folder: Path, sounds: list[str]) -> None:
     names = dict.fromkeys(("model.onnx", "features.json", "labels.json", *digests))
     if wrong := [name for name in names if sha256(folder / name) != digests.get(name)]:
         raise config.InputError(f"{folder / wrong[0]}: not the file that proof.json names; export it again")
-    (settings,) = described(folder / "features.json", "spec")
-    spec = config.build(config.FeatureSpec, settings, str(folder / "features.json"))
+    spec = config.build(config.FeatureSpec, *described(folder / "features.json", "spec"), str(folder / "features.json"))
     classes, synthetic = described(folder / "labels.json", "classes", "synthetic")
     try:  # model.int8.onnx takes the same input and is about a quarter of the size.
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])

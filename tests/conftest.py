@@ -73,9 +73,12 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_untold() -> None:
-    """Which runs of another test could not be checked is no news: the next command that one process calls would say it."""
-    if seal := sys.modules.get("pipeline.runs.seal"):
-        seal.told()
+    """What another test met (runs not checked, damage, a disk without locks) is no news of a command in the same process."""
+    for name in ("pipeline.runs.seal", "pipeline.runs.damage"):
+        if module := sys.modules.get(name):
+            module.told()
+    if locks := sys.modules.get("pipeline.locks"):
+        locks.TOLD.clear()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
