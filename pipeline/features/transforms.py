@@ -44,7 +44,7 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     frames = aligned((before + min(rows, count), n_fft), np.float64)
     for first in range(0, count, rows):
         last, lead = min(first + rows, count), min(before, first)
-        part = y[(first - lead) * hop_length : (last - 1) * hop_length + reach]
+        part = y[(first - lead) * hop_length : (last - 1) * hop_length + n_fft - reach]
         some = frames[: last - first + lead]
         steps.now().gather_windowed(part, hop_length, definition.hann(n_fft)["window"], some)
         np.abs(rfft(some[lead:]).astype(np.complex64), out=out[first:last])

@@ -118,7 +118,7 @@ def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyP
     assert steps.now() is loops
 
 
-@pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (1024, 300), (512, 64), (1024, 3000)])
+@pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (1024, 300), (512, 64), (1024, 3000), (401, 160), (1, 7)])
 @pytest.mark.parametrize("samples", [1, 511, 22050, 50001])
 def test_frames_that_are_transformed_some_at_a_time_are_all_of_them(
     monkeypatch: pytest.MonkeyPatch, n_fft: int, hop: int, samples: int
