@@ -145,18 +145,25 @@ def read_fold(path: Path) -> Fold:
 def feature_blocks(path: Path, clips: int = 64) -> Iterator[np.ndarray]:
     """The features of a fold's file, ``clips`` clips at a time. ``InputError`` at the first that are not what was written."""
     header, start = read_header(path), 0
-    for block in blocks(path, clips):
+    for block in blocks(path, header, clips):
         checking.require(path, header, block, start)
         start += len(block)
         yield block
 
 
-def blocks(path: Path, clips: int = 64) -> Iterator[np.ndarray]:
-    """``feature_blocks`` as they are."""
+def blocks(path: Path, header: Header, clips: int = 64) -> Iterator[np.ndarray]:
+    """``feature_blocks`` as they are, of the file that ``header`` is of."""
     with opened(path) as file:
+        require_same_file(path, file, header)
         features = file["features"]
         for start in range(0, len(features), clips):
             yield features[start : start + clips]
+
+
+def require_same_file(path: Path, file: h5py.File, header: Header) -> None:
+    """``InputError`` where the file was replaced since its header was read: its features would be taken for damaged ones."""
+    if str(file.attrs["digest"]) != header.digest:
+        raise InputError(f"{path}: another command wrote it anew while it was read; the same command again reads it")
 
 
 def check(path: Path, *, again: bool = False) -> checking.Check:
@@ -171,10 +178,10 @@ def check(path: Path, *, again: bool = False) -> checking.Check:
     damaged: tuple[str, ...] = ()
     if header.clip_digests:
         start = 0
-        for block in blocks(path):
+        for block in blocks(path, header):
             damaged += checking.damaged_clips(header, block, start)
             start += len(block)
-    elif content_digest(blocks(path), header.labels, header.clips) != header.digest:
+    elif content_digest(blocks(path, header), header.labels, header.clips) != header.digest:
         damaged = (checking.EVERY,)
     return checking.noted(path, now, header, damaged)
 
@@ -209,6 +216,7 @@ def load(paths: Iterable[Path]) -> Data:
     start = 0
     for path, header, count in zip(paths, headers, counts, strict=True):
         with opened(path) as file:
+            require_same_file(path, file, header)
             if count:
                 file["features"].read_direct(features[start : start + count])
         checking.require(path, header, features[start : start + count], keep=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from pipeline import runs
 from pipeline.figures import evaluation, statistics
 from pipeline.runs import Record, calibration
+from pipeline.runs.damage import spared
 
 
 class Calibrated(NamedTuple):
@@ -24,10 +26,10 @@ class Calibrated(NamedTuple):
 
 
 def calibrated(records: Sequence[Record]) -> Calibrated | None:
-    """None where no run was. ``InputError`` for a damaged ``calibration.json``, or one of other weights."""
+    """None where no run was. A damaged ``calibration.json``, or one of other weights, is told at the command's end."""
     each: dict[tuple[int, int], tuple[float, ...]] = {}
     for record in records:
-        if (fitted := calibration.read(record.folder)) is None:
+        if (fitted := spared(partial(calibration.read, record.folder))) is None:
             continue
         told = runs.read_predictions(record.folder)
         both = [told.logits, told.logits / fitted.temperature]

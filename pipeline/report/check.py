@@ -214,6 +214,7 @@ def left(path: Path, out: Checked) -> None:
 def run(folder: Path, out: Checked) -> None:
     """Each file of a run by its own reader, so that one that is damaged hides no other."""
     from pipeline import runs
+    from pipeline.runs import calibration
 
     done = runs.finished(folder)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
@@ -229,7 +230,7 @@ def run(folder: Path, out: Checked) -> None:
     record = runs.read(folder)
     if not record.identity:
         out.unchecked.append(str(folder))
-    for look in (runs.read_environment, runs.read_predictions, require_weights):
+    for look in (runs.read_environment, runs.read_predictions, require_weights, calibration.read):
         out.attempt(folder, partial(look, folder))
     out.attempt(folder, partial(metrics, folder, record.result.epochs, out))
 

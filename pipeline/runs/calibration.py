@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Damaged
-from pipeline.files import json_bytes, write_atomic
+from pipeline.files import as_signed, json_bytes, signed, write_atomic
 from pipeline.runs import folder as files
 
 NAME = "calibration.json"
@@ -38,7 +38,7 @@ class Calibration:
 
 
 def write(folder: Path, calibration: Calibration) -> None:
-    write_atomic(folder / NAME, json_bytes({"schema": files.SCHEMA, **asdict(calibration)}))
+    write_atomic(folder / NAME, json_bytes(signed({"schema": files.SCHEMA, **asdict(calibration)})))
 
 
 def read(folder: Path) -> Calibration | None:
@@ -47,8 +47,8 @@ def read(folder: Path) -> Calibration | None:
     if not path.is_file():
         return None
     try:
-        values: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kept = {key: value for key, value in values.items() if key != "schema"}
+        values: Mapping[str, Any] = as_signed(json.loads(path.read_text(encoding="utf-8")))
+        kept = {key: value for key, value in values.items() if key not in ("schema", "content")}
         calibration = Calibration(**{**kept, "folds": tuple(kept["folds"]), "runs": tuple(kept["runs"])})
         if not 0 < float(calibration.temperature) < math.inf:
             raise ValueError(f"temperature {calibration.temperature}")

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from pipeline import cache
-from pipeline.cache import Failure, File, Header
+from pipeline.cache import Failure, File, Header, reading
 from pipeline.config import (
     FEATURES,
     VIEWS,
@@ -282,3 +283,24 @@ def test_no_room_is_said_before_hdf5_begins(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, header())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: cache.load([path]), lambda path: list(cache.feature_blocks(path)), cache.check]
+)
+def test_a_file_that_is_replaced_while_it_is_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    path, header_first = write(tmp_path, header()), reading.read_header
+
+    def then_replaced(where: Path) -> Header:
+        before = header_first(where)
+        write(tmp_path, header(), seed=1)
+        time.sleep(0.06)  # behind a tick of the clock a check is kept
+        return before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "read_header", then_replaced)
+        with pytest.raises(InputError, match=r"wrote it anew while it was read; the same command again"):
+            read(path)
+    assert not cache.check(path).damaged, "what came of a check is kept of the file that was checked"

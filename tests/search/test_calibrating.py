@@ -20,8 +20,9 @@ from pipeline.experiments import planning
 from pipeline.experiments.reading import variant
 from pipeline.figures import calibration as figures
 from pipeline.figures import evaluation
-from pipeline.report import report
-from pipeline.runs import calibration
+from pipeline.report import check, report
+from pipeline.report.calibration import calibrated
+from pipeline.runs import calibration, damage
 from pipeline.search import calibrating
 from tests import recorded
 from tests.chains import SETTINGS, write_source
@@ -114,10 +115,17 @@ def test_a_damaged_calibration_and_one_of_other_weights_are_refused(tmp_path: Pa
     calibration.write(run, dataclasses.replace(FITTED, weights="other"))
     with pytest.raises(InputError, match=r"of other weights than the run's; remove it"):
         calibration.read(run)
-    for content in ("{", "[]", "{}", json.dumps({**dataclasses.asdict(FITTED), "temperature": -1.0})):
+    calibration.write(run, FITTED)
+    changed = (run / calibration.NAME).read_text().replace("2.5", "2.6")
+    for content in (changed, "{", "[]", "{}", json.dumps({**dataclasses.asdict(FITTED), "temperature": -1.0})):
         (run / calibration.NAME).write_text(content)
         with pytest.raises(InputError, match=r"calibration.json: damaged .*; remove it, and calibrate"):
             calibration.read(run)
+        assert calibrated([runs.read(run)]) is None and "calibration.json: damaged" in damage.told()[0]
+    (finding,) = [one for one in check.check([run]).findings if one.path.endswith(calibration.NAME)]
+    assert "damaged" in finding.problem
+    (run / calibration.NAME).write_text(json.dumps(dataclasses.asdict(FITTED)))
+    assert calibration.read(run) == FITTED, "those of before there were digests serve"
 
 
 def test_probabilities_are_at_each_runs_temperature() -> None:
