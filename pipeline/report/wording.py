@@ -60,7 +60,8 @@ def remarks(row: Row) -> list[str]:
     if row.best_teacher:
         texts.append("teacher's best epoch: optimistic, the held-out fold chose it")
     if row.nested:
-        texts.append("nested: each fold's settings chosen without it")
+        but = ", but from a preset that was not" if row.optimistic else ""
+        texts.append(f"nested: each fold's settings chosen without it{but}")
     if row.optimistic:
         texts.append(
             f"preset chosen on {'these folds' if row.optimistic == row.runs else 'some of these folds'}: optimistic"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import InputError
+from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine.missing import say
 from pipeline.experiments import explanation
 from pipeline.locks import locked
@@ -67,7 +68,8 @@ def about(search: Search, held_out: int | None) -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
     if search.space.sampler != "grid":
         versions["optuna"] = proposing.library().__version__
-    data = {str(fold): search.source.digests[str(fold)] for fold in search.inner(held_out)}
+    digests, parts = search.source.digests, (*search.inner(held_out), UNLABELLED)
+    data = {str(part): digests[str(part)] for part in parts if str(part) in digests}
     return {
         "space": asdict(search.space),
         "preset": search.settings.preset,

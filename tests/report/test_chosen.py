@@ -54,6 +54,13 @@ def test_a_nested_row_has_each_folds_own_runs_alone(tmp_path: Path) -> None:
     (row,) = report.experiments.rows(runs.find(tmp_path / "runs"), entries)
     assert row.nested and row.spread is not None and row.spread.mean == 80 and row.runs == 2 and not row.optimistic
     assert "nested: each fold's settings chosen without it" in remarks(row)
+    for entry in entries:
+        chosen_by(entry.folder / f"fold{entry.fold}-seed0", "tiny", [1, 2])
+    (row,) = report.experiments.rows(runs.find(tmp_path / "runs"), entries)
+    assert {
+        "nested: each fold's settings chosen without it, but from a preset that was not",
+        "preset chosen on these folds: optimistic",
+    } <= set(remarks(row))
 
 
 def test_a_preset_says_by_which_folds_it_was_chosen(tmp_path: Path) -> None:
