@@ -238,7 +238,7 @@ def stated_seconds(path: Path, default: float = 4.0) -> float:
         return default
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # Not TOML, not UTF-8, or a number of thousands of digits.
         raise InputError(f"{path}: not a TOML file: {error}; expected a line such as seconds = 4.0") from None
     seconds = values.pop("seconds", default)
     if values:

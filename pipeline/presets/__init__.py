@@ -83,5 +83,5 @@ def located(preset: str, beside: Path) -> Path:
 def contents(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # Not TOML, not UTF-8, or a number of thousands of digits.
         raise ValueError(f"{path}: not a TOML file: {error}") from None

@@ -19,6 +19,7 @@ import dataclasses
 import itertools
 import math
 import string
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,11 @@ class Space:
     parameters: tuple[Parameter, ...] = ()
 
     @property
+    def combinations(self) -> int:
+        """How many trials the grid has."""
+        return math.prod(len(parameter.choices) for parameter in self.parameters)
+
+    @property
     def grid(self) -> list[dict[str, Value]]:
         """Each combination of the choices, the last parameter's changing fastest."""
         names = [parameter.name for parameter in self.parameters]
@@ -100,7 +106,10 @@ class Space:
     def mix_of(self, values: Mapping[str, Value]) -> str:
         """The mix of one trial, as text."""
         text = str(values.get("losses", self.losses[0]))
-        return text.format(**{name.removeprefix("mix."): value for name, value in values.items() if "mix." in name})
+        try:
+            return text.format(**{name.removeprefix("mix."): value for name, value in values.items() if "mix." in name})
+        except (ValueError, LookupError, MemoryError) as error:
+            raise InputError(f"losses = {text!r}: {error}; expected names alone in braces, for example {{T}}") from None
 
 
 def names() -> dict[str, str]:
@@ -132,7 +141,7 @@ def read(name: str, losses: Sequence[str] = (), trials: int | None = None) -> Sp
 def contents(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # Not TOML, not UTF-8, or a number of thousands of digits.
         raise InputError(f"{path}: not a TOML file: {error}") from None
 
 
@@ -158,7 +167,9 @@ def parsed(path: Path, tables: Mapping[str, Any]) -> Space:
         parameters.append(Parameter("losses", choices=values["losses"]))
     space = Space(path.stem, parameters=tuple(parameters), **values)
     require_fitting(space, path, "trials" in tables)
-    return dataclasses.replace(space, trials=min(space.trials, len(space.grid))) if space.sampler == "grid" else space
+    if space.sampler == "grid" and "trials" not in tables:
+        return dataclasses.replace(space, trials=space.combinations)
+    return space
 
 
 def losses_of(path: Path, value: Any) -> tuple[str, ...]:
@@ -193,19 +204,16 @@ def parameters_of(path: Path, table: str, values: Any) -> list[Parameter]:
 def parameter_of(name: str, value: Any, kind: str | None, where: str) -> Parameter:
     """``kind``: the type of the setting; None: whatever the values are."""
     if isinstance(value, list):
-        plain = all(
-            isinstance(one, str | bool | int) or (isinstance(one, float) and math.isfinite(one)) for one in value
-        )
-        if not value or not plain or len({(type(one), one) for one in value}) < len(value):
+        plain = all(isinstance(one, str | bool) or is_finite(one) for one in value)
+        choices = tuple(float(one) if kind == "float" and type(one) is int else one for one in value if plain)
+        if not choices or len({(type(one), one) for one in choices}) < len(value):
             raise InputError(f"{where}: expected a list of values, each once")
-        return Parameter(
-            name, choices=tuple(float(one) if kind == "float" and type(one) is int else one for one in value)
-        )
+        return Parameter(name, choices=choices)
     expected = "expected a list of values, or {low = 1e-4, high = 1e-2, log = true}"
     if not isinstance(value, dict) or not {"low", "high"} <= value.keys() <= {"low", "high", "log", "step"}:
         raise InputError(f"{where}: {expected}")
     numbers = [value["low"], value["high"], value.get("step", 1)]
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+    if not all(type(number) in (int, float) and is_finite(number) for number in numbers):
         raise InputError(f"{where}: {expected}, of finite numbers")
     log = value.get("log", False)
     if not isinstance(log, bool) or (log and ("step" in value or value["low"] <= 0)):
@@ -218,6 +226,11 @@ def parameter_of(name: str, value: Any, kind: str | None, where: str) -> Paramet
     if kind in ("str", "bool"):
         raise InputError(f"{where}: {name} is no number; expected a list of values")
     return Parameter(name, (), value["low"], value["high"], log, value.get("step"), whole)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether it is a number, and one that a float holds."""
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def require_fitting(space: Space, path: Path, trials_are_given: bool) -> None:
@@ -236,8 +249,13 @@ def require_fitting(space: Space, path: Path, trials_are_given: bool) -> None:
                 raise InputError(
                     f"{path}: {parameter.name}: a grid has lists alone; expected a list, or sampler = 'tpe'"
                 )
-        if trials_are_given and space.trials > len(space.grid):
-            raise InputError(f"{path}: trials = {space.trials}: the grid has {len(space.grid)}; expected no more")
+        most = WHOLE["trials"][1]
+        if space.combinations > most:
+            raise InputError(
+                f"{path}: the grid has {space.combinations:,} trials; expected at most {most:,}, or sampler = 'tpe'"
+            )
+        if trials_are_given and space.trials > space.combinations:
+            raise InputError(f"{path}: trials = {space.trials}: the grid has {space.combinations}; expected no more")
     if space.network == "teacher" and any(not one.name.startswith("teacher.") for one in space.parameters):
         raise InputError(f"{path}: network = 'teacher' learns the labels alone; expected [teacher] alone")
     known = {one.name.removeprefix("mix.") for one in space.parameters if one.name.startswith("mix.")}

@@ -9,7 +9,7 @@ import pytest
 from pipeline import config
 from pipeline.config import InputError
 from pipeline.losses import LossMix
-from pipeline.search import halving, proposing, record, space
+from pipeline.search import halving, planning, proposing, record, space
 from pipeline.search.record import Measured
 
 GOOD = """
@@ -72,6 +72,10 @@ def test_every_space_of_the_project_varies_settings_that_there_are(name: str) ->
         ("{taught}@", "{taught@", "expected for example"),
         ('losses = "ce:0.3,hinton:{taught}@T={T}"', "losses = 3", "expected a mix"),
         ('losses = "ce', 'losses = [ "ce', "not a TOML file"),
+        ("trials = 12", f"trials = {'1' * 5000}", "not a TOML file"),
+        ("high = 1e-2", f"high = {10**400}", "finite numbers"),
+        ("batch = [4, 8]", f"dropout = [{10**400}]", "each once"),
+        ("batch = [4, 8]", "weight_decay = [1, 1.0]", "each once"),
     ],
 )
 def test_a_wrong_space_is_refused_in_one_line(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -79,6 +83,13 @@ def test_a_wrong_space_is_refused_in_one_line(tmp_path: Path, old: str, new: str
     with pytest.raises(InputError, match=words) as refused:
         space.read(written(tmp_path, GOOD.replace(old, new, 1)))
     assert "\n" not in str(refused.value) and "mine.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize("braces", ["{T:d}", "{T!z}", "{T:{U}}"])
+def test_braces_that_no_number_fits_are_refused_before_anything_is_trained(tmp_path: Path, braces: str) -> None:
+    read = space.read(written(tmp_path, f"losses = 'soft:{braces}'\n[mix]\nT = [0.5, 1.0]"))
+    with pytest.raises(InputError, match="expected names alone in braces"):
+        planning.require_values(read, config.Settings())
 
 
 def test_a_space_that_is_not_there_is_named() -> None:
@@ -109,6 +120,17 @@ def test_a_grid_is_each_combination_once(tmp_path: Path) -> None:
     assert pairs == [(0.1, 4), (0.1, 8), (1.0, 4), (1.0, 8)] and isinstance(pairs[3][0], float)
     with pytest.raises(InputError, match="trials = 5: the grid has 4"):
         space.read(str(tmp_path / "mine.toml"), trials=5)
+
+
+def test_a_grid_without_trials_is_tried_whole_and_one_too_large_is_counted_alone(tmp_path: Path) -> None:
+    rates = [number / 1000 for number in range(1, 31)]
+    read = space.read(written(tmp_path, f"sampler='grid'\n[student]\nlr={rates}"))
+    assert read.trials == 30 == len(proposing.proposals(read, 0, [], range(30)))
+    tables = "\n".join(
+        f"{key}={[number / 1000 for number in range(1, 1001)]}" for key in ("lr", "dropout", "weight_decay")
+    )
+    with pytest.raises(InputError, match=r"the grid has 1,000,000,000 trials; expected at most 10,000"):
+        space.read(written(tmp_path, f"sampler='grid'\n[student]\n{tables}"))
 
 
 def test_several_losses_are_a_choice(tmp_path: Path) -> None:
