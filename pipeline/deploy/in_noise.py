@@ -145,10 +145,9 @@ def ask(group: Sequence[Heard], clips: Sequence[Clip], spec: FeatureSpec, levels
 
 def rows(each: Sequence[Heard], levels: Sequence[float]) -> list[Row]:
     """Runs that differ in fold and seed alone, as a row."""
-    alike: dict[tuple[str, str, str], list[Heard]] = {}
+    alike: dict[tuple[str, str], list[Heard]] = {}
     for one in each:
-        name = one.record.row_mix or "teacher"
-        alike.setdefault((name, one.record.model, one.record.digest), []).append(one)
+        alike.setdefault((one.record.row_mix or "teacher", settings_of(one.record)), []).append(one)
 
     def mean(group: Sequence[Heard], level: float) -> float:
         folds = {one.record.fold for one in group}
@@ -158,13 +157,20 @@ def rows(each: Sequence[Heard], levels: Sequence[float]) -> list[Row]:
     return [
         Row(
             name,
-            f"{model}-{group[0].record.preset}-{digest}",
+            settings,
             len(group),
             mean(group, math.inf),
             tuple(mean(group, level) for level in levels),
         )
-        for (name, model, digest), group in alike.items()
+        for (name, settings), group in alike.items()
     ]
+
+
+def settings_of(record: Record) -> str:
+    """How a run was trained; of steps and generations where they lie, for those of one network and mix learn from unlike teachers."""
+    if record.is_teacher_or_student:
+        return f"{record.model}-{record.preset}-{record.digest}"
+    return "/".join(record.folder.parent.parts[-3 if record.is_generation else -2 :])
 
 
 def noisy_accuracy(place: int, row: Row) -> float:

@@ -115,3 +115,23 @@ def test_without_a_run_all_of_the_corpus_are_asked(
     assert folders == {world.student, world.teacher}
     with pytest.raises(InputError, match="no finished run there; expected some: make distill"):
         in_noise.records_of((), tmp_path, corpus)
+
+
+def test_students_of_other_teachers_and_generations_are_rows_of_their_own(world: types.SimpleNamespace) -> None:
+    """With the same network, settings and mix, as those are that ``calibrate`` trains without two folds."""
+    student = runs.read(world.student)
+    network = prediction.checkpoint(world.student).network
+    inner = Path("runs/tiny/experiment-calibration/student-without-1-cnn2-tiny-0a1b2c3d/fold2-seed0")
+    second = Path("runs/tiny/ban-cnn2-tiny-0a1b2c3d/soft1/gen1/fold1-seed0")
+    records = [
+        student,
+        dataclasses.replace(student, seed=1),
+        dataclasses.replace(student, role=runs.STEP, experiment="calibration", folder=inner, fold=2),
+        dataclasses.replace(student, role=runs.GENERATION, generation=1, folder=second),
+    ]
+    each = [
+        in_noise.Heard(record, network, {np.inf: right, 0.0: right}, 4) for record, right in zip(records, (2, 4, 1, 0))
+    ]
+    rows = in_noise.rows(each, (0.0,))
+    assert [(row.runs, row.clean) for row in rows] == [(2, 75.0), (1, 25.0), (1, 0.0)]
+    assert [row.settings for row in rows[1:]] == ["/".join(inner.parts[2:4]), "/".join(second.parts[2:5])]
