@@ -172,7 +172,7 @@ class LinearByRows(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)  # runs that vote at once: one that is forgotten is tried again for every group of windows
 def hears_together(network: Network) -> bool:
     """Whether ``GROUP`` clips at once give a network the bits that they give one by one, in all its outputs.
 

@@ -15,9 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import cache
+from pipeline.errors import Damaged, InputError
 from pipeline.files import CACHE, write_atomic
 from pipeline.report.table import Column, Section, Table, number
 from pipeline.runs import Record
+from pipeline.runs.damage import spared
 from pipeline.runs.weights import read_weights
 
 LEVELS = (0.0, 0.05, 0.1, 0.2, 0.5)
@@ -36,7 +38,7 @@ def section(rows: Mapping[str, Sequence[Record]], kept_in: Path) -> tuple[Sectio
     """A table of the rows (name → finished runs), where a run of them was trained with noise on its inputs; else nothing.
 
     ``kept_in``: the CSV file of what was measured before, which gets what is measured now. Runs whose features are not
-    in the cache as they were are left out.
+    in the cache as they were are left out; of damaged ones the command's end tells.
     """
     if not any(trained_with(record) for members in rows.values() for record in members):
         return ()
@@ -47,7 +49,7 @@ def section(rows: Mapping[str, Sequence[Record]], kept_in: Path) -> tuple[Sectio
         for record in members:
             weights = record.result.weights
             if weights and record.result.accuracy is not None and weights not in measured:
-                accuracies = before.get(weights) or at_levels(record)
+                accuracies = before.get(weights) or spared(partial(at_levels, record))
                 measured |= {weights: accuracies} if accuracies else {}
         each = [measured[record.result.weights] for record in members if record.result.weights in measured]
         if each:
@@ -76,17 +78,25 @@ def trained_with(record: Record) -> float:
 
 
 def at_levels(record: Record) -> tuple[float, ...]:
-    """A run's accuracy at each level, on the clean clips of its held-out fold; () where its features are gone or others now."""
+    """A run's accuracy at each level, on the clean clips of its held-out fold; () where its features are gone or others now.
+
+    ``Damaged`` where they cannot be read, or its weights are not what was written.
+    """
     if record.is_of_images:
         return ()
     path = cache.fold_path(CACHE, record.corpus, record.settings.features, record.fold)
-    if not path.is_file() or cache.read_header(path).digest != record.data.get(record.fold):
+    if not path.is_file():
         return ()
+    try:
+        if cache.read_header(path).digest != record.data.get(record.fold):
+            return ()
+        data = cache.load([path])
+    except InputError as error:  # the other figures of a report need no features
+        raise Damaged(str(error)) from None
     import torch  # a report of other experiments does without
 
     from pipeline.models import saved
 
-    data = cache.load([path])
     clean, labels = torch.from_numpy(data.features[:, 0]), torch.from_numpy(data.labels)
     network = saved.network_of(read_weights(record.folder))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(record.fold)) * network.std

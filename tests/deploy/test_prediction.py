@@ -406,6 +406,16 @@ def test_a_network_whose_bits_depend_on_the_batch_hears_one_by_one():
     assert not prediction.hears_together(network)
 
 
+def test_of_many_runs_each_is_tried_once():
+    prediction.hears_together.cache_clear()
+    networks = [models.network("cnn2", SPEC.shape, 3).eval() for _ in range(20)]
+    for _ in range(2):  # groups of windows
+        for network in networks:
+            prediction.hears_together(network)
+    assert prediction.hears_together.cache_info().misses == len(networks)
+    prediction.hears_together.cache_clear()
+
+
 def test_a_sound_has_the_same_answer_whatever_else_is_asked(world, tmp_path):
     """Also where the last windows fill no group."""
     for number, count in enumerate((9, 5, 2)):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read
 from pipeline.models import saved
 from pipeline.report import experiments, noise_levels
+from pipeline.runs import damage
 from pipeline.runs.experiments import note_rows
 from tests.chains import HOW, SETTINGS, write_source
 
@@ -63,3 +66,20 @@ def test_what_was_kept_wrongly_is_measured_again_and_no_noise_is_no_table(tmp_pa
     path.write_bytes(b"\xff\x00")
     assert noise_levels.kept(path) == {} == noise_levels.kept(tmp_path / "absent.csv")
     assert noise_levels.section({"row": []}, path) == ()
+
+
+def test_damaged_features_cost_the_table_of_noise_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (path, *_) = write_source(tmp_path).files
+    path.write_bytes(path.read_bytes()[:2000])
+    record: Any = SimpleNamespace(
+        is_of_images=False,
+        corpus="tiny",
+        settings=SETTINGS,
+        fold=1,
+        result=SimpleNamespace(weights="aa", accuracy=0.5),
+    )
+    monkeypatch.setattr(noise_levels, "trained_with", lambda record: 0.3)
+    assert noise_levels.section({"row": [record]}, tmp_path / "noise.csv") == ()
+    (line,) = damage.told()
+    assert "fold1.h5: damaged" in line and "make features" in line
