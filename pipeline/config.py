@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ def build(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         if not isinstance(value, names[wanted]) or (isinstance(value, bool) and wanted != "bool"):
             number = ", a number such as 0.2" if wanted == "float" else ""
             raise InputError(f"{where}: {key} = {value!r}: expected {wanted}{number}")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise InputError(f"{where}: {key} = {str(value)[:12]}…: expected a number of less than 300 digits")
         clean[key] = float(value) if wanted.startswith("float") and isinstance(value, int) else value
     try:
         return kind(**clean)

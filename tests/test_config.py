@@ -79,6 +79,13 @@ def test_the_override_that_is_wrong_is_named_and_no_other(override: str, words: 
     assert str(caught.value).startswith(f"--set {override}: {words}")
 
 
+@pytest.mark.parametrize("name", ["student.lr", "student.mixup", "student.epochs", "features.floor", "features.views"])
+def test_a_number_that_no_float_holds_is_one_line(name: str) -> None:
+    with pytest.raises(InputError, match=r"100000000000…: expected a number of less than 300 digits") as refused:
+        config.read("demo", [f"{name}={10**400}"])
+    assert "\n" not in str(refused.value)
+
+
 def test_overrides_that_are_right_alone_and_not_together_are_named_both() -> None:
     config.read("default", ("student.batch=6", "student.sampler=classes:3"))
     with pytest.raises(InputError) as caught:

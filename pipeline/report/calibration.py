@@ -26,12 +26,13 @@ class Calibrated(NamedTuple):
 
 
 def calibrated(records: Sequence[Record]) -> Calibrated | None:
-    """None where no run was. A damaged ``calibration.json``, or one of other weights, is told at the command's end."""
+    """None where no run was. A damaged ``calibration.json``, or one of other weights, and damaged predictions are told at the command's end."""
     each: dict[tuple[int, int], tuple[float, ...]] = {}
     for record in records:
         if (fitted := spared(partial(calibration.read, record.folder))) is None:
             continue
-        told = runs.read_predictions(record.folder)
+        if (told := spared(partial(runs.read_predictions, record.folder))) is None:
+            continue
         both = [told.logits, told.logits / fitted.temperature]
         errors = [100 * evaluation.expected_calibration_error(one, told.labels) for one in both]
         losses = [evaluation.negative_log_likelihood(one, told.labels) for one in both]

@@ -128,6 +128,16 @@ def test_a_damaged_calibration_and_one_of_other_weights_are_refused(tmp_path: Pa
     assert calibration.read(run) == FITTED, "those of before there were digests serve"
 
 
+def test_damaged_predictions_of_a_calibrated_run_are_told_and_cost_no_other_run(tmp_path: Path) -> None:
+    run, other = recorded.write_run(tmp_path, 5), recorded.write_run(tmp_path, 5, fold=2)
+    for folder in (run, other):
+        calibration.write(folder, FITTED)
+    records = [runs.read(folder) for folder in (run, other)]
+    (run / "predictions.npz").write_bytes(b"PK cut off")
+    fitted = calibrated(records)
+    assert fitted is not None and fitted.runs == 1 and "predictions.npz: damaged" in damage.told()[0]
+
+
 def test_probabilities_are_at_each_runs_temperature() -> None:
     logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
     plain, hot = Prediction(1.0, (), logits), Prediction(1.0, (), logits, (2.0, 0.5))
