@@ -74,6 +74,7 @@ help: ## This help, and where things stand
 # A file for each build of torch that was asked for; .ready itself stands for any.
 READY = $(VENV)/.ready$(if $(filter cpu cuda,$(TORCH)),-$(TORCH))
 READY_DEV = $(VENV)/.ready-dev
+READY_SEARCH = $(VENV)/.ready-search
 
 $(READY): setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
@@ -85,6 +86,10 @@ $(READY): setup.cfg constraints.txt
 
 $(READY_DEV): $(READY)
 	$(PIP) -e '.[plots,export,dask,search,tensorboard,test,lint]'
+	touch $@
+
+$(READY_SEARCH): $(READY)
+	$(PIP) -e '.[plots,export,search]'
 	touch $@
 
 .PHONY: setup
@@ -128,7 +133,7 @@ distill: $(if $(TEACHER),features,teacher) ## Stage three: students; LOSSES="sof
 	$(CLI) distill $(CELLS) $(MIXES) $(TAUGHT) $(call extra,distill)
 
 .PHONY: search
-search: features ## Settings chosen without the held-out folds: SPACE=strong (ARGS=--explain: how long), then ARGS="--train --seeds 0-4"
+search: $(READY_SEARCH) features ## Settings chosen without the held-out folds: SPACE=strong (ARGS=--explain: how long), then ARGS="--train --seeds 0-4"
 	$(CLI) search '$(SPACE)' $(SETTINGS) $(if $(FOLDS),--folds '$(FOLDS)') $(if $(SEEDS),--train --seeds '$(SEEDS)') \
 	  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(MIXES) $(call extra,search)
 
