@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,14 @@ class Level:
     name: str
     """What they are, in a word or two."""
     runs: tuple[PlannedRun, ...]
+
+
+def in_homes(name: str, planned: Iterable[PlannedRun]) -> list[Level]:
+    """Runs as a level for each folder that they lie in; each run once."""
+    by_home: dict[Path, dict[Path, PlannedRun]] = {}
+    for run in planned:
+        by_home.setdefault(run.home, {})[run.folder] = run
+    return [Level(name, tuple(members.values())) for members in by_home.values()]
 
 
 def say(line: str) -> None:

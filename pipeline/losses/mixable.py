@@ -6,9 +6,9 @@ import ast
 import inspect
 from typing import TYPE_CHECKING
 
-from pipeline import modules
 from pipeline.config import InputError, TrainSettings
-from pipeline.losses.library import PACKAGE, constant, load, names, teacher_reads
+from pipeline.losses.library import constant, load, names, teacher_reads
+from pipeline.losses.signature import definition
 
 if TYPE_CHECKING:
     from pipeline.losses.mix import LossMix, Term
@@ -38,13 +38,9 @@ def needs_one_label(term: Term) -> bool:
 
 def without_labels(name: str) -> bool:
     """Whether a loss's function takes None for ``labels``, as its annotation says."""
-    try:
-        function = modules.bound(f"{PACKAGE}.{name}")[name]
-        if isinstance(function, ast.FunctionDef) and not function.decorator_list:
-            each = [one for one in function.args.args if one.arg == "labels" and one.annotation is not None]
-            return any("None" in ast.unparse(one.annotation) for one in each if one.annotation is not None)
-    except (modules.Computed, KeyError):
-        pass
+    if function := definition(name):
+        annotations = [one.annotation for one in function.args.args if one.arg == "labels"]
+        return any("None" in ast.unparse(annotation) for annotation in annotations if annotation is not None)
     parameter = inspect.signature(load(name)).parameters.get("labels")
     return parameter is not None and "None" in str(parameter.annotation)
 

@@ -121,24 +121,27 @@ def idle(name: str, given: Mapping[str, Value]) -> dict[str, tuple[str, ...]]:
     return {key: beside for key, beside in waiting.items() if not chosen & set(beside)}
 
 
+def definition(name: str) -> ast.FunctionDef | None:
+    """A loss's function as its file writes it out; None where only importing it tells what it is."""
+    try:
+        function = modules.bound(f"{PACKAGE}.{name}")[name]
+    except (modules.Computed, KeyError):
+        return None
+    return function if isinstance(function, ast.FunctionDef) and not function.decorator_list else None
+
+
 def masked(name: str) -> bool:
     """Whether a loss takes the clips that count itself, by an argument ``rows`` before its options."""
-    module = f"{PACKAGE}.{name}"
-    try:
-        function = modules.bound(module)[name]
-        if isinstance(function, ast.FunctionDef) and not function.decorator_list:
-            return "rows" in [argument.arg for argument in function.args.args]
-    except (modules.Computed, KeyError):
-        pass
+    if function := definition(name):
+        return "rows" in [argument.arg for argument in function.args.args]
     parameter = inspect.signature(load(name)).parameters.get("rows")
     return parameter is not None and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def written(name: str) -> Iterator[tuple[str, Any, Any]]:
     """(argument, default, type) of the keyword-only arguments of a loss, by its text."""
-    module = f"{PACKAGE}.{name}"
-    function = modules.bound(module)[name]
-    if not isinstance(function, ast.FunctionDef) or function.decorator_list:
+    module, function = f"{PACKAGE}.{name}", definition(name)
+    if function is None:
         raise modules.Computed
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults):
         value = inspect.Parameter.empty if default is None else modules.value(default, module)

@@ -6,7 +6,6 @@ The nested figure is the honest one. The preset's is optimistic: the folds that 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pipeline.engine import missing
@@ -50,11 +49,7 @@ def train(
     whole: list[Level] = []
     for place in range(depth):
         runs = [run for _, _, each in planned if place < len(each) for run in each[place]]
-        by_home: dict[Path, list[PlannedRun]] = {}
-        for run in {run.folder: run for run in runs}.values():
-            by_home.setdefault(run.home, []).append(run)
-        name = "students" if place else "teachers"
-        whole += [Level(name, tuple(members)) for members in by_home.values()]
+        whole += missing.in_homes("students" if place else "teachers", runs)
     try:
         missing.train(whole, search.source, **how)
     finally:

@@ -13,7 +13,6 @@ import torch
 from pipeline import runs
 from pipeline.config import Settings
 from pipeline.engine import missing, packs, room, schedule
-from pipeline.engine.missing import Level
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.source import Source
 from pipeline.losses import LossMix
@@ -150,11 +149,7 @@ class Teachers:
     def train(self, teachers: Sequence[PlannedRun]) -> None:
         """Those that are missing; which of them failed says ``failed``. ``InputError`` for one of other data than those at hand."""
         new = {run.folder: run for run in teachers if run.folder not in self.there}
-        by_home: dict[Path, list[PlannedRun]] = {}
-        for run in new.values():
-            by_home.setdefault(run.home, []).append(run)
-        levels = [Level("teachers of inner folds", tuple(runs)) for runs in by_home.values()]
-        if levels:
+        if levels := missing.in_homes("teachers of inner folds", new.values()):
             with suppress(missing.RunsFailed):  # their trials count as failed
                 missing.train(levels, self.source, **self.how)
         self.there.update(new)
