@@ -93,6 +93,9 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
         chosen = [presets.chosen(values, path) for path, values in layers]
     except ValueError as error:
         raise InputError(str(error)) from None
+    by: presets.Chosen | None = None
+    for one in chosen:
+        by = one.over(by) if one else by
     tables: dict[str, Any] = {}
     for path, values in layers:
         require_tables(values, str(path))
@@ -101,8 +104,7 @@ def read(preset: str = "default", overrides: Iterable[str] = ()) -> Settings:
     if overrides:
         built = overridden(tables, overrides)
     asked = built["features"].seconds if any(map(sets_seconds, overrides)) else None
-    last = next((one for one in reversed(chosen) if one), None)
-    return Settings(preset=path.stem, chosen=last, asked_seconds=asked, **built)
+    return Settings(preset=path.stem, chosen=by, asked_seconds=asked, **built)
 
 
 def overridden(tables: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

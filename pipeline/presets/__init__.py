@@ -27,6 +27,12 @@ class Chosen(NamedTuple):
         """Whether a fold of the corpus or data set of one of these names is among them."""
         return self.corpus in names and fold in self.folds
 
+    def over(self, base: Chosen | None) -> Chosen:
+        """Of what layers on settings that were chosen too: these folds have chosen it as well, where they are of the same corpus."""
+        if base is None or base.corpus != self.corpus:
+            return self
+        return Chosen(self.corpus, tuple(sorted({*base.folds, *self.folds})))
+
 
 def chosen(tables: dict[str, Any], path: Path) -> Chosen | None:
     """What a preset's ``tables`` say of it, which is taken out of them; ``ValueError``, one line, where that is no such thing."""

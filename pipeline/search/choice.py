@@ -26,7 +26,7 @@ def chosen_by(search: Search, held_out: int | None) -> Chosen:
     folds, before, of = search.inner(held_out), search.settings.chosen, search.source.data_set
     if before is None or before.corpus not in (of.corpus, of.dataset):
         return Chosen(search.source.name, folds)
-    return Chosen(before.corpus, tuple(sorted({*before.folds, *folds})))
+    return Chosen(before.corpus, folds).over(before)
 
 
 def is_optimistic(search: Search, held_out: int | None) -> bool:

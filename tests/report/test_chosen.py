@@ -73,6 +73,13 @@ def test_a_preset_says_by_which_folds_it_was_chosen(tmp_path: Path) -> None:
     assert settings == before and config.digest(settings.student) == config.digest(before.student)
     (tmp_path / "over.toml").write_text('extends = "mine.toml"\n[student]\nlr = 0.02\n')
     assert config.read(str(tmp_path / "over.toml")).chosen == ("mine", (1, 3))
+    for corpus, folds, expected in (
+        ("mine", [2, 1], (1, 2, 3)),
+        ("other", [2], (2,)),
+    ):  # what chose the lower one chose both
+        over = f'extends = "mine.toml"\nchosen = {{corpus = "{corpus}", folds = {folds}}}\n'
+        (tmp_path / "over.toml").write_text(over)
+        assert config.read(str(tmp_path / "over.toml")).chosen == (corpus, expected)
     assert config.read("tiny").chosen == config.read("small").chosen == ("urbansound8k", (1, 2, 3))
     for wrong in (
         "'folds 1'",
