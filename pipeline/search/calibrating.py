@@ -8,6 +8,7 @@ one fold less than the run itself: where folds are few, they may be surer or les
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from pipeline import runs
 from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine import missing, rerun
-from pipeline.engine.missing import Level
 from pipeline.engine.source import Source
 from pipeline.experiments import planning as experiments
 from pipeline.experiments.pairs import of_pair
@@ -49,9 +49,8 @@ def calibrated(folder: Path, how: Mapping[str, Any]) -> Calibration:
         record.classes,
     )
     teachers, inner = trainings(record)
-    levels = [Level(f"{NAME}: teachers", tuple(teachers)), Level(NAME, tuple(inner))]
-    by_home = [part for level in levels for part in split(level)]
-    missing.train(by_home, source, **how)
+    levels = [*missing.in_homes(f"{NAME}: teachers", teachers), *missing.in_homes(NAME, inner)]
+    missing.train(levels, source, **how)
     told = [runs.read_predictions(run.folder) for run in inner]
     logits, labels = np.concatenate([one.logits for one in told]), np.concatenate([one.labels for one in told])
     temperature = figures.temperature(logits, labels)
@@ -84,6 +83,7 @@ def of_stages(folder: Path) -> Record:
         raise InputError(
             f"{folder}: it has no outputs to calibrate ({record.result.status}); expected a run that trained"
         )
+    runs.read_predictions(folder)  # the last line is about them: damage is told before anything is trained
     if len(folds_of(record)) < 2:
         raise InputError(f"{folder}: a temperature is fitted on folds that are not held out; expected 3 folds at least")
     return record
@@ -121,14 +121,6 @@ def require_own_teacher(record: Record, mix: LossMix) -> None:
         )
 
 
-def split(level: Level) -> list[Level]:
-    """By the folder that they lie in."""
-    by_home: dict[Path, list[PlannedRun]] = {}
-    for run in level.runs:
-        by_home.setdefault(run.home, []).append(run)
-    return [Level(level.name, tuple(members)) for members in by_home.values()]
-
-
 def lines(folder: Path, calibration: Calibration) -> Sequence[str]:
     """For a terminal: the temperature, and calibration before and after, on the held-out fold."""
     told = runs.read_predictions(folder)
@@ -137,8 +129,11 @@ def lines(folder: Path, calibration: Calibration) -> Sequence[str]:
         for one in (1.0, calibration.temperature)
     )
     folds = ", ".join(map(str, calibration.folds))
+    ends = figures.LEAST, figures.MOST
+    at_end = any(math.isclose(calibration.temperature, end) for end in ends)
+    end = f"the end of {figures.LEAST:g} to {figures.MOST:g}, " if at_end else ""
     return [
         f"{folder}",
-        f"    temperature {calibration.temperature:.3f}, fitted on {calibration.clips} clips of folds {folds}",
+        f"    temperature {calibration.temperature:.3f}, {end}fitted on {calibration.clips} clips of folds {folds}",
         f"    calibration error on the held-out fold: {before:.1f} % before, {after:.1f} % after",
     ]

@@ -104,6 +104,18 @@ def test_what_cannot_be_calibrated_is_refused_before_anything_is_trained(tmp_pat
             calibrating.of_stages(run)
 
 
+def test_damage_is_told_before_anything_is_trained_and_a_bound_is_called_one(tmp_path: Path) -> None:
+    run = recorded.write_run(tmp_path, 5)
+    text = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**text, "data": {"1": "x", "2": "y", "3": "z"}}))
+    assert calibrating.of_stages(run).fold == 1
+    for temperature, words in ((figures.MOST, "20.000, the end of 0.05 to 20, fitted on"), (2.5, "2.500, fitted on")):
+        assert words in calibrating.lines(run, dataclasses.replace(FITTED, temperature=temperature))[1]
+    (run / "predictions.npz").write_bytes(b"PK cut off")
+    with pytest.raises(InputError, match=r"predictions\.npz: damaged"):
+        calibrating.of_stages(run)
+
+
 FITTED = calibration.Calibration(2.5, 10, (2, 3), ("a", "b"), "", 1.0, 0.9, 0.2, 0.1)
 
 
