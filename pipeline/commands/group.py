@@ -51,13 +51,14 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with clear_errors():
+            lines: list[str] = []
             try:
                 answer = super().invoke(ctx)
-            finally:
+            finally:  # also before the line of another error
                 tell_unchecked()
                 lines = damage_met()
-            for line in lines:
-                tell(f"error: {line}")
+                for line in lines:
+                    tell(f"error: {line}")
             return sys.exit(1) if lines else answer
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

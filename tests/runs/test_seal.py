@@ -13,6 +13,7 @@ import torch
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.models.saved import weights_digest
+from pipeline.report import listing
 from pipeline.runs import seal
 from pipeline.runs.folder import lost_epochs
 from pipeline.runs.weights import damaged_files, read_weights
@@ -231,6 +232,13 @@ def test_what_stands_beside_a_figure_is_spared_and_told_at_the_end(
     assert (
         invoke("report", "--no-page").exit_code == 1 and not (tmp_path / "reports").exists()
     )  # a figure is of all its runs
+    with monkeypatch.context() as patch:  # another error does not hide what was met before
+
+        def unlucky(listed: object) -> str:
+            raise InputError("no luck")
+
+        patch.setattr(listing, "listing_text", unlucky)
+        assert [text[:12] for text in invoke("runs").stderr.splitlines()] == [line[:12], "error: no lu"]
     (folder / "result.json").write_bytes(content)
     assert invoke("runs").exit_code == 0
     (folder / "environment.json").write_text("{}")
