@@ -84,6 +84,20 @@ def every_checkpoint(
         return kept, fit(data, runs, *arguments, checkpoint=path, checkpoint_seconds=0, **options)
 
 
+def assert_alone_and_resumed_are_equal(
+    path: Path, data: Any, runs: list[Run], settings: TrainSettings, steps: tuple[int, ...]
+) -> list[bytes]:
+    """Each run alone, and the pack gone on from its checkpoint after each of ``steps``, is the pack bit for bit; all checkpoints."""
+    kept, whole = every_checkpoint(path, data, runs, settings)
+    for place, one in enumerate(runs):
+        assert_equal(whole[place], fit(data, [one], settings)[0])
+    for step in steps:
+        path.write_bytes(kept[step])
+        for mine, theirs in zip(fit(data, runs, settings, checkpoint=path, say=lambda line: None), whole, strict=True):
+            assert_equal(mine, theirs)
+    return kept
+
+
 def assert_equal(one: Trained, other: Trained) -> None:
     """Bit for bit."""
     assert without_seconds(one.history) == without_seconds(other.history)

@@ -73,8 +73,7 @@ def level_of(line: tuple[str, list[float], int], place: int) -> float:
 
 def trained_with(record: Record) -> float:
     """The noise on the inputs that a run was trained with."""
-    table = record.recorded_settings["teacher" if record.is_teacher else "student"]
-    return float(table.get("input_noise", 0.0))
+    return record.trained_by.input_noise
 
 
 def at_levels(record: Record) -> tuple[float, ...]:

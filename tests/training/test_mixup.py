@@ -16,7 +16,7 @@ from pipeline import models
 from pipeline.config import InputError
 from pipeline.training import Live, Stored
 from pipeline.training.sampling import epoch_tables, order
-from tests.trainings import CLASSES, QUICK, SHAPE, assert_equal, data, every_checkpoint, fit, run_of
+from tests.trainings import CLASSES, QUICK, SHAPE, assert_alone_and_resumed_are_equal, assert_equal, data, fit, run_of
 
 __all__ = ["data"]
 
@@ -87,13 +87,7 @@ def test_a_plain_loop_gives_the_same_network(data: Any) -> None:
 def test_packs_resume_and_other_runs_beside_change_no_bit(data: Any, tmp_path: Path) -> None:
     runs = [run_of("ce"), run_of("hinton,ce", seed=1, teacher=1), run_of("soft", fold=2, count=25)]
     path = tmp_path / "pack.pt"
-    kept, whole = every_checkpoint(path, data, runs, MIXUP)
-    for place, one in enumerate(runs):
-        assert_equal(whole[place], fit(data, [one], MIXUP)[0])
-    for content in (kept[2], kept[6]):  # within the first epoch and the second
-        path.write_bytes(content)
-        for mine, theirs in zip(fit(data, runs, MIXUP, checkpoint=path, say=lambda line: None), whole):
-            assert_equal(mine, theirs)
+    kept = assert_alone_and_resumed_are_equal(path, data, runs, MIXUP, (2, 6))  # within the first epoch and the second
     path.write_bytes(kept[2])
     lines: list[str] = []
     fit(data, runs, dataclasses.replace(MIXUP, mixup=0.5), checkpoint=path, say=lines.append)

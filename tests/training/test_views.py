@@ -17,7 +17,7 @@ from pipeline.engine import packs, tasks
 from pipeline.losses import LossMix
 from pipeline.training import Live, Run, Sampling, Stored, Task
 from pipeline.training.sampling import epoch_tables, steps_of
-from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, assert_equal, data, every_checkpoint, fit
+from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, assert_alone_and_resumed_are_equal, assert_equal, data, fit
 
 __all__ = ["data"]
 
@@ -72,14 +72,9 @@ def test_every_sampler_takes_one_view_of_each_clip(sampler: str) -> None:
 
 def test_packs_resume_and_other_runs_beside_change_no_bit(data: Any, tmp_path: Path) -> None:
     runs = [run("ce"), run("hinton,ce", seed=1, teacher=1), run("ce,angle", fold=2)]
-    path = tmp_path / "pack.pt"
-    kept, whole = every_checkpoint(path, data, runs, RANDOM)
-    for place, one in enumerate(runs):
-        assert_equal(whole[place], fit(data, [one], RANDOM)[0])
-    for content in (kept[1], kept[4]):  # within the first epoch and the second
-        path.write_bytes(content)
-        for mine, theirs in zip(fit(data, runs, RANDOM, checkpoint=path, say=lambda line: None), whole):
-            assert_equal(mine, theirs)
+    assert_alone_and_resumed_are_equal(
+        tmp_path / "pack.pt", data, runs, RANDOM, (1, 4)
+    )  # in the first epoch and the second
     others = dataclasses.replace(runs[0], task=dataclasses.replace(runs[0].task, views=1))
     assert others.identity() != runs[0].identity()
 
