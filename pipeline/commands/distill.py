@@ -36,8 +36,8 @@ EXAMPLES = (
     multiple=True,
     default=("angle,area",),
     help="A mix such as angle,area or angle:40,area:20,hinton@T=1.5; may be repeated. A weight or a number may change "
-    "over the epochs (hinton:4..1@T=10..1); of any term @from=5 and @until=30 say in which epochs it counts, "
-    "@rows=labelled or unlabelled of which clips. All terms: docs/terms.md.",
+    "over the epochs (hinton:4..1@T=10..1); of any term @from=5 and @until=30 say in which epochs it counts, @warm=20 lets its "
+    "weight grow, @rows=labelled or unlabelled of which clips. All terms: docs/terms.md.",
 )
 @click.option(
     "--teacher",

@@ -51,10 +51,11 @@ by importing it, where it is written out. All else is optional:
 - ``CHAIN``: what the published combination needs besides one training with one teacher, in words; ``RECIPE``: the experiment that
   trains it so; ``ALONE = False``: the term cannot be trained without that at all.
 - ``check(**options)``: ``InputError`` where the options of a mix, each allowed by itself, do not go together.
-- ``CLASSES``: the fewest classes that it can learn from, a number or the option that says so (data of fewer are refused);
+- ``CLASSES``: the fewest classes that it can learn from, a number, the option that says so, or a number for each of some options'
+  words, ``{"standard": 3}`` (data of fewer are refused);
   ``WITH = {"epsilon": ("wrong=smooth",)}``: an option that is refused unless one of these is chosen too.
 
-The mix understands ``hinton:4..1``, ``@T=10..1``, ``@from=5`` and ``@until=30`` for every loss (``schedule``): an option that
+The mix understands ``hinton:4..1``, ``@T=10..1``, ``@from=5``, ``@until=30`` and ``@warm=20`` for every loss (``schedule``): an option that
 changes comes as a tensor without axes, and a term that does not count in an epoch has the weight 0 and is computed all the same.
 
 A teacher's maps, or what is reduced of them, are stored for every clip before the first step where that fits into memory, else

@@ -11,6 +11,12 @@ L = mean_n τ_n² · KL(softmax(z_t / τ_n) ‖ softmax(z_s / τ_n)). Confusing 
     angle        w_n = (1 − cos(z_s, z_t))^gamma     how far the outputs are apart
     confidence   w_n = 1 / max_c softmax(z_s)(c)     how unsure the student is
 
+``logits`` = standard: both sides' outputs are standardised over the classes of each clip first (Sun et al. 2024), with the
+gradient through mean and deviation; published code divides by sd + 10⁻⁷ with C − 1, the paper by C. ``weigh`` = wsld: every
+clip counts by w_n = 1 − exp(−ce_s / (ce_t + 10⁻⁷)), ce the cross-entropy of the label at T = 1, without gradient (Zhou et al.
+2021, weighted soft labels): where the student is right and sure it learns little of the teacher. Their code has the
+cross-entropy form, of the same gradient: theirs = ours + mean_n w_n T² H(softmax(z_t / T)).
+
 Public code differs in whether T² is there, and in taking the cosine of outputs or of probabilities. Here T² stands per
 clip, so that the temperature does not reweigh clips, and cosines are those of outputs. The floor of 1 is this project's.
 """
@@ -23,25 +29,35 @@ import torch
 from torch import Tensor
 
 from pipeline.losses import Outputs
+from pipeline.losses.embeddings import as_result
 from pipeline.losses.probabilities import (
+    Logits,
     Number,
     Share,
     Wrong,
     corrected,
+    log_probabilities,
     log_probabilities_of_clips,
     mean_of_clips,
     per_run,
+    prepared,
 )
 
 FORMULA = (
-    "T^2 * mean over the batch of KL(softmax(z_t / T) || softmax(z_s / T)); T per clip by vary, z_t corrected by wrong"
+    "T^2 * mean over the batch of w KL(softmax(z_t / T) || softmax(z_s / T)), w = 1 without weigh; T per clip by vary, z_t "
+    "corrected by wrong"
 )
-SOURCE = "Hinton et al. 2015; T = 1.5 from Cho et al. 2023, section 4; wrong and vary: Wen et al. 2019"
+SOURCE = (
+    "Hinton et al. 2015; T = 1.5 from Cho et al. 2023, section 4; wrong and vary: Wen et al. 2019; logits = standard: Sun et al. "
+    "2024 (CVPR), sd with C - 1 as their code (the paper's with C from memory); weigh = wsld: Zhou et al. 2021 (ICLR), as their "
+    "code, T = 2 and weight 2.5 on ImageNet (T = 4 and 2.25 on CIFAR-100 from memory)"
+)
 READS = ("logits",)
 TEACHER = ("logits",)
 WEIGHT = 1.0
 MIX = "hinton:1,soft:1"
 MIXES = True
+CLASSES = {"standard": 3}  # of two every clip is standardised to the same numbers
 WITH = {"epsilon": ("wrong=smooth",), "beta": ("vary=angle", "vary=confidence"), "gamma": ("vary=angle",)}
 
 
@@ -57,20 +73,37 @@ def hinton(
     vary: Literal["off", "angle", "confidence"] = "off",
     beta: Number = 1.0,
     gamma: Number = 1.0,
+    logits: Logits = "raw",
+    weigh: Literal["off", "wsld"] = "off",
 ) -> Tensor:
     """Softened Kullback-Leibler divergence: logits (..., B, C) → (...,), in nats, 0 when outputs agree.
 
     ``T`` is the temperature, positive; ``vary`` with ``beta`` and ``gamma`` moves that of each clip, without gradient.
-    ``wrong`` and ``epsilon`` are those of ``targets``: only ``wrong`` uses labels, and a clip without one keeps the teacher's.
-    ``rows`` (..., B): the clips that count (None: all).
+    ``wrong`` and ``epsilon`` are those of ``targets``: only ``wrong`` and ``weigh`` use labels; a clip without one keeps the
+    teacher's, and the weight 1. ``logits`` as ``prepared``; ``rows`` (..., B): the clips that count (None: all).
     """
-    z_t = teacher.logits.detach()
-    of_clips = per_run(T) if vary == "off" else temperatures(student.logits, z_t, T, vary, beta, gamma, rows)
+    z_s, z_t = student.logits, teacher.logits.detach()
+    if logits == "standard":
+        z_s, z_t = prepared(z_s, logits), prepared(z_t, logits)
+    of_clips = per_run(T) if vary == "off" else temperatures(z_s, z_t, T, vary, beta, gamma, rows)
     log_q = corrected(log_probabilities_of_clips(z_t, of_clips), z_t, labels, wrong, epsilon)
-    divergence = (log_q.exp() * (log_q - log_probabilities_of_clips(student.logits, of_clips))).sum(-1)
+    divergence = (log_q.exp() * (log_q - log_probabilities_of_clips(z_s, of_clips))).sum(-1)
+    if weigh == "wsld":
+        assert labels is not None
+        divergence = unsure(student.logits, teacher.logits, labels) * divergence
     if vary == "off":
-        return T**2 * mean_of_clips(divergence, rows)
-    return mean_of_clips(of_clips**2 * divergence, rows).to(divergence.dtype)
+        value = T**2 * mean_of_clips(divergence, rows)
+    else:
+        value = mean_of_clips(of_clips**2 * divergence, rows).to(divergence.dtype)
+    return as_result(value, student.logits) if logits == "standard" else value
+
+
+@torch.no_grad()
+def unsure(z_s: Tensor, z_t: Tensor, labels: Tensor) -> Tensor:
+    """w of each clip: logits (..., B, C), labels (..., B) → (..., B) from 0 to 1; 1 of a clip without a label."""
+    label = labels.clamp_min(0)[..., None]
+    ours, theirs = (-log_probabilities(z).gather(-1, label)[..., 0] for z in (z_s, z_t))
+    return torch.where(labels >= 0, -torch.expm1(-ours / (theirs + 1e-7)), 1.0)
 
 
 @torch.no_grad()

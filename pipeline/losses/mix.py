@@ -3,7 +3,8 @@
 Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, for example ``angle:40,area:20``,
 ``hinton@T=4``, ``angle:40@layer=hidden``. A weight or a number may be a ramp over the epochs, first to last:
 ``hinton:4..1``, ``hinton@T=10..1``; and every term may have ``@from=5`` (it counts from epoch 6 on), ``@until=30`` (in the
-first 30 epochs) and ``@rows=labelled`` or ``unlabelled`` (of these clips only). Order does not matter. ``soft:1`` is added unless ``soft`` or
+first 30 epochs), ``@warm=20`` (its weight grows over the first 20 epochs) and ``@rows=labelled`` or ``unlabelled`` (of these
+clips only). Order does not matter. ``soft:1`` is added unless ``soft`` or
 ``ce`` is named. Without weights, the paper's weights for that very mix (Table 3 of Cho et al. 2023)
 where it has it, else the ``WEIGHT`` of each loss's file (20 for distance, angle and area). With the weight 0
 a base term keeps away: ``angle:40,soft:0`` learns relations alone.
@@ -14,7 +15,7 @@ Path name (``slug``): the same without ``: = ,``, for example ``angle40+area20+s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -196,9 +197,12 @@ class LossMix:
                 )
 
     def require_classes(self, classes: int) -> None:
-        """``InputError`` where a term needs more classes than the data have: ``CLASSES`` of its file, a number or an option."""
+        """``InputError`` where a term needs more classes than the data have: ``CLASSES`` of its file, a number or an option,
+        or a number for each of some options' words."""
         for term in self.terms:
             needed = constant(term.name, "CLASSES", 1)
+            if isinstance(needed, Mapping):
+                needed = max((few for word, few in needed.items() if word in term.arguments.values()), default=1)
             option = needed if isinstance(needed, str) else ""
             if option:
                 needed = dict(term.options).get(option, options(term.name)[option].default)

@@ -29,6 +29,11 @@ def taught_live(mix: LossMix) -> bool:
     return any(listens(term) and not mixes_targets(term) for term in mix.terms)
 
 
+def live_anyway(how: TrainSettings) -> bool:
+    """Whether teachers run in every step whatever the terms: inputs are augmented, or teachers drop values of their stages."""
+    return how.augment != "none" or (how.teacher_dropout > 0 and how.teacher_dropout_at == "stages")
+
+
 def needs_one_label(term: Term) -> bool:
     """Whether a term reads the label of each clip, and has no use for two: by its file, ``labels: Tensor | None`` where it may do
     without, or by an option that corrects teachers where they are wrong."""
@@ -58,6 +63,12 @@ def require_mixable(mix: LossMix, how: TrainSettings, dot: str = "") -> None:
             raise InputError(
                 f"{setting}: {term.key} of mix {mix} needs one label of each clip, and a mixed input has two; expected 0, or terms such "
                 f"as {can} without wrong, or relations"
+            )
+        weigh = dict(term.options).get("weigh", "off")
+        if weigh != "off" and (taught_live(mix) or live_anyway(how)):
+            raise InputError(
+                f"{setting}: weigh={weigh} of {term.key} in mix {mix} asks how sure the teacher is of one label, and here the teacher hears "
+                "mixtures of two clips; expected it without weigh, teachers that are stored (no augment, no other terms), or 0"
             )
         rows = dict(term.options).get("rows", "all")
         if rows != "all" and not mixes_targets(term):

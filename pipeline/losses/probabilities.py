@@ -20,6 +20,12 @@ Share = Annotated[Number, "(0, 1)"]
 #: What teaches where a teacher names another class than the label (``targets``).
 Wrong = Literal["keep", "label", "swap", "smooth"]
 
+#: What a term takes of outputs: as they are, or of each clip standardised over its classes (``standardised``).
+Logits = Literal["raw", "standard"]
+
+#: A standard deviation over the classes that is smaller counts as this: a fresh student has about 0.1.
+LEAST_DEVIATION = 1e-3
+
 
 def log_probabilities(logits: Tensor, T: Number = 1.0) -> Tensor:
     """log softmax(z / T) over the last axis, in float32 at least: logits (..., B, C)."""
@@ -30,6 +36,23 @@ def log_probabilities_of_clips(logits: Tensor, T: Number) -> Tensor:
     """log softmax(z_n / T_n): logits (..., B, C), ``T`` one number or (..., B)."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.log_softmax(wide / per_run(T, wide), -1)
+
+
+def prepared(logits: Tensor, which: Logits) -> Tensor:
+    """Outputs as a term takes them, in float64: (..., B, C), ``standardised`` where ``which`` says so."""
+    wide = logits.double()
+    return standardised(wide) if which == "standard" else wide
+
+
+def standardised(logits: Tensor) -> Tensor:
+    """(z − mean) / max(sd, 10⁻³) over the classes of each clip, sd with C − 1, with its gradient: (..., B, C) (Sun et al. 2024, CVPR).
+
+    Unchanged where outputs become a z + b with a > 0, as long as sd is above its floor; equal outputs are 0. With C = 2 every clip is
+    ±0.7071, without gradient.
+    """
+    centred = logits - logits.mean(-1, keepdim=True)
+    deviation = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / max(logits.shape[-1] - 1, 1) ** 0.5
+    return centred / deviation.clamp_min(LEAST_DEVIATION)
 
 
 def per_run(number: Number, like: Tensor | None = None) -> Number:

@@ -1,4 +1,4 @@
-"""What changes from epoch to epoch: ramps of weights and options, and the epochs in which a term counts."""
+"""What changes from epoch to epoch: ramps of weights and options, a term's warm-up, and the epochs in which it counts."""
 
 from __future__ import annotations
 
@@ -27,18 +27,24 @@ def value_at(value: float | Ramp, epoch: int, epochs: int) -> float:
 
 
 def weight_at(weight: float | Ramp, options: Mapping[str, Any], epoch: int, epochs: int) -> float:
-    """The weight of a term in epoch e (from 0) of E: 0 before its ``from`` and from its ``until`` on.
+    """The weight of a term in epoch e (from 0) of E: 0 before its ``from`` and from its ``until`` on, · min((e + 1) / ``warm``, 1).
 
-    A ramp goes over all epochs, whatever part of them the term counts in.
+    Ramp and warm-up go over all epochs, whatever part of them the term counts in; a warm-up that is longer than the training stays
+    below the whole weight.
     """
     begun = epoch >= options.get("from", 0)
     over = epoch >= options.get("until", epochs)
-    return value_at(weight, epoch, epochs) if begun and not over else 0.0
+    warmth = min((epoch + 1) / options.get("warm", 1), 1.0)
+    return value_at(weight, epoch, epochs) * warmth if begun and not over else 0.0
 
 
 def counted_epochs(options: Mapping[str, Any]) -> str:
     """The epochs in which a term counts, for people; "" where that is all of them."""
-    start, end = options.get("from", 0), options.get("until")
+    start, end, warm = options.get("from", 0), options.get("until"), options.get("warm", 1)
+    if warm > 1:
+        rise = f"its weight grows from 1/{warm} of it in the first to all of it in epoch {warm}"
+        rest = counted_epochs({key: value for key, value in options.items() if key != "warm"})
+        return f"{rest}; {rise}" if rest else rise
     if end is not None:
         span = f"{start + 1} to {end}" if start + 1 < end else f"{end}"
         return f"{span} only; its weight is 0 in the others"

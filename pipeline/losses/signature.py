@@ -84,6 +84,7 @@ class Option:
 EVERY = {
     "from": Option(0, whole=True, interval="[0, inf)"),
     "until": Option(math.inf, whole=True, interval="[1, inf)"),
+    "warm": Option(1, whole=True, interval="[1, inf)"),
     "rows": Option("all", ("all", "labelled", "unlabelled")),
 }
 

@@ -55,6 +55,11 @@ def require_sense(name: str, given: Mapping[str, Any], part: str) -> None:
         raise InputError(
             f"{part!r}: from={start} and until={end} leave no epoch; expected a larger until, or a smaller from"
         )
+    if 1 < (warm := given.get("warm", 1)) <= start + 1:
+        raise InputError(
+            f"{part!r}: warm={warm} is over before from={start} lets the term begin; expected a warm of {start + 2} or more, "
+            "or none"
+        )
     if given.get("rows", "all") != "all" and fewest(name) > 1 and not masked(name):
         raise InputError(
             f"{part!r}: {name} compares the clips of a batch with each other, so rows={given['rows']} cannot choose among "

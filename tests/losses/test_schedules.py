@@ -32,7 +32,8 @@ NAMES = losses.names()
         ("hinton:1e-7..2.5e12", "hinton:1e-7..2.5e12,soft:1", "hinton1e-7..2.5e12+soft1"),
         ("hinton:.5..5.", "hinton:0.5..5,soft:1", None),
         # what changes nothing is not written
-        ("hinton:2..2@T=1.5..1.5@from=0@rows=all@until=inf", "hinton:2,soft:1", "hinton2+soft1"),
+        ("hinton:2..2@T=1.5..1.5@from=0@rows=all@until=inf@warm=1", "hinton:2,soft:1", "hinton2+soft1"),
+        ("ce,hinton@warm=20", "ce:1,hinton:1@warm=20", "ce1+hinton1@warm_20"),
         ("angle,soft:0..0", "angle:20,soft:0", "angle20+soft0"),
     ],
 )
@@ -68,6 +69,12 @@ def test_text(text: str, canonical: str, slug: str | None) -> None:
         ("hinton@from=1..2", "option from of hinton is '1..2'; expected a whole number of at least 0 (and no ramp)"),
         ("hinton@from=5@until=5", "from=5 and until=5 leave no epoch"),
         ("hinton@until=3@from=8", "from=8 and until=3 leave no epoch"),
+        ("hinton@warm=0", "option warm of hinton is '0'; expected a whole number of at least 1"),
+        ("hinton@warm=1..5", "option warm of hinton is '1..5'; expected a whole number of at least 1 (and no ramp)"),
+        (
+            "hinton@warm=5@from=4",
+            "warm=5 is over before from=4 lets the term begin; expected a warm of 6 or more, or none",
+        ),
         ("hinton@rows=labeled", "unknown rows 'labeled', did you mean 'labelled'?"),
         ("hinton@untill=3", "unknown option 'untill' of hinton, did you mean 'until'?"),
         ("hinton:4..1,hinton:2", "'hinton' is named twice"),
@@ -108,6 +115,7 @@ def terms(draw: Any) -> str:
             text += f"@{key}={draw(inside)!r}..{draw(inside)!r}"
     start = draw(st.integers(0, 40))
     text += draw(st.sampled_from(["", f"@from={start}"])) + draw(st.sampled_from(["", f"@until={start + 1}"]))
+    text += draw(st.sampled_from(["", f"@warm={start + 2}"]))
     if library.fewest(name) == 1 or masked(name):
         text += draw(st.sampled_from(["", "@rows=labelled", "@rows=unlabelled"]))
     try:
@@ -147,6 +155,21 @@ def test_ends() -> None:
     assert [weight_at(Ramp(4, 1), options_, epoch, 4) for epoch in range(4)] == [0, 3, 2, 0]
     assert [weight_at(5, {"until": 2}, epoch, 4) for epoch in range(4)] == [5, 5, 0, 0]
     assert [weight_at(5, {"from": 2}, epoch, 4) for epoch in range(4)] == [0, 0, 5, 5]
+
+
+def test_warm_up() -> None:
+    """The weight · min((e + 1) / n, 1), e from 0: as DKD's authors count, whose first epoch does teach."""
+    assert [weight_at(8, {"warm": 4}, epoch, 6) for epoch in range(6)] == [2, 4, 6, 8, 8, 8]
+    assert [weight_at(8, {"warm": 4}, epoch, 2) for epoch in range(2)] == [2, 4]  # shorter than the warm-up
+    assert [weight_at(8, {"warm": 4, "from": 1, "until": 4}, epoch, 6) for epoch in range(6)] == [0, 4, 6, 8, 0, 0]
+    assert [weight_at(Ramp(4, 1), {"warm": 2}, epoch, 4) for epoch in range(4)] == [2, 3, 2, 1]
+    loss = mixed_loss([LossMix.parse("ce,hinton:3@warm=3"), LossMix.parse("ce")])
+    for epoch, expected in enumerate((1, 2, 3, 3)):
+        loss.set_epoch(epoch, 4)
+        assert loss.weights["hinton@warm=3"].tolist() == [expected, 0] and loss.weights["ce"].tolist() == [1, 1]
+    text = LossMix.parse("ce,hinton@warm=20,angle@warm=20@from=5").explain()
+    assert "epochs   its weight grows from 1/20 of it in the first to all of it in epoch 20" in text
+    assert "epochs   from 6 on; its weight is 0 before; its weight grows from 1/20" in text
 
 
 def outputs(runs: int, seed: int) -> SimpleNamespace:
