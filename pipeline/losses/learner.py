@@ -83,6 +83,9 @@ class Learner:
         self.layout, self.adapters, self.freeze = layout, tuple(keys), tuple(freeze)
         self.reads = None if reads is None else ("logits", *reads)
         self.device, self.precision = device, precision
+        self.undecayed = {
+            f"adapters.{number}.{name}" for number, key in enumerate(keys) for name in undecayed(adapters[0][key])
+        }
         if keys:
             for network, modules in zip(networks, adapters):
                 network.body = Adapted(network.body, {key: modules[key] for key in keys})  # in one order
@@ -110,6 +113,17 @@ class Learner:
             return None
         parts = [
             torch.full((parameter[0].numel(),), is_frozen(self.freeze, self.own_name(name)), device=self.device)
+            for name, parameter in self.stacked.named_parameters()
+        ]
+        return torch.cat(parts)
+
+    @property
+    def decays(self) -> Tensor | None:
+        """(P,) which of the weights decay: all but those that an adapter names in ``undecayed``; None: all."""
+        if not self.undecayed:
+            return None
+        parts = [
+            torch.full((parameter[0].numel(),), name not in self.undecayed, device=self.device)
             for name, parameter in self.stacked.named_parameters()
         ]
         return torch.cat(parts)
@@ -234,6 +248,12 @@ def body_of(network: nn.Module) -> nn.Module:
     """The network's own layers, without the adapters."""
     body: nn.Module = network.body  # type: ignore[assignment]
     return body.body if isinstance(body, Adapted) else body
+
+
+def undecayed(adapter: nn.Module) -> tuple[str, ...]:
+    """The parameters of an adapter that weight decay leaves alone."""
+    names: tuple[str, ...] = getattr(adapter, "undecayed", ())
+    return names
 
 
 def laid_out(gradient: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pipeline.losses.probabilities import mean_of_clips
@@ -36,3 +37,15 @@ def restricted(
         return function(student, teacher, labels, rows=counted)
     values = function(Single(student), None if teacher is None else Single(teacher), labels[..., None])
     return mean_of_clips(values, counted)
+
+
+def of_rows(values: Tensor, rows: Tensor | None) -> Tensor:
+    """0, without a gradient, at the clips that do not count: (..., B, N), rows (..., B) → (..., B, N). ``rows`` None: all count."""
+    return values if rows is None else torch.where(rows[..., None], values, 0.0)
+
+
+def mean_of_clip_pairs(values: Tensor, rows: Tensor | None) -> Tensor:
+    """Mean over all pairs of clips that count, each with itself too: (..., B, B) → (...,); 0 where none counts."""
+    if rows is None:
+        return values.mean((-2, -1))
+    return mean_of_clips(mean_of_clips(values, rows[..., None, :]), rows)

@@ -38,10 +38,12 @@ def descend(
     lr: Tensor,
     settings: TrainSettings,
     alive: Tensor | None = None,
+    decays: Tensor | None = None,
 ) -> None:
     """One step in place; ``gradients`` are used up. All (R, P); ``lr`` and ``alive`` (boolean) are (R, 1).
 
     ``state``: as ``state_of`` began it. A run that is not alive keeps its weights and state bit for bit. ``alive`` None: all are.
+    ``decays`` (P,) boolean: the weights that decay (None: all).
     """
     if settings.clip_norm:
         norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
@@ -51,24 +53,38 @@ def descend(
     if "taken" in state:
         state["taken"].add_(1)
     if settings.optimizer == "adamw":
-        adamw(weights, gradients, state, lr, settings)
+        adamw(weights, gradients, state, lr, settings, decays)
     else:
-        sgd(weights, gradients, state["momentum"], lr, settings)
+        sgd(weights, gradients, state["momentum"], lr, settings, decays)
     for tensor, old in zip(changed, before):
         tensor.copy_(torch.where(alive, tensor, old))  # type: ignore[arg-type]
 
 
-def sgd(weights: Tensor, gradients: Tensor, momentum: Tensor, lr: Tensor, settings: TrainSettings) -> None:
+def sgd(
+    weights: Tensor,
+    gradients: Tensor,
+    momentum: Tensor,
+    lr: Tensor,
+    settings: TrainSettings,
+    decays: Tensor | None = None,
+) -> None:
     if settings.weight_decay:
-        gradients.add_(weights, alpha=settings.weight_decay)
+        gradients.add_(weights if decays is None else weights * decays, alpha=settings.weight_decay)
     momentum.mul_(settings.momentum).add_(gradients)
     direction = gradients.add_(momentum, alpha=settings.momentum) if settings.nesterov else momentum
     weights.addcmul_(direction, lr, value=-1)
 
 
-def adamw(weights: Tensor, gradients: Tensor, state: Mapping[str, Tensor], lr: Tensor, settings: TrainSettings) -> None:
+def adamw(
+    weights: Tensor,
+    gradients: Tensor,
+    state: Mapping[str, Tensor],
+    lr: Tensor,
+    settings: TrainSettings,
+    decays: Tensor | None = None,
+) -> None:
     first, second = (1 - beta ** state["taken"] for beta in (settings.momentum, settings.beta2))
-    weights.mul_(1 - lr * settings.weight_decay)
+    weights.mul_(1 - lr * settings.weight_decay * (1 if decays is None else decays))
     momentum = state["momentum"].lerp_(gradients, 1 - settings.momentum)
     squares = state["squares"].mul_(settings.beta2).addcmul_(gradients, gradients, value=1 - settings.beta2)
     length = squares.sqrt().div_(second.sqrt().to(weights)).add_(EPSILON)

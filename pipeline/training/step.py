@@ -56,6 +56,8 @@ class Pack:
     """Moving averages of ``weights`` and of batch norm's statistics, where the settings ask for them."""
     frozen: Tensor | None = field(init=False)
     """(P,) the weights that stay as they are; None: all learn."""
+    decays: Tensor | None = field(init=False)
+    """(P,) the weights that decay; None: all."""
     sums: Tensor = field(init=False)
     """(1 + terms + 1, R) float64: total, each term, and correct answers, summed over the steps of the epoch."""
     bad: Tensor = field(init=False)
@@ -65,7 +67,7 @@ class Pack:
 
     def __post_init__(self) -> None:
         runs, device = self.learner.runs, self.samples.device
-        self.frozen = self.learner.frozen
+        self.frozen, self.decays = self.learner.frozen, self.learner.decays
         self.optimizer_state = optimizer.state_of(self.weights, self.settings)
         self.averages = {}
         if self.settings.average:
@@ -138,7 +140,7 @@ def step(pack: Pack, masked: bool) -> None:
         keep = None if mask is None or pack.learner.layout == "loop" else mask[runs, None]
         state = {name: tensor[runs] for name, tensor in pack.optimizer_state.items()}
         with held(pack, runs, gradients):
-            optimizer.descend(pack.weights[runs], gradients, state, lr[runs], pack.settings, keep)
+            optimizer.descend(pack.weights[runs], gradients, state, lr[runs], pack.settings, keep, pack.decays)
 
     truth = labels = pack.labels[rows]
     if tables.labels is not None:  # accuracy is by the true one, of clips that have one

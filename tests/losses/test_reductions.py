@@ -13,6 +13,7 @@ from pipeline.losses import LossMix, library
 from pipeline.losses.adapting import adapter
 from pipeline.losses.mixed import mixed_loss
 from pipeline.losses.needs import needs_of
+from pipeline.losses.signature import options
 from pipeline.models import Outputs
 
 #: Of unlike sizes and numbers of stages, as of ``cnn2`` and ``resnet18``; one of the teacher's has no partner.
@@ -30,7 +31,11 @@ KEPT = {
     "hint": PAIRED,
     "overhaul": PAIRED,
     "selectivity": 4 * 220 + 5 * 55,
+    "similarity": 6 * 3 * 6,  # of the last map
 }
+
+#: The option with which a term that compares vectors else compares maps.
+OF_MAPS = {"similarity": "@layer=maps"}
 
 
 def outputs(shapes: dict[str, tuple[int, ...]], seed: int) -> Outputs:
@@ -41,7 +46,10 @@ def outputs(shapes: dict[str, tuple[int, ...]], seed: int) -> Outputs:
 @pytest.mark.parametrize("stages", ["all", "first", "last"])
 @pytest.mark.parametrize("name", REDUCING)
 def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None:
-    mix = LossMix.parse(f"{name}@stages={stages},soft:0")
+    if "stages" not in options(name) and stages != "all":
+        return
+    chosen = f"@stages={stages}" if "stages" in options(name) else OF_MAPS[name]
+    mix = LossMix.parse(f"{name}{chosen},soft:0")
     (term,) = mix.terms
     student, teacher = outputs(STUDENT, 1), outputs(TEACHER, 2)
     plain: dict[str, Any] = {"maps": student.maps}
@@ -62,7 +70,7 @@ def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None
         SimpleNamespace(**plain, draws=draws),
         SimpleNamespace(maps=teacher.maps, constants=constants),
         None,
-        stages=stages,
+        **term.arguments,
     )
     torch.testing.assert_close(total, term.weight * expected)
 

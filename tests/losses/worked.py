@@ -50,3 +50,22 @@ def divergence(p: Array, q: Array) -> float:
 
 #: Logits 2s and 3t, 3 × 4, with the labels 0, 1, 2.
 Z_S, Z_T, LABELS = 2 * sines(3, 4), 3 * cosines(3, 4), [0, 1, 2]
+
+
+def embeddings(clips: int = 4) -> tuple[Array, Array]:
+    """E: of student and teacher, 4 × 3 and 4 × 5, or their first rows."""
+    return sines(clips, 3), cosines(clips, 5)
+
+
+def two_clips() -> tuple[Array, Array]:
+    """H: of student and teacher."""
+    return np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 2.0]])
+
+
+def maps() -> tuple[dict[str, Array], dict[str, Array]]:
+    """M: two stages of each network after their ReLU, (2, 2, 2, 3) and (2, 3, 1, 2): a row's numbers in C order."""
+    sides = [np.maximum(numbers(2, 18), 0) for numbers in (sines, cosines)]
+    student, teacher = (
+        {"map1": x[:, :12].reshape(2, 2, 2, 3), "map2": x[:, 12:].reshape(2, 3, 1, 2)} for x in sides
+    )
+    return student, teacher
