@@ -10,7 +10,8 @@ at features of 10⁻⁶ its gradient is 10⁴. The features are not centred.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -38,7 +39,8 @@ def reduced(maps: Tensor, *, stage: str, teacher: Shapes, layer: Layer = "embedd
     return full(maps).relu() if layer == "maps" and stage == last(teacher) else None
 
 
-def last(maps: Shapes) -> str:
+def last(maps: Mapping[str, Any]) -> str:
+    """The name of the last stage."""
     return list(stage_maps(maps))[-1]
 
 

@@ -151,7 +151,7 @@ def numbers(option: Option) -> st.SearchStrategy[float]:
     """What an option that is a number may be."""
     low, high, _, _ = bounds(option.interval)
     if option.whole:
-        return st.integers(int(low), 1000)
+        return st.integers(int(low), int(min(high, 1000)))
     return st.floats(max(low, 1e-12), min(high, 1e12), exclude_min=low >= 1e-12, exclude_max=high <= 1e12)
 
 
