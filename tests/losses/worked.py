@@ -65,7 +65,5 @@ def two_clips() -> tuple[Array, Array]:
 def maps() -> tuple[dict[str, Array], dict[str, Array]]:
     """M: two stages of each network after their ReLU, (2, 2, 2, 3) and (2, 3, 1, 2): a row's numbers in C order."""
     sides = [np.maximum(numbers(2, 18), 0) for numbers in (sines, cosines)]
-    student, teacher = (
-        {"map1": x[:, :12].reshape(2, 2, 2, 3), "map2": x[:, 12:].reshape(2, 3, 1, 2)} for x in sides
-    )
+    student, teacher = ({"map1": x[:, :12].reshape(2, 2, 2, 3), "map2": x[:, 12:].reshape(2, 3, 1, 2)} for x in sides)
     return student, teacher
