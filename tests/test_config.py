@@ -172,11 +172,12 @@ AVERAGED = ADAMW | {
 }
 LARGE = {"model": "large"} | AVERAGED
 MIXING = LARGE | {"mixup": 0.4, "augment": "shift,mask,gain"}
+ONE_VIEW = {"views": "random"}
 LONG = {"model": "cnn2", "epochs": 50, "batch": 16, "lr": 0.001, "warmup_epochs": 2.5}
 SHIPPED |= {
-    "strong": (MIXING | {"views": "random"}, ADAMW | LONG | {"views": "random"}),
-    "small": (MIXING, {"model": "small"} | AVERAGED),
-    "tiny": (MIXING, {"model": "tiny"} | AVERAGED),
+    "strong": (MIXING | ONE_VIEW, ADAMW | LONG | ONE_VIEW),
+    "small": (MIXING | ONE_VIEW, {"model": "small"} | AVERAGED | ONE_VIEW),
+    "tiny": (MIXING | ONE_VIEW, {"model": "tiny"} | AVERAGED | ONE_VIEW),
 }
 DIGESTS = {
     "default": ("b37b3e20", "70ca9325", "f8004153"),
@@ -186,8 +187,8 @@ DIGESTS = {
     "cifar-strong": ("b37b3e20", "ac2881f5", "ed684a46"),
     "device": ("5f0a82bb", "70ca9325", "f8004153"),
     "strong": ("975ef5b4", "8937e45d", "1d9e599f"),
-    "small": ("53b6b862", "a2600946", "09b8c852"),
-    "tiny": ("53b6b862", "a2600946", "339679f7"),
+    "small": ("53b6b862", "8937e45d", "1219bb61"),
+    "tiny": ("53b6b862", "8937e45d", "b8044a8b"),
 }
 #: Features of presets that are not those of default.
 OTHER_FEATURES = {"device": {"tuning": 0.0, "floor": 1e-5}}
