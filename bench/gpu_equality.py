@@ -47,7 +47,7 @@ def compare(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
     """A row per network, layout, way and type; ``equal`` says whether all are within the tolerance."""
     rows: list[dict[str, Any]] = []
     for name in ("cnn2", "resnet18"):
-        mixes = every_mix() if name == "cnn2" else [LossMix.parse("ce")] * 5
+        mixes = every_mix() if name == "cnn2" else [LossMix.parse("ce")] * size.teachers
         runs = runs_of(mixes, 8 * size.steps, less=8)
         data = made_up(8 * size.steps, size.shape, size.classes, torch.device("cpu"))
         settings = TrainSettings(model=name, lr=0.01)

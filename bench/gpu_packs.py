@@ -37,12 +37,16 @@ class Sizes:
     """Runs in a pack, the most telling first."""
     steps: int = 12
     """Steps of the comparison of equality."""
+    teachers: int = 5
+    """Residual networks in that comparison's pack."""
     seconds: float = 0.4
     """Of one measurement of speed."""
     clips: int = 8732
     """Of Table 3; every clip has two rows."""
     folds: int = 10
     epochs: int = 20
+    image: tuple[int, int, int] = (3, 32, 32)
+    """As CIFAR-100 has them."""
     images: int = 50_000
     image_batch: int = 256
     image_runs: int = 8
@@ -56,11 +60,13 @@ class Sizes:
 SMALL = Sizes(
     shape=(5, 8, 8),
     counts=(2, 1),
-    steps=3,
+    steps=2,
+    teachers=2,
     seconds=0.01,
-    clips=48,
+    clips=30,
     folds=3,
     epochs=2,
+    image=(3, 8, 8),
     images=16,
     image_batch=4,
     image_runs=2,

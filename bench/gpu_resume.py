@@ -29,9 +29,8 @@ EPOCHS = 8
 MIXES = ("angle,area", "soft", "hinton", "distance,area")
 
 
-def train(folder: Path, device: str, epochs: int, rows: int, shape: tuple[int, int, int]) -> None:
-    """Four students from ``folder``'s checkpoint on, if it has one."""
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+def train(folder: Path, device: str, epochs: int, rows: int, shape: tuple[int, int, int], tell: bool = False) -> None:
+    """Four students from ``folder``'s checkpoint on, if it has one; ``tell``: a line per epoch."""
     data = made_up(rows, shape, 10, torch.device("cpu"))
     runs = runs_of([LossMix.parse(text) for text in MIXES], rows)
     trained = training.fit(
@@ -44,7 +43,7 @@ def train(folder: Path, device: str, epochs: int, rows: int, shape: tuple[int, i
         device=device,
         checkpoint=folder / "pack.ckpt",
         checkpoint_seconds=0.1,
-        on_epoch=lambda run, record: print("epoch", record["epoch"], flush=True),
+        on_epoch=(lambda run, record: print("epoch", record["epoch"], flush=True)) if tell else None,
     )
     result = {f"{run}.{key}": value for run, one in enumerate(trained) for key, value in one.state.items()}
     result |= {f"{run}.logits": torch.from_numpy(one.logits) for run, one in enumerate(trained)}
@@ -80,12 +79,16 @@ def kill_and_resume(size: Sizes, device: torch.device, clock: Clock, folder: Pat
     """Two whole trainings (how far does the device agree with itself?) and one that is killed in its third epoch."""
     begun = time.monotonic()
     whole, again, killed = (folder / name for name in ("whole", "again", "killed"))
-    wholes = (whole, again) if device.type == "cuda" else (whole,)  # on the CPU the bits are the same
-    processes = [child(where, device, size) for where in (killed, *wholes)]
+    on_card = device.type == "cuda"
+    wholes = (whole, again) if on_card else (whole,)  # on the CPU the bits are the same
+    processes = [child(where, device, size) for where in (killed, *(wholes if on_card else ()))]
     try:
         code = kill_within_an_epoch(processes[0], killed, clock)
         processes.append(child(killed, device, size))
-        for process, where in zip(processes[1:], (*wholes, killed)):
+        if not on_card:  # here, without a process's start
+            whole.mkdir()
+            train(whole, "cpu", EPOCHS, size.resume_rows, size.shape)
+        for process, where in zip(processes[1:], (*wholes, killed) if on_card else (killed,)):
             finish(process, where, clock)
     finally:
         for process in processes:
@@ -154,4 +157,5 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
 if __name__ == "__main__":
     place, target, count, samples, sides = sys.argv[1:]
     channels, bins, frames = map(int, sides.split(","))
-    train(Path(place), target, int(count), int(samples), (channels, bins, frames))
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    train(Path(place), target, int(count), int(samples), (channels, bins, frames), tell=True)

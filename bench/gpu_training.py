@@ -40,7 +40,7 @@ from pipeline.training.step import threads
 from pipeline.training.tuning import tuned
 
 #: As CIFAR-100 has them.
-IMAGE, IMAGE_CLASSES = (3, 32, 32), 100
+IMAGE_CLASSES = 100
 
 
 def table3(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
@@ -139,7 +139,7 @@ PRECISIONS = (("float32", False, "float32"), ("tf32", True, "float32"), ("bfloat
 def resnet56(size: Sizes, device: torch.device, clock: Clock) -> dict[str, Any]:
     """Seconds per epoch and run of CIFAR-sized images, against torch's own modules, eager, with a DataLoader, in torch's
     own settings (TensorFloat-32 in convolutions) and without TensorFloat-32; goal: 5 × at eight runs."""
-    data = made_up(size.images, IMAGE, IMAGE_CLASSES, device)
+    data = made_up(size.images, size.image, IMAGE_CLASSES, device)
     steps = size.images // size.image_batch
     obvious = {
         label: steps / obvious_image_rate(data, size, device, tf32)
@@ -195,7 +195,7 @@ def obvious_image_rate(data: Data, size: Sizes, device: torch.device, tf32: bool
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = tf32
     try:
-        steps = obvious_images(data, IMAGE, IMAGE_CLASSES, size.image_batch, device)
+        steps = obvious_images(data, size.image, IMAGE_CLASSES, size.image_batch, device)
         for _ in range(2):
             next(steps)
         return rate(functools.partial(next, steps), 4 * size.seconds, device)

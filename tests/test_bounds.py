@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -52,6 +54,22 @@ OPTIONS = [
 ]
 
 
+@contextmanager
+def ended_if_it_hangs() -> Iterator[None]:
+    """What is counted out, instead of refused, would go on for days: an exception after two minutes."""
+
+    def hung(*_: object) -> None:
+        raise AssertionError("still at work after two minutes")
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.alarm(120)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, option: str) -> None:
     monkeypatch.chdir(tmp_path)
@@ -61,9 +79,9 @@ def test_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, 
     if command == "experiment":  # without a name it lists what there is
         needed = ["student"]
     corpus = ["--dataset", "esc50"] if any("--dataset" in p.opts for p in found_command.params) else []
-    start = time.process_time()
     for value in (str(10**12), "nan", "-2", str(10**30), f"1-{10**12}", "1e308", ""):
-        done = CliRunner().invoke(cli.main, [command, *needed, *corpus, f"{option}={value}"])
+        with ended_if_it_hangs():
+            done = CliRunner().invoke(cli.main, [command, *needed, *corpus, f"{option}={value}"])
         # A choice among what is there may be of nothing.
         if done.exit_code == 0 and command == "runs":
             assert done.stdout == "0 runs\n"
@@ -71,4 +89,4 @@ def test_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, 
         assert done.exit_code in (1, 2), (value, done.output)
         last_line = done.stderr.strip().splitlines()[-1]
         assert "fault of ours" not in done.stderr and last_line.lower().startswith("error: "), done.stderr
-    assert time.process_time() - start < 20 and not any(tmp_path.iterdir())
+    assert not any(tmp_path.iterdir())

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,12 +61,21 @@ def test_workers_that_come_late_get_their_share_and_no_more_is_under_way_than_th
     assert len({address for _, address in results}) == 4 and 4 < max(under_way) <= 8
 
 
-def test_a_cluster_without_workers_is_one_line() -> None:
+def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock of the test's own, which only waiting moves: looked at until then, and not longer."""
+    now = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
     with threads(0) as local:
-        started = time.monotonic()
+        monkeypatch.setattr(cluster, "WORKER_SECONDS", 40)
+        monkeypatch.setattr(cluster, "LOOK_SECONDS", 8)
+        monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: now, sleep=wait))
         with pytest.raises(InputError) as caught, cluster.connected(-1, local.scheduler_address, []):
             pass
-        assert time.monotonic() - started < 8
+    assert 40 < now <= 48
     line = str(caught.value)
     assert f"{local.scheduler_address} has 0 workers" in line and "\n" not in line
     assert f"start workers in {Path.cwd()}: cd {Path.cwd()} && " in line
