@@ -5,6 +5,8 @@ They compute in the forward pass of the student, are trained with it, and are no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,6 +60,24 @@ class NormalisedRegressors(MapRegressors):
         convolution = nn.Conv2d(inputs, outputs, 1, bias=False)
         nn.init.normal_(convolution.weight, std=(2 / outputs) ** 0.5)
         return nn.Sequential(convolution, batch_norm(outputs))
+
+
+class ChannelRegressors(nn.Module):
+    """Of each given pair the student's map after its ReLU, at its own size, with the teacher's channels.
+
+    ``Outputs`` → {teacher's stage: (B, K_t, H, W)}; a pair with as many channels on both sides has no layer.
+    """
+
+    def __init__(self, student: Shapes, teacher: Shapes, pairs: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.pairs = tuple(pairs)
+        channels = [(student[name][0], teacher[partner][0]) for name, partner in pairs]
+        self.layers = nn.ModuleList(
+            nn.Identity() if few == many else nn.Conv2d(few, many, 1, bias=False) for few, many in channels
+        )
+
+    def forward(self, outputs: Outputs) -> dict[str, Tensor]:
+        return {partner: layer(F.relu(outputs[name])) for (name, partner), layer in zip(self.pairs, self.layers)}
 
 
 class Regressor(nn.Module):

@@ -103,6 +103,24 @@ def windows(length: int, cells: int, dtype: torch.dtype, device: torch.device) -
     return (inside.double() / inside.sum(-1, keepdim=True)).to(device, dtype)
 
 
+def nearest(maps: Tensor, to: Size) -> Tensor:
+    """The nearest cell of each axis: row i of m is row ⌊i·n/m⌋ of n. (..., H, W) → (..., h, w); as ``resampled``, by matrices."""
+    height, width = size(maps)
+    with torch.autocast(maps.device.type, enabled=False):
+        if width != to[1]:
+            maps = maps @ choices(width, to[1], maps.dtype, maps.device).mT
+        if height != to[0]:
+            maps = choices(height, to[0], maps.dtype, maps.device) @ maps
+    return maps
+
+
+@functools.cache
+def choices(length: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(cells, length): a 1 where a cell is taken from."""
+    taken = torch.arange(cells)[:, None] * length // cells
+    return (torch.arange(length) == taken).to(device, dtype)
+
+
 def partners(student: Mapping[str, Any], teacher: Mapping[str, Any], stages: str = "all") -> dict[str, Size]:
     """Of the outputs of both sides or their shapes: the teacher's stages that are compared → the size at which they are."""
     ours, theirs = stage_maps(student), stage_maps(teacher)
