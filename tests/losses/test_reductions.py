@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from pipeline import losses
-from pipeline.losses import LossMix, library
+from pipeline.losses import LossMix, Term, library
 from pipeline.losses.adapting import adapter
 from pipeline.losses.mixed import mixed_loss
-from pipeline.losses.needs import needs_of
+from pipeline.losses.needs import accepted, needs_of
 from pipeline.losses.signature import options
 from pipeline.models import Outputs
 
@@ -32,6 +33,10 @@ KEPT = {
     "overhaul": PAIRED,
     "selectivity": 4 * 220 + 5 * 55,
     "similarity": 6 * 3 * 6,  # of the last map
+    "factor": PAIRED,
+    "flow": 4 * 5 * 11 + 5 * 5 * 11,  # both at the size of the smaller
+    "review": 4 * 10 * 22 + 5 * 5 * 11,
+    "variational": PAIRED,
 }
 
 #: The option with which a term that compares vectors else compares maps.
@@ -59,12 +64,20 @@ def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None
         plain["adapted"] = {stage: torch.stack([one[stage] for one in told]) for stage in told[0]}
         students |= {f"adapted {term.key} {stage}": value for stage, value in plain["adapted"].items()}
     draws = torch.rand(2, 3, library.draws(name, 3), generator=torch.Generator().manual_seed(3))
-    constants = {stage: -torch.rand(2, shape[0]) for stage, shape in TEACHER.items()}
+    constants: dict[str, Tensor] = {}
+    if (measured := library.constant(name, "constants", None)) is not None:
+        more = accepted(measured, {"student": STUDENT, **term.arguments})
+        of_runs = [
+            measured(Outputs({key: value[run] for key, value in teacher.items()}), None, **more) for run in range(2)
+        ]
+        constants = {key: torch.stack([one[key] for one in of_runs]) for key in of_runs[0]}
     kept = needs_of([mix], STUDENT).keep(teacher)
     assert kept and all(key.startswith(f"reduced {name}") for key in kept)
     if stages == "all":
         assert sum(value[0, 0].numel() for value in kept.values()) == KEPT[name]
-    given = {**kept, **{f"constants {name} {stage}": value for stage, value in constants.items()}}
+    asks = accepted(measured, term.arguments) if measured is not None else {}
+    key = Term(name, 1.0, tuple(sorted(asks.items()))).key
+    given = {**kept, **{f"constants {key} {stage}": value for stage, value in constants.items()}}
     total, _ = mixed_loss([mix, mix])(Outputs(students), Outputs(given), torch.zeros(2, 3), {term.key: draws})
     expected = losses.load(name)(
         SimpleNamespace(**plain, draws=draws),
