@@ -36,8 +36,11 @@ WEIGHT = 1.0
 MIX = "ce:1,review:1@warm=20"
 NOTE = OFTEN_LOSE
 
-#: Cells of a side of the coarser comparisons, and the most channels of the fusion.
-LEVELS, WIDEST = (4, 2, 1), 512
+#: Cells of a side of the coarser comparisons.
+LEVELS = (4, 2, 1)
+
+#: The most channels of the fusion.
+WIDEST = 512
 
 #: How many times as many cells along time as along frequency.
 ACROSS = {"square": 1, "wide": 4}

@@ -32,8 +32,11 @@ WEIGHT = 1.0
 MIX = "ce:1,variational:1"
 NOTE = OFTEN_LOSE
 
-#: What a variance is at least, and begins as.
-LEAST, FIRST = 1e-5, 5.0
+#: What a variance is at least.
+LEAST = 1e-5
+
+#: What a variance begins as.
+FIRST = 5.0
 
 #: The name of an adapted variance, behind that of its stage.
 VARIANCE = " variance"
