@@ -45,21 +45,95 @@ TORCH_INDEX ?=
 $(if $(filter-out auto cpu cuda,$(TORCH)),$(error TORCH=$(TORCH): expected auto, cpu or cuda))
 $(if $(TORCH_INDEX),$(if $(filter auto,$(TORCH)),$(error TORCH_INDEX is the index of one build of torch: say which, TORCH=cpu or TORCH=cuda)))
 
-CORPUS = $(if $(DATASET),--dataset '$(DATASET)') $(if $(DATA),--data '$(DATA)')
-SETTINGS = $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)')
-HOW = $(if $(SEEDS),--seeds '$(SEEDS)') $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
-CELLS = $(SETTINGS) $(if $(FOLDS),--folds '$(FOLDS)') $(HOW)
-TAUGHT = $(foreach file,$(TEACHER),$(if $(filter %.onnx,$(file)),--teacher-onnx,--teacher) '$(file)')
-MIXES = $(foreach mix,$(LOSSES),--losses '$(mix)')
+comma := ,
+space := $(subst ,, )
+define newline
+
+
+endef
+quoted = '$(subst ','\'',$(1))'
+# A mix is one word: spaces beside its signs are nobody's wish for another mix ("angle, area" is one, "soft angle,area" two).
+joined = $(subst $(space)$(1),$(1),$(subst $(1)$(space),$(1),$(2)))
+mixes_of = $(call joined,=,$(call joined,@,$(call joined,:,$(call joined,+,$(call joined,$(comma),$(strip $(1)))))))
+sets_of = $(call joined,=,$(call joined,$(comma),$(strip $(1))))
+CORPUS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--data $(call quoted,$(DATA)))
+SETS = $(foreach s,$(call sets_of,$(SET)),--set $(call quoted,$(s)))
+SETTINGS = $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(SETS)
+HOW = $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
+CELLS = $(SETTINGS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(HOW)
+TAUGHT = $(foreach file,$(TEACHER),$(if $(filter %.onnx,$(file)),--teacher-onnx,--teacher) $(call quoted,$(file)))
+mixes = $(foreach mix,$(call mixes_of,$(1)),--losses $(call quoted,$(mix)))
+MIXES = $(call mixes,$(LOSSES))
+CHAINED = $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(foreach file,$(TEACHER),--teacher $(call quoted,$(file)))
+SEARCHED = $(SETTINGS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(SEEDS),--train --seeds $(call quoted,$(SEEDS))) \
+  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(MIXES)
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
-comma := ,
+# Which variables each goal uses. Any other one on make's command line is an error: it would change nothing, without a word.
+corpus_vars := DATASET DATA
+settings_vars := $(corpus_vars) PRESET SET
+how_vars := SEEDS DEVICE JOBS
+cells_vars := $(settings_vars) FOLDS $(how_vars)
+uses = $(foreach goal,$(1),$(eval of-$(goal) := $(2)))
+$(call uses,help,$(settings_vars))
+$(call uses,setup lint bench clean,)
+$(call uses,demo,DEVICE JOBS)
+$(call uses,doctor verify,$(corpus_vars) ARGS)
+$(call uses,check runs test test-all,ARGS)
+$(call uses,data,DATASET ARGS)
+$(call uses,features,$(settings_vars) FOLDS JOBS ARGS)
+$(call uses,teacher table3,$(cells_vars) ARGS)
+$(call uses,distill,$(cells_vars) LOSSES TEACHER ARGS)
+$(call uses,search,$(cells_vars) SPACE LOSSES ARGS)
+$(call uses,ban,$(cells_vars) GENERATIONS LOSSES TEACHER ARGS)
+$(call uses,table4,PRESET SET $(how_vars) GENERATIONS LOSSES ARGS)
+$(call uses,experiment,NAME $(cells_vars) ARGS)
+$(call uses,strong small tiny,$(cells_vars) LOSSES RATES ARGS)
+$(call uses,report retrieval,$(corpus_vars) LOSSES ARGS)
+$(call uses,compare,A B ARGS)
+$(call uses,ensemble follow,RUN ARGS)
+$(call uses,inspect,$(settings_vars) ARGS)
+$(call uses,noise cost,RUN $(corpus_vars) ARGS)
+$(call uses,rerun,RUN DEVICE ARGS)
+$(call uses,predict,RUN FILES ARGS)
+$(call uses,teacher-file,RUN TO ARGS)
+$(call uses,export,RUN $(corpus_vars) PRESET RATES ARGS)
+$(call uses,web,RUN $(corpus_vars) PRESET RATES ARGS)
+of_all := PYTHON VENV TORCH TORCH_INDEX CLI PIP SHELL
+
+goals := $(or $(MAKECMDGOALS),help)
+used := $(of_all) $(foreach goal,$(goals),$(of-$(goal)))
+typed := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(v)))),$(v)))
+unused := $(filter-out $(used),$(typed))
+nearest = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1].upper(), sys.argv[2:], 1))' $(foreach v,$(1),'$(subst ','\'',$(v))') 2>/dev/null)
+ifneq ($(unused),)
+ifeq ($(filter-out $(patsubst of-%,%,$(filter of-%,$(.VARIABLES))),$(goals)),)
+near := $(call nearest,$(firstword $(unused)) $(filter-out $(of_all),$(used)))
+$(error $(firstword $(unused)): make $(goals) does not use it; $(if $(near),did you mean $(near)? )expected some of $(filter-out $(of_all),$(used)) $(of_all))
+endif
+endif
+
 # $(call needed,VARIABLE,EXAMPLE): its value, or a line that says how to give it.
 needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 # What a goal cannot do without is asked for here, before anything is installed or run.
 asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
 $(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
 $(call asked,experiment,NAME,experiment NAME=table3)$(call asked,search,SPACE,search SPACE=strong)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
+
+# All that a goal with several steps is given is parsed before the first of them: each command reads these calls, those of the goals
+# that were asked for, and then does its own.
+call-teacher = teacher $(CELLS) $(ARGS)
+call-distill = distill $(CELLS) $(MIXES) $(TAUGHT) $(ARGS)
+call-search = search $(call quoted,$(SPACE)) $(SEARCHED) $(ARGS)
+call-table3 = table3 $(CELLS) $(ARGS)
+call-ban = ban $(CELLS) $(CHAINED) $(ARGS)
+shipped_how = $(CORPUS) --preset $(call quoted,$(or $(PRESET),$(1))) $(SETS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(HOW)
+call_shipped = distill $(call shipped_how,$(1)) $(MIXES)$(newline)export --preset $(call quoted,$(or $(PRESET),$(1))) $(RATES) $(ARGS)
+call-strong = $(call call_shipped,strong)
+call-small = $(call call_shipped,small)
+call-tiny = $(call call_shipped,tiny)
+call-web = web $(RUN) $(CORPUS) $(ARGS)
+export AUDIO_RKD_GOALS = $(foreach goal,$(MAKECMDGOALS),$(call-$(goal))$(newline))
 
 .PHONY: help
 ## First steps
@@ -96,11 +170,12 @@ $(READY_SEARCH): $(READY)
 setup: $(READY) ## Virtual environment with pinned versions; TORCH=cpu|cuda TORCH_INDEX=address for one build of torch
 	@echo 'Set up in $(VENV). Next: make demo, make doctor, or make for help'
 
+DEMO_HOW = $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
 .PHONY: demo
 demo: $(READY) ## Synthetic corpus → features → teacher → two students → report, in minutes
 	$(CLI) features --dataset synthetic --preset demo $(if $(JOBS),--jobs $(JOBS))
-	$(CLI) teacher --dataset synthetic --preset demo --folds '1 2'
-	$(CLI) distill --dataset synthetic --preset demo --folds '1 2' --losses soft --losses angle,area
+	$(CLI) teacher --dataset synthetic --preset demo --folds '1 2' $(DEMO_HOW)
+	$(CLI) distill --dataset synthetic --preset demo --folds '1 2' --losses soft --losses angle,area $(DEMO_HOW)
 	$(CLI) report --dataset synthetic
 
 .PHONY: doctor
@@ -114,15 +189,17 @@ check: $(READY) ## Is all that was written as it was written? Features, runs, ex
 ## The stages
 .PHONY: data
 data: $(READY) ## Fetch a data set: DATASET=urbansound8k|esc50|cifar100 (ARGS=--yes: do not ask)
-	$(CLI) data $(if $(DATASET),--dataset '$(DATASET)') $(ARGS)
+	$(CLI) data $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(ARGS)
 
 .PHONY: verify
 verify: $(READY) ## Count clips, folds, classes; lengths; unreadable and extra files
 	$(CLI) verify $(CORPUS) $(ARGS)
 
+# Before a training the features of all folds are needed.
+ALONE = $(if $(filter-out features,$(MAKECMDGOALS)),,$(if $(FOLDS),--folds $(call quoted,$(FOLDS))))
 .PHONY: features
 features: $(READY) ## Stage one: five LibROSA features of every clip, one HDF5 file per fold
-	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS)) $(call extra,features)
+	$(CLI) features $(SETTINGS) $(ALONE) $(if $(JOBS),--jobs $(JOBS)) $(call extra,features)
 
 .PHONY: teacher
 teacher: features ## Stage two: a ResNet-18 per held-out fold
@@ -134,8 +211,7 @@ distill: $(if $(TEACHER),features,teacher) ## Stage three: students; LOSSES="sof
 
 .PHONY: search
 search: $(READY_SEARCH) features ## Settings chosen without the held-out folds: SPACE=strong (ARGS=--explain: how long), then ARGS="--train --seeds 0-4"
-	$(CLI) search '$(SPACE)' $(SETTINGS) $(if $(FOLDS),--folds '$(FOLDS)') $(if $(SEEDS),--train --seeds '$(SEEDS)') \
-	  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(MIXES) $(call extra,search)
+	$(CLI) search $(call quoted,$(SPACE)) $(SEARCHED) $(call extra,search)
 
 .PHONY: table3
 table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS="0 1 2"
@@ -143,16 +219,16 @@ table3: features ## The paper's Table 3: whatever is missing of its rows; SEEDS=
 
 .PHONY: ban
 ban: $(if $(filter cifar100,$(DATASET)),$(READY),features) ## Born-again generations: GENERATIONS=3 LOSSES="none angle"; DATASET=cifar100 too
-	$(CLI) ban $(CELLS) $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(foreach file,$(TEACHER),--teacher '$(file)') $(call extra,ban)
+	$(CLI) ban $(CELLS) $(CHAINED) $(call extra,ban)
 
 .PHONY: table4
 table4: $(READY) ## The paper's Table 4: CIFAR-100, ResNet-56, ensembles of three generations
-	$(CLI) table4 $(if $(PRESET),--preset '$(PRESET)') $(foreach s,$(SET),--set '$(s)') $(HOW) \
+	$(CLI) table4 $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(SETS) $(HOW) \
 	  $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(ARGS)
 
 .PHONY: experiment
 experiment: $(READY) ## Any experiment, steps of a TOML file: NAME=born-again (or mine.toml); ARGS=--explain says what it would cost
-	$(CLI) experiment '$(NAME)' $(CELLS) $(ARGS)
+	$(CLI) experiment $(call quoted,$(NAME)) $(CELLS) $(ARGS)
 
 ## A student worth shipping: features → teachers → student → report → export
 strong small tiny: LOSSES := ce:0.3,hinton:0.7@T=2
@@ -165,7 +241,7 @@ define shipped
 	$(CLI) teacher $(CELLS)
 	$(CLI) distill $(CELLS) $(MIXES)
 	$(CLI) report $(CORPUS)
-	$(CLI) export $(CORPUS) --preset '$(PRESET)' $(RATES) $(call extra,$@)
+	$(CLI) export $(CORPUS) --preset $(call quoted,$(PRESET)) $(RATES) $(call extra,$@)
 endef
 
 .PHONY: strong
@@ -191,7 +267,7 @@ runs: $(READY) ## The runs there are, a line each (ARGS="--mix angle,area --stat
 
 .PHONY: compare
 compare: $(READY) ## What differs between two mixes, runs or folders, and by how much: A=soft B=angle,area
-	$(CLI) compare '$(A)' '$(B)' $(ARGS)
+	$(CLI) compare $(call quoted,$(A)) $(call quoted,$(B)) $(ARGS)
 
 .PHONY: ensemble
 ensemble: $(READY) ## The accuracy of runs that vote, a fold a line: RUN="a folder of runs, or several runs"
@@ -215,7 +291,7 @@ noise: $(READY) ## The accuracy of runs on held-out clips in noise: RUN="a folde
 
 .PHONY: rerun
 rerun: $(READY) ## A run once more from its record: is it the same bit for bit? RUN=runs/…/fold1-seed0
-	$(CLI) rerun '$(RUN)' $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
+	$(CLI) rerun $(call quoted,$(RUN)) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 ## Using a run
 .PHONY: predict
@@ -224,17 +300,17 @@ predict: $(READY) ## What a run says of sounds: RUN=runs/…/fold1-seed0 FILES="
 
 .PHONY: teacher-file
 teacher-file: $(READY) ## What runs say of the clips they were trained on, as a file for TEACHER=: RUN=runs/…/fold1-seed0 TO=teacher.npz
-	$(CLI) teacher-file $(RUN) -o '$(TO)' $(ARGS)
+	$(CLI) teacher-file $(RUN) -o $(call quoted,$(TO)) $(ARGS)
 
 .PHONY: export
 export: $(READY) ## A run as ONNX, float and int8; of PRESET=device one file from sound to class too (RUN= a particular one; else the best mix's)
-	$(CLI) export $(RUN) $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(RATES) $(call extra,export)
+	$(CLI) export $(RUN) $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(RATES) $(call extra,export)
 
 .PHONY: web
 web: PRESET := $(if $(RUN),,$(or $(PRESET),device))
 web: RATES = --rate 44100 --rate 48000
 web: export ## A page that hears (files, microphone, examples), for a server and as one HTML file; needs npm once (PRESET=device, or RUN=)
-	$(CLI) web $(RUN) $(CORPUS) $(if $(PRESET),--preset '$(PRESET)') $(call extra,web)
+	$(CLI) web $(RUN) $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(call extra,web)
 
 .PHONY: cost
 cost: $(READY) ## What a clip costs: teacher, student, int8, features (RUN= a particular one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -236,3 +237,77 @@ def test_the_page_is_of_a_device_student_exported_for_common_rates(
     run = "runs/x" if not chosen else ""
     expected = [f"export {run} {chosen} --rate 44100 --rate 48000", f"web {run} {chosen} --examples 3"]
     assert lines == [" ".join(f".venv/bin/python cli.py {line}".split()) for line in expected]
+
+
+#: What a value has to look like where make itself looks into it.
+VALUES = {"TEACHER": "of-TEACHER.npz"}
+
+
+def test_a_goal_uses_each_variable_that_it_takes(fresh: Path) -> None:
+    for name in (".ready", ".ready-dev", ".ready-search"):
+        (fresh / name).touch()
+    goals = [door for door in DOORS if door not in ("setup", "lint", "bench", "clean")]
+    (fresh / "table.mk").write_text("".join(f"$(info {goal} $(of-{goal}))\n" for goal in goals))
+    table = run_make(fresh, "-n", "-f", "Makefile", "-f", "table.mk").stdout.splitlines()
+    for goal, *taken in (line.split() for line in table[: len(goals)]):
+        assert goal in goals and taken
+        given = [f"{name}={VALUES.get(name, f'of-{name}')}" for name in taken]
+        done = run_make(fresh, "-n", "VENV=.", goal, *given)
+        assert done.returncode == 0, done.stderr
+        assert [name for name in taken if f"of-{name}" not in done.stdout] == [], goal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("verify", "DATSET=esc50"),
+            "DATSET: make verify does not use it; did you mean DATASET? expected some of DATASET",
+        ),
+        (("distill", "losses=angle"), "losses: make distill does not use it; did you mean LOSSES?"),
+        (("table3", "LOSSES=soft"), "LOSSES: make table3 does not use it; expected some of DATASET DATA PRESET"),
+        (("demo", "FOLDS=1"), "FOLDS: make demo does not use it"),
+        (("LOSES=soft",), "LOSES: make help does not use it"),
+        (("lint", "features", "SEEDS=1"), "SEEDS: make lint features does not use it"),
+    ],
+)
+def test_a_variable_that_nothing_uses_is_refused(fresh: Path, arguments: tuple[str, ...], message: str) -> None:
+    stand_in(fresh, 'echo "$@" >> log')
+    done = run_make(fresh, "VENV=.", *arguments)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (fresh / "log").exists()
+
+
+@pytest.mark.parametrize(
+    ("losses", "mixes"),
+    [
+        ("angle, area", ["angle,area"]),
+        ("  angle ,\tarea  soft ", ["angle,area", "soft"]),
+        ("angle : 40 , hinton @ T = 4  ce", ["angle:40,hinton@T=4", "ce"]),
+        ("it's", ["it's"]),
+    ],
+)
+def test_spaces_beside_the_signs_of_a_mix_part_nothing(fresh: Path, losses: str, mixes: list[str]) -> None:
+    lines = run_make(fresh, "-n", "distill", f"LOSSES={losses}", "SET=student.lr = 0.1 teacher.keep=1, 2").stdout
+    words = shlex.split(next(line for line in lines.splitlines() if "cli.py distill" in line))
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--losses"] == mixes
+    sets = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    assert sets == ["student.lr=0.1", "teacher.keep=1,2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (("distill", "LOSSES=a'b", "ARGS=--pack 2"), "distill --losses 'a'\\''b' --pack 2"),
+        (("features", "ban", "GENERATIONS=2"), "ban --generations 2"),
+        (("small", "SET=x.y=1", "ARGS=--half"), "export --preset 'small' --half"),
+        (("search", "SPACE=mine.toml", "SEEDS=1"), "search 'mine.toml' --train --seeds '1'"),
+    ],
+)
+def test_every_step_hears_what_the_goals_are_given(fresh: Path, arguments: tuple[str, ...], call: str) -> None:
+    """So that it can be parsed before the first of them."""
+    stand_in(fresh, 'echo "$2: $AUDIO_RKD_GOALS" >> log')
+    (fresh / ".ready-search").touch()
+    assert run_make(fresh, "VENV=.", *arguments).returncode == 0
+    steps = (fresh / "log").read_text().split("features: ")[1]
+    assert call in [" ".join(line.split()) for line in steps.splitlines()]

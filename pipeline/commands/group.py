@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pipeline import commands, signals
+from pipeline.commands import ahead
 from pipeline.commands.errors import check_variables, clear_errors, tell
 
 
@@ -48,6 +49,14 @@ class Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with clear_errors():  # here too: click would take Ctrl-C for its own
             return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if ahead.VARIABLE in os.environ:
+            ahead.check_goals(name)
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         with clear_errors():
