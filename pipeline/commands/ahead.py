@@ -10,8 +10,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
 from pipeline import commands, config
 from pipeline.config import InputError, Settings
 

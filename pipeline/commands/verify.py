@@ -18,14 +18,21 @@ from pipeline.files import CACHE, DATA
 
 SECTION = "The stages"
 ORDER = 22
-EXAMPLES = ("verify", "verify --dataset folder --data my-clips")
+EXAMPLES = ("verify", "verify --dataset folder --data my-clips", "verify --dataset folder --data my-clips --fix")
 
 
 @click.command()
 @dataset_option(IMAGES)
 @data_option
-def verify(dataset: str, data: Path | None) -> None:
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Of a folder: remove the rows of folds.csv whose clips are not there any more, and print them.",
+)
+def verify(dataset: str, data: Path | None, fix: bool) -> None:
     """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""
+    if fix:
+        click.echo("\n".join(removed_rows(dataset, data)))
     if dataset == IMAGES:
         from pipeline.images.cifar import find_cifar100  # numpy, both: --help does without
         from pipeline.images.verification import verify_cifar100
@@ -42,13 +49,29 @@ def verify(dataset: str, data: Path | None) -> None:
         sys.exit(1)
 
 
+def removed_rows(dataset: str, data: Path | None) -> list[str]:
+    """A line for each row that was removed from ``folds.csv``, as it stood."""
+    from pipeline.corpus import removed
+
+    name, root = (IMAGES, Path()) if dataset == IMAGES else opening.chosen(dataset, data)
+    if name != "folder":
+        raise click.UsageError(
+            f"--fix mends folds.csv, which a folder of your own has; expected --dataset folder, not {name}"
+        )
+    if not root.is_dir():
+        raise opening.absent(name, root)
+    table, is_lost = removed.lost_rows(root)
+    rows = removed.remove_rows(table, "file", is_lost) if table.is_file() else []
+    return [*(f"-        {row}" for row in rows), f"fixed    {table}: {len(rows)} rows removed"]
+
+
 def checks_of(name: str, root: Path) -> list[str]:
     """A line for each folder of the corpus' features: when and how their contents were last checked."""
     from pipeline.cache import checking  # numpy: --help does without
-    from pipeline.corpus import open_corpus
+    from pipeline.corpus.verification import opened
 
     try:
-        corpus = open_corpus(name, root).name
+        corpus = opened(name, root).name
     except InputError:  # what is wrong with the corpus is told below
         return []
     folders = sorted({path.parent for path in (CACHE / corpus).glob("f*/*.h5")})

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import files, leaks, pool
+from pipeline.corpus import files, leaks, pool, removed
 from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
@@ -31,7 +31,7 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
     recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it
     (not without ``store``), so that a clip never changes its fold: clips of one recording, by their names
     (``naming.recordings``), and files of the same bytes together. ``corpus.toml`` may give the clip length:
-    ``seconds = 4.0``. A folder ``unlabelled`` beside the classes holds clips without a label, which are in no fold (``pool``).
+    ``seconds = 4.0``. A listed clip that is not there is left out, which a line says (``removed``). A folder ``unlabelled`` beside the classes holds clips without a label, which are in no fold (``pool``).
     """
     paths, without = class_files(root), pool_files(root)
     path = root / "folds.csv"
@@ -46,12 +46,11 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
             known[name] = row.whole("fold", 1)
         elif row["fold"] != "0":
             raise row.error("fold", "0: what lies in the folder unlabelled is in no fold")
-    lost = [name for name in stated if name not in paths and name not in without]
-    if lost:
-        raise InputError(
-            f"{path} lists {len(lost)} of {len(stated)} clips that are not there as CLASS/CLIP.wav, the "
-            f"first {lost[0]!r}: put the files back, or remove the rows"
-        )
+    if lost := [name for name in stated if name not in paths and name not in without]:
+        removed.require_not_renamed(path, lost, (*paths, *without), stated)
+        known = {name: fold for name, fold in known.items() if name in paths}
+        if store:
+            print(removed.note(path, lost, len(stated)), file=sys.stderr, flush=True)
     sources = assigned_sources(root, paths, known, stated)
     folds = assigned_folds({name: class_of(name) for name in paths}, sources, known)
     if store and (new := {name: (fold, sources[name]) for name, fold in folds.items() if name not in known}):

@@ -21,6 +21,7 @@ from pipeline.corpus import (
     files,
     leaks,
     open_corpus,
+    removed,
 )
 from pipeline.corpus.folder import folder
 from pipeline.corpus.published import PUBLISHED, Published
@@ -117,6 +118,7 @@ def verify(root: Path, dataset: str) -> Verification:
         clip_seconds = corpus.seconds
         problems += extra_files(root, {row.path for row in rows}, anywhere=True)
         problems += leaking(corpus, notes)
+        notes += removed.told(root, dataset)
     there, seconds = measured(root, rows, clip_seconds, problems, notes)
     if published and not problems:  # whatever else opening it looks at
         try:
