@@ -149,7 +149,7 @@ def sets_seconds(override: str) -> bool:
 
 
 #: Settings of the data, which teachers and students have in common: an override without a table is of both.
-OF_BOTH = ("unlabelled", "label_noise_fixed")
+OF_BOTH = ("unlabelled", "label_noise_fixed", "classes")
 
 
 def apply_override(tables: dict[str, Any], override: str) -> None:

@@ -12,7 +12,7 @@ LAST, BEST = "last", "best"
 
 
 #: The settings that are text, and may be one number or a list as well.
-AS_TEXT = ("keep", "freeze", "milestones", "teacher_epoch")
+AS_TEXT = ("keep", "freeze", "milestones", "teacher_epoch", "classes")
 
 
 def as_text(setting: str, value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline import listed, samplers
+from pipeline import class_subsets, listed, samplers
 from pipeline.bounds import check_most
 from pipeline.errors import InputError
 
@@ -100,11 +100,13 @@ class TrainSettings:
     """Of clips without a label only those of whose class the teacher is so sure: its largest probability is at least this."""
     unlabelled_per_class: int = 0
     """Of these the so many of which it is surest for each class that it names, fewer repeated in turn; 0: all, once."""
+    classes: str = ""
+    """The classes that it trains and tests on, for example "0,3,7" or "0:5@1" (``pipeline.class_subsets``); "": all."""
 
     @property
     def labels_by_seed(self) -> bool:
-        """Whether the labels that are known, or right, are others for each seed: then each has a teacher of its own."""
-        return bool(self.unlabelled or self.label_noise_fixed)
+        """Whether the labels that are known, or right, are others for each seed, or the classes: then each has a teacher of its own."""
+        return bool(self.unlabelled or self.label_noise_fixed or class_subsets.is_drawn(self.classes))
 
     def __post_init__(self) -> None:
         choices = {
@@ -138,6 +140,7 @@ class TrainSettings:
         samplers.check(self.sampler, self.batch)
         listed.check_teacher_epoch(self.teacher_epoch)
         kept = listed.kept_epochs(self.keep, self.epochs)
+        object.__setattr__(self, "classes", class_subsets.parsed(self.classes))
         object.__setattr__(self, "keep", ",".join(map(str, kept)))
         object.__setattr__(self, "freeze", ",".join(sorted(listed.modules(self.freeze))))
         object.__setattr__(self, "augment", augmentations(self.augment))

@@ -51,6 +51,7 @@ ROWS = (
     "pipeline.bounds",
     "pipeline.digests",
     "pipeline.samplers",
+    "pipeline.class_subsets",
     "pipeline.listed",
     "pipeline.errors",
     "pipeline",

@@ -81,11 +81,11 @@ def experiment(
     require_fitting(dataset, data, folds, of_images)
     if explain:
         there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
-        wanted = changing.runnable(wanted, settings, len(there.classes)) if there else wanted
+        wanted = changing.runnable(wanted, settings, there.classes) if there else wanted
         click.echo(explanation.explained(wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=RUNS))
         return
     settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
-    wanted = changing.runnable(wanted, settings, len(source.classes))
+    wanted = changing.runnable(wanted, settings, source.classes)
     train_and_print(wanted, settings, source, {"folds": held_out, "seeds": seeds, "trust": trust}, log, how)
 
 

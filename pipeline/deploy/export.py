@@ -49,6 +49,7 @@ from pipeline.figures import evaluation
 from pipeline.models import Network
 from pipeline.models.saved import network_of, sound_features
 from pipeline.runs import Record
+from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class HeldOut:
 
 
 def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> HeldOut:
-    """The held-out clips of a run, and ``count`` samples of its training folds, evenly spread.
+    """The held-out clips of a run, and ``count`` samples of its training folds, evenly spread; of its classes alone.
 
     Raises ``InputError`` where the caches are missing, or hold other features than the run was trained on.
     """
@@ -107,12 +108,14 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
     training = [fold for fold in folds if fold not in (run.fold, UNLABELLED)]
     parts = []
     for place, fold in enumerate(training):
-        values = cache.read_fold(paths[fold]).features
+        whole = cache.read_fold(paths[fold])
+        values = whole.features[of_fold(run, whole.header)[0]]
         values = values.reshape(-1, *values.shape[2:])
         share = count // len(training) + (place < count % len(training))
         parts.append(values[np.linspace(0, len(values) - 1, min(share, len(values))).round().astype(int)])
-    labels = np.array(test.header.labels, dtype=np.int64)
-    return HeldOut(test.features[:, 0], labels, test.header.clips, np.concatenate(parts))
+    places, labels = of_fold(run, test.header)
+    clips = tuple(test.header.clips[place] for place in places)
+    return HeldOut(test.features[places, 0], labels, clips, np.concatenate(parts))
 
 
 def require_extra() -> None:

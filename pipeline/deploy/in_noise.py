@@ -75,18 +75,24 @@ def noisy(sound: np.ndarray, name: str, spec: FeatureSpec, levels: Sequence[floa
 def heard(records: Sequence[Record], corpus: Corpus, levels: Sequence[float]) -> list[Heard]:
     """The runs, each asked about the clips that it was tested on."""
     each = [Heard(record, model_of(read_model(record.folder))) for record in records]
-    alike: dict[tuple[int, FeatureSpec], list[Heard]] = {}
+    alike: dict[tuple[int, FeatureSpec, tuple[str, ...]], list[Heard]] = {}
     for one in each:
-        alike.setdefault((one.record.fold, clean_of(one.record, corpus)), []).append(one)
+        alike.setdefault((one.record.fold, clean_of(one.record, corpus), classes_of(one, corpus)), []).append(one)
     tested = {key: clips_of(group, corpus) for key, group in alike.items()}
     with progress("noise", sum(map(len, tested.values())), "clip", sys.stderr) as tell:
-        for (fold, spec), group in alike.items():
+        for (fold, spec, classes), group in alike.items():
             seeded = dataclasses.replace(spec, noise_seed=group[0].record.settings.features.noise_seed)
-            for start in range(0, len(clips := tested[fold, spec]), BLOCK):
+            for start in range(0, len(clips := tested[fold, spec, classes]), BLOCK):
                 block = clips[start : start + BLOCK]
-                ask(group, block, seeded, levels)
+                labels = np.array([classes.index(corpus.classes[clip.label]) for clip in block])
+                ask(group, block, labels, seeded, levels)
                 tell(len(block))
     return each
+
+
+def classes_of(one: Heard, corpus: Corpus) -> tuple[str, ...]:
+    """The classes that a run tells apart, in its order."""
+    return one.record.classes or tuple(corpus.classes)
 
 
 def clean_of(record: Record, corpus: Corpus) -> FeatureSpec:
@@ -110,7 +116,12 @@ def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
         told = runs.read_predictions(one.record.folder)
         names = [str(name) for name in told.clips]
         first = first or names
-        wrong = [name for name, label in zip(names, told.labels) if name not in by_name or by_name[name].label != label]
+        classes = classes_of(one, corpus)
+        wrong = [
+            name
+            for name, label in zip(names, told.labels)
+            if name not in by_name or corpus.classes[by_name[name].label] != classes[label]
+        ]
         if wrong or names != first:
             those = (
                 f"{wrong[0]}, which is not in {corpus.root} as it was"
@@ -125,8 +136,10 @@ def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
     return [by_name[name] for name in first]
 
 
-def ask(group: Sequence[Heard], clips: Sequence[Clip], spec: FeatureSpec, levels: Sequence[float]) -> None:
-    """Count the right answers of runs to some clips in noise."""
+def ask(
+    group: Sequence[Heard], clips: Sequence[Clip], labels: np.ndarray, spec: FeatureSpec, levels: Sequence[float]
+) -> None:
+    """Count the right answers of runs to some clips in noise; ``labels`` (clips,) as the runs have them."""
     blocks = []
     for clip in clips:
         try:
@@ -135,7 +148,6 @@ def ask(group: Sequence[Heard], clips: Sequence[Clip], spec: FeatureSpec, levels
             raise InputError(f"{error}; expected the clips that the runs were tested on") from None
         blocks.append(features.extract(noisy(sound, clip.name, spec, levels), spec))
     values = torch.from_numpy(np.stack(blocks, 1))  # (level, clip, feature, bin, frame)
-    labels = np.array([clip.label for clip in clips])
     with torch.no_grad(), training.tuned(values.device, tf32=False):
         for one in group:
             for level, x in zip(levels, values):

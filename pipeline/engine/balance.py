@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import training
-from pipeline.engine import packs
+from pipeline.engine import packs, subsets
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.source import Source
 from pipeline.images import samples as images
@@ -58,4 +58,5 @@ def first_pack(run: PlannedRun, mix: LossMix, source: Source) -> Pack:
     teaching = packs.teaching_of(planned)
     each = chosen_pools(values, packs.trainings(planned.runs, data), planned.network, teaching)
     statistics = training.standardisation(values, each, images.standardised_per(data))
-    return training.packed(values, labels, each, planned.network, len(data.classes), teaching, "loop", statistics)
+    count = subsets.count(planned.network, data.classes)
+    return training.packed(values, labels, each, planned.network, count, teaching, "loop", statistics)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline import samplers
+from pipeline import cache, samplers
 from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED
+from pipeline.engine import subsets
 from pipeline.engine.source import Source
 from pipeline.images.archive import Archive
 from pipeline.runs.planned import PlannedRun
@@ -18,12 +19,14 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
     """``InputError`` where a batch takes more than all samples that a run trains on."""
     if isinstance(source.files, Archive):
         return  # of images there are tens of thousands, and they would have to be read to be counted
-    clips = source.clips
+    clips, labels = source.clips, np.concatenate([cache.read_header(path).labels for path in source.files])
     for run in planned:
         network, left_out = run.network, (run.fold, run.fold if run.without is None else run.without)
         labelled = samplers.labelled_of(network.sampler, network.batch)
         hidden = (UNLABELLED,) if labelled else ()
-        count = int((~np.isin(clips.folds, (*left_out, *hidden))).sum())
+        own = subsets.chosen(run, source.classes)
+        learned = True if own is None else np.isin(labels, (*own, UNLABELLED))
+        count = int((~np.isin(clips.folds, (*left_out, *hidden)) & learned).sum())
         samples = count if network.views == "random" else clips.views * count
         if samples < (needed := labelled or network.batch):
             fewer = network.batch // needed * (1 << max(0, samples.bit_length() - 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import cache, runs, training
+from pipeline import cache, class_subsets, runs, training
 from pipeline.config import InputError, view_names
 from pipeline.engine.outputs import samples
 from pipeline.engine.records import model_of, read_model
@@ -93,7 +93,9 @@ def told(record: Record, data: cache.Data, maps: bool) -> dict[str, np.ndarray]:
     """
     values, _ = samples(data, torch.device("cpu"))
     network = model_of(read_model(record.folder))
-    train, test = rows(data, record.fold)
+    train, test = rows(
+        data, record.fold, classes=class_subsets.chosen(record.trained_by.classes, data.classes, record.seed)
+    )
     train = np.concatenate([train, views_of(data, np.flatnonzero(data.labels < 0)).reshape(-1)])
     stages = tuple(stages_of(network, values[train[:1]])) if maps else ()
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
@@ -124,7 +126,7 @@ def arrays_of(
     arrays = {
         "clip": np.array(data.clips, dtype=np.str_),
         "view": np.array(view_names(views), dtype=np.str_),
-        "classes": np.array(data.classes, dtype=np.str_),
+        "classes": np.array(records[0].classes or data.classes, dtype=np.str_),
         "clip_fold": data.folds.astype(np.int64),
         "data": np.array(json.dumps({int(fold): digest for fold, digest in data.digests.items()}, sort_keys=True)),
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
-from pipeline.engine import batches, teachers
+from pipeline.engine import batches, subsets, teachers
 from pipeline.engine.source import Source
 from pipeline.listed import modules
 from pipeline.locks import locked
@@ -102,15 +102,17 @@ def by_features(levels: Sequence[Level], source: Source) -> tuple[list[Level], l
 def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], source: Source) -> None:
     """``InputError`` for runs and teachers of other data, and for batches and terms of more classes than there are."""
     teachers.check(runs_of_level, source)
+    counts = {network: subsets.count(network, source.classes) for network in {run.network for run in runs_of_level}}
     for network, role in dict.fromkeys((run.network, role_of(run)) for run in runs_of_level):
-        samplers.check_classes(network.sampler, network.batch, len(source.classes), role)
+        samplers.check_classes(network.sampler, network.batch, counts[network], role)
     for mix, network in dict.fromkeys((run.mix, run.network) for run in runs_of_level):
-        mix.require_classes(len(source.classes))
+        mix.require_classes(counts[network])
         if not (source.has_unlabelled or network.unlabelled):
             require_unlabelled(mix, network)
         if (network.label_noise or network.label_noise_fixed) and len(source.classes) < 2:
             raise InputError("label noise with a single class; expected two classes at least, or label_noise = 0")
     for run in runs_of_level:
+        subsets.check(run, planned, source)
         teachers.require_members(run)
         teachers.require_same_labels(run, planned)
 

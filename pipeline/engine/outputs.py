@@ -95,7 +95,7 @@ def crossed(folders: Sequence[Path], fold: int, data: cache.Data, values: torch.
     ``InputError`` where no teacher left a fold out.
     """
     left_out = {other_fold(folder, fold): folder for folder in folders}
-    whole = torch.full((len(values), len(data.classes)), torch.nan, device=values.device)
+    whole: torch.Tensor | None = None
     left_out[UNLABELLED] = folders[0]  # the label of such a clip no teacher has seen
     for other in sorted(set(data.folds.tolist()) - {fold}):
         if other not in left_out:
@@ -105,8 +105,10 @@ def crossed(folders: Sequence[Path], fold: int, data: cache.Data, values: torch.
         network = model_of(read_model(left_out[other]))
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
             outputs = training.outputs(network, values, rows_of_fold, ("logits",))
+        if whole is None:
+            whole = torch.full((len(values), network.classes), torch.nan, device=values.device)
         whole.index_copy_(0, rows_of_fold, outputs.logits.index_select(0, rows_of_fold))
-    return Outputs({"logits": whole})
+    return Outputs({} if whole is None else {"logits": whole})
 
 
 def other_fold(folder: Path, fold: int) -> int | None:

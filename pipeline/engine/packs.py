@@ -22,7 +22,7 @@ from pipeline import (
     training,
 )
 from pipeline.config import TrainSettings
-from pipeline.engine import notes, other_features, tasks, teachers
+from pipeline.engine import notes, other_features, subsets, tasks, teachers
 from pipeline.engine.augmented import augmentation
 from pipeline.engine.epochs import EpochLog
 from pipeline.engine.outputs import crossed, loaded, of_files, stamps, taught, teacher_of
@@ -190,7 +190,7 @@ def fitted(
     task = (values, labels, trainings(pack.runs, data), pack.network)
     return training.fit(
         *task,
-        classes=len(data.classes),
+        classes=subsets.count(pack.network, data.classes),
         teaching=teaching_of(pack),
         device=values.device,
         layout=pack.layout,
@@ -243,7 +243,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     if needs.large:
         asked = [tasks.answered(data, fold) for _, fold, _ in taught_by]
         learners = [next(run for run in pack.runs if (run.teachers, run.fold, run.base) == one) for one in taught_by]
-        learned = [one.train for one in tasks.tasks(learners, data)]
+        learned = tasks.tasks(learners, data)
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
             if clips is None:
                 stored = inference.stored(live_teachers(pack), values, asked, labels, needs, learned)
@@ -294,6 +294,7 @@ def needs_of_pack(pack: PlannedPack) -> Needs:
     """What the terms of its runs need of their teachers, and the dropout before an output layer."""
     mixes = [run.mix for run in pack.runs if run.teachers]
     data = load(pack)[0]
-    needs = needs_with(mixes, lambda: models.network(pack.network.model, data.features.shape[2:], len(data.classes)))
+    count = subsets.count(pack.network, data.classes)
+    needs = needs_with(mixes, lambda: models.network(pack.network.model, data.features.shape[2:], count))
     hidden = {"hidden"} if before_output(pack.network) else set()
     return dataclasses.replace(needs, outputs=tuple(sorted({*needs.outputs, *hidden})))

@@ -15,6 +15,7 @@ import torch
 
 from pipeline import cache, config, models, runs
 from pipeline.config import FeatureSpec, InputError
+from pipeline.engine import subsets
 from pipeline.engine.source import clips_of
 from pipeline.engine.teachers import unsaid
 from pipeline.figures import ensembles, evaluation
@@ -57,7 +58,7 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         all_folds=of.all_folds,
         data={int(fold): digest for fold, digest in data.digests.items()},
         skipped={int(fold): count for fold, count in data.skipped.items()},
-        classes=tuple(data.classes),
+        classes=subsets.names(run, data.classes),
         shape=tuple(data.features.shape[2:]),
         slug=run.mix.slug,
         teacher=run.teachers or None,
@@ -111,10 +112,9 @@ def write_run(run: PlannedRun, record: Record, data: cache.Data, trained: Traine
 
     ``record`` is its ``run_record`` from before the training: a teacher may be another one by now.
     """
-    test = np.flatnonzero(data.folds == run.fold)
-    labels = data.labels[test]
+    test, labels = subsets.held_out(run, data)
     # A run that failed in its first epoch was never tested.
-    logits = trained.logits if len(trained.logits) else np.full((len(test), len(data.classes)), np.nan, np.float32)
+    logits = trained.logits if len(trained.logits) else np.full((len(test), len(record.classes)), np.nan, np.float32)
     payload = payload_of(record, data, trained)
     result = dataclasses.replace(
         result_of(run, record, trained, data, logits, labels),
@@ -177,7 +177,9 @@ def clean(folder: Path, data: cache.Data, test: np.ndarray) -> np.ndarray:
     spec = runs.read(folder).settings.features
     if not isinstance(data.spec, FeatureSpec) or spec == data.spec:
         return data.features[test, 0]
-    return cache.read_fold(cache.fold_path(CACHE, data.corpus, spec, int(data.folds[test[0]]))).features[:, 0]
+    fold = int(data.folds[test[0]])
+    places = np.searchsorted(np.flatnonzero(data.folds == fold), test)
+    return cache.read_fold(cache.fold_path(CACHE, data.corpus, spec, fold)).features[places, 0]
 
 
 def result_of(
@@ -186,8 +188,8 @@ def result_of(
     """The figures of the last epoch's outputs (clips, classes) on the held-out clips."""
     history = trained.history
     best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
-    taught_by = () if run.crossed else run.teachers  # of the held-out clips none of those speaks
-    epoch, test = run.network.teacher_epoch, np.flatnonzero(data.folds == run.fold)
+    taught_by = () if run.crossed else subsets.alike(run, data)  # of the held-out clips no cross-fitted one speaks
+    epoch, (test, _) = run.network.teacher_epoch, subsets.held_out(run, data)
     told = None if epoch == LAST else partial(logits_at, epoch=epoch, data=data, test=test)
     teacher = answer_of(taught_by, run.fold, clips_of(data, record.data_set), run.network.teacher_average, told)
     network = models.build(record.model, record.shape, len(record.classes))

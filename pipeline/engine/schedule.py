@@ -21,7 +21,7 @@ import torch
 from pipeline import cache, runs, signals
 from pipeline.cache import checking
 from pipeline.config import InputError
-from pipeline.engine import notes, packs, room
+from pipeline.engine import notes, packs, room, subsets
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.room import Room, most_teachers
 from pipeline.engine.source import Source
@@ -161,7 +161,7 @@ def choose(
         labels,
         packs.trainings(few.runs, data),
         few.network,
-        classes=len(data.classes),
+        classes=subsets.count(few.network, data.classes),
         teaching=room.sketch(few, packs.needs_of_pack(few))
         if space and not space.live and not packs.with_files(few.runs)
         else packs.teaching_of(few),

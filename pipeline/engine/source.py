@@ -87,6 +87,11 @@ class Source:
         )
 
 
+def classes_of(files: Files) -> tuple[str, ...]:
+    """All classes of a corpus of sounds, by its features; () of images."""
+    return () if isinstance(files, Archive) else cache.read_header(files[0]).classes
+
+
 def sounds(header: cache.Header) -> tuple[tuple[str, int], ...]:
     """What features were computed from: files and their sizes."""
     return tuple((file.path, file.size) for file in header.files)

@@ -12,22 +12,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline import cache
+from pipeline import cache, class_subsets
 from pipeline.config import InputError, TrainSettings
 from pipeline.runs.planned import PlannedRun
 from pipeline.training import Task
 from pipeline.training.sampling import wrong_labels
+from pipeline.training.task import places_in
 
 
-def rows(data: cache.Data, fold: int, without: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows of a held-out fold, of clips with a label.
+def rows(
+    data: cache.Data, fold: int, without: int | None = None, classes: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test rows of a held-out fold, of clips with a label; of ``classes`` alone where they are given.
 
     Training: all views of every clip of the other folds, but for those of ``without``. Test: the clean view of the fold's clips. The other
     views of the held-out fold are in neither, so nothing ever reads them.
     """
     clips = np.arange(len(data.labels))
     others = clips[(data.folds != fold) & (data.folds != (fold if without is None else without)) & (data.labels >= 0)]
-    return views_of(data, others).reshape(-1), clips[data.folds == fold] * data.features.shape[1]
+    test = clips[data.folds == fold]
+    if classes is not None:
+        others, test = (some[np.isin(data.labels[some], classes)] for some in (others, test))
+    return views_of(data, others).reshape(-1), test * data.features.shape[1]
 
 
 def views_of(data: cache.Data, clips: np.ndarray) -> np.ndarray:
@@ -65,7 +71,15 @@ def tasks(planned: Sequence[PlannedRun], data: cache.Data) -> list[Task]:
     for run in planned:
         network = run.network
         seed = run.seed if network.labels_by_seed else 0
-        key = (run.fold, run.without, seed, network.unlabelled, network.label_noise_fixed, network.views)
+        key = (
+            run.fold,
+            run.without,
+            seed,
+            network.unlabelled,
+            network.label_noise_fixed,
+            network.views,
+            network.classes,
+        )
         if key not in tasks_by_key:
             tasks_by_key[key] = task(data, run.fold, seed, network, run.without)
         each.append(tasks_by_key[key])
@@ -73,13 +87,14 @@ def tasks(planned: Sequence[PlannedRun], data: cache.Data) -> list[Task]:
 
 
 def task(data: cache.Data, fold: int, seed: int, network: TrainSettings, without: int | None = None) -> Task:
-    """What a run of a fold and seed trains on, by its settings ``unlabelled`` and ``label_noise_fixed``.
+    """What a run of a fold and seed trains on, by its settings ``classes``, ``unlabelled`` and ``label_noise_fixed``.
 
     ``without``: another fold that is left out. Raises ``InputError`` where a share hides nothing, or there are no other classes or views.
     """
     if network.views == "random" and data.features.shape[1] == 1:
         raise InputError(f"views = 'random': the clips of {data.corpus} have one view each; expected 'all'")
-    train, test = rows(data, fold, without)
+    classes = class_subsets.chosen(network.classes, data.classes, seed)
+    train, test = rows(data, fold, without, classes)
     clips = train[:: data.features.shape[1]] // data.features.shape[1]
     pool = unlabelled_clips(data, fold)
     if network.unlabelled:
@@ -95,10 +110,11 @@ def task(data: cache.Data, fold: int, seed: int, network: TrainSettings, without
         pool = apart(data, pool, without)
     labels = None
     if network.label_noise_fixed:
-        labels = fixed_labels(data, clips, network.label_noise_fixed, seed).repeat(data.features.shape[1])
+        labels = fixed_labels(data, clips, network.label_noise_fixed, seed, classes).repeat(data.features.shape[1])
     return Task(
         views_of(data, clips).reshape(-1),
         test,
+        classes,
         unlabelled=views_of(data, pool) if len(pool) else None,
         labels=labels,
         views=data.features.shape[1] if network.views == "random" else 1,
@@ -128,15 +144,18 @@ def hidden(data: cache.Data, clips: np.ndarray, share: float, seed: int) -> np.n
     return out
 
 
-def fixed_labels(data: cache.Data, clips: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Labels of ``clips`` of which about a ``share`` are another class, by (seed, clip) alone."""
+def fixed_labels(
+    data: cache.Data, clips: np.ndarray, share: float, seed: int, classes: Sequence[int] | None = None
+) -> np.ndarray:
+    """Labels of ``clips`` of which about a ``share`` are another class, by (seed, clip) alone; places in ``classes`` where given."""
     if len(data.classes) < 2:
         raise InputError(f"label_noise_fixed = {share:g}: {len(data.classes)} class; expected two at least, or 0")
 
     def draws(purpose: str) -> np.ndarray:
         return np.array([uniform(purpose, seed, data.clips[clip]) for clip in clips])
 
-    return wrong_labels(data.labels[clips], draws("wrong"), draws("class"), share, len(data.classes))
+    labels = places_in(data.labels[clips], classes)
+    return wrong_labels(labels, draws("wrong"), draws("class"), share, len(classes or data.classes))
 
 
 def uniform(purpose: str, seed: int, name: str) -> float:

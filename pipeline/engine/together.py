@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline import cache
+from pipeline.engine import subsets
 from pipeline.engine.outputs import teacher_of
 from pipeline.engine.records import payload_of
 from pipeline.figures import evaluation
@@ -32,12 +33,12 @@ def judged(run: PlannedRun, record: Record, data: cache.Data, trained: Trained) 
     """``trained``, and among its terms' figures the held-out accuracy of both networks together, for a run that has a base."""
     if run.base is None or trained.failure:
         return trained
-    test = np.flatnonzero(data.folds == run.fold)
+    test, labels = subsets.held_out(run, data)
     logits = logits_together(run, payload_of(record, data, trained), data, test)
     if logits is None:
         return trained
     key = learned(run).key
-    accuracy = evaluation.accuracy(logits, data.labels[test])
+    accuracy = evaluation.accuracy(logits, labels)
     return replace(
         trained, terms={**trained.terms, key: {**trained.terms.get(key, {}), "accuracy with its base": accuracy}}
     )

@@ -23,9 +23,12 @@ A ``[[step]]`` is a training that fans out over folds and seeds::
               (docs/teachers.md); the price is said before they are trained
     features  its own, in place of the preset's, for example {use = "melspectrogram", bins = 64}; what they teach students of other
               features is stored by clip and view before the first step
+    classes   those that it trains and tests on, by number, by name, or a part of an order that is drawn for each seed, for example
+              [0, 3, 7] or "0:5@1" (``pipeline.class_subsets``); a teacher of others is refused by terms that read its outputs
     epochs, lr, … any training setting in place of the preset's
 
-``each.mix = ["soft", "angle"]`` makes one step per value (of any field), ``each.term = "all"`` one per loss, in its published
+``each.mix = ["soft", "angle"]`` makes one step per value (of any field); a step that names these by what they are called together
+means the one that has the same values of the fields that both spread over, for example of ``each.classes``; ``each.term = "all"`` one per loss, in its published
 combination (``MIX`` of its file; where that is a chain, the recipe that it names), or beside ``soft`` where the step has
 ``balance``. Beside the steps: ``include = ["NAME"]`` has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset``
 and ``dataset`` in place of the defaults.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline import config, samplers
+from pipeline import class_subsets, config, samplers
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.experiments.planning import network_of
 from pipeline.experiments.reading import SETTINGS, mix_of, setting_of
@@ -65,8 +65,8 @@ def with_field(step: Step, key: str, value: object, where: str) -> Step:
     return replace(step, settings=tuple(sorted(settings.items())))
 
 
-def runnable(experiment: Experiment, settings: Settings, classes: int) -> Experiment:
-    """The experiment without the rows that data of so many classes cannot give, which are among its ``untrained`` then.
+def runnable(experiment: Experiment, settings: Settings, classes: Sequence[str]) -> Experiment:
+    """The experiment without the rows that data of these classes cannot give, which are among its ``untrained`` then.
 
     Where no row is left, what is wrong is left to whoever trains: it is said there.
     """
@@ -74,8 +74,9 @@ def runnable(experiment: Experiment, settings: Settings, classes: int) -> Experi
     for step in experiment.steps.values():
         network = network_of(step, settings)
         try:
-            step.mix.require_classes(classes)
-            samplers.check_classes(network.sampler, network.batch, classes, f"step {step.name}")
+            count = len(class_subsets.names(network.classes, classes, seed=0))
+            step.mix.require_classes(count)
+            samplers.check_classes(network.sampler, network.batch, count, f"step {step.name}")
         except InputError as error:
             unfit[step.name] = str(error)
     if not unfit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import config, models, runs
+from pipeline import class_subsets, config, models, runs
 from pipeline.config import Settings, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.corpus.published import PUBLISHED
@@ -77,13 +77,13 @@ def explained(
     return "\n".join(lines)
 
 
-def of_step(step: Step, settings: Settings, classes: int, of_images: bool, count: int) -> list[str]:
+def of_step(step: Step, settings: Settings, classes: Sequence[str], of_images: bool, count: int) -> list[str]:
     """A step in lines. ``InputError`` where its network has no module that it freezes."""
     from pipeline.models.freezing import require_modules  # torch: what only counts runs does without
 
     how, own = network_of(step, settings), settings_of(step, settings)
     shape = IMAGE if of_images else own.features.shape
-    network = models.network(how.model, shape, classes)
+    network = models.network(how.model, shape, len(class_subsets.names(how.classes, classes, seed=0)))
     require_modules(modules(how.freeze), network.body, how.model)
     return about(step, how, models.parameters(network), count, features_line(own, shape))
 
@@ -167,16 +167,23 @@ def features_line(settings: Settings, shape: tuple[int, ...]) -> list[str]:
     return [f"features: {', '.join(spec.names)}, {spec.bins} rows × {spec.frames} frames{views}"]
 
 
-def task_of(corpus: Corpus | None, dataset: str, folds: Sequence[int] | None) -> tuple[tuple[int, ...], str, int]:
-    """The folds to hold out, in brackets whose they are where nobody asked for some, and the number of classes."""
+def task_of(
+    corpus: Corpus | None, dataset: str, folds: Sequence[int] | None
+) -> tuple[tuple[int, ...], str, Sequence[str]]:
+    """The folds to hold out, in brackets whose they are where nobody asked for some, and the classes."""
     if dataset == IMAGES:
-        return (0,), "", IMAGE_CLASSES
+        return (0,), "", numbered(IMAGE_CLASSES)
     if corpus is not None:
-        return wanted_folds(corpus, folds), "" if folds else f" (those in {corpus.root})", len(corpus.classes)
+        return wanted_folds(corpus, folds), "" if folds else f" (those in {corpus.root})", corpus.classes
     published = PUBLISHED.get(dataset)
     there = tuple(published.folds) if published else tuple(range(1, FOLDS + 1))
-    classes = len(published.classes) if published else CLASSES
+    classes = tuple(published.classes) if published else numbered(CLASSES)
     return (tuple(folds), "", classes) if folds else (there, " (the data set's)", classes)
+
+
+def numbered(classes: int) -> tuple[str, ...]:
+    """Names in place of those that nobody has at hand."""
+    return tuple(map(str, range(classes)))
 
 
 def lessons(step: Step) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import every_term, files
 from pipeline.experiments.file_teachers import located, told_apart
 from pipeline.experiments.own_features import table_of
+from pipeline.experiments.spreading import Spreads, each, mix_of, tied
 from pipeline.experiments.steps import (
     PREVIOUS,
     TEACHER,
@@ -121,16 +121,19 @@ def renamed(step: Step, name: Callable[[str], str]) -> Step:
 def own_steps(path: Path, tables: Sequence[dict[str, Any]], others: Mapping[str, Step]) -> dict[str, Step]:
     """The steps of a file's tables ``[[step]]``, those of ``each`` one by one. ``others``: those that it includes."""
     steps: dict[str, Step] = {}
+    spreads: Spreads = {}
     before: list[Step] = []
     for number, table in enumerate(tables, 1):
         name = table.get("name")
         where = f"{path}: step {name if isinstance(name, str) else number}"
         if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
             raise InputError(f"{where}: name = {name!r}: expected a name of letters, digits, blanks and '-'")
+        spread = each(table, where, others)
         expanded = [
-            step_of(path.stem, step_name, values, before, f"{path}: step {step_name}")
-            for step_name, values in each(table, where, others)
+            step_of(path.stem, step_name, tied(values, table, spreads), before, f"{path}: step {step_name}")
+            for step_name, values in spread
         ]
+        spreads[name] = set(table.get("each", {})), spread
         for step in expanded:
             if step.name in steps or step.name == PREVIOUS:
                 raise InputError(f"{path}: two steps are called {step.name!r}; expected names of their own")
@@ -140,45 +143,6 @@ def own_steps(path: Path, tables: Sequence[dict[str, Any]], others: Mapping[str,
             raise InputError(f"{path}: {len(steps):,} steps; expected at most {MOST_STEPS:,}: each is a training")
         before = expanded
     return steps
-
-
-def each(table: Mapping[str, Any], where: str, others: Mapping[str, Step]) -> list[tuple[str, dict[str, Any]]]:
-    """(name, fields) of each step that a table is: of one without ``each`` itself."""
-
-    def last_of(recipe: str) -> Step:
-        return [step for name, step in others.items() if name.startswith(f"{recipe}/")][-1]
-
-    given = dict(table)
-    lists = given.pop("each", {})
-    if not isinstance(lists, dict):
-        raise InputError(
-            f"{where}: each = {lists!r}: expected lists of values, for example each.mix = ['soft', 'angle']"
-        )
-    lists = dict(lists)
-    if every := "term" in lists:
-        if lists.pop("term") != "all" or "mix" in lists:
-            raise InputError(f"{where}: each.term: expected 'all', one step per loss, and no each.mix beside it")
-        lists["mix"] = every_term.mixes(bool(given.get("balance")))
-    for field, values in lists.items():
-        if not isinstance(values, list) or not values:
-            raise InputError(f"{where}: each.{field} = {values!r}: expected a list of values")
-        if field in given or field in ("name", "each"):
-            raise InputError(f"{where}: {field} is given, and each.{field} too; expected one of them")
-        if field == "mix":
-            lists[field] = [str(mix_of(value, f"{where}: each.mix")) for value in values]
-    combined = [dict(zip(lists, values)) for values in itertools.product(*lists.values())]
-    names = ["-".join([table["name"], *(value_name(k, v) for k, v in chosen.items())]) for chosen in combined]
-    published = not given.get("balance")
-    more = [every_term.besides(chosen["mix"], published, last_of) if every else {} for chosen in combined]
-    taught = [{key: needed[key] for key in ("teacher", "base") if key in needed} for needed in more]
-    return [(name, more[i] | given | combined[i] | taught[i]) for i, name in enumerate(names)]
-
-
-def value_name(field: str, value: Any) -> str:
-    """Of one value of ``each``, in the name of its step."""
-    if field == "mix":
-        return LossMix.parse(value).slug
-    return f"{field}{re.sub(r'[^A-Za-z0-9_.+-]+', '_', str(value))}"
 
 
 def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Sequence[Step], where: str) -> Step:
@@ -270,15 +234,6 @@ def balance_of(balance: bool, mix: LossMix, where: str) -> bool:
     if balance and (not mix.has_base or len(mix.terms) != 2):
         raise InputError(f"{where}: balance with mix {mix}: expected a base and one term, for example 'soft:1,angle:1'")
     return balance
-
-
-def mix_of(text: Any, where: str) -> LossMix:
-    if not isinstance(text, str):
-        raise InputError(f"{where}: mix = {text!r}: expected text, for example 'ce:1,soft:1'")
-    try:
-        return LossMix.parse(text)
-    except InputError as error:
-        raise InputError(f"{where}: mix = {error}") from None
 
 
 def network_of(name: Any, where: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline import cache, files, runs
 from pipeline.config import InputError
 from pipeline.files import CACHE
+from pipeline.runs.own_clips import of_fold
 
 #: The embeddings of one run: (clips, D) float32, labels (clips,) int64, names of the clips.
 Embeddings = tuple[np.ndarray, np.ndarray, tuple[str, ...]]
@@ -75,7 +76,8 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
     fold = cache.read_fold(path)
     if reason := runs.outdated(record, data={record.fold: fold.header.digest}, folds=(record.fold,)):
         raise InputError(f"{folder} {reason}, as {path} has it; compute the old ones again, or remove the run")
-    clean = torch.from_numpy(np.ascontiguousarray(fold.features[:, 0]))
+    places, labels = of_fold(record, fold.header)
+    clean = torch.from_numpy(np.ascontiguousarray(fold.features[places, 0]))
     outputs = training.outputs(network_of(payload), clean, np.arange(len(clean)))
     kept = runs.read_predictions(folder).logits
     if not np.allclose(outputs.logits.numpy(), kept, rtol=TOLERANCE, atol=TOLERANCE):
@@ -84,4 +86,4 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
             f"{folder}: its model.pt says otherwise than its predictions.npz (logits differ by {worst:.2g}); "
             "remove the run's folder and train it again"
         )
-    return outputs.embedding.numpy(), np.array(fold.header.labels, dtype=np.int64), fold.header.clips
+    return outputs.embedding.numpy(), labels, tuple(fold.header.clips[place] for place in places)

@@ -116,6 +116,7 @@ def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
         and other.row_mix == mix
         and (other.preset, other.model, other.data_digest) == (record.preset, record.model, record.data_digest)
         and other.recorded_settings["features"] == record.recorded_settings["features"]
+        and of_same_classes(other, record)
     ]
     same_settings = [other for other in alike if record.is_student and other.digest == record.digest]
     return same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
@@ -132,12 +133,18 @@ def labels_of(record: Record, records: Sequence[Record]) -> list[Record]:
             is_labels_alone(other)
             and (other.preset, other.model, other.data_digest) == (record.preset, record.model, record.data_digest)
             and other.recorded_settings["features"] == record.recorded_settings["features"]
+            and of_same_classes(other, record)
         ):
             by_folder.setdefault(other.folder.parent, []).append(other)
     same_settings = [alike for alike in by_folder.values() if trained_alike(record, alike[0])]
     return (
         max(same_settings, key=len) if same_settings else next(iter(by_folder.values())) if len(by_folder) == 1 else []
     )
+
+
+def of_same_classes(one: Record, other: Record) -> bool:
+    """Whether two runs tell the same classes apart: accuracies of others say nothing beside each other."""
+    return one.trained_by.classes == other.trained_by.classes
 
 
 def is_labels_alone(record: Record) -> bool:

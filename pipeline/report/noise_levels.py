@@ -20,6 +20,7 @@ from pipeline.files import CACHE, write_atomic
 from pipeline.report.table import Column, Section, Table, number
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
+from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
 
 LEVELS = (0.0, 0.05, 0.1, 0.2, 0.5)
@@ -87,7 +88,8 @@ def at_levels(record: Record) -> tuple[float, ...]:
     if not path.is_file():
         return ()
     try:
-        if cache.read_header(path).digest != record.data.get(record.fold):
+        header = cache.read_header(path)
+        if header.digest != record.data.get(record.fold):
             return ()
         data = cache.load([path])
     except InputError as error:  # the other figures of a report need no features
@@ -96,7 +98,8 @@ def at_levels(record: Record) -> tuple[float, ...]:
 
     from pipeline.models import saved
 
-    clean, labels = torch.from_numpy(data.features[:, 0]), torch.from_numpy(data.labels)
+    places, own = of_fold(record, header)
+    clean, labels = torch.from_numpy(data.features[places, 0]), torch.from_numpy(own)
     network = saved.network_of(read_weights(record.folder))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(record.fold)) * network.std
     with torch.no_grad():

@@ -78,7 +78,7 @@ def percent(table: tuple[Published, ...], mix: str) -> float | None:
 def of_run(run: Record) -> float | None:
     """Table 3's figure for a teacher's or student's data set, network and mix; None where there is none."""
     network = NETWORKS[0] if run.is_teacher else NETWORKS[1]
-    other = run.synthetic or run.dataset != DATASET or run.model != network
+    other = run.synthetic or run.dataset != DATASET or run.model != network or bool(run.trained_by.classes)
     if other or not run.is_teacher_or_student:
         return None
     return percent(TABLE3, run.row_mix)

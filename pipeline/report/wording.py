@@ -195,8 +195,22 @@ def provenance(records: Sequence[Record]) -> list[str]:
     return [
         f"Made by {len(records)} finished runs{when}.",
         *(f"Versions: {text}." for text in sorted(versions)),
+        *of_some_classes(records),
         *taught_by_others(records),
         *lost_lines(records),
+    ]
+
+
+def of_some_classes(records: Sequence[Record]) -> list[str]:
+    """A line for each part of the classes that runs tell apart: accuracies of others say nothing beside theirs."""
+    counts: dict[tuple[str, int], int] = {}
+    for record in records:
+        if text := record.trained_by.classes:
+            counts[text, len(record.classes)] = counts.get((text, len(record.classes)), 0) + 1
+    return [
+        f"Trained and tested on {classes} classes alone (classes = {text!r}): {count} of {len(records)} runs; chance is "
+        f"{100 / max(1, classes):.1f} % there, and accuracies of other classes say nothing beside them."
+        for (text, classes), count in sorted(counts.items())
     ]
 
 

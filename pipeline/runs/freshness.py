@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.config import FeatureSpec
+from pipeline import class_subsets
+from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus.clips import part_names
 from pipeline.runs import folder as files
 from pipeline.runs.reading import read
@@ -37,8 +38,8 @@ def outdated(
             old, new = (getattr(spec, field.name) for spec in (record.settings.features, features))
             if old != new:
                 return f"was trained with other features (features.{field.name} = {old}, here {new})"
-    if classes and record.classes and tuple(classes) != record.classes:
-        return f"was trained with other classes ({' '.join(record.classes)}; here {' '.join(classes)})"
+    if classes and record.classes and (today := own_classes(record, classes)) != record.classes:
+        return f"was trained with other classes ({' '.join(record.classes)}; here {' '.join(today)})"
     if data is not None:
         compared = record.data.keys() | data.keys() if folds is None else folds
         others = sorted(fold for fold in compared if record.data.get(fold) != data.get(fold))
@@ -54,6 +55,14 @@ def outdated(
         how = "was changed" if is_teacher_file(retrained[0]) else "was trained again, with other weights"
         return f"goes back to {retrained[0]} as it was before it {how}"
     return ""
+
+
+def own_classes(record: Record, classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes that a run would have today, of all ``classes`` of its corpus; all of them where what it names is gone."""
+    try:
+        return class_subsets.names(record.trained_by.classes, classes, record.seed)
+    except InputError:
+        return tuple(classes)
 
 
 def retrained_teachers(record: Record) -> list[Path]:

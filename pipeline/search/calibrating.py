@@ -19,7 +19,7 @@ from pipeline import runs
 from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine import missing, rerun
-from pipeline.engine.source import Source
+from pipeline.engine.source import Source, classes_of
 from pipeline.experiments import planning as experiments
 from pipeline.experiments.pairs import of_pair
 from pipeline.experiments.reading import read, variant
@@ -42,12 +42,9 @@ def calibrated(folder: Path, how: Mapping[str, Any]) -> Calibration:
     Raises ``InputError`` for no finished run, one that is neither a teacher nor a student of the stages, and fewer than three folds.
     """
     record = of_stages(folder)
-    source = Source(
-        rerun.recorded_files(record, None),
-        record.data_set,
-        {str(fold): digest for fold, digest in record.data.items()},
-        record.classes,
-    )
+    features = rerun.recorded_files(record, None)
+    digests = {str(fold): digest for fold, digest in record.data.items()}
+    source = Source(features, record.data_set, digests, classes_of(features) or record.classes)
     teachers, inner = trainings(record)
     levels = [*missing.in_homes(f"{NAME}: teachers", teachers), *missing.in_homes(NAME, inner)]
     missing.train(levels, source, **how)

@@ -31,7 +31,7 @@ def gradient_norm(pack: Pack, steps: int) -> float:
         for number in range(min(steps, len(pack.tables.rows))):
             tables = pack.tables
             rows, keys = tables.rows[number], None if tables.keys is None else tables.keys[number]
-            labels = pack.labels[rows] if tables.labels is None else tables.labels[number]
+            labels = pack.truth(rows) if tables.labels is None else tables.labels[number]
             mixing = mixing_of(pack, torch.tensor([number], device=rows.device))
             inputs: Inputs = lambda runs: mixed_inputs(batch(pack, rows[runs], None), mixing, runs)  # noqa: B023 (called here)
             seen: Inputs = lambda runs: with_noise(pack, inputs(runs), runs, keys)  # noqa: B023 (called here)

@@ -26,7 +26,7 @@ from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
 from pipeline.training.dropout import Dropout, dropout_of
-from pipeline.training.labels import balanced, known_labels
+from pipeline.training.labels import balanced, known_labels, places_of
 from pipeline.training.live import Lesson, Live
 from pipeline.training.loop import Loop
 from pipeline.training.normalisation import normalisation
@@ -141,10 +141,22 @@ def check(
                     f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
                     f"each from 0 to {len(samples) - 1}"
                 )
+        require_classes(run, labels, classes)
         known = run.task.known(labels.cpu().numpy())[run.task.train]
         if not len(known) or known.min() < 0 or known.max() >= classes:
             those = f"{known.min()} to {known.max()}" if len(known) else "none"
             raise InputError(f"fold {run.fold}: labels {those}; expected 0 to {classes - 1}")
+
+
+def require_classes(run: Run, labels: Tensor, classes: int) -> None:
+    """``InputError`` where a run's classes are not as many as the networks have outputs, or a test row is of another one."""
+    own = run.task.classes
+    if own is None:
+        return
+    if len(own) != classes:
+        raise InputError(f"fold {run.fold}: a task of {len(own)} classes, and networks of {classes}; expected as many")
+    if run.task.places(labels.cpu().numpy()[run.task.test]).min() < 0:
+        raise InputError(f"fold {run.fold}: a test row of no class of its task; expected rows of {own} alone")
 
 
 def identity(
@@ -230,7 +242,8 @@ def packed(
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None, classes)
     draws = draws_tables(runs, loss.members, settings.batch, 0, going, device, settings.sampler)
     deviation = torch.stack([std for _, std in statistics]).to(device) if settings.input_noise else None
-    return Pack(learner, samples, labels, lesson, index, loss, settings, first, augment, draws, deviation, constants)
+    about = (augment, draws, deviation, constants, places_of(runs, labels))
+    return Pack(learner, samples, labels, lesson, index, loss, settings, first, *about)
 
 
 def lesson_of(

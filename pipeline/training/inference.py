@@ -16,7 +16,7 @@ from pipeline.models import Network, Outputs
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training.live import Live
 from pipeline.training.step import Pack, batch, threads
-from pipeline.training.task import Run
+from pipeline.training.task import Run, Task, places_in
 from pipeline.training.teaching import File, Stored
 
 #: Rows per run and forward pass; fixed, so that the numbers do not depend on it.
@@ -67,19 +67,20 @@ def stored(
     rows: Sequence[np.ndarray],
     labels: Tensor,
     needs: Needs,
-    learned: Sequence[np.ndarray] | None = None,
+    learned: Sequence[Task] | None = None,
 ) -> Stored:
     """What each of the teachers says of its own ``rows`` of ``samples``, as far as terms need it, with their constants.
 
-    Of files ``samples`` are the numbers of the rows. ``learned``: those of its rows whose ``labels`` its students know, from
-    which constants are (None: all of them). Written where it is kept as it comes, so that no second copy of it is ever in
+    Of files ``samples`` are the numbers of the rows. ``learned``: what its students learn, whose training rows and labels the
+    constants are from (None: all of its rows, and ``labels``). Written where it is kept as it comes, so that no second copy of it is ever in
     memory. Other rows hold NaN, and are not read.
     """
     logits = {"logits"} if "logits" in live.shapes() else set()
     needs = replace(needs, outputs=tuple(sorted({*needs.outputs, *logits})))
     whole: dict[str, Tensor] = {}
     constants = []
-    for teacher, (asked, train) in enumerate(zip(rows, learned or rows)):
+    for teacher, asked in enumerate(rows):
+        task = learned[teacher] if learned else Task(asked, asked)
         parts = torch.as_tensor(asked, device=samples.device).split(CHUNK)
 
         def keep(part: Tensor, teacher: int = teacher) -> None:
@@ -93,7 +94,8 @@ def stored(
         keep(parts[0])  # alone: the arrays are made for what it says
         with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
             list((workers.map if workers else map)(keep, parts[1:]))
-        train_labels = labels[torch.as_tensor(train, device=labels.device)]
+        train, own = task.train, places_in(labels.cpu().numpy()[task.train], task.classes)
+        train_labels = torch.as_tensor(own, device=labels.device)
         with threads(
             "loop" if samples.device.type == "cpu" else "vmap", 1
         ):  # sums must not depend on the number of cores

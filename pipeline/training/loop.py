@@ -58,7 +58,7 @@ class Loop:
             steps=[0] * count,
         )
         self.test = inference.held_out_rows(runs, device)
-        self.test_labels = pack.labels[self.test]
+        self.test_labels = pack.truth(self.test)
         self.test_counts = torch.tensor([len(run.task.test) for run in runs], device=device)
         self.logits = pack.weights.new_zeros(count, self.test.shape[1], pack.learner.stacked.classes)
         self.best = {name: tensor.detach().clone() for name, tensor in pack.learner.state().items()}

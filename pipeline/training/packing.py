@@ -226,7 +226,7 @@ def bytes_per_run(pack: Pack) -> int:
         keys = None if pack.tables.keys is None else pack.tables.keys[0]
         teacher = taught(pack, rows, inputs, keys=keys)
         draws = {key: table[0] for key, table in pack.draws.items()}
-        total, _ = pack.loss(outputs, teacher, pack.labels[rows], draws, mixing_of(pack))
+        total, _ = pack.loss(outputs, teacher, pack.truth(rows), draws, mixing_of(pack))
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
     # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them; an epoch's draws twice.

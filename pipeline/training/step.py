@@ -50,6 +50,8 @@ class Pack:
     """(R, C, H, 1): of each run's inputs, by which noise on them is measured; None without any."""
     constants: dict[str, Tensor] = field(default_factory=dict)
     """What ``constants`` of loss files gave of each run's teacher: ``constants KEY NAME`` → (R, ...)."""
+    places: Tensor | None = None
+    """(R, C + 1) int64: the labels of runs that have some of the C classes alone (``labels.places_of``); None: all have all."""
     optimizer_state: dict[str, Tensor] = field(init=False)
     """What the optimizer remembers of each run (``optimizer.state_of``)."""
     averages: dict[str, Tensor] = field(init=False)
@@ -98,6 +100,13 @@ class Pack:
             **{f"average.{name}": average for name, average in self.averages.items()},
         }
 
+    def truth(self, rows: Tensor) -> Tensor:
+        """The right labels of rows (R, B), as each run has them: (R, B) int64."""
+        labels = self.labels[rows]
+        if self.places is None:
+            return labels
+        return self.places.gather(1, torch.where(labels < 0, self.places.shape[1] - 1, labels))
+
     def averaged_tensors(self) -> dict[str, Tensor]:
         """The latest of what ``averages`` are of."""
         statistics = {f"buffer.{name}": buffer for name, buffer in self.learner.statistics().items()}
@@ -142,7 +151,7 @@ def step(pack: Pack, masked: bool) -> None:
         with held(pack, runs, gradients):
             optimizer.descend(pack.weights[runs], gradients, state, lr[runs], pack.settings, keep, pack.decays)
 
-    truth = labels = pack.labels[rows]
+    truth = labels = pack.truth(rows)
     if tables.labels is not None:  # accuracy is by the true one, of clips that have one
         labels = tables.labels.index_select(0, pack.counter)[0]
         truth = torch.where(labels >= 0, truth, -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,27 +18,38 @@ from pipeline.losses.unlabelled import learns_unlabelled
 from pipeline.training.sampling import Sampling
 
 
+def places_in(labels: np.ndarray, classes: Sequence[int] | None) -> np.ndarray:
+    """The place of each label in ``classes``, −1 of any other class and of no label; labels as they are without classes."""
+    if classes is None:
+        return labels
+    places = np.full(1 + max(*classes, int(labels.max(initial=0))), -1, np.int64)
+    places[list(classes)] = np.arange(len(classes))
+    return np.where(labels >= 0, places[labels], -1)
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """What is learned from which rows of ``samples``, and what it is tested on."""
 
     train: np.ndarray
-    """int64 rows to train on, with their labels."""
+    """int64 rows to train on, with their labels; of ``classes`` alone."""
     test: np.ndarray
     """int64 rows to test on after every epoch."""
     classes: tuple[int, ...] | None = None
-    """The classes to tell apart; None: all."""
+    """The classes to tell apart, by their number in the samples' labels; the run's own labels are places in this tuple. None: all, as
+    they are numbered."""
     unlabelled: np.ndarray | None = None
     """int64 rows to train on whose labels are not read, (clips,) or (clips, views), the clean view first; None: none."""
     labels: np.ndarray | None = None
-    """int64 labels of ``train`` that are learned in place of those of the samples, by which accuracy is counted all the same."""
+    """int64 labels of ``train`` that are learned in place of those of the samples, by which accuracy is counted all the same; of
+    a task with ``classes`` places in them."""
     views: int = 1
     """How many of ``train``'s rows behind each other are views of one clip, of which an epoch takes one, drawn at random (of
     ``unlabelled`` as many as it has); 1: every row is in every epoch."""
 
     def __post_init__(self) -> None:
-        if self.classes is not None:
-            raise InputError("a task with classes: not built yet; expected a task of all classes")
+        if self.classes is not None and (len(set(self.classes)) < max(1, len(self.classes)) or min(self.classes) < 0):
+            raise InputError(f"a task of the classes {self.classes}; expected different numbers of classes, or None")
         if self.unlabelled is not None and not self.unlabelled.size:
             raise InputError("a task with no unlabelled rows; expected some, or None")
         if self.views < 1 or len(self.train) % self.views:
@@ -58,8 +69,12 @@ class Task:
     def known(self, labels: np.ndarray) -> np.ndarray:
         """Labels of all samples as a run knows them: −1 of every row that it does not train on with its label."""
         known = np.full(len(labels), -1, np.int64)
-        known[self.train] = labels[self.train] if self.labels is None else self.labels
+        known[self.train] = self.places(labels[self.train]) if self.labels is None else self.labels
         return known
+
+    def places(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of samples as the run has them: places in ``classes``, −1 of any other class."""
+        return places_in(labels, self.classes)
 
     @property
     def views_unlabelled(self) -> int:
@@ -72,12 +87,12 @@ class Task:
 
     def identity(self) -> list[str]:
         """Digests of the rows, in their order, and of labels where they are the task's own; how many views a clip has, of which an
-        epoch takes one."""
+        epoch takes one; which classes, where these are not all."""
         arrays = [self.train, self.test]
         arrays += [array for array in (self.unlabelled, self.labels) if array is not None]
-        return [hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest() for rows in arrays] + (
-            [f"one of {self.views}"] if self.views > 1 else []
-        )
+        digests = [hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest() for rows in arrays]
+        views = [f"one of {self.views}"] if self.views > 1 else []
+        return digests + views + ([] if self.classes is None else [f"classes {self.classes}"])
 
 
 @dataclass(frozen=True, eq=False)

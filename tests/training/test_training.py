@@ -392,7 +392,11 @@ def test_what_does_not_fit_together_is_one_clear_line(data: Any) -> None:
 def test_tasks_and_samplings_that_cannot_be_are_refused_in_one_line() -> None:
     rows = np.arange(8)
     for make, words in (
-        (lambda: Task(rows, rows, classes=(0, 1)), "a task with classes: not built yet; expected"),
+        (
+            lambda: Task(rows, rows, classes=(1, 1)),
+            "a task of the classes (1, 1); expected different numbers of classes",
+        ),
+        (lambda: Task(rows, rows, classes=()), "a task of the classes (); expected different numbers of classes"),
         (lambda: Task(rows, rows, unlabelled=rows[:0]), "a task with no unlabelled rows; expected some, or None"),
         (lambda: Task(rows, rows, labels=rows[:3]), "3 labels of 8 training rows; expected one for each"),
         (lambda: Sampling("balanced"), "sampler = 'balanced': expected 'shuffle', or 'classes:m'"),

@@ -27,6 +27,7 @@ from pipeline.deploy.one_file import NAME, making, proof
 from pipeline.deploy.prediction import Checkpoint
 from pipeline.deploy.web import runtime
 from pipeline.files import json_bytes
+from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
 
 #: Of the folder, and of the file that holds all.
@@ -80,7 +81,7 @@ def write(
     spec = config.build(FeatureSpec, read_weights(source)["features"], str(source))
     models = page_models(folder)
     fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
-    clips = answered(member, fold, making.sound_files(fold, data), examples)
+    clips = answered(member, fold, making.sound_files(fold, data), examples, of_fold(record, fold))
     parts = runtime.runtime(exports_root / f".{runtime.PACKAGE}-{runtime.VERSION}", say)
     files = {
         **parts,
@@ -128,10 +129,15 @@ def example_file(place: int) -> str:
     return f"examples/{place + 1:02d}.wav"
 
 
-def answered(member: Checkpoint, header: Header, paths: Sequence[Path], count: int) -> list[Example]:
-    """``count`` clips at the features' rate in 16 bits, cut to the clip length, with ``predict``'s answers to these files."""
+def answered(
+    member: Checkpoint, header: Header, paths: Sequence[Path], count: int, known: tuple[np.ndarray, np.ndarray]
+) -> list[Example]:
+    """``count`` clips at the features' rate in 16 bits, cut to the clip length, with ``predict``'s answers to these files.
+
+    ``known``: places of the clips of its classes, and their labels as it has them."""
     spec, examples = member.spec, []
-    for place in in_turn(header.labels, count):
+    for index in in_turn(known[1].tolist(), count):
+        place = known[0][index]
         sound = proof.beginning(paths[place], spec.sr, spec)[: spec.samples]
         file = io.BytesIO()
         soundfile.write(file, np.clip(sound, -1, 1), spec.sr, subtype="PCM_16", format="WAV")
@@ -140,7 +146,7 @@ def answered(member: Checkpoint, header: Header, paths: Sequence[Path], count: i
         examples.append(
             Example(
                 header.clips[place],
-                member.classes[header.labels[place]],
+                member.classes[known[1][index]],
                 file.getvalue(),
                 tuple(answer.logits[0, 0].tolist()),
                 tuple(answer.probabilities.mean(axis=0).tolist()),
