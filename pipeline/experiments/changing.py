@@ -65,16 +65,17 @@ def with_field(step: Step, key: str, value: object, where: str) -> Step:
     return replace(step, settings=tuple(sorted(settings.items())))
 
 
-def runnable(experiment: Experiment, settings: Settings, classes: Sequence[str]) -> Experiment:
-    """The experiment without the rows that data of these classes cannot give, which are among its ``untrained`` then.
+def runnable(experiment: Experiment, settings: Settings, classes: Sequence[str] | int) -> Experiment:
+    """The experiment without the rows that data of these (or of so many) classes cannot give, which are among its ``untrained`` then.
 
     Where no row is left, what is wrong is left to whoever trains: it is said there.
     """
+    names = tuple(map(str, range(classes))) if isinstance(classes, int) else classes
     unfit: dict[str, str] = {}
     for step in experiment.steps.values():
         network = network_of(step, settings)
         try:
-            count = len(class_subsets.names(network.classes, classes, seed=0))
+            count = len(class_subsets.names(network.classes, names, seed=0))
             step.mix.require_classes(count)
             samplers.check_classes(network.sampler, network.batch, count, f"step {step.name}")
         except InputError as error:
