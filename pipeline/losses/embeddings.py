@@ -35,6 +35,12 @@ def unit_rows(embeddings: Tensor, rows: Tensor | None = None) -> Tensor:
     return torch.where(lengths > 0, vectors / torch.maximum(lengths, floor), 0.0)
 
 
+def class_means(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Of each class the mean of the embeddings (n, D) of its clips, labels (n,): (C, D); 0 without any, −1 is in none."""
+    members = (labels == torch.arange(classes, device=labels.device)[:, None]).double()
+    return as_result(members @ embeddings.double() / members.sum(-1, keepdim=True).clamp_min(1), embeddings)
+
+
 def as_result(value: Tensor, embeddings: Tensor) -> Tensor:
     """A value in float32, of float64 embeddings in float64."""
     return value.to(torch.promote_types(embeddings.dtype, torch.float32))

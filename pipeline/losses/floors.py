@@ -21,7 +21,17 @@ def directions(vectors: Tensor, rows: Tensor | None = None) -> Tensor:
     a gradient of zero through its length.
     """
     lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    fixed = lengths.detach()
-    mean = fixed.mean(-2, keepdim=True) if rows is None else mean_of_clips(fixed[..., 0], rows)[..., None, None]
-    floor = (SHARE * mean).clamp_min(LEAST)
-    return vectors / torch.maximum(lengths, floor)
+    return vectors / torch.maximum(lengths, length_floor(vectors, rows))
+
+
+def length_floor(vectors: Tensor, rows: Tensor | None = None) -> Tensor:
+    """φ of ``directions``: (..., N, D) → (..., 1, 1), constant in the graph."""
+    lengths = torch.linalg.vector_norm(vectors.detach(), dim=-1, keepdim=True)
+    mean = lengths.mean(-2, keepdim=True) if rows is None else mean_of_clips(lengths[..., 0], rows)[..., None, None]
+    return (SHARE * mean).clamp_min(LEAST)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """v / |v| of what has no gradient, 0 of a zero vector: (..., D)."""
+    lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return torch.where(lengths > 0, vectors / lengths, 0.0)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.losses import Outputs
-from pipeline.losses.embeddings import as_result, unit_rows
+from pipeline.losses.embeddings import as_result, class_means, unit_rows
 from pipeline.losses.probabilities import Number, mean_of_labelled, per_run
 
 FORMULA = (
@@ -70,9 +70,7 @@ def adapter(
 
 def constants(arrays: Outputs, labels: Tensor, student: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """``centres`` (C, D): of each class the mean of the teacher's embeddings (n, D) over the training clips; 0 without any."""
-    rows = arrays.embedding
-    members = (labels == torch.arange(student["logits"][0], device=labels.device)[:, None]).double()
-    return {"centres": as_result(members @ rows.double() / members.sum(-1, keepdim=True).clamp_min(1), rows)}
+    return {"centres": class_means(arrays.embedding, labels, student["logits"][0])}
 
 
 def check(m_lo: object = 0.2, m_hi: object = 0.5, **others: object) -> None:
