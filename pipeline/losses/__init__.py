@@ -20,6 +20,9 @@ by importing it, where it is written out. All else is optional:
   with the student and never part of it. It is given the student's outputs (of one run: (B, ...)), and the loss sees what it
   says as ``student.adapted``: a tensor, or a mapping by name where it says several things. Options that it names as arguments
   are passed. Batch norm in it has its own statistics in every run. Parameters that it names in ``undecayed`` do not decay.
+- ``ADAPTS = ("T=learned",)``: the options with which alone it brings one (without it: with any).
+- ``planned(epoch, epochs)``: name → number of an epoch (from 0), given to the loss as these arguments, which stand before its
+  options; options as above.
 - ``reduced(map)``: what the loss needs of a teacher's map (..., K, H, W), for example its mean over channels; leading axes are
   any, and are kept. It is kept of every clip in place of the map, and the loss sees it as ``teacher.reduced``, stage → array.
   It may also name as arguments ``stage`` (the map's name), ``student`` and ``teacher`` (shapes of both sides by name), and

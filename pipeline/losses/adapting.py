@@ -14,6 +14,7 @@ from pipeline.losses import library
 from pipeline.losses.mix import LossMix, Term
 from pipeline.losses.needs import Needs, accepted, needs_of
 from pipeline.losses.schedule import Ramp
+from pipeline.losses.signature import adapts
 from pipeline.models import Network
 from pipeline.models.single import seeded
 
@@ -57,7 +58,7 @@ def require_smaller(modules: Mapping[str, nn.Module], network: Network) -> None:
 def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Module | None:
     """The adapter of a term, drawn from a generator of ``draw`` and the term's key; None where it has none."""
     make: Any = library.constant(term.name, "adapter", None)
-    if make is None:
+    if make is None or not adapts(term.name, term.arguments):
         return None
     options = accepted(make, term.arguments)
     if changing := [name for name, value in options.items() if isinstance(value, Ramp)]:

@@ -11,6 +11,7 @@ value is 1 and the gradient −ĉ / (B |t|): it revives.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -59,7 +60,8 @@ def direction(
     t = teacher.embedding.detach().double()
     own = getattr(student, layer)
     s = (own if own.shape[-1] == t.shape[-1] else student.adapted).double()
-    means: Tensor = teacher.constants["centres"].detach().double()
+    measured: Mapping[str, Tensor] = teacher.constants  # type: ignore[assignment]
+    means = measured["centres"].detach().double()
     label = labels.clamp_min(0)[..., None].expand(*labels.shape, means.shape[-1])
     along = (s * unit(means).gather(-2, label)).sum(-1)
     lengths = (torch.linalg.vector_norm(each, dim=-1) for each in (s, t))

@@ -11,7 +11,6 @@ from pipeline.losses.adapting import shapes
 from pipeline.losses.library import (
     constant,
     fewest,
-    has,
     reads,
     summary,
     teacher_reads,
@@ -23,7 +22,7 @@ from pipeline.losses.mix import (
     Term,
 )
 from pipeline.losses.schedule import Ramp, counted_epochs
-from pipeline.losses.signature import Value, idle, options, shown
+from pipeline.losses.signature import Value, adapts, idle, options, shown
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def explained(mix: LossMix, published: float | None = None, pair: Pair | None = 
             f"    reads    student's {listed(student)}; "
             + (f"teacher's {listed(teacher)}" if teacher != () else "no teacher"),
         ]
-        if has(term.name, "adapter"):
+        if adapts(term.name, term.arguments):
             lines.append(f"    adapter  {adapter_in_words(term, pair)}")
         if epochs := counted_epochs(dict(term.options)):
             lines.append(f"    epochs   {epochs}")

@@ -17,17 +17,23 @@ clip counts by w_n = 1 − exp(−ce_s / (ce_t + 10⁻⁷)), ce the cross-entrop
 2021, weighted soft labels): where the student is right and sure it learns little of the teacher. Their code has the
 cross-entropy form, of the same gradient: theirs = ours + mean_n w_n T² H(softmax(z_t / T)).
 
+``T`` = learned (Li et al. 2023, curriculum temperature): T = 1 + 20 σ(θ), one number per run that is trained with the student and no part
+of it, from θ = 1 on; T² stands in the graph. θ's gradient is multiplied by λ_e = ½ (cos(π min(e, 10) / 10) + 1) − 1, e from 1: from −0.02
+to −1 in epoch 10, so that θ climbs the loss that the student descends. The paper's temperature per clip is not in its code, nor here.
+
 Public code differs in whether T² is there, and in taking the cosine of outputs or of probabilities. Here T² stands per
 clip, so that the temperature does not reweigh clips, and cosines are those of outputs. The floor of 1 is this project's.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result
 from pipeline.losses.probabilities import (
@@ -42,6 +48,7 @@ from pipeline.losses.probabilities import (
     per_run,
     prepared,
 )
+from pipeline.losses.stages import Shapes
 
 FORMULA = (
     "T^2 * mean over the batch of w KL(softmax(z_t / T) || softmax(z_s / T)), w = 1 without weigh; T per clip by vary, z_t "
@@ -50,7 +57,7 @@ FORMULA = (
 SOURCE = (
     "Hinton et al. 2015; T = 1.5 from Cho et al. 2023, section 4; wrong and vary: Wen et al. 2019; logits = standard: Sun et al. "
     "2024 (CVPR), sd with C - 1 as their code (the paper's with C from memory); weigh = wsld: Zhou et al. 2021 (ICLR), as their "
-    "code, T = 2 and weight 2.5 on ImageNet (T = 4 and 2.25 on CIFAR-100 from memory)"
+    "code, T = 2 and weight 2.5 on ImageNet (T = 4 and 2.25 on CIFAR-100 from memory); T = learned: Li et al. 2023 (AAAI), CTKD, as their code"
 )
 READS = ("logits",)
 TEACHER = ("logits",)
@@ -58,7 +65,43 @@ WEIGHT = 1.0
 MIX = "hinton:1,soft:1"
 MIXES = True
 CLASSES = {"standard": 3}  # of two every clip is standardised to the same numbers
+ADAPTS = ("T=learned",)
 WITH = {"epsilon": ("wrong=smooth",), "beta": ("vary=angle", "vary=confidence"), "gamma": ("vary=angle",)}
+
+#: A temperature that is learned: its least, and how far above that the largest is; the epochs in which its gradient is turned.
+COLDEST, SPAN, TURN = 1.0, 20.0, 10
+
+Temperature = Number | Literal["learned"]
+Vary = Literal["off", "angle", "confidence"]
+
+
+class Theta(nn.Module):
+    """θ of ``T`` = learned, the same for every clip: (B,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.ones(()))
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        return self.theta.expand(len(outputs["logits"]))
+
+
+def adapter(student: Shapes, teacher: Shapes, *, T: Temperature = 1.5) -> nn.Module | None:
+    """θ where the temperature is learned."""
+    return Theta() if T == "learned" else None
+
+
+def planned(epoch: int, epochs: int, *, T: Temperature = 1.5) -> dict[str, float]:
+    """``reversal``: λ of an epoch (from 0), what the gradient of a learned temperature is multiplied by."""
+    return {"reversal": (math.cos(math.pi * min(epoch + 1, TURN) / TURN) + 1) / 2 - 1} if T == "learned" else {}
+
+
+def check(T: object = 1.5, vary: object = "off", **others: object) -> None:
+    """``InputError`` for two temperatures of a clip."""
+    if T == "learned" and vary != "off":
+        raise InputError(
+            f"hinton: T = learned with vary = {vary}: the one moves what the other learns; expected one of them"
+        )
 
 
 def hinton(
@@ -66,11 +109,12 @@ def hinton(
     teacher: Outputs,
     labels: Tensor | None,
     rows: Tensor | None = None,
+    reversal: Number = 1.0,
     *,
-    T: Number = 1.5,
+    T: Temperature = 1.5,
     wrong: Wrong = "keep",
     epsilon: Share = 0.95,
-    vary: Literal["off", "angle", "confidence"] = "off",
+    vary: Vary = "off",
     beta: Number = 1.0,
     gamma: Number = 1.0,
     logits: Logits = "raw",
@@ -78,13 +122,15 @@ def hinton(
 ) -> Tensor:
     """Softened Kullback-Leibler divergence: logits (..., B, C) → (...,), in nats, 0 when outputs agree.
 
-    ``T`` is the temperature, positive; ``vary`` with ``beta`` and ``gamma`` moves that of each clip, without gradient.
+    ``T`` is the temperature, positive, or learned (``reversal``: what its gradient is multiplied by); ``vary`` with ``beta`` and ``gamma`` moves that of each clip, without gradient.
     ``wrong`` and ``epsilon`` are those of ``targets``: only ``wrong`` and ``weigh`` use labels; a clip without one keeps the
     teacher's, and the weight 1. ``logits`` as ``prepared``; ``rows`` (..., B): the clips that count (None: all).
     """
     z_s, z_t = student.logits, teacher.logits.detach()
     if logits == "standard":
         z_s, z_t = prepared(z_s, logits), prepared(z_t, logits)
+    if isinstance(T, str):
+        T = learned(student.adapted[..., 0], reversal)
     of_clips = per_run(T) if vary == "off" else temperatures(z_s, z_t, T, vary, beta, gamma, rows)
     log_q = corrected(log_probabilities_of_clips(z_t, of_clips), z_t, labels, wrong, epsilon)
     divergence = (log_q.exp() * (log_q - log_probabilities_of_clips(z_s, of_clips))).sum(-1)
@@ -96,6 +142,12 @@ def hinton(
     else:
         value = mean_of_clips(of_clips**2 * divergence, rows).to(divergence.dtype)
     return as_result(value, student.logits) if logits == "standard" else value
+
+
+def learned(theta: Tensor, reversal: Number) -> Tensor:
+    """T of θ (...,): from 1 to 21, with the gradient of θ times ``reversal``."""
+    fixed = theta.detach()
+    return COLDEST + SPAN * (fixed + reversal * (theta - fixed)).sigmoid()
 
 
 @torch.no_grad()

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import InputError, TrainSettings
-from pipeline.losses.library import constant, fewest, has, reads, teacher_reads
+from pipeline.losses.library import constant, fewest, reads, teacher_reads
 from pipeline.losses.mixable import require_mixable
 from pipeline.losses.schedule import Ramp
-from pipeline.losses.signature import EVERY, Value, options, shown
+from pipeline.losses.signature import EVERY, Value, adapts, options, shown
 from pipeline.losses.text import BASES, Written, parts, read_term
 from pipeline.losses.unlabelled import require_use
 
@@ -151,7 +151,7 @@ class LossMix:
     @property
     def adapted(self) -> tuple[str, ...]:
         """Keys of the terms that bring an adapter."""
-        return tuple(term.key for term in self.terms if has(term.name, "adapter"))
+        return tuple(term.key for term in self.terms if adapts(term.name, term.arguments))
 
     @property
     def regressed(self) -> tuple[tuple[str, str], ...]:
@@ -235,10 +235,10 @@ class LossMix:
 
 
 def ends(value: Value) -> tuple[float | str, ...]:
-    """A value for sorting: a number counts as a ramp that stays."""
+    """A value for sorting: a number counts as a ramp that stays, and a word comes behind all numbers."""
     if isinstance(value, Ramp):
-        return value.first, value.last
-    return (value,) if isinstance(value, str) else (value, value)
+        return False, value.first, value.last
+    return (True, value) if isinstance(value, str) else (False, value, value)
 
 
 #: What a mix without a base term says in its place.

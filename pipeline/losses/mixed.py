@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pipeline.config import InputError
-from pipeline.losses.library import load
+from pipeline.losses.library import constant, load
 from pipeline.losses.mix import LossMix, Term, union
 from pipeline.losses.mixable import listens, mixes_targets
 from pipeline.losses.mixing import Mixing, mixed_term
-from pipeline.losses.needs import CONSTANTS, REDUCED, about, has
+from pipeline.losses.needs import CONSTANTS, REDUCED, about, accepted, has
 from pipeline.losses.rows import restricted
 from pipeline.losses.schedule import Ramp, value_at, weight_at
 from pipeline.losses.signature import masked
@@ -87,6 +87,7 @@ class MixedLoss:
             for name, value in term.arguments.items()
             if isinstance(value, Ramp)
         ]
+        self._plans = [(plan, numbers, key) for key, term in terms.items() for plan, numbers in plan_of(term, device)]
         #: term key → (R,) float32 weights of the epoch; 0 where the run lacks the term.
         self.weights = dict(zip(self.keys, self._table))
         self.set_epoch(0, 1)
@@ -108,6 +109,8 @@ class MixedLoss:
         options: dict[str, Any] = term.arguments | {
             name: number for _, number, key, name in self._ramps if key == term.key
         }
+        for _, numbers, key in self._plans:
+            options |= numbers if key == term.key else {}
         if term.name == "ce":
             runs = self._runs[term.key]
             for key, value in ce_options.items():
@@ -135,6 +138,9 @@ class MixedLoss:
         self._table.copy_(torch.tensor([[weights.get(key, 0.0) for weights in each] for key in self.keys]))
         for ramp, number, _, _ in self._ramps:
             number.fill_(value_at(ramp, epoch, epochs))
+        for plan, numbers, _ in self._plans:
+            for name, value in plan(epoch, epochs).items():
+                numbers[name].fill_(value)
 
     def sides(
         self, key: str, student: Any, teacher: Any, runs: Tensor | None = None, draws: Tensor | None = None
@@ -176,6 +182,16 @@ class MixedLoss:
     def mixes_now(self, key: str, mixing: Mixing) -> bool:
         """Whether a term mixes its targets: a teacher that hears the mixtures gives one target for each."""
         return self._mixes[key] and not (mixing.live and self._listens[key])
+
+
+def plan_of(term: Term, device: torch.device | str) -> list[tuple[Callable[..., dict[str, float]], dict[str, Tensor]]]:
+    """``planned`` of a term's file with its options, and a place for each number that it gives; [] where it plans nothing."""
+    function = constant(term.name, "planned", None)
+    if function is None:
+        return []
+    plan = partial(function, **accepted(function, term.arguments))
+    numbers = {name: torch.zeros((), dtype=torch.float64, device=device) for name in plan(0, 1)}
+    return [(plan, numbers)] if numbers else []
 
 
 def one_per_run(value: Any, key: str, runs: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 An argument says what it takes by its type: ``float`` (a number above 0; also without a type), ``int`` (a whole number of at
 least 1), ``bool`` (true or false), ``Literal["a", "b"]`` (one of these words), and ``Annotated[float, "[0, 1)"]`` or
-``Annotated[int, "[2, 10]"]``: a number in that interval, with ``[`` and ``]`` for an end that belongs to it, ``inf`` for none.
+``Annotated[int, "[2, 10]"]``: a number in that interval, with ``[`` and ``]`` for an end that belongs to it, ``inf`` for none;
+``float | Literal["learned"]`` with a number as default: a number, or one of these words.
 
 A ``float`` may change from epoch to epoch (``@T=10..1``): the loss then gets a tensor without axes, of the epoch's number.
 Every loss has the options of ``EVERY`` besides, which the mix understands and the loss never sees.
@@ -22,7 +23,7 @@ from typing import Any, Literal
 
 from pipeline import modules
 from pipeline.config import InputError
-from pipeline.losses.library import PACKAGE, constant, load, suggestion
+from pipeline.losses.library import PACKAGE, constant, has, load, suggestion
 from pipeline.losses.schedule import Ramp
 
 Value = float | str | bool | Ramp
@@ -37,6 +38,8 @@ class Option:
     """All that it may be; empty: any number of the interval, or any word where the default is one."""
     whole: bool = False
     interval: str = "(0, inf)"
+    beside: tuple[str, ...] = ()
+    """Words that it may be in place of a number."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -57,7 +60,8 @@ class Option:
         low, high, least, most = bounds(self.interval)
         above = f"of at least {low:g}" if least else f"above {low:g}"
         below = "" if math.isinf(high) else f" and at most {high:g}" if most else f" and below {high:g}"
-        return f"{kind} {above}{below}" if not math.isinf(low) else f"{kind}{below.removeprefix(' and')}"
+        number = f"{kind} {above}{below}" if not math.isinf(low) else f"{kind}{below.removeprefix(' and')}"
+        return " or ".join([number, *self.beside])
 
     @property
     def ramps(self) -> bool:
@@ -122,6 +126,14 @@ def idle(name: str, given: Mapping[str, Value]) -> dict[str, tuple[str, ...]]:
     return {key: beside for key, beside in waiting.items() if not chosen & set(beside)}
 
 
+def adapts(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether a loss brings an adapter beside the options ``given``: where its file says ``ADAPTS`` only with one of these."""
+    with_options: tuple[str, ...] | None = constant(name, "ADAPTS", None)
+    if with_options is None:
+        return has(name, "adapter")
+    return any(f"{key}={shown(value)}" in with_options for key, value in given.items())
+
+
 def definition(name: str) -> ast.FunctionDef | None:
     """A loss's function as its file writes it out; None where only importing it tells what it is."""
     try:
@@ -167,9 +179,12 @@ def option(place: str, default: Any, hint: Any) -> Option:
         given = "has no default" if default is inspect.Parameter.empty else f"= {default!r}"
         raise InputError(f"{place} {given}; expected a number, a word, True or False as the default of an option")
     interval: str | None = None
+    beside: tuple[str, ...] = ()
     for part in parts(hint):
         if typing.get_origin(part) is Literal:
-            return Option(default, typing.get_args(part))
+            if default in typing.get_args(part):
+                return Option(default, typing.get_args(part))
+            beside = typing.get_args(part)
         if isinstance(part, str):
             interval = part
     if isinstance(default, bool):
@@ -181,7 +196,7 @@ def option(place: str, default: Any, hint: Any) -> Option:
         bounds(interval := interval or ("[1, inf)" if whole else "(0, inf)"))
     except ValueError as error:
         raise InputError(f"{place}: {error}") from None
-    return Option(default if whole else float(default), whole=whole, interval=interval)
+    return Option(default if whole else float(default), whole=whole, interval=interval, beside=beside)
 
 
 def parts(hint: Any) -> list[Any]:
@@ -200,7 +215,7 @@ def read(text: str, option: Option, name: str, key: str, part: str) -> Value:
             near = suggestion(text, option.words)
             raise InputError(f"{part!r}: unknown {key} {text!r}{near}; expected {option.expected}")
         return option.choices[option.words.index(text)]
-    if not option.number:
+    if not option.number or text in option.beside:
         return text
     ends = numbers(text)
     if not all(map(option.contains, ends)) or (len(ends) > 1 and not option.ramps):
