@@ -80,7 +80,7 @@ class Theta(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.theta = nn.Parameter(torch.ones(()))
+        self.theta = nn.Parameter(torch.ones(1))
 
     def forward(self, outputs: Outputs) -> Tensor:
         return self.theta.expand(len(outputs["logits"]))
