@@ -33,7 +33,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import InputError
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result
 from pipeline.losses.probabilities import (
@@ -68,8 +67,12 @@ CLASSES = {"standard": 3}  # of two every clip is standardised to the same numbe
 ADAPTS = ("T=learned",)
 WITH = {"epsilon": ("wrong=smooth",), "beta": ("vary=angle", "vary=confidence"), "gamma": ("vary=angle",)}
 
-#: A temperature that is learned: its least, and how far above that the largest is; the epochs in which its gradient is turned.
-COLDEST, SPAN, TURN = 1.0, 20.0, 10
+#: A temperature that is learned: its least, and how far above that the largest is.
+COLDEST = 1.0
+SPAN = 20.0
+
+#: The epochs in which its gradient is turned.
+TURN = 10
 
 Temperature = Number | Literal["learned"]
 Vary = Literal["off", "angle", "confidence"]
@@ -96,14 +99,6 @@ def planned(epoch: int, epochs: int, *, T: Temperature = 1.5) -> dict[str, float
     return {"reversal": (math.cos(math.pi * min(epoch + 1, TURN) / TURN) + 1) / 2 - 1} if T == "learned" else {}
 
 
-def check(T: object = 1.5, vary: object = "off", **others: object) -> None:
-    """``InputError`` for two temperatures of a clip."""
-    if T == "learned" and vary != "off":
-        raise InputError(
-            f"hinton: T = learned with vary = {vary}: the one moves what the other learns; expected one of them"
-        )
-
-
 def hinton(
     student: Outputs,
     teacher: Outputs,
@@ -122,7 +117,8 @@ def hinton(
 ) -> Tensor:
     """Softened Kullback-Leibler divergence: logits (..., B, C) → (...,), in nats, 0 when outputs agree.
 
-    ``T`` is the temperature, positive, or learned (``reversal``: what its gradient is multiplied by); ``vary`` with ``beta`` and ``gamma`` moves that of each clip, without gradient.
+    ``T`` is the temperature, positive, or learned (``reversal``: what its gradient is multiplied by); ``vary`` with ``beta`` and
+    ``gamma`` moves that of each clip, without gradient.
     ``wrong`` and ``epsilon`` are those of ``targets``: only ``wrong`` and ``weigh`` use labels; a clip without one keeps the
     teacher's, and the weight 1. ``logits`` as ``prepared``; ``rows`` (..., B): the clips that count (None: all).
     """
@@ -131,7 +127,10 @@ def hinton(
         z_s, z_t = prepared(z_s, logits), prepared(z_t, logits)
     if isinstance(T, str):
         T = learned(student.adapted[..., 0], reversal)
-    of_clips = per_run(T) if vary == "off" else temperatures(z_s, z_t, T, vary, beta, gamma, rows)
+    of_clips = per_run(T)
+    if vary != "off":
+        moved = temperatures(z_s, z_t, T, vary, beta, gamma, rows)
+        of_clips = moved + (moved > 1) * (of_clips - of_clips.detach()) if isinstance(of_clips, Tensor) else moved
     log_q = corrected(log_probabilities_of_clips(z_t, of_clips), z_t, labels, wrong, epsilon)
     divergence = (log_q.exp() * (log_q - log_probabilities_of_clips(z_s, of_clips))).sum(-1)
     if weigh == "wsld":

@@ -40,8 +40,11 @@ NOTE = "form = log was published with the weight 2 beside hinton:1@T=1"
 
 Form = Literal["cosine", "log"]
 
-#: Of ``form`` = log: beside a variance, and beside the sum.
-BESIDE_VARIANCE, BESIDE_SUM = 1e-4, 1e-6
+#: Of ``form`` = log: beside a variance, ...
+BESIDE_VARIANCE = 1e-4
+
+#: ... and beside the sum.
+BESIDE_SUM = 1e-6
 
 
 class Projectors(nn.Module):

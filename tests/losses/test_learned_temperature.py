@@ -66,13 +66,23 @@ def test_text() -> None:
             "option T of hinton is 'lerned'; expected a number above 0 or learned, or a ramp such as 10..1",
         ),
         ("hinton@T=learned..1", "option T of hinton is 'learned..1'"),
-        (
-            "hinton@T=learned@vary=angle",
-            "T = learned with vary = angle: the one moves what the other learns; expected one",
-        ),
     ):
         with pytest.raises(InputError, match=re.escape(words)):
             LossMix.parse(text)
+
+
+def test_it_moves_the_temperatures_of_clips_that_vary() -> None:
+    """Around T, without the gradient of how far, but with that of T: by small differences of T."""
+
+    def value(theta: float, fixed: bool) -> torch.Tensor:
+        student = outputs(logits=Z_S, adapted=np.full(3, theta))
+        student.adapted.requires_grad_()
+        T = float(hinton.learned(torch.tensor(theta, dtype=torch.float64), 1.0)) if fixed else "learned"
+        result = losses.load("hinton")(student, outputs(logits=Z_T), None, T=T, vary="angle", beta=3.0)
+        return result if fixed else torch.autograd.grad(result, student.adapted)[0].sum()
+
+    slope = (value(0.5 + 1e-5, True) - value(0.5 - 1e-5, True)) / 2e-5
+    assert float(value(0.5, False)) == pytest.approx(float(slope), rel=1e-5)
 
 
 def test_a_mix_gives_the_reversal_of_its_epoch() -> None:
