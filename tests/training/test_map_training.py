@@ -23,6 +23,7 @@ MIXES = (
     "hint:0.1,attention",
     "overhaul:1,pooled@grid=2x4",
     "boundary:2,selectivity:5@stages=last",
+    pytest.param("factor:1,flow:1,review:0.1,variational:0.1", marks=pytest.mark.slow),
     "hint:0.1@layer=hidden,overhaul:1",
 )
 LAYOUTS = ("loop", "vmap")
@@ -72,7 +73,7 @@ def test_the_layout_does_not_matter(data: Any, mix: str) -> None:
             torch.testing.assert_close(other.state[name], value, rtol=2e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("mix", MIXES[:3])
+@pytest.mark.parametrize("mix", MIXES[:4])
 def test_teachers_that_run_say_what_was_stored(data: Any, mix: str) -> None:
     samples, labels, live, stored = data
     runs = [run_of(mix, fold=i, teacher=i) for i in range(2)]
@@ -238,3 +239,19 @@ def test_the_margins_are_those_of_the_runs_own_training_rows(data: Any) -> None:
         expected = [each[each < 0].mean().item() if (each < 0).any() else 0 for each in kept.unbind(1)]
         assert margin[0].tolist() == pytest.approx(expected, rel=1e-5)
         assert torch.equal(packs[1].constants[name], margin)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_variances_do_not_decay(data: Any, optimizer: str) -> None:
+    """After a step with a decay all weights are others than without, but for those that an adapter names."""
+    samples, labels, _, stored = data
+    after = []
+    for decay in (0.0, 0.5):
+        settings = dataclasses.replace(QUICK, optimizer=optimizer, nesterov=optimizer == "sgd", weight_decay=decay)
+        runs = [run_of("variational@stages=last", seed=seed) for seed in range(2)]
+        pack = packed(samples, labels, runs, settings, CLASSES, stored, "loop", [unit_statistics(samples)] * 2)
+        step(pack, False)
+        after.append({name: value for name, value in pack.learner.adapters_state().items()})
+    assert {name.rpartition(" ")[2] for name in after[0]} == {"alphas.0", *(f"layers.0.{i}.weight" for i in (0, 2, 4))}
+    for name, value in after[0].items():
+        assert torch.equal(after[1][name], value) == ("alphas" in name), name
