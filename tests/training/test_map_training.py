@@ -251,7 +251,7 @@ def test_the_variances_do_not_decay(data: Any, optimizer: str) -> None:
         runs = [run_of("variational@stages=last", seed=seed) for seed in range(2)]
         pack = packed(samples, labels, runs, settings, CLASSES, stored, "loop", [unit_statistics(samples)] * 2)
         step(pack, False)
-        after.append({name: value for name, value in pack.learner.adapters_state().items()})
+        after.append(pack.learner.adapters_state())
     assert {name.rpartition(" ")[2] for name in after[0]} == {"alphas.0", *(f"layers.0.{i}.weight" for i in (0, 2, 4))}
     for name, value in after[0].items():
         assert torch.equal(after[1][name], value) == ("alphas" in name), name
