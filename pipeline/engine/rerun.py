@@ -206,9 +206,12 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     import torch
 
     from pipeline.engine.records import read_model
+    from pipeline.training.movement import FIRST, MOVED
 
     lost = lost_epochs(old, runs.read(old).result.epochs)
     before, after = metrics(old), [record for record in metrics(new) if record["epoch"] not in lost]
+    if not any(MOVED in record for record in before):  # a run of before it was kept
+        after = [{key: value for key, value in record.items() if key not in (FIRST, MOVED)} for record in after]
     beside = f" ({len(lost)} others are lost from metrics.jsonl since, and not compared)" if lost else ""
     shorter = min(len(before), len(after))
     first = next((i for i in range(shorter) if before[i] != after[i]), None if len(before) == len(after) else shorter)

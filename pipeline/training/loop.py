@@ -25,6 +25,7 @@ from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer
 from pipeline.training.draws import draws_tables
 from pipeline.training.live import Lesson
+from pipeline.training.movement import Movement
 from pipeline.training.sampling import EpochTables, epoch_tables, steps_of
 from pipeline.training.state import Interrupted, Progress, failure
 from pipeline.training.step import Pack, graphed_step, step
@@ -66,6 +67,7 @@ class Loop:
             epoch: {name: torch.zeros_like(tensor) for name, tensor in self.best.items()}
             for epoch in kept_epochs(settings.keep, settings.epochs)
         }
+        self.movement = Movement(pack.learner) if self.kept else None
         self.graphed = device.type == "cuda" and pack.learner.layout != "loop"
         self.graphs: dict[bool, Callable[[], None]] = {}
         self.memory: Any = None
@@ -182,6 +184,7 @@ class Loop:
                     "accuracy": figures[0][r],
                     "test_loss": figures[1][r],
                     "seconds": seconds,
+                    **(self.movement.figures(r, progress.epoch == 0) if self.movement else {}),
                 }
             )
             self.logits[r] = logits[r]
@@ -253,6 +256,7 @@ class Loop:
             "logits": self.logits,
             **{f"best.{k}": v for k, v in self.best.items()},
             **{f"kept.{epoch}.{k}": v for epoch, whole in self.kept.items() for k, v in whole.items()},
+            **({f"before.{k}": v for k, v in self.movement.before.items()} if self.movement else {}),
         }
 
     def save(self) -> None:
@@ -267,5 +271,7 @@ class Loop:
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.progress = Progress(**saved["progress"])
+        if not any(name.startswith("before.") for name in saved["tensors"]):
+            self.movement = None  # a checkpoint of before there was any: how far the weights moved is not known
         for name, tensor in self.tensors().items():
             tensor.copy_(saved["tensors"][name])
