@@ -118,7 +118,7 @@ needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 # What a goal cannot do without is asked for here, before anything is installed or run.
 asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
 $(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
-$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,search,SPACE,search SPACE=strong)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
+$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,search,SPACE,search SPACE=strong)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,explain,RUN,explain RUN=runs/…/fold1-seed0)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
 
 # All that a goal with several steps is given is parsed before the first of them: each command reads these calls, those of the goals
 # that were asked for, and then does its own.
@@ -288,6 +288,10 @@ retrieval: $(READY) ## Recall@1, 2, 4, 8 of the held-out embeddings
 .PHONY: noise
 noise: $(READY) ## The accuracy of runs on held-out clips in noise: RUN="a folder of runs, or several runs" (ARGS="--snr 20,10,0")
 	$(CLI) noise $(RUN) $(CORPUS) $(ARGS)
+
+.PHONY: explain
+explain: $(READY) ## What a distilled student listens to, beside its teacher and the same network on labels: RUN=runs/…/fold1-seed0
+	$(CLI) explain $(RUN) $(ARGS)
 
 .PHONY: rerun
 rerun: $(READY) ## A run once more from its record: is it the same bit for bit? RUN=runs/…/fold1-seed0

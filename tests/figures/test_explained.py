@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -83,13 +84,15 @@ def test_clips_without_what_is_counted_are_left_out() -> None:
 
 def test_distance_of_several_tensors_is_that_of_all_weights_as_one() -> None:
     random = np.random.default_rng(1)
-    weights = [{"a": random.normal(size=4), "b": random.normal(size=(2, 3)), "c": random.normal(size=2)} for _ in range(4)]
-    steps = [{k: float(np.linalg.norm(now[k] - old[k])) for k in now} for old, now in zip(weights, weights[1:])]
+    weights = [
+        {"a": random.normal(size=4), "b": random.normal(size=(2, 3)), "c": random.normal(size=2)} for _ in range(4)
+    ]
+    steps = [{k: float(np.linalg.norm(now[k] - old[k])) for k in now} for old, now in itertools.pairwise(weights)]
     first = {k: float(np.linalg.norm(v)) for k, v in weights[0].items()}
     for names in (None, ("a", "b")):
         flat = [np.concatenate([w[k].ravel() for k in names or w]) for w in weights]
         expected, total = [], 0.0
-        for old, now in zip(flat, flat[1:]):
+        for old, now in itertools.pairwise(flat):
             total += float(np.linalg.norm(now - old))
             expected.append(total / float(np.linalg.norm(flat[0])))
         assert concepts.travelled(steps, first, names) == pytest.approx(expected)

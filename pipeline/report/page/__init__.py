@@ -1,4 +1,4 @@
-"""Run folders → one HTML page that opens from disk: tables, pictures, confused clips to listen to, what ran.
+"""Run folders → one HTML page that opens from disk: tables, pictures, confused clips to listen to, what ran, what ``explain`` measured.
 
 ``write`` makes ``reports/<corpus>/index.html`` and ``reports/<corpus>/pictures/<table>/<picture>.png|.svg|.csv``. The
 page holds its pictures and its style, has no script and asks nothing of a network. Only the sounds are not in it: a
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline import report, runs
 from pipeline.report import plots
+from pipeline.report.explaining import results
 from pipeline.report.page import gathering, layout
 from pipeline.report.page.pictures import Embeddings, Gallery
 
@@ -40,6 +41,7 @@ def write(
     folder = reports_root / corpus
     gallery = Gallery(folder, plots.Look(synthetic=any(row.synthetic for row in rows)))
     tables = gathering.tables(rows, records)
-    html = layout.page(paper, tables, gallery, embeddings, gathering.Sounds(folder, audio or {}))
+    explained = results.kept(reports_root, corpus)
+    html = layout.page(paper, tables, gallery, embeddings, gathering.Sounds(folder, audio or {}), explained)
     runs.write_atomic(folder / "index.html", html.encode())
     return folder / "index.html"

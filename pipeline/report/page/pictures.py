@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -29,6 +30,13 @@ Embeddings = Callable[[Path], tuple[np.ndarray, np.ndarray, Sequence[str]]]
 PICTURES_A_PROCESS = 20
 
 
+class Filed(Protocol):
+    """What has a folder of pictures: a table, a comparison."""
+
+    @property
+    def folder(self) -> str: ...
+
+
 @dataclass
 class Gallery:
     """The page's figures, in its order; their pictures are drawn together, and saved below ``folder``/pictures."""
@@ -38,7 +46,7 @@ class Gallery:
     shown: list[tuple[Picture, Path, str]] = field(default_factory=list)
     """Picture, the folder of its files, its words for those who cannot see it."""
 
-    def figure(self, picture: Picture, table: Runs) -> str:
+    def figure(self, picture: Picture, table: Filed) -> str:
         """The HTML of a figure, with an empty place for its picture: see ``filled``."""
         stamp = "SYNTHETIC. " if self.look.synthetic else ""
         alt = escape(f"{stamp}{picture.title}. {picture.caption}", quote=True)
