@@ -80,6 +80,10 @@ def test_clips_without_what_is_counted_are_left_out() -> None:
     assert concepts.learning([some], sound, None) == (None, None, 1.0)
     with pytest.raises(ValueError, match="background"):
         concepts.counts(flat, everywhere, everywhere)
+    flat[1, 0, 1] = 5.0  # of an output that does not move: neither a concept nor part of the background
+    dead = concepts.counts(flat, sound, everywhere, moving=np.array([True, False]))
+    assert dead.background == pytest.approx(-2.8) and list(dead.fg) == [1, 0] and not dead.concepts[1].any()
+    assert not concepts.counts(flat, sound, everywhere, moving=np.zeros(2, bool)).concepts.any()
 
 
 def test_distance_of_several_tensors_is_that_of_all_weights_as_one() -> None:

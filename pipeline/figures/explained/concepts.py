@@ -64,15 +64,24 @@ def entropy(sigma: np.ndarray | float) -> np.ndarray:
     return np.log(sigma) + UNIT
 
 
-def counts(entropies: np.ndarray, foreground: np.ndarray, counting: np.ndarray, threshold: float = THRESHOLD) -> Counts:
+def counts(
+    entropies: np.ndarray,
+    foreground: np.ndarray,
+    counting: np.ndarray,
+    threshold: float = THRESHOLD,
+    moving: np.ndarray | None = None,
+) -> Counts:
     """The concepts of H (clips, bins, blocks). ``foreground``: which blocks are sound; ``counting``: which are not padding only.
 
-    ``ValueError`` where no block is background: then there is nothing to compare with.
+    ``moving`` (clips,): those whose output moved at all (None: all); others have no concept, and no part in H̄. ``ValueError`` where no
+    block is background: then there is nothing to compare with.
     """
-    behind = counting & ~foreground
-    if not behind.any():
+    if not (counting & ~foreground).any():
         raise ValueError("no block of the background")
-    mean = float(entropies[behind].astype(np.float64).mean())
+    alive = np.ones(len(entropies), dtype=bool) if moving is None else moving
+    counting = counting & alive.reshape(-1, *[1] * (entropies.ndim - 1))
+    behind = counting & ~foreground
+    mean = float(entropies[behind].astype(np.float64).mean()) if behind.any() else math.nan
     concepts = (mean - entropies > threshold) & counting
     axes = tuple(range(1, entropies.ndim))
     return Counts(mean, concepts, (concepts & foreground).sum(axes), (concepts & ~foreground).sum(axes))

@@ -75,14 +75,15 @@ def measured(compared: Sequence[Compared], cache_root: Path, count: int, layer: 
                 measuring.entropies(listener.record, clips, layer, search, cache_root, tell)
                 for listener in one.listeners
             ]
-            moving = np.all([e.error > 0 for by_epoch, _ in each for e in by_epoch.values()], axis=0)
+            moving = np.all([list(by_epoch.values())[-1].error > 0 for by_epoch, _ in each], axis=0)
             if not moving.any():
                 raise InputError(
-                    f"fold {one.fold}: no clip moves the output {layer} of every network at every kept epoch; expected another --layer"
+                    f"fold {one.fold}: no clip moves the output {layer} of every network after its last epoch; expected another --layer"
                 )
             if not moving.all():
                 notes.append(
-                    f"Fold {one.fold}: {np.sum(~moving)} of {len(moving)} clips move an output not at all, and are left out."
+                    f"Fold {one.fold}, seed {one.seed}: {np.sum(~moving)} of {len(moving)} clips do not move the output of some network "
+                    "at all, and are left out."
                 )
             for listener, (by_epoch, moved) in zip(one.listeners, each):
                 heard.append(figures_of(listener, clips, by_epoch, moved, moving))
@@ -112,7 +113,7 @@ def states_of(record: Record) -> int:
 def figures_of(
     listener: Listener, clips: Clips, by_epoch: Mapping[int, Discarded], moved: np.ndarray | None, moving: np.ndarray
 ) -> Heard:
-    """A network's figures at each margin, over the clips with an event at that margin that move every network's output."""
+    """A network's figures at each margin, over the clips with an event at that margin that move every network's last output."""
     figures: dict[str, dict[str, float | None]] = {}
     usual: list[concepts.Counts] = []
     for margin in MARGINS:
@@ -121,7 +122,10 @@ def figures_of(
             figures[f"{margin:g}"] = dict.fromkeys((*FIGURES, "background")) | {"clips": 0}
             continue
         sound, counting = clips.foreground(margin)[used], clips.counting[used]
-        counted = [concepts.counts(one.entropies[used], sound, counting) for one in by_epoch.values()]
+        counted = [
+            concepts.counts(one.entropies[used], sound, counting, moving=one.error[used] > 0)
+            for one in by_epoch.values()
+        ]
         several = len(counted) > 1
         learned = concepts.learning(counted, sound, moved if several else None)
         last = counted[-1]
@@ -201,5 +205,5 @@ def drawing(
 
 def name_of(heard: Sequence[Heard], layer: str) -> str:
     """The same runs and layer, the same files; measured again they replace what was there."""
-    content = "\n".join(sorted(one.run for one in heard))
+    content = "\n".join(sorted("/".join(Path(one.run).resolve().parts[-4:]) for one in heard))
     return f"{layer}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"

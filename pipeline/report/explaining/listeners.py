@@ -124,7 +124,11 @@ def teacher_in(path: Path) -> Record | None:
 
 def add_labels(here: Compared, student: Record) -> None:
     """The same network on labels alone, of the same fold and seed; a note with the command where there is none."""
-    root = next((folder for folder in student.folder.resolve().parents if folder.name == student.corpus), None)
+    above = (
+        *student.folder.parents,
+        *student.folder.resolve().parents,
+    )  # a path as the others have it, where it says enough
+    root = next((folder for folder in above if folder.name == student.corpus), None)
     beside = runs.find(root.parent, student.corpus, spare=True) if root else []
     alike = [
         record for record in labels_of(student, beside) if record.cell == student.cell and not record.result.failed

@@ -12,6 +12,7 @@ from pipeline.figures.explained.foreground import BLOCK
 from pipeline.report.plots.picture import (
     LIGHT,
     STAMP,
+    WIDTH,
     Drawing,
     Look,
     Picture,
@@ -51,7 +52,9 @@ def draw_listening(drawn: Mapping[str, Any], look: Look) -> Drawing:
 
     clips, networks = drawn["clips"], drawn["networks"]
     rows, columns = 1 + len(networks), len(clips)
-    figure = Figure(figsize=(2.9 * columns, 0.7 + 1.55 * rows), layout="constrained", facecolor=LIGHT["paper"])
+    figure = Figure(
+        figsize=(max(WIDTH, 2.9 * columns), 0.7 + 1.55 * rows), layout="constrained", facecolor=LIGHT["paper"]
+    )
     panels = figure.subplots(rows, columns, sharex="col", sharey=True, squeeze=False)
     if look.synthetic:
         figure.suptitle(f"{STAMP}: made-up sounds", fontsize=9, fontweight="bold", color=LIGHT["warn"])
