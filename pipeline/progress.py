@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,18 @@ def progress(stage: str, total: int, unit: str, stream: TextIO | None) -> Iterat
             yield lambda count: bar.update(count) and None
     else:
         yield lines(stage, total, unit, stream)
+
+
+@contextmanager
+def beside_a_bar() -> Iterator[None]:
+    """What is printed meanwhile stands in a line of its own, above a bar."""
+    if "tqdm" not in sys.modules:  # no bar was shown
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode():
+        yield
 
 
 def lines(stage: str, total: int, unit: str, stream: TextIO) -> Callable[[int], None]:

@@ -155,6 +155,25 @@ def test_changed_settings_train_anew(place: Path, tmp_path: Path) -> None:
     assert len(list(rows)) == 2
 
 
+@pytest.mark.slow
+def test_a_teacher_of_the_same_settings_is_found_under_any_presets_name(place: Path, tmp_path: Path) -> None:
+    """It teaches students of the other preset, and stands in their table; one of other settings is trained anew."""
+    copy = copied(place, tmp_path / "copy")
+    (copy / "mine.toml").write_text("[student]\nmomentum = 0.8\n")
+    before = folders(copy, "teacher")
+    mine = (*CORPUS, *QUICK, "--preset", "mine.toml", "--folds", "1,2")
+    done = audio_rkd(copy, "teacher", *mine)
+    assert "nothing to do" in done.stderr and folders(copy, "teacher") == before
+    done = audio_rkd(copy, "distill", "--losses", "soft", *mine)
+    assert done.returncode == 0, done.stderr
+    student = next(path for path in folders(copy, "student") if "-mine-" in str(path))
+    assert copy / runs.read_config(student)["teacher"] in before
+    table = audio_rkd(copy, "report", "--no-page", *CORPUS).stdout.partition("preset mine")[2].partition("preset ")[0]
+    assert "resnet18 (teacher)" in table
+    done = audio_rkd(copy, "teacher", *mine, "--set", "teacher.momentum=0.8")
+    assert len(folders(copy, "teacher")) == len(before) + 2
+
+
 def test_the_teacher_of_another_fold_is_refused(place: Path, tmp_path: Path) -> None:
     wrong = copied(place, tmp_path / "wrong")
     group = folders(wrong, "teacher")[0].parent

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.types import PATH, Whole
+from pipeline.commands.types import PATH, Real, Whole
 from pipeline.config import InputError
 from pipeline.deploy import answers
-from pipeline.files import RUNS
+from pipeline.files import RUNS, write_atomic
+from pipeline.progress import beside_a_bar, progress
 from pipeline.spelling import on_disk
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ ORDER = 41
 EXAMPLES = (
     "predict RUN street.wav",
     "predict RUN OTHER-RUN sounds/ --top 1 --csv",
+    "predict RUN hours.wav --segments --audacity labels",
     "predict RUN --microphone",
 )
 
@@ -40,9 +42,33 @@ STDIN = "-"
 @click.option("--top", type=Whole(1, 1_000_000, "no corpus has more classes"), default=3, help="Classes shown.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, one line per sound.")
 @click.option("--csv", "as_csv", is_flag=True, help="A line for each window and class shown.")
+@click.option(
+    "--segments", is_flag=True, help="Windows merged into events: class, start, end, score (also with --csv, --json)."
+)
+@click.option(
+    "--threshold",
+    type=Real(0, 1, "it is a probability"),
+    help="Of --segments: what the likeliest class has at least; below is no event.  [default: 0.5]",
+)
+@click.option(
+    "--audacity",
+    type=PATH,
+    metavar="FOLDER",
+    help="Of --segments: also a label track for Audacity per sound, FOLDER/NAME.txt.",
+)
 @click.option("--calibrated", is_flag=True, help="Probabilities at each run's temperature (audio-rkd calibrate).")
 @click.option("--microphone", is_flag=True, help="Listen until Ctrl-C (needs the extra audio-rkd[mic]).")
-def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, calibrated: bool, microphone: bool) -> None:
+def predict(
+    paths: tuple[Path, ...],
+    top: int,
+    as_json: bool,
+    as_csv: bool,
+    segments: bool,
+    threshold: float | None,
+    audacity: Path | None,
+    calibrated: bool,
+    microphone: bool,
+) -> None:
     """What a trained run says of sounds: files of any format, rate and length, folders, or - for WAV on stdin.
 
     RUN is a run folder or its model.pt; of several runs the probabilities are averaged. Sounds longer than the clip
@@ -51,6 +77,10 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, cali
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other; expected one of them")
+    if not segments and (threshold is not None or audacity):
+        raise click.UsageError("--threshold and --audacity are of events; expected --segments with them")
+    if segments and microphone:
+        raise click.UsageError("--segments is of whole sounds; expected it without --microphone")
     with uncollected():
         folders, sounds = parted(paths)
     if not sounds and not microphone:
@@ -65,16 +95,13 @@ def predict(paths: tuple[Path, ...], top: int, as_json: bool, as_csv: bool, cali
     features.compile_kernels()
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
-    as_text = partial(answers.as_text, dash=dash())
-    written = answers.as_json if as_json else answers.as_csv if as_csv else as_text
-
-    def show(name: str, answer: Prediction) -> None:
-        say(written(name, answer, members[0].classes, top))
-
-    if as_csv:
-        click.echo(",".join(answers.COLUMNS))
+    chosen = "json" if as_json else "csv" if as_csv else "text"
+    if segments:
+        show = event_writer(members[0].classes, chosen, 0.5 if threshold is None else threshold, audacity)
+    else:
+        show = window_writer(members[0].classes, chosen, top)
     try:
-        failed = sum(predicted(members, path, show) for path in sounds)
+        failed = predict_all(members, sounds, show)
         if microphone:
             listen(members, show)
     except KeyboardInterrupt:
@@ -125,28 +152,100 @@ def require_sounds(paths: Sequence[Path]) -> None:
             )
 
 
-def predicted(members: Sequence[Checkpoint], path: Path, show: Callable[[str, Prediction], None]) -> int:
-    """Show what is in a file, folder or pipe; the number of files that could not be read, each with its line."""
+def window_writer(classes: Sequence[str], chosen: str, top: int) -> Callable[[str, Prediction], None]:
+    """What is said of a sound, window by window; the head of a CSV is printed at once."""
+    kinds: dict[str, Callable[..., str]] = {
+        "json": answers.as_json,
+        "csv": answers.as_csv,
+        "text": partial(answers.as_text, dash=dash()),
+    }
+    if chosen == "csv":
+        click.echo(",".join(answers.COLUMNS))
+    return lambda name, answer: say(kinds[chosen](name, answer, classes, top))
+
+
+def event_writer(
+    classes: Sequence[str], chosen: str, threshold: float, tracks: Path | None
+) -> Callable[[str, Prediction], None]:
+    """The events of a sound. ``tracks``: the folder of label tracks, one per sound."""
+    from pipeline.deploy import segments  # torch: --help does without
+
+    if chosen == "csv":
+        click.echo(",".join(segments.COLUMNS))
+    names: set[str] = set()
+
+    def show(name: str, answer: Prediction) -> None:
+        heard = segments.events(answer, classes, threshold)
+        if chosen == "json":
+            say(segments.as_json(name, heard, answer.seconds))
+        elif text := segments.as_csv(name, heard) if chosen == "csv" else segments.as_text(name, heard, dash()):
+            say(text)
+        if tracks:
+            stem = "standard-input" if name == STDIN else Path(name).name
+            track, count = f"{stem}.txt", 1
+            while track in names:  # sounds of the same name in several folders
+                track, count = f"{stem}-{count + 1}.txt", count + 1
+            names.add(track)
+            tracks.mkdir(parents=True, exist_ok=True)
+            write_atomic(tracks / track, segments.as_labels(heard).encode())
+
+    return show
+
+
+def predict_all(members: Sequence[Checkpoint], paths: Sequence[Path], show: Callable[[str, Prediction], None]) -> int:
+    """Show what is in files, folders and a pipe, with a bar that knows the time left; how many could not be read, each with its line."""
     from pipeline.deploy import prediction, sounds  # torch: --help does without
 
+    each: list[Path | InputError] = []
+    for path in paths:
+        try:
+            each += [path] if str(path) == STDIN else sounds.sound_files(on_disk(path))
+        except InputError as error:
+            each.append(error)
+    spec = members[0].spec
+    counts = [sounds.window_count(one, spec) if isinstance(one, Path) and str(one) != STDIN else 1 for one in each]
+    stream = sys.stderr if sum(counts) > prediction.GROUP else None  # over at once
     failed = 0
+    with progress("predict", sum(counts), "window", stream) as tell:
+        for one, count in zip(each, counts):
+            if isinstance(one, InputError):
+                say(f"error: {one}", err=True)
+                failed += 1
+            else:
+                failed += not predicted(members, one, show, count, tell)
+    return failed
+
+
+def predicted(
+    members: Sequence[Checkpoint],
+    path: Path,
+    show: Callable[[str, Prediction], None],
+    windows: int,
+    tell: Callable[[int], None],
+) -> bool:
+    """Show what is said of a sound of so many windows, or why nothing is: whether it could be read."""
+    from pipeline.deploy import prediction  # torch: --help does without
+
+    told = 0
+
+    def count(more: int) -> None:
+        nonlocal told
+        told += more
+        tell(more)
+
     try:
-        files = [path] if str(path) == STDIN else sounds.sound_files(on_disk(path))
+        if str(path) == STDIN:
+            answer = prediction.predict_stream(members, sys.stdin.buffer, STDIN)
+        else:
+            answer = prediction.predict_file(members, path, count)
     except InputError as error:
         say(f"error: {error}", err=True)
-        return 1
-    for file in files:
-        try:
-            if str(file) == STDIN:
-                answer = prediction.predict_stream(members, sys.stdin.buffer, STDIN)
-            else:
-                answer = prediction.predict_file(members, file)
-        except InputError as error:
-            say(f"error: {error}", err=True)
-            failed += 1
-        else:
-            show(str(file), answer)
-    return failed
+        return False
+    else:
+        show(str(path), answer)
+        return True
+    finally:
+        tell(max(0, windows - told))
 
 
 def listen(members: Sequence[Checkpoint], show: Callable[[str, Prediction], None]) -> None:
@@ -171,7 +270,8 @@ def say(text: str, err: bool = False) -> None:
         text.encode(encoding)
     except UnicodeEncodeError:
         text = "".join(letter if writable(letter, encoding) else json.dumps(letter)[1:-1] for letter in text)
-    click.echo(text, err=err)
+    with beside_a_bar():
+        click.echo(text, err=err)
 
 
 def writable(letter: str, encoding: str) -> bool:

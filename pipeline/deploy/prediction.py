@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -204,11 +204,13 @@ def logits_of(network: Network, values: torch.Tensor) -> torch.Tensor:
         return torch.cat([network(clip).logits for clip in values.split(1)])
 
 
-def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Prediction:
+def predict(
+    members: Sequence[Checkpoint], blocks: Iterable[np.ndarray], tell: Callable[[int], object] = int
+) -> Prediction:
     """What the members (one, or an ``ensemble``) say of a sound: blocks (n,) of float32 in full scale, at their rate.
 
     The windows are computed ``GROUP`` by ``GROUP`` (see ``logits``) in ``threads()`` threads while the sound is read, so
-    that its length costs no memory.
+    that its length costs no memory. ``tell`` is given how many windows more are done.
     """
     spec = members[0].spec
     places: list[int] = []
@@ -225,6 +227,7 @@ def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Pred
                 # Read ahead so far that no thread has to wait for the reader, and no further.
                 if len(waiting) > most:
                     values.append(waiting.popleft().result())
+                    tell(GROUP)
                 if len(places) % (TRIMMED * GROUP) == 0:
                     release_memory()
             values += [future.result() for future in waiting]
@@ -238,9 +241,9 @@ def predict(members: Sequence[Checkpoint], blocks: Iterable[np.ndarray]) -> Pred
     return Prediction(seconds, times, np.concatenate(values, axis=1), temperatures if scaled else ())
 
 
-def predict_file(members: Sequence[Checkpoint], path: Path) -> Prediction:
+def predict_file(members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int) -> Prediction:
     """``predict`` of a sound file; raises ``audio.ClipError`` for what stage one refuses."""
-    return predict(members, sounds.sound_blocks(path, members[0].spec.sr))
+    return predict(members, sounds.sound_blocks(path, members[0].spec.sr), tell)
 
 
 def predict_stream(members: Sequence[Checkpoint], stream: IO[bytes], name: str = "-") -> Prediction:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import soxr
 
 from pipeline.audio import reading
@@ -48,6 +49,15 @@ def sound_blocks(path: Path, sr: int) -> Iterator[np.ndarray]:
         if sound.rate != sr:
             yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
         reading.check_length(sound)
+
+
+def window_count(path: Path, spec: FeatureSpec) -> int:
+    """How many windows a file has by its header; 1 where that cannot be read: whoever hears it says why."""
+    try:
+        about = soundfile.info(path)
+    except (OSError, RuntimeError):
+        return 1
+    return len(starts(round(about.frames * spec.sr / about.samplerate), spec.samples, spec.hop_length))
 
 
 def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:

@@ -23,7 +23,7 @@ from pipeline.experiments.steps import PREVIOUS, Experiment, Step, require_teach
 from pipeline.experiments.steps import TEACHER as OWN_TEACHER
 from pipeline.losses import LossMix
 from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
-from pipeline.runs.planned import CROSSED, PlannedRun
+from pipeline.runs.planned import CROSSED, PlannedRun, under_any_preset
 from pipeline.teacher_files import is_teacher_file
 
 #: What a teacher is trained on: the labels alone.
@@ -219,12 +219,12 @@ class Planner:
             role, of_teacher = STUDENT, network_of(stages_teacher, self.settings)
         else:
             before = [*taught_by, *([start[1]] if start else [])]
-            alike = [run.generation + 1 for run in before if run.network.model == network.model]
-            generation = max(alike, default=0)
+            generation = max([run.generation + 1 for run in before if run.network.model == network.model], default=0)
             name += f"-{round_}" if round_ else ""
             teachers += self.files_of(named, fold)
-        settings = own_features.settings_of(step, self.settings)
-        settings = dataclasses.replace(settings, teacher=of_teacher, student=of_student)
+        own = own_features.settings_of(step, self.settings)
+        settings = dataclasses.replace(own, teacher=of_teacher, student=of_student)
+        settings = under_any_preset(self.corpus, settings) if role == TEACHER else settings
         of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
         places: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
         places |= {"crossed": step.cross_fitted, "unlike": own_features.differ(settings, taught_by)}

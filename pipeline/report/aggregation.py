@@ -139,6 +139,11 @@ def by_table(records: Iterable[Record]) -> dict[Key, list[Record]]:
     used = set()
     for key, members in sorted(students.items(), key=lambda item: astuple(item[0])):
         of_teacher = replace(key, digest=members[0].teacher_digest)
+        if of_teacher not in teachers:  # the same settings under another preset's name
+            alike = [
+                other for other in sorted(teachers, key=astuple) if replace(other, preset=key.preset) == of_teacher
+            ]
+            of_teacher = alike[0] if alike else of_teacher
         used.add(of_teacher)
         taught[key] = teachers.get(of_teacher, []) + members
     alone = sorted(teachers.items(), key=lambda item: astuple(item[0]))

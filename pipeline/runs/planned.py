@@ -195,3 +195,24 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
         if run.role == note["role"] and run.at is None and str(noted.folder) == note["folder"]:
             return noted
     return None
+
+
+def under_any_preset(corpus: str, settings: Settings) -> Settings:
+    """``settings`` with the preset under whose name teachers of these very settings are finished; as they are where none are, or some
+    under their own.
+
+    The digest in the path says that the settings are the same: training them again would give the same bits.
+    """
+    own = cell_path(RUNS, corpus, TEACHER, settings, None, 0, 0).parent
+    model = settings.teacher.model
+    ahead, behind = f"{TEACHER}-{model}-", f"-{own.name.rpartition('-')[2]}"
+    if not own.parent.is_dir() or finished_in(own):
+        return settings
+    others = [path for path in own.parent.iterdir() if path.name.startswith(ahead) and path.name.endswith(behind)]
+    counts = {path.name[len(ahead) : -len(behind)]: finished_in(path) for path in sorted(others)}
+    best = max(counts, key=lambda preset: counts[preset], default="")
+    return replace(settings, preset=best) if best and counts[best] else settings
+
+
+def finished_in(group: Path) -> int:
+    return sum(1 for _ in group.glob("fold*-seed*/result.json"))

@@ -1,0 +1,79 @@
+"""Windows → events: which class is heard from when to when, as text, CSV, JSON, or a label track of Audacity.
+
+Windows overlap by half, so the times of all their ends cut a sound into pieces; what is said of a piece is the mean over the windows
+that lie over it. Pieces one behind the other whose likeliest class is the same are one event, with the mean of its probability over
+their time as score. A piece whose likeliest class is below the threshold belongs to none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.deploy.prediction import Prediction
+from pipeline.files import inert
+
+#: Of a CSV.
+COLUMNS = ("file", "start_s", "end_s", "class", "score")
+
+
+class Event(NamedTuple):
+    """A class heard from ``start`` to ``end`` (seconds), and the mean of its probability in between."""
+
+    label: str
+    start: float
+    end: float
+    score: float
+
+
+def pieces(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
+    """Edges (n + 1,) in seconds, and (n, classes): the mean probabilities of the windows over each piece between two edges."""
+    starts, ends = (np.array(side) for side in zip(*prediction.times))
+    edges = np.unique(np.concatenate([starts, ends]))
+    over = (starts[None] <= edges[:-1, None]) & (ends[None] >= edges[1:, None])
+    return edges, over @ prediction.probabilities / over.sum(1, keepdims=True)
+
+
+def events(prediction: Prediction, classes: Sequence[str], threshold: float = 0.5) -> list[Event]:
+    """The events of a sound, in turn; they do not overlap. ``threshold``: least probability of the likeliest class, from 0 to 1."""
+    edges, values = pieces(prediction)
+    if len(edges) < 2:  # a sound without a length
+        return []
+    best = np.where(values.max(1) >= threshold, values.argmax(1), -1)
+    first = np.flatnonzero(np.diff(best, prepend=-2))
+    merged = []
+    for begin, end in zip(first, [*first[1:], len(best)]):
+        if (label := int(best[begin])) >= 0:
+            score = np.average(values[begin:end, label], weights=np.diff(edges[begin : end + 1]))
+            merged.append(Event(classes[label], float(edges[begin]), float(edges[end]), float(score)))
+    return merged
+
+
+def as_text(name: str, heard: Sequence[Event], dash: str = "–") -> str:
+    """The sound's name, and a line for each event below it."""
+    lines = [f"  {one.start:8.2f}{dash}{one.end:.2f} s  {one.label} {100 * one.score:.1f} %" for one in heard]
+    return "\n".join([f"{name}  ({len(heard)} event{'s' * (len(heard) != 1)})", *lines])
+
+
+def as_csv(name: str, heard: Sequence[Event]) -> str:
+    """A row of ``COLUMNS`` for each event; "" without any."""
+    out = io.StringIO()
+    rows = ((inert(name), f"{e.start:.3f}", f"{e.end:.3f}", inert(e.label), f"{e.score:.6f}") for e in heard)
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().rstrip("\n")
+
+
+def as_json(name: str, heard: Sequence[Event], seconds: float) -> str:
+    """One JSON object."""
+    rows = [{"class": e.label, "start_s": e.start, "end_s": e.end, "score": e.score} for e in heard]
+    return json.dumps({"file": name, "seconds": seconds, "events": rows}, ensure_ascii=False)
+
+
+def as_labels(heard: Sequence[Event]) -> str:
+    """A label track of Audacity (File, Import, Labels): start, end, name and score, a tab between; "" without events."""
+    return "".join(f"{e.start:.6f}\t{e.end:.6f}\t{' '.join(e.label.split())} {e.score:.2f}\n" for e in heard)
