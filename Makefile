@@ -92,6 +92,7 @@ $(call uses,strong small tiny,$(cells_vars) LOSSES RATES ARGS)
 $(call uses,report retrieval,$(corpus_vars) LOSSES ARGS)
 $(call uses,compare,A B ARGS)
 $(call uses,ensemble follow,RUN ARGS)
+$(call uses,settings,PRESET SET ARGS)
 $(call uses,inspect,$(settings_vars) ARGS)
 $(call uses,noise cost,RUN $(corpus_vars) ARGS)
 $(call uses,rerun,RUN DEVICE ARGS)
@@ -260,6 +261,10 @@ tiny: $(READY) ## Under 25,000 weights, and as one file
 .PHONY: report
 report: $(READY) ## The table of all finished runs: printed, Markdown, CSV, LaTeX, and a page with pictures
 	$(CLI) report $(CORPUS) $(MIXES) $(ARGS)
+
+.PHONY: settings
+settings: $(READY) ## Every setting of PRESET as commented TOML (ARGS="--diff default strong": what differs)
+	$(CLI) settings $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(SETS) $(ARGS)
 
 .PHONY: runs
 runs: $(READY) ## The runs there are, a line each (ARGS="--mix angle,area --status trained --json")

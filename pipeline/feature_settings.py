@@ -33,9 +33,13 @@ class FeatureSpec:
     """
 
     seconds: float = 4.0
+    """Length to which clips are cut or filled up; the corpus' own takes its place."""
     sr: int = 22050
+    """Samples per second to which sounds are resampled."""
     n_fft: int = 2048
+    """Length of the window of the short-time Fourier transform."""
     hop_length: int = 512
+    """From one frame to the next."""
     bins: int = 20
     """Rows of each feature: ``n_mfcc``, ``n_mels`` and ``n_chroma``."""
     bins_per_octave: int = 40
@@ -47,6 +51,7 @@ class FeatureSpec:
     noise_std: float = 0.001
     """Standard deviation of the Gaussian noise of the noisy view, in units of full scale (1.0)."""
     noise_seed: int = 0
+    """Of the noise of the noisy view, with the clip's name."""
     version: int = 1
     floor: float = 0.0
     """Frames quieter than this share of the clip's loudest are silent: by their constant-Q transform zeros in chroma_cqt and in

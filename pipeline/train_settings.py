@@ -27,16 +27,25 @@ class TrainSettings:
     """How one network is trained."""
 
     model: str = "resnet18"
+    """The network: a file of ``pipeline/models``."""
     epochs: int = 40
+    """How often all training clips are gone through; the last epoch is the result."""
     batch: int = 8
+    """Of a step; relations are between the clips of a batch."""
     lr: float = 0.1
+    """The learning rate, at its highest."""
     momentum: float = 0.9
+    """Of SGD; of AdamW β₁."""
     nesterov: bool = True
+    """Of SGD: momentum as Nesterov has it."""
     weight_decay: float = 1e-4
+    """How strongly weights are drawn to 0."""
     schedule: str = "step"
     """"step": lr × gamma every ``step_epochs``; "cosine": to 0 over the epochs; "constant"; all after the warm-up."""
     step_epochs: int = 10
+    """Of schedule "step": after how many epochs the learning rate falls."""
     gamma: float = 0.1
+    """Of schedule "step": what the learning rate is multiplied by."""
     milestones: str = ""
     """Of "step": lr × gamma at each of these epochs, for example "60,120,160", instead of every ``step_epochs``."""
     warmup_epochs: float = 0.0

@@ -30,6 +30,7 @@ DOORS = [
     "small",
     "tiny",
     "report",
+    "settings",
     "runs",
     "compare",
     "ensemble",
