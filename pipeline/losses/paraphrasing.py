@@ -24,6 +24,9 @@ RATE, BATCH = 1e-3, 64
 #: Maps are trained on over their mean size, which is this at least.
 LEAST = 1e-6
 
+#: On a CPU convolutions are half as fast again with channels last.
+FAST = torch.channels_last
+
 Batches = Callable[[], Iterator[Tensor]]
 """Maps (rows, K, H, W), some rows after the other, anew at each call."""
 
@@ -66,15 +69,18 @@ def trained(name: str, batches: Batches, share: float, epochs: int, power: int) 
         torch.manual_seed(seeded(f"paraphraser/{name}").initial_seed())
         halves = encoder(channels, factors(channels, share)), decoder(factors(channels, share), channels)
     network = nn.Sequential(*halves).to(first.device, first.dtype)
+    network.to(memory_format=FAST)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     with torch.enable_grad(), repeatable(first.device):
         for _ in range(epochs):
-            for maps in (part for rows in batches() for part in (rows / scale).split(BATCH)):
+            for maps in (
+                part.contiguous(memory_format=FAST) for rows in batches() for part in (rows / scale).split(BATCH)
+            ):
                 loss = (network(maps) - maps).abs().pow(power).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-    weights = {key: value.detach() for key, value in halves[0].state_dict().items()}
+    weights = {key: value.detach().contiguous() for key, value in halves[0].state_dict().items()}
     return {**weights, "0.weight": weights["0.weight"] / scale}
 
 
