@@ -21,7 +21,8 @@ from pipeline.training import (
     packing,
 )
 from pipeline.training.fit import packed
-from pipeline.training.step import Pack, graphed_step, step
+from pipeline.training.graphs import graphed_step
+from pipeline.training.step import Pack, step
 
 #: The loss of a speed measurement: the teacher's, and the costliest pair of Table 3.
 MIXES = {"resnet18": "ce", "cnn2": "angle,area", "resnet56": "ce"}

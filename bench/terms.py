@@ -28,7 +28,7 @@ from pipeline import losses, models
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix, Outputs, Term, library
 from pipeline.losses.adapting import adapter as adapter_of
-from pipeline.losses.adapting import shapes
+from pipeline.losses.adapting import listens, shapes
 from pipeline.training import Run, Stored, Task, packing
 from pipeline.training.fit import packed
 from pipeline.training.step import Pack, step, threads
@@ -116,8 +116,10 @@ def adapter_cost(term: Term, student: Outputs, teacher: Stored, seconds: float) 
         return None
     leaves = Outputs({name: values.detach().requires_grad_() for name, values in student.items()})
 
+    heard = (teacher.rows(0, slice(BATCH)),) if listens(module) else ()
+
     def both_ways() -> None:
-        told = module(leaves)
+        told = module(leaves, *heard)
         values = told.values() if isinstance(told, dict) else [told]
         torch.stack([value.square().sum() for value in values]).sum().backward()
 

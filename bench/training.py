@@ -34,9 +34,9 @@ from pipeline.training import (
     packing,
 )
 from pipeline.training.fit import packed
+from pipeline.training.graphs import graphed_step
 from pipeline.training.step import (
     Pack,
-    graphed_step,
     step,
     threads,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,28 @@ def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Modul
         torch.manual_seed(seeded(f"{draw}/{term.key}").initial_seed())
         module: nn.Module | None = make(student, teacher, **options)
     return module
+
+
+def listens(adapter: nn.Module) -> bool:
+    """Whether an adapter takes what the teacher says, as a second argument of its ``forward``."""
+    return len(inspect.signature(adapter.forward).parameters) > 1
+
+
+def memories(
+    mix: LossMix, key: tuple[int, int], network: Network, labels: torch.Tensor, classes: int
+) -> dict[str, torch.Tensor]:
+    """``KEY NAME`` → what the terms of one run remember before its first step, drawn of (model, seed, fold, term) alone.
+
+    ``key``: (seed, fold); ``labels`` (n,): of its training rows as the run knows them, in the order of the rows.
+    """
+    arrays: dict[str, torch.Tensor] = {}
+    for term in mix.terms:
+        make: Any = library.constant(term.name, "memory", None)
+        if make is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seeded(f"{network.name}/{key[0]}/{key[1]}/memory {term.key}").initial_seed())
+                arrays |= {f"{term.key} {name}": value for name, value in make(labels, classes).items()}
+    return arrays
 
 
 def needs_with(mixes: Sequence[LossMix], student: Callable[[], Network]) -> Needs:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline import models
 from pipeline.errors import InputError
 from pipeline.losses.adapting import adapter as adapter_of
-from pipeline.losses.adapting import shapes
+from pipeline.losses.adapting import listens, shapes
 from pipeline.losses.library import (
     constant,
     fewest,
@@ -113,10 +113,11 @@ def adapter_in_words(term: Term, pair: Pair) -> str:
     if adapter is None:
         return f"none with these options ({pair})"
     clip = student.mean.new_zeros(1, *pair.shape)
+    heard = (teacher.eval()(clip),) if listens(adapter) else ()
     with FlopCounterMode(display=False) as of_student:
         outputs = student.eval()(clip)
     with FlopCounterMode(display=False) as added:
-        adapter.eval()(outputs)
+        adapter.eval()(outputs, *heard)
     multiplications = added.get_total_flops() // 2
     share = added.get_total_flops() / of_student.get_total_flops()
     return (

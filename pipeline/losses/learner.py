@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import InputError
+from pipeline.losses.adapting import listens
 from pipeline.losses.mixed import ADAPTED
 from pipeline.models import Network, Outputs, Stacked
 from pipeline.models.freezing import hold_still, is_frozen
@@ -40,15 +41,15 @@ class Adapted(nn.Module):
         self.keys = tuple(adapters)
         self.adapters = nn.ModuleList(adapters.values())
 
-    def forward(self, x: Tensor) -> Outputs:
+    def forward(self, x: Tensor, taught: Mapping[str, Tensor] | None = None) -> Outputs:
         outputs: Outputs = self.body(x)
-        return self.adapted(outputs) if self.training else outputs
+        return self.adapted(outputs, taught) if self.training else outputs
 
-    def adapted(self, outputs: Outputs) -> Outputs:
-        """The body's outputs, and what the adapters make of them."""
+    def adapted(self, outputs: Outputs, taught: Mapping[str, Tensor] | None = None) -> Outputs:
+        """The body's outputs, and what the adapters make of them, and of what the teacher says where they have a side for it."""
         whole = dict(outputs)
         for key, adapter in zip(self.keys, self.adapters):
-            values = adapter(outputs)
+            values = adapter(outputs, taught) if listens(adapter) else adapter(outputs)
             if isinstance(values, Mapping):
                 whole |= {f"{ADAPTED} {key} {name}": value for name, value in values.items()}
             else:
@@ -155,10 +156,16 @@ class Learner:
             if name.startswith(start := f"adapters.{number}.")
         }
 
-    def forward(self, inputs: Inputs, alive: Tensor | None) -> Outputs:
+    @property
+    def listens(self) -> bool:
+        """Whether an adapter has a side for what teachers say."""
+        return any(listens(adapter) for adapter in getattr(self.stacked, "adapters", ()))
+
+    def forward(self, inputs: Inputs, alive: Tensor | None, taught: Mapping[str, Tensor] | None = None) -> Outputs:
         """What the networks say, cut off from them: every output (R, B, ...) is a leaf that requires a gradient.
 
-        ``alive`` (R,): runs that take part; the outputs of the others are 0 or of no account. None: all.
+        ``alive`` (R,): runs that take part; the outputs of the others are 0 or of no account. None: all. ``taught``: what teachers say,
+        (R, B, ...), where an adapter ``listens``.
         """
         if self.layout == "loop":
             everyone = range(self.runs) if alive is None else alive.nonzero()[:, 0].tolist()
@@ -166,12 +173,13 @@ class Learner:
 
             def run_forward(run: int) -> None:
                 with self.autocast():  # in the thread that computes
-                    self._outputs[run] = self.kept(self.singles[run](inputs(slice(run, run + 1))[:, 0]))
+                    heard = None if taught is None else {name: value[run] for name, value in taught.items()}
+                    self._outputs[run] = self.kept(self.singles[run](inputs(slice(run, run + 1))[:, 0], heard))
 
             self.spread(run_forward, everyone)
             return together(self._outputs, self.runs)
         with self.autocast():
-            self._outputs = {0: self.kept(self.stacked.mapped(inputs(slice(None))))}
+            self._outputs = {0: self.kept(self.stacked.mapped(inputs(slice(None)), taught))}
         return Outputs({name: value.detach().requires_grad_() for name, value in self._outputs[0].items()})
 
     def backward(self, grad_outputs: Mapping[str, Tensor | None], then: Callable[[slice, Tensor], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,18 @@ from pipeline.models.outputs import MAPS
 #: What stands before a term's key in the names of outputs that only this term sees.
 ADAPTED = "adapted"
 
+#: Optional function of a loss file: what it remembers after a step.
+REMEMBER = "remember"
+
+
+class Memory(NamedTuple):
+    """What terms remember of the training rows of R runs, and which of these a batch is."""
+
+    arrays: Mapping[str, Tensor]
+    """``KEY NAME`` → (R, ...)."""
+    places: Tensor
+    """(R, B) int64: of each clip its place among the run's training rows, in their order."""
+
 
 class Seen:
     """What a term sees of a network's outputs: those of the runs that have it, and as ``adapted`` its own adapter's.
@@ -32,22 +44,37 @@ class Seen:
     """
 
     def __init__(
-        self, outputs: Any, runs: Tensor | None, private_names: Mapping[str, str], draws: Tensor | None = None
+        self,
+        outputs: Any,
+        runs: Tensor | None,
+        private_names: Mapping[str, str],
+        draws: Tensor | None = None,
+        memory: Memory | None = None,
+        key: str = "",
     ) -> None:
         self._outputs, self._runs, self._private = outputs, runs, private_names
         if draws is not None:
             self.draws = draws  # of these runs alone already
+        kept = None if memory is None else private(memory.arrays, key)
+        if memory is not None and kept is not None:
+            self.memory = chosen_runs(kept, runs)
+            self.index = chosen_runs(memory.places, runs)
 
     def __getattr__(self, name: str) -> Any:
         value = private(self._outputs, self._private[name]) if name in self._private else None
         value = getattr(self._outputs, name) if value is None else value
         if name == MAPS and not value:
             raise AttributeError(f"no stage maps; there are {', '.join(self._outputs)}")
-        if self._runs is None:
-            return value
-        if isinstance(value, Mapping):
-            return {key: each.index_select(0, self._runs) for key, each in value.items()}
-        return value.index_select(0, self._runs)
+        return chosen_runs(value, self._runs)
+
+
+def chosen_runs(value: Any, runs: Tensor | None) -> Any:
+    """Those of some runs, of a tensor (R, ...) or each of a mapping; None: all."""
+    if runs is None:
+        return value
+    if isinstance(value, Mapping):
+        return {key: each.index_select(0, runs) for key, each in value.items()}
+    return value.index_select(0, runs)
 
 
 def private(outputs: Mapping[str, Tensor], head: str) -> Tensor | dict[str, Tensor] | None:
@@ -97,6 +124,9 @@ class MixedLoss:
             for key, members in self.members.items()
         }
         self._functions = {key: self._function(term, ce_options) for key, term in terms.items()}
+        self._terms = terms
+        #: Keys of the terms that remember.
+        self.remembering = tuple(key for key, term in terms.items() if has(term, REMEMBER))
         self._mixes = {key: mixes_targets(term) for key, term in terms.items()}
         self._listens = {key: listens(term) for key, term in terms.items()}
         self._taught = {
@@ -106,9 +136,7 @@ class MixedLoss:
 
     def _function(self, term: Term, ce_options: Mapping[str, Any]) -> Callable[..., Tensor]:
         """Of what a term sees, its labels, and how inputs are mixed where they are and it mixes its targets."""
-        options: dict[str, Any] = term.arguments | {
-            name: number for _, number, key, name in self._ramps if key == term.key
-        }
+        options: dict[str, Any] = term.arguments | self._changing(term.key)
         for _, numbers, key in self._plans:
             options |= numbers if key == term.key else {}
         if term.name == "ce":
@@ -143,11 +171,17 @@ class MixedLoss:
                 numbers[name].fill_(value)
 
     def sides(
-        self, key: str, student: Any, teacher: Any, runs: Tensor | None = None, draws: Tensor | None = None
+        self,
+        key: str,
+        student: Any,
+        teacher: Any,
+        runs: Tensor | None = None,
+        draws: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> tuple[Seen, Seen | None]:
         """What a term sees of the outputs of both sides; ``runs``: those of the runs axis that have it (None: all, or no axis)."""
         taught = None if teacher is None else Seen(teacher, runs, self._taught[key])
-        return Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, draws), taught
+        return Seen(student, runs, {ADAPTED: f"{ADAPTED} {key}"}, draws, memory, key), taught
 
     def __call__(
         self,
@@ -156,17 +190,18 @@ class MixedLoss:
         labels: Tensor,
         draws: Mapping[str, Tensor] | None = None,
         mixing: Mixing | None = None,
+        memory: Memory | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs and labels lead with the runs axis. total = Σ weight · raw; raw is 0 where a run lacks it.
 
         ``draws``: of each term that draws its numbers (R', B, n), R' the runs that have it. ``mixing``: of mixed inputs; what teachers
-        say is then of each clip by itself, or of the mixtures with ``mixing.live``.
+        say is then of each clip by itself, or of the mixtures with ``mixing.live``. ``memory``: of the terms that remember.
         """
         raw: dict[str, Tensor] = {}
         total: Tensor | None = None
         for key in self.keys:
             runs, function = self._runs[key], self._functions[key]
-            seen, taught = self.sides(key, student, teacher, runs, (draws or {}).get(key))
+            seen, taught = self.sides(key, student, teacher, runs, (draws or {}).get(key), memory)
             mixed = None if mixing is None or not self.mixes_now(key, mixing) else mixing.of(runs)
             if runs is None:
                 raw[key] = one_per_run(function(seen, taught, labels, mixed), key, len(self.mixes))
@@ -178,6 +213,26 @@ class MixedLoss:
             total = weighted if total is None else total + weighted
         assert total is not None
         return total, raw
+
+    @torch.no_grad()
+    def remembered(
+        self, student: Any, teacher: Any, labels: Tensor, draws: Mapping[str, Tensor], memory: Memory
+    ) -> dict[str, Tensor]:
+        """``KEY NAME`` → (R, ...): what the arrays of ``memory`` that terms change are after a step; nothing is written."""
+        changed = {}
+        for key in self.remembering:
+            runs, term = self._runs[key], self._terms[key]
+            seen, taught = self.sides(key, student, teacher, runs, draws.get(key), memory)
+            function: Any = constant(term.name, REMEMBER, None)
+            options = accepted(function, term.arguments | self._changing(key))
+            for name, value in function(seen, taught, chosen_runs(labels, runs), **options).items():
+                whole = memory.arrays[f"{key} {name}"]
+                changed[f"{key} {name}"] = value if runs is None else whole.index_copy(0, runs, value)
+        return changed
+
+    def _changing(self, key: str) -> dict[str, Tensor]:
+        """The options of a term that change from epoch to epoch, as they are now."""
+        return {name: number for _, number, of, name in self._ramps if of == key}
 
     def mixes_now(self, key: str, mixing: Mixing) -> bool:
         """Whether a term mixes its targets: a teacher that hears the mixtures gives one target for each."""

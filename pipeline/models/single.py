@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +29,13 @@ class Network(nn.Module):
         self.register_buffer("std", torch.ones(*self.shape[:2], 1))
         self.body = body
 
-    def forward(self, x: Tensor) -> Outputs:
+    def forward(self, x: Tensor, taught: Mapping[str, Tensor] | None = None) -> Outputs:
+        """``taught``: what a teacher says of the batch, for a body that listens; None: it is not given any."""
         if tuple(x.shape[1:]) != self.shape:
             expected = f"(batch, {', '.join(map(str, self.shape))})"
             raise InputError(f"{self.name}: input of shape {tuple(x.shape)}; expected {expected}")
-        return typed(self.body(standardised(x, self.mean, self.std)), self.mean.dtype)
+        more = () if taught is None else (taught,)
+        return typed(self.body(standardised(x, self.mean, self.std), *more), self.mean.dtype)
 
 
 def standardised(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ The weights are kept together; ``single`` gives a run's own network on the same 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,16 +63,19 @@ class Stacked(nn.Module):
         )
         return typed(Outputs({name: value.unsqueeze(0) for name, value in outputs.items()}), self.mean.dtype)
 
-    def mapped(self, x: Tensor) -> Outputs:
-        """All runs by ``vmap`` over the ordinary network. Batch norm writes its statistics into the stacked buffers."""
+    def mapped(self, x: Tensor, taught: Mapping[str, Tensor] | None = None) -> Outputs:
+        """All runs by ``vmap`` over the ordinary network. Batch norm writes its statistics into the stacked buffers.
+
+        ``taught``: what each run's teacher says of its batch, name → (R, B, ...), for a body that listens.
+        """
         body = self.__dict__["body"]
 
-        def one_run(weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-            return dict(functional_call(body, (weights, buffers), (x,)))
+        def one_run(weights: dict[str, Tensor], buffers: dict[str, Tensor], *given: Any) -> dict[str, Tensor]:
+            return dict(functional_call(body, (weights, buffers), given))
 
         x = ((x - self.mean) / self.std).transpose(0, 1)
         with Float32BatchNorm():
-            outputs = torch.func.vmap(one_run)(*self.state(), x)
+            outputs = torch.func.vmap(one_run)(*self.state(), x, *(() if taught is None else (dict(taught),)))
         return typed(Outputs(outputs), self.mean.dtype)
 
     def single(self, run: int) -> Network:

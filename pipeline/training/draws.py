@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline import samplers
 from pipeline.losses import library
+from pipeline.losses.counted import GOLDEN, bits, shifted
 from pipeline.training.sampling import generator, steps_of
 
 if TYPE_CHECKING:
@@ -50,31 +51,6 @@ def draws_tables(
                 table[:count, place] = torch.rand((count, batch, each), generator=random)
         tables[key] = table.to(device)
     return tables
-
-
-#: SplitMix64 (Steele, Lea and Flood 2014): the step between two states, and the factors of its output function.
-GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-FACTORS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
-
-#: Between the streams of one key, in states.
-STREAM = 1 << 40
-
-
-def bits(keys: Tensor, count: int, stream: int = 0) -> Tensor:
-    """(n, count) random int64 of keys (n,) int64: the outputs of SplitMix64 with these seeds, from the place of a ``stream`` on.
-
-    Whole numbers alone, so that they are the same on every device. Waits for nothing: fit for CUDA graphs.
-    """
-    states = torch.arange(1 + stream * STREAM, 1 + stream * STREAM + count, device=keys.device)
-    z = keys[:, None] + states * GOLDEN
-    for shift, factor in zip((30, 27), FACTORS):
-        z = (z ^ shifted(z, shift)) * factor
-    return z ^ shifted(z, 31)
-
-
-def shifted(z: Tensor, places: int) -> Tensor:
-    """z >> ``places`` of int64 as if it had no sign."""
-    return (z >> places) & ((1 << (64 - places)) - 1)
 
 
 def uniform(keys: Tensor, count: int, stream: int = 0) -> Tensor:

@@ -29,6 +29,7 @@ from pipeline.training.dropout import Dropout, dropout_of
 from pipeline.training.labels import balanced, known_labels, places_of
 from pipeline.training.live import Lesson, Live
 from pipeline.training.loop import Loop
+from pipeline.training.memory import recollection
 from pipeline.training.normalisation import normalisation
 from pipeline.training.pools import chosen_pools
 from pipeline.training.sampling import epoch_tables
@@ -242,7 +243,8 @@ def packed(
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None, classes)
     draws = draws_tables(runs, loss.members, settings.batch, 0, going, device, settings.sampler)
     deviation = torch.stack([std for _, std in statistics]).to(device) if settings.input_noise else None
-    about = (augment, draws, deviation, constants, places_of(runs, labels))
+    memory = recollection(runs, networks[0], labels, classes)
+    about = (augment, draws, deviation, constants, places_of(runs, labels), memory)
     return Pack(learner, samples, labels, lesson, index, loss, settings, first, *about)
 
 

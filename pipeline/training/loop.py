@@ -24,11 +24,12 @@ from pipeline.listed import kept_epochs
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer
 from pipeline.training.draws import draws_tables
+from pipeline.training.graphs import graphed_step
 from pipeline.training.live import Lesson
 from pipeline.training.movement import Movement
 from pipeline.training.sampling import EpochTables, epoch_tables, steps_of
 from pipeline.training.state import Interrupted, Progress, failure
-from pipeline.training.step import Pack, graphed_step, step
+from pipeline.training.step import Pack, step
 from pipeline.training.task import Run, Trained
 from pipeline.training.term_figures import term_figures
 

@@ -20,11 +20,11 @@ from torch import Tensor
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.learner import Inputs
 from pipeline.training.fit import packed
+from pipeline.training.graphs import graphed_step
 from pipeline.training.step import (
     Pack,
     Teaching,
     batch,
-    graphed_step,
     mixing_of,
     step,
     taught,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from pipeline.training import optimizer
 from pipeline.training.draws import normal
 from pipeline.training.dropout import INPUT
 from pipeline.training.live import Lesson, Live
+from pipeline.training.memory import Recollection
 from pipeline.training.sampling import EpochTables
 from pipeline.training.teaching import Stored
 
@@ -52,6 +52,8 @@ class Pack:
     """What ``constants`` of loss files gave of each run's teacher: ``constants KEY NAME`` → (R, ...)."""
     places: Tensor | None = None
     """(R, C + 1) int64: the labels of runs that have some of the C classes alone (``labels.places_of``); None: all have all."""
+    memory: Recollection | None = None
+    """What terms remember of each run's training rows; None where none does."""
     optimizer_state: dict[str, Tensor] = field(init=False)
     """What the optimizer remembers of each run (``optimizer.state_of``)."""
     averages: dict[str, Tensor] = field(init=False)
@@ -97,6 +99,7 @@ class Pack:
             "bad": self.bad,
             "counter": self.counter,
             **statistics,
+            **{f"memory.{name}": array for name, array in (self.memory.arrays if self.memory else {}).items()},
             **{f"average.{name}": average for name, average in self.averages.items()},
         }
 
@@ -157,10 +160,13 @@ def step(pack: Pack, masked: bool) -> None:
         truth = torch.where(labels >= 0, truth, -1)
     teacher = taught(pack, rows, inputs, mask, keys)
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
-        outputs = pack.learner.forward(seen, mask)
-        total, raw = pack.loss(outputs, teacher, labels, draws, mixing)
+        outputs = pack.learner.forward(seen, mask, teacher if pack.learner.listens else None)
+        memory = None if pack.memory is None else pack.memory.of(rows)
+        total, raw = pack.loss(outputs, teacher, labels, draws, mixing, memory)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
         pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
+    if pack.memory and memory:
+        pack.memory.write(pack.loss.remembered(outputs, teacher, labels, draws, memory), mask)
     if pack.averages:
         taken = pack.optimizer_state["taken"]
         optimizer.follow(pack.averages, pack.averaged_tensors(), taken, pack.settings.average, mask)
@@ -263,36 +269,3 @@ def threads(layout: str, runs: int) -> Iterator[ThreadPoolExecutor | None]:
             yield pool
     finally:
         torch.set_num_threads(cores)
-
-
-def graphed_step(
-    take: Callable[[], None], written: Sequence[Tensor], memory: Any = None, warmup: int = 3
-) -> Callable[[], None]:
-    """``take`` as one CUDA graph: what it does, without the launches. ``written``: every tensor that it writes.
-
-    ``take`` must read and write the same tensors each time and wait for nothing. It is run ``warmup`` times on a
-    side stream first, as capturing asks for. After each of these ``written`` is put back to what it was, so that every
-    one of them is the step that comes next: those behind it may be past the end of the epoch's tables. ``memory``
-    (``torch.cuda.graph_pool_handle``): shared by graphs that are never replayed at the same time and leave nothing
-    but ``written`` behind.
-    """
-    before = [tensor.clone() for tensor in written]
-
-    def put_back() -> None:
-        for tensor, old in zip(written, before):
-            tensor.copy_(old)
-
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    try:
-        with torch.cuda.stream(stream):
-            for _ in range(warmup):
-                take()
-                put_back()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=memory):
-            take()
-    finally:
-        put_back()
-    return graph.replay

@@ -50,13 +50,13 @@ def sides(pack: Pack, run: Run, r: int, term: Term) -> Iterator[tuple[Any, Any]]
     constants = {name: values[r] for name, values in pack.constants.items()}
     for part in torch.as_tensor(run.task.train, device=pack.samples.device).split(CHUNK):
         x = pack.samples.index_select(0, part)
-        student = network(x)
-        if isinstance(network.body, Adapted):
-            student = network.body.adapted(student)
         teacher = None
         if isinstance(pack.teaching, Lesson):
             teacher = pack.teaching.live.kept(run.teacher, x, pack.teaching.needs)
         elif pack.teaching is not None:
             teacher = pack.teaching.rows(run.teacher, part)
+        student = network(x)
+        if isinstance(network.body, Adapted):
+            student = network.body.adapted(student, teacher)
         taught = None if teacher is None else Outputs({**teacher, **constants})
         yield pack.loss.sides(term.key, student, taught)

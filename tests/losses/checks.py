@@ -61,8 +61,8 @@ def a_run_of_a_pack_is_the_run_alone(name: str) -> None:
     alone, beside = (f"{name}:2,soft:0", "ce:1") if name not in ("soft", "ce") else (f"{name}:2", "angle:1")
     packed = [LossMix.parse(mix) for mix in (alone, "ce:3" if name != "ce" else "soft:3", f"{name}:5,{beside}")]
     given = inputs(3, 4, seed=3)
-    student, teacher, draws = terms.packed(name, given, runs=[0, 2])
-    total, raw = mixed_loss(packed)(student, teacher, given.labels, draws)
+    student, teacher, draws, memory = terms.packed(name, given, runs=[0, 2])
+    total, raw = mixed_loss(packed)(student, teacher, given.labels, draws, None, memory)
     for run, mix in enumerate(packed):
         alone = given.each(itemgetter(run))
         of_terms = {term.key: (term.weight, value(term.name, alone)) for term in mix.terms}
@@ -235,10 +235,10 @@ def masks_nothing(name: str) -> bool:
 
 
 def selected(side: SimpleNamespace, run: int, clips: Tensor) -> SimpleNamespace:
-    """Some clips of a run; constants of the teacher belong to no clip."""
+    """Some clips of a run; constants of the teacher, and what is remembered of all rows, belong to no clip."""
 
     def of(each: Tensor, key: str) -> Tensor:
-        return each[run] if key == "constants" else each[run][clips]
+        return each[run] if key in ("constants", "memory") else each[run][clips]
 
     return SimpleNamespace(
         **{

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from pipeline import losses
 from pipeline.losses import Outputs, library
+from pipeline.losses.adapting import listens
+from pipeline.losses.mixed import Memory
 from pipeline.losses.needs import CONSTANTS, REDUCED, reductions
 from pipeline.models.outputs import chosen, stage_maps
 
@@ -131,6 +133,8 @@ def sides(name: str, given: Inputs) -> tuple[SimpleNamespace, SimpleNamespace]:
         student["adapted"] = adapted(name, given)
     if each := library.draws(name, given.lead[-1]):
         student["draws"] = given.numbers[..., :each]
+    if library.has(name, "memory"):
+        student |= remembered(name, given)
     return SimpleNamespace(**student), SimpleNamespace(**teacher)
 
 
@@ -146,8 +150,20 @@ def kept_of_teacher(name: str, given: Inputs) -> dict[str, dict[str, Tensor]]:
     return kept
 
 
-def packed(name: str, given: Inputs, runs: list[int]) -> tuple[Outputs, Outputs, dict[str, Tensor]]:
-    """The same as a pack of runs has it: student, teacher and draws of ``runs``, each thing under its term's name."""
+def remembered(name: str, given: Inputs) -> dict[str, Any]:
+    """What it remembers of twelve rows of each run before the first step, and that the batch is the first of these."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        arrays = library.constant(name, "memory", None)(torch.arange(12) // 2, CLASSES)
+    places = torch.arange(given.lead[-1], device=given.labels.device)
+    return {
+        "memory": {key: value.expand(*given.lead[:-1], *value.shape) for key, value in arrays.items()},
+        "index": places.expand(given.lead),
+    }
+
+
+def packed(name: str, given: Inputs, runs: list[int]) -> tuple[Outputs, Outputs, dict[str, Tensor], Memory | None]:
+    """The same as a pack of runs has it: student, teacher, draws of ``runs`` and memory, each thing under its term's name."""
     student, teacher, draws = dict(given.student), dict(given.teacher), {}
     if about(name)[3] is not None:
         told = adapted(name, given)
@@ -157,7 +173,11 @@ def packed(name: str, given: Inputs, runs: list[int]) -> tuple[Outputs, Outputs,
         teacher |= {f"{word} {name} {part}": value for part, value in values.items()}
     if each := library.draws(name, given.lead[-1]):
         draws[name] = given.numbers[runs, :, :each]
-    return Outputs(student), Outputs(teacher), draws
+    memory = None
+    if library.has(name, "memory"):
+        kept = remembered(name, given)
+        memory = Memory({f"{name} {key}": value for key, value in kept["memory"].items()}, kept["index"])
+    return Outputs(student), Outputs(teacher), draws, memory
 
 
 def view(outputs: Mapping[str, Tensor], read: tuple[str, ...] | None) -> dict[str, Any]:
@@ -173,8 +193,14 @@ def adapted(name: str, given: Inputs) -> Any:
     shapes = [tuple((k, tuple(v.shape[lead:])) for k, v in side.items()) for side in (given.student, given.teacher)]
     module = adapter(name, *shapes)
     assert module is not None
-    flat = {k: v.double().flatten(0, lead - 2) if lead > 1 else v.double()[None] for k, v in given.student.items()}
-    runs = [module(Outputs({k: v[run] for k, v in flat.items()})) for run in range(len(flat["logits"]))]
+    student, teacher = (
+        {k: v.double().flatten(0, lead - 2) if lead > 1 else v.double()[None] for k, v in side.items()}
+        for side in (given.student, given.teacher if listens(module) else {})
+    )
+    sides = [[Outputs({k: v[run] for k, v in student.items()})] for run in range(len(student["logits"]))]
+    for run, side in enumerate(sides if teacher else ()):
+        side.append(Outputs({k: v[run].detach() for k, v in teacher.items()}))
+    runs = [module(*side) for side in sides]
     return together(runs, given.lead[:-1], dtype)
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.training import loop, step
+from pipeline.training import loop
+from pipeline.training.graphs import graphed_step
 from tests.trainings import assert_equal, fit, made_up, run_of
 
 
@@ -51,7 +52,7 @@ def test_every_warm_up_is_the_step_that_comes_next(graphs: list[Any]) -> None:
         counter.add_(1)
         weights.mul_(3)
 
-    step.graphed_step(take, [counter, weights])
+    graphed_step(take, [counter, weights])
     assert seen == [(4, [1.0, 2.0])] * 4
     assert int(counter) == 4 and weights.tolist() == [1.0, 2.0]
 
@@ -66,7 +67,7 @@ def test_epochs_of_any_length_are_captured_and_change_no_number(
     plain = fit(data, runs, layout="vmap")
 
     def replayed(take: Callable[[], None], written: list[Tensor], memory: Any) -> Callable[[], None]:
-        step.graphed_step(take, written, memory)
+        graphed_step(take, written, memory)
         return take
 
     class Graphed(loop.Loop):

@@ -1,0 +1,216 @@
+"""contrast: the worked values of METHODS2 3.1, a plain loop, its memory step by step, and what it is trained and resumed with."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipeline import losses, models
+from pipeline.config import InputError
+from pipeline.losses import LossMix, adapters, contrast
+from pipeline.losses.counted import uniform_of
+from tests.losses.worked import Array, cosines, near, sines, unit
+from tests.trainings import QUICK, assert_alone_and_resumed_are_equal, fit, made_up, run_of
+
+
+def units(rows: Array) -> Array:
+    return np.array([unit(row) for row in rows])
+
+
+V_S, V_T = units(sines(2, 2)), units(cosines(2, 2))
+M_S, M_T = units(sines(6, 2, first=2)), units(cosines(6, 2, first=2))
+ROWS = np.array([[0, 2, 3, 4], [1, 3, 4, 5]])
+
+
+def loop_contrast(
+    vs: Array,
+    vt: Array,
+    Ms: Array,
+    Mt: Array,
+    rows: Array,
+    tau: float = 0.07,
+    Z: tuple[float, ...] = (),
+    eps: float = 1e-7,
+) -> tuple[float, list[float]]:
+    """The value, and Z of both directions, of the first batch where ``Z`` is not given."""
+    total, c, fixed = 0.0, (rows.shape[1] - 1) / len(Ms), []
+    for side, (v, M) in enumerate(((vs, Mt), (vt, Ms))):
+        e = np.array([[np.exp(v[b] @ M[r] / tau) for r in rows[b]] for b in range(len(v))])
+        fixed.append(Z[side] if Z else float(e.mean() * len(Ms)))
+        p = e / fixed[-1]
+        each = [np.log(x[0] / (x[0] + c + eps)) + sum(np.log(c / (y + c + eps)) for y in x[1:]) for x in p]
+        total -= float(np.mean(each))
+    return total, fixed
+
+
+def side(
+    vs: Array, vt: Array, Ms: Array, Mt: Array, labels: list[int], index: list[int], **more: Any
+) -> SimpleNamespace:
+    """What the loss sees of a student; ``labels``: of all remembered rows."""
+    arrays = contrast.memory(torch.tensor(labels), max(labels) + 1)
+    arrays |= {"student": torch.from_numpy(Ms), "teacher": torch.from_numpy(Mt), **more}
+    draws = torch.rand(len(vs), 1, generator=torch.Generator().manual_seed(0))
+    views = {"student": torch.from_numpy(vs), "teacher": torch.from_numpy(vt)}
+    return SimpleNamespace(adapted=views, memory=arrays, index=torch.tensor(index), draws=draws)
+
+
+def with_rows(monkeypatch: pytest.MonkeyPatch, rows: Array) -> None:
+    """Negatives as the worked value names them."""
+    monkeypatch.setattr(contrast, "negatives", lambda *_: torch.from_numpy(rows[:, 1:]))
+
+
+def test_the_worked_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_rows(monkeypatch, ROWS)
+    student = side(V_S, V_T, M_S, M_T, [0, 1, 2, 3, 4, 5], [0, 1])
+    labels = torch.tensor([0, 1])
+    value = losses.load("contrast")(student, None, labels, K=3, tau=0.5)
+    assert float(value) == near(5.2046874174)
+    assert loop_contrast(V_S, V_T, M_S, M_T, ROWS, 0.5)[0] == near(5.2046874174)
+    told = contrast.remember(student, None, labels, K=3, tau=0.5)
+    _, fixed = contrast.both_scores(student, labels, None, 3, 0.5)
+    assert fixed.tolist() == [near(11.6694804410), near(19.5801299875)]
+    assert told["student"][0].tolist() == [near(0.9902860836), near(-0.1390448581)]
+    np.testing.assert_allclose(told["student"][2:], M_S[2:])
+    for name, M, V in (("student", M_S, V_S), ("teacher", M_T, V_T)):
+        np.testing.assert_allclose(told[name][:2], [unit(0.5 * a + 0.5 * b) for a, b in zip(M[:2], V)], atol=1e-12)
+    np.testing.assert_allclose(told["normaliser"].numpy(), fixed.numpy(), rtol=1e-6)  # kept in float32
+
+
+def test_z_is_of_the_first_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_rows(monkeypatch, ROWS)
+    known = torch.tensor([11.0, 20.0])
+    student = side(V_S, V_T, M_S, M_T, [0, 1, 2, 3, 4, 5], [0, 1], normaliser=known)
+    value = losses.load("contrast")(student, None, torch.tensor([0, 1]), K=3, tau=0.5)
+    assert float(value) == pytest.approx(loop_contrast(V_S, V_T, M_S, M_T, ROWS, 0.5, (11.0, 20.0))[0])
+    assert torch.equal(contrast.remember(student, None, torch.tensor([0, 1]), K=3, tau=0.5)["normaliser"], known)
+
+
+@pytest.mark.parametrize(("K", "expected"), [(16384, 21.4081820896), (1024, 15.8639198560), (3, 4.4986811570)])
+def test_at_equal_scores(K: int, expected: float) -> None:
+    """2 [ln(1 + K) + K ln(1 + 1 / K)]: all e are 1, so p = 1 / n."""
+    assert 2 * (math.log(1 + K) + K * math.log(1 + 1 / K)) == near(expected)
+    if K == 3:
+        student = side(0 * V_S, 0 * V_T, M_S, M_T, [0, 1, 2, 3, 4, 5], [0, 1])
+        value = losses.load("contrast")(student, None, torch.tensor([0, 1]), K=K, tau=0.5)
+        assert float(value) == pytest.approx(expected, rel=1e-6)  # published ε = 10⁻⁷ is in it
+
+
+def test_equals_the_plain_loop() -> None:
+    random = np.random.default_rng(1)
+    labels = [0, 0, 1, 2, 2, 2, 1, 0, 3, 3]
+    for batch in (1, 2, 3, 8):
+        views = [units(random.normal(size=(batch, 4))) for _ in range(2)]
+        memories = [units(random.normal(size=(10, 4))) for _ in range(2)]
+        index = random.permutation(10)[:batch].tolist()
+        student = side(*views, *memories, labels, index)
+        own = torch.tensor([labels[place] for place in index])
+        u = uniform_of(student.draws[..., 0], 7)
+        negatives = contrast.negatives(u, own, student.index, student.memory).numpy()
+        for place, row, numbers in zip(index, negatives.tolist(), u.tolist()):
+            others = [n for n in range(10) if labels[n] != labels[place]]
+            others.sort(key=lambda n: (labels[n], n))
+            assert row == [others[int(number * len(others))] for number in numbers]
+        chosen = np.concatenate([np.array(index)[:, None], negatives], 1)
+        value = losses.load("contrast")(student, None, own, K=7, tau=0.3)
+        assert float(value) == pytest.approx(loop_contrast(*views, *memories, chosen, 0.3)[0], rel=1e-9)
+
+
+def test_negatives_are_of_other_classes_and_all_of_them_are_drawn() -> None:
+    labels = torch.tensor([-1, 2, 0, 2, -1, 1, 0, 2])
+    kept = contrast.memory(labels, 4)
+    u = uniform_of(torch.rand(8, generator=torch.Generator().manual_seed(1)), 4000)
+    drawn = contrast.negatives(u, labels, torch.arange(8), kept)
+    for n in range(8):
+        known = [m for m in range(8) if labels[m] >= 0 and labels[m] != labels[n]]
+        others = known if labels[n] >= 0 else [m for m in range(8) if m != n]
+        assert sorted(set(drawn[n].tolist())) == others
+        counts = torch.bincount(drawn[n], minlength=8)[others]
+        assert bool((counts > 4000 / len(others) * 0.8).all())
+    assert not torch.equal(drawn[0], drawn[4])
+
+
+def test_a_clip_that_is_twice_in_a_batch_is_remembered_as_it_was_last() -> None:
+    random = np.random.default_rng(2)
+    views = [units(random.normal(size=(4, 3))) for _ in range(2)]
+    memories = [units(random.normal(size=(6, 3))) for _ in range(2)]
+    student = side(*views, *memories, [0, 0, 1, 1, 2, 2], [3, 1, 3, 0])
+    told = contrast.remember(student, None, torch.tensor([1, 0, 1, 0]), K=5, m=0.25)
+    for name, view, M in zip(("student", "teacher"), views, memories):
+        expected = M.copy()
+        for clip, row in enumerate((3, 1, 3, 0)):
+            expected[row] = unit(0.25 * M[row] + 0.75 * view[clip])
+        np.testing.assert_allclose(told[name].numpy(), expected, atol=1e-12)
+
+
+def test_nothing_flows_into_memory_or_z() -> None:
+    random = np.random.default_rng(3)
+    views = [torch.from_numpy(units(random.normal(size=(4, 3)))).requires_grad_() for _ in range(2)]
+    arrays = contrast.memory(torch.tensor([0, 0, 1, 1, 2, 2]), 3)
+    rows = {name: arrays[name][:, :3].double().clone().requires_grad_() for name in ("student", "teacher")}
+    student = SimpleNamespace(
+        adapted=dict(zip(("student", "teacher"), views)),
+        memory=arrays | rows,
+        index=torch.arange(4),
+        draws=torch.rand(4, 1),
+    )
+    losses.load("contrast")(student, None, torch.tensor([0, 0, 1, 1]), K=5).backward()
+    assert all(view.grad is not None and bool(view.grad.any()) for view in views)
+    assert all(row.grad is None for row in rows.values())
+
+
+def test_one_class_has_no_negatives() -> None:
+    for labels in ([3, 3, 3], [2, -1, 2], [1]):
+        with pytest.raises(InputError, match=r"all .* training rows .* one class, .* expected two classes at least"):
+            contrast.memory(torch.tensor(labels), 4)
+    contrast.memory(torch.tensor([-1, -1]), 4)
+
+
+def test_the_memory_begins_uniform() -> None:
+    kept = contrast.memory(torch.arange(400) % 4, 4)
+    for name in ("student", "teacher"):
+        assert kept[name].abs().max() <= (3 / 128) ** 0.5 and kept[name].std() == pytest.approx(1 / 128**0.5, rel=0.02)
+    assert not torch.equal(kept["student"], kept["teacher"]) and kept["begin"].tolist() == [0, 100, 200, 300, 400]
+
+
+def test_both_sides_have_a_layer_and_the_embedding_is_too_wide() -> None:
+    """32 → 128: 4,224 weights; the teacher's 256 → 128: 32,896; from the student's 3,440 refused."""
+    module = contrast.adapter({"hidden": (32,)}, {"embedding": (256,)})
+    sizes = [sum(one.numel() for one in layer.parameters()) for layer in (module.of_student, module.of_teacher)]  # type: ignore[union-attr, arg-type]
+    assert sizes == [4224, 32_896]
+    network = models.network("cnn2", (5, 20, 173), 10)
+    with pytest.raises(InputError, match=r"its adapter would have 473,344 weights, .* @layer=hidden"):
+        adapters([LossMix.parse("contrast@layer=embedding")], [(0, 1)], [network], {"embedding": (256,)})
+    assert "37,120 weights that are trained" in LossMix.parse("contrast").explain()
+
+
+def trained_twice(layout: str) -> tuple[Tensor, ...]:
+    data = made_up()
+    one = fit(data, [run_of("ce,contrast@K=9")], layout=layout)[0]
+    return tuple(one.adapters.values())
+
+
+def test_both_layers_and_layouts_are_trained() -> None:
+    """Every adapter weight moves, the teacher's too; one by one and by vmap the same to rounding."""
+    network = models.network("cnn2", (2, 8, 16), 3)
+    mix, shapes = LossMix.parse("ce,contrast@K=9"), {"embedding": (12,), "logits": (3,)}
+    before = adapters([mix], [(0, 1)], [network], shapes)[0]["contrast@K=9"].state_dict()
+    loop, vmap = trained_twice("loop"), trained_twice("vmap")
+    for name, mine, other in zip(before, loop, vmap, strict=True):
+        assert bool((mine[0] != before[name]).any()), name
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_it_goes_on_from_any_checkpoint_with_the_same_bits(tmp_path: Path) -> None:
+    """Two runs of unlike length in a pack, each alone, and gone on after steps of both epochs: memory and Z are in it."""
+    data = made_up()
+    runs = [run_of("ce,contrast@K=9"), run_of("ce:2,contrast:3@K=9", fold=2, teacher=1, count=30)]
+    kept = assert_alone_and_resumed_are_equal(tmp_path / "a.pt", data, runs, QUICK, (0, 2, 5, 7))
+    assert len(kept) > 10
