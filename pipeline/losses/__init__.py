@@ -23,6 +23,11 @@ by importing it, where it is written out. All else is optional:
 - ``ADAPTS = ("T=learned",)``: the options with which alone it brings one (without it: with any).
 - ``planned(epoch, epochs)``: name → number of an epoch (from 0), given to the loss as these arguments, which stand before its
   options; options as above.
+- An adapter whose ``forward`` takes a second argument is given what the teacher says, by name, too: a side of the teacher's to train.
+- ``memory(labels, classes)``: name → array, what the loss remembers of a run's training rows before the first step, drawn by torch's
+  own generator, from their labels (n,), −1 for none; the loss sees it as ``student.memory``, and which rows a batch is as
+  ``student.index`` (..., B). Runs in a pack have zeros behind shorter arrays. ``remember(student, teacher, labels)``: those
+  arrays that change, as they are after a step; options as above. In the checkpoint, as weights are.
 - ``reduced(map)``: what the loss needs of a teacher's map (..., K, H, W), for example its mean over channels; leading axes are
   any, and are kept. It is kept of every clip in place of the map, and the loss sees it as ``teacher.reduced``, stage → array.
   It may also name as arguments ``stage`` (the map's name), ``student`` and ``teacher`` (shapes of both sides by name), and
