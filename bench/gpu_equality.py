@@ -34,7 +34,8 @@ from pipeline.config import TrainSettings
 from pipeline.losses import LossMix
 from pipeline.losses.learner import LAYOUTS
 from pipeline.training import Run
-from pipeline.training.step import graphed_step, step
+from pipeline.training.graphs import graphed_step
+from pipeline.training.step import step
 from pipeline.training.tuning import tuned
 
 #: Type → after which steps it is judged, and how far off it may be.
