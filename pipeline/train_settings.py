@@ -84,7 +84,8 @@ class TrainSettings:
     beta2: float = 0.999
     """Of "adamw": how long the mean of squared gradients remembers (β₂)."""
     average: float = 0.0
-    """Decay of the exponential moving average of the weights, which is tested and kept in their place; 0: the last weights."""
+    """Decay of the exponential moving average of the weights, which is tested and kept in their place; 0: the last weights.
+    After step t it is at most (1 + t) / (10 + t)."""
     dropout: float = 0.0
     """Share of values set to 0 before each linear layer in training, of networks that have a ``Dropout`` there."""
     keep: str = ""

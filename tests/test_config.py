@@ -186,9 +186,9 @@ DIGESTS = {
     "cifar-paper": ("b37b3e20", "7e791fb1", "ed684a46"),
     "cifar-strong": ("b37b3e20", "ac2881f5", "ed684a46"),
     "device": ("5f0a82bb", "70ca9325", "f8004153"),
-    "strong": ("975ef5b4", "8937e45d", "1d9e599f"),
-    "small": ("53b6b862", "8937e45d", "1219bb61"),
-    "tiny": ("53b6b862", "8937e45d", "b8044a8b"),
+    "strong": ("975ef5b4", "3aec2f8e", "1d9e599f"),
+    "small": ("53b6b862", "3aec2f8e", "72976dba"),
+    "tiny": ("53b6b862", "3aec2f8e", "40e77d13"),
 }
 #: Features of presets that are not those of default.
 OTHER_FEATURES = {"device": {"tuning": 0.0, "floor": 1e-5}}

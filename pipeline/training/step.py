@@ -15,6 +15,7 @@ from pipeline.losses.learner import Inputs, Learner
 from pipeline.losses.mixed import MixedLoss
 from pipeline.losses.mixing import Mixing, mixed_inputs
 from pipeline.models import Outputs
+from pipeline.processes import heap
 from pipeline.training import optimizer
 from pipeline.training.draws import normal
 from pipeline.training.dropout import INPUT
@@ -253,14 +254,14 @@ def tally(pack: Pack, values: Tensor, correct: Tensor, alive: Tensor | None) -> 
 def threads(layout: str, runs: int) -> Iterator[ThreadPoolExecutor | None]:
     """Threads for the layout ``loop``: as many as torch would use, each with whole runs.
 
-    An operation is never split over threads, so that a run's numbers depend neither on the number of cores nor on
-    the runs beside it, and a busy machine slows it only by its share.
+    No operation is split over threads: a run's numbers depend neither on the number of cores nor on the runs beside it.
     """
-    cores = torch.get_num_threads()
     if layout != "loop":
         yield None
         return
+    cores = torch.get_num_threads()
     torch.set_num_threads(1)
+    heap.keep_freed()
     try:
         if min(runs, cores) < 2:
             yield None

@@ -114,6 +114,12 @@ def test_a_masked_run_keeps_every_bit(name: str) -> None:
     assert torch.equal(weights[1], before["weights"][1]) and not torch.equal(weights[0], before["weights"][0])
 
 
+def warmed_up(average: Tensor, latest: Tensor, updates: Tensor) -> Tensor:
+    """The average after one more update of a decay of 0.9; counts are not averaged."""
+    decay = min(0.9, (2 + int(updates)) / (11 + int(updates)))
+    return average.lerp(latest, 1 - decay) if latest.is_floating_point() else latest
+
+
 def reference_training(
     samples: Tensor, labels: Tensor, run: Run, settings: TrainSettings
 ) -> tuple[nn.Module, Tensor, Any]:
@@ -123,9 +129,7 @@ def reference_training(
     x = samples[run.task.train]
     mean, std = x.mean((0, 3), keepdim=True), x.std((0, 3), keepdim=True, correction=0)
     adamw = torch.optim.AdamW(network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    averaged: Any = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), use_buffers=True
-    )
+    averaged: Any = torch.optim.swa_utils.AveragedModel(network, avg_fn=warmed_up, use_buffers=True)
     steps, taken = len(run.task.train) // 8, 0
     for epoch in range(settings.epochs):
         for rows in torch.from_numpy(order(run, epoch))[: 8 * steps].split(8):
@@ -279,3 +283,12 @@ def test_learning_rates() -> None:
     published = dataclasses.replace(cosine, lr=0.1, epochs=1)
     rates = [optimizer.learning_rate(published, 0, s, 4) for s in range(4)]
     assert rates == pytest.approx([0.1, 0.0853553391, 0.05, 0.0146446609], abs=1e-10)
+
+
+def test_an_average_forgets_the_first_values() -> None:
+    """Batch norm's first variance is 1; of one that settles at 0.013 nothing of it is left after 456 steps of 0.99."""
+    latest, average = torch.ones(1, 1), torch.ones(1, 1)
+    for step in range(1, 457):
+        latest = 0.9 * latest + 0.1 * 0.013
+        optimizer.follow({"variance": average}, {"variance": latest}, torch.full((1, 1), float(step)), 0.99)
+    assert average.item() == pytest.approx(0.013, rel=1e-3)
