@@ -6,15 +6,27 @@ file is opened by the name that it has on the disk.
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+#: Unicode's categories of control characters, and of what separates lines and paragraphs.
+BREAKS = ("Cc", "Zl", "Zp")
+
 
 def same(name: str) -> str:
     """The one spelling (NFC) of all names that are the same."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def one_line(text: str) -> str:
+    """``text`` with line breaks and other control characters as JSON escapes them.
+
+    Names of files may hold them: printed as they are, one name would read as several lines, or steer the terminal.
+    """
+    return "".join(json.dumps(letter)[1:-1] if unicodedata.category(letter) in BREAKS else letter for letter in text)
 
 
 def spelled(name: str, there: Iterable[str]) -> str | None:

@@ -19,6 +19,7 @@ import click
 from pipeline import signals
 from pipeline.config import InputError
 from pipeline.processes.variables import OF_LLVM, numba_is_strict, refused_by_llvm
+from pipeline.spelling import one_line
 
 AGAIN = "then the same command again: what was finished is kept"
 ROOM = f"Make room, or choose a folder that can be written, {AGAIN}."
@@ -212,9 +213,9 @@ def in_a_loss(text: str) -> tuple[str, str]:
 
 
 def tell(text: str) -> None:
-    """On standard error, if anybody is still there."""
+    """One line on standard error, if anybody is still there."""
     with suppress(OSError, ValueError):
-        click.echo(text, err=True)
+        click.echo(one_line(text), err=True)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pipeline.config import InputError
 from pipeline.deploy import answers
 from pipeline.files import RUNS, write_atomic
 from pipeline.progress import beside_a_bar, progress
-from pipeline.spelling import on_disk
+from pipeline.spelling import on_disk, one_line
 
 if TYPE_CHECKING:
     from pipeline.deploy.prediction import Checkpoint, Prediction
@@ -84,7 +84,9 @@ def predict(
     with uncollected():
         folders, sounds = parted(paths)
     if not sounds and not microphone:
-        raise click.UsageError(f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone")
+        raise click.UsageError(
+            f"no sounds; expected files, folders or - behind {one_line(str(folders[-1]))}, or --microphone"
+        )
     from pipeline import features  # numpy, and below torch: --help does without
     from pipeline.deploy import prediction
 
@@ -209,7 +211,7 @@ def predict_all(members: Sequence[Checkpoint], paths: Sequence[Path], show: Call
     with progress("predict", sum(counts), "window", stream) as tell:
         for one, count in zip(each, counts):
             if isinstance(one, InputError):
-                say(f"error: {one}", err=True)
+                say(one_line(f"error: {one}"), err=True)
                 failed += 1
             else:
                 failed += not predicted(members, one, show, count, tell)
@@ -239,7 +241,7 @@ def predicted(
         else:
             answer = prediction.predict_file(members, path, count)
     except InputError as error:
-        say(f"error: {error}", err=True)
+        say(one_line(f"error: {error}"), err=True)
         return False
     else:
         show(str(path), answer)

@@ -27,7 +27,7 @@ from pipeline.corpus.folder import folder
 from pipeline.corpus.published import PUBLISHED, Published
 from pipeline.corpus.tables import Row, first_file, first_folder
 from pipeline.corpus.urbansound8k import SECONDS
-from pipeline.spelling import on_disk
+from pipeline.spelling import on_disk, one_line
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
 #: up to 6 ms, from rounded annotations; ADPCM files are filled up to a whole block, some 50 ms.
@@ -95,7 +95,7 @@ class Verification:
         report += [f"problem  {problem}" for problem in self.problems]
         report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
         # Names of files may be bytes that are no text.
-        return [line.encode("utf-8", "backslashreplace").decode() for line in report]
+        return [one_line(line.encode("utf-8", "backslashreplace").decode()) for line in report]
 
 
 def verify(root: Path, dataset: str) -> Verification:

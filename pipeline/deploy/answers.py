@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.files import inert
+from pipeline.spelling import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int,
 
     def line(head: str, probabilities: np.ndarray) -> str:
         words = (f"{label} {100 * p:5.1f} %" for label, p in top_classes(probabilities, classes, top))
-        return "   ".join([head, *words])
+        return one_line("   ".join([head, *words]))
 
     values = prediction.probabilities
     if len(values) == 1:
@@ -40,12 +41,14 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int,
 
 
 def as_csv(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:
-    """``COLUMNS`` of every window and class shown."""
+    """``COLUMNS`` of every window and class shown, a line for each: names with line breaks as text shows them."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for (start, end), values in zip(prediction.times, prediction.probabilities):
         for rank, (label, p) in enumerate(top_classes(values, classes, top), 1):
-            writer.writerow([inert(name), f"{start:.3f}", f"{end:.3f}", rank, inert(label), f"{p:.6f}"])
+            writer.writerow(
+                [inert(one_line(name)), f"{start:.3f}", f"{end:.3f}", rank, inert(one_line(label)), f"{p:.6f}"]
+            )
     return out.getvalue().rstrip("\n")
 
 
@@ -61,4 +64,4 @@ def as_json(name: str, prediction: Prediction, classes: Sequence[str], top: int)
         for i, (start, end) in enumerate(prediction.times)
     ]
     answer = {"file": name, "seconds": prediction.seconds, "top": ranked(values.mean(0)), "windows": windows}
-    return json.dumps(answer, ensure_ascii=False)
+    return one_line(json.dumps(answer, ensure_ascii=False))

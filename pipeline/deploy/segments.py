@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.deploy.prediction import Prediction
 from pipeline.files import inert
+from pipeline.spelling import one_line
 
 #: Of a CSV.
 COLUMNS = ("file", "start_s", "end_s", "class", "score")
@@ -57,13 +58,16 @@ def events(prediction: Prediction, classes: Sequence[str], threshold: float = 0.
 def as_text(name: str, heard: Sequence[Event], dash: str = "–") -> str:
     """The sound's name, and a line for each event below it."""
     lines = [f"  {one.start:8.2f}{dash}{one.end:.2f} s  {one.label} {100 * one.score:.1f} %" for one in heard]
-    return "\n".join([f"{name}  ({len(heard)} event{'s' * (len(heard) != 1)})", *lines])
+    return "\n".join(map(one_line, [f"{name}  ({len(heard)} event{'s' * (len(heard) != 1)})", *lines]))
 
 
 def as_csv(name: str, heard: Sequence[Event]) -> str:
     """A row of ``COLUMNS`` for each event; "" without any."""
     out = io.StringIO()
-    rows = ((inert(name), f"{e.start:.3f}", f"{e.end:.3f}", inert(e.label), f"{e.score:.6f}") for e in heard)
+    names = [(inert(one_line(name)), inert(one_line(e.label))) for e in heard]
+    rows = (
+        (sound, f"{e.start:.3f}", f"{e.end:.3f}", label, f"{e.score:.6f}") for (sound, label), e in zip(names, heard)
+    )
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue().rstrip("\n")
 
@@ -71,7 +75,7 @@ def as_csv(name: str, heard: Sequence[Event]) -> str:
 def as_json(name: str, heard: Sequence[Event], seconds: float) -> str:
     """One JSON object."""
     rows = [{"class": e.label, "start_s": e.start, "end_s": e.end, "score": e.score} for e in heard]
-    return json.dumps({"file": name, "seconds": seconds, "events": rows}, ensure_ascii=False)
+    return one_line(json.dumps({"file": name, "seconds": seconds, "events": rows}, ensure_ascii=False))
 
 
 def as_labels(heard: Sequence[Event]) -> str:

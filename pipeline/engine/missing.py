@@ -19,6 +19,7 @@ from pipeline.losses import library
 from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.runs import Record, weights
 from pipeline.runs.planned import PlannedRun
+from pipeline.spelling import one_line
 from pipeline.teacher_files import is_teacher_file
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def in_homes(name: str, planned: Iterable[PlannedRun]) -> list[Level]:
 
 def say(line: str) -> None:
     """A line of progress. Progress goes to standard error, so that standard output stays the result's."""
-    print(line, file=sys.stderr, flush=True)
+    print(one_line(line), file=sys.stderr, flush=True)
 
 
 def train(levels: Sequence[Level], source: Source, **how: Any) -> None:

@@ -15,6 +15,7 @@ from pipeline.cache import Failure
 from pipeline.config import InputError
 from pipeline.corpus.clips import part_name
 from pipeline.files import inert, write_atomic
+from pipeline.spelling import one_line
 
 COLUMNS = ("fold", "clip", "path", "reason", "expected", "found")
 SHOWN = 20
@@ -59,8 +60,10 @@ def failed_text(root: Path, failures: Mapping[int, tuple[Failure, ...]], folder:
     """A line a failed clip, the first ones, and where all of them are listed."""
     rows = rows_of(root, failures)
     lines = [
-        f"{part_name(int(fold))}: {path}: {reason}"
-        + (f" (expected {expected}, found {found})" if expected or found else "")
+        one_line(
+            f"{part_name(int(fold))}: {path}: {reason}"
+            + (f" (expected {expected}, found {found})" if expected or found else "")
+        )
         for fold, _, path, reason, expected, found in rows[:SHOWN]
     ]
     more = f"{len(rows) - SHOWN} more; " if len(rows) > SHOWN else ""

@@ -29,6 +29,7 @@ from pipeline.extraction.state import Plan, clean, left_behind, plan
 from pipeline.extraction.workers import Task
 from pipeline.locks import locked
 from pipeline.progress import progress as shown_progress
+from pipeline.spelling import one_line
 
 BACKENDS = ("loky", "dask", "sequential")
 ON_ERROR = ("finish", "skip")
@@ -68,7 +69,7 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     """
     start = time.monotonic()
     for line in leaks.told(corpus):
-        print(line, file=sys.stderr, flush=True)
+        print(one_line(line), file=sys.stderr, flush=True)
     reports = extract_corpus(corpus, spec, root, on_error=on_error, progress=sys.stderr, **options)  # type: ignore[arg-type]
     folder, seconds = reports[0].path.parent, time.monotonic() - start
     for report in reports:

@@ -25,7 +25,8 @@ def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
 
 def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
     """As ``gather_frames``, every frame times ``window``."""
-    frames = framed(y, hop, out.shape[1], len(out))
+    # The sound in the products' own type first: a sample stands in several frames.
+    frames = framed(y, hop, out.shape[1], len(out), np.result_type(y, window))
     try:
         import torch  # the fast path has it for its transforms: the same products in half the time
     except ImportError:

@@ -19,6 +19,7 @@ from pipeline.errors import Damaged, InputError
 from pipeline.report import proofs
 from pipeline.report.proofs import PROOF
 from pipeline.runs import seal
+from pipeline.spelling import one_line
 
 #: What a process writes before it renames it, and its number.
 UNFINISHED = re.compile(r"\..+\.(\d+)\.(tmp|old)")
@@ -33,7 +34,7 @@ class Finding:
     remedy: str
 
     def line(self) -> str:
-        return f"{self.path}: {self.problem}; {self.remedy}"
+        return one_line(f"{self.path}: {self.problem}; {self.remedy}")
 
 
 @dataclass

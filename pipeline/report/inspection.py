@@ -14,6 +14,7 @@ from pipeline import cache
 from pipeline.cache import checking
 from pipeline.config import FEATURES, InputError
 from pipeline.corpus.clips import UNLABELLED, part_name
+from pipeline.spelling import one_line
 
 WIDTH = 110
 SKIPPED_SHOWN = 5
@@ -180,7 +181,7 @@ def fold_text(info: dict[str, Any]) -> str:
         lines.append(f"skipped   {skip['path']}: {skip['reason']} (expected {skip['expected']}, found {skip['found']})")
     if len(info["skipped"]) > SKIPPED_SHOWN:
         lines.append(f"          and {len(info['skipped']) - SKIPPED_SHOWN} more: --json shows all")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def clip_words(info: dict[str, Any]) -> list[str]:

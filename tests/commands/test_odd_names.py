@@ -94,6 +94,56 @@ def test_names_on_terminals_without_their_letters(world, tmp_path: Path, charset
     assert name in text.stdout_bytes.decode(charset) and name in as_csv.stdout_bytes.decode(charset)
 
 
+def test_names_with_line_breaks_and_other_control_characters(world, tmp_path: Path) -> None:  # noqa: F811
+    """Each answer and each error stays one line that steers no terminal; JSON has the name as it is."""
+    ends = ["a\nerror: b", "c\x1b[2Jd", "e\rf", "g\u2028h", "i\x85j", "k\tl"]
+    short = 0.1 * np.sin(np.arange(4000))
+    for name in ends:
+        soundfile.write(tmp_path / f"{name}.wav", short, 22050)
+        (tmp_path / f"{name}.flac").write_bytes(b"no sound")
+    (tmp_path / "m\nn").mkdir()
+    with contextlib.chdir(tmp_path):
+        files = [f"{name}{end}" for name in ends for end in (".wav", ".flac")]
+        arguments = ["predict", str(world.student), "--top", "1", *files, "m\nn"]
+        text, as_json, as_csv = (
+            CliRunner().invoke(cli.main, [*arguments, *options]) for options in ([], ["--json"], ["--csv"])
+        )
+        events = CliRunner().invoke(cli.main, [*arguments, "--segments"])
+        others = [
+            CliRunner().invoke(cli.main, options)
+            for options in (
+                ["predict", str(world.student), "no\nwhere.wav"],
+                ["predict", "no\nrun", "a.wav"],
+                ["predict", str(world.student), "m\nn/\nfold1-seed0"],
+                ["status", "--dataset", "esc50", "--data", "no\nwhere"],
+                ["experiment", "no\x1b[2Jwhere.toml"],
+            )
+        ]
+    assert text.exit_code == as_json.exit_code == as_csv.exit_code == 1
+    lines = text.stdout.splitlines()
+    spelled = [json.dumps(name)[1:-1] for name in ends]
+    assert [line.partition(".wav   ")[0] for line in lines] == spelled
+    errors = text.stderr.splitlines()
+    assert len(errors) == len(ends) + 1 and all(line.startswith("error: ") for line in errors), errors
+    assert [line.removeprefix("error: ").partition(".flac: ")[0] for line in errors[:-1]] == spelled
+    assert [json.loads(line)["file"] for line in as_json.stdout.splitlines()] == [f"{name}.wav" for name in ends]
+    rows = list(csv.reader(as_csv.stdout.splitlines()))
+    assert [row[0] for row in rows[1:]] == [f"{name}.wav" for name in spelled]
+    heads = [line for line in events.stdout.splitlines() if not line.startswith("  ")]
+    assert [line.partition(".wav  (")[0] for line in heads] == spelled
+    for other in others:
+        (line,) = other.stderr.splitlines()
+        assert other.exit_code == 1 and line.startswith("error: ") and line.isprintable(), other.stderr
+
+
+def test_a_file_beside_a_corpus_whose_name_has_line_breaks(tmp_path: Path) -> None:
+    root = write_corpus(tmp_path / "set", folds=(1,), clips=2)
+    (root / "audio" / "fold1" / "7\n0 problems.wav").write_bytes(b"")
+    done = audio_rkd(tmp_path, "verify", "--dataset", "urbansound8k", "--data", str(root))
+    assert done.returncode == 1 and r"7\n0 problems.wav" in done.stdout
+    assert not any(line.startswith("0 problems") for line in done.stdout.splitlines())
+
+
 def test_links_that_lead_to_themselves_cost_only_themselves(tmp_path: Path) -> None:
     """A file and a folder, in a published layout and in one of one's own."""
     root = write_corpus(tmp_path / "set", folds=(1,), clips=3)

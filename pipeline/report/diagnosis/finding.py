@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.config import InputError
+from pipeline.spelling import one_line
 
 SETUP = "make setup (or: pip install -e .)"
 
@@ -20,7 +21,8 @@ class Finding:
 
     def line(self) -> str:
         mark = "BROKEN  " if self.remedy else "ok      "
-        return f"{mark}{self.subject:<12} {self.text}" + (f"\n{'':21}→ {self.remedy}" if self.remedy else "")
+        remedy = f"\n{'':21}→ {one_line(self.remedy)}" if self.remedy else ""
+        return one_line(f"{mark}{self.subject:<12} {self.text}") + remedy
 
 
 def examined(subject: str, check: Callable[[], str], remedy: str) -> Finding:
