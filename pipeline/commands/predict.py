@@ -84,8 +84,7 @@ def predict(
     with uncollected():
         folders, sounds = parted(paths)
     if not sounds and not microphone:
-        last = one_line(str(folders[-1]))
-        raise click.UsageError(f"no sounds; expected files, folders or - behind {last}, or --microphone")
+        raise click.UsageError(f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone")
     from pipeline import features  # numpy, and below torch: --help does without
     from pipeline.deploy import prediction
 
