@@ -25,7 +25,7 @@ FORMULA = (
     "sum over pairs of stages of mean 1/2 [(relu(t) - mu)^2 / v + ln v], mu = three 1 x 1 convolutions of relu(s), v a variance "
     "for each of the teacher's channels that is learned"
 )
-SOURCE = "Ahn et al. 2019 (CVPR), eq. 4 to 6, as a mean; from memory, and as public code has it, with no decay of the variances"
+SOURCE = "Ahn et al. 2019 (CVPR), eq. 4 to 6, as a mean; from memory, and as public code has it; that the variances do not decay is this project's"
 READS = ("maps",)
 TEACHER = ("maps",)
 WEIGHT = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,16 @@ from pipeline.training import Live, Stored, inference
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
 from pipeline.training.step import step
-from tests.trainings import CLASSES, QUICK, ROWS, SHAPE, assert_equal, made_up, run_of
+from tests.trainings import (
+    CLASSES,
+    QUICK,
+    ROWS,
+    SHAPE,
+    assert_alone_and_resumed_are_equal,
+    assert_equal,
+    made_up,
+    run_of,
+)
 
 MIXES = (
     "hint:0.1,attention",
@@ -239,6 +249,14 @@ def test_the_margins_are_those_of_the_runs_own_training_rows(data: Any) -> None:
         expected = [each[each < 0].mean().item() if (each < 0).any() else 0 for each in kept.unbind(1)]
         assert margin[0].tolist() == pytest.approx(expected, rel=1e-5)
         assert torch.equal(packs[1].constants[name], margin)
+
+
+@pytest.mark.slow
+def test_a_pack_goes_on_with_the_same_paraphraser(data: Any, tmp_path: Path) -> None:
+    """What was trained of the teacher before the first step is trained again, bit for bit."""
+    samples, labels, _, stored = data
+    runs = [run_of("factor:1,review:1@warm=2", fold=fold) for fold in (1, 2)]
+    assert_alone_and_resumed_are_equal(tmp_path / "pack.pt", (samples, labels, stored), runs, QUICK, (3,))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
