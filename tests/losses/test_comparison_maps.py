@@ -235,6 +235,23 @@ def test_flow_of_dead_stages() -> None:
         assert moved == (dead if len(dead) == 1 else set())
 
 
+def test_gradients_of_flow_and_review_stay_below_their_bounds() -> None:
+    sizes = {"map1": (3, 4, 6), "map2": (2, 2, 3)}
+    for scale in (1e-6, 1.0, 1e4):
+        student, teacher = ({k: scale * v.relu() for k, v in outputs(sizes, 2, seed).items()} for seed in (4, 5))
+        leaves = {k: v.requires_grad_() for k, v in student.items()}
+        losses.load("flow")(
+            SimpleNamespace(maps=leaves, adapted=leaves), SimpleNamespace(maps=teacher), None
+        ).backward()
+        apart = (products(*student.values()) - products(*teacher.values())).detach().flatten(1).norm(dim=1)
+        for a, b in (("map1", "map2"), ("map2", "map1")):
+            least = 2 * apart * leaves[b].detach().flatten(1).norm(dim=1) / 6
+            assert bool((leaves[a].grad.flatten(1).norm(dim=1) <= least + 1e-30).all())
+    out = outputs({"map1": (3, 5, 9)}, 2, 6)["map1"].requires_grad_()
+    at_all_sizes(out, 1).backward()
+    assert bool((out.grad.abs().max() <= 2 * out.detach().abs().max() / out.numel()).all())
+
+
 def test_factors_do_not_see_a_clips_size_and_dead_ones_stay_bounded() -> None:
     random = torch.Generator().manual_seed(7)
     s, t = (torch.randn(4, 3, 2, 5, generator=random, dtype=torch.float64) for _ in range(2))
