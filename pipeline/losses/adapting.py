@@ -15,7 +15,7 @@ from pipeline.losses import library
 from pipeline.losses.mix import LossMix, Term
 from pipeline.losses.needs import Needs, accepted, needs_of
 from pipeline.losses.schedule import Ramp
-from pipeline.losses.signature import adapts
+from pipeline.losses.signature import adapts, options
 from pipeline.models import Network
 from pipeline.models.single import seeded
 
@@ -52,8 +52,16 @@ def require_smaller(modules: Mapping[str, nn.Module], network: Network) -> None:
         if (weights := models.parameters(module)) > (most := models.parameters(network)):
             raise InputError(
                 f"{key}: its adapter would have {weights:,} weights, and the student {network.name} has {most:,}; "
-                "expected no more than the student: compare a narrower layer, for example @layer=hidden"
+                f"expected no more than the student: {remedy(key.partition('@')[0])}"
             )
+
+
+def remedy(name: str) -> str:
+    """What makes the adapter of a loss smaller."""
+    if "layer" in (known := options(name)):
+        return "compare a narrower layer, for example @layer=hidden"
+    other = "choose a term without an adapter, for example attention"
+    return f"compare other stages, for example {name}@stages=first, or {other}" if "stages" in known else other
 
 
 def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Module | None:
@@ -61,14 +69,14 @@ def adapter(term: Term, draw: str, student: Shapes, teacher: Shapes) -> nn.Modul
     make: Any = library.constant(term.name, "adapter", None)
     if make is None or not adapts(term.name, term.arguments):
         return None
-    options = accepted(make, term.arguments)
-    if changing := [name for name, value in options.items() if isinstance(value, Ramp)]:
+    taken = accepted(make, term.arguments)
+    if changing := [name for name, value in taken.items() if isinstance(value, Ramp)]:
         raise InputError(
             f"{term.key}: {changing[0]} shapes the adapter, which is made once; expected a number, no ramp"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded(f"{draw}/{term.key}").initial_seed())
-        module: nn.Module | None = make(student, teacher, **options)
+        module: nn.Module | None = make(student, teacher, **taken)
     return module
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline import losses, models, training
 from pipeline.config import InputError
-from pipeline.losses.adapting import needs_with, shapes
+from pipeline.losses.adapting import needs_with, require_smaller, shapes
 from pipeline.losses.stages import resampled
 from pipeline.training import Live, Stored, inference
 from pipeline.training.fit import packed
@@ -182,6 +182,14 @@ def test_an_adapter_larger_than_the_student_is_refused(data: Any) -> None:
         InputError, match=r"hint@layer=embedding: its adapter would have .* weights, and the student cnn2"
     ):
         fit(data, ["hint@layer=embedding"], Stored(wide))
+
+
+@pytest.mark.parametrize("name", ["factor", "hint"])
+def test_a_large_adapter_is_refused_with_an_option_that_the_term_has(name: str) -> None:
+    student, modules = models.network("cnn2", SHAPE, CLASSES), {f"{name}@stages=last": torch.nn.Linear(2000, 2000)}
+    expected = {"hint": "@layer=hidden$", "factor": "factor@stages=first, or choose a term without an adapter"}[name]
+    with pytest.raises(InputError, match=rf"{name}@stages=last: its adapter would have .*{expected}"):
+        require_smaller(modules, student)
 
 
 def test_residual_and_members_of_one_teacher_are_refused_before_training(data: Any) -> None:
