@@ -91,7 +91,7 @@ $(call uses,experiment,NAME $(cells_vars) ARGS)
 $(call uses,strong small tiny,$(cells_vars) LOSSES RATES ARGS)
 $(call uses,report retrieval,$(corpus_vars) LOSSES ARGS)
 $(call uses,compare,A B ARGS)
-$(call uses,ensemble follow,RUN ARGS)
+$(call uses,ensemble follow few-shot,RUN ARGS)
 $(call uses,settings,PRESET SET ARGS)
 $(call uses,inspect,$(settings_vars) ARGS)
 $(call uses,noise cost,RUN $(corpus_vars) ARGS)
@@ -289,6 +289,10 @@ inspect: $(READY) ## What is in a fold's file (ARGS="--fold 1 --verify"), or a c
 .PHONY: retrieval
 retrieval: $(READY) ## Recall@1, 2, 4, 8 of the held-out embeddings
 	$(CLI) retrieval $(CORPUS) $(MIXES) $(ARGS)
+
+.PHONY: few-shot
+few-shot: $(READY) ## Accuracy on classes never trained on, from few examples: RUN="a folder of runs, or several" (ARGS="--shot 1")
+	$(CLI) few-shot $(RUN) $(ARGS)
 
 .PHONY: noise
 noise: $(READY) ## The accuracy of runs on held-out clips in noise: RUN="a folder of runs, or several runs" (ARGS="--snr 20,10,0")

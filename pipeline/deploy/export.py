@@ -47,7 +47,7 @@ from pipeline.deploy.int8 import quantised
 from pipeline.extras import install_line
 from pipeline.figures import evaluation
 from pipeline.models import Network
-from pipeline.models.saved import network_of, sound_features
+from pipeline.models.saved import network_of, require_classes, sound_features
 from pipeline.runs import Record
 from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
@@ -198,6 +198,7 @@ def export(
     source = run_folder(run)
     file = run if run.is_file() else source / "model.pt"
     payload = read_weights(file)
+    require_classes(payload, source)
     record = dataclasses.replace(runs.read(source), fold=payload["fold"])  # what the weights held out
     spec = sound_features(payload, file)
     wanted = forms(spec, rates, half)

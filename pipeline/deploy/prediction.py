@@ -30,7 +30,7 @@ from pipeline import audio, features
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import sounds
 from pipeline.models import Network
-from pipeline.models.saved import network_of, sound_features
+from pipeline.models.saved import network_of, require_classes, sound_features
 from pipeline.runs import calibration
 from pipeline.runs.weights import read_weights
 
@@ -90,6 +90,7 @@ def checkpoint(path: Path, calibrated: bool = False) -> Checkpoint:
     """The checkpoint in a run folder or file; raises as ``read_weights``. ``calibrated``: with the run's temperature, which
     ``audio-rkd calibrate`` left there; ``InputError`` where it did not."""
     payload = read_weights(path)
+    require_classes(payload, path)
     fitted = calibration.read(path) if calibrated and path.is_dir() else None
     if calibrated and fitted is None:
         raise InputError(

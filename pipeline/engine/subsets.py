@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cache, class_subsets, runs
+from pipeline import cache, class_subsets, models, runs
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine.source import Source
 from pipeline.images.archive import Archive
@@ -68,21 +68,32 @@ def check(run: PlannedRun, planned: Mapping[Path, PlannedRun], source: Source) -
         require_clips(run, source)
     for parent in run.parents:
         theirs = classes_of(parent, planned, source)
-        if theirs == own:
+        if theirs == own and not has_space(parent, planned):
             continue
         for term in run.mix.terms if parent in run.teachers else ():
             reads = teacher_reads(term.name, dict(term.options))
             if reads is None or set(reads) & set(OF_CLASSES):
+                of_what = (
+                    f"which are of other classes ({shown(theirs)}; here {shown(own)}); expected a teacher of the same, in the same order"
+                    if theirs != own
+                    else "which has an embedding in place of the classes; expected a teacher that names classes"
+                )
                 raise InputError(
-                    f"{term.key} reads the {'outputs' if reads is None else reads[0]} of {parent}, which are of other classes "
-                    f"({shown(theirs)}; here {shown(own)}); expected a teacher of the same, in the same order, or terms that read "
+                    f"{term.key} reads the {'outputs' if reads is None else reads[0]} of {parent}, {of_what}, or terms that read "
                     "embeddings or maps, such as distance:25,angle:50,soft:0"
                 )
-        if parent in (run.start, run.base):
+        if theirs != own and parent in (run.start, run.base):
             raise InputError(
                 f"{parent} has other classes ({shown(theirs)}) than the run that begins with it or learns what it misses "
                 f"({shown(own)}); expected the same, in the same order"
             )
+
+
+def has_space(parent: Path, planned: Mapping[Path, PlannedRun]) -> bool:
+    """Whether a teacher's network has an embedding in place of the classes."""
+    if parent in planned:
+        return bool(models.width_of(planned[parent].network.model))
+    return not is_teacher_file(parent) and runs.finished(parent) and bool(models.width_of(runs.read(parent).model))
 
 
 def classes_of(parent: Path, planned: Mapping[Path, PlannedRun], source: Source) -> tuple[str, ...]:

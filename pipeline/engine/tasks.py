@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline import cache, class_subsets
+from pipeline import cache, class_subsets, samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.runs.planned import PlannedRun
 from pipeline.training import Task
@@ -71,15 +71,8 @@ def tasks(planned: Sequence[PlannedRun], data: cache.Data) -> list[Task]:
     for run in planned:
         network = run.network
         seed = run.seed if network.labels_by_seed else 0
-        key = (
-            run.fold,
-            run.without,
-            seed,
-            network.unlabelled,
-            network.label_noise_fixed,
-            network.views,
-            network.classes,
-        )
+        kinds = (network.unlabelled, network.label_noise_fixed, network.views, network.classes)
+        key = (run.fold, run.without, seed, *kinds, samplers.episode_of(network.sampler) is not None)
         if key not in tasks_by_key:
             tasks_by_key[key] = task(data, run.fold, seed, network, run.without)
         each.append(tasks_by_key[key])
@@ -118,7 +111,25 @@ def task(data: cache.Data, fold: int, seed: int, network: TrainSettings, without
         unlabelled=views_of(data, pool) if len(pool) else None,
         labels=labels,
         views=data.features.shape[1] if network.views == "random" else 1,
+        recordings=numbered(data, clips) if samplers.episode_of(network.sampler) else None,
     )
+
+
+def numbered(data: cache.Data, clips: np.ndarray) -> np.ndarray:
+    """(clips,) int64: the same number for clips of one recording. One that holds a copy of a clip of another, byte for byte, is the same."""
+    parent = {source: source for source in {data.sources[clip] for clip in clips}}
+
+    def root(source: str) -> str:
+        while parent[source] != source:
+            source = parent[source]
+        return source
+
+    by_hash: dict[str, str] = {}
+    for clip in clips if data.hashes else ():
+        if data.hashes[clip]:
+            parent[root(data.sources[clip])] = root(by_hash.setdefault(data.hashes[clip], data.sources[clip]))
+    places = {source: place for place, source in enumerate(sorted(parent))}
+    return np.array([places[root(data.sources[clip])] for clip in clips], np.int64)
 
 
 def hidden(data: cache.Data, clips: np.ndarray, share: float, seed: int) -> np.ndarray:

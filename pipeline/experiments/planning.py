@@ -35,10 +35,11 @@ Key = tuple[str, int, int, int]
 
 def network_of(step: Step, settings: Settings) -> TrainSettings:
     """How the network of a step is trained: the preset's, with what the step says of its own."""
-    table = settings.teacher if step.network == "teacher" else settings.student
+    base, plus, width = step.network.partition("+")
+    table = settings.teacher if base == "teacher" else settings.student
     values: dict[str, Any] = dataclasses.asdict(table) | dict(step.settings)
-    if step.network not in ("teacher", "student"):
-        values["model"] = step.network
+    own = table.model.partition("+")[0] + plus + width if plus else table.model
+    values["model"] = own if base in ("teacher", "student") else step.network
     return config.build(TrainSettings, values, f"experiment {step.experiment}: step {step.name}")
 
 

@@ -238,10 +238,18 @@ def balance_of(balance: bool, mix: LossMix, where: str) -> bool:
 
 def network_of(name: Any, where: str) -> str:
     name = name.replace("-", "_") if isinstance(name, str) else name
-    if not isinstance(name, str) or name not in (*TABLES, *models.names()):
+    name = name.replace("-", "_") if isinstance(name, str) else name
+    base = name.partition("+")[0] if isinstance(name, str) else None
+    if base not in (*TABLES, *models.names()):
         known = ", ".join((*TABLES, *models.names()))
         raise InputError(f"{where}: network = {name!r}: expected one of {known}")
-    return name
+    try:
+        models.require(f"{models.names()[0]}{str(name).removeprefix(base)}")
+    except InputError:
+        raise InputError(
+            f"{where}: network = {name!r}: expected the width of its embedding behind the +, for example {base}+16"
+        ) from None
+    return str(name)
 
 
 def seeds_of(seeds: Any, where: str) -> tuple[int, ...]:

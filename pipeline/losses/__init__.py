@@ -55,6 +55,7 @@ by importing it, where it is written out. All else is optional:
   each clip counts.
 - ``MIX``: the published combination as text; ``NETWORK`` and ``SAMPLER``: the student's network that it needs, and how its
   published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
+- ``ORDERED = True``: which clip stands where in the batch counts.
 - ``CLIP_NORM``: what gradients were clipped to where it was published; a line before the training says so where they are not.
 - ``CHAIN``: what the published combination needs besides one training with one teacher, in words; ``RECIPE``: the experiment that
   trains it so; ``ALONE = False``: the term cannot be trained without that at all.

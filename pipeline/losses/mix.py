@@ -24,6 +24,7 @@ from pipeline.losses.library import constant, fewest, reads, teacher_reads
 from pipeline.losses.mixable import require_mixable
 from pipeline.losses.schedule import Ramp
 from pipeline.losses.signature import EVERY, Value, adapts, options, shown
+from pipeline.losses.spaces import require_space
 from pipeline.losses.text import BASES, Written, parts, read_term
 from pipeline.losses.unlabelled import require_use
 
@@ -174,6 +175,7 @@ class LossMix:
         self.require_batch(how.batch, f"{dot}batch", based)
         self.require_epochs(how.epochs, f"{dot}epochs")
         require_use(self, how, dot)
+        require_space(self, how, dot)
         require_mixable(self, how, dot)
 
     def require_batch(self, batch: int, setting: str = "batch", based: bool = False) -> None:

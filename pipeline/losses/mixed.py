@@ -139,9 +139,13 @@ class MixedLoss:
         options: dict[str, Any] = term.arguments | self._changing(term.key)
         for _, numbers, key in self._plans:
             options |= numbers if key == term.key else {}
+        if term.name == "proto":
+            options |= {key: value for key, value in ce_options.items() if key == "shot"}
         if term.name == "ce":
             runs = self._runs[term.key]
             for key, value in ce_options.items():
+                if key == "shot":
+                    continue
                 by_run = isinstance(value, Tensor) and value.ndim > 1 and runs is not None
                 options[key] = value.index_select(0, runs) if by_run else value
         function = partial(load(term.name), **options)
@@ -267,7 +271,7 @@ def mixed_loss(
 ) -> MixedLoss:
     """The loss of ``len(mixes)`` runs that are trained together; indices and weights lie on ``device``.
 
-    ``ce_options`` go to the term ``ce`` (``label_smoothing``, ``class_weights`` (R, C) or (C,)).
+    ``ce_options`` go to the term ``ce`` (``label_smoothing``, ``class_weights`` (R, C) or (C,)), and ``shot`` to ``proto``.
     """
     if not mixes:
         raise InputError("no mixes; expected one for each run")

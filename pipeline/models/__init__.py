@@ -4,6 +4,9 @@ A network maps standardised x (B, C, H, W) to ``Outputs`` by name: ``logits``, `
 folder is the list; to add a network, add a file. It needs to know neither standardisation nor the runs axis: ``network``
 puts the one before it, ``stacked`` makes R of them one. First weights come from a generator of (name, seed, fold) alone.
 
+``NAME+16``: the network with a linear layer of 16 in place of the classes, which is its embedding; it names no classes, and its logits are
+zeros (``spaces``).
+
 Begin with ``cnn2``. Imports: config.
 """
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Network", "Outputs", "Stacked", "build", "names", "network", "parameters"]
 
+#: The most numbers of an embedding in place of the classes.
+WIDEST = 65_536
+
 #: Name → its module, imported when the name is asked for.
 LATER = {"Network": "single", "Outputs": "outputs", "Stacked": "stacked"}
 
@@ -43,8 +49,19 @@ def names() -> tuple[str, ...]:
 
 def require(name: str) -> None:
     """``InputError`` for the name of a network that is not there; nothing is imported."""
-    if name.replace("-", "_") not in names():
+    base, plus, width = name.replace("-", "_").partition("+")
+    if base not in names():
         raise InputError(f"no model {name!r}; expected one of {', '.join(names())}")
+    if plus and not (width.isascii() and width.isdecimal() and width[0] != "0" and int(width[:9]) <= WIDEST):
+        raise InputError(
+            f"model {name!r}: expected the width of its embedding behind the +, 1 to {WIDEST}, for example {base}+16"
+        )
+
+
+def width_of(name: str) -> int:
+    """Of ``NAME+16`` 16; 0 of a network that names classes."""
+    width = name.partition("+")[2]
+    return int(width) if width.isascii() and width.isdecimal() else 0
 
 
 def network(
@@ -56,6 +73,7 @@ def network(
 
     Raises ``InputError`` for an unknown name, an input that is too small, no class, or dropout of a network that has no place for it.
     """
+    from pipeline.models import spaces
     from pipeline.models.single import first_network
 
     name = name.replace("-", "_")
@@ -64,8 +82,10 @@ def network(
         raise InputError(f"{name}: input shape {tuple(shape)}; expected (channels, bins, frames), each at least 1")
     if classes < 1:
         raise InputError(f"{name}: {classes} classes; expected at least 1")
-    maker: Maker = getattr(importlib.import_module(f"{__name__}.{name}"), name)
-    return first_network(name, maker, shape, classes, seed, fold, dropout)
+    base, width = name.partition("+")[0], width_of(name)
+    maker: Maker = getattr(importlib.import_module(f"{__name__}.{base}"), base)
+    made = spaces.of_width(maker, width) if width else maker
+    return first_network(name, made, shape, classes, seed, fold, dropout)
 
 
 def build(name: str, shape: Sequence[int], classes: int, runs: int = 1) -> Stacked:

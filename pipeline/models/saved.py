@@ -100,6 +100,15 @@ def sound_features(payload: Mapping[str, Any], path: Path) -> FeatureSpec:
     return config.build(FeatureSpec, features, f"{path} [features]")
 
 
+def require_classes(payload: Mapping[str, Any], path: Path) -> None:
+    """``InputError`` for a network with an embedding in place of the classes."""
+    if models.width_of(payload["model"]):
+        raise InputError(
+            f"{path}: a {payload['model']}, which has an embedding in place of the classes and names none; expected a run that does: "
+            "audio-rkd few-shot and retrieval measure this one"
+        )
+
+
 def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
     """The network of a payload in evaluation mode, with the weights of the last, the best or a kept epoch.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
-from pipeline.report import noise_levels
+from pipeline.report import few_shot, noise_levels
 from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
 from pipeline.report.columns import CSV, comparison_table
 from pipeline.report.document import tables
@@ -186,7 +186,13 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     noisy = noise_levels.section(by_name, reports / corpus / f"experiment-{experiment}-noise.csv")
     paper = Document(
         f"{stamp}{corpus}: experiment {experiment}",
-        (*tables(shown, "experiments: "), *beside_labels(records, noted), *noisy, *besides(root, corpus, experiment)),
+        (
+            *tables(shown, "experiments: "),
+            *few_shot.section([record for row in by_name.values() for record in row]),
+            *beside_labels(records, noted),
+            *noisy,
+            *besides(root, corpus, experiment),
+        ),
         (*footnotes(shown), *provenance(members)),
     )
     return paper.save(reports / corpus, f"experiment-{experiment}", Table.build("", COLUMNS, shown))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import config, losses, models
+from pipeline import config, losses, models, samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.listed import modules
 from pipeline.losses import LossMix, library
@@ -224,6 +224,7 @@ def packed(
     freeze = modules(settings.freeze)
     require_modules(freeze, networks[0].body, settings.model)
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
+    options |= {"shot": episode.shot} if (episode := samplers.episode_of(settings.sampler)) else {}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(known_labels(labels, run), classes) for run in runs])
     loss = losses.mixed_loss([run.mix for run in runs], device, options)

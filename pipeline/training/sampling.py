@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline import samplers
 from pipeline.config import InputError, TrainSettings
-from pipeline.training import optimizer
+from pipeline.training import episodes, optimizer
 
 if TYPE_CHECKING:
     from pipeline.training.task import Run
@@ -25,7 +25,8 @@ class Sampling:
 
     "shuffle": every training row once, those without a label too where a term learns from them. "classes:m": each batch has
     B / m classes and m rows of each, all different; a class of fewer rows repeats its own. "unlabelled:r": each batch has
-    B / (1 + r) rows with a label, then r times as many without; each row with a label comes once. Of a task with ``views`` the rows
+    B / (1 + r) rows with a label, then r times as many without; each row with a label comes once. "episode:way,shot,query": each
+    batch is an episode (``episodes``), of each clip one of its rows. Of a task with ``views`` the rows
     of an epoch are one view of each clip (``in_epoch``).
     """
 
@@ -40,6 +41,10 @@ class Sampling:
         Raises ``InputError`` where a batch needs more classes than the run trains on, or rows without a label that it has not.
         """
         count = self.steps(run, batch)
+        if episode := samplers.episode_of(self.kind):
+            samplers.check(self.kind, batch)
+            drawn = seed_of("episodes", run, epoch), generator("episode views", run, epoch)
+            return episodes.batches(run.fold, run.task, labels.cpu().numpy(), episode, count, *drawn)
         if each := samplers.clips_of_class(self.kind):
             train = in_epoch(run, epoch)
             classes = run.task.known(labels.cpu().numpy())[train]
@@ -60,6 +65,8 @@ class Sampling:
     def steps(self, run: Run, batch: int) -> int:
         """Steps of an epoch. The last, incomplete batch is left out: the relations' means are over B² and B³ tuples, so a
         smaller batch would be another loss; the order changes every epoch, so nothing is left out for good."""
+        if samplers.episode_of(self.kind):
+            return samplers.EPISODES
         each = samplers.labelled_of(self.kind, batch) or batch
         count = len(run.task.train) // run.task.views
         if self.kind == samplers.SHUFFLE and (pool := run.drawn_unlabelled) is not None:

@@ -47,7 +47,15 @@ class Task:
     """How many of ``train``'s rows behind each other are views of one clip, of which an epoch takes one, drawn at random (of
     ``unlabelled`` as many as it has); 1: every row is in every epoch."""
 
+    recordings: np.ndarray | None = None
+    """(clips,) int64: which recording each clip of ``train`` is of, whose rows are as many for each clip, behind each other. None: it is
+    not known, and needed for batches of episodes alone."""
+
     def __post_init__(self) -> None:
+        if self.recordings is not None and (not len(self.recordings) or len(self.train) % len(self.recordings)):
+            raise InputError(
+                f"{len(self.train)} training rows and recordings of {len(self.recordings)} clips; expected as many rows of each clip"
+            )
         if self.classes is not None and (len(set(self.classes)) < max(1, len(self.classes)) or min(self.classes) < 0):
             raise InputError(f"a task of the classes {self.classes}; expected different numbers of classes, or None")
         if self.unlabelled is not None and not self.unlabelled.size:
@@ -92,7 +100,9 @@ class Task:
         arrays += [array for array in (self.unlabelled, self.labels) if array is not None]
         digests = [hashlib.sha256(np.ascontiguousarray(rows, dtype=np.int64).tobytes()).hexdigest() for rows in arrays]
         views = [f"one of {self.views}"] if self.views > 1 else []
-        return digests + views + ([] if self.classes is None else [f"classes {self.classes}"])
+        classes = [] if self.classes is None else [f"classes {self.classes}"]
+        known = np.zeros(0, np.int64) if self.recordings is None else self.recordings.astype(np.int64)
+        return digests + views + classes + ([hashlib.sha256(known.tobytes()).hexdigest()] if len(known) else [])
 
 
 @dataclass(frozen=True, eq=False)

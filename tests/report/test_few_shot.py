@@ -1,0 +1,101 @@
+"""From the recipe to its table: who taught whom, what nobody saw, the same episodes for all."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import cache, runs, samplers
+from pipeline.config import InputError
+from pipeline.engine.missing import train
+from pipeline.experiments import files, planning, reading
+from pipeline.report import experiments, few_shot
+from pipeline.runs.experiments import note_rows
+from pipeline.samplers import Episode
+from tests import recipes
+from tests.tiny import invoke
+
+
+def small() -> Any:
+    """The recipe's one-shot half with three classes of six, episodes of two, a single epoch and one division of the classes."""
+    tables = files.contents(files.located("fewshot"))
+    tables["step"] = tables["step"][:2]
+    for table in tables["step"]:
+        table |= {"epochs": 1, "batch": 4, "sampler": "episode:2,1,1", "network": "student+6"}
+        table["each"]["classes"] = table["each"]["classes"][:1]
+    return reading.parsed(Path("fewshot.toml"), tables)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("few-shot")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(samplers, "EPISODES", 2)
+        levels, rows = planning.plan(small(), recipes.SETTINGS, "tiny", folds=(1, 2), seeds=(0,))
+        train(levels, recipes.source(root), **recipes.HOW)
+        note_rows(Path("runs"), "tiny", "fewshot", rows)
+    return root
+
+
+@pytest.mark.slow
+def test_the_table_has_teacher_and_students(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    text = experiments.report(Path("runs"), Path("reports"), "tiny", "fewshot")
+    lines = [line for line in text.splitlines() if "2-way 1-shot" in line]
+    assert len(lines) == 5 and sum("(teacher)" in line for line in lines) == 1
+    assert all(re.search(r" 2$", line.rstrip(" |")) for line in lines), lines  # the runs of two folds
+    for word in ("distance", "angle", "hint", "attention"):
+        assert any(word in line for line in lines)
+
+
+@pytest.mark.slow
+def test_measured_on_what_nobody_saw_with_one_set_of_episodes(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    records = runs.find(Path("runs"))
+    data = cache.load(sorted(Path("cache").rglob("fold*.h5")))
+    drawn: list[Any] = []
+    accuracies = few_shot.figures.accuracies
+    monkeypatch.setattr(
+        few_shot.figures,
+        "accuracies",
+        lambda values, places, shot: drawn.append(places) or accuracies(values, places, shot),
+    )
+    few_shot.rows_of(records, count=40, queries=2)
+    assert len(drawn) == len(records) == 10 and all(np.array_equal(one, drawn[0]) for one in drawn)
+    unseen = few_shot.unseen(records[0], data.classes)
+    for record in records:
+        assert not set(record.classes) & set(unseen) and few_shot.unseen(record, data.classes) == unseen
+    clips, labels, _ = few_shot.pool_of(data, unseen)
+    assert {data.classes[label] for label in labels} == set(unseen) and len(clips) == 12
+    shared = dataclasses.replace(data, sources=("one", *data.sources[1:]))
+    other = next(clip for clip in range(len(data.labels)) if data.classes[data.labels[clip]] in unseen)
+    mixed = dataclasses.replace(
+        shared,
+        sources=tuple(
+            "seen" if clip in (other, 0, 1, 2, 3, 4, 5) else source for clip, source in enumerate(data.sources)
+        ),
+    )
+    assert other not in few_shot.pool_of(mixed, unseen)[0]  # its recording holds a clip of a class that was trained on
+    whole = invoke(
+        "few-shot", "runs/tiny/experiment-fewshot", "--episodes", "30", "--query", "2", "--way", "3", "--shot", "1"
+    )
+    assert whole.exit_code == 0 and "3-way 1-shot" in whole.output and Path("reports/tiny/few-shot.csv").is_file()
+    many = invoke("few-shot", "runs/tiny/experiment-fewshot", "--shot", "9")
+    assert (
+        many.exit_code == 1 and many.stderr.count("\n") == 1 and "0 classes have recordings for 9 clips" in many.stderr
+    )
+
+
+def test_runs_of_all_classes_have_nothing_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.recorded import write_run
+
+    record = runs.read(write_run(tmp_path, 5))
+    with pytest.raises(InputError, match="trained on 2 of 3 classes; expected two at least that they never saw"):
+        few_shot.unseen(record, ("a", "b", "c"))
+    assert few_shot.asked(record, 0, (), (15, 5), 7) == [(Episode(5, shot, 15), Episode(5, shot, 5)) for shot in (1, 5)]
