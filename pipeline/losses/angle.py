@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from pipeline.losses import Outputs
+from pipeline.losses.embeddings import sides
 from pipeline.relations import angles, huber
 
 FORMULA = "mean over distinct i, j, k of Huber(cos angle(t_i, t_j, t_k) - cos angle(s_i, s_j, s_k))"
@@ -32,11 +33,13 @@ def angle(
     *,
     delta: float = 1.0,
     layer: Literal["embedding", "hidden"] = "embedding",
+    unit: bool = False,
 ) -> Tensor:
     """Huber loss of cosines at every vertex: embeddings (..., B, D) → (...,), no unit; widths may differ.
 
     ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared, ``rows`` (..., B) the clips
-    that count (None: all).
+    that count (None: all); ``unit``: of embeddings of unit length, on both sides.
     """
-    ours = angles(getattr(student, layer), rows)
-    return huber(ours, angles(teacher.embedding.detach(), rows), points=3, delta=delta, rows=rows)
+    ours, theirs = sides(student, teacher, layer, unit, rows)
+    ours = angles(ours, rows)
+    return huber(ours, angles(theirs, rows), points=3, delta=delta, rows=rows)

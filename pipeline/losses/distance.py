@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from pipeline.losses import Outputs
+from pipeline.losses.embeddings import sides
 from pipeline.relations import huber, relative_distances
 
 FORMULA = "mean over i != j of Huber(|t_i - t_j| / mu_t - |s_i - s_j| / mu_s)"
@@ -32,11 +33,13 @@ def distance(
     *,
     delta: float = 1.0,
     layer: Literal["embedding", "hidden"] = "embedding",
+    unit: bool = False,
 ) -> Tensor:
     """Huber loss of relative distances: embeddings (..., B, D) → (...,), no unit; widths may differ.
 
     ``delta`` is where the Huber loss turns linear, ``layer`` the student's output that is compared, ``rows`` (..., B) the clips
-    that count (None: all).
+    that count (None: all); ``unit``: of embeddings of unit length, on both sides.
     """
-    ours = relative_distances(getattr(student, layer), rows)
-    return huber(ours, relative_distances(teacher.embedding.detach(), rows), points=2, delta=delta, rows=rows)
+    ours, theirs = sides(student, teacher, layer, unit, rows)
+    ours = relative_distances(ours, rows)
+    return huber(ours, relative_distances(theirs, rows), points=2, delta=delta, rows=rows)

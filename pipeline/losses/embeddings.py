@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,14 @@ def class_means(embeddings: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Of each class the mean of the embeddings (n, D) of its clips, labels (n,): (C, D); 0 without any, −1 is in none."""
     members = (labels == torch.arange(classes, device=labels.device)[:, None]).double()
     return as_result(members @ embeddings.double() / members.sum(-1, keepdim=True).clamp_min(1), embeddings)
+
+
+def sides(student: Any, teacher: Any, layer: str, unit: bool, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What is compared of both: the student's output ``layer`` and the teacher's embedding, without gradient; with ``unit`` of unit rows."""
+    ours, theirs = getattr(student, layer), teacher.embedding.detach()
+    if not unit:
+        return ours, theirs
+    return as_result(unit_rows(ours, rows), ours), as_result(unit_rows(theirs, rows), theirs)
 
 
 def as_result(value: Tensor, embeddings: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
-from pipeline.report import few_shot, noise_levels
+from pipeline.report import few_shot, noise_levels, recalls
 from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
 from pipeline.report.columns import CSV, comparison_table
 from pipeline.report.document import tables
@@ -189,6 +189,7 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
         (
             *tables(shown, "experiments: "),
             *few_shot.section([record for row in by_name.values() for record in row]),
+            *recalls.section(by_name),
             *beside_labels(records, noted),
             *noisy,
             *besides(root, corpus, experiment),

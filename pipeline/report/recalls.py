@@ -1,0 +1,119 @@
+"""Recall@K of an experiment's rows whose terms train embeddings alone: on held-out folds, and on classes that nobody in a run's chain saw.
+
+Accuracy says nothing of such runs. Queries and galleries are those of ``retrieval``: every clip once, against clips of other recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from pipeline import runs, samplers
+from pipeline.config import InputError
+from pipeline.errors import Damaged
+from pipeline.figures import recall as figures
+from pipeline.figures.recall import KS, METRICS
+from pipeline.report import few_shot
+from pipeline.report.table import Column, Section, Table, number, of
+from pipeline.runs import Record
+from pipeline.runs.damage import spared
+from pipeline.teacher_files import is_teacher_file
+
+TITLES = {
+    "folds": "Recall@K of the held-out fold's clean clips, of a run's own classes, %, mean over runs.",
+    "classes": (
+        "Recall@K of the clean clips, of all folds, of classes that no run of the chain saw, without recordings of which a clip has "
+        "another class, %, mean over runs."
+    ),
+}
+
+
+@dataclass
+class Row:
+    """What runs of one name answer, by one metric."""
+
+    name: str
+    metric: str
+    each: list[list[float]] = field(default_factory=list)
+    """Of each run Recall@K in [0, 1], in the order of ``KS``."""
+
+    @property
+    def runs(self) -> int:
+        return len(self.each)
+
+    def at(self, place: int) -> float:
+        return float(100 * np.mean([values[place] for values in self.each]))
+
+
+def at(row: Row, place: int) -> float:
+    return row.at(place)
+
+
+COLUMNS = (
+    Column("row", of("name"), "Row"),
+    Column("metric", of("metric"), "metric"),
+    *(Column(f"recall_{k}_percent", partial(at, place=place), f"R@{k}", "%", number) for place, k in enumerate(KS)),
+    Column("runs", of("runs"), "runs"),
+)
+
+
+def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
+    """The tables, where a row trains no outputs and learns from no episodes; else nothing.
+
+    Runs whose features are gone or changed are left out; of damaged ones the command's end tells.
+    """
+    named = [(name, record) for name, members in by_name.items() for record in members]
+    spaces = [record for _, record in named if record.result.outputs_untrained]
+    if not any(not samplers.episode_of(record.trained_by.sampler) for record in spaces):
+        return ()
+    taught_by = {parent: None for _, record in named for parent in record.teachers if not is_teacher_file(parent)}
+    others = {folder: record for folder in taught_by if (record := spared(partial(runs.read, folder)))}
+    own = {record.folder for _, record in named}
+    teachers = [(f"{one.step or one.mix_text} (teacher)", one) for one in others.values() if one.folder not in own]
+    rows: dict[str, dict[tuple[str, str], Row]] = {kind: {} for kind in TITLES}
+    for name, record in (*teachers, *named):
+        if record.result.failed or record.is_of_images:
+            continue
+        for kind, metric, values in spared(partial(measured, record)) or ():
+            rows[kind].setdefault((name, metric), Row(name, metric)).each.append(values)
+    tables = [Table.build(TITLES[kind], COLUMNS, of_kind.values()) for kind, of_kind in rows.items() if of_kind]
+    return (Section("retrieval", tuple(tables)),) if tables else ()
+
+
+def measured(record: Record) -> list[tuple[str, str, list[float]]]:
+    """(kind, metric, Recall@K) of a run; without those that have no query. ``Damaged`` where its files cannot be read."""
+    import torch
+
+    from pipeline import training
+    from pipeline.engine import packs, subsets
+    from pipeline.engine.records import model_of, read_model
+    from pipeline.engine.rerun import recorded_files
+
+    try:
+        data = few_shot.loaded(recorded_files(record, None))  # type: ignore[arg-type]
+    except InputError as error:
+        raise Damaged(str(error)) from None
+    test, labels = subsets.held_out(record, data)
+    groups = {"folds": (test, labels, [data.sources[clip] for clip in test])}
+    if record.trained_by.classes:
+        try:
+            clips, of_classes, recordings = few_shot.pool_of(data, few_shot.unseen(record, data.classes))
+            groups["classes"] = (clips, of_classes, [str(one) for one in recordings])
+        except InputError:  # somebody in its chain saw all classes
+            pass
+    values, _ = packs.samples(data, torch.device("cpu"))
+    network = model_of(read_model(record.folder))
+    results = []
+    for kind, (clips, own, sources) in groups.items():
+        if not len(clips):
+            continue
+        rows = clips * data.features.shape[1]
+        told = training.outputs(network, values, rows, ("embedding",)).embedding[torch.from_numpy(rows)].numpy()
+        for metric in METRICS:
+            recalls = list(figures.recall(told, own, sources, metric=metric).values())
+            if np.isfinite(recalls).all():
+                results.append((kind, metric, recalls))
+    return results
