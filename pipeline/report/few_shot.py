@@ -18,7 +18,6 @@ from pipeline import cache, config, runs, samplers
 from pipeline.config import InputError
 from pipeline.figures import few_shot as figures
 from pipeline.files import write_atomic
-from pipeline.report import votes
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Section, Table, number, of, padded
 from pipeline.runs import Record
@@ -230,6 +229,8 @@ def report(
     paths: Sequence[Path], reports: Path, *, way: int, shots: Sequence[int], queries: int, count: int, layer: str
 ) -> str:
     """The table as text; the same as CSV in ``reports``. ``InputError`` for no finished runs, and as ``unseen``."""
+    from pipeline.report import votes  # scipy: reports of other runs do without
+
     records = votes.records(paths)
     rows, notes = rows_of(records, way=way, shots=shots, queries=queries, count=count, layer=layer)
     if not rows:
