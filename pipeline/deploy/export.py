@@ -197,8 +197,7 @@ def export(
 
     source = run_folder(run)
     file = run if run.is_file() else source / "model.pt"
-    payload = read_weights(file)
-    require_classes(payload, source)
+    payload = require_classes(read_weights(file), source)
     record = dataclasses.replace(runs.read(source), fold=payload["fold"])  # what the weights held out
     spec = sound_features(payload, file)
     wanted = forms(spec, rates, half)

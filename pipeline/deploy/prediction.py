@@ -89,8 +89,7 @@ class Prediction:
 def checkpoint(path: Path, calibrated: bool = False) -> Checkpoint:
     """The checkpoint in a run folder or file; raises as ``read_weights``. ``calibrated``: with the run's temperature, which
     ``audio-rkd calibrate`` left there; ``InputError`` where it did not."""
-    payload = read_weights(path)
-    require_classes(payload, path)
+    payload = require_classes(read_weights(path), path)
     fitted = calibration.read(path) if calibrated and path.is_dir() else None
     if calibrated and fitted is None:
         raise InputError(

@@ -100,13 +100,14 @@ def sound_features(payload: Mapping[str, Any], path: Path) -> FeatureSpec:
     return config.build(FeatureSpec, features, f"{path} [features]")
 
 
-def require_classes(payload: Mapping[str, Any], path: Path) -> None:
-    """``InputError`` for a network with an embedding in place of the classes."""
+def require_classes(payload: dict[str, Any], path: Path) -> dict[str, Any]:
+    """``payload``; ``InputError`` for a network with an embedding in place of the classes."""
     if models.width_of(payload["model"]):
         raise InputError(
             f"{path}: a {payload['model']}, which has an embedding in place of the classes and names none; expected a run that does: "
             "audio-rkd few-shot and retrieval measure this one"
         )
+    return payload
 
 
 def network_of(payload: dict[str, Any], epoch: str = "last") -> Network:
