@@ -79,6 +79,11 @@ def labelled_of(sampler: str, batch: int) -> int:
     return batch // (1 + number) if kind == UNLABELLED else 0
 
 
+def shot_of(sampler: str) -> int:
+    """Clips that are shown of each class of an episode; 1 of any other sampler."""
+    return few.shot if (few := episode_of(sampler)) else 1
+
+
 def check(sampler: str, batch: int) -> None:
     """``InputError``, one line, for a text that is none, and where a batch does not hold whole classes, or whole shares."""
     kind, number = parts(sampler)

@@ -19,7 +19,7 @@ from pipeline.engine.missing import Level
 from pipeline.engine.teachers import require_kept
 from pipeline.experiments import file_teachers, own_features, pairs
 from pipeline.experiments.firsts import first_teacher
-from pipeline.experiments.steps import PREVIOUS, Experiment, Step, require_teacher_of_epoch
+from pipeline.experiments.steps import PREVIOUS, Experiment, Step, model_of, require_teacher_of_epoch
 from pipeline.experiments.steps import TEACHER as OWN_TEACHER
 from pipeline.losses import LossMix
 from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
@@ -35,11 +35,9 @@ Key = tuple[str, int, int, int]
 
 def network_of(step: Step, settings: Settings) -> TrainSettings:
     """How the network of a step is trained: the preset's, with what the step says of its own."""
-    base, plus, width = step.network.partition("+")
-    table = settings.teacher if base == "teacher" else settings.student
+    table = settings.teacher if step.network.partition("+")[0] == "teacher" else settings.student
     values: dict[str, Any] = dataclasses.asdict(table) | dict(step.settings)
-    own = table.model.partition("+")[0] + plus + width if plus else table.model
-    values["model"] = own if base in ("teacher", "student") else step.network
+    values["model"] = model_of(step.network, table.model)
     return config.build(TrainSettings, values, f"experiment {step.experiment}: step {step.name}")
 
 

@@ -160,6 +160,14 @@ def require_base(step: Step, steps: Mapping[str, Step], where: str) -> None:
         )
 
 
+def model_of(network: str, model: str) -> str:
+    """The model of a step's ``network``, where that of its table is ``model``: ``student+16`` has the width in place of the table's."""
+    base, plus, width = network.partition("+")
+    if base not in ("teacher", "student"):
+        return network
+    return model.partition("+")[0] + plus + width if plus else model
+
+
 def in_words(names: tuple[str, ...]) -> str:
     return ", ".join(names) or "nobody"
 

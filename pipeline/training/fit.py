@@ -223,8 +223,7 @@ def packed(
     require_outputs([run.mix for run in runs], networks[0])
     freeze = modules(settings.freeze)
     require_modules(freeze, networks[0].body, settings.model)
-    options: dict[str, Any] = {"label_smoothing": settings.label_smoothing}
-    options |= {"shot": episode.shot} if (episode := samplers.episode_of(settings.sampler)) else {}
+    options: dict[str, Any] = {"label_smoothing": settings.label_smoothing, "shot": samplers.shot_of(settings.sampler)}
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(known_labels(labels, run), classes) for run in runs])
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
