@@ -10,22 +10,38 @@ from typing import Any
 import numpy as np
 
 from pipeline import runs
-from pipeline.config import InputError, TrainSettings
+from pipeline.config import InputError
+from pipeline.engine.whole import Whole
 from pipeline.runs.planned import PlannedRun
+
+#: Epochs that are shorter are not all told, so that a log can be read: of each so many seconds the last.
+SECONDS_A_LINE = 0.5
 
 
 class EpochLog:
-    """Keeps ``metrics.jsonl`` of every run, and says one line per epoch for the whole pack."""
+    """Keeps ``metrics.jsonl`` of every run, and says of an epoch a line per mix, below one that says whom it is about.
 
-    def __init__(self, planned: Sequence[PlannedRun], say: Callable[[str], None]) -> None:
-        self.runs, self.say = planned, say
+    ``whole``: all that the command trains, for how far it is and how long it will take.
+    """
+
+    def __init__(self, planned: Sequence[PlannedRun], say: Callable[[str], None], whole: Whole | None = None) -> None:
+        self.runs, self.say, self.whole = planned, say, whole
         self.seen: set[int] = set()
-        self.records: list[dict[str, Any]] = []
+        self.records: list[tuple[PlannedRun, dict[str, Any]]] = []
         self.times: list[tuple[int, float]] = []
+        self.told = 0.0
+
+    def begin(self) -> None:
+        """A line within the first epoch."""
+        mixes = ", ".join(dict.fromkeys(str(run.mix) for run in self.runs))
+        epochs = self.runs[0].network.epochs
+        self.say(
+            f"  {about(self.runs)}: {mixes}; training, {epochs} epochs{'' if epochs > 1 else ' (one)'}{self.far()}"
+        )
 
     def keep(self, index: int, record: dict[str, Any]) -> None:
         folder, epoch = self.runs[index].folder, record["epoch"]
-        if self.records and self.records[-1]["epoch"] != epoch:
+        if self.records and self.records[-1][1]["epoch"] != epoch:
             self.flush()
         if runs.finished(folder):
             return
@@ -37,19 +53,64 @@ class EpochLog:
             runs.restart_metrics(folder, before, self.runs[index].identity)
             self.seen.add(index)
         runs.append_metrics(folder, record, self.runs[index].identity)
-        self.records.append(record)
+        self.records.append((self.runs[index], record))
 
     def flush(self) -> None:
-        if self.records:
-            epoch = self.records[-1]["epoch"]
-            self.times = [*self.times, (epoch, time.monotonic())] if not self.times or self.times[-1][0] < epoch else []
-            self.say(epoch_line(self.runs[0].network, self.records, self.times))
-            self.records = []
+        """Say what the last epoch was; of very short ones some are passed over, but never the last."""
+        if not self.records:
+            return
+        now, epoch, epochs = time.monotonic(), self.records[-1][1]["epoch"], self.runs[0].network.epochs
+        self.times = [*self.times, (epoch, now)] if not self.times or self.times[-1][0] < epoch else []
+        if now - self.told >= SECONDS_A_LINE or epoch == epochs:
+            self.told = now
+            self.say("\n".join(epoch_lines(self.records, left(self.times, epochs), self.far())))
+        self.records = []
+
+    def far(self) -> str:
+        """How far the whole command is, behind a semicolon."""
+        return f"; {told}" if self.whole and (told := self.whole.told()) else ""
 
 
-def epoch_line(network: TrainSettings, records: list[dict[str, Any]], times: list[tuple[int, float]]) -> str:
-    """Epoch, accuracies and the terms, raw and weighted, each a mean over the pack's runs; time left."""
-    epoch = records[-1]["epoch"]
+def left(times: Sequence[tuple[int, float]], epochs: int) -> str:
+    """Until the last of the ``epochs``, by (epoch, time) of those before; "" while nothing is known."""
+    if len(times) < 2 or times[-1][0] >= epochs:
+        return ""
+    pace = (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0])
+    seconds = int(pace * (epochs - times[-1][0]))
+    return f"  {seconds // 60}:{seconds % 60:02d} left"
+
+
+def about(planned: Sequence[PlannedRun]) -> str:
+    """Which network, how many runs, and of which folds and seeds."""
+    folds, seeds = (sorted({getattr(run, name) for run in planned}) for name in ("fold", "seed"))
+    many = f"{len(planned)} run{'s' * (len(planned) != 1)}"
+    return f"{planned[0].network.model}  {many}  {counted('fold', folds)}  {counted('seed', seeds)}"
+
+
+def counted(noun: str, numbers: Sequence[int]) -> str:
+    """ "fold 3", "folds 1 2 5", "folds 1-10" where all between are there."""
+    whole = len(numbers) > 2 and list(numbers) == list(range(numbers[0], numbers[-1] + 1))
+    return f"{noun}{'s' * (len(numbers) > 1)} " + (
+        f"{numbers[0]}-{numbers[-1]}" if whole else " ".join(map(str, numbers))
+    )
+
+
+def epoch_lines(records: Sequence[tuple[PlannedRun, dict[str, Any]]], remaining: str, far: str = "") -> list[str]:
+    """Whom an epoch is about, and for each mix its accuracy, and its loss as the sum of its terms: means over the runs of that mix
+    alone, since losses of different mixes do not compare. A single mix stands in the first line."""
+    by_mix: dict[str, list[dict[str, Any]]] = {}
+    for run, record in records:
+        by_mix.setdefault(str(run.mix), []).append(record)
+    planned = [run for run, _ in records]
+    head = f"  {about(planned)}  epoch {records[-1][1]['epoch']}/{planned[0].network.epochs}"
+    each = [f"{mix}  {figures(members)}" for mix, members in by_mix.items()]
+    if len(each) == 1:
+        return [f"{head}  {each[0]}{remaining}{far}"]
+    return [f"{head}{remaining}{far}", *(f"    {line}" for line in each)]
+
+
+def figures(records: Sequence[dict[str, Any]]) -> str:
+    """Accuracy, the worst of several, and loss = its terms, weighted and raw, of runs of one mix."""
     accuracies = [record["accuracy"] for record in records]
     terms: dict[str, list[tuple[float, float]]] = {}
     for record in records:
@@ -59,14 +120,6 @@ def epoch_line(network: TrainSettings, records: list[dict[str, Any]], times: lis
         f"{name} {np.mean([w for _, w in both]):.4g} (raw {np.mean([r for r, _ in both]):.4g})"
         for name, both in sorted(terms.items())
     ]
-    left = ""
-    if len(times) > 1:
-        pace = (times[-1][1] - times[0][1]) / (times[-1][0] - times[0][0])
-        seconds = int(pace * (network.epochs - epoch))
-        left = f"  {seconds // 60}:{seconds % 60:02d} left"
-    spread = f" worst {min(accuracies):.3f}" if len(accuracies) > 1 else ""
-    many = f"  {len(records)} runs" if len(records) > 1 else ""
-    return (
-        f"  {network.model}{many}  epoch {epoch}/{network.epochs}  accuracy {np.mean(accuracies):.3f}{spread}"
-        f"  loss {np.mean([record['loss'] for record in records]):.4g} = {' + '.join(parts)}{left}"
-    )
+    worst = f" worst {min(accuracies):.3f}" if len(accuracies) > 1 else ""
+    loss = np.mean([record["loss"] for record in records])
+    return f"accuracy {np.mean(accuracies):.3f}{worst}  loss {loss:.4g} = {' + '.join(parts)}"

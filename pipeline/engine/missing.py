@@ -13,6 +13,7 @@ from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.engine import batches, subsets, teachers
 from pipeline.engine.source import Source
+from pipeline.engine.whole import whole_of
 from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.losses import library
@@ -67,9 +68,10 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         models.require(model)
     planned = {run.folder: run for level in levels for run in level.runs}
     levels, sources = by_features(levels, source)
+    every, trained = list[PlannedRun](), 0
     for level, source in zip(levels, sources):  # all that is on record is looked at before hours of training
         check(level.runs, planned, source)
-        missing = missing_runs(level.runs, source)
+        every += (missing := missing_runs(level.runs, source))
         teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
         batches.check(missing, source)
         check_outputs(missing, source)
@@ -77,12 +79,11 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         for note in dict.fromkeys(note for run in missing for note in teachers.other_labels(run, planned)):
             say(note)
     failures: list[str] = []
-    trained = 0
     for level, source in zip(levels, sources):
         taught = with_teachers(level.runs)
         for home in dict.fromkeys(run.home for run in taught):
             part = Level(level.name, tuple(run for run in taught if run.home == home))
-            count, lines = train_level(part, source, **how)
+            count, lines = train_level(part, source, command=whole_of(len(planned), every, source), **how)
             trained, failures = trained + count, failures + lines
     if failures:
         raise RunsFailed(failed(failures, trained))

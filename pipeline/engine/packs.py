@@ -27,15 +27,11 @@ from pipeline.engine.augmented import augmentation
 from pipeline.engine.epochs import EpochLog
 from pipeline.engine.outputs import crossed, loaded, of_files, stamps, taught, teacher_of
 from pipeline.engine.outputs import samples as samples
-from pipeline.engine.records import (
-    run_record,
-    start_of,
-    write_run,
-    write_start,
-)
+from pipeline.engine.records import run_record, start_of, write_run, write_start
 from pipeline.engine.source import Source, clips_of
 from pipeline.engine.tasks import rows as rows
 from pipeline.engine.together import judged
+from pipeline.engine.whole import Whole
 from pipeline.files import stamp
 from pipeline.images import samples as images
 from pipeline.losses.adapting import needs_with
@@ -77,6 +73,7 @@ class PlannedPack:
     """The run that is repeated."""
     live: bool = False
     """Whether teachers run in every step, on the students' very input; else what they say is computed once, before the first."""
+    command: Whole | None = None  # all that it trains
     until: int = 0  # the epoch behind which it is left for now, with its checkpoint; 0: the last
 
     @property
@@ -163,11 +160,12 @@ def train_whole(pack: PlannedPack, say: Callable[[str], None]) -> list[Trained]:
     data = load(pack)[0]
     how = {"layout": pack.layout, "measured": pack.measured, **({"live": True} if pack.live else {})}
     notes.write(pack.note, pack.runs, how)
-    log = EpochLog(pack.runs, say)
+    log = EpochLog(pack.runs, say, pack.command)
     records = [run_record(pack, run, data) for run in pack.runs]
     for run, record in zip(pack.runs, records):
         if not runs.finished(run.folder):  # by a call that was killed while it wrote the pack's folders
             write_start(record)
+    log.begin()
     try:
         trained = fitted(pack, say, log.keep)
     except Exception as error:

@@ -26,6 +26,7 @@ from pipeline.engine.packs import PlannedPack
 from pipeline.engine.room import Room, most_teachers
 from pipeline.engine.source import Source
 from pipeline.engine.teachers import kind
+from pipeline.engine.whole import Whole
 from pipeline.images.archive import Archive
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.processes import cluster, shadowing
@@ -62,6 +63,7 @@ def train_all(
     say: Callable[[str], None],
     backend: str = "local",
     scheduler: str | None = None,
+    command: Whole | None = None,
 ) -> list[str]:
     """Train all runs. Returns a line for each that failed.
 
@@ -73,7 +75,12 @@ def train_all(
     for path in () if isinstance(source.files, Archive) else source.files:
         if cache.add_clip_digests(path):
             say(f"{path}: its contents are as they were written; digests by clip are added")
-    make = partial(PlannedPack, files=source.files, data_set=source.data_set, checkpoint_seconds=checkpoint_seconds)
+    common: dict[str, Any] = {
+        "files": source.files,
+        "data_set": source.data_set,
+        "checkpoint_seconds": checkpoint_seconds,
+    }
+    make = partial(PlannedPack, **common, command=command)
     if backend == "dask":
         return in_cluster(planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say)
     place = chosen_device(device)
