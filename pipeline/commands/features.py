@@ -57,11 +57,14 @@ def features(
 ) -> None:
     """Stage one: every clip, its noisy copy and what features.views asks for, as stacked LibROSA features; one HDF5 file per fold."""
     from pipeline import cache  # h5py: --help does without
+    from pipeline.corpus import unused
     from pipeline.extraction import stage
 
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     require_trainable(settings)
+    if line := unused.unused(corpus):
+        click.echo(f"note: {line}", err=True)
     paths = [cache.fold_path(CACHE, corpus.name, settings.features, part) for part in folds or corpus.parts]
     if how["deep"] and (there := [path for path in paths if path.is_file()]):
         doors.check(there, stop=False)  # what is damaged is computed again

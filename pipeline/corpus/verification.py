@@ -22,6 +22,7 @@ from pipeline.corpus import (
     leaks,
     open_corpus,
     removed,
+    unused,
 )
 from pipeline.corpus.folder import folder
 from pipeline.corpus.published import PUBLISHED, Published
@@ -68,6 +69,8 @@ class Verification:
 
     unlabelled: int = 0
     """Clips without a label, which are in no fold."""
+    unused: str = ""
+    """How much of long recordings the clip length leaves unused."""
 
     @property
     def partial(self) -> bool:
@@ -91,6 +94,7 @@ class Verification:
             report.append(f"whole    all {self.published} published {unit}")
         if self.unlabelled:
             report.append(f"besides  {self.unlabelled} clips without a label, in no fold")
+        report += [f"unused   {self.unused}"] if self.unused else []
         report += [f"note     {note}" for note in self.notes]
         report += [f"problem  {problem}" for problem in self.problems]
         report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
@@ -140,6 +144,7 @@ def verify(root: Path, dataset: str) -> Verification:
         problems=tuple(problems),
         notes=tuple(notes),
         unlabelled=without,
+        unused="" if published else unused.unused(corpus),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ def drawings(missing: Sequence[tuple[Picture, Path]]) -> list[str]:
     """``plots.save`` of each, in processes where they are many."""
     import joblib  # slow to import: a page whose pictures are there does without
 
+    print(f"drawing {len(missing)} picture{'s' * (len(missing) != 1)} …", file=sys.stderr, flush=True)
     jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
     if jobs == 1:
         return [plots.save(*one) for one in missing]

@@ -1,0 +1,46 @@
+"""How much of long recordings the clip length leaves unused: what a corpus' table does not say, the files' headers do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.corpus.clips import Corpus
+
+#: Files that are this much longer (seconds) are not told: rounding, and blocks that formats fill up.
+SLACK = 0.1
+
+
+def told(lengths: Iterable[float], clip_seconds: float) -> str:
+    """A line for recordings of these ``lengths`` in seconds of which only the first ``clip_seconds`` are heard; "" where all is heard."""
+    lengths = list(lengths)
+    longer = [length for length in lengths if length > clip_seconds + SLACK]
+    if not longer:
+        return ""
+    unused, total = sum(length - clip_seconds for length in longer), sum(lengths)
+    return (
+        f"{len(longer)} of {len(lengths)} files are longer than a clip ({clip_seconds:g} s): of {amount(total)} {amount(unused)} "
+        f"({100 * unused / total:.0f} %) are left unused, for only the beginning of each is heard; cut them into pieces "
+        "(NAME_01.wav, NAME_02.wav: one recording, one fold), or raise seconds in corpus.toml"
+    )
+
+
+def amount(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def unused(corpus: Corpus) -> str:
+    """``told`` of the files of a corpus whose table gives no lengths; files that cannot be read are left to whoever reads them."""
+    paths = [clip.path for clip in (*corpus.clips, *corpus.unlabelled) if clip.seconds is None]
+    return told(filter(None, map(seconds_of, paths)), corpus.seconds) if corpus.dataset == "folder" else ""
+
+
+def seconds_of(path: Path) -> float:
+    """By its header; 0 where that cannot be read."""
+    import soundfile  # numpy: most commands do without
+
+    try:
+        about = soundfile.info(path)
+    except (OSError, RuntimeError):
+        return 0.0
+    return float(about.frames / about.samplerate) if about.samplerate else 0.0
