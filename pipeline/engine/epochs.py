@@ -63,7 +63,8 @@ class EpochLog:
         self.times = [*self.times, (epoch, now)] if not self.times or self.times[-1][0] < epoch else []
         if now - self.told >= SECONDS_A_LINE or epoch == epochs:
             self.told = now
-            self.say("\n".join(epoch_lines(self.records, left(self.times, epochs), self.far())))
+            for line in epoch_lines(self.records, left(self.times, epochs), self.far()):
+                self.say(line)
         self.records = []
 
     def far(self) -> str:

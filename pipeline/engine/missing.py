@@ -68,7 +68,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         models.require(model)
     planned = {run.folder: run for level in levels for run in level.runs}
     levels, sources = by_features(levels, source)
-    every, trained = list[PlannedRun](), 0
+    every, failures, trained = list[PlannedRun](), list[str](), 0
     for level, source in zip(levels, sources):  # all that is on record is looked at before hours of training
         check(level.runs, planned, source)
         every += (missing := missing_runs(level.runs, source))
@@ -78,7 +78,6 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         check_teachers(missing, planned, source)
         for note in dict.fromkeys(note for run in missing for note in teachers.other_labels(run, planned)):
             say(note)
-    failures: list[str] = []
     for level, source in zip(levels, sources):
         taught = with_teachers(level.runs)
         for home in dict.fromkeys(run.home for run in taught):

@@ -36,7 +36,7 @@ def test_each_mix_has_its_own_figures(tmp_path: Path) -> None:
     for index, (accuracy, loss) in enumerate([(0.2, 1.0), (0.4, 2.0), (0.5, 30.0), (0.7, 50.0)]):
         log.keep(index, record(1, accuracy, loss, "soft" if index < 2 else "ce"))
     log.flush()
-    first, (head, soft, ce) = lines[0], lines[1].splitlines()
+    first, head, soft, ce = lines
     assert "cnn2  4 runs  folds 1 2  seed 0: soft:1, ce:1; training, 4 epochs" in first
     assert head.split("  ")[1:] == ["cnn2", "4 runs", "folds 1 2", "seed 0", "epoch 1/4"]
     assert soft == "    soft:1  accuracy 0.300 worst 0.200  loss 1.5 = soft 1.5 (raw 1.5)"
