@@ -167,6 +167,7 @@ class Learner:
         ``alive`` (R,): runs that take part; the outputs of the others are 0 or of no account. None: all. ``taught``: what teachers say,
         (R, B, ...), where an adapter ``listens``.
         """
+        taught = taught if self.listens else None
         if self.layout == "loop":
             everyone = range(self.runs) if alive is None else alive.nonzero()[:, 0].tolist()
             self._outputs = {}

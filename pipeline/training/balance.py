@@ -35,9 +35,10 @@ def gradient_norm(pack: Pack, steps: int) -> float:
             mixing = mixing_of(pack, torch.tensor([number], device=rows.device))
             inputs: Inputs = lambda runs: mixed_inputs(batch(pack, rows[runs], None), mixing, runs)  # noqa: B023 (called here)
             seen: Inputs = lambda runs: with_noise(pack, inputs(runs), runs, keys)  # noqa: B023 (called here)
-            outputs = pack.learner.forward(seen, None)
+            teacher = taught(pack, rows, inputs, keys=keys)
+            outputs = pack.learner.forward(seen, None, teacher)
             draws = {key: table[number] for key, table in pack.draws.items()}
-            total, _ = pack.loss(outputs, taught(pack, rows, inputs, keys=keys), labels, draws, mixing)
+            total, _ = pack.loss(outputs, teacher, labels, draws, mixing, pack.remembered(rows))
             gradients = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
             pack.learner.backward(dict(zip(outputs, gradients)), keep)
     return float(torch.stack(norms).mean())

@@ -222,11 +222,11 @@ def bytes_per_run(pack: Pack) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         rows = pack.tables.rows[0]
         inputs: Inputs = lambda runs: batch(pack, rows[runs], None)
-        outputs = pack.learner.forward(inputs, None)
         keys = None if pack.tables.keys is None else pack.tables.keys[0]
         teacher = taught(pack, rows, inputs, keys=keys)
+        outputs = pack.learner.forward(inputs, None, teacher)
         draws = {key: table[0] for key, table in pack.draws.items()}
-        total, _ = pack.loss(outputs, teacher, pack.truth(rows), draws, mixing_of(pack))
+        total, _ = pack.loss(outputs, teacher, pack.truth(rows), draws, mixing_of(pack), pack.remembered(rows))
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
     # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them; an epoch's draws twice.
@@ -234,6 +234,7 @@ def bytes_per_run(pack: Pack) -> int:
     draws_bytes = sum(table.nbytes for table in pack.draws.values())
     more = [
         *pack.averages.values(),
+        *(pack.memory.arrays.values() if pack.memory else ()),
         *(pack.optimizer_state[name] for name in pack.optimizer_state if name != "momentum"),
     ]
     state_bytes = 8 * pack.weights.nbytes + 3 * sum(tensor.nbytes for tensor in more)

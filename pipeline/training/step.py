@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.config import TrainSettings
 from pipeline.losses.learner import Inputs, Learner
-from pipeline.losses.mixed import MixedLoss
+from pipeline.losses.mixed import Memory, MixedLoss
 from pipeline.losses.mixing import Mixing, mixed_inputs
 from pipeline.models import Outputs
 from pipeline.processes import heap
@@ -116,6 +116,10 @@ class Pack:
         statistics = {f"buffer.{name}": buffer for name, buffer in self.learner.statistics().items()}
         return {"weights": self.weights, **{name: one for name, one in statistics.items() if one.is_floating_point()}}
 
+    def remembered(self, rows: Tensor) -> Memory | None:
+        """What terms see of ``memory`` in a step of rows (R, B)."""
+        return None if self.memory is None else self.memory.of(rows)
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within it the networks have their averaged weights, where there are any; afterwards the latest again."""
@@ -161,8 +165,8 @@ def step(pack: Pack, masked: bool) -> None:
         truth = torch.where(labels >= 0, truth, -1)
     teacher = taught(pack, rows, inputs, mask, keys)
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
-        outputs = pack.learner.forward(seen, mask, teacher if pack.learner.listens else None)
-        memory = None if pack.memory is None else pack.memory.of(rows)
+        outputs = pack.learner.forward(seen, mask, teacher)
+        memory = pack.remembered(rows)
         total, raw = pack.loss(outputs, teacher, labels, draws, mixing, memory)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
         pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
