@@ -30,6 +30,7 @@ from pipeline.losses import LossMix, Outputs, Term, library
 from pipeline.losses.adapting import adapter as adapter_of
 from pipeline.losses.adapting import listens, shapes
 from pipeline.training import Run, Stored, Task, packing
+from pipeline.training.dropout import output_layers
 from pipeline.training.fit import packed
 from pipeline.training.step import Pack, step, threads
 
@@ -59,7 +60,7 @@ def data() -> tuple[Tensor, Tensor, Stored]:
         outputs = {name: values[None] for name, values in teacher(samples).items()}
     outputs["members"] = torch.randn(1, ROWS, MEMBERS, CLASSES, generator=random)
     outputs["base"] = torch.randn(outputs["embedding"].shape, generator=random)
-    return samples, labels, Stored(outputs)
+    return samples, labels, Stored(outputs, layers=output_layers([[teacher]], outputs["hidden"]))
 
 
 def student_of(mix: str) -> str:

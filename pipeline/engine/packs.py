@@ -238,7 +238,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     if pack.live:
         return live_teachers(pack)
     clips = clips_of(data, pack.data_set) if with_files(pack.runs) else None
-    if needs.large:
+    if needs.large or needs.heads:
         asked = [tasks.answered(data, fold) for _, fold, _ in taught_by]
         learners = [next(run for run in pack.runs if (run.teachers, run.fold, run.base) == one) for one in taught_by]
         learned = tasks.tasks(learners, data)

@@ -35,7 +35,8 @@ by importing it, where it is written out. All else is optional:
   ``teacher.reduced``, or the same of plain outputs with maps.
 - ``constants(arrays, labels)``: name → tensor, once per teacher, from what it says of its student's training rows (never of
   held-out clips) by name, and their labels; the loss sees each run's own as ``teacher.constants[name]`` (..., K). Maps of all
-  rows may take gigabytes: ``needs.parts_of(arrays)`` has them some rows after the other. ``student`` and options as above.
+  rows may take gigabytes: ``needs.parts_of(arrays)`` has them some rows after the other. ``student`` and options as above; ``head``: the teacher's
+  output layer, weights (C, D) and bias (C,): a teacher that has no single linear one is refused.
 - ``figures(parts)``: name → number, at the end of a run, for its record (``result.json``, ``terms``): ``parts`` are pairs of what
   the student, in evaluation mode and with ``adapted``, and its teacher say of the training rows, (B, ...), some rows after the
   other, as the loss sees them. Options as above.

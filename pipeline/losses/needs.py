@@ -92,12 +92,27 @@ class Needs:
         )
         return Outputs({name: outputs[name] for name in chosen(names, outputs)})
 
-    def measured(self, parts: Callable[[], Iterator[Outputs]], labels: Tensor) -> dict[str, Tensor]:
-        """``constants KEY NAME`` → tensor, from a teacher's outputs of its student's training rows and their labels (n,)."""
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The terms that ask for the teacher's output layer."""
+        return tuple(t.key for t in self.constants if "head" in inspect.signature(given(t, CONSTANTS)).parameters)
+
+    def measured(
+        self, parts: Callable[[], Iterator[Outputs]], labels: Tensor, head: tuple[Tensor, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """``constants KEY NAME`` → tensor, from a teacher's outputs of its student's training rows and their labels (n,).
+
+        ``head``: its output layer, weights (C, D) and bias (C,); None where there is none to be had.
+        """
         measured = {}
+        if head is None and self.heads:
+            raise InputError(
+                f"{', '.join(self.heads)} asks for the teacher's output layer, and this teacher has no single linear one; expected "
+                "a single run such as one of resnet18, or other terms"
+            )
         for term in self.constants:
             function = given(term, CONSTANTS)
-            more = accepted(function, {"student": dict(self.student), **term.arguments})
+            more = accepted(function, {"student": dict(self.student), "head": head, **term.arguments})
             for name, value in function(Arrays(parts), labels, **more).items():
                 measured[f"{CONSTANTS} {term.key} {name}"] = value
         return measured

@@ -118,26 +118,35 @@ class OutputLayers:
 
 def output_layers(teachers: Sequence[Sequence[Network]], hidden: Tensor) -> OutputLayers:
     """``InputError`` for an ensemble, and where what a network says is no linear function of its ``hidden`` (G, rows, D)."""
-    layers = []
+    layers: list[tuple[Tensor, Tensor]] = []
     for members in teachers:
-        network = members[0].teacher if isinstance(members[0], Based) else members[0]
-        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-        if len(members) > 1 or not linear or not is_output(network, linear[-1]):
+        layer = output_layer(members)
+        if layer is None:
+            network = members[0].teacher if isinstance(members[0], Based) else members[0]
             whose = f"an ensemble of {len(members)}" if len(members) > 1 else network.name
             raise InputError(
                 f"teacher_dropout_at = 'output': {whose} has no single linear output layer; expected a teacher such as "
                 "resnet18, or 'stages'"
             )
-        layers.append(linear[-1])
-    if len({layer.weight.shape for layer in layers}) > 1:
+        layers.append(layer)
+    if len({weight.shape for weight, _ in layers}) > 1:
         raise InputError(
             "teacher_dropout_at = 'output': teachers of unlike output layers in one pack; expected one network"
         )
-    biases: list[Tensor] = [
-        layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias for layer in layers
-    ]
-    weights: list[Tensor] = [layer.weight.detach() for layer in layers]
-    return OutputLayers(torch.stack(weights), torch.stack(biases).detach(), hidden)
+    weights, biases = (torch.stack(part) for part in zip(*layers))
+    return OutputLayers(weights, biases, hidden)
+
+
+def output_layer(members: Sequence[Network]) -> tuple[Tensor, Tensor] | None:
+    """The output layer of a teacher, weights (C, D) and bias (C,): what it makes of its ``hidden``; None of an ensemble, and where
+    its logits are no linear function of it."""
+    network = members[0].teacher if isinstance(members[0], Based) else members[0]
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if len(members) > 1 or not linear or not is_output(network, linear[-1]):
+        return None
+    weight: Tensor = linear[-1].weight.detach()
+    bias = linear[-1].bias
+    return weight, weight.new_zeros(len(weight)) if bias is None else bias.detach()
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from pipeline.losses.learner import Inputs, Learner
 from pipeline.losses.needs import MEMBERS, Needs
 from pipeline.models import Network, Outputs
 from pipeline.models.outputs import lacking
-from pipeline.training.dropout import Dropout, with_masks
+from pipeline.training.dropout import Dropout, output_layer, with_masks
 from pipeline.training.members import as_one
 from pipeline.training.task import Run
 from pipeline.training.teaching import CHUNK
@@ -103,7 +103,7 @@ class Live:
             return (self.says(teacher, samples.index_select(0, part), needs) for part in index.split(CHUNK))
 
         with tuned(samples.device, tf32=False):  # what is distilled is not rounded
-            return needs.measured(parts, labels)
+            return needs.measured(parts, labels, output_layer(self.teachers[teacher]) if needs.heads else None)
 
 
 class Lesson:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.losses.adapting import memories
 from pipeline.losses.mixed import Memory
 from pipeline.models import Network
+from pipeline.training.task import places_in
 
 if TYPE_CHECKING:
     from pipeline.training.task import Run
@@ -43,10 +44,11 @@ def recollection(runs: Sequence[Run], network: Network, labels: Tensor, classes:
     """What the runs' terms remember before the first step; None where none does. ``labels``: of all samples."""
     there, device = labels.cpu().numpy(), labels.device
     rows = [np.unique(run.task.rows) for run in runs]
-    each = [
-        memories(run.mix, (run.seed, run.fold), network, torch.from_numpy(run.task.known(there)[own]), classes)
-        for run, own in zip(runs, rows)
-    ]
+
+    def known(run: Run, own: np.ndarray) -> Tensor:
+        return torch.from_numpy(places_in(run.task.known(there)[own], run.task.classes))
+
+    each = [memories(run.mix, (run.seed, run.fold), network, known(run, own), classes) for run, own in zip(runs, rows)]
     names = dict.fromkeys(name for one in each for name in one)
     if not names:
         return None

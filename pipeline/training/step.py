@@ -216,7 +216,7 @@ def taught(
         outputs = pack.teaching.batch(inputs, alive, pack.learner, keys)
     else:
         outputs = pack.teaching.batch(pack.teachers, rows)
-        if pack.teaching.layers is not None and keys is not None:
+        if pack.teaching.layers is not None and keys is not None and pack.settings.teacher_dropout:
             rate = pack.settings.teacher_dropout
             outputs["logits"] = pack.teaching.layers.logits(pack.teachers, rows, rate, keys)
     return Outputs({**outputs, **pack.constants})

@@ -114,7 +114,8 @@ class Stored:
         def parts() -> Iterator[Outputs]:
             return (self.rows(teacher, part) for part in index.split(CHUNK))
 
-        return needs.measured(parts, labels)
+        head = None if self.layers is None else (self.layers.weight[teacher], self.layers.bias[teacher])
+        return needs.measured(parts, labels, head)
 
     def digest(self, teacher: int, rows: np.ndarray) -> bytes:
         """Of what one teacher says of some rows: the sums of its logits, or of what it has."""

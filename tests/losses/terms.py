@@ -210,7 +210,10 @@ def constants(name: str, given: Inputs) -> dict[str, Tensor]:
     flat = {k: v.detach().flatten(0, lead - 2) if lead > 1 else v.detach()[None] for k, v in given.teacher.items()}
     labels = given.labels.reshape(-1, given.lead[-1])
     shapes = {k: tuple(v.shape[lead:]) for k, v in given.student.items()}
-    asked = {"student": shapes} if "student" in inspect.signature(function).parameters else {}
+    width = given.teacher["embedding"].shape[-1]
+    weight = torch.arange(CLASSES * width, dtype=torch.float64).view(CLASSES, width).sin()
+    offered = {"student": shapes, "head": (weight, weight[:, 0])}
+    asked = {key: value for key, value in offered.items() if key in inspect.signature(function).parameters}
     runs = []
     for run, kept in enumerate(labels):
         outputs = Outputs({k: v[run] for k, v in flat.items()})

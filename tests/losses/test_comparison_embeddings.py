@@ -10,9 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline import losses
-from pipeline.losses import Outputs, direction, projector
+from pipeline import losses, models
+from pipeline.config import InputError
+from pipeline.losses import Outputs, direction, projector, reuse
+from pipeline.training import Live
+from pipeline.training.dropout import output_layer
 from tests.losses.worked import Array, cosines, near, outputs, sines, unit
+from tests.trainings import fit, made_up, run_of
 
 #: E of METHODS2: student 4 × 3, teacher 4 × 5.
 S, T = sines(4, 3), cosines(4, 5)
@@ -156,6 +160,58 @@ def test_direction_needs_no_adapter_where_widths_agree() -> None:
     assert direction.adapter({"hidden": (5,)}, {"embedding": (5,)}) is None
     module = direction.adapter({"hidden": (32,)}, {"embedding": (256,)})
     assert module is not None and sum(one.numel() for one in module.parameters()) == 8192
+
+
+# reuse
+
+
+def of_reuse(p: Array, t: Array, z: Array, weight: Array, bias: Array, rows: Tensor | None = None) -> list[float]:
+    teacher = outputs(embedding=t, logits=z)
+    teacher.constants = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
+    student = outputs(adapted=p)
+    value = float(losses.load("reuse")(student, teacher, None, rows))
+    return [*(float(part.mean()) for part in reuse.parts(student, teacher)), value]
+
+
+def test_reuse() -> None:
+    """W_0 without norm; the bias of the teacher's layer cancels."""
+    head, bias = weights(4, 5, 0), np.array([0.3, -1, 2, 0])
+    p = np.array([np.maximum(weights(5, 3, 0) @ x, 0) for x in S])
+    features, answers, whole = of_reuse(p, T, T @ head.T + bias, head, bias)
+    assert (features, answers) == (near(0.7914138706), near(2.5652637914)) and whole == pytest.approx(
+        features + answers
+    )
+    loop = [(np.mean((a - t) ** 2), np.mean((head @ (a - t)) ** 2)) for a, t in zip(p, T)]
+    assert [features, answers] == [pytest.approx(each) for each in np.mean(loop, 0)]
+    some = torch.tensor([True, False, True, False])
+    assert of_reuse(p, T, T @ head.T + bias, head, bias, some)[2] == pytest.approx(sum(loop[0] + loop[2]) / 2)
+    assert of_reuse(T, T, T @ head.T + bias, head, bias)[2] == pytest.approx(0, abs=1e-25)
+
+
+def test_the_projector_of_reuse_is_normalised_over_the_clips() -> None:
+    module = reuse.adapter({"hidden": (3,)}, {"embedding": (5,)}).double()
+    hidden = torch.from_numpy(S)
+    x = hidden @ module.linear.weight.T  # type: ignore[union-attr, operator]
+    expected = ((x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()).relu()
+    torch.testing.assert_close(module(Outputs(hidden=hidden)), expected)
+    assert module(Outputs(hidden=hidden[:1])).shape == (1, 5)
+
+
+def test_reuse_takes_the_output_layer_of_a_network_and_of_no_other_teacher() -> None:
+    network = models.network("resnet18", (2, 8, 16), 3).eval()
+    layer = output_layer([network])
+    assert layer is not None and output_layer([network, network]) is None
+    samples, labels, taught = made_up()
+    run = run_of("ce,reuse")
+    teaching = Live([[network], [network]])
+    trained = fit((samples, labels, teaching), [run])[0]
+    assert trained.failure is None and "reuse linear.weight" in trained.adapters
+    said = network(samples[:4])
+    torch.testing.assert_close(torch.nn.functional.linear(said.embedding, *layer), said.logits)
+    with pytest.raises(
+        InputError, match="reuse asks for the teacher's output layer, and this teacher has no single linear one"
+    ):
+        fit((samples, labels, taught), [run])
 
 
 # METHODS2 6.
