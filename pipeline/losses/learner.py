@@ -174,13 +174,15 @@ class Learner:
 
             def run_forward(run: int) -> None:
                 with self.autocast():  # in the thread that computes
-                    heard = None if taught is None else {name: value[run] for name, value in taught.items()}
-                    self._outputs[run] = self.kept(self.singles[run](inputs(slice(run, run + 1))[:, 0], heard))
+                    heard = () if taught is None else ({name: value[run] for name, value in taught.items()},)
+                    self._outputs[run] = self.kept(self.singles[run](inputs(slice(run, run + 1))[:, 0], *heard))
 
             self.spread(run_forward, everyone)
             return together(self._outputs, self.runs)
         with self.autocast():
-            self._outputs = {0: self.kept(self.stacked.mapped(inputs(slice(None)), taught))}
+            self._outputs = {
+                0: self.kept(self.stacked.mapped(inputs(slice(None)), *(() if taught is None else (taught,))))
+            }
         return Outputs({name: value.detach().requires_grad_() for name, value in self._outputs[0].items()})
 
     def backward(self, grad_outputs: Mapping[str, Tensor | None], then: Callable[[slice, Tensor], None]) -> None:
