@@ -82,7 +82,10 @@ def nothing_untold() -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile librosa's kernels before the first test, one process after the other (see ``features.warm_up``)."""
+    """Compile librosa's kernels before the first test, one process after the other (see ``features.warm_up``).
+
+    And time pack sizes for a moment: on a CPU no number depends on them, and four seconds are longer than most tests' trainings.
+    """
     controller = not hasattr(session.config, "workerinput") and getattr(session.config.option, "numprocesses", None)
     if not controller:
         from pipeline import features
@@ -90,3 +93,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
         for plain in (True, False):
             features.warm_up(FeatureSpec(seconds=1.0), plain=plain)
+
+        from pipeline.training import packing
+
+        packing.MEASURED_SECONDS = 0.2

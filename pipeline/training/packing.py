@@ -39,6 +39,9 @@ SHARE = 0.6
 #: Runs of a pack at most: more save nothing, and lose more on a failure.
 LARGEST = {"cpu": 32, "cuda": 120}
 
+#: For how long pack sizes are timed.
+MEASURED_SECONDS = 4.0
+
 #: The error of a run that does not fit alone.
 ONE_TOO_LARGE = (
     "out of memory with a single run; expected a device with more free memory: choose a smaller batch, "
@@ -106,7 +109,7 @@ def choose(
     teaching: Teaching | None = None,
     pack: int | None = None,
     layout: str | None = None,
-    seconds: float = 4.0,
+    seconds: float | None = None,
     measure: bool = False,
     memory: Budget | None = None,
 ) -> Choice:
@@ -114,14 +117,15 @@ def choose(
 
     ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
     for), and ``vmap`` on a GPU; then pack sizes that ``memory`` (by default ``budget`` of one process) allows are timed, all
-    within about ``seconds``, and the most runs within 5 % of the fastest are taken. ``measure``: time it even where both are
-    given. Reads only rows that the runs train on, and changes nothing.
+    within about ``seconds`` (by default ``MEASURED_SECONDS``), and the most runs within 5 % of the fastest are taken.
+    ``measure``: time it even where both are given. Reads only rows that the runs train on, and changes nothing.
     """
     if not runs:
         raise InputError("no runs to pack; expected at least one")
     if pack is not None and pack < 1:
         raise InputError(f"a pack of {pack} runs; expected at least 1")
     memory = memory or budget(samples)
+    seconds = MEASURED_SECONDS if seconds is None else seconds
     try:
         return chosen(samples, labels, runs, settings, classes, teaching, pack, layout, seconds, measure, memory)
     except Exception as error:
