@@ -89,12 +89,14 @@ $(call uses,ban,$(cells_vars) GENERATIONS LOSSES TEACHER ARGS)
 $(call uses,table4,PRESET SET $(how_vars) GENERATIONS LOSSES ARGS)
 $(call uses,experiment,NAME $(cells_vars) ARGS)
 $(call uses,strong small tiny,$(cells_vars) LOSSES RATES ARGS)
+$(call uses,final,$(settings_vars) DEVICE JOBS LOSSES ARGS)
 $(call uses,report retrieval,$(corpus_vars) LOSSES ARGS)
 $(call uses,compare,A B ARGS)
 $(call uses,ensemble follow few-shot,RUN ARGS)
 $(call uses,settings,PRESET SET ARGS)
 $(call uses,inspect,$(settings_vars) ARGS)
 $(call uses,noise cost,RUN $(corpus_vars) ARGS)
+$(call uses,explain,RUN ARGS)
 $(call uses,rerun,RUN DEVICE ARGS)
 $(call uses,predict,RUN FILES ARGS)
 $(call uses,teacher-file,RUN TO ARGS)
@@ -133,6 +135,7 @@ call_shipped = distill $(call shipped_how,$(1)) $(MIXES)$(newline)export --prese
 call-strong = $(call call_shipped,strong)
 call-small = $(call call_shipped,small)
 call-tiny = $(call call_shipped,tiny)
+call-final = distill $(call shipped_how,small) $(MIXES)
 call-web = web $(RUN) $(CORPUS) $(ARGS)
 export AUDIO_RKD_GOALS = $(foreach goal,$(MAKECMDGOALS),$(call-$(goal))$(newline))
 
@@ -232,7 +235,7 @@ experiment: $(READY) ## Any experiment, steps of a TOML file: NAME=born-again (o
 	$(CLI) experiment $(call quoted,$(NAME)) $(CELLS) $(ARGS)
 
 ## A student worth shipping: features → teachers → student → report → export
-strong small tiny: LOSSES := ce:0.3,hinton:0.7@T=2
+strong small tiny final: LOSSES := ce:0.3,hinton:0.7@T=2
 strong: PRESET := strong
 small: PRESET := small
 tiny: PRESET := tiny
@@ -256,6 +259,14 @@ small: $(READY) ## Under 100,000 weights on 64 mel bands, and as one file from s
 .PHONY: tiny
 tiny: $(READY) ## Under 25,000 weights, and as one file
 	$(shipped)
+
+.PHONY: final
+final: PRESET := $(or $(PRESET),small)
+final: $(READY) ## A student to ship: held-out runs first, then one of all folds, as ONNX with proof, model card, "none of these" (PRESET=small)
+	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS))
+	$(CLI) teacher $(CELLS)
+	$(CLI) distill $(CELLS) $(MIXES)
+	$(CLI) final $(SETTINGS) $(MIXES) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(call extra,final)
 
 ## Looking at what there is
 .PHONY: report

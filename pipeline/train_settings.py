@@ -22,6 +22,10 @@ SHARES = (
 )
 
 
+#: In place of a held-out fold, of a run on sounds: none, it is trained on all folds and tested on nothing.
+NO_FOLD = 0
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """How one network is trained."""

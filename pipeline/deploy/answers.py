@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from pipeline.deploy.prediction import Prediction
 
+#: What an answer below a run's threshold is called.
+NONE = "none of these"
+
 #: Of a CSV.
 COLUMNS = ("file", "start_s", "end_s", "rank", "class", "probability")
 
@@ -30,8 +33,9 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int,
     """A line for the sound; of several windows a line for each below it."""
 
     def line(head: str, probabilities: np.ndarray) -> str:
-        words = (f"{label} {100 * p:5.1f} %" for label, p in top_classes(probabilities, classes, top))
-        return one_line("   ".join([head, *words]))
+        words = [f"{label} {100 * p:5.1f} %" for label, p in top_classes(probabilities, classes, top)]
+        refused = [f"{NONE}; at most"] if prediction.refused(probabilities) else []
+        return one_line("   ".join([head, *refused, *words]))
 
     values = prediction.probabilities
     if len(values) == 1:
@@ -41,10 +45,13 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int,
 
 
 def as_csv(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:
-    """``COLUMNS`` of every window and class shown, a line for each: names with line breaks as text shows them."""
+    """``COLUMNS`` of every window and class shown, a line for each, and of a window that is refused one of rank 0 before them: names with
+    line breaks as text shows them."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for (start, end), values in zip(prediction.times, prediction.probabilities):
+        if prediction.refused(values):
+            writer.writerow([inert(one_line(name)), f"{start:.3f}", f"{end:.3f}", 0, NONE, ""])
         for rank, (label, p) in enumerate(top_classes(values, classes, top), 1):
             writer.writerow(
                 [inert(one_line(name)), f"{start:.3f}", f"{end:.3f}", rank, inert(one_line(label)), f"{p:.6f}"]
@@ -59,9 +66,20 @@ def as_json(name: str, prediction: Prediction, classes: Sequence[str], top: int)
         return [{"class": label, "probability": p} for label, p in top_classes(probabilities, classes, top)]
 
     values = prediction.probabilities
+
+    def verdict(probabilities: np.ndarray) -> dict[str, Any]:
+        return {} if prediction.threshold is None else {"none_of_these": prediction.refused(probabilities)}
+
     windows = [
-        {"start_s": start, "end_s": end, "top": ranked(values[i]), "logits": prediction.logits[:, i].tolist()}
+        {
+            "start_s": start,
+            "end_s": end,
+            "top": ranked(values[i]),
+            **verdict(values[i]),
+            "logits": prediction.logits[:, i].tolist(),
+        }
         for i, (start, end) in enumerate(prediction.times)
     ]
-    answer = {"file": name, "seconds": prediction.seconds, "top": ranked(values.mean(0)), "windows": windows}
+    mean = values.mean(0)
+    answer = {"file": name, "seconds": prediction.seconds, "top": ranked(mean), **verdict(mean), "windows": windows}
     return one_line(json.dumps(answer, ensure_ascii=False))

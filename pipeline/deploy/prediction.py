@@ -32,6 +32,7 @@ from pipeline.deploy import sounds
 from pipeline.models import Network
 from pipeline.models.saved import network_of, require_classes, sound_features
 from pipeline.runs import calibration
+from pipeline.runs import refusal as refusals
 from pipeline.runs.weights import read_weights
 
 #: Windows of a long sound that a thread computes in turn, and that a network may hear at once: more gain nothing.
@@ -61,6 +62,8 @@ class Checkpoint:
     """Model, mix, fold and seed, for people."""
     temperature: float = 1.0
     """What its logits are divided by for probabilities."""
+    threshold: float | None = None
+    """Below it its largest probability is "none of these"; None where no threshold was set."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,12 @@ class Prediction:
     """(runs, windows, classes) float32."""
     temperatures: tuple[float, ...] = ()
     """Of each run; empty: 1."""
+    threshold: float | None = None
+    """Of a single run that has one."""
+
+    def refused(self, probabilities: np.ndarray) -> bool:
+        """Whether an answer of probabilities (classes,) is "none of these"."""
+        return self.threshold is not None and float(probabilities.max()) < self.threshold
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -91,6 +100,7 @@ def checkpoint(path: Path, calibrated: bool = False) -> Checkpoint:
     ``audio-rkd calibrate`` left there; ``InputError`` where it did not."""
     payload = require_classes(read_weights(path), path)
     fitted = calibration.read(path) if calibrated and path.is_dir() else None
+    refusal = refusals.read(path if path.is_dir() else path.parent)
     if calibrated and fitted is None:
         raise InputError(
             f"{path}: no {calibration.NAME} there; expected a run that was calibrated: audio-rkd calibrate {path}"
@@ -104,6 +114,7 @@ def checkpoint(path: Path, calibrated: bool = False) -> Checkpoint:
         synthetic=bool(payload["synthetic"]),
         name=f"{payload['model']} {payload['mix']} fold {payload['fold']} seed {payload['seed']}",
         temperature=fitted.temperature if fitted else 1.0,
+        threshold=refusal.threshold if refusal else None,
     )
 
 
@@ -238,7 +249,8 @@ def predict(
     times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start in places)
     temperatures = tuple(member.temperature for member in members)
     scaled = any(one != 1 for one in temperatures)
-    return Prediction(seconds, times, np.concatenate(values, axis=1), temperatures if scaled else ())
+    limit = members[0].threshold if len(members) == 1 and not scaled else None
+    return Prediction(seconds, times, np.concatenate(values, axis=1), temperatures if scaled else (), limit)
 
 
 def predict_file(members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int) -> Prediction:

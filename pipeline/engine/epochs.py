@@ -123,4 +123,5 @@ def figures(records: Sequence[dict[str, Any]]) -> str:
     ]
     worst = f" worst {min(accuracies):.3f}" if len(accuracies) > 1 else ""
     loss = np.mean([record["loss"] for record in records])
-    return f"accuracy {np.mean(accuracies):.3f}{worst}  loss {loss:.4g} = {' + '.join(parts)}"
+    tested = "" if np.isnan(accuracies).all() else f"accuracy {np.mean(accuracies):.3f}{worst}  "
+    return f"{tested}loss {loss:.4g} = {' + '.join(parts)}"

@@ -31,6 +31,7 @@ from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.fitting import Clips, held_out_logits
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.teacher_files.schema import digest_of
+from pipeline.train_settings import NO_FOLD
 from pipeline.training import Start, Trained
 from pipeline.training.inference import CHUNK
 
@@ -188,14 +189,15 @@ def result_of(
     """The figures of the last epoch's outputs (clips, classes) on the held-out clips."""
     history = trained.history
     best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
-    taught_by = () if run.crossed else subsets.alike(run, data)  # of the held-out clips no cross-fitted one speaks
-    epoch, (test, _) = run.network.teacher_epoch, subsets.held_out(run, data)
-    told = None if epoch == LAST else partial(logits_at, epoch=epoch, data=data, test=test)
-    teacher = answer_of(taught_by, run.fold, clips_of(data, record.data_set), run.network.teacher_average, told)
+    untested = run.fold == NO_FOLD and not len(labels)
+    if untested:
+        best, figures = {"accuracy": None, "epoch": None}, Result("all folds")
+    else:
+        figures = held_out_result(run, clips_of(data, record.data_set), data, logits, labels)
     network = models.build(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     result = dataclasses.replace(
-        evaluation.summary(logits, labels, teacher),
+        figures,
         best_accuracy=best["accuracy"],
         best_epoch=best["epoch"],
         epochs=len(history),
@@ -206,7 +208,16 @@ def result_of(
     )
     if result.failure:
         return dataclasses.replace(result, status="failed", accuracy=None)
-    return result if run.mix.names_classes else dataclasses.replace(result, status="outputs untrained")
+    return result if untested or run.mix.names_classes else dataclasses.replace(result, status="outputs untrained")
+
+
+def held_out_result(run: PlannedRun, clips: Clips, data: cache.Data, logits: np.ndarray, labels: np.ndarray) -> Result:
+    """What the held-out clips say of a run, beside its teacher's answers."""
+    taught_by = () if run.crossed else subsets.alike(run, data)  # of the held-out clips no cross-fitted one speaks
+    epoch, (test, _) = run.network.teacher_epoch, subsets.held_out(run, data)
+    told = None if epoch == LAST else partial(logits_at, epoch=epoch, data=data, test=test)
+    teacher = answer_of(taught_by, run.fold, clips, run.network.teacher_average, told)
+    return evaluation.summary(logits, labels, teacher)
 
 
 def payload_of(record: Record, data: cache.Data, trained: Trained) -> dict[str, Any]:

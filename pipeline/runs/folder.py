@@ -21,7 +21,8 @@ from pipeline.runs import seal
 SCHEMA = 1
 #: Of a finished run: "did not train" is no better than chance; "outputs untrained" has a mix without a term on the
 #: outputs, so its accuracy says nothing of it.
-STATUSES = ("trained", "outputs untrained", "did not train", "failed")
+#: "all folds" was trained on every clip: nothing was held out that could be tested.
+STATUSES = ("trained", "outputs untrained", "did not train", "failed", "all folds")
 
 #: Keys that the other modules rely on; a file without one of them is damaged.
 CONFIG_KEYS = (

@@ -192,7 +192,7 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
             start=path_of(note, "start"),
             base=path_of(note, "base"),
         )
-        if run.role == note["role"] and run.at is None and str(noted.folder) == note["folder"]:
+        if run.role == note["role"] and (run.at is None or noted == run) and str(noted.folder) == note["folder"]:
             return noted
     return None
 

@@ -23,6 +23,7 @@ from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
 from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
+from pipeline.train_settings import NO_FOLD
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
 from pipeline.training.dropout import Dropout, dropout_of
@@ -137,7 +138,8 @@ def check(
         if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
             raise InputError(f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs")
         for name, rows in (("training", run.task.rows), ("test", run.task.test)):
-            if len(rows) == 0 or rows.min() < 0 or rows.max() >= len(samples):
+            untested = name == "test" and run.fold == NO_FOLD and len(rows) == 0
+            if not untested and (len(rows) == 0 or rows.min() < 0 or rows.max() >= len(samples)):
                 raise InputError(
                     f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
                     f"each from 0 to {len(samples) - 1}"
@@ -156,7 +158,7 @@ def require_classes(run: Run, labels: Tensor, classes: int) -> None:
         return
     if len(own) != classes:
         raise InputError(f"fold {run.fold}: a task of {len(own)} classes, and networks of {classes}; expected as many")
-    if run.task.places(labels.cpu().numpy()[run.task.test]).min() < 0:
+    if (run.task.places(labels.cpu().numpy()[run.task.test]) < 0).any():
         raise InputError(f"fold {run.fold}: a test row of no class of its task; expected rows of {own} alone")
 
 

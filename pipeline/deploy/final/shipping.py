@@ -1,0 +1,193 @@
+"""A final student: trained, its threshold set, exported with proof, golden vectors and card."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from pipeline import audio, cache, features, models, runs
+from pipeline.config import FeatureSpec, InputError, Settings
+from pipeline.corpus import Corpus, made_up
+from pipeline.corpus.clips import UNLABELLED
+from pipeline.deploy import export
+from pipeline.deploy.choosing import PROOF, signed
+from pipeline.deploy.export import FLOAT, INT8, TOLERANCE
+from pipeline.deploy.final import training, unknown
+from pipeline.deploy.final.card import card
+from pipeline.deploy.final.expected import Expected, expected, held_out_runs
+from pipeline.deploy.graph import graph
+from pipeline.deploy.int8 import quantised
+from pipeline.engine.source import Source, of_corpus
+from pipeline.figures import evaluation, refusing
+from pipeline.files import RUNS, json_bytes
+from pipeline.losses import LossMix
+from pipeline.models import Network
+from pipeline.models.saved import network_of
+from pipeline.runs import refusal as refusals
+from pipeline.runs.paths import named_in_path
+from pipeline.runs.refusal import Refusal
+from pipeline.runs.weights import read_weights
+from pipeline.train_settings import NO_FOLD
+
+GOLDEN, VECTORS, CARD = "golden.wav", "golden.npz", "CARD.md"
+
+#: Training samples that fix the scales of int8 and are compared.
+SAMPLES = 400
+
+
+@dataclass(frozen=True)
+class Final:
+    """What came out."""
+
+    run: Path
+    export: Path
+    expected: Expected
+    refusal: Refusal
+    proof: Mapping[str, Any]
+
+
+def final(
+    corpus: Corpus,
+    settings: Settings,
+    mix: LossMix,
+    exports_root: Path,
+    *,
+    seed: int,
+    classes_left_out: bool,
+    command: str,
+    how: Mapping[str, Any],
+) -> Final:
+    """Train on all folds what is missing, and ship it. ``command`` trains the held-out runs.
+
+    Raises ``InputError``, before anything is trained, without the extra for ONNX, features, or held-out runs of the same settings.
+    """
+    export.require_extra()
+    source = of_corpus(corpus, settings)
+    levels = training.levels_of(corpus, settings, mix, NO_FOLD, seed)
+    held_out = held_out_runs(levels[-1].runs[-1], source, RUNS, command)
+    by_fold = unknown.scores_by_fold(held_out)
+    folder = training.trained(levels, source, how)
+    unheard = unknown.without_classes(corpus, settings, mix, source, seed, how) if classes_left_out else {}
+    payload, record = read_weights(folder), runs.read(folder)
+    network = network_of(payload)
+    limit = refusing.threshold(np.concatenate(list(by_fold.values())))
+    refusal = Refusal(
+        limit,
+        refusing.SHARE,
+        sum(map(len, by_fold.values())),
+        refusing.refused_elsewhere(by_fold),
+        record.result.weights,
+        {**unknown.of_sounds(network, settings.features, limit), **unheard},
+    )
+    refusals.write(folder, refusal)
+    figures = expected(held_out)
+    contents, proof = shipped(network, settings.features, source)
+    proof |= {
+        "run": folder.as_posix(),
+        "corpus": corpus.name,
+        "dataset": corpus.dataset,
+        "synthetic": corpus.synthetic,
+        "model": record.model,
+        "mix": record.mix_text,
+        "fold": None,
+        "seed": seed,
+        "settings": record.digest,
+        "weights": record.result.weights,
+        "parameters": models.parameters(network),
+        "expected": asdict(figures),
+        "versions": export.versions(),
+    }
+    contents |= {
+        "labels.json": json_bytes(list(payload["classes"])),
+        "features.json": json_bytes(export.described(payload, settings.features)),
+        refusals.NAME: (folder / refusals.NAME).read_bytes(),
+        CARD: card(record, corpus, settings, figures, refusal, proof).encode(),
+    }
+    proof = signed(proof, contents)
+    contents[PROOF] = json_bytes(proof)
+    target = (
+        exports_root / corpus.name / named_in_path(f"final-{export.folder_name(replace(record, fold=NO_FOLD))}", 20)
+    )
+    export.write_folder(target, contents)
+    return Final(folder, target, figures, refusal, proof)
+
+
+def shipped(network: Network, spec: FeatureSpec, source: Source) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """ONNX in float and int8 with golden vectors; and how far their outputs lie apart. ``InputError`` where ONNX says something else."""
+    samples = training_samples(source, SAMPLES)
+    model = graph(network)
+    contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, samples)}
+    golden, vectors = golden_vectors(network, spec)
+    compared = np.concatenate([samples, vectors["features"]])
+    logits = export.torch_logits(network, compared)
+    floats, integers = (export.onnx_logits(contents[name], compared) for name in (FLOAT, INT8))
+    worst = float(np.abs(floats - logits).max())
+    if not worst < TOLERANCE:
+        raise InputError(
+            f"the ONNX model's logits differ from torch's by up to {worst:.2e}; expected less than {TOLERANCE:.0e}. Nothing was "
+            "written; please report it with torch's and onnx's versions"
+        )
+    packed = io.BytesIO()
+    np.savez(packed, features=vectors["features"], logits=logits[-1:], logits_int8=integers[-1:])
+    proof = {
+        "compared_samples": len(compared),
+        "worst_logit_difference": worst,
+        "tolerance": TOLERANCE,
+        "worst_logit_difference_int8": float(np.abs(integers - floats).max()),
+        "agreement_int8": evaluation.agreement(integers, floats),
+        "bytes": {name: len(content) for name, content in contents.items()},
+    }
+    return contents | {GOLDEN: golden, VECTORS: packed.getvalue()}, proof
+
+
+def training_samples(source: Source, count: int) -> np.ndarray:
+    """(n, features, bins, frames) of all folds and views, evenly spread."""
+    assert isinstance(source.files, tuple)  # of sounds
+    paths = [path for path in source.files if cache.read_header(path).fold != UNLABELLED]
+    parts = []
+    for place, path in enumerate(paths):
+        values = cache.read_fold(path).features
+        values = values.reshape(-1, *values.shape[2:])
+        share = count // len(paths) + (place < count % len(paths))
+        parts.append(values[np.linspace(0, len(values) - 1, min(share, len(values))).round().astype(int)])
+    return np.concatenate(parts)
+
+
+def golden_vectors(network: Network, spec: FeatureSpec) -> tuple[bytes, dict[str, np.ndarray]]:
+    """A made-up bark as a WAV of 16 bits, and its features as this program computes them of that file."""
+    sound, _ = made_up.recording(3, np.random.default_rng(20))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, unknown.fitted(0.5 * sound, spec), spec.sr, "PCM_16", format="WAV")
+    samples, _ = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32")
+    clip = audio.reading.filled(samples, spec.samples, spec.short)
+    values = features.extract(clip[np.newaxis], spec)
+    with torch.no_grad():
+        assert network(torch.from_numpy(values)).logits.isfinite().all()
+    return buffer.getvalue(), {"features": values}
+
+
+def text(done: Final) -> str:
+    """For a terminal."""
+    told, refusal, proof = done.expected, done.refusal, done.proof
+    within = "" if told.low is None else f", 95 % interval {told.low:.2f} to {told.high:.2f}"
+    lines = [
+        f"student     {done.run}, trained on all folds",
+        f"folder      {done.export}",
+        f"expected    {told.accuracy:.2f} %{within}: {told.runs} runs on {told.folds} held-out folds, trained on fewer clips",
+        f"difference  {proof['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
+        f"int8        the same class as float on {100 * proof['agreement_int8']:.2f} % of {proof['compared_samples']} samples",
+        f"refused     below {refusal.threshold:.4f}: at most {refusal.share:.0%} of {refusal.clips} held-out clips of known classes",
+    ]
+    lines += [
+        f"            {100 * t['refused']:5.1f} % of {t['clips']:g} {kind}" for kind, t in refusal.detects.items()
+    ]
+    if proof["synthetic"]:
+        lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
+    return "\n".join(lines)

@@ -1,0 +1,54 @@
+"""``refusal.json`` of a run: below which probability its answer is "none of these", and what that does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import Damaged
+from pipeline.files import as_signed, json_bytes, signed, write_atomic
+from pipeline.runs import folder as files
+
+NAME = "refusal.json"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A threshold on the largest probability of a clip."""
+
+    threshold: float
+    """An answer is refused where its largest probability is below this."""
+    share: float
+    """Of held-out clips of known classes, so many at most are refused,"""
+    clips: int
+    """of these, as held-out runs of the same settings say."""
+    refused_elsewhere: float | None
+    """Share of a fold's clips that the threshold of the other folds refuses, mean over the folds; None of a single fold."""
+    weights: str
+    """Digest of the weights of the run that it is for."""
+    detects: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What is none of the classes → "refused", its share, and "clips"."""
+
+
+def write(folder: Path, refusal: Refusal) -> None:
+    write_atomic(folder / NAME, json_bytes(signed({"schema": files.SCHEMA, **asdict(refusal)})))
+
+
+def read(folder: Path) -> Refusal | None:
+    """Of a finished run; None where it has none. ``InputError`` where it is damaged, or of other weights than the run's."""
+    path = folder / NAME
+    if not path.is_file() or not files.finished(folder):
+        return None
+    try:
+        values: Mapping[str, Any] = as_signed(json.loads(path.read_text(encoding="utf-8")))
+        refusal = Refusal(**{key: value for key, value in values.items() if key not in ("schema", "content")})
+        if not 0 <= float(refusal.threshold) <= 1:
+            raise ValueError(f"threshold {refusal.threshold}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path}: damaged ({error}); remove it, and say make final again") from None
+    if refusal.weights != str(files.read_result(folder).get("weights") or ""):
+        raise Damaged(f"{path}: of other weights than the run's; remove it, and say make final again")
+    return refusal

@@ -1,0 +1,119 @@
+"""A student trained on all folds: what it is trained on, what is expected of it, what it refuses, and what is shipped."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from pipeline import audio, cache, features, runs
+from pipeline.figures import refusing
+from pipeline.models import saved
+from pipeline.report import check as checking
+from pipeline.runs import refusal as refusals
+from tests.tiny import QUICK, invoke, write_corpus
+
+MIX = ("--losses", "ce:0.3,hinton:0.7@T=2")
+HOW = ("--jobs", "1")
+
+
+def test_a_threshold_refuses_at_most_the_share_and_is_honest_across_folds() -> None:
+    scores = np.random.default_rng(0).random(137)
+    for share in (0.0, 0.05, 0.5):
+        limit = refusing.threshold(scores, share)
+        below = sum(score < limit for score in scores)
+        assert below <= share * 137 < below + 1  # and no larger threshold would do
+    logits = np.array([[0.0, 1, 2], [3, 3, 3]])
+    expected = [np.exp(2) / (1 + np.e + np.exp(2)), 1 / 3]
+    assert refusing.surest(logits) == pytest.approx(expected)
+    by_fold = {1: np.array([0.1, 0.9]), 2: np.array([0.5, 0.6]), 3: np.array([0.55, 0.7])}
+    # thresholds of the others at 0: their least score, 0.5, 0.1, 0.1
+    assert refusing.refused_elsewhere(by_fold, 0.0) == pytest.approx((0.5 + 0 + 0) / 3)
+    assert refusing.refused_elsewhere({1: scores}) is None
+    with pytest.raises(ValueError, match="no clip"):
+        refusing.threshold(np.zeros(0))
+
+
+@pytest.mark.slow
+def test_a_final_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_corpus(Path("data/UrbanSound8K"))
+    assert invoke("features", *QUICK, "--backend", "sequential").exit_code == 0
+    asked = ("final", "--preset", "default", *QUICK, *MIX, *HOW)
+    done = invoke(*asked)  # what to expect is known of held-out runs alone
+    assert done.exit_code == 1 and "no finished student of ce:0.3,hinton:0.7@T=2" in done.stderr
+    assert "make distill PRESET=default" in done.stderr and not Path("finals").exists()
+    assert invoke("teacher", *QUICK, *HOW).exit_code == 0
+    assert invoke("distill", *QUICK, *MIX, *HOW).exit_code == 0
+    reported = invoke("report", "--no-page").stdout
+    done = invoke(*asked, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    held_out = [record for record in runs.find(Path("runs")) if record.is_student]
+    accuracies = [100 * record.result.accuracy for record in held_out if record.result.accuracy is not None]
+    assert told["expected"]["accuracy"] == pytest.approx(np.mean(accuracies)) and told["expected"]["folds"] == 3
+    run, export = Path(told["run"]), Path(told["export"])
+    record = runs.read(run)
+    assert record.result.status == "all folds" and record.result.accuracy is None and not record.result.counts
+    # it was standardised, and so trained, on all clips and views
+    payload = saved.read_payload(run)
+    paths = [cache.fold_path(Path("cache"), record.corpus, record.settings.features, fold) for fold in (1, 2, 3)]
+    whole = np.concatenate([cache.read_fold(path).features for path in paths])
+    assert payload["state"]["mean"][0, ..., 0].numpy() == pytest.approx(whole.mean((0, 1, 4)), rel=1e-4, abs=1e-4)
+    assert record.teacher is not None and runs.read(Path(str(record.teacher))).fold == 0
+    assert invoke("report", "--no-page").stdout == reported  # no table counts it
+    scores = np.concatenate([refusing.surest(runs.read_predictions(one.folder).logits) for one in held_out])
+    assert told["refusal"]["threshold"] == refusing.threshold(scores)
+    assert set(told["refusal"]["detects"]) == {
+        "white noise",
+        "pink noise",
+        "brown noise",
+        "made-up sounds",
+    }  # two classes
+    # shipped: golden vectors are what they say, by another way; no accuracy anywhere in the proof
+    with np.load(export / "golden.npz") as golden:
+        values, logits = golden["features"], golden["logits"]
+    samples, rate = soundfile.read(io.BytesIO((export / "golden.wav").read_bytes()), dtype="float32")
+    spec = record.settings.features
+    assert rate == spec.sr
+    clip = audio.read_clip(export / "golden.wav", sr=spec.sr, samples=spec.samples)
+    assert np.array_equal(features.extract(clip, spec), values[0]) and len(samples) == spec.samples
+    with torch.no_grad():
+        assert saved.network_of(payload)(torch.from_numpy(values)).logits.numpy() == pytest.approx(logits, abs=1e-5)
+    assert not any("accuracy" in key for key in told["proof"])
+    card = (export / "CARD.md").read_text()
+    for words in (
+        "trained on fewer clips",
+        "CC BY-NC 3.0",
+        "never measured on this",
+        "none of these",
+        "| air_conditioner | 9 |",
+    ):
+        assert words in card
+    assert not checking.check((Path("exports"),)).findings
+    again = invoke(*asked, "--json")
+    assert json.loads(again.stdout)["proof"]["sha256"] == told["proof"]["sha256"]
+    predicted_with_a_threshold(run)
+
+
+def predicted_with_a_threshold(run: Path) -> None:
+    sound = str(next(Path("data").rglob("*.wav")))
+    path = run / refusals.NAME
+    for threshold, refused in ((1.0, True), (0.0, False)):
+        kept = refusals.read(run)
+        assert kept is not None
+        refusals.write(run, refusals.Refusal(**{**vars(kept), "threshold": threshold}))
+        answer = json.loads(invoke("predict", str(run), sound, "--json").stdout)
+        assert answer["none_of_these"] is refused and answer["windows"][0]["none_of_these"] is refused
+        assert ("none of these" in invoke("predict", str(run), sound).stdout) is refused
+        assert (",0,none of these," in invoke("predict", str(run), sound, "--csv").stdout) is refused
+    path.write_bytes(path.read_bytes()[:-9])
+    done = invoke("predict", str(run), sound)
+    assert done.exit_code == 1 and "refusal.json: damaged" in done.stderr
+    path.unlink()
+    assert "none_of_these" not in json.loads(invoke("predict", str(run), sound, "--json").stdout)
