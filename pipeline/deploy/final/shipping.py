@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pipeline.files import RUNS, json_bytes
 from pipeline.losses import LossMix
 from pipeline.models import Network
 from pipeline.models.saved import network_of
+from pipeline.runs import Record
 from pipeline.runs import refusal as refusals
 from pipeline.runs.paths import named_in_path
 from pipeline.runs.refusal import Refusal
@@ -89,21 +90,7 @@ def final(
     refusals.write(folder, refusal)
     figures = expected(held_out)
     contents, proof = shipped(network, settings.features, source)
-    proof |= {
-        "run": folder.as_posix(),
-        "corpus": corpus.name,
-        "dataset": corpus.dataset,
-        "synthetic": corpus.synthetic,
-        "model": record.model,
-        "mix": record.mix_text,
-        "fold": None,
-        "seed": seed,
-        "settings": record.digest,
-        "weights": record.result.weights,
-        "parameters": models.parameters(network),
-        "expected": asdict(figures),
-        "versions": export.versions(),
-    }
+    proof |= about(record, corpus, figures) | {"parameters": models.parameters(network)}
     contents |= {
         "labels.json": json_bytes(list(payload["classes"])),
         "features.json": json_bytes(export.described(payload, settings.features)),
@@ -112,11 +99,27 @@ def final(
     }
     proof = signed(proof, contents)
     contents[PROOF] = json_bytes(proof)
-    target = (
-        exports_root / corpus.name / named_in_path(f"final-{export.folder_name(replace(record, fold=NO_FOLD))}", 20)
-    )
+    target = exports_root / corpus.name / named_in_path(f"final-{export.folder_name(record)}", 20)
     export.write_folder(target, contents)
     return Final(folder, target, figures, refusal, proof)
+
+
+def about(record: Record, corpus: Corpus, figures: Expected) -> dict[str, Any]:
+    """Which run is shipped, and what to expect of it."""
+    return {
+        "run": record.folder.as_posix(),
+        "corpus": corpus.name,
+        "dataset": corpus.dataset,
+        "synthetic": corpus.synthetic,
+        "model": record.model,
+        "mix": record.mix_text,
+        "fold": None,
+        "seed": record.seed,
+        "settings": record.digest,
+        "weights": record.result.weights,
+        "expected": asdict(figures),
+        "versions": export.versions(),
+    }
 
 
 def shipped(network: Network, spec: FeatureSpec, source: Source) -> tuple[dict[str, bytes], dict[str, Any]]:
