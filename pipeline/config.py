@@ -28,6 +28,7 @@ from pipeline.feature_settings import view_index as view_index
 from pipeline.feature_settings import view_name as view_name
 from pipeline.feature_settings import view_names as view_names
 from pipeline.folder_contents import with_contents
+from pipeline.train_settings import NO_FOLD as NO_FOLD
 from pipeline.train_settings import TrainSettings as TrainSettings
 
 T = TypeVar("T")

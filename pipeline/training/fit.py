@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline import config, losses, models, samplers
-from pipeline.config import InputError, TrainSettings
+from pipeline.config import NO_FOLD, InputError, TrainSettings
 from pipeline.listed import modules
 from pipeline.losses import LossMix, library
 from pipeline.losses.adapting import needs_with, shapes
@@ -23,7 +23,6 @@ from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
 from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
-from pipeline.train_settings import NO_FOLD
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
 from pipeline.training.dropout import Dropout, dropout_of
@@ -141,8 +140,7 @@ def check(
             untested = name == "test" and run.fold == NO_FOLD and len(rows) == 0
             if not untested and (len(rows) == 0 or rows.min() < 0 or rows.max() >= len(samples)):
                 raise InputError(
-                    f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, "
-                    f"each from 0 to {len(samples) - 1}"
+                    f"fold {run.fold}: {len(rows)} {name} rows; expected at least one, each from 0 to {len(samples) - 1}"
                 )
         require_classes(run, labels, classes)
         known = run.task.known(labels.cpu().numpy())[run.task.train]
