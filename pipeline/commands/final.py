@@ -30,7 +30,7 @@ EXAMPLES = ("final", "final --preset tiny --losses ce:0.3,hinton:0.7@T=2")
 @corpus_options
 @click.option("--preset", default="small", help="default, paper, demo, device, small, tiny, strong, or a TOML file.")
 @set_option("student.lr=0.002")
-@click.option("--losses", default="ce:0.3,hinton:0.7@T=2", help="The student's mix.")
+@click.option("--losses", multiple=True, default=("ce:0.3,hinton:0.7@T=2",), help="The student's mix: one.")
 @click.option("--seed", type=Whole(0, 2**31 - 1, "seeds have 31 bits"), default=0, help="Of teacher and student.")
 @click.option(
     "--unheard/--no-unheard",
@@ -46,7 +46,7 @@ def final(
     data: Path | None,
     preset: str,
     overrides: tuple[str, ...],
-    losses: str,
+    losses: tuple[str, ...],
     seed: int,
     unheard: bool,
     as_json: bool,
@@ -57,15 +57,17 @@ def final(
     Its accuracy cannot be measured, for it has heard every clip: what to expect is what held-out runs of the same settings
     reached (make final trains these first). Answers that are less sure than 95 % of theirs on known classes are "none of these".
     """
+    if len(losses) > 1:
+        raise click.UsageError(f"--losses {' '.join(losses)}: one student is shipped; expected one mix")
     from pipeline.losses import LossMix  # torch: --help does without
 
-    mix = LossMix.parse(losses)
+    mix = LossMix.parse(losses[0])
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     from pipeline.deploy.final import shipping  # torch
 
     changed = " ".join(f"SET={override}" for override in overrides)
-    command = " ".join(filter(None, [f"make distill PRESET={preset} LOSSES='{losses}'", changed]))
+    command = " ".join(filter(None, [f"make distill PRESET={preset} LOSSES='{losses[0]}'", changed]))
     options: dict[str, Any] = {"seed": seed, "classes_left_out": unheard, "command": command, "how": how}
     done = shipping.final(corpus, settings, mix, Path("exports"), **options)
     if as_json:
