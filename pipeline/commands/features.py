@@ -63,7 +63,7 @@ def features(
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     require_trainable(settings)
-    if line := unused.unused(corpus):
+    if line := unused.left_unused(corpus):
         click.echo(f"note: {line}", err=True)
     paths = [cache.fold_path(CACHE, corpus.name, settings.features, part) for part in folds or corpus.parts]
     if how["deep"] and (there := [path for path in paths if path.is_file()]):

@@ -144,7 +144,7 @@ def verify(root: Path, dataset: str) -> Verification:
         problems=tuple(problems),
         notes=tuple(notes),
         unlabelled=without,
-        unused="" if published else unused.unused(corpus),
+        unused="" if published else unused.left_unused(corpus),
     )
 
 

@@ -223,7 +223,7 @@ class Planner:
             teachers += self.files_of(named, fold)
         own = own_features.settings_of(step, self.settings)
         settings = dataclasses.replace(own, teacher=of_teacher, student=of_student)
-        settings = under_any_preset(self.corpus, settings) if role == TEACHER else settings
+        settings = under_any_preset(self.corpus, settings) if is_labels_alone(step) else settings
         of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
         places: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
         places |= {"crossed": step.cross_fitted, "unlike": own_features.differ(settings, taught_by)}

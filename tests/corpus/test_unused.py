@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from pipeline.corpus import open_corpus
-from pipeline.corpus.unused import told, unused
+from pipeline.corpus.unused import left_unused, told
 from tests.tiny import invoke
 
 
@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_how_much_is_unused_is_one_line(root: Path) -> None:
-    line = unused(open_corpus("folder", root))
+    line = left_unused(open_corpus("folder", root))
     assert line.startswith("4 of 5 files are longer than a clip (4 s): of 2.5 min 2.1 min (86 %) are left unused")
     assert "\n" not in line
     done = invoke("verify", "--dataset", "folder", "--data", str(root))
@@ -32,6 +32,6 @@ def test_how_much_is_unused_is_one_line(root: Path) -> None:
 def test_where_all_is_heard_nothing_is_said(root: Path) -> None:
     (root / "corpus.toml").write_text("seconds = 36.0\n")
     (root / "b" / "3.wav").write_bytes(b"no sound")
-    assert unused(open_corpus("folder", root)) == ""
+    assert left_unused(open_corpus("folder", root)) == ""
     assert told([], 4.0) == told([4.05, 1.0], 4.0) == ""
     assert "5.0 s (50 %)" in told([5.0, 5.0], 2.5)

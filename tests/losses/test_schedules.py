@@ -55,7 +55,10 @@ def test_text(text: str, canonical: str, slug: str | None) -> None:
         ("hinton:0..0", "the weight of hinton is '0..0'"),
         ("hinton:1..inf", "the weight of hinton is '1..inf'"),
         ("hinton4..x", "the weight of hinton is '4..x'"),
-        ("hinton@T=10..0", "option T of hinton is '10..0'; expected a number above 0, or a ramp such as 10..1"),
+        (
+            "hinton@T=10..0",
+            "option T of hinton is '10..0'; expected a number above 0 or learned, or a ramp such as 10..1",
+        ),
         ("hinton@T=..", "option T of hinton is '..'"),
         (
             "virtual@a=0.5..1",

@@ -162,6 +162,6 @@ def test_probabilities_are_at_each_runs_temperature() -> None:
 
 def test_calibrated_predictions_need_a_calibration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = recorded.write_run(tmp_path, 5)
-    monkeypatch.setattr(prediction, "read_weights", lambda _: {})
+    monkeypatch.setattr(prediction, "read_weights", lambda _: {"model": "cnn2"})
     with pytest.raises(InputError, match=r"no calibration.json there; expected a run that was calibrated"):
         prediction.checkpoint(run, calibrated=True)
