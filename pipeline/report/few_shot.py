@@ -10,17 +10,20 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from pipeline import cache, config, runs, samplers
 from pipeline.config import InputError
+from pipeline.errors import Damaged
 from pipeline.figures import few_shot as figures
 from pipeline.files import write_atomic
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Section, Table, number, of, padded
 from pipeline.runs import Record
+from pipeline.runs.damage import spared
 from pipeline.samplers import Episode
 from pipeline.teacher_files import is_teacher_file
 
@@ -103,13 +106,13 @@ def unseen(record: Record, classes: Sequence[str]) -> tuple[str, ...]:
 def pool_of(data: cache.Data, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clips of ``classes`` whose recordings have no clip of another class: their places, labels and recordings, (clips,) each."""
     from pipeline.engine.tasks import numbered  # torch
+    from pipeline.training.episodes import of_one_class
 
     known = np.flatnonzero(data.labels >= 0)
     recordings = np.full(len(data.labels), -1)
     recordings[known] = numbered(data, known)
-    own = np.isin(data.labels, [data.classes.index(name) for name in classes])
-    heard = set(recordings[known[~own[known]]].tolist())
-    clips = np.array([clip for clip in np.flatnonzero(own) if recordings[clip] not in heard], np.int64)
+    labels = of_one_class(data.labels, recordings)
+    clips = np.flatnonzero(np.isin(labels, [data.classes.index(name) for name in classes]))
     return clips, data.labels[clips], recordings[clips]
 
 
@@ -176,6 +179,7 @@ def key_of(record: Record) -> tuple[str, str, str]:
     own = record.trained_by
     parts = replace(own, classes=re.sub(r"@\d+$", "", own.classes))
     name = record.mix_text + ("" if record.teachers else " (teacher)") + f", {record.model}"
+    name += f", generation {record.generation}" if record.generation > 1 else ""
     return name, own.sampler, config.digest(record.settings.features, parts)
 
 
@@ -214,15 +218,33 @@ def all_classes(record: Record) -> tuple[str, ...]:
 
 
 def section(members: Sequence[Record]) -> tuple[Section, ...]:
-    """Of an experiment's rows and those that taught them, where they learned from episodes; else nothing."""
+    """Of an experiment's rows and those that taught them, where they learned from episodes; else nothing.
+
+    Runs that no class is unseen for are named below the table; of those whose features or teachers are gone the command's end tells.
+    """
     taught_by = [parent for record in members for parent in record.teachers if not is_teacher_file(parent)]
-    everybody = {record.folder: record for record in (*map(runs.read, taught_by), *members)}
+    teachers = [record for parent in dict.fromkeys(taught_by) if (record := spared(partial(runs.read, parent)))]
+    everybody = {record.folder: record for record in (*teachers, *members)}
     learned = [record for record in everybody.values() if samplers.episode_of(record.trained_by.sampler)]
     some = [record for record in learned if record.trained_by.classes]
-    if not some:
+    left_out: list[str] = []
+    rows, notes = rows_of([record for record in some if spared(partial(is_measurable, record, left_out))])
+    if not rows and not left_out:
         return ()
-    rows, notes = rows_of(some)
-    return (Section("few-shot", (Table.build(" ".join([CAPTION, *notes]), COLUMNS, rows),)),)
+    return (Section("few-shot", (Table.build(" ".join([CAPTION, *notes, *left_out]), COLUMNS, rows),)),)
+
+
+def is_measurable(record: Record, left_out: list[str]) -> bool:
+    """Whether there are classes that the run never saw; else the reason is added. ``Damaged`` where its features are gone or changed."""
+    try:
+        classes = all_classes(record)
+    except InputError as error:
+        raise Damaged(str(error)) from None
+    try:
+        return bool(unseen(record, classes))
+    except InputError as error:
+        left_out.append(f"Left out: {error}.")
+        return False
 
 
 def report(

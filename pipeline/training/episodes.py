@@ -38,8 +38,16 @@ def dividing(counts: Sequence[int], shot: int, query: int) -> tuple[int, ...]:
     return sums[min(fitting)] if fitting else ()
 
 
+def of_one_class(labels: np.ndarray, recordings: np.ndarray) -> np.ndarray:
+    """``labels`` (clips,), −1 of clips whose recording has clips of two classes: it could be shown as one and asked for as the other."""
+    pairs = np.unique(np.stack([recordings, labels])[:, labels >= 0], axis=1)
+    several, counts = np.unique(pairs[0], return_counts=True)
+    return np.where(np.isin(recordings, several[counts > 1]), -1, labels)
+
+
 def fitting_classes(labels: np.ndarray, recordings: np.ndarray, episode: Episode) -> list[int]:
-    """The classes of ``labels`` (clips,) whose recordings can be divided; −1 is none."""
+    """The classes of ``labels`` (clips,) whose recordings, of no other class, can be divided; −1 is none."""
+    labels = of_one_class(labels, recordings)
     classes = np.unique(labels[labels >= 0]).tolist()
     return [label for label in classes if possible(counts_of(recordings[labels == label]), episode.shot, episode.query)]
 
@@ -58,6 +66,7 @@ def drawn(labels: np.ndarray, recordings: np.ndarray, episode: Episode, count: i
     fitting = fitting_classes(labels, recordings, episode)
     if len(fitting) < episode.way:
         raise ValueError(f"{len(fitting)} classes for episodes of {episode.way}")
+    labels = of_one_class(labels, recordings)
     of_class = {label: groups(np.flatnonzero(labels == label), recordings) for label in fitting}
     whole = np.empty((count, episode.way, episode.shot + episode.query), np.int64)
     for number in range(count):

@@ -99,3 +99,24 @@ def test_runs_of_all_classes_have_nothing_unseen(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="trained on 2 of 3 classes; expected two at least that they never saw"):
         few_shot.unseen(record, ("a", "b", "c"))
     assert few_shot.asked(record, 0, (), (15, 5), 7) == [(Episode(5, shot, 15), Episode(5, shot, 5)) for shot in (1, 5)]
+
+
+def test_a_run_that_cannot_be_measured_costs_the_report_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has nothing unseen is named below the table; one whose features are gone, and a teacher that is, at the command's end."""
+    from pipeline.runs import damage
+    from tests.recorded import write_run
+
+    record = runs.read(write_run(tmp_path, 5))
+    few = {**record.recorded_settings["student"], "sampler": "episode:2,1,3", "batch": 8, "classes": "0,1"}
+    settings = {**record.recorded_settings, "student": few}
+    one = dataclasses.replace(record, recorded_settings=settings, teacher=tmp_path / "gone")
+    assert few_shot.section([one]) == ()
+    lines = damage.told()
+    assert len(lines) == 2 and any("gone" in line for line in lines) and any("no features of" in line for line in lines)
+    monkeypatch.setattr(few_shot, "all_classes", lambda record: record.classes)
+    (section,) = few_shot.section([dataclasses.replace(one, teacher=None)])
+    assert "Left out: " in section.tables[0].caption and "they never saw" in section.tables[0].caption
+    assert few_shot.key_of(one) != few_shot.key_of(dataclasses.replace(one, generation=2))
+    damage.told()

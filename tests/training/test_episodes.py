@@ -66,6 +66,18 @@ def test_what_can_be_divided_is_found_whatever_the_order(counts: list[int], shot
         assert not set(both[1][one[:shot]].tolist()) & set(both[1][one[shot:]].tolist())
 
 
+def test_a_recording_of_two_classes_is_on_neither_side() -> None:
+    """Else it is shown as one class and asked for as the other."""
+    labels, recordings = np.repeat([0, 1, 2], 8), np.tile(np.repeat(np.arange(4), 2), 3) + np.repeat([0, 10, 20], 8)
+    recordings[[0, 8]] = 99
+    drawn = episodes.drawn(labels, recordings, Episode(2, 1, 2), 60, seed=0)
+    for episode in drawn:
+        assert not set(recordings[episode[:, :1]].ravel().tolist()) & set(recordings[episode[:, 1:]].ravel().tolist())
+    assert not np.isin(drawn, [0, 8]).any() and set(labels[drawn].ravel().tolist()) == {0, 1, 2}
+    same = np.tile(np.repeat(np.arange(4), 2), 3)
+    assert episodes.fitting_classes(labels, same, Episode(2, 1, 2)) == []
+
+
 def test_shown_clips_are_of_as_many_recordings_as_there_can_be() -> None:
     recordings = np.repeat(np.arange(6), 4)
     labels = np.zeros(24, int)
