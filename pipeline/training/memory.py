@@ -13,7 +13,6 @@ from torch import Tensor
 from pipeline.losses.adapting import memories
 from pipeline.losses.mixed import Memory
 from pipeline.models import Network
-from pipeline.training.task import places_in
 
 if TYPE_CHECKING:
     from pipeline.training.task import Run
@@ -46,7 +45,7 @@ def recollection(runs: Sequence[Run], network: Network, labels: Tensor, classes:
     rows = [np.unique(run.task.rows) for run in runs]
 
     def known(run: Run, own: np.ndarray) -> Tensor:
-        return torch.from_numpy(places_in(run.task.known(there)[own], run.task.classes))
+        return torch.from_numpy(run.task.known(there)[own])
 
     each = [memories(run.mix, (run.seed, run.fold), network, known(run, own), classes) for run, own in zip(runs, rows)]
     names = dict.fromkeys(name for one in each for name in one)

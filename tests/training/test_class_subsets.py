@@ -11,7 +11,7 @@ import torch
 from pipeline import training
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix
-from pipeline.training import Run, Stored, Task
+from pipeline.training import Run, Stored, Task, memory
 from tests.trainings import QUICK, SHAPE, assert_equal
 
 ROWS, CLASSES = 120, 5
@@ -71,6 +71,16 @@ def test_runs_of_unlike_classes_share_a_pack() -> None:
     first, last = whole[0], whole[2]  # type: ignore[index]
     assert not torch.equal(first.state["linear2.weight"], last.state["linear2.weight"])  # the order of classes counts
     assert runs[0].identity() != replace(runs[0], task=task_of((0, 2, 4))).identity()
+
+
+def test_terms_that_remember_know_the_labels_as_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[int]] = []
+    monkeypatch.setattr(
+        memory, "memories", lambda mix, drawn, network, labels, classes: told.append(labels.tolist()) or {}
+    )
+    run = run_of((4, 0, 2), "ce,contrast@K=9")
+    memory.recollection([run], None, corpus()[1], 3)  # type: ignore[arg-type]
+    assert told == [[(4, 0, 2).index(row % CLASSES) for row in run.task.train.tolist()]]
 
 
 @pytest.mark.parametrize(
