@@ -27,7 +27,7 @@ by importing it, where it is written out. All else is optional:
 - ``memory(labels, classes)``: name → array, what the loss remembers of a run's training rows before the first step, drawn by torch's
   own generator, from their labels (n,), −1 for none; the loss sees it as ``student.memory``, and which rows a batch is as
   ``student.index`` (..., B). Runs in a pack have zeros behind shorter arrays. ``remember(student, teacher, labels)``: those
-  arrays that change, as they are after a step; options as above. In the checkpoint, as weights are.
+  arrays that change, as they are after a step; options and ``rows`` as above. In the checkpoint, as weights are.
 - ``reduced(map)``: what the loss needs of a teacher's map (..., K, H, W), for example its mean over channels; leading axes are
   any, and are kept. It is kept of every clip in place of the map, and the loss sees it as ``teacher.reduced``, stage → array.
   It may also name as arguments ``stage`` (the map's name), ``student`` and ``teacher`` (shapes of both sides by name), and

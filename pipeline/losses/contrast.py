@@ -135,6 +135,8 @@ def remember(
     index = student.index
     same = index[..., :, None] == index[..., None, :]
     later = (same * torch.arange(index.shape[-1], device=index.device)).argmax(-1)
+    if rows is not None:  # the first batch is the first with a clip that counts
+        fixed = torch.where(rows.any(-1, keepdim=True), fixed, kept["normaliser"].double())
     told = {"normaliser": fixed.to(kept["normaliser"])}
     for name, view in zip(("student", "teacher"), adapted_views(student)):
         before = taken(kept[name], index).double()
@@ -193,6 +195,9 @@ def negatives(u: Tensor, labels: Tensor, index: Tensor, kept: Mapping[str, Tenso
     low, high = (begin.gather(-1, one)[..., None] for one in (label, label + 1))
     place = first + places(u, whole - first - (high - low))
     place = place + (place >= low) * (high - low)
+    place = torch.minimum(
+        place, whole - 1
+    )  # of a clip without a label nothing is taken from here, and there may be nothing
     of_others = kept["order"].gather(-1, place.flatten(-2)).view_as(place)
     anyone = places(u, whole - 1)
     anyone = anyone + (anyone >= index[..., None])

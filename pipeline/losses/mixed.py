@@ -15,7 +15,7 @@ from pipeline.losses.mix import LossMix, Term, union
 from pipeline.losses.mixable import listens, mixes_targets
 from pipeline.losses.mixing import Mixing, mixed_term
 from pipeline.losses.needs import CONSTANTS, REDUCED, about, accepted, has
-from pipeline.losses.rows import restricted
+from pipeline.losses.rows import counted_clips, restricted
 from pipeline.losses.schedule import Ramp, value_at, weight_at
 from pipeline.losses.signature import masked
 from pipeline.models.outputs import MAPS
@@ -228,8 +228,10 @@ class MixedLoss:
             runs, term = self._runs[key], self._terms[key]
             seen, taught = self.sides(key, student, teacher, runs, draws.get(key), memory)
             function: Any = constant(term.name, REMEMBER, None)
-            options = accepted(function, term.arguments | self._changing(key))
-            for name, value in function(seen, taught, chosen_runs(labels, runs), **options).items():
+            some, rows = chosen_runs(labels, runs), str(dict(term.options).get("rows", "all"))
+            counted = {} if rows == "all" else {"rows": counted_clips(rows, some)}
+            options = accepted(function, term.arguments | self._changing(key) | counted)
+            for name, value in function(seen, taught, some, **options).items():
                 whole = memory.arrays[f"{key} {name}"]
                 changed[f"{key} {name}"] = value if runs is None else whole.index_copy(0, runs, value)
         return changed

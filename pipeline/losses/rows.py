@@ -32,11 +32,16 @@ def restricted(
     ``masked``: the loss takes the clips that count itself, as ``rows`` (R, B). Any other is a mean over clips: it is
     computed of each clip alone, and the mean is over those that count. Shapes do not depend on how many do.
     """
-    counted = labels >= 0 if rows == "labelled" else labels < 0
+    counted = counted_clips(rows, labels)
     if masked:
         return function(student, teacher, labels, rows=counted)
     values = function(Single(student), None if teacher is None else Single(teacher), labels[..., None])
     return mean_of_clips(values, counted)
+
+
+def counted_clips(rows: str, labels: Tensor) -> Tensor:
+    """Which clips of labels (R, B) have a label (``rows`` "labelled"), or none ("unlabelled": −1)."""
+    return labels >= 0 if rows == "labelled" else labels < 0
 
 
 def of_rows(values: Tensor, rows: Tensor | None) -> Tensor:

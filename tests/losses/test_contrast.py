@@ -16,6 +16,7 @@ from pipeline import losses, models
 from pipeline.config import InputError
 from pipeline.losses import LossMix, adapters, contrast
 from pipeline.losses.counted import uniform_of
+from pipeline.losses.mixed import Memory
 from tests.losses.worked import Array, cosines, near, sines, unit
 from tests.trainings import QUICK, assert_alone_and_resumed_are_equal, fit, made_up, run_of
 
@@ -170,6 +171,32 @@ def test_one_class_has_no_negatives() -> None:
         with pytest.raises(InputError, match=r"all .* training rows .* one class, .* expected two classes at least"):
             contrast.memory(torch.tensor(labels), 4)
     contrast.memory(torch.tensor([-1, -1]), 4)
+
+
+def test_negatives_of_clips_where_no_row_has_a_label_are_all_other_rows() -> None:
+    kept = contrast.memory(torch.tensor([-1] * 4), 3)
+    u = uniform_of(torch.rand(4, generator=torch.Generator().manual_seed(1)), 200)
+    drawn = contrast.negatives(u, torch.full((4,), -1), torch.arange(4), kept)
+    assert [sorted(set(row.tolist())) for row in drawn] == [[m for m in range(4) if m != n] for n in range(4)]
+
+
+def test_z_is_of_the_first_batch_with_a_clip_that_counts() -> None:
+    """``@rows=labelled``: what is remembered of Z is what the loss took; a batch of which no clip counts leaves it open."""
+    mix = LossMix.parse("contrast@K=5@rows=labelled")
+    key, loss = mix.terms[0].key, losses.mixed_loss([mix])
+    arrays = {f"{key} {name}": one[None] for name, one in contrast.memory(torch.tensor([0, -1, 1, -1]), 2).items()}
+    random, draws = torch.Generator().manual_seed(4), {key: torch.full((1, 4, 1), 0.3, dtype=torch.float64)}
+    views = {f"adapted {key} {name}": torch.randn(1, 4, 128, generator=random) for name in ("student", "teacher")}
+    memory, outputs = Memory(arrays, torch.arange(4)[None]), losses.Outputs(views)
+    told = loss.remembered(outputs, None, torch.full((1, 4), -1), draws, memory)
+    assert told[f"{key} normaliser"].tolist() == [[0, 0]]
+    labels = torch.tensor([[0, -1, 1, -1]])
+    seen, _ = loss.sides(key, outputs, None, None, draws[key], memory)
+    _, taken = contrast.both_scores(seen, labels, labels >= 0, 5, 0.07)  # type: ignore[arg-type]
+    _, of_all = contrast.both_scores(seen, labels, None, 5, 0.07)  # type: ignore[arg-type]
+    told = loss.remembered(outputs, None, labels, draws, memory)
+    torch.testing.assert_close(told[f"{key} normaliser"], taken.float())
+    assert not torch.allclose(taken, of_all)
 
 
 def test_the_memory_begins_uniform() -> None:
