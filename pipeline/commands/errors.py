@@ -21,6 +21,9 @@ from pipeline.config import InputError
 from pipeline.processes.variables import OF_LLVM, numba_is_strict, refused_by_llvm
 from pipeline.spelling import one_line
 
+#: How an error that lists several things begins each line but the first.
+INDENT = "\n       "
+
 AGAIN = "then the same command again: what was finished is kept"
 ROOM = f"Make room, or choose a folder that can be written, {AGAIN}."
 RIGHTS = f"Change its permissions, or choose a place that can be read and written, {AGAIN}."
@@ -213,9 +216,9 @@ def in_a_loss(text: str) -> tuple[str, str]:
 
 
 def tell(text: str) -> None:
-    """One line on standard error, if anybody is still there."""
+    """One line on standard error, or a list below it (``INDENT``), if anybody is still there."""
     with suppress(OSError, ValueError):
-        click.echo(one_line(text), err=True)
+        click.echo(INDENT.join(map(one_line, text.split(INDENT))), err=True)
 
 
 @contextmanager
