@@ -135,7 +135,8 @@ call_shipped = distill $(call shipped_how,$(1)) $(MIXES)$(newline)export --prese
 call-strong = $(call call_shipped,strong)
 call-small = $(call call_shipped,small)
 call-tiny = $(call call_shipped,tiny)
-call-final = distill $(call shipped_how,small) $(MIXES)
+call-final = distill $(call shipped_how,small) $(MIXES)$(newline)final $(CORPUS) --preset $(call quoted,$(or $(PRESET),small)) $(SETS) $(MIXES) \
+  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 call-web = web $(RUN) $(CORPUS) $(ARGS)
 export AUDIO_RKD_GOALS = $(foreach goal,$(MAKECMDGOALS),$(call-$(goal))$(newline))
 

@@ -314,3 +314,14 @@ def test_every_step_hears_what_the_goals_are_given(fresh: Path, arguments: tuple
     assert run_make(fresh, "VENV=.", *arguments).returncode == 0
     steps = (fresh / "log").read_text().split("features: ")[1]
     assert call in [" ".join(line.split()) for line in steps.splitlines()]
+
+
+def test_final_is_parsed_before_the_trainings(fresh: Path) -> None:
+    """All of its steps are in what every step reads ahead, the last one too."""
+    with (fresh / "Makefile").open("a") as file:
+        file.write("final: ; @printenv AUDIO_RKD_GOALS\n")
+    (fresh / ".venv").mkdir()
+    (fresh / ".venv" / ".ready").touch()
+    told = run_make(fresh, "final", "LOSSES=ce", "ARGS=--unhaerd", "-s").stdout.splitlines()
+    assert [line.split()[0] for line in told if line.strip()] == ["distill", "final"]
+    assert shlex.split(told[1]) == ["final", "--preset", "small", "--losses", "ce", "--unhaerd"]

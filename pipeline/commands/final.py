@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,20 @@ ORDER = 42.5
 EXAMPLES = ("final", "final --preset tiny --losses ce:0.3,hinton:0.7@T=2")
 
 
+def one_mix(_context: click.Context, _option: click.Parameter, mixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Of ``--losses``: refused where it is parsed, so that ``make final`` trains none of two."""
+    if len(mixes) > 1:
+        raise click.UsageError(f"--losses {' '.join(mixes)}: one student is shipped; expected one mix")
+    return mixes
+
+
 @click.command()
 @corpus_options
 @click.option("--preset", default="small", help="default, paper, demo, device, small, tiny, strong, or a TOML file.")
 @set_option("student.lr=0.002")
-@click.option("--losses", multiple=True, default=("ce:0.3,hinton:0.7@T=2",), help="The student's mix: one.")
+@click.option(
+    "--losses", multiple=True, default=("ce:0.3,hinton:0.7@T=2",), callback=one_mix, help="The student's mix: one."
+)
 @click.option("--seed", type=Whole(0, 2**31 - 1, "seeds have 31 bits"), default=0, help="Of teacher and student.")
 @click.option(
     "--unheard/--no-unheard",
@@ -57,8 +67,6 @@ def final(
     Its accuracy cannot be measured, for it has heard every clip: what to expect is what held-out runs of the same settings
     reached (make final trains these first). Answers that are less sure than 95 % of theirs on known classes are "none of these".
     """
-    if len(losses) > 1:
-        raise click.UsageError(f"--losses {' '.join(losses)}: one student is shipped; expected one mix")
     from pipeline.losses import LossMix  # torch: --help does without
 
     mix = LossMix.parse(losses[0])
@@ -66,8 +74,10 @@ def final(
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     from pipeline.deploy.final import shipping  # torch
 
-    changed = " ".join(f"SET={override}" for override in overrides)
-    command = " ".join(filter(None, [f"make distill PRESET={preset} LOSSES='{losses[0]}'", changed]))
+    given = {"DATASET": dataset, "DATA": data, "PRESET": preset, "LOSSES": losses[0], "SET": " ".join(overrides)}
+    command = " ".join(
+        ["make distill", *(f"{name}={shlex.quote(str(value))}" for name, value in given.items() if value)]
+    )
     options: dict[str, Any] = {"seed": seed, "classes_left_out": unheard, "command": command, "how": how}
     done = shipping.final(corpus, settings, mix, Path("exports"), **options)
     if as_json:

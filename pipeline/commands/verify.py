@@ -51,7 +51,7 @@ def verify(dataset: str, data: Path | None, fix: bool) -> None:
 
 def removed_rows(dataset: str, data: Path | None) -> list[str]:
     """A line for each row that was removed from ``folds.csv``, as it stood."""
-    from pipeline.corpus import removed
+    from pipeline.corpus import removed, tables
 
     name, root = (IMAGES, Path()) if dataset == IMAGES else opening.chosen(dataset, data)
     if name != "folder":
@@ -61,7 +61,10 @@ def removed_rows(dataset: str, data: Path | None) -> list[str]:
     if not root.is_dir():
         raise opening.absent(name, root)
     table, is_lost = removed.lost_rows(root)
-    rows = removed.remove_rows(table, "file", is_lost) if table.is_file() else []
+    rows = []
+    if table.is_file():
+        tables.table(table, "file", unique="file")  # what is wrong with it is told before anything is removed
+        rows = removed.remove_rows(table, "file", is_lost)
     return [*(f"-        {row}" for row in rows), f"fixed    {table}: {len(rows)} rows removed"]
 
 

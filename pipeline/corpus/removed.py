@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def remove_rows(table: Path, column: str, is_lost: Callable[[str], bool]) -> lis
     """Remove the rows of a table whose value of ``column`` is lost; all others stay byte for byte. The rows that went, as they stood."""
     text = table.read_bytes().decode("utf-8-sig")
     mark = table.read_bytes()[:3] if table.read_bytes().startswith(b"\xef\xbb\xbf") else b""
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))  # str.splitlines would break a name at U+2028 too
     ranges = list(row_ranges(lines))
     header = [cell.strip() for cell in ranges[0][0]]
     place = header.index(column)

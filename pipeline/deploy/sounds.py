@@ -22,6 +22,9 @@ from pipeline.extras import install_line
 #: Frames of a file that are read at a time.
 BLOCK = 1 << 16
 
+#: Frames that libsndfile gives of a stream whose header has no length (SF_COUNT_MAX).
+UNKNOWN = (1 << 63) - 1
+
 
 def sound_files(path: Path) -> list[Path]:
     """``path`` itself, or the sound files below a folder (``corpus.files.sounds``); ``InputError`` where it has none."""
@@ -52,12 +55,15 @@ def sound_blocks(path: Path, sr: int) -> Iterator[np.ndarray]:
 
 
 def window_count(path: Path, spec: FeatureSpec) -> int:
-    """How many windows a file has by its header; 1 where that cannot be read: whoever hears it says why."""
+    """How many windows a file has by its header; 1 where that cannot be read (whoever hears it says why), or gives no length."""
     try:
         about = soundfile.info(path)
     except (OSError, RuntimeError):
         return 1
-    return len(starts(round(about.frames * spec.sr / about.samplerate), spec.samples, spec.hop_length))
+    if about.frames == UNKNOWN:
+        return 1
+    rest = round(about.frames * spec.sr / about.samplerate) - spec.samples
+    return 1 if rest <= spec.hop_length else -(-rest // max(1, spec.samples // 2)) + 1  # as many as ``starts`` has
 
 
 def microphone(spec: FeatureSpec) -> Iterator[np.ndarray]:

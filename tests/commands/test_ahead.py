@@ -37,6 +37,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("ban --losses angel", "unknown loss 'angel'"),
         ("ban --generations 0", "0"),
         ("search strogn", "no space 'strogn'"),
+        ("final --losses ce --losses soft", "one student is shipped"),
         ("export --preset small --hafl", "No such option '--hafl'"),
         ("distill --losses 'ce", "No closing quotation"),
     ],

@@ -93,3 +93,20 @@ def test_other_corpora_have_nothing_to_mend(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     done = invoke("verify", "--fix", "--dataset", "esc50")
     assert done.exit_code == 2 and "expected --dataset folder, not esc50" in done.stderr
+
+
+def test_a_name_with_a_line_separator_keeps_its_row(tmp_path: Path) -> None:
+    table = tmp_path / "folds.csv"
+    table.write_bytes("file,fold\ncat/a\u2028b.wav,1\ncat/gone.wav,2\rdog/c\x85d.wav,3\n".encode())
+    assert remove_rows(table, "file", lambda name: name == "cat/gone.wav") == ["cat/gone.wav,2"]
+    assert table.read_bytes() == "file,fold\ncat/a\u2028b.wav,1\ndog/c\x85d.wav,3\n".encode()
+
+
+@pytest.mark.parametrize(
+    "text", [b"name,fold\ncat/sea.wav,1\n", b"fold,file\n1\n", b"", b"file,fold\ncat/\xe9.wav,1\n"]
+)
+def test_a_table_that_is_none_is_told_and_stays(root: Path, text: bytes) -> None:
+    (root / "folds.csv").write_bytes(text)
+    done = invoke("verify", "--dataset", "folder", "--data", str(root), "--fix")
+    assert done.exit_code == 1 and "folds.csv" in done.stderr and "fault of ours" not in done.stderr
+    assert (root / "folds.csv").read_bytes() == text

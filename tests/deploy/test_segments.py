@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,3 +124,22 @@ def test_windows_are_counted_as_they_are_heard(world, tmp_path, monkeypatch):
     windows = len(prediction.predict_file(members, path).times)
     assert done.exit_code == 1 and sounds.window_count(path, SPEC) == windows
     assert totals == [windows + 1] == [sum(told)] and len(told) > 2
+
+
+def test_a_stream_without_a_length_has_its_windows(world, tmp_path):
+    """A FLAC that was written to a pipe says 0 frames in its head, which libsndfile gives as the largest number there is."""
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 8000), 8000)
+    head = bytearray(path.read_bytes())
+    head[21] &= 0xF0
+    head[22:42] = bytes(20)  # the low 32 bits of the number of frames, and the sum of the sound's bytes
+    path.write_bytes(head)
+    done = CliRunner().invoke(predict, [str(world.student), str(path)])
+    assert done.exit_code == 0 and sounds.window_count(path, SPEC) == 1, done.output
+
+
+@pytest.mark.parametrize("samples", [1, 7, 8, 9, 10, 11, 12, 13, 40, 41, 43])
+def test_windows_are_counted_without_a_list_of_them(tmp_path, samples):
+    spec = replace(SPEC, sr=8, seconds=1.0, hop_length=2)
+    soundfile.write(tmp_path / "x.wav", np.zeros(samples), 8)
+    assert sounds.window_count(tmp_path / "x.wav", spec) == len(sounds.starts(samples, 8, 2))
