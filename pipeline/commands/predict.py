@@ -48,7 +48,7 @@ STDIN = "-"
 @click.option(
     "--threshold",
     type=Real(0, 1, "it is a probability"),
-    help="Of --segments: what the likeliest class has at least; below is no event.  [default: 0.5]",
+    help='Of --segments: what the likeliest class has at least; below is no event.  [default: where the run\'s "none of these" ends, else 0.5]',
 )
 @click.option(
     "--audacity",
@@ -97,7 +97,7 @@ def predict(
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
     chosen = "json" if as_json else "csv" if as_csv else "text"
     if segments:
-        show = event_writer(members[0].classes, chosen, 0.5 if threshold is None else threshold, audacity)
+        show = event_writer(members[0].classes, chosen, threshold, audacity)
     else:
         show = window_writer(members[0].classes, chosen, top)
     try:
@@ -165,9 +165,9 @@ def window_writer(classes: Sequence[str], chosen: str, top: int) -> Callable[[st
 
 
 def event_writer(
-    classes: Sequence[str], chosen: str, threshold: float, tracks: Path | None
+    classes: Sequence[str], chosen: str, threshold: float | None, tracks: Path | None
 ) -> Callable[[str, Prediction], None]:
-    """The events of a sound. ``tracks``: the folder of label tracks, one per sound."""
+    """The events of a sound. ``threshold``: None for that of the run's "none of these", or 0.5. ``tracks``: the folder of label tracks, one per sound."""
     from pipeline.deploy import segments  # torch: --help does without
 
     if chosen == "csv":
@@ -175,7 +175,8 @@ def event_writer(
     names: set[str] = set()
 
     def show(name: str, answer: Prediction) -> None:
-        heard = segments.events(answer, classes, threshold)
+        known = segments.THRESHOLD if answer.threshold is None else answer.threshold
+        heard = segments.events(answer, classes, known if threshold is None else threshold)
         if chosen == "json":
             say(segments.as_json(name, heard, answer.seconds))
         elif text := segments.as_csv(name, heard) if chosen == "csv" else segments.as_text(name, heard, dash()):

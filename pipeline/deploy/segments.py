@@ -19,6 +19,9 @@ from pipeline.deploy.prediction import Prediction
 from pipeline.files import inert
 from pipeline.spelling import one_line
 
+#: Least probability of an event's class, where neither the user nor the run's "none of these" says another.
+THRESHOLD = 0.5
+
 #: Of a CSV.
 COLUMNS = ("file", "start_s", "end_s", "class", "score")
 
@@ -43,7 +46,7 @@ def pieces(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
     return edges, np.stack(means) if means else values[:0]
 
 
-def events(prediction: Prediction, classes: Sequence[str], threshold: float = 0.5) -> list[Event]:
+def events(prediction: Prediction, classes: Sequence[str], threshold: float = THRESHOLD) -> list[Event]:
     """The events of a sound, in turn; they do not overlap. ``threshold``: least probability of the likeliest class, from 0 to 1."""
     edges, values = pieces(prediction)
     if len(edges) < 2:  # a sound without a length

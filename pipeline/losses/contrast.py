@@ -84,7 +84,7 @@ def memory(labels: Tensor, classes: int) -> dict[str, Tensor]:
     begin = (labels[:, None] < torch.arange(classes + 1, device=labels.device)).sum(0)
     return {
         **dict(zip(("student", "teacher"), views)),
-        "normaliser": torch.zeros(2),
+        "normaliser": torch.zeros(2, dtype=torch.float64),  # exp(1 / tau) is beyond float32 below 0.0113
         "order": labels.argsort(stable=True),
         "begin": begin,
     }

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from pipeline.config import InputError
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result
 from pipeline.losses.probabilities import Logits, Number, mean_of_labelled, per_run, prepared
@@ -39,6 +40,12 @@ NOTE = (
 )
 
 Share = Annotated[Number, "[0, inf)"]
+
+
+def check(alpha: object = 1.0, beta: object = 8.0, **others: object) -> None:
+    """``InputError`` where neither part counts."""
+    if alpha == 0 and beta == 0:
+        raise InputError("decoupled: alpha = 0 and beta = 0 leave nothing to learn; expected one of them above 0")
 
 
 def decoupled(

@@ -6,7 +6,7 @@ Sizes of maps are (height, width) in cells: frequency bins and frames of a sound
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -87,12 +87,22 @@ def resampled(maps: Tensor, to: Size) -> Tensor:
     Cell i of m averages the inputs from ⌊i·n/m⌋ up to, not including, ⌈(i+1)·n/m⌉, as torch's adaptive pooling does, by a
     constant matrix an axis: for any leading axes, under ``vmap``, and with the same bits each time on a GPU.
     """
+    return by_axes(maps, to, windows)
+
+
+def nearest(maps: Tensor, to: Size) -> Tensor:
+    """The nearest cell of each axis: row i of m is row ⌊i·n/m⌋ of n. (..., H, W) → (..., h, w); as ``resampled``, by matrices."""
+    return by_axes(maps, to, choices)
+
+
+def by_axes(maps: Tensor, to: Size, weights: Callable[[int, int, torch.dtype, torch.device], Tensor]) -> Tensor:
+    """Each axis that is of another length than in ``to`` times its constant matrix, (cells, length)."""
     height, width = size(maps)
     with torch.autocast(maps.device.type, enabled=False):  # as precise as the maps are
         if width != to[1]:
-            maps = maps @ windows(width, to[1], maps.dtype, maps.device).mT
+            maps = maps @ weights(width, to[1], maps.dtype, maps.device).mT
         if height != to[0]:
-            maps = windows(height, to[0], maps.dtype, maps.device) @ maps
+            maps = weights(height, to[0], maps.dtype, maps.device) @ maps
     return maps
 
 
@@ -101,17 +111,6 @@ def windows(length: int, cells: int, dtype: torch.dtype, device: torch.device) -
     """(cells, length) weights of adaptive averaging; kept, since every step asks for the same few."""
     inside = average_windows(length, cells) > 0  # the weights are divided anew: float32 lacks digits for float64
     return (inside.double() / inside.sum(-1, keepdim=True)).to(device, dtype)
-
-
-def nearest(maps: Tensor, to: Size) -> Tensor:
-    """The nearest cell of each axis: row i of m is row ⌊i·n/m⌋ of n. (..., H, W) → (..., h, w); as ``resampled``, by matrices."""
-    height, width = size(maps)
-    with torch.autocast(maps.device.type, enabled=False):
-        if width != to[1]:
-            maps = maps @ choices(width, to[1], maps.dtype, maps.device).mT
-        if height != to[0]:
-            maps = choices(height, to[0], maps.dtype, maps.device) @ maps
-    return maps
 
 
 @functools.cache

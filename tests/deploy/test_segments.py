@@ -88,6 +88,22 @@ def test_the_forms(world, tmp_path):
     assert as_labels([Event("a\tb", 0, 1, 0.5)]) == "0.000000\t1.000000\ta b 0.50\n"
 
 
+def test_what_a_run_refuses_is_no_event(world, tmp_path, monkeypatch):
+    """The threshold of "none of these" is that of events, where no other is said."""
+    loud = np.random.default_rng(0).normal(0, 0.1, round(3.2 * SPEC.seconds * 8000))
+    soundfile.write(tmp_path / "long.wav", loud, 8000)
+    whole = prediction.ensemble
+
+    def counts(limit, *options):
+        monkeypatch.setattr(
+            prediction, "ensemble", lambda *given: [replace(one, threshold=limit) for one in whole(*given)]
+        )
+        words = [str(world.student), str(tmp_path / "long.wav"), "--segments", "--json", *options]
+        return len(json.loads(CliRunner().invoke(predict, words).stdout)["events"])
+
+    assert counts(2.0) == 0 < counts(0.0) == counts(2.0, "--threshold", "0")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

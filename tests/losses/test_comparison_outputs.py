@@ -396,3 +396,9 @@ def test_two_classes_are_refused_where_they_teach_nothing(mix: str) -> None:
 
 def test_levels_and_plain_hinton_take_two_classes() -> None:
     LossMix.parse("ce,levels,hinton@weigh=wsld").require_classes(2)
+
+
+def test_parts_that_leave_nothing_to_learn_are_refused() -> None:
+    for mix in ("decoupled@alpha=0@beta=0", "pearson@beta=0@gamma=0"):
+        with pytest.raises(InputError, match="= 0 leave nothing to learn; expected one of them above 0"):
+            LossMix.parse(mix)
