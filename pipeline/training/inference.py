@@ -16,7 +16,7 @@ from pipeline.models import Network, Outputs
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training.live import Live
 from pipeline.training.step import Pack, batch, threads
-from pipeline.training.task import Run, Task, places_in
+from pipeline.training.task import Run, Task
 from pipeline.training.teaching import File, Stored
 
 #: Rows per run and forward pass; fixed, so that the numbers do not depend on it.
@@ -94,8 +94,8 @@ def stored(
         keep(parts[0])  # alone: the arrays are made for what it says
         with threads("loop" if samples.device.type == "cpu" else "vmap", len(parts)) as workers:
             list((workers.map if workers else map)(keep, parts[1:]))
-        train, own = task.train, places_in(labels.cpu().numpy()[task.train], task.classes)
-        train_labels = torch.as_tensor(own, device=labels.device)
+        train = task.train
+        train_labels = torch.as_tensor(task.known(labels.cpu().numpy())[train], device=labels.device)
         with threads(
             "loop" if samples.device.type == "cpu" else "vmap", 1
         ):  # sums must not depend on the number of cores

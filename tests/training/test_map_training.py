@@ -239,6 +239,21 @@ def test_pooled_learns_from_members_whose_maps_are_unlike(data: Any) -> None:
     assert raws[0] == pytest.approx(raws[1], rel=1e-3) and raws[0] != pytest.approx(raws[2], rel=1e-3)
 
 
+def test_constants_that_are_stored_are_of_the_labels_that_are_learned(data: Any) -> None:
+    """Of a run with labels of its own the class centres are of these, stored as of a teacher that runs."""
+    samples, labels, live, _ = data
+    running, run = Live(live.teachers[:1]), run_of("direction,soft", count=48)
+    needs = needs_with([run.mix], lambda: models.network("cnn2", SHAPE, CLASSES))
+    learned = (labels[run.task.train] + 1) % CLASSES
+    task = dataclasses.replace(run.task, labels=learned.numpy())
+    stored = inference.stored(running, samples, [task.train], labels, needs, [task])
+    expected = running.measured(0, samples, task.train, learned, needs)
+    assert expected and expected.keys() == stored.constants.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(stored.constants[name][0], value)
+        assert not torch.allclose(running.measured(0, samples, task.train, labels[task.train], needs)[name], value)
+
+
 def test_the_margins_are_those_of_the_runs_own_training_rows(data: Any) -> None:
     """Rows that it does not train on, the held-out ones among them, change nothing."""
     samples, labels, _, stored = data
