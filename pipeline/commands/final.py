@@ -74,7 +74,8 @@ def final(
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     from pipeline.deploy.final import shipping  # torch
 
-    given = {"DATASET": dataset, "DATA": data, "PRESET": preset, "LOSSES": losses[0], "SET": " ".join(overrides)}
+    named = {} if dataset == "auto" else {"DATASET": dataset}
+    given = {"PRESET": preset, **named, "DATA": data, "LOSSES": losses[0], "SET": " ".join(overrides)}
     command = " ".join(
         ["make distill", *(f"{name}={shlex.quote(str(value))}" for name, value in given.items() if value)]
     )
