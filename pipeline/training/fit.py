@@ -15,22 +15,24 @@ from pipeline import config, losses, models, samplers
 from pipeline.config import NO_FOLD, InputError, TrainSettings
 from pipeline.listed import modules
 from pipeline.losses import LossMix, library
-from pipeline.losses.adapting import needs_with, shapes
+from pipeline.losses.adapting import shapes
 from pipeline.losses.learner import Learner
+from pipeline.losses.mix import union
 from pipeline.losses.mixable import taught_live
-from pipeline.losses.needs import Needs
 from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
 from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
-from pipeline.training.dropout import Dropout, dropout_of
+from pipeline.training.dropout import dropout_of
 from pipeline.training.labels import balanced, known_labels, places_of
-from pipeline.training.live import Lesson, Live
+from pipeline.training.lessons import lesson_of, lesson_of_peers
+from pipeline.training.live import Lesson
 from pipeline.training.loop import Loop
 from pipeline.training.memory import recollection
 from pipeline.training.normalisation import normalisation
+from pipeline.training.peers import Peers
 from pipeline.training.pools import chosen_pools
 from pipeline.training.sampling import epoch_tables
 from pipeline.training.starting import begin, go_on
@@ -134,7 +136,7 @@ def check(
             require_unlabelled(run.mix, settings, f"fold {run.fold}, ")
         if settings.label_noise and classes < 2:
             raise InputError(f"label_noise = {settings.label_noise:g}: {classes} class; expected two at least, or 0")
-        if run.mix.needs_teacher and (teaching is None or not 0 <= run.teacher < len(teaching)):
+        if run.mix.needs_teacher and not run.cohort and (teaching is None or not 0 <= run.teacher < len(teaching)):
             raise InputError(f"fold {run.fold}, mix {run.mix}: no teacher {run.teacher}; expected its outputs")
         for name, rows in (("training", run.task.rows), ("test", run.task.test)):
             untested = name == "test" and run.fold == NO_FOLD and len(rows) == 0
@@ -211,7 +213,7 @@ def packed(
     device, dtype = samples.device, torch.promote_types(samples.dtype, torch.float32)
     networks = [
         models.network(
-            settings.model, samples.shape[1:], classes, seed=run.seed, fold=run.fold, dropout=settings.dropout
+            settings.model, samples.shape[1:], classes, seed=run.weights_seed, fold=run.fold, dropout=settings.dropout
         )
         for run in runs
     ]
@@ -229,15 +231,22 @@ def packed(
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
     teaching = teaching if any(run.mix.needs_teacher for run in runs) else None
     taught = {} if teaching is None else teaching.shapes()
-    lesson, constants = (
-        (None, {})
-        if teaching is None
-        else lesson_of(teaching, runs, networks[0], samples, labels, dropout_of(settings))
-    )
-    adapters = losses.adapters([run.mix for run in runs], [(run.seed, run.fold) for run in runs], networks, taught)
+    lesson: Stored | Lesson | Peers | None = None
+    constants: dict[str, Tensor] = {}
+    if any(run.cohort for run in runs):
+        lesson, taught = lesson_of_peers(runs, networks[0], device), shapes(networks[0])
+    elif teaching is not None:
+        lesson, constants = lesson_of(teaching, runs, networks[0], samples, labels, dropout_of(settings))
+    drawn_of = [(run.weights_seed, run.fold) for run in runs]
+    adapters = losses.adapters([run.mix for run in runs], drawn_of, networks, taught)
     for run, each in zip(runs, adapters):
         go_on(each, run)
-    learner = Learner(networks, adapters, layout, loss.reads, device, dtype, settings.precision, freeze)
+    reads = union((loss.reads, lesson.reads)) if isinstance(lesson, Peers) else loss.reads
+    learner = Learner(networks, adapters, layout, reads, device, dtype, settings.precision, freeze)
+    if isinstance(lesson, Peers) and learner.listens:
+        raise InputError(
+            "an adapter that learns from what a teacher says before the step, and peers speak in it; expected other terms"
+        )
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     going = [False] * len(runs)
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None, classes)
@@ -246,42 +255,6 @@ def packed(
     memory = recollection(runs, networks[0], labels, classes)
     about = (augment, draws, deviation, constants, places_of(runs, labels), memory)
     return Pack(learner, samples, labels, lesson, index, loss, settings, first, *about)
-
-
-def lesson_of(
-    teaching: Teaching,
-    runs: Sequence[Run],
-    student: Network,
-    samples: Tensor,
-    labels: Tensor,
-    dropout: Dropout | None = None,
-) -> tuple[Stored | Lesson, dict[str, Tensor]]:
-    """What the runs' terms need of their teachers, and the terms' constants, each (R, ...), from each run's training rows."""
-    needs = needs_with([run.mix for run in runs], lambda: student)
-    teaching.require(needs)
-    if isinstance(teaching, Live):
-        teaching = teaching.to(samples.device, torch.promote_types(samples.dtype, torch.float32))
-    elif dropout and not (dropout.output and teaching.layers):
-        raise InputError(
-            f"teacher_dropout = {dropout.rate:g}: what was computed once of a teacher drops nothing; expected teachers that run "
-            "in every step (Live), or with teacher_dropout_at = 'output' their output layers"
-        )
-    each: dict[object, dict[str, Tensor]] = {}
-    for run in runs if needs.constants else ():
-        if (key := (run.teacher, *run.task.identity())) not in each:
-            each[key] = constants_of(teaching, run, samples, labels, needs)
-    by_run = [each[run.teacher, *run.task.identity()] for run in runs] if each else []
-    constants = {name: torch.stack([one[name] for one in by_run]) for name in (by_run[0] if by_run else ())}
-    if isinstance(teaching, Live):
-        return Lesson(teaching, runs, needs, samples.device, dropout), constants
-    return teaching.prepared(needs), constants
-
-
-def constants_of(teaching: Teaching, run: Run, samples: Tensor, labels: Tensor, needs: Needs) -> dict[str, Tensor]:
-    train_labels = known_labels(labels, run)
-    if isinstance(teaching, Live):
-        return teaching.measured(run.teacher, samples, run.task.train, train_labels, needs)
-    return teaching.measured(run.teacher, run.task.train, train_labels, needs)
 
 
 def require_outputs(mixes: Iterable[LossMix], network: Network) -> None:

@@ -22,7 +22,7 @@ from pipeline import signals
 from pipeline.config import TrainSettings
 from pipeline.listed import kept_epochs
 from pipeline.training import checkpoint as files
-from pipeline.training import inference, optimizer
+from pipeline.training import inference, optimizer, peers
 from pipeline.training.draws import draws_tables
 from pipeline.training.graphs import graphed_step
 from pipeline.training.live import Lesson
@@ -163,9 +163,12 @@ class Loop:
         finite = torch.isfinite(pack.weights).all(1).tolist()
         weights = {term: pack.loss.weights[term].tolist() for term in pack.terms}
         for r in active:
+            reason = failure([row[r] for row in bad], finite[r], pack.terms, progress.epoch, self.runs[r])
+            progress.failures[r] = reason
+        progress.failures = peers.stopped(pack.teaching, progress.failures)
+        for r in active:
             steps = self.steps_of(self.runs[r])
             progress.steps[r] += steps
-            progress.failures[r] = failure([row[r] for row in bad], finite[r], pack.terms, progress.epoch, self.runs[r])
             if progress.failures[r]:
                 continue
             terms = {

@@ -25,9 +25,9 @@ from pipeline.training.step import (
     Pack,
     Teaching,
     batch,
+    both_sides,
     mixing_of,
     step,
-    taught,
     threads,
 )
 from pipeline.training.task import Run
@@ -227,8 +227,7 @@ def bytes_per_run(pack: Pack) -> int:
         rows = pack.tables.rows[0]
         inputs: Inputs = lambda runs: batch(pack, rows[runs], None)
         keys = None if pack.tables.keys is None else pack.tables.keys[0]
-        teacher = taught(pack, rows, inputs, keys=keys)
-        outputs = pack.learner.forward(inputs, None, teacher)
+        outputs, teacher = both_sides(pack, rows, inputs, inputs, keys=keys)
         draws = {key: table[0] for key, table in pack.draws.items()}
         total, _ = pack.loss(outputs, teacher, pack.truth(rows), draws, mixing_of(pack), pack.remembered(rows))
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)

@@ -21,6 +21,7 @@ from pipeline.training.draws import normal
 from pipeline.training.dropout import INPUT
 from pipeline.training.live import Lesson, Live
 from pipeline.training.memory import Recollection
+from pipeline.training.peers import Peers
 from pipeline.training.sampling import EpochTables
 from pipeline.training.teaching import Stored
 
@@ -38,7 +39,7 @@ class Pack:
     learner: Learner
     samples: Tensor
     labels: Tensor
-    teaching: Stored | Lesson | None
+    teaching: Stored | Lesson | Peers | None
     teachers: Tensor
     """(R, 1) which teacher teaches a run."""
     loss: MixedLoss
@@ -163,9 +164,8 @@ def step(pack: Pack, masked: bool) -> None:
     if tables.labels is not None:  # accuracy is by the true one, of clips that have one
         labels = tables.labels.index_select(0, pack.counter)[0]
         truth = torch.where(labels >= 0, truth, -1)
-    teacher = taught(pack, rows, inputs, mask, keys)
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
-        outputs = pack.learner.forward(seen, mask, teacher)
+        outputs, teacher = both_sides(pack, rows, inputs, seen, mask, keys)
         memory = pack.remembered(rows)
         total, raw = pack.loss(outputs, teacher, labels, draws, mixing, memory)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
@@ -186,7 +186,7 @@ def mixing_of(pack: Pack, number: Tensor | None = None) -> Mixing | None:
         return None
     at = pack.counter if number is None else number
     partners, shares = (table.index_select(0, at)[0] for table in (pack.tables.partners, pack.tables.shares))
-    return Mixing(partners, shares, isinstance(pack.teaching, Lesson))
+    return Mixing(partners, shares, isinstance(pack.teaching, Lesson | Peers))
 
 
 @contextmanager
@@ -203,6 +203,15 @@ def held(pack: Pack, runs: slice, gradients: Tensor) -> Iterator[None]:
     momentum[runs] = momentum[runs].masked_fill(pack.frozen, 0.0)
 
 
+def both_sides(
+    pack: Pack, rows: Tensor, inputs: Inputs, seen: Inputs, alive: Tensor | None = None, keys: Tensor | None = None
+) -> tuple[Outputs, Outputs | None]:
+    """What the students say of a batch, as they have ``seen`` it, and what they hear of it: of their teachers, or of each other."""
+    teacher = taught(pack, rows, inputs, alive, keys)
+    outputs = pack.learner.forward(seen, alive, teacher)
+    return outputs, pack.teaching.batch(outputs) if isinstance(pack.teaching, Peers) else teacher
+
+
 def taught(
     pack: Pack, rows: Tensor, inputs: Inputs, alive: Tensor | None = None, keys: Tensor | None = None
 ) -> Outputs | None:
@@ -210,7 +219,7 @@ def taught(
 
     ``keys`` (R,): from which they draw what they drop.
     """
-    if pack.teaching is None:
+    if pack.teaching is None or isinstance(pack.teaching, Peers):
         return None
     if isinstance(pack.teaching, Lesson):
         outputs = pack.teaching.batch(inputs, alive, pack.learner, keys)

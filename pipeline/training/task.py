@@ -18,6 +18,10 @@ from pipeline.losses.unlabelled import learns_unlabelled
 from pipeline.training.sampling import Sampling
 
 
+#: Between the first weights of one student and the next of a cohort.
+MEMBER_STRIDE = 700_000_001
+
+
 def places_in(labels: np.ndarray, classes: Sequence[int] | None) -> np.ndarray:
     """The place of each label in ``classes``, −1 of any other class and of no label; labels as they are without classes."""
     if classes is None:
@@ -137,6 +141,10 @@ class Run:
     """How its batches are drawn; None: as the settings of its training say."""
     start: Start | None = None
     """None: its first weights are drawn."""
+    cohort: str = ""
+    """The runs of a pack that have it in common learn from each other, with no teacher (``training.peers``); "": it learns by itself."""
+    member: int = 0
+    """Of a cohort: which of its students it is. Each has first weights of its own, and all see the same batches."""
     pool: np.ndarray | None = None
     """int64 rows without a label that batches are drawn from, some more than once; None: all of ``task.unlabelled``."""
 
@@ -146,6 +154,11 @@ class Run:
         if self.task.unlabelled is None or not learns_unlabelled(self.mix):
             return None
         return self.task.unlabelled.reshape(-1) if self.pool is None else self.pool
+
+    @property
+    def weights_seed(self) -> int:
+        """The seed of its first weights."""
+        return self.seed + MEMBER_STRIDE * self.member
 
     def batches(self) -> tuple[Any, ...]:
         """What its batches depend on: runs that have it in common see the same ones."""
@@ -163,6 +176,7 @@ class Run:
             self.teacher,
             (self.sampling or Sampling()).kind,
             *([self.start.identity()] if self.start else []),
+            *([f"member {self.member}"] if self.cohort else []),
         ]
 
 

@@ -14,6 +14,7 @@ from pipeline.losses.schedule import Ramp, value_at
 from pipeline.models import Outputs
 from pipeline.training.inference import CHUNK
 from pipeline.training.live import Lesson
+from pipeline.training.peers import Peers
 from pipeline.training.step import Pack
 from pipeline.training.task import Run
 
@@ -53,6 +54,8 @@ def sides(pack: Pack, run: Run, r: int, term: Term) -> Iterator[tuple[Any, Any]]
         teacher = None
         if isinstance(pack.teaching, Lesson):
             teacher = pack.teaching.live.kept(run.teacher, x, pack.teaching.needs)
+        elif isinstance(pack.teaching, Peers):
+            teacher = pack.teaching.says(pack.learner, r, x)
         elif pack.teaching is not None:
             teacher = pack.teaching.rows(run.teacher, part)
         student = network(x)

@@ -19,7 +19,8 @@ from pipeline.losses import LossMix, library
 from pipeline.losses.needs import Arrays, needs_of
 from pipeline.models import Network, Outputs
 from pipeline.training import Live, Stored, Trained, inference
-from pipeline.training.fit import lesson_of, packed
+from pipeline.training.fit import packed
+from pipeline.training.lessons import lesson_of
 from pipeline.training.live import Lesson
 from pipeline.training.members import as_one
 from pipeline.training.packing import unit_statistics

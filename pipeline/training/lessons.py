@@ -1,0 +1,65 @@
+"""What the terms of a pack's runs need of their teachers, stored, asked in every step, or said by the runs to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.config import InputError
+from pipeline.losses.adapting import needs_with
+from pipeline.losses.peers import require_heard_at_once
+from pipeline.losses.needs import Needs
+from pipeline.models import Network
+from pipeline.training.dropout import Dropout
+from pipeline.training.labels import known_labels
+from pipeline.training.live import Lesson, Live
+from pipeline.training.peers import Peers
+from pipeline.training.step import Teaching
+from pipeline.training.task import Run
+from pipeline.training.teaching import Stored
+
+
+def lesson_of(
+    teaching: Teaching,
+    runs: Sequence[Run],
+    student: Network,
+    samples: Tensor,
+    labels: Tensor,
+    dropout: Dropout | None = None,
+) -> tuple[Stored | Lesson, dict[str, Tensor]]:
+    """What the runs' terms need of their teachers, and the terms' constants, each (R, ...), from each run's training rows."""
+    needs = needs_with([run.mix for run in runs], lambda: student)
+    teaching.require(needs)
+    if isinstance(teaching, Live):
+        teaching = teaching.to(samples.device, torch.promote_types(samples.dtype, torch.float32))
+    elif dropout and not (dropout.output and teaching.layers):
+        raise InputError(
+            f"teacher_dropout = {dropout.rate:g}: what was computed once of a teacher drops nothing; expected teachers that run "
+            "in every step (Live), or with teacher_dropout_at = 'output' their output layers"
+        )
+    each: dict[object, dict[str, Tensor]] = {}
+    for run in runs if needs.constants else ():
+        if (key := (run.teacher, *run.task.identity())) not in each:
+            each[key] = constants_of(teaching, run, samples, labels, needs)
+    by_run = [each[run.teacher, *run.task.identity()] for run in runs] if each else []
+    constants = {name: torch.stack([one[name] for one in by_run]) for name in (by_run[0] if by_run else ())}
+    if isinstance(teaching, Live):
+        return Lesson(teaching, runs, needs, samples.device, dropout), constants
+    return teaching.prepared(needs), constants
+
+
+def lesson_of_peers(runs: Sequence[Run], student: Network, device: torch.device) -> Peers:
+    """The same where runs teach each other. ``InputError`` for a term that asks for what no network under training has."""
+    needs = needs_with([run.mix for run in runs], lambda: student)
+    for run in runs:
+        require_heard_at_once(run.mix)
+    return Peers(runs, needs, device)
+
+
+def constants_of(teaching: Teaching, run: Run, samples: Tensor, labels: Tensor, needs: Needs) -> dict[str, Tensor]:
+    train_labels = known_labels(labels, run)
+    if isinstance(teaching, Live):
+        return teaching.measured(run.teacher, samples, run.task.train, train_labels, needs)
+    return teaching.measured(run.teacher, run.task.train, train_labels, needs)
