@@ -102,6 +102,8 @@ def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
             task,
             teacher=taught_by.index((run.teachers, run.fold, run.base)) if run.teachers else 0,
             start=start_of(run.start) if run.start else None,
+            cohort=str(run.cohort[0].alike) if run.peer else "",
+            member=run.member,
         )
         for run, task in zip(planned, tasks.tasks(planned, data))
     ]
@@ -130,7 +132,7 @@ def train(pack: PlannedPack, say: Callable[[str], None]) -> list[str]:
     def train_some(planned: list[PlannedRun]) -> list[Trained]:
         return train_sure(pack if len(planned) == len(pack.runs) else part_of(pack, planned), say)
 
-    results = packing.in_halves(train_some, pack.runs, say)
+    results = packing.in_halves(train_some, pack.runs, say, len(pack.runs[0].cohort))
     return [f"{run.folder}: {one.failure}" for run, one in zip(pack.runs, results) if one.failure]
 
 

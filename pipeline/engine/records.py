@@ -80,6 +80,7 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         ),
         identity=run.identity,
         chosen=run.settings.chosen,
+        peer=next((one.folder for one in run.cohort if one.step == run.peer), None),
     )
 
 

@@ -60,7 +60,7 @@ def rerun(
     # What is compared in the end: read now, so that damage is said before hours of training.
     read_model(folder), runs.read_predictions(folder), metrics(folder)
     again = packs.PlannedPack(
-        (run,),
+        run.cohort,
         files,
         record.data_set,
         device=schedule.chosen_device(device or record.pack.device or "auto"),
@@ -104,7 +104,20 @@ def planned(record: Record, target: Path) -> PlannedRun:
         without=record.without,
         crossed=record.crossed,
         unlike=record.is_step,
+        peer=peer_of(record),
     )
+
+
+def peer_of(record: Record) -> str:
+    """The step of the run that learned with it, which is trained once more beside it and left as it is; "" of one that had none."""
+    if record.peer is None:
+        return ""
+    if not runs.finished(record.peer):
+        raise InputError(
+            f"no finished run in {record.peer}, which learned from {record.folder} while that learned from it; expected it where it was "
+            "(work in the same folder), or train it again: the experiment that it is of"
+        )
+    return runs.read(record.peer).step or ""
 
 
 def chosen_target(folder: Path, to: Path | None) -> Path:

@@ -86,7 +86,7 @@ def train_all(
     place = chosen_device(device)
     make = partial(make, device=place)
     processes = min(jobs or torch.get_num_threads(), len(planned)) if place == "cpu" else 1
-    whole = packed(planned, make, checkpoints, pack, layout, processes, say)
+    whole = packed(with_peers(planned), make, checkpoints, pack, layout, processes, say)
     if processes == 1 or len(whole) == 1:
         return [line for one in whole for line in packs.train(one, say)]
     return in_processes(whole, processes)
@@ -118,12 +118,17 @@ def packed(
                 measured=measured,
                 live=space is not None and space.live,
             )
-            for members in packing.split(alike, size)
+            for members in packing.split(alike, size, len(alike[0].cohort))
         ]
         takes = f", {choice.memory}; {space.told(most_teachers(new))}" if space else ""
         say(f"{choice}{takes}" + (f", {processes} processes" if processes > 1 else ""))
         whole += new
     return whole
+
+
+def with_peers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The runs, each cohort behind each other. A peer that is finished learns once more beside one that is not, and is left as it is."""
+    return list(dict.fromkeys(member for run in planned for member in run.cohort))
 
 
 def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
@@ -146,7 +151,7 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         # Constants are of the labels that a run knows: teachers of each seed's own come with it, a file is of all seeds.
         seed = run.seed if run.network.labels_by_seed and needs.constants else None
         key = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base), seed)
-        alike.setdefault((*key, run.changed_inputs), []).append(run)
+        alike.setdefault((*key, run.changed_inputs, bool(run.peer)), []).append(run)
     return list(alike.values())
 
 
@@ -161,7 +166,7 @@ def choose(
     """Pack size and layout, from a short measurement on the runs' own data; ``processes`` packs are trained at a time."""
     make = partial(make, layout="loop", checkpoint=Path(), live=space is not None and space.live)
     data, values, labels = packs.load(make(runs=tuple(planned)))
-    few = make(runs=tuple(planned[: packing.LARGEST[values.device.type]]))
+    few = make(runs=tuple(planned[: packing.LARGEST[values.device.type]]))  # whole cohorts: it is even
     memory = packing.budget(values, processes)
     return packing.choose(
         values,
@@ -287,7 +292,9 @@ def in_cluster(
     with cluster.connected(1 if one_gpu else jobs or -1, scheduler, paths) as workers:
         place = workers.one(chosen_device, device)
         count = len(workers.workers())
-        whole = workers.one(packed, planned, partial(make, device=place), checkpoints, pack, layout, count, print)
+        whole = workers.one(
+            packed, with_peers(planned), partial(make, device=place), checkpoints, pack, layout, count, print
+        )
         say(f"{len(whole)} packs on {count} dask workers, device {place}")
         # One pack per worker at a time.
         return sorted(line for lines in workers.results(train_here, ((w, 0) for w in whole), len) for line in lines)

@@ -7,7 +7,7 @@ A ``[[step]]`` is a training that fans out over folds and seeds::
     name      what it is called
     mix       its losses, for example "ce:1,hinton:1@T=4"
     teacher   the step that teaches it, or a list of several, an ensemble; "teacher": the fold's own; "previous": with rounds, the
-              round before
+              round before; "peer": none goes before it, the step is two, NAME-1 and NAME-2, which learn from each other in the same steps
     teacher_epoch   which weights of it: "last", "best" (optimistic), or an epoch that it keeps
     start     the step whose last weights it begins with, its own fold's and seed's, of the same network; or "previous". An adapter
               goes on where the same term of that step had one of the same shape, else it is drawn anew; momentum begins at 0

@@ -39,7 +39,8 @@ def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         if not alike:
             names = list(dict.fromkeys(called(step) for step in steps.values()))
             raise InputError(f"{where}: no step {name!r}{suggestion(name, names)}; expected one of {', '.join(names)}")
-        if key == "mix" and len(alike) > 1:
+        pair = {step.peer for step in alike} == {step.name for step in alike}
+        if key == "mix" and len(alike) > 1 and not pair:
             raise InputError(
                 f"{where}: {name} is {len(alike)} steps, and would be one mix twice; expected one of "
                 f"{', '.join(step.name for step in alike)}"

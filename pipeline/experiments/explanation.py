@@ -155,7 +155,9 @@ def repeated(step: Step) -> str:
     words = {(True, False): "teaches", (False, True): "starts", (True, True): "teaches and starts"}
     follows = words.get((PREVIOUS in step.teachers, step.start == PREVIOUS))
     rounds = f" × {step.rounds}, each {follows} the next" if step.rounds > 1 and follows else ""
-    return rounds + (f" (seeds {', '.join(map(str, step.seeds))})" if step.seeds else "")
+    return (f" ⇄ {step.peer}" if step.peer else rounds) + (
+        f" (seeds {', '.join(map(str, step.seeds))})" if step.seeds else ""
+    )
 
 
 def features_line(settings: Settings, shape: tuple[int, ...]) -> list[str]:
@@ -190,6 +192,8 @@ def lessons(step: Step) -> str:
     """What a step learns from."""
     starts = "" if step.start is None else f"; starts with the weights of {in_rounds(step, step.start)}"
     based = f"; what {step.base} misses" if step.base else ""
+    if step.peer:
+        return f"from {step.peer}, which learns from it in the same steps; labels and batches are the same, first weights are not"
     if not step.teachers and step.files and step.mix.needs_teacher:
         return f"from {listed(step)}{starts}"
     if not step.teachers:

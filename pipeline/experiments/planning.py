@@ -17,17 +17,21 @@ from pipeline import config
 from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine.missing import Level
 from pipeline.engine.teachers import require_kept
-from pipeline.experiments import file_teachers, own_features, pairs
+from pipeline.experiments import file_teachers, own_features, pairs, peering
 from pipeline.experiments.firsts import first_teacher
-from pipeline.experiments.steps import PREVIOUS, Experiment, Step, model_of, require_teacher_of_epoch
+from pipeline.experiments.steps import (
+    PREVIOUS,
+    Experiment,
+    Step,
+    before_in_any_round,
+    is_labels_alone,
+    model_of,
+    require_teacher_of_epoch,
+)
 from pipeline.experiments.steps import TEACHER as OWN_TEACHER
-from pipeline.losses import LossMix
 from pipeline.runs import GENERATION, STEP, STUDENT, TEACHER
 from pipeline.runs.planned import CROSSED, PlannedRun, under_any_preset
 from pipeline.teacher_files import is_teacher_file
-
-#: What a teacher is trained on: the labels alone.
-LABELS = LossMix.parse("ce")
 
 #: Of the runs of one step and round: fold and seed.
 Key = tuple[str, int, int, int]
@@ -53,6 +57,7 @@ def check(experiment: Experiment, settings: Settings) -> None:
         table = step.network if step.network in ("teacher", "student") else ""
         step.mix.require(network, table, based=step.base is not None)
         own_features.check(step, experiment.steps, network, settings)
+        peering.check(step, experiment.steps, network, where)
         for name in before_in_any_round(step, step.start):
             other = network_of(experiment.steps[name], settings).model
             if other != network.model:
@@ -65,13 +70,6 @@ def check(experiment: Experiment, settings: Settings) -> None:
                 require_kept(network_of(experiment.steps[name], settings), network.teacher_epoch, name)
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
-
-
-def before_in_any_round(step: Step, name: str | None) -> tuple[str, ...]:
-    """The steps that a name means: ``PREVIOUS`` the one above, and in later rounds the step itself."""
-    if name is None:
-        return ()
-    return (step.at_first(name), *([step.name] if name == PREVIOUS and step.rounds > 1 else []))
 
 
 def plan(
@@ -226,8 +224,9 @@ class Planner:
         settings = under_any_preset(self.corpus, settings) if is_labels_alone(step) else settings
         of = (step.experiment, name, role, self.corpus, settings, fold, seed, step.mix, teachers, generation, firsts)
         places: dict[str, Any] = {word: one[1].folder for word, one in (("start", start), ("base", base)) if one}
-        places |= {"crossed": step.cross_fitted, "unlike": own_features.differ(settings, taught_by)}
-        return depth, PlannedRun(*of, **places, contents=file_teachers.contents(named))
+        places |= {"crossed": step.cross_fitted, "peer": step.peer.rpartition("/")[2]}
+        unlike, contents = own_features.differ(settings, taught_by), file_teachers.contents(named)
+        return depth, PlannedRun(*of, **places, contents=contents, unlike=unlike)
 
     def whole(self, step: Step, fold: int) -> PlannedRun:
         """The teacher of a whole fold that those of pairs are like; it is not trained for them."""
@@ -293,7 +292,3 @@ class Planner:
             ]
             rows[name] = list(dict.fromkeys(each))
         return rows
-
-
-def is_labels_alone(step: Step) -> bool:
-    return step.mix == LABELS and not (step.teachers or step.start or step.base or step.files)

@@ -14,6 +14,7 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.experiments import every_term, files
 from pipeline.experiments.file_teachers import located, told_apart
 from pipeline.experiments.own_features import table_of
+from pipeline.experiments.peering import PEER, paired, peer_of
 from pipeline.experiments.spreading import Spreads, each, mix_of, tied
 from pipeline.experiments.steps import (
     PREVIOUS,
@@ -113,7 +114,7 @@ def included(path: Path, names: Any, inside: tuple[Path, ...]) -> dict[str, Step
 def renamed(step: Step, name: Callable[[str], str]) -> Step:
     """The step with other names for itself and those before it."""
     others: dict[str, Any] = {
-        field: name(old) for field in ("start", "base", "before") if (old := getattr(step, field))
+        field: name(old) for field in ("start", "base", "before", "peer") if (old := getattr(step, field))
     }
     return dataclasses.replace(step, name=name(step.name), teachers=tuple(map(name, step.teachers)), **others)
 
@@ -128,14 +129,14 @@ def own_steps(path: Path, tables: Sequence[dict[str, Any]], others: Mapping[str,
         where = f"{path}: step {name if isinstance(name, str) else number}"
         if not isinstance(name, str) or not STEP_NAME.fullmatch(name):
             raise InputError(f"{where}: name = {name!r}: expected a name of letters, digits, blanks and '-'")
-        spread = each(table, where, others)
+        spread = paired(each(table, where, others))
         expanded = [
             step_of(path.stem, step_name, tied(values, table, spreads), before, f"{path}: step {step_name}")
             for step_name, values in spread
         ]
         spreads[name] = set(table.get("each", {})), spread
         for step in expanded:
-            if step.name in steps or step.name == PREVIOUS:
+            if step.name in steps or step.name in (PREVIOUS, PEER):
                 raise InputError(f"{path}: two steps are called {step.name!r}; expected names of their own")
             located_files = located(step.files, path.parent, f"{path}: step {step.name}")
             steps[step.name] = dataclasses.replace(step, files=located_files)
@@ -154,7 +155,8 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
     balance = balance_of(flag_of("balance", fields, where), mix, where)
     settings = {field: setting_of(field, value, where) for field, value in fields.items() if field in SETTINGS}
     config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
-    teachers, files = told_apart(teachers_of(fields.get("teacher"), where))
+    peer = peer_of(name, fields, where)
+    teachers, files = told_apart(() if peer else teachers_of(fields.get("teacher"), where))
     start = name_of("start", fields.get("start"), where)
     rounds = rounds_of(fields, PREVIOUS in (*teachers, start), before, where)
     return Step(
@@ -174,6 +176,7 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
         flag_of("cross_fitted", fields, where),
         files,
         table_of(fields.get("features", {}), where),
+        peer,
     )
 
 

@@ -15,6 +15,8 @@ from pipeline.losses.library import suggestion
 #: The fold's own teacher, and of a step with rounds: the round before.
 TEACHER, PREVIOUS = "teacher", "previous"
 
+#: What a teacher is trained on: the labels alone.
+LABELS = LossMix.parse("ce")
 
 #: Steps of which each goes before the next.
 LONGEST = 200
@@ -52,6 +54,8 @@ class Step:
     """The files of teachers of any program that teach it beside ``teachers``: those of all held-out folds."""
     features: tuple[tuple[str, Any], ...] = ()
     """Settings of features that it has in place of the preset's (``own_features``)."""
+    peer: str = ""
+    """The step that learns from it while it learns from that (``peering``); "": none."""
 
     def at_first(self, name: str) -> str:
         """What the name of a step means in the first round."""
@@ -88,6 +92,17 @@ class Experiment:
         return tuple(step for step in self.steps.values() if step.name not in parents)
 
 
+def before_in_any_round(step: Step, name: str | None) -> tuple[str, ...]:
+    """The steps that a name means: ``PREVIOUS`` the one above, and in later rounds the step itself."""
+    if name is None:
+        return ()
+    return (step.at_first(name), *([step.name] if name == PREVIOUS and step.rounds > 1 else []))
+
+
+def is_labels_alone(step: Step) -> bool:
+    return step.mix == LABELS and not (step.teachers or step.start or step.base or step.files or step.peer)
+
+
 def is_own_teacher(step: Step) -> bool:
     """Whether it is the fold's own teacher, which all experiments have in common."""
     return (step.experiment, step.name) == (TEACHER, TEACHER)
@@ -105,7 +120,7 @@ def require_parents(step: Step, steps: Mapping[str, Step], where: str) -> None:
     where = f"{where}: step {step.name}"
     if step.balance and any(step.name in other.parents for other in steps.values()):
         raise InputError(f"{where}: a step with balance teaches nobody; expected another teacher")
-    if not step.teachers and not step.files and step.mix.needs_teacher:
+    if not (step.teachers or step.files or step.peer) and step.mix.needs_teacher:
         raise InputError(
             f"{where}: mix {step.mix} learns from a teacher; expected for example teacher = 'teacher', the fold's own"
         )

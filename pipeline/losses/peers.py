@@ -23,7 +23,9 @@ NO_OUTPUTS = ("members", "base")
 def require_heard_at_once(mix: LossMix, where: str = "") -> None:
     """``InputError`` where a mix learns nothing from a peer, or a term asks for what a network under training does not have."""
     if not mix.needs_teacher:
-        raise InputError(f"{where}mix {mix} reads no teacher, so peers learn nothing from each other; expected a mix such as ce:1,hinton:1@T=1")
+        raise InputError(
+            f"{where}mix {mix} reads no teacher, so peers learn nothing from each other; expected a mix such as ce:1,hinton:1@T=1"
+        )
     for term in mix.terms:
         reads = teacher_reads(term.name, dict(term.options))
         reasons = [why for name, why in OF_TEACHERS.items() if has(term.name, name) and reads != ()]

@@ -68,6 +68,8 @@ class PlannedRun(OfRole):
     the teachers of whole folds that they are like."""
     unlike: bool = False
     """Whether a teacher may have other features: what it says is then computed from its own, and joined by clip and view."""
+    peer: str = ""
+    """The step whose run of the same fold and seed it learns from while that learns from it; "": it has none."""
 
     def __post_init__(self) -> None:
         if self.role not in DEPTHS:
@@ -91,6 +93,19 @@ class PlannedRun(OfRole):
     def parents(self) -> tuple[Path, ...]:
         """The runs that it goes back to directly: they are finished before it begins."""
         return parents(self.teachers, self.start, self.base)
+
+    @property
+    def cohort(self) -> tuple[PlannedRun, ...]:
+        """The runs that are trained in one pack with it, itself among them: its peer, which lies where its step has it."""
+        if not self.peer:
+            return (self,)
+        other = replace(self, step=self.peer, peer=self.step, at=None)
+        return (self, other) if self.member == 0 else (other, self)
+
+    @property
+    def member(self) -> int:
+        """Which of its cohort it is: by this each has first weights of its own."""
+        return int(bool(self.peer) and self.peer < self.step)
 
     @property
     def drawn(self) -> int:
@@ -122,7 +137,7 @@ class PlannedRun(OfRole):
             teachers, seeds = [*map(str, self.firsts), CROSSED], []
         members = [name.partition("-")[2] for name in seeds]
         about = [self.settings.features, self.network, str(self.mix), teachers, members]
-        digest = config.digest(*about, *([chained] if chained else []))
+        digest = config.digest(*about, *([chained] if chained else []), *([{"peer": self.peer}] if self.peer else []))
         name = named_in_path(f"{self.step.replace(' ', '-')}-{model}-{preset}-{digest}")
         return RUNS / self.corpus / f"experiment-{self.experiment}" / name
 
@@ -170,6 +185,7 @@ class PlannedRun(OfRole):
             "generation": self.generation,
             **({"contents": {str(path): digest for path, digest in self.contents}} if self.contents else {}),
             **others(self.start, self.base),
+            **({"peer": self.peer} if self.peer else {}),
         }
 
 

@@ -119,6 +119,7 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         firsts=tuple(map(Path, kept.get("firsts") or ())),
         contents={Path(path): str(digest) for path, digest in (kept.get("contents") or {}).items()},
         identity=str(kept.get(seal.IDENTITY) or ""),
+        peer=path_of(kept, "peer"),
         chosen=Chosen(str(by["corpus"]), tuple(map(int, by["folds"]))) if (by := kept.get("chosen")) else None,
     )
 

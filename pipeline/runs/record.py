@@ -206,6 +206,7 @@ class Record(OfRole):
     trusted: bool = False  # whether a user vouched for a teacher that does not say what it was trained on
     identity: str = ""  # what all its files carry (``seal``); empty before there were identities
     chosen: config.presets.Chosen | None = None  # by which folds its settings were chosen
+    peer: Path | None = None  # the run that it learned from while that learned from it
 
     @property
     def data_set(self) -> DataSet:

@@ -104,6 +104,7 @@ def config_of(record: Record) -> dict[str, Any]:
         **({"firsts": list(map(str, record.firsts))} if record.firsts else {}),
         **({"contents": {str(path): digest for path, digest in record.contents.items()}} if record.contents else {}),
         **({"chosen": record.chosen._asdict()} if record.chosen else {}),
+        **({"peer": str(record.peer)} if record.peer else {}),
     }
 
 

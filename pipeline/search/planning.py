@@ -16,7 +16,7 @@ from pipeline.config import InputError, Settings
 from pipeline.engine import batches, missing
 from pipeline.engine.source import Source
 from pipeline.engine.teachers import check as check_teachers
-from pipeline.experiments import planning
+from pipeline.experiments import planning, steps
 from pipeline.experiments.pairs import of_pair
 from pipeline.experiments.reading import variant
 from pipeline.files import RUNS
@@ -119,7 +119,7 @@ def settings_of(search: Search, values: Mapping[str, Value]) -> tuple[Settings, 
     where = ", ".join(f"{name} = {value}" for name, value in values.items())
     settings = dataclasses.replace(settings, **config.built_tables(tables, where))
     if search.space.network == "teacher":
-        return settings, planning.LABELS
+        return settings, steps.LABELS
     try:
         mix = LossMix.parse(search.space.mix_of(values))
         mix.require(settings.student, "student")

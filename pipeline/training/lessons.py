@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipeline.config import InputError
 from pipeline.losses.adapting import needs_with
-from pipeline.losses.peers import require_heard_at_once
 from pipeline.losses.needs import Needs
+from pipeline.losses.peers import require_heard_at_once
 from pipeline.models import Network
 from pipeline.training.dropout import Dropout
 from pipeline.training.labels import known_labels

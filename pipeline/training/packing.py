@@ -6,13 +6,12 @@ it is printed, it is part of the record, and ``pack=`` and ``layout=`` make it i
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +20,9 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.losses.learner import Inputs
 from pipeline.training.fit import packed
 from pipeline.training.graphs import graphed_step
+from pipeline.training.halves import ONE_TOO_LARGE, out_of_memory
+from pipeline.training.halves import in_halves as in_halves
+from pipeline.training.halves import split as split
 from pipeline.training.step import (
     Pack,
     Teaching,
@@ -41,15 +43,6 @@ LARGEST = {"cpu": 32, "cuda": 120}
 
 #: For how long pack sizes are timed.
 MEASURED_SECONDS = 4.0
-
-#: The error of a run that does not fit alone.
-ONE_TOO_LARGE = (
-    "out of memory with a single run; expected a device with more free memory: choose a smaller batch, "
-    "data = 'bfloat16' or the device cpu"
-)
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -131,11 +124,11 @@ def choose(
     except Exception as error:
         if not out_of_memory(error):
             raise
-        if len(runs) == 1:
+        if len(runs) <= runs[0].unit:
             raise InputError(ONE_TOO_LARGE) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    fewer = runs[: len(runs) // 2]  # their number bounds the pack
+    fewer = runs[: whole_units(len(runs) // 2, runs)]  # their number bounds the pack
     more: dict[str, Any] = {"pack": pack, "layout": layout, "seconds": seconds, "measure": measure, "memory": memory}
     return choose(samples, labels, fewer, settings, classes=classes, teaching=teaching, **more)
 
@@ -155,7 +148,7 @@ def chosen(
 ) -> Choice:
     """``choose`` where the memory suffices."""
     device, cores = samples.device, torch.get_num_threads()
-    pack = None if pack is None else min(pack, len(runs))
+    pack = None if pack is None else whole_units(min(pack, len(runs)), runs)
 
     def pack_of(kind: str, count: int) -> Pack:
         statistics = [unit_statistics(samples)] * count
@@ -163,18 +156,27 @@ def chosen(
 
     # On a CPU the bits must not depend on a stopwatch: only ``loop`` gives the same ones in packs of any size.
     kind = layout or ("loop" if device.type == "cpu" else "vmap")
-    each = bytes_per_run(pack_of(kind, 1 if kind == "loop" else min(2, len(runs))))
-    most = min(len(runs), LARGEST[device.type], memory.runs(each))
+    each = bytes_per_run(pack_of(kind, runs[0].unit if kind == "loop" else min(2, len(runs))))
+    most = whole_units(min(len(runs), LARGEST[device.type], memory.runs(each)), runs)
     if pack is not None and layout is not None and not measure:
         return Choice(str(device), pack, layout, 0.0, each)
     few = 2 * cores if device.type == "cpu" else 10
-    counts = [pack] if pack else sorted({min(size, most) for size in (few, cores, 30, LARGEST[device.type])})
+    counts = (
+        [pack]
+        if pack
+        else sorted({whole_units(min(size, most), runs) for size in (few, cores, 30, LARGEST[device.type])})
+    )
     with tuned(device, settings.tf32):
         speeds = {count: speed(pack_of(kind, count), seconds / 4) for count in counts}
     fastest = max(speeds.values())
     count = max(count for count in speeds if speeds[count] >= 0.95 * fastest)
     measured = {f"{kind} × {size}": round(value, 1) for size, value in speeds.items()}
     return Choice(str(device), count, kind, round(speeds[count], 1), each, measured)
+
+
+def whole_units(count: int, runs: Sequence[Run]) -> int:
+    """At most ``count`` of the runs, of those that learn from each other all or none; one or a pair at least."""
+    return max(1, count // runs[0].unit) * runs[0].unit
 
 
 def wait(device: torch.device) -> None:
@@ -261,36 +263,3 @@ def free_memory(device: torch.device) -> int:
     if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return max(1 << 28, min(free, default=1 << 31))
-
-
-def split(items: Sequence[T], pack: int) -> list[list[T]]:
-    """``items`` in order, in as few packs of at most ``pack`` as there must be, of sizes that differ by one at most."""
-    packs = -(-len(items) // pack)
-    cuts = [len(items) * i // packs for i in range(packs + 1)] if packs else [0]
-    return [list(items[a:b]) for a, b in itertools.pairwise(cuts)]
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` is the device's, or this machine's, lack of memory."""
-    refused = "DefaultCPUAllocator: can't allocate" in str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (isinstance(error, RuntimeError) and refused)
-
-
-def in_halves(train: Callable[[list[T]], list[U]], items: Sequence[T], say: Callable[[str], None]) -> list[U]:
-    """``train(items)``; where the memory does not suffice, the halves one after the other, and so on.
-
-    ``train`` returns one result per item. A single item that does not fit is an ``InputError``.
-    """
-    try:
-        return train(list(items))
-    except Exception as error:
-        if not out_of_memory(error):
-            raise
-        if len(items) == 1:
-            raise InputError(ONE_TOO_LARGE) from error
-    # Outside the handler, so that nothing of the failed pack is still held by its traceback.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    half = len(items) // 2
-    say(f"out of memory with {len(items)} runs in a pack: going on with packs of {half} and {len(items) - half}")
-    return in_halves(train, items[:half], say) + in_halves(train, items[half:], say)

@@ -17,7 +17,6 @@ from pipeline.losses import LossMix
 from pipeline.losses.unlabelled import learns_unlabelled
 from pipeline.training.sampling import Sampling
 
-
 #: Between the first weights of one student and the next of a cohort.
 MEMBER_STRIDE = 700_000_001
 
@@ -159,6 +158,11 @@ class Run:
     def weights_seed(self) -> int:
         """The seed of its first weights."""
         return self.seed + MEMBER_STRIDE * self.member
+
+    @property
+    def unit(self) -> int:
+        """How many runs are trained in one pack at least, it among them: those that learn from each other."""
+        return 2 if self.cohort else 1
 
     def batches(self) -> tuple[Any, ...]:
         """What its batches depend on: runs that have it in common see the same ones."""

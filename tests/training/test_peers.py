@@ -131,7 +131,12 @@ def test_who_has_lost_its_peer_stops_and_other_pairs_go_on(data: Any) -> None:
         assert_equal(mine, theirs)
     # One whose weights are bad only behind the last step of an epoch: its peer's are finite still.
     teaching = Peers(runs, needs_of([LossMix.parse(MIX)]), CPU)
-    assert stopped(teaching, [None, "not finite", None, None]) == ["its peer stopped: not finite", "not finite", None, None]
+    assert stopped(teaching, [None, "not finite", None, None]) == [
+        "its peer stopped: not finite",
+        "not finite",
+        None,
+        None,
+    ]
     assert stopped(None, [None, "not finite"]) == [None, "not finite"]
 
 
