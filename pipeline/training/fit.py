@@ -25,14 +25,12 @@ from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
 from pipeline.training.draws import draws_tables
-from pipeline.training.dropout import dropout_of
 from pipeline.training.labels import balanced, known_labels, places_of
-from pipeline.training.lessons import lesson_of, lesson_of_peers
-from pipeline.training.live import Lesson
+from pipeline.training.lessons import lessons_of
 from pipeline.training.loop import Loop
 from pipeline.training.memory import recollection
 from pipeline.training.normalisation import normalisation
-from pipeline.training.peers import Peers
+from pipeline.training.peers import Peers, require_no_listener
 from pipeline.training.pools import chosen_pools
 from pipeline.training.sampling import epoch_tables
 from pipeline.training.starting import begin, go_on
@@ -229,24 +227,14 @@ def packed(
     if settings.class_weights == "balanced":
         options["class_weights"] = torch.stack([balanced(known_labels(labels, run), classes) for run in runs])
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
-    teaching = teaching if any(run.mix.needs_teacher for run in runs) else None
-    taught = {} if teaching is None else teaching.shapes()
-    lesson: Stored | Lesson | Peers | None = None
-    constants: dict[str, Tensor] = {}
-    if any(run.cohort for run in runs):
-        lesson, taught = lesson_of_peers(runs, networks[0], device), shapes(networks[0])
-    elif teaching is not None:
-        lesson, constants = lesson_of(teaching, runs, networks[0], samples, labels, dropout_of(settings))
+    lesson, constants, taught = lessons_of(teaching, runs, networks[0], samples, labels, settings)
     drawn_of = [(run.weights_seed, run.fold) for run in runs]
     adapters = losses.adapters([run.mix for run in runs], drawn_of, networks, taught)
     for run, each in zip(runs, adapters):
         go_on(each, run)
     reads = union((loss.reads, lesson.reads)) if isinstance(lesson, Peers) else loss.reads
     learner = Learner(networks, adapters, layout, reads, device, dtype, settings.precision, freeze)
-    if isinstance(lesson, Peers) and learner.listens:
-        raise InputError(
-            "an adapter that learns from what a teacher says before the step, and peers speak in it; expected other terms"
-        )
+    require_no_listener(lesson, learner)
     index = torch.tensor([[run.teacher] for run in runs], device=device)
     going = [False] * len(runs)
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None, classes)

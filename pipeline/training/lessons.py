@@ -7,18 +7,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pipeline.config import InputError
-from pipeline.losses.adapting import needs_with
+from pipeline.config import InputError, TrainSettings
+from pipeline.losses.adapting import needs_with, shapes
 from pipeline.losses.needs import Needs
 from pipeline.losses.peers import require_heard_at_once
 from pipeline.models import Network
-from pipeline.training.dropout import Dropout
+from pipeline.training.dropout import Dropout, dropout_of
 from pipeline.training.labels import known_labels
 from pipeline.training.live import Lesson, Live
 from pipeline.training.peers import Peers
 from pipeline.training.step import Teaching
 from pipeline.training.task import Run
 from pipeline.training.teaching import Stored
+
+
+def lessons_of(
+    teaching: Teaching | None,
+    runs: Sequence[Run],
+    student: Network,
+    samples: Tensor,
+    labels: Tensor,
+    settings: TrainSettings,
+) -> tuple[Stored | Lesson | Peers | None, dict[str, Tensor], dict[str, tuple[int, ...]]]:
+    """What the runs hear, the constants that their terms have of it, and the shapes of what teachers say; of runs that need none: nothing."""
+    if any(run.cohort for run in runs):
+        return lesson_of_peers(runs, student, samples.device), {}, shapes(student)
+    if teaching is None or not any(run.mix.needs_teacher for run in runs):
+        return None, {}, {}
+    return *lesson_of(teaching, runs, student, samples, labels, dropout_of(settings)), teaching.shapes()
 
 
 def lesson_of(

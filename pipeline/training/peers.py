@@ -70,3 +70,12 @@ def stopped(teaching: object, failures: Sequence[str | None]) -> list[str | None
         return list(failures)
     peers = [failures[place] for place in teaching.places]
     return [own or (peer and f"its peer stopped: {peer}") for own, peer in zip(failures, peers)]
+
+
+def require_no_listener(teaching: object, learner: Learner) -> None:
+    """``InputError`` where an adapter has a side for what teachers say: it is asked before the peer has spoken."""
+    if isinstance(teaching, Peers) and learner.listens:
+        raise InputError(
+            "an adapter that learns from what a teacher says before the step, and peers speak in it; expected other terms, such as "
+            "hinton:1@T=1"
+        )
