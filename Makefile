@@ -354,7 +354,7 @@ test-all: $(READY_DEV) ## All tests, the slow ones too
 lint: $(READY_DEV) ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy cli.py pipeline
+	$(VENV)/bin/mypy audio_rkd.py cli.py pipeline
 
 .PHONY: bench
 bench: $(READY_DEV) ## Benchmarks: features, extraction, training, terms

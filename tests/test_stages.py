@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 import soundfile
 import torch
 
+import audio_rkd as rkd
 from pipeline import cache, runs
 from pipeline.losses import TABLE3_MIXES
 from pipeline.models import saved
@@ -497,3 +500,34 @@ def test_the_record_says_what_ran(place: Path) -> None:
     payload = torch.load(folder / "model.pt", weights_only=True)
     assert payload["classes"][:2] == ["air_conditioner", "car_horn"]
     assert payload["features"]["bins"] == 8
+
+
+def test_the_python_api_trains_the_very_weights_of_the_commands(place: Path) -> None:
+    changes = [word for word in QUICK if word != "--set"]
+    with contextlib.chdir(place):
+        how = rkd.settings("default", *changes)
+        fold = rkd.fold(rkd.corpus("urbansound8k", "tiny"), how, 2)
+        teacher = rkd.fit(fold, "ce", how.teacher)
+        (taught_by,) = [path for path in folders(Path(), "teacher") if path.name == "fold2-seed0"]
+        assert teacher.weights == runs.read(taught_by).result.weights
+        for mix in ("soft", "angle,area"):
+            (path,) = [
+                one for one in folders(Path(), "student") if one.parts[-2:] == (rkd.mix(mix).slug, "fold2-seed1")
+            ]
+            student, kept = rkd.fit(fold, mix, how.student, teacher=teacher, seed=1), runs.read(path).result
+            assert student.weights == kept.weights == rkd.load(path).weights
+            assert np.array_equal(student.logits, runs.read_predictions(path).logits)
+            told = [{k: v for k, v in record.items() if k != "seconds"} for record in student.history]
+            assert told == metrics(path)
+            figures = rkd.evaluate(student, fold, teacher=teacher)
+            for name in ("accuracy", "balanced_accuracy", "macro_f1", "agreement", "status", "test_clips"):
+                assert getattr(figures, name) == getattr(kept, name), name
+            assert (figures.nll, figures.ece) == pytest.approx((kept.nll, kept.ece))
+            assert rkd.evaluate(path, fold, teacher=taught_by) == figures
+        assert (
+            rkd.fit(fold, "soft", how.student, teacher=taught_by, seed=1).weights
+            == runs.read(path.parents[1] / "soft1" / path.name).result.weights
+        )
+        other = replace(fold, data=replace(fold.data, digests={**fold.data.digests, 3: "changed since"}))
+        with pytest.raises(rkd.InputError, match="trained on other clips"):
+            rkd.fit(other, "soft", how.student, teacher=taught_by)

@@ -120,7 +120,11 @@ def checkpoint(path: Path, calibrated: bool = False) -> Checkpoint:
 
 def ensemble(paths: Sequence[Path], calibrated: bool = False) -> list[Checkpoint]:
     """Checkpoints that can vote together: the same corpus and classes, and the same features of a clean clip."""
-    members = [checkpoint(path, calibrated) for path in paths]
+    return together([checkpoint(path, calibrated) for path in paths])
+
+
+def together(members: list[Checkpoint]) -> list[Checkpoint]:
+    """The checkpoints; ``InputError`` where they cannot vote together."""
     first = members[0]
     for other in members[1:]:
         if other.classes != first.classes:

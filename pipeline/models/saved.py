@@ -97,6 +97,10 @@ def sound_features(payload: Mapping[str, Any], path: Path) -> FeatureSpec:
             f"{path}: trained on images ({payload['corpus']}, {features['images']}), not on sounds; "
             "expected a run on a corpus of sounds"
         )
+    if isinstance(features, Mapping) and "arrays" in features:
+        raise InputError(
+            f"{path}: trained on arrays ({features['arrays']}), not on sounds; expected a model of LibROSA's features"
+        )
     return config.build(FeatureSpec, features, f"{path} [features]")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Folder of the project, and what of it may have the name of an installed module: itself.
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
-OWN = ("cli", "pipeline", "tests", "bench", "examples")
+OWN = ("audio_rkd", "cli", "pipeline", "tests", "bench", "examples")
 
 #: Of files that are modules.
 ENDINGS = (".py", ".pyc", ".so")
