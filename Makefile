@@ -76,7 +76,7 @@ how_vars := SEEDS DEVICE JOBS
 cells_vars := $(settings_vars) FOLDS $(how_vars)
 uses = $(foreach goal,$(1),$(eval of-$(goal) := $(2)))
 $(call uses,help,$(settings_vars))
-$(call uses,setup lint bench clean,)
+$(call uses,setup lint bench reference clean,)
 $(call uses,demo,DEVICE JOBS)
 $(call uses,doctor verify,$(corpus_vars) ARGS)
 $(call uses,check runs test test-all,ARGS)
@@ -154,6 +154,7 @@ help: ## This help, and where things stand
 READY = $(VENV)/.ready$(if $(filter cpu cuda,$(TORCH)),-$(TORCH))
 READY_DEV = $(VENV)/.ready-dev
 READY_SEARCH = $(VENV)/.ready-search
+READY_DOCS = $(VENV)/.ready-docs
 
 $(READY): setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
@@ -169,6 +170,10 @@ $(READY_DEV): $(READY)
 
 $(READY_SEARCH): $(READY)
 	$(PIP) -e '.[plots,export,search]'
+	touch $@
+
+$(READY_DOCS): $(READY)
+	$(PIP) -e '.[plots,export,docs]' || { echo 'error: pdoc, which makes the reference pages, could not be installed; docs/api.md needs none' >&2; exit 1; }
 	touch $@
 
 .PHONY: setup
@@ -362,6 +367,10 @@ bench: $(READY_DEV) ## Benchmarks: features, extraction, training, terms
 	$(VENV)/bin/python -m bench.extraction
 	$(VENV)/bin/python -m bench.training
 	$(VENV)/bin/python -m bench.terms
+
+.PHONY: reference
+reference: $(READY_DOCS) ## Pages of the Python API (import audio_rkd) in reference/, as files: no server
+	$(VENV)/bin/python docs/reference.py reference
 
 .PHONY: clean
 clean: ## Remove tool caches (never data, features or runs)

@@ -88,3 +88,19 @@ def test_the_notebook_is_small_plain_and_of_this_format() -> None:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
             compile("".join(cell["source"]), "cell", "exec")
+
+
+@pytest.mark.slow
+def test_the_reference_pages_have_every_name_and_say_what_is_missing(tmp_path: Path) -> None:
+    pytest.importorskip("pdoc")
+    command = [sys.executable, str(ROOT / "docs" / "reference.py"), "pages"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "Warn" not in done.stderr, done.stderr
+    page = (tmp_path / "pages" / "audio_rkd.html").read_text(encoding="utf-8")
+    for name in rkd.__all__:
+        assert f'id="{name}"' in page, name
+    assert str(ROOT) not in page
+    (tmp_path / "pdoc.py").write_text("raise ImportError")
+    without = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=without)
+    assert done.returncode == 1 and "pdoc is not installed" in done.stderr and done.stderr.count("\n") == 1

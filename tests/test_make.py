@@ -49,6 +49,7 @@ DOORS = [
     "test-all",
     "lint",
     "bench",
+    "reference",
     "clean",
 ]
 
