@@ -16,6 +16,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c c
 # Variables of the doors; an empty one leaves the choice to the command line.
 DATASET ?=
 DATA ?=
+COLUMNS ?=
 PRESET ?=
 SET ?=
 FOLDS ?=
@@ -56,7 +57,8 @@ quoted = '$(subst ','\'',$(1))'
 joined = $(subst $(space)$(1),$(1),$(subst $(1)$(space),$(1),$(2)))
 mixes_of = $(call joined,=,$(call joined,@,$(call joined,:,$(call joined,+,$(call joined,$(comma),$(strip $(1)))))))
 sets_of = $(call joined,=,$(call joined,$(comma),$(strip $(1))))
-CORPUS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--data $(call quoted,$(DATA)))
+CORPUS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--data $(call quoted,$(DATA))) \
+  $(if $(COLUMNS),--columns $(call quoted,$(COLUMNS)))
 SETS = $(foreach s,$(call sets_of,$(SET)),--set $(call quoted,$(s)))
 SETTINGS = $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(SETS)
 HOW = $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
@@ -70,7 +72,7 @@ SEARCHED = $(SETTINGS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(SEE
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
 # Which variables each goal uses. Any other one on make's command line is an error: it would change nothing, without a word.
-corpus_vars := DATASET DATA
+corpus_vars := DATASET DATA COLUMNS
 settings_vars := $(corpus_vars) PRESET SET
 how_vars := SEEDS DEVICE JOBS
 cells_vars := $(settings_vars) FOLDS $(how_vars)
@@ -143,7 +145,7 @@ export AUDIO_RKD_GOALS = $(foreach goal,$(MAKECMDGOALS),$(call-$(goal))$(newline
 .PHONY: help
 ## First steps
 help: ## This help, and where things stand
-	@echo 'make TARGET [DATASET=urbansound8k|esc50|esc10|folder|synthetic] [DATA=folder] [PRESET=default|paper|demo|device|small|tiny|strong]'
+	@echo 'make TARGET [DATASET=urbansound8k|esc50|esc10|folder|csv|synthetic] [DATA=folder] [PRESET=default|paper|demo|device|small|tiny|strong]'
 	@echo '            [FOLDS="1 2"] [SEEDS="0 1"] [LOSSES=angle,area] [SET=student.lr=0.002] [DEVICE=auto|cpu|cuda]'
 	@echo '            [JOBS=2] [ARGS="--any-option of the command"]; all options: $(CLI) TARGET --help'
 	@awk -F ':.*## ' '/^## / {print substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile

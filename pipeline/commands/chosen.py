@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from pipeline import config
 from pipeline.commands.options import IMAGES, LOGS, OF_IMAGES
 from pipeline.config import InputError
-from pipeline.corpus import open_corpus, opening
+from pipeline.corpus import is_there, open_corpus, opening
 from pipeline.files import DATA, RUNS
 
 if TYPE_CHECKING:
@@ -34,18 +34,16 @@ def existing_corpus(dataset: str, data: Path | None) -> Corpus:
     name, root = opening.chosen(dataset, data)
     if name != "synthetic":
         return opened_corpus(dataset, data)
-    if not root.is_dir():
+    if not is_there(name, root):
         raise InputError(f"no corpus in {root} yet, and no features; expected those of an earlier step: make features")
     return open_corpus(name, root)
 
 
 def corpus_at_hand(dataset: str, data: Path | None) -> Corpus | None:
     """The corpus asked for, looked at only: nothing is written. None where it lies nowhere, and no folder was named."""
-    from pipeline.corpus.verification import opened  # soundfile and numpy: --help does without
-
     name, root = opening.chosen(dataset, data)
-    if root.is_dir():
-        return opened(name, root)
+    if is_there(name, root):
+        return opening.opened(name, root)
     if data is not None:
         raise opening.absent(name, root)
     return None

@@ -125,7 +125,7 @@ def pair_of(dataset: str, data: Path | None, settings: config.Settings) -> Pair:
     from pipeline.corpus.published import PUBLISHED
     from pipeline.losses.explanation import Pair
 
-    corpus = corpus_at_hand(dataset, data) if data or dataset != "folder" else None
+    corpus = corpus_at_hand(dataset, data) if data or dataset not in ("folder", "csv") else None
     published = PUBLISHED.get(dataset)
     if seconds := corpus.seconds if corpus else published.seconds if published else None:
         settings = config.for_corpus(settings, seconds)

@@ -43,7 +43,7 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
     if build:
         click.echo(diagnosis.require_build(build))
         return
-    roots = {name: opening.chosen(name, None)[1] for name in corpus.names() if name not in ("esc10", "folder")}
+    roots = {name: opening.chosen(name, None)[1] for name in corpus.names() if name != "esc10" and corpus.places(name)}
     named = ""
     if data is not None or dataset != "auto":
         name, roots[name] = opening.chosen(dataset, data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +18,8 @@ from pipeline.commands.types import (
     TeacherEpoch,
     Whole,
 )
+from pipeline.corpus.corpus_toml import ASKED, COLUMNS, columns_of
+from pipeline.errors import InputError
 from pipeline.files import REPORTS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,7 +69,33 @@ def set_option(example: str) -> Callable[[F], F]:
     return click.option("--set", "overrides", multiple=True, metavar="TABLE.KEY=VALUE", help=words)
 
 
-data_option = click.option("--data", type=PATH, help="The corpus' folder; default: the data set's own name in data/.")
+def named_columns(context: click.Context, _parameter: Any, written: str | None) -> None:
+    """Notes what the columns of the corpus' table are called while the command runs."""
+    if written is not None:
+        names = dict(part.partition("=")[::2] for part in re.split(rf",(?=\s*(?:{'|'.join(COLUMNS)})\s*=)", written))
+        try:
+            columns = columns_of({column.strip(): name for column, name in names.items()}, f"--columns {written}")
+        except InputError as error:
+            raise click.BadParameter(str(error)) from None
+        token = ASKED.set(replace(ASKED.get(), columns=columns))
+        context.call_on_close(lambda: ASKED.reset(token))
+
+
+data_option = together(
+    click.option(
+        "--data",
+        type=PATH,
+        help="The corpus' folder, or the table of its clips (csv); default: the data set's own name in data/.",
+    ),
+    click.option(
+        "--columns",
+        metavar="PURPOSE=NAME,…",
+        expose_value=False,
+        callback=named_columns,
+        help="Of a table: what the columns are called that it does not call path, label, fold and recording, for example "
+        "path=file,label=class.",
+    ),
+)
 preset_option = click.option(
     "--preset", default="default", help="default, paper, demo, device, small, tiny, strong, or a TOML file."
 )

@@ -8,6 +8,7 @@ import click
 
 from pipeline import config
 from pipeline.commands.options import settings_options
+from pipeline.corpus import is_there
 from pipeline.corpus.opening import absent, chosen
 
 SECTION = "First steps"
@@ -21,6 +22,7 @@ def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     """Where things stand: corpus, caches, runs, and the next command."""
     from pipeline.report import status as standing  # torch: --help does without
 
-    if data is not None and not data.is_dir():
-        raise absent(*chosen(dataset, data))
+    name, root = chosen(dataset, data)
+    if data is not None and not is_there(name, root):
+        raise absent(name, root)
     click.echo(standing.status(dataset, data, config.read(preset, overrides)))

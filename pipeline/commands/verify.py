@@ -18,7 +18,12 @@ from pipeline.files import CACHE, DATA
 
 SECTION = "The stages"
 ORDER = 22
-EXAMPLES = ("verify", "verify --dataset folder --data my-clips", "verify --dataset folder --data my-clips --fix")
+EXAMPLES = (
+    "verify",
+    "verify --dataset folder --data my-clips",
+    "verify --dataset folder --data my-clips --fix",
+    "verify --dataset csv --data clips.csv",
+)
 
 
 @click.command()
@@ -27,7 +32,7 @@ EXAMPLES = ("verify", "verify --dataset folder --data my-clips", "verify --datas
 @click.option(
     "--fix",
     is_flag=True,
-    help="Of a folder: remove the rows of folds.csv whose clips are not there any more, and print them.",
+    help="Of a folder, or a table: remove the rows of folds.csv, or of the table, whose clips are not there any more, and print them.",
 )
 def verify(dataset: str, data: Path | None, fix: bool) -> None:
     """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""
@@ -50,16 +55,19 @@ def verify(dataset: str, data: Path | None, fix: bool) -> None:
 
 
 def removed_rows(dataset: str, data: Path | None) -> list[str]:
-    """A line for each row that was removed from ``folds.csv``, as it stood."""
-    from pipeline.corpus import removed, tables
+    """A line for each row that was removed from ``folds.csv``, or from a table of clips, as it stood."""
+    from pipeline.corpus import csv, is_there, removed, tables
 
     name, root = (IMAGES, Path()) if dataset == IMAGES else opening.chosen(dataset, data)
-    if name != "folder":
+    if name not in ("folder", "csv"):
         raise click.UsageError(
-            f"--fix mends folds.csv, which a folder of your own has; expected --dataset folder, not {name}"
+            f"--fix mends folds.csv, which a folder of your own has; expected --dataset folder, not {name} (or csv: the table itself)"
         )
-    if not root.is_dir():
+    if not is_there(name, root):
         raise opening.absent(name, root)
+    if name == "csv":
+        rows = removed.without(root, csv.lost(root))
+        return [*(f"-        {row}" for row in rows), f"fixed    {root}: {len(rows)} rows removed"]
     table, is_lost = removed.lost_rows(root)
     rows = []
     if table.is_file():
@@ -71,10 +79,9 @@ def removed_rows(dataset: str, data: Path | None) -> list[str]:
 def checks_of(name: str, root: Path) -> list[str]:
     """A line for each folder of the corpus' features: when and how their contents were last checked."""
     from pipeline.cache import checking  # numpy: --help does without
-    from pipeline.corpus.verification import opened
 
     try:
-        corpus = opened(name, root).name
+        corpus = opening.opened(name, root).name
     except InputError:  # what is wrong with the corpus is told below
         return []
     folders = sorted({path.parent for path in (CACHE / corpus).glob("f*/*.h5")})

@@ -2,7 +2,8 @@
 
 A data set is one file of this folder with a function of the file's name, ``folder -> Corpus``. The folder is the list:
 to add one, add a file (docs/extending.md shows it in ten lines), and every command has it as ``--dataset NAME``. The constant
-``PLACES`` of a module is optional: the folders in ``data/`` where it is looked for; its own name if absent.
+``PLACES`` of a module is optional: the folders in ``data/`` where it is looked for; its own name if absent. So is ``IS_TABLE``: the
+place that the function is given is a file.
 
 Part of a data set is a corpus too: a fold that is absent as a whole is left out, and rows may be removed from the
 CSV. A listed file that is missing beside others of its fold is an error, since it was lost and not left out.
@@ -35,6 +36,8 @@ __all__ = [
     "Clip",
     "Corpus",
     "checked",
+    "is_table",
+    "is_there",
     "names",
     "open_corpus",
     "part_name",
@@ -55,13 +58,24 @@ def open_corpus(dataset: str, root: Path) -> Corpus:
     """
     root = Path(root)
     _require(dataset)
-    if not root.is_dir():
+    if not is_there(dataset, root):
         raise InputError(
-            f"no folder {root}; expected the data set {dataset} there. "
+            f"no {'table' if is_table(dataset) else 'folder'} {root}; expected the data set {dataset} there. "
             "Fetch it (make data) or name its folder (--data FOLDER, make: DATA=FOLDER)"
         )
     reader: Callable[[Path], Corpus] = getattr(_module(dataset), dataset)
     return reader(root)
+
+
+def is_table(dataset: str) -> bool:
+    """Whether the place of a data set is a file, the table of its clips, and not a folder."""
+    _require(dataset)
+    return getattr(_module(dataset), "IS_TABLE", False)
+
+
+def is_there(dataset: str, root: Path) -> bool:
+    """Whether ``root`` is such a place as a data set has: a folder, or the file of its table."""
+    return root.exists() and not root.is_dir() if is_table(dataset) else root.is_dir()
 
 
 def places(dataset: str) -> tuple[str, ...]:

@@ -55,6 +55,13 @@ class Corpus:
     synthetic: bool
     unlabelled: tuple[Clip, ...] = ()
     """Clips without a label, by name; ``source``: the recordings of ``clips`` that each may be of, a line each, or its own."""
+    listing: Path | None = None
+    """The table that lists the clips, or their folder."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is of the user's own making, in no published form."""
+        return self.dataset in ("folder", "csv")
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -112,7 +119,7 @@ def checked(
             f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
             f"{missing[0]}: fetch the data set again, or remove the rows"
         )
-    name = re.sub(r"[^\w.-]+", "-", Path(os.path.abspath(root)).name.lower()).strip("-.")  # noqa: PTH100
+    name = slug(Path(os.path.abspath(root)).name)  # noqa: PTH100
     return Corpus(
         name=dataset if dataset == "esc10" or not name else name,
         dataset=dataset,
@@ -123,7 +130,13 @@ def checked(
         seconds=seconds,
         clips=tuple(clips),
         synthetic=(root / MARKER).exists(),
+        listing=listing,
     )
+
+
+def slug(name: str) -> str:
+    """A name as part of paths."""
+    return re.sub(r"[^\w.-]+", "-", name.lower()).strip("-.")
 
 
 def fault(clip: Clip, classes: int, all_folds: tuple[int, ...], times: int) -> str:

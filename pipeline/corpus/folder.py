@@ -6,7 +6,6 @@ import contextlib
 import csv
 import os
 import sys
-import tomllib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import files, leaks, pool, removed
+from pipeline.corpus import corpus_toml, files, leaks, pool, removed
 from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
@@ -62,7 +61,7 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
         for name, fold in folds.items()
     ]
     all_folds = tuple(sorted({clip.fold for clip in clips}))
-    corpus = checked(root, "folder", classes, all_folds, stated_seconds(root / "corpus.toml"), clips, path)
+    corpus = checked(root, "folder", classes, all_folds, corpus_toml.read(root / "corpus.toml").seconds, clips, path)
     return replace(corpus, unlabelled=pool.pool_clips(without, corpus.clips, stated))
 
 
@@ -122,9 +121,10 @@ def assigned_sources(
 ) -> dict[str, str]:
     """The recording of every clip: as ``stated``, else by its name; that of a listed clip whose piece or copy it is."""
     sources = recordings(paths)
-    by_name = {name: stated[name] or sources[name] for name in known}
+    by_name = {name: stated.get(name) or sources[name] for name in paths if name in known or stated.get(name)}
     new = paths.keys() - known.keys()
-    sources |= by_name | (known_recordings(new, by_name) if new and by_name else {})
+    unnamed = new - by_name.keys()
+    sources |= by_name | (known_recordings(unnamed, by_name) if unnamed and by_name else {})
     for copies in leaks.same_bytes({paths[name]: name for name in paths}) if new else []:
         first = min(copies, key=lambda name: (name not in known, name))
         for name in copies:
@@ -162,12 +162,12 @@ def known_recordings(new: Iterable[str], stored: dict[str, str]) -> dict[str, st
     return sources
 
 
-def tell(path: Path, folds: dict[str, int], sources: dict[str, str], new: int) -> None:
+def tell(path: Path, folds: dict[str, int], sources: dict[str, str], new: int, *, rule: str = "by their names") -> None:
     """A line of what was assigned, on standard error: names can only be guessed from."""
     counts = ", ".join(f"{fold}: {n}" for fold, n in sorted(Counter(folds.values()).items()))
     print(
-        f"{path}: {new} clips put into folds; now {len(folds)} clips of {len(set(sources.values()))} recordings, by their "
-        f"names, clips in folds {counts}. Edit it if clips of one recording are in several folds.",
+        f"{path}: {new} clips put into folds; now {len(folds)} clips of {len(set(sources.values()))} recordings, "
+        f"{rule}, clips in folds {counts}. Edit it if clips of one recording are in several folds.",
         file=sys.stderr,
         flush=True,
     )
@@ -229,19 +229,3 @@ def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:
     finally:
         with contextlib.suppress(OSError):  # The error above says it already.
             unfinished.unlink(missing_ok=True)
-
-
-def stated_seconds(path: Path, default: float = 4.0) -> float:
-    """``seconds`` of a ``corpus.toml``; ``default`` where there is none."""
-    if not path.is_file():
-        return default
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # Not TOML, not UTF-8, or a number of thousands of digits.
-        raise InputError(f"{path}: not a TOML file: {error}; expected a line such as seconds = 4.0") from None
-    seconds = values.pop("seconds", default)
-    if values:
-        raise InputError(f"{path}: unknown key {next(iter(values))!r}; expected only seconds")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 600:
-        raise InputError(f"{path}: seconds = {seconds!r}: expected a number above 0, 600 at most")
-    return float(seconds)

@@ -42,6 +42,8 @@ def divided_by_name(corpus: Corpus) -> dict[str, tuple[int, ...]]:
 def warning(corpus: Corpus) -> str:
     """One line where recordings of a corpus are in several folds, with the remedy; else ""."""
     recordings, remedy = divided(corpus.clips), f"make verify names them ({corpus.root})"
+    if corpus.dataset == "csv":
+        remedy += f"; mend the columns fold and recording of {corpus.listing}"
     if corpus.dataset == "folder":
         remedy += f"; mend the columns fold and source of {corpus.root / 'folds.csv'}"
     if not recordings and (recordings := divided_by_name(corpus)):
@@ -161,8 +163,10 @@ def told(corpus: Corpus) -> list[str]:
             else f"{corpus.name}: {counted(len(groups), 'clip is', 'clips are')} there more than once (the same bytes), such as "
             f"{names}; in one fold each"
         )
-    if corpus.dataset != "folder":
+    if not corpus.own:
         return lines
+    if corpus.dataset == "csv":
+        return [*lines, *([pooled(corpus)] if corpus.unlabelled else []), *in_one_fold(corpus)]
     if absent := files.left_out(corpus.root, {clip.path for clip in (*corpus.clips, *corpus.unlabelled)}):
         lines.append(
             f"{corpus.name}: {counted(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "

@@ -7,19 +7,36 @@ from pathlib import Path
 from pipeline.config import InputError
 from pipeline.corpus import (
     Corpus,
+    is_table,
+    is_there,
     leaks,
     open_corpus,
     places,
 )
+from pipeline.corpus.corpus_toml import ASKED
+from pipeline.corpus.csv import csv as csv_table
+from pipeline.corpus.folder import folder
 from pipeline.files import DATA
 
 
 def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
-    """The data set and its folder. ``auto`` is UrbanSound8K where it is (or where ``data`` points), else synthetic."""
-    if dataset == "auto":
+    """The data set and its folder, or table. ``auto`` is UrbanSound8K where it is (or where ``data`` points; a table where it is
+    one's file), else synthetic."""
+    if dataset == "auto" and data and data.suffix.lower() in (".csv", ".tsv") and not data.is_dir():
+        dataset = "csv"
+    elif dataset == "auto":
         dataset = "urbansound8k" if data or (DATA / "UrbanSound8K").is_dir() else "synthetic"
+    if (columns := ASKED.get().columns) and dataset != "csv":
+        raise InputError(
+            f"--columns {','.join(f'{one}={name}' for one, name in columns.items())}: the data set {dataset} has no table of "
+            "yours; expected --dataset csv with it"
+        )
     if data is not None:
         return dataset, data
+    if dataset == "csv":
+        raise InputError(
+            "--dataset csv needs --data TABLE, for example --data clips.csv, with the columns path and label"
+        )
     here = [DATA / name for name in places(dataset)]
     if not here:
         raise InputError(f"--dataset {dataset} needs --data FOLDER, a folder of CLASS/CLIP.wav")
@@ -38,16 +55,27 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
             write_synthetic(root)
         advice = "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
         note = f"SYNTHETIC corpus {root}.{advice} figures of it say nothing about real sounds."
-    if not root.is_dir():
+    if not is_there(name, root):
         raise absent(name, root)
     corpus = open_corpus(name, root)
     return corpus, "\n".join(line for line in (note, leaks.warning(corpus)) if line)
 
 
+def opened(dataset: str, root: Path, problems: list[str] | None = None) -> Corpus:
+    """The corpus; of one of one's own nothing is stored, so that looking changes nothing.
+
+    With ``problems`` a table's bad rows are lines of it, and left out.
+    """
+    if dataset == "csv" and is_there(dataset, root):
+        return csv_table(root, store=False, problems=problems)
+    return folder(root, store=False) if dataset == "folder" and root.is_dir() else open_corpus(dataset, root)
+
+
 def absent(name: str, root: Path) -> InputError:
-    reason = "is a file" if root.exists() else "no such folder"
+    kind, other = ("table", "folder") if is_table(name) else ("folder", "file")
+    reason = f"is a {other}" if root.exists() else f"no such {kind}"
     return InputError(
-        f"{root}: {reason}; expected the data set {name} there: {fetching(name)}--data FOLDER (make: DATA=FOLDER)"
+        f"{root}: {reason}; expected the data set {name} there: {fetching(name)}--data {kind.upper()} (make: DATA={kind.upper()})"
     )
 
 

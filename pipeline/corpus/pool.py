@@ -19,13 +19,17 @@ MISSPELLED = ("unlabelled", "unlabeled", "un-labelled", "un-labeled")
 
 def is_pool(folder: Path) -> bool:
     """Whether a folder beside the classes holds clips without a label. ``InputError`` for one that is nearly called so."""
-    if folder.name == FOLDER:
-        return True
-    if folder.name.lower() in MISSPELLED:
+    if folder.name.lower() in MISSPELLED and folder.name != FOLDER:
         raise InputError(
             f"{folder}: clips without a label lie in {folder.parent / FOLDER}; expected this name: rename it"
         )
-    return False
+    return folder.name == FOLDER
+
+
+def require_spelling(label: str, where: str) -> None:
+    """``InputError``, which begins with ``where``, for a label that is nearly ``FOLDER``: a class of that name would be trained."""
+    if label.lower() in MISSPELLED and label != FOLDER:
+        raise InputError(f"{where}: label = {label!r}: clips without a label have {FOLDER!r}; expected this spelling")
 
 
 def pool_clips(paths: Mapping[str, Path], clips: Iterable[Clip], stated: Mapping[str, str]) -> tuple[Clip, ...]:

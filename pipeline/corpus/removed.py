@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import unicodedata
@@ -71,20 +72,30 @@ def row_ranges(lines: Sequence[str]) -> Iterable[tuple[list[str], int, int]]:
 
 def remove_rows(table: Path, column: str, is_lost: Callable[[str], bool]) -> list[str]:
     """Remove the rows of a table whose value of ``column`` is lost; all others stay byte for byte. The rows that went, as they stood."""
-    text = table.read_bytes().decode("utf-8-sig")
-    mark = table.read_bytes()[:3] if table.read_bytes().startswith(b"\xef\xbb\xbf") else b""
-    lines = list(io.StringIO(text, newline=""))  # str.splitlines would break a name at U+2028 too
+    lines = lines_of(table)
     ranges = list(row_ranges(lines))
     header = [cell.strip() for cell in ranges[0][0]]
     place = header.index(column)
     gone = [
         (start, end) for cells, start, end in ranges[1:] if any(map(str.strip, cells)) and is_lost(cells[place].strip())
     ]
+    return without(table, gone)
+
+
+def lines_of(table: Path) -> list[str]:
+    """With their ends; without the mark of the byte order."""
+    text = table.read_bytes().decode("utf-8-sig")
+    return list(io.StringIO(text, newline=""))  # str.splitlines would break a name at U+2028 too
+
+
+def without(table: Path, gone: Sequence[tuple[int, int]]) -> list[str]:
+    """Remove the lines ``gone`` (first, the one behind the last) of a table; the rows that went, as they stood."""
+    lines, mark = lines_of(table), table.read_bytes()[:3]
     dropped = {number for start, end in gone for number in range(start, end)}
     kept = "".join(line for number, line in enumerate(lines) if number not in dropped)
     if gone:
         try:
-            write_atomic(table, mark + kept.encode("utf-8"))
+            write_atomic(table, (mark if mark == codecs.BOM_UTF8 else b"") + kept.encode("utf-8"))
         except OSError as error:
             raise InputError(
                 f"{table} cannot be written ({error.strerror}); expected a table that can be: change its permissions, or remove "

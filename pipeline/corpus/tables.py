@@ -13,11 +13,10 @@ class Row(dict[str, str]):
     """A line of a CSV table, whose errors say where it stands."""
 
     where: str
+    remedy = "mend the row, or fetch the table again"
 
     def error(self, column: str, expected: str) -> InputError:
-        return InputError(
-            f"{self.where}: {column} = {self[column]!r}: expected {expected}; mend the row, or fetch the table again"
-        )
+        return InputError(f"{self.where}: {column} = {self[column]!r}: expected {expected}; {self.remedy}")
 
     def number(self, column: str) -> float:
         try:

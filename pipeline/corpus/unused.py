@@ -32,7 +32,7 @@ def amount(seconds: float) -> str:
 def left_unused(corpus: Corpus) -> str:
     """``told`` of the files of a corpus whose table gives no lengths; files that cannot be read are left to whoever reads them."""
     paths = [clip.path for clip in (*corpus.clips, *corpus.unlabelled) if clip.seconds is None]
-    return told(filter(None, map(seconds_of, paths)), corpus.seconds) if corpus.dataset == "folder" else ""
+    return told(filter(None, map(seconds_of, paths)), corpus.seconds) if corpus.own else ""
 
 
 def seconds_of(path: Path) -> float:

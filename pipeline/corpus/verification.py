@@ -7,6 +7,7 @@ wrong with one row or file hides nothing of the others.
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,11 +21,10 @@ from pipeline.corpus import (
     Corpus,
     files,
     leaks,
-    open_corpus,
     removed,
     unused,
 )
-from pipeline.corpus.folder import folder
+from pipeline.corpus.opening import opened
 from pipeline.corpus.published import PUBLISHED, Published
 from pipeline.corpus.tables import Row, first_file, first_folder
 from pipeline.corpus.urbansound8k import SECONDS
@@ -116,14 +116,16 @@ def verify(root: Path, dataset: str) -> Verification:
         problems += counted(rows, published)
         problems += extra_files(root, everything)
     else:
-        corpus = opened(dataset, root)
+        corpus = opened(dataset, root, problems)
         rows = [Annotated(c.path, c.fold, corpus.classes[c.label], c.seconds) for c in corpus.clips]
         rows += [Annotated(c.path, c.fold, "", c.seconds) for c in corpus.unlabelled]
         clip_seconds = corpus.seconds
-        problems += extra_files(root, {row.path for row in rows}, anywhere=True)
+        if dataset != "csv":  # a table says which files it means
+            problems += extra_files(root, {row.path for row in rows}, anywhere=True)
         problems += leaking(corpus, notes)
         notes += removed.told(root, dataset)
-    there, seconds = measured(root, rows, clip_seconds, problems, notes)
+    place = root.parent if dataset == "csv" else root
+    there, seconds = measured(place, rows, clip_seconds, problems, notes)
     if published and not problems:  # whatever else opening it looks at
         try:
             problems += leaking(opened(dataset, root), notes)
@@ -211,11 +213,6 @@ def beyond(kind: str, counts: Counter[str], expected: dict[str, int]) -> Iterato
             yield f"{kind} {key}: {n} clips annotated, expected {expected[key]}"
 
 
-def opened(dataset: str, root: Path) -> Corpus:
-    """The corpus; of a folder of one's own nothing is stored, so that looking changes nothing."""
-    return folder(root, store=False) if dataset == "folder" and root.is_dir() else open_corpus(dataset, root)
-
-
 def leaking(corpus: Corpus, notes: list[str]) -> Iterator[str]:
     """A line for each recording in several folds, and for each file that is there under several labels or in several folds.
 
@@ -269,7 +266,7 @@ def measured(
     there: list[Annotated] = []
     total = 0.0
     for row in rows:
-        name = row.path.relative_to(root)
+        name = os.path.relpath(row.path, root)
         if not row.path.is_file():
             if row.fold in present:
                 problems.append(f"{name}: {'no regular file' if row.path.exists() else 'missing'}")

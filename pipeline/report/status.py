@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipeline import config
 from pipeline.config import InputError, Settings
-from pipeline.corpus import Corpus, open_corpus
+from pipeline.corpus import Corpus, is_there, open_corpus
+from pipeline.corpus.corpus_toml import ASKED
 from pipeline.corpus.opening import (
     absent,
     chosen,
@@ -32,7 +33,7 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
     name, root = chosen(dataset, data)
     asked = dataset != "auto" or data is not None
     corpus, note, meant = None, "", root.name
-    if root.is_dir():
+    if is_there(name, root):
         corpus, note = open_or_make(dataset, data)
         meant = corpus.name
     elif asked and name != "synthetic":
@@ -99,10 +100,12 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
     from pipeline.cache import fold_path
 
     name, root = chosen(dataset, data)
-    again = "".join([f" DATASET={dataset}" if dataset != "auto" else "", f" DATA={data}" if data else ""])
-    if not root.is_dir() and name != "synthetic":
+    columns = ",".join(f"{purpose}={column}" for purpose, column in ASKED.get().columns.items())
+    given = {"DATASET": dataset if dataset != "auto" else "", "DATA": data, "COLUMNS": columns}
+    again = "".join(f" {variable}={value}" for variable, value in given.items() if value)
+    if not is_there(name, root) and name != "synthetic":
         return f"corpus    none in {root}\nnext      {fetching(name)}DATA=FOLDER"
-    if not root.is_dir():
+    if not is_there(name, root):
         return f"corpus    none yet; the next step makes the synthetic one in {root}\nnext      make demo, or make features{again}"
     corpus = open_corpus(name, root)
     spec = config.for_corpus(settings, corpus.seconds).features

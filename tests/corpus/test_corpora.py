@@ -76,6 +76,20 @@ def write_folder(root: Path, folds: tuple[int, ...] = ()) -> None:
         write_table(root / "folds.csv", ["file", "fold", "source"], rows)
 
 
+def write_list(path: Path, sounds: Path) -> None:
+    """The same clips in a table, which calls them by paths beside its folder."""
+    write_folder(sounds)
+    names = [
+        f"{kind}/r{recording}_{piece:02}.wav"
+        for kind in ("bark", "meow", "moo")
+        for recording in range(6)
+        for piece in (1, 2)
+    ]
+    rows = [[f"../sounds/{name}", Path(name).parent.name, (2, 5)[int(name[-8]) % 2], name[:-7]] for name in names]
+    write_table(path, ["file", "class", "fold", "recording"], rows)
+    (path.parent / "corpus.toml").write_text('seconds = 0.75\ncolumns = {path = "file", label = "class"}\n')
+
+
 @dataclass(frozen=True)
 class Kind:
     """A corpus, and what is to be seen of it."""
@@ -122,6 +136,18 @@ KINDS = (
     ),
     Kind("folder", "Farm", "farm", 36, 3, (1, 2, 3, 4, 5), 33, (1, 2), "bark/r0_01.wav", "classes  12 clips each"),
     Kind("folder", "Own folds", "own-folds", 36, 3, (3, 7), 33, (3, 7), "bark/r0_01.wav", "folds    3: 18, 7: 18"),
+    Kind(
+        "csv",
+        "lists/Clips.csv",
+        "clips",
+        36,
+        3,
+        (2, 5),
+        33,
+        (2, 5),
+        "../sounds/bark/r0_01.wav",
+        "folds    2: 18, 5: 18",
+    ),
 )
 
 
@@ -131,6 +157,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_esc50(where / "data" / "ESC-50")
     write_folder(where / "Farm")
     write_folder(where / "Own folds", (3, 7))
+    write_list(where / "lists" / "Clips.csv", where / "sounds")
     return where
 
 
@@ -235,7 +262,8 @@ def student_of(kind: Kind, cells: list[str]) -> Path:
 
 def used(kind: Kind, opened: Corpus, cells: list[str]) -> None:
     """predict, export and cost."""
-    student, sound = student_of(kind, cells), Path(kind.folder) / kind.sound
+    place = Path(kind.folder).parent if kind.dataset == "csv" else Path(kind.folder)
+    student, sound = student_of(kind, cells), place / kind.sound
     (line,) = printed("predict", student, sound, "--json").splitlines()
     heard = json.loads(line)
     assert {one["class"] for one in heard["top"]} <= set(opened.classes) and len(heard["windows"]) == 1

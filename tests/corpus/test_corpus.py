@@ -165,7 +165,7 @@ def test_only_files_are_clips(tmp_path) -> None:
 def test_other_things_that_are_wrong_with_a_folder(tmp_path) -> None:
     with pytest.raises(
         InputError,
-        match=r"unknown data set 'us8k'; expected one of esc10, esc50, folder, synthetic, urbansound8k",
+        match=r"unknown data set 'us8k'; expected one of csv, esc10, esc50, folder, synthetic, urbansound8k",
     ):
         open_corpus("us8k", tmp_path)
     with pytest.raises(InputError, match=r"no folder .*nowhere"):

@@ -27,7 +27,7 @@ from pipeline.deploy.sounds import sound_files
 from tests.corpora import line, touch, write_table
 from tests.documents import example
 
-DATASETS = ("synthetic", "urbansound8k", "esc50", "esc10", "folder")
+DATASETS = ("synthetic", "urbansound8k", "esc50", "esc10", "folder", "csv")
 
 
 def clips_of(root: Path, names: list[str]) -> Path:

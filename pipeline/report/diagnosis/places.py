@@ -75,21 +75,22 @@ def refetching(name: str) -> str:
 
 def corpora(roots: Mapping[str, Path], named: str = "") -> list[Finding]:
     """The data sets that are there; one that is there and cannot be opened is broken, and the one that a user ``named`` must be there."""
-    from pipeline.corpus import open_corpus
+    from pipeline.corpus import is_table, is_there, open_corpus
 
     there, absent = [], []
     for name, root in roots.items():
-        if not root.is_dir() and name == named:
-            problem = "is a file; expected a folder" if root.exists() else "no such folder"
+        if not is_there(name, root) and name == named:
+            kind, other = ("table", "folder") if is_table(name) else ("folder", "file")
+            problem = f"is a {other}; expected a {kind}" if root.exists() else f"no such {kind}"
             there.append(
                 Finding(
                     "corpus",
                     f"{name}: {root}: {problem}",
-                    f"name the folder of {name}: --data FOLDER (make: DATA=FOLDER)",
+                    f"name the {kind} of {name}: --data {kind.upper()} (make: DATA={kind.upper()})",
                 )
             )
             continue
-        if not root.is_dir():
+        if not is_there(name, root):
             absent.append(name)
             continue
 
