@@ -73,7 +73,7 @@ SEARCHED = $(SETTINGS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(SEE
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
 # Which variables each goal uses. Any other one on make's command line is an error: it would change nothing, without a word.
 corpus_vars := DATASET DATA COLUMNS
-settings_vars := $(corpus_vars) PRESET SET
+settings_vars := DATASET DATA PRESET SET COLUMNS
 how_vars := SEEDS DEVICE JOBS
 cells_vars := $(settings_vars) FOLDS $(how_vars)
 uses = $(foreach goal,$(1),$(eval of-$(goal) := $(2)))
