@@ -9,7 +9,7 @@ from pipeline.bounds import check_most
 from pipeline.errors import InputError
 
 #: Augmentations of sounds' features, in the order in which they are kept.
-OF_SOUNDS = ("shift", "mask", "gain")
+OF_SOUNDS = ("shift", "mask", "blank", "gain")
 
 NOT_NEGATIVE = (
     *("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm", "teacher_seed"),
@@ -68,7 +68,7 @@ class TrainSettings:
     """Type of the features on the device: "float32" or "bfloat16"."""
     augment: str = "none"
     """"none"; of images "crop-flip" (shifted by up to 4 pixels and mirrored); of sounds some of "shift" (in time), "mask" (frames
-    and rows) and "gain", with commas, for example "shift,mask". Anew in every epoch; teachers run on the very inputs."""
+    and rows take the mean of their row of the clip) or "blank" (that of the training clips), and "gain", with commas, for example "shift,mask". Anew in every epoch; teachers run on the very inputs."""
     teacher_epoch: str = "last"
     """Students only: which weights of the teacher teach: "last", "best" (peeks at the held-out fold), or an epoch it kept."""
     teacher_seed: int = 0
@@ -175,4 +175,6 @@ def augmentations(text: str) -> str:
         raise InputError(
             f"augment = {text!r}: expected one of none, crop-flip, or some of {', '.join(OF_SOUNDS)}, each once, with commas"
         )
+    if {"mask", "blank"} <= set(words):
+        raise InputError(f"augment = {text!r}: mask and blank hide the same cells; expected one of the two")
     return ",".join(word for word in OF_SOUNDS if word in words)

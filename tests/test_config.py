@@ -170,7 +170,7 @@ AVERAGED = ADAMW | {
     "label_smoothing": 0.1,
     "average": 0.99,
 }
-CHANGED = {"mixup": 0.4, "augment": "shift,mask,gain"}
+CHANGED = {"mixup": 0.4, "augment": "shift,blank,gain"}
 MIXING = {"model": "large"} | AVERAGED | CHANGED
 ONE_VIEW = {"views": "random"}
 LONG = {"model": "cnn2", "epochs": 50, "batch": 16, "lr": 0.001, "warmup_epochs": 2.5}
@@ -186,9 +186,9 @@ DIGESTS = {
     "cifar-paper": ("b37b3e20", "7e791fb1", "ed684a46"),
     "cifar-strong": ("b37b3e20", "ac2881f5", "ed684a46"),
     "device": ("5f0a82bb", "70ca9325", "f8004153"),
-    "strong": ("975ef5b4", "3aec2f8e", "1d9e599f"),
-    "small": ("53b6b862", "3aec2f8e", "d25835fb"),
-    "tiny": ("53b6b862", "3aec2f8e", "64d72d31"),
+    "strong": ("975ef5b4", "8aaa6fd8", "1d9e599f"),
+    "small": ("53b6b862", "8aaa6fd8", "4b888ea4"),
+    "tiny": ("53b6b862", "8aaa6fd8", "92f74d99"),
 }
 #: Features of presets that are not those of default.
 OTHER_FEATURES = {"device": {"tuning": 0.0, "floor": 1e-5}}

@@ -33,4 +33,5 @@ def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device
             f"augment = {settings.augment!r} is for sounds, {data.corpus} has images; expected 'none' or 'crop-flip'"
         )
     fill: Tensor = torch.from_numpy(data.features[data.folds == TRAIN].mean((0, 1, 3, 4), dtype=np.float64))
-    return partial(crop_and_flip, fill=fill.float().view(-1, 1, 1).to(device))
+    fill = fill.float().view(-1, 1, 1).to(device)
+    return lambda x, draws, _means: crop_and_flip(x, draws, fill=fill)

@@ -239,9 +239,10 @@ def packed(
     going = [False] * len(runs)
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None, classes)
     draws = draws_tables(runs, loss.members, settings.batch, 0, going, device, settings.sampler)
+    means = None if augment is None else torch.stack([mean for mean, _ in statistics]).to(device)
     deviation = torch.stack([std for _, std in statistics]).to(device) if settings.input_noise else None
     memory = recollection(runs, networks[0], labels, classes)
-    about = (augment, draws, deviation, constants, places_of(runs, labels), memory)
+    about = (augment, draws, means, deviation, constants, places_of(runs, labels), memory)
     return Pack(learner, samples, labels, lesson, index, loss, settings, first, *about)
 
 

@@ -22,12 +22,12 @@ GAIN = 6.0
 MFCC_MELS = 128
 
 
-def changed(x: Tensor, draws: Tensor, *, kinds: Sequence[str], levels: Tensor) -> Tensor:
-    """Features (N, C, H, W), draws (N, 6) uniform in [0, 1) → (N, C, H, W).
+def changed(x: Tensor, draws: Tensor, means: Tensor | None = None, *, kinds: Sequence[str], levels: Tensor) -> Tensor:
+    """Features (N, C, H, W), draws (N, 6) uniform in [0, 1), means (N, C, H, 1) over the training clips → (N, C, H, W).
 
     ``kinds``, of which any may be named: "shift", by any number of frames, what leaves at one end comes in at the other
-    (``draws[:, 0]``); "mask", one block of frames and one of rows take the mean of their row of the clip (1 to 4; Park et al. 2019,
-    SpecAugment); "gain", up to ``GAIN`` dB either way (5). ``levels`` (C, H, 1): what 1 dB of gain adds (``gain_levels``). Waits for
+    (``draws[:, 0]``); "mask", one block of frames and one of rows take the mean of their row of the clip (1 to 4);
+    "blank", the same blocks take ``means``: zero once standardised, as in Park et al. 2019, SpecAugment; "gain", up to ``GAIN`` dB either way (5). ``levels`` (C, H, 1): what 1 dB of gain adds (``gain_levels``). Waits for
     nothing: fit for CUDA graphs.
     """
     count, channels, height, width = x.shape
@@ -37,10 +37,16 @@ def changed(x: Tensor, draws: Tensor, *, kinds: Sequence[str], levels: Tensor) -
         by = (draws[:, :1] * width).floor().long()
         columns = (torch.arange(width, device=x.device) - by) % width
         x = x.gather(3, columns[:, None, None, :].expand(count, channels, height, width))
-    if "mask" in kinds:
+    if "mask" in kinds or "blank" in kinds:
         frames = covered(draws[:, 1:3], width, FRAMES)[:, None, None, :]
         rows = covered(draws[:, 3:5], height, ROWS)[:, None, :, None]
-        x = torch.where(frames | rows, x.mean(3, keepdim=True), x)
+        if "mask" in kinds:
+            filling = x.mean(3, keepdim=True)
+        elif means is None:
+            raise ValueError("blank needs the means over the training clips")
+        else:
+            filling = means.to(x)
+        x = torch.where(frames | rows, filling, x)
     return x
 
 

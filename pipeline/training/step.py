@@ -28,8 +28,8 @@ from pipeline.training.teaching import Stored
 Teaching = Stored | Live
 """Where what teachers say comes from."""
 
-Augment = Callable[[Tensor, Tensor], Tensor]
-"""(x (N, C, H, W), draws (N, n) uniform in [0, 1)) → x of the same shape."""
+Augment = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(x (N, C, H, W), draws (N, n) uniform in [0, 1), means (N, C, H, 1) of the training rows) → x of the same shape."""
 
 
 @dataclass(eq=False)
@@ -48,6 +48,8 @@ class Pack:
     augment: Augment | None = None
     draws: dict[str, Tensor] = field(default_factory=dict)
     """Key of a term that draws → (steps, R', B, n), as ``draws_tables`` makes them."""
+    means: Tensor | None = None
+    """(R, C, H, 1): of each run's training rows, which hidden parts of inputs take; None where inputs are not augmented."""
     deviation: Tensor | None = None
     """(R, C, H, 1): of each run's inputs, by which noise on them is measured; None without any."""
     constants: dict[str, Tensor] = field(default_factory=dict)
@@ -147,7 +149,7 @@ def step(pack: Pack, masked: bool) -> None:
     mask, mixing = alive if masked else None, mixing_of(pack)
 
     def inputs(runs: slice) -> Tensor:
-        x = batch(pack, rows[runs], None if augmenting is None else augmenting[runs])
+        x = batch(pack, rows[runs], None if augmenting is None else augmenting[runs], runs)
         return mixed_inputs(x, mixing, runs)
 
     def seen(runs: slice) -> Tensor:
@@ -231,11 +233,12 @@ def taught(
     return Outputs({**outputs, **pack.constants})
 
 
-def batch(pack: Pack, rows: Tensor, draws: Tensor | None) -> Tensor:
-    """Samples (B, R, C, H, W) of rows (R, B)."""
+def batch(pack: Pack, rows: Tensor, draws: Tensor | None, runs: slice = slice(None)) -> Tensor:
+    """Samples (B, R, C, H, W) of rows (R, B) of ``runs``, augmented where there are ``draws``."""
     x = pack.samples.index_select(0, rows.t().reshape(-1))
     if pack.augment is not None and draws is not None:
-        x = pack.augment(x, draws.transpose(0, 1).reshape(-1, draws.shape[-1]))
+        means = None if pack.means is None else pack.means[runs].repeat(rows.shape[1], 1, 1, 1)
+        x = pack.augment(x, draws.transpose(0, 1).reshape(-1, draws.shape[-1]), means)
     return x.unflatten(0, (rows.shape[1], rows.shape[0]))
 
 

@@ -28,8 +28,8 @@ EVERY = partial(
 )
 
 
-def by_loops(x: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Gain, shift and masks of one clip (C, H, W) of an MFCC and a mel-spectrogram."""
+def by_loops(x: np.ndarray, draws: np.ndarray, means: np.ndarray | None = None) -> np.ndarray:
+    """Gain, shift and masks of one clip (C, H, W) of an MFCC and a mel-spectrogram; with ``means`` (C, H, 1) blanks."""
     channels, height, width = x.shape
     gain = 6 * (2 * draws[5] - 1)
     louder = x.copy()
@@ -44,7 +44,8 @@ def by_loops(x: np.ndarray, draws: np.ndarray) -> np.ndarray:
         for row in range(height):
             for column in range(width):
                 if first <= column < first + frames or lowest <= row < lowest + rows:
-                    whole[channel, row, column] = shifted[channel, row].mean()
+                    hidden = shifted[channel, row].mean() if means is None else means[channel, row, 0]
+                    whole[channel, row, column] = hidden
     return whole
 
 
@@ -56,6 +57,37 @@ def test_changes_are_those_of_plain_loops() -> None:
     expected = np.stack([by_loops(clip, row) for clip, row in zip(x.double().numpy(), draws.double().numpy())])
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-4)
     assert (values != x).any((1, 2, 3)).all()
+
+
+def test_blanks_take_the_means_of_each_clip_s_own_run() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, draws, means = (
+        torch.randn(40, *SHAPE, generator=random) + 5,
+        torch.rand(40, 6, generator=random),
+        torch.randn(40, *SHAPE[:2], 1, generator=random),
+    )
+    blank = partial(spectrogram.changed, kinds=("shift", "blank", "gain"), levels=EVERY.keywords["levels"])
+    clips = zip(x.double().numpy(), draws.double().numpy(), means.double().numpy())
+    np.testing.assert_allclose(
+        blank(x, draws, means), np.stack([by_loops(*clip) for clip in clips]), rtol=1e-5, atol=1e-4
+    )
+    with pytest.raises(ValueError, match="means"):
+        blank(x, draws)
+
+
+def test_blanks_are_zero_once_standardised_in_a_pack_of_two_folds(data: Any) -> None:
+    hidden: list[torch.Tensor] = []
+
+    def augment(x: torch.Tensor, draws: torch.Tensor, means: torch.Tensor | None) -> torch.Tensor:
+        assert means is not None
+        hidden.append(means)
+        return means.expand_as(x)
+
+    runs = [run_of("ce"), run_of("ce", fold=2, seed=1, count=25)]
+    results = fit(data, runs, AUGMENTED, layout="vmap", augment=augment)
+    for r, result in enumerate(results):
+        assert torch.equal(hidden[0][r::2], result.state["mean"].expand_as(hidden[0][r::2]))
+    assert not torch.equal(results[0].state["mean"], results[1].state["mean"])
 
 
 def test_a_kind_that_is_not_named_changes_nothing() -> None:
@@ -93,9 +125,13 @@ def test_the_settings_are_kept_in_one_order_and_wrong_ones_are_one_line() -> Non
     assert AUGMENTED.augment == "shift,mask,gain" and AUGMENTED.augment_draws == 6
     assert TrainSettings(augment="crop-flip").augment_draws == TrainSettings().augment_draws == 3
     for text in ("shift,shift", "shift,none", "crop-flip,mask", "", "warp"):
-        with pytest.raises(InputError, match="expected one of none, crop-flip, or some of shift, mask, gain") as caught:
+        with pytest.raises(
+            InputError, match="expected one of none, crop-flip, or some of shift, mask, blank, ga"
+        ) as caught:
             TrainSettings(augment=text)
         assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="'blank,mask': mask and blank hide the same cells"):
+        TrainSettings(augment="blank,mask")
 
 
 def test_sounds_are_not_cropped_nor_images_shifted_in_time() -> None:

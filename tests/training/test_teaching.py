@@ -161,7 +161,7 @@ def test_a_live_teacher_stays_as_it_is_and_sees_the_very_input(data: Any) -> Non
     )
     augmented: list[Tensor] = []
 
-    def augment(x: Tensor, draws: Tensor) -> Tensor:
+    def augment(x: Tensor, draws: Tensor, means: Tensor | None) -> Tensor:
         augmented.append(x + draws.sum(1)[:, None, None, None])
         return augmented[-1]
 

@@ -327,7 +327,8 @@ def test_bfloat16_leaves_batch_norms_statistics_in_float32(data: Any, layout: st
 def test_augmentation_sees_each_run_and_its_own_draws(data: Any) -> None:
     seen: dict[int, Tensor] = {}
 
-    def augment(x: Tensor, draws: Tensor) -> Tensor:
+    def augment(x: Tensor, draws: Tensor, means: Tensor | None) -> Tensor:
+        assert means is not None and means.shape == (len(x), *SHAPE[:2], 1)
         assert x.shape[1:] == SHAPE and draws.shape == (len(x), 3) and draws.min() >= 0 and draws.max() < 1
         seen[len(seen)] = draws.clone()
         return torch.where(draws[:, :1, None, None] < 0.5, x.flip(-1), x)
