@@ -39,12 +39,17 @@ FILES =
 # Who teaches in distill and ban in place of the fold's own teacher: teacher files, or an ONNX model; and what teacher-file writes.
 TEACHER =
 TO =
+# Where cache, runs, reports and exports lie, of every goal; rkd.toml may say it too.
+ROOT ?=
 # Which build of torch the set-up installs: auto, cpu or cuda; and the package index that has it.
 TORCH ?= auto
 TORCH_INDEX ?=
 
 $(if $(filter-out auto cpu cuda,$(TORCH)),$(error TORCH=$(TORCH): expected auto, cpu or cuda))
 $(if $(TORCH_INDEX),$(if $(filter auto,$(TORCH)),$(error TORCH_INDEX is the index of one build of torch: say which, TORCH=cpu or TORCH=cuda)))
+
+# As the environment's, which the command line reads.
+$(if $(ROOT),$(eval export AUDIO_RKD_ROOT := $(ROOT)))
 
 comma := ,
 space := $(subst ,, )
@@ -69,6 +74,8 @@ MIXES = $(call mixes,$(LOSSES))
 CHAINED = $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(foreach file,$(TEACHER),--teacher $(call quoted,$(file)))
 SEARCHED = $(SETTINGS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(SEEDS),--train --seeds $(call quoted,$(SEEDS))) \
   $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(MIXES)
+# The preset of rkd.toml or the environment: of the one goal that would name another where none is given.
+usual_preset = $(or $(AUDIO_RKD_PRESET),$(if $(wildcard rkd.toml),$(shell $(PYTHON) -c 'import tomllib; print(tomllib.load(open("rkd.toml", "rb")).get("preset", ""))' 2>/dev/null)))
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
 # Which variables each goal uses. Any other one on make's command line is an error: it would change nothing, without a word.
@@ -104,7 +111,7 @@ $(call uses,predict,RUN FILES ARGS)
 $(call uses,teacher-file,RUN TO ARGS)
 $(call uses,export,RUN $(corpus_vars) PRESET RATES ARGS)
 $(call uses,web,RUN $(corpus_vars) PRESET RATES ARGS)
-of_all := PYTHON VENV TORCH TORCH_INDEX CLI PIP SHELL
+of_all := ROOT PYTHON VENV TORCH TORCH_INDEX CLI PIP SHELL
 
 goals := $(or $(MAKECMDGOALS),help)
 used := $(of_all) $(foreach goal,$(goals),$(of-$(goal)))
@@ -137,7 +144,7 @@ call_shipped = distill $(call shipped_how,$(1)) $(MIXES)$(newline)export --prese
 call-strong = $(call call_shipped,strong)
 call-small = $(call call_shipped,small)
 call-tiny = $(call call_shipped,tiny)
-call-final = distill $(call shipped_how,small) $(MIXES)$(newline)final $(CORPUS) --preset $(call quoted,$(or $(PRESET),small)) $(SETS) $(MIXES) \
+call-final = distill $(call shipped_how,$(or $(usual_preset),small)) $(MIXES)$(newline)final $(CORPUS) --preset $(call quoted,$(or $(PRESET),$(usual_preset),small)) $(SETS) $(MIXES) \
   $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 call-web = web $(RUN) $(CORPUS) $(ARGS)
 export AUDIO_RKD_GOALS = $(foreach goal,$(MAKECMDGOALS),$(call-$(goal))$(newline))
@@ -269,7 +276,7 @@ tiny: $(READY) ## Under 25,000 weights, and as one file
 	$(shipped)
 
 .PHONY: final
-final: PRESET := $(or $(PRESET),small)
+final: PRESET := $(or $(PRESET),$(usual_preset),small)
 final: $(READY) ## A student to ship: held-out runs first, then one of all folds, as ONNX with proof, model card, "none of these" (PRESET=small)
 	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS))
 	$(CLI) teacher $(CELLS)

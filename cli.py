@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pipeline.processes.shadowing  # noqa: F401 (first of all: it names files that are taken for modules)
+import pipeline.processes.shadowing
+import pipeline.system  # noqa: F401 (then: it ends where this cannot run)
 
 # isort: split
 from pipeline import signals

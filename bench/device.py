@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.commands import called
-from pipeline import runs
+from pipeline import places, runs
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus, opening
 from pipeline.figures import statistics
-from pipeline.files import REPORTS, RUNS, write_atomic
+from pipeline.files import write_atomic
 from pipeline.losses import LossMix
 from pipeline.report.aggregation import counted, percents, ratio
 from pipeline.runs import Record
@@ -106,8 +106,8 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parsed(words)
     train(arguments)
     corpus = open_corpus(arguments.dataset, opening.chosen(arguments.dataset, arguments.data)[1])
-    text = table(runs.find(RUNS, corpus.name), arguments)
-    write_atomic(REPORTS / corpus.name / "device.md", text.encode())
+    text = table(runs.find(places.runs(), corpus.name), arguments)
+    write_atomic(places.reports() / corpus.name / "device.md", text.encode())
     print(text, end="")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench import sound_to_class
-from pipeline import models
+from pipeline import models, places
 from pipeline.config import InputError
 from pipeline.corpus import Corpus
 from pipeline.deploy import export, latency
@@ -18,7 +18,6 @@ from pipeline.deploy.graph import graph
 from pipeline.deploy.int8 import quantised
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell
-from pipeline.files import CACHE
 from pipeline.models.saved import network_of, sound_features
 from pipeline.report import recordings
 from pipeline.report.aggregation import cell, counted, percents, ratio
@@ -149,7 +148,7 @@ def int8_difference(record: Record) -> float:
     """Accuracy of int8 less float on the held-out fold, in points; ``InputError`` as of ``export``."""
     payload = read_weights(record.folder)
     network, spec = network_of(payload), sound_features(payload, record.folder)
-    data = export.held_out(record, spec, CACHE, 400)
+    data = export.held_out(record, spec, places.cache(), 400)
     model = graph(network)
     contents = {export.FLOAT: model.SerializeToString(), export.INT8: quantised(model, data.calibration)}
     proven = export.proof(network, contents, data)

@@ -11,11 +11,10 @@ from functools import cache as remembered
 import numpy as np
 import torch
 
-from pipeline import cache, training
+from pipeline import cache, places, training
 from pipeline.config import FeatureSpec, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.deploy import latency
-from pipeline.files import CACHE
 from pipeline.losses import LossMix
 from pipeline.runs.planned import PlannedRun
 
@@ -74,7 +73,7 @@ def estimated(name: str, missing: Sequence[PlannedRun], corpus: Corpus, extracte
     """Of a row's missing runs: steps of all epochs, and features that are not there yet; their spec goes into ``extracted``."""
     clips = {fold: len(corpus.fold_clips(fold)) for fold in corpus.folds}
     spec = missing[0].settings.features
-    there = all(cache.fold_path(CACHE, corpus.name, spec, fold).is_file() for fold in corpus.folds)
+    there = all(cache.fold_path(places.cache(), corpus.name, spec, fold).is_file() for fold in corpus.folds)
     features = 0.0 if there or spec in extracted else len(spec.view_names) * len(corpus.clips) * feature_seconds(spec)
     extracted.add(spec)
     total = 0.0

@@ -1,4 +1,4 @@
-"""Where things lie, and how files are written: in full or not at all, one process at a time, with their digests.
+"""How files are written: in full or not at all, one process at a time, with their digests.
 
 - ``write_atomic``: under another name, synced, renamed;
 - ``locked``: a lock beside the file that the system gives back when its holder ends, however it ends;
@@ -18,11 +18,6 @@ from contextlib import contextmanager
 from itertools import dropwhile
 from pathlib import Path
 from typing import IO, Any
-
-DATA = Path("data")
-CACHE = Path("cache")
-RUNS = Path("runs")
-REPORTS = Path("reports")
 
 #: Time of writing in ns, size, inode.
 Stamp = tuple[int, int, int]

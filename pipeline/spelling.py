@@ -6,6 +6,7 @@ file is opened by the name that it has on the disk.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import unicodedata
@@ -27,6 +28,12 @@ def one_line(text: str) -> str:
     Names of files may hold them: printed as they are, one name would read as several lines, or steer the terminal.
     """
     return "".join(json.dumps(letter)[1:-1] if unicodedata.category(letter) in BREAKS else letter for letter in text)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The nearest of the names that are known, for the end of an error; "" where none is near."""
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def spelled(name: str, there: Iterable[str]) -> str | None:

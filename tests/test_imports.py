@@ -38,8 +38,11 @@ ROWS = (
     "pipeline.audio",
     "pipeline.processes",
     "pipeline.progress",
+    "pipeline.plugins",
     "pipeline.files",
+    "pipeline.places",
     "pipeline.locks",
+    "pipeline.working_folder",
     "pipeline.spelling",
     "pipeline.signals",
     "pipeline.extras",
@@ -55,6 +58,7 @@ ROWS = (
     "pipeline.class_subsets",
     "pipeline.listed",
     "pipeline.errors",
+    "pipeline.system",
     "pipeline",
 )
 

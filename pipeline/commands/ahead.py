@@ -10,14 +10,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline import commands, config
+from pipeline import commands, config, working_folder
+from pipeline.commands import defaults
 from pipeline.config import InputError, Settings
 
 #: Calls without the program's name, a line each.
 VARIABLE = "AUDIO_RKD_GOALS"
 
 #: Of commands whose default depends on something else: what they take without --preset.
-PRESETS = {"ban": "default", "search": ""}
+PRESETS = {"ban": "", "search": ""}
 
 
 def check_goals(running: str | None) -> None:
@@ -36,7 +37,8 @@ def check_call(name: str, words: Sequence[str]) -> None:
     command = commands.load(name)
     if {"--help", "-h"} & set(words):
         return
-    with command.make_context(f"audio-rkd {name}", list(words)) as context:
+    usual = defaults.of_command(name, working_folder.defaults())
+    with command.make_context(f"audio-rkd {name}", list(words), default_map=usual) as context:
         params = context.params
     if name == "search" and params["space"]:
         from pipeline.search import space as spaces
@@ -49,7 +51,7 @@ def check_call(name: str, words: Sequence[str]) -> None:
 
 def check_training(name: str, params: Mapping[str, Any]) -> None:
     """Settings, mixes, networks and folds of a command that trains."""
-    preset = params["preset"] or PRESETS.get(name, "default") or "default"
+    preset = params["preset"] or PRESETS.get(name, "default") or working_folder.preset()
     images = params["dataset"] == "cifar100"
     settings = config.read("cifar-paper" if images and not params["preset"] else preset, params["overrides"])
     corpus = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline import config
+from pipeline import config, places, working_folder
 from pipeline.commands.chosen import (
     chosen_archive,
     logged,
@@ -27,7 +27,6 @@ from pipeline.commands.options import (
 )
 from pipeline.commands.types import PATH
 from pipeline.config import InputError
-from pipeline.files import REPORTS, RUNS
 
 SECTION = "The stages"
 ORDER = 27
@@ -97,7 +96,7 @@ def ban(
     from pipeline.report import generations as tables
 
     mixes = [chains.chain_mix(text) for text in losses]
-    settings = config.read(preset or ("cifar-paper" if dataset == IMAGES else "default"), overrides)
+    settings = config.read(preset or ("cifar-paper" if dataset == IMAGES else working_folder.preset()), overrides)
     for mix in mixes:
         mix.require(getattr(settings, model), model)
     if dataset == IMAGES:
@@ -116,4 +115,4 @@ def ban(
     how |= {"teachers": file_teachers.named(teachers), "trust": trust}
     with logged(log, source.name):
         chains.train(source, settings, mixes, generations=generations, folds=held_out, **how)
-    click.echo(tables.report(RUNS, REPORTS, source.name, generations=generations))
+    click.echo(tables.report(places.runs(), places.reports(), source.name, generations=generations))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.options import json_option
 from pipeline.commands.types import PATH
-from pipeline.files import CACHE, RUNS
 
 SECTION = "First steps"
 ORDER = 13
@@ -30,8 +30,9 @@ def check(paths: tuple[Path, ...], as_json: bool) -> None:
     from pipeline.report import check as checking  # numpy and h5py: --help does without
 
     started = time.monotonic()
-    places = paths or tuple(place for place in (CACHE, RUNS, Path("exports")) if place.is_dir())
-    done = checking.check(places)
+    written = (places.cache(), places.runs(), places.exports())
+    looked_at = paths or tuple(place for place in written if place.is_dir())
+    done = checking.check(looked_at)
     if as_json:
         click.echo(json.dumps(checking.as_json(done), indent=2))
     else:

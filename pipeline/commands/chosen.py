@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from pipeline import config
-from pipeline.commands.options import IMAGES, LOGS, OF_IMAGES
+from pipeline import config, places
+from pipeline.commands.defaults import is_given
+from pipeline.commands.options import IMAGES, OF_IMAGES, logs
 from pipeline.config import InputError
 from pipeline.corpus import is_there, open_corpus, opening
-from pipeline.files import DATA, RUNS
 
 if TYPE_CHECKING:
     from pipeline.corpus import Corpus
@@ -68,15 +68,16 @@ def run_to_export(run: Path | None, dataset: str, data: Path | None, preset: str
     """The run named, or the best student's of the corpus, of ``preset`` where one is given; says which on stderr."""
     from pipeline.deploy import choosing  # torch: --help does without
 
-    if run is not None and preset:
+    if run is not None and preset and is_given("preset"):
         raise click.UsageError(f"--preset {preset} chooses among runs; expected it without a run's folder ({run})")
+    preset = "" if run is not None else preset
     try:
         corpus = corpus_name(run, dataset, data)
     except InputError:
         if preset:
             config.read(preset)  # where there is no run at all, a preset that does not exist is the nearer mistake
         raise
-    folder, notes = choosing.chosen(run, RUNS, corpus, preset)
+    folder, notes = choosing.chosen(run, places.runs(), corpus, preset)
     for note in notes:
         click.echo(note, err=True)
     return folder
@@ -87,7 +88,7 @@ def chosen_archive(archive: Path | None, no_checksum: bool, split_seed: int, val
     from pipeline.images import cifar  # numpy
     from pipeline.images.archive import Archive
 
-    path = archive or cifar.find_cifar100(DATA)
+    path = archive or cifar.find_cifar100(places.data())
     return Archive(path, None if no_checksum else cifar.MD5, split_seed, validation)
 
 
@@ -106,14 +107,15 @@ def with_teacher(overrides: tuple[str, ...], teacher_epoch: str | None) -> tuple
 
 
 @contextmanager
-def logged(log: str | None, corpus: str, to: Path = LOGS) -> Iterator[None]:
+def logged(log: str | None, corpus: str, to: Path | None = None) -> Iterator[None]:
     """While the block trains, what its runs write also goes to TensorBoard's log, if ``log`` asks for it."""
     if log is None:
         yield
         return
     from pipeline.report import tensorboard  # torch: --help does without
 
+    to = to or logs()
     to.mkdir(parents=True, exist_ok=True)
     click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
-    with tensorboard.logging(tensorboard.TensorBoardLog(to, RUNS), RUNS / corpus):
+    with tensorboard.logging(tensorboard.TensorBoardLog(to, places.runs()), places.runs() / corpus):
         yield

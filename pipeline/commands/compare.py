@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from pipeline import places
 from pipeline.commands.options import corpus_option
-from pipeline.files import RUNS
 
 SECTION = "Looking at what there is"
 ORDER = 33
@@ -23,6 +23,6 @@ def compare(a: str, b: str, corpus: str | None) -> None:
     """
     from pipeline.report import comparison, listing  # torch: --help does without
 
-    listing.require(RUNS, corpus)
-    sides = [comparison.side(text, RUNS, corpus) for text in (a, b)]
+    listing.require(places.runs(), corpus)
+    sides = [comparison.side(text, places.runs(), corpus) for text in (a, b)]
     click.echo(comparison.compare(*sides))

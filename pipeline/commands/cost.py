@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.chosen import corpus_name
 from pipeline.commands.options import chosen_corpus_options
 from pipeline.commands.types import PATH, Whole
-from pipeline.files import REPORTS, RUNS
 
 SECTION = "Using a run"
 ORDER = 43
@@ -32,5 +32,7 @@ def cost(run: Path | None, dataset: str, data: Path | None, threads: int, batch:
     from pipeline.deploy import cost as costs  # torch: --help does without
 
     corpus = corpus_name(run, dataset, data)
-    measured = costs.measured(run, RUNS, Path("exports"), corpus, threads=threads, batch=batch, repeats=repeats)
-    click.echo(costs.report(measured, REPORTS), nl=False)
+    measured = costs.measured(
+        run, places.runs(), places.exports(), corpus, threads=threads, batch=batch, repeats=repeats
+    )
+    click.echo(costs.report(measured, places.reports()), nl=False)

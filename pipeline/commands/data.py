@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.files import DATA
+from pipeline import places
 
 SECTION = "The stages"
 ORDER = 21
@@ -23,7 +23,7 @@ def data(dataset: str, url: str | None, yes: bool) -> None:
     """Fetch a data set into data/: size and licence first; resumes, verifies the checksum, unpacks in full or not at all."""
     from pipeline.corpus.fetch import fetch  # requests and pooch: --help does without
 
-    fetch(dataset, DATA, url=url, confirm=None if yes else confirmed, say=click.echo)
+    fetch(dataset, places.data(), url=url, confirm=None if yes else confirmed, say=click.echo)
 
 
 def confirmed(question: str) -> bool:

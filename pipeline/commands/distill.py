@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.commands.chosen import corpus_at_hand, logged, opened_corpus, with_teacher
 from pipeline.commands.options import teacher_epoch_option, training_options, trust_option
 from pipeline.commands.types import PATH, Numbers, Whole
 from pipeline.corpus import Corpus
-from pipeline.files import CACHE
 
 if TYPE_CHECKING:
     from pipeline.losses.explanation import Pair
@@ -177,7 +176,7 @@ def given_files(
 
     clips = of_corpus(corpus, settings).clips
     asked = onnx_teacher.Asked(model.path, model.rate, model.labels, folds_of(model.trained_on), trust)
-    return (*files, onnx_teacher.teacher_file(asked, corpus, clips, settings.features, CACHE, say))
+    return (*files, onnx_teacher.teacher_file(asked, corpus, clips, settings.features, places.cache(), say))
 
 
 def folds_of(trained_on: str | None) -> tuple[int, ...] | None:

@@ -8,16 +8,10 @@ from pathlib import Path
 
 import click
 
-from pipeline import config, corpus
+from pipeline import config, corpus, places, working_folder
 from pipeline.commands.options import corpus_options, json_option
 from pipeline.config import InputError
 from pipeline.corpus import opening
-from pipeline.files import (
-    CACHE,
-    DATA,
-    REPORTS,
-    RUNS,
-)
 
 SECTION = "First steps"
 ORDER = 12
@@ -48,10 +42,15 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
     if data is not None or dataset != "auto":
         name, roots[name] = opening.chosen(dataset, data)
         named = name if data is not None else ""
-    findings = diagnosis.findings(roots, DATA, CACHE, RUNS, REPORTS, named)
+    findings = diagnosis.findings(roots, places.data(), places.cache(), places.runs(), places.reports(), named)
     broken = [finding for finding in findings if finding.remedy]
     try:
-        following = status.status(dataset, data, config.read()).splitlines()[-1].removeprefix("next").strip()
+        following = (
+            status.status(dataset, data, config.read(working_folder.preset()))
+            .splitlines()[-1]
+            .removeprefix("next")
+            .strip()
+        )
     except (InputError, ImportError, OSError):
         following = "what is broken above"
     if as_json:

@@ -21,6 +21,9 @@ from pipeline.config import InputError
 from pipeline.processes.variables import OF_LLVM, numba_is_strict, refused_by_llvm
 from pipeline.spelling import one_line
 
+#: How many messages there are, in ``Context.meta``: "quiet", "verbose", or nothing.
+LEVEL = "pipeline.commands.level"
+
 #: How an error that lists several things begins each line but the first.
 INDENT = "\n       "
 
@@ -177,12 +180,11 @@ OURS = "this is a fault of ours"
 def fault(error: Exception) -> str:
     """A line for what nobody foresaw; the traceback goes into a file of its own."""
     text = "".join(traceback.format_exception(error))
-    loss, place = in_a_loss(text)
-    if not loss:
+    whose, place = in_a_file(text)
+    if not whose:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipeline" in frame.filename]
         place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    whose = f"the loss {loss} failed (pipeline/losses/__init__.py says what its file may do)" if loss else OURS
-    sentence = f"{whose}: {type(error).__name__}{place}: {first_line(error)}"
+    sentence = f"{whose or OURS}: {type(error).__name__}{place}: {first_line(error)}"
     try:
         with tempfile.NamedTemporaryFile(
             "w",
@@ -195,23 +197,27 @@ def fault(error: Exception) -> str:
             file.write(f"{sys.argv}\n{text}")
     except OSError:
         return f"{sentence}; the traceback could not be written anywhere. Please report this line"
-    report = ";" if loss else ". Please report it with that file;"
+    report = ";" if whose else ". Please report it with that file;"
     return f"{sentence}; the traceback is in {file.name}{report} what was finished is kept"
 
 
-def in_a_loss(text: str) -> tuple[str, str]:
-    """The loss in whose file a traceback ends, and the line; empty where it is in none's.
+def in_a_file(text: str) -> tuple[str, str]:
+    """Of the loss, or the file of a user's own, in which a traceback ends: that it failed, and the line; empty where it is in none.
 
     By its text, because the traceback of another process is nothing else.
     """
-    from pipeline import losses  # here alone: the losses' folder is read
+    from pipeline import losses, plugins  # here alone: the losses' folder is read
 
     with suppress(OSError):  # the error may be that no file can be opened
         folders, names = set(map(str, losses.__path__)), losses.names()
         for file, line in reversed(re.findall(r'File "(.+)", line (\d+)', text)):
             path = Path(file)
-            if str(path.parent) in folders and path.stem in names:
-                return path.stem, f" at {path.name}:{line}"
+            kind, word = plugins.plugin_of(file) or ("", "")
+            if not kind and str(path.parent) in folders and path.stem in names:
+                kind, word = "losses", "loss"
+            if kind:
+                may = f"pipeline/{kind}/__init__.py says what its file may do"
+                return f"the {word} {path.stem} failed ({may})", f" at {path.name}:{line}"
     return "", ""
 
 
@@ -219,6 +225,14 @@ def tell(text: str) -> None:
     """One line on standard error, or a list below it (``INDENT``), if anybody is still there."""
     with suppress(OSError, ValueError):
         click.echo(INDENT.join(map(one_line, text.split(INDENT))), err=True)
+
+
+def tell_where(error: Exception) -> None:
+    """With ``-v``: the traceback."""
+    context = click.get_current_context(silent=True)
+    if context and context.meta.get(LEVEL) == "verbose":
+        with suppress(OSError, ValueError):
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
 
 
 @contextmanager
@@ -236,6 +250,7 @@ def clear_errors() -> Iterator[None]:
         if isinstance(error, BrokenPipeError) and error.filename is None:  # click knows what to do
             raise
         tell(f"error: {line(error)}")
+        tell_where(error)
         sys.exit(1)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipeline import config
+from pipeline import config, places, working_folder
 from pipeline.commands.chosen import chosen_archive, corpus_at_hand, logged, opened_corpus, refuse_archive_options
+from pipeline.commands.defaults import is_given
 from pipeline.commands.options import (
     IMAGES,
     OF_IMAGES,
@@ -24,7 +25,6 @@ from pipeline.commands.options import (
 )
 from pipeline.commands.types import DataSet
 from pipeline.config import InputError, Settings
-from pipeline.files import REPORTS, RUNS
 
 if TYPE_CHECKING:
     from pipeline.engine.source import Source
@@ -72,9 +72,11 @@ def experiment(
         return list_them(files.titles())
     wanted = reading.read(name)
     of_tables, of_steps = changing.split(overrides)
-    settings = config.read(preset or wanted.preset or "default", of_tables)
+    settings = config.read(preset or wanted.preset or working_folder.preset(), of_tables)
     wanted = changing.changed(wanted, of_steps)
-    if dataset == "auto" and wanted.dataset:
+    if wanted.dataset and (dataset == "auto" or not is_given("dataset")):
+        if dataset not in ("auto", wanted.dataset) and not is_given("data"):
+            data = None  # of the data set that the working folder names
         dataset = require_dataset(wanted.dataset, name)
     planning.check(wanted, settings)
     of_images = {option: how.pop(option) for option in OF_IMAGES}
@@ -82,7 +84,11 @@ def experiment(
     if explain:
         there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
         wanted = changing.runnable(wanted, settings, there.classes) if there else wanted
-        click.echo(explanation.explained(wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=RUNS))
+        click.echo(
+            explanation.explained(
+                wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=places.runs()
+            )
+        )
         return
     settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
     wanted = changing.runnable(wanted, settings, source.classes)
@@ -98,7 +104,7 @@ def train_and_print(
     from pipeline.report import experiments as tables
     from pipeline.runs.experiments import note_rows
 
-    wanted = balancing.balanced(wanted, settings, source, RUNS, trust=asked["trust"], **how)
+    wanted = balancing.balanced(wanted, settings, source, places.runs(), trust=asked["trust"], **how)
     levels, rows = planning.plan(wanted, settings, source.name, all_folds=source.folds, **asked)
     cross_fitting.say_price_of(levels, source.name)
     for row, reason in wanted.untrained.items():
@@ -109,8 +115,8 @@ def train_and_print(
             train(levels, source, **how)
         except RunsFailed as error:
             failed = error
-    note_rows(RUNS, source.name, wanted.name, rows, wanted.untrained)
-    click.echo(tables.report(RUNS, REPORTS, source.name, wanted.name))
+    note_rows(places.runs(), source.name, wanted.name, rows, wanted.untrained)
+    click.echo(tables.report(places.runs(), places.reports(), source.name, wanted.name))
     if failed:
         raise failed
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.options import json_option
 from pipeline.commands.types import PATH, Whole
-from pipeline.files import CACHE, REPORTS
 
 SECTION = "Looking at what there is"
 ORDER = 37.7
@@ -45,7 +45,9 @@ def explain(paths: tuple[Path, ...], clips: int, layer: str, steps: int, copies:
     from pipeline.report.explaining import comparing, results
 
     search = USUAL._replace(steps=steps, copies=copies)
-    explained, text = comparing.explain(paths, CACHE, REPORTS, clips=clips, layer=layer, search=search)
+    explained, text = comparing.explain(
+        paths, places.cache(), places.reports(), clips=clips, layer=layer, search=search
+    )
     if as_json:
         told = results.as_json(explained)
         click.echo(json.dumps({key: value for key, value in told.items() if key not in ("drawn", "content")}, indent=2))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.chosen import run_to_export
 from pipeline.commands.options import chosen_corpus_options, preset_of_runs_option
 from pipeline.commands.types import PATH, Whole
 from pipeline.config import InputError
-from pipeline.files import CACHE
 
 SECTION = "Using a run"
 ORDER = 42
@@ -54,7 +54,7 @@ def export(
 
     folder = run_to_export(run, dataset, data, preset)
     place, proof = exporting.export(
-        folder, CACHE, Path("exports"), calibration=calibration, rates=rates, half=half, data=data
+        folder, places.cache(), places.exports(), calibration=calibration, rates=rates, half=half, data=data
     )
     click.echo(exporting.text(place, proof))
     if (rates or half) and (reason := proof["one_file"].get("refused")):

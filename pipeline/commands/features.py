@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.commands import doors
 from pipeline.commands.chosen import opened_corpus
 from pipeline.commands.options import settings_options
 from pipeline.commands.types import JOBS, Numbers
 from pipeline.config import InputError, Settings
-from pipeline.files import CACHE
 
 SECTION = "The stages"
 ORDER = 23
@@ -65,10 +64,10 @@ def features(
     require_trainable(settings)
     if line := unused.left_unused(corpus):
         click.echo(f"note: {line}", err=True)
-    paths = [cache.fold_path(CACHE, corpus.name, settings.features, part) for part in folds or corpus.parts]
+    paths = [cache.fold_path(places.cache(), corpus.name, settings.features, part) for part in folds or corpus.parts]
     if how["deep"] and (there := [path for path in paths if path.is_file()]):
         doors.check(there, stop=False)  # what is damaged is computed again
-    stage.run(corpus, settings.features, CACHE, folds=folds, **how)
+    stage.run(corpus, settings.features, places.cache(), folds=folds, **how)
 
 
 def require_trainable(settings: Settings) -> None:

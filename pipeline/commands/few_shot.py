@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.types import PATH, Whole
-from pipeline.files import REPORTS
 
 SECTION = "Looking at what there is"
 ORDER = 38
@@ -52,4 +52,4 @@ def few_shot(
         "count": episodes,
         "layer": layer,
     }
-    click.echo(episodes_of.report(paths, REPORTS, **how), nl=False)  # type: ignore[arg-type]
+    click.echo(episodes_of.report(paths, places.reports(), **how), nl=False)  # type: ignore[arg-type]

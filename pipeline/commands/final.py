@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.commands.chosen import opened_corpus
 from pipeline.commands.options import (
     corpus_options,
@@ -80,7 +80,7 @@ def final(
         ["make distill", *(f"{name}={shlex.quote(str(value))}" for name, value in given.items() if value)]
     )
     options: dict[str, Any] = {"seed": seed, "classes_left_out": unheard, "command": command, "how": how}
-    done = shipping.final(corpus, settings, mix, Path("exports"), **options)
+    done = shipping.final(corpus, settings, mix, places.exports(), **options)
     if as_json:
         told = {"run": str(done.run), "export": str(done.export), "expected": asdict(done.expected)}
         click.echo(json.dumps({**told, "refusal": asdict(done.refusal), "proof": done.proof}, indent=2))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import LOGS, corpus_option, extra_is_there
+from pipeline import places
+from pipeline.commands.options import corpus_option, extra_is_there, logs
 from pipeline.commands.types import PATH, Real
-from pipeline.files import RUNS
 
 SECTION = "Looking at what there is"
 ORDER = 35
@@ -28,7 +28,7 @@ EXAMPLES = ("follow", "follow runs/CORPUS --every 10", "follow --once --log tens
     callback=extra_is_there,
     help="Also write what there is, finished runs too, as a log (needs the extra: audio-rkd[tensorboard]).",
 )
-@click.option("--to", type=PATH, default=LOGS, help="Where the log goes.")
+@click.option("--to", type=PATH, default=logs, show_default="reports/tensorboard", help="Where the log goes.")
 def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path) -> None:
     """Runs under way in one line: how many, epoch, time left, mean and worst accuracy. RUN: a run, or a folder of runs.
 
@@ -36,12 +36,12 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
     """
     from pipeline.report import following, listing, tensorboard  # torch: --help does without
 
-    listing.require(RUNS, corpus)
-    root = RUNS / corpus if corpus else RUNS
+    listing.require(places.runs(), corpus)
+    root = places.runs() / corpus if corpus else places.runs()
     writer = None
     if log:
         to.mkdir(parents=True, exist_ok=True)
-        writer = tensorboard.TensorBoardLog(to, RUNS)
+        writer = tensorboard.TensorBoardLog(to, places.runs())
         click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
     live = sys.stdout.isatty() and not once
 

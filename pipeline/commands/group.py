@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from pipeline import commands, signals
-from pipeline.commands import ahead
+from pipeline import commands, signals, working_folder
+from pipeline.commands import ahead, common, defaults
 from pipeline.commands.errors import check_variables, clear_errors, tell
+from pipeline.config import InputError
 
 
 class Commands(Mapping[str, click.Command]):
@@ -35,6 +36,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.params += common.options()
         self.commands = Commands()  # type: ignore[assignment]  # click only reads it where nothing is added
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,7 +55,16 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            named = working_folder.defaults()
+            ctx.with_resource(defaults.in_force(named))
+        except InputError:
+            if not ctx.resilient_parsing:  # a shell that completes a word is told nothing
+                raise
+            named = {}
         name, command, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            ctx.default_map = {**(ctx.default_map or {}), name: defaults.of_command(name, named)}
         if ahead.VARIABLE in os.environ:
             ahead.check_goals(name)
         return name, command, rest

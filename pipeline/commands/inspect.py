@@ -7,14 +7,13 @@ from pathlib import Path
 
 import click
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.commands import doors
 from pipeline.commands.chosen import existing_corpus
 from pipeline.commands.options import json_option, settings_options
 from pipeline.commands.types import FOLD, PATH
 from pipeline.config import InputError
 from pipeline.corpus import part_name
-from pipeline.files import CACHE, REPORTS
 
 SECTION = "Looking at what there is"
 ORDER = 36
@@ -53,7 +52,7 @@ def inspect(
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     if fold is not None and fold not in corpus.parts:
         raise InputError(f"{part_name(fold)}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
-    paths = {k: cache.fold_path(CACHE, corpus.name, settings.features, k) for k in corpus.parts}
+    paths = {k: cache.fold_path(places.cache(), corpus.name, settings.features, k) for k in corpus.parts}
     present = [k for k, path in paths.items() if path.is_file()]
     if not present or (fold is not None and fold not in present):
         missing, folder = corpus.folds[0] if fold is None else fold, paths[corpus.folds[0]].parent
@@ -63,7 +62,7 @@ def inspect(
 
         everything = (*corpus.clips, *corpus.unlabelled)
         holder = next((c.fold for c in everything if c.name == clip), present[0])
-        target = output or REPORTS / corpus.name / f"{Path(clip).stem}.png"
+        target = output or places.reports() / corpus.name / f"{Path(clip).stem}.png"
         click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
         return
     if fold is None and (gone := [part_name(k) for k in paths if k not in present]):

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from pipeline import places
 from pipeline.commands.chosen import existing_corpus
 from pipeline.commands.options import corpus_options
 from pipeline.commands.types import PATH
-from pipeline.files import REPORTS, RUNS
 
 SECTION = "Looking at what there is"
 ORDER = 37.5
@@ -60,4 +60,6 @@ def noise(paths: tuple[Path, ...], dataset: str, data: Path | None, snr: tuple[f
     from pipeline.deploy import in_noise  # torch: --help does without
 
     corpus = existing_corpus(dataset, data)
-    click.echo(in_noise.report(in_noise.records_of(paths, RUNS, corpus), corpus, snr, REPORTS), nl=False)
+    click.echo(
+        in_noise.report(in_noise.records_of(paths, places.runs(), corpus), corpus, snr, places.reports()), nl=False
+    )

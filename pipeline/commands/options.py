@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from pipeline import places
+from pipeline.commands.defaults import of_its_dataset
 from pipeline.commands.types import (
     JOBS,
     PATH,
@@ -20,7 +23,6 @@ from pipeline.commands.types import (
 )
 from pipeline.corpus.corpus_toml import ASKED, COLUMNS, columns_of
 from pipeline.errors import InputError
-from pipeline.files import REPORTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,7 +32,10 @@ IMAGES, OF_IMAGES = "cifar100", ("archive", "no_checksum", "split_seed", "valida
 #: What --dataset auto is: help of all commands that have it.
 AUTO = "auto: UrbanSound8K where it lies in data/, else the built-in synthetic corpus."
 
-LOGS = REPORTS / "tensorboard"
+
+def logs() -> Path:
+    """Where TensorBoard's logs go."""
+    return places.reports() / "tensorboard"
 
 
 def one_a_core(_context: Any, _parameter: Any, jobs: int) -> int:
@@ -85,6 +90,7 @@ data_option = together(
     click.option(
         "--data",
         type=PATH,
+        callback=of_its_dataset,
         help="The corpus' folder, or the table of its clips (csv); default: the data set's own name in data/.",
     ),
     click.option(

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline import places
 from pipeline.commands.types import PATH, Real, Whole
 from pipeline.config import InputError
 from pipeline.deploy import answers
-from pipeline.files import RUNS, write_atomic
+from pipeline.files import write_atomic
 from pipeline.progress import beside_a_bar, progress
 from pipeline.spelling import on_disk, one_line
 
@@ -143,7 +144,7 @@ def require_sounds(paths: Sequence[Path]) -> None:
         real = Path(os.path.realpath(path))  # links that lead nowhere are told below
         if model_file(path):
             raise InputError(f"{path} is a run, behind sounds; expected the runs first: RUN... SOUND...")
-        if RUN.fullmatch(real.name) or real.is_relative_to(RUNS.resolve()):
+        if RUN.fullmatch(real.name) or real.is_relative_to(places.runs().resolve()):
             reason = "no finished run: it has no model.pt" if path.exists() else "no such run"
             raise InputError(f"{path}: {reason}; expected runs as 'audio-rkd runs' lists them, then sounds")
         if not os.path.lexists(on_disk(path)):

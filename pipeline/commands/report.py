@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.chosen import runs_of
 from pipeline.commands.options import corpus_options, losses_option
-from pipeline.files import REPORTS, RUNS
 
 SECTION = "Looking at what there is"
 ORDER = 31
@@ -27,11 +27,13 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
     for text in losses:
         LossMix.parse(text)
     name, corpus = runs_of(dataset, data)
-    click.echo(tables.report(RUNS, REPORTS, name, mixes=losses or None))
+    click.echo(tables.report(places.runs(), places.reports(), name, mixes=losses or None))
     if page:
         from pipeline.figures.embeddings import remembered  # h5py and joblib: --no-page does without
         from pipeline.report import page as pages
 
         audio = {clip.name: clip.path for clip in corpus.clips} if corpus else {}
-        path = pages.write(RUNS, REPORTS, name, mixes=losses or None, embeddings=remembered, audio=audio)
+        path = pages.write(
+            places.runs(), places.reports(), name, mixes=losses or None, embeddings=remembered, audio=audio
+        )
         click.echo(f"page: {path}")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.chosen import runs_of
 from pipeline.commands.options import corpus_options, losses_option
-from pipeline.files import CACHE, REPORTS, RUNS
 
 SECTION = "Looking at what there is"
 ORDER = 37
@@ -32,4 +32,6 @@ def retrieval(dataset: str, data: Path | None, layer: str, losses: tuple[str, ..
     for text in losses:
         LossMix.parse(text)
     name, _ = runs_of(dataset, data)
-    click.echo(recalls.report(RUNS, CACHE, REPORTS, name, layer=layer, mixes=losses), nl=False)
+    click.echo(
+        recalls.report(places.runs(), places.cache(), places.reports(), name, layer=layer, mixes=losses), nl=False
+    )

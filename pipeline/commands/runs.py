@@ -6,9 +6,9 @@ import json
 
 import click
 
+from pipeline import places
 from pipeline.commands.options import corpus_option, json_option
 from pipeline.commands.types import Numbers
-from pipeline.files import RUNS
 
 SECTION = "Looking at what there is"
 ORDER = 32
@@ -35,5 +35,5 @@ def runs(
     """The runs that there are, finished or not, one per line."""
     from pipeline.report import listing  # torch: --help does without
 
-    listed = listing.listing(RUNS, corpus, mix=mix, folds=folds or (), seeds=seeds or (), status=status)
+    listed = listing.listing(places.runs(), corpus, mix=mix, folds=folds or (), seeds=seeds or (), status=status)
     click.echo(json.dumps(listed.records(), indent=2) if as_json else listing.listing_text(listed))

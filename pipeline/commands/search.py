@@ -118,11 +118,11 @@ def search(
 
 
 def report_of(search: Any) -> str:
-    from pipeline.files import REPORTS, RUNS
+    from pipeline import places
     from pipeline.report import experiments
     from pipeline.search import nested
 
-    return experiments.report(RUNS, REPORTS, search.source.name, nested.experiment_of(search))
+    return experiments.report(places.runs(), places.reports(), search.source.name, nested.experiment_of(search))
 
 
 def given(name: str) -> bool:

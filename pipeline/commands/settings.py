@@ -6,6 +6,7 @@ import json
 
 import click
 
+from pipeline.commands.defaults import is_given
 from pipeline.commands.options import json_option, preset_option, set_option
 
 SECTION = "Looking at what there is"
@@ -26,7 +27,7 @@ def settings(preset: str, overrides: tuple[str, ...], diff: tuple[str, str] | No
     from pipeline.report import settings as words
 
     if diff:
-        if overrides or preset != "default":
+        if overrides or is_given("preset"):
             raise click.UsageError("--diff compares two presets or runs; expected neither --preset nor --set with it")
         differing = words.differences(*diff)
         if as_json:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import config
+from pipeline import config, working_folder
 from pipeline.commands.options import settings_options
 from pipeline.corpus import is_there
 from pipeline.corpus.opening import absent, chosen
@@ -25,4 +25,6 @@ def status(dataset: str, data: Path | None, preset: str, overrides: tuple[str, .
     name, root = chosen(dataset, data)
     if data is not None and not is_there(name, root):
         raise absent(name, root)
+    for line in working_folder.lines():
+        click.echo(f"defaults  {line}")
     click.echo(standing.status(dataset, data, config.read(preset, overrides)))

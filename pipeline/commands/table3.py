@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.commands.chosen import logged, opened_corpus, with_teacher
 from pipeline.commands.options import teacher_epoch_option, training_options
-from pipeline.files import REPORTS, RUNS
 
 SECTION = "The stages"
 ORDER = 26
@@ -49,6 +48,6 @@ def table3(
             stages.train_table3(corpus, settings, seeds=seeds, **how)
         except RunsFailed as error:
             failed = error
-    click.echo(report.report(RUNS, REPORTS, corpus.name, mixes=[str(mix) for mix in mixes]))
+    click.echo(report.report(places.runs(), places.reports(), corpus.name, mixes=[str(mix) for mix in mixes]))
     if failed:
         raise failed

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.commands.chosen import chosen_archive, logged
 from pipeline.commands.options import (
     archive_options,
@@ -15,7 +15,6 @@ from pipeline.commands.options import (
     pack_options,
     set_option,
 )
-from pipeline.files import REPORTS, RUNS
 
 SECTION = "The stages"
 ORDER = 28
@@ -59,4 +58,4 @@ def table4(
     source = chains.of_archive(chosen_archive(archive, no_checksum, split_seed, validation))
     with logged(log, source.name):
         chains.train(source, settings, mixes, generations=generations, folds=(0,), **how)
-    click.echo(tables.table4(RUNS, REPORTS, source.name, generations=generations))
+    click.echo(tables.table4(places.runs(), places.reports(), source.name, generations=generations))

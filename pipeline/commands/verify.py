@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.options import (
     IMAGES,
     data_option,
@@ -14,7 +15,6 @@ from pipeline.commands.options import (
 )
 from pipeline.config import InputError
 from pipeline.corpus import opening
-from pipeline.files import CACHE, DATA
 
 SECTION = "The stages"
 ORDER = 22
@@ -42,7 +42,7 @@ def verify(dataset: str, data: Path | None, fix: bool) -> None:
         from pipeline.images.cifar import find_cifar100  # numpy, both: --help does without
         from pipeline.images.verification import verify_cifar100
 
-        findings, last_checks = verify_cifar100(data or find_cifar100(DATA)), []
+        findings, last_checks = verify_cifar100(data or find_cifar100(places.data())), []
     else:
         from pipeline.corpus import verification  # numpy and soundfile: --help does without
 
@@ -84,5 +84,5 @@ def checks_of(name: str, root: Path) -> list[str]:
         corpus = opening.opened(name, root).name
     except InputError:  # what is wrong with the corpus is told below
         return []
-    folders = sorted({path.parent for path in (CACHE / corpus).glob("f*/*.h5")})
+    folders = sorted({path.parent for path in (places.cache() / corpus).glob("f*/*.h5")})
     return [f"features {folder}: {checking.told(sorted(folder.glob('*.h5')))}" for folder in folders]

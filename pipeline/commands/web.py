@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from pipeline import places
 from pipeline.commands.chosen import run_to_export
 from pipeline.commands.options import chosen_corpus_options, preset_of_runs_option
 from pipeline.commands.types import PATH, Whole
-from pipeline.files import CACHE
 
 SECTION = "Using a run"
 ORDER = 42
@@ -38,7 +38,7 @@ def web(run: Path | None, dataset: str, data: Path | None, preset: str, examples
 
     folder = run_to_export(run, dataset, data, preset)
     say = lambda line: click.echo(line, err=True)
-    place = making.write(folder, CACHE, Path("exports"), examples=examples, data=data, say=say)
+    place = making.write(folder, places.cache(), places.exports(), examples=examples, data=data, say=say)
     click.echo(f"page        {place / making.INDEX} (of a server: python3 -m http.server -d {place})")
     click.echo(
         f"one file    {place / making.WHOLE} ({(place / making.WHOLE).stat().st_size / 1e6:.1f} MB, opens from disk)"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from pipeline import modules
+from pipeline import modules, plugins
 from pipeline.config import InputError
 from pipeline.corpus.clips import (
     MARKER,
@@ -91,3 +91,6 @@ def _require(dataset: str) -> None:
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
+
+
+plugins.extend("corpus", __path__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline import places
 from pipeline.config import InputError
 from pipeline.corpus import (
     Corpus,
@@ -11,12 +12,11 @@ from pipeline.corpus import (
     is_there,
     leaks,
     open_corpus,
-    places,
 )
 from pipeline.corpus.corpus_toml import ASKED
 from pipeline.corpus.csv import csv as csv_table
 from pipeline.corpus.folder import folder
-from pipeline.files import DATA
+from pipeline.corpus import places as places_in_data
 
 
 def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
@@ -25,7 +25,7 @@ def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
     if dataset == "auto" and data and data.suffix.lower() in (".csv", ".tsv") and not data.is_dir():
         dataset = "csv"
     elif dataset == "auto":
-        dataset = "urbansound8k" if data or (DATA / "UrbanSound8K").is_dir() else "synthetic"
+        dataset = "urbansound8k" if data or (places.data() / "UrbanSound8K").is_dir() else "synthetic"
     if (columns := ASKED.get().columns) and dataset != "csv":
         raise InputError(
             f"--columns {','.join(f'{one}={name}' for one, name in columns.items())}: the data set {dataset} has no table of "
@@ -37,7 +37,7 @@ def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
         raise InputError(
             "--dataset csv needs --data TABLE, for example --data clips.csv, with the columns path and label"
         )
-    here = [DATA / name for name in places(dataset)]
+    here = [places.data() / name for name in places_in_data(dataset)]
     if not here:
         raise InputError(f"--dataset {dataset} needs --data FOLDER, a folder of CLASS/CLIP.wav")
     return dataset, next((folder for folder in here if folder.is_dir()), here[0])

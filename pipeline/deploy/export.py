@@ -27,6 +27,7 @@ import torch
 from pipeline import (
     cache,
     features,
+    places,
     runs,
 )
 from pipeline.config import FeatureSpec, InputError
@@ -230,7 +231,7 @@ def export(
 def identity(record: Record, source: Path, file: Path) -> dict[str, Any]:
     """Which run was exported."""
     return {
-        "run": source.as_posix(),
+        "run": places.recorded(source),
         "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "corpus": record.corpus,
         "dataset": record.dataset,

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipeline import cache, config, models, runs
+from pipeline import cache, config, models, places, plugins, runs
 from pipeline.config import FeatureSpec, InputError
 from pipeline.engine import subsets
 from pipeline.engine.source import clips_of
 from pipeline.engine.teachers import unsaid
 from pipeline.figures import ensembles, evaluation
-from pipeline.files import CACHE, Stamp, stamp
+from pipeline.files import Stamp, stamp
 from pipeline.listed import LAST
 from pipeline.models import saved
 from pipeline.models.saved import weights_digest
@@ -79,9 +79,20 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
             len(pack.runs), pack.layout, pack.device, torch.get_num_threads(), pack.repeats, pack.measured, pack.live
         ),
         identity=run.identity,
+        plugins=plugins.digests(files_of(run, of.dataset)),
         chosen=run.settings.chosen,
         peer=next((one.folder for one in run.cohort if one.step == run.peer), None),
     )
+
+
+def files_of(run: PlannedRun, dataset: str) -> list[tuple[str, str]]:
+    """(kind, name) of the files that may be a user's own: its losses, networks and data set, and the experiment."""
+    return [
+        *(("losses", term.name) for term in run.mix.terms),
+        *(("models", network.model.partition("+")[0]) for network in (run.network, run.settings.teacher)),
+        ("corpus", dataset),
+        ("experiments", run.experiment),
+    ]
 
 
 def lineage(parents: Sequence[Path]) -> tuple[Path, ...]:
@@ -180,8 +191,8 @@ def clean(folder: Path, data: cache.Data, test: np.ndarray) -> np.ndarray:
     if not isinstance(data.spec, FeatureSpec) or spec == data.spec:
         return data.features[test, 0]
     fold = int(data.folds[test[0]])
-    places = np.searchsorted(np.flatnonzero(data.folds == fold), test)
-    return cache.read_fold(cache.fold_path(CACHE, data.corpus, spec, fold)).features[places, 0]
+    rows = np.searchsorted(np.flatnonzero(data.folds == fold), test)
+    return cache.read_fold(cache.fold_path(places.cache(), data.corpus, spec, fold)).features[rows, 0]
 
 
 def result_of(

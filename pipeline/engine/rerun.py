@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import cache, runs
+from pipeline import cache, places, runs
 from pipeline.config import InputError
 from pipeline.corpus.clips import part_names
-from pipeline.files import CACHE, DATA, RUNS
 from pipeline.images.archive import Archive, archive_of
 from pipeline.locks import locked
 from pipeline.losses import LossMix
@@ -123,13 +122,13 @@ def peer_of(record: Record) -> str:
 def chosen_target(folder: Path, to: Path | None) -> Path:
     """Where the repetition goes: neither the run itself nor among the runs."""
     target = to or folder.parent / AGAIN / folder.name
-    place, root = target.resolve(), RUNS.resolve()
+    place, root = target.resolve(), places.runs().resolve()
     if place == folder.resolve() or folder.resolve().is_relative_to(place):
         raise InputError(f"--to {target} is the run itself, or above it; expected another folder")
     if place.is_relative_to(root) and not any(part.startswith(".") for part in place.relative_to(root).parts):
         raise InputError(
             f"--to {target} is among the runs, where tables would count it twice; expected a folder outside "
-            f"{RUNS}, or one whose name begins with a dot"
+            f"{places.runs()}, or one whose name begins with a dot"
         )
     return target
 
@@ -169,7 +168,7 @@ def recorded_files(record: Record, archive: Path | None) -> Files:
             f"--archive {archive}: {folder} was trained on sounds; expected --archive with runs on images only"
         )
     features = record.settings.features
-    paths = {fold: cache.fold_path(CACHE, record.corpus, features, fold) for fold in record.data}
+    paths = {fold: cache.fold_path(places.cache(), record.corpus, features, fold) for fold in record.data}
     missing = [fold for fold, path in paths.items() if not path.is_file()]
     if missing:
         parent = next(iter(paths.values())).parent
@@ -188,7 +187,7 @@ def recorded_images(record: Record, archive: Path | None) -> Archive:
     from pipeline.images import samples as images
     from pipeline.images.cifar import find_cifar100
 
-    source = archive_of(record.corpus, archive or find_cifar100(DATA))
+    source = archive_of(record.corpus, archive or find_cifar100(places.data()))
     if reason := runs.outdated(record, data=images.read(source).digests):
         raise InputError(
             f"{record.folder} {reason}, here of {source.path}, so it cannot be repeated; expected the archive as it "

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cache
+from pipeline import cache, places
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import UNLABELLED, Corpus, part_names
-from pipeline.files import CACHE
 from pipeline.images.archive import Archive
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files
@@ -53,7 +52,7 @@ class Source:
         if isinstance(self.files, Archive) or cache.read_header(self.files[0]).spec == spec:
             return self
         parts = [int(part) for part in self.digests]
-        paths = tuple(cache.fold_path(CACHE, self.name, spec, part) for part in parts)
+        paths = tuple(cache.fold_path(places.cache(), self.name, spec, part) for part in parts)
         if missing := [part for part, path in zip(parts, paths) if not path.is_file()]:
             raise InputError(
                 f"no features of {part_names(missing)} in {paths[0].parent}; make them first: make features {as_sets(spec)} with the "
@@ -146,7 +145,7 @@ def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]
 
 def feature_files(corpus: Corpus, settings: Settings) -> tuple[Path, ...]:
     """The cached files of all folds, and of clips without a label: a held-out fold's training needs all the others."""
-    paths = tuple(cache.fold_path(CACHE, corpus.name, settings.features, part) for part in corpus.parts)
+    paths = tuple(cache.fold_path(places.cache(), corpus.name, settings.features, part) for part in corpus.parts)
     missing = [part for part, path in zip(corpus.parts, paths) if not path.is_file()]
     if missing:
         raise InputError(

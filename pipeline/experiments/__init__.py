@@ -36,3 +36,7 @@ and ``dataset`` in place of the defaults.
 Begin with ``fitnets.toml``, then ``reading`` (files → steps), ``steps`` (what is refused) and ``planning`` (steps → levels of planned
 runs). ``stages``: the commands ``teacher``, ``distill`` and ``table3`` as experiments. Imports: engine and what lies below it.
 """
+
+from pipeline import plugins
+
+plugins.extend("experiments", __path__)

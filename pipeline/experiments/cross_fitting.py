@@ -11,11 +11,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline import runs
+from pipeline import places, runs
 from pipeline.engine.missing import Level, say
 from pipeline.experiments import pairs
 from pipeline.experiments.explanation import number, planned_epochs, time_of
-from pipeline.files import RUNS
 from pipeline.runs import STEP
 from pipeline.runs.planned import PlannedRun
 
@@ -50,7 +49,7 @@ def say_price(teachers: Level, corpus: str) -> None:
     """What the teachers of pairs cost, before they are trained."""
     left = [run for run in teachers.runs if not runs.finished(run.folder)]
     there = f", {len(teachers.runs) - len(left)} of them finished" if len(left) < len(teachers.runs) else ""
-    time = time_of(planned_epochs(left), RUNS, corpus)
+    time = time_of(planned_epochs(left), places.runs(), corpus)
     say(f"cross-fitted: {number(len(teachers.runs), 'teacher')}, one per pair of folds{there}. {time}")
 
 

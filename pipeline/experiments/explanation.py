@@ -39,7 +39,7 @@ def explained(
     folds: Sequence[int] | None,
     seeds: Sequence[int],
     dataset: str = "",
-    root: Path = Path("runs"),
+    root: Path,
 ) -> str:
     """What ``--explain`` prints. ``corpus``: where it is at hand; else ``dataset`` tells its folds. ``root``: finished runs.
 

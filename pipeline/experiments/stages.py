@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import runs
+from pipeline import places, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.engine.missing import Level, train
@@ -14,7 +14,6 @@ from pipeline.engine.source import of_corpus, wanted_folds
 from pipeline.experiments import cross_fitting
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read, variant
-from pipeline.files import RUNS
 from pipeline.losses import LossMix
 from pipeline.runs.experiments import note_rows
 from pipeline.runs.planned import PlannedRun
@@ -80,9 +79,8 @@ def train_students(
         train(levels, of_corpus(corpus, settings), **how)
     finally:
         if named:
-            note_rows(
-                RUNS, corpus.name, experiment.name, {f"{mix} from {named}": folders for mix, folders in rows.items()}
-            )
+            named_rows = {f"{mix} from {named}": folders for mix, folders in rows.items()}
+            note_rows(places.runs(), corpus.name, experiment.name, named_rows)
 
 
 def by_mix(students: Sequence[PlannedRun]) -> dict[str, list[Path]]:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cache, files, runs
+from pipeline import cache, files, places, runs
 from pipeline.config import InputError
-from pipeline.files import CACHE
 from pipeline.runs.own_clips import of_fold
 
 #: The embeddings of one run: (clips, D) float32, labels (clips,) int64, names of the clips.
@@ -25,8 +24,9 @@ KEPT = "embeddings"
 TOLERANCE = 1e-2
 
 
-def remembered(folder: Path, cache_root: Path = CACHE) -> Embeddings:
+def remembered(folder: Path, cache_root: Path | None = None) -> Embeddings:
     """``held_out``, without torch where run and features are as they were when it was computed before."""
+    cache_root = cache_root or places.cache()
     try:
         record = runs.read(folder)
         header = cache.read_header(cache.fold_path(cache_root, record.corpus, record.settings.features, record.fold))
@@ -56,7 +56,7 @@ def read_kept(path: Path, key: str) -> Embeddings | None:
         return None
 
 
-def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
+def held_out(folder: Path, cache_root: Path | None = None) -> Embeddings:
     """Of a run folder: embeddings (clips, D) float32, labels (clips,) int64 and names of the held-out fold's clean clips.
 
     The embedding is what the relational losses see of that network (``models``), with the last epoch's weights. Raises
@@ -70,14 +70,15 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
     from pipeline.runs.weights import read_weights
 
     payload = read_weights(folder)
+    cache_root = cache_root or places.cache()
     record = runs.read(folder)
     spec = sound_features(payload, folder / "model.pt")
     path = cache.fold_path(cache_root, record.corpus, spec, record.fold)
     fold = cache.read_fold(path)
     if reason := runs.outdated(record, data={record.fold: fold.header.digest}, folds=(record.fold,)):
         raise InputError(f"{folder} {reason}, as {path} has it; compute the old ones again, or remove the run")
-    places, labels = of_fold(record, fold.header)
-    clean = torch.from_numpy(np.ascontiguousarray(fold.features[places, 0]))
+    rows, labels = of_fold(record, fold.header)
+    clean = torch.from_numpy(np.ascontiguousarray(fold.features[rows, 0]))
     outputs = training.outputs(network_of(payload), clean, np.arange(len(clean)))
     kept = runs.read_predictions(folder).logits
     if not np.allclose(outputs.logits.numpy(), kept, rtol=TOLERANCE, atol=TOLERANCE):
@@ -86,4 +87,4 @@ def held_out(folder: Path, cache_root: Path = CACHE) -> Embeddings:
             f"{folder}: its model.pt says otherwise than its predictions.npz (logits differ by {worst:.2g}); "
             "remove the run's folder and train it again"
         )
-    return outputs.embedding.numpy(), labels, tuple(fold.header.clips[place] for place in places)
+    return outputs.embedding.numpy(), labels, tuple(fold.header.clips[row] for row in rows)

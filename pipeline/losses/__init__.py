@@ -82,6 +82,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pipeline import plugins
 from pipeline.losses.library import load, module, names
 from pipeline.losses.mix import TABLE3_MIXES, LossMix, Term, named
 
@@ -120,3 +121,6 @@ def __getattr__(name: str) -> Any:
     if name not in LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(LATER[name]), name)
+
+
+plugins.extend("losses", __path__)

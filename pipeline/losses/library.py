@@ -6,14 +6,14 @@ torch. A file that computes what it says is imported.
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
 from pipeline import modules
 from pipeline.config import InputError
+from pipeline.spelling import suggestion as suggestion
 
 PACKAGE = "pipeline.losses"
 
@@ -39,11 +39,6 @@ def load(name: str) -> Callable[..., Any]:
     """The loss function of that name. Raises ``InputError`` that suggests the nearest name."""
     function: Callable[..., Any] = getattr(module(name), name)
     return function
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def constant(name: str, constant: str, default: Any) -> Any:

@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline import modules
+from pipeline import modules, plugins
 from pipeline.config import InputError
 
 # torch comes when a network is asked for: what only names networks (a finished stage) does without.
@@ -107,3 +107,6 @@ def parameters(module: nn.Module) -> int:
     if isinstance(module, Stacked):
         return sum(parameter[0].numel() for parameter in module.parameters())
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+plugins.extend("models", __path__)

@@ -77,12 +77,16 @@ def layers(preset: str) -> list[tuple[Path, dict[str, Any]]]:
             raise ValueError(f"{path}: extends: {error}") from None
 
 
+def names() -> tuple[str, ...]:
+    """The presets that come with the project."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+
+
 def located(preset: str, beside: Path) -> Path:
     """The file of a preset's name, or of a path, relative to ``beside``."""
     path = beside / preset if preset.endswith(".toml") else FOLDER / f"{preset}.toml"
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
-        raise ValueError(f"no preset {preset!r}; expected one of {names}, or the path of a .toml file")
+        raise ValueError(f"no preset {preset!r}; expected one of {', '.join(names())}, or the path of a .toml file")
     return path
 
 

@@ -18,6 +18,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
+from pipeline import places, plugins
 from pipeline.config import InputError
 from pipeline.extras import install_line
 from pipeline.processes import probe, shadowing
@@ -65,7 +66,7 @@ class Cluster:
     def examine(self, new: list[str], count: int) -> None:
         """Ask workers who they are. ``InputError`` for the first that cannot do the work."""
         with token_file() as token:
-            text = worker_code(token, self.paths)
+            text = worker_code(token, [*self.paths, *map(str, plugins.folders())])
             # As text, for a builtin function: anything else would be imported there first. ``run`` has no limit of time.
             replies = self.ask(self.client.sync, self.client._run, eval, text, workers=new, on_error="return")
         # One that is gone meanwhile gives no answer, and is not counted any more.
@@ -155,7 +156,9 @@ class Cluster:
 def worker_code(token: str, paths: list[str]) -> str:
     """``probe.probe`` and its call as one expression."""
     source = Path(probe.__file__).read_text(encoding="utf-8")
-    return f"(lambda space: (exec({source!r}, space), space['probe']({token!r}, {paths!r}, {PACKAGES!r}))[1])({{}})"
+    variables = {name: os.environ.get(name, "") for name in (places.VARIABLE, plugins.VARIABLE)}
+    sent = (token, paths, PACKAGES, variables)
+    return f"(lambda space: (exec({source!r}, space), space['probe'](*{sent!r}))[1])({{}})"
 
 
 def fault(answer: Mapping[str, Any]) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
-def probe(token: str, paths: list[str], packages: list[str]) -> dict[str, Any]:
-    """Where the worker stands, whether it sees the file ``token`` there and ``paths``, and which versions it has."""
+def probe(token: str, paths: list[str], packages: list[str], variables: dict[str, str] | None = None) -> dict[str, Any]:
+    """Where the worker stands, whether it sees the file ``token`` there and ``paths``, and which versions it has.
+
+    ``variables``: of the environment, as they are where the command runs; "" where one is not there.
+    """
     import importlib  # inside, for this text runs alone in a worker
     import importlib.metadata
     import os
@@ -20,9 +23,12 @@ def probe(token: str, paths: list[str], packages: list[str]) -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name).partition("+")[0]
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "none"
+    for name, value in (variables or {}).items():
+        os.environ[name] = value
     try:
         importlib.import_module("pipeline")
         versions["audio-rkd"] = importlib.import_module("pipeline").__version__
+        importlib.import_module("pipeline.plugins").refresh(anew=True)
     except Exception as error:
         answer["broken"] = f"{type(error).__name__}: {error}"
     return {**answer, "versions": versions}

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import files
+from pipeline import places
 from pipeline.errors import Damaged, InputError
 from pipeline.report import proofs
 from pipeline.report.proofs import PROOF
@@ -68,13 +68,13 @@ class Checked:
         self.findings.append(Finding(str(path), problem, remedy))
 
 
-def check(places: Sequence[Path]) -> Checked:
-    """All folds' files, runs, exports, parts, checkpoints and notes of experiments in ``places``: files or folders.
+def check(paths: Sequence[Path]) -> Checked:
+    """All folds' files, runs, exports, parts, checkpoints and notes of experiments in ``paths``: files or folders.
 
     ``InputError`` for a place that is not there, or has nothing of all that.
     """
     out = Checked()
-    for place in places:
+    for place in paths:
         if not place.exists():
             raise InputError(
                 f"{place}: no such file or folder; expected a cache, a run, an export, or a folder of them"
@@ -85,7 +85,7 @@ def check(places: Sequence[Path]) -> Checked:
             continue
         for folder, names in folders(place):
             look_into(folder, names, out)
-        if out.counts == before and place not in (files.CACHE, files.RUNS, Path("exports")):
+        if out.counts == before and place not in (places.cache(), places.runs(), places.exports()):
             raise InputError(f"{place}: no features, run or export in it; expected a folder that audio-rkd wrote")
     return out
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pipeline import cache
+from pipeline import cache, places
 from pipeline.errors import Damaged, InputError
-from pipeline.files import CACHE, write_atomic
+from pipeline.files import write_atomic
 from pipeline.report.table import Column, Section, Table, number
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
@@ -84,7 +84,7 @@ def at_levels(record: Record) -> tuple[float, ...]:
     """
     if record.is_of_images:
         return ()
-    path = cache.fold_path(CACHE, record.corpus, record.settings.features, record.fold)
+    path = cache.fold_path(places.cache(), record.corpus, record.settings.features, record.fold)
     if not path.is_file():
         return ()
     try:
@@ -98,8 +98,8 @@ def at_levels(record: Record) -> tuple[float, ...]:
 
     from pipeline.models import saved
 
-    places, own = of_fold(record, header)
-    clean, labels = torch.from_numpy(data.features[places, 0]), torch.from_numpy(own)
+    rows, own = of_fold(record, header)
+    clean, labels = torch.from_numpy(data.features[rows, 0]), torch.from_numpy(own)
     network = saved.network_of(read_weights(record.folder))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(record.fold)) * network.std
     with torch.no_grad():

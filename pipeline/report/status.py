@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus, is_there, open_corpus
 from pipeline.corpus.corpus_toml import ASKED
@@ -17,7 +17,6 @@ from pipeline.corpus.opening import (
     fetching,
     open_or_make,
 )
-from pipeline.files import CACHE, REPORTS, RUNS
 
 if TYPE_CHECKING:
     from pipeline.runs import Record
@@ -29,7 +28,7 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
     Never makes a corpus. Without ``dataset`` and ``data`` the one that has runs is meant, whichever it is. Raises
     ``InputError``, with the corpora that have finished runs, where none or several may be meant.
     """
-    there = with_finished_runs(RUNS)
+    there = with_finished_runs(places.runs())
     name, root = chosen(dataset, data)
     asked = dataset != "auto" or data is not None
     corpus, note, meant = None, "", root.name
@@ -41,12 +40,12 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
     if meant in there:
         return meant, corpus, note
     if not asked and len(there) == 1:
-        return there[0], None, f"runs of {there[0]}: no other corpus has any in {RUNS}/"
+        return there[0], None, f"runs of {there[0]}: no other corpus has any in {places.runs()}/"
     if asked or not there:
         others = f"; there are runs of {', '.join(there)}" if there else ""
         of = f" of {meant}" if asked else ""
         raise InputError(
-            f"no finished run{of} in {RUNS / (meant if asked else '')}{others}; expected some: make teacher, "
+            f"no finished run{of} in {places.runs() / (meant if asked else '')}{others}; expected some: make teacher, "
             "then make distill"
         )
     raise InputError(
@@ -57,7 +56,7 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
 
 def reported(corpus: str, records: Iterable[Record]) -> bool:
     """Whether the table was written after the last of the teachers and students finished, and is of as many: clocks go backwards."""
-    table = REPORTS / corpus / "table.md"
+    table = places.reports() / corpus / "table.md"
     times = [(r.folder / "result.json").stat().st_mtime for r in records if r.is_teacher_or_student]
     if not table.is_file() or table.stat().st_mtime < max(times, default=0):
         return False
@@ -109,9 +108,9 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
         return f"corpus    none yet; the next step makes the synthetic one in {root}\nnext      make demo, or make features{again}"
     corpus = open_corpus(name, root)
     spec = config.for_corpus(settings, corpus.seconds).features
-    paths = [fold_path(CACHE, corpus.name, spec, part) for part in corpus.parts]
+    paths = [fold_path(places.cache(), corpus.name, spec, part) for part in corpus.parts]
     cached = [path for path in paths if path.is_file()]
-    records = runs.find(RUNS, corpus.name, spare=True)
+    records = runs.find(places.runs(), corpus.name, spare=True)
     counts = by_kind(records)
     without = f"{len(corpus.unlabelled)} clips without a label, " if corpus.unlabelled else ""
     lines = [
@@ -127,7 +126,7 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
     elif not counts.keys() - {"teacher", "born-again"}:
         following = "distill LOSSES=angle,area"
     elif reported(corpus.name, records):
-        page = REPORTS / corpus.name / "index.html"
+        page = places.reports() / corpus.name / "index.html"
         at = f"{page} has all runs" if page.is_file() else f"{page.parent / 'table.md'} has all runs"
         return "\n".join([*lines, f"next      {at}; make export{again}, or make distill with other LOSSES"])
     else:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import places
+
 
 def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
     """Teachers as records name them: none, one, or the members of an ensemble."""
-    names = [str(teacher) for teacher in teachers]
+    names = [places.recorded(teacher) for teacher in teachers]
     return names if len(names) > 1 else names[0] if names else None
 
 
@@ -20,14 +22,14 @@ def parents(teachers: tuple[Path, ...], start: Path | None, base: Path | None) -
 
 def others(start: Path | None, base: Path | None) -> dict[str, str]:
     """As records name them, beside the teachers; without those that there are not."""
-    return {name: str(path) for name, path in (("start", start), ("base", base)) if path}
+    return {name: places.recorded(path) for name, path in (("start", start), ("base", base)) if path}
 
 
 def path_of(kept: Mapping[str, Any], name: str) -> Path | None:
     """The run that a record names beside the teachers; None without one."""
-    return Path(kept[name]) if kept.get(name) else None
+    return places.located(kept[name]) if kept.get(name) else None
 
 
 def as_paths(named: str | list[str] | None) -> tuple[Path, ...]:
     """The way back from ``recorded``."""
-    return tuple(map(Path, [named] if isinstance(named, str) else named or ()))
+    return tuple(map(places.located, [named] if isinstance(named, str) else named or ()))

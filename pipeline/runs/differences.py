@@ -34,6 +34,7 @@ def values(records: Sequence[Record]) -> dict[str, str]:
             "settings": record.recorded_settings,
             **{name: getattr(record, name) for name in ("data", "skipped", "classes")},
             "mix": record.mix_text,
+            "plugins": {name: digest[:12] for name, digest in record.plugins.items()},
             "generation": record.generation,
             "pack": {name: value for name, value in pack.items() if value not in (None, "")},
             "python": environment.get("python"),

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline import places
 from pipeline.files import as_signed, json_bytes, signed, write_atomic
 from pipeline.runs import folder as files
 
@@ -55,7 +56,8 @@ def note(
     path = place(root, corpus, experiment) / NOTE
     kept = dict.fromkeys([*(read_note(path) if path.is_file() else ()), *new])
     entries = [
-        {"row": row.name, "folder": str(row.folder), **({} if row.fold is None else {"fold": row.fold})} for row in kept
+        {"row": row.name, "folder": places.recorded(row.folder), **({} if row.fold is None else {"fold": row.fold})}
+        for row in kept
     ]
     write(path, {"schema": files.SCHEMA, "experiment": experiment, "rows": entries, "untrained": dict(untrained or {})})
 
@@ -80,14 +82,14 @@ def noted_weight(root: Path, corpus: str, experiment: str, key: str) -> float | 
 def note_time(root: Path, corpus: str, experiment: str, alike: Path, seconds: float, base_seconds: float) -> None:
     """Keep what a step took of the runs that lie in the folder ``alike``, and one of their base alone beside it."""
     times = {"seconds": seconds, "base_seconds": base_seconds}
-    add(place(root, corpus, experiment) / WEIGHTS, "steps", str(alike), times)
+    add(place(root, corpus, experiment) / WEIGHTS, "steps", places.recorded(alike), times)
 
 
 def noted_times(root: Path, corpus: str, experiment: str) -> dict[Path, tuple[float, float]]:
     """Folder of a row's runs → seconds of a step, and of one of their base alone. ``InputError`` for a damaged note."""
     path = place(root, corpus, experiment) / WEIGHTS
     return {
-        Path(alike): (positive(path, entry, "seconds"), positive(path, entry, "base_seconds"))
+        places.located(alike): (positive(path, entry, "seconds"), positive(path, entry, "base_seconds"))
         for alike, entry in entries_of(path, "steps").items()
     }
 
@@ -151,7 +153,9 @@ def noted_rows(root: Path, corpus: str, experiment: str | None = None) -> list[N
 def read_note(path: Path) -> list[NotedRow]:
     values = read(path)
     try:
-        return [NotedRow(str(entry["row"]), Path(entry["folder"]), fold_of(entry)) for entry in values["rows"]]
+        return [
+            NotedRow(str(entry["row"]), places.located(entry["folder"]), fold_of(entry)) for entry in values["rows"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise files.damaged(path, f"{type(error).__name__}: {error}") from None
 

@@ -8,9 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.config import InputError, Settings, TrainSettings
-from pipeline.files import RUNS
 from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
 from pipeline.losses.mixable import taught_live
@@ -122,29 +121,29 @@ class PlannedRun(OfRole):
         """The folder of the runs that differ in fold and seed only."""
         if self.is_teacher_or_student:
             slug = None if self.is_teacher else self.mix.slug
-            return cell_path(RUNS, self.corpus, self.role, self.settings, slug, self.fold, self.seed).parent
+            return cell_path(places.runs(), self.corpus, self.role, self.settings, slug, self.fold, self.seed).parent
         model, preset = self.network.model, self.settings.preset
         if self.is_generation:
             about = [self.settings.features, self.settings.teacher, self.settings.student]
             digest = config.digest(*about, *self.named_firsts())
-            chains = RUNS / self.corpus / f"ban-{model}-{preset}-{digest}"
+            chains = places.runs() / self.corpus / f"ban-{model}-{preset}-{digest}"
             return chains / named_in_path(self.mix.slug) / f"gen{self.generation}"
         chained = {name: str(Path(path).parent) for name, path in others(self.start, self.base).items()}
         folders = [teacher for teacher in self.teachers if not is_teacher_file(teacher)]
-        teachers = [*(str(folder.parent) for folder in folders), *(digest for _, digest in self.contents)]
+        teachers = [*(places.recorded(folder.parent) for folder in folders), *(digest for _, digest in self.contents)]
         seeds = [folder.name for folder in folders] if len(folders) > 1 else []
         if self.crossed:
-            teachers, seeds = [*map(str, self.firsts), CROSSED], []
+            teachers, seeds = [*map(places.recorded, self.firsts), CROSSED], []
         members = [name.partition("-")[2] for name in seeds]
         about = [self.settings.features, self.network, str(self.mix), teachers, members]
         digest = config.digest(*about, *([chained] if chained else []), *([{"peer": self.peer}] if self.peer else []))
         name = named_in_path(f"{self.step.replace(' ', '-')}-{model}-{preset}-{digest}")
-        return RUNS / self.corpus / f"experiment-{self.experiment}" / name
+        return places.runs() / self.corpus / f"experiment-{self.experiment}" / name
 
     def named_firsts(self) -> list[str]:
         """The first teachers as the path has them: a folder by its place, a file by its content, wherever it lies."""
         contents = dict(self.contents)
-        return [contents.get(first, str(first)) for first in self.firsts]
+        return [contents.get(first, places.recorded(first)) for first in self.firsts]
 
     @cached_property
     def identity(self) -> str:
@@ -176,14 +175,16 @@ class PlannedRun(OfRole):
     def noted(self) -> dict[str, Any]:
         """As JSON, for the note beside a checkpoint; ``from_note`` is the way back."""
         return {
-            "folder": str(self.folder),
+            "folder": places.recorded(self.folder),
             "role": self.role,
             "fold": self.fold,
             "seed": self.seed,
             "mix": str(self.mix),
             "teacher": recorded(self.teachers),
             "generation": self.generation,
-            **({"contents": {str(path): digest for path, digest in self.contents}} if self.contents else {}),
+            **(
+                {"contents": {places.recorded(path): digest for path, digest in self.contents}} if self.contents else {}
+            ),
             **others(self.start, self.base),
             **({"peer": self.peer} if self.peer else {}),
         }
@@ -195,7 +196,7 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
     ``KeyError``, ``TypeError`` and ``InputError`` where the note is not of a run.
     """
     mix, teachers = LossMix.parse(note["mix"]), as_paths(note["teacher"])
-    contents = tuple((Path(path), digest) for path, digest in note.get("contents", {}).items())
+    contents = tuple((places.located(path), digest) for path, digest in note.get("contents", {}).items())
     for run in alike:
         noted = replace(
             run,
@@ -208,7 +209,11 @@ def from_note(note: Mapping[str, Any], alike: Iterable[PlannedRun]) -> PlannedRu
             start=path_of(note, "start"),
             base=path_of(note, "base"),
         )
-        if run.role == note["role"] and (run.at is None or noted == run) and str(noted.folder) == note["folder"]:
+        if (
+            run.role == note["role"]
+            and (run.at is None or noted == run)
+            and places.recorded(noted.folder) == note["folder"]
+        ):
             return noted
     return None
 
@@ -219,7 +224,7 @@ def under_any_preset(corpus: str, settings: Settings) -> Settings:
 
     The digest in the path says that the settings are the same: training them again would give the same bits.
     """
-    own = cell_path(RUNS, corpus, TEACHER, settings, None, 0, 0).parent
+    own = cell_path(places.runs(), corpus, TEACHER, settings, None, 0, 0).parent
     model = settings.teacher.model
     ahead, behind = f"{TEACHER}-{model}-", f"-{own.name.rpartition('-')[2]}"
     if not own.parent.is_dir() or finished_in(own):

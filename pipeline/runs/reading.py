@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline import config
+from pipeline import config, places
 from pipeline.errors import Damaged
 from pipeline.presets import Chosen
 from pipeline.runs import folder as files
@@ -104,22 +104,27 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         classes=texts(kept.get("classes")),
         shape=tuple(map(int, kept.get("shape") or ())),
         slug=kept.get("slug") or "",
-        teacher=tuple(map(Path, named)) if isinstance(named, list) else Path(named) if named else None,
+        teacher=tuple(map(places.located, named))
+        if isinstance(named, list)
+        else places.located(named)
+        if named
+        else None,
         start=path_of(kept, "start"),
         base=path_of(kept, "base"),
         generation=int(kept.get("generation") or 0),
-        lineage=tuple(map(Path, kept.get("lineage") or ())),
-        teacher_weights={Path(run): digest for run, digest in (kept.get("teacher_weights") or {}).items()},
+        lineage=tuple(map(places.located, kept.get("lineage") or ())),
+        teacher_weights={places.located(run): digest for run, digest in (kept.get("teacher_weights") or {}).items()},
         experiment=kept.get("experiment"),
         step=kept.get("step"),
         pack=pack_of(kept.get("pack") or {}),
         trusted=bool(kept.get("trusted")),
         without=None if kept.get("without") is None else int(kept["without"]),
         crossed=bool(kept.get("cross_fitted")),
-        firsts=tuple(map(Path, kept.get("firsts") or ())),
-        contents={Path(path): str(digest) for path, digest in (kept.get("contents") or {}).items()},
+        firsts=tuple(map(places.located, kept.get("firsts") or ())),
+        contents={places.located(path): str(digest) for path, digest in (kept.get("contents") or {}).items()},
         identity=str(kept.get(seal.IDENTITY) or ""),
         peer=path_of(kept, "peer"),
+        plugins={str(name): str(digest) for name, digest in (kept.get("plugins") or {}).items()},
         chosen=Chosen(str(by["corpus"]), tuple(map(int, by["folds"]))) if (by := kept.get("chosen")) else None,
     )
 
@@ -135,7 +140,7 @@ def pack_of(kept: Table) -> Pack:
         kept.get("layout") or "",
         kept.get("device") or "",
         kept.get("threads"),
-        Path(repeats) if repeats else None,
+        places.located(repeats) if repeats else None,
         {key: value for key, value in kept.items() if key not in PACK_KEYS},
         kept.get("teachers") == "live",
     )

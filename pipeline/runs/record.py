@@ -205,6 +205,7 @@ class Record(OfRole):
     contents: Mapping[Path, str] = field(default_factory=dict)  # empty where ``teacher_weights`` has all files
     trusted: bool = False  # whether a user vouched for a teacher that does not say what it was trained on
     identity: str = ""  # what all its files carry (``seal``); empty before there were identities
+    plugins: Mapping[str, str] = field(default_factory=dict)  # files of a user's own that it used → SHA-256
     chosen: config.presets.Chosen | None = None  # by which folds its settings were chosen
     peer: Path | None = None  # the run that it learned from while that learned from it
 

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from pipeline import places
 from pipeline.files import json_bytes, naming, write_atomic
 from pipeline.runs import seal
 from pipeline.runs.ancestry import others, recorded
@@ -91,8 +92,8 @@ def config_of(record: Record) -> dict[str, Any]:
         **step,
         **others(record.start, record.base),
         "generation": record.generation,
-        "lineage": list(map(str, record.lineage)),
-        "teacher_weights": {str(folder): digest for folder, digest in record.teacher_weights.items()},
+        "lineage": list(map(places.recorded, record.lineage)),
+        "teacher_weights": {places.recorded(folder): digest for folder, digest in record.teacher_weights.items()},
         "data": {str(fold): digest for fold, digest in record.data.items()},
         "skipped": {str(fold): count for fold, count in record.skipped.items()},
         "classes": list(record.classes),
@@ -101,15 +102,20 @@ def config_of(record: Record) -> dict[str, Any]:
         **({"trusted": True} if record.trusted else {}),
         **({"without": record.without} if record.without is not None else {}),
         **({"cross_fitted": True} if record.crossed else {}),
-        **({"firsts": list(map(str, record.firsts))} if record.firsts else {}),
-        **({"contents": {str(path): digest for path, digest in record.contents.items()}} if record.contents else {}),
+        **({"firsts": list(map(places.recorded, record.firsts))} if record.firsts else {}),
+        **(
+            {"contents": {places.recorded(path): digest for path, digest in record.contents.items()}}
+            if record.contents
+            else {}
+        ),
+        **({"plugins": dict(record.plugins)} if record.plugins else {}),
         **({"chosen": record.chosen._asdict()} if record.chosen else {}),
         **({"peer": str(record.peer)} if record.peer else {}),
     }
 
 
 def pack_of(pack: Pack) -> dict[str, Any]:
-    repeats = {"repeats": str(pack.repeats)} if pack.repeats else {}
+    repeats = {"repeats": places.recorded(pack.repeats)} if pack.repeats else {}
     how = {"runs": pack.runs, "layout": pack.layout, "device": pack.device, "threads": pack.threads}
     return {**how, **pack.measured, **repeats, **({"teachers": "live"} if pack.live else {})}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import runs
+from pipeline import places, runs
 from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine import missing, rerun
@@ -55,7 +55,7 @@ def calibrated(folder: Path, how: Mapping[str, Any]) -> Calibration:
         temperature,
         len(labels),
         tuple(run.fold for run in inner),
-        tuple(run.folder.as_posix() for run in inner),
+        tuple(places.recorded(run.folder) for run in inner),
         record.result.weights,
         evaluation.negative_log_likelihood(logits, labels),
         evaluation.negative_log_likelihood(logits / temperature, labels),

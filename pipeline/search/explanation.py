@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline import runs
+from pipeline import places, runs
 from pipeline.experiments.explanation import number, time_of
-from pipeline.files import RUNS
 from pipeline.runs.planned import PlannedRun
 from pipeline.search import halving, planning
 from pipeline.search.planning import Search
@@ -43,7 +42,7 @@ def explained(search: Search, held_out: Sequence[int | None]) -> str:
     by_model: dict[str, int] = {getattr(search.settings, space.network).model: epochs}
     for run in left:
         by_model[run.network.model] = by_model.get(run.network.model, 0) + run.network.epochs
-    return "\n".join([*lines, time_of(by_model, RUNS, search.source.name)])
+    return "\n".join([*lines, time_of(by_model, places.runs(), search.source.name)])
 
 
 def stages(search: Search, rungs: Sequence[float]) -> list[str]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline import places
 from pipeline.engine import missing
 from pipeline.engine.missing import Level
 from pipeline.experiments import planning
 from pipeline.experiments.reading import read, variant
-from pipeline.files import RUNS
 from pipeline.runs.experiments import NotedRow, note
 from pipeline.runs.planned import PlannedRun
 from pipeline.search import choice
@@ -53,7 +53,7 @@ def train(
     try:
         missing.train(whole, search.source, **how)
     finally:
-        note(RUNS, search.source.name, experiment_of(search), rows)
+        note(places.runs(), search.source.name, experiment_of(search), rows)
 
 
 def levels(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import config
+from pipeline import config, places
 from pipeline import models as models_of
 from pipeline.config import InputError, Settings
 from pipeline.engine import batches, missing
@@ -19,7 +19,6 @@ from pipeline.engine.teachers import check as check_teachers
 from pipeline.experiments import planning, steps
 from pipeline.experiments.pairs import of_pair
 from pipeline.experiments.reading import variant
-from pipeline.files import RUNS
 from pipeline.images.archive import Archive
 from pipeline.losses import LossMix
 from pipeline.runs import STEP
@@ -53,7 +52,7 @@ class Search:
 
     @property
     def folder(self) -> Path:
-        return RUNS / self.source.name / f"search-{self.name}"
+        return places.runs() / self.source.name / f"search-{self.name}"
 
     @property
     def epochs(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 
-from pipeline import audio, cache, features, models, runs
+from pipeline import audio, cache, features, models, places, runs
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import Corpus, made_up
 from pipeline.corpus.clips import UNLABELLED
@@ -26,7 +26,7 @@ from pipeline.deploy.graph import graph
 from pipeline.deploy.int8 import quantised
 from pipeline.engine.source import Source, of_corpus
 from pipeline.figures import evaluation, refusing
-from pipeline.files import RUNS, json_bytes
+from pipeline.files import json_bytes
 from pipeline.losses import LossMix
 from pipeline.models import Network
 from pipeline.models.saved import network_of
@@ -72,7 +72,7 @@ def final(
     export.require_extra()
     source = of_corpus(corpus, settings)
     levels = training.levels_of(corpus, settings, mix, NO_FOLD, seed)
-    held_out = held_out_runs(levels[-1].runs[-1], source, RUNS, command)
+    held_out = held_out_runs(levels[-1].runs[-1], source, places.runs(), command)
     by_fold = unknown.scores_by_fold(held_out)
     folder = training.trained(levels, source, how)
     unheard = unknown.without_classes(corpus, settings, mix, source, seed, how) if classes_left_out else {}
@@ -107,7 +107,7 @@ def final(
 def about(record: Record, corpus: Corpus, figures: Expected) -> dict[str, Any]:
     """Which run is shipped, and what to expect of it."""
     return {
-        "run": record.folder.as_posix(),
+        "run": places.recorded(record.folder),
         "corpus": corpus.name,
         "dataset": corpus.dataset,
         "synthetic": corpus.synthetic,

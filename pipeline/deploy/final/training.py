@@ -7,23 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import places
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
 from pipeline.engine.missing import Level, train
 from pipeline.engine.source import Source
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import variant
-from pipeline.files import RUNS
 from pipeline.losses import LossMix
 from pipeline.runs.planned import PlannedRun
 from pipeline.train_settings import NO_FOLD
 
 #: Where they lie: not among the runs that reports are made of.
-FINALS = Path("finals")
 
 
 def levels_of(corpus: Corpus, settings: Settings, mix: LossMix, fold: int, seed: int) -> list[Level]:
-    """The fold's teacher and its student, in ``FINALS``; ``NO_FOLD``: of all folds."""
+    """The fold's teacher and its student, in ``finals/``; ``NO_FOLD``: of all folds."""
     if NO_FOLD in corpus.folds:
         raise InputError(f"{corpus.name} has a fold {NO_FOLD}, which stands for none here; expected folds from 1 on")
     mix.require(settings.student, "student")
@@ -37,7 +36,7 @@ def moved(run: PlannedRun) -> PlannedRun:
 
 
 def place(folder: Path) -> Path:
-    return FINALS / folder.relative_to(RUNS)
+    return places.finals() / folder.relative_to(places.runs())
 
 
 def trained(levels: Sequence[Level], source: Source, how: Mapping[str, Any]) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline import plugins, system, working_folder
 from pipeline.report.diagnosis.finding import SETUP, Finding, examined
 from pipeline.report.diagnosis.libraries import (
     extras,
@@ -38,6 +39,7 @@ def findings(
 ) -> list[Finding]:
     """All findings. ``roots``: data set → the folder where it is looked for; of ``named`` it is one the user named."""
     libraries = [
+        Finding("system", system.words()),
         examined("Python", python, "use Python 3.11 or newer: make setup PYTHON=python3.11"),
         examined("packages", packages, SETUP),
         examined("torch", torch_build, f"{SETUP}; make setup TORCH=cpu|cuda TORCH_INDEX=ADDRESS chooses the build"),
@@ -55,8 +57,18 @@ def findings(
         *libraries,
         disk(Path()),
         *places,
+        *working_folder_lines(),
         locking(caches, runs),
         *corpora(roots, named),
         *cached(caches),
         *trained(runs),
+    ]
+
+
+def working_folder_lines() -> list[Finding]:
+    """What stands in place of options that are not given, and the user's own files that are used."""
+    files = [f"{kind}/{path.name}" for folder in plugins.folders() for kind, path in plugins.plugins_of(folder)]
+    return [
+        *(Finding("defaults", line) for line in working_folder.lines()),
+        *([Finding("plugins", ", ".join(files))] if files else []),
     ]
