@@ -119,12 +119,11 @@ def compute_features(corpus: Corpus, settings: Settings, *, folds: Sequence[int]
 
     ``InputError`` naming the clips that could not be read; the others are kept.
     """
-    from pipeline import config
+    from pipeline import config, places
     from pipeline.extraction import stage
-    from pipeline.files import CACHE
 
     spec = config.for_corpus(settings, corpus.seconds).features
-    reports = stage.extract_corpus(corpus, spec, CACHE, folds=folds, jobs=jobs, progress=sys.stderr)
+    reports = stage.extract_corpus(corpus, spec, places.cache(), folds=folds, jobs=jobs, progress=sys.stderr)
     if failed := [failure for report in reports for failure in report.failed]:
         first = failed[0]
         raise InputError(

@@ -180,8 +180,7 @@ class Record(OfRole):
     """Fold → clips that could not be read, and are in no fold."""
     classes: tuple[str, ...] = ()
     """Empty where they were not kept."""
-    shape: tuple[int, ...] = ()
-    """(feature, bin, frame) of an input."""
+    shape: tuple[int, ...] = ()  # (feature, bin, frame) of an input
     slug: str = ""
     """The mix as part of a path, as it was when the run was trained."""
     teacher: Path | tuple[Path, ...] | None = None

@@ -110,7 +110,7 @@ def config_of(record: Record) -> dict[str, Any]:
         ),
         **({"plugins": dict(record.plugins)} if record.plugins else {}),
         **({"chosen": record.chosen._asdict()} if record.chosen else {}),
-        **({"peer": str(record.peer)} if record.peer else {}),
+        **({"peer": places.recorded(record.peer)} if record.peer else {}),
     }
 
 
