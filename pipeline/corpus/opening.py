@@ -13,10 +13,10 @@ from pipeline.corpus import (
     leaks,
     open_corpus,
 )
+from pipeline.corpus import places as places_in_data
 from pipeline.corpus.corpus_toml import ASKED
 from pipeline.corpus.csv import csv as csv_table
 from pipeline.corpus.folder import folder
-from pipeline.corpus import places as places_in_data
 
 
 def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
