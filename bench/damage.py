@@ -224,6 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS), help="default: all")
     parser.add_argument("--commands", nargs="*", default=list(COMMANDS), choices=list(COMMANDS), help="default: all")
+    parser.add_argument("--damages", nargs="*", help="those that begin so, for example removed exchanged; default: all")
     parser.add_argument("--every", type=int, default=1, help="only each so many-th case")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--to", type=Path, help="a document with the marks of the table")
@@ -234,7 +235,9 @@ def main() -> None:
     if not (place / "made").is_file():
         made_world(place / "world")
         (place / "made").touch()
-    wanted = [case for case in cases(options.kinds) if case.command in options.commands][:: options.every]
+    of_commands = [case for case in cases(options.kinds) if case.command in options.commands]
+    ways = tuple(options.damages or ("",))
+    wanted = [case for case in of_commands if case.damage.startswith(ways)][:: options.every]
     endings = damage_record.endings(place, wanted, options.jobs)
     whole = "" if len(endings) == len(cases(KINDS)) else f" of {len(cases(KINDS))}"
     kinds = len({one.case.kind for one in endings})

@@ -7,7 +7,7 @@ import io
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -61,7 +61,7 @@ OF_LINES = "curves"
 def run(world: Path, command: str) -> Answer:
     """A command in a world, in this process."""
     forget()
-    with contextlib.chdir(world):
+    with contextlib.chdir(world), workers_ended():
         arguments = [str(sorted(Path().glob(a))[0]) if "*" in a else a for a in COMMANDS[command]]
         if command.startswith("example"):
             code, stdout, stderr = example(arguments[0], next(world.glob(EXPORT)))
@@ -75,6 +75,17 @@ def run(world: Path, command: str) -> Answer:
     products = {name: digest for name, digest in products.items() if not Path(name).name.startswith(OF_LINES)}
     texts = (PASSING.sub("…", text.replace(f"{world}/", "")) for text in (stdout, stderr))
     return Answer(command, code, *texts, products)
+
+
+@contextlib.contextmanager
+def workers_ended() -> Iterator[None]:
+    """The worker processes end with the command, as its own process does: the next world is another folder, and theirs is gone."""
+    try:
+        yield
+    finally:
+        loky = sys.modules.get("joblib.externals.loky.reusable_executor")
+        if loky and loky._executor is not None:
+            loky._executor.shutdown(wait=True, kill_workers=True)
 
 
 def invoke(arguments: list[str]) -> tuple[int, str, str]:

@@ -25,6 +25,7 @@ from pipeline.cache.reading import (
     feature_blocks,
     load,
     opened,
+    read_digests,
     read_fold,
     read_header,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "fold_path",
     "load",
     "opened",
+    "read_digests",
     "read_fold",
     "read_header",
     "write_fold",

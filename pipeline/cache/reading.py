@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,6 +132,16 @@ def read_header(path: Path) -> Header:
     """What a fold's file says, without its features. ``InputError`` where it is missing, damaged or foreign."""
     with opened(path) as file:
         return header_of(file)
+
+
+def read_digests(paths: Mapping[int, Path]) -> dict[int, str]:
+    """Fold → digest of its content, by folds' files. ``InputError`` also where one holds another fold than its name says."""
+    digests = {}
+    for fold, path in paths.items():
+        header = read_header(path)
+        require_own_name(path, header)
+        digests[fold] = header.digest
+    return digests
 
 
 def read_fold(path: Path) -> Fold:

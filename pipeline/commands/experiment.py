@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,20 +103,25 @@ def train_and_print(
     from pipeline.engine.missing import RunsFailed, say, train
     from pipeline.experiments import balancing, cross_fitting, planning
     from pipeline.report import experiments as tables
-    from pipeline.runs.experiments import note_rows
+    from pipeline.runs.experiments import note_rows, place
 
     wanted = balancing.balanced(wanted, settings, source, places.runs(), trust=asked["trust"], **how)
     levels, rows = planning.plan(wanted, settings, source.name, all_folds=source.folds, **asked)
     cross_fitting.say_price_of(levels, source.name)
     for row, reason in wanted.untrained.items():
         say(f"not trained: {row}: {reason}")
+    note = partial(note_rows, places.runs(), source.name, wanted.name, rows, wanted.untrained)
     failed: RunsFailed | None = None
     with logged(log, source.name):
         try:
             train(levels, source, **how)
         except RunsFailed as error:
             failed = error
-    note_rows(places.runs(), source.name, wanted.name, rows, wanted.untrained)
+        except BaseException:  # it was stopped: what is finished has rows too
+            if any(place(places.runs(), source.name, wanted.name).rglob("result.json")):
+                note()
+            raise
+    note()
     click.echo(tables.report(places.runs(), places.reports(), source.name, wanted.name))
     if failed:
         raise failed

@@ -71,7 +71,7 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with clear_errors():
-            lines: list[str] = []
+            lines = damage_met()  # of what ran before in this process
             try:
                 answer = super().invoke(ctx)
             finally:  # also before the line of another error

@@ -101,7 +101,7 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
     """
     folds = sorted(run.data)
     paths = {fold: cache.fold_path(cache_root, run.corpus, spec, fold) for fold in folds}
-    now = {fold: cache.read_header(path).digest for fold, path in paths.items()}
+    now = cache.read_digests(paths)
     if reason := runs.outdated(run, data=now):
         folder = paths[run.fold].parent
         raise InputError(f"{run.folder} {reason}, as {folder} has it; expected the same features: train the run again")

@@ -176,7 +176,7 @@ def recorded_files(record: Record, archive: Path | None) -> Files:
             f"no features of {part_names(missing)} in {parent}; make them first: make features with the "
             f"same dataset and settings ({folder / 'config.json'} has them)"
         )
-    now = {fold: cache.read_header(path).digest for fold, path in paths.items()}
+    now = cache.read_digests(paths)
     if reason := runs.outdated(record, data=now):
         raise InputError(f"{folder} {reason}, so it cannot be repeated; the corpus as it was then is needed")
     return tuple(paths.values())

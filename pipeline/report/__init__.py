@@ -28,8 +28,8 @@ from pipeline.report.aggregation import (
 from pipeline.report.columns import CSV
 from pipeline.report.document import document
 from pipeline.report.table import Document, Table
-from pipeline.runs import Record
-from pipeline.runs.experiments import noted_rows
+from pipeline.runs import Record, lost
+from pipeline.runs.experiments import lost_note, noted_rows
 
 __all__ = ["Contents", "Key", "Row", "contents", "report", "rows"]
 
@@ -53,6 +53,8 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     everything = runs.find(runs_root, corpus)
     records = [r for r in everything if r.is_teacher_or_student]
     noted = noted_rows(runs_root, corpus) if mixes is None else []
+    if mixes is None:
+        lost.tell(map(lost_note, everything))
     tried = experiments.rows(everything, noted)
     behind = {row.folder for row in noted}
     born = sum(record.is_generation and record.folder.parent not in behind for record in everything)

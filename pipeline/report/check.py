@@ -57,11 +57,15 @@ class Checked:
         try:
             look()
         except (InputError, OSError) as error:
-            text = " ".join(str(error).split())
-            first, _, remedy = text.partition("; ")
-            name, colon, problem = first.partition(": ")
-            if not colon or not name.startswith(path.parts[0]):
-                name, problem = str(path), first
+            self.told(path, str(error))
+
+    def told(self, path: Path, line: str) -> None:
+        """The line of a reader as a finding; "" is none."""
+        first, _, remedy = " ".join(line.split()).partition("; ")
+        name, colon, problem = first.partition(": ")
+        if not colon or not name.startswith(path.parts[0]):
+            name, problem = str(path), first
+        if line:
             self.findings.append(Finding(name, problem, remedy or "see to the disk, then the same command again"))
 
     def finding(self, path: Path, problem: str, remedy: str) -> None:
@@ -116,6 +120,7 @@ def folders(place: Path) -> Iterator[tuple[Path, list[str]]]:
 def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
     """Check what one folder holds."""
     from pipeline.cache.schema import FILE_NAMES  # numpy, all: --help does without
+    from pipeline.runs import experiments
     from pipeline.runs.folder import FOLDER
     from pipeline.teacher_files.schema import FOLDER as FOLDER_OF_TEACHERS
     from pipeline.teacher_files.schema import is_teacher_file
@@ -136,6 +141,8 @@ def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
             out.attempt(path, partial(note, path, out))
     if folder.name.endswith(".h5.parts"):
         parts(folder, out)
+    if folder.name.startswith("experiment-") and "experiment.json" not in names:
+        out.told(folder, experiments.lost_note_in(folder))
     if seal.RESULT in names or FOLDER.fullmatch(folder.name):
         run(folder, out)
     if PROOF in names or proofs.MODEL in names or proofs.PAGE in names:
@@ -215,12 +222,13 @@ def left(path: Path, out: Checked) -> None:
 def run(folder: Path, out: Checked) -> None:
     """Each file of a run by its own reader, so that one that is damaged hides no other."""
     from pipeline import runs
-    from pipeline.runs import calibration
+    from pipeline.runs import calibration, lost
 
     done = runs.finished(folder)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     out.add("runs" if done else "unfinished runs", size)
     if not done:
+        out.told(folder, lost.file_of_run(folder, [path.name for path in folder.iterdir()]))
         if (folder / "config.json").is_file():
             out.attempt(folder, partial(runs.read, folder))
         return

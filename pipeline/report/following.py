@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import locks, runs
+from pipeline import runs
 from pipeline.config import InputError
 from pipeline.report.tensorboard import TensorBoardLog, hidden
+from pipeline.runs.lost import is_trained
 
 #: How many of the last epochs say how long one takes.
 RECENT = 5
@@ -84,12 +85,6 @@ def seen(folder: Path) -> Seen | None:
         record.synthetic,
         is_trained(folder),
     )
-
-
-def is_trained(folder: Path) -> bool:
-    """Whether a training, or a repetition, of which the run is a part holds its lock."""
-    places = [folder, *(parent / "training" for parent in folder.parents[:4])]
-    return any(locks.holder_now(locks.lock_of(place)) for place in places)
 
 
 def line(unfinished: Sequence[Path], finished: int = 0) -> str:

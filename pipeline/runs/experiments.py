@@ -9,12 +9,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import places
+from pipeline.errors import InputError
 from pipeline.files import as_signed, json_bytes, signed, write_atomic
 from pipeline.runs import folder as files
+from pipeline.runs import lost
+from pipeline.runs.reading import read as read_run
+from pipeline.runs.record import Record
 
 NOTE, WEIGHTS = "experiment.json", "weights.json"
 
@@ -162,3 +167,25 @@ def read_note(path: Path) -> list[NotedRow]:
 
 def fold_of(entry: Mapping[str, Any]) -> int | None:
     return None if entry.get("fold") is None else int(entry["fold"])
+
+
+def lost_note(record: Record) -> str:
+    """The line on the note that the experiment of a finished run lacks; "" where it is there, or none is written."""
+    place = record.folder.parent.parent
+    if not record.is_step or record.without is not None or place.name != f"experiment-{record.experiment}":
+        return ""
+    if (place / NOTE).is_file() or lost.is_trained(record.folder) or (place / NOTE).is_file():
+        return ""
+    return (
+        f"{place / NOTE}: no such file, and finished runs are beside it (it was lost, or training was stopped): no report has their "
+        f"rows; the same experiment again writes it, and trains nothing that is finished"
+    )
+
+
+def lost_note_in(folder: Path) -> str:
+    """``lost_note`` for the folder of one, by the first of its runs that lacks it."""
+    for place, names in files.run_folders(folder, None):
+        with suppress(InputError):  # told of the run itself
+            if "result.json" in names and (line := lost_note(read_run(place))):
+                return line
+    return ""

@@ -11,7 +11,7 @@ from pipeline import config, places
 from pipeline.errors import Damaged
 from pipeline.presets import Chosen
 from pipeline.runs import folder as files
-from pipeline.runs import seal
+from pipeline.runs import lost, seal
 from pipeline.runs.ancestry import path_of
 from pipeline.runs.damage import spared
 from pipeline.runs.record import UNFINISHED, Pack, Record, Result, Table
@@ -26,8 +26,11 @@ def find(root: Path, corpus: str | None = None, *, spare: bool = False) -> list[
     """The finished runs below ``root`` (of one corpus), by path; a renamed copy of a run folder counts.
 
     Raises ``InputError`` for a finished run whose files are damaged; with ``spare`` they are left out, and told at the command's end.
+    So are unfinished ones that lack a file which they had, in either case.
     """
-    folders = [path for path, names in files.run_folders(root, corpus) if "result.json" in names]
+    every = files.run_folders(root, corpus)
+    lost.tell(lost.file_of_run(folder, names) for folder, names in every)
+    folders = [path for path, names in every if "result.json" in names]
     if not spare:
         return [read(folder) for folder in folders]
     return [record for folder in folders if (record := spared(partial(read, folder)))]
