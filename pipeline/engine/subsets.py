@@ -22,6 +22,9 @@ from pipeline.teacher_files import is_teacher_file
 #: What a teacher says of classes: of its own, so that a student of others learns nothing right from it.
 OF_CLASSES = ("logits", "members")
 
+#: The same where a term takes it for the teacher's own classes, whichever these are (``losses.needs``).
+OWN = "own"
+
 
 def chosen(run: PlannedRun, classes: Sequence[str]) -> tuple[int, ...] | None:
     """The numbers of a run's classes, of all ``classes`` of its corpus; None: all."""
@@ -66,26 +69,40 @@ def check(run: PlannedRun, planned: Mapping[Path, PlannedRun], source: Source) -
     own = names(run, source.classes)
     if run.network.classes:
         require_clips(run, source)
+    require_one_order(run, planned, source)
     for parent in run.parents:
         theirs = classes_of(parent, planned, source)
         if theirs == own and not has_space(parent, planned):
             continue
         for term in run.mix.terms if parent in run.teachers else ():
             reads = teacher_reads(term.name, dict(term.options))
-            if reads is None or set(reads) & set(OF_CLASSES):
+            if reads is None or set(reads) & {*OF_CLASSES, *((OWN,) if has_space(parent, planned) else ())}:
                 of_what = (
                     f"which are of other classes ({shown(theirs)}; here {shown(own)}); expected a teacher of the same, in the same order"
-                    if theirs != own
+                    if theirs != own and not (reads and OWN in reads)
                     else "which has an embedding in place of the classes; expected a teacher that names classes"
                 )
+                read = next((name for name in reads or () if name in OF_CLASSES), "outputs")
                 raise InputError(
-                    f"{term.key} reads the {'outputs' if reads is None else reads[0]} of {parent}, {of_what}, or terms that read "
+                    f"{term.key} reads the {read} of {parent}, {of_what}, or terms that read "
                     "embeddings or maps, such as distance:25,angle:50,soft:0"
                 )
         if theirs != own and parent in (run.start, run.base):
             raise InputError(
                 f"{parent} has other classes ({shown(theirs)}) than the run that begins with it or learns what it misses "
                 f"({shown(own)}); expected the same, in the same order"
+            )
+
+
+def require_one_order(run: PlannedRun, planned: Mapping[Path, PlannedRun], source: Source) -> None:
+    """``InputError`` where a term reads what several teachers together say of their own classes, and these are not the same."""
+    orders = {classes_of(teacher, planned, source): teacher for teacher in run.teachers}
+    for term in run.mix.terms if len(orders) > 1 else ():
+        if OWN in (teacher_reads(term.name, dict(term.options)) or ()):
+            (first, one), (second, other) = list(orders.items())[:2]
+            raise InputError(
+                f"{term.key} reads what {one} and {other} together say of their classes, and these differ ({shown(first)}; {shown(second)}); "
+                "expected teachers of the same classes, in the same order, or a single one"
             )
 
 

@@ -22,8 +22,8 @@ from pipeline.teacher_files import fitting
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.teacher_files.schema import digest_of, is_teacher_file
 
-#: The output of an ensemble that holds every member's logits.
-MEMBERS = "members"
+#: The output of an ensemble that holds every member's logits; and a teacher's logits over its own classes.
+MEMBERS, OWN = "members", "own"
 
 
 def check(planned: Sequence[PlannedRun], source: Source) -> None:
@@ -119,7 +119,7 @@ def require_outputs(path: Path, run: PlannedRun) -> None:
     for term in run.mix.terms:
         reads = teacher_reads(term.name, dict(term.options))
         names = [name for name in ("embedding", "logits") if reads is None] + [*(reads or ())]
-        names = ["logits" if name == MEMBERS else name for name in names]
+        names = ["logits" if name in (MEMBERS, OWN) else name for name in names]
         stages = ["maps"] if any(name.startswith("map") for name in there) else []
         if missing := [name for name in names if name not in (*there, *stages)]:
             raise InputError(

@@ -9,7 +9,7 @@ needs none.
 
 To add a loss, add a file. It says which outputs it reads: ``READS = ("map2",)`` of the student, ``TEACHER = ("map2",)`` of the
 teacher, ``()`` for none (without them: any); ``"maps"`` stands for every stage map of the network; where they depend on an option,
-they stand behind its words, the default first: ``{"own": ("cosines",), "teacher": ("hidden",)}``. Its keyword-only arguments
+they stand behind its words, the default first: ``{"own": ("cosines",), "teacher": ("hidden",)}``, or ``{"centres=own": …}``. Its keyword-only arguments
 are the options that a mix can set; their types say what they take (``signature``: ``float``, ``int``, ``bool``, ``Literal``,
 ``Annotated[float, "[0, 1)"]``); other arguments come from the training settings. What a file says is read from its text, not
 by importing it, where it is written out. All else is optional:
@@ -44,6 +44,7 @@ by importing it, where it is written out. All else is optional:
   a single run is refused. ``MEMBERS = True``: the loss takes maps (and what is reduced of them) of an ensemble too, with an axis
   of members, (..., B, M, K, H, W); of a single teacher without; ``needs.by_member(teacher.reduced)``: one mapping for each member
   where their networks are unlike. Any other loss on maps refuses an ensemble.
+- ``TEACHER = ("own",)``: ``teacher.own`` (..., B, C_T), its logits over its own classes, which need not be the student's.
 - ``DRAWS = n``: uniform numbers in [0, 1), ``student.draws`` (..., B, n), anew in every step, of (term, seed, fold, epoch)
   alone; ``DRAWS = "batch"``: n = B.
 - ``rows``, an argument before the options: the clips that count, (..., B) boolean (None: all), for a mix with ``@rows=labelled``

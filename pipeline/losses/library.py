@@ -85,11 +85,11 @@ def teacher_reads(name: str, options: Mapping[str, Any] | None = None) -> tuple[
 
 def output_names(name: str, where: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
     """What a file says under ``READS`` or ``TEACHER``. Where it depends on an option, that option's words, the default first,
-    stand each before their names."""
+    stand each before their names, as ``OPTION=WORD`` where another option has the word too."""
     outputs = constant(name, where, None)
     if isinstance(outputs, Mapping):
-        word = next((word for word in options.values() if word in outputs), next(iter(outputs)))
-        outputs = outputs[word]
+        words = {*options.values(), *(f"{option}={word}" for option, word in options.items())}
+        outputs = outputs[next((word for word in outputs if word in words), next(iter(outputs)))]
     if outputs is None:
         return None
     if not isinstance(outputs, tuple | list) or not all(isinstance(output, str) for output in outputs):

@@ -14,7 +14,7 @@ from pipeline.losses.library import constant, load
 from pipeline.losses.mix import LossMix, Term, union
 from pipeline.losses.mixable import listens, mixes_targets
 from pipeline.losses.mixing import Mixing, mixed_term
-from pipeline.losses.needs import CONSTANTS, REDUCED, about, accepted, has
+from pipeline.losses.needs import CONSTANTS, OWN, REDUCED, about, accepted, has, output_of
 from pipeline.losses.rows import counted_clips, restricted
 from pipeline.losses.schedule import Ramp, value_at, weight_at
 from pipeline.losses.signature import masked
@@ -130,7 +130,10 @@ class MixedLoss:
         self._mixes = {key: mixes_targets(term) for key, term in terms.items()}
         self._listens = {key: listens(term) for key, term in terms.items()}
         self._taught = {
-            key: {word: f"{word} {about(term, word).key}" for word in (REDUCED, CONSTANTS) if has(term, word)}
+            key: {
+                OWN: output_of(OWN),
+                **{word: f"{word} {about(term, word).key}" for word in (REDUCED, CONSTANTS) if has(term, word)},
+            }
             for key, term in terms.items()
         }
 

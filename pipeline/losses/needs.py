@@ -20,6 +20,9 @@ from pipeline.models.outputs import MAPS, VECTORS, chosen, stage_maps
 #: What an ensemble has besides: the logits (..., B, M, C) of each of its M members.
 MEMBERS = "members"
 
+#: A teacher's logits over its own classes, whichever these are: its output ``logits`` for a term that does not take them for its own.
+OWN = "own"
+
 #: Optional functions of a loss file; what they give stands under these words and a key among the teacher's outputs.
 REDUCED, CONSTANTS = "reduced", "constants"
 
@@ -134,13 +137,18 @@ class Arrays(Mapping[str, Tensor]):
         return len(next(self.parts()))
 
     def __getitem__(self, name: str) -> Tensor:
-        return torch.cat([part[name] for part in self.parts()])
+        return torch.cat([part[output_of(name)] for part in self.parts()])
 
     def __getattr__(self, name: str) -> Tensor:
         try:
             return self[name]
         except KeyError:
             raise AttributeError(f"no output {name!r}; there are {', '.join(self)}") from None
+
+
+def output_of(name: str) -> str:
+    """Which output of a teacher a term reads under a name."""
+    return "logits" if name == OWN else name
 
 
 def parts_of(arrays: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
@@ -176,7 +184,8 @@ def needs_of(mixes: Iterable[LossMix], student: Mapping[str, tuple[int, ...]] | 
 
 def teacher_reads(term: Term) -> tuple[str, ...] | None:
     """The teacher's outputs that a term reads, with its options."""
-    return library.teacher_reads(term.name, term.arguments)
+    names = library.teacher_reads(term.name, term.arguments)
+    return None if names is None else tuple(dict.fromkeys(map(output_of, names)))
 
 
 def has(term: Term, function: str) -> bool:

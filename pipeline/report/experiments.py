@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
-from pipeline.report import few_shot, noise_levels, recalls
+from pipeline.report import few_shot, kept, noise_levels, other_classes, recalls
 from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
 from pipeline.report.columns import CSV, comparison_table
 from pipeline.report.document import tables
@@ -168,7 +168,7 @@ def beside_labels(records: Sequence[Record], noted: Sequence[NotedRow]) -> tuple
 
 
 def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
-    """Write ``reports/<corpus>/experiment-<name>.md``, ``.tex`` and ``.csv``; the result is the text to print.
+    """Write ``reports/<corpus>/experiment-<name>.md``, ``.tex`` and ``.csv``, and what was measured as JSON and CSV; the result is the text to print.
 
     Raises ``InputError`` where none of its runs is finished.
     """
@@ -184,12 +184,14 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
         for (name, _), entries in grouped(noted).items()
     }
     noisy = noise_levels.section(by_name, reports / corpus / f"experiment-{experiment}-noise.csv")
+    every = [record for row in by_name.values() for record in row]
+    measured = (*few_shot.section(every), *recalls.section(by_name), *other_classes.section(every))
+    kept.keep(reports / corpus, experiment, measured, every)
     paper = Document(
         f"{stamp}{corpus}: experiment {experiment}",
         (
             *tables(shown, "experiments: "),
-            *few_shot.section([record for row in by_name.values() for record in row]),
-            *recalls.section(by_name),
+            *measured,
             *beside_labels(records, noted),
             *noisy,
             *besides(root, corpus, experiment),

@@ -34,6 +34,8 @@ QUERIES = (15, 10, 5, 2, 1)
 
 CSV = "few-shot.csv"
 
+TITLE = "few-shot"
+
 CAPTION = (
     "Accuracy on classes that were never trained on, by the nearest mean of a few examples. ±: 1.96 · sd / √episodes of one run, mean "
     "over runs; SD: over runs, which differ in fold, seed and classes. The same episodes for every row."
@@ -231,7 +233,7 @@ def section(members: Sequence[Record]) -> tuple[Section, ...]:
     rows, notes = rows_of([record for record in some if spared(partial(is_measurable, record, left_out))])
     if not rows and not left_out:
         return ()
-    return (Section("few-shot", (Table.build(" ".join([CAPTION, *notes, *left_out]), COLUMNS, rows),)),)
+    return (Section(TITLE, (Table.build(" ".join([CAPTION, *notes, *left_out]), COLUMNS, rows),)),)
 
 
 def is_measurable(record: Record, left_out: list[str]) -> bool:

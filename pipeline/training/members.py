@@ -33,7 +33,7 @@ def as_one(members: Sequence[Outputs], each: bool = False, average: str = "proba
     whole = Outputs()
     if all("embedding" in one for one in members):
         whole["embedding"] = torch.cat([torch.nn.functional.normalize(one.embedding, dim=-1) for one in members], -1)
-    if all("logits" in one for one in members):
+    if alike("logits", members):  # of unlike classes there is no mean
         whole["logits"] = mean_logits([one.logits for one in members], average)
         if each:
             whole[MEMBERS] = torch.stack([one.logits for one in members], 1)

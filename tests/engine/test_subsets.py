@@ -113,6 +113,7 @@ def test_the_report_compares_only_runs_of_the_same_classes(trained: Any, monkeyp
         ([1, 3, 5], [0, 2, 4], "soft", "soft reads the logits of"),
         ([1, 3, 5], [1, 3, 5, 0], "distance:1,hinton:1", "hinton reads the logits of"),
         ([1, 3, 5], [5, 3, 1], "soft", "in the same order"),
+        ("", [0, 2], "local:1,levels", "levels reads the logits of"),
         ("", [0, 2], "soft", "which are of other classes (a, b, c, d, e and 1 more; here a, c)"),
         ([0, 1], [0, 6], "distance,soft:0", "classes = '0,6': no class 6; there are 6, from 0 to 5 (a, b, c, d, e, f)"),
         ([0, 1], ["a", "z"], "distance,soft:0", "classes = 'a,z': no class z"),
@@ -141,6 +142,64 @@ def test_a_start_of_other_classes_is_refused(untrained: tuple[Path, Source], mon
     monkeypatch.setattr(subsets.cache, "read_header", lambda path: dataclasses.replace(read(path), labels=(0, 1) * 6))
     with pytest.raises(InputError, match=r"classes = '4,5' \(e, f\): none has a clip"):
         train(planned(steps([4, 5], [0, 1], "distance,soft:0"))[0], source, **recipes.HOW)
+
+
+def unlike(*mixes: str, network: str = "student") -> dict[str, Any]:
+    """Teachers of two and of three classes; students of three others of each alone and of both together, by ``mixes``."""
+    small: dict[str, Any] = {"epochs": 1, "batch": 4}
+    teachers = [
+        {
+            "name": name,
+            "network": network,
+            "mix": "triplet,soft:0" if "+" in network else "ce",
+            "classes": which,
+            **small,
+        }
+        for name, which in (("two", [1, 3]), ("three", [1, 3, 5]))
+    ]
+    learning = {"of two": "two", "of three": "three", "of both": ["two", "three"]}
+    students = [
+        {"name": name, "teacher": teacher, "mix": mix, "classes": [0, 2, 4], **small}
+        for (name, teacher), mix in zip(learning.items(), mixes)
+    ]
+    return {"step": [*teachers, *students]}
+
+
+@pytest.mark.slow
+def test_teachers_of_unlike_numbers_of_classes_teach_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their embeddings, side by side; of outputs over unlike classes there is no mean."""
+    monkeypatch.chdir(tmp_path)
+    levels, _ = planned(unlike("ce", "ce", "ce:1,distance:5"))
+    train(
+        [level for level in levels if level.runs[0].step not in ("of two", "of three")],
+        recipes.source(tmp_path),
+        **recipes.HOW,
+    )
+    (record,) = (record for record in runs.find(tmp_path / "runs") if record.teachers)
+    assert len(record.teachers) == 2 and not record.result.stopped and record.result.parameters
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (
+            unlike("ce", "ce", "ce:1,local:1"),
+            "together say of their classes, and these differ (b, d; b, d, f); expected teachers of the same classes",
+        ),
+        (
+            unlike("ce:1,local:1", network="student+6"),
+            "which has an embedding in place of the classes; expected a teacher that names classes",
+        ),
+    ],
+)
+def test_what_no_teacher_says_of_its_own_classes_is_refused(
+    untrained: tuple[Path, Source], tables: dict[str, Any], message: str
+) -> None:
+    root, source = untrained
+    with pytest.raises(InputError) as error:
+        train(planned(tables)[0], source, **recipes.HOW)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (root / "runs").exists()
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_every_term_has_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = reading.read("terms").steps
     labels = [step.label for step in steps.values()]
     chains = [name for name in losses.names() if every_term.chained(name, False)]
-    assert chains == ["boundary", "dirichlet", "pooled", "residual"]
+    assert chains == ["boundary", "dirichlet", "local", "pooled", "residual"]
     recipes = {every_term.recipe(name) for name in chains}
     assert recipes == {name.partition("/")[0] for name in steps if "/" in name}  # each in its published combination
     beside = {str(step.mix): (step.teachers, step.base) for step in steps.values() if step.label == "balanced"}

@@ -84,6 +84,7 @@ def inputs(*lead: int, student: Shapes = STUDENT, teacher: Shapes = TEACHER, see
         {name: torch.randn(*lead, *shape, generator=random, dtype=torch.float64) for name, shape in shapes.items()}
         for shapes in (student, teacher)
     ]
+    sides[1]["own"] = sides[1]["logits"]  # a teacher says the same of its own classes, whichever these are
     labels = (torch.arange(lead[-1]) // 2 % CLASSES).expand(lead)
     return Inputs(*sides, labels, torch.rand(*lead, 64, generator=random, dtype=torch.float64))
 

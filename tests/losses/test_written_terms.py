@@ -53,6 +53,11 @@ WRITTEN = {
         "(student.logits - teacher.constants['mean'][..., None, :]).square().mean((-2, -1))",
         more="def constants(arrays, labels):\n    return {'mean': arrays.logits.mean(0)}",
     ),
+    "of_own": loss_file(
+        "of_own",
+        "(student.logits - teacher.own.detach().amax(-1, keepdim=True)).square().mean((-2, -1))",
+        teacher="('own',)",
+    ),
     "of_labels": loss_file(
         "of_labels",
         "((labels >= 0) * (student.logits.gather(-1, labels.clamp_min(0)[..., None])[..., 0] - 1).square()).sum(-1)"

@@ -1,4 +1,4 @@
-"""Run folders → one HTML page that opens from disk: tables, pictures, confused clips to listen to, what ran, what ``explain`` measured.
+"""Run folders → one HTML page that opens from disk: tables, pictures, confused clips to listen to, what ran, what ``explain`` and experiments measured.
 
 ``write`` makes ``reports/<corpus>/index.html`` and ``reports/<corpus>/pictures/<table>/<picture>.png|.svg|.csv``. The
 page holds its pictures and its style, has no script and asks nothing of a network. Only the sounds are not in it: a
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline import report, runs
-from pipeline.report import plots
+from pipeline.report import kept, plots
 from pipeline.report.explaining import results
 from pipeline.report.page import gathering, layout
 from pipeline.report.page.pictures import Embeddings, Gallery
@@ -42,6 +42,7 @@ def write(
     gallery = Gallery(folder, plots.Look(synthetic=any(row.synthetic for row in rows)))
     tables = gathering.tables(rows, records)
     explained = results.kept(reports_root, corpus)
-    html = layout.page(paper, tables, gallery, embeddings, gathering.Sounds(folder, audio or {}), explained)
+    sounds = gathering.Sounds(folder, audio or {})
+    html = layout.page(paper, tables, gallery, embeddings, sounds, explained, kept.found_in(folder))
     runs.write_atomic(folder / "index.html", html.encode())
     return folder / "index.html"

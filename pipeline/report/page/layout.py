@@ -7,9 +7,11 @@ from html import escape
 
 from pipeline.report.explaining.results import Explained
 from pipeline.report.html import table_html
+from pipeline.report.kept import Kept
 from pipeline.report.page import (
     gathering,
     listening,
+    measuring,
     naming,
     pictures,
     ran,
@@ -39,12 +41,13 @@ def page(
     embeddings: Embeddings | None,
     sounds: Sounds,
     explained: Sequence[Explained] = (),
+    measured: Sequence[Kept] = (),
 ) -> str:
     """The whole document; draws and saves its pictures on the way."""
     body = [f"<header><h1>{escape(paper.title)}</h1>"]
     if gallery.look.synthetic:
         body.append(f'<p class="banner">{escape(BANNER)}</p>')
-    body.append(contents(tables, explained))
+    body.append(contents(tables, explained, measured))
     body.append("</header><main>")
     for index, section in enumerate(paper.sections, 1):
         body.append(f'<section id="table{index}"><h2>{escape(section.title)}</h2>')
@@ -57,6 +60,7 @@ def page(
         body += mixes(table, index, gallery, embeddings, sounds)
         body += what_ran(table, index)
         body.append("</section>")
+    body += [measuring.section(one, index, gallery) for index, one in enumerate(measured, 1)]
     body += [listening.section(one, index, gallery) for index, one in enumerate(explained, 1)]
     body.append('<section id="notes"><h2>Notes</h2><ul>')
     body += [f"<li>{escape(note)}</li>" for note in paper.notes]
@@ -72,7 +76,7 @@ def head(title: str) -> str:
     )
 
 
-def contents(tables: Sequence[Runs], explained: Sequence[Explained] = ()) -> str:
+def contents(tables: Sequence[Runs], explained: Sequence[Explained] = (), measured: Sequence[Kept] = ()) -> str:
     """Links to a page's parts; of several tables a line each, which says what it is of."""
     lines = []
     for index, name in enumerate(naming.labels(tables), 1):
@@ -80,6 +84,9 @@ def contents(tables: Sequence[Runs], explained: Sequence[Explained] = ()) -> str
         links = "".join(f'<a href="#{part}{index}">{text}</a>' for part, text in parts)
         of = f'<span class="of">{escape(name)}</span>' if len(tables) > 1 else ""
         lines.append(f"<div>{of}{links}</div>")
+    lines += [
+        f'<div><a href="#measured{i}">{escape(measuring.title(one))}</a></div>' for i, one in enumerate(measured, 1)
+    ]
     lines += [f'<div><a href="#explained{i}">What networks listen to</a></div>' for i in range(1, len(explained) + 1)]
     files = "".join(f'<a href="table.{end}">table.{end}</a>' for end in ("md", "csv", "tex"))
     return f'<nav>{"".join(lines)}<div><a href="#notes">Notes</a>{files}</div></nav>'

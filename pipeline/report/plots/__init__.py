@@ -12,6 +12,7 @@ from pipeline.report.plots.classes import confusion_matrix, recall_pairs
 from pipeline.report.plots.curves import accuracy_curves, term_curves
 from pipeline.report.plots.embeddings import projection, scatter
 from pipeline.report.plots.folds import difference_points, fold_points
+from pipeline.report.plots.measured import interval_points, overlap_lines
 from pipeline.report.plots.picture import (
     Look,
     Picture,
@@ -29,7 +30,9 @@ __all__ = [
     "difference_points",
     "fold_points",
     "inline",
+    "interval_points",
     "kept",
+    "overlap_lines",
     "projection",
     "recall_pairs",
     "require_matplotlib",
