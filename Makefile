@@ -169,16 +169,16 @@ $(READY): setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say make PYTHON=python3.11")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(PIP) --force-reinstall --no-deps --index-url '$(TORCH_INDEX)' torch)
-	$(PIP) -e '.[plots,export]'
+	$(PIP) -e '.[plots,export,media]'
 	$(if $(filter cpu cuda,$(TORCH)),rm -f $(VENV)/.ready-c* && $(CLI) doctor --torch $(TORCH))
 	touch $(sort $(VENV)/.ready $@)
 
 $(READY_DEV): $(READY)
-	$(PIP) -e '.[plots,export,dask,search,tensorboard,test,lint]'
+	$(PIP) -e '.[plots,export,media,dask,search,tensorboard,test,lint]'
 	touch $@
 
 $(READY_SEARCH): $(READY)
-	$(PIP) -e '.[plots,export,search]'
+	$(PIP) -e '.[plots,export,media,search]'
 	touch $@
 
 $(READY_DOCS): $(READY)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import importlib.util
 import shlex
 import sys
 from pathlib import Path
+
+
+@functools.cache
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
 
 
 def install_line(*extras: str) -> str:
@@ -22,3 +30,9 @@ def install_line(*extras: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         requirement = "-e " + shlex.quote(f"{Path(__file__).resolve().parents[1]}[{names}]")
     return f"{shlex.quote(sys.executable)} -m pip install {requirement}"
+
+
+def media_remedy(name: str) -> str:
+    """What to do with a file of this name whose format needs the extra ``media``: install it, or convert the file."""
+    wav = f"{Path(name).stem}.wav"
+    return f"{install_line('media')}; or convert it: ffmpeg -i {shlex.quote(Path(name).name)} -vn {shlex.quote(wav)}"

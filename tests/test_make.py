@@ -204,7 +204,7 @@ def test_the_build_of_torch_is_asked_for_and_looked_at(fresh: Path) -> None:
     code, lines = set_up("TORCH=cpu", "TORCH_INDEX=file:///wheels")
     first, second, last = lines
     assert code == 0 and "--index-url file:///wheels torch" in first and "-c constraints.txt" in first
-    assert second.endswith("-e .[plots,export]") and last == "cli.py doctor --torch cpu"
+    assert second.endswith("-e .[plots,export,media]") and last == "cli.py doctor --torch cpu"
     assert set_up("TORCH=cpu") == set_up() == (0, [])  # nothing changed
     for _ in range(2):
         code, lines = set_up("TORCH=cuda")

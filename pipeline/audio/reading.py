@@ -1,8 +1,8 @@
 """A clip's file as samples, what is wrong with a sound file, and the noise that a noisy view gets.
 
 Formats: what libsndfile reads: WAV (8 to 32-bit, float, μ-law, A-law, MS- and IMA-ADPCM, extensible header), AIFF,
-FLAC, OGG, MP3; any number of channels, any rate. They are read by ``decoding``, to the end of what is in them. What a
-file lacks is found here by the annotation, or else by the file's own structure (``containers``).
+FLAC, OGG, MP3; with the extra ``media`` also what FFmpeg reads (``media``): M4A, AAC, WMA, AMR, and the sound of MP4, MOV, WebM,
+Matroska and AVI; any number of channels, any rate. They are read by ``decoding``, to the end of what is in them. What a file lacks is found here by the annotation, or else by the file's own structure (``containers``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from pipeline.audio import decoding
+from pipeline.audio import decoding, media
 from pipeline.audio.decoding import PIPE
 from pipeline.config import LOUDEST, InputError
+from pipeline.extras import is_installed
 
 #: Read beyond the clip's end, where the file goes on: the resampling filter looks ahead less than this.
 LOOKAHEAD_SECONDS = 0.25
@@ -38,10 +39,13 @@ RATES = (100, 1_000_000)
 MISSING, FORBIDDEN, FAILING = "missing", "no permission to read it", "cannot be read"
 PASSING = frozenset((MISSING, FORBIDDEN, FAILING))
 
+#: A reason that lies with what is installed: another time it may be read, too.
+NEEDED = media.NEEDED
+
 #: Reasons that lie in the file.
 EMPTY, TEXT, NO_BYTES = "a header without sound", "text, not sound", "an empty file"
 DAMAGED = "damaged, or a format that libsndfile cannot read"
-UNREADABLE = PASSING | {TEXT, NO_BYTES, DAMAGED}
+UNREADABLE = PASSING | {TEXT, NO_BYTES, DAMAGED, media.DAMAGED}
 
 #: libsndfile's code for what the system refused.
 SYSTEM_ERROR = 2
@@ -113,6 +117,8 @@ def opening(path: Path | str) -> Iterator[decoding.Sound]:
         with decoding.opening(path) as sound:
             check_rate(path, sound.rate)
             yield sound
+    except media.MediaError as error:
+        raise ClipError(path, error.reason, error.expected, error.found) from None
     except (soundfile.SoundFileError, OSError, decoding.NotRegularError) as error:
         raise unreadable(Path(path), error) from None
 
@@ -211,8 +217,11 @@ def unreadable(path: Path, error: Exception) -> ClipError:
     return ClipError(path, DAMAGED, "WAV, AIFF, FLAC, OGG or MP3", words)
 
 
-def readable(path: Path) -> bool:
-    """Whether the file system gives a file's whole content, whatever that is."""
+def given_now(path: Path, reason: str) -> bool:
+    """Whether the reason why a file could not be read holds no more: the file system gives its whole content, whatever that is,
+    or what decodes it is installed."""
+    if reason == NEEDED:
+        return is_installed("av")
     try:
         with path.open("rb") as file:
             while file.read(1 << 20):

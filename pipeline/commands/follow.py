@@ -1,4 +1,4 @@
-"""Trainings under way, live in one line."""
+"""Trainings under way, live: a line, and one per mix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = ("follow", "follow runs/CORPUS --every 10", "follow --once --log tens
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[RUN]...", type=PATH)
 @corpus_option
-@click.option("--once", is_flag=True, help="One line, and the end.")
+@click.option("--once", is_flag=True, help="Once, and the end.")
 @click.option("--every", type=Real(0.1, 86_400, "that is a day"), default=2.0, help="Seconds between looks.")
 @click.option(
     "--log",
@@ -30,7 +30,7 @@ EXAMPLES = ("follow", "follow runs/CORPUS --every 10", "follow --once --log tens
 )
 @click.option("--to", type=PATH, default=logs, show_default="reports/tensorboard", help="Where the log goes.")
 def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path) -> None:
-    """Runs under way in one line: how many, epoch, time left, mean and worst accuracy. RUN: a run, or a folder of runs.
+    """Runs under way: how many, epoch, time left, accuracy; and accuracy, loss and its terms per mix. RUN: a run, or a folder of runs.
 
     Ends when nothing has been under way for 15 seconds, so also when what is there was stopped. Ctrl-C ends the view, not the runs.
     """
@@ -45,8 +45,16 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
         click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
     live = sys.stdout.isatty() and not once
 
+    drawn = 1
+
     def show(text: str) -> None:
-        click.echo(f"\r\x1b[K{fitting(text)}" if live else text, nl=not live)
+        nonlocal drawn
+        if not live:
+            click.echo(text)
+            return
+        lines = seen_at_once(text.split("\n"))
+        click.echo(over(drawn) + "\n".join(map(fitting, lines)), nl=False)
+        drawn = len(lines)
 
     def look() -> tuple[list[Path], list[Path]]:
         return following.wanted(paths, root)
@@ -64,6 +72,17 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
     finally:
         if live:
             click.echo()
+
+
+def over(lines: int) -> str:
+    """What brings the cursor back to the beginning of so many lines, and clears them."""
+    return "\r\x1b[K" if lines == 1 else f"\r\x1b[{lines - 1}A\x1b[J"
+
+
+def seen_at_once(lines: list[str]) -> list[str]:
+    """As many lines as the terminal has: what is scrolled away cannot be drawn over."""
+    most = max(2, shutil.get_terminal_size().lines - 1)
+    return lines if len(lines) <= most else [*lines[: most - 1], f"  … and {len(lines) - most + 1} more"]
 
 
 def fitting(text: str) -> str:

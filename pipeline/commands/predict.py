@@ -202,6 +202,8 @@ def predict_all(members: Sequence[Checkpoint], paths: Sequence[Path], show: Call
     for path in paths:
         try:
             each += [path] if str(path) == STDIN else sounds.sound_files(on_disk(path))
+            if path.is_dir() and (more := sounds.left_out(path)):
+                say(one_line(more), err=True)
         except InputError as error:
             each.append(error)
     spec = members[0].spec

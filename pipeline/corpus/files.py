@@ -7,17 +7,23 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pipeline.config import InputError
+from pipeline.extras import is_installed, media_remedy
 
 #: Ends of the names of sound files: what libsndfile reads. Capitals count as small letters.
 SUFFIXES = tuple(
     ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64 .voc .sph .nist".split()
 )
 
-#: Ends of the names of sounds in formats that libsndfile does not read, and of films with sound.
+#: Ends of the names of what FFmpeg reads, with the extra ``media``: what phones and cameras record, and films with sound.
+MEDIA = tuple(
+    ".m4a .m4b .m4r .mp4 .m4v .mov .qt .3gp .3g2 .aac .adts .amr .awb .wma .wmv .asf .webm .weba .mka .mkv .avi".split()
+)
+
+#: Ends of the names of sounds in formats that are not read.
 UNREAD = tuple(
     (
-        ".m4a .m4b .mp4 .aac .adts .alac .wma .amr .awb .3gp .3g2 .ac3 .eac3 .dts .ape .wv .mpc .tta .tak "
-        ".shn .spx .mka .weba .webm .mkv .mov .mp2 .mpga .ra .dsf .dff .aax .iff .8svx .pcm .gsm"
+        ".alac .ac3 .eac3 .dts .ape .wv .mpc .tta .tak .shn .spx .mp2 .mpga .ra .dsf .dff .aax .iff .8svx .pcm .gsm "
+        ".mts .m2ts .flv .mpg .mpeg"
     ).split()
 )
 
@@ -28,13 +34,31 @@ SYSTEMS = frozenset(
 
 
 def is_sound(name: str) -> bool:
-    """By the end of the name."""
-    return name.lower().endswith(SUFFIXES)
+    """Whether a file is read as a sound, by the end of its name; those of ``MEDIA`` where the extra is installed."""
+    return name.lower().endswith(SUFFIXES) or (is_media(name) and is_installed("av"))
+
+
+def is_media(name: str) -> bool:
+    return name.lower().endswith(MEDIA)
 
 
 def looks_like_sound(name: str) -> bool:
     """Also in a format that is not read."""
-    return name.lower().endswith((*SUFFIXES, *UNREAD))
+    return name.lower().endswith((*SUFFIXES, *MEDIA, *UNREAD))
+
+
+def formats() -> str:
+    """The ends of names that are read, for people."""
+    return ", ".join((*SUFFIXES, *(MEDIA if is_installed("av") else ())))
+
+
+def remedy(names: Collection[str]) -> str:
+    """For files that are not read, what to do where the extra reads some of them; "" where it does not, or is there."""
+    wanted = [] if is_installed("av") else sorted(name for name in names if is_media(name))
+    if not wanted:
+        return ""
+    which = f"{wanted[0]} needs" if len(wanted) == 1 else f"{len(wanted)} of them, such as {wanted[0]}, need"
+    return f"; {which} the extra media: {media_remedy(wanted[0])}"
 
 
 def hidden(name: str) -> bool:
@@ -82,6 +106,15 @@ def place_of(folder: Path) -> tuple[int, int] | None:
 def sounds(folder: Path) -> list[Path]:
     """The sound files below a folder, in all its folders, sorted; regular files only. See ``walk``."""
     return sorted(path for path, regular in walk(folder) if regular and is_sound(path.name))
+
+
+def unread(folder: Path) -> list[str]:
+    """Names of the files below a folder that look like sounds in a format that is not read."""
+    return sorted(
+        path.name
+        for path, regular in walk(folder)
+        if regular and looks_like_sound(path.name) and not is_sound(path.name)
+    )
 
 
 def left_out(root: Path, taken: Collection[Path]) -> list[Path]:

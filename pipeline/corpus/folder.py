@@ -18,6 +18,7 @@ from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
 from pipeline.files import active, inert
+from pipeline.spelling import on_disk
 
 #: Nowhere by itself: it is where the user says.
 PLACES = ()
@@ -45,6 +46,8 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
             known[name] = row.whole("fold", 1)
         elif row["fold"] != "0":
             raise row.error("fold", "0: what lies in the folder unlabelled is in no fold")
+    for name, place in listed_media(root, stated).items():
+        (without if class_of(name) == pool.FOLDER else paths).setdefault(name, place)
     if lost := [name for name in stated if name not in paths and name not in without]:
         removed.require_not_renamed(path, lost, (*paths, *without), stated)
         known = {name: fold for name, fold in known.items() if name in paths}
@@ -78,7 +81,7 @@ def class_files(root: Path) -> dict[str, Path]:
             add_files(root, place, paths)
     if len(classes := {class_of(name) for name in paths}) < 2:
         raise InputError(
-            f"{root} has {len(classes)} folders with sound files ({', '.join(files.SUFFIXES)}); expected "
+            f"{root} has {len(classes)} folders with sound files ({files.formats()}); expected "
             "at least two, one per class: CLASS/CLIP.wav"
         )
     return paths
@@ -90,6 +93,12 @@ def pool_files(root: Path) -> dict[str, Path]:
     if (place := root / pool.FOLDER).is_dir():
         add_files(root, place, paths)
     return paths
+
+
+def listed_media(root: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Name → path of listed files that the extra ``media`` reads: clips also where it is not installed, which reading them says."""
+    places = {name: on_disk(root / name) for name in names if files.is_media(name)}
+    return {name: place for name, place in places.items() if place.is_file()}
 
 
 def add_files(root: Path, place: Path, paths: dict[str, Path]) -> None:
@@ -111,8 +120,8 @@ def add_files(root: Path, place: Path, paths: dict[str, Path]) -> None:
             )
     if not sounds:
         raise InputError(
-            f"{place} holds no sound file; expected {', '.join(files.SUFFIXES)} in every folder of "
-            f"{root}: add some, or move it away"
+            f"{place} holds no sound file; expected {files.formats()} in every folder of "
+            f"{root}: add some, or move it away{files.remedy(files.unread(place))}"
         )
 
 

@@ -171,6 +171,7 @@ def told(corpus: Corpus) -> list[str]:
         lines.append(
             f"{corpus.name}: {counted(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "
             f"left out, such as {absent[0].relative_to(corpus.root)}: make verify names them"
+            f"{files.remedy([path.name for path in absent])}"
         )
     if corpus.unlabelled:
         lines.append(pooled(corpus))

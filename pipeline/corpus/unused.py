@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from pipeline.corpus.clips import Corpus
 
@@ -32,15 +31,8 @@ def amount(seconds: float) -> str:
 def left_unused(corpus: Corpus) -> str:
     """``told`` of the files of a corpus whose table gives no lengths; files that cannot be read are left to whoever reads them."""
     paths = [clip.path for clip in (*corpus.clips, *corpus.unlabelled) if clip.seconds is None]
-    return told(filter(None, map(seconds_of, paths)), corpus.seconds) if corpus.own else ""
+    if not corpus.own or not paths:
+        return ""
+    from pipeline.audio.decoding import seconds_stated  # soundfile and numpy: most commands do without
 
-
-def seconds_of(path: Path) -> float:
-    """By its header; 0 where that cannot be read."""
-    import soundfile  # numpy: most commands do without
-
-    try:
-        about = soundfile.info(path)
-    except (OSError, RuntimeError):
-        return 0.0
-    return float(about.frames / about.samplerate) if about.samplerate else 0.0
+    return told(filter(None, map(seconds_stated, paths)), corpus.seconds)

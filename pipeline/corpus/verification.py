@@ -28,6 +28,7 @@ from pipeline.corpus.opening import opened
 from pipeline.corpus.published import PUBLISHED, Published
 from pipeline.corpus.tables import Row, first_file, first_folder
 from pipeline.corpus.urbansound8k import SECONDS
+from pipeline.extras import media_remedy
 from pipeline.spelling import on_disk, one_line
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
@@ -248,9 +249,9 @@ def why_left_out(path: Path, is_regular: bool) -> str:
     if not is_regular:
         return "no regular file, so no clip of the corpus"
     if not files.is_sound(path.name) and files.looks_like_sound(path.name):
-        return (
-            f"no clip of the corpus: a format that is not read, expected one of {', '.join(files.SUFFIXES)}: convert it"
-        )
+        if files.is_media(path.name):
+            return f"no clip of the corpus: it needs the extra media: {media_remedy(path.name)}"
+        return f"no clip of the corpus: a format that is not read, expected one of {files.formats()}: convert it"
     return "no clip of the corpus"
 
 

@@ -11,19 +11,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
-from pipeline.audio import reading
+from pipeline.audio import decoding, reading
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import files
 from pipeline.extras import install_line
 
 #: Frames of a file that are read at a time.
 BLOCK = 1 << 16
-
-#: Frames that libsndfile gives of a stream whose header has no length (SF_COUNT_MAX).
-UNKNOWN = (1 << 63) - 1
 
 
 def sound_files(path: Path) -> list[Path]:
@@ -32,8 +28,20 @@ def sound_files(path: Path) -> list[Path]:
         return [path]
     paths = files.sounds(path)
     if not paths:
-        raise InputError(f"{path}: a folder without sound files; expected some of {', '.join(files.SUFFIXES)} in it")
+        more = files.remedy(files.unread(path))
+        raise InputError(f"{path}: a folder without sound files; expected some of {files.formats()} in it{more}")
     return paths
+
+
+def left_out(folder: Path) -> str:
+    """A line on the files of a folder that look like sounds and are not read; "" where there are none."""
+    names = files.unread(folder)
+    if not names:
+        return ""
+    counted = (
+        "1 file that looks like a sound is" if len(names) == 1 else f"{len(names)} files that look like sounds are"
+    )
+    return f"{folder}: {counted} not read, such as {names[0]}{files.remedy(names)}"
 
 
 def sound_blocks(path: Path, sr: int) -> Iterator[np.ndarray]:
@@ -56,13 +64,8 @@ def sound_blocks(path: Path, sr: int) -> Iterator[np.ndarray]:
 
 def window_count(path: Path, spec: FeatureSpec) -> int:
     """How many windows a file has by its header; 1 where that cannot be read (whoever hears it says why), or gives no length."""
-    try:
-        about = soundfile.info(path)
-    except (OSError, RuntimeError):
-        return 1
-    if about.frames == UNKNOWN:
-        return 1
-    rest = round(about.frames * spec.sr / about.samplerate) - spec.samples
+    seconds = decoding.seconds_stated(path)
+    rest = round(seconds * spec.sr) - spec.samples
     return 1 if rest <= spec.hop_length else -(-rest // max(1, spec.samples // 2)) + 1  # as many as ``starts`` has
 
 

@@ -48,8 +48,12 @@ class Row(NamedTuple):
 def versions() -> dict[str, str]:
     """Versions of what the features go through, without importing any of it."""
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
-    with suppress(importlib.metadata.PackageNotFoundError):  # Where it is there its Fourier transform is used.
-        installed["torch"] = importlib.metadata.version("torch")
+    for name in (
+        "torch",
+        "av",
+    ):  # Where they are there: torch's Fourier transform is used, and what only av decodes is read.
+        with suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
     return {**installed, "python": platform.python_version(), "project": __version__}
 
 

@@ -32,7 +32,7 @@ class Plan:
     skipped: tuple[Failure, ...] = ()
     """Of a file that is as wanted."""
     retried: frozenset[str] = frozenset()
-    """Clips that such a file leaves out because the file system refused them, and that it gives now."""
+    """Clips that such a file leaves out because they could not be read then, and that can be now."""
     rows: dict[str, int] = field(default_factory=dict)
     """Key → row in the file that is there."""
     hashes: dict[str, str] = field(default_factory=dict)
@@ -169,13 +169,14 @@ def changed(old: Header, libraries: dict[str, str], plain: bool) -> list[str]:
 
 
 def given_now(clips: Iterable[Clip], skipped: tuple[Failure, ...]) -> frozenset[str]:
-    """Clips that were skipped because the file system refused them, and that can be read now."""
+    """Clips that were skipped because the file system refused them, or for want of an extra, and that can be read now."""
     if not skipped:
         return frozenset()
     from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
-    refused = {skip.clip for skip in skipped if skip.reason in audio.PASSING}
-    return frozenset(clip.name for clip in clips if clip.name in refused and audio.readable(clip.path))
+    passing = audio.PASSING | {audio.NEEDED}
+    refused = {skip.clip: skip.reason for skip in skipped if skip.reason in passing}
+    return frozenset(c.name for c in clips if c.name in refused and audio.given_now(c.path, refused[c.name]))
 
 
 def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:

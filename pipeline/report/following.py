@@ -1,4 +1,4 @@
-"""Following runs by the ``metrics.jsonl`` they write: one line for people; ``tensorboard`` has a log of the same.
+"""Following runs by the ``metrics.jsonl`` they write: a line, and one per mix, for people; ``tensorboard`` has a log of the same.
 
 Nothing here talks to the processes that train, so a run can be followed from any machine that sees its files.
 """
@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline import runs
 from pipeline.config import InputError
+from pipeline.engine.epochs import figures
 from pipeline.report.tensorboard import TensorBoardLog, hidden
 from pipeline.runs.lost import is_trained
 
@@ -43,6 +45,10 @@ class Seen:
     synthetic: bool
     trained: bool = True
     """Whether a process has what lies around it locked."""
+    about: str = ""
+    """Its mix, or its role where it learns from labels alone."""
+    last: dict[str, Any] | None = None
+    """What it wrote of its last epoch."""
 
     @property
     def stale(self) -> bool:
@@ -84,16 +90,18 @@ def seen(folder: Path) -> Seen | None:
         max(0.0, time.time() - written),
         record.synthetic,
         is_trained(folder),
+        record.mix_text or record.role,
+        last or None,
     )
 
 
 def line(unfinished: Sequence[Path], finished: int = 0) -> str:
-    """The state of a pack or of several in one line."""
+    """The state of a pack or of several in one line, and below it one per mix."""
     return told([state for folder in unfinished if (state := seen(folder))], finished)
 
 
 def told(states: Sequence[Seen], finished: int) -> str:
-    """``line`` of what was seen."""
+    """``line`` of what was seen. Mixes are not averaged: their losses do not compare, and neither are their accuracies alike."""
     ended = f"; {finished} finished" if finished else ""
     if not states:
         return f"no run under way{ended}"
@@ -111,15 +119,32 @@ def told(states: Sequence[Seen], finished: int) -> str:
     if len(alive) < len(states):
         oldest = max(s.age for s in states if s.stale)
         parts.append(f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on")
-    known = [s for s in states if s.accuracy is not None]
-    if known:
-        accuracies = [100 * float(s.accuracy or 0) for s in known]
-        worst = min(known, key=lambda s: float(s.accuracy or 0))
-        several = len({s.folder.parent for s in states}) > 1  # for example mixes whose runs have the same names
-        name = "/".join(worst.folder.parts[-2:] if several else worst.folder.parts[-1:])
-        of = f", worst {min(accuracies):.1f} % ({name})" if len(known) > 1 else ""
-        parts.append(f"accuracy {'mean ' * (len(known) > 1)}{statistics.mean(accuracies):.1f} %{of}")
-    return ", ".join(parts) + ended
+    parts += accuracy([s for s in states if s.accuracy is not None])
+    return "\n".join([", ".join(parts) + ended, *mixes(states)])
+
+
+def accuracy(states: Sequence[Seen]) -> list[str]:
+    """The mean, of runs of one mix, and the worst of several; nothing where none is known."""
+    if not states:
+        return []
+    accuracies = [100 * float(s.accuracy or 0) for s in states]
+    worst = min(states, key=lambda s: float(s.accuracy or 0))
+    several = len({s.folder.parent for s in states}) > 1  # for example mixes whose runs have the same names
+    name = "/".join(worst.folder.parts[-2:] if several else worst.folder.parts[-1:])
+    if len(states) == 1:
+        return [f"accuracy {accuracies[0]:.1f} %"]
+    of_one = len({s.about for s in states}) == 1
+    mean = f"accuracy mean {statistics.mean(accuracies):.1f} %, " if of_one else "accuracy "
+    return [f"{mean}worst {min(accuracies):.1f} % ({name})"]
+
+
+def mixes(states: Sequence[Seen]) -> list[str]:
+    """A line per mix with the figures that training says of an epoch: of the last one of each of its runs."""
+    by_mix: dict[str, list[dict[str, Any]]] = {}
+    for state in states:
+        if state.last and "terms" in state.last:
+            by_mix.setdefault(state.about, []).append(state.last)
+    return [f"  {about}  {len(lines)} run{'s' * (len(lines) > 1)}  {figures(lines)}" for about, lines in by_mix.items()]
 
 
 def duration(seconds: float) -> str:

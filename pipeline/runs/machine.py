@@ -18,6 +18,7 @@ PACKAGES = (
     "librosa",
     "numba",
     "soundfile",
+    "av",
     "soxr",
     "h5py",
     "torch",

@@ -482,7 +482,7 @@ def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, mon
     root = noise_files(tmp_path / "Farm", [f"{c}/{r}_{k}.wav" for c in "ab" for r in ("sea", "sky") for k in range(3)])
     (root / "corpus.toml").write_text("seconds = 0.5\n")
     for name in (
-        "a/film.m4a",
+        "a/film.ape",
         "loose.wav",
         "_aside/x.wav",
         "__MACOSX/a/._sea_0.wav",
@@ -505,7 +505,7 @@ def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, mon
         "features.bins_per_octave=24",
     ]
     printed = CliRunner().invoke(cli.main, arguments).output
-    assert "2 files that look like sounds are left out, such as a/film.m4a: make verify names them" in printed
+    assert "2 files that look like sounds are left out, such as a/film.ape: make verify names them" in printed
     assert (
         "folds rest on names alone, 12 clips of 4 recordings. Taken for one recording each: a/sea_0.wav, …, a/sea_2.wav"
         in printed
@@ -522,7 +522,7 @@ def test_features_says_on_what_the_folds_rest_and_what_is_left_out(tmp_path, mon
 def test_one_walk_for_corpus_and_predict(tmp_path) -> None:
     sounds = ["x.wav", "y.OPUS", "z.au", "v.caf", "w.w64", "_u.aifc", "sub/t.wav", "sub/sub/-s.mp3"]
     for kind in "ab":
-        clips_of(tmp_path / kind, [*sounds, "u.m4a", "._x.wav", ".hid/x.wav", "__MACOSX/._x.wav", "notes.txt"])
+        clips_of(tmp_path / kind, [*sounds, "u.ape", "._x.wav", ".hid/x.wav", "__MACOSX/._x.wav", "notes.txt"])
         clips_of(tmp_path / kind, ["@eaDir/x.wav", "lost+found/x.wav"])
     for system in ("$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle"):
         clips_of(tmp_path / system, ["x.wav"])
@@ -540,9 +540,9 @@ def test_one_walk_for_corpus_and_predict(tmp_path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in absent] == [
         "a/loop.wav",
         "a/pipe.wav",
-        "a/u.m4a",
+        "a/u.ape",
         "b/gone.wav",
-        "b/u.m4a",
+        "b/u.ape",
     ]
 
 

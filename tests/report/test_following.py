@@ -64,14 +64,31 @@ def test_the_line_is_the_runs_last_records(place: Path) -> None:
     done = invoke("follow", "--once")
     assert done.exit_code == 0, done.output
     # 38 epochs of 3 s are left to the slowest.
-    assert done.stdout.strip() == (
+    head, of_mix = done.stdout.strip().split("\n")
+    assert head == (
         "3 runs, epoch 2–4 of 40, 1 min 54 s left, accuracy mean 60.0 %, worst 40.0 % (fold2-seed0); 1 finished"
+    )
+    # Their last losses are 1, 1 and 0.5.
+    assert of_mix.strip().startswith(
+        "soft:1  3 runs  accuracy 0.600 worst 0.400  loss 0.8333 = hinton@T=4 20 (raw 0.5)"
     )
 
 
 def test_of_several_mixes_the_worst_is_named_with_its_own(place: Path) -> None:
     write_epochs(write_run(place, None, fold=1, mix="angle"), [0.1])
-    assert "worst 10.0 % (angle50+soft1/fold1-seed0)" in invoke("follow", "--once").stdout
+    text = invoke("follow", "--once").stdout
+    assert "worst 10.0 % (angle50+soft1/fold1-seed0)" in text
+    head, *each = text.strip().split("\n")
+    assert "mean" not in head and len(each) == 2  # losses of different mixes do not compare
+    assert sorted(line.split("  accuracy")[0].strip() for line in each) == ["angle:50,soft:1  1 run", "soft:1  3 runs"]
+    assert "1 run  accuracy 0.100  loss 2 = " in text
+
+
+def test_more_mixes_than_a_terminal_has_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((80, 5)))
+    assert follow.seen_at_once(list("abcd")) == list("abcd")
+    assert follow.seen_at_once(list("abcdef")) == ["a", "b", "c", "  … and 3 more"]
+    assert follow.over(1) == "\r\x1b[K" and follow.over(3) == "\r\x1b[2A\x1b[J"
 
 
 def test_in_a_terminal_the_line_is_drawn_over_and_never_wrapped(place: Path) -> None:
@@ -97,10 +114,12 @@ def test_in_a_terminal_the_line_is_drawn_over_and_never_wrapped(place: Path) -> 
                 (folder / "result.json").write_text("{}")
     os.close(controller)
     assert view.wait(60) == 0
-    first, last = (text.strip() for text in drawn.decode().split("\r\x1b[K")[1:])
+    text, last = (text.strip() for text in drawn.decode().removeprefix("\r\x1b[K").split("\r\x1b[1A\x1b[J"))
+    first, of_mix = text.split("\r\n")
     assert first == "1 run, epoch 4 of 40, 1 min 48 s left, accuracy 90.0 %"
+    assert of_mix.strip().startswith("soft:1  1 run  accuracy 0.900  loss 0.5 = ") and of_mix.endswith("…")
     assert last == "no run under way; 1 finished"
-    assert all(len(text) < 60 for text in (first, last))
+    assert all(len(line) < 60 for line in (first, of_mix, last))
     assert len(follow.fitting("x" * 200)) == shutil.get_terminal_size().columns - 1
 
 

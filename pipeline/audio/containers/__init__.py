@@ -1,4 +1,4 @@
-"""What a sound file holds, by its structure, and how libsndfile reads all of it: stated lengths are not believed.
+"""What a sound file holds, by its structure, and how all of it is read: stated lengths are not believed.
 
 libsndfile stops where a header says that the sound ends, or at a guess of its own, and reads the first only of files
 that were joined. So the structure is looked at first (chunks, pages, frames: cheap, nothing is decoded), and where a
@@ -9,6 +9,8 @@ of an announced stream that ends in its middle. A header **lies** where the stru
 another one, or where it says what stands for "not known" (0, all ones, sizes beyond any disk): such a file is read to
 its end. A stream that announces no length (MP3 without a count, FLAC from a pipe) and stops in a frame lacks nothing
 that was announced: its whole frames are the sound.
+
+What libsndfile does not read and FFmpeg does (``foreign``) is known by its first bytes, whatever its name says.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import BinaryIO
 from pipeline.audio.containers import (
     chunked,
     flac,
+    foreign,
     mpeg,
     ogg,
 )
@@ -32,6 +35,8 @@ def layout_of(file: BinaryIO) -> Layout:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(16)
+    if layout := foreign.layout(file, head, size):
+        return layout
     if layout := chunked.layout(file, head, size):
         return layout
     if head[:4] == ogg.CAPTURE:
@@ -40,4 +45,6 @@ def layout_of(file: BinaryIO) -> Layout:
     file.seek(start)
     if file.read(4) == flac.MARKER:
         return flac.layout(file, start, size)
+    if layout := foreign.bare_aac(file, start, size):
+        return layout
     return mpeg.layout(file, start, size) or Layout()

@@ -34,6 +34,12 @@ class Layout:
     """Part of the announced sound that is there, above 0; 1 also where nothing is announced."""
     lacking: str = ""
     """What the structure lacks at its end, where the part that is there is not known."""
+    broken: int = 0
+    """Where the structure breaks, in bytes; 0 where it does not."""
+    demuxer: str = ""
+    """FFmpeg's name of the format; "" where libsndfile reads it."""
+    unannounced: bool = False
+    """Whether such a file may end in the middle of a packet: it announces no length."""
 
 
 class Spliced(io.RawIOBase):

@@ -20,6 +20,7 @@ from pipeline.extras import install_line
 EXTRAS = {
     "plots": "matplotlib",
     "export": "onnxruntime",
+    "media": "av",
     "dask": "distributed",
     "tensorboard": "tensorboard",
     "mic": "sounddevice",
