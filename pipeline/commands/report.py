@@ -27,13 +27,15 @@ def report(dataset: str, data: Path | None, losses: tuple[str, ...], page: bool)
     for text in losses:
         LossMix.parse(text)
     name, corpus = runs_of(dataset, data)
-    click.echo(tables.report(places.runs(), places.reports(), name, mixes=losses or None))
+    wanted = losses or None
+    whole = tables.contents(places.runs(), name, mixes=wanted) if page else None
+    click.echo(tables.report(places.runs(), places.reports(), name, mixes=wanted, whole=whole))
     if page:
         from pipeline.figures.embeddings import remembered  # h5py and joblib: --no-page does without
         from pipeline.report import page as pages
 
         audio = {clip.name: clip.path for clip in corpus.clips} if corpus else {}
         path = pages.write(
-            places.runs(), places.reports(), name, mixes=losses or None, embeddings=remembered, audio=audio
+            places.runs(), places.reports(), name, mixes=wanted, embeddings=remembered, audio=audio, whole=whole
         )
         click.echo(f"page: {path}")

@@ -79,10 +79,17 @@ def chained(folder: Path) -> bool:
     return folder.parent.name.startswith("gen") and folder.parents[2].name.startswith("ban-")
 
 
-def report(runs_root: Path, reports_root: Path, corpus: str, *, mixes: Iterable[str] | None = None) -> str:
+def report(
+    runs_root: Path,
+    reports_root: Path,
+    corpus: str,
+    *,
+    mixes: Iterable[str] | None = None,
+    whole: Contents | None = None,
+) -> str:
     """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``; the result is the text to print.
 
-    ``mixes`` and errors as in ``contents``.
+    ``mixes`` and errors as in ``contents``, whose result may be given as ``whole``.
     """
-    _, shown, paper = contents(runs_root, corpus, mixes=mixes)
+    _, shown, paper = whole or contents(runs_root, corpus, mixes=mixes)
     return paper.save(reports_root / corpus, "table", Table.build("", CSV, shown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -174,6 +175,23 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []
+    states = tuple(state_of(folder / name) for name in ("metrics.jsonl", "result.json", "config.json"))
+    return [{**record} for record in metrics_of(folder, states)]
+
+
+def state_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written; None where there is none."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=512)
+def metrics_of(folder: Path, states: tuple[object, ...]) -> tuple[dict[str, Any], ...]:
+    """``read_metrics`` of files in these ``states``; a report asks for the same lines again and again."""
+    path = folder / "metrics.jsonl"
     *lines, _cut_off = path.read_bytes().split(b"\n")
     identity, checksums = expected_lines(folder)
     waiting = iter(checksums or ())
@@ -191,7 +209,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         if checksums is not None and seal.line_checksum(line) not in waiting:
             raise damaged(path, f"line {number} is not one that was written, in the order of the epochs")
         records.append(record)
-    return records
+    return tuple(records)
 
 
 def expected_lines(folder: Path) -> tuple[str, list[str] | None]:

@@ -156,6 +156,16 @@ def test_a_picture_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
         (tmp_path / f"folds.{end}").unlink()
         assert plots.kept(points(50.0), tmp_path) is None
         assert plots.save(points(50.0), tmp_path) == text and plots.kept(points(50.0), tmp_path) == text
+    for end in ("png", "csv", "svg"):  # a damaged file of one is no picture: any byte
+        path = tmp_path / f"folds.{end}"
+        whole = path.read_bytes()
+        for place in (0, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            assert plots.kept(points(50.0), tmp_path) is None
+            path.write_bytes(whole[:place])
+            assert plots.kept(points(50.0), tmp_path) is None
+        path.write_bytes(whole)
+    assert plots.kept(points(50.0), tmp_path) == text
 
 
 def test_files_and_the_picture_in_a_page(tmp_path):

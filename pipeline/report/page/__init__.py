@@ -27,17 +27,18 @@ def write(
     mixes: Iterable[str] | None = None,
     embeddings: Embeddings | None = None,
     audio: Mapping[str, Path] | None = None,
+    whole: report.Contents | None = None,
 ) -> Path:
     """Write the page of a corpus' finished runs and its pictures; the result is the page's path.
 
     ``mixes`` as in ``report.contents``: the page has the rows of that table. ``embeddings(run folder)`` gives the
     held-out clips' embeddings, (clips, D) float32, labels and names; where it is None, or raises ``InputError``, the
-    page says why there is no t-SNE. ``audio``: clip → its sound file. Nothing is written before all is drawn but the
+    page says why there is no t-SNE. ``audio``: clip → its sound file. ``whole``: ``report.contents`` where it is known. Nothing is written before all is drawn but the
     pictures. Raises ``InputError`` without matplotlib or a finished run, for a damaged file, and for two runs of one
     cell.
     """
     plots.require_matplotlib()
-    records, rows, paper = report.contents(runs_root, corpus, mixes=mixes)
+    records, rows, paper = whole or report.contents(runs_root, corpus, mixes=mixes)
     folder = reports_root / corpus
     gallery = Gallery(folder, plots.Look(synthetic=any(row.synthetic for row in rows)))
     tables = gathering.tables(rows, records)

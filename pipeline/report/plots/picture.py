@@ -208,32 +208,43 @@ def files(picture: Picture, folder: Path) -> dict[str, Path]:
     return {end: folder / f"{picture.name}.{end}" for end in ("png", "csv", "svg")}
 
 
-def mark(picture: Picture) -> str:
-    """How the picture's SVG ends."""
-    return f"<!-- {picture.digest} -->\n</svg>\n"
+def mark(picture: Picture, *contents: bytes) -> str:
+    """How the picture's SVG ends: what it is of, and what was written (the SVG before its end, PNG, CSV)."""
+    written = hashlib.sha1()
+    for content in contents:
+        written.update(hashlib.sha1(content).digest())
+    return f"<!-- {picture.digest} {written.hexdigest()} -->\n</svg>\n"
 
 
 def kept(picture: Picture, folder: Path) -> str | None:
-    """The SVG's text where ``save`` has written this very picture in ``folder`` before; None where it has not."""
+    """The SVG's text where ``save`` has written this very picture in ``folder`` before; None where it has not, or one of its files
+    is not what was written.
+    """
     paths = files(picture, folder)
-    if not all(path.is_file() for path in paths.values()):
+    try:
+        svg_bytes, png_bytes, csv_bytes = (paths[end].read_bytes() for end in ("svg", "png", "csv"))
+    except OSError:
         return None
-    text = paths["svg"].read_text(encoding="utf-8")
-    return text if text.endswith(mark(picture)) else None
+    before, _, _ = svg_bytes.rpartition(b"<!-- ")
+    if svg_bytes[len(before) :] != mark(picture, before, png_bytes, csv_bytes).encode():
+        return None
+    return svg_bytes.decode("utf-8")
 
 
 def save(picture: Picture, folder: Path) -> str:
     """Draw the picture, write ``<name>.png``, ``.csv`` and ``.svg`` in ``folder``, and return the SVG's text.
 
-    The SVG comes last and ends with the picture's digest: it says that the others are there and of what.
+    The SVG comes last and ends with digests of what is drawn and of all three files: it says that they are there, whole, and of what.
     """
     paths = files(picture, folder)
     figure, header, rows = picture.drawing()
     lay_out(figure)
-    text = svg(figure, picture.name).rstrip().removesuffix("</svg>") + mark(picture)
+    before = svg(figure, picture.name).rstrip().removesuffix("</svg>")
     cells = [tuple(cell_value(value) for value in row) for row in rows]
-    runs.write_atomic(paths["png"], png(figure))
-    runs.write_atomic(paths["csv"], comma_separated(header, cells).encode())
+    drawn, table = png(figure), comma_separated(header, cells).encode()
+    text = before + mark(picture, before.encode(), drawn, table)
+    runs.write_atomic(paths["png"], drawn)
+    runs.write_atomic(paths["csv"], table)
     runs.write_atomic(paths["svg"], text.encode())
     return text
 
