@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -51,6 +52,12 @@ def header_of(file: h5py.File) -> Header:
     )
     require_fitting(file, header)
     return header
+
+
+def unknown_setting(file: h5py.File) -> str:
+    """A setting of features that only a later version has; "" where there is none."""
+    known = {field.name for field in dataclasses.fields(FeatureSpec)}
+    return next((f"features.{key}" for key in json.loads(file.attrs["spec"]) if key not in known), "")
 
 
 def require_fitting(file: h5py.File, header: Header) -> None:

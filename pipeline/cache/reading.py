@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline import locks
 from pipeline.cache import checking
-from pipeline.cache.header import header_of
+from pipeline.cache.header import header_of, unknown_setting
 from pipeline.cache.schema import (
     FILE_NAMES,
     SCHEMA,
@@ -28,6 +28,9 @@ from pipeline.cache.schema import (
 )
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus.clips import UNLABELLED, part_name
+
+#: What is to be done about a file of a format, or with a setting, that is not known here.
+NEWER = "a newer audio-rkd made it, or it is damaged: update audio-rkd"
 
 ATTRIBUTES = (
     "schema",
@@ -80,7 +83,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
             if missing:
                 raise InputError(f"{path}: not the features of a fold (it has no {missing[0]}); {remedy}")
             if file.attrs["schema"] != SCHEMA:
-                raise InputError(f"{path}: schema {file.attrs['schema']}, expected {SCHEMA}; {remedy}")
+                raise InputError(f"{path}: schema {file.attrs['schema']}, expected {SCHEMA}; {NEWER}, or {remedy}")
+            if unknown := unknown_setting(file):
+                raise InputError(f"{path}: this version knows no setting {unknown}; {NEWER}, or {remedy}")
             yield file
         except (InputError, BrokenPipeError):
             raise

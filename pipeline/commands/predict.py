@@ -183,10 +183,7 @@ def event_writer(
         elif text := segments.as_csv(name, heard) if chosen == "csv" else segments.as_text(name, heard, dash()):
             say(text)
         if tracks:
-            stem = "standard-input" if name == STDIN else Path(name).name
-            track, count = f"{stem}.txt", 1
-            while track in names:  # sounds of the same name in several folders
-                track, count = f"{stem}-{count + 1}.txt", count + 1
+            track = segments.track_name("standard-input" if name == STDIN else Path(name).name, names)
             names.add(track)
             tracks.mkdir(parents=True, exist_ok=True)
             write_atomic(tracks / track, segments.as_labels(heard).encode())

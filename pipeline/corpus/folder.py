@@ -110,8 +110,8 @@ def add_files(root: Path, place: Path, paths: dict[str, Path]) -> None:
             unicodedata.category(letter) in ("Cc", "Cs") for letter in name
         ):
             raise InputError(
-                f"{root}: {name!r}: a name with a space at its beginning or end, or with characters that "
-                "are not text in UTF-8, which folds.csv could not list; expected another: rename it"
+                f"{root}: {name!r}: a name with a space at its beginning or end, with a control character, or with "
+                "bytes that are not text in UTF-8, which folds.csv does not list; expected another: rename it"
             )
         if (other := paths.setdefault(unicodedata.normalize("NFC", name), path)) != path:
             raise InputError(

@@ -8,9 +8,11 @@ their time as score. A piece whose likeliest class is below the threshold belong
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,9 @@ from pipeline.spelling import one_line
 
 #: Least probability of an event's class, where neither the user nor the run's "none of these" says another.
 THRESHOLD = 0.5
+
+#: Bytes of a sound's name that a label track keeps: file systems take 255, and the name that it is written under is longer.
+LONGEST = 200
 
 #: Of a CSV.
 COLUMNS = ("file", "start_s", "end_s", "class", "score")
@@ -87,3 +92,19 @@ def as_json(name: str, heard: Sequence[Event], seconds: float) -> str:
 def as_labels(heard: Sequence[Event]) -> str:
     """A label track of Audacity (File, Import, Labels): start, end, name and score, a tab between; "" without events."""
     return "".join(f"{e.start:.6f}\t{e.end:.6f}\t{' '.join(e.label.split())} {e.score:.2f}\n" for e in heard)
+
+
+def track_name(sound: str, taken: Collection[str]) -> str:
+    """The file of a sound's label track, which is none of those ``taken``: sounds in several folders may have one name.
+
+    A name that leaves no room for more is cut, with a digest of the whole behind it.
+    """
+    stem = sound
+    while len(os.fsencode(stem)) > LONGEST:
+        stem = stem[:-1]
+    if stem != sound:
+        stem += f"~{hashlib.sha256(os.fsencode(sound)).hexdigest()[:8]}"
+    track, count = f"{stem}.txt", 1
+    while track in taken:
+        track, count = f"{stem}-{count + 1}.txt", count + 1
+    return track

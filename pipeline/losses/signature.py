@@ -23,10 +23,13 @@ from typing import Any, Literal
 
 from pipeline import modules
 from pipeline.config import InputError
-from pipeline.losses.library import PACKAGE, constant, has, load, suggestion
+from pipeline.losses.library import PACKAGE, constant, has, load, module, suggestion
 from pipeline.losses.schedule import Ramp
 
 Value = float | str | bool | Ramp
+
+#: The functions of a loss's file that are called once, before the first epoch; ``adapter`` besides.
+BEFORE = ("reduced", "constants")
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,24 @@ def options_of(name: str, _state: modules.State) -> dict[str, Option]:
     if taken := [key for key, _, _ in arguments if key in EVERY]:
         raise InputError(f"loss {name}: {taken[0]} is an option of every loss; expected another name for its argument")
     return {key: option(f"loss {name}: {key}", default, hint) for key, default, hint in arguments}
+
+
+def taken_before(name: str) -> set[str]:
+    """What the functions of a loss's file take that are called once, before the first epoch; an adapter that comes with a word of an
+    option alone is that word's."""
+    functions = [*BEFORE, *(["adapter"] if constant(name, "ADAPTS", None) is None else [])]
+    return {argument for function in functions if has(name, function) for argument in arguments_of(name, function)}
+
+
+def arguments_of(name: str, function: str) -> list[str]:
+    """The names of what a function of a loss's file takes, by its text where that tells."""
+    try:
+        node = modules.bound(f"{PACKAGE}.{name}")[function]
+    except (modules.Computed, KeyError):
+        node = None
+    if isinstance(node, ast.FunctionDef):
+        return [each.arg for each in (*node.args.args, *node.args.kwonlyargs)]
+    return list(inspect.signature(getattr(module(name), function)).parameters)
 
 
 def idle(name: str, given: Mapping[str, Value]) -> dict[str, tuple[str, ...]]:
@@ -218,8 +239,9 @@ def read(text: str, option: Option, name: str, key: str, part: str) -> Value:
     if not option.number or text in option.beside:
         return text
     ends = numbers(text)
-    if not all(map(option.contains, ends)) or (len(ends) > 1 and not option.ramps):
-        ramp = f", or a ramp such as {option.ramp}" if option.ramps else " (and no ramp)" if len(ends) > 1 else ""
+    ramps = option.ramps and not (len(ends) > 1 and key in taken_before(name))
+    if not all(map(option.contains, ends)) or (len(ends) > 1 and not ramps):
+        ramp = f", or a ramp such as {option.ramp}" if ramps else " (and no ramp)" if len(ends) > 1 else ""
         raise InputError(f"{part!r}: option {key} of {name} is {text!r}; expected {option.expected}{ramp}")
     if option.whole and math.isfinite(ends[0]):
         return int(ends[0])

@@ -181,7 +181,7 @@ def key_of(record: Record) -> tuple[str, str, str]:
     own = record.trained_by
     parts = replace(own, classes=re.sub(r"@\d+$", "", own.classes))
     name = record.mix_text + ("" if record.teachers else " (teacher)") + f", {record.model}"
-    name += f", generation {record.generation}" if record.generation > 1 else ""
+    name += f", generation {record.generation}" if record.is_generation else ""
     return name, own.sampler, config.digest(record.settings.features, parts)
 
 

@@ -153,7 +153,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     content = content_of(path)
     values = parsed(path, content, ("schema",))
     if values["schema"] != SCHEMA:
-        raise InputError(f"{path}: schema {values['schema']!r}, this version reads {SCHEMA}; {remedy(folder)}")
+        raise InputError(
+            f"{path}: schema {values['schema']!r}, this version reads {SCHEMA}; update audio-rkd, or {remedy(folder)}"
+        )
     values = parsed(path, content, CONFIG_KEYS)
     require_sealed(path, content, str(values.get("identity") or ""))
     return values

@@ -206,7 +206,7 @@ def test_load_of_nothing_is_an_error() -> None:
 
 def test_missing_damaged_and_foreign_files_are_one_clear_line(tmp_path: Path) -> None:
     good = write(tmp_path, header())
-    files = {name: tmp_path / f"{name}.h5" for name in ("missing", "text", "empty", "cut", "foreign", "newer")}
+    files = {name: tmp_path / f"{name}.h5" for name in ("missing", "text", "empty", "cut", "foreign", "newer", "later")}
     files["text"].write_text("not HDF5 at all")
     files["empty"].write_bytes(b"")
     files["cut"].write_bytes(good.read_bytes()[:-5000])
@@ -215,10 +215,14 @@ def test_missing_damaged_and_foreign_files_are_one_clear_line(tmp_path: Path) ->
     shutil.copy(good, files["newer"])
     with h5py.File(files["newer"], "a") as file:
         file.attrs["schema"] = 99
+    shutil.copy(good, files["later"])
+    with h5py.File(files["later"], "a") as file:
+        file.attrs["spec"] = json.dumps({**json.loads(file.attrs["spec"]), "loudness": "k-weighted"})
     words = {
         "missing": "compute them first",
         "foreign": "not the features of a fold",
-        "newer": "schema 99, expected 1",
+        "newer": "schema 99, expected 1; a newer audio-rkd made it, or it is damaged: update audio-rkd, or delete it",
+        "later": "this version knows no setting features.loudness; a newer audio-rkd made it, or",
     }
     for name, path in files.items():
         for read in (cache.read_header, cache.read_fold, lambda p: cache.load([p])):

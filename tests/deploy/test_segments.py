@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from pipeline.commands.predict import predict
 from pipeline.deploy import prediction, sounds
 from pipeline.deploy.prediction import Prediction
-from pipeline.deploy.segments import Event, as_labels, events
+from pipeline.deploy.segments import Event, as_labels, events, track_name
+from pipeline.files import write_atomic
 from tests.shipped import CLASSES, SPEC, world
 
 #: A fixture.
@@ -159,3 +160,18 @@ def test_windows_are_counted_without_a_list_of_them(tmp_path, samples):
     spec = replace(SPEC, sr=8, seconds=1.0, hop_length=2)
     soundfile.write(tmp_path / "x.wav", np.zeros(samples), 8)
     assert sounds.window_count(tmp_path / "x.wav", spec) == len(sounds.starts(samples, 8, 2))
+
+
+def test_a_name_as_long_as_a_file_system_takes_has_its_label_track(tmp_path):
+    letters = {"a": 1, "ü": 2, "音": 3, "\udcff": 1}
+    sounds = [
+        letter * ((255 - len(end)) // size) + end for letter, size in letters.items() for end in (".wav", "2.wav")
+    ]
+    tracks: list[str] = []
+    for sound in [*sounds, sounds[0], "hen.wav", "hen.wav"]:
+        tracks.append(track_name(sound, tracks))
+        write_atomic(tmp_path / tracks[-1], b"")
+    assert len(set(tracks)) == len(tracks) == len(list(tmp_path.iterdir())) and tracks[-2:] == [
+        "hen.wav.txt",
+        "hen.wav-2.txt",
+    ]

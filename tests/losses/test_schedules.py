@@ -65,6 +65,10 @@ def test_text(text: str, canonical: str, slug: str | None) -> None:
             "option a of virtual is '0.5..1'; expected a number above 0 and below 1, or a ramp such as 0.75..0.25",
         ),
         ("tolerance@K=2..5", "option K of tolerance is '2..5'; expected a whole number of at least 2 (and no ramp)"),
+        (
+            "factor@k=0.2..0.5",
+            "option k of factor is '0.2..0.5'; expected a number above 0 and at most 1 (and no ramp)",
+        ),
         ("angle@layer=hidden..embedding", "unknown layer 'hidden..embedding'"),
         ("hinton@until=0", "option until of hinton is '0'; expected a whole number of at least 1"),
         ("hinton@until=2.5", "option until of hinton is '2.5'; expected a whole number"),

@@ -118,5 +118,7 @@ def test_a_run_that_cannot_be_measured_costs_the_report_nothing_else(
     monkeypatch.setattr(few_shot, "all_classes", lambda record: record.classes)
     (section,) = few_shot.section([dataclasses.replace(one, teacher=None)])
     assert "Left out: " in section.tables[0].caption and "they never saw" in section.tables[0].caption
-    assert few_shot.key_of(one) != few_shot.key_of(dataclasses.replace(one, generation=2))
+    generations = [dataclasses.replace(one, role=runs.GENERATION, generation=number) for number in (1, 2)]
+    names = [few_shot.key_of(record)[0] for record in (one, *generations)]
+    assert names[1:] == [f"{names[0]}, generation 1", f"{names[0]}, generation 2"]
     damage.told()
