@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -236,10 +236,22 @@ def load(paths: Iterable[Path]) -> Data:
                 file["features"].read_direct(features[start : start + count])
         checking.require(path, header, features[start : start + count], keep=True)
         start += count
+    return of_headers(headers, features)
+
+
+def described(paths: Iterable[Path]) -> Data:
+    """``load`` without the features: all else of the clips, and how many views they have; features (clip, view, 0)."""
+    headers = [read_header(Path(path)) for path in paths]
+    return of_headers(headers, np.empty((sum(len(h.clips) for h in headers), headers[0].shape[1], 0), np.float32))
+
+
+def of_headers(headers: Sequence[Header], features: np.ndarray) -> Data:
+    """What the headers of files say of their clips, one after another, beside these features."""
+    first, folds = headers[0], [header.fold for header in headers]
     return Data(
         features=features,
         labels=np.array(joined(h.labels for h in headers), dtype=np.int64),
-        folds=np.repeat(np.array(folds, dtype=np.int64), counts),
+        folds=np.repeat(np.array(folds, dtype=np.int64), [len(header.clips) for header in headers]),
         clips=joined(h.clips for h in headers),
         sources=joined(h.sources for h in headers),
         classes=first.classes,

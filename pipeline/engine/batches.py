@@ -16,7 +16,7 @@ from pipeline.runs.planned import PlannedRun
 
 
 def check(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` where a batch takes more than all samples that a run trains on."""
+    """``InputError`` where a batch takes more than all samples that a run trains on, and where too few recordings make episodes."""
     if isinstance(source.files, Archive):
         return  # of images there are tens of thousands, and they would have to be read to be counted
     clips, labels = source.clips, np.concatenate([cache.read_header(path).labels for path in source.files])
@@ -36,3 +36,22 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
                 + (f", or --set step.STEP.batch={max(1, fewer)} where a step has its own" if run.is_step else "")
             )
+    require_recordings([run for run in planned if samplers.episode_of(run.network.sampler)], source)
+
+
+def require_recordings(planned: Sequence[PlannedRun], source: Source) -> None:
+    """``InputError`` where fewer classes than an episode has have recordings for both of its sides, in the folds that a run trains on."""
+    if not planned:
+        return
+    # torch comes here and not at the top, so that a finished stage answers at once.
+    from pipeline.engine import tasks
+    from pipeline.training import episodes
+
+    data = cache.described(source.files)  # type: ignore[arg-type]
+    labels = data.labels.repeat(data.features.shape[1])
+    looked_at: set[tuple[int, str]] = set()
+    for run, task in zip(planned, tasks.tasks(planned, data)):
+        episode = samplers.episode(run.network.sampler)
+        if (key := (id(task), run.network.sampler)) not in looked_at:
+            looked_at.add(key)
+            episodes.enough(run.fold, task, labels, episode)

@@ -82,15 +82,21 @@ def batches(
 
     ``labels``: of every row of the samples. ``InputError`` where the recordings are not known, and where too few classes have enough.
     """
+    of_clips, recordings = enough(fold, task, labels, episode)
+    rows = task.train.reshape(len(recordings), -1)
+    clips = drawn(of_clips, recordings, episode, count, seed).reshape(count, -1)
+    return rows[clips, torch.randint(rows.shape[1], clips.shape, generator=views).numpy()]
+
+
+def enough(fold: int, task: Task, labels: np.ndarray, episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+    """The labels and recordings of a task's training clips, (clips,) each. ``InputError`` as ``batches``."""
     recordings = task.recordings
     if recordings is None:
         raise InputError(f"fold {fold}: episodes of clips whose recordings are not known; expected those of each clip")
-    rows = task.train.reshape(len(recordings), -1)
-    of_clips = task.known(labels)[rows[:, 0]]
+    of_clips = task.known(labels)[task.train.reshape(len(recordings), -1)[:, 0]]
     if len(fitting := fitting_classes(of_clips, recordings, episode)) < episode.way:
         raise InputError(too_few(f"fold {fold}", len(fitting), episode))
-    clips = drawn(of_clips, recordings, episode, count, seed).reshape(count, -1)
-    return rows[clips, torch.randint(rows.shape[1], clips.shape, generator=views).numpy()]
+    return of_clips, recordings
 
 
 def too_few(where: str, fitting: int, episode: Episode) -> str:

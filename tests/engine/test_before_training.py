@@ -57,6 +57,11 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("--set", "student.mixup=0.4"),
             "needs one label of each clip, and a mixed input has two; expected 0, or terms such as ce, hinton, soft without wrong",
         ),
+        (
+            "proto,soft:0",
+            ("--set", "student.sampler=episode:2,1,3", "--set", "student.batch=8"),
+            "fold 1: 0 classes have recordings for 1 clips that are shown and 3 of others that are asked for; expected 2",
+        ),
         ("soft", ("--set", "student.model=resnet81"), "no model 'resnet81'; expected one of cnn2"),
         ("soft", ("--set", "student.model=../cnn2"), "no model '../cnn2'; expected one of cnn2"),
     ],
