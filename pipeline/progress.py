@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from pipeline.spelling import one_line
+
 SECONDS_A_LINE = 30.0
+
+#: Characters of a bar, and seconds between two looks at how far it is.
+BAR, LOOK_SECONDS = 24, 1.0
+
+#: Clears the line of a terminal, in which a bar may stand.
+CLEARED = "\r\x1b[K"
+
+
+def say(line: str) -> None:
+    """A line of progress, on standard error, so that standard output stays the result's. It takes the place of a bar, of whichever
+    process, which is drawn again below it."""
+    print((CLEARED if sys.stderr.isatty() else "") + one_line(line), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def foot(told: Callable[[], tuple[float, str]], stream: TextIO) -> Iterator[None]:
+    """While the block runs a bar stands at the foot of a terminal; elsewhere nothing does. ``told``: the share that is done, in
+    [0, 1], and words; "" for no bar."""
+    if not stream.isatty():
+        yield
+        return
+    ended = threading.Event()
+
+    def draw() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            share, words = told()
+            if words:
+                stream.write(CLEARED + bar(share, words, shutil.get_terminal_size().columns))
+                stream.flush()
+
+    drawing = threading.Thread(target=draw, daemon=True)
+    drawing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        drawing.join()
+        stream.write(CLEARED)
+        stream.flush()
+
+
+def bar(share: float, words: str, columns: int) -> str:
+    """At most ``columns`` − 1 characters: what is wrapped cannot be drawn over."""
+    done = round(BAR * min(1.0, max(0.0, share)))
+    return f"[{'#' * done}{'-' * (BAR - done)}] {words}"[: max(0, columns - 1)]
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.losses import library
 from pipeline.losses.unlabelled import require_unlabelled
+from pipeline.progress import foot, say
 from pipeline.runs import Record, weights
 from pipeline.runs.planned import PlannedRun
-from pipeline.spelling import one_line
 from pipeline.teacher_files import is_teacher_file
 
 if TYPE_CHECKING:
@@ -51,11 +51,6 @@ def in_homes(name: str, planned: Iterable[PlannedRun]) -> list[Level]:
     return [Level(name, tuple(members.values())) for members in by_home.values()]
 
 
-def say(line: str) -> None:
-    """A line of progress. Progress goes to standard error, so that standard output stays the result's."""
-    print(one_line(line), file=sys.stderr, flush=True)
-
-
 def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
     """Train the runs that are missing, each level behind those that it learns from.
 
@@ -82,7 +77,9 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         taught = with_teachers(level.runs)
         for home in dict.fromkeys(run.home for run in taught):
             part = Level(level.name, tuple(run for run in taught if run.home == home))
-            count, lines = train_level(part, source, command=whole_of(len(planned), every, source), **how)
+            whole = whole_of(len(planned), every, source)
+            with foot(whole.far, sys.stderr):
+                count, lines = train_level(part, source, command=whole, **how)
             trained, failures = trained + count, failures + lines
     if failures:
         raise RunsFailed(failed(failures, trained))

@@ -30,6 +30,13 @@ class Whole:
     begun: tuple[float, float] | None = field(default=None, compare=False)
     """When this process looked first, and the cost of the epochs that were done then."""
     looked: tuple[float, str] = field(default=(-SECONDS_A_LOOK, ""), compare=False)
+    share: float = field(default=0.0, compare=False)
+    """Of what the command trains, done then, in [0, 1], by cost."""
+
+    def far(self) -> tuple[float, str]:
+        """The share that is done, and ``told``: for a bar."""
+        words = self.told()
+        return self.share, words
 
     def told(self) -> str:
         """ "runs 24 of 72, about 14 min left"; without a time while no pace is known; "" of a single run."""
@@ -44,6 +51,7 @@ class Whole:
             done, rest = done + cost * count, rest + cost * (epochs - count)
         self.begun = self.begun or (now, done)
         since = done - self.begun[1]
+        self.share = done / (done + rest) if done + rest else 1.0
         words = f"runs {ended} of {self.total}"
         if since > 0 and rest > 0:
             words += f", about {duration(rest * (now - self.begun[0]) / since)} left"

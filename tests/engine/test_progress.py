@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import threading
 from pathlib import Path
 
 import pytest
 
-from pipeline import runs
+from pipeline import progress, runs
 from pipeline.config import Settings
 from pipeline.engine import epochs, whole
 from pipeline.engine.epochs import EpochLog, counted
@@ -80,6 +82,7 @@ def test_how_far_a_command_is_follows_from_the_files(tmp_path: Path, monkeypatch
     assert of.told() == "runs 1 of 3, about 1 min 00 s left"  # looked at a moment ago
     clock[0] = 40.0
     assert of.told() == "runs 2 of 3, about 40 s left"
+    assert of.far() == (0.5, "runs 2 of 3, about 40 s left")  # 40 of 80
     assert Whole(1, ()).told() == ""
 
 
@@ -89,3 +92,33 @@ def test_a_teachers_epoch_costs_more_than_a_students() -> None:
     assert whole.multiplications("cnn2", shape, 10) == (
         20 * 173 * 32 * 5 * 9 + 10 * 86 * 16 * 32 * 9 + 5 * 43 * 16 * 32 + 32 * 10
     )
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_stands_at_the_foot_of_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.001)
+    drawn = threading.Event()
+
+    def far() -> tuple[float, str]:
+        drawn.set()
+        return 0.25, "runs 1 of 4, about 3 min left"
+
+    for stream in (Terminal(), io.StringIO()):
+        drawn.clear()
+        with progress.foot(far, stream):
+            if stream.isatty():
+                assert drawn.wait(10)
+        text = stream.getvalue()
+        if stream.isatty():
+            assert text.startswith("\r\x1b[K[######------------------] runs 1 of 4, about 3 min left")
+            assert text.endswith("\r\x1b[K") and "\n" not in text
+        else:
+            assert text == "" and not drawn.is_set()
+    assert progress.bar(1.2, "x" * 99, 40) == f"[{'#' * 24}] {'x' * 12}"
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    progress.say("a line")
+    assert terminal.getvalue() == "\r\x1b[Ka line\n"
