@@ -26,6 +26,8 @@ MOST: dict[str, tuple[float, str]] = {
     "batch": (65_536, "the relations in a batch take the cube of its size in time"),
     "clip_norm": (1e12, "no gradient is larger; 0 is no clipping"),
     "mixup": (1000, "all are mixed half and half"),
+    "mixstyle": (1, "it is the chance of a batch"),
+    "mixstyle_alpha": (1000, "all are mixed half and half"),
     "input_noise": (100, "nothing of the input is left"),
     "unlabelled_per_class": (10**9, "no corpus has so many clips"),
     "version": (2**31, "it counts changes"),

@@ -13,7 +13,7 @@ OF_SOUNDS = ("shift", "mask", "blank", "gain")
 
 NOT_NEGATIVE = (
     *("lr", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm", "teacher_seed"),
-    *("input_noise", "unlabelled_per_class", "mixup"),
+    *("input_noise", "unlabelled_per_class", "mixup", "mixstyle"),
 )
 #: From 0 to below 1.
 SHARES = (
@@ -80,6 +80,11 @@ class TrainSettings:
     mixup: float = 0.0
     """Inputs are mixed, m x_i + (1 − m) x_j, each with another of its batch, m = max(b, 1 − b), b from Beta(mixup, mixup), and their
     targets by the same m; teachers that run in every step hear the mixtures. 0: none is mixed."""
+    mixstyle: float = 0.0
+    """Chance of a batch that each clip's bins get the mean and deviation over time of m of their own and 1 − m of another clip's of the
+    batch, m from Beta(mixstyle_alpha, mixstyle_alpha); labels and what is stored of teachers stay. 0: none."""
+    mixstyle_alpha: float = 0.3
+    """Of ``mixstyle``: below 1 one clip of the two prevails, mostly."""
     sampler: str = "shuffle"
     """How batches are drawn: "shuffle", "classes:4" for 4 clips of each of batch / 4 classes, or "unlabelled:3" for 3 clips
     without a label for each with one (``pipeline.samplers``)."""
@@ -142,6 +147,8 @@ class TrainSettings:
         for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} = {getattr(self, name)}: expected a number of at least 0")
+        if not 0 < self.mixstyle_alpha < float("inf"):
+            raise InputError(f"mixstyle_alpha = {self.mixstyle_alpha}: expected a number above 0, for example 0.3")
         check_most(self)
         if self.momentum >= 1:
             raise InputError(f"momentum = {self.momentum}: expected a number below 1, for example 0.9")

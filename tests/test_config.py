@@ -136,6 +136,8 @@ NETWORK = {
     "teacher_average": "probabilities",
     "views": "all",
     "mixup": 0.0,
+    "mixstyle": 0.0,
+    "mixstyle_alpha": 0.3,
     "sampler": "shuffle",
     "optimizer": "sgd",
     "beta2": 0.999,

@@ -19,6 +19,10 @@ from pipeline.training.step import Augment
 
 def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device) -> Augment | None:
     """What the settings ask for; of images the padding shows the training images' mean."""
+    if settings.mixstyle and isinstance(data.spec, Pixels):
+        raise InputError(
+            f"mixstyle = {settings.mixstyle:g} mixes how loud frequencies are, and {data.corpus} has images; expected 0"
+        )
     if settings.augment == "none":
         return None
     if not isinstance(data.spec, Pixels):

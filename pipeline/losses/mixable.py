@@ -52,6 +52,10 @@ def without_labels(name: str) -> bool:
 
 def require_mixable(mix: LossMix, how: TrainSettings, dot: str = "") -> None:
     """``InputError`` where a term of a mix cannot learn from mixed inputs. ``dot``: what stands before a setting's name."""
+    if how.mixstyle and how.batch < 2:
+        raise InputError(
+            f"{dot}mixstyle = {how.mixstyle:g}: a batch of {how.batch} has nothing to mix; expected a batch of 2 at least, or 0"
+        )
     if not how.mixup:
         return
     setting = f"{dot}mixup = {how.mixup:g}"

@@ -51,6 +51,8 @@ UNITS = {
     "unlabelled_per_class": "clips",
     "keep": "epochs",
     "mixup": "Beta's parameter",
+    "mixstyle": "share of batches",
+    "mixstyle_alpha": "Beta's parameter",
 }
 
 #: Units that differ between tables.

@@ -16,7 +16,8 @@ from torch import Tensor
 from pipeline import samplers
 from pipeline.losses import library
 from pipeline.losses.counted import GOLDEN, bits, shifted
-from pipeline.training.sampling import generator, steps_of
+from pipeline.training.randomness import generator
+from pipeline.training.sampling import steps_of
 
 if TYPE_CHECKING:
     from pipeline.training.task import Run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,8 @@ from torch import Tensor
 from pipeline import samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.training import episodes, optimizer
+from pipeline.training.mixing_tables import mixing_tables, style_tables
+from pipeline.training.randomness import generator, seed_of
 
 if TYPE_CHECKING:
     from pipeline.training.task import Run
@@ -107,22 +108,15 @@ class EpochTables(NamedTuple):
     """(steps, R, B) int64: with which clip of its batch each is mixed, and ``shares`` by how much; None: inputs are not mixed."""
     shares: Tensor | None = None
     """(steps, R, B) float32."""
+    style_partners: Tensor | None = None
+    """As ``partners``, of how loud each bin is over time (``mixstyle``), and ``style_shares``; None: it is not mixed."""
+    style_shares: Tensor | None = None
+    """(steps, R, B) float32."""
 
 
 def steps_of(run: Run, batch: int, kind: str = samplers.SHUFFLE) -> int:
     """Steps of an epoch of a run, whose batches are drawn by ``kind`` unless it says itself how."""
     return (run.sampling or Sampling(kind)).steps(run, batch)
-
-
-def generator(purpose: str, run: Run, epoch: int) -> torch.Generator:
-    """Random numbers that depend on (purpose, seed, fold, epoch) alone, so that nothing has to be saved of them."""
-    return torch.Generator().manual_seed(seed_of(purpose, run, epoch))
-
-
-def seed_of(purpose: str, run: Run, epoch: int) -> int:
-    """63 bits of (purpose, seed, fold, epoch) alone."""
-    text = f"{purpose}/{run.seed}/{run.fold}/{epoch}".encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8]) >> 1
 
 
 def order(run: Run, epoch: int, more: np.ndarray | None = None) -> np.ndarray:
@@ -213,6 +207,7 @@ def epoch_tables(
     read = labels_read(runs, labels, rows, counts, settings, epoch, classes)
     labelled = () if read is None else tuple(int((read[:count, r] >= 0).sum()) for r, count in enumerate(counts))
     tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
+    mixed = (*mixing_tables(runs, counts, settings, epoch), *style_tables(runs, counts, settings, epoch))
     return EpochTables(
         tables[0],
         tables[1],
@@ -222,7 +217,7 @@ def epoch_tables(
         None if read is None else torch.from_numpy(read).to(device),
         labelled,
         noise_keys(runs, counts, epoch).to(device) if noisy(settings) else None,
-        *(table.to(device) for table in mixing_tables(runs, counts, settings, epoch)),
+        *(None if table is None else table.to(device) for table in mixed),
     )
 
 
@@ -269,24 +264,3 @@ def noise_keys(runs: Sequence[Run], counts: Sequence[int], epoch: int) -> Tensor
     for r, (run, count) in enumerate(zip(runs, counts)):
         keys[:count, r] = torch.randint(-(2**63), 2**63 - 1, (count,), generator=generator("noise", run, epoch))
     return keys
-
-
-def mixing_tables(
-    runs: Sequence[Run], counts: Sequence[int], settings: TrainSettings, epoch: int
-) -> tuple[Tensor, Tensor] | tuple[()]:
-    """Partners (steps, R, B) int64, a permutation of each batch, and shares (steps, R, B) float32, from ½ to 1; () without ``mixup``.
-
-    A share is max(b, 1 − b), b from Beta(mixup, mixup): a clip's own label is that of the larger part. Of each run from
-    (seed, fold, epoch) alone; steps beyond its own ``counts`` mix nothing.
-    """
-    if not settings.mixup:
-        return ()
-    batch = settings.batch
-    partners = torch.arange(batch).repeat(max(counts), len(runs), 1)
-    shares = torch.ones(max(counts), len(runs), batch)
-    for r, (run, count) in enumerate(zip(runs, counts)):
-        partners[:count, r] = torch.rand(count, batch, generator=generator("mixup", run, epoch)).argsort(1)
-        random = np.random.Generator(np.random.PCG64(seed_of("mixup shares", run, epoch)))
-        drawn = random.beta(settings.mixup, settings.mixup, (count, batch))
-        shares[:count, r] = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()
-    return partners, shares

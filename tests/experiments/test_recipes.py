@@ -148,3 +148,20 @@ def test_killed_at_random_moments_it_comes_out_the_same(whole: Path, tmp_path: P
     expected, resumed = recipes.digests(whole), recipes.digests(tmp_path)
     assert resumed.keys() == expected.keys()
     assert [folder for folder in resumed if resumed[folder] != expected[folder]] == []
+
+
+def test_a_patient_teacher_runs_on_the_very_input_and_a_fixed_one_is_stored() -> None:
+    """Beyer et al.: KL alone, the same changed and mixed view for both, ten times as long."""
+    runs_by_step = {run.step: run for level in recipes.planned("patient")[0] for run in level.runs}
+    experiment = reading.read("patient")
+    settings = {
+        name: planning.network_of(experiment.steps[name], config.read("default"))
+        for name in ("patient", "short", "fixed")
+    }
+    usual = config.read("default").student.epochs
+    assert [settings[name].epochs for name in settings] == [10 * usual, usual, 10 * usual]
+    assert {str(step.mix) for step in experiment.last} == {"hinton:1@T=1,soft:0"}
+    assert all(settings[name].mixup and settings[name].augment != "none" for name in ("patient", "short"))
+    assert {settings[name].schedule for name in settings} == {"cosine"}
+    changed = {name: run.changed_inputs for name, run in runs_by_step.items() if run.teachers}
+    assert changed == {"patient": True, "short": True, "fixed": False}

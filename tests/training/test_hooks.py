@@ -18,7 +18,8 @@ from pipeline.models.outputs import chosen, lacking
 from pipeline.training import Stored
 from pipeline.training.fit import packed
 from pipeline.training.packing import unit_statistics
-from pipeline.training.sampling import generator, steps_of
+from pipeline.training.randomness import generator
+from pipeline.training.sampling import steps_of
 from pipeline.training.step import step
 from tests.hooks import LAYOUTS, STUDENTS, assert_alike
 from tests.trainings import CLASSES, QUICK, ROWS, assert_equal, every_checkpoint, fit, made_up, run_of

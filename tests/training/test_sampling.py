@@ -15,6 +15,7 @@ from pipeline import config, samplers, training
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix
 from pipeline.training import Interrupted, Run, Sampling, Task
+from pipeline.training.randomness import generator
 from pipeline.training.sampling import dealt, epoch_tables, steps_of
 from tests.trainings import CLASSES, QUICK, assert_equal, data, fit, run_of
 
@@ -105,7 +106,7 @@ def test_the_tables_of_a_pack_hold_each_runs_own_batches() -> None:
 
 def test_shuffle_is_what_it_was() -> None:
     one_run = run()
-    order = one_run.task.train[torch.randperm(75, generator=training.sampling.generator("order", one_run, 4)).numpy()]
+    order = one_run.task.train[torch.randperm(75, generator=generator("order", one_run, 4)).numpy()]
     assert np.array_equal(Sampling().batches(one_run, LABELS, 8, 4), order[:72].reshape(9, 8))
     assert (
         one_run.identity()[-1]
