@@ -20,6 +20,7 @@ from pipeline.experiments.planning import Planner
 from pipeline.experiments.steps import Experiment, Step
 from pipeline.losses import LossMix, Term
 from pipeline.losses.mix import BASES
+from pipeline.losses.schedule import Ramp
 from pipeline.runs.experiments import note_time, note_weight, noted_times, noted_weight
 from pipeline.runs.planned import PlannedRun
 
@@ -40,7 +41,7 @@ def balanced(
     fold = min({*map(int, source.digests)} - {UNLABELLED})
     planned = {step.name: planner.run(step, 0, fold, (step.seeds or (0,))[0])[1] for step in steps}
     train(teachers_alone(planner.levels(), {run.folder for run in planned.values()}), source, **how)
-    changed, untrained = dict(experiment.steps), dict(experiment.untrained)
+    changed, untrained, measured = dict(experiment.steps), dict(experiment.untrained), dict[str, float]()
     for step in steps:
         del changed[step.name]
         weight = weight_of(step, planned[step.name], source, root)
@@ -50,6 +51,11 @@ def balanced(
         mix = with_weight(step.mix, weight)
         name = f"{step.label}-{mix.slug}"
         changed[name] = dataclasses.replace(step, name=name, mix=mix, balance=False)
+        measured[parts(step.mix)[1].name] = weight
+    for step in [one for one in changed.values() if one.apart]:
+        if near := near_measured(step, measured):
+            del changed[step.name]
+            untrained[step.name] = near
     weighted = dataclasses.replace(experiment, steps=changed, untrained=untrained)
     time_steps(weighted, next(iter(planned.values())), settings, source, root, trust)
     return weighted
@@ -100,6 +106,20 @@ def weight_of(step: Step, run: PlannedRun, source: Source, root: Path) -> float 
         note_weight(root, source.name, step.experiment, key, term.key, weight)
         say(f"{term.key}: weight {weight:g} pulls as strongly as {base} (fold {run.fold}, seed {run.seed})")
     return weight
+
+
+def near_measured(step: Step, measured: dict[str, float]) -> str:
+    """Why a step with ``apart`` is not trained: the weights of its terms are near the ``measured`` ones; "" where one is not, or none was
+    measured. A ramp counts by its larger end."""
+    near = []
+    for term in step.mix.terms:
+        if term.name in measured and term.name not in BASES:
+            ramp = term.weight
+            weight, own = measured[term.name], max(ramp.first, ramp.last) if isinstance(ramp, Ramp) else ramp
+            if max(own / weight, weight / own) > step.apart:
+                return ""
+            near.append(f"{own:g} is within {step.apart:g} times the measured {weight:g} of {term.name}")
+    return ", and ".join(near)
 
 
 def parts(mix: LossMix) -> tuple[LossMix, Term]:

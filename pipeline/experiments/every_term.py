@@ -1,27 +1,75 @@
-"""``each.term = "all"``: a step for every loss there is, in its published combination or beside soft targets.
+"""``each.term``: a step for every loss there is, or for some of them, in its published combination or beside soft targets.
+
+"all"; "vectors", those that several teachers at once can teach, for they read no more of these than embeddings and outputs; "single", those
+that ask for one teacher: its maps, its output layer; or a list of losses. A table ``{of = "all", without = ["hint"]}`` leaves some out.
 
 What one training with one teacher cannot be is the recipe that its file names (``RECIPE``), included under the recipe's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline import losses
+from pipeline.config import InputError
 from pipeline.experiments.steps import Step
-from pipeline.losses.library import constant
+from pipeline.losses.library import constant, require, teacher_reads
+from pipeline.losses.signature import definition
+
+#: Which losses ``each.term`` can mean by a word.
+WORDS = ("all", "vectors", "single")
 
 #: What the weight of a term is balanced against.
 BASE = "soft"
 
 
-def mixes(beside_base: bool) -> list[str]:
+def terms_of(value: Any, where: str = "") -> tuple[str, ...]:
+    """The losses that ``each.term`` means. ``InputError`` for what means none."""
+    table = value if isinstance(value, Mapping) else {"of": value}
+    named, left_out = table.get("of"), table.get("without", [])
+    known = losses.names()
+    lists = [one for one in (named, left_out) if isinstance(one, list)]
+    if (
+        not {*table} <= {"of", "without"}
+        or not isinstance(left_out, list)
+        or (named not in WORDS and not isinstance(named, list))
+    ):
+        raise InputError(
+            f"{where}: each.term = {value!r}: expected one of {', '.join(WORDS)}, a list of losses, or for example {{of = 'all', without = "
+            "['hint']}"
+        )
+    for name in itertools.chain(*lists):
+        require(str(name))
+    wanted = (
+        named
+        if isinstance(named, list)
+        else [name for name in known if named == "all" or single(name) == (named == "single")]
+    )
+    kept = tuple(dict.fromkeys(name for name in wanted if name not in left_out))
+    if not kept:
+        raise InputError(f"{where}: each.term = {value!r}: no loss is left; expected one at least")
+    return kept
+
+
+def single(name: str) -> bool:
+    """Whether a loss asks for one teacher: of several there is no mean of maps, and no output layer."""
+    if constant(name, "MEMBERS", False):
+        return False
+    constants = definition(name, "constants")
+    head = constants is not None and "head" in {one.arg for one in (*constants.args.args, *constants.args.kwonlyargs)}
+    reads = teacher_reads(name)
+    return head or reads is None or bool(set(reads) - {"embedding", "logits", "members"})
+
+
+def mixes(beside_base: bool, terms: Sequence[str] | None = None) -> list[str]:
     """The mixes, one per loss: ``MIX`` of its file, else its own name; or each with the weight 1 beside ``BASE``.
 
-    Without those that are a recipe of their own, or that ``untrained`` names.
+    ``terms``: of these (None: all). Without those that are a recipe of their own, or that ``untrained`` names.
     """
-    wanted = [name for name in losses.names() if not chained(name, beside_base) or (beside_base and recipe(name))]
+    terms = losses.names() if terms is None else terms
+    wanted = [name for name in terms if not chained(name, beside_base) or (beside_base and recipe(name))]
     if beside_base:
         return [f"{BASE}:1,{name}:1" for name in wanted if name != BASE]
     return [str(constant(name, "MIX", name)) for name in wanted]
@@ -59,23 +107,18 @@ def recipe(name: str) -> str:
 def recipes(tables: Iterable[Mapping[str, Any]]) -> list[str]:
     """Of tables ``[[step]]``: the recipes that take the place of steps of every term."""
     named = [
-        recipe(name)
-        for table in tables
-        if of_every_term(table)
-        for name in losses.names()
-        if chained(name, bool(table.get("balance")))
+        recipe(name) for table in tables for name in of_every_term(table) if chained(name, bool(table.get("balance")))
     ]
     return list(dict.fromkeys(filter(None, named)))
 
 
-def of_every_term(table: Mapping[str, Any]) -> bool:
+def of_every_term(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """The losses that a table ``[[step]]`` is of, by ``each.term``; () without it."""
     each = table.get("each", {})
-    return isinstance(each, Mapping) and each.get("term") == "all"
+    return terms_of(each["term"], f"step {table.get('name')}") if isinstance(each, Mapping) and "term" in each else ()
 
 
 def untrained(table: Mapping[str, Any]) -> dict[str, str]:
     """Of one table ``[[step]]``: row of the report → why it is not trained."""
-    if not of_every_term(table):
-        return {}
-    reasons = {name: chained(name, bool(table.get("balance"))) for name in losses.names() if not recipe(name)}
+    reasons = {name: chained(name, bool(table.get("balance"))) for name in of_every_term(table) if not recipe(name)}
     return {f"{table.get('name')}-{name}": f"needs a chain: {why}" for name, why in reasons.items() if why}

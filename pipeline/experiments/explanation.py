@@ -96,6 +96,13 @@ def about(step: Step, network: TrainSettings, weights: int, count: int, features
         f"    learns   {lessons(step)}",
         *(f"    {line.replace(':', '', 1)}" for line in features if step.features),
         *([f"    weight   {WEIGHED}"] if step.balance else []),
+        *(
+            [
+                f"    trained  only if a weight is more than {step.apart:g} times that one, or less than 1/{step.apart:g} of it"
+            ]
+            if step.apart
+            else []
+        ),
         *without_labels(step, network),
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
         *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),

@@ -34,7 +34,7 @@ TABLES = ("teacher", "student")
 KEYS = ("title", "preset", "dataset", "include", "step")
 FIELDS = (
     *("name", "mix", "teacher", "start", "base", "network", "rounds", "seeds", "each", "balance", "cross_fitted"),
-    "features",
+    *("features", "apart"),
 )
 
 #: The training settings that a step may have of its own; ``network`` stands for the model.
@@ -176,6 +176,7 @@ def step_of(experiment: str, name: str, fields: Mapping[str, Any], before: Seque
         flag_of("cross_fitted", fields, where),
         files,
         table_of(fields.get("features", {}), where),
+        apart_of(fields.get("apart", 0.0), balance, where),
         peer,
     )
 
@@ -237,6 +238,14 @@ def balance_of(balance: bool, mix: LossMix, where: str) -> bool:
     if balance and (not mix.has_base or len(mix.terms) != 2):
         raise InputError(f"{where}: balance with mix {mix}: expected a base and one term, for example 'soft:1,angle:1'")
     return balance
+
+
+def apart_of(value: Any, balance: bool, where: str) -> float:
+    if type(value) not in (int, float) or not (value == 0 or 1 < value < float("inf")) or (value and balance):
+        raise InputError(
+            f"{where}: apart = {value!r}: expected a number above 1, for example 3, in a step without balance"
+        )
+    return float(value)
 
 
 def network_of(name: Any, where: str) -> str:

@@ -33,9 +33,12 @@ def each(table: Mapping[str, Any], where: str, others: Mapping[str, Step]) -> li
         )
     lists = dict(lists)
     if every := "term" in lists:
-        if lists.pop("term") != "all" or "mix" in lists:
-            raise InputError(f"{where}: each.term: expected 'all', one step per loss, and no each.mix beside it")
-        lists["mix"] = every_term.mixes(bool(given.get("balance")))
+        terms = every_term.terms_of(lists.pop("term"), where)
+        if "mix" in lists:
+            raise InputError(f"{where}: each.term: expected one step per loss, and no each.mix beside it")
+        lists["mix"] = every_term.mixes(bool(given.get("balance")), terms)
+        if not lists["mix"]:
+            raise InputError(f"{where}: each.term: {', '.join(terms)} need a chain of trainings; expected other losses")
     for field, values in lists.items():
         if not isinstance(values, list) or not values:
             raise InputError(f"{where}: each.{field} = {values!r}: expected a list of values")

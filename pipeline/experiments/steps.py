@@ -54,6 +54,9 @@ class Step:
     """The files of teachers of any program that teach it beside ``teachers``: those of all held-out folds."""
     features: tuple[tuple[str, Any], ...] = ()
     """Settings of features that it has in place of the preset's (``own_features``)."""
+    apart: float = 0.0
+    """It is trained only where its term's weight is more than so many times the one that a step with ``balance`` got for the same term, or
+    that is so much more than it; 0: in any case."""
     peer: str = ""
     """The step that learns from it while it learns from that (``peering``); "": none."""
 

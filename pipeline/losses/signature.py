@@ -155,10 +155,10 @@ def adapts(name: str, given: Mapping[str, Any]) -> bool:
     return any(f"{key}={shown(value)}" in with_options for key, value in given.items())
 
 
-def definition(name: str) -> ast.FunctionDef | None:
-    """A loss's function as its file writes it out; None where only importing it tells what it is."""
+def definition(name: str, of: str = "") -> ast.FunctionDef | None:
+    """A loss's function, or another one ``of`` its file, as it is written out; None where only importing it tells what it is."""
     try:
-        function = modules.bound(f"{PACKAGE}.{name}")[name]
+        function = modules.bound(f"{PACKAGE}.{name}")[of or name]
     except (modules.Computed, KeyError):
         return None
     return function if isinstance(function, ast.FunctionDef) and not function.decorator_list else None
