@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 EPSILON = 1e-6
 
 
+def how_mixed(
+    runs: Sequence[Run], counts: Sequence[int], settings: TrainSettings, epoch: int, device: torch.device
+) -> tuple[Tensor | None, ...]:
+    """``mixing_tables`` and ``style_tables`` on a device."""
+    tables = (*mixing_tables(runs, counts, settings, epoch), *style_tables(runs, counts, settings, epoch))
+    return tuple(None if table is None else table.to(device) for table in tables)
+
+
 def mixing_tables(
     runs: Sequence[Run], counts: Sequence[int], settings: TrainSettings, epoch: int
 ) -> tuple[Tensor | None, Tensor | None]:

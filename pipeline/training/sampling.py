@@ -13,7 +13,7 @@ from torch import Tensor
 from pipeline import samplers
 from pipeline.config import InputError, TrainSettings
 from pipeline.training import episodes, optimizer
-from pipeline.training.mixing_tables import mixing_tables, style_tables
+from pipeline.training.mixing_tables import how_mixed
 from pipeline.training.randomness import generator, seed_of
 
 if TYPE_CHECKING:
@@ -207,7 +207,6 @@ def epoch_tables(
     read = labels_read(runs, labels, rows, counts, settings, epoch, classes)
     labelled = () if read is None else tuple(int((read[:count, r] >= 0).sum()) for r, count in enumerate(counts))
     tables = [torch.from_numpy(table).to(device) for table in (rows, lr, alive)]
-    mixed = (*mixing_tables(runs, counts, settings, epoch), *style_tables(runs, counts, settings, epoch))
     return EpochTables(
         tables[0],
         tables[1],
@@ -217,7 +216,7 @@ def epoch_tables(
         None if read is None else torch.from_numpy(read).to(device),
         labelled,
         noise_keys(runs, counts, epoch).to(device) if noisy(settings) else None,
-        *(None if table is None else table.to(device) for table in mixed),
+        *how_mixed(runs, counts, settings, epoch, device),
     )
 
 
