@@ -76,9 +76,14 @@ def held(lock: Path, busy: Callable[[str], None], *, quiet: bool = False) -> Ite
         file_lock.release()
 
 
+def signature() -> str:
+    """How the locks of this process begin."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
 def sign(descriptor: int) -> None:
     """Write into a lock who holds it."""
-    text = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%F %T}"
+    text = f"{signature()} since {datetime.now():%F %T}"
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, text.encode(), 0)
 

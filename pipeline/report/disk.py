@@ -1,0 +1,272 @@
+"""``prune``: what lies in cache/ and runs/, how much it takes, and whether anything uses it. Nothing is changed here.
+
+Conservative: what cannot be read, is locked, or goes on from where it was stopped, is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline import locks, places, runs
+from pipeline.cache.schema import fold_path
+from pipeline.engine import notes
+from pipeline.errors import InputError
+from pipeline.report.check import UNFINISHED
+from pipeline.runs import Record
+from pipeline.runs import folder as run_files
+from pipeline.runs.damage import spared
+from pipeline.runs.experiments import noted_rows
+from pipeline.runs.planned import DEPTHS
+from pipeline.teacher_files.schema import FOLDER as TEACHER_FILES
+
+FEATURES, FILES, RUNS, CHECKPOINTS = "features", "teacher-files", "runs", "checkpoints"
+REPETITIONS, LEFTOVERS = "repetitions", "leftovers"
+
+#: What can be removed, by the name that a user gives.
+KINDS = (FEATURES, FILES, RUNS, CHECKPOINTS, REPETITIONS, LEFTOVERS)
+
+#: In seconds: a file that is being written is younger.
+HOUR = 3600
+
+#: Where rerun puts repetitions, see ``engine.rerun``.
+AGAIN = ".again"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that takes room."""
+
+    kind: str
+    """One of ``KINDS``; or another word, of what is never removed here."""
+    path: Path
+    bytes: int
+    use: str
+    """What uses it, or why nothing does, for people."""
+    removable: bool = False
+    guards: tuple[Path, ...] = ()
+    """What who uses it locks: it is locked before anything is removed."""
+    order: int = 0
+    """Of those that are removed the largest come first: a run before those that it goes back to."""
+
+
+def survey(cache: Path, runs_root: Path, others: Sequence[Path] = (), corpus: str | None = None) -> list[Item]:
+    """All that lies there, of one corpus or of all. ``others``: folders that are told as a whole, and never removed."""
+    names = [corpus] if corpus else sorted({path.name for root in (cache, runs_root) for path in folders_in(root)})
+    if corpus and not any((root / corpus).is_dir() for root in (cache, runs_root)):
+        raise InputError(
+            f"nothing of {corpus!r} in {cache} and {runs_root}; expected a corpus that has features or runs"
+        )
+    items = [item for name in names for item in of_corpus(cache / name, runs_root / name, runs_root, name)]
+    told = [] if corpus else [path for path in others if path.is_dir()]
+    return items + [Item(str(path), path, size(path), "never removed here") for path in told]
+
+
+def of_corpus(cache: Path, home: Path, runs_root: Path, name: str) -> Iterator[Item]:
+    """What there is of one corpus."""
+    held = dict(held_locks([cache, home]))
+    finished = [folder for folder, files in run_files.run_folders(home, None) if "result.json" in files]
+    begun = [folder for folder in runs.unfinished(runs_root, name) if (folder / "config.json").is_file()]
+    records = [record for folder in (*finished, *begun) if (record := spared(partial(runs.read, folder)))]
+    unread = len(finished) + len(begun) - len(records)
+    waiting, stale = checkpoints(home)
+    yield from of_runs(records, kept(records, runs_root, name), waiting, held)
+    for path in stale:
+        holder = holder_of(path, held)
+        use = f"in use by {holder}" if holder else "its runs are finished"
+        yield Item(CHECKPOINTS, path, size(path), use, not holder, (path.parents[1] / "training",))
+    if waiting:
+        unfinished = sorted(set(waiting.values()))
+        yield Item(
+            "unfinished",
+            home,
+            sum(map(size, unfinished)),
+            f"{len(unfinished)} checkpoints to go on from: the command that was stopped",
+        )
+    yield from hidden(home, held)
+    yield from leftovers([cache, home])
+    yield from of_features(cache, name, records, unread, held)
+    yield from of_files(cache / TEACHER_FILES, records, unread, held)
+
+
+def of_runs(
+    records: Iterable[Record], kept_folders: set[Path], waiting: Mapping[Path, Path], held: Mapping[Path, str]
+) -> Iterator[Item]:
+    for record in records:
+        folder, finished = record.folder, runs.finished(record.folder)
+        if holder := holder_of(folder, held):
+            use = f"in use by {holder}"
+        elif not finished and folder in waiting:
+            use = "unfinished: goes on from its checkpoint"
+        elif not finished:
+            use = "unfinished, and no checkpoint to go on from"
+        elif folder in kept_folders:
+            use = "a table, or runs of one that go back to it"
+        else:
+            use = "no table"
+        free = use == "no table" or use.startswith("unfinished, and no")
+        home = folder.parents[DEPTHS[record.role][0]]
+        yield Item(RUNS, folder, size(folder), use, free and plain(folder), (home / "training",), len(record.lineage))
+
+
+def kept(records: Sequence[Record], runs_root: Path, corpus: str) -> set[Path]:
+    """The folders of runs that a table uses, and of all that they go back to."""
+    noted = {row.folder for row in noted_rows(runs_root, corpus)}
+    by_folder = {record.folder: record for record in records}
+    waiting = [
+        record
+        for record in records
+        if record.is_teacher_or_student
+        or record.is_generation
+        or record.folder.parent in noted
+        or not runs.finished(record.folder)
+    ]
+    folders = set[Path]()
+    while waiting:
+        record = waiting.pop()
+        if record.folder in folders:
+            continue
+        folders.add(record.folder)
+        before = [*record.lineage, *record.parents, *record.firsts, *([record.peer] if record.peer else [])]
+        waiting += [by_folder[path] for path in before if path in by_folder]
+    return folders
+
+
+def checkpoints(home: Path) -> tuple[dict[Path, Path], list[Path]]:
+    """Run folder → the checkpoint that it goes on from, and the checkpoints of which every run is finished.
+
+    A checkpoint without a note that can be read is of unfinished work, whose nobody knows.
+    """
+    waiting: dict[Path, Path] = {}
+    stale: list[Path] = []
+    for path in sorted(home.rglob(".checkpoints/*.pt")):
+        try:
+            cells = notes.require_whole(json.loads(path.with_suffix(".json").read_bytes()))["cells"]
+            folders = [places.located(cell["folder"]) for cell in cells]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            waiting[path] = path
+            continue
+        if folders and all(map(runs.finished, folders)):
+            stale.append(path)
+        else:
+            waiting |= dict.fromkeys(folders, path)
+    return waiting, stale
+
+
+def hidden(home: Path, held: Mapping[Path, str]) -> Iterator[Item]:
+    """Repetitions, which no table reads."""
+    for again in sorted(home.rglob(AGAIN)):
+        for folder in folders_in(again):
+            holder = holder_of(folder, held)
+            finished = runs.finished(folder)
+            use = f"in use by {holder}" if holder else "no table" if finished else "unfinished: rerun goes on"
+            yield Item(REPETITIONS, folder, size(folder), use, finished and not holder and plain(folder), (folder,))
+
+
+def leftovers(roots: Sequence[Path]) -> Iterator[Item]:
+    """What processes that have ended left half-written, or half-removed."""
+    for root in roots:
+        for folder, below, names in os.walk(root):
+            for name in (*below, *names):
+                match = UNFINISHED.fullmatch(name)
+                path = Path(folder) / name
+                if match and ended(int(match[1])) and (match[2] == "old" or old(path)):
+                    yield Item(LEFTOVERS, path, size(path), "left by a process that ended", True)
+            below[:] = [name for name in below if not UNFINISHED.fullmatch(name)]
+
+
+def old(path: Path) -> bool:
+    """Whether nobody can still be writing it, on another machine either."""
+    return time.time() - path.lstat().st_mtime > HOUR
+
+
+def ended(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:  # somebody else's: it lives
+        return False
+    return False
+
+
+def of_features(
+    cache: Path, corpus: str, records: Sequence[Record], unread: int, held: Mapping[Path, str]
+) -> Iterator[Item]:
+    """The folders of features, one for each settings of them."""
+    users: dict[Path, int] = {}
+    for record in records:
+        try:
+            folder = fold_path(cache.parent, corpus, record.settings.features, 1).parent
+            users[folder] = users.get(folder, 0) + 1
+        except InputError:  # settings that this version does not know
+            unread += 0 if record.is_of_images else 1
+    training = next((holder for path, holder in held.items() if not path.is_relative_to(cache)), "")
+    for folder in folders_in(cache):
+        if not any(path.suffix in (".h5", ".parts") for path in folder.iterdir()):
+            continue
+        holder = holder_of(folder, held) or training
+        if holder:
+            use = f"in use by {holder}"
+        elif any(path.suffix == ".parts" for path in folder.iterdir()):
+            use = "unfinished: make features goes on"
+        elif folder in users:
+            use = f"{users[folder]} run{'s' * (users[folder] > 1)}"
+        elif unread:
+            use = f"not known: {unread} of the runs cannot be read"
+        else:
+            use = "no run"
+        yield Item(
+            FEATURES, folder, size(folder), use, use == "no run" and plain(folder), tuple(sorted(folder.glob("*.h5")))
+        )
+
+
+def of_files(folder: Path, records: Sequence[Record], unread: int, held: Mapping[Path, str]) -> Iterator[Item]:
+    """What ONNX models said of the clips."""
+    used = {path.resolve() for record in records for path in (*record.parents, *record.firsts, *record.contents)}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.startswith(".") or not path.is_file() or path.is_symlink():
+            continue
+        holder = holder_of(path, held)
+        free = path.resolve() not in used and not unread and not holder
+        use = f"in use by {holder}" if holder else "no run" if free else "runs" if not unread else "not known"
+        yield Item(FILES, path, size(path), use, free, (path,))
+
+
+def held_locks(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """What another process has locked at this moment → which: a stage's whole folder, or the file or folder that the lock is beside."""
+    own = locks.signature()
+    for root in roots:
+        for lock in root.rglob(".*.lock"):
+            if (holder := locks.holder_now(lock)) and not holder.startswith(own):
+                guarded = lock.with_name(lock.name[1:].removesuffix(".lock"))
+                yield (guarded if guarded.exists() else lock.parent), holder
+
+
+def holder_of(path: Path, held: Mapping[Path, str]) -> str:
+    """Who has ``path`` in use, or something in it, or what it lies in; "" for nobody."""
+    near = (who for place, who in held.items() if path.is_relative_to(place) or place.is_relative_to(path))
+    return next(near, "")
+
+
+def plain(folder: Path) -> bool:
+    """Whether a folder lies where its name says: what a link leads to is somebody's own place."""
+    return not folder.is_symlink()
+
+
+def folders_in(root: Path) -> list[Path]:
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def size(path: Path) -> int:
+    """Bytes of a file or folder, without what links in it lead to."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size if os.path.lexists(path) else 0
+    return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
