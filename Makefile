@@ -88,7 +88,7 @@ $(call uses,help,$(settings_vars))
 $(call uses,setup lint bench reference clean,)
 $(call uses,demo,DEVICE JOBS)
 $(call uses,doctor verify,$(corpus_vars) ARGS)
-$(call uses,check runs test test-all,ARGS)
+$(call uses,check runs prune test test-all,ARGS)
 $(call uses,data,DATASET ARGS)
 $(call uses,features,$(settings_vars) FOLDS JOBS ARGS)
 $(call uses,teacher table3,$(cells_vars) ARGS)
@@ -109,6 +109,7 @@ $(call uses,explain,RUN ARGS)
 $(call uses,rerun,RUN DEVICE ARGS)
 $(call uses,predict,RUN FILES ARGS)
 $(call uses,teacher-file,RUN TO ARGS)
+$(call uses,archive,RUN TO $(corpus_vars) ARGS)
 $(call uses,export,RUN $(corpus_vars) PRESET RATES ARGS)
 $(call uses,web,RUN $(corpus_vars) PRESET RATES ARGS)
 of_all := ROOT PYTHON VENV TORCH TORCH_INDEX CLI PIP SHELL
@@ -130,7 +131,7 @@ needed = $(or $($(1)),$(error $(1) is missing: say make $(2)))
 # What a goal cannot do without is asked for here, before anything is installed or run.
 asked = $(if $(filter $(1),$(MAKECMDGOALS)),$(if $(call needed,$(2),$(3)),))
 $(call asked,compare,A,compare A=soft B=angle$(comma)area)$(call asked,compare,B,compare A=soft B=angle$(comma)area)
-$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,search,SPACE,search SPACE=strong)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,explain,RUN,explain RUN=runs/…/fold1-seed0)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
+$(call asked,experiment,NAME,experiment NAME=table3)$(call asked,search,SPACE,search SPACE=strong)$(call asked,ensemble,RUN,ensemble RUN=runs/…/angle40+area20+soft1)$(call asked,explain,RUN,explain RUN=runs/…/fold1-seed0)$(call asked,rerun,RUN,rerun RUN=runs/…/fold1-seed0)$(call asked,teacher-file,RUN,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,archive,TO,archive TO=table.rkd.zip)$(call asked,teacher-file,TO,teacher-file RUN=runs/…/fold1-seed0 TO=teacher.npz)$(call asked,predict,RUN,predict RUN=runs/…/fold1-seed0 FILES=a.wav)
 
 # All that a goal with several steps is given is parsed before the first of them: each command reads these calls, those of the goals
 # that were asked for, and then does its own.
@@ -303,6 +304,14 @@ compare: $(READY) ## What differs between two mixes, runs or folders, and by how
 .PHONY: ensemble
 ensemble: $(READY) ## The accuracy of runs that vote, a fold a line: RUN="a folder of runs, or several runs"
 	$(CLI) ensemble $(RUN) $(ARGS)
+
+.PHONY: archive
+archive: $(READY) ## Runs, or all of a table, as one file that "audio-rkd report FILE" reads elsewhere: TO=table.rkd.zip (RUN= particular ones)
+	$(CLI) archive $(RUN) $(CORPUS) -o $(call quoted,$(TO)) $(ARGS)
+
+.PHONY: prune
+prune: $(READY) ## What takes how much room, and what uses it (ARGS="--remove runs": away with what no table uses)
+	$(CLI) prune $(ARGS)
 
 .PHONY: follow
 follow: $(READY) ## Trainings under way, live in one line (in another terminal)

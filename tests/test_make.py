@@ -35,6 +35,8 @@ DOORS = [
     "runs",
     "compare",
     "ensemble",
+    "archive",
+    "prune",
     "follow",
     "inspect",
     "retrieval",

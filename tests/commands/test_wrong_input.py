@@ -47,6 +47,7 @@ def needed(name: str) -> tuple[str, ...]:
         "compare": ("run", "run"),
         "data": ("--dataset", "esc50"),
         "teacher-file": ("run", "-o", "made.npz"),
+        "archive": ("-o", "made.zip"),
         "experiment": ("student",),  # without a name it lists what there is
     }
     return values.get(name, ())

@@ -1,0 +1,210 @@
+"""``prune``: what is used stays, whoever uses it; what is removed goes as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import cache, locks
+from pipeline.config import Settings
+from pipeline.report import disk, pruning
+from pipeline.runs import experiments
+from tests.recorded import write_run
+from tests.tiny import audio_rkd
+
+
+def changed(folder: Path, **values: Any) -> Path:
+    config = json.loads((folder / "config.json").read_text()) | values
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def step(where: Path, name: str, fold: int, **values: Any) -> Path:
+    """A run of an experiment's step, relative to ``where``."""
+    run = write_run(where, 7, fold=fold, seed=9)
+    target = where / "runs" / "tiny" / "experiment-chain" / name / f"fold{fold}-seed0"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(run, target)
+    changed(target, role="step", experiment="chain", step=name, seed=0, **values)
+    return target.relative_to(where)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs of a table and of none, unfinished ones, features of theirs and of nobody, checkpoints, a repetition."""
+    monkeypatch.chdir(tmp_path)
+    student = write_run(tmp_path, 8)
+    first = step(tmp_path, "first", 1)
+    second = step(tmp_path, "second", 1, teacher=str(first), lineage=[str(first)])
+    step(tmp_path, "forgotten", 1)
+    step(tmp_path, "forgotten-too", 1, lineage=["runs/tiny/experiment-chain/forgotten/fold1-seed0"])
+    experiments.note_rows(Path("runs"), "tiny", "chain", {"chain": [second.parent]})
+    write_run(tmp_path, None, fold=2)
+    going, lost = write_run(tmp_path, None, fold=3), write_run(tmp_path, None, mix="ce:1")
+    checkpoints = student.parents[1] / ".checkpoints"
+    checkpoints.mkdir()
+    for name, folders in (("pack-a", [going]), ("pack-b", [student])):
+        cells = [{"folder": str(folder.relative_to(tmp_path))} for folder in folders]
+        (checkpoints / f"{name}.json").write_text(json.dumps({"cells": cells, "layout": "loop", "measured": {}}))
+        (checkpoints / f"{name}.pt").write_bytes(b"checkpoint")
+    (checkpoints / "pack-c.pt").write_bytes(b"of nobody knows what")
+    shutil.copytree(student, student.parent / ".again" / student.name)
+    for spec in (
+        Settings().features,
+        Settings(features=type(Settings().features)(bins=30, bins_per_octave=30)).features,
+    ):
+        path = cache.fold_path(Path("cache"), "tiny", spec, 1)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"features")
+    assert lost.is_dir()
+    return tmp_path
+
+
+def found(kind: str | None = None) -> dict[str, tuple[bool, str]]:
+    items = disk.survey(Path("cache"), Path("runs"))
+    return {str(one.path): (one.removable, one.use) for one in items if kind in (None, one.kind)}
+
+
+def removable(kind: str) -> set[str]:
+    return {"/".join(Path(path).parts[2:]) for path, (free, _) in found(kind).items() if free}
+
+
+def files() -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+
+
+def test_what_a_table_uses_or_goes_on_stays_and_the_rest_is_told(place: Path) -> None:
+    runs = removable(disk.RUNS)
+    group = next(Path("runs/tiny").glob("student-*")).name
+    assert runs == {
+        "experiment-chain/forgotten/fold1-seed0",
+        "experiment-chain/forgotten-too/fold1-seed0",
+        f"{group}/soft1/fold2-seed0",
+        f"{group}/ce1/fold1-seed0",
+    }
+    uses = {use for _, use in found(disk.RUNS).values()}
+    assert "unfinished: goes on from its checkpoint" in uses and len(uses) == 4
+    assert [Path(path).name for path in removable(disk.CHECKPOINTS)] == ["pack-b.pt"]
+    assert len(removable(disk.FEATURES)) == 1 and removable(disk.FEATURES) != set(found(disk.FEATURES))
+    assert len(removable(disk.REPETITIONS)) == 1
+    assert {kind for kind in disk.KINDS if removable(kind)} == {"features", "runs", "checkpoints", "repetitions"}
+
+
+def test_looking_changes_nothing_and_removal_takes_that_alone(place: Path) -> None:
+    before = files()
+    for arguments in ((), ("--dry-run",), ("--remove", "all", "--dry-run"), ("--json",)):
+        done = audio_rkd(place, "prune", *arguments)
+        assert done.returncode == 0 and files() == before, done.stderr
+    told = json.loads(done.stdout)
+    free = {one["path"] for one in told["items"] if one["removable"]}
+    assert told["removable_bytes"] == sum(one["bytes"] for one in told["items"] if one["removable"]) > 0
+    done = audio_rkd(place, "prune", "--remove", "runs", "--remove", "features")
+    assert done.returncode == 0, done.stderr
+    gone = {path for path in free if "/.checkpoints/" not in path and "/.again/" not in path}
+    kept = {name: content for name, content in before.items() if not any(name.startswith(f"{path}/") for path in gone)}
+    assert files() == kept and len(kept) < len(before)
+    assert not list(Path().rglob(".*.old")) and not Path("runs/tiny/experiment-chain/forgotten").exists()
+    assert audio_rkd(place, "prune", "--remove", "all").returncode == 0
+    assert found() and not any(free for free, _ in found().values())
+    assert next(Path("runs").rglob("pack-a.pt")).is_file() and next(Path("runs").rglob("pack-c.pt")).is_file()
+
+
+@contextlib.contextmanager
+def somebody_holds(path: Path) -> Iterator[None]:
+    """A lock as another process has it."""
+    lock = locks.lock_of(path)
+    with lock.open("w") as file:
+        file.write("process 1 on another-machine since then")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    lock.unlink()
+
+
+def test_what_is_locked_is_in_use_and_so_are_the_features_of_who_trains(place: Path) -> None:
+    chain = Path("runs/tiny/experiment-chain")
+    with somebody_holds(chain / "training"):
+        assert "experiment-chain/forgotten/fold1-seed0" not in removable(disk.RUNS)
+        assert removable(disk.FEATURES) == set()
+        assert any("in use by process 1 on another-machine" in use for _, use in found().values())
+        before = files()
+        done = audio_rkd(place, "prune", "--remove", "features")
+        assert done.returncode == 0 and files() == before
+    items = pruning.chosen(disk.survey(Path("cache"), Path("runs")), [disk.RUNS])
+    with somebody_holds(chain / "training"):  # since it was looked at
+        lines: list[str] = []
+        removed = pruning.remove(items, lambda: disk.survey(Path("cache"), Path("runs")), lines.append)
+    assert len(removed) == len(items) - 2 and (chain / "forgotten" / "fold1-seed0").is_dir()
+    assert len(lines) == 2 and all("another-machine" in line for line in lines)
+
+
+def test_a_run_that_is_finished_or_used_since_it_was_looked_at_stays(place: Path) -> None:
+    items = pruning.chosen(disk.survey(Path("cache"), Path("runs")), [disk.RUNS])
+    forgotten = Path("runs/tiny/experiment-chain/forgotten-too")
+    experiments.note_rows(Path("runs"), "tiny", "chain", {"later": [forgotten]})
+    lines: list[str] = []
+    pruning.remove(items, lambda: disk.survey(Path("cache"), Path("runs")), lines.append)
+    assert forgotten.is_dir() and Path("runs/tiny/experiment-chain/forgotten").is_dir()
+    assert len(lines) == 2 and all("used by now" in line for line in lines)
+
+
+def test_killed_in_between_no_run_is_half_there_and_the_rest_is_a_leftover(place: Path) -> None:
+    def killed(path: Path) -> None:
+        (path / "result.json").unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    items = pruning.chosen(disk.survey(Path("cache"), Path("runs")), [disk.RUNS])
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pruning.shutil, "rmtree", killed)
+        pruning.remove(items, lambda: disk.survey(Path("cache"), Path("runs")), print)
+    assert not items[0].path.exists()
+    (half,) = Path("runs").rglob(".*.old")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    half.rename(half.with_name(half.name.replace(f".{os.getpid()}.", f".{ended.pid}.")))
+    assert len(removable(disk.LEFTOVERS)) == 1 and str(items[0].path) not in found(disk.RUNS)
+    assert audio_rkd(place, "prune", "--remove", "leftovers").returncode == 0
+    assert not list(Path("runs").rglob(".*.old"))
+
+
+def test_what_cannot_be_read_keeps_the_features_and_a_link_is_left(place: Path, tmp_path: Path) -> None:
+    forgotten = Path("runs/tiny/experiment-chain/forgotten-too/fold1-seed0")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(forgotten, elsewhere)
+    forgotten.symlink_to(elsewhere)
+    (student,) = Path("runs/tiny").glob("student-*/soft1/fold1-seed0")
+    (student / "config.json").write_text("{")
+    assert removable(disk.FEATURES) == set() and str(student) not in found(disk.RUNS)
+    audio_rkd(place, "prune", "--remove", "all")
+    assert forgotten.is_symlink() and (elsewhere / "result.json").is_file() and student.is_dir()
+
+
+def test_unfinished_features_go_on(place: Path) -> None:
+    (unused,) = removable(disk.FEATURES)
+    (Path("cache/tiny") / unused / "fold2.h5.parts").mkdir()
+    assert removable(disk.FEATURES) == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [(("--corpus", "none"), 1, "nothing of 'none'"), (("--remove", "everything"), 2, "Invalid value for '--remove'")],
+)
+def test_wrong_input_is_one_line(place: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = audio_rkd(place, "prune", *arguments)
+    assert done.returncode == code and words in done.stderr.splitlines()[-1]
+
+
+def test_the_command_knows_the_kinds_that_there_are() -> None:
+    from pipeline.commands import prune
+
+    assert prune.KINDS == disk.KINDS
