@@ -151,7 +151,18 @@ def not_there() -> Iterator[Case]:
         for value in ("nowhere", "text", "empty"):
             if name == "doctor" or (name, value) == ("verify", "empty"):  # an answer of theirs, not an error
                 continue
-            yield (name, *of_experiment(name), "--dataset", "urbansound8k", "--data", value), (value,)
+            yield (
+                (
+                    name,
+                    *of_experiment(name),
+                    *(needed(name) if name == "archive" else ()),
+                    "--dataset",
+                    "urbansound8k",
+                    "--data",
+                    value,
+                ),
+                (value,),
+            )
     for name in having("--preset"):
         corpus = (*of_experiment(name), *(SOUNDS[:4] if "--data" in having_options(name) else ()))
         yield (name, *corpus, "--preset", "nowhere"), ("no preset", "nowhere", "expected one of")
