@@ -163,7 +163,8 @@ def names_of(case: Case, world: Path) -> list[str]:
     files = [kind.file(world)]
     if case.damage.startswith("exchanged"):
         files.append(kind.others[case.damage.removeprefix("exchanged with ")](world))
-    return [str(path.relative_to(world)) for path in files] + [
+    words = [f"-{path.stem}-" for path in files if kind.free]  # the preset that a run's folder names
+    return [*words, *(str(path.relative_to(world)) for path in files)] + [
         str(path.parent.relative_to(world)) for path in files if path.parent != world
     ]
 
