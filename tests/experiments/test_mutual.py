@@ -94,7 +94,13 @@ def test_students_that_were_made_unlike_are_refused(tmp_path: Path) -> None:
 
 def test_what_it_explains() -> None:
     text = explanation.explained(
-        reading.read("mutual"), config.read("default"), None, folds=(1, 2), seeds=(0,), dataset="urbansound8k"
+        reading.read("mutual"),
+        config.read("default"),
+        None,
+        folds=(1, 2),
+        seeds=(0,),
+        dataset="urbansound8k",
+        root=Path("runs"),
     )
     assert "  student-1 ⇄ student-2\n  student-2 ⇄ student-1" in text
     assert text.count("which learns from it in the same steps") == 2
