@@ -28,6 +28,10 @@ BLOCK_SAMPLES = 1 << 20
 #: libsndfile states lengths beyond this where it does not know.
 UNKNOWN_FRAMES = 1 << 60
 
+#: Formats, and their codings, of which any frame is found directly, and is the same as after all that is before.
+DIRECT = ("WAV", "WAVEX", "AIFF", "FLAC", "W64", "RF64", "AU", "CAF")
+SAMPLES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+
 PIPE = "a named pipe"
 
 #: What a path may lead to beside files, and what people call it.
@@ -68,22 +72,25 @@ class Sound:
     ended: bool = False
     """Whether all has been read."""
 
-    def blocks(self, most: int = BLOCK_SAMPLES) -> Iterator[np.ndarray]:
+    def blocks(self, most: int = BLOCK_SAMPLES, first: int = 0) -> Iterator[np.ndarray]:
         """(n, channels) float32, full scale 1.0, to the end: all streams, one behind the other, at ``rate``.
 
-        A block has at most ``most`` frames of its stream. Raises ``soundfile.SoundFileError``, ``MediaError`` and ``OSError``
-        where the file is damaged.
+        A block has at most ``most`` frames of its stream. Frames before ``first`` may be left out, of formats that find a frame
+        without what is before: ``frames`` counts them all the same. Raises ``soundfile.SoundFileError``, ``MediaError`` and
+        ``OSError`` where the file is damaged.
         """
-        for block in self.media_blocks(self.stream, most) if self.stream else self.sndfile_blocks(most):
+        for block in self.media_blocks(self.stream, most) if self.stream else self.sndfile_blocks(most, first):
             self.frames += len(block)
             yield block
         self.ended = True
 
-    def sndfile_blocks(self, most: int) -> Iterator[np.ndarray]:
+    def sndfile_blocks(self, most: int, first: int) -> Iterator[np.ndarray]:
         for stream, part in self.streams:
             with opened(self.path, stream) as file:
                 stated = part.frames or (file.frames if file.frames < UNKNOWN_FRAMES else 0)
                 self.announced += stated * self.rate / file.samplerate
+                if len(self.streams) == 1 and not part.skipped and file.format in DIRECT and file.subtype in SAMPLES:
+                    self.frames = file.seek(min(first, file.frames))
                 size = max(1, min(most, BLOCK_SAMPLES // file.channels))
                 yield from resampled(read(file, part.skipped, size), file.samplerate, self.rate, file.channels)
 

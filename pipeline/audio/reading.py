@@ -73,11 +73,14 @@ def read_clip(
     return filled(read_sound(path, sr=sr, samples=samples, seconds=seconds), samples, short)
 
 
-def read_sound(path: Path | str, *, sr: int, samples: int, seconds: float | None = None) -> np.ndarray:
+def read_sound(
+    path: Path | str, *, sr: int, samples: int, seconds: float | None = None, start: float = 0.0
+) -> np.ndarray:
     """The sound of a clip as (n,) float32 at ``sr`` Hz: the channels' mean, resampled; of longer ones somewhat more than
     ``samples``.
 
-    ``seconds`` is the annotated length: what lies beyond it (ADPCM pads to whole blocks) is cut before resampling.
+    ``seconds`` is the annotated length: what lies beyond it (ADPCM pads to whole blocks) is cut before resampling. ``start``: where
+    the clip begins in its file, in seconds; it has no annotated length then.
     Full scale is 1.0. The values are those of ``librosa.load(path, sr=sr, res_type="soxr_hq")`` within float32
     rounding. Raises ``ClipError`` for a file that is missing, forbidden, empty, not sound, cut off, not finite, or
     louder than ``LOUDEST``.
@@ -85,9 +88,10 @@ def read_sound(path: Path | str, *, sr: int, samples: int, seconds: float | None
     with opening(path) as sound:
         enough = math.ceil((samples / sr + LOOKAHEAD_SECONDS) * sound.rate)
         blocks = [np.zeros(0, np.float32)]
-        wanted = max(enough, math.ceil((seconds or 0) * sound.rate))
-        for block in sound.blocks(wanted):
-            blocks.append(mono(block))
+        first = round(start * sound.rate)
+        wanted = first + max(enough, math.ceil((seconds or 0) * sound.rate))
+        for block in sound.blocks(max(1, wanted - first), first):
+            blocks.append(mono(block[max(0, first - (sound.frames - len(block))) :]))
             if sound.frames >= wanted:
                 break
         check_length(sound, seconds)

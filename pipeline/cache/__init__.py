@@ -8,6 +8,7 @@ Layout, schema 1; n clips, those that were skipped not among them::
     view feature bin frame    scales of the other axes; ``frame`` in seconds
     features_sha256 (clip,) text: SHA-256 of the clip's features; not in the first files, which get it when they are checked
     file/           path size mtime_ns sha256 seconds, (clip,): what each clip was computed from
+    window/         start seconds, (clip,): which part of its file a clip is; only where long files are several clips
     skipped/        clip path size mtime_ns sha256 seconds reason expected found, (skipped,): the clips left out, and why
 
 Every axis of every dataset has its scale and its label, every dataset its unit and description. Attributes of the
@@ -36,6 +37,7 @@ from pipeline.cache.schema import (
     File,
     Fold,
     Header,
+    Window,
     content_digest,
     fold_path,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "Header",
     "InUse",
     "Unavailable",
+    "Window",
     "add_clip_digests",
     "check",
     "content_digest",

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from pipeline import config
-from pipeline.cache.schema import Failure, File, Header, header_digest
+from pipeline.cache.schema import Failure, File, Header, Window, header_digest
 from pipeline.config import FeatureSpec
 from pipeline.corpus.clips import UNLABELLED
 
@@ -49,6 +49,9 @@ def header_of(file: h5py.File) -> Header:
         calls=tuple(map(str, file["feature"].attrs["feature_calls"])),
         digest=str(attrs["digest"]),
         clip_digests=texts(file[CLIP_DIGESTS]) if CLIP_DIGESTS in file else (),
+        windows=tuple(map(Window, *(file[f"window/{name}"][()].tolist() for name in Window._fields)))
+        if "window" in file
+        else (),
     )
     require_fitting(file, header)
     return header
@@ -67,6 +70,8 @@ def require_fitting(file: h5py.File, header: Header) -> None:
     lengths = {len(header.labels), len(header.sources), len(header.files)}
     if header.clip_digests or HEADER_DIGEST in file.attrs:
         lengths.add(len(header.clip_digests))
+    if "window" in file:
+        lengths.add(len(header.windows))
     if lengths != {len(header.clips)}:
         raise ValueError("columns of different lengths")
     least = UNLABELLED if header.fold == UNLABELLED else 0

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,13 @@ class Failure:
     found: str = ""
 
 
+class Window(NamedTuple):
+    """Which part of its file a clip is, in seconds."""
+
+    start: float
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Header:
     """All that a fold's file says, without the features themselves; sequences are parallel, one entry per clip."""
@@ -70,6 +77,8 @@ class Header:
     digest: str = ""
     clip_digests: tuple[str, ...] = field(default=(), compare=False)
     """``clip_digest`` of each clip; none in files of before there were any."""
+    windows: tuple[Window, ...] = ()
+    """Of each clip, where long files are several; else none."""
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:

@@ -113,6 +113,7 @@ def write_columns(file: h5py.File, header: Header, clips: h5py.Dataset) -> None:
             dataset(file, f"file/{name}", values, dtype, unit, description)
             for name, dtype, unit, description, values in file_columns(header.files)
         ),
+        *window_columns(file, header),
     ]
     skipped = dataset(file, "skipped/clip", [s.clip for s in header.skipped], TEXT, "", "name of a clip left out")
     skipped.make_scale("skipped clip")
@@ -127,6 +128,17 @@ def write_columns(file: h5py.File, header: Header, clips: h5py.Dataset) -> None:
         for column in columns:
             column.dims[0].label = label
             column.dims[0].attach_scale(scale)
+
+
+def window_columns(file: h5py.File, header: Header) -> list[h5py.Dataset]:
+    """Which part of its file each clip is; nothing where each is its whole file."""
+    if not header.windows:
+        return []
+    starts, seconds = zip(*header.windows)
+    return [
+        dataset(file, "window/start", starts, "<f8", "s", "where the clip begins in its file"),
+        dataset(file, "window/seconds", seconds, "<f8", "s", "how much of its file the clip is"),
+    ]
 
 
 def features_dataset(file: h5py.File, header: Header, scales: Sequence[h5py.Dataset]) -> h5py.Dataset:

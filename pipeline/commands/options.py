@@ -86,6 +86,13 @@ def named_columns(context: click.Context, _parameter: Any, written: str | None) 
         context.call_on_close(lambda: ASKED.reset(token))
 
 
+def asked_windows(context: click.Context, _parameter: Any, asked: bool) -> None:
+    """Notes that long recordings are several clips while the command runs."""
+    if asked:
+        token = ASKED.set(replace(ASKED.get(), windows=True))
+        context.call_on_close(lambda: ASKED.reset(token))
+
+
 data_option = together(
     click.option(
         "--data",
@@ -100,6 +107,13 @@ data_option = together(
         callback=named_columns,
         help="Of a table: what the columns are called that it does not call path, label, fold and recording, for example "
         "path=file,label=class.",
+    ),
+    click.option(
+        "--windows",
+        is_flag=True,
+        expose_value=False,
+        callback=asked_windows,
+        help="Of a folder or a table: files that are longer than a clip are several clips (corpus.toml: windows = true).",
     ),
 )
 preset_option = click.option(

@@ -13,6 +13,7 @@ from pipeline.commands.chosen import runs_of
 from pipeline.commands.defaults import is_given, rooted
 from pipeline.commands.options import corpus_options, losses_option
 from pipeline.commands.types import PATH
+from pipeline.corpus.windows import clip_of
 
 SECTION = "Looking at what there is"
 ORDER = 31
@@ -44,7 +45,7 @@ def report(file: Path | None, dataset: str, data: Path | None, losses: tuple[str
         of_archive(file, losses, page)
         return
     name, corpus = runs_of(dataset, data)
-    audio = {clip.name: clip.path for clip in corpus.clips} if corpus else {}
+    audio = {clip_of(clip.name): clip.path for clip in corpus.clips} if corpus else {}
     write(name, places.reports(), losses, page, audio, places.reports())
 
 

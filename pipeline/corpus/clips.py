@@ -33,6 +33,8 @@ class Clip:
     """The recording it was cut from: clips of one source are not independent."""
     seconds: float | None
     """Length by the annotation, where there is one."""
+    start: float | None = None
+    """Where it begins in its file, in seconds; None of a clip that is a file."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Corpus:
     synthetic: bool
     unlabelled: tuple[Clip, ...] = ()
     """Clips without a label, by name; ``source``: the recordings of ``clips`` that each may be of, a line each, or its own."""
+    windows: bool = False
+    """Whether files that are longer than a clip are several clips (``windows``)."""
     listing: Path | None = None
     """The table that lists the clips, or their folder."""
 

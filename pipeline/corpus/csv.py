@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import corpus_toml, pool, table_files
+from pipeline.corpus import corpus_toml, pool, table_files, windows
 from pipeline.corpus.clips import Clip, Corpus, checked, slug
 from pipeline.corpus.folder import assigned_folds, assigned_sources, store_folds, tell
 from pipeline.corpus.tables import Row, table
@@ -64,9 +64,10 @@ def csv(place: Path, *, store: bool = True, problems: list[str] | None = None) -
         Clip(entry.name, entry.path, folds[key], classes.index(entry.label), sources[key], None)
         for key, entry in keys.items()
     ]
-    seconds = corpus_toml.read(place.parent / "corpus.toml", "columns").seconds
-    corpus = checked(place.parent, "csv", classes, tuple(sorted(set(folds.values()))), seconds, clips, place)
-    return replace(corpus, name=slug(place.stem) or "csv", unlabelled=without_label(entries, keys, sources))
+    about = corpus_toml.read(place.parent / "corpus.toml", "columns")
+    corpus = checked(place.parent, "csv", classes, tuple(sorted(set(folds.values()))), about.seconds, clips, place)
+    unlabelled = without_label(entries, keys, sources)
+    return windows.cut(replace(corpus, name=slug(place.stem) or "csv", unlabelled=unlabelled), about)
 
 
 def opened(place: Path) -> table_files.TableFile:

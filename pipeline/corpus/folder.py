@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import corpus_toml, files, leaks, pool, removed
+from pipeline.corpus import corpus_toml, files, leaks, pool, removed, windows
 from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
@@ -31,7 +31,7 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
     recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it
     (not without ``store``), so that a clip never changes its fold: clips of one recording, by their names
     (``naming.recordings``), and files of the same bytes together. ``corpus.toml`` may give the clip length:
-    ``seconds = 4.0``. A listed clip that is not there is left out, which a line says (``removed``). A folder ``unlabelled`` beside the classes holds clips without a label, which are in no fold (``pool``).
+    ``seconds = 4.0``, and that long files are several clips (``windows``). A listed clip that is not there is left out, which a line says (``removed``). A folder ``unlabelled`` beside the classes holds clips without a label, which are in no fold (``pool``).
     """
     paths, without = class_files(root), pool_files(root)
     path = root / "folds.csv"
@@ -64,8 +64,9 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
         for name, fold in folds.items()
     ]
     all_folds = tuple(sorted({clip.fold for clip in clips}))
-    corpus = checked(root, "folder", classes, all_folds, corpus_toml.read(root / "corpus.toml").seconds, clips, path)
-    return replace(corpus, unlabelled=pool.pool_clips(without, corpus.clips, stated))
+    about = corpus_toml.read(root / "corpus.toml")
+    corpus = checked(root, "folder", classes, all_folds, about.seconds, clips, path)
+    return windows.cut(replace(corpus, unlabelled=pool.pool_clips(without, corpus.clips, stated)), about)
 
 
 def class_files(root: Path) -> dict[str, Path]:

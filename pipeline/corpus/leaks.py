@@ -11,6 +11,7 @@ from pipeline.config import InputError
 from pipeline.corpus import files
 from pipeline.corpus.clips import Clip, Corpus
 from pipeline.corpus.naming import recordings
+from pipeline.corpus.windows import whole
 
 #: Bytes from the middle of a file that are compared before all of it is read.
 SAMPLE = 4096
@@ -31,6 +32,7 @@ def divided_by_name(corpus: Corpus) -> dict[str, tuple[int, ...]]:
     """
     if corpus.dataset != "folder":
         return {}
+    corpus = whole(corpus)
     told = recordings(clip.name for clip in corpus.clips)
     folds: dict[str, set[int]] = defaultdict(set)
     for clip in corpus.clips:
@@ -147,7 +149,7 @@ def told(corpus: Corpus) -> list[str]:
 
     Raises ``InputError`` where the same bytes have two labels: no classifier can be right of both.
     """
-    lines = []
+    lines, corpus = windowed(corpus), whole(corpus)
     if groups := copies(corpus):
         faults = [fault for alike in groups if (fault := fault_of(alike, corpus.classes))]
         if wrong := [fault for fault in faults if "under the labels" in fault]:
@@ -177,6 +179,14 @@ def told(corpus: Corpus) -> list[str]:
         lines.append(pooled(corpus))
     alike = {clip.name for group in groups for clip in group}
     return [*lines, *examples(corpus, alike), *in_one_fold(corpus)]
+
+
+def windowed(corpus: Corpus) -> list[str]:
+    """A line on the windows of long files; none where there are no windows."""
+    if not corpus.windows:
+        return []
+    clips, files = (len(one.clips) + len(one.unlabelled) for one in (corpus, whole(corpus)))
+    return [f"{corpus.name}: {clips} windows of {corpus.seconds:g} s in {counted(files, 'file', 'files')}"]
 
 
 def pooled(corpus: Corpus) -> str:

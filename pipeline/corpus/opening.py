@@ -31,6 +31,10 @@ def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
             f"--columns {','.join(f'{one}={name}' for one, name in columns.items())}: the data set {dataset} has no table of "
             "yours; expected --dataset csv with it"
         )
+    if ASKED.get().windows and dataset not in ("folder", "csv"):
+        raise InputError(
+            f"--windows: {dataset} has clips of a length that is published; expected --dataset folder or csv with it"
+        )
     if data is not None:
         return dataset, data
     if dataset == "csv":

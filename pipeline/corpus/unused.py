@@ -20,7 +20,7 @@ def told(lengths: Iterable[float], clip_seconds: float) -> str:
     return (
         f"{len(longer)} of {len(lengths)} files are longer than a clip ({clip_seconds:g} s): of {amount(total)} {amount(unused)} "
         f"({100 * unused / total:.0f} %) are left unused, for only the beginning of each is heard; cut them into pieces "
-        "(NAME_01.wav, NAME_02.wav: one recording, one fold), or raise seconds in corpus.toml"
+        "(windows = true in corpus.toml, or --windows; or NAME_01.wav, NAME_02.wav: one recording, one fold), or raise seconds there"
     )
 
 
@@ -31,7 +31,7 @@ def amount(seconds: float) -> str:
 def left_unused(corpus: Corpus) -> str:
     """``told`` of the files of a corpus whose table gives no lengths; files that cannot be read are left to whoever reads them."""
     paths = [clip.path for clip in (*corpus.clips, *corpus.unlabelled) if clip.seconds is None]
-    if not corpus.own or not paths:
+    if not corpus.own or corpus.windows or not paths:
         return ""
     from pipeline.audio.decoding import seconds_stated  # soundfile and numpy: most commands do without
 

@@ -23,6 +23,7 @@ from pipeline.corpus import (
     leaks,
     removed,
     unused,
+    windows,
 )
 from pipeline.corpus.opening import opened
 from pipeline.corpus.published import PUBLISHED, Published
@@ -34,6 +35,9 @@ from pipeline.spelling import on_disk, one_line
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
 #: up to 6 ms, from rounded annotations; ADPCM files are filled up to a whole block, some 50 ms.
 TOLERANCE = 0.1
+
+#: Seconds of a clip where all of a file is heard.
+ENDLESS = 1e9
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,12 @@ def verify(root: Path, dataset: str) -> Verification:
         problems += counted(rows, published)
         problems += extra_files(root, everything)
     else:
-        corpus = opened(dataset, root, problems)
+        windowed = opened(dataset, root, problems)
+        notes += leaks.windowed(windowed)
+        corpus = windows.whole(windowed)
         rows = [Annotated(c.path, c.fold, corpus.classes[c.label], c.seconds) for c in corpus.clips]
         rows += [Annotated(c.path, c.fold, "", c.seconds) for c in corpus.unlabelled]
-        clip_seconds = corpus.seconds
+        clip_seconds = ENDLESS if corpus.windows else corpus.seconds
         if dataset != "csv":  # a table says which files it means
             problems += extra_files(root, {row.path for row in rows}, anywhere=True)
         problems += leaking(corpus, notes)

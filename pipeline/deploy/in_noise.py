@@ -113,7 +113,7 @@ def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
     by_name = {clip.name: clip for clip in corpus.clips}
     first: list[str] = []
     for one in group:
-        told = runs.read_predictions(one.record.folder)
+        told = runs.read_rows(one.record.folder)
         names = [str(name) for name in told.clips]
         first = first or names
         classes = classes_of(one, corpus)
@@ -143,7 +143,9 @@ def ask(
     blocks = []
     for clip in clips:
         try:
-            sound = reading.read_sound(clip.path, sr=spec.sr, samples=spec.samples, seconds=clip.seconds)
+            sound = reading.read_sound(
+                clip.path, sr=spec.sr, samples=spec.samples, seconds=clip.seconds, start=clip.start or 0.0
+            )
         except reading.ClipError as error:
             raise InputError(f"{error}; expected the clips that the runs were tested on") from None
         blocks.append(features.extract(noisy(sound, clip.name, spec, levels), spec))

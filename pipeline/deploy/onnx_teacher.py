@@ -188,7 +188,8 @@ def answered(
     answers: dict[str, list[np.ndarray]] = {output: [] for output in outputs}
     for done, clip in enumerate(clips.names, 1):
         try:
-            sound = read_sound(where[clip].path, sr=rate, samples=samples, seconds=where[clip].seconds)
+            begins = where[clip].start or 0.0
+            sound = read_sound(where[clip].path, sr=rate, samples=samples, seconds=where[clip].seconds, start=begins)
         except (ClipError, KeyError) as error:
             raise InputError(
                 f"{clip}: cannot be read any more ({error}); expected the clips that have features"

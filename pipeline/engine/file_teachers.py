@@ -101,7 +101,7 @@ def told(record: Record, data: cache.Data, maps: bool) -> dict[str, np.ndarray]:
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
         outputs: Outputs = training.outputs(network, values, train, ("logits", "embedding", "hidden", *stages))
     arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
-    arrays["logits"][test] = runs.read_predictions(record.folder).logits
+    arrays["logits"][test] = runs.read_rows(record.folder).logits
     return arrays
 
 

@@ -23,7 +23,7 @@ from pipeline.files import Stamp, stamp
 from pipeline.listed import LAST
 from pipeline.models import saved
 from pipeline.models.saved import weights_digest
-from pipeline.runs import Pack, Record, Result
+from pipeline.runs import Pack, Predictions, Record, Result, by_clip
 from pipeline.runs.planned import PlannedRun
 from pipeline.runs.record import UNFINISHED
 from pipeline.runs.weights import read_weights
@@ -166,9 +166,9 @@ def answer_of(
     if not teachers or any(logits is None for logits in files):
         return None
     if told is None and not files and (average == "probabilities" or len(teachers) == 1):
-        return ensembles.ensemble(teachers).logits
+        return ensembles.ensemble(teachers, rows=True).logits
     each = [
-        *(told(folder) if told else runs.read_predictions(folder).logits for folder in runs_alone),
+        *(told(folder) if told else runs.read_rows(folder).logits for folder in runs_alone),
         *(logits for logits in files if logits is not None),
     ]
     together = (
@@ -210,7 +210,7 @@ def result_of(
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     result = dataclasses.replace(
         figures,
-        best_accuracy=best["accuracy"],
+        best_accuracy=best["accuracy"] if figures.test_windows is None else None,  # epochs are tested by windows
         best_epoch=best["epoch"],
         epochs=len(history),
         parameters=models.parameters(network),
@@ -229,7 +229,13 @@ def held_out_result(run: PlannedRun, clips: Clips, data: cache.Data, logits: np.
     epoch, (test, _) = run.network.teacher_epoch, subsets.held_out(run, data)
     told = None if epoch == LAST else partial(logits_at, epoch=epoch, data=data, test=test)
     teacher = answer_of(taught_by, run.fold, clips, run.network.teacher_average, told)
-    return evaluation.summary(logits, labels, teacher)
+    names = np.array([data.clips[row] for row in test])
+    whole = by_clip(Predictions(names, labels, logits, names))
+    if whole.clips is names:
+        return evaluation.summary(logits, labels, teacher)
+    of_files = None if teacher is None else by_clip(Predictions(names, labels, teacher, names)).logits
+    figures = evaluation.summary(whole.logits, whole.labels, of_files)
+    return dataclasses.replace(figures, window_accuracy=evaluation.accuracy(logits, labels), test_windows=len(labels))
 
 
 def payload_of(record: Record, data: cache.Data, trained: Trained) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def rerun(
     from pipeline.engine.records import read_model
 
     # What is compared in the end: read now, so that damage is said before hours of training.
-    read_model(folder), runs.read_predictions(folder), metrics(folder)
+    read_model(folder), runs.read_rows(folder), metrics(folder)
     again = packs.PlannedPack(
         run.cohort,
         files,
@@ -235,7 +235,7 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     )
     equal = states[0].keys() == states[1].keys() and all(torch.equal(v, states[0][k]) for k, v in states[1].items())
     checks.append((equal, "weights", f"largest difference {gap:.2g}"))
-    left, right = runs.read_predictions(old), runs.read_predictions(new)
+    left, right = runs.read_rows(old), runs.read_rows(new)
     equal = all(np.array_equal(a, b) for a, b in zip(left, right))
     same_shape = left.logits.shape == right.logits.shape and left.logits.size
     gap = float(np.abs(left.logits - right.logits).max()) if same_shape else 0.0

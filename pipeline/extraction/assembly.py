@@ -13,7 +13,7 @@ import numpy as np
 from pipeline import cache, features
 from pipeline.cache import Header, checking
 from pipeline.config import FeatureSpec
-from pipeline.corpus import Corpus
+from pipeline.corpus import Clip, Corpus
 from pipeline.extraction import parts
 from pipeline.extraction.state import Plan
 
@@ -43,9 +43,18 @@ def assemble(fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool,
         compressed=compress,
         units=tuple(about["unit"] for about in descriptions.values()),
         calls=tuple(about["call"] for about in descriptions.values()),
+        windows=tuple(window_of(clip, spec) for clip in clips) if corpus.windows else (),
     )
     cache.write_fold(fold_plan.path, header, gathered(fold_plan, keys, kept))
     shutil.rmtree(fold_plan.parts, ignore_errors=True)
+
+
+def window_of(clip: Clip, spec: FeatureSpec) -> cache.Window:
+    """Which part of its file a clip is."""
+    from pipeline.audio.decoding import seconds_stated  # soundfile: a finished stage does without
+
+    start = clip.start or 0.0
+    return cache.Window(start, round(min(spec.seconds, (seconds_stated(clip.path) or 0.0) - start), 6))
 
 
 def gathered(fold_plan: Plan, keys: list[str], kept: dict[str, parts.Row]) -> Iterator[np.ndarray]:

@@ -43,6 +43,8 @@ class Job:
     path: Path
     file: File
     key: str
+    start: float = 0.0
+    """Where it begins in its file, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def samples(job: Job, spec: FeatureSpec) -> np.ndarray:
     """(view, sample) of a clip: clean, with noise, and changed. ``ClipError`` for a bad file."""
     from pipeline.audio import changing, reading  # soundfile: a finished stage does without
 
-    sound = reading.read_sound(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds)
+    sound = reading.read_sound(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds, start=job.start)
     return changing.views(sound, job.clip, spec, rate=spec.sr, samples=spec.samples, short=spec.short)
 
 

@@ -80,7 +80,7 @@ def held_out(folder: Path, cache_root: Path | None = None) -> Embeddings:
     rows, labels = of_fold(record, fold.header)
     clean = torch.from_numpy(np.ascontiguousarray(fold.features[rows, 0]))
     outputs = training.outputs(network_of(payload), clean, np.arange(len(clean)))
-    kept = runs.read_predictions(folder).logits
+    kept = runs.read_rows(folder).logits
     if not np.allclose(outputs.logits.numpy(), kept, rtol=TOLERANCE, atol=TOLERANCE):
         worst = float(np.abs(outputs.logits.numpy() - kept).max())
         raise InputError(

@@ -25,14 +25,14 @@ def mean_log_probabilities(logits: Sequence[np.ndarray]) -> np.ndarray:
     return top + np.log(np.exp(members - top).mean(axis=0))
 
 
-def ensemble(folders: Sequence[Path]) -> Predictions:
-    """The kept predictions of finished runs as one; ``logits`` are the log of the mean probabilities.
+def ensemble(folders: Sequence[Path], *, rows: bool = False) -> Predictions:
+    """The kept predictions of finished runs as one; ``logits`` are the log of the mean probabilities. ``rows``: of windows, not files.
 
     Raises ``InputError`` without runs, and for runs of another fold, other clips, labels or classes than the first's.
     """
     if not folders:
         raise InputError("an ensemble of no runs; expected at least one run folder")
-    members = [runs.read_predictions(folder) for folder in folders]
+    members = [(runs.read_rows if rows else runs.read_predictions)(folder) for folder in folders]
     folds = [runs.read(folder).fold for folder in folders]
     first = members[0]
     for folder, member, fold in zip(folders, members, folds, strict=True):

@@ -76,6 +76,8 @@ class Row(OfRole):
     """Of those, runs of the baseline."""
     outputs_untrained: int = 0
     """Runs of a mix without a term on the outputs: they name classes by chance."""
+    windows: float | None = None
+    """Mean of the runs' accuracy by windows, where long files are several clips; None where they are not."""
     balanced: float | None = None
     """Mean of the runs' balanced accuracy; None where none keeps it."""
     label: str = ""
@@ -251,6 +253,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         macro_f1=mean("macro_f1"),
         ece=mean("ece"),
         agreement=mean("agreement"),
+        windows=mean("window_accuracy"),
         calibration=calibrated(good),
         parameters=int(records[0].result.parameters),
         runs=len(records),

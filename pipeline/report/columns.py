@@ -30,6 +30,7 @@ SD_FOLDS = Column("sd_folds", of("spread.sd_folds"), "SD over\nfolds", format=nu
 SD_SEEDS = Column("sd_seeds", of("spread.sd_seeds"), "SD over\nseeds", format=number)
 RUNS = Column("", of("spread"), "n (folds ×\nseeds)", format=runs_counted)
 BEST = Column("best_epoch_percent_optimistic", of("best"), "Best epoch %\n(optimistic)", format=number)
+WINDOWS = Column("windows_percent", of("windows"), "Per\nwindow", "%", number)
 BALANCED = Column("balanced_percent", of("balanced"), "Balanced", "%", number)
 PARAMETERS = Column("parameters", of("parameters"), "Parameters", format=counted)
 PUBLISHED = Column("published_percent", of("published"), "Published", "%", number)
@@ -89,6 +90,7 @@ CSV = (
     BALANCED,
     Column("ece_percent", of("ece")),
     Column("agreement_percent", of("agreement")),
+    WINDOWS,
     Column("calibrated_runs", lambda row: row.calibration.runs if row.calibration else 0),
     *(TEMPERATURE, ECE_AFTER),
     Column("notes", lambda row: joined([*remarks(row), *comparison_remarks(row)])),
@@ -99,7 +101,21 @@ def accuracy_table(rows: Sequence[Row]) -> Table:
     """All rows; with the balanced accuracy where it was kept."""
     notes = Column("", lambda row: joined(remarks(row)), "Notes", prose=True)
     balanced = [BALANCED] if any(row.balanced is not None for row in rows) else []  # earlier versions did not keep it
-    columns = (NAME, MEAN, SD_FOLDS, SD_SEEDS, RUNS, *balanced, BEST, PARAMETERS, PUBLISHED, TO_PUBLISHED, notes)
+    windows = [WINDOWS] if any(row.windows is not None for row in rows) else []
+    columns = (
+        NAME,
+        MEAN,
+        SD_FOLDS,
+        SD_SEEDS,
+        RUNS,
+        *windows,
+        *balanced,
+        BEST,
+        PARAMETERS,
+        PUBLISHED,
+        TO_PUBLISHED,
+        notes,
+    )
     return Table.build("Accuracy on the held-out fold's clean clips, last epoch.", columns, rows)
 
 

@@ -23,6 +23,7 @@ Begin with ``planned``, then ``folder`` and ``record``. Imports: losses (names o
 from __future__ import annotations
 
 from pipeline.files import json_bytes, write_atomic
+from pipeline.runs.by_clip import by_clip, read_predictions
 from pipeline.runs.folder import (
     SCHEMA,
     Predictions,
@@ -30,8 +31,8 @@ from pipeline.runs.folder import (
     read_config,
     read_environment,
     read_metrics,
-    read_predictions,
     read_result,
+    read_rows,
     unfinished,
 )
 from pipeline.runs.freshness import outdated, retrained_teachers
@@ -63,6 +64,7 @@ __all__ = [
     "Record",
     "Result",
     "append_metrics",
+    "by_clip",
     "cell_path",
     "config_of",
     "environment",
@@ -76,6 +78,7 @@ __all__ = [
     "read_metrics",
     "read_predictions",
     "read_result",
+    "read_rows",
     "restart_metrics",
     "result_of",
     "retrained_teachers",

@@ -233,8 +233,8 @@ def lost_epochs(folder: Path, epochs: int) -> list[int]:
     return [epoch for epoch in range(1, epochs + 1) if epoch not in there]
 
 
-def read_predictions(folder: Path) -> Predictions:
-    """The held-out fold's predictions; see ``Predictions`` for shapes."""
+def read_rows(folder: Path) -> Predictions:
+    """The held-out fold's predictions as they were made, a row per clip of the features: of windows of long files one each."""
     path = folder / "predictions.npz"
     content = content_of(path)
     try:

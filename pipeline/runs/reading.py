@@ -74,6 +74,8 @@ def result_of(kept: Table) -> Result:
         "agreement",
         "seconds",
         "runs_in_pack",
+        "window_accuracy",
+        "test_windows",
     )
     return Result(
         status=kept["status"],

@@ -61,6 +61,9 @@ class Result:
     """Digest of the network's weights."""
     terms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Key of a term → what its loss says of the training rows after the last epoch, by name."""
+    window_accuracy: float | None = None
+    """Where long files are several clips: the share of these; the other figures are of the files, by the mean over their windows."""
+    test_windows: int | None = None
     overflowed: bool = False
     """The outputs were not finite. Earlier versions kept such runs as "did not train", without a finite nll."""
 

@@ -99,7 +99,7 @@ def damaged_files(folder: Path) -> str:
         if reason := mismatch(file) or broken(file):
             return f"{file.name} is {reason}"
     try:
-        run_files.read_predictions(folder)
+        run_files.read_rows(folder)
     except InputError as error:
         return str(error).partition("; ")[0].removeprefix(f"{folder}/")
     return ""

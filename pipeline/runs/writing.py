@@ -123,11 +123,18 @@ def pack_of(pack: Pack) -> dict[str, Any]:
 def result_of(result: Result) -> dict[str, Any]:
     """A result as ``result.json`` has it; ``reading.result_of`` is the way back."""
     names = [
-        field.name for field in dataclasses.fields(Result) if field.name not in ("terms", "finished", "overflowed")
+        field.name
+        for field in dataclasses.fields(Result)
+        if field.name not in ("terms", "finished", "overflowed")
+        and (field.name not in LATER or getattr(result, field.name) is not None)
     ]
     terms = {"terms": {key: dict(figures) for key, figures in result.terms.items()}} if result.terms else {}
     finished = {"finished": result.finished} if result.finished else {}
     return {**{name: getattr(result, name) for name in names}, "failure": result.failure or None, **terms, **finished}
+
+
+#: Figures of windows alone.
+LATER = ("window_accuracy", "test_windows")
 
 
 def append_metrics(folder: Path, record: Mapping[str, Any], identity: str = "") -> None:

@@ -13,7 +13,7 @@ from pipeline import __version__
 from pipeline.audio.reading import ClipError
 from pipeline.cache import Header
 from pipeline.config import InputError
-from pipeline.corpus import opening
+from pipeline.corpus import is_table, opening
 from pipeline.deploy import export
 from pipeline.deploy.graph import TEMPERATURE
 from pipeline.deploy.one_file import Form, graph, proof, unsuited
@@ -76,7 +76,8 @@ def built(wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkp
 
 def sound_files(header: Header, data: Path | None) -> list[Path]:
     """The files that a fold's clips were computed from; ``InputError`` where one is missing or another one by now."""
-    _, root = opening.chosen(header.dataset, data)
+    name, root = opening.chosen(header.dataset, data)
+    root = root.parent if is_table(name) else root
     paths = []
     for file in header.files:
         path = on_disk(root / file.path)
