@@ -171,6 +171,7 @@ def test_from_long_files_to_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
     student = next(Path("runs/long-windows").glob("student-*/soft1/fold1-seed0"))
     heard = json.loads(invoke("predict", str(student), "long/hum/a.wav", "--json").stdout)
     kept = dict(zip(runs.read_rows(student).clips.tolist(), runs.read_rows(student).logits))
-    logits = np.array([window["logits"][0] for window in heard["windows"]])
-    for place in range(5):
-        assert logits[place] == pytest.approx(kept[f"hum/a.wav@0000{place * 0.5:.3f}s"], abs=1e-4)
+    answers = {windows.name_of("hum/a.wav", one["start_s"]): one["logits"][0] for one in heard["windows"]}
+    assert len(answers.keys() & kept.keys()) >= 5
+    for name in answers.keys() & kept.keys():
+        assert answers[name] == pytest.approx(kept[name], abs=1e-4)
