@@ -17,7 +17,6 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c c
 DATASET ?=
 DATA ?=
 COLUMNS ?=
-WINDOWS ?=
 PRESET ?=
 SET ?=
 FOLDS ?=
@@ -64,7 +63,7 @@ joined = $(subst $(space)$(1),$(1),$(subst $(1)$(space),$(1),$(2)))
 mixes_of = $(call joined,=,$(call joined,@,$(call joined,:,$(call joined,+,$(call joined,$(comma),$(strip $(1)))))))
 sets_of = $(call joined,=,$(call joined,$(comma),$(strip $(1))))
 CORPUS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--data $(call quoted,$(DATA))) \
-  $(if $(COLUMNS),--columns $(call quoted,$(COLUMNS))) $(if $(WINDOWS),--windows)
+  $(if $(COLUMNS),--columns $(call quoted,$(COLUMNS)))
 SETS = $(foreach s,$(call sets_of,$(SET)),--set $(call quoted,$(s)))
 SETTINGS = $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(SETS)
 HOW = $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
@@ -80,8 +79,8 @@ usual_preset = $(or $(AUDIO_RKD_PRESET),$(if $(wildcard rkd.toml),$(shell $(PYTH
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
 # Which variables each goal uses. Any other one on make's command line is an error: it would change nothing, without a word.
-corpus_vars := DATASET DATA COLUMNS WINDOWS
-settings_vars := DATASET DATA PRESET SET COLUMNS WINDOWS
+corpus_vars := DATASET DATA COLUMNS
+settings_vars := DATASET DATA PRESET SET COLUMNS
 how_vars := SEEDS DEVICE JOBS
 cells_vars := $(settings_vars) FOLDS $(how_vars)
 uses = $(foreach goal,$(1),$(eval of-$(goal) := $(2)))
