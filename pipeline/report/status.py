@@ -100,12 +100,8 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
 
     name, root = chosen(dataset, data)
     columns = ",".join(f"{purpose}={column}" for purpose, column in ASKED.get().columns.items())
-    given = {
-        "DATASET": dataset if dataset != "auto" else "",
-        "DATA": data,
-        "COLUMNS": columns,
-        "WINDOWS": int(ASKED.get().windows),
-    }
+    windows = "--windows" if ASKED.get().windows else ""
+    given = {"DATASET": dataset if dataset != "auto" else "", "DATA": data, "COLUMNS": columns, "ARGS": windows}
     again = "".join(f" {variable}={value}" for variable, value in given.items() if value)
     if not is_there(name, root) and name != "synthetic":
         return f"corpus    none in {root}\nnext      {fetching(name)}DATA=FOLDER"
