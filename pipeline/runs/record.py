@@ -283,11 +283,7 @@ class Record(OfRole):
 
 
 def settings_digest(role: str, settings: Mapping[str, Any]) -> str:
-    """``config.digest`` over the settings that a role's numbers depend on.
-
-    ``settings`` maps features, teacher and student to dataclasses or to their dictionaries; both give the
-    same digest.
-    """
+    """``config.digest`` over the settings (features, teacher, student: dataclasses, or their dictionaries) of a role's numbers."""
     names = ("features", "teacher") if role == TEACHER else ("features", "teacher", "student")
     return config.digest(*(config.identifying(settings[name], config.KINDS[name]) for name in names))
 
