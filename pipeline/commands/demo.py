@@ -40,4 +40,6 @@ def demo(device: str | None, jobs: int | None) -> None:
     )
     for name, *options in steps:
         click.echo(f"audio-rkd {shlex.join([name, *options])}", err=True)
-        commands.load(name).main(options, prog_name=f"audio-rkd {name}", standalone_mode=False)
+        command = commands.load(name)
+        with command.make_context(name, options) as context:  # not main: it would take Ctrl-C for its own
+            command.invoke(context)
