@@ -150,7 +150,7 @@ def sets_seconds(override: str) -> bool:
 
 
 #: Settings of the data, which teachers and students have in common: an override without a table is of both.
-OF_BOTH = ("unlabelled", "label_noise_fixed", "classes")
+OF_BOTH = ("unlabelled", "label_noise_fixed", "classes", "features_in")
 
 
 def apply_override(tables: dict[str, Any], override: str) -> None:

@@ -26,6 +26,9 @@ FIRST_FIELDS = {
     ),
 }
 
+#: Fields that no number depends on: where and how something is computed. They are part of no digest.
+NEVER = {"TrainSettings": ("features_in",)}
+
 
 def digest(*parts: Any) -> str:
     """Eight hexadecimal digits that change when any setting in ``parts`` (dataclasses, JSON values) changes."""
@@ -34,13 +37,17 @@ def digest(*parts: Any) -> str:
 
 
 def identifying(settings: Any, kind: Any = None) -> dict[str, Any]:
-    """The settings that tell these from others: all but later fields at their default.
+    """The settings that tell these from others: all but later fields at their default, and those of ``NEVER``.
 
     ``settings``: a dataclass, or the dictionary of one of the class ``kind``, as records have it.
     """
     values = dict(settings) if isinstance(settings, Mapping) else dataclasses.asdict(settings)
-    later = later_defaults(kind or type(settings))
-    telling = {name: value for name, value in values.items() if name not in later or value != later[name]}
+    later, never = later_defaults(kind or type(settings)), NEVER.get((kind or type(settings)).__name__, ())
+    telling = {
+        name: value
+        for name, value in values.items()
+        if name not in never and (name not in later or value != later[name])
+    }
     # Averages were of a constant decay before: they kept a share of the first values, and such runs serve no more.
     return telling | ({"averages": "warmed up"} if telling.get("average") else {})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline import class_subsets, listed, samplers
 from pipeline.bounds import check_most
@@ -119,6 +119,9 @@ class TrainSettings:
     """Of clips without a label only those of whose class the teacher is so sure: its largest probability is at least this."""
     unlabelled_per_class: int = 0
     """Of these the so many of which it is surest for each class that it names, fewer repeated in turn; 0: all, once."""
+    features_in: str = field(default="auto", compare=False)
+    """Where the features are while it trains: "memory"; "files", from which batches are read; "auto": in memory where they take at most
+    half of what is free. The numbers are the same, and it is part of no digest."""
     classes: str = ""
     """The classes that it trains and tests on, for example "0,3,7" or "0:5@1" (``pipeline.class_subsets``); "": all."""
 
@@ -136,6 +139,7 @@ class TrainSettings:
             "teacher_average": ("probabilities", "logits"),
             "views": ("all", "random"),
             "optimizer": ("sgd", "adamw"),
+            "features_in": ("auto", "memory", "files"),
             "teacher_dropout_at": ("stages", "output"),
         }
         for name, allowed in choices.items():

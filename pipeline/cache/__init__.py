@@ -19,16 +19,15 @@ the SHA-256 of all but the features. Both, and each clip's, are compared when a 
 
 from __future__ import annotations
 
+from pipeline.cache.loading import described, load, read_fold
+from pipeline.cache.on_disk import OnDisk, rows_of
 from pipeline.cache.reading import (
     InUse,
     Unavailable,
     check,
-    described,
     feature_blocks,
-    load,
     opened,
     read_digests,
-    read_fold,
     read_header,
 )
 from pipeline.cache.schema import (
@@ -50,6 +49,7 @@ __all__ = [
     "Fold",
     "Header",
     "InUse",
+    "OnDisk",
     "Unavailable",
     "Window",
     "add_clip_digests",
@@ -63,5 +63,6 @@ __all__ = [
     "read_digests",
     "read_fold",
     "read_header",
+    "rows_of",
     "write_fold",
 ]

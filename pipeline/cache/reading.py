@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -20,13 +18,11 @@ from pipeline.cache.header import header_of, unknown_setting
 from pipeline.cache.schema import (
     FILE_NAMES,
     SCHEMA,
-    Data,
-    Fold,
     Header,
     content_digest,
     file_name,
 )
-from pipeline.config import FeatureSpec, InputError
+from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED, part_name
 
 #: What is to be done about a file of a format, or with a setting, that is not known here.
@@ -45,8 +41,6 @@ ATTRIBUTES = (
     "digest",
 )
 DATASETS = ("features", "label", "clip", "source", "file", "skipped")
-
-T = TypeVar("T")
 
 #: What the system says of content that makes no sense: a place before the file's beginning, a length beyond all memory.
 SENSELESS = (None, errno.EINVAL, errno.ENOMEM)
@@ -149,14 +143,6 @@ def read_digests(paths: Mapping[int, Path]) -> dict[int, str]:
     return digests
 
 
-def read_fold(path: Path) -> Fold:
-    """A fold's whole file. ``InputError`` as for ``read_header``, and where features are not what was written."""
-    with opened(path) as file:
-        fold = Fold(header_of(file), file["features"][()])
-    checking.require(path, fold.header, fold.features)
-    return fold
-
-
 def feature_blocks(path: Path, clips: int = 64) -> Iterator[np.ndarray]:
     """The features of a fold's file, ``clips`` clips at a time. ``InputError`` at the first that are not what was written."""
     header, start = read_header(path), 0
@@ -201,69 +187,6 @@ def check(path: Path, *, again: bool = False) -> checking.Check:
     return checking.noted(path, now, header, damaged)
 
 
-def load(paths: Iterable[Path]) -> Data:
-    """The folds in ``paths``, one after another in the given order, clips by name inside a fold.
-
-    ``InputError`` for no path at all, a missing or damaged file, a fold given twice, files that do not belong together
-    (corpus, classes or settings differ), a file whose name says another fold, or features that are not what was written.
-    """
-    paths = [Path(path) for path in paths]
-    if not paths:
-        raise InputError("no feature files given; expected one per fold: make features (audio-rkd features)")
-    headers = [read_header(path) for path in paths]
-    first = headers[0]
-    for path, header in zip(paths, headers, strict=True):
-        for name in ("corpus", "dataset", "synthetic", "classes", "spec"):
-            theirs, ours = getattr(header, name), getattr(first, name)
-            if theirs != ours:
-                raise InputError(
-                    f"{path}: {name} {difference(theirs, ours)} in {paths[0]}; "
-                    "folds of one corpus and one set of settings go together"
-                )
-    for path, header in zip(paths, headers, strict=True):
-        require_own_name(path, header)
-    folds = [header.fold for header in headers]
-    for fold in folds:
-        if folds.count(fold) > 1:
-            raise InputError(f"{part_name(fold)} is given twice: {', '.join(map(str, paths))}")
-    counts = [len(header.clips) for header in headers]
-    features = np.empty((sum(counts), *first.shape[1:]), dtype=np.float32)
-    start = 0
-    for path, header, count in zip(paths, headers, counts, strict=True):
-        with opened(path) as file:
-            require_same_file(path, file, header)
-            if count:
-                file["features"].read_direct(features[start : start + count])
-        checking.require(path, header, features[start : start + count], keep=True)
-        start += count
-    return of_headers(headers, features)
-
-
-def described(paths: Iterable[Path]) -> Data:
-    """``load`` without the features: all else of the clips, and how many views they have; features (clip, view, 0)."""
-    headers = [read_header(Path(path)) for path in paths]
-    return of_headers(headers, np.empty((sum(len(h.clips) for h in headers), headers[0].shape[1], 0), np.float32))
-
-
-def of_headers(headers: Sequence[Header], features: np.ndarray) -> Data:
-    """What the headers of files say of their clips, one after another, beside these features."""
-    first, folds = headers[0], [header.fold for header in headers]
-    return Data(
-        features=features,
-        labels=np.array(joined(h.labels for h in headers), dtype=np.int64),
-        folds=np.repeat(np.array(folds, dtype=np.int64), [len(header.clips) for header in headers]),
-        clips=joined(h.clips for h in headers),
-        sources=joined(h.sources for h in headers),
-        classes=first.classes,
-        corpus=first.corpus,
-        synthetic=first.synthetic,
-        spec=first.spec,
-        skipped={h.fold: len(h.skipped) for h in headers},
-        digests={h.fold: h.digest for h in headers},
-        hashes=joined(tuple(file.sha256 for file in h.files) for h in headers),
-    )
-
-
 def require_own_name(path: Path, header: Header) -> None:
     """``InputError`` where a file that is named as a fold's holds another fold: two were exchanged, or one copied over."""
     name, expected = re.fullmatch(FILE_NAMES, path.name), file_name(header.fold)
@@ -273,16 +196,3 @@ def require_own_name(path: Path, header: Header) -> None:
             f"{path} holds {part_name(header.fold)}, not {named}: files were exchanged or renamed; expected {expected} as its name: "
             "rename it back, or remove it and compute it again: make features"
         )
-
-
-def difference(theirs: Any, ours: Any) -> str:
-    """What differs between two values, said shortly: of settings the ones that differ."""
-    if isinstance(theirs, FeatureSpec):
-        other = dataclasses.asdict(ours)
-        pairs = [(k, v, other[k]) for k, v in dataclasses.asdict(theirs).items() if v != other[k]]
-        return ", ".join(f"{k} = {v!r}, but {k} = {o!r}" for k, v, o in pairs)
-    return f"= {theirs!r}, but {ours!r}"
-
-
-def joined(parts: Iterable[tuple[T, ...]]) -> tuple[T, ...]:
-    return tuple(value for part in parts for value in part)

@@ -7,13 +7,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pipeline import config
 from pipeline.config import FeatureSpec
 from pipeline.corpus.clips import UNLABELLED
+
+if TYPE_CHECKING:
+    from pipeline.cache.on_disk import OnDisk
 
 SCHEMA = 1
 AXES = ("clip", "view", "feature", "bin", "frame")
@@ -22,7 +25,7 @@ AXES = ("clip", "view", "feature", "bin", "frame")
 FILE_NAMES = r"(?:fold(\d+)|unlabelled)\.h5"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one per clip
 class File:
     """The file a clip was computed from: relative path, bytes, time of change, hash, annotated length."""
 
@@ -90,14 +93,14 @@ class Fold:
     """A whole file: ``features`` (clip, view, feature, bin, frame) float32 and what is said of them."""
 
     header: Header
-    features: np.ndarray
+    features: np.ndarray | OnDisk
 
 
 @dataclass(frozen=True)
 class Data:
     """The folds of a corpus, one after another."""
 
-    features: np.ndarray
+    features: np.ndarray | OnDisk
     """(clip, view, feature, bin, frame) float32; view 0 is clean, 1 is noisy, those behind are changed copies."""
     labels: np.ndarray
     """(clip,) int64; −1: without a label."""

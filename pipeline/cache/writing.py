@@ -15,7 +15,7 @@ import numpy as np
 from pipeline import locks
 from pipeline.cache import checking
 from pipeline.cache.header import CLIP_DIGESTS, HEADER_DIGEST, all_but_features
-from pipeline.cache.reading import in_use, read_fold, read_header
+from pipeline.cache.reading import blocks, check, in_use, read_header
 from pipeline.cache.schema import (
     AXES,
     SCHEMA,
@@ -202,10 +202,11 @@ def add_clip_digests(path: Path) -> bool:
     header = read_header(path)
     if header.clip_digests or not header.clips:
         return False
-    before = read_fold(path)
+    if damaged := check(path, again=True).damaged:
+        raise InputError(f"{path}: {checking.words(damaged)}; {checking.remedy(path)}")
     try:
         with locks.locked(path, f"fold {header.fold}"):
-            write_fold(path, before.header, [before.features])
+            write_fold(path, header, blocks(path, header))
     except (InputError, OSError):
         return False
     checking.noted(path, checking.state(path), read_header(path), ())

@@ -20,7 +20,7 @@ UNLABELLED = -1
 MARKER = "SYNTHETIC"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class Clip:
     """One sound file of a corpus."""
 

@@ -105,15 +105,16 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
     if reason := runs.outdated(run, data=now):
         folder = paths[run.fold].parent
         raise InputError(f"{run.folder} {reason}, as {folder} has it; expected the same features: train the run again")
-    test = cache.read_fold(paths[run.fold])
+    test = cache.read_fold(paths[run.fold], run.trained_by.features_in)
     training = [fold for fold in folds if fold not in (run.fold, UNLABELLED)]
     parts = []
     for place, fold in enumerate(training):
-        whole = cache.read_fold(paths[fold])
-        values = whole.features[of_fold(run, whole.header)[0]]
-        values = values.reshape(-1, *values.shape[2:])
+        whole = cache.read_fold(paths[fold], run.trained_by.features_in)
+        views = whole.features.shape[1]
+        rows = (of_fold(run, whole.header)[0][:, None] * views + np.arange(views)).reshape(-1)
         share = count // len(training) + (place < count % len(training))
-        parts.append(values[np.linspace(0, len(values) - 1, min(share, len(values))).round().astype(int)])
+        spread = rows[np.linspace(0, len(rows) - 1, min(share, len(rows))).round().astype(int)]
+        parts.append(cache.rows_of(whole.features, spread))
     places, labels = of_fold(run, test.header)
     clips = tuple(test.header.clips[place] for place in places)
     return HeldOut(test.features[places, 0], labels, clips, np.concatenate(parts))

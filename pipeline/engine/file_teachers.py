@@ -48,7 +48,7 @@ def write_from_runs(
                 "members of an ensemble are a file each"
             )
     files = recorded_files(first, None)
-    data = images.read(files) if isinstance(files, Archive) else cache.load(files)
+    data = images.read(files) if isinstance(files, Archive) else cache.load(files, first.trained_by.features_in)
     each = [told(record, data, maps) for record in records]
     network = model_of(read_model(first.folder))
     x = samples(data, torch.device("cpu"))[0][rows(data, first.fold)[0][:1]]

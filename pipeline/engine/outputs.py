@@ -26,6 +26,7 @@ from pipeline.runs.planned import Files
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read as read_file
+from pipeline.training.from_files import on_device
 from pipeline.training.teaching import File
 
 
@@ -35,10 +36,10 @@ def stamps(files: Files) -> tuple[Stamp, ...]:
 
 @functools.lru_cache(maxsize=2)  # a student's, and those of a teacher of other features
 def loaded(
-    files: Files, device: str, kind: str, _states: tuple[Stamp, ...] = ()
+    files: Files, device: str, kind: str, _states: tuple[Stamp, ...] = (), features_in: str = "auto"
 ) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
     """``load`` by the values that it depends on, so that the packs of a process load once."""
-    data = images.read(files) if isinstance(files, Archive) else cache.load(files)
+    data = images.read(files) if isinstance(files, Archive) else cache.load(files, features_in)
     return data, *samples(data, torch.device(device), kind)
 
 
@@ -46,9 +47,11 @@ def samples(data: cache.Data, device: torch.device, kind: str = "float32") -> tu
     """All views as one tensor (rows, feature, bin, frame) on the device, and their labels (rows,)."""
     clips, views = data.features.shape[:2]
     dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
+    labels = torch.from_numpy(data.labels).repeat_interleave(views).to(device)
+    if isinstance(data.features, cache.OnDisk):
+        return on_device(data.features, device, dtype), labels
     features = torch.from_numpy(data.features).reshape(clips * views, *data.features.shape[2:])
-    labels = torch.from_numpy(data.labels).repeat_interleave(views)
-    return features.to(device=device, dtype=dtype), labels.to(device)
+    return features.to(device=device, dtype=dtype), labels
 
 
 @functools.lru_cache(maxsize=32)
@@ -61,9 +64,10 @@ def taught(
     names: tuple[str, ...],
     _states: tuple[Stamp, ...] = (),
     base: Path | None = None,
+    features_in: str = "auto",
 ) -> Outputs:
     """The outputs ``names`` (rows, ...) of one teacher; NaN on rows that it was not trained on. ``base``: as ``teacher_of``."""
-    data, values, _ = loaded(files, device, kind, stamps(files))
+    data, values, _ = loaded(files, device, kind, stamps(files), features_in)
     network, fold = teacher_of(folder, epoch, base), read_model(folder)["fold"]
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
         return training.outputs(network, values, answered(data, fold), names)

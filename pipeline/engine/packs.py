@@ -88,7 +88,7 @@ class PlannedPack:
 
 def load(pack: PlannedPack) -> tuple[cache.Data, torch.Tensor, torch.Tensor]:
     """The data of all folds, and its ``samples``; kept as long as the files stay as they are."""
-    return loaded(pack.files, pack.device, pack.network.data, stamps(pack.files))
+    return loaded(pack.files, pack.device, pack.network.data, stamps(pack.files), pack.network.features_in)
 
 
 def trainings(planned: Sequence[PlannedRun], data: cache.Data) -> list[Run]:
@@ -259,7 +259,7 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
             return of_files([(teacher, fold)], clips, needs, values.device).teachers[0]
         weights = (stamp(one / "model.pt") for one in (teacher, base) if one)
         own = other_features.files_of(teacher, pack.runs, source)
-        return taught(teacher, own, *how, (*stamps(own), *weights), base)
+        return taught(teacher, own, *how, (*stamps(own), *weights), base, pack.network.features_in)
 
     def together(members: tuple[Path, ...], fold: int, base: Path | None) -> Outputs:
         if (members, fold) in cross_fitted:

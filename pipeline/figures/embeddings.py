@@ -74,7 +74,7 @@ def held_out(folder: Path, cache_root: Path | None = None) -> Embeddings:
     record = runs.read(folder)
     spec = sound_features(payload, folder / "model.pt")
     path = cache.fold_path(cache_root, record.corpus, spec, record.fold)
-    fold = cache.read_fold(path)
+    fold = cache.read_fold(path, record.trained_by.features_in)
     if reason := runs.outdated(record, data={record.fold: fold.header.digest}, folds=(record.fold,)):
         raise InputError(f"{folder} {reason}, as {path} has it; compute the old ones again, or remove the run")
     rows, labels = of_fold(record, fold.header)

@@ -119,8 +119,8 @@ def pool_of(data: cache.Data, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
 
 
 @functools.lru_cache(maxsize=2)
-def loaded(files: tuple[Path, ...]) -> cache.Data:
-    return cache.load(files)
+def loaded(files: tuple[Path, ...], features_in: str) -> cache.Data:
+    return cache.load(files, features_in)
 
 
 def asked(
@@ -148,7 +148,7 @@ def measured(
 
     if record.is_of_images:
         raise InputError(f"{record.folder} is of images, whose recordings are not known; expected a run on sounds")
-    data = loaded(recorded_files(record, None))  # type: ignore[arg-type]
+    data = loaded(recorded_files(record, None), record.trained_by.features_in)  # type: ignore[arg-type]
     others = unseen(record, data.classes)
     clips, labels, recordings = pool_of(data, others)
     values, _ = packs.samples(data, torch.device("cpu"))

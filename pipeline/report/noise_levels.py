@@ -91,7 +91,7 @@ def at_levels(record: Record) -> tuple[float, ...]:
         header = cache.read_header(path)
         if header.digest != record.data.get(record.fold):
             return ()
-        data = cache.load([path])
+        data = cache.load([path], record.trained_by.features_in)
     except InputError as error:  # the other figures of a report need no features
         raise Damaged(str(error)) from None
     import torch  # a report of other experiments does without

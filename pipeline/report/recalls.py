@@ -93,7 +93,7 @@ def measured(record: Record) -> list[tuple[str, str, list[float]]]:
     from pipeline.engine.rerun import recorded_files
 
     try:
-        data = few_shot.loaded(recorded_files(record, None))  # type: ignore[arg-type]
+        data = few_shot.loaded(recorded_files(record, None), record.trained_by.features_in)  # type: ignore[arg-type]
     except InputError as error:
         raise Damaged(str(error)) from None
     test, labels = subsets.held_out(record, data)

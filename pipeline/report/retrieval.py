@@ -98,7 +98,7 @@ def held_out(record: Record, fold: int, root: Path) -> cache.Data:
             f"no features of fold {fold} in {path.parent}, which {record.folder} was tested on; make them "
             "again: make features with the same dataset and settings"
         )
-    data = cache.load([path])
+    data = cache.load([path], record.trained_by.features_in)
     if reason := runs.outdated(record, data=data.digests, folds=(fold,)):
         raise InputError(f"{record.folder} {reason}, as {path} has it; remove the run and train again")
     return data

@@ -24,6 +24,7 @@ from pipeline.models import Network
 from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
+from pipeline.training import from_files
 from pipeline.training.draws import draws_tables
 from pipeline.training.labels import balanced, known_labels, places_of
 from pipeline.training.lessons import lessons_of
@@ -77,6 +78,8 @@ def fit(
     samples, labels = samples.to(device), labels.to(device)
     teaching = None if teaching is None else teaching.to(device)
     check(samples, labels, runs, settings, classes, teaching)
+    for run in runs:
+        from_files.check(samples, run.task.test)
     runs = chosen_pools(samples, runs, settings, teaching)
     statistics = standardisation(samples, runs, per)
     key = identity(samples, labels, runs, settings, classes, teaching, statistics)

@@ -24,6 +24,7 @@ from pipeline.listed import kept_epochs
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer, peers
 from pipeline.training.draws import draws_tables
+from pipeline.training.from_files import read_ahead
 from pipeline.training.graphs import graphed_step
 from pipeline.training.live import Lesson
 from pipeline.training.movement import Movement
@@ -144,6 +145,7 @@ class Loop:
     def take(self, masked: bool) -> None:
         """One step; on a GPU by a graph of it."""
         pack = self.pack
+        read_ahead(pack.samples, pack.tables.rows, self.progress.done)
         if not self.graphed:
             step(pack, masked)
             return

@@ -6,11 +6,9 @@ it is printed, it is part of the record, and ``pack=`` and ``layout=`` make it i
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +16,9 @@ from torch import Tensor
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.learner import Inputs
+from pipeline.processes.memory import free_memory as free_of_machine
 from pipeline.training.fit import packed
+from pipeline.training.from_files import FromFiles
 from pipeline.training.graphs import graphed_step
 from pipeline.training.halves import ONE_TOO_LARGE, out_of_memory
 from pipeline.training.halves import in_halves as in_halves
@@ -66,7 +66,7 @@ class Budget:
 def budget(samples: Tensor, processes: int = 1) -> Budget:
     """Of each of ``processes`` packs at a time on the device of ``samples``, of which every process has its own."""
     free = int(SHARE * free_memory(samples.device) / processes)
-    return Budget(free - (samples.nbytes if processes > 1 else 0))
+    return Budget(free - (samples.nbytes if processes > 1 and not isinstance(samples, FromFiles) else 0))
 
 
 @dataclass(frozen=True)
@@ -248,18 +248,4 @@ def bytes_per_run(pack: Pack) -> int:
 
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be had: of the card, or of the machine within its container's limit."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    free = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-        cgroup = Path("/sys/fs/cgroup")
-        limit = (cgroup / "memory.max").read_text().strip()
-        if limit.isdigit():
-            free.append(int(limit) - int((cgroup / "memory.current").read_text()))
-    except (OSError, ValueError):
-        pass  # Not Linux, or no container: what was found so far, else half of what the machine has.
-    if not free and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    return max(1 << 28, min(free, default=1 << 31))
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_of_machine()

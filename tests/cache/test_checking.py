@@ -16,30 +16,11 @@ from pipeline import cache
 from pipeline.cache import checking
 from pipeline.config import InputError
 from pipeline.teacher_files.writing import write
+from tests.cache.changed import flip, made_old
 from tests.extracting import counts, extract
 from tests.tiny import invoke
 
 Flip = Callable[[Path, int], None]
-
-
-def flip(path: Path, *rows: int) -> None:
-    """One bit of each of these clips' features, behind HDF5's back; the time of writing stays."""
-    with h5py.File(path) as file:
-        start, size = file["features"].id.get_offset(), file["features"][0].nbytes
-    before = path.stat()
-    with path.open("r+b") as file:
-        for row in rows:
-            file.seek(start + row * size + size // 2)
-            byte = file.read(1)[0]
-            file.seek(-1, 1)
-            file.write(bytes([byte ^ 4]))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def made_old(path: Path) -> None:
-    """As before there were digests by clip."""
-    with h5py.File(path, "a") as file:
-        del file["features_sha256"], file.attrs["header_digest"]
 
 
 @pytest.fixture

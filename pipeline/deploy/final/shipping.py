@@ -156,10 +156,11 @@ def training_samples(source: Source, count: int) -> np.ndarray:
     paths = [path for path in source.files if cache.read_header(path).fold != UNLABELLED]
     parts = []
     for place, path in enumerate(paths):
-        values = cache.read_fold(path).features
-        values = values.reshape(-1, *values.shape[2:])
+        features = cache.read_fold(path).features
+        rows = features.shape[0] * features.shape[1]
         share = count // len(paths) + (place < count % len(paths))
-        parts.append(values[np.linspace(0, len(values) - 1, min(share, len(values))).round().astype(int)])
+        spread = np.linspace(0, rows - 1, min(share, rows)).round().astype(int)
+        parts.append(cache.rows_of(features, spread))
     return np.concatenate(parts)
 
 

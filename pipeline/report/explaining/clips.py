@@ -62,7 +62,7 @@ def chosen(record: Record, cache_root: Path, count: int) -> Clips:
     """
     spec = record.settings.features
     path = cache.fold_path(cache_root, record.corpus, spec, record.fold)
-    fold = cache.read_fold(path)
+    fold = cache.read_fold(path, record.trained_by.features_in)
     header = fold.header
     if reason := runs.outdated(record, data={record.fold: header.digest}, folds=(record.fold,)):
         raise InputError(
