@@ -147,7 +147,7 @@ NETWORK = {
     "freeze": "",
     **{"input_noise": 0.0, "teacher_dropout": 0.0, "teacher_dropout_at": "stages"},
     **{"label_noise": 0.0, "label_noise_fixed": 0.0},
-    **{"unlabelled": 0.0, "unlabelled_threshold": 0.0, "unlabelled_per_class": 0, "classes": ""},
+    **{"unlabelled": 0.0, "unlabelled_threshold": 0.0, "unlabelled_per_class": 0, "classes": "", "features_in": "auto"},
 }
 CIFAR = {"model": "resnet56", "epochs": 200, "batch": 256, "milestones": "60,120,160"}
 PAPER_STUDENT = {"model": "cnn2", "epochs": 40, "lr": 0.1}
