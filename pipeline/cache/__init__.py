@@ -20,7 +20,7 @@ the SHA-256 of all but the features. Both, and each clip's, are compared when a 
 from __future__ import annotations
 
 from pipeline.cache.loading import described, load, read_fold
-from pipeline.cache.on_disk import OnDisk, rows_of
+from pipeline.cache.on_disk import OnDisk, rows_of, rows_of_clips
 from pipeline.cache.reading import (
     InUse,
     Unavailable,
@@ -64,5 +64,6 @@ __all__ = [
     "read_fold",
     "read_header",
     "rows_of",
+    "rows_of_clips",
     "write_fold",
 ]

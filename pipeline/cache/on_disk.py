@@ -213,3 +213,9 @@ def rows_of(features: np.ndarray | OnDisk, rows: np.ndarray) -> np.ndarray:
     if isinstance(features, OnDisk):
         return features.rows(rows)
     return features.reshape(-1, *features.shape[2:])[rows]
+
+
+def rows_of_clips(features: np.ndarray | OnDisk, clips: np.ndarray) -> np.ndarray:
+    """The rows of all views of some clips, view by view within a clip."""
+    views = features.shape[1]
+    return (clips[:, None] * views + np.arange(views)).reshape(-1)

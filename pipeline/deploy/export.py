@@ -110,8 +110,7 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
     parts = []
     for place, fold in enumerate(training):
         whole = cache.read_fold(paths[fold], run.trained_by.features_in)
-        views = whole.features.shape[1]
-        rows = (of_fold(run, whole.header)[0][:, None] * views + np.arange(views)).reshape(-1)
+        rows = cache.rows_of_clips(whole.features, of_fold(run, whole.header)[0])
         share = count // len(training) + (place < count % len(training))
         spread = rows[np.linspace(0, len(rows) - 1, min(share, len(rows))).round().astype(int)]
         parts.append(cache.rows_of(whole.features, spread))

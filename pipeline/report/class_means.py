@@ -54,7 +54,7 @@ def data_of(record: Record) -> cache.Data:
     from pipeline.engine.rerun import recorded_files
 
     try:
-        return few_shot.loaded(recorded_files(record, None))  # type: ignore[arg-type]
+        return few_shot.loaded(recorded_files(record, None), record.trained_by.features_in)  # type: ignore[arg-type]
     except InputError as error:
         raise Damaged(str(error)) from None
 

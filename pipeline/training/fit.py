@@ -78,8 +78,6 @@ def fit(
     samples, labels = samples.to(device), labels.to(device)
     teaching = None if teaching is None else teaching.to(device)
     check(samples, labels, runs, settings, classes, teaching)
-    for run in runs:
-        from_files.check(samples, run.task.test)
     runs = chosen_pools(samples, runs, settings, teaching)
     statistics = standardisation(samples, runs, per)
     key = identity(samples, labels, runs, settings, classes, teaching, statistics)
@@ -150,6 +148,7 @@ def check(
         if not len(known) or known.min() < 0 or known.max() >= classes:
             those = f"{known.min()} to {known.max()}" if len(known) else "none"
             raise InputError(f"fold {run.fold}: labels {those}; expected 0 to {classes - 1}")
+        from_files.check(samples, run.task.test)
 
 
 def require_classes(run: Run, labels: Tensor, classes: int) -> None:
