@@ -51,7 +51,7 @@ class Fold:
     @property
     def train(self) -> np.ndarray:
         """(rows, feature, bin, frame) float32: all views of every clip of the other folds; a copy."""
-        return self._all[self.rows[0]]
+        return cache.rows_of(self.data.features, self.rows[0])
 
     @property
     def train_labels(self) -> np.ndarray:
@@ -66,7 +66,7 @@ class Fold:
     @property
     def test(self) -> np.ndarray:
         """(clips, feature, bin, frame) float32: the clean view of the held-out fold's clips; a copy."""
-        return self._all[self.rows[1]]
+        return cache.rows_of(self.data.features, self.rows[1])
 
     @property
     def test_labels(self) -> np.ndarray:
@@ -85,10 +85,6 @@ class Fold:
     def shape(self) -> tuple[int, ...]:
         """(feature, bin, frame) of an input."""
         return tuple(self.data.features.shape[2:])
-
-    @property
-    def _all(self) -> np.ndarray:
-        return self.data.features.reshape(-1, *self.shape)
 
     @property
     def _labels(self) -> np.ndarray:

@@ -34,10 +34,12 @@ class FromFiles(Tensor):
         return whole
 
     # What is done with it is known by the operations that torch makes of it; its functions need no treatment of their own.
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
-    def __torch_dispatch__(cls, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Tensor:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Tensor:
         rows = None
         if operation is torch.ops.aten.index_select.default and args[1] == 0:
             rows = args[2]
@@ -52,7 +54,7 @@ class FromFiles(Tensor):
     def read(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.features.rows(rows)).to(self.dtype)
 
-    def __repr__(self, **_: Any) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         return f"FromFiles{tuple(self.shape)}"
 
 
