@@ -59,6 +59,7 @@ ROWS = (
     "pipeline.listed",
     "pipeline.errors",
     "pipeline.system",
+    "pipeline.goals",
     "pipeline",
 )
 

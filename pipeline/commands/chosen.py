@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from pipeline import config, places
+from pipeline import config, goals, places
 from pipeline.commands.defaults import is_given
 from pipeline.commands.options import IMAGES, OF_IMAGES, logs
 from pipeline.config import InputError
@@ -25,7 +25,7 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     """The corpus asked for; the synthetic one is written first where it is not there yet."""
     corpus, note = opening.open_or_make(dataset, data)
     if note:
-        click.echo(note, err=True)
+        click.echo(goals.here(note), err=True)
     return corpus
 
 
@@ -55,7 +55,7 @@ def runs_of(dataset: str, data: Path | None) -> tuple[str, Corpus | None]:
 
     name, corpus, note = corpus_with_runs(dataset, data)
     if note:
-        click.echo(note, err=True)
+        click.echo(goals.here(note), err=True)
     return name, corpus
 
 
@@ -79,7 +79,7 @@ def run_to_export(run: Path | None, dataset: str, data: Path | None, preset: str
         raise
     folder, notes = choosing.chosen(run, places.runs(), corpus, preset)
     for note in notes:
-        click.echo(note, err=True)
+        click.echo(goals.here(note), err=True)
     return folder
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from pipeline import places
-from pipeline.commands.options import corpus_option
+from pipeline.commands.options import corpus_option, json_option
+from pipeline.commands.showing import show
 
 SECTION = "Looking at what there is"
 ORDER = 33
@@ -16,7 +17,8 @@ EXAMPLES = ("compare soft angle,area", "compare teacher hinton --corpus esc50", 
 @click.argument("a")
 @click.argument("b")
 @corpus_option
-def compare(a: str, b: str, corpus: str | None) -> None:
+@json_option
+def compare(a: str, b: str, corpus: str | None, as_json: bool) -> None:
     """What differs between A and B, and the paired difference B less A with its interval.
 
     Each is a run folder, a folder of runs, a mix such as angle,area, or the word teacher.
@@ -25,4 +27,4 @@ def compare(a: str, b: str, corpus: str | None) -> None:
 
     listing.require(places.runs(), corpus)
     sides = [comparison.side(text, places.runs(), corpus) for text in (a, b)]
-    click.echo(comparison.compare(*sides))
+    show(comparison.compare(*sides), as_json)

@@ -8,7 +8,8 @@ import click
 
 from pipeline import places
 from pipeline.commands.chosen import corpus_name
-from pipeline.commands.options import chosen_corpus_options
+from pipeline.commands.options import chosen_corpus_options, json_option
+from pipeline.commands.showing import show
 from pipeline.commands.types import PATH, Whole
 
 SECTION = "Using a run"
@@ -27,7 +28,10 @@ EXAMPLES = ("cost", "cost RUN --threads 2")
     default=200,
     help="Calls timed.",
 )
-def cost(run: Path | None, dataset: str, data: Path | None, threads: int, batch: int, repeats: int) -> None:
+@json_option
+def cost(
+    run: Path | None, dataset: str, data: Path | None, threads: int, batch: int, repeats: int, as_json: bool
+) -> None:
     """What a clip costs, teacher against student: parameters, bytes, multiply-adds, CPU time, features, accuracy."""
     from pipeline.deploy import cost as costs  # torch: --help does without
 
@@ -35,4 +39,4 @@ def cost(run: Path | None, dataset: str, data: Path | None, threads: int, batch:
     measured = costs.measured(
         run, places.runs(), places.exports(), corpus, threads=threads, batch=batch, repeats=repeats
     )
-    click.echo(costs.report(measured, places.reports()), nl=False)
+    show(costs.report(measured, places.reports()), as_json, nl=False)

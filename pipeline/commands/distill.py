@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,11 +10,13 @@ import click
 
 from pipeline import config, places
 from pipeline.commands.chosen import corpus_at_hand, logged, opened_corpus, with_teacher
-from pipeline.commands.options import teacher_epoch_option, training_options, trust_option
+from pipeline.commands.options import json_option, teacher_epoch_option, training_options, trust_option
+from pipeline.commands.showing import as_text, require_explain
 from pipeline.commands.types import PATH, Numbers, Whole
 from pipeline.corpus import Corpus
 
 if TYPE_CHECKING:
+    from pipeline.losses import LossMix
     from pipeline.losses.explanation import Pair
 
 SECTION = "The stages"
@@ -81,6 +84,7 @@ EXAMPLES = (
     is_flag=True,
     help="Print each term's formula, weight, layer and source, of the preset's networks; train nothing.",
 )
+@json_option
 def distill(
     dataset: str,
     data: Path | None,
@@ -88,6 +92,7 @@ def distill(
     overrides: tuple[str, ...],
     losses: tuple[str, ...],
     explain: bool,
+    as_json: bool,
     teacher_epoch: str | None,
     log: str | None,
     teachers: tuple[Path, ...],
@@ -99,6 +104,7 @@ def distill(
     **how: Any,
 ) -> None:
     """Stage three: students under any mix of losses, each with the teacher of its own held-out fold, or with any other."""
+    require_explain(explain, as_json)
     model = OfModel(teacher_onnx, teacher_rate, teacher_labels, teacher_trained_on)
     require_one_kind(teachers, teacher_seeds, model, teacher_epoch, how["cross_fitted"])
     from pipeline.losses import LossMix  # torch: --help does without
@@ -108,7 +114,8 @@ def distill(
         from pipeline.report import paper  # scipy: training does without
 
         pair = pair_of(dataset, data, config.read(preset, with_teacher(overrides, teacher_epoch)))
-        click.echo("\n\n".join(mix.explain(paper.percent(paper.TABLE3, str(mix)), pair) for mix in mixes))
+        texts = [mix.explain(paper.percent(paper.TABLE3, str(mix)), pair) for mix in mixes]
+        show_mixes(mixes, texts, as_json)
         return
     from pipeline.experiments import stages  # h5py: --explain does without
 
@@ -117,6 +124,25 @@ def distill(
     files = given_files(teachers, model, corpus, settings, how["trust"])
     with logged(log, corpus.name):
         stages.train_students(corpus, settings, mixes, files=files, teacher_seeds=teacher_seeds or (), **how)
+
+
+def show_mixes(mixes: Sequence[LossMix], texts: Sequence[str], as_json: bool) -> None:
+    """``--explain``: what was written of each mix."""
+    if not as_json:
+        return click.echo("\n\n".join(texts))
+    told = [
+        {
+            "mix": str(mix),
+            "path_name": mix.slug,
+            "terms": [
+                {"name": term.name, "key": term.key, "weight": str(term).split("@")[0].partition(":")[2]}
+                for term in mix.terms
+            ],
+            "lines": text.splitlines(),
+        }
+        for mix, text in zip(mixes, texts, strict=True)
+    ]
+    return click.echo(as_text({"mixes": told}))
 
 
 def pair_of(dataset: str, data: Path | None, settings: config.Settings) -> Pair:

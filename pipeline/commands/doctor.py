@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import config, corpus, places, working_folder
+from pipeline import config, corpus, goals, places, working_folder
 from pipeline.commands.options import corpus_options, json_option
 from pipeline.config import InputError
 from pipeline.corpus import opening
@@ -54,7 +54,10 @@ def doctor(dataset: str, data: Path | None, as_json: bool, build: str | None) ->
     except (InputError, ImportError, OSError):
         following = "what is broken above"
     if as_json:
-        listed = [{"subject": f.subject, "ok": not f.remedy, "text": f.text, "remedy": f.remedy} for f in findings]
+        listed = [
+            {"subject": f.subject, "ok": not f.remedy, "text": goals.here(f.text), "remedy": goals.here(f.remedy)}
+            for f in findings
+        ]
         click.echo(json.dumps({"ok": not broken, "findings": listed, "next": following}, indent=2))
     else:
         click.echo("\n".join(finding.line() for finding in findings))

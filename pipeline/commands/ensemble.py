@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pipeline.commands.options import json_option
+from pipeline.commands.showing import show
 from pipeline.commands.types import PATH
 
 SECTION = "Looking at what there is"
@@ -18,11 +20,12 @@ EXAMPLES = (
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="RUN...", type=PATH)
-def ensemble(paths: tuple[Path, ...]) -> None:
+@json_option
+def ensemble(paths: tuple[Path, ...], as_json: bool) -> None:
     """What finished runs say together: the accuracy of their ensemble per fold, from their kept predictions.
 
     Each RUN is a run folder or a folder of runs; all runs of a fold vote with their class probabilities.
     """
     from pipeline.report import votes  # torch: --help does without
 
-    click.echo(votes.text(votes.records(paths)))
+    show(votes.text(votes.records(paths)), as_json)

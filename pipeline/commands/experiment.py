@@ -20,10 +20,12 @@ from pipeline.commands.options import (
     data_option,
     dataset_option,
     folds_option,
+    json_option,
     pack_options,
     set_option,
     trust_option,
 )
+from pipeline.commands.showing import as_text, require_explain
 from pipeline.commands.types import DataSet
 from pipeline.config import InputError, Settings
 
@@ -47,6 +49,7 @@ EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml -
 @set_option("student.lr=0.002, of a step step.student.batch=16")
 @folds_option
 @click.option("--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing.")
+@json_option
 @trust_option
 @pack_options
 @archive_options
@@ -58,6 +61,7 @@ def experiment(
     overrides: tuple[str, ...],
     folds: tuple[int, ...] | None,
     explain: bool,
+    as_json: bool,
     trust: bool,
     seeds: tuple[int, ...],
     log: str | None,
@@ -70,7 +74,8 @@ def experiment(
     from pipeline.experiments import changing, explanation, files, planning, reading  # torch: --help does without
 
     if name is None:
-        return list_them(files.titles())
+        return list_them(files.titles(), as_json)
+    require_explain(explain, as_json)
     wanted = reading.read(name)
     of_tables, of_steps = changing.split(overrides)
     settings = config.read(preset or wanted.preset or working_folder.preset(), of_tables)
@@ -85,11 +90,11 @@ def experiment(
     if explain:
         there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
         wanted = changing.runnable(wanted, settings, there.classes) if there else wanted
-        click.echo(
-            explanation.explained(
-                wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=places.runs()
-            )
+        text = explanation.explained(
+            wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=places.runs()
         )
+        plan = {"experiment": wanted.name, "title": wanted.title, "steps": [*wanted.steps], "lines": text.splitlines()}
+        click.echo(as_text(plan) if as_json else text)
         return
     settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
     wanted = changing.runnable(wanted, settings, source.classes)
@@ -127,10 +132,13 @@ def train_and_print(
         raise failed
 
 
-def list_them(titles: Mapping[str, str]) -> None:
+def list_them(titles: Mapping[str, str], as_json: bool) -> None:
     """Which experiments there are; ``InputError`` for options beside none."""
     require_no_options(click.get_current_context())
-    click.echo("\n".join(f"{known:14} {title}".rstrip() for known, title in titles.items()))
+    if as_json:
+        named = [{"name": name, "title": title} for name, title in titles.items()]
+        return click.echo(as_text({"experiments": named}))
+    return click.echo("\n".join(f"{known:14} {title}".rstrip() for known, title in titles.items()))
 
 
 def trained_on(
@@ -166,7 +174,11 @@ def require_dataset(dataset: str, name: str) -> str:
 
 def require_no_options(context: click.Context) -> None:
     """``InputError`` for options beside no experiment: they would be dropped without a word."""
-    given = [key for key in context.params if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    given = [
+        key
+        for key in context.params
+        if key != "as_json" and context.get_parameter_source(key) is ParameterSource.COMMANDLINE
+    ]
     if given:
         options = [parameter.opts[0] for parameter in context.command.params if parameter.name in given]
         raise InputError(

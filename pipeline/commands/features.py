@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline import config, places
+from pipeline import config, goals, places
 from pipeline.commands import doors
 from pipeline.commands.chosen import opened_corpus
 from pipeline.commands.options import settings_options
@@ -63,7 +63,7 @@ def features(
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
     require_trainable(settings)
     if line := unused.left_unused(corpus):
-        click.echo(f"note: {line}", err=True)
+        click.echo(f"note: {goals.here(line)}", err=True)
     paths = [cache.fold_path(places.cache(), corpus.name, settings.features, part) for part in folds or corpus.parts]
     if how["deep"] and (there := [path for path in paths if path.is_file()]):
         doors.check(there, stop=False)  # what is damaged is computed again

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from pipeline import places
+from pipeline.commands.options import json_option
+from pipeline.commands.showing import show
 from pipeline.commands.types import PATH, Whole
 
 SECTION = "Looking at what there is"
@@ -36,8 +38,15 @@ EXAMPLES = (
 )
 @click.option("--episodes", type=Whole(2, 100_000, "more say nothing new"), default=600, help="How many are drawn.")
 @click.option("--layer", type=click.Choice(["embedding", "hidden"]), default="embedding", help="What is compared.")
+@json_option
 def few_shot(
-    paths: tuple[Path, ...], way: int | None, shots: tuple[int, ...], query: int | None, episodes: int, layer: str
+    paths: tuple[Path, ...],
+    way: int | None,
+    shots: tuple[int, ...],
+    query: int | None,
+    episodes: int,
+    layer: str,
+    as_json: bool,
 ) -> None:
     """Few-shot accuracy of finished runs on classes that they never saw, with the same episodes for all.
 
@@ -52,4 +61,4 @@ def few_shot(
         "count": episodes,
         "layer": layer,
     }
-    click.echo(episodes_of.report(paths, places.reports(), **how), nl=False)  # type: ignore[arg-type]
+    show(episodes_of.report(paths, places.reports(), **how), as_json, nl=False)  # type: ignore[arg-type]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline import places
-from pipeline.commands.options import corpus_option, extra_is_there, logs
+from pipeline.commands.options import corpus_option, extra_is_there, json_option, logs
 from pipeline.commands.types import PATH, Real
+from pipeline.files import plain
+
+if TYPE_CHECKING:
+    from pipeline.report.told import Told
 
 SECTION = "Looking at what there is"
 ORDER = 35
@@ -29,7 +35,10 @@ EXAMPLES = ("follow", "follow runs/CORPUS --every 10", "follow --once --log tens
     help="Also write what there is, finished runs too, as a log (needs the extra: audio-rkd[tensorboard]).",
 )
 @click.option("--to", type=PATH, default=logs, show_default="reports/tensorboard", help="Where the log goes.")
-def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path) -> None:
+@json_option
+def follow(
+    paths: tuple[Path, ...], corpus: str | None, once: bool, every: float, log: str | None, to: Path, as_json: bool
+) -> None:
     """Runs under way: how many, epoch, time left, accuracy; and accuracy, loss and its terms per mix. RUN: a run, or a folder of runs.
 
     Ends when nothing has been under way for 15 seconds, so also when what is there was stopped. Ctrl-C ends the view, not the runs.
@@ -43,12 +52,15 @@ def follow(paths: tuple[Path, ...], corpus: str | None, once: bool, every: float
         to.mkdir(parents=True, exist_ok=True)
         writer = tensorboard.TensorBoardLog(to, places.runs())
         click.echo(f"log in {to}; look at it with: tensorboard --logdir {to}", err=True)
-    live = sys.stdout.isatty() and not once
+    live = sys.stdout.isatty() and not once and not as_json
 
     drawn = 1
 
-    def show(text: str) -> None:
+    def show(text: Told) -> None:
         nonlocal drawn
+        if as_json:
+            click.echo(json.dumps(plain(text.data)))
+            return
         if not live:
             click.echo(text)
             return

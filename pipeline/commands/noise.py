@@ -10,7 +10,8 @@ import click
 
 from pipeline import places
 from pipeline.commands.chosen import existing_corpus
-from pipeline.commands.options import corpus_options
+from pipeline.commands.options import corpus_options, json_option
+from pipeline.commands.showing import show
 from pipeline.commands.types import PATH
 
 SECTION = "Looking at what there is"
@@ -51,7 +52,8 @@ class Decibels(click.ParamType):
 @click.option(
     "--snr", type=Decibels(), default="20,10,0", help="Signal-to-noise ratios in dB, for example 20,10,0 (the default)."
 )
-def noise(paths: tuple[Path, ...], dataset: str, data: Path | None, snr: tuple[float, ...]) -> None:
+@json_option
+def noise(paths: tuple[Path, ...], dataset: str, data: Path | None, snr: tuple[float, ...], as_json: bool) -> None:
     """How well runs name the clips they were tested on, in white noise of some signal-to-noise ratios.
 
     Each RUN is a run folder or a folder of runs; without any all runs of the corpus are asked. The clips are read from the corpus and their features computed on the
@@ -60,6 +62,8 @@ def noise(paths: tuple[Path, ...], dataset: str, data: Path | None, snr: tuple[f
     from pipeline.deploy import in_noise  # torch: --help does without
 
     corpus = existing_corpus(dataset, data)
-    click.echo(
-        in_noise.report(in_noise.records_of(paths, places.runs(), corpus), corpus, snr, places.reports()), nl=False
+    show(
+        in_noise.report(in_noise.records_of(paths, places.runs(), corpus), corpus, snr, places.reports()),
+        as_json,
+        nl=False,
     )

@@ -15,9 +15,11 @@ from pipeline.commands.options import (
     device_option,
     folds_option,
     jobs_option,
+    json_option,
     minutes_option,
     set_option,
 )
+from pipeline.commands.showing import as_text, require_explain
 from pipeline.commands.types import Numbers, Whole
 from pipeline.config import InputError
 
@@ -63,6 +65,7 @@ EXAMPLES = (
 @click.option(
     "--explain", is_flag=True, help="Print the space, the trainings and the time they may take; train nothing."
 )
+@json_option
 @device_option
 @minutes_option
 @jobs_option
@@ -81,6 +84,7 @@ def search(
     train: bool,
     seeds: tuple[int, ...],
     explain: bool,
+    as_json: bool,
     **how: Any,
 ) -> None:
     """Try settings on the inner folds of each held-out fold, which is never read, and write what came out best as presets.
@@ -91,7 +95,10 @@ def search(
     from pipeline.search import space as spaces
 
     if space is None and not options_given():
+        if as_json:
+            return click.echo(as_text({"spaces": [{"name": n, "title": title} for n, title in spaces.names().items()]}))
         return click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in spaces.names().items()))
+    require_explain(explain, as_json)
     require_train(train)
     wanted = spaces.read(space or DEFAULT, losses, trials)
     settings = config.read(preset or wanted.preset, overrides)
@@ -107,7 +114,8 @@ def search(
     search = planning.Search(wanted, settings, of_corpus(corpus, settings), corpus.folds, trial_seeds, sampler_seed)
     planning.require(search, held_out)
     if explain:
-        return click.echo(explanation.explained(search, held_out))
+        text = explanation.explained(search, held_out)
+        return click.echo(as_text({"space": wanted.name, "lines": text.splitlines()}) if as_json else text)
     measured = {fold: searching.searched(search, fold, how) for fold in held_out}
     for fold, of_fold in measured.items():
         choice.write_preset(search, fold, of_fold)
@@ -135,7 +143,7 @@ def require_train(train: bool) -> None:
 
 
 def options_given() -> bool:
-    return any(given(str(parameter.name)) for parameter in click.get_current_context().command.params)
+    return any(given(str(p.name)) for p in click.get_current_context().command.params if p.name != "as_json")
 
 
 def require_not_varied(space: Any, overrides: tuple[str, ...]) -> None:

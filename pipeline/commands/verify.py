@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -12,7 +13,9 @@ from pipeline.commands.options import (
     IMAGES,
     data_option,
     dataset_option,
+    json_option,
 )
+from pipeline.commands.showing import as_text
 from pipeline.config import InputError
 from pipeline.corpus import opening
 
@@ -34,10 +37,12 @@ EXAMPLES = (
     is_flag=True,
     help="Of a folder, or a table: remove the rows of folds.csv, or of the table, whose clips are not there any more, and print them.",
 )
-def verify(dataset: str, data: Path | None, fix: bool) -> None:
+@json_option
+def verify(dataset: str, data: Path | None, fix: bool, as_json: bool) -> None:
     """Count clips, folds and classes; compare lengths with the annotations; name unreadable and extra files."""
-    if fix:
-        click.echo("\n".join(removed_rows(dataset, data)))
+    fixed = removed_rows(dataset, data) if fix else []
+    if fixed and not as_json:
+        click.echo("\n".join(fixed))
     if dataset == IMAGES:
         from pipeline.images.cifar import find_cifar100  # numpy, both: --help does without
         from pipeline.images.verification import verify_cifar100
@@ -49,7 +54,11 @@ def verify(dataset: str, data: Path | None, fix: bool) -> None:
         name, root = opening.chosen(dataset, data)
         findings = verification.verify(root, name)
         last_checks = checks_of(name, root)
-    click.echo("\n".join([*last_checks, *findings.lines()]))
+    if as_json:
+        about = {"ok": not findings.problems, **asdict(findings), "root": str(findings.root)}
+        click.echo(as_text({**about, "features": last_checks, "fixed": fixed}))
+    else:
+        click.echo("\n".join([*last_checks, *findings.lines()]))
     if findings.problems:
         sys.exit(1)
 

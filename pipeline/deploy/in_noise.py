@@ -29,6 +29,7 @@ from pipeline.progress import progress
 from pipeline.report import votes
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
+from pipeline.report.told import of_table
 from pipeline.report.wording import trusted_teachers
 from pipeline.runs import Record
 
@@ -226,4 +227,5 @@ def report(records: Sequence[Record], corpus: Corpus, levels: Sequence[float], r
     title = (
         f"{stamp}{corpus.name}: accuracy on held-out clips in white noise, by signal-to-noise ratio; means over folds"
     )
-    return "\n".join([title, "", *padded(table), *trusted_teachers(records), f"table: {target}", ""])
+    notes = trusted_teachers(records)
+    return of_table("\n".join([title, "", *padded(table), *notes, f"table: {target}", ""]), title, table, notes)

@@ -28,6 +28,7 @@ from pipeline.report.aggregation import (
 from pipeline.report.columns import CSV
 from pipeline.report.document import document
 from pipeline.report.table import Document, Table
+from pipeline.report.told import Told
 from pipeline.runs import Record, lost
 from pipeline.runs.experiments import lost_note, noted_rows
 
@@ -86,7 +87,7 @@ def report(
     *,
     mixes: Iterable[str] | None = None,
     whole: Contents | None = None,
-) -> str:
+) -> Told:
     """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``; the result is the text to print.
 
     ``mixes`` and errors as in ``contents``, whose result may be given as ``whole``.

@@ -9,8 +9,8 @@ it is by recordings, see ``by_recording``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from pipeline.report.aggregation import (
 )
 from pipeline.report.listing import corpora
 from pipeline.report.table import interval, number, p_value, signed
+from pipeline.report.told import Told, of_lines
 from pipeline.report.wording import listed, trusted_teachers
 from pipeline.runs import TEACHER, Record
 from pipeline.runs.differences import differences
@@ -124,8 +125,35 @@ def compare(a: Side, b: Side) -> str:
     lines += ["What differs:", *(f"  {key:<28} {old}  →  {new}" for key, old, new in different)]
     lines += [] if different else ["  nothing that is recorded but fold, seed and time"]
     if len(a.records) == len(b.records) == 1 and cell(a.records[0])[0] == cell(b.records[0])[0]:
-        return "\n".join([*lines, "", *clip_lines(a.records[0], b.records[0])])
-    return "\n".join([*lines, "", *paired_lines(a, b)])
+        return told(a, b, different, None, [*lines, "", *clip_lines(a.records[0], b.records[0])])
+    return told(a, b, different, paired(a, b), [*lines, "", *paired_lines(a, b)])
+
+
+def told(
+    a: Side,
+    b: Side,
+    different: Sequence[tuple[str, str, str]],
+    comparison: statistics.Comparison | None,
+    lines: Sequence[str],
+) -> Told:
+    """The lines, and the same as data: both sides, what differs, the paired difference where there is one."""
+    sides = {
+        letter: {"name": one.name, "runs": [str(record.folder) for record in one.records]}
+        for letter, one in (("a", a), ("b", b))
+    }
+    rows = [{"key": key, "a": old, "b": new} for key, old, new in different]
+    difference = None if comparison is None else {**asdict(comparison), "no_claim": comparison.no_claim}
+    return of_lines("\n".join(lines), **sides, differs=rows, comparison=difference)
+
+
+def paired(a: Side, b: Side) -> statistics.Comparison | None:
+    """B less A over the cells that both have; None without one."""
+    left, right = (percents(counted(one.records), "accuracy") for one in (a, b))
+    voters = [{cell(r): [r.folder] for r in counted(one.records)} for one in (b, a)]
+    first = a.records[0]
+    # Images have one test set: the trainings are the units, as in the report.
+    test = (0.0, "training") if first.is_of_images else (ratio(first), "fold")
+    return recordings.beside(statistics.comparison(right, left, *test), *voters)
 
 
 def count(one: Side) -> str:
@@ -151,11 +179,7 @@ def spaced(numbers: Iterable[int]) -> str:
 def paired_lines(a: Side, b: Side) -> list[str]:
     """Means of both, and the difference over the cells that both have."""
     left, right = (percents(counted(one.records), "accuracy") for one in (a, b))
-    voters = [{cell(r): [r.folder] for r in counted(one.records)} for one in (b, a)]
-    first = a.records[0]
-    # Images have one test set: the trainings are the units, as in the report.
-    test = (0.0, "training") if first.is_of_images else (ratio(first), "fold")
-    comparison = recordings.beside(statistics.comparison(right, left, *test), *voters)
+    first, comparison = a.records[0], paired(a, b)
     gone, gone_left = ({cell(r) for r in one.records if stopped(r)} for one in (b, a))
     filled = statistics.with_stopped(right, left, gone, gone_left, chance(first))
     lines = [

@@ -22,6 +22,7 @@ from pipeline.figures import few_shot as figures
 from pipeline.files import write_atomic
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Section, Table, number, of, padded
+from pipeline.report.told import of_table
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
 from pipeline.samplers import Episode
@@ -265,4 +266,5 @@ def report(
     write_atomic(target, table.csv().encode())
     stamp = f"{STAMP} " if records[0].synthetic else ""
     title = f"{stamp}{records[0].corpus}: {count} episodes, by the {layer}"
-    return "\n".join([title, "", *padded(table), "", CAPTION, *notes, f"table: {target}", ""])
+    text = "\n".join([title, "", *padded(table), "", CAPTION, *notes, f"table: {target}", ""])
+    return of_table(text, title, table, [CAPTION, *notes])

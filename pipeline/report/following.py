@@ -16,6 +16,7 @@ from pipeline import runs
 from pipeline.config import InputError
 from pipeline.engine.epochs import figures
 from pipeline.report.tensorboard import TensorBoardLog, hidden
+from pipeline.report.told import Told
 from pipeline.runs.lost import is_trained
 
 #: How many of the last epochs say how long one takes.
@@ -95,16 +96,23 @@ def seen(folder: Path) -> Seen | None:
     )
 
 
-def line(unfinished: Sequence[Path], finished: int = 0) -> str:
+def line(unfinished: Sequence[Path], finished: int = 0) -> Told:
     """The state of a pack or of several in one line, and below it one per mix."""
     return told([state for folder in unfinished if (state := seen(folder))], finished)
 
 
-def told(states: Sequence[Seen], finished: int) -> str:
+def as_data(state: Seen) -> dict[str, object]:
+    """One run under way, as ``--json`` has it."""
+    about = {"folder": str(state.folder), "epoch": state.epoch, "epochs": state.epochs, "accuracy": state.accuracy}
+    return {**about, "seconds_left": state.left, "silent": state.stale, "synthetic": state.synthetic}
+
+
+def told(states: Sequence[Seen], finished: int) -> Told:
     """``line`` of what was seen. Mixes are not averaged: their losses do not compare, and neither are their accuracies alike."""
     ended = f"; {finished} finished" if finished else ""
+    data = {"runs": [as_data(state) for state in states], "finished": finished}
     if not states:
-        return f"no run under way{ended}"
+        return Told(f"no run under way{ended}", data)
     stamp = "SYNTHETIC " if any(state.synthetic for state in states) else ""
     low, high = min(s.epoch for s in states), max(s.epoch for s in states)
     epochs = max(s.epochs for s in states)
@@ -120,7 +128,7 @@ def told(states: Sequence[Seen], finished: int) -> str:
         oldest = max(s.age for s in states if s.stale)
         parts.append(f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on")
     parts += accuracy([s for s in states if s.accuracy is not None])
-    return "\n".join([", ".join(parts) + ended, *mixes(states)])
+    return Told("\n".join([", ".join(parts) + ended, *mixes(states)]), data)
 
 
 def accuracy(states: Sequence[Seen]) -> list[str]:
@@ -157,7 +165,7 @@ def duration(seconds: float) -> str:
 
 def follow(
     look: Callable[[], tuple[list[Path], list[Path]]],
-    show: Callable[[str], None],
+    show: Callable[[Told], None],
     *,
     every: float,
     log: TensorBoardLog | None = None,

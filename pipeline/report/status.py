@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import config, places
+from pipeline import config, goals, places
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus, is_there, open_corpus
 from pipeline.corpus.corpus_toml import ASKED
@@ -17,6 +17,7 @@ from pipeline.corpus.opening import (
     fetching,
     open_or_make,
 )
+from pipeline.report.told import Told
 
 if TYPE_CHECKING:
     from pipeline.runs import Record
@@ -93,7 +94,7 @@ def counted_text(kind: str, records: Sequence[Record]) -> str:
     return f"{kind} × {len(records)}" + (f" ({words})" if words else "")
 
 
-def status(dataset: str, data: Path | None, settings: Settings) -> str:
+def status(dataset: str, data: Path | None, settings: Settings) -> Told:
     """A few lines: the corpus meant, its caches and runs, and the command that comes next."""
     from pipeline import runs
     from pipeline.cache import fold_path
@@ -103,10 +104,11 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
     windows = "--windows" if ASKED.get().windows else ""
     given = {"DATASET": dataset if dataset != "auto" else "", "DATA": data, "COLUMNS": columns, "ARGS": windows}
     again = "".join(f" {variable}={value}" for variable, value in given.items() if value)
-    if not is_there(name, root) and name != "synthetic":
-        return f"corpus    none in {root}\nnext      {fetching(name)}DATA=FOLDER"
     if not is_there(name, root):
-        return f"corpus    none yet; the next step makes the synthetic one in {root}\nnext      make demo, or make features{again}"
+        absent_one = name != "synthetic"
+        following = f"{fetching(name)}DATA=FOLDER" if absent_one else f"make demo, or make features{again}"
+        where = f"none in {root}" if absent_one else f"none yet; the next step makes the synthetic one in {root}"
+        return told([f"corpus    {where}"], following, corpus=None)
     corpus = open_corpus(name, root)
     spec = config.for_corpus(settings, corpus.seconds).features
     paths = [fold_path(places.cache(), corpus.name, spec, part) for part in corpus.parts]
@@ -120,16 +122,36 @@ def status(dataset: str, data: Path | None, settings: Settings) -> str:
         f"features  {len(cached)} of {len(paths)} {'files' if without else 'folds'} in {paths[0].parent}",
         "runs      " + (", ".join(counted_text(kind, counts[kind]) for kind in sorted(counts)) or "none finished yet"),
     ]
-    if len(cached) < len(paths):
-        following = "features"
-    elif not counts.get("teacher"):
-        following = "teacher"
-    elif not counts.keys() - {"teacher", "born-again"}:
-        following = "distill LOSSES=angle,area"
-    elif reported(corpus.name, records):
-        page = places.reports() / corpus.name / "index.html"
-        at = f"{page} has all runs" if page.is_file() else f"{page.parent / 'table.md'} has all runs"
-        return "\n".join([*lines, f"next      {at}; make export{again}, or make distill with other LOSSES"])
-    else:
-        following = "report"
-    return "\n".join([*lines, f"next      make {following}{again}"])
+    about = {
+        "corpus": corpus.name,
+        "dataset": name,
+        "data": str(root),
+        "synthetic": corpus.synthetic,
+        "clips": len(corpus.clips),
+        "classes": len(corpus.classes),
+        "folds": list(corpus.folds),
+        "features": {"folder": str(paths[0].parent), "files": len(cached), "expected": len(paths)},
+        "runs": {kind: len(counts[kind]) for kind in sorted(counts)},
+    }
+    return told(lines, next_step(corpus.name, records, set(counts), len(cached) < len(paths), again), **about)
+
+
+def next_step(corpus: str, records: Sequence[Record], kinds: set[str], lacking: bool, again: str) -> str:
+    """The command that comes next. ``lacking``: whether features are missing."""
+    if lacking:
+        return f"make features{again}"
+    if "teacher" not in kinds:
+        return f"make teacher{again}"
+    if not kinds - {"teacher", "born-again"}:
+        return f"make distill LOSSES=angle,area{again}"
+    if not reported(corpus, records):
+        return f"make report{again}"
+    page = places.reports() / corpus / "index.html"
+    at = f"{page} has all runs" if page.is_file() else f"{page.parent / 'table.md'} has all runs"
+    return f"{at}; make export{again}, or make distill with other LOSSES"
+
+
+def told(lines: Sequence[str], following: str, **about: object) -> Told:
+    """The lines, the next command behind them, and the same as data."""
+    following = goals.here(following)
+    return Told("\n".join([*lines, f"next      {following}"]), {**about, "next": following})

@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.files import inert, write_atomic
+
+if TYPE_CHECKING:
+    from pipeline.report.told import Told
 
 NONE = "–"
 """Stands where there is no value."""
@@ -166,15 +169,16 @@ class Document:
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
 
-    def save(self, folder: Path, stem: str, data: Table, *, latex: bool = True) -> str:
+    def save(self, folder: Path, stem: str, data: Table, *, latex: bool = True) -> Told:
         """Write ``stem``.md, .csv (of ``data``) and .tex in ``folder``; the result is the text to print."""
         from pipeline.report.latex import latex as tex
+        from pipeline.report.told import of_table
 
         write_atomic(folder / f"{stem}.md", markdown(self).encode())
         if latex:
             write_atomic(folder / f"{stem}.tex", tex(self).encode())
         write_atomic(folder / f"{stem}.csv", data.csv().encode())
-        return text(self)
+        return of_table(text(self), self.title, data, self.notes)
 
 
 def printable(value: str) -> str:

@@ -13,6 +13,7 @@ from pipeline.config import InputError
 from pipeline.figures import ensembles, evaluation, uncertainty
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
+from pipeline.report.told import of_table
 from pipeline.report.wording import trusted_teachers
 from pipeline.runs import Record
 
@@ -132,7 +133,8 @@ def text(records: Sequence[Record]) -> str:
         rows += (("mean", "", "", *map(mean, zip(*(row[3:] for row in rows)))),)
     stamp = f"{STAMP} " if any(record.synthetic for record in records) else ""
     title = f"{stamp}{records[0].corpus}: mean of class probabilities, held-out clips, last epoch"
-    return "\n".join([title, "", *padded(replace(by_fold, rows=rows)), *trusted_teachers(records)])
+    notes = trusted_teachers(records)
+    return of_table("\n".join([title, "", *padded(replace(by_fold, rows=rows)), *notes]), title, by_fold, notes)
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline import goals
 from pipeline.config import InputError
 from pipeline.spelling import one_line
 
@@ -21,8 +22,8 @@ class Finding:
 
     def line(self) -> str:
         mark = "BROKEN  " if self.remedy else "ok      "
-        remedy = f"\n{'':21}→ {one_line(self.remedy)}" if self.remedy else ""
-        return one_line(f"{mark}{self.subject:<12} {self.text}") + remedy
+        remedy = f"\n{'':21}→ {one_line(goals.here(self.remedy))}" if self.remedy else ""
+        return one_line(f"{mark}{self.subject:<12} {goals.here(self.text)}") + remedy
 
 
 def examined(subject: str, check: Callable[[], str], remedy: str) -> Finding:
