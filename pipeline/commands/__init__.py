@@ -52,13 +52,14 @@ def exists(name: str) -> bool:
 def load(name: str) -> click.Command:
     """The command of that name (one of ``names()``), with its examples."""
     module = name.replace("-", "_")
-    from pipeline.commands import common
+    from pipeline.commands import common, completing
 
     command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), module)
     description = described(module)
     command.short_help = description.words
     calls = [f"  audio-rkd {call}" for call in description.examples]
     command.epilog = "\n".join(["\b", "Examples:", *calls]) if calls else None
+    completing.complete(command, name)
     return common.with_options(command)
 
 

@@ -10,7 +10,7 @@ from pipeline.commands.showing import show
 
 SECTION = "Looking at what there is"
 ORDER = 33
-EXAMPLES = ("compare soft angle,area", "compare teacher hinton --corpus esc50", "compare RUN OTHER-RUN")
+EXAMPLES = ("compare soft angle,area", "compare teacher hinton --dataset esc50", "compare RUN OTHER-RUN")
 
 
 @click.command()

@@ -13,6 +13,7 @@ import click
 from pipeline import config, places
 from pipeline.commands.chosen import opened_corpus
 from pipeline.commands.options import (
+    Renamed,
     corpus_options,
     device_option,
     jobs_option,
@@ -41,7 +42,15 @@ def one_mix(_context: click.Context, _option: click.Parameter, mixes: tuple[str,
 @click.option(
     "--losses", multiple=True, default=("ce:0.3,hinton:0.7@T=2",), callback=one_mix, help="The student's mix: one."
 )
-@click.option("--seed", type=Whole(0, 2**31 - 1, "seeds have 31 bits"), default=0, help="Of teacher and student.")
+@click.option(
+    "--seeds",
+    "--seed",
+    "seed",
+    cls=Renamed,
+    type=Whole(0, 2**31 - 1, "seeds have 31 bits"),
+    default=0,
+    help="One seed, of teacher and student.",
+)
 @click.option(
     "--unheard/--no-unheard",
     default=True,

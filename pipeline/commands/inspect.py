@@ -10,20 +10,25 @@ import click
 from pipeline import config, places
 from pipeline.commands import doors
 from pipeline.commands.chosen import existing_corpus
-from pipeline.commands.options import json_option, settings_options
+from pipeline.commands.options import Renamed, json_option, settings_options
 from pipeline.commands.types import FOLD, PATH
 from pipeline.config import InputError
 from pipeline.corpus import part_name
 
 SECTION = "Looking at what there is"
 ORDER = 36
-EXAMPLES = ("inspect", "inspect --fold 3 --verify", "inspect --clip 100032-3-0-0.wav")
+EXAMPLES = ("inspect", "inspect --folds 3 --verify", "inspect --clip 100032-3-0-0.wav")
 
 
 @click.command()
 @settings_options
 @click.option(
-    "--fold", type=FOLD, help="A fold, or unlabelled: the clips without a label. Default: the first that is there."
+    "--folds",
+    "--fold",
+    "fold",
+    cls=Renamed,
+    type=FOLD,
+    help="One fold, or unlabelled: the clips without a label. Default: the first that is there.",
 )
 @click.option("--clip", help="One clip's features, clean, noisy and changed, as a picture.")
 @click.option("--output", type=PATH, help="Where the picture goes; default: reports/CORPUS/CLIP.png.")
@@ -66,7 +71,7 @@ def inspect(
         click.echo(clip_picture(paths[holder if fold is None else fold], clip, target))
         return
     if fold is None and (gone := [part_name(k) for k in paths if k not in present]):
-        click.echo(f"note: no features of {', '.join(gone)} (make features); of all others see --fold", err=True)
+        click.echo(f"note: no features of {', '.join(gone)} (make features); of all others see --folds", err=True)
     path = paths[present[0] if fold is None else fold]
     if verify:
         doors.check([path])

@@ -52,6 +52,35 @@ def extra_is_there(_context: Any, _parameter: Any, log: str | None) -> str | Non
     return log
 
 
+class Renamed(click.Option):
+    """An option whose names behind the first are older: they are taken, and the help does not show them."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+def folder_of_runs(_context: Any, _parameter: Any, name: str | None) -> str | None:
+    """The folder in runs/ that a name means: its own, or that of the data set of this name."""
+    if name is None or (places.runs() / name).is_dir() or name not in DataSet().choices:
+        return name
+    own = {
+        place
+        for place in ("synthetic" if name == "auto" else name, *places_of(name))
+        if (places.runs() / place).is_dir()
+    }
+    return min(own) if own else name
+
+
+def places_of(dataset: str) -> tuple[str, ...]:
+    from pipeline import corpus
+
+    return () if dataset == "auto" else corpus.places(dataset)
+
+
 def together(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     """Several options as one decorator, in the order of the help."""
 
@@ -123,7 +152,13 @@ folds_option = click.option(
     "--folds", type=Numbers(), help="Held-out folds, for example 1,2 or 1-10; default: all there are."
 )
 corpus_option = click.option(
-    "--corpus", metavar="NAME", help="Only runs of this corpus: the name of its folder in runs/."
+    "--dataset",
+    "--corpus",
+    "corpus",
+    cls=Renamed,
+    metavar="NAME",
+    callback=folder_of_runs,
+    help="Only runs of this data set: its name, or that of its folder in runs/.",
 )
 losses_option = click.option("--losses", multiple=True, help="Only these mixes (and the baseline); may be repeated.")
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,7 @@ def search(
     from pipeline.search import space as spaces
 
     if space is None and not options_given():
-        if as_json:
-            return click.echo(as_text({"spaces": [{"name": n, "title": title} for n, title in spaces.names().items()]}))
-        return click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in spaces.names().items()))
+        return list_them(spaces.names(), as_json)
     require_explain(explain, as_json)
     require_train(train)
     wanted = spaces.read(space or DEFAULT, losses, trials)
@@ -123,6 +122,14 @@ def search(
     if train:
         nested.train(search, measured, chosen, seeds, how)
         click.echo(report_of(search))
+
+
+def list_them(titles: Mapping[str, str], as_json: bool) -> None:
+    """Which spaces there are."""
+    if as_json:
+        named = [{"name": name, "title": title} for name, title in titles.items()]
+        return click.echo(as_text({"spaces": named}))
+    return click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in titles.items()))
 
 
 def report_of(search: Any) -> str:

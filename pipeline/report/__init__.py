@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pipeline import losses, runs
 from pipeline.config import InputError
-from pipeline.report import experiments
+from pipeline.report import classes, experiments
 from pipeline.report.aggregation import (
     BASELINE,
     Key,
@@ -88,9 +88,10 @@ def report(
     mixes: Iterable[str] | None = None,
     whole: Contents | None = None,
 ) -> Told:
-    """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``; the result is the text to print.
+    """Write ``reports_root/<corpus>/table.md``, ``.csv`` and ``.tex``, ``classes.md`` and ``.csv``; the result is the text to print.
 
     ``mixes`` and errors as in ``contents``, whose result may be given as ``whole``.
     """
-    _, shown, paper = whole or contents(runs_root, corpus, mixes=mixes)
+    records, shown, paper = whole or contents(runs_root, corpus, mixes=mixes)
+    classes.write(records, reports_root / corpus, f"{corpus}: by class")
     return paper.save(reports_root / corpus, "table", Table.build("", CSV, shown))

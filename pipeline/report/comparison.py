@@ -93,7 +93,7 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
         )
     there = corpora(root)
     if corpus is None and len(there) > 1:
-        raise InputError(f"{text!r} may be of {listed(there)}; say which: --corpus {there[0]}")
+        raise InputError(f"{text!r} may be of {listed(there)}; say which: --dataset {there[0]}")
     try:
         mix = "" if text == TEACHER else str(LossMix.parse(text))
     except InputError as error:

@@ -107,6 +107,23 @@ def latex(document: Document) -> str:
     return "\n".join([*lines, r"\end{document}"]) + "\n"
 
 
+def tables(document: Document) -> str:
+    """The document's tables alone, for ``\\input`` into another: a ``tabular`` each, titles and notes as comments."""
+    lines = [f"% {latex_text(document.title)}"]
+    for section in document.sections:
+        lines += [f"% {latex_text(section.title)}"]
+        for table in section.tables:
+            lines += [f"% {latex_text(table.caption)}", *bare(table)]
+    return "\n".join([*lines, *(f"% {latex_text(note)}" for note in document.notes)]) + "\n"
+
+
+def bare(table: Table) -> list[str]:
+    """The ``tabular`` of a table and nothing around it."""
+    lines = tabular(table)
+    first = next(at for at, line in enumerate(lines) if line.startswith(r"\begin{tabular}"))
+    return lines[first : lines.index(r"\end{tabular}") + 1]
+
+
 def tabular(table: Table) -> list[str]:
     kinds = [r"p{55mm}" if column.prose else "l" if table.left(at) else "r" for at, column in enumerate(table.shown)]
     heads = [

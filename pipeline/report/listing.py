@@ -86,7 +86,17 @@ COLUMNS = (
 )
 
 
-def listing_text(listed: Table) -> str:
-    """A line per run, and how many there are."""
+def listing_text(listed: Table, width: int | None = None) -> str:
+    """A line per run, and how many there are. ``width``: of a terminal, in which each line stays one: folders are cut in front."""
     count = len(listed.rows)
-    return "\n".join([*(padded(listed) if count else []), f"{count} run{'' if count == 1 else 's'}"])
+    lines = padded(listed) if count else []
+    start = lines[0].index("folder") if lines else 0
+    return "\n".join([*(fitted(line, start, width) for line in lines), f"{count} run{'' if count == 1 else 's'}"])
+
+
+def fitted(line: str, start: int, width: int | None) -> str:
+    """A line of no more characters than ``width``: what stands behind ``start`` loses its beginning, or all of it goes."""
+    if width is None or len(line) <= width:
+        return line
+    room = width - start - 1
+    return f"{line[:start]}…{line[-room:]}" if room > 0 else f"{line[: max(0, width - 1)]}…"

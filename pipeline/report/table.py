@@ -130,6 +130,17 @@ class Table:
         ]
         return cls.build(caption, columns, rows)
 
+    def without_empty(self) -> Table:
+        """Without the columns for people in which nothing stands, but for the first. Those of CSV and JSON stay."""
+        texts = [[column.format(row[at]) for row in self.rows] for at, column in enumerate(self.columns)]
+        kept = [
+            at
+            for at, column in enumerate(self.columns)
+            if at == 0 or not column.shown or not self.rows or any(text not in ("", NONE) for text in texts[at])
+        ]
+        rows = tuple(tuple(row[at] for at in kept) for row in self.rows)
+        return Table(self.caption, tuple(self.columns[at] for at in kept), rows)
+
     @cached_property
     def shown(self) -> tuple[Column, ...]:
         """The columns for people."""
@@ -171,7 +182,7 @@ class Document:
 
     def save(self, folder: Path, stem: str, data: Table, *, latex: bool = True) -> Told:
         """Write ``stem``.md, .csv (of ``data``) and .tex in ``folder``; the result is the text to print."""
-        from pipeline.report.latex import latex as tex
+        from pipeline.report.latex import tables as tex
         from pipeline.report.told import of_table
 
         write_atomic(folder / f"{stem}.md", markdown(self).encode())

@@ -151,7 +151,7 @@ def test_copies_of_a_clip_in_one_recording_add_nothing() -> None:
         (("compare", "", "soft"), "'' names nothing"),
         (("compare", "soft", "soft", "--corpus", "esc50"), "no runs of 'esc50'"),
         (("compare", "soft", "runs/other"), "of one corpus"),
-        (("compare", "soft", "angle,area"), "say which: --corpus"),
+        (("compare", "soft", "angle,area"), "say which: --dataset"),
         (("runs", "--mix", "angel"), "did you mean 'angle'?"),
         (("runs", "--corpus", "esc50"), "no runs of 'esc50' in runs; expected one of: other, tiny"),
         (("rerun", "nowhere"), "no finished run there"),

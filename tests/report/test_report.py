@@ -594,6 +594,9 @@ def test_latex_is_ascii_balanced_and_escaped():
 def test_latex_compiles(kind, root, tmp_path):
     if kind == "report":
         report.report(root, tmp_path, "mini")
+        around = r"\documentclass{article}\begin{document}\footnotesize\input{inner}\end{document}"
+        (tmp_path / "mini" / "table.tex").rename(tmp_path / "mini" / "inner.tex")
+        (tmp_path / "mini" / "table.tex").write_text(around)
     else:
         (tmp_path / "mini").mkdir()
         (tmp_path / "mini" / "table.tex").write_text(latex(hostile()))
