@@ -113,8 +113,7 @@ def search(
     search = planning.Search(wanted, settings, of_corpus(corpus, settings), corpus.folds, trial_seeds, sampler_seed)
     planning.require(search, held_out)
     if explain:
-        text = explanation.explained(search, held_out)
-        return click.echo(as_text({"space": wanted.name, "lines": text.splitlines()}) if as_json else text)
+        return show_plan(wanted.name, explanation.explained(search, held_out), as_json)
     measured = {fold: searching.searched(search, fold, how) for fold in held_out}
     for fold, of_fold in measured.items():
         choice.write_preset(search, fold, of_fold)
@@ -130,6 +129,11 @@ def list_them(titles: Mapping[str, str], as_json: bool) -> None:
         named = [{"name": name, "title": title} for name, title in titles.items()]
         return click.echo(as_text({"spaces": named}))
     return click.echo("\n".join(f"{name:14} {title}".rstrip() for name, title in titles.items()))
+
+
+def show_plan(space: str, text: str, as_json: bool) -> None:
+    """``--explain``."""
+    click.echo(as_text({"space": space, "lines": text.splitlines()}) if as_json else text)
 
 
 def report_of(search: Any) -> str:

@@ -123,7 +123,7 @@ def calibration_table(rows: Sequence[Row]) -> Table:
     """Of the rows with calibrated runs."""
     title = "Calibration on the held-out fold, before and after temperatures that were fitted without it; classes do not change."
     columns = (NAME, CALIBRATED, TEMPERATURE, ECE_BEFORE, ECE_AFTER, NLL_BEFORE, NLL_AFTER)
-    return Table.build(title, columns, [row for row in rows if row.calibration]).without_empty()
+    return Table.build(title, columns, [row for row in rows if row.calibration])
 
 
 def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
@@ -140,6 +140,4 @@ def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
     count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
         f", {shown} shown" if shown < tried else ""
     )
-    return Table.build(
-        f"Paired difference to {baseline}, percentage points; {count}.", columns, compared
-    ).without_empty()
+    return Table.build(f"Paired difference to {baseline}, percentage points; {count}.", columns, compared)

@@ -90,7 +90,7 @@ def listing_text(listed: Table, width: int | None = None) -> str:
     """A line per run, and how many there are. ``width``: of a terminal, in which each line stays one: folders are cut in front."""
     count = len(listed.rows)
     lines = padded(listed) if count else []
-    start = lines[0].index("folder") if lines else 0
+    start = next((line.index("folder") for line in lines if "folder" in line), 0)
     return "\n".join([*(fitted(line, start, width) for line in lines), f"{count} run{'' if count == 1 else 's'}"])
 
 

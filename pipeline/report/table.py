@@ -203,7 +203,7 @@ def text(document: Document) -> str:
     for section in document.sections:
         lines += [section.title, ""]
         for one in section.tables:
-            lines += [one.caption, *padded(one), ""]
+            lines += [one.caption, *padded(one.without_empty()), ""]
     return "\n".join([*lines, *(f"- {line}" for line in document.notes)]) + "\n"
 
 

@@ -87,7 +87,7 @@ def test_table_tex_is_for_input(tmp_path: Path) -> None:
     width = 0
     for line in lines:
         if line.startswith(r"\begin{tabular}"):
-            width = len(re.sub(r"p\{\w+\}", "p", line.removeprefix(r"\begin{tabular}").strip("{}")).replace("}", ""))
+            width = len(re.sub(r"p\{\w+\}", "p", line.removeprefix(r"\begin{tabular}")[1:-1]))
         elif line.endswith(r" \\"):
             assert len(re.findall(r"(?<!\\)&", line)) == width - 1, line
         else:
