@@ -97,8 +97,7 @@ def search(
 
     if space is None and not options_given():
         return list_them(spaces.names(), as_json)
-    require_explain(explain, as_json)
-    require_train(train)
+    require_train(train, explain, as_json)
     wanted = spaces.read(space or DEFAULT, losses, trials)
     settings = config.read(preset or wanted.preset, overrides)
     require_not_varied(wanted, overrides)
@@ -148,7 +147,8 @@ def given(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def require_train(train: bool) -> None:
+def require_train(train: bool, explain: bool, as_json: bool) -> None:
+    require_explain(explain, as_json)
     if given("seeds") and not train:
         raise click.UsageError("--seeds are of the students that --train trains; of the trials --trial-seeds")
 

@@ -12,6 +12,7 @@ def table_html(table: Table) -> str:
 
     Notes are running text: on a phone they stand below the table, where they are seen and make no tall rows.
     """
+    table = table.without_empty()
     noted = table.shown[-1].prose and table.shown[-1].name == "Notes"
 
     def mark(at: int) -> str:
