@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from pipeline import goals
 from pipeline.spelling import one_line
 
 SECONDS_A_LINE = 30.0
@@ -24,7 +25,7 @@ CLEARED = "\r\x1b[K"
 def say(line: str) -> None:
     """A line of progress, on standard error, so that standard output stays the result's. It takes the place of a bar, of whichever
     process, which is drawn again below it."""
-    print((CLEARED if sys.stderr.isatty() else "") + one_line(line), file=sys.stderr, flush=True)
+    print((CLEARED if sys.stderr.isatty() else "") + one_line(goals.here(line)), file=sys.stderr, flush=True)
 
 
 @contextmanager

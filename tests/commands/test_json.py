@@ -14,7 +14,20 @@ from tests.recorded import write_run
 from tests.tiny import audio_rkd, write_corpus
 
 #: Commands that print no result but what they wrote or trained.
-WORKING = {"ban", "calibrate", "data", "export", "features", "table3", "table4", "teacher", "teacher-file", "web"}
+WORKING = {
+    "archive",
+    "demo",
+    "ban",
+    "calibrate",
+    "data",
+    "export",
+    "features",
+    "table3",
+    "table4",
+    "teacher",
+    "teacher-file",
+    "web",
+}
 
 TYPES: dict[str, Any] = {
     "string": str,
