@@ -148,8 +148,8 @@ def check_click(words: list[str]) -> None:
         if len(words) == 1:
             return
     try:
-        given = command.make_context(words[0], words[1:]).params
-        check_values(words[0], given)
+        with command.make_context(words[0], words[1:]) as context:  # what options note is of this call alone
+            check_values(words[0], context.params)
     except (click.UsageError, InputError) as error:
         raise Unknown(f"{' '.join(words)}: {error}") from None
 

@@ -87,7 +87,7 @@ try:
 finally:
     heavy = {"numpy", "scipy", "torch", "librosa", "h5py", "soundfile", "matplotlib", "requests"} & set(sys.modules)
     commands = {name.rpartition(".")[2] for name in sys.modules if name.startswith("pipeline.commands.")}
-    print("imported", *sorted(heavy), *sorted(commands - {"ahead", "chosen", "common", "defaults", "errors", "group", "options", "types"}), file=sys.stderr)
+    print("imported", *sorted(heavy), *sorted(commands - {"ahead", "chosen", "common", "completing", "defaults", "errors", "group", "options", "showing", "types"}), file=sys.stderr)
 """
     for arguments, expected in (
         (["--help"], []),
