@@ -17,7 +17,6 @@ ORDER = 39.4
 EXAMPLES = (
     "archive -o table.rkd.zip",
     "archive runs/CORPUS/student-…/soft1 -o soft.rkd.zip --no-weights",
-    "report table.rkd.zip",
 )
 
 
