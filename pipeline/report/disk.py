@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pipeline import locks, places, runs
-from pipeline.cache.schema import fold_path
+from pipeline.cache.schema import FILE_NAMES, fold_path
 from pipeline.engine import notes
 from pipeline.errors import InputError
+from pipeline.report import uses
 from pipeline.report.check import UNFINISHED
 from pipeline.runs import Record
 from pipeline.runs import folder as run_files
@@ -57,8 +59,9 @@ class Item:
 
 def survey(cache: Path, runs_root: Path, others: Sequence[Path] = (), corpus: str | None = None) -> list[Item]:
     """All that lies there, of one corpus or of all. ``others``: folders that are told as a whole, and never removed."""
-    names = [corpus] if corpus else sorted({path.name for root in (cache, runs_root) for path in folders_in(root)})
-    if corpus and not any((root / corpus).is_dir() for root in (cache, runs_root)):
+    there = sorted({path.name for root in (cache, runs_root) for path in folders_in(root)})
+    names = [corpus] if corpus else there
+    if corpus and corpus not in there:  # "..", too
         raise InputError(
             f"nothing of {corpus!r} in {cache} and {runs_root}; expected a corpus that has features or runs"
         )
@@ -69,13 +72,14 @@ def survey(cache: Path, runs_root: Path, others: Sequence[Path] = (), corpus: st
 
 def of_corpus(cache: Path, home: Path, runs_root: Path, name: str) -> Iterator[Item]:
     """What there is of one corpus."""
-    held = dict(held_locks([cache, home]))
-    finished = [folder for folder, files in run_files.run_folders(home, None) if "result.json" in files]
-    begun = [folder for folder in runs.unfinished(runs_root, name) if (folder / "config.json").is_file()]
-    records = [record for folder in (*finished, *begun) if (record := spared(partial(runs.read, folder)))]
-    unread = len(finished) + len(begun) - len(records)
+    finals = places.finals() / name
+    held = dict(held_locks([cache, home, finals]))
+    records, unread = records_in(runs_root, name)
+    of_finals, unread_finals = records_in(places.finals(), name)
+    unread += unread_finals
     waiting, stale = checkpoints(home)
-    yield from of_runs(records, kept(records, runs_root, name), waiting, held)
+    noted = {row.folder for row in noted_rows(runs_root, name)}
+    yield from of_runs(records, of_finals, noted, waiting, held)
     for path in stale:
         holder = holder_of(path, held)
         use = f"in use by {holder}" if holder else "its runs are finished"
@@ -90,51 +94,34 @@ def of_corpus(cache: Path, home: Path, runs_root: Path, name: str) -> Iterator[I
         )
     yield from hidden(home, held)
     yield from leftovers([cache, home])
-    yield from of_features(cache, name, records, unread, held)
-    yield from of_files(cache / TEACHER_FILES, records, unread, held)
+    every = [*records, *of_finals]
+    yield from of_features(cache, name, every, unread, held)
+    yield from of_files(cache / TEACHER_FILES, every, unread, held)
 
 
 def of_runs(
-    records: Iterable[Record], kept_folders: set[Path], waiting: Mapping[Path, Path], held: Mapping[Path, str]
+    records: Iterable[Record],
+    elsewhere: Iterable[Record],
+    noted: Collection[Path],
+    waiting: Collection[Path],
+    held: Mapping[Path, str],
 ) -> Iterator[Item]:
+    records = list(records)
+    used = uses.uses(records, elsewhere, noted, waiting, lambda folder: holder_of(folder, held))
     for record in records:
-        folder, finished = record.folder, runs.finished(record.folder)
-        if holder := holder_of(folder, held):
-            use = f"in use by {holder}"
-        elif not finished and folder in waiting:
-            use = "unfinished: goes on from its checkpoint"
-        elif not finished:
-            use = "unfinished, and no checkpoint to go on from"
-        elif folder in kept_folders:
-            use = "a table, or runs of one that go back to it"
-        else:
-            use = "no table"
-        free = use == "no table" or use.startswith("unfinished, and no")
-        home = folder.parents[DEPTHS[record.role][0]]
-        yield Item(RUNS, folder, size(folder), use, free and plain(folder), (home / "training",), len(record.lineage))
+        folder = record.folder
+        unused = "no table" if runs.finished(folder) else "unfinished, and no checkpoint to go on from"
+        home, use = folder.parents[min(DEPTHS[record.role][0], len(folder.parents) - 1)], used.get(folder)
+        yield Item(RUNS, folder, size(folder), use or unused, not use, (home / "training",), len(record.lineage))
 
 
-def kept(records: Sequence[Record], runs_root: Path, corpus: str) -> set[Path]:
-    """The folders of runs that a table uses, and of all that they go back to."""
-    noted = {row.folder for row in noted_rows(runs_root, corpus)}
-    by_folder = {record.folder: record for record in records}
-    waiting = [
-        record
-        for record in records
-        if record.is_teacher_or_student
-        or record.is_generation
-        or record.folder.parent in noted
-        or not runs.finished(record.folder)
-    ]
-    folders = set[Path]()
-    while waiting:
-        record = waiting.pop()
-        if record.folder in folders:
-            continue
-        folders.add(record.folder)
-        before = [*record.lineage, *record.parents, *record.firsts, *([record.peer] if record.peer else [])]
-        waiting += [by_folder[path] for path in before if path in by_folder]
-    return folders
+def records_in(root: Path, corpus: str) -> tuple[list[Record], int]:
+    """The runs of a corpus, finished or begun, and how many of them cannot be read."""
+    home = root / corpus
+    finished = [folder for folder, files in run_files.run_folders(home, None) if "result.json" in files]
+    begun = [folder for folder in runs.unfinished(root, corpus) if (folder / "config.json").is_file()]
+    records = [record for folder in (*finished, *begun) if (record := spared(partial(runs.read, folder)))]
+    return records, len(finished) + len(begun) - len(records)
 
 
 def checkpoints(home: Path) -> tuple[dict[Path, Path], list[Path]]:
@@ -182,7 +169,10 @@ def leftovers(roots: Sequence[Path]) -> Iterator[Item]:
 
 def old(path: Path) -> bool:
     """Whether nobody can still be writing it, on another machine either."""
-    return time.time() - path.lstat().st_mtime > HOUR
+    try:
+        return time.time() - path.lstat().st_mtime > HOUR
+    except FileNotFoundError:  # renamed meanwhile
+        return False
 
 
 def ended(process: int) -> bool:
@@ -206,9 +196,9 @@ def of_features(
             users[folder] = users.get(folder, 0) + 1
         except InputError:  # settings that this version does not know
             unread += 0 if record.is_of_images else 1
-    training = next((holder for path, holder in held.items() if not path.is_relative_to(cache)), "")
+    training = training_now(cache, held)
     for folder in folders_in(cache):
-        if not any(path.suffix in (".h5", ".parts") for path in folder.iterdir()):
+        if folder.name == TEACHER_FILES or not any(path.suffix in (".h5", ".parts") for path in folder.iterdir()):
             continue
         holder = holder_of(folder, held) or training
         if holder:
@@ -217,6 +207,8 @@ def of_features(
             use = "unfinished: make features goes on"
         elif folder in users:
             use = f"{users[folder]} run{'s' * (users[folder] > 1)}"
+        elif other := next((path.name for path in folder.iterdir() if not of_extraction(path)), ""):
+            use = f"not known: {other} in it is no features'"
         elif unread:
             use = f"not known: {unread} of the runs cannot be read"
         else:
@@ -226,13 +218,23 @@ def of_features(
         )
 
 
+def training_now(cache: Path, held: Mapping[Path, str]) -> str:
+    """Who trains at this moment, and may read anything of ``cache``; "" for nobody."""
+    return next((holder for path, holder in held.items() if not path.is_relative_to(cache)), "")
+
+
+def of_extraction(path: Path) -> bool:
+    """Whether a file is one that stage one leaves in the folder of features."""
+    return bool(re.fullmatch(FILE_NAMES, path.name)) or path.name == "failures.csv" or path.name.startswith(".")
+
+
 def of_files(folder: Path, records: Sequence[Record], unread: int, held: Mapping[Path, str]) -> Iterator[Item]:
     """What ONNX models said of the clips."""
     used = {path.resolve() for record in records for path in (*record.parents, *record.firsts, *record.contents)}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name.startswith(".") or not path.is_file() or path.is_symlink():
             continue
-        holder = holder_of(path, held)
+        holder = holder_of(path, held) or training_now(folder.parent, held)
         free = path.resolve() not in used and not unread and not holder
         use = f"in use by {holder}" if holder else "no run" if free else "runs" if not unread else "not known"
         yield Item(FILES, path, size(path), use, free, (path,))
@@ -266,7 +268,14 @@ def folders_in(root: Path) -> list[Path]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file or folder, without what links in it lead to."""
+    """Bytes of a file or folder, without what links in it lead to, and what is gone meanwhile."""
     if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size if os.path.lexists(path) else 0
-    return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
+        return bytes_of(path)
+    return sum(bytes_of(Path(folder) / name) for folder, _, names in os.walk(path) for name in names)
+
+
+def bytes_of(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0

@@ -174,7 +174,7 @@ def lost_note(record: Record) -> str:
     place = record.folder.parent.parent
     if not record.is_step or record.without is not None or place.name != f"experiment-{record.experiment}":
         return ""
-    if (place / NOTE).is_file() or lost.is_trained(record.folder) or (place / NOTE).is_file():
+    if (place / NOTE).is_file() or lost.is_training(place.parent) or (place / NOTE).is_file():
         return ""
     return (
         f"{place / NOTE}: no such file, and finished runs are beside it (it was lost, or training was stopped): no report has their "

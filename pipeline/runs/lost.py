@@ -45,3 +45,9 @@ def is_trained(folder: Path) -> bool:
     """Whether a training, or a repetition, of which the run is a part holds its lock."""
     places = [folder, *(parent / "training" for parent in folder.parents[:4])]
     return any(locks.holder_now(locks.lock_of(place)) for place in places)
+
+
+def is_training(corpus: Path) -> bool:
+    """Whether any stage or experiment of a corpus, whose runs lie in this folder, is trained: one writes its note at its end, and
+    trains in the folders of others in between."""
+    return any(locks.holder_now(lock) for lock in corpus.glob("*/.training.lock"))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline import cache, locks
-from pipeline.config import Settings
+from pipeline.config import InputError, Settings
 from pipeline.report import disk, pruning
 from pipeline.runs import experiments
 from tests.recorded import write_run
@@ -187,6 +187,74 @@ def test_what_cannot_be_read_keeps_the_features_and_a_link_is_left(place: Path, 
     assert removable(disk.FEATURES) == set() and str(student) not in found(disk.RUNS)
     audio_rkd(place, "prune", "--remove", "all")
     assert forgotten.is_symlink() and (elsewhere / "result.json").is_file() and student.is_dir()
+
+
+FORGOTTEN = "experiment-chain/forgotten-too/fold1-seed0"
+CHAIN = Path("runs/tiny/experiment-chain")
+
+
+def test_runs_without_their_experiments_note_or_beside_stopped_ones_stay(place: Path) -> None:
+    assert FORGOTTEN in removable(disk.RUNS)
+    checkpoint = CHAIN / ".checkpoints" / "pack.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"of an experiment that was killed")
+    going = {"cells": [{"folder": str(CHAIN / "second" / "fold2-seed0")}], "layout": "loop", "measured": {}}
+    checkpoint.with_suffix(".json").write_text(json.dumps(going))
+    assert FORGOTTEN not in removable(disk.RUNS)
+    shutil.rmtree(checkpoint.parent)
+    (CHAIN / experiments.NOTE).unlink()  # written at the end: a killed experiment has none
+    assert not any("experiment-chain" in name for name in removable(disk.RUNS))
+
+
+def test_what_runs_go_back_to_by_any_path_and_what_lost_its_result_stays(place: Path) -> None:
+    target = (place / "runs" / "tiny" / FORGOTTEN).resolve()
+    changed(CHAIN / "second" / "fold1-seed0", teacher=str(target), lineage=[str(target)])
+    assert FORGOTTEN not in removable(disk.RUNS)
+    (target / "result.json").unlink()
+    assert FORGOTTEN not in removable(disk.RUNS)
+    changed(CHAIN / "second" / "fold1-seed0", teacher=None, lineage=[])
+    assert FORGOTTEN not in removable(disk.RUNS)  # its weights are there
+    (target / "model.pt").unlink()
+    assert FORGOTTEN in removable(disk.RUNS)
+
+
+def test_a_folder_that_is_more_than_a_run_stays(place: Path) -> None:
+    forgotten = Path("runs/tiny") / FORGOTTEN
+    (forgotten / "notes.txt").write_text("a user's own")
+    assert FORGOTTEN not in removable(disk.RUNS)
+    (forgotten / "notes.txt").unlink()
+    for name in ("config.json", "result.json"):  # a copy above runs, whose folder is all of them
+        shutil.copy(forgotten / name, CHAIN / name)
+    shutil.copytree(forgotten, CHAIN / "forgotten-too" / "kept-for-later")
+    gone = removable(disk.RUNS)
+    assert "experiment-chain" not in gone and not any("kept-for-later" in name for name in gone) and FORGOTTEN in gone
+
+
+def test_final_students_need_their_features_too(place: Path) -> None:
+    assert len(removable(disk.FEATURES)) == 1
+    finals = Path("finals/tiny/teacher-x")
+    finals.mkdir(parents=True)
+    with somebody_holds(finals / "training"):
+        assert removable(disk.FEATURES) == set()
+    shutil.copytree(next(Path("runs/tiny").glob("student-*/soft1/fold1-seed0")), finals / "fold0-seed0")
+    settings = json.loads((finals / "fold0-seed0" / "config.json").read_text())["settings"]
+    settings["features"] |= {"bins": 30, "bins_per_octave": 30}
+    changed(finals / "fold0-seed0", settings=settings)
+    assert removable(disk.FEATURES) == set()
+
+
+def test_folders_in_the_cache_that_are_not_of_features_stay(place: Path) -> None:
+    before = removable(disk.FEATURES)
+    for folder, name in (("teachers", "mine.h5"), ("mine", "sounds.h5")):
+        (Path("cache/tiny") / folder).mkdir()
+        (Path("cache/tiny") / folder / name).write_bytes(b"a user's own")
+    assert removable(disk.FEATURES) == before
+
+
+def test_a_corpus_is_one_folder_of_runs(place: Path) -> None:
+    for corpus in ("..", ".", "../runs", "tiny/experiment-chain"):
+        with pytest.raises(InputError, match="expected a corpus"):
+            disk.survey(Path("cache"), Path("runs"), (), corpus)
 
 
 def test_unfinished_features_go_on(place: Path) -> None:
