@@ -86,7 +86,7 @@ def tuples(apart: Tensor, labels: Tensor, margin: Number, most: int) -> Tensor:
 
 
 def log_shares(scores: Tensor, members: Tensor) -> Tensor:
-    """log softmax over the members of each tuple of scores [..., a, n]: (..., B, B), (..., B, B, B) → (..., B, B, B). Of others it
-    is any finite number."""
+    """log softmax over the members of each tuple of scores [..., a, n]: (..., B, B), (..., B, B, B) → (..., B, B, B); 0 of others:
+    theirs may be so much larger than all members' that a share would be infinite."""
     wide = scores[..., :, None, :].expand(members.shape)
-    return wide - torch.where(members, wide, -torch.inf).logsumexp(-1, keepdim=True)
+    return torch.where(members, wide - torch.where(members, wide, -torch.inf).logsumexp(-1, keepdim=True), 0.0)

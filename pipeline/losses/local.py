@@ -95,10 +95,11 @@ def local(
 
 
 def log_shares(scores: Tensor, there: Tensor) -> Tensor:
-    """log softmax over the classes that are ``there`` (..., 1, C): (..., B, C); of others, and where none is, any finite number."""
+    """log softmax over the classes that are ``there`` (..., 1, C): (..., B, C); of others, and where none is, 0: theirs may
+    be so much larger than all of these that a share would be infinite."""
     among = torch.where(there, scores, -torch.inf)
     nowhere = ~there.any(-1, keepdim=True)
-    return scores - torch.where(nowhere, 0.0, among).logsumexp(-1, keepdim=True)
+    return torch.where(there, scores - torch.where(nowhere, 0.0, among).logsumexp(-1, keepdim=True), 0.0)
 
 
 def doubt(own: Tensor) -> Tensor:

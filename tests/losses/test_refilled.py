@@ -244,3 +244,22 @@ def test_own_is_the_teacher_s_output_over_its_own_classes() -> None:
 def test_what_is_asked_of_a_teacher(mix: str, reads: tuple[str, ...]) -> None:
     needs = needs_of([LossMix.parse(mix)])
     assert needs.outputs == reads and not needs.single  # several teachers of the same classes may teach together
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("comparison", {"tau": 1e-3}), ("local", {"T": 1e-3}), ("local", {"T": 1e-3, "classes": "all"})],
+)
+def test_what_is_not_compared_may_be_far_nearer(name: str, options: dict[str, Any]) -> None:
+    """Its share among the others, of no member, would be infinite, and the gradient NaN."""
+    random = torch.Generator().manual_seed(4)
+    student, teacher, logits = (torch.randn(9, 5, generator=random) for _ in range(3))
+    centres = torch.nn.functional.normalize(torch.randn(5, 5, generator=random).double(), dim=-1)
+    centres[4] = 0
+    taught_by = SimpleNamespace(embedding=teacher, own=logits, constants={"centres": centres})
+    read = {"comparison": student, "local": logits}[name].requires_grad_()
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    loss = losses.load(name)(SimpleNamespace(embedding=student, logits=logits), taught_by, labels, **options)
+    loss.backward()
+    assert loss.isfinite() and loss > 0
+    assert read.grad is not None and read.grad.isfinite().all() and read.grad.any()
