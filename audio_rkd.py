@@ -256,8 +256,8 @@ def fit(
 def evaluate(model: Model | Place, fold: Fold, *, teacher: Model | Place | None = None) -> Result:
     """Figures of a model on the clean clips of its held-out fold, in [0, 1]: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``ece``; ``nll`` in nats.
 
-    ``teacher``: also ``agreement``, the share of clips that both name alike. ``status``: "trained", or "did not train" where it is
-    no better than chance (binomial test).
+    Of windows of long files the figures are of the files, and ``window_accuracy`` of the windows. ``teacher``: also ``agreement``, the
+    share of clips that both name alike. ``status``: "trained", or "did not train" where it is no better than chance (binomial test).
 
     ``InputError`` for a model that was trained on the fold's clips, and one of another corpus, other features or clips.
     """

@@ -222,6 +222,23 @@ def test_who_has_seen_the_held_out_clips_neither_teaches_nor_is_evaluated(there:
             call()
 
 
+def test_windows_of_a_long_file_are_evaluated_as_one(there: Path) -> None:
+    from pipeline.corpus.windows import name_of
+
+    random = np.random.default_rng(0)
+    values, labels = random.normal(size=(16, 1, 12, 12)).astype(np.float32), np.arange(16) // 8
+    own = rkd.fold_of(values, labels, values[4:12], labels[4:12])
+    names = tuple(name_of(f"{'ab'[place // 4]}.wav", place % 4) for place in range(8))
+    own = dataclasses.replace(own, data=dataclasses.replace(own.data, clips=(*own.data.clips[:16], *names)))
+    model = rkd.fit(own, "ce", dataclasses.replace(settings().student, epochs=1, batch=4))
+    figures = rkd.evaluate(model, own, teacher=model)
+    assert (figures.test_clips, figures.test_windows, figures.agreement) == (2, 8, 1.0)
+    assert model.logits is not None
+    shares = torch.from_numpy(model.logits).double().softmax(1).reshape(2, 4, 2).mean(1)
+    assert figures.accuracy == (shares.argmax(1).numpy() == [0, 1]).mean()
+    assert figures.window_accuracy == (model.logits.argmax(1) == own.test_labels).mean()
+
+
 def test_a_loss_that_is_not_finite_is_one_line_too(there: Path) -> None:
     with pytest.raises(rkd.InputError, match="not finite"):
         rkd.fit(fold(), "ce", dataclasses.replace(settings().student, lr=1000.0))

@@ -21,8 +21,7 @@ from pipeline.engine.arrays import Fold, OfArrays
 from pipeline.engine.augmented import augmentation
 from pipeline.engine.model import Model
 from pipeline.engine.outputs import samples
-from pipeline.engine.records import payload_of
-from pipeline.figures import evaluation
+from pipeline.engine.records import figures_of, payload_of
 from pipeline.images import samples as images
 from pipeline.losses import LossMix
 from pipeline.losses.adapting import needs_with
@@ -280,9 +279,9 @@ def evaluated(model: Model, fold: Fold, teacher: Model | None = None) -> Result:
         )
     own = [fold.classes.index(name) for name in model.classes]
     labels = places_in(fold.test_labels, own)
-    inputs = torch.from_numpy(fold.test[labels >= 0])
+    inputs, names = torch.from_numpy(fold.test[labels >= 0]), np.array(fold.test_clips)[labels >= 0]
     answers = [logits_of(one, inputs) for one in (model, teacher) if one is not None]
-    return evaluation.summary(answers[0], labels[labels >= 0], answers[1] if teacher is not None else None)
+    return figures_of(names, labels[labels >= 0], answers[0], answers[1] if teacher is not None else None)
 
 
 def logits_of(model: Model, inputs: Tensor) -> np.ndarray:

@@ -229,7 +229,11 @@ def held_out_result(run: PlannedRun, clips: Clips, data: cache.Data, logits: np.
     epoch, (test, _) = run.network.teacher_epoch, subsets.held_out(run, data)
     told = None if epoch == LAST else partial(logits_at, epoch=epoch, data=data, test=test)
     teacher = answer_of(taught_by, run.fold, clips, run.network.teacher_average, told)
-    names = np.array([data.clips[row] for row in test])
+    return figures_of(np.array([data.clips[row] for row in test]), labels, logits, teacher)
+
+
+def figures_of(names: np.ndarray, labels: np.ndarray, logits: np.ndarray, teacher: np.ndarray | None) -> Result:
+    """``evaluation.summary`` of held-out clips; where they are windows of long files, of these, with the windows' accuracy beside it."""
     whole = by_clip(Predictions(names, labels, logits, names))
     if whole.clips is names:
         return evaluation.summary(logits, labels, teacher)
