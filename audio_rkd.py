@@ -286,7 +286,7 @@ def save(model: Model, path: Place) -> Path:
     """Write a model as a ``.pt`` file that ``load``, ``audio-rkd predict`` and ``export`` take; in full or not at all."""
     from pipeline.engine import model as models
 
-    return models.save(model, Path(path))
+    return models.save(models.given(model), Path(path))
 
 
 def load(path: Place) -> Model:

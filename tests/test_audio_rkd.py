@@ -191,6 +191,14 @@ WRONG: dict[str, Any] = {
     r"train_labels": lambda: rkd.fold_of(
         np.zeros((3, 1, 8, 9)), np.zeros(2, int), np.zeros((1, 1, 8, 9)), np.zeros(1, int)
     ),
+    r"learns from a teacher, and none is given": lambda: rkd.fit(fold(), "soft", settings().student, teacher={}),
+    r"train: no array": lambda: rkd.fold_of([[1], [1, 2]], np.zeros(2, int), np.zeros((1, 1, 8, 9)), np.zeros(1, int)),  # type: ignore[arg-type]
+    r"fold 1.5: expected a whole number": lambda: rkd.fold_of(
+        *(np.zeros((1, 1, 8, 9)), np.zeros(1, int)) * 2,
+        number=1.5,  # type: ignore[arg-type, misc]
+    ),
+    r"fold = 3: expected fold": lambda: rkd.evaluate(rkd.fit(fold(), "ce", settings().student), 3),  # type: ignore[arg-type]
+    r"3: expected a Model": lambda: rkd.save(3, "a.pt"),  # type: ignore[arg-type]
     r"a label 3 and the classes a": lambda: rkd.fold_of(
         np.zeros((3, 1, 8, 9)), np.full(3, 3), np.zeros((1, 1, 8, 9)), np.zeros(1, int), classes=["a"]
     ),

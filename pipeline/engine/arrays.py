@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,9 @@ def of_arrays(
 ) -> Fold:
     """Arrays of any program as a fold; see ``audio_rkd.fold_of``."""
     parts = [(train, train_labels, "train"), (test, test_labels, "test")]
-    values, labels = zip(*(checked(np.asarray(array), np.asarray(own), part) for array, own, part in parts))
+    values, labels = zip(
+        *(checked(array_of(array, part), array_of(own, f"{part}_labels"), part) for array, own, part in parts)
+    )
     if values[0].shape[1:] != values[1].shape[1:]:
         raise InputError(f"train {values[0].shape} and test {values[1].shape}: expected inputs of one shape")
     largest = int(max(own.max() for own in labels))
@@ -112,8 +115,8 @@ def of_arrays(
         raise InputError(
             f"a label {largest} and the classes {', '.join(names)}; expected a name for each label, each once"
         )
-    if number < 1:
-        raise InputError(f"fold {number}: expected a number from 1 on")
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise InputError(f"fold {number!r}: expected a whole number from 1 on")
     folds = np.repeat([number + 1, number], [len(own) for own in labels])
     every, of_all = np.concatenate(values)[:, np.newaxis], np.concatenate(labels)
     clips = tuple(f"{'test' if fold == number else 'train'}{place:08}" for place, fold in enumerate(folds.tolist()))
@@ -131,6 +134,14 @@ def of_arrays(
         {fold: digest(every[folds == fold], of_all[folds == fold]) for fold in (number, number + 1)},
     )
     return Fold(number, data, OWN)
+
+
+def array_of(values: Any, name: str) -> np.ndarray:
+    """What a caller gives as an array; ``InputError`` for rows of different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name}: no array ({error}); expected rows of one shape") from None
 
 
 def checked(values: np.ndarray, labels: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline import class_subsets, config, models, samplers, training
 from pipeline.config import FeatureSpec, InputError, TrainSettings
 from pipeline.engine import subsets, tasks
-from pipeline.engine.arrays import Fold, OfArrays
+from pipeline.engine.arrays import Fold, OfArrays, array_of
 from pipeline.engine.augmented import augmentation
 from pipeline.engine.model import Model
 from pipeline.engine.outputs import samples
@@ -152,7 +152,7 @@ def teaching(
     needs = needs_with([run.mix], lambda: models.network(settings.model, fold.shape, len(classes)))
     hidden = {"hidden"} if before_output(settings) else set()
     needs = dataclasses.replace(needs, outputs=tuple(sorted({*needs.outputs, *hidden})))
-    if isinstance(teacher, Mapping):
+    if isinstance(teacher, Mapping) and teacher:
         if in_every_step(run.mix, settings, needs) or hidden:
             raise InputError(
                 "augment, mixup and teacher_dropout change what a teacher hears, and arrays know nothing of it; expected a model"
@@ -245,7 +245,7 @@ def of_fold(fold: Fold, run: Run, mix: LossMix, teacher: Mapping[str, np.ndarray
         )
     whole = {}
     for name, array in teacher.items():
-        values = np.asarray(array)
+        values = array_of(array, f"teacher[{name!r}]")
         if values.ndim < 2 or len(values) != rows or values.dtype.kind not in "fiu":
             raise InputError(
                 f"teacher[{name!r}]: an array {values.shape} of {values.dtype}; expected numbers ({rows}, …), one row for each of train"
@@ -261,6 +261,8 @@ def of_fold(fold: Fold, run: Run, mix: LossMix, teacher: Mapping[str, np.ndarray
 
 def evaluated(model: Model, fold: Fold, teacher: Model | None = None) -> Result:
     """Figures of a model on the clean clips of its held-out fold; see ``audio_rkd.evaluate``."""
+    if not isinstance(fold, Fold):
+        raise InputError(f"fold = {fold!r:.80}: expected fold(…) or fold_of(…)")
     for one, name in ((model, "model"), (teacher, "teacher")):
         if one is not None and one.fold != fold.number:
             seen = "all folds" if one.fold == NO_FOLD else f"all but fold {one.fold}"
