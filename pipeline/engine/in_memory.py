@@ -152,16 +152,16 @@ def teaching(
     needs = needs_with([run.mix], lambda: models.network(settings.model, fold.shape, len(classes)))
     hidden = {"hidden"} if before_output(settings) else set()
     needs = dataclasses.replace(needs, outputs=tuple(sorted({*needs.outputs, *hidden})))
-    if isinstance(teacher, Mapping) and teacher:
+    if not teacher:
+        raise InputError(
+            f"mix {run.mix} learns from a teacher, and none is given; expected teacher=…, or a mix such as ce"
+        )
+    if isinstance(teacher, Mapping):
         if in_every_step(run.mix, settings, needs) or hidden:
             raise InputError(
                 "augment, mixup and teacher_dropout change what a teacher hears, and arrays know nothing of it; expected a model"
             )
         return of_fold(fold, run, run.mix, teacher, values.device)
-    if not teacher:
-        raise InputError(
-            f"mix {run.mix} learns from a teacher, and none is given; expected teacher=…, or a mix such as ce"
-        )
     for model in teacher:
         require_teacher(fold, run.mix, model, classes)
     needs.of_teacher(len(teacher), ", ".join(map(str, teacher)))
