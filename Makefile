@@ -16,7 +16,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c c
 # Variables of the doors; an empty one leaves the choice to the command line.
 DATASET ?=
 DATA ?=
-COLUMNS ?=
+FIELDS ?=
 PRESET ?=
 SET ?=
 FOLDS ?=
@@ -63,7 +63,7 @@ joined = $(subst $(space)$(1),$(1),$(subst $(1)$(space),$(1),$(2)))
 mixes_of = $(call joined,=,$(call joined,@,$(call joined,:,$(call joined,+,$(call joined,$(comma),$(strip $(1)))))))
 sets_of = $(call joined,=,$(call joined,$(comma),$(strip $(1))))
 CORPUS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--data $(call quoted,$(DATA))) \
-  $(if $(COLUMNS),--columns $(call quoted,$(COLUMNS)))
+  $(if $(FIELDS),--columns $(call quoted,$(FIELDS)))
 SETS = $(foreach s,$(call sets_of,$(SET)),--set $(call quoted,$(s)))
 SETTINGS = $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(SETS)
 HOW = $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
@@ -79,8 +79,8 @@ usual_preset = $(or $(AUDIO_RKD_PRESET),$(if $(wildcard rkd.toml),$(shell $(PYTH
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
 extra = $(if $(filter $(1),$(MAKECMDGOALS)),$(ARGS))
 # Which variables each goal uses. Any other one on make's command line is an error: it would change nothing, without a word.
-corpus_vars := DATASET DATA COLUMNS
-settings_vars := DATASET DATA PRESET SET COLUMNS
+corpus_vars := DATASET DATA FIELDS
+settings_vars := DATASET DATA PRESET SET FIELDS
 how_vars := SEEDS DEVICE JOBS
 cells_vars := $(settings_vars) FOLDS $(how_vars)
 uses = $(foreach goal,$(1),$(eval of-$(goal) := $(2)))

@@ -102,7 +102,7 @@ def status(dataset: str, data: Path | None, settings: Settings) -> Told:
     name, root = chosen(dataset, data)
     columns = ",".join(f"{purpose}={column}" for purpose, column in ASKED.get().columns.items())
     windows = "--windows" if ASKED.get().windows else ""
-    given = {"DATASET": dataset if dataset != "auto" else "", "DATA": data, "COLUMNS": columns, "ARGS": windows}
+    given = {"DATASET": dataset if dataset != "auto" else "", "DATA": data, "FIELDS": columns, "ARGS": windows}
     again = "".join(f" {variable}={value}" for variable, value in given.items() if value)
     if not is_there(name, root):
         absent_one = name != "synthetic"

@@ -227,7 +227,7 @@ def test_verify_names_every_bad_row_and_fix_removes_those_without_a_file(place: 
 def test_columns_are_for_a_table(place: Path) -> None:
     table = str(place / "clips.csv")
     done = invoke("status", "--data", table, "--columns", "recording = recording,path=PATH")
-    assert "clips: 12 clips, 2 classes" in done.stdout and "COLUMNS=recording=recording,path=PATH" in done.stdout
+    assert "clips: 12 clips, 2 classes" in done.stdout and "FIELDS=recording=recording,path=PATH" in done.stdout
     done = invoke("verify", "--dataset", "folder", "--data", str(place), "--columns", "path=file")
     assert done.exit_code == 1 and "expected --dataset csv" in done.stderr
     for columns in ("foo=bar", "path", "path="):
