@@ -18,7 +18,9 @@ import pytest
 from pipeline import losses, report, runs
 from pipeline.config import InputError, Settings
 from pipeline.report import page
+from pipeline.report.columns import accuracy_table
 from pipeline.report.page import gathering, naming, pictures
+from pipeline.report.table import NONE
 from tests.pages import (
     CLASSES,
     CLIPS,
@@ -174,14 +176,15 @@ def test_pictures_drawn_by_several_processes_are_the_same(tmp_path, monkeypatch)
 
 def test_the_tables_are_the_reports(written_page):
     rows = report.rows(runs.find(written_page[2] / "runs"))
-    cells = {row[0]: row for row in Page(written_page[1]).rows if row and len(row) == 10}
+    table = accuracy_table(rows)
+    names = [column.name for at, column in enumerate(table.shown) if any(r[at] not in ("", NONE) for r in table.cells)]
+    assert len(names) < len(table.shown), "no column is empty, so nothing shows that such a one is left out"
+    cells = {row[0]: dict(zip(names, row)) for row in Page(written_page[1]).rows if row and len(row) == len(names)}
     for row in rows:
         shown = cells[row.name]
-        assert (
-            shown[1] == f"{row.spread.mean:.2f}"
-            and shown[2] == f"{row.spread.sd_folds:.2f}"
-            and shown[9] == row.partial
-        )
+        assert shown["Mean"] == f"{row.spread.mean:.2f}"
+        assert shown["SD over\nfolds"] == f"{row.spread.sd_folds:.2f}"
+        assert shown["Notes"] == row.partial
 
 
 def test_confusion_and_recall_are_of_the_predictions(written_page):
