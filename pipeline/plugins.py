@@ -156,6 +156,11 @@ def require_different(named: Sequence[Path]) -> None:
                 raise InputError(f"{path} and {other} have one name; expected different ones")
 
 
+def has(kind: str, name: str) -> bool:
+    """Whether a name is one of a user's own."""
+    return any((folder / kind / f"{name}.py").is_file() for folder in folders())
+
+
 def digests(used: Sequence[tuple[str, str]]) -> dict[str, str]:
     """``losses/gap.py`` → SHA-256, of those of (kind, name) that are plugins."""
     there = {(kind, path.stem): path for folder in folders() for kind, path in plugins_of(folder)}

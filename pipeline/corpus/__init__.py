@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -64,7 +65,9 @@ def open_corpus(dataset: str, root: Path) -> Corpus:
             "Fetch it (make data) or name its folder (--data FOLDER, make: DATA=FOLDER)"
         )
     reader: Callable[[Path], Corpus] = getattr(_module(dataset), dataset)
-    return reader(root)
+    corpus = reader(root)
+    # One of a user's own may hand on what a reader of ours says; features and runs are to name the file that was asked.
+    return replace(corpus, dataset=dataset) if plugins.has("corpus", dataset) else corpus
 
 
 def is_table(dataset: str) -> bool:
