@@ -91,7 +91,8 @@ def checked(path: Path, key: str, value: Any) -> Any:
         near = suggestion(key, KEYS)
         raise InputError(f"{path}: unknown key {key!r}{near or ';'} expected some of {', '.join(KEYS)}")
     texts = value if key == "plugins" and isinstance(value, list) else [value]
-    if (key == "plugins" and not isinstance(value, list)) or not all(isinstance(text, str) and text for text in texts):
+    are_texts = all(isinstance(text, str) and text and "\0" not in text for text in texts)  # no path has a zero byte
+    if (key == "plugins" and not isinstance(value, list)) or not are_texts:
         raise InputError(f"{path}: {key} = {value!r}: expected for example {KEYS[key]}")
     if key in PATHS:
         texts = [os.path.expanduser(text) for text in texts]  # noqa: PTH111 (as text)

@@ -57,7 +57,10 @@ def csv(place: Path, *, store: bool = True, problems: list[str] | None = None) -
     labelled = [entry for entry in entries if entry.label]
     classes = tuple(sorted({entry.label for entry in labelled}))
     if len(classes) < 2:
-        raise InputError(f"{place} has clips of {len(classes)} classes; expected two at least in its column label")
+        refused = f"; {len(problems)} rows are refused, the first: {problems[0]}" if problems else ""
+        raise InputError(
+            f"{place} has clips of {len(classes)} classes; expected two at least in its column label{refused}"
+        )
     keys = {entry.key: entry for entry in labelled}
     folds, sources = placed(place, keys, store=store)
     clips = [

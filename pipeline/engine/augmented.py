@@ -38,4 +38,8 @@ def augmentation(settings: TrainSettings, data: cache.Data, device: torch.device
         )
     fill: Tensor = torch.from_numpy(data.features[data.folds == TRAIN].mean((0, 1, 3, 4), dtype=np.float64))
     fill = fill.float().view(-1, 1, 1).to(device)
-    return lambda x, draws, _means: crop_and_flip(x, draws, fill=fill)
+
+    def images(x: Tensor, draws: Tensor, _means: Tensor | None = None) -> Tensor:
+        return crop_and_flip(x, draws, fill=fill)
+
+    return images

@@ -37,7 +37,7 @@ def terms_of(value: Any, where: str = "") -> tuple[str, ...]:
         or (named not in WORDS and not isinstance(named, list))
     ):
         raise InputError(
-            f"{where}: each.term = {value!r}: expected one of {', '.join(WORDS)}, a list of losses, or for example {{of = 'all', without = "
+            f"{where}: each.term = {value!r}: expected {', '.join(map(repr, WORDS))}, a list of losses, or for example {{of = 'all', without = "
             "['hint']}"
         )
     for name in itertools.chain(*lists):

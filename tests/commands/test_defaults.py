@@ -72,6 +72,7 @@ def test_a_folder_is_of_the_data_set_beside_it(
         ('preset = "smal"', "did you mean 'small'?"),
         ("dataset = 3", "rkd.toml: dataset = 3: expected for example dataset ="),
         ('root = ""', "rkd.toml: root = '': expected for example root ="),
+        (r'data = "a\u0000b"', "expected for example data ="),
         ('root = "rkd.toml"', "rkd.toml: root rkd.toml is a file; expected a folder"),
         ("dataset folder", "rkd.toml: not a TOML file"),
         ("[features]\nbins = 3", "rkd.toml: unknown key 'features'"),

@@ -224,6 +224,15 @@ def test_verify_names_every_bad_row_and_fix_removes_those_without_a_file(place: 
     assert done.exit_code == 1 and "recording barkx: in folds 1 and 2, expected one" in done.stdout
 
 
+def test_verify_says_why_no_row_is_left(place: Path) -> None:
+    """A program that wrote the folds as 1.0, say: the classes are not what is wrong."""
+    before = (place / "clips.csv").read_text()
+    table = rewritten(place, before.replace(",1,", ",1.0,").replace(",2,", ",2.0,"))
+    done = invoke("verify", "--dataset", "csv", "--data", str(table))
+    assert done.exit_code == 1 and "0 classes" in done.stderr and "line 2: fold = '2.0'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and "12 rows are refused" in done.stderr
+
+
 def test_columns_are_for_a_table(place: Path) -> None:
     table = str(place / "clips.csv")
     done = invoke("status", "--data", table, "--columns", "recording = recording,path=PATH")

@@ -457,6 +457,13 @@ def test_stored_folds_hold_and_recordings_in_several_are_told(tmp_path, capsys) 
     assert capsys.readouterr().err == ""
 
 
+class Table(str):
+    """What ``report`` gives, for its lines alone."""
+
+    def __init__(self, _text: str) -> None:
+        self.data: dict[str, object] = {}
+
+
 def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monkeypatch) -> None:
     from pipeline.report import status as data
 
@@ -473,7 +480,7 @@ def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monke
         done = CliRunner().invoke(cli.main, [command, "--dataset", "folder", "--data", str(root)])
         assert done.exit_code == 1 and "1 recording is in several folds" in done.output, done.output
     monkeypatch.setattr(data, "with_finished_runs", lambda _root: ["farm"])
-    monkeypatch.setattr("pipeline.report.report", lambda *_, **__: "the table")
+    monkeypatch.setattr("pipeline.report.report", lambda *_, **__: Table("the table"))
     done = CliRunner().invoke(cli.main, ["report", "--no-page", "--dataset", "folder", "--data", str(root)])
     assert done.exit_code == 0 and "1 recording is in several folds" in done.output and "the table" in done.output
 

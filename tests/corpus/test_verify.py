@@ -262,7 +262,7 @@ def test_what_is_no_clip_of_an_own_corpus_is_named(tmp_path: Path) -> None:
         "bell/.DS_Store",
         "bell/._x.wav",
         "__MACOSX/._x.wav",
-        "drum/film.mp4",
+        "drum/film.ape",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -273,7 +273,7 @@ def test_what_is_no_clip_of_an_own_corpus_is_named(tmp_path: Path) -> None:
         "bell/pipe.wav: no regular file, so no clip of the corpus",
     )
     assert verification.problems[-2].startswith(
-        "drum/film.mp4: no clip of the corpus: a format that is not read, expected"
+        "drum/film.ape: no clip of the corpus: a format that is not read, expected"
     )
     assert verification.problems[-1] == "loose.wav: no clip of the corpus"
 

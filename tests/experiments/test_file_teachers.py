@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import cache, config, runs, training
+from pipeline import cache, config, places, runs, training
 from pipeline.config import InputError
 from pipeline.engine import missing, packs, teachers
 from pipeline.engine.missing import Level
@@ -192,7 +192,7 @@ def test_a_step_that_is_cross_fitted_is_the_student_of_the_command_line(source: 
     missing.train([pairs, crossed, second], source, **GO)
     for one, other in zip(crossed.runs, second.runs):
         assert runs.read(one.folder).result.weights == runs.read(other.folder).result.weights
-    told = explained(experiment, SETTINGS, folds=(1,), seeds=(0,), dataset="esc50")
+    told = explained(experiment, SETTINGS, folds=(1,), seeds=(0,), dataset="esc50", root=places.runs())
     assert "Of these 4 teachers, one per pair of folds" in told and "cross-fitted: of each clip by one" in told
 
 
@@ -366,8 +366,10 @@ def test_a_teacher_that_learned_other_wrong_labels_is_said(source: Source) -> No
 
 
 def test_an_experiment_says_when_it_needs_clips_without_a_label() -> None:
-    told = explained(read("noisy-student"), SETTINGS, folds=(1,), seeds=(0,))
+    told = explained(read("noisy-student"), SETTINGS, folds=(1,), seeds=(0,), root=places.runs())
     assert told.count("needs    clips without a label (rows=unlabelled): a folder 'unlabelled' beside the classes") == 1
-    hidden = explained(read("noisy-student"), config.read("default", ["unlabelled=0.8"]), folds=(1,), seeds=(0,))
+    hidden = explained(
+        read("noisy-student"), config.read("default", ["unlabelled=0.8"]), folds=(1,), seeds=(0,), root=places.runs()
+    )
     assert "clips without a label (rows=unlabelled): unlabelled = 0.8 hides" in hidden
-    assert "needs" not in explained(read("fitnets"), SETTINGS, folds=(1,), seeds=(0,))
+    assert "needs" not in explained(read("fitnets"), SETTINGS, folds=(1,), seeds=(0,), root=places.runs())

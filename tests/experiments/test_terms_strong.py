@@ -74,12 +74,12 @@ def test_why_it_is_not_trained() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ('each.term = "every"', "each.term = 'every': expected one of all, vectors, single"),
-        ("each.term = 3", "each.term = 3: expected one of all"),
+        ('each.term = "every"', "each.term = 'every': expected 'all', 'vectors', 'single'"),
+        ("each.term = 3", "each.term = 3: expected 'all'"),
         ('each.term = ["angel"]', "unknown loss 'angel', did you mean 'angle'"),
         ("each.term = []", "no loss is left"),
         ('each.term = {of = ["angle"], without = ["angle"]}', "no loss is left"),
-        ('each.term = {of = "all", but = ["angle"]}', "expected one of all"),
+        ('each.term = {of = "all", but = ["angle"]}', "expected 'all'"),
         ('each.term = ["dirichlet"]\nbalance = false', ""),
         ('each.term = "all"\neach.mix = ["ce"]', "no each.mix beside it"),
         ('mix = "ce:1,soft:1"\napart = 1', "apart = 1: expected a number above 1"),

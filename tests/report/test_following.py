@@ -103,7 +103,7 @@ def test_in_a_terminal_the_line_is_drawn_over_and_never_wrapped(place: Path) -> 
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"PYTHONPATH": str(ROOT)},
     )
     os.close(terminal)
     drawn = b""

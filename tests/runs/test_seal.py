@@ -234,7 +234,7 @@ def test_what_stands_beside_a_figure_is_spared_and_told_at_the_end(
     )  # a figure is of all its runs
     with monkeypatch.context() as patch:  # another error does not hide what was met before
 
-        def unlucky(listed: object) -> str:
+        def unlucky(*_: object) -> str:
             raise InputError("no luck")
 
         patch.setattr(listing, "listing_text", unlucky)
