@@ -108,9 +108,13 @@ def quiet() -> Iterator[None]:
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), STDERR)
             stack.callback(os.dup2, kept, STDERR)
-        sys.stderr = ErrorsOnly(over(before, kept) if file_of(before) == STDERR else before)  # type: ignore[assignment]
-        stack.callback(setattr, sys, "stderr", before)
-        yield
+        errors = ErrorsOnly(over(before, kept) if file_of(before) == STDERR else before)
+        sys.stderr = errors  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            if sys.stderr is errors:  # not what somebody put there since, where this ends late
+                sys.stderr = before
 
 
 def file_of(stream: TextIO) -> int:
