@@ -170,7 +170,12 @@ def printed(*arguments: object, code: int = 0) -> str:
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=[pytest.mark.slow] * (kind.clips > 99), id=kind.name) for kind in KINDS],
+    [
+        pytest.param(
+            kind, marks=[pytest.mark.slow] * (kind.clips > 99 or kind.name in ("esc10", "own-folds")), id=kind.name
+        )
+        for kind in KINDS
+    ],
 )
 def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.chdir(place)

@@ -43,6 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
+@pytest.mark.slow
 def test_the_weight_is_measured_once_and_is_part_of_the_mix(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = audio_rkd(world, "experiment", *CALL)
     assert done.returncode == 0, done.stderr

@@ -148,7 +148,7 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
     [
         ("cnn2", 0.01, 4),
         ("cnn2", 0.01, 10),
-        ("resnet18", 0.05, 4),
+        pytest.param("resnet18", 0.05, 4, marks=pytest.mark.slow),
         pytest.param("resnet18", 0.05, 10, marks=pytest.mark.slow),
     ],
 )
@@ -166,7 +166,7 @@ def test_many_runs_are_the_same_runs_one_at_a_time(data: Any, name: str, lr: flo
             torch.testing.assert_close(mine.state[key], value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "lr"), [("cnn2", 0.01), ("resnet18", 0.05)])
+@pytest.mark.parametrize(("name", "lr"), [("cnn2", 0.01), pytest.param("resnet18", 0.05, marks=pytest.mark.slow)])
 def test_every_layout_gives_the_same(data: Any, name: str, lr: float) -> None:
     """In float64: in float32 a ReLU that rounding pushes over its kink sets two trainings of a deep network apart."""
     samples, labels, teacher = data[0].double(), data[1], mapped(data[2], Tensor.double)
