@@ -6,8 +6,8 @@ on the same CPU with the same versions the same bits. What is not here may chang
 In the order of use: ``settings``, ``corpus``, ``features`` of a sound or ``compute_features`` of all, ``fold``, ``fit``, ``evaluate``,
 ``predict``, ``save`` and ``load`` (docs/api.md has each in ten lines); ``network``, ``mix`` and ``loss`` for a loop of one's own.
 
-Everything that a caller can get wrong is ``InputError``: one line with the value, what was expected and the remedy. Folders
-(``cache``, ``data``) are those of the working folder, as for the commands. Samples are float32 in units of full scale (−1 to 1),
+A wrong value is ``InputError``: one line with the value, what was expected and the remedy; an argument of another type than stated may be
+Python's own ``TypeError``. Folders (``cache``, ``data``) are those of the working folder, as for the commands. Samples are float32 in units of full scale (−1 to 1),
 accuracies shares in [0, 1], times seconds. Nothing but what is asked for is imported, so that ``import audio_rkd`` is quick.
 """
 

@@ -132,6 +132,13 @@ def test_an_error_in_a_file_is_one_line_with_its_place(tmp_path: Path, text: str
     assert audio_rkd(tmp_path, "distill", "--explain", "--losses", "angle").returncode == 0, "it costs the others too"
 
 
+def test_a_data_set_that_gives_no_corpus_is_named(tmp_path: Path) -> None:
+    write(tmp_path, {"corpus/tones.py": "def tones(folder):\n    return 3\n"})
+    done = audio_rkd(tmp_path, "verify", "--dataset", "tones", "--data", ".")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "the data set tones gives 3 for" in done.stderr and "expected a Corpus" in done.stderr
+
+
 def test_another_process_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path)
     monkeypatch.setenv("AUDIO_RKD_PLUGINS", str(tmp_path / "mine"))

@@ -106,9 +106,12 @@ def set_option(example: str) -> Callable[[F], F]:
 def named_columns(context: click.Context, _parameter: Any, written: str | None) -> None:
     """Notes what the columns of the corpus' table are called while the command runs."""
     if written is not None:
-        names = dict(part.partition("=")[::2] for part in re.split(rf",(?=\s*(?:{'|'.join(COLUMNS)})\s*=)", written))
+        parts = re.split(rf",(?=\s*(?:{'|'.join(COLUMNS)})\s*=)", written)
+        pairs = [(column.strip(), name) for column, _, name in (part.partition("=") for part in parts)]
+        if len(dict(pairs)) < len(pairs):
+            raise click.BadParameter(f"{written!r} names one purpose twice; expected each once")
         try:
-            columns = columns_of({column.strip(): name for column, name in names.items()}, f"--columns {written}")
+            columns = columns_of(dict(pairs), f"--columns {written}")
         except InputError as error:
             raise click.BadParameter(str(error)) from None
         token = ASKED.set(replace(ASKED.get(), columns=columns))

@@ -66,6 +66,10 @@ def open_corpus(dataset: str, root: Path) -> Corpus:
         )
     reader: Callable[[Path], Corpus] = getattr(_module(dataset), dataset)
     corpus = reader(root)
+    if not isinstance(corpus, Corpus):
+        raise InputError(
+            f"the data set {dataset} gives {corpus!r:.80} for {root}; expected a Corpus (docs/extending.md)"
+        )
     # One of a user's own may hand on what a reader of ours says; features and runs are to name the file that was asked.
     return replace(corpus, dataset=dataset) if plugins.has("corpus", dataset) else corpus
 

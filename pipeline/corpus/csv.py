@@ -77,6 +77,12 @@ def opened(place: Path) -> table_files.TableFile:
     """The table with its columns, by what the command line, or ``corpus.toml``, calls them."""
     stated = corpus_toml.read(place.parent / "corpus.toml", "columns").columns
     columns = {column: stated.get(column, column) for column in corpus_toml.COLUMNS}
+    called = list(columns.values())
+    if twice := [name for name in called if called.count(name) > 1]:
+        purposes = " and ".join(column for column, name in columns.items() if name == twice[0])
+        raise InputError(
+            f"{place}: the column {twice[0]!r} for {purposes}; expected one of its own for each (--columns, or columns in corpus.toml)"
+        )
     return table_files.opened(place, columns, tuple(dict.fromkeys(("path", "label", *stated))))
 
 

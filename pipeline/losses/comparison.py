@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result, pairs_of_labels, unit_rows
-from pipeline.losses.probabilities import Number, per_run
+from pipeline.losses.probabilities import Number, log_shares, per_run
 from pipeline.relations import distances
 
 FORMULA = (
@@ -65,7 +65,8 @@ def comparison(
     itself = torch.eye(labels.shape[-1], dtype=torch.bool, device=labels.device)
     members = chosen | itself  # p stands in its own place: it is no negative of a
     log_q, log_p = (
-        log_shares(-side.clamp_min(NEAR) / per_run(per_run(tau)), members) for side in (apart, taught.detach())
+        log_shares((-side.clamp_min(NEAR) / per_run(per_run(tau)))[..., :, None, :], members)
+        for side in (apart, taught.detach())
     )
     divergence = torch.where(members, log_p.exp() * (log_p - log_q), 0.0).sum(-1)
     each = torch.where(compared, divergence, 0.0).sum((-2, -1))
@@ -83,10 +84,3 @@ def tuples(apart: Tensor, labels: Tensor, margin: Number, most: int) -> Tensor:
     in_order = chosen.gather(-1, order)
     nearest = in_order & (in_order.cumsum(-1) <= most)
     return torch.zeros_like(chosen).scatter(-1, order, nearest)
-
-
-def log_shares(scores: Tensor, members: Tensor) -> Tensor:
-    """log softmax over the members of each tuple of scores [..., a, n]: (..., B, B), (..., B, B, B) → (..., B, B, B); 0 of others:
-    theirs may be so much larger than all members' that a share would be infinite."""
-    wide = scores[..., :, None, :].expand(members.shape)
-    return torch.where(members, wide - torch.where(members, wide, -torch.inf).logsumexp(-1, keepdim=True), 0.0)

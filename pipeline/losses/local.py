@@ -25,7 +25,7 @@ from torch import Tensor
 from pipeline.losses import Outputs
 from pipeline.losses.embeddings import as_result, class_means
 from pipeline.losses.floors import unit
-from pipeline.losses.probabilities import Number, mean_of_clips, per_run
+from pipeline.losses.probabilities import Number, log_shares, mean_of_clips, per_run
 
 FORMULA = (
     "mean over the batch of lambda KL(softmax(e c_S / T) || softmax(z_S)), S its classes, c the unit class means of the teacher's "
@@ -92,14 +92,6 @@ def local(
             weights(own, *(ends_of(own, counted) if adaptive == "batch" else kept["doubt"].unbind(-1))) * divergence
         )
     return as_result(mean_of_clips(divergence, counted), student.logits)
-
-
-def log_shares(scores: Tensor, there: Tensor) -> Tensor:
-    """log softmax over the classes that are ``there`` (..., 1, C): (..., B, C); of others, and where none is, 0: theirs may
-    be so much larger than all of these that a share would be infinite."""
-    among = torch.where(there, scores, -torch.inf)
-    nowhere = ~there.any(-1, keepdim=True)
-    return torch.where(there, scores - torch.where(nowhere, 0.0, among).logsumexp(-1, keepdim=True), 0.0)
 
 
 def doubt(own: Tensor) -> Tensor:

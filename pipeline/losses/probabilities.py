@@ -38,6 +38,14 @@ def log_probabilities_of_clips(logits: Tensor, T: Number) -> Tensor:
     return F.log_softmax(wide / per_run(T, wide), -1)
 
 
+def log_shares(scores: Tensor, members: Tensor) -> Tensor:
+    """log softmax over the ``members`` alone, of scores and a mask that fit together, along the last axis; 0 of others, and
+    where there is none: theirs may be so much larger than all members' that a share would be infinite."""
+    among = torch.where(members, scores, -torch.inf)
+    nobody = ~members.any(-1, keepdim=True)
+    return torch.where(members, scores - torch.where(nobody, 0.0, among).logsumexp(-1, keepdim=True), 0.0)
+
+
 def prepared(logits: Tensor, which: Logits) -> Tensor:
     """Outputs as a term takes them, in float64: (..., B, C), ``standardised`` where ``which`` says so."""
     wide = logits.double()

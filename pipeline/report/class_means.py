@@ -27,7 +27,10 @@ MEASURED = ("ncm", "old", "new", "harmonic", "auc_training", "auc_held_out")
 def measured(record: Record, taught: Sequence[str]) -> dict[str, float]:
     """``MEASURED`` of a run, whose teacher knows the classes ``taught``. ``Damaged`` where its files cannot be read."""
     data = data_of(record)
-    own, old = ([data.classes.index(name) for name in names] for names in (record.classes, taught))
+    own, old = (
+        [data.classes.index(name) for name in names]
+        for names in (record.classes or data.classes, taught or data.classes)
+    )
     train, known = training_rows(record, data, [*own, *(label for label in old if label not in own)])
     test = np.flatnonzero((data.folds == record.fold) & np.isin(data.labels, [*own, *old]))
     values = outputs_of(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from pipeline import runs
-from pipeline.runs import Record, calibration, experiments, refusal
+from pipeline.runs import Record, ancestry, calibration, experiments, refusal
 from pipeline.runs import folder as run_files
 
 #: What lies in a run's folder, beside further weights.
@@ -34,8 +34,7 @@ def uses(
     left, reached = [*seeds, *elsewhere], set[Path]()
     while left:
         record = left.pop()
-        before = [*record.lineage, *record.parents, *record.firsts, *([record.peer] if record.peer else [])]
-        for place in {path.resolve() for path in before} - reached:
+        for place in {path.resolve() for path in ancestry.before(record)} - reached:
             reached.add(place)
             if place in by_place:
                 left.append(by_place[place])

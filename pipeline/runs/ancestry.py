@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import places
+
+if TYPE_CHECKING:
+    from pipeline.runs.record import Record
 
 
 def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
@@ -18,6 +21,11 @@ def recorded(teachers: tuple[Path, ...]) -> str | list[str] | None:
 def parents(teachers: tuple[Path, ...], start: Path | None, base: Path | None) -> tuple[Path, ...]:
     """The runs that a run goes back to directly, each once."""
     return tuple(dict.fromkeys([*teachers, *(path for path in (start, base) if path)]))
+
+
+def before(record: Record) -> tuple[Path, ...]:
+    """All runs and places that a run goes back to: ancestors, parents, named first teachers, and the peer beside which it learned."""
+    return (*record.lineage, *record.parents, *record.firsts, *([record.peer] if record.peer else []))
 
 
 def others(start: Path | None, base: Path | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from pipeline import files
 from pipeline.config import InputError
-from pipeline.runs import calibration, experiments, refusal
+from pipeline.runs import ancestry, calibration, experiments, refusal
 from pipeline.runs import folder as run_files
 from pipeline.runs.reading import read
 from pipeline.runs.record import Record
@@ -68,7 +68,7 @@ def chosen(places: Sequence[Path], root: Path) -> list[Record]:
     waiting = list(there.values())
     while waiting:
         record = waiting.pop()
-        for parent in (*record.lineage, *record.parents):
+        for parent in ancestry.before(record):
             if parent not in there and run_files.finished(parent) and parent.is_relative_to(root):
                 there[parent] = read(parent)
                 waiting.append(there[parent])

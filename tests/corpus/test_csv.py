@@ -239,8 +239,14 @@ def test_columns_are_for_a_table(place: Path) -> None:
     assert "clips: 12 clips, 2 classes" in done.stdout and "FIELDS=recording=recording,path=PATH" in done.stdout
     done = invoke("verify", "--dataset", "folder", "--data", str(place), "--columns", "path=file")
     assert done.exit_code == 1 and "expected --dataset csv" in done.stderr
-    for columns in ("foo=bar", "path", "path="):
+    for columns in ("foo=bar", "path", "path=", "path=a,path=b"):
         done = invoke("verify", "--data", table, "--columns", columns)
         assert done.exit_code == 2 and "--columns" in done.stderr
     done = invoke("verify", "--data", table, "--columns", "fold=part")
     assert done.exit_code == 1 and "no column part" in done.stderr
+    for columns, purposes in (
+        ("path=x,label=x", "'x' for path and label"),
+        ("recording=fold", "'fold' for fold and recording"),
+    ):
+        done = invoke("verify", "--data", table, "--columns", columns)
+        assert done.exit_code == 1 and f"the column {purposes}" in done.stderr and done.stderr.count("\n") == 1

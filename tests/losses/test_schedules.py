@@ -16,7 +16,7 @@ from pipeline import losses
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses import LossMix, library, mixed_loss
 from pipeline.losses.schedule import Ramp, value_at, weight_at
-from pipeline.losses.signature import EVERY, bounds, masked, options
+from pipeline.losses.signature import EVERY, bounds, masked, options, taken_before
 
 NAMES = losses.names()
 
@@ -116,7 +116,7 @@ def terms(draw: Any) -> str:
     text = name + draw(st.sampled_from(["", f":{last!r}", f":{first!r}..{last!r}", f":{last!r}..{first!r}"]))
     waiting = library.constant(name, "WITH", {})
     for key, option in options(name).items():
-        if option.ramps and key not in waiting and draw(st.booleans()):
+        if option.ramps and key not in waiting and key not in taken_before(name) and draw(st.booleans()):
             low, high, _, _ = bounds(option.interval)
             inside = st.floats(max(low, 1e-9), min(high, 1e9), exclude_min=True, exclude_max=True)
             text += f"@{key}={draw(inside)!r}..{draw(inside)!r}"

@@ -8,6 +8,7 @@ import json
 import shutil
 import stat
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,15 @@ def test_a_run_comes_with_those_that_it_goes_back_to(place: Path) -> None:
         with zipfile.ZipFile("small.zip") as packed:
             assert not [name for name in packed.namelist() if name.endswith(".pt")] and len(packed.namelist()) > 6
         Path("small.zip").unlink()
+
+
+def test_a_run_comes_with_the_one_beside_which_it_learned(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.chdir(place):
+        (student,) = RUNS.glob("tiny/*/angle50*/fold1-seed0")
+        (other,) = RUNS.glob("tiny/*/angle50*/fold2-seed0")
+        peers = {student: other, other: student}
+        monkeypatch.setattr(archive, "read", lambda folder: replace(runs.read(folder), peer=peers.get(folder)))
+        assert {student, other} <= {record.folder for record in archive.chosen([student], RUNS)}
 
 
 def test_what_cannot_be_archived_is_one_line(place: Path, tmp_path: Path) -> None:
