@@ -13,9 +13,16 @@ from pathlib import Path
 OPTIONS = {
     **{
         name: f"--{name.lower()}"
-        for name in ("DATASET", "DATA", "PRESET", "FOLDS", "SEEDS", "DEVICE", "JOBS", "COLUMNS", "TEACHER")
+        for name in ("DATASET", "DATA", "PRESET", "FOLDS", "SEEDS", "DEVICE", "JOBS", "TEACHER")
     },
-    **{"LOSSES": "--losses", "SET": "--set", "GENERATIONS": "--generations", "TO": "-o", "ROOT": "--root"},
+    **{
+        "FIELDS": "--columns",
+        "LOSSES": "--losses",
+        "SET": "--set",
+        "GENERATIONS": "--generations",
+        "TO": "-o",
+        "ROOT": "--root",
+    },
     **dict.fromkeys(("RUN", "NAME", "SPACE", "FILES", "A", "B", "ARGS"), ""),
 }
 
@@ -24,7 +31,7 @@ SEVERAL = ("LOSSES", "SET")
 
 GOALS = (
     "data verify features teacher distill search table3 table4 ban experiment final report settings runs compare ensemble follow inspect "
-    "retrieval few-shot noise explain rerun predict teacher-file export web cost check doctor demo status calibrate prune"
+    "retrieval few-shot noise explain rerun predict teacher-file export web cost check doctor demo status calibrate prune archive"
 ).split()
 
 VALUE = r"(?:\"[^\"]*\"|'[^']*'|[^\s;,:)'\"]*(?:,[^\s;,:)'\"]+)*)"

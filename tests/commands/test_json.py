@@ -137,6 +137,8 @@ def test_commands_on_runs(tmp_path: Path) -> None:
         ("make the export again", "make the export again"),
         ("make room, or make it readable", "make room, or make it readable"),
         ("make setup (or: pip install -e .)", "pip install audio-rkd"),
+        ("make features DATA=a.csv FIELDS=path=file", "audio-rkd features --data a.csv --columns path=file"),
+        ("make archive RUN=runs/a TO=a.zip", "audio-rkd archive runs/a -o a.zip"),
     ],
 )
 def test_messages_outside_a_clone(text: str, expected: str) -> None:
