@@ -108,7 +108,7 @@ def train_and_print(
     from pipeline.engine.missing import RunsFailed, say, train
     from pipeline.experiments import balancing, cross_fitting, planning
     from pipeline.report import experiments as tables
-    from pipeline.runs.experiments import note_rows, place
+    from pipeline.runs.experiments import NOTE, note_rows, place
 
     wanted = balancing.balanced(wanted, settings, source, places.runs(), trust=asked["trust"], **how)
     levels, rows = planning.plan(wanted, settings, source.name, all_folds=source.folds, **asked)
@@ -122,8 +122,11 @@ def train_and_print(
             train(levels, source, **how)
         except RunsFailed as error:
             failed = error
-        except BaseException:  # it was stopped: what is finished has rows too
-            if any(place(places.runs(), source.name, wanted.name).rglob("result.json")):
+        except BaseException as error:
+            # What is finished has rows too. Where it is refused, a note that is there stays as it is.
+            home = place(places.runs(), source.name, wanted.name)
+            to_write = isinstance(error, KeyboardInterrupt) or not (home / NOTE).is_file()
+            if to_write and any(home.rglob("result.json")):
                 note()
             raise
     note()
