@@ -172,7 +172,9 @@ def printed(*arguments: object, code: int = 0) -> str:
     "kind",
     [
         pytest.param(
-            kind, marks=[pytest.mark.slow] * (kind.clips > 99 or kind.name in ("esc10", "own-folds")), id=kind.name
+            kind,
+            marks=[pytest.mark.slow] * (kind.clips > 99 or kind.name in ("esc10", "own-folds", "clips")),
+            id=kind.name,
         )
         for kind in KINDS
     ],

@@ -73,6 +73,7 @@ def test_explain_says_that_the_weight_is_measured(world: Path) -> None:
     assert printed.count(balancing_line := "the term's is measured when its teacher is there") == 1, balancing_line
 
 
+@pytest.mark.slow
 def test_a_term_without_a_gradient_is_a_row_that_says_so(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It costs itself alone."""
     monkeypatch.setattr(balance, "gradient_norm", lambda pack, steps: 0.0 if "angle" in pack.terms else 1.0)

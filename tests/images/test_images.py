@@ -207,6 +207,7 @@ def test_the_strong_preset_sees_other_images(archive: Path) -> None:
     assert runs.read_config(strong)["settings"]["teacher"]["augment"] == "crop-flip"
 
 
+@pytest.mark.slow
 def test_resnet56_takes_a_step_from_its_own_outputs(archive: Path) -> None:
     options = [option if option != "teacher.model=cnn2" else "teacher.epochs=1" for option in SMALL]
     done = invoke(
