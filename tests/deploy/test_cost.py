@@ -226,6 +226,7 @@ def test_wrong_runs_have_their_line(world, tmp_path):
     assert measured(world.root, moved / "model.pt").rows[-1].name == "student cnn2, torch"
 
 
+@pytest.mark.slow
 def test_one_file_from_sound_to_class_has_a_row(tmp_path):
     """Its time holds the features; the verdict is of the forms whose features are Python's."""
     spec = dataclasses.replace(SPEC, tuning=0.0, floor=1e-5)

@@ -301,6 +301,7 @@ def example(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_example_does_without_torch(world, exported, tmp_path):
     clips = sorted((world.root / "data" / "fold1").glob("*.wav"))
     done = example(exported[0], *clips)

@@ -55,6 +55,7 @@ def test_the_rate_of_a_snapshot_falls_in_each_of_its_cycles() -> None:
         assert (cycle.start, cycle.teachers) == (before.folder, (before.folder,))
 
 
+@pytest.mark.slow
 def test_born_again_is_ban_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recipe and the command, each in a folder of its own."""
     monkeypatch.chdir(tmp_path)  # and back afterwards

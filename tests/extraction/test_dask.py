@@ -81,6 +81,7 @@ def test_a_cluster_without_workers_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     assert f"start workers in {Path.cwd()}: cd {Path.cwd()} && " in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["scheduler", "workers"])
 def test_a_cluster_that_is_lost_on_the_way_is_one_line(lost: str) -> None:
     with threads(1) as local:

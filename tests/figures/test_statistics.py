@@ -206,6 +206,7 @@ def test_wilcoxon_small_n_and_ties_by_rounding():
     assert statistics.wilcoxon(noisy) == statistics.wilcoxon(exact)
 
 
+@pytest.mark.slow
 def test_wilcoxon_is_scipys_with_ties_and_zeros():
     """Also against all 2ⁿ signs, one by one."""
     random = np.random.default_rng(0)

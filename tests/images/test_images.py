@@ -140,6 +140,7 @@ def rows_of(path: Path) -> dict[tuple[str, str], dict[str, str]]:
         return {(row["mix"], row["stage"]): row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_table_4_of_a_stand_in(archive: Path) -> None:
     options = [
         "--archive",

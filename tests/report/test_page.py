@@ -164,6 +164,7 @@ def test_a_page_again_draws_what_changed_and_nothing_else(tmp_path):
     assert changed == {"folds"} and len(second) > len(first) and more != text
 
 
+@pytest.mark.slow
 def test_pictures_drawn_by_several_processes_are_the_same(tmp_path, monkeypatch):
     write_run(tmp_path / "runs", "soft", 1, 0)
     paths = []
