@@ -377,6 +377,7 @@ def test_every_goal_that_looks_at_what_there_is_is_run() -> None:
     assert {command.split()[1] for command in LOOKED} == set(LOOKING)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 @pytest.mark.parametrize("command", LOOKED)
 def test_a_command_on_what_there_is_does_what_it_says(

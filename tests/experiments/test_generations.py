@@ -158,6 +158,7 @@ def accuracy_by_loop(folders: list[Path]) -> float:
     return 100 * hits / len(members[0].labels)
 
 
+@pytest.mark.slow
 def test_the_report_has_every_generation_and_the_ensemble(tmp_path: Path) -> None:
     group = go(tmp_path, losses=("none", "angle"), folds=(1, 2, 3), generations=2)
     text = tables.report(Path("runs"), Path("reports"), "tiny")
@@ -213,6 +214,7 @@ def test_the_report_has_every_generation_and_the_ensemble(tmp_path: Path) -> Non
     assert sorted(gap.chains["ce:1,soft:1"].ensemble) == [(2, 0), (3, 0)]
 
 
+@pytest.mark.slow
 def test_a_first_teacher_that_was_removed_is_missing_and_stops_no_report(tmp_path: Path) -> None:
     go(tmp_path, losses=("none", "angle"), folds=(1, 2))
     first = [runs.cell_path(Path("runs"), "tiny", "teacher", SETTINGS, None, fold, 0) for fold in (1, 2)]
@@ -264,6 +266,7 @@ def test_published_figures_stand_beside_what_they_are_of(
     assert rows["+ area"][1:5] == (NONE, NONE, "0", NONE if not ensemble else "64.28")
 
 
+@pytest.mark.slow
 def test_an_ensemble_teaches(tmp_path: Path) -> None:
     source = write_source(tmp_path)
     group = go(tmp_path, source)

@@ -163,6 +163,7 @@ def energies(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     return np.array(energy) / max(*energy, 1e-300)
 
 
+@pytest.mark.slow
 def test_frames_below_the_floor_are_silent_and_no_other_feature_changes() -> None:
     floored, counts = dataclasses.replace(SPEC, floor=1e-5), {}
     for name in ("hard cut", "short", "impulse", "constant", "quiet after loud", "noise", "silence", "dust after loud"):

@@ -29,8 +29,16 @@ from tests.losses.terms import PAPERS
 
 NAMES = losses.names()
 
-#: The losses that see the logits, and those that see no teacher: the paper's, and what other files say of themselves.
-NAMING = {name for name in NAMES if "logits" in getattr(losses.module(name), "READS", ("logits",))}
+
+def read_of(name: str) -> set[str]:
+    """What the file of a loss says that it reads of the student, with the first words of its options."""
+    said = getattr(losses.module(name), "READS", ("logits",))
+    return set(next(iter(said.values())) if isinstance(said, dict) else said)
+
+
+#: The losses that see the logits, or the cosines of an angular output layer, which name classes as they do; and those that see no
+#: teacher: the paper's, and what other files say of themselves.
+NAMING = {name for name in NAMES if {"logits", "cosines"} & read_of(name)}
 TEACHERLESS = {name for name in NAMES if getattr(losses.module(name), "TEACHER", "not said") == ()}
 
 
