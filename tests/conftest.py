@@ -82,7 +82,7 @@ def nothing_untold() -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Compile librosa's kernels before the first test, one process after the other (see ``features.warm_up``).
+    """Compile librosa's kernels before the first test, one process after the other (see ``features.warm_up``), and keep its filters.
 
     And time pack sizes for a moment: on a CPU no number depends on them, and four seconds are longer than most tests' trainings.
     """
@@ -90,7 +90,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not controller:
         from pipeline import features
         from pipeline.config import FeatureSpec
+        from tests.filters import keep_filters
 
+        keep_filters()
         for plain in (True, False):
             features.warm_up(FeatureSpec(seconds=1.0), plain=plain)
 
