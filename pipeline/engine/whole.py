@@ -79,12 +79,10 @@ def multiplications(model: str, shape: tuple[int, ...], classes: int) -> int:
     """Of one clip, forward."""
     # torch comes here and not at the top, so that a finished stage answers at once.
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
-    network = models.network(model, shape, classes).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, *shape))
-    return int(counter.get_total_flops()) // 2
+    from pipeline.models import counting
+
+    return counting.multiplications(models.network(model, shape, classes).eval(), torch.zeros(1, *shape))
 
 
 def epochs_of(folder: Path) -> int:

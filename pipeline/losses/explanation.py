@@ -103,7 +103,7 @@ def in_words(value: Value) -> str:
 
 def adapter_in_words(term: Term, pair: Pair) -> str:
     """What a term's adapter adds to the training of a pair of networks, in weights and multiplications."""
-    from torch.utils.flop_counter import FlopCounterMode  # only mixes with an adapter need torch here
+    from pipeline.models.counting import multiplications  # only mixes with an adapter need torch here
 
     student, teacher = (models.network(name, pair.shape, pair.classes) for name in (pair.student, pair.teacher))
     try:
@@ -114,13 +114,9 @@ def adapter_in_words(term: Term, pair: Pair) -> str:
         return f"none with these options ({pair})"
     clip = student.mean.new_zeros(1, *pair.shape)
     heard = (teacher.eval()(clip),) if listens(adapter) else ()
-    with FlopCounterMode(display=False) as of_student:
-        outputs = student.eval()(clip)
-    with FlopCounterMode(display=False) as added:
-        adapter.eval()(outputs, *heard)
-    multiplications = added.get_total_flops() // 2
-    share = added.get_total_flops() / of_student.get_total_flops()
+    added = multiplications(adapter.eval(), student.eval()(clip), *heard)
+    share = added / multiplications(student, clip)
     return (
         f"{models.parameters(adapter):,} weights that are trained with the student and are no part of it, and "
-        f"{multiplications:,} multiplications per clip, {share:.1%} of the student's own ({pair})"
+        f"{added:,} multiplications per clip, {share:.1%} of the student's own ({pair})"
     )
