@@ -64,7 +64,7 @@ def test_the_tests_of_every_term_take_them_as_they_are(check: Callable[[str], No
 @pytest.mark.parametrize("model", ["pooled", "cnn2", "resnet18"])
 def test_they_train_in_both_layouts_as_alone(data: Any, model: str, mix: str, layout: str) -> None:
     settings = dataclasses.replace(QUICK, model=model)
-    runs = [run_of(mix, fold=fold, seed=fold, teacher=fold % 2) for fold in (1, 2)]
+    runs = [run_of(mix, fold=fold, seed=fold, count=26, teacher=fold % 2) for fold in (1, 2)]
     if model == "pooled" and "fitted" in mix:  # it has no map2
         with pytest.raises((InputError, KeyError, AttributeError), match="map2"):
             fit(data, runs, settings, layout=layout)

@@ -475,7 +475,7 @@ def small(*lead: int, seed: int = 1) -> tuple[dict[str, Tensor], dict[str, Tenso
 
 @pytest.mark.parametrize("key", EVERY)
 def test_gradients_are_those_of_finite_differences(key: str) -> None:
-    student, teacher = small(3)
+    student, teacher = small(2)
     names = ("map1", "map2", "hidden")
 
     def loss(*inputs: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from tests.trainings import MIXES, QUICK, assert_equal, every_checkpoint, fit, m
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = dataclasses.replace(QUICK, epochs=4)
+SHORT = dataclasses.replace(QUICK, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +117,12 @@ def test_a_finished_checkpoint_trains_nothing(data: Any, tmp_path: Path) -> None
 
 def test_a_damaged_checkpoint_is_named_and_not_used(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
-    expected = fit(data, runs(), SETTINGS, checkpoint=path)
+    expected = fit(data, runs(), SHORT, checkpoint=path)
     content = path.read_bytes()
     for damaged in (content[:-7], content[:200] + b"\0" * 50 + content[250:], b"", b"no checkpoint at all"):
         path.write_bytes(damaged)
         messages: list[str] = []
-        again = fit(data, runs(), SETTINGS, checkpoint=path, say=messages.append)
+        again = fit(data, runs(), SHORT, checkpoint=path, say=messages.append)
         assert len(messages) == 1 and "pack.pt" in messages[0] and "from the beginning" in messages[0]
         for one, other in zip(expected, again):
             assert_equal(one, other)
@@ -130,17 +131,17 @@ def test_a_damaged_checkpoint_is_named_and_not_used(data: Any, tmp_path: Path) -
 def test_a_checkpoint_of_something_else_is_not_used(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     samples, labels, teacher = data
-    fit(data, runs(), SETTINGS, checkpoint=path)
+    fit(data, runs(), SHORT, checkpoint=path)
     content = path.read_bytes()
     changed = samples.clone()
     changed[runs()[0].task.train[0]] += 1
     taught = training.Stored({**teacher.outputs, "logits": teacher.outputs.logits + 1})
     others = [
-        (data, runs(), dataclasses.replace(SETTINGS, lr=0.011)),
-        (data, [*runs()[:2], run_of("ce", seed=3)], SETTINGS),
-        (data, [*runs()[:2], run_of("ce:2", seed=2)], SETTINGS),
-        ((changed, labels, teacher), runs(), SETTINGS),
-        ((samples, labels, taught), runs(), SETTINGS),
+        (data, runs(), dataclasses.replace(SHORT, lr=0.011)),
+        (data, [*runs()[:2], run_of("ce", seed=3)], SHORT),
+        (data, [*runs()[:2], run_of("ce:2", seed=2)], SHORT),
+        ((changed, labels, teacher), runs(), SHORT),
+        ((samples, labels, taught), runs(), SHORT),
     ]
     for where, trained_runs, settings in others:
         path.write_bytes(content)

@@ -102,7 +102,7 @@ def test_only_what_terms_keep_of_maps_is_stored(data: Any) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("mix", ["soft", "staged", "attending:3,signed,soft", "centred", "angle,attending@power=3"])
 def test_live_is_stored_within_float32(data: Any, mix: str, layout: str) -> None:
-    runs = [run_of(mix, fold=i, seed=i, teacher=i) for i in range(2)]
+    runs = [run_of(mix, fold=i, seed=i, count=26, teacher=i) for i in range(2)]
     before, running = both(data)
     if layout == "loop" and mix == "soft":
         assert all(a.failure is None for a in fit(running, runs))
@@ -119,7 +119,7 @@ def test_a_run_in_a_pack_is_the_run_alone(data: Any, layout: str, kind: str) -> 
     before, running = both((samples if layout == "loop" else samples.double(), labels, None))
     data = before if kind == "stored" else running
     mixes = ("staged,attending", "staged,signed:2", "staged,soft", "staged,attending,centred")
-    runs = [run_of(mix, fold=i // 2, seed=i, count=42 - 16 * (i == 1), teacher=i % 2) for i, mix in enumerate(mixes)]
+    runs = [run_of(mix, fold=i // 2, seed=i, count=26 - 8 * (i == 1), teacher=i % 2) for i, mix in enumerate(mixes)]
     together = fit(data, runs, layout=layout)
     for run, mine in zip(runs, together):
         (alone,) = fit(data, [run])
