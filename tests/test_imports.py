@@ -56,6 +56,7 @@ ROWS = (
     "pipeline.digests",
     "pipeline.samplers",
     "pipeline.class_subsets",
+    "pipeline.label_sets",
     "pipeline.listed",
     "pipeline.errors",
     "pipeline.system",

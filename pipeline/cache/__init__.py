@@ -3,7 +3,8 @@
 Layout, schema 1; n clips, those that were skipped not among them::
 
     features        (clip, view, feature, bin, frame) float32; contiguous, or gzip + shuffle a clip
-    label           (clip,) int64, index into the attribute ``classes``
+    label           (clip,) int64, index into the attribute ``classes``; where clips have several labels into ``label_sets``
+    label_sets      (label,) text: indices into ``classes``; only where clips have several labels
     clip source     (clip,) text: the clip's name; the recording it was cut from
     view feature bin frame    scales of the other axes; ``frame`` in seconds
     features_sha256 (clip,) text: SHA-256 of the clip's features; not in the first files, which get it when they are checked

@@ -73,7 +73,8 @@ def damaged_clips(header: Header, features: np.ndarray, first: int = 0) -> tuple
         return tuple(name for name, one, other in zip(names, now, expected) if one != other)
     if first or len(features) != len(header.clips):
         return ()
-    return () if content_digest([features], header.labels, header.clips) == header.digest else (EVERY,)
+    digest = content_digest([features], header.labels, header.clips, header.label_sets)
+    return () if digest == header.digest else (EVERY,)
 
 
 def require(path: Path, header: Header, features: np.ndarray, first: int = 0, *, keep: bool = False) -> None:

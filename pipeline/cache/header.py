@@ -9,13 +9,16 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline import config
+from pipeline import config, label_sets
 from pipeline.cache.schema import Failure, File, Header, Window, header_digest
 from pipeline.config import FeatureSpec
 from pipeline.corpus.clips import UNLABELLED
 
 #: The dataset of digests by clip, and the attribute that holds the digest of all but the features; later than the first files.
 CLIP_DIGESTS, HEADER_DIGEST = "features_sha256", "header_digest"
+
+#: The dataset that says what a label stands for, where clips have several.
+LABEL_SETS = "label_sets"
 
 
 def header_of(file: h5py.File) -> Header:
@@ -52,7 +55,12 @@ def header_of(file: h5py.File) -> Header:
         windows=tuple(map(Window, *(file[f"window/{name}"][()].tolist() for name in Window._fields)))
         if "window" in file
         else (),
+        label_sets=tuple(tuple(map(int, text.split())) for text in texts(file[LABEL_SETS]))
+        if LABEL_SETS in file
+        else (),
     )
+    if header.label_sets:
+        label_sets.require(file.filename)
     require_fitting(file, header)
     return header
 
@@ -75,8 +83,11 @@ def require_fitting(file: h5py.File, header: Header) -> None:
     if lengths != {len(header.clips)}:
         raise ValueError("columns of different lengths")
     least = UNLABELLED if header.fold == UNLABELLED else 0
-    if any(not least <= label < (len(header.classes) if least == 0 else 0) for label in header.labels):
+    count = len(header.label_sets or header.classes)
+    if any(not least <= label < (count if least == 0 else 0) for label in header.labels):
         raise ValueError("a label without a class")
+    if any(not 0 <= number < len(header.classes) for numbers in header.label_sets for number in numbers):
+        raise ValueError("a label of a class that is not there")
 
 
 def all_but_features(file: h5py.File) -> dict[str, Any]:

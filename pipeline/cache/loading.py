@@ -44,7 +44,7 @@ def load(paths: Iterable[Path], features_in: str = "auto") -> Data:
     headers = [reading.read_header(path) for path in paths]
     first = headers[0]
     for path, header in zip(paths, headers, strict=True):
-        for name in ("corpus", "dataset", "synthetic", "classes", "spec"):
+        for name in ("corpus", "dataset", "synthetic", "classes", "label_sets", "spec"):
             theirs, ours = getattr(header, name), getattr(first, name)
             if theirs != ours:
                 raise InputError(
@@ -82,6 +82,7 @@ def of_headers(headers: Sequence[Header], features: np.ndarray | OnDisk) -> Data
         skipped={h.fold: len(h.skipped) for h in headers},
         digests={h.fold: h.digest for h in headers},
         hashes=joined(tuple(file.sha256 for file in h.files) for h in headers),
+        label_sets=first.label_sets,
     )
 
 

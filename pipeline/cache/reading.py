@@ -182,7 +182,7 @@ def check(path: Path, *, again: bool = False) -> checking.Check:
         for block in blocks(path, header):
             damaged += checking.damaged_clips(header, block, start)
             start += len(block)
-    elif content_digest(blocks(path, header), header.labels, header.clips) != header.digest:
+    elif content_digest(blocks(path, header), header.labels, header.clips, header.label_sets) != header.digest:
         damaged = (checking.EVERY,)
     return checking.noted(path, now, header, damaged)
 

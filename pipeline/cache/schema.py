@@ -14,6 +14,7 @@ import numpy as np
 from pipeline import config
 from pipeline.config import FeatureSpec
 from pipeline.corpus.clips import UNLABELLED
+from pipeline.label_sets import LabelSets, multi_hot
 
 if TYPE_CHECKING:
     from pipeline.cache.on_disk import OnDisk
@@ -82,6 +83,8 @@ class Header:
     """``clip_digest`` of each clip; none in files of before there were any."""
     windows: tuple[Window, ...] = ()
     """Of each clip, where long files are several; else none."""
+    label_sets: LabelSets = ()
+    """By label the numbers of its classes, where clips have several labels; else none."""
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -118,6 +121,13 @@ class Data:
     """Fold → ``content_digest``."""
     hashes: tuple[str, ...] = ()
     """SHA-256 of each clip's file; "" where it is not known, empty where none is."""
+    label_sets: LabelSets = ()
+    """By label the numbers of its classes, where clips have several labels; else none: a label is the number of a class."""
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(label, class) float32, of ``label_sets``: 1 for each class of a label."""
+        return multi_hot(self.label_sets, len(self.classes))
 
 
 def fold_path(root: Path, corpus: str, spec: FeatureSpec, fold: int) -> Path:
@@ -130,13 +140,18 @@ def file_name(fold: int) -> str:
     return "unlabelled.h5" if fold == UNLABELLED else f"fold{fold}.h5"
 
 
-def content_digest(blocks: Iterable[np.ndarray], labels: Sequence[int], clips: Sequence[str]) -> str:
-    """SHA-256 of features (little-endian float32, clip by clip), labels (int64) and names, in that order."""
+def content_digest(
+    blocks: Iterable[np.ndarray], labels: Sequence[int], clips: Sequence[str], label_sets: LabelSets = ()
+) -> str:
+    """SHA-256 of features (little-endian float32, clip by clip), labels (int64) and names, in that order; of several labels a clip
+    also of what the labels stand for."""
     state = hashlib.sha256()
     for block in blocks:
         state.update(np.ascontiguousarray(block, dtype="<f4").data)
     state.update(np.asarray(labels, dtype="<i8").tobytes())
     state.update("\n".join(clips).encode())
+    if label_sets:
+        state.update(json.dumps(label_sets).encode())
     return state.hexdigest()
 
 

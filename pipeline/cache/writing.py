@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline import locks
 from pipeline.cache import checking
-from pipeline.cache.header import CLIP_DIGESTS, HEADER_DIGEST, all_but_features
+from pipeline.cache.header import CLIP_DIGESTS, HEADER_DIGEST, LABEL_SETS, all_but_features
 from pipeline.cache.reading import blocks, check, in_use, read_header
 from pipeline.cache.schema import (
     AXES,
@@ -67,7 +67,7 @@ def write_content(file: h5py.File, header: Header, blocks: Iterable[np.ndarray])
     features = features_dataset(file, header, scales)
     write_attributes(file, header)
     digests: list[str] = []
-    digest = content_digest(written(features, blocks, digests), header.labels, header.clips)
+    digest = content_digest(written(features, blocks, digests), header.labels, header.clips, header.label_sets)
     file.attrs["digest"] = digest
     words = "SHA-256 of the clip's features, both views, as little-endian float32"
     column = dataset(file, CLIP_DIGESTS, digests, TEXT, "", words)
@@ -106,8 +106,13 @@ def write_scales(file: h5py.File, header: Header) -> list[h5py.Dataset]:
 
 def write_columns(file: h5py.File, header: Header, clips: h5py.Dataset) -> None:
     """What is said of each clip, along the scale ``clips``, and of each that was skipped, along a scale of its own."""
+    named = "the dataset label_sets" if header.label_sets else "the attribute classes"
+    if header.label_sets:
+        texts = [" ".join(map(str, numbers)) for numbers in header.label_sets]
+        words = "the classes of a label: indices into the attribute classes of this file, with spaces between"
+        dataset(file, LABEL_SETS, texts, TEXT, "", words).make_scale("label")
     per_clip = [
-        dataset(file, "label", header.labels, "<i8", "1", "index into the attribute classes of this file"),
+        dataset(file, "label", header.labels, "<i8", "1", f"index into {named} of this file"),
         dataset(file, "source", header.sources, TEXT, "", "recording the clip was cut from"),
         *(
             dataset(file, f"file/{name}", values, dtype, unit, description)

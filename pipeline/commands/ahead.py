@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import commands, config, working_folder
 from pipeline.commands import defaults
 from pipeline.config import InputError, Settings
+
+if TYPE_CHECKING:
+    from pipeline.corpus import Corpus
 
 #: Calls without the program's name, a line each.
 VARIABLE = "AUDIO_RKD_GOALS"
@@ -64,6 +67,8 @@ def check_training(name: str, params: Mapping[str, Any]) -> None:
             wanted_folds(corpus, params["folds"])
     if name != "search":
         check_mixes(name, params, settings, len(corpus.classes) if corpus else None)
+        if corpus and corpus.label_sets:
+            check_several(name, params, settings, corpus)
 
 
 def at_hand(params: Mapping[str, Any]) -> Any:
@@ -74,6 +79,18 @@ def at_hand(params: Mapping[str, Any]) -> Any:
         return corpus_at_hand(params["dataset"], params["data"])
     except InputError:
         return None
+
+
+def check_several(name: str, params: Mapping[str, Any], settings: Settings, corpus: Corpus) -> None:
+    """``InputError`` where a command, a mix or a setting does not take clips with several labels."""
+    from pipeline import label_sets
+    from pipeline.losses import LossMix
+    from pipeline.losses.several import require_several
+
+    with label_sets.commanded(name):
+        label_sets.require(corpus.listing)
+    for text in params.get("losses", ()):
+        require_several(LossMix.parse(text), settings.student, "student", corpus.name)
 
 
 def check_mixes(name: str, params: Mapping[str, Any], settings: Settings, classes: int | None) -> None:

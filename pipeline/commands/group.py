@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline import commands, signals, working_folder
+from pipeline import commands, label_sets, signals, working_folder
 from pipeline.commands import ahead, common, defaults
 from pipeline.commands.errors import check_variables, clear_errors, tell
 from pipeline.config import InputError
@@ -64,6 +64,7 @@ class Group(click.Group):
             named = {}
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None:
+            ctx.with_resource(label_sets.commanded(name))
             ctx.default_map = {**(ctx.default_map or {}), name: defaults.of_command(name, named)}
         if ahead.VARIABLE in os.environ:
             ahead.check_goals(name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config import InputError
+from pipeline.label_sets import BETWEEN, LabelSets
 from pipeline.spelling import on_disk
 
 #: In place of a label: none. In place of a fold: of the clips without a label, which are in none that is tested.
@@ -29,6 +30,7 @@ class Clip:
     path: Path
     fold: int
     label: int
+    """The number of its class; of its set of classes where the corpus has ``label_sets``."""
     source: str
     """The recording it was cut from: clips of one source are not independent."""
     seconds: float | None
@@ -61,6 +63,14 @@ class Corpus:
     """Whether files that are longer than a clip are several clips (``windows``)."""
     listing: Path | None = None
     """The table that lists the clips, or their folder."""
+    label_sets: LabelSets = ()
+    """Where clips have several labels: by label, the numbers of the classes that it stands for; else ()."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """By label what it is called: a class, or several."""
+        names = [f"{BETWEEN} ".join(self.classes[number] for number in numbers) for numbers in self.label_sets]
+        return tuple(names) or self.classes
 
     @property
     def own(self) -> bool:
@@ -97,11 +107,13 @@ def checked(
     seconds: float,
     clips: Iterable[Clip],
     listing: Path | None = None,
+    label_sets: LabelSets = (),
 ) -> Corpus:
     """The corpus, after what holds for every one of them: not empty, names its own, labels and folds in range, files there.
 
     Raises ``InputError``, one line. ``classes`` in the order of the labels; ``all_folds`` of the published data set, also where some are absent here;
-    ``seconds`` to which clips are cut or padded; ``listing``: what lists the clips, for errors (``root`` by default).
+    ``seconds`` to which clips are cut or padded; ``listing``: what lists the clips, for errors (``root`` by default);
+    ``label_sets`` where clips have several labels.
     """
     listing = listing or root
     clips = sorted(clips, key=lambda clip: (clip.fold, clip.name))
@@ -109,7 +121,7 @@ def checked(
         raise InputError(f"{listing} lists no clip that is in {root}; expected at least one: fetch the data set again")
     counts = Counter(clip.name for clip in clips)
     for clip in clips:
-        if wrong := fault(clip, len(classes), all_folds, counts[clip.name]):
+        if wrong := fault(clip, len(label_sets or classes), all_folds, counts[clip.name]):
             raise InputError(
                 f"{listing}: clip {clip.name!r}: {wrong}; mend the table, or what reads it (pipeline/corpus)"
             )
@@ -135,6 +147,7 @@ def checked(
         clips=tuple(clips),
         synthetic=(root / MARKER).exists(),
         listing=listing,
+        label_sets=label_sets,
     )
 
 

@@ -14,6 +14,8 @@ from pipeline.corpus.clips import Clip, Corpus, checked, slug
 from pipeline.corpus.folder import assigned_folds, assigned_sources, store_folds, tell
 from pipeline.corpus.tables import Row, table
 from pipeline.files import active
+from pipeline.label_sets import BETWEEN
+from pipeline.label_sets import require as require_several_taken
 from pipeline.spelling import on_disk, same
 
 #: Nowhere by itself: it is where the user says.
@@ -31,7 +33,9 @@ class Entry:
     """The path as the table's folder sees it, without detours: what the clip is called."""
     path: Path
     label: str
-    """"" of a clip without one."""
+    """"" of a clip without one; of several those of ``labels`` with what stands between them."""
+    labels: tuple[str, ...]
+    """Its classes, sorted."""
     fold: int | None
     """None where the table does not say."""
     recording: str
@@ -55,7 +59,11 @@ def csv(place: Path, *, store: bool = True, problems: list[str] | None = None) -
     """
     entries = read(place, problems)
     labelled = [entry for entry in entries if entry.label]
-    classes = tuple(sorted({entry.label for entry in labelled}))
+    classes = tuple(sorted({label for entry in labelled for label in entry.labels}))
+    several = any(len(entry.labels) > 1 for entry in labelled)
+    if several:
+        require_several_taken(place)
+    names = sorted({entry.labels for entry in labelled})  # by label, those of a single class too
     if len(classes) < 2:
         refused = f"; {len(problems)} rows are refused, the first: {problems[0]}" if problems else ""
         raise InputError(
@@ -63,12 +71,16 @@ def csv(place: Path, *, store: bool = True, problems: list[str] | None = None) -
         )
     keys = {entry.key: entry for entry in labelled}
     folds, sources = placed(place, keys, store=store)
+    numbers = {labels: number for number, labels in enumerate(names)}
+    label_sets = tuple(tuple(map(classes.index, labels)) for labels in names) if several else ()
     clips = [
-        Clip(entry.name, entry.path, folds[key], classes.index(entry.label), sources[key], None)
+        Clip(entry.name, entry.path, folds[key], numbers[entry.labels], sources[key], None)
         for key, entry in keys.items()
     ]
     about = corpus_toml.read(place.parent / "corpus.toml", "columns")
-    corpus = checked(place.parent, "csv", classes, tuple(sorted(set(folds.values()))), about.seconds, clips, place)
+    corpus = checked(
+        place.parent, "csv", classes, tuple(sorted(set(folds.values()))), about.seconds, clips, place, label_sets
+    )
     unlabelled = without_label(entries, keys, sources)
     return windows.cut(replace(corpus, name=slug(place.stem) or "csv", unlabelled=unlabelled), about)
 
@@ -77,6 +89,8 @@ def opened(place: Path) -> table_files.TableFile:
     """The table with its columns, by what the command line, or ``corpus.toml``, calls them."""
     stated = corpus_toml.read(place.parent / "corpus.toml", "columns").columns
     columns = {column: stated.get(column, column) for column in corpus_toml.COLUMNS}
+    if "label" not in stated and not table_files.has(place, "label") and table_files.has(place, "labels"):
+        columns["label"] = "labels"
     called = list(columns.values())
     if twice := [name for name in called if called.count(name) > 1]:
         purposes = " and ".join(column for column, name in columns.items() if name == twice[0])
@@ -126,22 +140,31 @@ def entry_of(row: Row, root: Path) -> Entry:
             raise row.error(column, expected)
     if any(unicodedata.category(letter) == "Cc" for letter in row["path"]):
         raise row.error("path", "text in one line, without control characters")
-    path, label, recording = (
-        located(root, row["path"]),
-        in_one_line(row["label"]),
-        in_one_line(row.get("recording", "")),
-    )
+    path, labels, recording = located(root, row["path"]), labels_of(row), in_one_line(row.get("recording", ""))
     if not os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises of a name that is too long)
         there = "is no regular file" if os.path.lexists(path) else "is not there"
         raise row.error("path", f"a file, and {path} {there}; or remove the row (audio-rkd verify --fix)")
     name = same(Path(os.path.relpath(path, root)).as_posix())
-    if label != pool.FOLDER:
-        pool.require_spelling(label, row.where)
+    if labels != (pool.FOLDER,):
         fold = row.whole("fold", 1) if row.get("fold") else None
-        return Entry(name, path, label, fold, recording, row.where)
+        return Entry(name, path, BETWEEN.join(labels), labels, fold, recording, row.where)
     if row.get("fold", "") not in ("", "0"):
         raise row.error("fold", "none: a clip without a label is in no fold")
-    return Entry(name, path, "", None, recording, row.where)
+    return Entry(name, path, "", (), None, recording, row.where)
+
+
+def labels_of(row: Row) -> tuple[str, ...]:
+    """The classes of a row, sorted; ``pool.FOLDER`` alone of a clip without any. ``InputError`` for none, or one twice."""
+    labels = [in_one_line(label) for label in row["label"].split(BETWEEN)]
+    if not all(labels):
+        raise row.error("label", f"a class on each side of each {BETWEEN!r}")
+    if double := sorted({label for label in labels if labels.count(label) > 1}):
+        raise row.error("label", f"each class once, and {double[0]!r} is there {labels.count(double[0])} times")
+    for label in labels:
+        pool.require_spelling(label, row.where)
+    if pool.FOLDER in labels and len(labels) > 1:
+        raise row.error("label", f"classes, or {pool.FOLDER!r} alone")
+    return tuple(sorted(labels))
 
 
 def in_one_line(cell: str) -> str:

@@ -134,12 +134,14 @@ def copies(corpus: Corpus) -> list[tuple[Clip, ...]]:
     return [tuple(clips[name] for name in names) for names in same_bytes({c.path: c.name for c in corpus.clips})]
 
 
-def fault_of(alike: tuple[Clip, ...], classes: tuple[str, ...]) -> str:
+def fault_of(alike: tuple[Clip, ...], names_of_labels: tuple[str, ...]) -> str:
     """What is wrong with copies: two labels, or several folds; "" where it is neither."""
     names = " and ".join(clip.name for clip in alike)
     labels = sorted({clip.label for clip in alike})
     if len(labels) > 1:
-        return f"{names}: the same bytes under the labels {' and '.join(classes[n] for n in labels)}, expected one"
+        return (
+            f"{names}: the same bytes under the labels {' and '.join(names_of_labels[n] for n in labels)}, expected one"
+        )
     folds = sorted({clip.fold for clip in alike})
     return f"{names}: the same bytes in folds {' and '.join(map(str, folds))}, expected one" if len(folds) > 1 else ""
 
@@ -151,7 +153,7 @@ def told(corpus: Corpus) -> list[str]:
     """
     lines, corpus = windowed(corpus), whole(corpus)
     if groups := copies(corpus):
-        faults = [fault for alike in groups if (fault := fault_of(alike, corpus.classes))]
+        faults = [fault for alike in groups if (fault := fault_of(alike, corpus.label_names))]
         if wrong := [fault for fault in faults if "under the labels" in fault]:
             more = f" (and {len(wrong) - 1} more: make verify)" if len(wrong) > 1 else ""
             raise InputError(
@@ -237,7 +239,8 @@ def in_one_fold(corpus: Corpus) -> list[str]:
     """A line for classes that are in one fold only: without it nothing trains on them, and elsewhere nothing tests them."""
     folds: dict[int, set[int]] = defaultdict(set)
     for clip in corpus.clips:
-        folds[clip.label].add(clip.fold)
+        for label in corpus.label_sets[clip.label] if corpus.label_sets else (clip.label,):
+            folds[label].add(clip.fold)
     alone = [corpus.classes[label] for label, of_class in sorted(folds.items()) if len(of_class) == 1]
     if not alone or len(corpus.folds) == 1:
         return []

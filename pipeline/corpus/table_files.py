@@ -86,6 +86,12 @@ def opened(path: Path, columns: Mapping[str, str], needed: tuple[str, ...]) -> T
     return TableFile(path, lines, delimiter, header, places)
 
 
+def has(path: Path, name: str) -> bool:
+    """Whether a table has a column of this name, whatever separates its values."""
+    lines = lines_of(path)
+    return any(folded(name) in map(folded, header_of(path, lines, delimiter)) for delimiter in DELIMITERS)
+
+
 def folded(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip()).casefold()
 

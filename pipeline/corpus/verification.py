@@ -16,20 +16,13 @@ from pathlib import Path
 from pipeline.audio import hearing
 from pipeline.audio import reading as audio
 from pipeline.config import InputError
-from pipeline.corpus import (
-    UNLABELLED,
-    Corpus,
-    files,
-    leaks,
-    removed,
-    unused,
-    windows,
-)
+from pipeline.corpus import UNLABELLED, Corpus, files, leaks, removed, unused, windows
 from pipeline.corpus.opening import opened
 from pipeline.corpus.published import PUBLISHED, Published
 from pipeline.corpus.tables import Row, first_file, first_folder
 from pipeline.corpus.urbansound8k import SECONDS
 from pipeline.extras import media_remedy
+from pipeline.label_sets import BETWEEN
 from pipeline.spelling import on_disk, one_line
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
@@ -86,9 +79,9 @@ class Verification:
         report = [f"{self.dataset} in {self.root}: {self.clips} {unit}, {len(self.classes)} classes{lengths}"]
         if self.folds:
             report.append("folds    " + ", ".join(f"{k}: {n}" for k, n in sorted(self.folds.items())))
-        counts = Counter(self.classes.values())
         each = ", ".join(f"{label}: {count}" for label, count in sorted(self.classes.items()))
-        report.append(f"classes  {next(iter(counts))} {unit} each" if len(counts) == 1 else f"classes  {each}")
+        alike = set(self.classes.values())
+        report.append(f"classes  {min(alike)} {unit} each" if len(alike) == 1 else f"classes  {each}")
         if self.partial:
             absent = f", without folds {' '.join(map(str, self.missing_folds))}" if self.missing_folds else ""
             report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
@@ -121,7 +114,7 @@ def verify(root: Path, dataset: str) -> Verification:
         windowed = opened(dataset, root, problems)
         notes += leaks.windowed(windowed)
         corpus = windows.whole(windowed)
-        rows = [Annotated(c.path, c.fold, corpus.classes[c.label], c.seconds) for c in corpus.clips]
+        rows = [Annotated(c.path, c.fold, corpus.label_names[c.label], c.seconds) for c in corpus.clips]
         rows += [Annotated(c.path, c.fold, "", c.seconds) for c in corpus.unlabelled]
         clip_seconds = 1e9 if corpus.windows else corpus.seconds  # of windows all is heard
         if dataset != "csv":  # a table says which files it means
@@ -138,12 +131,14 @@ def verify(root: Path, dataset: str) -> Verification:
     without = sum(row.fold == UNLABELLED for row in there)
     there = [row for row in there if row.fold != UNLABELLED]
     folds = Counter(row.fold for row in there)
+    several = not published and bool(corpus.label_sets)
+    labels = [label for row in there for label in (row.label.split(f"{BETWEEN} ") if several else [row.label])]
     return Verification(
         dataset=dataset,
         root=root,
         clips=len(there),
         folds=dict(sorted(folds.items())),
-        classes=dict(sorted(Counter(row.label for row in there).items())),
+        classes=dict(sorted(Counter(labels).items())),
         seconds=seconds,
         published=sum(published.folds.values()) if published else None,
         missing_folds=tuple(k for k in published.folds if k not in folds) if published else (),
@@ -225,7 +220,7 @@ def leaking(corpus: Corpus, notes: list[str]) -> Iterator[str]:
     for source, folds in (leaks.divided(corpus.clips) or leaks.divided_by_name(corpus)).items():
         yield f"recording {source}: in folds {' and '.join(map(str, folds))}, expected one"
     for alike in leaks.copies(corpus):
-        if fault := leaks.fault_of(alike, corpus.classes):
+        if fault := leaks.fault_of(alike, corpus.label_names):
             yield fault
         else:
             notes.append(f"{' and '.join(clip.name for clip in alike)}: the same bytes")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: What an answer below a run's threshold is called.
 NONE = "none of these"
 
+#: A class of clips with several labels is there where its probability is at least this.
+PRESENT = 0.5
+
 #: Of a CSV.
 COLUMNS = ("file", "start_s", "end_s", "rank", "class", "probability")
 
@@ -33,8 +36,13 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int,
     """A line for the sound; of several windows a line for each below it."""
 
     def line(head: str, probabilities: np.ndarray) -> str:
-        words = [f"{label} {100 * p:5.1f} %" for label, p in top_classes(probabilities, classes, top)]
-        refused = [f"{NONE}; at most"] if prediction.refused(probabilities) else []
+        ranked = top_classes(probabilities, classes, top)
+        none = prediction.refused(probabilities)
+        if prediction.several:
+            none = ranked[0][1] < PRESENT
+            ranked = ranked[:1] if none else [one for one in ranked if one[1] >= PRESENT]
+        words = [f"{label} {100 * p:5.1f} %" for label, p in ranked]
+        refused = [f"{NONE}; at most"] if none else []
         return one_line("   ".join([head, *refused, *words]))
 
     values = prediction.probabilities
@@ -68,6 +76,8 @@ def as_json(name: str, prediction: Prediction, classes: Sequence[str], top: int)
     values = prediction.probabilities
 
     def verdict(probabilities: np.ndarray) -> dict[str, Any]:
+        if prediction.several:
+            return {"present": [label for label, p in zip(classes, probabilities.tolist()) if p >= PRESENT]}
         return {} if prediction.threshold is None else {"none_of_these": prediction.refused(probabilities)}
 
     windows = [

@@ -40,4 +40,5 @@ def of_model(model: Model) -> Checkpoint:
         corpus=payload["corpus"],
         synthetic=bool(payload["synthetic"]),
         name=str(model),
+        several=bool(payload.get("several_labels")),
     )

@@ -64,6 +64,8 @@ class Checkpoint:
     """What its logits are divided by for probabilities."""
     threshold: float | None = None
     """Below it its largest probability is "none of these"; None where no threshold was set."""
+    several: bool = False
+    """Whether it was trained on clips with several labels: its outputs are sigmoids, each class by itself."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Prediction:
     """Of each run; empty: 1."""
     threshold: float | None = None
     """Of a single run that has one."""
+    several: bool = False
+    """Whether a sound may have several of the classes, or none: probabilities are of each class by itself."""
 
     def refused(self, probabilities: np.ndarray) -> bool:
         """Whether an answer of probabilities (classes,) is "none of these"."""
@@ -87,8 +91,10 @@ class Prediction:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(windows, classes) float64: the softmax of each run, at its temperature, averaged over the runs."""
+        """(windows, classes) float64: the softmax of each run, at its temperature, averaged over the runs; of ``several`` the sigmoids."""
         values = self.logits.astype(np.float64)
+        if self.several:
+            return np.exp(-np.logaddexp(0.0, -values)).mean(0)
         if self.temperatures:
             values /= np.reshape(self.temperatures, (-1, 1, 1))
         values = np.exp(values - values.max(-1, keepdims=True))
@@ -115,6 +121,7 @@ def checkpoint(path: Path, calibrated: bool = False) -> Checkpoint:
         name=f"{payload['model']} {payload['mix']} fold {payload['fold']} seed {payload['seed']}",
         temperature=fitted.temperature if fitted else 1.0,
         threshold=refusal.threshold if refusal else None,
+        several=bool(payload.get("several_labels")),
     )
 
 
@@ -136,6 +143,11 @@ def together(members: list[Checkpoint]) -> list[Checkpoint]:
             raise InputError(
                 f"{other.path} was trained on corpus {other.corpus}, {first.path} on {first.corpus}; "
                 "runs that vote together need the same one"
+            )
+        if other.several != first.several:
+            raise InputError(
+                f"{other.path} and {first.path}: one was trained on clips with several labels, the other on clips of one; runs that "
+                "vote together need the same"
             )
         theirs, ours = (dataclasses.asdict(clean(member.spec)) for member in (other, first))
         if theirs != ours:
@@ -254,7 +266,9 @@ def predict(
     temperatures = tuple(member.temperature for member in members)
     scaled = any(one != 1 for one in temperatures)
     limit = members[0].threshold if len(members) == 1 and not scaled else None
-    return Prediction(seconds, times, np.concatenate(values, axis=1), temperatures if scaled else (), limit)
+    return Prediction(
+        seconds, times, np.concatenate(values, axis=1), temperatures if scaled else (), limit, members[0].several
+    )
 
 
 def predict_file(members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int) -> Prediction:

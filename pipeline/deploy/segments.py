@@ -2,7 +2,8 @@
 
 Windows overlap by half, so the times of all their ends cut a sound into pieces; what is said of a piece is the mean over the windows
 that lie over it. Pieces one behind the other whose likeliest class is the same are one event, with the mean of its probability over
-their time as score. A piece whose likeliest class is below the threshold belongs to none.
+their time as score. A piece whose likeliest class is below the threshold belongs to none. Where clips have several labels, each class has
+events of its own, of the pieces in which it is not below; they may overlap.
 """
 
 from __future__ import annotations
@@ -52,11 +53,22 @@ def pieces(prediction: Prediction) -> tuple[np.ndarray, np.ndarray]:
 
 
 def events(prediction: Prediction, classes: Sequence[str], threshold: float = THRESHOLD) -> list[Event]:
-    """The events of a sound, in turn; they do not overlap. ``threshold``: least probability of the likeliest class, from 0 to 1."""
+    """The events of a sound, in turn; they overlap only of different classes, where clips have several labels. ``threshold``: least
+    probability of the likeliest class, from 0 to 1, or of each."""
     edges, values = pieces(prediction)
     if len(edges) < 2:  # a sound without a length
         return []
-    best = np.where(values.max(1) >= threshold, values.argmax(1), -1)
+    if not prediction.several:
+        return merged_pieces(np.where(values.max(1) >= threshold, values.argmax(1), -1), edges, values, classes)
+    each = (
+        merged_pieces(np.where(values[:, at] >= threshold, at, -1), edges, values, classes)
+        for at in range(len(classes))
+    )
+    return sorted((event for of_class in each for event in of_class), key=lambda event: (event.start, event.label))
+
+
+def merged_pieces(best: np.ndarray, edges: np.ndarray, values: np.ndarray, classes: Sequence[str]) -> list[Event]:
+    """Pieces behind each other with the same class ``best`` (n,), −1 for none, as events."""
     first = np.flatnonzero(np.diff(best, prepend=-2))
     merged = []
     for begin, end in zip(first, [*first[1:], len(best)]):

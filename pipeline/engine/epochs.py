@@ -112,7 +112,8 @@ def epoch_lines(records: Sequence[tuple[PlannedRun, dict[str, Any]]], remaining:
 
 def figures(records: Sequence[dict[str, Any]]) -> str:
     """Accuracy, the worst of several, and loss = its terms, weighted and raw, of runs of one mix."""
-    accuracies = [record["accuracy"] for record in records]
+    name, score = ("mAP", "map") if "map" in records[0] else ("accuracy", "accuracy")
+    scores = [record[score] for record in records]
     terms: dict[str, list[tuple[float, float]]] = {}
     for record in records:
         for name, term in record["terms"].items():
@@ -121,7 +122,7 @@ def figures(records: Sequence[dict[str, Any]]) -> str:
         f"{name} {np.mean([w for _, w in both]):.4g} (raw {np.mean([r for r, _ in both]):.4g})"
         for name, both in sorted(terms.items())
     ]
-    worst = f" worst {min(accuracies):.3f}" if len(accuracies) > 1 else ""
+    worst = f" worst {min(scores):.3f}" if len(scores) > 1 else ""
     loss = np.mean([record["loss"] for record in records])
-    tested = "" if np.isnan(accuracies).all() else f"accuracy {np.mean(accuracies):.3f}{worst}  "
+    tested = "" if np.isnan(scores).all() else f"{name} {np.mean(scores):.3f}{worst}  "
     return f"{tested}loss {loss:.4g} = {' + '.join(parts)}"

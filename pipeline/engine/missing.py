@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
-from pipeline.engine import batches, subsets, teachers
+from pipeline.engine import batches, several, subsets, teachers
 from pipeline.engine.source import Source
 from pipeline.engine.whole import whole_of
 from pipeline.listed import modules
@@ -71,7 +71,8 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         batches.check(missing, source)
         check_outputs(missing, source)
         check_teachers(missing, planned, source)
-        for note in dict.fromkeys(note for run in missing for note in teachers.other_labels(run, planned)):
+        noted = [note for run in missing for note in teachers.other_labels(run, planned)]
+        for note in dict.fromkeys([*noted, *several.absent(missing, source)]):
             say(note)
     for level, source in zip(levels, sources):
         taught = with_teachers(level.runs)
@@ -105,6 +106,7 @@ def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun
         samplers.check_classes(network.sampler, network.batch, counts[network], role)
     for mix, network in dict.fromkeys((run.mix, run.network) for run in runs_of_level):
         mix.require_classes(counts[network])
+        several.check(mix, network, source)
         if not (source.has_unlabelled or network.unlabelled):
             require_unlabelled(mix, network)
         if (network.label_noise or network.label_noise_fixed) and len(source.classes) < 2:

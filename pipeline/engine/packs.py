@@ -14,13 +14,7 @@ from typing import Any
 
 import torch
 
-from pipeline import (
-    cache,
-    config,
-    models,
-    runs,
-    training,
-)
+from pipeline import cache, config, models, runs, training
 from pipeline.config import TrainSettings
 from pipeline.engine import notes, other_features, subsets, tasks, teachers
 from pipeline.engine.augmented import augmentation
@@ -230,7 +224,8 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
     taught_by = teachers_of(pack.runs)
     data, values, labels = load(pack)
     teachers.require_folds(pack.runs)
-    source = Source(pack.files, pack.data_set, {str(k): digest for k, digest in data.digests.items()}, data.classes)
+    digests = {str(fold): digest for fold, digest in data.digests.items()}
+    source = Source(pack.files, pack.data_set, digests, data.classes, data.label_sets)
     teachers.check(pack.runs, source)
     if not taught_by:
         return None

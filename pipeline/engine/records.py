@@ -82,6 +82,7 @@ def run_record(pack: PlannedPack, run: PlannedRun, data: cache.Data) -> Record:
         plugins=plugins.digests(files_of(run, of.dataset)),
         chosen=run.settings.chosen,
         peer=next((one.folder for one in run.cohort if one.step == run.peer), None),
+        several_labels=bool(data.label_sets),
     )
 
 
@@ -200,17 +201,20 @@ def result_of(
 ) -> Result:
     """The figures of the last epoch's outputs (clips, classes) on the held-out clips."""
     history = trained.history
-    best = max(history, key=lambda epoch: epoch["accuracy"], default={"accuracy": None, "epoch": None})
+    score = "map" if record.several_labels else "accuracy"
+    best = max(history, key=lambda epoch: epoch[score], default={score: None, "epoch": None})
     untested = run.fold == NO_FOLD and not len(labels)
     if untested:
-        best, figures = {"accuracy": None, "epoch": None}, Result("all folds")
+        best, figures = {score: None, "epoch": None}, Result("all folds")
     else:
         figures = held_out_result(run, clips_of(data, record.data_set), data, logits, labels)
     network = models.build(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
+    reached = best[score] if figures.test_windows is None else None  # epochs are tested by windows
     result = dataclasses.replace(
         figures,
-        best_accuracy=best["accuracy"] if figures.test_windows is None else None,  # epochs are tested by windows
+        best_accuracy=None if record.several_labels else reached,
+        best_map=reached if record.several_labels else None,
         best_epoch=best["epoch"],
         epochs=len(history),
         parameters=models.parameters(network),
@@ -219,13 +223,14 @@ def result_of(
         failure=trained.failure or not_finite,
     )
     if result.failure:
-        return dataclasses.replace(result, status="failed", accuracy=None)
+        return dataclasses.replace(result, status="failed", accuracy=None, map=None)
     return result if untested or run.mix.names_classes else dataclasses.replace(result, status="outputs untrained")
 
 
 def held_out_result(run: PlannedRun, clips: Clips, data: cache.Data, logits: np.ndarray, labels: np.ndarray) -> Result:
     """What the held-out clips say of a run, beside its teacher's answers."""
-    taught_by = () if run.crossed else subsets.alike(run, data)  # of the held-out clips no cross-fitted one speaks
+    # Of the held-out clips no cross-fitted one speaks; of several labels nobody names one class, in which they could agree.
+    taught_by = () if run.crossed or data.label_sets else subsets.alike(run, data)
     epoch, (test, _) = run.network.teacher_epoch, subsets.held_out(run, data)
     told = None if epoch == LAST else partial(logits_at, epoch=epoch, data=data, test=test)
     teacher = answer_of(taught_by, run.fold, clips, run.network.teacher_average, told)
@@ -239,7 +244,8 @@ def figures_of(names: np.ndarray, labels: np.ndarray, logits: np.ndarray, teache
         return evaluation.summary(logits, labels, teacher)
     of_files = None if teacher is None else by_clip(Predictions(names, labels, teacher, names)).logits
     figures = evaluation.summary(whole.logits, whole.labels, of_files)
-    return dataclasses.replace(figures, window_accuracy=evaluation.accuracy(logits, labels), test_windows=len(labels))
+    by_window = None if labels.ndim == 2 else evaluation.accuracy(logits, labels)
+    return dataclasses.replace(figures, window_accuracy=by_window, test_windows=len(labels))
 
 
 def payload_of(record: Record, data: cache.Data, trained: Trained) -> dict[str, Any]:
@@ -261,6 +267,7 @@ def payload_of(record: Record, data: cache.Data, trained: Trained) -> dict[str, 
         "state": trained.state,
         "best_state": trained.best_state,
         **({"adapters": trained.adapters} if trained.adapters else {}),
+        **({"several_labels": True} if record.several_labels else {}),
         **({"kept": {str(epoch): state for epoch, state in trained.kept.items()}} if trained.kept else {}),
     }
 

@@ -13,6 +13,7 @@ from pipeline import cache, places
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import UNLABELLED, Corpus, part_names
 from pipeline.images.archive import Archive
+from pipeline.label_sets import LabelSets
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files
 from pipeline.runs.record import IMAGES
@@ -28,6 +29,8 @@ class Source:
     digests: dict[str, str]
     """Fold → digest of its content."""
     classes: tuple[str, ...]
+    label_sets: LabelSets = ()
+    """By label the numbers of its classes, where clips have several labels; else ()."""
 
     @property
     def name(self) -> str:
@@ -60,13 +63,13 @@ class Source:
             )
         for path, other in zip(self.files, paths):
             here, there = cache.read_header(path), cache.read_header(other)
-            if (here.clips, here.labels, sounds(here)) != (there.clips, there.labels, sounds(there)):
+            if told(here) != told(there):
                 raise InputError(
                     f"{other} is of other clips than {path}; expected the same, in one state: make features {as_sets(spec)} again"
                 )
         headers = [cache.read_header(path) for path in paths]
         digests = {str(header.fold): header.digest for header in headers}
-        return Source(paths, self.data_set, digests, self.classes)
+        return Source(paths, self.data_set, digests, self.classes, self.label_sets)
 
     @property
     def clips(self) -> Clips:
@@ -89,6 +92,11 @@ class Source:
 def classes_of(files: Files) -> tuple[str, ...]:
     """All classes of a corpus of sounds, by its features; () of images."""
     return () if isinstance(files, Archive) else cache.read_header(files[0]).classes
+
+
+def told(header: cache.Header) -> tuple[object, ...]:
+    """What features of other settings must say of the same clips."""
+    return header.clips, header.labels, header.label_sets, sounds(header)
 
 
 def sounds(header: cache.Header) -> tuple[tuple[str, int], ...]:
@@ -117,7 +125,8 @@ def of_corpus(corpus: Corpus, settings: Settings) -> Source:
     files = feature_files(corpus, settings)
     headers = [cache.read_header(path) for path in files]
     data_set = DataSet(corpus.name, corpus.dataset, corpus.synthetic, tuple(corpus.all_folds))
-    return Source(files, data_set, {str(header.fold): header.digest for header in headers}, headers[0].classes)
+    digests = {str(header.fold): header.digest for header in headers}
+    return Source(files, data_set, digests, headers[0].classes, headers[0].label_sets)
 
 
 def of_archive(archive: Archive) -> Source:

@@ -43,12 +43,14 @@ def count(network: TrainSettings, classes: Sequence[str]) -> int:
 
 
 def held_out(run: PlannedRun | Record, data: cache.Data) -> tuple[np.ndarray, np.ndarray]:
-    """The clips that a run is tested on, and their labels as it has them: (clips,) int64 each."""
+    """The clips that a run is tested on, (clips,) int64, and their labels as it has them: (clips,) int64, or of clips with several
+    labels (clips, classes)."""
     test = np.flatnonzero(data.folds == run.fold)
     network = run.network if isinstance(run, PlannedRun) else run.trained_by
     own = class_subsets.chosen(network.classes, data.classes, run.seed)
     if own is None:
-        return test, data.labels[test]
+        labels = data.labels[test]
+        return test, data.targets[labels].astype(np.int64) if data.label_sets else labels
     test = test[np.isin(data.labels[test], own)]
     return test, np.array([own.index(label) for label in data.labels[test].tolist()], np.int64)
 

@@ -112,6 +112,7 @@ def task(data: cache.Data, fold: int, seed: int, network: TrainSettings, without
         labels=labels,
         views=data.features.shape[1] if network.views == "random" else 1,
         recordings=numbered(data, clips) if samplers.episode_of(network.sampler) else None,
+        targets=data.targets if data.label_sets else None,
     )
 
 

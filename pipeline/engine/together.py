@@ -31,7 +31,7 @@ from pipeline.training.inference import CHUNK
 
 def judged(run: PlannedRun, record: Record, data: cache.Data, trained: Trained) -> Trained:
     """``trained``, and among its terms' figures the held-out accuracy of both networks together, for a run that has a base."""
-    if run.base is None or trained.failure:
+    if run.base is None or trained.failure or data.label_sets:
         return trained
     test, labels = subsets.held_out(run, data)
     logits = logits_together(run, payload_of(record, data, trained), data, test)

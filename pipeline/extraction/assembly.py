@@ -44,6 +44,7 @@ def assemble(fold_plan: Plan, corpus: Corpus, spec: FeatureSpec, *, plain: bool,
         units=tuple(about["unit"] for about in descriptions.values()),
         calls=tuple(about["call"] for about in descriptions.values()),
         windows=tuple(window_of(clip, spec) for clip in clips) if corpus.windows else (),
+        label_sets=corpus.label_sets,
     )
     cache.write_fold(fold_plan.path, header, gathered(fold_plan, keys, kept))
     shutil.rmtree(fold_plan.parts, ignore_errors=True)

@@ -155,7 +155,8 @@ def same_clips(fold_plan: Plan, old: Header, corpus: Corpus) -> bool:
         old.clips == tuple(clip.name for clip in kept)
         and old.labels == tuple(clip.label for clip in kept)
         and old.sources == tuple(clip.source for clip in kept)
-        and (old.classes, old.dataset, old.synthetic) == (tuple(corpus.classes), corpus.dataset, corpus.synthetic)
+        and (old.classes, old.label_sets) == (tuple(corpus.classes), corpus.label_sets)
+        and (old.dataset, old.synthetic) == (corpus.dataset, corpus.synthetic)
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline import label_sets
 from pipeline.runs import Result
 
 #: Of the calibration error: equal-width bins of the confidence.
@@ -129,7 +130,11 @@ def summary(logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray |
 
     Accuracy, balanced accuracy, macro-F1, ECE, NLL, agreement (None without a teacher), and the status: "trained", or "did not train" for no
     better than chance.
+
+    Of clips with several labels, ``labels`` (clips, classes): mean average precision, chance, and the binary cross-entropy as NLL.
     """
+    if np.ndim(labels) == 2:
+        return of_several_labels(logits, np.asarray(labels))
     return Result(
         status="trained" if trained(logits, labels) else "did not train",
         accuracy=accuracy(logits, labels),
@@ -139,6 +144,26 @@ def summary(logits: np.ndarray, labels: np.ndarray, teacher_logits: np.ndarray |
         nll=negative_log_likelihood(logits, labels),
         agreement=None if teacher_logits is None else agreement(logits, teacher_logits),
         test_clips=len(labels),
+    )
+
+
+def of_several_labels(logits: np.ndarray, targets: np.ndarray) -> Result:
+    """``summary`` by targets (clips, classes), 1 for each class of a clip.
+
+    "did not train" is a mean average precision of no more than ``chance``, without a test: clips are no independent trials of it.
+    """
+    logits = _matrix(logits)
+    if targets.shape != logits.shape:
+        raise ValueError(f"targets {targets.shape} for logits {logits.shape}: expected equal shapes")
+    score, share = label_sets.mean_average_precision(targets, logits), label_sets.prevalence(targets)
+    wide = logits.astype(np.float64)
+    costs = np.logaddexp(0.0, -wide) * targets + np.logaddexp(0.0, wide) * (1 - targets)
+    return Result(
+        status="trained" if score > share else "did not train",
+        map=score,
+        chance=share,
+        nll=float(costs.mean()) if costs.size else float("nan"),
+        test_clips=len(targets),
     )
 
 

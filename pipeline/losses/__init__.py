@@ -57,6 +57,9 @@ by importing it, where it is written out. All else is optional:
   each clip counts.
 - ``MIX``: the published combination as text; ``NETWORK`` and ``SAMPLER``: the student's network that it needs, and how its
   published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
+- ``LABELS``: "several" where the loss is right for clips with several labels each, "one" where it needs one. Without it: several
+  where ``labels`` may be None and neither side's outputs of classes are read (``losses.several``). Others are refused for such data,
+  whose ``labels`` are numbers of sets of classes.
 - ``ORDERED = True``: which clip stands where in the batch counts.
 - ``CLIP_NORM``: what gradients were clipped to where it was published; a line before the training says so where they are not.
 - ``CHAIN``: what the published combination needs besides one training with one teacher, in words; ``RECIPE``: the experiment that

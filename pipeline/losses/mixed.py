@@ -149,7 +149,7 @@ class MixedLoss:
             for key, value in ce_options.items():
                 if key == "shot":
                     continue
-                by_run = isinstance(value, Tensor) and value.ndim > 1 and runs is not None
+                by_run = key == "class_weights" and isinstance(value, Tensor) and value.ndim > 1 and runs is not None
                 options[key] = value.index_select(0, runs) if by_run else value
         function = partial(load(term.name), **options)
         rows, takes_rows = str(dict(term.options).get("rows", "all")), masked(term.name)
@@ -276,7 +276,8 @@ def mixed_loss(
 ) -> MixedLoss:
     """The loss of ``len(mixes)`` runs that are trained together; indices and weights lie on ``device``.
 
-    ``ce_options`` go to the term ``ce`` (``label_smoothing``, ``class_weights`` (R, C) or (C,)), and ``shot`` to ``proto``.
+    ``ce_options`` go to the term ``ce`` (``label_smoothing``, ``class_weights`` (R, C) or (C,), ``targets`` (labels, C)), and ``shot``
+    to ``proto``.
     """
     if not mixes:
         raise InputError("no mixes; expected one for each run")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline import config, models
+from pipeline import config, label_sets, models
 from pipeline.config import FeatureSpec, InputError
 from pipeline.files import damaged_part
 from pipeline.models import Network
@@ -84,6 +84,8 @@ def read_payload(path: Path) -> dict[str, Any]:
     if lacking or payload["format"] != FORMAT:
         reason = f"no {', '.join(lacking)}" if lacking else f"format {payload['format']!r}"
         raise InputError(f"{file}: {reason}; expected a model.pt of this project in format {FORMAT}")
+    if payload.get("several_labels"):
+        label_sets.require(file)
     if not payload["state"]:
         raise InputError(f"{file}: this run failed and has no weights; choose another (its result.json says why)")
     return payload

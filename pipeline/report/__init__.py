@@ -19,13 +19,8 @@ from typing import NamedTuple
 from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.report import classes, experiments
-from pipeline.report.aggregation import (
-    BASELINE,
-    Key,
-    Row,
-    rows,
-)
-from pipeline.report.columns import CSV
+from pipeline.report.aggregation import Key, Row, baseline_of, rows
+from pipeline.report.columns import data_columns
 from pipeline.report.document import document
 from pipeline.report.table import Document, Table
 from pipeline.report.told import Told
@@ -62,7 +57,7 @@ def contents(runs_root: Path, corpus: str, *, mixes: Iterable[str] | None = None
     hidden: list[Record] = []
     missing: list[str] = []
     if mixes is not None:
-        kept = {str(losses.LossMix.parse(mix)) for mix in (BASELINE, *mixes)}
+        kept = {str(losses.LossMix.parse(mix)) for mix in (baseline_of(records), *mixes)}
         hidden = [r for r in records if r.row_mix not in {"", *kept}]
         records = [r for r in records if r.row_mix in {"", *kept}]
         missing = sorted(kept - {r.row_mix for r in records})
@@ -94,4 +89,4 @@ def report(
     """
     records, shown, paper = whole or contents(runs_root, corpus, mixes=mixes)
     classes.write(records, reports_root / corpus, f"{corpus}: by class")
-    return paper.save(reports_root / corpus, "table", Table.build("", CSV, shown))
+    return paper.save(reports_root / corpus, "table", Table.build("", data_columns(shown), shown))

@@ -3,114 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from pipeline import losses
 from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.figures import statistics
-from pipeline.figures.statistics import Cell, Comparison, Spread
+from pipeline.figures.statistics import Cell, Comparison
 from pipeline.report import paper, recordings
-from pipeline.report.calibration import Calibrated, calibrated
+from pipeline.report.calibration import calibrated
+from pipeline.report.row import STAMP as STAMP
+from pipeline.report.row import Key as Key
+from pipeline.report.row import Row as Row
+from pipeline.report.row import measure as measure
 from pipeline.runs import Record
-from pipeline.runs.record import OfRole
 
 BASELINE = "soft"
-STAMP = "SYNTHETIC"
 
-
-@dataclass(frozen=True)
-class Key:
-    """What all rows of one table share."""
-
-    preset: str
-    digest: str
-    """Of the settings: (features, teacher, student), or (features, teacher) where there are only teachers."""
-    data: str
-    """Of the folds' content."""
-
-
-@dataclass(frozen=True)
-class Row(OfRole):
-    """One mix (or the teacher): figures of its finished runs, in percent, and what is missing."""
-
-    key: Key
-    corpus: str
-    synthetic: bool
-    role: str
-    model: str
-    mix: str
-    """Canonical text; "" for a teacher."""
-    baseline: bool
-    spread: Spread | None
-    """Of the last epoch's accuracy, over the runs that count (``counted``); None where none does."""
-    best: float | None
-    """Mean of each run's best epoch: optimistic, the held-out fold chose the epoch."""
-    all_runs: float | None
-    """Mean with the runs that stopped at chance, and those of a mix that trains no outputs."""
-    macro_f1: float | None
-    ece: float | None
-    agreement: float | None
-    """With the teacher, on the held-out clips."""
-    parameters: int
-    runs: int
-    """Finished ones, whether they count or not."""
-    at_chance: tuple[Cell, ...]
-    """Runs no better than chance by the binomial test: they count like any other."""
-    failures: tuple[str, ...]
-    """fold{k}-seed{s}: what stopped it."""
-    all_folds: tuple[int, ...]
-    """Of the published corpus."""
-    skipped: int
-    """Clips of the corpus that could not be read, and are in no fold."""
-    published: float | None
-    comparison: Comparison | None = None
-    """Less the baseline; None for the baseline, the teacher, and without a common cell."""
-    p_holm: float | None = None
-    compared_mixes: int = 0
-    """Mixes of the table that were compared to the baseline, shown or not: what ``p_holm`` is adjusted for."""
-    with_stopped: float | None = None
-    """The difference to the baseline with runs that stopped, of the mix or of the baseline, at chance; None without any."""
-    baseline_stopped: int = 0
-    """Of those, runs of the baseline."""
-    outputs_untrained: int = 0
-    """Runs of a mix without a term on the outputs: they name classes by chance."""
-    windows: float | None = None
-    """Mean of the runs' accuracy by windows, where long files are several clips; None where they are not."""
-    balanced: float | None = None
-    """Mean of the runs' balanced accuracy; None where none keeps it."""
-    label: str = ""
-    """Of an experiment's row: its name, in place of the mix."""
-    best_teacher: bool = False
-    """Taught by the teacher's best epoch, which the held-out fold chose: optimistic."""
-    trusted: bool = False
-    """Whether a teacher does not say what it was trained on."""
-    optimistic: int = 0
-    """Runs whose settings were chosen by what they reach on the fold that is held out."""
-    calibration: Calibrated | None = None
-    nested: bool = False
-    """Whether each held-out fold has settings of its own, chosen without it."""
-    baseline_settings: str = ""
-    """The digest of the baseline's settings where they are not the row's own, as they are not of many experiments' steps."""
-
-    @property
-    def name(self) -> str:
-        kind = "teacher" if self.is_teacher else "baseline" if self.baseline else ""
-        text = self.label or (self.mix or self.model) + (f" ({kind})" if kind else "")
-        return f"{STAMP} {text}" if self.synthetic else text
-
-    @property
-    def partial(self) -> str:
-        """Which share of the published folds the mean is over; "" where it is over all."""
-        here = len(self.spread.folds) if self.spread else 0
-        return f"partial ({here} of {len(self.all_folds)} folds)" if here < len(self.all_folds) else ""
-
-    @property
-    def difference_to_published(self) -> float | None:
-        if self.spread is None or self.published is None:
-            return None
-        return self.spread.mean - self.published
+#: The same of clips with several labels, which have no soft targets.
+OF_SEVERAL = "ce"
 
 
 def rows(records: Iterable[Record], hidden: Iterable[Record] = ()) -> list[Row]:
@@ -175,7 +87,7 @@ def unique(records: Iterable[Record]) -> list[Record]:
 def table_rows(key: Key, records: Sequence[Record], hidden: Sequence[Record] = ()) -> list[Row]:
     """The rows of one table, with the comparisons to its baseline and Holm's adjustment over all mixes tried."""
     by_mix = mixes_of(records)
-    baseline_mix = str(losses.LossMix.parse(BASELINE))
+    baseline_mix = str(losses.LossMix.parse(baseline_of(records)))
     baseline = by_mix.get(baseline_mix, [])
     made_rows = []
     for mix, members in by_mix.items():
@@ -189,6 +101,11 @@ def table_rows(key: Key, records: Sequence[Record], hidden: Sequence[Record] = (
     return [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(made_rows, adjusted)]
 
 
+def baseline_of(records: Iterable[Record]) -> str:
+    """The mix that others are compared to."""
+    return OF_SEVERAL if any(record.several_labels for record in records) else BASELINE
+
+
 def mixes_of(records: Iterable[Record]) -> dict[str, list[Record]]:
     """The records by the mix of their row; a teacher's is "" ."""
     by_mix: dict[str, list[Record]] = {}
@@ -199,13 +116,13 @@ def mixes_of(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 def compared_runs(members: Sequence[Record], baseline: Sequence[Record]) -> Comparison | None:
     """Runs of one mix less the baseline's, over those that count."""
-    ours, theirs = (percents(counted(side), "accuracy") for side in (members, baseline))
+    ours, theirs = (percents(counted(side), "score") for side in (members, baseline))
     return statistics.comparison(ours, theirs, ratio(members[0]))
 
 
 def compared(row: Row, members: Sequence[Record], baseline: Sequence[Record]) -> Row:
     """The row with its comparison, and what it would be with the runs that stopped at chance."""
-    ours, theirs = (percents(counted(side), "accuracy") for side in (members, baseline))
+    ours, theirs = (percents(counted(side), "score") for side in (members, baseline))
     gone, gone_there = ({cell(r) for r in side if stopped(r)} for side in (members, baseline))
     voters = ({cell(r): [r.folder] for r in counted(side)} for side in (members, baseline))
     return replace(
@@ -223,6 +140,8 @@ def ratio(record: Record) -> float:
 
 def chance(record: Record) -> float:
     """Percent that a run which predicts nothing is counted at."""
+    if record.result.chance is not None:
+        return 100 * record.result.chance
     return 100 / max(1, len(record.classes))
 
 
@@ -230,9 +149,9 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
     """A row without its comparison."""
     first = records[0]
     good = counted(records)
-    values = percents(good, "accuracy")
+    values = percents(good, "score")
     lost = [r for r in records if stopped(r)]
-    everything = {**percents(records, "accuracy"), **{cell(r): chance(first) for r in lost}}
+    everything = {**percents(records, "score"), **{cell(r): chance(r) for r in lost}}
 
     def mean(name: str) -> float | None:
         percent = percents(good, name)
@@ -247,7 +166,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         mix=first.row_mix,
         baseline=is_baseline,
         spread=statistics.spread(values) if values else None,
-        best=mean("best_accuracy"),
+        best=mean("best_score"),
         all_runs=statistics.spread(everything).mean if everything else None,
         balanced=mean("balanced_accuracy"),
         macro_f1=mean("macro_f1"),
@@ -265,6 +184,7 @@ def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:
         published=paper.of_run(first),
         best_teacher=first.is_student and bool(first.teachers) and first.settings.student.teacher_epoch == "best",
         trusted=any(record.trusted for record in records),
+        several=first.several_labels,
         optimistic=sum(bool(r.chosen and r.chosen.includes(r.fold, r.corpus, r.dataset)) for r in records),
     )
 
@@ -291,7 +211,7 @@ def stopped(record: Record) -> bool:
 
 
 def at_chance(record: Record) -> bool:
-    """Whether a run that counts is no better than chance by the binomial test (``evaluation.above_chance``)."""
+    """Whether a run that counts is no better than chance (``evaluation.summary``)."""
     return record.result.at_chance
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import runs
+from pipeline import label_sets, runs
 from pipeline.figures import evaluation
 from pipeline.report.table import Column, Document, Section, Table, number, of
 from pipeline.runs import Record
@@ -44,12 +44,56 @@ COLUMNS = (
 )
 
 
-def rows_of(records: Iterable[Record]) -> list[OfClass]:
-    """Of the runs that answer at all, by mix and settings; those of one row together, each clip once per run."""
+SEVERAL_TITLE = (
+    "By class, last epoch, clips with several labels: average precision as scikit-learn counts it, mean over the runs of a row in whose "
+    "held-out fold a clip has the class."
+)
+
+
+class OfLabel(NamedTuple):
+    """Percent; None of a class that no held-out clip has."""
+
+    mix: str
+    digest: str
+    label: str
+    clips: int
+    average_precision: float | None
+
+
+SEVERAL_COLUMNS = (
+    *COLUMNS[:4],
+    Column("average_precision_percent", of("average_precision"), "Average\nprecision", "%", number),
+)
+
+
+def several_rows_of(records: Iterable[Record]) -> list[OfLabel]:
+    """``rows_of`` of clips with several labels."""
+    rows = []
+    for (mix, digest), members in grouped(record for record in records if record.several_labels).items():
+        told = [one for record in members if (one := spared(partial(runs.read_predictions, record.folder)))]
+        told = [one for one in told if one.labels.ndim == 2 and np.isfinite(one.logits).all()]
+        if not told:
+            continue
+        each = np.array([label_sets.average_precisions(one.labels, one.logits) for one in told])
+        clips = np.sum([one.labels.sum(0) for one in told], axis=0)
+        for at, label in enumerate(members[0].classes):
+            known = each[np.isfinite(each[:, at]), at]
+            rows.append(OfLabel(mix, digest, label, int(clips[at]), 100 * float(known.mean()) if len(known) else None))
+    return rows
+
+
+def grouped(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """The runs that answer at all, by mix and settings."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if record.classes and not record.result.failed and not record.result.outputs_untrained:
             groups.setdefault((record.row_mix or f"{record.role} {record.model}", record.digest), []).append(record)
+    return groups
+
+
+def rows_of(records: Iterable[Record]) -> list[OfClass]:
+    """Of the runs that answer at all, by mix and settings; those of one row together, each clip once per run."""
+    groups = grouped(record for record in records if not record.several_labels)
     return [row for key, members in groups.items() for row in of_group(*key, members)]
 
 
@@ -71,11 +115,26 @@ def of_group(mix: str, digest: str, members: Sequence[Record]) -> list[OfClass]:
     ]
 
 
+def value_of(key: str, row: OfClass | OfLabel) -> object:
+    """Of a row what the column ``key`` has; None where it has no such figure."""
+    columns = COLUMNS if isinstance(row, OfClass) else SEVERAL_COLUMNS
+    return next((column.value(row) for column in columns if column.key == key), None)
+
+
 def write(records: Iterable[Record], folder: Path, title: str) -> Path | None:
     """Write both files; None where no run tells classes."""
-    rows = rows_of(records)
-    if not rows:
+    records = list(records)
+    rows, several = rows_of(records), several_rows_of(records)
+    if not (rows or several):
         return None
-    table = Table.build(TITLE, COLUMNS, rows)
-    Document(title, (Section("precision, recall and F1", (table,)),), ()).save(folder, STEM, table, latex=False)
+    table = Table.build(SEVERAL_TITLE, SEVERAL_COLUMNS, several) if several else Table.build(TITLE, COLUMNS, rows)
+    both: tuple[Table, ...] = (table,)
+    data = table
+    if rows and several:  # of a table of clips that had one label before
+        both = (table, Table.build(TITLE, COLUMNS, rows))
+        keys = dict.fromkeys(column.key for column in (*COLUMNS, *SEVERAL_COLUMNS))
+        whole = [Column(key, partial(value_of, key)) for key in keys]
+        data = Table.build("", whole, [*rows, *several])
+    heading = "average precision" if several else "precision, recall and F1"
+    Document(title, (Section(heading, both),), ()).save(folder, STEM, data, latex=False)
     return folder / f"{STEM}.md"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.losses import LossMix
-from pipeline.report.aggregation import BASELINE, STAMP, Row
+from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Row
 from pipeline.report.table import Column, Table, counted, interval, joined, number, of, p_value, signed
 from pipeline.report.wording import comparison_remarks, ends, remarks, runs_counted
 
@@ -97,6 +97,11 @@ CSV = (
 )
 
 
+def data_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns of ``table.csv``: where clips have several labels also what the figures are of."""
+    return (*CSV, Column("measure", of("measure"))) if any(row.several for row in rows) else CSV
+
+
 def accuracy_table(rows: Sequence[Row]) -> Table:
     """All rows; with the balanced accuracy where it was kept."""
     notes = Column("", lambda row: joined(remarks(row)), "Notes", prose=True)
@@ -116,7 +121,10 @@ def accuracy_table(rows: Sequence[Row]) -> Table:
         TO_PUBLISHED,
         notes,
     )
-    return Table.build("Accuracy on the held-out fold's clean clips, last epoch.", columns, rows)
+    figure = rows[0].measure
+    return Table.build(
+        f"{figure[0].upper()}{figure[1:]} on the held-out fold's clean clips, last epoch.", columns, rows
+    )
 
 
 def calibration_table(rows: Sequence[Row]) -> Table:
@@ -135,7 +143,8 @@ def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
     columns = [NAME, difference, INTERVAL, *([RECORDINGS] if few else []), FOLDS, PAIRS, SD_UNITS, SD_PAIRS]
     columns += [P, P_HOLM, P_WILCOXON] if enough else []
     columns.append(Column("", lambda row: joined(comparison_remarks(row)), "Notes", prose=True))
-    baseline = other or f"the baseline {LossMix.parse(BASELINE)}"
+    several = any(row.several for row in rows)
+    baseline = other or f"the baseline {LossMix.parse(OF_SEVERAL if several else BASELINE)}"
     shown, tried = len(tests), max((row.compared_mixes for row in rows), default=0)
     count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
         f", {shown} shown" if shown < tried else ""

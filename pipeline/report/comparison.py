@@ -28,6 +28,7 @@ from pipeline.report.aggregation import (
     chance,
     counted,
     key_of,
+    measure,
     percents,
     ratio,
     stopped,
@@ -148,7 +149,7 @@ def told(
 
 def paired(a: Side, b: Side) -> statistics.Comparison | None:
     """B less A over the cells that both have; None without one."""
-    left, right = (percents(counted(one.records), "accuracy") for one in (a, b))
+    left, right = (percents(counted(one.records), "score") for one in (a, b))
     voters = [{cell(r): [r.folder] for r in counted(one.records)} for one in (b, a)]
     first = a.records[0]
     # Images have one test set: the trainings are the units, as in the report.
@@ -178,17 +179,17 @@ def spaced(numbers: Iterable[int]) -> str:
 
 def paired_lines(a: Side, b: Side) -> list[str]:
     """Means of both, and the difference over the cells that both have."""
-    left, right = (percents(counted(one.records), "accuracy") for one in (a, b))
+    left, right = (percents(counted(one.records), "score") for one in (a, b))
     first, comparison = a.records[0], paired(a, b)
     gone, gone_left = ({cell(r) for r in one.records if stopped(r)} for one in (b, a))
     filled = statistics.with_stopped(right, left, gone, gone_left, chance(first))
     lines = [
-        f"{letter}: accuracy {number(s.mean)} % (sd over folds {number(s.sd_folds)}, over seeds {number(s.sd_seeds)}, n {s.n})"
+        f"{letter}: {measure(first.several_labels)} {number(s.mean)} % (sd over folds {number(s.sd_folds)}, over seeds {number(s.sd_seeds)}, n {s.n})"
         for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right)))
         if s
     ]
     lines += (
-        ["No fold and seed in which both have an accuracy, so no difference."]
+        [f"No fold and seed in which both have an {measure(first.several_labels)}, so no difference."]
         if comparison is None
         else judged(comparison)
     )
@@ -240,6 +241,8 @@ def clip_lines(a: Record, b: Record) -> list[str]:
         )
     if not (left.logits.size and right.logits.size):
         return ["One of the runs failed and predicts nothing, so no difference."]
+    if left.labels.ndim == 2:
+        return score_lines(a, b)
     classes = [evaluation.predicted(one.logits) for one in (left, right)]
     hit_a, hit_b = (each == left.labels for each in classes)
     gained, lost = int(np.sum(hit_b & ~hit_a)), int(np.sum(hit_a & ~hit_b))
@@ -255,6 +258,17 @@ def clip_lines(a: Record, b: Record) -> list[str]:
         "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",
     ]
     return lines
+
+
+def score_lines(a: Record, b: Record) -> list[str]:
+    """Two runs on clips with several labels: a mean average precision is no mean over clips, so that nothing pairs these."""
+    first, second = (record.result.percent for record in (a, b))
+    difference = None if first is None or second is None else second - first
+    return [
+        f"A: {measure(True)} {number(first)} %, B: {number(second)} % of {a.result.test_clips} clips, fold {a.fold}",
+        f"B less A: {signed(difference)} points; no interval and no test of one fold: it is no mean over clips",
+        "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",
+    ]
 
 
 def by_recording(differences: np.ndarray, sources: np.ndarray) -> tuple[float, float | None, float | None]:

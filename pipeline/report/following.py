@@ -38,7 +38,7 @@ class Seen:
     epoch: int
     epochs: int
     accuracy: float | None
-    """Of the last epoch, in [0, 1]."""
+    """Of the last epoch, in [0, 1]; where clips have several labels the mean average precision (``several``)."""
     left: float | None
     """Seconds, by the median of the last epochs; None before the first epoch's end."""
     age: float
@@ -50,6 +50,8 @@ class Seen:
     """Its mix, or its role where it learns from labels alone."""
     last: dict[str, Any] | None = None
     """What it wrote of its last epoch."""
+    several: bool = False
+    """Whether its clips have several labels each."""
 
     @property
     def stale(self) -> bool:
@@ -86,13 +88,14 @@ def seen(folder: Path) -> Seen | None:
         folder,
         epoch,
         epochs,
-        last.get("accuracy"),
+        last.get("map" if record.several_labels else "accuracy"),
         statistics.median(took) * (epochs - epoch) if took else None,
         max(0.0, time.time() - written),
         record.synthetic,
         is_trained(folder),
         record.mix_text or record.role,
         last or None,
+        record.several_labels,
     )
 
 
@@ -103,7 +106,8 @@ def line(unfinished: Sequence[Path], finished: int = 0) -> Told:
 
 def as_data(state: Seen) -> dict[str, object]:
     """One run under way, as ``--json`` has it."""
-    about = {"folder": str(state.folder), "epoch": state.epoch, "epochs": state.epochs, "accuracy": state.accuracy}
+    about = {"folder": str(state.folder), "epoch": state.epoch, "epochs": state.epochs}
+    about["map" if state.several else "accuracy"] = state.accuracy
     return {**about, "seconds_left": state.left, "silent": state.stale, "synthetic": state.synthetic}
 
 
@@ -137,12 +141,15 @@ def accuracy(states: Sequence[Seen]) -> list[str]:
         return []
     accuracies = [100 * float(s.accuracy or 0) for s in states]
     worst = min(states, key=lambda s: float(s.accuracy or 0))
-    several = len({s.folder.parent for s in states}) > 1  # for example mixes whose runs have the same names
-    name = "/".join(worst.folder.parts[-2:] if several else worst.folder.parts[-1:])
+    spread = len({s.folder.parent for s in states}) > 1  # for example mixes whose runs have the same names
+    name = "/".join(worst.folder.parts[-2:] if spread else worst.folder.parts[-1:])
+    named = (
+        "mAP" if all(s.several for s in states) else "accuracy or mAP" if any(s.several for s in states) else "accuracy"
+    )
     if len(states) == 1:
-        return [f"accuracy {accuracies[0]:.1f} %"]
+        return [f"{named} {accuracies[0]:.1f} %"]
     of_one = len({s.about for s in states}) == 1
-    mean = f"accuracy mean {statistics.mean(accuracies):.1f} %, " if of_one else "accuracy "
+    mean = f"{named} mean {statistics.mean(accuracies):.1f} %, " if of_one else f"{named} "
     return [f"{mean}worst {min(accuracies):.1f} % ({name})"]
 
 

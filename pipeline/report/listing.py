@@ -46,7 +46,7 @@ def listing(
         and (not folds or record.fold in folds)
         and (not seeds or record.seed in seeds)
     ]
-    return Table.build("", COLUMNS, kept)
+    return Table.build("", columns(kept), kept)
 
 
 def require(root: Path, corpus: str | None) -> None:
@@ -84,6 +84,16 @@ COLUMNS = (
     Column("finished", lambda record: record.result.finished or None),
     Column("failure", lambda record: record.result.failure or None),
 )
+
+
+def columns(records: Sequence[Record]) -> tuple[Column, ...]:
+    """``COLUMNS``; where runs are of clips with several labels also their mean average precision."""
+    if not any(record.several_labels for record in records):
+        return COLUMNS
+    at = [column.name for column in COLUMNS].index("accuracy")
+    own = Column("", lambda record: None if record.several_labels else record.result.percent, "accuracy", "%", number)
+    score = Column("", lambda record: record.result.percent if record.several_labels else None, "mAP", "%", number)
+    return (*COLUMNS[:at], own, score, *COLUMNS[at + 1 :], Column("map", of("result.map")))
 
 
 def listing_text(listed: Table, width: int | None = None) -> str:

@@ -35,6 +35,8 @@ def interval(voters: Voters, baseline: Voters) -> Interval:
         for at in sorted(voters.keys() & baseline.keys()):
             ours, theirs = (predictions(side[at]) for side in (voters, baseline))
             first = heard.setdefault(at[0], ours)
+            if ours.labels.ndim == 2:
+                raise InputError("a mean average precision is no mean over clips, whose recordings could be drawn")
             for one, folders in ((ours, voters[at]), (theirs, baseline[at])):
                 if not (np.array_equal(one.clips, first.clips) and np.array_equal(one.labels, first.labels)):
                     raise InputError(f"{folders[0]} was tested on other clips than the runs beside it")

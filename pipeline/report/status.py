@@ -133,17 +133,23 @@ def status(dataset: str, data: Path | None, settings: Settings) -> Told:
         "features": {"folder": str(paths[0].parent), "files": len(cached), "expected": len(paths)},
         "runs": {kind: len(counts[kind]) for kind in sorted(counts)},
     }
-    return told(lines, next_step(corpus.name, records, set(counts), len(cached) < len(paths), again), **about)
+    return told(
+        lines,
+        next_step(corpus.name, records, set(counts), len(cached) < len(paths), again, bool(corpus.label_sets)),
+        **about,
+    )
 
 
-def next_step(corpus: str, records: Sequence[Record], kinds: set[str], lacking: bool, again: str) -> str:
+def next_step(
+    corpus: str, records: Sequence[Record], kinds: set[str], lacking: bool, again: str, several: bool = False
+) -> str:
     """The command that comes next. ``lacking``: whether features are missing."""
     if lacking:
         return f"make features{again}"
     if "teacher" not in kinds:
         return f"make teacher{again}"
     if not kinds - {"teacher", "born-again"}:
-        return f"make distill LOSSES=angle,area{again}"
+        return f"make distill LOSSES={'angle,ce' if several else 'angle,area'}{again}"
     if not reported(corpus, records):
         return f"make report{again}"
     page = places.reports() / corpus / "index.html"

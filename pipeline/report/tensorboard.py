@@ -51,7 +51,8 @@ class TensorBoardLog:
 
     def matrix(self, folder: Path) -> None:
         predictions, classes = runs.read_predictions(folder), runs.read(folder).classes
-        if not len(predictions.labels) or not np.isfinite(predictions.logits).all():  # a run that failed
+        several = predictions.labels.ndim == 2  # of these no class is taken for another
+        if several or not len(predictions.labels) or not np.isfinite(predictions.logits).all():  # a run that failed
             return
         counts = evaluation.confusion(predictions.logits, predictions.labels)
         step = self.epochs.get(folder, 0)
@@ -132,7 +133,7 @@ def state(folder: Path) -> tuple[int, int] | None:
 def scalars(record: dict[str, Any]) -> dict[str, float]:
     """Tag → value of one epoch: raw and weighted value of every term, and the totals; what is null is left out."""
     values_by_tag = {
-        name: record.get(name) for name in ("loss", "train_accuracy", "accuracy", "test_loss", "lr", "seconds")
+        name: record.get(name) for name in ("loss", "train_accuracy", "accuracy", "map", "test_loss", "lr", "seconds")
     }
     for term, values in record.get("terms", {}).items():
         values_by_tag |= {

@@ -9,7 +9,7 @@ from pipeline import runs
 from pipeline.figures.bootstrap import Interval
 from pipeline.figures.evaluation import ALPHA
 from pipeline.figures.statistics import FEWEST, Comparison, Spread
-from pipeline.report.aggregation import BASELINE, STAMP, Row
+from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Row
 from pipeline.report.table import number, signed
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
@@ -24,6 +24,12 @@ TOO_GOOD = "Whether it has seen the held-out clips is not known, and if it has, 
 OPTIMISTIC = (
     "Optimistic: the settings were chosen by what they reach on folds that are held out here, so the figure is no guess of what other "
     "clips would give. The honest one is nested: for each held-out fold the settings chosen on the others."
+)
+
+SEVERAL_LABELS = (
+    "Mean average precision: of each class that a held-out clip has, the average precision of the clips in the order of its output "
+    "(scikit-learn's), mean over these classes. Chance is the mean share of clips that have a class, not 1/classes; a run of no more is "
+    "named as no better than chance, without a test, and counts."
 )
 
 
@@ -95,6 +101,7 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         "of the folds' means. SD over seeds: of the seeds' means over folds. n: runs, each one fold held out and one seed.",
         "The result is the last epoch. Best epoch is optimistic: the held-out fold itself chose the epoch.",
     ]
+    several = any(row.several for row in rows)
     if any(row.balanced is not None for row in rows):
         notes.append(
             "Balanced: the mean of the classes' recalls, so that each class counts the same, however many clips it has."
@@ -108,14 +115,16 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         )
     elif any(row.is_student and not row.baseline for row in rows):
         notes.append(
-            f"No comparison: no fold and seed has a run of the mix and of the baseline, {BASELINE}, that counts."
+            f"No comparison: no fold and seed has a run of the mix and of the baseline, {OF_SEVERAL if several else BASELINE}, that counts."
         )
     if any(row.partial for row in rows):
         notes.append(
             "Partial: not every fold of the published corpus has a run that counts, so the mean is over other clips "
             "than the published figure's."
         )
-    if any(row.at_chance for row in rows):
+    if several:
+        notes.append(SEVERAL_LABELS)
+    if any(row.at_chance for row in rows if not row.several):
         notes.append(
             "No better than chance: the last epoch's accuracy is not above the commonest class' share (at least 1/classes) "
             f"by a one-sided binomial test at {ALPHA:g}. Such runs are named, and are in means and tests: leaving them out would "
@@ -124,7 +133,7 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     if any(row.failures for row in rows):
         notes.append(
             "Stopped: the loss or the outputs were not finite. Such runs predict nothing and are in neither mean nor "
-            "tests; the figures with them at 1/classes stand beside."
+            f"tests; the figures with them at {'chance' if several else '1/classes'} stand beside."
         )
     if trusted := [row.label or row.mix for row in rows if row.trusted]:
         notes.append(f"{TRUSTED}: {listed(trusted, '; ')}. {TOO_GOOD}")

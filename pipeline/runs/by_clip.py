@@ -20,7 +20,7 @@ def by_clip(rows: Predictions) -> Predictions:
     """The predictions with one row per file, in the order of the first windows; as they are where no clip is a window.
 
     ``logits`` are the logarithm of the mean over a file's windows of their class probabilities, as ``predict`` answers: a softmax
-    gives that mean back. A file of one window keeps its row.
+    gives that mean back. A file of one window keeps its row. Of clips with several labels they are such that a sigmoid gives it back.
     """
     names = [clip_of(str(name)) for name in rows.clips]
     if names == [str(name) for name in rows.clips]:
@@ -30,7 +30,7 @@ def by_clip(rows: Predictions) -> Predictions:
     return Predictions(
         np.array([names[place] for place in first]),
         rows.labels[first],
-        mean_of_windows(rows.logits, places),
+        (mean_of_windows if rows.labels.ndim == 1 else mean_of_sigmoids)(rows.logits, places),
         rows.sources[first],
     )
 
@@ -53,5 +53,17 @@ def mean_of_windows(logits: np.ndarray, places: Sequence[Sequence[int]]) -> np.n
             values = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
             top = values.max(axis=0)
             values = (top + np.log(np.exp(values - top).mean(axis=0)))[None]
+        means.append(values[0])
+    return np.array(means).astype(np.float32)
+
+
+def mean_of_sigmoids(logits: np.ndarray, places: Sequence[Sequence[int]]) -> np.ndarray:
+    """``mean_of_windows`` of classes each by itself: log p − log (1 − p), p the mean over a file's windows of σ(logits)."""
+    means = []
+    for rows in places:
+        values = logits[list(rows)].astype(np.float64)
+        if len(rows) > 1:
+            yes, no = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * values), axis=0) for sign in (-1, 1))
+            values = (yes - no)[None]
         means.append(values[0])
     return np.array(means).astype(np.float32)

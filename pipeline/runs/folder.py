@@ -56,7 +56,7 @@ class Predictions(NamedTuple):
     clips: np.ndarray
     """(clips,) text."""
     labels: np.ndarray
-    """(clips,) int64."""
+    """(clips,) int64; (clips, classes) where clips have several labels, 1 for each class of a clip."""
     logits: np.ndarray
     """(clips, classes) float32."""
     sources: np.ndarray
@@ -134,8 +134,8 @@ def read_result(folder: Path) -> dict[str, Any]:
     result = read_json(path, RESULT_KEYS)
     if result["status"] not in STATUSES:
         raise damaged(path, f"status {result['status']!r}: expected one of {', '.join(STATUSES)}")
-    for key in ("accuracy", "best_accuracy"):
-        value = result[key]
+    for key in ("map", "best_map") if result.get("map") is not None else ("accuracy", "best_accuracy"):
+        value = result.get(key)
         if value is None and result["status"] != "trained":
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline import config, places
+from pipeline import config, label_sets, places
 from pipeline.errors import Damaged
 from pipeline.presets import Chosen
 from pipeline.runs import folder as files
@@ -52,7 +52,10 @@ def read(folder: Path) -> Record:
             raise Damaged(f"{folder / 'result.json'}: {reason}; {files.remedy(folder)}")
     else:
         result = Result(UNFINISHED, epochs=len(files.read_metrics(folder)))
-    return checked(folder / "config.json", lambda values: record_of(folder, values, result), kept)
+    record = checked(folder / "config.json", lambda values: record_of(folder, values, result), kept)
+    if record.several_labels:
+        label_sets.require(folder)
+    return record
 
 
 def checked(path: Path, build: Callable[[Table], T], kept: Table) -> T:
@@ -76,6 +79,9 @@ def result_of(kept: Table) -> Result:
         "runs_in_pack",
         "window_accuracy",
         "test_windows",
+        "map",
+        "best_map",
+        "chance",
     )
     return Result(
         status=kept["status"],
@@ -129,6 +135,7 @@ def record_of(folder: Path, kept: Table, result: Result) -> Record:
         contents={places.located(path): str(digest) for path, digest in (kept.get("contents") or {}).items()},
         identity=str(kept.get(seal.IDENTITY) or ""),
         peer=path_of(kept, "peer"),
+        several_labels=bool(kept.get("several_labels")),
         plugins={str(name): str(digest) for name, digest in (kept.get("plugins") or {}).items()},
         chosen=Chosen(str(by["corpus"]), tuple(map(int, by["folds"]))) if (by := kept.get("chosen")) else None,
     )

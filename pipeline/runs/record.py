@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import config
 from pipeline.config import InputError, Settings
 from pipeline.runs.ancestry import parents
+from pipeline.runs.result import UNFINISHED as UNFINISHED
+from pipeline.runs.result import Result as Result
 
 if TYPE_CHECKING:
     from pipeline.losses.mix import LossMix
@@ -23,81 +25,8 @@ TEACHER, STUDENT, GENERATION, STEP = "teacher", "student", "generation", "step"
 #: The data set of runs on images.
 IMAGES = "cifar100"
 
-#: Of a run that has begun and has no ``result.json``.
-UNFINISHED = "unfinished"
-
 #: Key → its value, as JSON holds it.
 Table = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run came out. Shares are in [0, 1], of the held-out fold's clean clips; None: not kept, or there is none."""
-
-    status: str
-    """One of ``folder.STATUSES``, or ``UNFINISHED``."""
-    accuracy: float | None = None
-    """Of the last epoch; None for a run that stopped."""
-    best_accuracy: float | None = None
-    """The highest of an epoch: optimistic, the held-out fold chose it."""
-    best_epoch: int | None = None
-    epochs: int = 0
-    test_clips: int = 0
-    parameters: int = 0
-    balanced_accuracy: float | None = None
-    macro_f1: float | None = None
-    ece: float | None = None
-    nll: float | None = None
-    """In nats."""
-    agreement: float | None = None
-    """With the teacher."""
-    seconds: float | None = None
-    """Of the pack's training."""
-    runs_in_pack: int | None = None
-    failure: str = ""
-    finished: str = ""
-    """When, in UTC."""
-    weights: str = ""
-    """Digest of the network's weights."""
-    terms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Key of a term → what its loss says of the training rows after the last epoch, by name."""
-    window_accuracy: float | None = None
-    """Where long files are several clips: the share of these; the other figures are of the files, by the mean over their windows."""
-    test_windows: int | None = None
-    overflowed: bool = False
-    """The outputs were not finite. Earlier versions kept such runs as "did not train", without a finite nll."""
-
-    @property
-    def failed(self) -> bool:
-        return self.status == "failed"
-
-    @property
-    def stopped(self) -> bool:
-        """Whether there is no result: the loss or the outputs were not finite."""
-        return self.failed or self.overflowed
-
-    @property
-    def at_chance(self) -> bool:
-        """Whether it is no better than chance by the binomial test (``figures.evaluation.above_chance``)."""
-        return self.status == "did not train"
-
-    @property
-    def trained(self) -> bool:
-        return self.status == "trained"
-
-    @property
-    def outputs_untrained(self) -> bool:
-        """Whether no term of the mix reads the outputs, so that accuracy says nothing of it."""
-        return self.status == "outputs untrained"
-
-    @property
-    def counts(self) -> bool:
-        """Whether means and tests are over it: it has an accuracy that says something, be it that of chance."""
-        return (self.trained or self.at_chance) and not self.stopped
-
-    @property
-    def percent(self) -> float | None:
-        return None if self.accuracy is None else 100 * self.accuracy
 
 
 @dataclass(frozen=True)
@@ -209,6 +138,7 @@ class Record(OfRole):
     identity: str = ""  # what all its files carry (``seal``); empty before there were identities
     plugins: Mapping[str, str] = field(default_factory=dict)  # files of a user's own that it used → SHA-256
     chosen: config.presets.Chosen | None = None  # by which folds its settings were chosen
+    several_labels: bool = False  # whether its clips have several labels each
     peer: Path | None = None  # the run that it learned from while that learned from it
 
     @property

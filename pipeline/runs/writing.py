@@ -111,6 +111,7 @@ def config_of(record: Record) -> dict[str, Any]:
         **({"plugins": dict(record.plugins)} if record.plugins else {}),
         **({"chosen": record.chosen._asdict()} if record.chosen else {}),
         **({"peer": places.recorded(record.peer)} if record.peer else {}),
+        **({"several_labels": True} if record.several_labels else {}),
     }
 
 
@@ -133,8 +134,8 @@ def result_of(result: Result) -> dict[str, Any]:
     return {**{name: getattr(result, name) for name in names}, "failure": result.failure or None, **terms, **finished}
 
 
-#: Figures of windows alone.
-LATER = ("window_accuracy", "test_windows")
+#: Figures of windows alone, and of clips with several labels.
+LATER = ("window_accuracy", "test_windows", "map", "best_map", "chance")
 
 
 def append_metrics(folder: Path, record: Mapping[str, Any], identity: str = "") -> None:

@@ -19,6 +19,7 @@ from pipeline.losses.adapting import shapes
 from pipeline.losses.learner import Learner
 from pipeline.losses.mix import union
 from pipeline.losses.mixable import taught_live
+from pipeline.losses.several import require_several
 from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
 from pipeline.models.freezing import require_modules
@@ -26,7 +27,7 @@ from pipeline.models.outputs import VECTORS, lacking
 from pipeline.training import checkpoint as files
 from pipeline.training import from_files
 from pipeline.training.draws import draws_tables
-from pipeline.training.labels import balanced, known_labels, places_of
+from pipeline.training.labels import known_labels, places_of, targets_of, weights_of
 from pipeline.training.lessons import lessons_of
 from pipeline.training.loop import Loop
 from pipeline.training.memory import recollection
@@ -65,7 +66,8 @@ def fit(
     Only rows of the runs' tasks are read. ``layout``: see ``pipeline.losses.learner``; by default ``loop`` on a CPU and
     ``vmap`` on a GPU. ``on_epoch(run index, record)`` is called after each epoch; the record
     holds epoch (from 1), lr (of the last step), loss, terms {key: {raw, weighted}}, train_accuracy (means over the
-    epoch's steps), accuracy and test_loss (cross-entropy) of the test rows, seconds. A run whose loss stops being
+    epoch's steps), accuracy and test_loss (cross-entropy) of the test rows, seconds; of clips with several labels "map", the mean
+    average precision of the test rows, in place of both accuracies. A run whose loss stops being
     finite ends with ``Trained.failure``; the others go on. ``per``: as ``normalisation`` takes it.
     ``until``: the epoch behind which it is left for now; a later call goes on from the checkpoint.
     ``checkpoint``: file to go on from where it fits this call (settings, runs, data, torch), and to write every
@@ -133,6 +135,8 @@ def check(
             )
         if run.task.unlabelled is None:
             require_unlabelled(run.mix, settings, f"fold {run.fold}, ")
+        if run.task.targets is not None:
+            require_several(run.mix, settings)
         if settings.label_noise and classes < 2:
             raise InputError(f"label_noise = {settings.label_noise:g}: {classes} class; expected two at least, or 0")
         if run.mix.needs_teacher and not run.cohort and (teaching is None or not 0 <= run.teacher < len(teaching)):
@@ -145,9 +149,10 @@ def check(
                 )
         require_classes(run, labels, classes)
         known = run.task.known(labels.cpu().numpy())[run.task.train]
-        if not len(known) or known.min() < 0 or known.max() >= classes:
+        count = classes if run.task.targets is None else len(run.task.targets)
+        if not len(known) or known.min() < 0 or known.max() >= count:
             those = f"{known.min()} to {known.max()}" if len(known) else "none"
-            raise InputError(f"fold {run.fold}: labels {those}; expected 0 to {classes - 1}")
+            raise InputError(f"fold {run.fold}: labels {those}; expected 0 to {count - 1}")
         from_files.check(samples, run.task.test)
 
 
@@ -226,8 +231,13 @@ def packed(
     freeze = modules(settings.freeze)
     require_modules(freeze, networks[0].body, settings.model)
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing, "shot": samplers.shot_of(settings.sampler)}
+    targets = targets_of(runs, device)
+    if targets is not None:
+        options["targets"] = targets
     if settings.class_weights == "balanced":
-        options["class_weights"] = torch.stack([balanced(known_labels(labels, run), classes) for run in runs])
+        options["class_weights"] = torch.stack(
+            [weights_of(known_labels(labels, run), classes, targets) for run in runs]
+        )
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
     lesson, constants, taught = lessons_of(teaching, runs, networks[0], samples, labels, settings)
     drawn_of = [(run.weights_seed, run.fold) for run in runs]
@@ -244,7 +254,7 @@ def packed(
     means = None if augment is None else torch.stack([mean for mean, _ in statistics]).to(device)
     deviation = torch.stack([std for _, std in statistics]).to(device) if settings.input_noise else None
     memory = recollection(runs, networks[0], labels, classes)
-    about = (augment, draws, means, deviation, constants, places_of(runs, labels), memory)
+    about = (augment, draws, means, deviation, constants, places_of(runs, labels), memory, targets)
     return Pack(learner, samples, labels, lesson, index, loss, settings, first, *about)
 
 

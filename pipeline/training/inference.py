@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline import label_sets
 from pipeline.config import InputError
 from pipeline.losses.needs import Needs
 from pipeline.models import Network, Outputs
@@ -129,9 +130,29 @@ def held_out_logits(pack: Pack, rows: Tensor, active: Sequence[int]) -> Tensor:
     return pack.learner.logits(inputs, rows.shape[1], active, CHUNK)
 
 
-def held_out_figures(logits: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Accuracy and mean cross-entropy (R,) float64 of the first ``counts`` (R,) of n test rows of each run."""
+def held_out_figures(
+    logits: Tensor, labels: Tensor, counts: Tensor, targets: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Accuracy and mean cross-entropy (R,) float64 of the first ``counts`` (R,) of n test rows of each run.
+
+    With ``targets`` (labels, classes), of clips with several labels, the mean average precision and the binary cross-entropy.
+    """
+    if targets is not None:
+        return of_several_labels(logits, targets[labels], counts)
     real = torch.arange(labels.shape[1], device=labels.device) < counts[:, None]
     loss = F.cross_entropy(logits.double().transpose(1, 2), labels, reduction="none")
     right = (logits.argmax(-1) == labels) & real
     return right.sum(1) / counts.double(), torch.where(real, loss, 0.0).sum(1) / counts
+
+
+def of_several_labels(logits: Tensor, targets: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """``held_out_figures`` by targets (R, n, classes)."""
+    figures = []
+    for scores, target, count in zip(logits, targets, counts.tolist()):
+        scores, target = scores[:count].double(), target[:count].double()
+        precision = float("nan")
+        if count:
+            precision = label_sets.mean_average_precision(target.cpu().numpy(), scores.cpu().numpy())
+        figures.append((precision, float(F.binary_cross_entropy_with_logits(scores, target)) if count else precision))
+    first, second = torch.tensor(figures, dtype=torch.float64).T
+    return first, second

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.config import InputError
 from pipeline.training.task import Run
 
 
@@ -35,3 +36,29 @@ def balanced(labels: Tensor, classes: int) -> Tensor:
     """(classes,) weights n / (classes · count) of the training rows, whose ``labels`` are (n,); a class without any gets 0."""
     counts = torch.bincount(labels, minlength=classes)
     return torch.where(counts > 0, len(labels) / (classes * counts.clamp(min=1)), 0.0).float()
+
+
+def weights_of(labels: Tensor, classes: int, targets: Tensor | None) -> Tensor:
+    """The ``class_weights`` "balanced" of a run: of one label a clip those of its classes, of several those of their positives."""
+    return balanced(labels, classes) if targets is None else positive_weights(labels, targets)
+
+
+def targets_of(runs: Sequence[Run], device: torch.device) -> Tensor | None:
+    """(labels, classes) float32 of a pack whose clips have several labels each; None where they have one.
+
+    ``InputError`` where its runs do not agree on them.
+    """
+    each = [run.task.targets for run in runs]
+    first = each[0]
+    for other in each:
+        if other is not first and (other is None or first is None or not np.array_equal(other, first)):
+            raise InputError("runs whose labels stand for different classes; expected those of one corpus in a pack")
+    return None if first is None else torch.from_numpy(first).to(device)
+
+
+def positive_weights(labels: Tensor, targets: Tensor) -> Tensor:
+    """(classes,) weights (n − n_c) / n_c of the clips that have a class, n_c of the n training rows, whose ``labels`` are (n,), so that
+    those with it weigh as much as those without; 1 of a class that none has, or all have."""
+    counts = targets.double()[labels].sum(0)
+    mixed = (counts > 0) & (counts < len(labels))
+    return torch.where(mixed, (len(labels) - counts) / counts.clamp(min=1), 1.0).float()

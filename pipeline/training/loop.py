@@ -160,7 +160,9 @@ class Loop:
         pack, progress = self.pack, self.progress
         active = [r for r, stop in enumerate(stopped) if not stop]
         logits = inference.held_out_logits(pack, self.test, active)
-        figures = torch.stack(inference.held_out_figures(logits, self.test_labels, self.test_counts)).tolist()
+        figures = torch.stack(
+            inference.held_out_figures(logits, self.test_labels, self.test_counts, pack.targets)
+        ).tolist()
         sums, bad = pack.sums.tolist(), pack.bad.tolist()
         finite = torch.isfinite(pack.weights).all(1).tolist()
         weights = {term: pack.loss.weights[term].tolist() for term in pack.terms}
@@ -184,10 +186,7 @@ class Loop:
                     "lr": optimizer.learning_rate(self.settings, progress.epoch, steps - 1, steps),
                     "loss": sums[0][r] / steps,
                     "terms": terms,
-                    "train_accuracy": sums[-1][r] / max(1, self.labelled[r])
-                    if self.labelled
-                    else sums[-1][r] / steps / self.settings.batch,
-                    "accuracy": figures[0][r],
+                    **self.scores(r, sums[-1][r], steps, figures[0][r]),
                     "test_loss": figures[1][r],
                     "seconds": seconds,
                     **(self.movement.figures(r, progress.epoch == 0) if self.movement else {}),
@@ -201,6 +200,13 @@ class Loop:
                 self.copy(self.best, r)
             if self.on_epoch:
                 self.on_epoch(r, progress.history[r][-1])
+
+    def scores(self, r: int, right: float, steps: int, tested: float) -> dict[str, float]:
+        """How well a run does in an epoch, as its record has it."""
+        if self.pack.targets is not None:
+            return {"map": tested}
+        trained = right / max(1, self.labelled[r]) if self.labelled else right / steps / self.settings.batch
+        return {"train_accuracy": trained, "accuracy": tested}
 
     def copy(self, into: dict[str, Tensor], r: int) -> None:
         """Keep the weights of one run as they are now."""

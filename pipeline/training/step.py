@@ -59,6 +59,7 @@ class Pack:
     """(R, C + 1) int64: the labels of runs that have some of the C classes alone (``labels.places_of``); None: all have all."""
     memory: Recollection | None = None
     """What terms remember of each run's training rows; None where none does."""
+    targets: Tensor | None = None  # (labels, classes) of clips with several labels: no answer is correct then
     optimizer_state: dict[str, Tensor] = field(init=False)
     """What the optimizer remembers of each run (``optimizer.state_of``)."""
     averages: dict[str, Tensor] = field(init=False)
@@ -179,7 +180,8 @@ def step(pack: Pack, masked: bool) -> None:
         taken = pack.optimizer_state["taken"]
         optimizer.follow(pack.averages, pack.averaged_tensors(), taken, pack.settings.average, mask)
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
-    tally(pack, values, (outputs.logits.detach().argmax(-1) == truth).sum(-1), mask)
+    answers = outputs.logits.detach().argmax(-1) if pack.targets is None else -2
+    tally(pack, values, (truth == answers).sum(-1), mask)
     pack.counter += 1
 
 

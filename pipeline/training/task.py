@@ -53,6 +53,8 @@ class Task:
     recordings: np.ndarray | None = None
     """(clips,) int64: which recording each clip of ``train`` is of, whose rows are as many for each clip, behind each other. None: it is
     not known, and needed for batches of episodes alone."""
+    targets: np.ndarray | None = None
+    """(labels, classes) float32 where clips have several labels each: 1 for each class that a label of the samples stands for."""
 
     def __post_init__(self) -> None:
         if self.recordings is not None and (not len(self.recordings) or len(self.train) % len(self.recordings)):
@@ -105,7 +107,9 @@ class Task:
         views = [f"one of {self.views}"] if self.views > 1 else []
         classes = [] if self.classes is None else [f"classes {self.classes}"]
         known = np.zeros(0, np.int64) if self.recordings is None else self.recordings.astype(np.int64)
-        return digests + views + classes + ([hashlib.sha256(known.tobytes()).hexdigest()] if len(known) else [])
+        recordings = [hashlib.sha256(known.tobytes()).hexdigest()] if len(known) else []
+        sets = [] if self.targets is None else [hashlib.sha256(self.targets.tobytes()).hexdigest(), "several labels"]
+        return digests + views + classes + recordings + sets
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import report, runs
+from pipeline import label_sets, report, runs
 from pipeline.figures import evaluation
 from pipeline.figures.statistics import Cell
 from pipeline.report.aggregation import (
@@ -59,6 +59,11 @@ class Entry:
         return self.records[0].classes
 
     @property
+    def several(self) -> bool:
+        """Whether its clips have several labels each."""
+        return self.row.several
+
+    @property
     def counted(self) -> tuple[Record, ...]:
         """Those that the row's figures are over: all that have an accuracy, those no better than chance too."""
         return tuple(counted(self.records))
@@ -66,7 +71,7 @@ class Entry:
     @property
     def accuracies(self) -> dict[Cell, float]:
         """Percent, of the runs that count, as in the table."""
-        return percents(self.counted, "accuracy")
+        return percents(self.counted, "score")
 
     @cached_property
     def histories(self) -> dict[Cell, list[dict[str, Any]]]:
@@ -171,6 +176,16 @@ def confusion(predictions: Mapping[Cell, Predictions], folds: Iterable[int] | No
         [evaluation.confusion(p.logits, p.labels) for (fold, _), p in predictions.items() if fold in wanted],
         axis=0,
     )
+
+
+def average_precisions(predictions: Mapping[Cell, Predictions], folds: Iterable[int]) -> np.ndarray:
+    """(classes,) float64: of each class the mean over the runs of some folds in which a clip has it; NaN where none has."""
+    wanted = set(folds)
+    each = [label_sets.average_precisions(p.labels, p.logits) for (fold, _), p in predictions.items() if fold in wanted]
+    there = [np.isfinite(one) for one in each]
+    counts = np.sum(there, axis=0)
+    total = np.sum([np.where(know, one, 0.0) for one, know in zip(each, there)], axis=0)
+    return np.divide(total, counts, out=np.full(len(counts), np.nan), where=counts > 0)
 
 
 def recalls(counts: np.ndarray) -> np.ndarray:

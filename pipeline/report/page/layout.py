@@ -163,9 +163,11 @@ def shown(picture: Picture | str, table: Runs, gallery: Gallery) -> str:
 
 def clips(entry: Entry, sounds: Sounds) -> str:
     """The clips most confused: what they were taken for, where they lie, and a player where the file is."""
-    confusions = gathering.confused(entry.predictions)
     if not entry.predictions:
         return ""
+    if entry.several:
+        return '<p class="note">No confusions: these clips have several labels each, and none is taken for another.</p>'
+    confusions = gathering.confused(entry.predictions)
     if not confusions:
         return '<h3>Most confused clips</h3><p class="note">None: every run got every clip right.</p>'
     classes = gathering.class_names(entry, next(iter(entry.predictions.values())).logits.shape[1])

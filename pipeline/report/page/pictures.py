@@ -96,7 +96,9 @@ def drawings(missing: Sequence[tuple[Picture, Path]]) -> list[str]:
 def overview(table: Runs, look: plots.Look) -> list[Picture]:
     """Accuracy by fold of all mixes, and the differences to the baseline."""
     accuracies = {entry.name: entry.accuracies for entry in table.entries if entry.accuracies}
-    drawn = [plots.fold_points("folds", accuracies, look)] if accuracies else []
+    several = any(entry.several for entry in table.entries)
+    measured = ("mean average precision",) if several else ()
+    drawn = [plots.fold_points("folds", accuracies, look, *measured)] if accuracies else []
     baseline = table.baseline
     compared = [entry for entry in table.entries if entry.row.comparison]
     if baseline and compared:
@@ -120,6 +122,8 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     """A student's recalls beside its teacher's on the folds that both have; and the confusion matrix."""
     if not entry.predictions:
         return []
+    if entry.several:
+        return by_label(entry, teacher, look)
     counts = gathering.confusion(entry.predictions)
     classes = gathering.class_names(entry, len(counts))
     matrix = plots.confusion_matrix(f"confusion-{entry.slug}", counts, classes, f"Sum over {entry.over}", look)
@@ -135,6 +139,19 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     return [plots.recall_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
 
 
+def by_label(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Picture]:
+    """Of clips with several labels: a student's average precision of each class beside its teacher's, on the folds that both have."""
+    common = {fold for fold, _ in entry.predictions} & {fold for fold, _ in (teacher.predictions if teacher else ())}
+    if not teacher or teacher is entry or not common:
+        return []
+    ours, theirs = (gathering.average_precisions(one.predictions, common) for one in (entry, teacher))
+    sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
+    clips = np.sum([labels.sum(0) for labels in sets.values()], axis=0)
+    classes = gathering.class_names(entry, len(clips))
+    over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
+    return [plots.precision_pairs(f"precision-{entry.slug}", theirs, ours, clips, classes, over, look)]
+
+
 def shown_fold(table: Runs) -> int | None:
     """The one fold whose held-out clips are drawn: that which most rows have, the first of equals."""
     folds = [fold for entry in table.entries for fold in {cell(r)[0] for r in entry.counted}]
@@ -146,6 +163,8 @@ def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots
     record = next((r for r in entry.counted if cell(r)[0] == fold), None)
     if record is None:
         return f"No t-SNE of {entry.name}: no run of fold {fold} counts."
+    if entry.several:
+        return "No t-SNE: its colours are of one class a clip, and these have several."
     if embeddings is None:
         return "No t-SNE: the embeddings were not asked for."
     name, role = f"tsne-{entry.slug}", entry.row.role

@@ -92,11 +92,12 @@ def pack_column(name: str) -> Column:
 
 def run_list(table: Runs) -> Table:
     """Every finished run; the items are (entry, record)."""
+    several = any(entry.several for entry in table.entries)
     columns = (
         Column("", lambda item: item[0].name, "Model / mix"),
         Column("", lambda item: item[1].fold, "Fold"),
         Column("", lambda item: item[1].seed, "Seed"),
-        Column("", lambda item: item[1].result.percent, "Accuracy", "%", number),
+        Column("", lambda item: item[1].result.percent, "mAP" if several else "Accuracy", "%", number),
         Column("", lambda item: item[1].result.best_epoch, "Best\nepoch"),
         Column(
             "",

@@ -85,10 +85,31 @@ def recall_pairs(
     return Picture(name, "Recall by class", caption, draw_recall_pairs, inputs)
 
 
+def precision_pairs(
+    name: str,
+    teacher: np.ndarray,
+    student: np.ndarray,
+    clips: np.ndarray,
+    classes: Sequence[str],
+    over: str,
+    look: Look,
+) -> Picture:
+    """The average precision of each class, (classes,) in [0, 1] or NaN; ``clips``: how many have it."""
+    caption = f"Average precision of each class on the held-out clips, teacher against student. {over}"
+    inputs = (teacher, student, clips, tuple(classes), look, "average precision")
+    return Picture(name, "Average precision by class", caption, draw_recall_pairs, inputs)
+
+
 def draw_recall_pairs(
-    teacher: np.ndarray, student: np.ndarray, clips: np.ndarray, classes: Sequence[str], look: Look
+    teacher: np.ndarray,
+    student: np.ndarray,
+    clips: np.ndarray,
+    classes: Sequence[str],
+    look: Look,
+    figure_of: str = "recall",
 ) -> Drawing:
-    figure, axes = figure_with_axes("Recall by class", look, "recall, %", height=1.3 + 0.24 * len(classes))
+    title = f"{figure_of[0].upper()}{figure_of[1:]} by class"
+    figure, axes = figure_with_axes(title, look, f"{figure_of}, %", height=1.3 + 0.24 * len(classes))
     places = np.arange(len(classes))
     low, high = 100 * np.fmin(teacher, student), 100 * np.fmax(teacher, student)
     axes.hlines(places, low, high, color=LIGHT["muted"], linewidth=1.4)
@@ -107,4 +128,6 @@ def draw_recall_pairs(
     axes.set_xlim(-3, 103)
     legend_below(figure, 2)
     rows = [(name, int(n), float(t), float(s)) for name, n, t, s in zip(classes, clips, teacher, student)]
-    return Drawing(figure, ("class", "clips", "teacher_recall", "student_recall"), rows)
+    return Drawing(
+        figure, ("class", "clips", *(f"{side}_{figure_of.replace(' ', '_')}" for side in ("teacher", "student"))), rows
+    )

@@ -100,6 +100,8 @@ def logarithmic_axis(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+PRECISION = "Mean average precision"
+
 COLUMNS = ("mean", "sd", "low", "high", "runs")
 
 
@@ -125,6 +127,8 @@ def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
 
     The training figure is that of the epoch's own steps (batch norm and weights as they were), both views.
     """
+    if any("map" in record for records in histories.values() for record in records):
+        return precision_curves(name, histories, look)
     series = {"held-out": "accuracy", "training": "train_accuracy"}
     curves = {words: curve(histories, percent_of(key)) for words, key in series.items()}
     caption = (
@@ -134,8 +138,15 @@ def accuracy_curves(name: str, histories: Histories, look: Look) -> Picture:
     return Picture(f"{name}-accuracy", "Accuracy", caption, draw_accuracies, (curves, look))
 
 
-def draw_accuracies(curves: Mapping[str, Curve], look: Look) -> Drawing:
-    figure, axes = figure_with_axes("Accuracy", look, "epoch", "accuracy, %")
+def precision_curves(name: str, histories: Histories, look: Look) -> Picture:
+    """``accuracy_curves`` of clips with several labels: the mean average precision of the held-out ones."""
+    curves = {"held-out": curve(histories, percent_of("map"))}
+    caption = f"Mean average precision on the held-out fold's clean clips. {BAND.format(runs=counted(histories))}"
+    return Picture(f"{name}-map", PRECISION, caption, draw_accuracies, (curves, look, PRECISION))
+
+
+def draw_accuracies(curves: Mapping[str, Curve], look: Look, title: str = "Accuracy") -> Drawing:
+    figure, axes = figure_with_axes(title, look, "epoch", f"{title.lower()}, %")
     for index, (words, of_rows) in enumerate(curves.items()):
         draw(axes, of_rows, words, index)
     epoch_axis(axes)

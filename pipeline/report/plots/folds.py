@@ -83,23 +83,26 @@ def listed(values: Values) -> list[tuple[object, ...]]:
     return [(mix, *cell, float(value)) for mix, by_cell in values.items() for cell, value in sorted(by_cell.items())]
 
 
-def fold_points(name: str, accuracies: Values, look: Look) -> Picture:
+def fold_points(name: str, accuracies: Values, look: Look, measure: str = "accuracy") -> Picture:
     """Percent by mix and cell. Points: a fold's mean over seeds, joined from mix to mix; bar: mean over folds."""
     caption = (
-        "Last epoch's accuracy on the held-out fold's clean clips. A point is a fold (mean over seeds), a line joins "
+        f"Last epoch's {measure} on the held-out fold's clean clips. A point is a fold (mean over seeds), a line joins "
         "the same fold: the same clips. Bar: mean over the folds."
     )
-    return Picture(name, "Accuracy by fold", caption, draw_fold_points, (accuracies, look))
+    words_of = () if measure == "accuracy" else (measure,)
+    title = f"{measure[0].upper()}{measure[1:]} by fold"
+    return Picture(name, title, caption, draw_fold_points, (accuracies, look, *words_of))
 
 
-def draw_fold_points(accuracies: Values, look: Look) -> Drawing:
-    figure, axes = rows_of_names("Accuracy by fold", list(accuracies), "accuracy, %", look)
+def draw_fold_points(accuracies: Values, look: Look, measure: str = "accuracy") -> Drawing:
+    title = f"{measure[0].upper()}{measure[1:]} by fold"
+    figure, axes = rows_of_names(title, list(accuracies), f"{measure}, %", look)
     folds = draw_folds(axes, accuracies, joined=True)
     for place, by_cell in enumerate(accuracies.values()):
         if by_cell:
             draw_mean(axes, place, float(np.mean(list(statistics.by_fold(by_cell).values()))))
     legend_below(figure, min(5, folds))
-    return Drawing(figure, ("mix", "fold", "seed", "accuracy_percent"), listed(accuracies))
+    return Drawing(figure, ("mix", "fold", "seed", f"{measure.replace(' ', '_')}_percent"), listed(accuracies))
 
 
 def difference_points(

@@ -1,0 +1,48 @@
+"""The mean average precision against tables written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.figures import evaluation
+from pipeline.label_sets import average_precisions, mean_average_precision, prevalence
+from pipeline.runs import Predictions, by_clip
+
+#: Clips from the highest score down: class 0 is in the first, third and last of five; class 1 in the second; class 2 in none.
+TARGETS = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 0]])
+SCORES = np.array([[5.0, 1, 0], [4, 9, 0], [3, 0, 0], [2, 0, 0], [1, 0, 0]])
+
+
+def test_average_precision_is_the_mean_of_precisions_at_each_hit() -> None:
+    each = average_precisions(TARGETS, SCORES)
+    assert each[:2].tolist() == pytest.approx([(1 / 1 + 2 / 3 + 3 / 5) / 3, 1.0]) and np.isnan(each[2])
+    assert mean_average_precision(TARGETS, SCORES) == pytest.approx(((1 + 2 / 3 + 3 / 5) / 3 + 1) / 2)
+    assert mean_average_precision(TARGETS, 1 / (1 + np.exp(-SCORES))) == mean_average_precision(TARGETS, SCORES)
+
+
+def test_equal_scores_come_to_chance() -> None:
+    same = np.zeros_like(SCORES)
+    assert mean_average_precision(TARGETS, same) == pytest.approx(prevalence(TARGETS)) == pytest.approx((3 / 5 + 1 / 5) / 2)
+    told = evaluation.summary(same, TARGETS)
+    assert (told.status, told.accuracy, told.test_clips) == ("did not train", None, 5)
+
+
+def test_a_summary_has_the_figures_of_several_labels_alone() -> None:
+    told = evaluation.summary(SCORES, TARGETS)
+    assert told.status == "trained" and told.score == told.map == mean_average_precision(TARGETS, SCORES)
+    assert (told.accuracy, told.balanced_accuracy, told.macro_f1, told.ece, told.agreement) == (None,) * 5
+    probability = 1 / (1 + np.exp(-SCORES))
+    expected = -np.mean(TARGETS * np.log(probability) + (1 - TARGETS) * np.log(1 - probability))
+    assert told.nll == pytest.approx(expected)
+    assert np.isnan(mean_average_precision(TARGETS, np.full_like(SCORES, np.nan)))
+
+
+def test_windows_of_a_file_are_the_mean_of_their_sigmoids() -> None:
+    names = np.array(["a.wav@00000.000s", "a.wav@00004.000s", "b.wav"])
+    logits = np.array([[3.0, -800], [-1, 800], [0.5, 1]], np.float32)
+    labels = np.array([[1, 0], [1, 0], [0, 1]])
+    whole = by_clip(Predictions(names, labels, logits, names))
+    probability = 1 / (1 + np.exp(-whole.logits.astype(float)))
+    assert probability[0].tolist() == pytest.approx([(1 / (1 + np.exp(-3)) + 1 / (1 + np.exp(1))) / 2, 0.5], rel=1e-5)
+    assert whole.logits[1].tolist() == [0.5, 1] and whole.labels.tolist() == [[1, 0], [0, 1]]
