@@ -22,7 +22,7 @@ BETWEEN = ";"
 #: The commands that take clips with several labels; any other refuses them.
 COMMANDS = (
     *("archive", "check", "data", "demo", "doctor", "prune", "settings", "verify"),  # these look at files alone
-    *("features", "teacher", "distill", "rerun", "predict"),
+    *("features", "teacher", "distill", "rerun", "predict", "export"),
     *("compare", "follow", "report", "runs", "status"),
 )
 

@@ -32,6 +32,15 @@ def top_classes(probabilities: np.ndarray, classes: Sequence[str], top: int) -> 
     return [(classes[i], float(probabilities[i])) for i in order]
 
 
+def same_sets(logits: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(clips,) bool: whether both (clips, classes) find the same classes, those of ``PRESENT`` and more by a sigmoid."""
+    import numpy as np  # an answer that is text alone does without
+
+    limit = np.log(PRESENT) - np.log1p(-PRESENT)
+    same: np.ndarray = ((logits >= limit) == (others >= limit)).all(axis=1)
+    return same
+
+
 def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int, dash: str = "–") -> str:
     """A line for the sound; of several windows a line for each below it."""
 

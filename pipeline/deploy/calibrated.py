@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipeline import runs
-from pipeline.deploy.graph import TEMPERATURE
+from pipeline.deploy.answers import PRESENT
+from pipeline.deploy.graph import ACTIVATION, SIGMOID, TEMPERATURE
 from pipeline.deploy.prediction import Checkpoint, checkpoint
 from pipeline.figures import evaluation
 from pipeline.runs import Record, calibration
@@ -38,23 +39,28 @@ def as_exported(plain: Checkpoint, proven: Mapping[str, Any]) -> Checkpoint:
     return dataclasses.replace(plain, temperature=proven.get(ENTRY, {}).get(TEMPERATURE, 1.0))
 
 
-def marked(models: Mapping[str, bytes], of_run: Calibration | None) -> dict[str, bytes]:
-    """ONNX files by name, with the temperature in their metadata."""
-    if of_run is None:
+def marked(models: Mapping[str, bytes], of_run: Calibration | None, several: bool = False) -> dict[str, bytes]:
+    """ONNX files by name, with the temperature in their metadata; of clips with ``several`` labels what makes probabilities."""
+    about = {TEMPERATURE: repr(of_run.temperature)} if of_run else {}
+    about |= {ACTIVATION: SIGMOID, "threshold": repr(PRESENT)} if several else {}
+    if not about:
         return dict(models)
     import onnx  # an extra
 
     marked_models = {}
     for name, content in models.items():
         model = onnx.ModelProto.FromString(content)
-        model.metadata_props.add(key=TEMPERATURE, value=repr(of_run.temperature))
+        for key, value in about.items():
+            model.metadata_props.add(key=key, value=value)
         marked_models[name] = model.SerializeToString()
     return marked_models
 
 
 def labels(classes: Sequence[str], record: Record, of_run: Calibration | None) -> bytes:
     """``labels.json``."""
-    about = {"classes": classes, "corpus": record.corpus, "synthetic": record.synthetic}
+    about: dict[str, Any] = {"classes": classes, "corpus": record.corpus, "synthetic": record.synthetic}
+    if record.several_labels:
+        about |= {ACTIVATION: SIGMOID, "threshold": PRESENT}
     return runs.json_bytes(about | ({TEMPERATURE: of_run.temperature} if of_run else {}))
 
 

@@ -55,8 +55,8 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
     def standing(group: list[Record]) -> tuple[int, float]:
         by_fold: dict[int, list[float]] = {}
         for record in group:
-            if record.result.accuracy is not None:
-                by_fold.setdefault(record.fold, []).append(record.result.accuracy)
+            if record.result.score is not None:
+                by_fold.setdefault(record.fold, []).append(record.result.score)
         return len(by_fold), float(np.mean([np.mean(values) for values in by_fold.values()]))
 
     best = max(groups.values(), key=standing)
@@ -73,7 +73,8 @@ def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] 
             )
         return None
     try:
-        proof = read_json(folder / PROOF, ("model_sha256", "accuracy_float", "accuracy_int8", "bytes"))
+        score = "map" if record.several_labels else "accuracy"
+        proof = read_json(folder / PROOF, ("model_sha256", f"{score}_float", f"{score}_int8", "bytes"))
     except InputError:
         raise InputError(
             f"{folder / PROOF}: damaged; make the export again: audio-rkd export {record.folder}"
@@ -126,10 +127,12 @@ def chosen(run: Path | None, runs_root: Path, corpus: str, preset: str = "") -> 
                 f"no finished student of preset {name} among the runs of {corpus}; train one: make distill PRESET={preset}"
             )
     best = best_student(records, corpus)
-    lines = [f"best mix by mean accuracy: {best.recorded_mix}; its fold {best.fold}, seed {best.seed}"]
+    lines = [
+        f"best mix by {'mean average precision' if best.several_labels else 'mean accuracy'}: {best.recorded_mix}; its fold {best.fold}, seed {best.seed}"
+    ]
     if at_chance(best):
         lines.append(
-            f"note: on its {best.result.test_clips} held-out clips it is no better than chance by the binomial test, as "
-            "all runs of this mix"
+            f"note: on its {best.result.test_clips} held-out clips it is no better than chance"
+            f"{'' if best.several_labels else ' by the binomial test'}, as all runs of this mix"
         )
     return best.folder, lines

@@ -17,7 +17,6 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,6 @@ from pipeline import (
     runs,
 )
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus.clips import UNLABELLED
 from pipeline.deploy import calibrated
 from pipeline.deploy.choosing import (
     PROOF,
@@ -45,12 +43,11 @@ from pipeline.deploy.choosing import (
 )
 from pipeline.deploy.graph import INPUT, OUTPUT, Logits, graph
 from pipeline.deploy.int8 import quantised
+from pipeline.deploy.proving import HeldOut, held_out, scores
 from pipeline.extras import install_line
-from pipeline.figures import evaluation
 from pipeline.models import Network
 from pipeline.models.saved import network_of, require_classes, sound_features
 from pipeline.runs import Record
-from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
 
 if TYPE_CHECKING:
@@ -80,43 +77,6 @@ __all__ = [
 TOLERANCE = 1e-4
 
 FLOAT, INT8 = "model.onnx", "model.int8.onnx"
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What a run may be tested on and calibrated with."""
-
-    features: np.ndarray
-    """(clip, feature, bin, frame): the held-out fold's clean clips."""
-    labels: np.ndarray
-    clips: tuple[str, ...]
-    calibration: np.ndarray
-    """(n, feature, bin, frame): clips of the training folds, both views."""
-
-
-def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> HeldOut:
-    """The held-out clips of a run, and ``count`` samples of its training folds, evenly spread; of its classes alone.
-
-    Raises ``InputError`` where the caches are missing, or hold other features than the run was trained on.
-    """
-    folds = sorted(run.data)
-    paths = {fold: cache.fold_path(cache_root, run.corpus, spec, fold) for fold in folds}
-    now = cache.read_digests(paths)
-    if reason := runs.outdated(run, data=now):
-        folder = paths[run.fold].parent
-        raise InputError(f"{run.folder} {reason}, as {folder} has it; expected the same features: train the run again")
-    test = cache.read_fold(paths[run.fold], run.trained_by.features_in)
-    training = [fold for fold in folds if fold not in (run.fold, UNLABELLED)]
-    parts = []
-    for place, fold in enumerate(training):
-        whole = cache.read_fold(paths[fold], run.trained_by.features_in)
-        rows = cache.rows_of_clips(whole.features, of_fold(run, whole.header)[0])
-        share = count // len(training) + (place < count % len(training))
-        spread = rows[np.linspace(0, len(rows) - 1, min(share, len(rows))).round().astype(int)]
-        parts.append(cache.rows_of(whole.features, spread))
-    places, labels = of_fold(run, test.header)
-    clips = tuple(test.header.clips[place] for place in places)
-    return HeldOut(test.features[places, 0], labels, clips, np.concatenate(parts))
 
 
 def require_extra() -> None:
@@ -167,10 +127,7 @@ def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str
         "calibration_clips": len(data.calibration),
         "worst_logit_difference": worst,
         "tolerance": TOLERANCE,
-        "accuracy_torch": evaluation.accuracy(expected, data.labels),
-        "accuracy_float": evaluation.accuracy(floats, data.labels),
-        "accuracy_int8": evaluation.accuracy(integers, data.labels),
-        "agreement_int8": evaluation.agreement(integers, floats),
+        **scores(expected, floats, integers, data.labels),
         "worst_logit_difference_int8": float(np.abs(integers - floats).max()),
         "bytes": {name: len(content) for name, content in models.items()},
     }
@@ -206,7 +163,8 @@ def export(
     network = network_of(payload)
     model = graph(network)
     of_run = calibrated.fitted(source, file)
-    contents = calibrated.marked({FLOAT: model.SerializeToString(), INT8: quantised(model, sounds.calibration)}, of_run)
+    plain = {FLOAT: model.SerializeToString(), INT8: quantised(model, sounds.calibration)}
+    contents = calibrated.marked(plain, of_run, record.several_labels)
     students = {False: contents[FLOAT], True: contents[INT8]}
     header = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
     one_file = making.proven_forms(wanted, students, calibrated.member(file, of_run), header, data)
@@ -284,14 +242,17 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
     from pipeline.deploy.one_file import making  # onnx: an extra
 
     sizes = proof["bytes"]
-    percents = {name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "agreement"))}
+    percents = {
+        name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "map_", "agreement"))
+    }
+    measure, key, same = ("mAP", "map", "classes") if "map_float" in proof else ("accuracy", "accuracy", "class")
     lines = [
         f"run         {proof['run']}",
         f"folder      {folder}",
         f"difference  {proof['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
-        f"float       {sizes[FLOAT]:>9,} bytes  accuracy {percents['accuracy_float']}",
-        f"int8        {sizes[INT8]:>9,} bytes  accuracy {percents['accuracy_int8']}, "
-        f"same class as float on {percents['agreement_int8']}",
+        f"float       {sizes[FLOAT]:>9,} bytes  {measure} {percents[f'{key}_float']}",
+        f"int8        {sizes[INT8]:>9,} bytes  {measure} {percents[f'{key}_int8']}, "
+        f"same {same} as float on {percents['agreement_int8']}",
         f"measured    on the {proof['held_out_clips']} clean clips of held-out fold {proof['fold']}; int8 calibrated with "
         f"{proof['calibration_clips']} samples of the other folds",
     ]

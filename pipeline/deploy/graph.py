@@ -20,6 +20,9 @@ INPUT, OUTPUT = "features", "logits"
 #: In the metadata of a file whose run was calibrated: what the logits are divided by for probabilities.
 TEMPERATURE = "temperature"
 
+#: In the metadata of a file whose clips have several labels: what makes probabilities of logits, each class by itself.
+ACTIVATION, SIGMOID = "activation", "sigmoid"
+
 #: Operators of 2022, which every onnxruntime that the extra allows can run.
 OPSET = 17
 

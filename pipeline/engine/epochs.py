@@ -112,7 +112,7 @@ def epoch_lines(records: Sequence[tuple[PlannedRun, dict[str, Any]]], remaining:
 
 def figures(records: Sequence[dict[str, Any]]) -> str:
     """Accuracy, the worst of several, and loss = its terms, weighted and raw, of runs of one mix."""
-    name, score = ("mAP", "map") if "map" in records[0] else ("accuracy", "accuracy")
+    measure, score = ("mAP", "map") if "map" in records[0] else ("accuracy", "accuracy")
     scores = [record[score] for record in records]
     terms: dict[str, list[tuple[float, float]]] = {}
     for record in records:
@@ -124,5 +124,5 @@ def figures(records: Sequence[dict[str, Any]]) -> str:
     ]
     worst = f" worst {min(scores):.3f}" if len(scores) > 1 else ""
     loss = np.mean([record["loss"] for record in records])
-    tested = "" if np.isnan(scores).all() else f"{name} {np.mean(scores):.3f}{worst}  "
+    tested = "" if np.isnan(scores).all() else f"{measure} {np.mean(scores):.3f}{worst}  "
     return f"{tested}loss {loss:.4g} = {' + '.join(parts)}"

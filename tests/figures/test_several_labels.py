@@ -23,7 +23,11 @@ def test_average_precision_is_the_mean_of_precisions_at_each_hit() -> None:
 
 def test_equal_scores_come_to_chance() -> None:
     same = np.zeros_like(SCORES)
-    assert mean_average_precision(TARGETS, same) == pytest.approx(prevalence(TARGETS)) == pytest.approx((3 / 5 + 1 / 5) / 2)
+    assert (
+        mean_average_precision(TARGETS, same)
+        == pytest.approx(prevalence(TARGETS))
+        == pytest.approx((3 / 5 + 1 / 5) / 2)
+    )
     told = evaluation.summary(same, TARGETS)
     assert (told.status, told.accuracy, told.test_clips) == ("did not train", None, 5)
 

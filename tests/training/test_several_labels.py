@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.config import InputError, TrainSettings
+from pipeline.config import InputError
 from pipeline.label_sets import mean_average_precision, multi_hot
 from pipeline.training import Run, Stored
-from pipeline.training.labels import positive_weights
+from pipeline.training.labels import positive_weights, targets_of
 from tests.trainings import (
     QUICK,
     assert_alone_and_resumed_are_equal,
@@ -108,6 +108,14 @@ def test_terms_of_one_label_are_refused_before_a_step(data: tuple[Tensor, Tensor
         fit(data, [several(run_of(mix))])
 
 
-def test_runs_of_other_sets_do_not_share_a_pack(data: tuple[Tensor, Tensor, Stored]) -> None:
-    with pytest.raises(InputError, match="labels stand for different classes"):
-        fit(data, [several(run_of("ce")), run_of("ce", fold=2, count=10)], TrainSettings(model="cnn2", batch=8))
+def test_runs_of_other_sets_do_not_share_a_pack() -> None:
+    other = several(run_of("ce"))
+    other = dataclasses.replace(other, task=dataclasses.replace(other.task, targets=TARGETS[:4]))
+    for mixed in (
+        [several(run_of("ce")), run_of("ce")],
+        [run_of("ce"), several(run_of("ce"))],
+        [several(run_of("ce")), other],
+    ):
+        with pytest.raises(InputError, match="labels stand for different classes"):
+            targets_of(mixed, torch.device("cpu"))
+    assert targets_of([run_of("ce")], torch.device("cpu")) is None

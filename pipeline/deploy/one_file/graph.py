@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config import FeatureSpec
-from pipeline.deploy.graph import INPUT, OPSET, OUTPUT, TEMPERATURE
+from pipeline.deploy.graph import ACTIVATION, INPUT, OPSET, OUTPUT, SIGMOID, TEMPERATURE
 from pipeline.deploy.one_file import Form
 from pipeline.features.graph import Features
 from pipeline.features.graph.resampling import Resampler
@@ -86,7 +86,10 @@ def joined(
         value = helper.make_tensor("divisor", onnx.TensorProto.FLOAT, [], [temperature])
         model.graph.initializer.append(value)
         model.graph.node.append(helper.make_node("Div", [logits, value.name], [scaled]))
-    model.graph.node.append(helper.make_node("Softmax", [scaled], [PROBABILITIES], axis=1))
+    if about.get(ACTIVATION) == SIGMOID:
+        model.graph.node.append(helper.make_node("Sigmoid", [scaled], [PROBABILITIES]))
+    else:
+        model.graph.node.append(helper.make_node("Softmax", [scaled], [PROBABILITIES], axis=1))
     shape = ["batch", model.graph.output[0].type.tensor_type.shape.dim[1].dim_value]
     del model.graph.output[:]
     for name in (OUTPUT, PROBABILITIES):

@@ -15,7 +15,8 @@ from pipeline.cache import Header
 from pipeline.config import InputError
 from pipeline.corpus import is_table, opening
 from pipeline.deploy import export
-from pipeline.deploy.graph import TEMPERATURE
+from pipeline.deploy.answers import PRESENT
+from pipeline.deploy.graph import ACTIVATION, SIGMOID, TEMPERATURE
 from pipeline.deploy.one_file import Form, graph, proof, unsuited
 from pipeline.deploy.prediction import Checkpoint
 from pipeline.spelling import on_disk
@@ -65,6 +66,7 @@ def built(wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkp
         synthetic=str(member.synthetic).lower(),
         network=member.name,
         **({} if member.temperature == 1 else {TEMPERATURE: repr(member.temperature)}),
+        **({ACTIVATION: SIGMOID, "threshold": repr(PRESENT)} if member.several else {}),
     )
     parsed = {int8: onnx.ModelProto.FromString(model) for int8, model in students.items()}
     fronts = {
@@ -103,7 +105,7 @@ def lines(entry: Mapping[str, Any]) -> list[str]:
         written += [
             f"{name}  {one['bytes']:,} bytes, {one['cpu_ms']['median']:.1f} ms CPU (Python's features and student: {python:.1f})"
             f"{memory}",
-            f"            same class as predict on {same}; worst logit difference {differences}",
+            f"            same {one.get('compared', 'class')} as predict on {same}; worst logit difference {differences}",
         ]
     counts = entry["clips"]
     return [

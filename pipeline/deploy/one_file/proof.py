@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from pipeline import features
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, latency, prediction, sounds
+from pipeline.deploy.answers import same_sets
 from pipeline.deploy.graph import INPUT, OUTPUT
 from pipeline.deploy.one_file import Form, memory
 from pipeline.deploy.one_file.graph import SAMPLES
@@ -62,7 +63,7 @@ def proven(
                 for answer in answers.values():
                     answer.ask(sound)
             for form, answer in answers.items():
-                compared = answer.compared(np.array(expected), whole, form)
+                compared = answer.compared(np.array(expected), whole, form, member.several)
                 peak = peak_memory(answer.model, round(spec.seconds * rate))
                 files[form.file(spec)] = {"rate": rate, **compared, "peak_mib": peak}
     counts = {"whole": int(whole.sum()), "short": int((~whole).sum())}
@@ -83,10 +84,12 @@ class Answers:
 
         self.milliseconds.append(thread_ms(run))
 
-    def compared(self, expected: np.ndarray, whole: np.ndarray, form: Form) -> dict[str, Any]:
-        """Against logits (clips, classes); ``whole`` (clips,): which fill the clip length."""
+    def compared(self, expected: np.ndarray, whole: np.ndarray, form: Form, several: bool) -> dict[str, Any]:
+        """Against logits (clips, classes); ``whole`` (clips,): which fill the clip length. ``several``: equal are sets of classes."""
         logits = np.array(self.logits)
         worst, equal = np.abs(logits - expected).max(axis=1), logits.argmax(axis=1) == expected.argmax(axis=1)
+        if several:
+            equal = same_sets(logits, expected)
         if form.exact and not equal.mean() >= AGREEMENT:
             raise InputError(
                 f"at {form.rate} Hz it gives {100 * (1 - equal.mean()):.1f} % of the held-out clips another class than predict; "
@@ -99,6 +102,7 @@ class Answers:
             "median_logit_difference": {name: float(np.median(worst[rows])) for name, rows in groups.items()},
             "equal_classes": {name: float(equal[rows].mean()) for name, rows in groups.items()},
             "cpu_ms": spread(self.milliseconds),
+            **({"compared": "classes"} if several else {}),
         }
 
 
