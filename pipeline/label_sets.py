@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LabelSets = tuple[tuple[int, ...], ...]
 
@@ -65,6 +67,8 @@ def require(where: object) -> None:
 
 def multi_hot(label_sets: Sequence[Sequence[int]], classes: int) -> np.ndarray:
     """(sets, classes) float32: 1 for each class of a set."""
+    import numpy as np  # the command line starts without it
+
     targets = np.zeros((len(label_sets), classes), np.float32)
     for row, numbers in enumerate(label_sets):
         targets[row, list(numbers)] = 1.0
@@ -77,6 +81,7 @@ def average_precisions(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     ``targets`` (clips, classes) 1 where a clip has a class, ``scores`` (clips, classes), the higher the surer: (classes,) float64, NaN of
     a class that no clip has. Any increasing function of the scores gives the same. Scores that are not finite give NaN.
     """
+    import numpy as np
     from sklearn.metrics import average_precision_score  # a second
 
     each = np.full(targets.shape[1], np.nan)
