@@ -143,14 +143,12 @@ def fold(corpus: Corpus, settings: Settings, number: int) -> Fold:
 
     ``InputError`` where the fold or its features are not there, and for files that are not what was written.
     """
-    from pipeline import config, label_sets
+    from pipeline import config
     from pipeline.engine import outputs, source
     from pipeline.engine.arrays import Fold
 
     source.wanted_folds(corpus, [number])
     files = source.feature_files(corpus, config.for_corpus(settings, corpus.seconds))
-    if corpus.label_sets:
-        raise InputError(f"{corpus.listing}: {label_sets.NOT_OF_API}")
     data, _, _ = outputs.loaded(files, "cpu", "float32", outputs.stamps(files))
     return Fold(number, data, corpus.dataset)
 

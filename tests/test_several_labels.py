@@ -83,7 +83,18 @@ def test_tables_page_and_lists_name_it(place: Path) -> None:
     assert "A: mean average precision" in compared and "McNemar" not in compared
     both = [str(folder) for folder in sorted((place / "runs" / "clips").rglob("student-*/*/fold1-seed0"))]
     assert "it is no mean over clips" in ran(place, "compare", *both).stdout
-    assert "angle,ce" in ran(place, "status", *CORPUS).stdout or "report" in ran(place, "status", *CORPUS).stdout
+    assert "angle:20,ce:1 × 2, ce:1 × 2, teacher × 2" in ran(place, "status", *CORPUS).stdout
+
+
+@pytest.mark.slow
+def test_the_python_api_refuses_its_arrays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import audio_rkd as rkd
+    from pipeline.config import InputError
+
+    monkeypatch.chdir(place)
+    changes = [text for text in SETTINGS if "=" in text]
+    with pytest.raises(InputError, match="Python API takes clips of one label"):
+        rkd.fold(rkd.corpus("csv", "tones/clips.csv"), rkd.settings("default", *changes), 1)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline import cache
 from pipeline.config import InputError
 from pipeline.engine import tasks
+from pipeline.label_sets import NOT_OF_API
 
 #: The corpus that arrays of a user's own are of, where none is named.
 OWN = "arrays"
@@ -38,6 +39,10 @@ class Fold:
     data: cache.Data
     """All folds as they are kept, with names and recordings of the clips."""
     dataset: str = ""
+
+    def __post_init__(self) -> None:
+        if self.data.label_sets:
+            raise InputError(f"{self.data.corpus}: {NOT_OF_API}")
 
     @property
     def classes(self) -> tuple[str, ...]:
