@@ -160,8 +160,7 @@ def export(
     spec = sound_features(payload, file)
     wanted = forms(spec, rates, half)
     sounds = held_out(record, spec, cache_root, calibration)
-    network = network_of(payload)
-    model = graph(network)
+    model = graph(network := network_of(payload))
     of_run = calibrated.fitted(source, file)
     plain = {FLOAT: model.SerializeToString(), INT8: quantised(model, sounds.calibration)}
     contents = calibrated.marked(plain, of_run, record.several_labels)

@@ -26,6 +26,8 @@ OPTIMISTIC = (
     "clips would give. The honest one is nested: for each held-out fold the settings chosen on the others."
 )
 
+BALANCED = "Balanced: the mean of the classes' recalls, so that each class counts the same, however many clips it has."
+
 SEVERAL_LABELS = (
     "Mean average precision: of each class that a held-out clip has, the average precision of the clips in the order of its output "
     "(scikit-learn's), mean over these classes. Chance is the mean share of clips that have a class, not 1/classes; a run of no more is "
@@ -103,9 +105,7 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     ]
     several = any(row.several for row in rows)
     if any(row.balanced is not None for row in rows):
-        notes.append(
-            "Balanced: the mean of the classes' recalls, so that each class counts the same, however many clips it has."
-        )
+        notes.append(BALANCED)
     tests = [row.comparison for row in rows if row.comparison]
     notes += tested(tests)
     if tests:

@@ -64,11 +64,10 @@ def fit(
 
     samples (rows, C, H, W) float32 or bfloat16, labels (rows,) int64: moved to ``device`` unless they are there.
     Only rows of the runs' tasks are read. ``layout``: see ``pipeline.losses.learner``; by default ``loop`` on a CPU and
-    ``vmap`` on a GPU. ``on_epoch(run index, record)`` is called after each epoch; the record
-    holds epoch (from 1), lr (of the last step), loss, terms {key: {raw, weighted}}, train_accuracy (means over the
-    epoch's steps), accuracy and test_loss (cross-entropy) of the test rows, seconds; of clips with several labels "map", the mean
-    average precision of the test rows, in place of both accuracies. A run whose loss stops being
-    finite ends with ``Trained.failure``; the others go on. ``per``: as ``normalisation`` takes it.
+    ``vmap`` on a GPU. ``on_epoch(run index, record)`` is called after each epoch; the record holds epoch (from 1), lr (of the last
+    step), loss, terms {key: {raw, weighted}}, train_accuracy (means over the epoch's steps), accuracy and test_loss (cross-entropy) of the
+    test rows, seconds; of clips with several labels "map", their mean average precision, in place of both accuracies. A run whose loss
+    stops being finite ends with ``Trained.failure``; the others go on. ``per``: as ``normalisation`` takes it.
     ``until``: the epoch behind which it is left for now; a later call goes on from the checkpoint.
     ``checkpoint``: file to go on from where it fits this call (settings, runs, data, torch), and to write every
     ``checkpoint_seconds`` and at the end. A call that goes on gives the same numbers as one that was never stopped:
@@ -230,14 +229,12 @@ def packed(
     require_outputs([run.mix for run in runs], networks[0])
     freeze = modules(settings.freeze)
     require_modules(freeze, networks[0].body, settings.model)
-    options: dict[str, Any] = {"label_smoothing": settings.label_smoothing, "shot": samplers.shot_of(settings.sampler)}
     targets = targets_of(runs, device)
-    if targets is not None:
-        options["targets"] = targets
+    options: dict[str, Any] = {"label_smoothing": settings.label_smoothing, "shot": samplers.shot_of(settings.sampler)}
+    options |= {} if targets is None else {"targets": targets}
     if settings.class_weights == "balanced":
-        options["class_weights"] = torch.stack(
-            [weights_of(known_labels(labels, run), classes, targets) for run in runs]
-        )
+        weights = [weights_of(known_labels(labels, run), classes, targets) for run in runs]
+        options["class_weights"] = torch.stack(weights)
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
     lesson, constants, taught = lessons_of(teaching, runs, networks[0], samples, labels, settings)
     drawn_of = [(run.weights_seed, run.fold) for run in runs]
@@ -247,8 +244,7 @@ def packed(
     reads = union((loss.reads, lesson.reads)) if isinstance(lesson, Peers) else loss.reads
     learner = Learner(networks, adapters, layout, reads, device, dtype, settings.precision, freeze)
     require_no_listener(lesson, learner)
-    index = torch.tensor([[run.teacher] for run in runs], device=device)
-    going = [False] * len(runs)
+    index, going = torch.tensor([[run.teacher] for run in runs], device=device), [False] * len(runs)
     first = epoch_tables(runs, labels, settings, 0, going, device, augment is not None, classes)
     draws = draws_tables(runs, loss.members, settings.batch, 0, going, device, settings.sampler)
     means = None if augment is None else torch.stack([mean for mean, _ in statistics]).to(device)
