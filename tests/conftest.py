@@ -25,6 +25,10 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# What a process wrote, the next one reads without it: fsync is for machines that lose their power, which no test does. Each takes
+# milliseconds, and a training writes dozens of files.
+os.fsync = lambda descriptor: None
+
 # A shell that starts the tests in the background hands Ctrl-C on as ignored, to every process that they start too; nohup SIGHUP.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

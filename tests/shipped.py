@@ -78,8 +78,19 @@ def write_corpus(root: Path, spec: FeatureSpec = SPEC) -> list[Path]:
     return paths
 
 
+#: Networks that ``trained`` has trained, by what they were trained on and how: several test files want the very same.
+TRAINED: dict[tuple[Any, ...], models.Stacked] = {}
+
+
 def trained(data: cache.Data, model: str, fold: int, seed: int) -> models.Stacked:
-    """A network that has learned the other fold well enough to be sure of most clips."""
+    """A network that has learned the other fold well enough to be sure of most clips; whoever asks for it again gets the same one."""
+    key = (*sorted(data.digests.items()), data.spec, data.classes, model, fold, seed)
+    if key not in TRAINED:
+        TRAINED[key] = newly_trained(data, model, fold, seed)
+    return TRAINED[key]
+
+
+def newly_trained(data: cache.Data, model: str, fold: int, seed: int) -> models.Stacked:
     network = models.Stacked([models.network(model, data.spec.shape, len(data.classes), seed=seed, fold=fold)])
     train = np.flatnonzero(data.folds != fold)
     values = torch.from_numpy(data.features[train]).flatten(0, 1)

@@ -60,8 +60,14 @@ def test_the_tests_of_every_term_take_them_as_they_are(check: Callable[[str], No
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("mix", ["ce", "gap", "gap,fitted:2,angle"])
-@pytest.mark.parametrize("model", ["pooled", "cnn2", "resnet18"])
+@pytest.mark.parametrize(
+    ("model", "mix"),
+    [
+        *((model, mix) for model in ("pooled", "cnn2") for mix in ("ce", "gap", "gap,fitted:2,angle")),
+        *(pytest.param("resnet18", mix, marks=pytest.mark.slow) for mix in ("ce", "gap")),
+        ("resnet18", "gap,fitted:2,angle"),  # all of their terms at once
+    ],
+)
 def test_they_train_in_both_layouts_as_alone(data: Any, model: str, mix: str, layout: str) -> None:
     settings = dataclasses.replace(QUICK, model=model)
     runs = [run_of(mix, fold=fold, seed=fold, count=26, teacher=fold % 2) for fold in (1, 2)]

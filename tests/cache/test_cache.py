@@ -239,7 +239,7 @@ def test_a_flipped_bit_in_a_text_is_read_through_or_is_one_line(tmp_path: Path) 
     places = [
         content.find(text) + i
         for text in (b'{"seconds"', b'{"librosa"', "1-clip-ü03".encode(), b"drill")
-        for i in range(5 if text == b"drill" else 12)
+        for i in range(0, 5 if text == b"drill" else 12, 3)
     ]
     for place, bit in itertools.product(places, range(8)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])

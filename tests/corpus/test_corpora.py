@@ -168,17 +168,8 @@ def printed(*arguments: object, code: int = 0) -> str:
     return done.output
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            kind,
-            marks=[pytest.mark.slow] * (kind.clips > 99 or kind.name in ("esc10", "own-folds", "clips")),
-            id=kind.name,
-        )
-        for kind in KINDS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_every_command(place: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
     monkeypatch.chdir(place)
     corpus = ["--dataset", kind.dataset]

@@ -87,7 +87,7 @@ def test_the_steps_give_the_same_bits(name: str) -> None:
 @pytest.mark.parametrize("changes", [{}, {"hop_length": 255, "n_fft": 1000}, {"sr": 16000, "hop_length": 200}])
 def test_features_are_the_same_bits_either_way(changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = FeatureSpec(seconds=1.0, **changes)
-    clips = np.stack([y.astype(np.float32) for y in sounds(spec).values()])
+    clips = np.stack([y.astype(np.float32) for y in sounds(spec).values()][:: 3 if changes else 1])
     both = []
     for module in (vectors, loops):
         monkeypatch.setattr(steps, "chosen", [module])

@@ -124,7 +124,9 @@ def rows_of(path: Path) -> dict[tuple[str, str, int], dict[str, str]]:
         return {(row["mix"], row["metric"], int(row["k"])): row for row in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize(("layer", "dimensions"), [("embedding", 16 * 5 * 5), ("hidden", 32)])
+@pytest.mark.parametrize(
+    ("layer", "dimensions"), [("embedding", 16 * 5 * 5), pytest.param("hidden", 32, marks=pytest.mark.slow)]
+)
 def test_the_tables_figures_are_those_of_the_runs_embeddings(opened: Path, layer: str, dimensions: int) -> None:
     done = invoke("retrieval", "--layer", layer)
     assert done.exit_code == 0, done.output

@@ -202,6 +202,7 @@ def test_kill_9_at_any_moment_loses_nothing(data: Any, tmp_path: Path) -> None:
         assert_equal(one, other)
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
     process = start(path)

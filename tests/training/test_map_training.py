@@ -60,7 +60,7 @@ def fit(data: Any, mixes: list[str], taught: Any, **options: Any) -> list[Any]:
 @pytest.mark.parametrize("mix", MIXES)
 def test_a_run_of_a_pack_is_the_run_alone(data: Any, mix: str) -> None:
     samples, labels, _live, stored = data
-    runs = [run_of(mix, fold=i, seed=i, teacher=i % 2, count=42 - 8 * (i == 1)) for i in range(3)]
+    runs = [run_of(mix, fold=i, seed=i, teacher=i % 2, count=26 - 8 * (i == 1)) for i in range(3)]
     together = training.fit(samples, labels, runs, QUICK, classes=CLASSES, teaching=stored, layout="loop")
     for run, mine in zip(runs, together):
         assert mine.failure is None and mine.history[-1]["terms"].keys() == {term.key for term in run.mix.terms}
@@ -73,7 +73,7 @@ def test_the_layout_does_not_matter(data: Any, mix: str) -> None:
     """In float64: in float32 rounding grows step by step."""
     samples, labels, _, stored = data
     double = Stored({name: values.double() for name, values in stored.outputs.items()})
-    runs = [run_of(mix, fold=i, seed=i, teacher=i % 2) for i in range(2)]
+    runs = [run_of(mix, fold=i, seed=i, count=26, teacher=i % 2) for i in range(2)]
     each = [
         training.fit(samples.double(), labels, runs, QUICK, classes=CLASSES, teaching=double, layout=layout)
         for layout in LAYOUTS
@@ -86,7 +86,7 @@ def test_the_layout_does_not_matter(data: Any, mix: str) -> None:
 @pytest.mark.parametrize("mix", MIXES[:4])
 def test_teachers_that_run_say_what_was_stored(data: Any, mix: str) -> None:
     samples, labels, live, stored = data
-    runs = [run_of(mix, fold=i, teacher=i) for i in range(2)]
+    runs = [run_of(mix, fold=i, count=26, teacher=i) for i in range(2)]
     each = [
         training.fit(samples, labels, runs, QUICK, classes=CLASSES, teaching=taught, layout="loop")
         for taught in (live, stored)

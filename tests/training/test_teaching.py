@@ -204,7 +204,7 @@ def test_constants_are_of_the_training_rows_and_of_each_runs_teacher(data: Any, 
 def test_it_goes_on_from_a_checkpoint_of_its_own_kind(data: Any, tmp_path: Path, kind: str) -> None:
     before, running = both(data)
     taught, another = (before, running) if kind == "stored" else (running, before)
-    runs = [run_of("staged,attending,centred", fold=fold, teacher=fold % 2) for fold in (1, 2)]
+    runs = [run_of("staged,attending,centred", fold=fold, count=26, teacher=fold % 2) for fold in (1, 2)]
     expected = fit(taught, runs)
     kept, _ = every_checkpoint(path := tmp_path / "pack.pt", taught, runs)
     path.write_bytes(kept[4])
@@ -234,7 +234,7 @@ def test_members_of_an_ensemble(data: Any, layout: str) -> None:
     samples, labels, _ = data
     teachers = [networks(3, samples), networks(3, samples)[::-1]]
     live = Live(teachers)
-    runs = [run_of("membered,flocking,soft", fold=i, teacher=i) for i in range(2)]
+    runs = [run_of("membered,flocking,soft", fold=i, count=26, teacher=i) for i in range(2)]
     needs = needs_of([runs[0].mix])
     assert needs.ensemble == ("flocking", "membered") and not needs.single
     each = []

@@ -147,7 +147,7 @@ def test_fit_is_a_plain_torch_loop(data: Any, name: str) -> None:
     ("name", "lr", "epochs"),  # of 5, 3 and 6 steps
     [
         ("cnn2", 0.01, 4),
-        ("cnn2", 0.01, 10),
+        pytest.param("cnn2", 0.01, 10, marks=pytest.mark.slow),
         pytest.param("resnet18", 0.05, 4, marks=pytest.mark.slow),
         pytest.param("resnet18", 0.05, 10, marks=pytest.mark.slow),
     ],
