@@ -51,7 +51,7 @@ def state_of_folder(folder: str) -> State:
 
 
 def defines(package: str, name: str, kinds: str = "def") -> bool:
-    return re.search(rf"^(?:{kinds}) {re.escape(name)}\(", source(package, name), re.MULTILINE) is not None
+    return re.search(rf"^(?:{kinds})[ \t]+{re.escape(name)}[ \t]*\(", source(package, name), re.MULTILINE) is not None
 
 
 def source(package: str, name: str) -> str:

@@ -140,10 +140,17 @@ def check_file(kind: str, path: Path) -> None:
     except (OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({error}); expected Python in UTF-8") from None
     kinds = "def|class" if kind == "models" else "def"
-    if not re.search(rf"^(?:{kinds}) {name}\b", text, re.MULTILINE):
+    expected = f"expected {start.format(name)}"
+    begun = re.search(rf"^({kinds})[ \t]+{name}\b.*", text, re.MULTILINE)
+    if not begun:
+        raise InputError(f"{path}: no {name} in it; {expected} (or the name _{path.name}, of what others import)")
+    line = f"{path}, line {text.count(chr(10), 0, begun.start()) + 1}: {begun[0].strip()!r:.80}"
+    if re.match(rf"class[ \t]+{name}[ \t]*(\([ \t]*\)[ \t]*)?:", begun[0]):
         raise InputError(
-            f"{path}: no {name} in it; expected {start.format(name)} (or the name _{path.name}, of what others import)"
+            f"{line}: a class without a base; expected class {name}(torch.nn.Module), or def {name}(shape, classes)"
         )
+    if not re.match(rf"{begun[1]}[ \t]+{name}[ \t]*\(", begun[0]):
+        raise InputError(f"{line}: no Python; {expected}:")
 
 
 def require_different(named: Sequence[Path]) -> None:

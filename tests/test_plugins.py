@@ -103,6 +103,26 @@ def test_they_are_listed_and_explained_and_gone_afterwards(tmp_path: Path) -> No
         ({"experiments/table3.toml": ""}, 'plugins = ["mine"]', "table3.toml: audio-rkd has a file"),
         ({"losses/my-gap.py": LOSS}, 'plugins = ["mine"]', "mine/losses/my-gap.py: expected a file's name of letters"),
         ({"losses/other.py": LOSS}, 'plugins = ["mine"]', "mine/losses/other.py: no other in it; expected def other("),
+        (
+            {"losses/gap3.py": "\ndef gap3 student:\n"},
+            'plugins = ["mine"]',
+            "gap3.py, line 2: 'def gap3 student:': no Python",
+        ),
+        (
+            {"models/net.py": "class net:\n    pass\n"},
+            'plugins = ["mine"]',
+            "net.py, line 1: 'class net:': a class without a base",
+        ),
+        (
+            {"models/net.py": "class net ( ):\n    pass\n"},
+            'plugins = ["mine"]',
+            "expected class net(torch.nn.Module), or def net(",
+        ),
+        (
+            {"corpus/hall.py": "def hall:\n    pass\n"},
+            'plugins = ["mine"]',
+            "'def hall:': no Python; expected def hall(folder):",
+        ),
         ({"gap2.py": LOSS}, 'plugins = ["mine"]', "mine/gap2.py: expected it in one of mine/losses/"),
         ({"loss/gap2.py": LOSS}, 'plugins = ["mine"]', "mine/loss: unknown kind of plugin, did you mean 'losses'?"),
         ({"notes/a.md": ""}, 'plugins = ["mine"]', "plugins: mine: nothing in it; expected mine/losses/"),
@@ -120,6 +140,7 @@ def test_what_is_refused(tmp_path: Path, files: dict[str, str], settings: str, l
     ("text", "expected"),
     [
         (LOSS.replace("return (", "return ("[:-1] + "[") + "\n", "gap2.py:"),
+        (LOSS.replace("-> Tensor:", "-> Tensor"), "gap2.py:"),
         (LOSS.replace("FORMULA = ", "FORMULA = no_such_name + "), "NameError at gap2.py:8: name 'no_such_name'"),
         (LOSS.replace("FORMULA = ", "FORMULA = 1 / 0, "), "ZeroDivisionError at gap2.py:8"),
     ],

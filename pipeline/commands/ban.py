@@ -111,7 +111,8 @@ def ban(
         refuse_archive_options()
         corpus = opened_corpus(dataset, data)
         settings = chains.chain_settings(config.for_corpus(settings, corpus.seconds), model)
-        source, held_out = chains.of_corpus(corpus, settings), wanted_folds(corpus, folds)
+        held_out = wanted_folds(corpus, folds)  # before features are asked for
+        source = chains.of_corpus(corpus, settings)
     how |= {"teachers": file_teachers.named(teachers), "trust": trust}
     with logged(log, source.name):
         chains.train(source, settings, mixes, generations=generations, folds=held_out, **how)

@@ -14,7 +14,7 @@ from pipeline import config, goals, places
 from pipeline.commands.defaults import is_given
 from pipeline.commands.options import IMAGES, OF_IMAGES, logs
 from pipeline.config import InputError
-from pipeline.corpus import is_there, open_corpus, opening
+from pipeline.corpus import is_there, opening
 
 if TYPE_CHECKING:
     from pipeline.corpus import Corpus
@@ -30,13 +30,16 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
 
 
 def existing_corpus(dataset: str, data: Path | None) -> Corpus:
-    """The corpus asked for; none is made."""
+    """The corpus asked for, looked at only: nothing is written."""
     name, root = opening.chosen(dataset, data)
-    if name != "synthetic":
-        return opened_corpus(dataset, data)
     if not is_there(name, root):
+        if name != "synthetic":
+            raise opening.absent(name, root)
         raise InputError(f"no corpus in {root} yet, and no features; expected those of an earlier step: make features")
-    return open_corpus(name, root)
+    corpus, note = opening.looked_at(dataset, data)
+    if note and name != "synthetic":
+        click.echo(goals.here(note), err=True)
+    return corpus
 
 
 def corpus_at_hand(dataset: str, data: Path | None) -> Corpus | None:

@@ -14,6 +14,7 @@ from pipeline.commands.options import json_option, teacher_epoch_option, trainin
 from pipeline.commands.showing import as_text, require_explain
 from pipeline.commands.types import PATH, Numbers, Whole
 from pipeline.corpus import Corpus
+from pipeline.corpus.clips import require_folds
 
 if TYPE_CHECKING:
     from pipeline.losses import LossMix
@@ -113,13 +114,14 @@ def distill(
     if explain:
         from pipeline.report import paper  # scipy: training does without
 
-        pair = pair_of(dataset, data, config.read(preset, with_teacher(overrides, teacher_epoch)))
+        pair = pair_of(dataset, data, config.read(preset, with_teacher(overrides, teacher_epoch)), how["folds"] or ())
         texts = [mix.explain(paper.percent(paper.TABLE3, str(mix)), pair) for mix in mixes]
         show_mixes(mixes, texts, as_json)
         return
     from pipeline.experiments import stages  # h5py: --explain does without
 
     corpus = opened_corpus(dataset, data)
+    require_folds(how["folds"] or (), corpus.folds, corpus.root)  # before a teacher's outputs are computed
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
     files = given_files(teachers, model, corpus, settings, how["trust"])
     with logged(log, corpus.name):
@@ -145,13 +147,18 @@ def show_mixes(mixes: Sequence[LossMix], texts: Sequence[str], as_json: bool) ->
     return click.echo(as_text({"mixes": told}))
 
 
-def pair_of(dataset: str, data: Path | None, settings: config.Settings) -> Pair:
-    """The networks of ``settings`` on the features of a corpus, as far as it is at hand, else of a published one of its name."""
+def pair_of(dataset: str, data: Path | None, settings: config.Settings, folds: Sequence[int]) -> Pair:
+    """The networks of ``settings`` on the features of a corpus, as far as it is at hand, else of a published one of its name.
+
+    ``InputError`` for ``folds`` that it does not have.
+    """
     from pipeline.corpus.published import PUBLISHED
     from pipeline.losses.explanation import Pair
 
     corpus = corpus_at_hand(dataset, data) if data or dataset not in ("folder", "csv") else None
     published = PUBLISHED.get(dataset)
+    if there := corpus.folds if corpus else published.folds if published else ():
+        require_folds(folds, there, corpus.root if corpus else f"the data set {dataset}")
     if seconds := corpus.seconds if corpus else published.seconds if published else None:
         settings = config.for_corpus(settings, seconds)
     classes = len(corpus.classes if corpus else published.classes if published else ()) or Pair.classes

@@ -155,7 +155,8 @@ def trained_on(
         return settings, source.of_archive(archive), (0,)
     corpus = opened_corpus(dataset, data)
     settings = config.for_corpus(settings, corpus.seconds)
-    return settings, source.of_corpus(corpus, settings), source.wanted_folds(corpus, folds)
+    held_out = source.wanted_folds(corpus, folds)  # before features are asked for
+    return settings, source.of_corpus(corpus, settings), held_out
 
 
 def require_fitting(dataset: str, data: Path | None, folds: Sequence[int] | None, of_images: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from pipeline import config
-from pipeline.commands.chosen import opened_corpus
+from pipeline.commands.chosen import existing_corpus, opened_corpus
 from pipeline.commands.options import (
     corpus_options,
     device_option,
@@ -105,7 +105,7 @@ def search(
     from pipeline.engine.source import of_corpus, wanted_folds
     from pipeline.search import choice, explanation, nested, searching
 
-    corpus = opened_corpus(dataset, data)
+    corpus = (existing_corpus if explain else opened_corpus)(dataset, data)
     settings = config.for_corpus(settings, corpus.seconds)
     chosen = wanted_folds(corpus, folds)
     held_out = [*(chosen if choose != "preset" else ()), *([None] if choose != "nested" else [])]

@@ -99,6 +99,14 @@ def part_names(folds: Iterable[int]) -> str:
     return ", ".join(map(part_name, folds)).replace(", fold ", ", ")
 
 
+def require_folds(folds: Iterable[int], there: Iterable[int], where: str | Path) -> None:
+    """``InputError`` for the first of ``folds`` that is not ``there``, which is ``where``."""
+    present = sorted(there)
+    for fold in folds:
+        if fold not in present:
+            raise InputError(f"fold {fold} is not in {where}; expected some of {' '.join(map(str, present))}")
+
+
 def checked(
     root: Path,
     dataset: str,

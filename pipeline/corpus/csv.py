@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.config import InputError
 from pipeline.corpus import corpus_toml, pool, table_files, windows
 from pipeline.corpus.clips import Clip, Corpus, checked, slug
-from pipeline.corpus.folder import assigned_folds, assigned_sources, store_folds, tell
+from pipeline.corpus.folder import LOOKING, assigned_folds, assigned_sources, store_folds, tell
 from pipeline.corpus.tables import Row, table
 from pipeline.files import active
 from pipeline.label_sets import BETWEEN
@@ -198,7 +198,7 @@ def placed(place: Path, keys: dict[str, Entry], *, store: bool) -> tuple[dict[st
     groups = assigned_sources(place.parent, {key: entry.path for key, entry in keys.items()}, known, stated)
     folds = assigned_folds({key: entry.label for key, entry in keys.items()}, groups, known)
     sources = {key: entry.recording or groups[key] for key, entry in keys.items()}
-    if store and (new := [key for key in folds if key not in known]):
+    if store and not LOOKING.get() and (new := [key for key in folds if key not in known]):
         store_folds(path, {keys[key].name: (folds[key], sources[key]) for key in new})
         tell(path, folds, sources, len(new), rule="by the column recording" if stated else "by their names")
     return folds, sources

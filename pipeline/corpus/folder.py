@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +24,20 @@ from pipeline.spelling import on_disk
 #: Nowhere by itself: it is where the user says.
 PLACES = ()
 
+#: Whether corpora are only looked at: what is assigned is then not stored, also by readers of a user's own that call this one.
+LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
+
 
 def folder(root: Path, *, store: bool = True) -> Corpus:
     """A corpus of your own: ``CLASS/CLIP.wav``, also in folders below a class'; classes in alphabetical order.
 
     ``folds.csv`` (columns ``file``, as "CLASS/CLIP.wav", ``fold``, a whole number from 1, and maybe ``source``, the
     recording) gives the folds. Files that it does not list are put into folds by ``assigned_folds`` and added to it
-    (not without ``store``), so that a clip never changes its fold: clips of one recording, by their names
+    (not without ``store``, nor while ``LOOKING``), so that a clip never changes its fold: clips of one recording, by their names
     (``naming.recordings``), and files of the same bytes together. ``corpus.toml`` may give the clip length:
     ``seconds = 4.0``, and that long files are several clips (``windows``). A listed clip that is not there is left out, which a line says (``removed``). A folder ``unlabelled`` beside the classes holds clips without a label, which are in no fold (``pool``).
     """
+    store = store and not LOOKING.get()
     paths, without = class_files(root), pool_files(root)
     path = root / "folds.csv"
     known: dict[str, int] = {}

@@ -12,11 +12,12 @@ from pipeline.corpus import (
     is_there,
     leaks,
     open_corpus,
+    removed,
 )
 from pipeline.corpus import places as places_in_data
 from pipeline.corpus.corpus_toml import ASKED
 from pipeline.corpus.csv import csv as csv_table
-from pipeline.corpus.folder import folder
+from pipeline.corpus.folder import LOOKING
 
 
 def chosen(dataset: str, data: Path | None) -> tuple[str, Path]:
@@ -51,18 +52,35 @@ def open_or_make(dataset: str, data: Path | None) -> tuple[Corpus, str]:
     """The corpus, and lines for the user: where it is the synthetic one (written first if need be), and where
     recordings are in several folds."""
     name, root = chosen(dataset, data)
-    note = ""
-    if name == "synthetic":
-        if data is None:  # in place, and of this version: then this does nothing
-            from pipeline.corpus.made_up import write_synthetic  # numpy: a corpus that is there needs none
+    if name == "synthetic" and data is None:  # in place, and of this version: then this does nothing
+        from pipeline.corpus.made_up import write_synthetic  # numpy: a corpus that is there needs none
 
-            write_synthetic(root)
-        advice = "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
-        note = f"SYNTHETIC corpus {root}.{advice} figures of it say nothing about real sounds."
+        write_synthetic(root)
     if not is_there(name, root):
         raise absent(name, root)
     corpus = open_corpus(name, root)
-    return corpus, "\n".join(line for line in (note, leaks.warning(corpus)) if line)
+    return corpus, in_lines(synthetic_note(dataset, name, root), leaks.warning(corpus))
+
+
+def looked_at(dataset: str, data: Path | None) -> tuple[Corpus, str]:
+    """The corpus, which is there, as ``opened``, and lines for the user: as ``open_or_make``, and where clips that its table lists
+    are gone."""
+    name, root = chosen(dataset, data)
+    corpus = opened(name, root)
+    gone = removed.told(root, name)
+    return corpus, in_lines(*gone, synthetic_note(dataset, name, root), leaks.warning(corpus))
+
+
+def in_lines(*notes: str) -> str:
+    return "\n".join(filter(None, notes))
+
+
+def synthetic_note(dataset: str, name: str, root: Path) -> str:
+    """The line of figures that are of the synthetic corpus; "" of another."""
+    if name != "synthetic":
+        return ""
+    advice = "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
+    return f"SYNTHETIC corpus {root}.{advice} figures of it say nothing about real sounds."
 
 
 def opened(dataset: str, root: Path, problems: list[str] | None = None) -> Corpus:
@@ -70,9 +88,13 @@ def opened(dataset: str, root: Path, problems: list[str] | None = None) -> Corpu
 
     With ``problems`` a table's bad rows are lines of it, and left out.
     """
-    if dataset == "csv" and is_there(dataset, root):
-        return csv_table(root, store=False, problems=problems)
-    return folder(root, store=False) if dataset == "folder" and root.is_dir() else open_corpus(dataset, root)
+    before = LOOKING.set(True)
+    try:
+        if dataset == "csv" and is_there(dataset, root):
+            return csv_table(root, problems=problems)
+        return open_corpus(dataset, root)
+    finally:
+        LOOKING.reset(before)
 
 
 def absent(name: str, root: Path) -> InputError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
-from pipeline.engine import batches, several, subsets, teachers
+from pipeline.engine import batches, several, stopped, subsets, teachers
 from pipeline.engine.source import Source
 from pipeline.engine.whole import whole_of
 from pipeline.listed import modules
@@ -177,6 +177,8 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
     from pipeline.engine import schedule
 
     with locked(home / "training", f"{home}"):
+        for line in stopped.lost(home / ".checkpoints", missing):
+            say(line)
         give_up_damaged(missing)
         started = time.monotonic()
         failures = schedule.train_all(

@@ -53,7 +53,7 @@ def rerun(
     require_repetition(target, record)
     files, run = recorded_files(record, archive), planned(record, target)
     # torch comes here, so that bad input is answered at once.
-    from pipeline.engine import packs, schedule
+    from pipeline.engine import packs, schedule, stopped
     from pipeline.engine.records import read_model
 
     # What is compared in the end: read now, so that damage is said before hours of training.
@@ -73,6 +73,8 @@ def rerun(
         require_repetition(target, record)  # as it is now that nobody else writes there
         if runs.finished(target):
             shutil.rmtree(target)
+        elif stopped.is_begun(target) and not again.checkpoint.is_file():
+            say(stopped.nothing_left(again.checkpoint.parent, [run]))
         packs.train(again, say)
     same, lines = outcome(folder, target)
     if not same:

@@ -18,13 +18,15 @@ from typing import Any
 
 import torch
 
-from pipeline import cache, runs, signals
+from pipeline import cache, signals
 from pipeline.cache import checking
 from pipeline.config import InputError
-from pipeline.engine import notes, packs, room, subsets
+from pipeline.engine import packs, room, subsets
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.room import Room, most_teachers
 from pipeline.engine.source import Source
+from pipeline.engine.stopped import left_over as left_over
+from pipeline.engine.stopped import with_peers as with_peers
 from pipeline.engine.teachers import kind
 from pipeline.engine.whole import Whole
 from pipeline.images.archive import Archive
@@ -126,11 +128,6 @@ def packed(
     return whole
 
 
-def with_peers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """The runs, each cohort behind each other. A peer that is finished learns once more beside one that is not, and is left as it is."""
-    return list(dict.fromkeys(member for run in planned for member in run.cohort))
-
-
 def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
     """The runs that can lie in one pack: of one network and schedule, whose terms need the same beyond vectors.
 
@@ -182,28 +179,6 @@ def choose(
         measure=space is not None,
         memory=space.beside(memory, most_teachers([few])) if space else memory,
     )
-
-
-def left_over(
-    folder: Path, planned: Sequence[PlannedRun], say: Callable[[str], None] = lambda line: None
-) -> list[dict[str, Any]]:
-    """Packs that were stopped behind a checkpoint, as fields of ``PlannedPack``; each run is wanted or finished already.
-
-    (A pack that was killed while it wrote its run folders has finished runs; it ends as it would have.) What is of
-    no more use is removed: notes without a checkpoint, packs that are finished as a whole.
-    """
-    wanted = set(planned)
-    stopped = []
-    for note in sorted(folder.glob("pack-*.json")):
-        members, how = notes.read(note, planned, say)
-        path = note.with_suffix(".pt")
-        finished = {run for run in members if runs.finished(run.folder)}
-        if not path.is_file() or (members and len(finished) == len(members)):
-            path.unlink(missing_ok=True)
-            note.unlink(missing_ok=True)
-        elif not wanted.isdisjoint(members) and wanted.union(finished).issuperset(members):
-            stopped.append({"runs": members, "checkpoint": path, **how})
-    return stopped
 
 
 def in_processes(

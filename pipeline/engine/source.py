@@ -12,6 +12,7 @@ import numpy as np
 from pipeline import cache, places
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import UNLABELLED, Corpus, part_names
+from pipeline.corpus.clips import require_folds
 from pipeline.images.archive import Archive
 from pipeline.label_sets import LabelSets
 from pipeline.runs import DataSet
@@ -145,10 +146,7 @@ def wanted_folds(corpus: Corpus, folds: Sequence[int] | None) -> tuple[int, ...]
         raise InputError(
             f"{corpus.root} has fold {corpus.folds[0]} alone; expected two at least: one is held out, the others train"
         )
-    for fold in folds or ():
-        if fold not in corpus.folds:
-            present = " ".join(map(str, corpus.folds))
-            raise InputError(f"fold {fold} is not in {corpus.root}; expected some of {present}")
+    require_folds(folds or (), corpus.folds, corpus.root)
     return tuple(folds or corpus.folds)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import class_subsets, config, models, runs
 from pipeline.config import Settings, TrainSettings
 from pipeline.corpus import Corpus
+from pipeline.corpus.clips import require_folds
 from pipeline.corpus.published import PUBLISHED
 from pipeline.engine import teachers
 from pipeline.engine.source import wanted_folds
@@ -187,6 +188,8 @@ def task_of(
     published = PUBLISHED.get(dataset)
     there = tuple(published.folds) if published else tuple(range(1, FOLDS + 1))
     classes = tuple(published.classes) if published else numbered(CLASSES)
+    if folds and (published or dataset in ("auto", "synthetic")):  # of one's own, the folds are not known yet
+        require_folds(folds, there, f"the data set {dataset}")
     return (tuple(folds), "", classes) if folds else (there, " (the data set's)", classes)
 
 

@@ -61,6 +61,11 @@ def first_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
         body = maker(shape, classes)
+    if not isinstance(body, nn.Module):
+        raise InputError(
+            f"the network {name} gives {body!r:.80}; expected a torch.nn.Module: class {name}(torch.nn.Module), or def "
+            f"{name}(shape, classes) that returns one (docs/extending.md)"
+        )
     if (draw := getattr(body, "draw", None)) is not None:
         draw(generator)
     begin_dropout(body, dropout, name, f"{seed}/{fold}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline import runs
 from pipeline.config import InputError
+from pipeline.corpus.clips import UNLABELLED, require_folds
 from pipeline.losses import LossMix
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
@@ -38,6 +39,9 @@ def listing(
     records = runs.find(root, corpus, spare=True)
     begun = [folder for folder in runs.unfinished(root, corpus) if (folder / "config.json").is_file()]
     records += filter(None, (spared(partial(runs.read, folder)) for folder in begun))
+    if folds and records:
+        named_folds = {fold for record in records for fold in (record.fold, *record.all_folds, *record.data)}
+        require_folds(folds, named_folds - {UNLABELLED}, f"the runs of {corpus or named(corpora(root))}")
     kept = [
         record
         for record in records

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from pipeline import config, goals, places
 from pipeline.config import InputError, Settings
-from pipeline.corpus import Corpus, is_there, open_corpus
+from pipeline.corpus import Corpus, is_there
 from pipeline.corpus.corpus_toml import ASKED
 from pipeline.corpus.opening import (
     absent,
     chosen,
     fetching,
-    open_or_make,
+    looked_at,
+    opened,
 )
 from pipeline.report.told import Told
 
@@ -34,7 +35,7 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
     asked = dataset != "auto" or data is not None
     corpus, note, meant = None, "", root.name
     if is_there(name, root):
-        corpus, note = open_or_make(dataset, data)
+        corpus, note = looked_at(dataset, data)
         meant = corpus.name
     elif asked and name != "synthetic":
         raise absent(name, root)
@@ -109,7 +110,7 @@ def status(dataset: str, data: Path | None, settings: Settings) -> Told:
         following = f"{fetching(name)}DATA=FOLDER" if absent_one else f"make demo, or make features{again}"
         where = f"none in {root}" if absent_one else f"none yet; the next step makes the synthetic one in {root}"
         return told([f"corpus    {where}"], following, corpus=None)
-    corpus = open_corpus(name, root)
+    corpus = opened(name, root)
     spec = config.for_corpus(settings, corpus.seconds).features
     paths = [fold_path(places.cache(), corpus.name, spec, part) for part in corpus.parts]
     cached = [path for path in paths if path.is_file()]

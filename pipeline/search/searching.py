@@ -35,6 +35,7 @@ def searched(search: Search, held_out: int | None, how: Mapping[str, Any]) -> li
     """
     folder = search.place(held_out)
     with locked(folder / "search", str(folder)):
+        begun = (folder / record.SEARCH).is_file()
         record.begin(folder, about(search, held_out))
         measured = record.read(folder / TRIALS)
         teachers = Teachers(search.source, how)
@@ -48,7 +49,8 @@ def searched(search: Search, held_out: int | None, how: Mapping[str, Any]) -> li
                 if known:
                     require_same(folder / TRIALS, known, trials, rung)
                 else:
-                    known = rung_of(search, held_out, trials, rung, share, teachers, how)
+                    known = rung_of(search, held_out, trials, rung, share, teachers, how, begun)
+                    begun = False
                     measured = [*measured, *known]
                     record.keep(folder, measured)
                     say(told(search, known, held_out))
@@ -90,11 +92,13 @@ def rung_of(
     share: float,
     teachers: Teachers,
     how: Mapping[str, Any],
+    begun: bool,
 ) -> list[Measured]:
-    """The trials of a bracket that have come so far, trained up to a rung; which go on is decided."""
-    planned: dict[int, Trial] = {}
-    taught_by: list[PlannedRun] = []
-    refused: dict[int, str] = {}
+    """The trials of a bracket that have come so far, trained up to a rung; which go on is decided.
+
+    ``begun``: whether an earlier call may have trained some of them up to here.
+    """
+    planned, taught_by, refused = dict[int, Trial](), list[PlannedRun](), dict[int, str]()
     for number, values in trials.items():
         try:
             settings, mix = planning.settings_of(search, values)
@@ -109,8 +113,8 @@ def rung_of(
             refused[number] = str(error)
             continue
         taught_by += before
-        epochs = runs[0].network.epochs
-        planned[number] = Trial(settings, mix, tuple(runs), halving.epochs_at(share, epochs), share == 1)
+        epochs = halving.epochs_at(share, runs[0].network.epochs)
+        planned[number] = Trial(settings, mix, tuple(runs), epochs, share == 1)
     teachers.train(taught_by)
     folder = search.place(held_out)
     together = search.space.halving == 1
@@ -118,6 +122,8 @@ def rung_of(
     training.forget(folder, training.batches(planned, folder, device, together))  # those that were stopped
     scores = {number: lost for number, trial in planned.items() if (lost := teachers.failed(trial))}
     if trained := {number: trial for number, trial in planned.items() if number not in scores}:
+        for line in training.lost(training.batches(trained, folder, device, together), rung, begun):
+            say(line)
         scores |= training.scores(trained, search.source, folder, **how, together=together)
     means = {number: mean_of(planned[number], scores[number]) for number in planned}
     going = halving.survivors({n: float(np.mean(list(m.values()))) for n, m in means.items()}, search.space.halving)

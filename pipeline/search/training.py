@@ -95,6 +95,25 @@ def batches(trials: Mapping[int, Trial], folder: Path, device: str, together: bo
     ]
 
 
+def lost(whole: Sequence[Batch], rung: int, begun: bool) -> list[str]:
+    """A line for each checkpoint of a later rung that is gone, and one where a search has begun its first and has none of it.
+
+    ``begun``: whether an earlier call may have trained some of these.
+    """
+    gone = [batch for batch in whole if not batch.checkpoint.is_file()]
+    if rung:
+        return [
+            f"{batch.checkpoint}: no such file (it was lost); a trial of {len(batch.runs)} trainings begins anew, up to epoch {batch.until}"
+            for batch in gone
+        ]
+    if not begun or len(gone) < len(whole):
+        return []
+    return [
+        f"{whole[0].checkpoint.parent}: no checkpoint of the search that has begun (it was lost, or the search was stopped before it was "
+        f"first written); the trials that it was at begin anew"
+    ]
+
+
 def scores(
     trials: Mapping[int, Trial],
     source: Source,

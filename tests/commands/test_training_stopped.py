@@ -28,9 +28,9 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def started(folder: Path, *options: str, **how: object) -> subprocess.Popen[str]:
+def started(folder: Path, *options: str, command: str = "teacher", **how: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(CLI), "teacher", *HERE, *options],
+        [sys.executable, str(CLI), command, *HERE, *options],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -55,6 +55,32 @@ def test_two_training_processes_end_with_the_command(where: Path, number: signal
     assert last.startswith("stopped. ") and all("epoch" in line for line in progress), errors
     wait_for_end(process.pid)
     assert list(where.rglob("pack-*.pt")) and not list((where / "runs").rglob("result.json"))
+
+
+@pytest.mark.slow
+def test_the_whole_table_ends_with_its_processes_and_goes_on(where: Path) -> None:
+    """Stopped three times in its second stage: the teachers are finished, each call goes on from what the one before kept."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process = started(where, "--set", "student.epochs=100000", "--jobs", "2", command="table3")
+        assert process.stderr is not None
+        before = []
+        for line in process.stderr:
+            before.append(line.rstrip())
+            if "/100000" in line:
+                break
+        os.killpg(process.pid, number)
+        _, after = process.communicate(timeout=120)
+        assert process.returncode == 128 + number
+        *progress, last = after.splitlines()
+        assert last.startswith("stopped. "), after
+        told = "\n".join([*before, *progress])
+        assert not any(word in told for word in ("Warning", "Traceback", "leaked", "no such file", "no checkpoint")), (
+            told
+        )
+        assert ("going on from" in told) == (number != signal.SIGINT)
+        wait_for_end(process.pid)
+        home = next(where.rglob("student-*"))
+        assert list(home.rglob("pack-*.pt")) and not list(home.rglob("result.json"))
 
 
 @pytest.mark.slow

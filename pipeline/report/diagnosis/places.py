@@ -75,7 +75,7 @@ def refetching(name: str) -> str:
 
 def corpora(roots: Mapping[str, Path], named: str = "") -> list[Finding]:
     """The data sets that are there; one that is there and cannot be opened is broken, and the one that a user ``named`` must be there."""
-    from pipeline.corpus import is_table, is_there, open_corpus
+    from pipeline.corpus import is_table, is_there, opening
 
     there, absent = [], []
     for name, root in roots.items():
@@ -95,7 +95,7 @@ def corpora(roots: Mapping[str, Path], named: str = "") -> list[Finding]:
             continue
 
         def check(name: str = name, root: Path = root) -> str:
-            corpus = open_corpus(name, root)
+            corpus = opening.opened(name, root)
             stamp = "SYNTHETIC " if corpus.synthetic else ""
             return (
                 f"{stamp}{corpus.name}: {len(corpus.clips)} clips, {len(corpus.classes)} classes, "
