@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import sys
 from pathlib import Path
 from unittest import mock
@@ -13,6 +14,8 @@ import soundfile
 
 from bench.damaged_running import invoke, without_network
 from bench.damaged_world import COMMANDS, KINDS, STUDENT, TEACHER
+from pipeline.runs import calibration
+from pipeline.runs.calibration import Calibration
 from tests.tiny import forget
 
 PRESET = """# of bench.damage
@@ -51,6 +54,30 @@ teacher = "first"
 mix = "angle,area"
 """
 
+#: Whose weights are measured, and kept beside it.
+BALANCED = """[[step]]
+name = "balanced"
+mix = "ce,angle"
+teacher = "teacher"
+balance = true
+"""
+
+NOISY = """[[step]]
+name = "noisy"
+mix = "ce"
+epochs = 1
+input_noise = 0.1
+"""
+
+SPACE = """losses = "ce"
+trials = 2
+halving = 2
+least_epochs = 1
+
+[student]
+lr = {low = 1e-3, high = 1e-2, log = true}
+"""
+
 
 def made_world(world: Path) -> None:
     """Twelve clips of two classes in three folds and two without a label, and all that the commands leave of them.
@@ -69,6 +96,15 @@ def made_world(world: Path) -> None:
     (world / "half.toml").write_text(BEGUN)
     do(*COMMANDS["half experiment"])
     (world / "half.toml").write_text(BEGUN + THIRD)
+    (world / "balanced.toml").write_text(BALANCED)
+    do(*COMMANDS["balanced experiment"])
+    (world / "noisy.toml").write_text(NOISY)
+    do(*COMMANDS["noisy experiment"])
+    (world / "space.toml").write_text(SPACE)
+    do(*COMMANDS["search"])
+    do(*COMMANDS["final"])
+    calibrated(world)
+    do(*COMMANDS["archive"])
     do(*COMMANDS["export again"])
     do("export", f"{STUDENT}/fold2-seed0", "--data", "toy")
     with without_network():
@@ -105,6 +141,15 @@ def corpus(world: Path) -> None:
     (world / "toy" / "corpus.toml").write_text("seconds = 1.0\n")
     times = np.arange(22050) / 22050
     soundfile.write(world / "right.wav", 0.3 * np.sin(2 * np.pi * 250 * times), 22050, subtype="PCM_16")
+
+
+def calibrated(world: Path) -> None:
+    """As ``audio-rkd calibrate`` leaves it, of made-up figures: its trainings are runs as any other."""
+    for fold in (1, 2):
+        (run,) = world.glob(f"{STUDENT}/fold{fold}-seed0")
+        if not (run / calibration.NAME).is_file():
+            weights = json.loads((run / "result.json").read_text())["weights"]
+            calibration.write(run, Calibration(1.5 + fold, 8, (2, 3), (), weights, 1.0, 0.9, 0.2, 0.1))
 
 
 def teacher_files(world: Path) -> None:

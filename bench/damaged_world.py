@@ -37,6 +37,7 @@ def one(pattern: str) -> Find:
 STUDENT, TEACHER = "runs/toy/student-*/angle*+soft1", "runs/toy/teacher-*-mine-*"
 PLAIN = "runs/toy/student-*/soft1"
 EXPORT = "exports/toy/*fold1-seed0"
+FINAL_RUN, SEARCH = "finals/toy/student-*/*/fold0-seed0", "runs/toy/search-*/fold"
 LOOKERS = ("report", "report without a page", "runs", "status", "compare", "compare two", "retrieval", "ensemble")
 USERS = ("predict", "export again", "rerun", "same distill", "check", "check one")
 OTHERS = {"fold": "fold2-seed0", "seed": "fold1-seed1"}
@@ -96,6 +97,15 @@ def of_page(name: str, *others: str) -> Kind:
     )
 
 
+def of_final(name: str) -> Kind:
+    others = {"its model.onnx": one("exports/toy/final-*/model.onnx")} if name != "refusal.json" else {}
+    return Kind(one(f"exports/toy/final-*/{name}"), ("check",), others)
+
+
+def of_search(name: str) -> Kind:
+    return Kind(one(f"{SEARCH}1/{name}"), ("search", "check"), {"another fold's": one(f"{SEARCH}2/{name}")})
+
+
 def of_teacher_file(suffix: str) -> Kind:
     commands = (f"distill of {suffix}", f"same distill of {suffix}", f"check {suffix}")
     return Kind(
@@ -140,6 +150,23 @@ KINDS = {
     ),
     "a checkpoint": Kind(one("runs/toy/student-*/.checkpoints/pack-*.pt"), ("stopped distill", "check")),
     "a checkpoint's note": Kind(one("runs/toy/student-*/.checkpoints/pack-*.json"), ("stopped distill", "check")),
+    "a run's calibration.json": Kind(
+        one(f"{STUDENT}/fold1-seed0/calibration.json"),
+        ("predict calibrated", "report without a page", "check one"),
+        {"another fold's": one(f"{STUDENT}/fold2-seed0/calibration.json")},
+    ),
+    "a final's refusal.json": Kind(one(f"{FINAL_RUN}/refusal.json"), ("predict final", "check")),
+    **{f"a final export's {name}": of_final(name) for name in ("refusal.json", "CARD.md", "golden.npz", "golden.wav")},
+    "an experiment's weights": Kind(
+        one("runs/toy/experiment-balanced/weights.json"), ("balanced experiment", "other balanced experiment", "check")
+    ),
+    "a search's space": of_search("search.json"),
+    "a search's trials": of_search("trials.jsonl"),
+    "an archive": Kind(one("table.rkd.zip"), ("report of an archive", "check archive")),
+    "noise on the inputs": Kind(one("reports/toy/experiment-noisy-noise.csv"), ("noisy experiment",)),
+    "an unfinished run's metrics.jsonl": Kind(
+        one("runs/toy/student-*/distance*/fold1-seed0/metrics.jsonl"), ("stopped distill", "runs", "check")
+    ),
     "an unfinished run's config.json": Kind(
         one("runs/toy/student-*/distance*/fold1-seed0/config.json"),
         ("stopped distill", "runs", "report without a page", "check"),
@@ -214,6 +241,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "check": ("check",),
     "check one": ("check", f"{STUDENT}/fold1-seed0"),
     "check cache": ("check", "cache/toy"),
+    "predict calibrated": ("predict", f"{STUDENT}/fold1-seed0", SOUND, "--calibrated"),
+    "final": ("final", *SET, "--losses", "angle,area", "--no-unheard", "--jobs", "1", "--device", "cpu"),
+    "predict final": ("predict", FINAL_RUN, SOUND),
+    "balanced experiment": ("experiment", "balanced.toml", *OTHER_SET, *TRAINED),
+    "other balanced experiment": ("experiment", "balanced.toml", *OTHER_SET, *TRAINED, "--seeds", "1"),
+    "noisy experiment": ("experiment", "noisy.toml", *OTHER_SET, *TRAINED),
+    "search": ("search", "space.toml", *SET, "--folds", "1,2", "--choose", "nested", "--jobs", "1", "--device", "cpu"),
+    "archive": ("archive", *CORPUS, "-o", "table.rkd.zip"),
+    "report of an archive": ("report", "table.rkd.zip", "--no-page"),
+    "check archive": ("check", "table.rkd.zip"),
     "check npz": ("check", "teachers.npz"),
     "check h5": ("check", "teachers.h5"),
     "example": ("onnx_student.py",),

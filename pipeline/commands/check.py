@@ -24,13 +24,13 @@ EXAMPLES = ("check", "check runs/CORPUS --json", "check cache/CORPUS exports")
 def check(paths: tuple[Path, ...], as_json: bool) -> None:
     """Compare features, runs and exports with their digests and identities: nothing damaged, exchanged or lost.
 
-    WHAT are files or folders; default: all in cache/, runs/ and exports/. A line for each finding, with its remedy; the exit code
+    WHAT are files or folders; default: all in cache/, runs/, finals/ and exports/. A line for each finding, with its remedy; the exit code
     is 1 then. (verify looks at the corpus, doctor at the machine, check at what audio-rkd wrote.)
     """
     from pipeline.report import check as checking  # numpy and h5py: --help does without
 
     started = time.monotonic()
-    written = (places.cache(), places.runs(), places.exports())
+    written = (places.cache(), places.runs(), places.finals(), places.exports())
     looked_at = paths or tuple(place for place in written if place.is_dir())
     done = checking.check(looked_at)
     if as_json:

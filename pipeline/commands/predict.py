@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline import places
+from pipeline import goals, places
 from pipeline.commands.types import PATH, Real, Whole
 from pipeline.config import InputError
 from pipeline.deploy import answers
@@ -88,12 +88,15 @@ def predict(
         raise click.UsageError(f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone")
     from pipeline import features  # numpy, and below torch: --help does without
     from pipeline.deploy import prediction
+    from pipeline.runs import refusal
 
     members = prediction.ensemble(folders, calibrated)
     require_sounds(sounds)
     prediction.one_thread()
     prediction.share_memory()
     features.compile_kernels()
+    for line in filter(None, map(refusal.lost_in, folders)):
+        click.echo(f"note: {goals.here(line)}", err=True)
     if any(member.synthetic for member in members):
         click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
     chosen = "json" if as_json else "csv" if as_csv else "text"

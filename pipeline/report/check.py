@@ -5,7 +5,6 @@ Begin with ``check``. Nothing is changed. What is told stands in the errors of t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import places
-from pipeline.errors import Damaged, InputError
-from pipeline.report import proofs
+from pipeline.errors import InputError
+from pipeline.report import beside, proofs
 from pipeline.report.proofs import PROOF
 from pipeline.runs import seal
 from pipeline.spelling import one_line
@@ -89,7 +88,7 @@ def check(paths: Sequence[Path]) -> Checked:
             continue
         for folder, names in folders(place):
             look_into(folder, names, out)
-        if out.counts == before and place not in (places.cache(), places.runs(), places.exports()):
+        if out.counts == before and place not in (places.cache(), places.runs(), places.finals(), places.exports()):
             raise InputError(f"{place}: no features, run or export in it; expected a folder that audio-rkd wrote")
     return out
 
@@ -133,12 +132,8 @@ def look_into(folder: Path, names: Sequence[str], out: Checked) -> None:
             out.attempt(path, partial(fold, path, out))
         elif UNFINISHED.fullmatch(name):
             left(path, out)
-        elif folder.name == ".checkpoints" and path.suffix == ".pt":
-            out.attempt(path, partial(checkpoint, path, out))
-        elif folder.name == ".checkpoints" and path.suffix == ".json":
-            out.attempt(path, partial(note_of_pack, path))
-        elif name in ("experiment.json", "weights.json") and folder.name.startswith("experiment-"):
-            out.attempt(path, partial(note, path, out))
+        elif look := beside.reader_of(path):
+            out.attempt(path, partial(look, path, out))
     if folder.name.endswith(".h5.parts"):
         parts(folder, out)
     if folder.name.startswith("experiment-") and "experiment.json" not in names:
@@ -175,39 +170,6 @@ def parts(folder: Path, out: Checked) -> None:
         out.finding(path, "damaged", "its clips are computed again, and only they: make features")
 
 
-def checkpoint(path: Path, out: Checked) -> None:
-    from pipeline.training import checkpoint as checkpoints  # torch
-
-    out.add("checkpoints", path.stat().st_size)
-    try:
-        checkpoints.read(path)
-    except checkpoints.Damaged as error:
-        problem = str(error).removeprefix(f"{path}: ")
-        out.finding(path, problem, "the command that wrote it begins these runs anew and says so")
-
-
-def note_of_pack(path: Path) -> None:
-    from pipeline.engine import notes
-
-    try:
-        notes.require_whole(json.loads(path.read_bytes()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Damaged(
-            f"{path}: damaged ({error}); the command that wrote it packs these runs anew, or remove it and the .pt beside it"
-        ) from None
-
-
-def note(path: Path, out: Checked) -> None:
-    from pipeline.runs import experiments
-
-    out.add("notes of experiments", path.stat().st_size)
-    if path.name == experiments.NOTE:
-        experiments.read_note(path)
-    else:
-        for table in ("weights", "steps"):
-            experiments.entries_of(path, table)
-
-
 def left(path: Path, out: Checked) -> None:
     """A half-written file, or folder, of a process that has ended."""
     number = UNFINISHED.fullmatch(path.name)
@@ -222,7 +184,7 @@ def left(path: Path, out: Checked) -> None:
 def run(folder: Path, out: Checked) -> None:
     """Each file of a run by its own reader, so that one that is damaged hides no other."""
     from pipeline import runs
-    from pipeline.runs import calibration, lost
+    from pipeline.runs import calibration, lost, refusal
 
     done = runs.finished(folder)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
@@ -239,8 +201,9 @@ def run(folder: Path, out: Checked) -> None:
     record = runs.read(folder)
     if not record.identity:
         out.unchecked.append(str(folder))
-    for look in (runs.read_environment, runs.read_predictions, require_weights, calibration.read):
+    for look in (runs.read_environment, runs.read_predictions, require_weights, calibration.read, refusal.read):
         out.attempt(folder, partial(look, folder))
+    out.told(folder / refusal.NAME, refusal.lost_in(folder))
     out.attempt(folder, partial(metrics, folder, record.result.epochs, out))
 
 

@@ -2,13 +2,14 @@
 
 The student sees x + σ · std · ε, std the deviation of each input over its training rows, ε Gaussian: as in training (Arani, Sarfraz and
 Zonooz, WACV 2021), here on the held-out fold's clean clips, with the same ε for every row and level. What was measured is kept in a CSV
-file beside the table, by the digest of the weights.
+file beside the table, by the digest of the weights, each line with the CRC-32 of what stands before it.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -28,7 +29,7 @@ LEVELS = (0.0, 0.05, 0.1, 0.2, 0.5)
 #: Weights of a run → its accuracy at each level, in [0, 1].
 Measured = dict[str, tuple[float, ...]]
 
-KEY = "weights"
+KEY, CHECKSUM = "weights", "crc32"
 TITLE = (
     "Accuracy with Gaussian noise on the inputs, of this share of each input's deviation over the training rows; the same noise for "
     "every row, %, mean over the runs."
@@ -114,18 +115,31 @@ def at_levels(record: Record) -> tuple[float, ...]:
 
 
 def kept(path: Path) -> Measured:
-    """What was measured before; lines that are none are left out, and measured again."""
+    """What was measured before; lines that are none, or not as they were written, are left out, and measured again.
+
+    Files of earlier versions have no checksums.
+    """
     measured: Measured = {}
     with suppress(OSError, UnicodeDecodeError, csv.Error):
         for line in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
             with suppress(KeyError, TypeError, ValueError):
                 values = tuple(float(line[f"{level:g}"]) for level in LEVELS)
-                if line[KEY] and all(0 <= value <= 1 for value in values):
+                expected = checksum(line_of_csv(line[KEY], values))
+                whole = line.get(CHECKSUM, expected) == expected
+                if line[KEY] and whole and all(0 <= value <= 1 for value in values):
                     measured[line[KEY]] = values
     return measured
 
 
 def as_csv(measured: Measured) -> str:
-    lines = [",".join([KEY, *(f"{level:g}" for level in LEVELS)])]
-    lines += [",".join([weights, *map(repr, values)]) for weights, values in sorted(measured.items())]
-    return "\n".join([*lines, ""])
+    head = ",".join([KEY, *(f"{level:g}" for level in LEVELS), CHECKSUM])
+    lines = [line_of_csv(weights, values) for weights, values in sorted(measured.items())]
+    return "\n".join([head, *(f"{line},{checksum(line)}" for line in lines), ""])
+
+
+def line_of_csv(weights: str, values: Sequence[float]) -> str:
+    return ",".join([weights, *map(repr, values)])
+
+
+def checksum(line: str) -> str:
+    return f"{zlib.crc32(line.encode()):08x}"

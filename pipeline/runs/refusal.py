@@ -11,6 +11,8 @@ from typing import Any
 from pipeline.errors import Damaged
 from pipeline.files import as_signed, json_bytes, signed, write_atomic
 from pipeline.runs import folder as files
+from pipeline.runs import lost
+from pipeline.runs.record import STUDENT
 
 NAME = "refusal.json"
 
@@ -35,6 +37,19 @@ class Refusal:
 
 def write(folder: Path, refusal: Refusal) -> None:
     write_atomic(folder / NAME, json_bytes(signed({"schema": files.SCHEMA, **asdict(refusal)})))
+
+
+def lost_in(folder: Path) -> str:
+    """The line on the threshold that a student of all folds lacks, which ``make final`` gives it; "" where it is there, none is due, or
+    one may be about to be written."""
+    if (folder / NAME).is_file() or not files.finished(folder) or files.read_result(folder)["status"] != "all folds":
+        return ""
+    if files.read_config(folder)["role"] != STUDENT or any(map(lost.is_training, folder.parents[:4])):
+        return ""
+    return (
+        f"{folder / NAME}: no such file, and this is a student of all folds (it was lost, or make final was stopped): no answer is "
+        f"'none of these'; make final writes it again"
+    )
 
 
 def read(folder: Path) -> Refusal | None:

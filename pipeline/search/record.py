@@ -1,6 +1,7 @@
 """The record of a search: ``search.json``, what is searched, and ``trials.jsonl``, a line for each trial and rung.
 
-Both are written whole, never in part. Every line ends with the CRC-32 of what stands before it, so that damage is seen.
+Both are written whole, never in part. ``search.json`` has the SHA-256 of what it says. Every line of trials says by its first digits of
+which search it is, and ends with the CRC-32 of what stands before it. Those of earlier versions say less, and are read as far as that goes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ from typing import Any
 
 from pipeline.config import InputError
 from pipeline.errors import Damaged
-from pipeline.files import json_bytes, write_atomic
+from pipeline.files import as_signed, content_digest, json_bytes, signed, write_atomic
 from pipeline.search.space import Value
 
 SEARCH, TRIALS, CHECKSUM = "search.json", "trials.jsonl", "crc32"
+
+#: Of a line: the first digits of the digest of its search.
+OF, DIGITS = "search", 12
+
+#: Of ``search.json``: the SHA-256 of what it says.
+CONTENT = "content"
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,10 @@ class Measured:
     goes_on: bool = False
 
 
-def written(measured: Sequence[Measured]) -> bytes:
-    return b"".join(line_of(dataclasses.asdict(one)) for one in measured)
+def written(measured: Sequence[Measured], search: str = "") -> bytes:
+    """Lines. ``search``: the digest of the search that they are of."""
+    of = {OF: search} if search else {}
+    return b"".join(line_of({**dataclasses.asdict(one), **of}) for one in measured)
 
 
 def line_of(values: Mapping[str, Any]) -> bytes:
@@ -54,18 +63,30 @@ def line_of(values: Mapping[str, Any]) -> bytes:
 
 
 def read(path: Path) -> list[Measured]:
-    """What was measured; nothing where there is no file. ``InputError`` for a damaged one."""
+    """What was measured; nothing where there is no file. ``InputError`` for a damaged one, and one of another search than its folder's."""
     if not path.is_file():
         return []
-    return [parsed(path, number, line) for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)]
+    *lines, cut_off = path.read_bytes().split(b"\n")
+    search = digest_of(path.with_name(SEARCH))
+    return [
+        parsed(path, number, line, search) for number, line in enumerate([*lines, *([cut_off] if cut_off else [])], 1)
+    ]
 
 
-def parsed(path: Path, number: int, line: bytes) -> Measured:
+def digest_of(path: Path) -> str:
+    """Of what ``search.json`` says; "" where there is none."""
+    about = read_about(path) if path.is_file() else None
+    return content_digest(about, CONTENT)[:DIGITS] if isinstance(about, dict) else ""
+
+
+def parsed(path: Path, number: int, line: bytes, search: str) -> Measured:
     try:
         values = json.loads(line)
         values.pop(CHECKSUM)
         if line_of(values) != line + b"\n":
             raise ValueError("it is not as it was written")
+        if (theirs := values.pop(OF, search)) != search and search:
+            raise ValueError(f"it is of another search, {theirs}, than {SEARCH} beside it, {search}")
         return Measured(**{**values, "failures": tuple(values["failures"])})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(
@@ -74,13 +95,11 @@ def parsed(path: Path, number: int, line: bytes) -> Measured:
 
 
 def begin(folder: Path, about: Mapping[str, Any]) -> None:
-    """Write ``search.json``; ``InputError`` where there is one of other data or versions."""
+    """Write ``search.json`` where there is none; ``InputError`` where there is one of other data or versions, or trials and none."""
     path = folder / SEARCH
+    require_there(path)
     if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise Damaged(f"{path}: not JSON ({error}); remove the folder {folder} and search again") from None
+        before = read_about(path)
         now = json.loads(json_bytes(about))
         if before != now:
             keys = before.keys() | now.keys() if isinstance(before, dict) else set()
@@ -89,8 +108,27 @@ def begin(folder: Path, about: Mapping[str, Any]) -> None:
                 f"{path}: {', '.join(changed) or 'all of it'}: not as at its beginning; trials of different data or versions are "
                 f"not mixed: remove the folder {folder} and search again"
             )
-    write_atomic(path, json_bytes(about))
+        return
+    write_atomic(path, json_bytes(signed(json.loads(json_bytes(about)), CONTENT)))
+
+
+def require_there(path: Path) -> None:
+    """``InputError`` where ``search.json`` is gone and trials are there: of which data they are says it alone."""
+    if path.with_name(TRIALS).is_file() and not path.is_file():
+        raise Damaged(
+            f"{path}: no such file, and {TRIALS} is there (it was lost): of which data these trials are is not known; remove the folder "
+            f"{path.parent} and search again, to the same trials"
+        )
+
+
+def read_about(path: Path) -> Any:
+    """What ``search.json`` says; ``InputError`` where it is damaged."""
+    try:
+        values = as_signed(json.loads(path.read_text(encoding="utf-8")), CONTENT)
+        return {key: value for key, value in values.items() if key != CONTENT} if isinstance(values, dict) else values
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: damaged ({error}); remove the folder {path.parent} and search again") from None
 
 
 def keep(folder: Path, measured: Sequence[Measured]) -> None:
-    write_atomic(folder / TRIALS, written(measured))
+    write_atomic(folder / TRIALS, written(measured, digest_of(folder / SEARCH)))

@@ -17,6 +17,7 @@ import pytest
 
 from pipeline import cache, config
 from pipeline.config import FeatureSpec
+from pipeline.corpus import opening
 from pipeline.report import diagnosis
 from pipeline.report import status as data
 from pipeline.report.diagnosis import libraries
@@ -174,7 +175,7 @@ def test_a_folder_of_ones_own_is_a_finding_beside_the_others(
 
 def test_what_comes_next_after_the_report_is_not_the_report(place: Path) -> None:
     """Until a run finishes after it."""
-    corpus = data.open_or_make("urbansound8k", None)[0]
+    corpus = opening.open_or_make("urbansound8k", None)[0]
     spec = config.for_corpus(config.read(), corpus.seconds).features
     for fold in corpus.folds:
         path = cache.fold_path(place / "cache", corpus.name, spec, fold)

@@ -63,6 +63,10 @@ def test_what_was_kept_wrongly_is_measured_again_and_no_noise_is_no_table(tmp_pa
     assert noise_levels.kept(path) == measured
     path.write_text(path.read_text() + "bb,0.5\ncc,a,b,c,d,e\ndd,1,1,1,1,2\n")
     assert noise_levels.kept(path) == measured
+    path.write_text(noise_levels.as_csv(measured).replace("0.25", "0.75"))
+    assert noise_levels.kept(path) == {}, "a figure that nobody measured is taken"
+    path.write_text("weights,0,0.05,0.1,0.2,0.5\naa,0.5,0.25,0.125,0.1,0.3\n")  # of an earlier version
+    assert noise_levels.kept(path) == {"aa": (0.5, 0.25, 0.125, 0.1, 0.3)}
     path.write_bytes(b"\xff\x00")
     assert noise_levels.kept(path) == {} == noise_levels.kept(tmp_path / "absent.csv")
     assert noise_levels.section({"row": []}, path) == ()

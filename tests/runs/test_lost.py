@@ -13,7 +13,8 @@ import cli
 from pipeline import cache, locks, runs
 from pipeline.config import InputError
 from pipeline.report import check
-from pipeline.runs import damage, experiments, lost
+from pipeline.runs import damage, experiments, lost, refusal
+from pipeline.training import checkpoint
 from tests.recorded import write_run
 
 TOLD = "result.json: no such file, and model.pt is there (it was lost, or training was stopped); it counts as unfinished until"
@@ -158,3 +159,32 @@ def test_exchanged_folds_are_named_where_their_digests_are_compared(
     with pytest.raises(InputError, match=r"fold1\.h5 holds fold 2, not fold 1"):
         cache.read_digests({1: tmp_path / "fold1.h5"})
     assert cache.read_digests({2: tmp_path / "fold2.h5"}) == {2: "x"}
+
+
+def test_a_checkpoint_without_its_note_an_archive_and_a_threshold_that_is_gone_are_findings(
+    folders: list[Path],
+) -> None:
+    assert said("archive", *map(str, folders), "-o", "all.rkd.zip")[0] == 0
+    assert said("check", "all.rkd.zip")[0] == 0
+    content = bytearray(Path("all.rkd.zip").read_bytes())
+    content[len(content) // 2] ^= 4
+    Path("runs/damaged.rkd.zip").write_bytes(content)
+    beside = folders[0].parents[1] / ".checkpoints"
+    checkpoint.write(beside / "pack-1.pt", {}, "of")
+    code, text = said("check")
+    assert code == 1 and f"{beside}/pack-1.json: no such file, and pack-1.pt is there (it was lost)" in text
+    assert "runs/damaged.rkd.zip: no whole archive of runs" in text
+    with locks.locked(beside.parent / "training", "here"):
+        assert "pack-1.json" not in said("check", "runs")[1]
+    for name in (beside / "pack-1.pt", Path("runs/damaged.rkd.zip")):
+        name.unlink()
+    lacking = write_run(Path(), 9, fold=0, status="all folds")
+    assert "refusal.json: no such file" in refusal.lost_in(lacking)
+    config = (lacking / "config.json").read_text()
+    (lacking / "config.json").write_text(config.replace('"role": "student"', '"role": "teacher"'))
+    assert refusal.lost_in(lacking) == ""
+    (lacking / "config.json").write_text(config)
+    code, text = said("check")
+    assert code == 1 and f"{lacking}/refusal.json: no such file" in text and "pack-1" not in text
+    with locks.locked(lacking.parent / "training", "here"):
+        assert refusal.lost_in(lacking) == ""

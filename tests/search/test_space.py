@@ -9,6 +9,7 @@ import pytest
 from pipeline import config
 from pipeline.config import InputError
 from pipeline.losses import LossMix
+from pipeline.report import check
 from pipeline.search import halving, planning, proposing, record, space
 from pipeline.search.record import Measured
 
@@ -164,3 +165,39 @@ def test_the_record_is_read_as_it_was_written_and_damage_is_seen(tmp_path: Path)
         path.write_bytes(content.replace(old, new, 1))
         with pytest.raises(InputError, match=r"trials.jsonl: line 1 is damaged .*search again"):
             record.read(path)
+
+
+def test_a_record_of_another_search_and_a_space_that_is_gone_or_damaged_are_refused(tmp_path: Path) -> None:
+    """Trials of another held-out fold have the same values: the same space and seed."""
+    ours, theirs = tmp_path / "fold1", tmp_path / "fold2"
+    measured = [Measured(0, 0, 1, True, {"student.lr": 0.1}, "ce:1", 0.5, {"3": 0.5})]
+    for fold, folder in ((1, ours), (2, theirs)):
+        record.begin(folder, {"held out": fold, "seeds": (0,)})
+        record.keep(folder, measured)
+        record.begin(folder, {"held out": fold, "seeds": (0,)})  # goes on
+        assert record.read(folder / record.TRIALS) == measured
+    whole = (ours / record.TRIALS).read_bytes()
+    (ours / record.TRIALS).write_bytes((theirs / record.TRIALS).read_bytes())
+    with pytest.raises(
+        InputError, match=r"line 1 is damaged \(it is of another search, \w+, than search.json beside it"
+    ):
+        record.read(ours / record.TRIALS)
+    (ours / record.TRIALS).write_bytes(whole[:-5])  # cut off in its last line
+    with pytest.raises(InputError, match="line 1 is damaged"):
+        record.read(ours / record.TRIALS)
+    (ours / record.TRIALS).write_bytes(record.written(measured))  # as earlier versions wrote it
+    assert record.read(ours / record.TRIALS) == measured
+    about = ours / record.SEARCH
+    about.write_text(about.read_text().replace('"held out": 1', '"held out": 3'))
+    assert [one.problem[:7] for one in checked(ours)] == ["damaged"] * 2
+    about.unlink()
+    with pytest.raises(InputError, match=r"search.json: no such file, and trials.jsonl is there \(it was lost\)"):
+        record.begin(ours, {"held out": 1, "seeds": (0,)})
+    (finding,) = checked(ours)
+    assert "remove the folder" in finding.remedy and checked(theirs) == []
+
+
+def checked(folder: Path) -> list[check.Finding]:
+    out = check.Checked()
+    check.look_into(folder, sorted(path.name for path in folder.iterdir()), out)
+    return out.findings
