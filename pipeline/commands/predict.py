@@ -88,17 +88,13 @@ def predict(
         raise click.UsageError(f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone")
     from pipeline import features  # numpy, and below torch: --help does without
     from pipeline.deploy import prediction
-    from pipeline.runs import refusal
 
     members = prediction.ensemble(folders, calibrated)
     require_sounds(sounds)
     prediction.one_thread()
     prediction.share_memory()
     features.compile_kernels()
-    for line in filter(None, map(refusal.lost_in, folders)):
-        click.echo(f"note: {goals.here(line)}", err=True)
-    if any(member.synthetic for member in members):
-        click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
+    warn(folders, any(member.synthetic for member in members))
     chosen = "json" if as_json else "csv" if as_csv else "text"
     if segments:
         show = event_writer(members[0].classes, chosen, threshold, audacity)
@@ -112,6 +108,16 @@ def predict(
         raise KeyboardInterrupt("What was printed stands; the same command begins anew.") from None
     if failed:
         sys.exit(1)
+
+
+def warn(folders: Sequence[Path], synthetic: bool) -> None:
+    """What is known of the runs that answer: a threshold that is gone, made-up sounds."""
+    from pipeline.runs import refusal
+
+    for line in filter(None, map(refusal.lost_in, folders)):
+        click.echo(f"note: {goals.here(line)}", err=True)
+    if synthetic:
+        click.echo("SYNTHETIC: trained on made-up sounds; it knows nothing of real ones.", err=True)
 
 
 @contextmanager

@@ -309,6 +309,16 @@ def test_tables_are_told_apart_in_words(tmp_path, undrawn):
     assert 'class="of"' not in page.write(tmp_path / "one", tmp_path / "reports", "mini").read_text()
 
 
+def test_a_teacher_of_the_same_settings_under_another_presets_name_is_on_the_page(tmp_path, undrawn):
+    """The table has it; the page looked for it under the students' preset, and there was none."""
+    write_run(tmp_path / "runs", None, 1, 0)
+    write_run(tmp_path / "runs", "soft", 1, 0, settings=dataclasses.replace(Settings(), preset="other"))
+    records, rows, _ = report.contents(tmp_path / "runs", "mini")
+    (table,) = gathering.tables(rows, records)
+    assert [(len(entry.records), entry.records[0].preset) for entry in table.entries] == [(1, "default"), (1, "other")]
+    assert "resnet18 (teacher)" in page.write(tmp_path / "runs", tmp_path / "reports", "mini").read_text()
+
+
 def test_a_mix_without_an_accuracy_says_why(tmp_path, undrawn):
     write_run(tmp_path / "runs", "soft", 1, 0)
     write_run(tmp_path / "runs", "angle:50,soft:0", 1, 0, result={"status": "outputs untrained"})

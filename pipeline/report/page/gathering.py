@@ -6,7 +6,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ from pipeline.figures import evaluation
 from pipeline.figures.statistics import Cell
 from pipeline.report.aggregation import (
     STAMP,
+    by_table,
     cell,
     counted,
-    key_of,
     percents,
 )
 from pipeline.runs import (
-    STUDENT,
-    TEACHER,
     Predictions,
     Record,
 )
@@ -125,20 +123,16 @@ class Runs:
 
 def tables(rows: Sequence[report.Row], records: Sequence[Record]) -> list[Runs]:
     """The rows by table, each with the runs it was made of."""
-    gathered = []
-    for key in dict.fromkeys(row.key for row in rows):
-        students = [r for r in records if r.is_student and key_of(r) == key]
-        # A table with students goes by their settings; its teacher by the part of them that made it.
-        teachers_digest = students[0].teacher_digest if students else key.digest
-        keys = {STUDENT: key, TEACHER: replace(key, digest=teachers_digest)}
-        entries = [Entry(row, members(row, records, keys[row.role])) for row in rows if row.key == key]
-        gathered.append(Runs(key, tuple(entries)))
-    return gathered
+    of_table = by_table(records)  # as the rows were made: a teacher may be of another preset's name
+    return [
+        Runs(key, tuple(Entry(row, members(row, of_table[key])) for row in rows if row.key == key))
+        for key in dict.fromkeys(row.key for row in rows)
+    ]
 
 
-def members(row: report.Row, records: Iterable[Record], key: report.Key) -> tuple[Record, ...]:
-    of_row = [r for r in records if (r.role, r.row_mix) == (row.role, row.mix) and key_of(r) == key]
-    return tuple(sorted(of_row, key=cell))
+def members(row: report.Row, records: Iterable[Record]) -> tuple[Record, ...]:
+    """The runs of a row, of those of its table."""
+    return tuple(sorted((r for r in records if (r.role, r.row_mix) == (row.role, row.mix)), key=cell))
 
 
 def runs_text(cells: Sequence[Cell]) -> str:
