@@ -177,9 +177,8 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
     from pipeline.engine import schedule
 
     with locked(home / "training", f"{home}"):
-        for line in stopped.lost(home / ".checkpoints", missing):
+        for line in (*stopped.lost(home / ".checkpoints", missing), *stopped.given_up(missing)):
             say(line)
-        give_up_damaged(missing)
         started = time.monotonic()
         failures = schedule.train_all(
             missing,
@@ -239,14 +238,6 @@ def require_own_place(run: PlannedRun, record: Record) -> None:
             f"{run.folder} goes back to {there or 'no run'}, and by its step as it is now to {now or 'none'}; results of different "
             f"teachers are not mixed: remove {run.group} and run again, or give the step another name"
         )
-
-
-def give_up_damaged(missing: Sequence[PlannedRun]) -> None:
-    """Take the result of each damaged run away, so that it is trained again: to the same bits, as its settings are the same."""
-    for run in missing:
-        if runs.finished(run.folder):
-            say(f"{run.folder}: {weights.damaged_files(run.folder)}; it is trained again")
-            (run.folder / "result.json").unlink()
 
 
 def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import runs
 from pipeline.engine import notes
 from pipeline.engine.whole import epochs_of
+from pipeline.runs import weights
 from pipeline.runs.folder import FILES
 from pipeline.runs.planned import PlannedRun
 
@@ -80,6 +81,14 @@ def lost(folder: Path, planned: Sequence[PlannedRun]) -> list[str]:
         for path in without_note
     ]
     return lines if without_note else [*lines, nothing_left(folder, rest)]
+
+
+def given_up(missing: Sequence[PlannedRun]) -> Iterator[str]:
+    """Take the result of each damaged run away, so that it is trained again: to the same bits, as its settings are the same. A line each."""
+    for run in missing:
+        if runs.finished(run.folder):
+            yield f"{run.folder}: {weights.damaged_files(run.folder)}; it is trained again"
+            (run.folder / "result.json").unlink()
 
 
 def without_result(run: PlannedRun) -> str:
