@@ -65,7 +65,7 @@ def data() -> tuple[Tensor, Tensor, Stored]:
 
 def student_of(mix: str) -> str:
     """The network that learns: ``cnn2``, but for a term that is for another one."""
-    named = (library.constant(term.name, "NETWORK", "") for term in LossMix.parse(mix).terms)
+    named = (library.network(term.name, term.arguments) for term in LossMix.parse(mix).terms)
     return next(filter(None, named), "cnn2")
 
 

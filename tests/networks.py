@@ -47,6 +47,21 @@ def plain_pooled(channels: int, widths: tuple[int, ...], classes: int) -> nn.Seq
     return nn.Sequential(*layers[:-1], PlainPooling(), nn.Linear(widths[-1], classes))
 
 
+def plain_reuse(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """METHODS2, 3.3: ``cnn2``'s convolutions, a projector, and the output layer of a ``resnet18``."""
+    channels, height, width = shape
+    body = plain("cnn2", shape, classes)[:7]
+    if name == "cnn2_reuse_hidden":
+        flat = 16 * (height // 4) * (width // 4)
+        ends = [nn.Linear(flat, 32), nn.ReLU(), nn.Linear(32, 256), nn.ReLU()]
+        return nn.Sequential(*body, *ends, nn.Linear(256, classes))
+    layers: list[nn.Module] = [nn.AdaptiveAvgPool2d((-(-height // 8), -(-width // 8)))]
+    for few, many, size in ((16, 32, 1), (32, 32, 3), (32, 64, 1)):
+        layers += [nn.Conv2d(few, many, size, padding="same", bias=False), nn.BatchNorm2d(many), nn.ReLU()]
+    ends = [nn.AdaptiveAvgPool2d((1, 4)), nn.Flatten(), nn.Linear(256, classes)]
+    return nn.Sequential(*body[:6], *layers, *ends)
+
+
 #: The teacher's.
 WIDTHS = (8, 16, 32, 64)
 
@@ -72,6 +87,8 @@ def plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential
             nn.ReLU(),
             nn.Linear(32, classes) if name == "cnn2" else PlainCosines(32, classes),
         )
+    if name.startswith("cnn2_reuse"):
+        return plain_reuse(name, shape, classes)
     kinds = {"resnet10": (WIDTHS, 1, 4), "resnet18": (WIDTHS, 2, 4), "resnet56": ((16, 32, 64), 9, 1)}
     widths, blocks, pool = kinds[name]
     layers: list[nn.Module] = [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import models, runs, samplers
 from pipeline.config import InputError, TrainSettings
-from pipeline.engine import batches, several, stopped, subsets, teachers
+from pipeline.engine import batches, reusing, several, stopped, subsets, teachers
 from pipeline.engine.source import Source
 from pipeline.engine.whole import whole_of
 from pipeline.listed import modules
@@ -71,6 +71,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         batches.check(missing, source)
         check_outputs(missing, source)
         check_teachers(missing, planned, source)
+        reusing.check(missing, planned, source)
         noted = [note for run in missing for note in teachers.other_labels(run, planned)]
         for note in dict.fromkeys([*noted, *several.absent(missing, source)]):
             say(note)
@@ -123,7 +124,7 @@ def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
     mixes: dict[tuple[str, float, str], list[LossMix]] = {}
     for run in planned:
         others = not {"embedding", "hidden", "logits"}.issuperset(run.mix.reads or ())  # every network has these
-        if others or run.network.dropout or run.network.freeze:
+        if others or run.network.dropout or run.network.freeze or models.reuses(run.network.model):
             mixes.setdefault((run.network.model, run.network.dropout, run.network.freeze), []).append(run.mix)
     if not mixes:
         return

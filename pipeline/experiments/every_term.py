@@ -15,8 +15,8 @@ from typing import Any
 from pipeline import losses
 from pipeline.config import InputError
 from pipeline.experiments.steps import Step
-from pipeline.losses.library import constant, require, teacher_reads
-from pipeline.losses.signature import definition
+from pipeline.losses.library import constant, network, require, teacher_reads
+from pipeline.losses.reused import asks_head
 
 #: Which losses ``each.term`` can mean by a word.
 WORDS = ("all", "vectors", "single")
@@ -57,10 +57,8 @@ def single(name: str) -> bool:
     """Whether a loss asks for one teacher: of several there is no mean of maps, and no output layer."""
     if constant(name, "MEMBERS", False):
         return False
-    constants = definition(name, "constants")
-    head = constants is not None and "head" in {one.arg for one in (*constants.args.args, *constants.args.kwonlyargs)}
     reads = teacher_reads(name)
-    return head or reads is None or bool(set(reads) - {"embedding", "logits", "members"})
+    return asks_head(name) or reads is None or bool(set(reads) - {"embedding", "logits", "members"})
 
 
 def mixes(beside_base: bool, terms: Sequence[str] | None = None) -> list[str]:
@@ -79,10 +77,11 @@ def besides(mix: str, published: bool, included: Callable[[str], Step]) -> dict[
     """What a step with this mix needs besides: the network without which a loss has nothing to read (``NETWORK`` of its file),
     of the published combination how its batches are drawn (``SAMPLER``), and beside ``BASE`` whoever teaches its recipe's last
     step, which ``included`` knows by the recipe's name."""
-    names = [term.name for term in losses.LossMix.parse(mix).terms]
-    keys = {"network": "NETWORK", **({"sampler": "SAMPLER"} if published else {})}
-    words = {key: [word for name in names if (word := constant(name, which, ""))] for key, which in keys.items()}
-    fields: dict[str, Any] = {key: each[0] for key, each in words.items() if each}
+    terms = losses.LossMix.parse(mix).terms
+    names = [term.name for term in terms]
+    words = {"network": [network(term.name, term.arguments) for term in terms]}
+    words |= {"sampler": [str(constant(name, "SAMPLER", "")) for name in names]} if published else {}
+    fields: dict[str, Any] = {key: next(filter(None, each)) for key, each in words.items() if any(each)}
     for name in names if not published else ():
         if chained(name, True):
             step = included(recipe(name))

@@ -84,12 +84,8 @@ def teacher_reads(name: str, options: Mapping[str, Any] | None = None) -> tuple[
 
 
 def output_names(name: str, where: str, options: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """What a file says under ``READS`` or ``TEACHER``. Where it depends on an option, that option's words, the default first,
-    stand each before their names, as ``OPTION=WORD`` where another option has the word too."""
-    outputs = constant(name, where, None)
-    if isinstance(outputs, Mapping):
-        words = {*options.values(), *(f"{option}={word}" for option, word in options.items())}
-        outputs = outputs[next((word for word in outputs if word in words), next(iter(outputs)))]
+    """What a file says under ``READS`` or ``TEACHER``."""
+    outputs = by_option(name, where, None, options)
     if outputs is None:
         return None
     if not isinstance(outputs, tuple | list) or not all(isinstance(output, str) for output in outputs):
@@ -97,6 +93,21 @@ def output_names(name: str, where: str, options: Mapping[str, Any]) -> tuple[str
             f"loss {name}: {where} = {outputs!r}; expected names of outputs, for example ('logits',), or () for none"
         )
     return tuple(outputs)
+
+
+def by_option(name: str, which: str, default: Any, options: Mapping[str, Any]) -> Any:
+    """What a loss's file says under a name in capitals. Where it depends on an option, that option's words, the default first,
+    stand each before their value, as ``OPTION=WORD`` where another option has the word too."""
+    value = constant(name, which, default)
+    if not isinstance(value, Mapping):
+        return value
+    words = {*options.values(), *(f"{option}={word}" for option, word in options.items())}
+    return value[next((word for word in value if word in words), next(iter(value)))]
+
+
+def network(name: str, options: Mapping[str, Any]) -> str:
+    """The student's network that a loss needs: ``NETWORK`` of its file; "": any."""
+    return str(by_option(name, "NETWORK", "", options))
 
 
 def fewest(name: str) -> int:

@@ -31,8 +31,8 @@ from pipeline.losses.unlabelled import require_use
 if TYPE_CHECKING:
     from pipeline.losses.explanation import Pair
 
-#: The outputs of a network's last layer, which names the classes.
-CLASSES = frozenset({"logits", "cosines"})
+#: The outputs of a network's last layer, which names the classes; and what a teacher's output layer in its place is fed by.
+CLASSES = frozenset({"logits", "cosines", "projected"})
 
 #: The mixes of Table 3 of Cho et al. 2023 in its order, as canonical text: a mix of these terms that gives no weights has
 #: theirs. (What came out of them stands in ``report.paper``.)

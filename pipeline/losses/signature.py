@@ -152,7 +152,8 @@ def adapts(name: str, given: Mapping[str, Any]) -> bool:
     with_options: tuple[str, ...] | None = constant(name, "ADAPTS", None)
     if with_options is None:
         return has(name, "adapter")
-    return any(f"{key}={shown(value)}" in with_options for key, value in given.items())
+    settings = {key: option.default for key, option in options(name).items()} | dict(given)
+    return any(f"{key}={shown(value)}" in with_options for key, value in settings.items())
 
 
 def definition(name: str, of: str = "") -> ast.FunctionDef | None:

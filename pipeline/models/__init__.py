@@ -7,6 +7,9 @@ puts the one before it, ``stacked`` makes R of them one. First weights come from
 ``NAME+16``: the network with a linear layer of 16 in place of the classes, which is its embedding; it names no classes, and its logits are
 zeros (``spaces``).
 
+``REUSES = "linear"`` of a network's file: this layer is the output layer of whoever teaches it, given by a term that fetches it, and frozen
+(SimKD, Chen et al. 2022).
+
 Begin with ``cnn2``. Imports: config.
 """
 
@@ -62,6 +65,17 @@ def width_of(name: str) -> int:
     """Of ``NAME+16`` 16; 0 of a network that names classes."""
     width = name.partition("+")[2]
     return int(width) if width.isascii() and width.isdecimal() else 0
+
+
+def reuses(name: str) -> str:
+    """The layer of a network that is its teacher's: ``REUSES`` of its file; "" where all layers are its own. No torch here."""
+    module = f"{__name__}.{name.replace('-', '_').partition('+')[0]}"
+    try:
+        return str(modules.constant(module, "REUSES"))
+    except KeyError:
+        return ""
+    except modules.Computed:
+        return str(getattr(importlib.import_module(module), "REUSES", ""))
 
 
 def network(

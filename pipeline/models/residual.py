@@ -81,8 +81,7 @@ class ResNet(nn.Module):
             else:  # the map is what comes before the ReLU, so this one must not be in place
                 maps[f"map{number // self.stage}"] = x
                 x = self.behind[number // self.stage - 1](F.relu(x))
-        x = x.mean(-2, dtype=self.windows.dtype)  # (..., C, W)
-        embedding = (x.unsqueeze(-2) * self.windows).sum(-1).flatten(-2)
+        embedding = in_columns(x, self.windows)
         logits = self.linear(self.dropout(self.before_output(embedding)))
         return Outputs(embedding=embedding, hidden=embedding, logits=logits, **maps)
 
@@ -93,6 +92,12 @@ class ResNet(nn.Module):
                 draw_he(layer, generator)
             elif isinstance(layer, nn.Linear):
                 draw_uniform(layer, generator)
+
+
+def in_columns(x: Tensor, windows: Tensor) -> Tensor:
+    """A map (..., C, H, W) averaged over its height and in ``windows`` (n, W) of its width: (..., C · n)."""
+    x = x.mean(-2, dtype=windows.dtype)  # (..., C, W)
+    return (x.unsqueeze(-2) * windows).sum(-1).flatten(-2)
 
 
 def average_windows(width: int, windows: int) -> Tensor:

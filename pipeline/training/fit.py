@@ -19,6 +19,7 @@ from pipeline.losses.adapting import shapes
 from pipeline.losses.learner import Learner
 from pipeline.losses.mix import union
 from pipeline.losses.mixable import taught_live
+from pipeline.losses.reused import require_fetched
 from pipeline.losses.several import require_several
 from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
@@ -35,7 +36,7 @@ from pipeline.training.normalisation import normalisation
 from pipeline.training.peers import Peers, require_no_listener
 from pipeline.training.pools import chosen_pools
 from pipeline.training.sampling import epoch_tables
-from pipeline.training.starting import begin, go_on
+from pipeline.training.starting import begin, go_on, take_output_layers
 from pipeline.training.step import Augment, Pack, Teaching, threads
 from pipeline.training.task import Run, Trained
 from pipeline.training.teaching import Stored
@@ -227,7 +228,7 @@ def packed(
         network.mean.copy_(mean)
         network.std.copy_(std)
     require_outputs([run.mix for run in runs], networks[0])
-    freeze = modules(settings.freeze)
+    freeze = (*modules(settings.freeze), *filter(None, [models.reuses(settings.model)]))
     require_modules(freeze, networks[0].body, settings.model)
     targets = targets_of(runs, device)
     options: dict[str, Any] = {"label_smoothing": settings.label_smoothing, "shot": samplers.shot_of(settings.sampler)}
@@ -237,6 +238,7 @@ def packed(
         options["class_weights"] = torch.stack(weights)
     loss = losses.mixed_loss([run.mix for run in runs], device, options)
     lesson, constants, taught = lessons_of(teaching, runs, networks[0], samples, labels, settings)
+    take_output_layers(networks, runs, constants)
     drawn_of = [(run.weights_seed, run.fold) for run in runs]
     adapters = losses.adapters([run.mix for run in runs], drawn_of, networks, taught)
     for run, each in zip(runs, adapters):
@@ -255,7 +257,10 @@ def packed(
 
 
 def require_outputs(mixes: Iterable[LossMix], network: Network) -> None:
-    """``InputError`` for the first term that reads an output which the students' network does not have."""
+    """``InputError`` for the first term that reads an output which the students' network does not have, and for a mix that fetches no
+    output layer for a network that has its teacher's."""
+    mixes = list(mixes)
+    require_fetched(mixes, network.name)
     terms = {term.key: term for mix in mixes for term in mix.terms}
     named = {key: library.reads(term.name, dict(term.options)) or () for key, term in terms.items()}
     if {name for names in named.values() for name in names} <= set(VECTORS):
@@ -263,7 +268,7 @@ def require_outputs(mixes: Iterable[LossMix], network: Network) -> None:
     there = shapes(network)
     for key, names in named.items():
         if missing := lacking(names, there):
-            other = library.constant(terms[key].name, "NETWORK", "")
+            other = library.network(terms[key].name, terms[key].arguments)
             raise InputError(
                 f"{key} reads {', '.join(missing)} of the student, and {network.name} has {', '.join(there)}; "
                 "expected a network with these outputs" + (f", for example {other}" if other else "")

@@ -1,13 +1,16 @@
-"""Trainings that begin with the weights of another run."""
+"""Trainings that begin with the weights of another run, and networks that have their teacher's output layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pipeline import models
 from pipeline.config import InputError
+from pipeline.losses.needs import CONSTANTS, about
+from pipeline.losses.reused import fetching
 from pipeline.models import Network
 from pipeline.models.saved import load_state
 from pipeline.training.task import Run
@@ -34,3 +37,25 @@ def go_on(adapters: Mapping[str, nn.Module], run: Run) -> None:
         kept = {name: run.start.adapters.get(f"{key} {name}") for name in tensors}  # type: ignore[union-attr]
         if all(one is not None and one.shape == (1, *tensors[name].shape) for name, one in kept.items()):
             module.load_state_dict({name: one[0] for name, one in kept.items() if one is not None})
+
+
+@torch.no_grad()
+def take_output_layers(networks: Sequence[Network], runs: Sequence[Run], constants: Mapping[str, Tensor]) -> None:
+    """Give networks that answer by their teacher's output layer that of each run's own teacher, over what they were drawn or begun with.
+
+    ``constants``: of the runs' terms, each (R, ...), as ``lessons`` has them. ``InputError`` for a layer of another width or of other classes.
+    """
+    name = models.reuses(networks[0].name)
+    for number, (network, run) in enumerate(zip(networks, runs, strict=True) if name else ()):
+        term = fetching(run.mix)
+        assert term is not None  # ``require_fetched``
+        key = f"{CONSTANTS} {about(term, CONSTANTS).key}"
+        layer = network.body.get_submodule(name)
+        for part in ("weight", "bias"):
+            ours, theirs = layer.get_parameter(part), constants[f"{key} {part}"][number]
+            if ours.shape != theirs.shape:
+                raise InputError(
+                    f"{network.name} has a teacher's output layer of {part} {tuple(ours.shape)}, and its teacher's is {tuple(theirs.shape)}; "
+                    "expected a teacher of the same classes whose output layer reads as many numbers, such as resnet18"
+                )
+            ours.copy_(theirs)

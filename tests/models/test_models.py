@@ -17,6 +17,7 @@ from tests.networks import plain, with_weights_of
 PAPER = (5, 20, 173)
 SMALL = {"cnn2": (5, 9, 14), "cnn2_cosine": (5, 9, 14), "resnet18": (5, 8, 33), "resnet56": (3, 8, 8)}
 SMALL["resnet10"] = SMALL["resnet18"]
+SMALL |= dict.fromkeys(("cnn2_reuse", "cnn2_reuse_hidden"), SMALL["cnn2"])
 SMALL |= dict.fromkeys(("tiny", "small", "large"), (1, 9, 17))
 LOG_MEL = (1, 64, 173)
 
@@ -32,6 +33,8 @@ def cut(network: Stacked, run: int) -> Stacked:
         ("resnet18", PAPER, 10, 178_466, 256, 256),
         ("cnn2", PAPER, 10, 116_538, 3440, 32),
         ("cnn2_cosine", PAPER, 10, 116_528, 3440, 32),
+        ("cnn2_reuse", PAPER, 10, 20_698, 256, 256),
+        ("cnn2_reuse_hidden", PAPER, 10, 127_226, 256, 256),
         ("resnet56", (3, 32, 32), 100, 861_620, 64, 64),
         ("small", LOG_MEL, 10, 98_682, 128, 128),
         ("small", PAPER, 10, 99_258, 128, 128),
