@@ -30,6 +30,7 @@ from pipeline.engine.stopped import with_peers as with_peers
 from pipeline.engine.teachers import kind
 from pipeline.engine.whole import Whole
 from pipeline.images.archive import Archive
+from pipeline.losses import views
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.processes import cluster, shadowing
 from pipeline.runs.planned import Files, PlannedRun
@@ -129,10 +130,8 @@ def packed(
 
 
 def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
-    """The runs that can lie in one pack: of one network and schedule, whose terms need the same beyond vectors.
-
-    So whoever reads no map, and has no adapter, pays for none.
-    """
+    """The runs that can lie in one pack: of one network and schedule, whose terms need the same beyond vectors. So whoever reads no
+    map, and has no adapter, pays for none."""
     alike: dict[object, list[PlannedRun]] = {}
     for run in planned:
         needs, reads = needs_of([run.mix]), run.mix.reads
@@ -142,7 +141,7 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         vectors = not needs.vague and not needs.reduced and {"logits", "embedding", MEMBERS}.issuperset(needs.outputs)
         alone = wide or not vectors
         teachers = tuple(kind(teacher, alone) for teacher in run.teachers) if alone or packs.with_files([run]) else ()
-        maps = None if reads is None else tuple(stage_names(reads))
+        maps = (None if reads is None else tuple(stage_names(reads)), views.two(run.mix))
         large = (*stage_names(needs.outputs), *needs.reduced, *needs.constants)
         members = len(run.teachers) if needs.members else 0
         # Constants are of the labels that a run knows: teachers of each seed's own come with it, a file is of all seeds.

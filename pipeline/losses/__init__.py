@@ -55,7 +55,7 @@ by importing it, where it is written out. All else is optional:
   (``mixup``) it is mixed from the costs against both targets. Any other loss that reads labels is refused then (``labels: Tensor |
   None`` says that it does without), and of one that reads the teacher the teacher hears the mixtures. ``rows`` then says by how much
   each clip counts.
-- ``MIX``: the published combination as text; ``NETWORK`` and ``SAMPLER``: the student's network that it needs, and how its
+- ``MIX``: the published combination as text; ``NETWORK`` (or a table by an option's words) and ``SAMPLER``: the student's network that it needs, and how its
   published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
 - ``LABELS``: "several" where the loss is right for clips with several labels each, "one" where it needs one. Without it: several
   where ``labels`` may be None and neither side's outputs of classes are read (``losses.several``). Others are refused for such data,
@@ -69,7 +69,7 @@ by importing it, where it is written out. All else is optional:
   words, ``{"standard": 3}`` (data of fewer are refused);
   ``WITH = {"epsilon": ("wrong=smooth",)}``: an option that is refused unless one of these is chosen too.
 
-The mix understands ``hinton:4..1``, ``@T=10..1``, ``@from=5``, ``@until=30`` and ``@warm=20`` for every loss (``schedule``): an option that
+The mix understands ``hinton:4..1``, ``@T=10..1``, ``@from=5``, ``@until=30`` and ``@warm=20`` for every loss (``schedule``), and ``@views=2`` (``views``): an option that
 changes comes as a tensor without axes, and a term that does not count in an epoch has the weight 0 and is computed all the same.
 
 A teacher's maps, or what is reduced of them, are stored for every clip before the first step where that fits into memory, else

@@ -23,6 +23,7 @@ from pipeline.losses.mix import (
 )
 from pipeline.losses.schedule import Ramp, counted_epochs
 from pipeline.losses.signature import Value, adapts, idle, options, shown
+from pipeline.losses.views import of_both
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ def explained(mix: LossMix, published: float | None = None, pair: Pair | None = 
             lines.append(f"    epochs   {epochs}")
         if (which := dict(term.options).get("rows", "all")) != "all":
             lines.append(f"    rows     {which} clips of a batch only")
+        if of_both(term):
+            lines.append(
+                "    views    two of each clip, as it is and as the setting augment changes it: the sum of both"
+            )
         if (rows := fewest(term.name)) > 1:
             lines.append(f"    batch    of at least {rows} clips")
         if settings:

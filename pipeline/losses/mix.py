@@ -3,8 +3,8 @@
 Text: terms separated by commas, each ``NAME[:WEIGHT][@OPTION=VALUE]...``, for example ``angle:40,area:20``,
 ``hinton@T=4``, ``angle:40@layer=hidden``. A weight or a number may be a ramp over the epochs, first to last:
 ``hinton:4..1``, ``hinton@T=10..1``; and every term may have ``@from=5`` (it counts from epoch 6 on), ``@until=30`` (in the
-first 30 epochs), ``@warm=20`` (its weight grows over the first 20 epochs) and ``@rows=labelled`` or ``unlabelled`` (of these
-clips only). Order does not matter. ``soft:1`` is added unless ``soft`` or
+first 30 epochs), ``@warm=20`` (its weight grows over the first 20 epochs), ``@rows=labelled`` or ``unlabelled`` (of these
+clips only), and ``@views=2`` (of each clip as it is, and as ``augment`` changes it). Order does not matter. ``soft:1`` is added unless ``soft`` or
 ``ce`` is named. Without weights, the paper's weights for that very mix (Table 3 of Cho et al. 2023)
 where it has it, else the ``WEIGHT`` of each loss's file (20 for distance, angle and area). With the weight 0
 a base term keeps away: ``angle:40,soft:0`` learns relations alone.
@@ -27,6 +27,7 @@ from pipeline.losses.signature import EVERY, Value, adapts, options, shown
 from pipeline.losses.spaces import require_space
 from pipeline.losses.text import BASES, Written, parts, read_term
 from pipeline.losses.unlabelled import require_use
+from pipeline.losses.views import require_views
 
 if TYPE_CHECKING:
     from pipeline.losses.explanation import Pair
@@ -177,6 +178,7 @@ class LossMix:
         require_use(self, how, dot)
         require_space(self, how, dot)
         require_mixable(self, how, dot)
+        require_views(self, how, dot)
 
     def require_batch(self, batch: int, setting: str = "batch", based: bool = False) -> None:
         """``InputError`` where a term learns nothing from ``batch`` clips, or from one teacher without a training before.

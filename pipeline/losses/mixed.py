@@ -18,6 +18,7 @@ from pipeline.losses.needs import CONSTANTS, OWN, REDUCED, about, accepted, has,
 from pipeline.losses.rows import counted_clips, restricted
 from pipeline.losses.schedule import Ramp, value_at, weight_at
 from pipeline.losses.signature import masked
+from pipeline.losses.views import of_both
 from pipeline.models.outputs import MAPS
 
 #: What stands before a term's key in the names of outputs that only this term sees.
@@ -127,6 +128,8 @@ class MixedLoss:
         self._terms = terms
         #: Keys of the terms that remember.
         self.remembering = tuple(key for key, term in terms.items() if has(term, REMEMBER))
+        #: Whether a step has two views of each clip.
+        self.two_views = any(map(of_both, terms.values()))
         self._mixes = {key: mixes_targets(term) for key, term in terms.items()}
         self._listens = {key: listens(term) for key, term in terms.items()}
         self._taught = {
@@ -198,11 +201,13 @@ class MixedLoss:
         draws: Mapping[str, Tensor] | None = None,
         mixing: Mixing | None = None,
         memory: Memory | None = None,
+        second: tuple[Any, Any] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs and labels lead with the runs axis. total = Σ weight · raw; raw is 0 where a run lacks it.
 
         ``draws``: of each term that draws its numbers (R', B, n), R' the runs that have it. ``mixing``: of mixed inputs; what teachers
-        say is then of each clip by itself, or of the mixtures with ``mixing.live``. ``memory``: of the terms that remember.
+        say is then of each clip by itself, or of the mixtures with ``mixing.live``. ``memory``: of the terms that remember. ``second``: what
+        students and teachers say of another view of the same clips, for the terms with ``@views=2``.
         """
         raw: dict[str, Tensor] = {}
         total: Tensor | None = None
@@ -210,11 +215,14 @@ class MixedLoss:
             runs, function = self._runs[key], self._functions[key]
             seen, taught = self.sides(key, student, teacher, runs, (draws or {}).get(key), memory)
             mixed = None if mixing is None or not self.mixes_now(key, mixing) else mixing.of(runs)
+            known = chosen_runs(labels, runs)
+            some = one_per_run(function(seen, taught, known, mixed), key, len(known))
+            if second is not None and of_both(self._terms[key]):
+                sides = self.sides(key, *second, runs, (draws or {}).get(key), memory)
+                some = some + one_per_run(function(*sides, known, mixed), key, len(known))
             if runs is None:
-                raw[key] = one_per_run(function(seen, taught, labels, mixed), key, len(self.mixes))
+                raw[key] = some
             else:
-                some = function(seen, taught, labels.index_select(0, runs), mixed)
-                some = one_per_run(some, key, len(runs))
                 raw[key] = some.new_zeros(len(self.mixes)).index_copy(0, runs, some)
             weighted = self.weights[key] * raw[key]
             total = weighted if total is None else total + weighted

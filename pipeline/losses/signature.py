@@ -93,6 +93,7 @@ EVERY = {
     "until": Option(math.inf, whole=True, interval="[1, inf)"),
     "warm": Option(1, whole=True, interval="[1, inf)"),
     "rows": Option("all", ("all", "labelled", "unlabelled")),
+    "views": Option(1, whole=True, interval="[1, 2]"),
 }
 
 

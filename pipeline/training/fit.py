@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline import config, losses, models, samplers
 from pipeline.config import NO_FOLD, InputError, TrainSettings
 from pipeline.listed import modules
-from pipeline.losses import LossMix, library
+from pipeline.losses import LossMix, library, views
 from pipeline.losses.adapting import shapes
 from pipeline.losses.learner import Learner
 from pipeline.losses.mix import union
@@ -132,6 +132,15 @@ def check(
             raise InputError(
                 f"fold {run.fold}, mixup = {settings.mixup:g}: what was computed once of a teacher says nothing of mixed inputs but logits; "
                 f"expected teachers that run in every step (Live) for mix {run.mix}"
+            )
+        if views.two(run.mix) != views.two(runs[0].mix):
+            raise InputError(
+                f"fold {run.fold}, mix {run.mix}: runs of two views of each clip and of one in a pack; expected packs of their own"
+            )
+        if views.two(run.mix) and isinstance(teaching, Stored) and run.mix.needs_teacher:
+            raise InputError(
+                f"fold {run.fold}, mix {run.mix}: what was computed once of a teacher says nothing of a second view of a clip; "
+                "expected teachers that run in every step (Live)"
             )
         if run.task.unlabelled is None:
             require_unlabelled(run.mix, settings, f"fold {run.fold}, ")

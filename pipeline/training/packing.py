@@ -34,6 +34,7 @@ from pipeline.training.step import (
 )
 from pipeline.training.task import Run
 from pipeline.training.tuning import tuned
+from pipeline.training.two_views import both_views
 
 #: Part of the memory that is free at the start which packs that are trained at a time may take, with what their teachers say.
 SHARE = 0.6
@@ -227,11 +228,12 @@ def bytes_per_run(pack: Pack) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         rows = pack.tables.rows[0]
-        inputs: Inputs = lambda runs: batch(pack, rows[runs], None)
+        inputs: Inputs = lambda runs: torch.cat([batch(pack, rows[runs], None)] * (1 + pack.loss.two_views))
         keys = None if pack.tables.keys is None else pack.tables.keys[0]
         outputs, teacher = both_sides(pack, rows, inputs, inputs, keys=keys)
         draws = {key: table[0] for key, table in pack.draws.items()}
-        total, _ = pack.loss(outputs, teacher, pack.truth(rows), draws, mixing_of(pack), pack.remembered(rows))
+        first, second = both_views(pack.loss, outputs, teacher)
+        total, _ = pack.loss(*first, pack.truth(rows), draws, mixing_of(pack), pack.remembered(rows), second)
     kept.pop(pack.weights.untyped_storage().data_ptr(), None)
     del total
     # Weights, momentum, gradients (two), the best epoch's, and a checkpoint's copy of three of them; an epoch's draws twice.

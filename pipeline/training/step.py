@@ -25,6 +25,7 @@ from pipeline.training.mixing_tables import restyled
 from pipeline.training.peers import Peers
 from pipeline.training.sampling import EpochTables
 from pipeline.training.teaching import Stored
+from pipeline.training.two_views import both_views
 
 Teaching = Stored | Live
 """Where what teachers say comes from."""
@@ -122,7 +123,6 @@ class Pack:
         return {"weights": self.weights, **{name: one for name, one in statistics.items() if one.is_floating_point()}}
 
     def remembered(self, rows: Tensor) -> Memory | None:
-        """What terms see of ``memory`` in a step of rows (R, B)."""
         return None if self.memory is None else self.memory.of(rows)
 
     @contextmanager
@@ -152,7 +152,8 @@ def step(pack: Pack, masked: bool) -> None:
 
     def inputs(runs: slice) -> Tensor:
         x = batch(pack, rows[runs], None if augmenting is None else augmenting[runs], runs)
-        return mixed_inputs(with_styles(pack, x, runs), mixing, runs)
+        x = mixed_inputs(with_styles(pack, x, runs), mixing, runs)
+        return torch.cat([batch(pack, rows[runs], None, runs), x]) if pack.loss.two_views else x
 
     def seen(runs: slice) -> Tensor:
         return with_noise(pack, inputs(runs), runs, keys)
@@ -171,16 +172,17 @@ def step(pack: Pack, masked: bool) -> None:
     with pack.learner.unchanged(mask):  # buffers are put back only when no gradient needs them any more
         outputs, teacher = both_sides(pack, rows, inputs, seen, mask, keys)
         memory = pack.remembered(rows)
-        total, raw = pack.loss(outputs, teacher, labels, draws, mixing, memory)
+        (first, heard), second = both_views(pack.loss, outputs, teacher)
+        total, raw = pack.loss(first, heard, labels, draws, mixing, memory, second)
         grad_outputs = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
         pack.learner.backward(dict(zip(outputs, grad_outputs)), descend)
     if pack.memory and memory:
-        pack.memory.write(pack.loss.remembered(outputs, teacher, labels, draws, memory), mask)
+        pack.memory.write(pack.loss.remembered(first, heard, labels, draws, memory), mask)
     if pack.averages:
         taken = pack.optimizer_state["taken"]
         optimizer.follow(pack.averages, pack.averaged_tensors(), taken, pack.settings.average, mask)
     values = torch.stack([total.detach(), *(raw[term].detach() for term in pack.terms)])
-    answers = outputs.logits.detach().argmax(-1) if pack.targets is None else -2
+    answers = first.logits.detach().argmax(-1) if pack.targets is None else -2
     tally(pack, values, (truth == answers).sum(-1), mask)
     pack.counter += 1
 
