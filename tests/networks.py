@@ -49,7 +49,7 @@ def plain_pooled(channels: int, widths: tuple[int, ...], classes: int) -> nn.Seq
 
 def plain_reuse(name: str, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """METHODS2, 3.3: ``cnn2``'s convolutions, a projector, and the output layer of a ``resnet18``."""
-    channels, height, width = shape
+    _, height, width = shape
     body = plain("cnn2", shape, classes)[:7]
     if name == "cnn2_reuse_hidden":
         flat = 16 * (height // 4) * (width // 4)
