@@ -66,16 +66,7 @@ def explained(mix: LossMix, published: float | None = None, pair: Pair | None = 
         ]
         if adapts(term.name, term.arguments):
             lines.append(f"    adapter  {adapter_in_words(term, pair)}")
-        if epochs := counted_epochs(dict(term.options)):
-            lines.append(f"    epochs   {epochs}")
-        if (which := dict(term.options).get("rows", "all")) != "all":
-            lines.append(f"    rows     {which} clips of a batch only")
-        if of_both(term):
-            lines.append(
-                "    views    two of each clip, as it is and as the setting augment changes it: the sum of both"
-            )
-        if (rows := fewest(term.name)) > 1:
-            lines.append(f"    batch    of at least {rows} clips")
+        lines += what_counts(term)
         if settings:
             lines.append("    options  " + ", ".join(f"{k} = {in_words(v)}" for k, v in settings.items()))
         lines.append(f"    source   {constant(term.name, 'SOURCE', 'a file of this project')}")
@@ -93,6 +84,20 @@ def explained(mix: LossMix, published: float | None = None, pair: Pair | None = 
     if not mix.names_classes:
         lines.append("No term on the outputs: the student names classes by chance; make retrieval measures its space.")
     return "\n".join(lines)
+
+
+def what_counts(term: Term) -> list[str]:
+    """A line for each choice of epochs, clips and views, and for the fewest clips of a batch."""
+    lines = []
+    if epochs := counted_epochs(dict(term.options)):
+        lines.append(f"    epochs   {epochs}")
+    if (which := dict(term.options).get("rows", "all")) != "all":
+        lines.append(f"    rows     {which} clips of a batch only")
+    if of_both(term):
+        lines.append("    views    two of each clip, as it is and as the setting augment changes it: the sum of both")
+    if (rows := fewest(term.name)) > 1:
+        lines.append(f"    batch    of at least {rows} clips")
+    return lines
 
 
 def listed(outputs: tuple[str, ...] | None) -> str:

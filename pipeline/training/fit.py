@@ -116,6 +116,7 @@ def check(
     """Raise ``InputError`` for arguments that do not fit together."""
     if not runs:
         raise InputError("no runs to train; expected at least one")
+    check_views(runs, teaching)
     if samples.ndim != 4 or labels.shape != samples.shape[:1]:
         raise InputError(
             f"samples {tuple(samples.shape)} and labels {tuple(labels.shape)}; expected (rows, C, H, W) and (rows,)"
@@ -132,15 +133,6 @@ def check(
             raise InputError(
                 f"fold {run.fold}, mixup = {settings.mixup:g}: what was computed once of a teacher says nothing of mixed inputs but logits; "
                 f"expected teachers that run in every step (Live) for mix {run.mix}"
-            )
-        if views.two(run.mix) != views.two(runs[0].mix):
-            raise InputError(
-                f"fold {run.fold}, mix {run.mix}: runs of two views of each clip and of one in a pack; expected packs of their own"
-            )
-        if views.two(run.mix) and isinstance(teaching, Stored) and run.mix.needs_teacher:
-            raise InputError(
-                f"fold {run.fold}, mix {run.mix}: what was computed once of a teacher says nothing of a second view of a clip; "
-                "expected teachers that run in every step (Live)"
             )
         if run.task.unlabelled is None:
             require_unlabelled(run.mix, settings, f"fold {run.fold}, ")
@@ -163,6 +155,20 @@ def check(
             those = f"{known.min()} to {known.max()}" if len(known) else "none"
             raise InputError(f"fold {run.fold}: labels {those}; expected 0 to {count - 1}")
         from_files.check(samples, run.task.test)
+
+
+def check_views(runs: Sequence[Run], teaching: Teaching | None) -> None:
+    """``InputError`` where runs of two views of each clip and of one are in a pack, and where stored answers know nothing of the second."""
+    for run in runs:
+        if views.two(run.mix) != views.two(runs[0].mix):
+            raise InputError(
+                f"fold {run.fold}, mix {run.mix}: runs of two views of each clip and of one in a pack; expected packs of their own"
+            )
+        if views.two(run.mix) and isinstance(teaching, Stored) and run.mix.needs_teacher:
+            raise InputError(
+                f"fold {run.fold}, mix {run.mix}: what was computed once of a teacher says nothing of a second view of a clip; "
+                "expected teachers that run in every step (Live)"
+            )
 
 
 def require_classes(run: Run, labels: Tensor, classes: int) -> None:
