@@ -8,7 +8,7 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.label_sets import SETTINGS
 from pipeline.losses.library import constant, has, names, reads, teacher_reads
 from pipeline.losses.mixable import without_labels
-from pipeline.losses.signature import arguments_of
+from pipeline.losses.reused import asks_head
 
 if TYPE_CHECKING:
     from pipeline.losses.mix import LossMix, Term
@@ -37,7 +37,7 @@ def takes_several(term: Term) -> bool:
 
 def asks_for_classes(name: str) -> bool:
     """Whether a loss remembers labels, or wants its teacher's output layer."""
-    return has(name, "memory") or (has(name, "constants") and "head" in arguments_of(name, "constants"))
+    return has(name, "memory") or asks_head(name)
 
 
 def require_several(mix: LossMix, how: TrainSettings, table: str = "", where: str = "") -> None:

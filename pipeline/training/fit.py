@@ -36,7 +36,7 @@ from pipeline.training.normalisation import normalisation
 from pipeline.training.peers import Peers, require_no_listener
 from pipeline.training.pools import chosen_pools
 from pipeline.training.sampling import epoch_tables
-from pipeline.training.starting import begin, go_on, take_output_layers
+from pipeline.training.starting import begun, go_on, take_output_layers
 from pipeline.training.step import Augment, Pack, Teaching, threads
 from pipeline.training.task import Run, Trained
 from pipeline.training.teaching import Stored
@@ -231,17 +231,7 @@ def packed(
 ) -> Pack:
     """The pack of ``runs`` before its first step: weights drawn, normalisation set, first epoch planned."""
     device, dtype = samples.device, torch.promote_types(samples.dtype, torch.float32)
-    networks = [
-        models.network(
-            settings.model, samples.shape[1:], classes, seed=run.weights_seed, fold=run.fold, dropout=settings.dropout
-        )
-        for run in runs
-    ]
-    for network, run, (mean, std) in zip(networks, runs, statistics, strict=True):
-        network.to(dtype)  # first: the statistics of float64 samples keep their digits
-        begin(network, run)
-        network.mean.copy_(mean)
-        network.std.copy_(std)
+    networks = begun(samples, runs, settings, classes, statistics)
     require_outputs([run.mix for run in runs], networks[0])
     freeze = (*modules(settings.freeze), *filter(None, [models.reuses(settings.model)]))
     require_modules(freeze, networks[0].body, settings.model)

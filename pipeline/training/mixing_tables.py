@@ -13,6 +13,7 @@ from pipeline.config import TrainSettings
 from pipeline.training.randomness import generator, seed_of
 
 if TYPE_CHECKING:
+    from pipeline.training.sampling import EpochTables
     from pipeline.training.task import Run
 
 #: Added to a variance before its root, as the authors' code does.
@@ -83,3 +84,12 @@ def restyled(x: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
     mixed = [share * own + (1 - share) * own.gather(0, index.expand_as(own)) for own in (mean, deviation)]
     changed = (values - mean) / deviation * mixed[1] + mixed[0]
     return torch.where(share == 1, x, changed.to(x.dtype))
+
+
+def with_styles(tables: EpochTables, step: Tensor, x: Tensor, runs: slice) -> Tensor:
+    """Samples (B, R', C, H, W) of some runs with their bins as loud as in mixtures of two clips, in steps (1,) that mix them so."""
+    if tables.style_partners is None or tables.style_shares is None:
+        return x
+    both = (tables.style_partners, tables.style_shares)
+    partners, shares = (table.index_select(0, step)[0][runs].t() for table in both)
+    return restyled(x, partners, shares)

@@ -8,12 +8,33 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import models
-from pipeline.config import InputError
+from pipeline.config import InputError, TrainSettings
 from pipeline.losses.needs import CONSTANTS, about
 from pipeline.losses.reused import fetching
 from pipeline.models import Network
 from pipeline.models.saved import load_state
 from pipeline.training.task import Run
+
+
+def begun(
+    samples: Tensor,
+    runs: Sequence[Run],
+    settings: TrainSettings,
+    classes: int,
+    statistics: Sequence[tuple[Tensor, Tensor]],
+) -> list[Network]:
+    """The runs' networks with their first weights, drawn or begun with, and their normalisation."""
+    shape, dtype = samples.shape[1:], torch.promote_types(samples.dtype, torch.float32)
+    networks = []
+    for run, (mean, std) in zip(runs, statistics, strict=True):
+        drawn = {"seed": run.weights_seed, "fold": run.fold}
+        network = models.network(settings.model, shape, classes, **drawn, dropout=settings.dropout)
+        network.to(dtype)  # first: the statistics of float64 samples keep their digits
+        begin(network, run)
+        network.mean.copy_(mean)
+        network.std.copy_(std)
+        networks.append(network)
+    return networks
 
 
 def begin(network: Network, run: Run) -> None:

@@ -21,7 +21,7 @@ from pipeline.training.draws import normal
 from pipeline.training.dropout import INPUT
 from pipeline.training.live import Lesson, Live
 from pipeline.training.memory import Recollection
-from pipeline.training.mixing_tables import restyled
+from pipeline.training.mixing_tables import with_styles
 from pipeline.training.peers import Peers
 from pipeline.training.sampling import EpochTables
 from pipeline.training.teaching import Stored
@@ -152,7 +152,7 @@ def step(pack: Pack, masked: bool) -> None:
 
     def inputs(runs: slice) -> Tensor:
         x = batch(pack, rows[runs], None if augmenting is None else augmenting[runs], runs)
-        x = mixed_inputs(with_styles(pack, x, runs), mixing, runs)
+        x = mixed_inputs(with_styles(tables, pack.counter, x, runs), mixing, runs)
         return torch.cat([batch(pack, rows[runs], None, runs), x]) if pack.loss.two_views else x
 
     def seen(runs: slice) -> Tensor:
@@ -256,15 +256,6 @@ def with_noise(pack: Pack, x: Tensor, runs: slice, keys: Tensor | None) -> Tenso
         return x
     noise = normal(keys[runs], x[:, 0].numel(), INPUT).view(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
     return x + pack.settings.input_noise * pack.deviation[runs] * noise
-
-
-def with_styles(pack: Pack, x: Tensor, runs: slice) -> Tensor:
-    """Samples (B, R', C, H, W) of some runs with their bins as loud as in mixtures of two clips, in steps that mix them so."""
-    if pack.tables.style_partners is None or pack.tables.style_shares is None:
-        return x
-    both = (pack.tables.style_partners, pack.tables.style_shares)
-    partners, shares = (table.index_select(0, pack.counter)[0][runs].t() for table in both)
-    return restyled(x, partners, shares)
 
 
 def tally(pack: Pack, values: Tensor, correct: Tensor, alive: Tensor | None) -> None:
