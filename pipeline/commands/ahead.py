@@ -8,14 +8,11 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline import commands, config, working_folder
 from pipeline.commands import defaults
 from pipeline.config import InputError, Settings
-
-if TYPE_CHECKING:
-    from pipeline.corpus import Corpus
 
 #: Calls without the program's name, a line each.
 VARIABLE = "AUDIO_RKD_GOALS"
@@ -50,6 +47,8 @@ def check_call(name: str, words: Sequence[str]) -> None:
         params = {**params, "preset": params["preset"] or wanted.preset}
     if "overrides" in params:
         check_training(name, params)
+    else:
+        check_several(name, params)
 
 
 def check_training(name: str, params: Mapping[str, Any]) -> None:
@@ -67,8 +66,7 @@ def check_training(name: str, params: Mapping[str, Any]) -> None:
             wanted_folds(corpus, params["folds"])
     if name != "search":
         check_mixes(name, params, settings, len(corpus.classes) if corpus else None)
-        if corpus and corpus.label_sets:
-            check_several(name, params, settings, corpus)
+    check_several(name, params, settings)
 
 
 def at_hand(params: Mapping[str, Any]) -> Any:
@@ -81,15 +79,18 @@ def at_hand(params: Mapping[str, Any]) -> Any:
         return None
 
 
-def check_several(name: str, params: Mapping[str, Any], settings: Settings, corpus: Corpus) -> None:
-    """``InputError`` where a command, a mix or a setting does not take clips with several labels."""
+def check_several(name: str, params: Mapping[str, Any], settings: Settings | None = None) -> None:
+    """``InputError`` where a command, a mix or a student's setting does not take the clips asked for, as they have several labels."""
+    corpus = at_hand(params) if params.get("dataset") in ("auto", "csv") and params.get("data") else None
+    if not corpus or not corpus.label_sets:
+        return
     from pipeline import label_sets
     from pipeline.losses import LossMix
     from pipeline.losses.several import require_several
 
     with label_sets.commanded(name):
         label_sets.require(corpus.listing)
-    for text in params.get("losses", ()):
+    for text in params.get("losses", ()) if settings else ():
         require_several(LossMix.parse(text), settings.student, "student", corpus.name)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import class_subsets, config, models, runs
+from pipeline import class_subsets, config, label_sets, models, runs
 from pipeline.config import Settings, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.corpus.clips import require_folds
@@ -243,7 +243,8 @@ def time_of(epochs: dict[str, int], root: Path, corpus: str = "") -> str:
     """How long that takes, by what finished runs took, first of all those of the same corpus; or that nothing was measured."""
     if not epochs:
         return "Time: none; all is finished."
-    records = runs.find(root) if root.is_dir() else []
+    with label_sets.commanded(""):  # of any kind of clips: their times alone are read
+        records = runs.find(root) if root.is_dir() else []
     alike = [record for record in records if record.corpus == corpus]
     rates: dict[str, float] = {}
     for record in [*alike[-MEASURED:], *records[-MEASURED:]]:

@@ -67,3 +67,30 @@ def test_what_is_right_is_passed_over_and_read_once(toy: Path, monkeypatch: pyte
     done = invoke("verify", *SOUNDS.split())
     assert "toy" in done.stdout and not done.stderr
     assert ahead.VARIABLE not in os.environ  # processes that it starts have nothing to parse
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("distill {} --losses hinton", "needs one label a clip"),
+        ("distill {} --losses angle", "soft of mix angle:50,soft:1: it needs one label a clip"),
+        ("distill {} --losses ce --set student.sampler=classes:2", "student.sampler = 'classes:2'"),
+        ("search strong {}", "search takes clips of one label"),
+        ("noise {}", "noise takes clips of one label"),
+        ("web {}", "web takes clips of one label"),
+        ("final {}", "final takes clips of one label"),
+    ],
+)
+def test_clips_of_several_labels_are_refused_in_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, message: str
+) -> None:
+    from tests.several import write_corpus as write_several
+
+    monkeypatch.chdir(tmp_path)
+    write_several(tmp_path / "tones")
+    sounds = "--dataset csv --data tones/clips.csv"
+    monkeypatch.setenv(ahead.VARIABLE, f"teacher {sounds}\n{call.format(sounds)}\n")
+    before = sorted(tmp_path.rglob("*"))
+    done = invoke("features", *sounds.split())
+    assert done.exit_code == 1 and message in done.stderr, done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
