@@ -87,6 +87,12 @@ def test_tables_page_and_lists_name_it(place: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_is_repeated_to_the_bit(place: Path) -> None:
+    told = ran(place, "rerun", str(a_run(place)))
+    assert f"mean average precision: {runs.read(a_run(place)).result.map}: the same bit for bit" in told.stdout
+
+
+@pytest.mark.slow
 def test_the_python_api_refuses_its_arrays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import audio_rkd as rkd
     from pipeline.config import InputError

@@ -242,8 +242,10 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     same_shape = left.logits.shape == right.logits.shape and left.logits.size
     gap = float(np.abs(left.logits - right.logits).max()) if same_shape else 0.0
     checks.append((equal, "predictions", f"largest difference of logits {gap:.2g}"))
-    accuracies = [runs.read(folder).result.accuracy for folder in (old, new)]
-    checks.append((accuracies[0] == accuracies[1], f"accuracy: {accuracies[1]}", f"was {accuracies[0]}"))
+    records = [runs.read(folder) for folder in (old, new)]
+    before, now = (record.result.score for record in records)
+    measure = "mean average precision" if records[1].several_labels else "accuracy"
+    checks.append((before == now, f"{measure}: {now}", f"was {before}"))
     lines = [f"{part}: {'the same bit for bit' if same else f'DIFFERENT, {how}'}" for same, part, how in checks]
     return all(same for same, _, _ in checks), lines
 
