@@ -90,8 +90,9 @@ def check_several(name: str, params: Mapping[str, Any], settings: Settings | Non
 
     with label_sets.commanded(name):
         label_sets.require(corpus.listing)
-    for text in params.get("losses", ()) if settings else ():
-        require_several(LossMix.parse(text), settings.student, "student", corpus.name)
+    for text in params.get("losses", ()):
+        if settings:
+            require_several(LossMix.parse(text), settings.student, "student", corpus.name)
 
 
 def check_mixes(name: str, params: Mapping[str, Any], settings: Settings, classes: int | None) -> None:

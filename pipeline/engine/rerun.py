@@ -243,9 +243,9 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     gap = float(np.abs(left.logits - right.logits).max()) if same_shape else 0.0
     checks.append((equal, "predictions", f"largest difference of logits {gap:.2g}"))
     records = [runs.read(folder) for folder in (old, new)]
-    before, now = (record.result.score for record in records)
+    was, now = (record.result.score for record in records)
     measure = "mean average precision" if records[1].several_labels else "accuracy"
-    checks.append((before == now, f"{measure}: {now}", f"was {before}"))
+    checks.append((was == now, f"{measure}: {now}", f"was {was}"))
     lines = [f"{part}: {'the same bit for bit' if same else f'DIFFERENT, {how}'}" for same, part, how in checks]
     return all(same for same, _, _ in checks), lines
 
