@@ -23,8 +23,15 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: A signal so soon behind the first is a copy of it, in seconds: ``timeout`` sends one to a process and one to its group.
 COPY_SECONDS = 0.5
 
+#: Seconds from the first signal to the line that says what still goes on.
+SAY_SECONDS = 0.6
+
 #: The signals that came since the command began: number and time.
 received: list[tuple[int, float]] = []
+
+#: What the command does when it is asked to stop, the innermost ``ending`` last; and the timer of the line that says so.
+endings: list[str] = []
+timers: list[Any] = []
 
 
 def in_main_thread() -> bool:
@@ -48,9 +55,45 @@ def interrupt(number: int, frame: FrameType | None = None) -> None:
     remember(number, frame)
     if len(received) == 1:
         say_nothing(True)
+        say_soon()
         raise KeyboardInterrupt
     if received[-1][1] - received[0][1] > COPY_SECONDS:
         end_at_once()
+
+
+@contextmanager
+def ending(words: str) -> Iterator[None]:
+    """While the block runs ``words`` say what a stop has to wait for, to whoever still waits after ``SAY_SECONDS``."""
+    import threading  # noqa: F401 (here and not where a signal comes, in the midst of anything)
+
+    endings.append(words)
+    try:
+        yield
+    finally:
+        endings.pop()
+
+
+def say_soon() -> None:
+    """Say what still goes on, where the command has not ended ``SAY_SECONDS`` from now."""
+    threading: Any = sys.modules.get("threading")
+    if threading is None or not endings:
+        return
+    line = f"stopping: {endings[-1]}; a second Ctrl-C ends at once"
+    timer = threading.Timer(SAY_SECONDS, say, [line])
+    timer.daemon = True
+    timers.append(timer)
+    timer.start()
+
+
+def say(line: str) -> None:
+    with suppress(OSError, ValueError, AttributeError):  # nobody may be there any more
+        print(("\r\x1b[K" if sys.stderr.isatty() else "") + line, file=sys.stderr, flush=True)
+
+
+def say_no_more() -> None:
+    """The command has ended, or says so itself."""
+    while timers:
+        timers.pop().cancel()
 
 
 def say_nothing(quiet: bool) -> None:
@@ -97,6 +140,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     finally:
+        say_no_more()
         lives_on = not received or sys.stdout is not sys.__stdout__  # click's runner of tests does
         for number, handler in before.items():
             signal.signal(number, handler if lives_on else signal.SIG_IGN)
@@ -152,6 +196,8 @@ def first_asks(ask: Callable[[], None]) -> Iterator[None]:
         restore()
         if before[number] in (interrupt, remember):
             remember(number, frame)
+        if before[number] is interrupt:
+            say_soon()
         ask()
 
     def restore() -> None:

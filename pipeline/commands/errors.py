@@ -256,6 +256,7 @@ def clear_errors() -> Iterator[None]:
 
 def stopped(stop: BaseException | None) -> None:
     """The end of a command that was asked to stop; none of its processes is left."""
+    signals.say_no_more()
     words = isinstance(stop, KeyboardInterrupt) and str(stop)
     tell(f"stopped. {words or 'The same command goes on where it was.'}")
     if signals.received:

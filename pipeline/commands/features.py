@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline import config, goals, places
+from pipeline import config, goals, places, signals
 from pipeline.commands import doors
 from pipeline.commands.chosen import opened_corpus
 from pipeline.commands.options import settings_options
@@ -67,7 +67,8 @@ def features(
     paths = [cache.fold_path(places.cache(), corpus.name, settings.features, part) for part in folds or corpus.parts]
     if how["deep"] and (there := [path for path in paths if path.is_file()]):
         doors.check(there, stop=False)  # what is damaged is computed again
-    stage.run(corpus, settings.features, places.cache(), folds=folds, **how)
+    with signals.ending("clips that are begun are finished and kept"):
+        stage.run(corpus, settings.features, places.cache(), folds=folds, **how)
 
 
 def require_trainable(settings: Settings) -> None:

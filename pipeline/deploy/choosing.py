@@ -18,6 +18,7 @@ from pipeline.runs import Record, seal
 from pipeline.runs.folder import read_json
 from pipeline.runs.paths import named_in_path
 from pipeline.runs.weights import read_weights
+from pipeline.train_settings import NO_FOLD
 
 PROOF = "proof.json"
 
@@ -63,30 +64,34 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
     return min(best, key=lambda record: (at_chance(record), record.fold, record.seed))
 
 
+def final_name(record: Record) -> str:
+    """The folder of a student that was trained on all folds."""
+    return named_in_path(f"final-{folder_name(record)}", 20)
+
+
 def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] | None:
     """The export of this very run (by the hash of its ``model.pt``), or None."""
-    folder = exports_root / record.corpus / folder_name(record)
+    of_all_folds = record.fold == NO_FOLD
+    folder = exports_root / record.corpus / (final_name(record) if of_all_folds else folder_name(record))
+    score = "map" if record.several_labels else "accuracy"
+    figures = ("weights",) if of_all_folds else ("model_sha256", f"{score}_float", f"{score}_int8")
+    again = "audio-rkd final" if of_all_folds else f"audio-rkd export {record.folder}"
     if not (folder / PROOF).is_file():
         if (folder / "model.onnx").is_file():
             raise InputError(
-                f"{folder / PROOF}: no such file, and it names the files beside it; make the export again: audio-rkd export {record.folder}"
+                f"{folder / PROOF}: no such file, and it names the files beside it; make the export again: {again}"
             )
         return None
     try:
-        score = "map" if record.several_labels else "accuracy"
-        proof = read_json(folder / PROOF, ("model_sha256", f"{score}_float", f"{score}_int8", "bytes"))
+        proof = read_json(folder / PROOF, (*figures, "bytes"))
     except InputError:
-        raise InputError(
-            f"{folder / PROOF}: damaged; make the export again: audio-rkd export {record.folder}"
-        ) from None
+        raise InputError(f"{folder / PROOF}: damaged; make the export again: {again}") from None
     if seal.CONTENT in proof and proof[seal.CONTENT] != seal.content_of(proof):
-        raise InputError(
-            f"{folder / PROOF}: it does not say what was written; make the export again: audio-rkd export {record.folder}"
-        )
+        raise InputError(f"{folder / PROOF}: it does not say what was written; make the export again: {again}")
     if wrong := differing(folder, proof.get("sha256") or {}):
-        raise InputError(
-            f"{folder / wrong[0]}: not the file that proof.json names; make the export again: audio-rkd export {record.folder}"
-        )
+        raise InputError(f"{folder / wrong[0]}: not the file that proof.json names; make the export again: {again}")
+    if of_all_folds:
+        return (folder, proof) if proof["weights"] == record.result.weights else None
     same = proof["model_sha256"] == hashlib.sha256((record.folder / "model.pt").read_bytes()).hexdigest()
     return (folder, proof) if same else None
 

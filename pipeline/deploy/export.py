@@ -23,27 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipeline import (
-    cache,
-    features,
-    places,
-    runs,
-)
+from pipeline import cache, features, places, runs
 from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus.windows import clip_of
 from pipeline.deploy import calibrated
-from pipeline.deploy.choosing import (
-    PROOF,
-    best_student,
-    chosen,
-    digest_of,
-    existing,
-    folder_name,
-    run_folder,
-    signed,
-)
+from pipeline.deploy.choosing import PROOF, best_student, chosen, digest_of, existing, folder_name, run_folder, signed
 from pipeline.deploy.graph import INPUT, OUTPUT, Logits, graph
 from pipeline.deploy.int8 import quantised
-from pipeline.deploy.proving import HeldOut, held_out, scores
+from pipeline.deploy.proving import HeldOut, held_out, of_files, scores
 from pipeline.extras import install_line
 from pipeline.models import Network
 from pipeline.models.saved import network_of, require_classes, sound_features
@@ -115,6 +102,7 @@ def torch_logits(network: Network, values: np.ndarray, batch: int = 64) -> np.nd
 def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str, Any]:
     """Accuracies on the held-out clips, agreement, sizes; raises ``InputError`` where ONNX says something else."""
     expected = torch_logits(network, data.features)
+    files = len({clip_of(name) for name in data.clips})
     floats, integers = (onnx_logits(models[name], data.features) for name in (FLOAT, INT8))
     worst = float(np.abs(floats - expected).max())
     if not worst < TOLERANCE:
@@ -123,11 +111,12 @@ def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str
             "Nothing was written; please report it with torch's and onnx's versions"
         )
     return {
-        "held_out_clips": len(data.clips),
+        "held_out_clips": files,
+        **({"held_out_windows": len(data.clips)} if files < len(data.clips) else {}),
         "calibration_clips": len(data.calibration),
         "worst_logit_difference": worst,
         "tolerance": TOLERANCE,
-        **scores(expected, floats, integers, data.labels),
+        **scores(expected, floats, integers, data),
         "worst_logit_difference_int8": float(np.abs(integers - floats).max()),
         "bytes": {name: len(content) for name, content in models.items()},
     }
@@ -170,7 +159,7 @@ def export(
     proven = {
         **identity(record, source, file),
         **proof(network, contents, sounds),
-        **calibrated.proof(of_run, torch_logits(network, sounds.features), sounds.labels),
+        **calibrated.proof(of_run, *of_files(torch_logits(network, sounds.features), sounds)),
         making.ENTRY: making.entry(one_file),
         "versions": versions(),
     }
@@ -240,7 +229,9 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
     """The proof for a terminal."""
     from pipeline.deploy.one_file import making  # onnx: an extra
 
-    sizes = proof["bytes"]
+    sizes, windows = proof["bytes"], ""
+    if count := proof.get("held_out_windows"):
+        windows = f", the mean of {count} windows (agreement is of these),"
     percents = {
         name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "map_", "agreement"))
     }
@@ -252,9 +243,10 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
         f"float       {sizes[FLOAT]:>9,} bytes  {measure} {percents[f'{key}_float']}",
         f"int8        {sizes[INT8]:>9,} bytes  {measure} {percents[f'{key}_int8']}, "
         f"same {same} as float on {percents['agreement_int8']}",
-        f"measured    on the {proof['held_out_clips']} clean clips of held-out fold {proof['fold']}; int8 calibrated with "
+        f"measured    on the {proof['held_out_clips']} clean clips{windows} of held-out fold {proof['fold']}; int8 calibrated with "
         f"{proof['calibration_clips']} samples of the other folds",
     ]
     if proof["synthetic"]:
         lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
-    return "\n".join(lines + calibrated.lines(proof) + making.lines(proof[making.ENTRY]))
+    proven_by = "held-out windows" if windows else "held-out clips"
+    return "\n".join(lines + calibrated.lines(proof) + making.lines(proof[making.ENTRY], proven_by))

@@ -31,7 +31,8 @@ from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
 from pipeline.report.told import of_table
 from pipeline.report.wording import trusted_teachers
-from pipeline.runs import Record
+from pipeline.runs import Predictions, Record
+from pipeline.runs.by_clip import by_clip
 
 #: Clips whose features are held at a time.
 BLOCK = 32
@@ -41,12 +42,18 @@ CSV = "noise.csv"
 
 @dataclass
 class Heard:
-    """One run, and how many clips of its held-out fold it names rightly: as they are, and at each ratio."""
+    """One run, and how many clips of its held-out fold it names rightly: as they are, and at each ratio. Where clips are windows of
+    files, how many files, by the mean over their windows, as in every report."""
 
     record: Record
     network: Network
     right: dict[float, int] = field(default_factory=dict)
     clips: int = 0
+
+    def count(self, told: Predictions, level: float) -> None:
+        whole = by_clip(told)
+        self.right[level] = int((evaluation.predicted(whole.logits) == whole.labels).sum())
+        self.clips = len(whole.labels)
 
     def accuracy(self, level: float) -> float:
         return 100 * self.right[level] / self.clips
@@ -83,11 +90,17 @@ def heard(records: Sequence[Record], corpus: Corpus, levels: Sequence[float]) ->
     with progress("noise", sum(map(len, tested.values())), "clip", sys.stderr) as tell:
         for (fold, spec, classes), group in alike.items():
             seeded = dataclasses.replace(spec, noise_seed=group[0].record.settings.features.noise_seed)
-            for start in range(0, len(clips := tested[fold, spec, classes]), BLOCK):
+            clips = tested[fold, spec, classes]
+            logits = np.empty((len(group), len(levels), len(clips), len(classes)), np.float32)
+            for start in range(0, len(clips), BLOCK):
                 block = clips[start : start + BLOCK]
-                labels = np.array([classes.index(corpus.classes[clip.label]) for clip in block])
-                ask(group, block, labels, seeded, levels)
+                logits[:, :, start : start + BLOCK] = answers(group, block, seeded, levels)
                 tell(len(block))
+            for one, own in zip(group, logits):
+                told = runs.read_rows(one.record.folder)
+                one.count(told, math.inf)
+                for level, in_noise in zip(levels, own):
+                    one.count(told._replace(logits=in_noise), level)
     return each
 
 
@@ -107,7 +120,7 @@ def clean_of(record: Record, corpus: Corpus) -> FeatureSpec:
 
 
 def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
-    """The clips that runs of one fold were tested on, with the right answers without noise noted in each run.
+    """The clips that runs of one fold were tested on.
 
     ``InputError`` where the corpus does not have them any more, or runs were tested on unlike ones.
     """
@@ -132,15 +145,11 @@ def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
             raise InputError(
                 f"{one.record.folder} was tested on {those}; expected the corpus as it was, and runs that it tested alike"
             )
-        one.right = {math.inf: int((evaluation.predicted(told.logits) == told.labels).sum())}
-        one.clips = len(names)
     return [by_name[name] for name in first]
 
 
-def ask(
-    group: Sequence[Heard], clips: Sequence[Clip], labels: np.ndarray, spec: FeatureSpec, levels: Sequence[float]
-) -> None:
-    """Count the right answers of runs to some clips in noise; ``labels`` (clips,) as the runs have them."""
+def answers(group: Sequence[Heard], clips: Sequence[Clip], spec: FeatureSpec, levels: Sequence[float]) -> np.ndarray:
+    """(runs, levels, clips, classes): the logits of runs of some clips in noise."""
     blocks = []
     for clip in clips:
         try:
@@ -152,10 +161,7 @@ def ask(
         blocks.append(features.extract(noisy(sound, clip.name, spec, levels), spec))
     values = torch.from_numpy(np.stack(blocks, 1))  # (level, clip, feature, bin, frame)
     with torch.no_grad(), training.tuned(values.device, tf32=False):
-        for one in group:
-            for level, x in zip(levels, values):
-                answers = evaluation.predicted(one.network(x).logits.numpy())
-                one.right[level] = one.right.get(level, 0) + int((answers == labels).sum())
+        return np.stack([np.stack([one.network(x).logits.numpy() for x in values]) for one in group])
 
 
 def rows(each: Sequence[Heard], levels: Sequence[float]) -> list[Row]:

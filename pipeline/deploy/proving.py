@@ -57,12 +57,19 @@ def held_out(run: Record, spec: FeatureSpec, cache_root: Path, count: int) -> He
     return HeldOut(test.features[places, 0], labels, clips, np.concatenate(parts))
 
 
-def scores(expected: np.ndarray, floats: np.ndarray, integers: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def of_files(logits: np.ndarray, data: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels of clips; of files, as in every report, where clips are windows of them."""
+    names = np.array(data.clips)
+    whole = runs.by_clip(runs.Predictions(names, data.labels, logits, names))
+    return whole.logits, whole.labels
+
+
+def scores(expected: np.ndarray, floats: np.ndarray, integers: np.ndarray, data: HeldOut) -> dict[str, float]:
     """How well torch, ONNX in float32 and in int8 tell the held-out clips, by their logits (clips, classes), and on how many the latter
     two agree: in the class, or of clips with several labels in all classes that they find."""
-    sides = {"torch": expected, "float": floats, "int8": integers}
-    if labels.ndim == 2:
-        each = {f"map_{name}": mean_average_precision(labels, logits) for name, logits in sides.items()}
+    sides = {name: of_files(one, data) for name, one in (("torch", expected), ("float", floats), ("int8", integers))}
+    if data.labels.ndim == 2:
+        each = {f"map_{name}": mean_average_precision(labels, logits) for name, (logits, labels) in sides.items()}
         return {**each, "agreement_int8": float(answers.same_sets(integers, floats).mean())}
-    each = {f"accuracy_{name}": evaluation.accuracy(logits, labels) for name, logits in sides.items()}
+    each = {f"accuracy_{name}": evaluation.accuracy(logits, labels) for name, (logits, labels) in sides.items()}
     return {**each, "agreement_int8": evaluation.agreement(integers, floats)}

@@ -54,4 +54,10 @@ def require_recordings(planned: Sequence[PlannedRun], source: Source) -> None:
         episode = samplers.episode(run.network.sampler)
         if (key := (id(task), run.network.sampler)) not in looked_at:
             looked_at.add(key)
-            episodes.enough(run.fold, task, labels, episode)
+            try:
+                episodes.enough(run.fold, task, labels, episode)
+            except InputError as error:
+                how = (
+                    "; of a step: --set step.STEP.sampler=… and --set step.STEP.batch=…, which is way · (shot + query)"
+                )
+                raise InputError(f"{error}{how if run.is_step else ''}") from None

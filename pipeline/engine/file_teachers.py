@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import cache, class_subsets, runs, training
+from pipeline import cache, class_subsets, models, runs, training
 from pipeline.config import InputError, view_names
 from pipeline.engine.outputs import samples
 from pipeline.engine.records import model_of, read_model
@@ -89,11 +89,13 @@ def checked(folder: Path) -> Record:
 def told(record: Record, data: cache.Data, maps: bool) -> dict[str, np.ndarray]:
     """Name → (clips × views, ...) float32 of one run; NaN where it says nothing that students may learn from.
 
-    Of the held-out fold it has the clean clips' logits alone: what students are compared with.
+    A run of some of the classes speaks of the clips of all: students of others learn from its embeddings. Of the held-out fold it has
+    the clean clips' logits alone, of its own classes: what students are compared with. A space in place of the classes has no logits.
     """
     values, _ = samples(data, torch.device("cpu"))
     network = model_of(read_model(record.folder))
-    train, test = rows(
+    train, _ = rows(data, record.fold)
+    _, test = rows(
         data, record.fold, classes=class_subsets.chosen(record.trained_by.classes, data.classes, record.seed)
     )
     train = np.concatenate([train, views_of(data, np.flatnonzero(data.labels < 0)).reshape(-1)])
@@ -101,7 +103,10 @@ def told(record: Record, data: cache.Data, maps: bool) -> dict[str, np.ndarray]:
     with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
         outputs: Outputs = training.outputs(network, values, train, ("logits", "embedding", "hidden", *stages))
     arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
-    arrays["logits"][test] = runs.read_rows(record.folder).logits
+    if models.width_of(record.model):
+        del arrays["logits"]
+    else:
+        arrays["logits"][test] = runs.read_rows(record.folder).logits
     return arrays
 
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline import models, runs, samplers
+from pipeline import models, runs, samplers, signals
 from pipeline.config import InputError, TrainSettings
-from pipeline.engine import batches, reusing, several, stopped, subsets, teachers
+from pipeline.engine import batches, networks, several, stopped, subsets, teachers
 from pipeline.engine.source import Source
 from pipeline.engine.whole import whole_of
-from pipeline.listed import modules
 from pipeline.locks import locked
 from pipeline.losses import library
 from pipeline.losses.unlabelled import require_unlabelled
@@ -23,11 +22,11 @@ from pipeline.runs import Record, weights
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
 
-if TYPE_CHECKING:
-    from pipeline.losses import LossMix
-
 #: Failed runs that a message names.
 SHOWN = 5
+
+#: What a stop waits for.
+ENDING = "the step ends, and the epoch so far is kept"
 
 
 class RunsFailed(InputError):
@@ -69,9 +68,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         every += (missing := missing_runs(level.runs, source))
         teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
         batches.check(missing, source)
-        check_outputs(missing, source)
-        check_teachers(missing, planned, source)
-        reusing.check(missing, planned, source)
+        networks.check(missing, planned, source)
         noted = [note for run in missing for note in teachers.other_labels(run, planned)]
         for note in dict.fromkeys([*noted, *several.absent(missing, source)]):
             say(note)
@@ -80,7 +77,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         for home in dict.fromkeys(run.home for run in taught):
             part = Level(level.name, tuple(run for run in taught if run.home == home))
             whole = whole_of(len(planned), every, source)
-            with foot(whole.far, sys.stderr):
+            with foot(whole.far, sys.stderr), signals.ending(ENDING):
                 count, lines = train_level(part, source, command=whole, **how)
             trained, failures = trained + count, failures + lines
     if failures:
@@ -116,48 +113,6 @@ def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun
         subsets.check(run, planned, source)
         teachers.require_members(run)
         teachers.require_same_labels(run, planned)
-
-
-def check_outputs(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` where a term of runs that are to be trained reads an output which their network does not have, where it has no
-    place for the dropout that the settings ask for, and none of the modules that they freeze."""
-    mixes: dict[tuple[str, float, str], list[LossMix]] = {}
-    for run in planned:
-        others = not {"embedding", "hidden", "logits"}.issuperset(run.mix.reads or ())  # every network has these
-        if others or run.network.dropout or run.network.freeze or models.reuses(run.network.model):
-            mixes.setdefault((run.network.model, run.network.dropout, run.network.freeze), []).append(run.mix)
-    if not mixes:
-        return
-    # torch comes here and not at the top, so that a finished stage answers at once.
-    from pipeline.models.freezing import require_modules
-    from pipeline.training.fit import require_outputs
-
-    spec = source.spec(planned[0].settings)
-    for (model, dropout, freeze), terms in mixes.items():
-        network = models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes), dropout=dropout)
-        require_outputs(terms, network)
-        require_modules(modules(freeze), network.body, model)
-
-
-def check_teachers(missing: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], source: Source) -> None:
-    """``InputError`` where a term of runs that are to be trained reads what several teachers at once do not have, and where a
-    teacher's network has no place for the dropout that the settings ask for. ``planned``: by folder, teachers among them."""
-    together = [run for run in missing if len(run.teachers) > 1]
-    dropping = [run for run in missing if run.network.teacher_dropout and run.network.teacher_dropout_at == "stages"]
-    if not (together or dropping):
-        return
-    # torch comes here and not at the top, so that a finished stage answers at once.
-    from pipeline.losses.needs import needs_of
-    from pipeline.training.dropout import require_places
-
-    for run in together:
-        needs_of([run.mix]).of_teacher(len(run.teachers), ", ".join(map(str, run.teachers)))
-    folders = dict.fromkeys(teacher for run in dropping for teacher in run.teachers)
-    taught_by = {planned[folder].network.model for folder in folders if folder in planned}
-    taught_by |= {runs.read(folder).model for folder in folders if folder not in planned and runs.finished(folder)}
-    spec = source.spec(missing[0].settings)
-    for model in sorted(taught_by):
-        require_places(models.network(model, spec.shape if spec else (3, 32, 32), len(source.classes)))
 
 
 def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any) -> tuple[int, list[str]]:

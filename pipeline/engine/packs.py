@@ -34,14 +34,7 @@ from pipeline.models import Outputs
 from pipeline.runs import DataSet
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.teacher_files import is_teacher_file
-from pipeline.training import (
-    Live,
-    Run,
-    Stored,
-    Trained,
-    inference,
-    packing,
-)
+from pipeline.training import Live, Run, Stored, Trained, inference, packing
 from pipeline.training.dropout import before_output, output_layers
 from pipeline.training.members import as_one, side_by_side
 from pipeline.training.pools import NoneSure
@@ -234,18 +227,19 @@ def teaching_of(pack: PlannedPack) -> Stored | Live | None:
         needs_of([run.mix]).of_teacher(len(run.teachers), ", ".join(map(str, run.teachers)))
     if pack.live:
         return live_teachers(pack)
-    clips = clips_of(data, pack.data_set) if with_files(pack.runs) else None
+    learned = subsets.chosen(pack.runs[0], data.classes)
+    clips = clips_of(data, pack.data_set, learned) if with_files(pack.runs) else None
     if needs.large or needs.heads:
         asked = [tasks.answered(data, fold) for _, fold, _ in taught_by]
         learners = [next(run for run in pack.runs if (run.teachers, run.fold, run.base) == one) for one in taught_by]
-        learned = tasks.tasks(learners, data)
+        trained_on = tasks.tasks(learners, data)
         with training.tuned(values.device, tf32=False):  # what is distilled is not rounded
             if clips is None:
-                stored = inference.stored(live_teachers(pack), values, asked, labels, needs, learned)
+                stored = inference.stored(live_teachers(pack), values, asked, labels, needs, trained_on)
                 return with_layers(pack, stored)
             files_alone = of_files([(members[0], fold) for members, fold, _ in taught_by], clips, needs, values.device)
             numbers = torch.arange(len(values), device=values.device)
-            return inference.stored(files_alone, numbers, asked, labels, needs, learned)
+            return inference.stored(files_alone, numbers, asked, labels, needs, trained_on)
     names = tuple(sorted({"embedding", "logits", *needs.names} - {MEMBERS}))
     how = (pack.device, pack.network.data, pack.network.teacher_epoch, names)
 

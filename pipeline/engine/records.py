@@ -207,7 +207,8 @@ def result_of(
     if untested:
         best, figures = {score: None, "epoch": None}, Result("all folds")
     else:
-        figures = held_out_result(run, clips_of(data, record.data_set), data, logits, labels)
+        clips = clips_of(data, record.data_set, subsets.chosen(run, data.classes))
+        figures = held_out_result(run, clips, data, logits, labels)
     network = models.build(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     reached = best[score] if figures.test_windows is None else None  # epochs are tested by windows

@@ -144,8 +144,8 @@ def groups(planned: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         maps = (None if reads is None else tuple(stage_names(reads)), views.two(run.mix))
         large = (*stage_names(needs.outputs), *needs.reduced, *needs.constants)
         members = len(run.teachers) if needs.members else 0
-        # Constants are of the labels that a run knows: teachers of each seed's own come with it, a file is of all seeds.
-        seed = run.seed if run.network.labels_by_seed and needs.constants else None
+        # Constants are of the labels that a run knows, a file's columns of its classes; a teacher of each seed's own comes with it.
+        seed = run.seed if run.network.labels_by_seed and (needs.constants or packs.with_files([run])) else None
         key = (run.network, run.mix.adapted, teachers, maps, large, members, run.crossed, bool(run.base), seed)
         alike.setdefault((*key, run.changed_inputs, bool(run.peer)), []).append(run)
     return list(alike.values())

@@ -87,6 +87,7 @@ class Source:
             self.classes,
             {header.fold: header.digest for header in headers},
             self.data_set.all_folds,
+            np.concatenate([header.labels for header in headers]),
         )
 
 
@@ -114,10 +115,17 @@ def as_sets(spec: FeatureSpec) -> str:
     return 'SET="' + " ".join(f"features.{name}={getattr(spec, name)}" for name in changed) + '"' if changed else ""
 
 
-def clips_of(data: cache.Data, data_set: DataSet) -> Clips:
-    """The same of what was loaded."""
+def clips_of(data: cache.Data, data_set: DataSet, learned: tuple[int, ...] | None = None) -> Clips:
+    """The same of what was loaded; ``learned``: the classes of the students that ask, None: all."""
     return Clips(
-        tuple(data.clips), data.folds, data.features.shape[1], tuple(data.classes), data.digests, data_set.all_folds
+        tuple(data.clips),
+        data.folds,
+        data.features.shape[1],
+        tuple(data.classes),
+        data.digests,
+        data_set.all_folds,
+        data.labels,
+        learned,
     )
 
 

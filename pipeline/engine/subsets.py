@@ -18,6 +18,8 @@ from pipeline.losses.library import teacher_reads
 from pipeline.runs import Record
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
+from pipeline.teacher_files.fitting import classes_told
+from pipeline.teacher_files.reading import read as read_file
 
 #: What a teacher says of classes: of its own, so that a student of others learns nothing right from it.
 OF_CLASSES = ("logits", "members")
@@ -59,8 +61,8 @@ def alike(run: PlannedRun, data: cache.Data) -> tuple[Path, ...]:
     """The run's teachers, where what they say of the held-out clips is of its own classes; else none of them."""
     own = names(run, data.classes)
     for teacher in run.teachers:
-        theirs = tuple(data.classes) if is_teacher_file(teacher) else runs.read(teacher).classes
-        if (theirs or tuple(data.classes)) != own or (is_teacher_file(teacher) and own != tuple(data.classes)):
+        theirs = of_file(teacher, data.classes, own) if is_teacher_file(teacher) else runs.read(teacher).classes
+        if (theirs or tuple(data.classes)) != own:
             return ()
     return run.teachers
 
@@ -73,7 +75,7 @@ def check(run: PlannedRun, planned: Mapping[Path, PlannedRun], source: Source) -
         require_clips(run, source)
     require_one_order(run, planned, source)
     for parent in run.parents:
-        theirs = classes_of(parent, planned, source)
+        theirs = classes_of(parent, planned, source, own)
         if theirs == own and not has_space(parent, planned):
             continue
         for term in run.mix.terms if parent in run.teachers else ():
@@ -98,7 +100,8 @@ def check(run: PlannedRun, planned: Mapping[Path, PlannedRun], source: Source) -
 
 def require_one_order(run: PlannedRun, planned: Mapping[Path, PlannedRun], source: Source) -> None:
     """``InputError`` where a term reads what several teachers together say of their own classes, and these are not the same."""
-    orders = {classes_of(teacher, planned, source): teacher for teacher in run.teachers}
+    own = names(run, source.classes)
+    orders = {classes_of(teacher, planned, source, own): teacher for teacher in run.teachers}
     for term in run.mix.terms if len(orders) > 1 else ():
         if OWN in (teacher_reads(term.name, dict(term.options)) or ()):
             (first, one), (second, other) = list(orders.items())[:2]
@@ -115,13 +118,20 @@ def has_space(parent: Path, planned: Mapping[Path, PlannedRun]) -> bool:
     return not is_teacher_file(parent) and runs.finished(parent) and bool(models.width_of(runs.read(parent).model))
 
 
-def classes_of(parent: Path, planned: Mapping[Path, PlannedRun], source: Source) -> tuple[str, ...]:
-    """The classes of a run that is planned, or finished; of a file all those of the corpus: it has a column for each."""
+def classes_of(
+    parent: Path, planned: Mapping[Path, PlannedRun], source: Source, own: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The classes of a run that is planned, or finished, or of a file; ``own``: those of the run that learns from it."""
     if parent in planned:
         return names(planned[parent], source.classes)
-    if is_teacher_file(parent) or not runs.finished(parent):
-        return source.classes
-    return runs.read(parent).classes or source.classes
+    if is_teacher_file(parent):
+        return of_file(parent, source.classes, own)
+    return (runs.read(parent).classes if runs.finished(parent) else ()) or source.classes
+
+
+def of_file(path: Path, classes: Sequence[str], own: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes of a teacher file, whose columns go by their names, see ``fitting.classes_told``."""
+    return classes_told(read_file(path), tuple(classes), own)
 
 
 def require_clips(run: PlannedRun, source: Source) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline import runs
 from pipeline.config import InputError, TrainSettings
+from pipeline.engine import subsets
 from pipeline.engine.source import Source
 from pipeline.listed import BEST, LAST, epoch_number, kept_epochs
 from pipeline.losses.library import teacher_reads
@@ -22,8 +23,8 @@ from pipeline.teacher_files import fitting
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.teacher_files.schema import digest_of, is_teacher_file
 
-#: The output of an ensemble that holds every member's logits; and a teacher's logits over its own classes.
-MEMBERS, OWN = "members", "own"
+#: The output of an ensemble that holds every member's logits.
+MEMBERS = "members"
 
 
 def check(planned: Sequence[PlannedRun], source: Source) -> None:
@@ -69,13 +70,13 @@ def require_kept(teacher: TrainSettings, epoch: str, name: str) -> None:
 
 def check_files(planned: Sequence[PlannedRun], source: Source) -> None:
     """``InputError`` for the first file that is not of this corpus, lacks what a term reads, or was changed since it was named."""
-    taught = [run for run in planned if any(map(is_teacher_file, run.teachers))]
-    if not taught:
+    if not (taught := [run for run in planned if any(map(is_teacher_file, run.teachers))]):
         return
     clips = source.clips
-    for path, fold in dict.fromkeys((path, run.fold) for run in taught for path in run.teachers):
+    asked = ((path, run.fold, subsets.chosen(run, source.classes)) for run in taught for path in run.teachers)
+    for path, fold, learned in dict.fromkeys(asked):
         if is_teacher_file(path):
-            fitting.check(read_file(path), fold, clips)
+            fitting.check(read_file(path), fold, clips.for_students_of(learned))
     for run in taught:
         if run.network.augment != "none":
             raise InputError(
@@ -119,7 +120,7 @@ def require_outputs(path: Path, run: PlannedRun) -> None:
     for term in run.mix.terms:
         reads = teacher_reads(term.name, dict(term.options))
         names = [name for name in ("embedding", "logits") if reads is None] + [*(reads or ())]
-        names = ["logits" if name in (MEMBERS, OWN) else name for name in names]
+        names = ["logits" if name in (MEMBERS, subsets.OWN) else name for name in names]
         stages = ["maps"] if any(name.startswith("map") for name in there) else []
         if missing := [name for name in names if name not in (*there, *stages)]:
             raise InputError(

@@ -25,9 +25,10 @@ def split(overrides: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
     """The experiment with ``step.STEP.KEY=VALUE`` for each of ``overrides``: a step's mix, or a training setting of its own.
 
-    STEP is a step's name, or what its file calls several, the steps of one ``each``. Raises ``InputError``, one line.
+    STEP is a step's name, or what its file calls several, the steps of one ``each``. What is changed is looked at together, since some
+    settings go with others (``sampler``, ``batch``). Raises ``InputError``, one line.
     """
-    steps = dict(experiment.steps)
+    steps, places = dict(experiment.steps), dict[str, list[str]]()
     for override in overrides:
         where = f"--set {override}"
         target, equals, text = override.partition("=")
@@ -46,6 +47,10 @@ def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
                 f"{', '.join(step.name for step in alike)}"
             )
         steps |= {step.name: with_field(step, key, config.value_of(text), where) for step in alike}
+        for step in alike:
+            places.setdefault(step.name, []).append(where)
+    for name, wheres in places.items():
+        require_possible(steps[name], " ".join(wheres))
     for step in steps.values() if overrides else ():
         require_parents(step, steps, f"experiment {experiment.name}")
     return replace(experiment, steps=steps)
@@ -62,8 +67,13 @@ def with_field(step: Step, key: str, value: object, where: str) -> Step:
     if key == "mix":
         return replace(step, mix=mix_of(value, where))
     settings = dict(step.settings) | {key: setting_of(key, value, where)}
-    config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
     return replace(step, settings=tuple(sorted(settings.items())))
+
+
+def require_possible(step: Step, where: str) -> None:
+    """``InputError`` for settings of a step that no training can have; ``where``: what made them so."""
+    settings = dict(step.settings)
+    config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
 
 
 def runnable(experiment: Experiment, settings: Settings, classes: Sequence[str] | int) -> Experiment:

@@ -15,11 +15,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import cache, places
 from pipeline.errors import Damaged, InputError
 from pipeline.files import write_atomic
 from pipeline.report.table import Column, Section, Table, number
-from pipeline.runs import Record
+from pipeline.runs import Predictions, Record
+from pipeline.runs.by_clip import by_clip
 from pipeline.runs.damage import spared
 from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
@@ -100,18 +103,16 @@ def at_levels(record: Record) -> tuple[float, ...]:
     from pipeline.models import saved
 
     rows, own = of_fold(record, header)
-    clean, labels = torch.from_numpy(data.features[rows, 0]), torch.from_numpy(own)
+    clean, names = torch.from_numpy(data.features[rows, 0]), np.array([header.clips[row] for row in rows])
     network = saved.network_of(read_weights(record.folder))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(record.fold)) * network.std
     with torch.no_grad():
-        return tuple(
-            sum(
-                int((network(x + level * e).logits.argmax(-1) == y).sum())
-                for x, e, y in zip(clean.split(64), noise.split(64), labels.split(64))
-            )
-            / len(labels)
+        told = [
+            torch.cat([network(x + level * e).logits for x, e in zip(clean.split(64), noise.split(64))]).numpy()
             for level in LEVELS
-        )
+        ]
+    files = [by_clip(Predictions(names, own, logits, names)) for logits in told]
+    return tuple(int((one.logits.argmax(-1) == one.labels).sum()) / len(one.labels) for one in files)
 
 
 def kept(path: Path) -> Measured:

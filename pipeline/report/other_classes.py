@@ -16,6 +16,7 @@ from pipeline import config, runs
 from pipeline.figures import other_classes as figures
 from pipeline.report.class_means import measured
 from pipeline.report.table import Column, Section, Table, number, of
+from pipeline.report.wording import of_windows
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
 from pipeline.teacher_files import is_teacher_file
@@ -110,16 +111,24 @@ def section(members: Sequence[Record]) -> tuple[Section, ...]:
     if not any(TERMS & terms_of(record) for record in members):
         return ()
     rows = rows_of(everybody(members))
+    ncm, both = (of_windows(members, what) for what in ("these figures are", "NCM, harmonic mean and AUC are"))
     overlaps = sorted({row.overlap_percent for row in rows if row.overlap_percent is not None}, reverse=True)
     tables = [
         by_overlap(CAPTIONS["accuracy"], "Method", rows, overlaps, lambda row: row.accuracy, lambda row: row.method),
-        Table.build(CAPTIONS["details"], DETAILS, rows),
+        Table.build(" ".join([CAPTIONS["details"], *both]), DETAILS, rows),
     ]
     tuples = sorted((row for row in rows if row.negatives is not None), key=lambda row: row.negatives or np.inf)
     if tuples:
         shown = [share for share in overlaps if share in {row.overlap_percent for row in tuples}]
         tables.append(
-            by_overlap(CAPTIONS["negatives"], "K", tuples, shown, partial(mean_of, name="ncm"), words_of_negatives)
+            by_overlap(
+                " ".join([CAPTIONS["negatives"], *ncm]),
+                "K",
+                tuples,
+                shown,
+                partial(mean_of, name="ncm"),
+                words_of_negatives,
+            )
         )
     return (Section(TITLE, tuple(table for table in tables if table.rows)),) if rows else ()
 

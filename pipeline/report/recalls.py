@@ -18,6 +18,7 @@ from pipeline.figures import recall as figures
 from pipeline.figures.recall import KS, METRICS
 from pipeline.report import few_shot
 from pipeline.report.table import Column, Section, Table, number, of
+from pipeline.report.wording import of_windows
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
 from pipeline.teacher_files import is_teacher_file
@@ -79,7 +80,8 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
             continue
         for kind, metric, values in spared(partial(measured, record)) or ():
             rows[kind].setdefault((name, metric), Row(name, metric)).each.append(values)
-    tables = [Table.build(TITLES[kind], COLUMNS, of_kind.values()) for kind, of_kind in rows.items() if of_kind]
+    titles = {kind: " ".join([title, *of_windows([record for _, record in named])]) for kind, title in TITLES.items()}
+    tables = [Table.build(titles[kind], COLUMNS, of_kind.values()) for kind, of_kind in rows.items() if of_kind]
     return (Section("retrieval", tuple(tables)),) if tables else ()
 
 

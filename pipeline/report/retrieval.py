@@ -48,7 +48,7 @@ from pipeline.report.spaces import (
     table_of,
 )
 from pipeline.report.table import Document, Section, Table
-from pipeline.report.wording import taught_by_others, tested, trusted_teachers
+from pipeline.report.wording import of_windows, taught_by_others, tested, trusted_teachers
 from pipeline.runs import Record
 
 Answers = dict[str, np.ndarray]
@@ -155,7 +155,7 @@ def report(
         notes.append(f"settings {key.digest}: {answerable_share(members, caches)}.")
     notes += tested(tests)
     left_out = [r for r in records if stopped(r)]
-    notes += [*trusted_teachers(good), *taught_by_others(good)]
+    notes += [*of_windows(good), *trusted_teachers(good), *taught_by_others(good)]
     if left_out:
         notes.append(f"Left out, for they stopped (not finite): {len(left_out)} of {len(records)} runs.")
     synthetic = any(r.synthetic for r in good)

@@ -20,6 +20,9 @@ from pipeline.runs.record import IMAGES
 TRUSTED = "Taught by a teacher that does not say which folds it was trained on (--trust-teacher)"
 TOO_GOOD = "Whether it has seen the held-out clips is not known, and if it has, these figures are too good."
 
+#: Of tables in which each window of a long recording counts by itself.
+PER_WINDOW = "Clips are windows of long recordings here: {figures} per window, not per file."
+
 #: Of settings that a preset says were chosen by folds which are held out here.
 OPTIMISTIC = (
     "Optimistic: the settings were chosen by what they reach on folds that are held out here, so the figure is no guess of what other "
@@ -221,6 +224,11 @@ def of_some_classes(records: Sequence[Record]) -> list[str]:
         f"{100 / max(1, classes):.1f} % there, and accuracies of other classes say nothing beside them."
         for (text, classes), count in sorted(counts.items())
     ]
+
+
+def of_windows(records: Sequence[Record], figures: str = "these figures are") -> list[str]:
+    """A line where clips are windows of long recordings, for figures that count each by itself."""
+    return [PER_WINDOW.format(figures=figures)] if any(r.result.test_windows for r in records) else []
 
 
 def trusted_teachers(records: Sequence[Record]) -> list[str]:

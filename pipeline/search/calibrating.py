@@ -121,6 +121,11 @@ def require_own_teacher(record: Record, mix: LossMix) -> None:
 def lines(folder: Path, calibration: Calibration) -> Sequence[str]:
     """For a terminal: the temperature, and calibration before and after, on the held-out fold."""
     told = runs.read_predictions(folder)
+    windows = (
+        " (means over windows; predict divides by it window by window)"
+        if len(runs.read_rows(folder).labels) > len(told.labels)
+        else ""
+    )
     before, after = (
         100 * evaluation.expected_calibration_error(told.logits / one, told.labels)
         for one in (1.0, calibration.temperature)
@@ -131,6 +136,6 @@ def lines(folder: Path, calibration: Calibration) -> Sequence[str]:
     end = f"the end of {figures.LEAST:g} to {figures.MOST:g}, " if at_end else ""
     return [
         f"{folder}",
-        f"    temperature {calibration.temperature:.3f}, {end}fitted on {calibration.clips} clips of folds {folds}",
+        f"    temperature {calibration.temperature:.3f}, {end}fitted on {calibration.clips} clips{windows} of folds {folds}",
         f"    calibration error on the held-out fold: {before:.1f} % before, {after:.1f} % after",
     ]

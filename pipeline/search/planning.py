@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline import config, places
 from pipeline import models as models_of
 from pipeline.config import InputError, Settings
-from pipeline.engine import batches, missing
+from pipeline.engine import batches, missing, networks
 from pipeline.engine.source import Source
 from pipeline.engine.teachers import check as check_teachers
 from pipeline.experiments import planning, steps
@@ -149,8 +149,7 @@ def require_trainable(search: Search, teachers: Sequence[PlannedRun], students: 
     missing.check(teachers, planned, search.source)
     missing.check(students, planned, search.source)
     batches.check([*teachers, *students], search.source)
-    missing.check_outputs(students, search.source)
-    missing.check_teachers(students, planned, search.source)
+    networks.check(students, planned, search.source)
 
 
 def without(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,11 +26,32 @@ class Clips:
     """Fold → digest of its features."""
     all_folds: tuple[int, ...]
     """Of the published corpus, whatever part of it is there."""
+    labels: np.ndarray | None = None
+    """(clips,) int64, -1: none; needed where ``learned`` is."""
+    learned: tuple[int, ...] | None = None
+    """The numbers of the classes that the students of a file tell apart, in their order; None: all."""
+
+    def for_students_of(self, learned: tuple[int, ...] | None) -> Clips:
+        """The same for students of some of the classes."""
+        return replace(self, learned=learned)
+
+    @property
+    def learned_classes(self) -> tuple[str, ...]:
+        return self.classes if self.learned is None else tuple(self.classes[label] for label in self.learned)
 
     def training_rows(self, fold: int) -> np.ndarray:
-        """All views of every clip of the other folds."""
-        others = np.flatnonzero(self.folds != fold)
-        return (others[:, None] * self.views + np.arange(self.views)).reshape(-1)
+        """All views of every clip of the other folds that is of the students' classes, or without a label."""
+        others = self.folds != fold
+        if self.learned is not None and self.labels is not None:
+            others &= np.isin(self.labels, self.learned) | (self.labels < 0)
+        return (np.flatnonzero(others)[:, None] * self.views + np.arange(self.views)).reshape(-1)
+
+    def tested(self, fold: int) -> np.ndarray:
+        """The clips of a fold that its students are tested on."""
+        there = self.folds == fold
+        if self.learned is not None and self.labels is not None:
+            there &= np.isin(self.labels, self.learned)
+        return np.flatnonzero(there)
 
     def named(self, row: int) -> str:
         return f"{self.names[row // self.views]} ({view_name(row % self.views)})"
@@ -39,8 +60,8 @@ class Clips:
 def check(file: TeacherFile, fold: int, clips: Clips) -> None:
     """``InputError`` where a file cannot teach the students of a held-out fold of this corpus.
 
-    Every clip of the other folds must be there in every view (or all in the clean one alone), its outputs finite, in classes
-    that the corpus has. Outputs of the held-out fold's clips are not looked at.
+    Every clip of the other folds that the students train on must be there in every view (or all in the clean one alone), its outputs
+    finite, in classes that the corpus has. Outputs of the held-out fold's clips are not looked at.
     """
     teacher = teacher_of(file, fold)
     if teacher is None:
@@ -49,7 +70,7 @@ def check(file: TeacherFile, fold: int, clips: Clips) -> None:
             f"{file.path} was trained on fold {fold}, which is held out (trained_on: {seen}); expected a teacher that has not seen it"
         )
     require_known_folds(file, clips)
-    columns(file, clips.classes)
+    columns(file, clips)
     rows = clips.training_rows(fold)
     places = file.rows_of(clips.names, clips.views)
     if missing := [clips.named(row) for row in rows[places[rows] < 0]]:
@@ -89,16 +110,29 @@ def require_known_folds(file: TeacherFile, clips: Clips) -> None:
         )
 
 
-def columns(file: TeacherFile, classes: tuple[str, ...]) -> list[int]:
-    """The column of each of the corpus' classes among the file's; () where it has no logits. ``InputError`` where one is missing."""
+def classes_told(file: TeacherFile, classes: tuple[str, ...], learned: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a corpus' classes that a file tells apart: in the order of its students where these learn the same, else in its own.
+
+    Of a file without logits, which names none, they are the students'.
+    """
+    named = tuple(name for name in file.classes if name in classes)
+    return learned if "logits" not in file.outputs or set(named) == set(learned) else named
+
+
+def columns(file: TeacherFile, clips: Clips) -> list[int]:
+    """The column of each of ``classes_told`` among the file's; [] where it has no logits.
+
+    ``InputError`` where it has neither all of the students' classes nor classes of the corpus alone: names that do not agree.
+    """
     if "logits" not in file.outputs:
         return []
-    missing = [name for name in classes if name not in file.classes]
-    if missing:
+    told = classes_told(file, clips.classes, clips.learned_classes)
+    missing = [name for name in clips.learned_classes if name not in told]
+    if missing and len(told) < max(2, len(file.classes)):
         raise InputError(
             f"{file.path} has no class {listed(missing)}; it has {listed(file.classes)}: expected the corpus' classes, in any order"
         )
-    return [file.classes.index(name) for name in classes]
+    return [file.classes.index(name) for name in told]
 
 
 def outputs(file: TeacherFile, fold: int, clips: Clips) -> dict[str, np.ndarray]:
@@ -107,7 +141,7 @@ def outputs(file: TeacherFile, fold: int, clips: Clips) -> dict[str, np.ndarray]
     The file must have passed ``check``.
     """
     rows, teacher = clips.training_rows(fold), teacher_of(file, fold)
-    places, order = file.rows_of(clips.names, clips.views), columns(file, clips.classes)
+    places, order = file.rows_of(clips.names, clips.views), columns(file, clips)
     laid: dict[str, np.ndarray] = {}
     for name, values in file.outputs.items():
         taken = values[teacher or 0][places[rows]]
@@ -118,12 +152,13 @@ def outputs(file: TeacherFile, fold: int, clips: Clips) -> dict[str, np.ndarray]
 
 
 def held_out_logits(file: TeacherFile, fold: int, clips: Clips) -> np.ndarray | None:
-    """(clips of the fold, classes) float32 of the clean view, to be compared with a student's; None where the file lacks some."""
-    teacher, test = teacher_of(file, fold), np.flatnonzero(clips.folds == fold) * clips.views
+    """(clips of the fold, classes) float32 of the clean view, to be compared with a student's of the same classes; None where the file
+    lacks some."""
+    teacher, test = teacher_of(file, fold), clips.tested(fold) * clips.views
     places = file.rows_of(clips.names, clips.views)[test]
     if teacher is None or "logits" not in file.outputs or (places < 0).any():
         return None
-    logits = in_float32(file.outputs["logits"][teacher][places][:, columns(file, clips.classes)])
+    logits = in_float32(file.outputs["logits"][teacher][places][:, columns(file, clips)])
     return logits if np.isfinite(logits).all() else None
 
 

@@ -41,6 +41,24 @@ with signals.silent():
     time.sleep(60)
 """
 
+ENDS = """
+import signal, sys, time
+from pipeline import signals
+with signals.stoppable(), signals.ending("the step ends"):
+    try:
+        if sys.argv[2] == "asked":  # as a training is, which ends its step
+            with signals.first_asks(lambda: None):
+                print("ready", flush=True)
+                signal.pause()
+        else:
+            print("ready", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    time.sleep(2 * signals.SAY_SECONDS if sys.argv[1] == "slow" else 0)
+    raise SystemExit(signals.exit_code())
+"""
+
 DESTROYS = """
 import time
 from pipeline import signals
@@ -82,6 +100,16 @@ def test_each_signal_stops_with_its_exit_code(number: signal.Signals, code: str)
     assert process.returncode == 128 + number
     assert errors == ""
     wait_for_end(process.pid)
+
+
+@pytest.mark.parametrize("how", ["raised", "asked"])
+@pytest.mark.parametrize("pace", ["slow", "quick"])
+def test_whoever_waits_for_a_stop_is_told_what_still_goes_on(pace: str, how: str) -> None:
+    process = begun(ENDS, pace, how)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors == ("stopping: the step ends; a second Ctrl-C ends at once\n" if pace == "slow" else "")
 
 
 def test_a_copy_of_a_signal_does_not_cut_short_and_a_second_one_does() -> None:

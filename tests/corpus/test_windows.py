@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -175,3 +176,31 @@ def test_from_long_files_to_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(answers.keys() & kept.keys()) >= 5
     for name in answers.keys() & kept.keys():
         assert answers[name] == pytest.approx(kept[name], abs=1e-4)
+    assert (
+        invoke("noise", str(student), "--dataset", "folder", "--data", "long", "--windows", "--snr", "20").exit_code
+        == 0
+    )
+    with Path("reports/long-windows/noise.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["clean_percent"]) == pytest.approx(100 * (runs.read(student).result.accuracy or 0))
+    retrieval = invoke("retrieval", *here)
+    assert retrieval.exit_code == 0 and "these figures are per window, not per file" in retrieval.stdout
+    files_of_page(student, next(Path("cache").glob("long-windows/*/fold1.h5")))
+
+
+def files_of_page(student: Path, features: Path) -> None:
+    """The examples of a web page are the windows that they are called after, with what predict says of these."""
+    making = pytest.importorskip("pipeline.deploy.web.making")
+    from pipeline.deploy import prediction
+    from pipeline.runs.own_clips import of_fold
+
+    header = cache.read_header(features)
+    paths = [Path("long") / file.path for file in header.files]
+    shown = making.answered(prediction.checkpoint(student), header, paths, 50, of_fold(runs.read(student), header))
+    assert {one.name for one in shown} == set(header.clips) and any(windows.start_of(one.name) for one in shown)
+    for one in shown:
+        sound = read_sound(
+            Path("long") / windows.clip_of(one.name), sr=RATE, samples=RATE // 2, start=windows.start_of(one.name)
+        )
+        samples, _ = soundfile.read(io.BytesIO(one.wav), dtype="float32")
+        np.testing.assert_allclose(samples, sound[: len(samples)], atol=2**-15)

@@ -135,3 +135,15 @@ def test_students_of_other_teachers_and_generations_are_rows_of_their_own(world:
     rows = in_noise.rows(each, (0.0,))
     assert [(row.runs, row.clean) for row in rows] == [(2, 75.0), (1, 25.0), (1, 0.0)]
     assert [row.settings for row in rows[1:]] == ["/".join(inner.parts[2:4]), "/".join(second.parts[2:5])]
+
+
+def test_of_long_recordings_files_are_counted_by_the_mean_over_their_windows(world: types.SimpleNamespace) -> None:
+    """Two windows of three are wrong, and surely; the file is right where the third is surer than both."""
+    names = np.array(["a.wav@00000.000s", "a.wav@00001.000s", "a.wav@00002.000s", "b.wav"])
+    one = in_noise.Heard(runs.read(world.student), prediction.checkpoint(world.student).network)
+    for first, right in ((0.1, 2), (3.0, 1)):
+        logits = np.array([[0.0, first], [0.0, first], [6.0, 0.0], [0.0, 1.0]], np.float32)
+        one.count(runs.Predictions(names, np.array([0, 0, 0, 1]), logits, names), 0.0)
+        means = np.exp(logits[:3] - np.log(np.exp(logits[:3]).sum(1, keepdims=True))).mean(0)
+        assert bool(means.argmax() == 0) is (right == 2)
+        assert (one.right[0.0], one.clips, one.accuracy(0.0)) == (right, 2, 50.0 * right)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline import runs
-from pipeline.config import InputError, Settings
+from pipeline.config import InputError, Settings, TrainSettings
 from pipeline.engine import missing, packs
 from pipeline.engine.file_teachers import in_folders, write_from_runs
 from pipeline.engine.missing import Level
@@ -275,3 +275,93 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
     straight = dataclasses.replace(run, at=Path("straight/fold1-seed0"))
     train(source, straight)
     assert same_weights(run.folder, straight.folder)
+
+
+def of_classes(which: str, network: TrainSettings = SETTINGS.student) -> Settings:
+    """The settings of teacher and student, of some of the classes."""
+    return dataclasses.replace(
+        SETTINGS,
+        teacher=dataclasses.replace(SETTINGS.teacher, classes=which),
+        student=dataclasses.replace(network, classes=which, epochs=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def some(source: Source) -> PlannedRun:
+    """A teacher of a and c, and what it says in ``some.npz``."""
+    run = dataclasses.replace(teacher(1), settings=of_classes("2,0"))
+    train(source, run)
+    write_from_runs([run.folder], Path("some.npz"))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("classes", "mix"),
+    [("2,0", "soft,angle"), ("0,1", "distance,ce"), ("", "angle,soft:0"), ("0,1", "ce,local@adaptive=set")],
+)
+def test_a_file_of_some_classes_teaches_as_its_run_does_bit_for_bit(
+    source: Source, some: PlannedRun, classes: str, mix: str
+) -> None:
+    """Students of the same classes by its outputs; of others, which it speaks of as well, by its space."""
+    settings = of_classes(classes)
+    of_run = PlannedRun("", "", "student", "tiny", settings, 1, 0, LossMix.parse(mix), (some.folder,))
+    of_file = student(1, mix, (Path("some.npz"),), settings)
+    train(source, of_run)
+    train(source, of_file)
+    assert same_weights(of_run.folder, of_file.folder) and of_run.folder != of_file.folder
+    agreements = [runs.read(run.folder).result.agreement for run in (of_run, of_file)]
+    assert agreements[0] == agreements[1] and (agreements[0] is not None) is (classes == "2,0")
+
+
+def test_columns_of_a_file_go_by_name_whatever_their_order(source: Source, some: PlannedRun) -> None:
+    """The student has a and c the other way round than its teacher."""
+    file = read(Path("some.npz"))
+    assert file.classes == ("c", "a")
+    rows = {place: source.clips.for_students_of(place) for place in ((2, 0), (0, 2), (0, 1, 2))}
+    there, turned = (fitting.outputs(file, 1, rows[order])["logits"] for order in ((2, 0), (0, 2)))
+    np.testing.assert_array_equal(there, turned[:, ::-1])
+    trained_on = rows[0, 2].training_rows(1)
+    assert len(trained_on) == 2 * 2 * 6 < len(rows[0, 1, 2].training_rows(1)) and np.isfinite(there[trained_on]).all()
+    held_out = fitting.held_out_logits(file, 1, rows[0, 2])
+    np.testing.assert_array_equal(held_out, runs.read_rows(some.folder).logits[:, ::-1])
+    run = student(1, "soft", (Path("some.npz"),), of_classes("0,2"))
+    train(source, run)
+    assert runs.read(run.folder).result.agreement is not None
+
+
+def test_a_file_is_refused_by_terms_that_need_its_own_classes_alone(source: Source, some: PlannedRun) -> None:
+    for classes, name, mix, message in (
+        (
+            "",
+            "some.npz",
+            "soft",
+            r"soft reads the logits of some\.npz, which are of other classes \(c, a; here a, b, c\)",
+        ),
+        (
+            "0,1",
+            "some.npz",
+            "angle,hinton",
+            r"hinton reads the logits of some\.npz, which are of other classes \(c, a; here a, b\)",
+        ),
+        (
+            "0,1",
+            "one.npz",
+            "soft",
+            r"soft reads the logits of one\.npz, which are of other classes \(a, b, c; here a, b\)",
+        ),
+    ):
+        run = student(1, mix, (Path(name),), of_classes(classes))
+        with pytest.raises(InputError, match=message) as caught:
+            train(source, run)
+        assert "\n" not in str(caught.value) and not run.folder.exists()
+
+
+def test_a_space_in_place_of_classes_has_no_logits_in_a_file(source: Source) -> None:
+    """Its zeros would teach every student that all classes are alike."""
+    settings = dataclasses.replace(SETTINGS, teacher=dataclasses.replace(SETTINGS.teacher, model="cnn2+4", epochs=1))
+    run = dataclasses.replace(teacher(1), settings=settings, mix=LossMix.parse("triplet,soft:0"))
+    train(source, run)
+    write_from_runs([run.folder], Path("space.npz"))
+    assert "logits" not in read(Path("space.npz")).outputs
+    with pytest.raises(InputError, match=r"space\.npz has embedding, .*soft reads the teacher's logits"):
+        train(source, student(1, "soft", (Path("space.npz"),)))

@@ -85,6 +85,18 @@ def test_what_is_left_out_keeps_no_row_of_a_teacher_that_nobody_needs() -> None:
         changed(metric, ["step.x.lr=1"])
 
 
+def test_settings_that_go_with_each_other_are_changed_together() -> None:
+    """In any order; one alone is refused with its name."""
+    shown = ["step.1-shot.sampler=episode:4,1,2", "step.1-shot.batch=12"]
+    for overrides in (shown, shown[::-1]):
+        steps = [
+            dict(step.settings) for step in changed(read("fewshot"), overrides).steps.values() if step.label == "1-shot"
+        ]
+        assert len(steps) == 12 and {(one["sampler"], one["batch"]) for one in steps} == {("episode:4,1,2", 12)}
+    with pytest.raises(InputError, match=r"^--set step.1-shot.sampler=episode:4,1,2: .*expected batch = 12$"):
+        changed(read("fewshot"), shown[:1])
+
+
 STEP = '[[step]]\nname = "a"\nmix = "{mix}"\n'
 
 

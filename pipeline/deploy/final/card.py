@@ -34,7 +34,7 @@ def card(
         f"# {markdown_cell(record.model)}: {markdown_cell(corpus.name)}, {len(corpus.classes)} classes\n\n{stamp}"
         f"A student of {proof['parameters']:,} weights, taught by a {record.settings.teacher.model} under `{record.mix_text}`, both trained on all "
         f"{len(corpus.folds)} folds. Files: `model.onnx`, `model.int8.onnx`, `labels.json`, `features.json`, `refusal.json`, `proof.json`; golden vectors "
-        "`golden.wav` and `golden.npz`.",
+        f"`golden.wav` and `golden.npz`{from_sound(proof)}.",
         data(corpus),
         figures(expected, refusal),
         proven(proof),
@@ -45,13 +45,19 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
+def from_sound(proof: Mapping[str, Any]) -> str:
+    files = proof.get("one_file", {}).get("files", {})
+    return f"; from samples to class in one file: {', '.join(f'`{name}`' for name in files)}" if files else ""
+
+
 def data(corpus: Corpus) -> str:
     counts = Counter(clip.label for clip in corpus.clips)
     recordings = len({clip.source for clip in corpus.clips})
     rows = "\n".join(f"| {markdown_cell(name)} | {counts[label]} |" for label, name in enumerate(corpus.classes))
+    kind = "windows of long files" if corpus.windows else "clips"
     return (
-        f"## Data and classes\n\n{len(corpus.clips):,} clips of {recordings:,} recordings, folds {', '.join(map(str, corpus.folds))} of "
-        f"{markdown_cell(corpus.name)} ({corpus.dataset}); clips of {corpus.seconds:g} s.\n\n| class | clips |\n| :--- | ---: |\n{rows}"
+        f"## Data and classes\n\n{len(corpus.clips):,} {kind} of {recordings:,} recordings, folds {', '.join(map(str, corpus.folds))} of "
+        f"{markdown_cell(corpus.name)} ({corpus.dataset}); {kind} of {corpus.seconds:g} s.\n\n| class | {kind} |\n| :--- | ---: |\n{rows}"
     )
 
 

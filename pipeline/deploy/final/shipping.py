@@ -16,8 +16,8 @@ from pipeline import audio, cache, features, models, places, runs
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import Corpus, made_up
 from pipeline.corpus.clips import UNLABELLED
-from pipeline.deploy import export
-from pipeline.deploy.choosing import PROOF, signed
+from pipeline.deploy import export, prediction
+from pipeline.deploy.choosing import PROOF, final_name, signed
 from pipeline.deploy.export import FLOAT, INT8, TOLERANCE
 from pipeline.deploy.final import training, unknown
 from pipeline.deploy.final.card import card
@@ -32,12 +32,14 @@ from pipeline.models import Network
 from pipeline.models.saved import network_of
 from pipeline.runs import Record
 from pipeline.runs import refusal as refusals
-from pipeline.runs.paths import named_in_path
 from pipeline.runs.refusal import Refusal
 from pipeline.runs.weights import read_weights
 from pipeline.train_settings import NO_FOLD
 
 GOLDEN, VECTORS, CARD = "golden.wav", "golden.npz", "CARD.md"
+
+#: Training clips on whose sounds the one file is compared with ``predict``.
+SOUNDS = 40
 
 #: Training samples that fix the scales of int8 and are compared.
 SAMPLES = 400
@@ -78,18 +80,12 @@ def final(
     unheard = unknown.without_classes(corpus, settings, mix, source, seed, how) if classes_left_out else {}
     payload, record = read_weights(folder), runs.read(folder)
     network = network_of(payload)
-    limit = refusing.threshold(np.concatenate(list(by_fold.values())))
-    refusal = Refusal(
-        limit,
-        refusing.SHARE,
-        sum(map(len, by_fold.values())),
-        refusing.refused_elsewhere(by_fold),
-        record.result.weights,
-        {**unknown.of_sounds(network, settings.features, limit), **unheard},
-    )
+    refusal = refusal_of(network, settings.features, by_fold, record.result.weights, unheard)
     refusals.write(folder, refusal)
     figures = expected(held_out)
     contents, proof = shipped(network, settings.features, source)
+    files, proof["one_file"] = from_sound(contents, folder, corpus)
+    contents |= files
     proof |= about(record, corpus, figures) | {"parameters": models.parameters(network)}
     contents |= {
         "labels.json": json_bytes(list(payload["classes"])),
@@ -99,9 +95,28 @@ def final(
     }
     proof = signed(proof, contents)
     contents[PROOF] = json_bytes(proof)
-    target = exports_root / corpus.name / named_in_path(f"final-{export.folder_name(record)}", 20)
+    target = exports_root / corpus.name / final_name(record)
     export.write_folder(target, contents)
     return Final(folder, target, figures, refusal, proof)
+
+
+def refusal_of(
+    network: Network,
+    spec: FeatureSpec,
+    by_fold: Mapping[int, np.ndarray],
+    weights: str,
+    unheard: unknown.Detected,
+) -> Refusal:
+    """The threshold by the held-out clips of each fold, and what it does. ``unheard``: to classes never heard."""
+    limit = refusing.threshold(np.concatenate(list(by_fold.values())))
+    return Refusal(
+        limit,
+        refusing.SHARE,
+        sum(map(len, by_fold.values())),
+        refusing.refused_elsewhere(by_fold),
+        weights,
+        {**unknown.of_sounds(network, spec, limit), **unheard},
+    )
 
 
 def about(record: Record, corpus: Corpus, figures: Expected) -> dict[str, Any]:
@@ -150,6 +165,24 @@ def shipped(network: Network, spec: FeatureSpec, source: Source) -> tuple[dict[s
     return contents | {GOLDEN: golden, VECTORS: packed.getvalue()}, proof
 
 
+def from_sound(
+    students: Mapping[str, bytes], folder: Path, corpus: Corpus
+) -> tuple[Mapping[str, bytes], dict[str, Any]]:
+    """The student of ``folder`` from samples to class in one file, and its proof, or why there is none."""
+    from pipeline.deploy.one_file import forms, making  # onnx: an extra
+
+    member = prediction.checkpoint(folder)
+    of_kind = {False: students[FLOAT], True: students[INT8]}
+    whole = making.proven_on(forms(member.spec, (), False), of_kind, member, lambda: spread_clips(corpus))
+    return whole.files, making.entry(whole)
+
+
+def spread_clips(corpus: Corpus) -> list[tuple[Path, float]]:
+    """Files of ``SOUNDS`` clips, evenly over all, and where in each its clip begins, in seconds."""
+    places_of_clips = np.linspace(0, len(corpus.clips) - 1, min(SOUNDS, len(corpus.clips))).round().astype(int)
+    return [(corpus.clips[place].path, corpus.clips[place].start or 0.0) for place in places_of_clips]
+
+
 def training_samples(source: Source, count: int) -> np.ndarray:
     """(n, features, bins, frames) of all folds and views, evenly spread."""
     assert isinstance(source.files, tuple)  # of sounds
@@ -179,6 +212,8 @@ def golden_vectors(network: Network, spec: FeatureSpec) -> tuple[bytes, dict[str
 
 def text(done: Final) -> str:
     """For a terminal."""
+    from pipeline.deploy.one_file import making  # onnx: an extra
+
     told, refusal, proof = done.expected, done.refusal, done.proof
     within = "" if told.low is None else f", 95 % interval {told.low:.2f} to {told.high:.2f}"
     lines = [
@@ -192,6 +227,7 @@ def text(done: Final) -> str:
     lines += [
         f"            {100 * t['refused']:5.1f} % of {t['clips']:g} {kind}" for kind, t in refusal.detects.items()
     ]
+    lines += making.lines(proof[making.ENTRY], "of its own clips: outputs are compared, never accuracy")
     if proof["synthetic"]:
         lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
     return "\n".join(lines)

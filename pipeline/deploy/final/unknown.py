@@ -36,10 +36,14 @@ Detected = dict[str, dict[str, float]]
 
 
 @torch.no_grad()
-def scores_of(network: Network, values: np.ndarray, chunk: int = 32) -> np.ndarray:
-    """(clips,) largest probabilities of features (clips, features, bins, frames)."""
+def scores_of(network: Network, values: np.ndarray, names: Sequence[str] = (), chunk: int = 32) -> np.ndarray:
+    """(clips,) largest probabilities of features (clips, features, bins, frames); of files where ``names`` are windows of them."""
     parts = torch.from_numpy(np.ascontiguousarray(values)).split(chunk)
-    return refusing.surest(torch.cat([network(part).logits for part in parts]).numpy())
+    logits = torch.cat([network(part).logits for part in parts]).numpy()
+    if names:
+        told = np.array(names)
+        logits = runs.by_clip(runs.Predictions(told, np.zeros(len(told), np.int64), logits, told)).logits
+    return refusing.surest(logits)
 
 
 def sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
@@ -97,7 +101,7 @@ def without_classes(
         folder = training.trained(training.levels_of(corpus, fewer, mix, fold, seed), source, how)
         known = refusing.surest(runs.read_predictions(folder).logits)
         record = runs.read(folder)
-        unseen = scores_of(network_of(read_weights(folder)), clips_of(record, source, label))
+        unseen = scores_of(network_of(read_weights(folder)), *clips_of(record, source, label))
         limit = refusing.threshold(known)
         both, is_unseen = np.concatenate([known, unseen]), np.arange(len(known) + len(unseen)) >= len(known)
         detected[f"{corpus.classes[label]}, never heard"] = {
@@ -109,12 +113,13 @@ def without_classes(
     return detected
 
 
-def clips_of(record: Record, source: Source, label: int) -> np.ndarray:
-    """(clips, features, bins, frames): the clean clips of a class in a run's held-out fold."""
+def clips_of(record: Record, source: Source, label: int) -> tuple[np.ndarray, list[str]]:
+    """(clips, features, bins, frames), the clean clips of a class in a run's held-out fold; and their names."""
     assert isinstance(source.files, tuple)  # of sounds
     (path,) = [path for path in source.files if cache.read_header(path).fold == record.fold]
     fold = cache.read_fold(path)
-    return fold.features[np.flatnonzero(np.array(fold.header.labels) == label), 0]
+    rows = np.flatnonzero(np.array(fold.header.labels) == label)
+    return fold.features[rows, 0], [fold.header.clips[row] for row in rows]
 
 
 def scores_by_fold(records: Sequence[Record]) -> dict[int, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from pipeline.spelling import on_disk
 #: In ``proof.json``.
 ENTRY = "one_file"
 
+#: In a file's metadata: an answer whose largest probability is below it is none of the classes.
+THRESHOLD = "none_of_these_below"
+
 
 @dataclass(frozen=True)
 class OneFile:
@@ -43,12 +46,22 @@ def proven_forms(
     ``students``: the exported network in float32 (False) and int8 (True); ``header``: of the held-out fold's features; ``data``:
     the corpus' folder where it is not in its usual place. What cannot be made or proven is refused in ``refused``.
     """
+    return proven_on(wanted, students, member, lambda: list(zip(sound_files(header, data), starts(header))))
+
+
+def proven_on(
+    wanted: Sequence[Form],
+    students: Mapping[bool, bytes],
+    member: Checkpoint,
+    sounds: Callable[[], Sequence[tuple[Path, float]]],
+) -> OneFile:
+    """The same, proven on ``sounds``: files, and where in each the clip begins, in seconds."""
     if reason := unsuited(member.spec):
         return OneFile(refused=reason)
     try:
-        paths = sound_files(header, data)
+        paths, begins = zip(*sounds())
         models = {form: model.SerializeToString() for form, model in built(wanted, students, member).items()}
-        proven = proof.proven(models, export.session(students[False]), member, paths)
+        proven = proof.proven(models, export.session(students[False]), member, paths, begins)
     except ClipError as error:
         return OneFile(refused=f"no proof without the held-out sounds: {error}")
     except InputError as error:
@@ -67,6 +80,7 @@ def built(wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkp
         network=member.name,
         **({} if member.temperature == 1 else {TEMPERATURE: repr(member.temperature)}),
         **({ACTIVATION: SIGMOID, "threshold": repr(PRESENT)} if member.several else {}),
+        **({} if member.threshold is None else {THRESHOLD: repr(member.threshold)}),
     )
     parsed = {int8: onnx.ModelProto.FromString(model) for int8, model in students.items()}
     fronts = {
@@ -92,7 +106,12 @@ def sound_files(header: Header, data: Path | None) -> list[Path]:
     return paths
 
 
-def lines(entry: Mapping[str, Any]) -> list[str]:
+def starts(header: Header) -> list[float]:
+    """Where each clip of a fold begins in its file, in seconds."""
+    return [window.start for window in header.windows] or [0.0] * len(header.clips)
+
+
+def lines(entry: Mapping[str, Any], proven_by: str = "held-out clips") -> list[str]:
     """Of a terminal: the proof of every file, or why there is none."""
     if "refused" in entry:
         return [f"one file    not written: {entry['refused']}"]
@@ -110,7 +129,7 @@ def lines(entry: Mapping[str, Any]) -> list[str]:
     counts = entry["clips"]
     return [
         *written,
-        f"            from sound to class, on {counts['whole']} whole and {counts['short']} short held-out clips",
+        f"            from sound to class, on {counts['whole']} whole and {counts['short']} short {proven_by}",
     ]
 
 

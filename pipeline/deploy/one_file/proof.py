@@ -35,9 +35,13 @@ AHEAD_SECONDS = 0.25
 
 
 def proven(
-    models: Mapping[Form, bytes], student: onnxruntime.InferenceSession, member: Checkpoint, paths: Sequence[Path]
+    models: Mapping[Form, bytes],
+    student: onnxruntime.InferenceSession,
+    member: Checkpoint,
+    paths: Sequence[Path],
+    starts: Sequence[float],
 ) -> dict[str, Any]:
-    """The proof of all forms on sound files: by form logits and classes against ``predict``, bytes, CPU ms, MiB.
+    """The proof of all forms on sound files, each from where its clip begins, in seconds: by form logits and classes against ``predict``, bytes, CPU ms, MiB.
 
     ``student``: the exported student, for the times of Python's features with it. Whole clips are those that fill the clip
     length, short ones are filled up with zeros. Where a form has another rate, the files are first resampled to it, and
@@ -52,8 +56,8 @@ def proven(
             at_rate = {form: model for form, model in models.items() if form.rate == rate}
             answers = {form: Answers(model) for form, model in at_rate.items()}
             expected = []
-            for place, path in enumerate(paths):
-                sound = beginning(path, rate, spec)
+            for place, (path, start) in enumerate(zip(paths, starts, strict=True)):
+                sound = beginning(path, rate, spec, start)
                 clip, whole[place] = as_clip(sound, rate, spec)
                 expected.append(prediction.logits([member], clip[None])[0, 0])
                 if rate == spec.sr:
@@ -106,16 +110,17 @@ class Answers:
         }
 
 
-def beginning(path: Path, rate: int, spec: FeatureSpec) -> np.ndarray:
-    """(n,) float32 of a sound file at ``rate``: no more than a clip and what a resampling filter looks ahead."""
-    enough = round((spec.seconds + AHEAD_SECONDS) * rate)
+def beginning(path: Path, rate: int, spec: FeatureSpec, start: float = 0.0) -> np.ndarray:
+    """(n,) float32 of a sound file at ``rate`` from ``start`` seconds on: no more than a clip and what a resampling filter looks ahead."""
+    first = round(start * rate)
+    enough = first + round((spec.seconds + AHEAD_SECONDS) * rate)
     blocks, count = [], 0
     for block in sounds.sound_blocks(path, rate):
         blocks.append(block)
         count += len(block)
         if count >= enough:
             break
-    return np.concatenate(blocks)[:enough]
+    return np.concatenate(blocks)[first:enough]
 
 
 def as_clip(sound: np.ndarray, rate: int, spec: FeatureSpec) -> tuple[np.ndarray, bool]:

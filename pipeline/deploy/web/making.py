@@ -20,20 +20,27 @@ import soundfile
 from pipeline import __version__, cache, config, runs
 from pipeline.cache import Header
 from pipeline.config import FeatureSpec, InputError
+from pipeline.corpus.clips import UNLABELLED
 from pipeline.deploy import calibrated, export, prediction
+from pipeline.deploy.answers import NONE
 from pipeline.deploy.choosing import PROOF, existing, run_folder, signed
 from pipeline.deploy.graph import INPUT
 from pipeline.deploy.one_file import NAME, making, proof
 from pipeline.deploy.prediction import Checkpoint
 from pipeline.deploy.web import runtime
 from pipeline.files import json_bytes
+from pipeline.runs import Record
 from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
+from pipeline.train_settings import NO_FOLD
 
 #: Of the folder, and of the file that holds all.
 INDEX, WHOLE = "index.html", f"{NAME}.html"
 
 LICENCE = "LICENSE.onnxruntime-web.txt"
+
+#: What an export's proof says of its run; of one of all folds the last.
+OF_RUN = ("run", "model_sha256", "weights")
 
 #: Put into the page one after the other.
 SCRIPTS = ("sound.js", "microphone.js", "page.js")
@@ -61,26 +68,18 @@ def write(
 ) -> Path:
     """Write ``web/`` into the export of a run; the result is that folder.
 
-    ``examples``: clips of the held-out fold, of all classes in turn; ``data``: the corpus' folder where it is not in its usual place.
+    ``examples``: clips of the held-out fold, of all classes in turn; of a student of all folds, clips of the first, which it has heard; ``data``: the corpus' folder where it is not in its usual place.
     Raises ``InputError`` for a run that is not exported as one file, without the held-out sounds, and as ``runtime.runtime``.
     """
     export.require_extra()
     source = run_folder(run)
     record = runs.read(source)
-    exported = existing(exports_root, record)
-    if exported is None:
-        raise InputError(
-            f"{source}: not in {exports_root}/; export it first: audio-rkd export {source} --rate 44100 --rate 48000"
-        )
-    folder, proven = exported
-    if reason := proven.get(making.ENTRY, {}).get(
-        "refused", "" if making.ENTRY in proven else "exported by an earlier version"
-    ):
-        raise InputError(f"{folder}: no {NAME}.onnx for a page: {reason}")
+    folder, proven = exported(exports_root, record)
     member = calibrated.as_exported(prediction.checkpoint(source), proven)
     spec = config.build(FeatureSpec, read_weights(source)["features"], str(source))
     models = page_models(folder)
-    fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, record.fold))
+    shown = record.fold if record.fold != NO_FOLD else min(set(record.data) - {UNLABELLED})
+    fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, shown))
     clips = answered(member, fold, making.sound_files(fold, data), examples, of_fold(record, fold))
     parts = runtime.runtime(exports_root / f".{runtime.PACKAGE}-{runtime.VERSION}", say)
     files = {
@@ -88,7 +87,7 @@ def write(
         **{model_name(rate): model for rate, model in models.items()},
         **{example_file(place): clip.wav for place, clip in enumerate(clips)},
     }
-    about = described(member, record.fold, models, clips, files)
+    about = described(member, record.fold, shown, models, clips, files)
     licence = static(LICENCE)
     contents = {
         **files,
@@ -96,10 +95,25 @@ def write(
         WHOLE: page(about, files, licence).encode(),
         LICENCE: licence.encode(),
     }
-    about_run = {name: proven[name] for name in ("run", "model_sha256")}
+    about_run: dict[str, Any] = {name: proven[name] for name in OF_RUN if name in proven}
     contents[PROOF] = json_bytes(signed(about_run, contents))
     export.write_folder(folder / "web", contents)
     return folder / "web"
+
+
+def exported(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]]:
+    """The export of a run, and its proof. ``InputError`` where it is not there, or has no one file."""
+    there = existing(exports_root, record)
+    if there is None:
+        of_all_folds = record.fold == NO_FOLD
+        how = "audio-rkd final" if of_all_folds else f"audio-rkd export {record.folder} --rate 44100 --rate 48000"
+        raise InputError(f"{record.folder}: not in {exports_root}/; export it first: {how}")
+    folder, proven = there
+    if reason := proven.get(making.ENTRY, {}).get(
+        "refused", "" if making.ENTRY in proven else "exported by an earlier version"
+    ):
+        raise InputError(f"{folder}: no {NAME}.onnx for a page: {reason}")
+    return there
 
 
 def page_models(folder: Path) -> dict[int, bytes]:
@@ -132,13 +146,14 @@ def example_file(place: int) -> str:
 def answered(
     member: Checkpoint, header: Header, paths: Sequence[Path], count: int, known: tuple[np.ndarray, np.ndarray]
 ) -> list[Example]:
-    """``count`` clips at the features' rate in 16 bits, cut to the clip length, with ``predict``'s answers to these files.
+    """``count`` clips at the features' rate in 16 bits, cut to the clip length, with ``predict``'s answers to these files;
+    of long recordings the window that each is.
 
     ``known``: places of the clips of its classes, and their labels as it has them."""
-    spec, examples = member.spec, []
+    spec, examples, starts = member.spec, [], making.starts(header)
     for index in in_turn(known[1].tolist(), count):
         place = known[0][index]
-        sound = proof.beginning(paths[place], spec.sr, spec)[: spec.samples]
+        sound = proof.beginning(paths[place], spec.sr, spec, starts[place])[: spec.samples]
         file = io.BytesIO()
         soundfile.write(file, np.clip(sound, -1, 1), spec.sr, subtype="PCM_16", format="WAV")
         samples, _ = soundfile.read(io.BytesIO(file.getvalue()), dtype="float32")
@@ -166,9 +181,14 @@ def in_turn(labels: Sequence[int], count: int) -> list[int]:
 
 
 def described(
-    member: Checkpoint, fold: int, models: Mapping[int, bytes], clips: Sequence[Example], files: Mapping[str, bytes]
+    member: Checkpoint,
+    held_out: int,
+    fold: int,
+    models: Mapping[int, bytes],
+    clips: Sequence[Example],
+    files: Mapping[str, bytes],
 ) -> dict[str, Any]:
-    """What the page's script reads."""
+    """What the page's script reads. ``fold``: of the examples."""
     spec = member.spec
     picture = "melspectrogram" if "melspectrogram" in spec.names else spec.names[0]
     return {
@@ -177,6 +197,9 @@ def described(
         "synthetic": member.synthetic,
         "network": member.name,
         "fold": fold,
+        "heard": fold != held_out,
+        "threshold": member.threshold,
+        "none": NONE,
         "version": __version__,
         "seconds": spec.seconds,
         "slack": spec.hop_length / spec.sr,

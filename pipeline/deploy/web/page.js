@@ -100,6 +100,8 @@ async function soundAnswer({ samples, rate }, show = true) {
 }
 
 const ranked = (probabilities) => probabilities.map((p, i) => [p, about.classes[i]]).sort((a, b) => b[0] - a[0]);
+/** Whether an answer is none of the classes: its largest probability is below the threshold of a student that has one. */
+const isNone = (probabilities) => about.threshold !== null && Math.max(...probabilities) < about.threshold;
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
 
 function showAnswer(probabilities, answer, count = 1, all = 1) {
@@ -109,6 +111,13 @@ function showAnswer(probabilities, answer, count = 1, all = 1) {
     item.append(spanOf(name), spanOf(percent(p)));
     return item;
   });
+  if (isNone(probabilities)) {
+    const item = document.createElement("li");
+    item.className = "none";
+    item.style.setProperty("--share", "0%");
+    item.append(spanOf(about.none), spanOf(`at most ${percent(Math.max(...probabilities))}`));
+    items.unshift(item);
+  }
   element("bars").replaceChildren(...items);
   drawFeature(answer.features, answer.shape);
   const windows = all > 1 ? `, clip ${count} of ${all} (the bars are the mean)` : "";
@@ -204,7 +213,7 @@ function exampleRow(example, sound, url) {
 
 function firstOf(probabilities) {
   const [[p, name]] = ranked(probabilities);
-  return [name, percent(p)];
+  return [isNone(probabilities) ? about.none : name, percent(p)];
 }
 
 /** Every example through the page; what it says beside what Python said. */
@@ -242,7 +251,9 @@ function describe() {
   element("length").textContent = `${about.seconds} s`;
   element("feature").textContent = about.picture.name === "melspectrogram" ? "mel-spectrogram, low bands below" : about.picture.name;
   element("examples-about").textContent =
-    `${about.examples.length} clips of fold ${about.fold}, which this network was not trained on, at ${about.rate} Hz and 16 bits.`;
+    `${about.examples.length} clips of fold ${about.fold}, which this network was ${about.heard ? "trained on, as on all" : "not trained on"}, ` +
+    `at ${about.rate} Hz and 16 bits.` +
+    (about.threshold === null ? "" : ` An answer below ${percent(about.threshold)} is "${about.none}".`);
 }
 
 function connect() {
