@@ -42,20 +42,22 @@ with signals.silent():
 """
 
 ENDS = """
-import signal, sys, time
+import sys, time
 from pipeline import signals
+signals.SAY_SECONDS = 0.1 if sys.argv[1] == "slow" else 60
 with signals.stoppable(), signals.ending("the step ends"):
     try:
         if sys.argv[2] == "asked":  # as a training is, which ends its step
             with signals.first_asks(lambda: None):
                 print("ready", flush=True)
-                signal.pause()
+                while not signals.received:
+                    time.sleep(0.01)
         else:
             print("ready", flush=True)
             time.sleep(60)
     except KeyboardInterrupt:
         pass
-    time.sleep(2 * signals.SAY_SECONDS if sys.argv[1] == "slow" else 0)
+    time.sleep(1 if sys.argv[1] == "slow" else 0)
     raise SystemExit(signals.exit_code())
 """
 

@@ -87,6 +87,7 @@ def test_a_final_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with torch.no_grad():
         assert saved.network_of(payload)(torch.from_numpy(values)).logits.numpy() == pytest.approx(logits, abs=1e-5)
     assert not any("accuracy" in key for key in told["proof"])
+    assert "features.tuning = 'estimate'" in told["proof"]["one_file"]["refused"]
     card = (export / "CARD.md").read_text()
     for words in (
         "trained on fewer clips",

@@ -247,6 +247,24 @@ def test_a_preset_chooses_among_its_runs(world) -> None:
     assert done.exit_code == 2 and "--preset device chooses among runs" in done.stderr
 
 
+@pytest.mark.slow
+def test_the_threshold_of_a_student_of_all_folds_is_in_its_metadata_and_any_sounds_prove_it(world) -> None:
+    """From where each clip begins: one that begins a tenth of a second later is another sound."""
+    member, path = dataclasses.replace(prediction.checkpoint(world.run), threshold=0.25), world.data / "103.wav"
+    students = {
+        False: (world.folder / "model.onnx").read_bytes(),
+        True: (world.folder / "model.int8.onnx").read_bytes(),
+    }
+    wanted = [one for one in forms(member.spec, (), False) if one.exact]
+    proven = making.proven_on(wanted, students, member, lambda: [(path, 0.0), (path, 0.1)])
+    assert not proven.refused and sum(proven.proof["clips"].values()) == 2
+    told = onnx.load_from_string(proven.files["student-sound.onnx"]).metadata_props
+    assert {one.key: one.value for one in told}["none_of_these_below"] == "0.25"
+    whole, later = (proof.beginning(path, member.spec.sr, member.spec, start) for start in (0.0, 0.1))
+    first = round(0.1 * member.spec.sr)
+    assert np.array_equal(later[: len(whole) - first], whole[first:])
+
+
 def test_forms_are_each_once() -> None:
     assert [form.file(SPEC) for form in forms(SPEC, (), False)] == ["student-sound.onnx", "student-sound.int8.onnx"]
     names = [form.file(SPEC) for form in forms(SPEC, (48000, 48000, 22050), True)]

@@ -297,7 +297,12 @@ def some(source: Source) -> PlannedRun:
 
 @pytest.mark.parametrize(
     ("classes", "mix"),
-    [("2,0", "soft,angle"), ("0,1", "distance,ce"), ("", "angle,soft:0"), ("0,1", "ce,local@adaptive=set")],
+    [
+        ("2,0", "soft,angle"),
+        ("0,1", "ce,local@adaptive=set"),
+        pytest.param("0,1", "distance,ce", marks=pytest.mark.slow),
+        pytest.param("", "angle,soft:0", marks=pytest.mark.slow),
+    ],
 )
 def test_a_file_of_some_classes_teaches_as_its_run_does_bit_for_bit(
     source: Source, some: PlannedRun, classes: str, mix: str

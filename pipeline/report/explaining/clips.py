@@ -70,7 +70,8 @@ def chosen(record: Record, cache_root: Path, count: int) -> Clips:
         )
     plane = spec.names.index(PLANE)
     mel = fold.features[:, 0, plane]
-    real = [foreground.real_frames(m, spec, file.seconds) for m, file in zip(mel, header.files)]
+    lengths = [part.seconds for part in header.windows or header.files]
+    real = [foreground.real_frames(m, spec, seconds) for m, seconds in zip(mel, lengths)]
     events = np.array([foreground.share(m, r) >= foreground.LEAST for m, r in zip(mel, real)])
     classes = [header.classes[label] for label in header.labels]
     rows = in_turn([i for i in range(len(mel)) if events[i]], classes, header.clips)[:count]

@@ -168,7 +168,8 @@ def embedded(entry: Entry, fold: int, embeddings: Embeddings | None, look: plots
     if embeddings is None:
         return "No t-SNE: the embeddings were not asked for."
     name, role = f"tsne-{entry.slug}", entry.row.role
-    over = f"Clean clips of held-out fold {fold}, seed {cell(record)[1]}."
+    kind = "windows" if record.result.test_windows else "clips"
+    over = f"Clean {kind} of held-out fold {fold}, seed {cell(record)[1]}."
     try:
         values, labels, clips = embeddings(record.folder)
         classes = gathering.class_names(entry, max(len(entry.classes), int(labels.max()) + 1))
