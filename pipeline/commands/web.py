@@ -24,12 +24,12 @@ EXAMPLES = ("web --preset device", "web RUN --examples 10")
     "--examples",
     type=Whole(0, 200, "each is a part of the page"),
     default=20,
-    help="Clips of the held-out fold on the page, with Python's answers.",
+    help="Clips of the held-out fold on the page, with Python's answers; of a final student, which has heard all, of its first fold.",
 )
 def web(run: Path | None, dataset: str, data: Path | None, preset: str, examples: int) -> None:
     """A web page of an exported student: index.html for a server, and one file that opens from disk.
 
-    The run must be exported as one file (export --preset device); onnxruntime-web is fetched once by npm.
+    The run must be exported as one file (export --preset device, or final --preset device, whose page knows "none of these"); onnxruntime-web is fetched once by npm.
     """
     from pipeline.deploy import export as exporting  # torch: --help does without
 
