@@ -209,7 +209,7 @@ def result_of(
     else:
         clips = clips_of(data, record.data_set, subsets.chosen(run, data.classes))
         figures = held_out_result(run, clips, data, logits, labels)
-    network = models.build(record.model, record.shape, len(record.classes))
+    network = models.network(record.model, record.shape, len(record.classes))
     not_finite = "" if np.isfinite(logits).all() else "the outputs are not finite; try a lower learning rate"
     reached = best[score] if figures.test_windows is None else None  # epochs are tested by windows
     result = dataclasses.replace(

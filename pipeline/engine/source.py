@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline import cache, places
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import UNLABELLED, Corpus, part_names
 from pipeline.corpus.clips import require_folds
+from pipeline.files import Stamp, stamp
 from pipeline.images.archive import Archive
 from pipeline.label_sets import LabelSets
 from pipeline.runs import DataSet
@@ -79,7 +81,7 @@ class Source:
             from pipeline.images import samples as images
 
             return clips_of(images.read(self.files), self.data_set)
-        headers = [cache.read_header(path) for path in self.files]
+        headers = headers_of(self.files, tuple(map(stamp, self.files)))
         return Clips(
             tuple(clip for header in headers for clip in header.clips),
             np.repeat([header.fold for header in headers], [len(header.clips) for header in headers]),
@@ -89,6 +91,12 @@ class Source:
             self.data_set.all_folds,
             np.concatenate([header.labels for header in headers]),
         )
+
+
+@functools.lru_cache(maxsize=4)  # of some settings: every teacher of a command is held against them
+def headers_of(files: tuple[Path, ...], _states: tuple[Stamp, ...]) -> tuple[cache.Header, ...]:
+    """Of folds' files, kept as long as these stay as they are."""
+    return tuple(map(cache.read_header, files))
 
 
 def classes_of(files: Files) -> tuple[str, ...]:
