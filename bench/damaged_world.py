@@ -164,9 +164,6 @@ KINDS = {
     "a search's trials": of_search("trials.jsonl"),
     "an archive": Kind(one("table.rkd.zip"), ("report of an archive", "check archive")),
     "noise on the inputs": Kind(one("reports/toy/experiment-noisy-noise.csv"), ("noisy experiment",)),
-    "an unfinished run's metrics.jsonl": Kind(
-        one("runs/toy/student-*/distance*/fold1-seed0/metrics.jsonl"), ("stopped distill", "runs", "check")
-    ),
     "an unfinished run's config.json": Kind(
         one("runs/toy/student-*/distance*/fold1-seed0/config.json"),
         ("stopped distill", "runs", "report without a page", "check"),

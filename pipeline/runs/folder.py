@@ -10,7 +10,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +47,9 @@ RESULT_KEYS = ("accuracy", "best_accuracy", "best_epoch", "epochs", "test_clips"
 #: What training leaves in a run's folder.
 FILES = ("config.json", "environment.json", "metrics.jsonl", "model.pt", "predictions.npz", "result.json")
 
+#: What other commands leave there: a temperature, a threshold.
+BESIDE = ("calibration.json", "refusal.json")
+
 FOLDER = re.compile(r"fold(\d+)-seed(\d+)")
 
 
@@ -76,7 +79,7 @@ def remedy(folder: Path) -> str:
     """
     if FOLDER.fullmatch(folder.name) and folder.is_dir():
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-        if names and names <= set(FILES):
+        if names and names <= {*FILES, *BESIDE}:
             return f"remove the folder {folder} and run again"
     return "expected a run's folder as training left it, such as runs/CORPUS/…/fold1-seed0: name that one, or copy it whole"
 
@@ -208,10 +211,17 @@ def metrics_of(folder: Path, states: tuple[object, ...]) -> tuple[dict[str, Any]
         theirs = record.pop(seal.IDENTITY, None)
         if identity and theirs is not None and theirs != identity:
             raise Damaged(f"{path}: line {number} is of another run ({theirs}) than {identity}; {remedy(folder)}")
-        if checksums is not None and seal.line_checksum(line) not in waiting:
+        twice = identity and records and not_behind(record, records[-1])
+        if twice or (checksums is not None and seal.line_checksum(line) not in waiting):
             raise damaged(path, f"line {number} is not one that was written, in the order of the epochs")
         records.append(record)
     return tuple(records)
+
+
+def not_behind(record: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether an epoch's line stands behind that of a later epoch, or of the same."""
+    epochs = (before.get("epoch"), record.get("epoch"))
+    return all(isinstance(epoch, int) for epoch in epochs) and epochs[1] <= epochs[0]
 
 
 def expected_lines(folder: Path) -> tuple[str, list[str] | None]:

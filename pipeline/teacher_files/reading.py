@@ -76,6 +76,8 @@ def arrays_of_npz(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{part} has another checksum")
     arrays = {}
     with np.load(path, allow_pickle=False) as archive:
+        if len(archive.files) > len(set(archive.files)):
+            raise ValueError("an array is there twice")
         for name in archive.files:
             require_known(name, path)
             try:

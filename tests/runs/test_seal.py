@@ -125,6 +125,13 @@ def test_lost_lines_of_metrics_are_lost_and_no_damage(tmp_path: Path) -> None:
     assert lost_epochs(folder, 5) == [5]
     path.write_bytes(lines[1] + lines[0])
     assert "in the order of the epochs" in refused("metrics.jsonl", folder)
+    path.write_bytes(lines[0] + lines[0])
+    (folder / "calibration.json").write_text("{}")
+    assert f"remove the folder {folder}" in refused("metrics.jsonl", folder)
+    (folder / "result.json").unlink()  # of an unfinished run nothing says which lines there were
+    assert "in the order of the epochs" in refused("metrics.jsonl", folder)
+    path.write_bytes(lines[0] + lines[3])
+    assert [line["epoch"] for line in runs.read_metrics(folder)] == [1, 4]
     path.unlink()
     assert lost_epochs(folder, 5) == [1, 2, 3, 4, 5]
 

@@ -247,6 +247,14 @@ def test_damaged_foreign_and_pickled_files_are_one_line_and_nothing_is_unpickled
     assert not mark.exists()
 
 
+def test_an_array_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "twice.npz")
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("logits.npy", archive.read("logits.npy"))
+    with pytest.raises(InputError, match="an array is there twice"):
+        read(path)
+
+
 def test_a_file_that_was_changed_is_read_anew(tmp_path: Path) -> None:
     path = written(tmp_path / "t.npz")
     first = read(path)
