@@ -56,4 +56,6 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]), sys.argv[2:])
     except Exception as error:  # onnxruntime has a class of its own for each of its reasons
         line = (str(error) or type(error).__name__).splitlines()[0]
-        sys.exit(f"error: {line}; expected PCM WAV files, and an export with proof.json and student-sound.onnx")
+        sys.exit(
+            f"error: {line}; expected PCM WAV files, and proof.json and student-sound.onnx in {sys.argv[1]}, whole"
+        )

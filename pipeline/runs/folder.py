@@ -200,7 +200,7 @@ def metrics_of(folder: Path, states: tuple[object, ...]) -> tuple[dict[str, Any]
     *lines, _cut_off = path.read_bytes().split(b"\n")
     identity, checksums = expected_lines(folder)
     waiting = iter(checksums or ())
-    records = []
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
@@ -211,7 +211,7 @@ def metrics_of(folder: Path, states: tuple[object, ...]) -> tuple[dict[str, Any]
         theirs = record.pop(seal.IDENTITY, None)
         if identity and theirs is not None and theirs != identity:
             raise Damaged(f"{path}: line {number} is of another run ({theirs}) than {identity}; {remedy(folder)}")
-        twice = identity and records and not_behind(record, records[-1])
+        twice = bool(identity and records) and not_behind(record, records[-1])
         if twice or (checksums is not None and seal.line_checksum(line) not in waiting):
             raise damaged(path, f"line {number} is not one that was written, in the order of the epochs")
         records.append(record)
@@ -220,8 +220,8 @@ def metrics_of(folder: Path, states: tuple[object, ...]) -> tuple[dict[str, Any]
 
 def not_behind(record: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Whether an epoch's line stands behind that of a later epoch, or of the same."""
-    epochs = (before.get("epoch"), record.get("epoch"))
-    return all(isinstance(epoch, int) for epoch in epochs) and epochs[1] <= epochs[0]
+    earlier, epoch = before.get("epoch"), record.get("epoch")
+    return isinstance(earlier, int) and isinstance(epoch, int) and epoch <= earlier
 
 
 def expected_lines(folder: Path) -> tuple[str, list[str] | None]:
