@@ -254,3 +254,33 @@ def test_z_of_a_low_temperature_is_kept_finite() -> None:
     memory = Memory(arrays, torch.arange(4)[None])
     told = loss.remembered(losses.Outputs(views), None, torch.tensor([[0, 0, 1, 1]]), draws, memory)
     assert torch.isfinite(told[f"{key} normaliser"]).all() and (told[f"{key} normaliser"] > 1e200).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1025), (3, 2, 10), (1, 1, 65)])
+def test_the_quicker_gradient_of_products_is_that_of_the_plain_product(shape: tuple[int, ...]) -> None:
+    """In float64, and bit for bit: runs that were trained before are the same when they are repeated."""
+    random = torch.Generator().manual_seed(0)
+    rows = torch.randn(*shape, 128, generator=random, dtype=torch.float64)
+    incoming = torch.randn(*shape, generator=random, dtype=torch.float64)
+    views = [
+        torch.randn(*shape[:2], 128, generator=torch.Generator().manual_seed(1), dtype=torch.float64) for _ in range(2)
+    ]
+    for view in views:
+        view.requires_grad_()
+    told = contrast.Products.apply(views[0], rows), (rows @ views[1][..., None])[..., 0]
+    torch.autograd.backward(told, [incoming, incoming])
+    assert torch.equal(told[0], told[1])
+    assert views[0].grad is not None and views[1].grad is not None and torch.equal(views[0].grad, views[1].grad)
+
+
+def test_what_is_remembered_asks_for_scores_while_z_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later steps leave the scores out, on a CPU, and remember the same rows."""
+    asked: list[int] = []
+    scores = contrast.both_scores
+    monkeypatch.setattr(contrast, "both_scores", lambda *given: (asked.append(1), scores(*given))[1])
+    told = []
+    for known in ([11.0, 20.0], [0.0, 20.0]):
+        student = side(V_S, V_T, M_S, M_T, [0, 1, 2, 3, 4, 5], [0, 1], normaliser=torch.tensor(known))
+        told.append(contrast.remember(student, None, torch.tensor([0, 1]), K=3, tau=0.5))
+    assert len(asked) == 1 and told[1]["normaliser"][0] > 0
+    assert torch.equal(told[0]["student"], told[1]["student"]) and torch.equal(told[0]["teacher"], told[1]["teacher"])
