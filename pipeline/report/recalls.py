@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -70,8 +71,7 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
     spaces = [record for _, record in named if record.result.outputs_untrained]
     if not any(not samplers.episode_of(record.trained_by.sampler) for record in spaces):
         return ()
-    taught_by = {parent: None for _, record in named for parent in record.teachers if not is_teacher_file(parent)}
-    others = {folder: record for folder in taught_by if (record := spared(partial(runs.read, folder)))}
+    others = teachers_of([record for _, record in named])
     own = {record.folder for _, record in named}
     teachers = [(f"{one.step or one.mix_text} (teacher)", one) for one in others.values() if one.folder not in own]
     rows: dict[str, dict[tuple[str, str], Row]] = {kind: {} for kind in TITLES}
@@ -83,6 +83,20 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
     titles = {kind: " ".join([title, *of_windows([record for _, record in named])]) for kind, title in TITLES.items()}
     tables = [Table.build(titles[kind], COLUMNS, of_kind.values()) for kind, of_kind in rows.items() if of_kind]
     return (Section("retrieval", tuple(tables)),) if tables else ()
+
+
+def teachers_of(records: Sequence[Record]) -> dict[Path, Record]:
+    """Folder → the runs that taught some, and those that taught these, and so on: of generations all."""
+    others: dict[Path, Record] = {}
+    waiting = list(records)
+    while waiting:
+        for parent in waiting.pop(0).teachers:
+            if parent in others or is_teacher_file(parent):
+                continue
+            if record := spared(partial(runs.read, parent)):
+                others[parent] = record
+                waiting.append(record)
+    return others
 
 
 def measured(record: Record) -> list[tuple[str, str, list[float]]]:
