@@ -119,3 +119,19 @@ def test_runs_of_other_sets_do_not_share_a_pack() -> None:
         with pytest.raises(InputError, match="labels stand for different classes"):
             targets_of(mixed, torch.device("cpu"))
     assert targets_of([run_of("ce")], torch.device("cpu")) is None
+
+
+def test_clips_without_a_label_teach_relations_and_no_class(data: tuple[Tensor, Tensor, Stored]) -> None:
+    def run(mix: str, pool: np.ndarray | None) -> Run:
+        plain = several(run_of(mix, count=30))
+        return dataclasses.replace(plain, task=dataclasses.replace(plain.task, unlabelled=pool))
+
+    samples, labels, taught = data
+    pool = np.setdiff1d(np.arange(48), run_of("ce", count=30).task.train)
+    hidden = labels.clone()
+    hidden[torch.from_numpy(pool)] = -1
+    settings = dataclasses.replace(QUICK, epochs=1)
+    told, other = (fit((samples, each, taught), [run("angle,ce", pool)], settings)[0] for each in (labels, hidden))
+    without = fit(data, [run("angle,ce", None)], settings)[0]
+    assert all(torch.equal(told.state[name], other.state[name]) for name in told.state)
+    assert any(not torch.equal(told.state[name], without.state[name]) for name in told.state)
