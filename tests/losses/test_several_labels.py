@@ -118,3 +118,21 @@ def test_settings_of_one_label_are_refused_in_a_line(change: dict[str, object]) 
         require_several(LossMix.parse("ce"), TrainSettings(**change), "student")  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     require_several(LossMix.parse("angle,area,ce"), TrainSettings(mixup=0.3, class_weights="balanced"))
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("one", False), ("several", True), (None, True), ("many", None)])
+def test_a_file_says_by_itself_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch, kind: str | None, taken: bool | None
+) -> None:
+    from pipeline.losses import several
+
+    ordinary = several.constant
+    monkeypatch.setattr(
+        several, "constant", lambda name, word, usual: kind if word == "LABELS" else ordinary(name, word, usual)
+    )
+    (term,) = (term for term in LossMix.parse("angle:1,ce:1").terms if term.name == "angle")
+    if taken is None:
+        with pytest.raises(InputError, match="loss angle: LABELS = 'many'; expected one of one, several"):
+            takes_several(term)
+    else:
+        assert takes_several(term) is taken
