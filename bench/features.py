@@ -87,14 +87,15 @@ def obvious(y: np.ndarray, spec: FeatureSpec) -> None:
 def floor(spec: FeatureSpec, kind: type) -> Callable[[np.ndarray], None]:
     """The bare transforms of a view, on arrays that lie ready; ``kind``: type of the short-time frames."""
     import soxr
+    import torch
 
-    from pipeline.features import banks, transforms
+    from pipeline.features import banks, fourier
 
     rng = np.random.default_rng(0)
     plan = banks.constant_q(spec.sr, spec.hop_length, spec.bins_per_octave, 0.0)
 
     def ready(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        array = transforms.aligned(shape, dtype)
+        array = fourier.aligned(shape, dtype)
         array[...] = rng.normal(size=shape)
         return array
 
@@ -105,14 +106,14 @@ def floor(spec: FeatureSpec, kind: type) -> Callable[[np.ndarray], None]:
     chroma = banks.chroma(spec.sr, spec.n_fft, spec.bins, 0.0)
 
     def once(y: np.ndarray) -> None:
-        transforms.rfft(frames)
+        torch.fft.rfft(torch.from_numpy(frames))
         for block in mels:
             power[:, block.rows] @ block.weights
         power @ chroma
         for octave, part in octaves:
             if octave.halve:
                 y = soxr.resample(y, 2, 1, quality="soxr_hq")
-            spectrum = transforms.rfft(part).view(np.float32)
+            spectrum = torch.fft.rfft(torch.from_numpy(part)).numpy().view(np.float32)
             for block in octave.bank:
                 spectrum[:, block.rows] @ block.weights
 

@@ -161,7 +161,7 @@ def one_thread() -> None:
 @contextmanager
 def results(tasks: Iterable[Task], jobs: int, backend: str, scheduler: str | None) -> Iterator[Iterator[Done]]:
     """The tasks' outcomes as they come, from workers that are stopped at the end, in the middle too."""
-    if backend == "sequential":
+    if backend == "sequential" or (backend == "loky" and jobs == 1):  # joblib would work here too, once it is imported
         with closing(in_this_process(tasks)) as outcomes:
             yield outcomes
         return

@@ -75,7 +75,7 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
     if plain:
         from pipeline.features.plain import stacked  # librosa: a finished stage does without
     else:
-        from pipeline.features.fast import stacked  # torch: a finished stage does without
+        from pipeline.features.fast import stacked  # soxr: a finished stage does without
     out = np.empty((len(clips), len(spec.names), spec.bins, 1 + clips.shape[1] // spec.hop_length), np.float32)
     with blas().limit(limits=1, user_api="blas"):
         for values, clip in zip(out, clips):
@@ -146,7 +146,7 @@ def compile_kernels(*, plain: bool = False, quiet: bool = False) -> None:
     """
     if kernels.compiled(plain):
         return
-    import_libraries(plain)
+    import_libraries()
     with kernels.alone(quiet):
         if kernels.compiled(plain):
             return
@@ -162,7 +162,7 @@ def compile_kernels(*, plain: bool = False, quiet: bool = False) -> None:
         kernels.stamp(plain)
 
 
-def import_libraries(plain: bool) -> None:
+def import_libraries() -> None:
     """What takes long to import, but librosa, which compiles meanwhile: nobody has to wait for this."""
     for name in (
         "numba",
@@ -170,7 +170,6 @@ def import_libraries(plain: bool) -> None:
         "scipy.ndimage",
         "scipy.signal",
         "soxr",
-        *(() if plain else ("torch",)),
     ):
         with suppress(ImportError):
             importlib.import_module(name)

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.features import definition
 from pipeline.features.definition import KEPT
-
-if TYPE_CHECKING:
-    import scipy.sparse
 
 
 @dataclass(frozen=True)
@@ -82,11 +78,16 @@ class Filters:
     """(filter, bin) complex64, on the octave's ``band``."""
 
     @cached_property
-    def sparse(self) -> scipy.sparse.csr_matrix:
-        """The same; few clips need it, and a copy for every octave would be a megabyte a tuning."""
-        import scipy.sparse  # slow to import: predict may do without
+    def bins(self) -> np.ndarray:
+        """(tap, filter): the bins where a filter is not 0, from the lowest up; shorter filters end with some where they are 0."""
+        taps = int((self.dense != 0).sum(axis=1).max())
+        return np.ascontiguousarray(np.argsort(self.dense == 0, axis=1, kind="stable")[:, :taps].T)
 
-        return scipy.sparse.csr_matrix(self.dense)
+    def scaled(self, scale: np.float64) -> np.ndarray:
+        """(tap, filter) complex64: the weights of ``bins``. Few clips need them, and kept for every octave they take a megabyte a tuning."""
+        weights = np.take_along_axis(self.dense, self.bins.T, axis=1).T.copy()
+        weights *= scale
+        return weights
 
 
 @dataclass(frozen=True)
@@ -105,16 +106,6 @@ class Octave:
     filters: Filters
     scale: np.float64
     """By which librosa multiplies the filters of this octave."""
-
-    @property
-    def basis(self) -> scipy.sparse.csr_matrix:
-        """``filters`` as librosa multiplies by them."""
-        import scipy.sparse  # slow to import: predict may do without
-
-        bare = self.filters.sparse
-        scaled = bare.data.copy()
-        scaled *= self.scale
-        return scipy.sparse.csr_matrix((scaled, bare.indices, bare.indptr), shape=bare.shape)
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,25 @@
 
 librosa takes most of a second to import, and its constant-Q filters of one of 101 tunings as long as a clip's features.
 Who meets settings and a tuning again reads the same arrays, bit for bit, and never imports librosa. They lie beside the
-compiled kernels (``kernels``), in a folder of these versions; where that cannot be written they are built anew.
+compiled kernels (``kernels``), in a folder of these versions; where that cannot be written they are built anew. A file says
+what it holds, and its digest that it is whole: what is damaged, or of other settings or versions, is built and written again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache, wraps
-from importlib.metadata import version
 from pathlib import Path
 from typing import ParamSpec
 
 import numpy as np
+
+from pipeline.features.kernels import version
 
 OCTAVES = 7  # librosa.feature.chroma_cqt's and chroma_cens' default
 KEPT = 128  # more than there are tunings
@@ -40,25 +43,47 @@ def kept(function: Callable[P, Arrays]) -> Callable[P, Arrays]:
     @lru_cache(maxsize=KEPT)
     @wraps(function)
     def remembered(*args: P.args, **kwargs: P.kwargs) -> Arrays:
-        path = folder() / f"{'-'.join(map(str, (function.__name__, *args, *kwargs.values())))}.npz"
-        # Not there, or damaged, which may raise anything: its checksums say so.
-        with suppress(Exception), np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        path = folder() / f"{'-'.join(map(str, (function.__name__, *args, *kwargs.values())))}.arrays"
+        about = f"{folder().name}/{path.stem}"
+        # Not there, or damaged, which may raise anything.
+        with suppress(Exception):
+            return unpacked(path.read_bytes(), about)
         arrays = function(*args, **kwargs)
-        store(path, arrays)
+        store(path, packed(arrays, about))
         return arrays
 
     return remembered  # type: ignore[return-value]
 
 
-def store(path: Path, arrays: Arrays) -> None:
+def packed(arrays: Arrays, about: str) -> bytes:
+    """SHA-256 of the rest, a line of JSON (``about``; name, type, shape and order of each array), the arrays."""
+    orders = {name: "C" if array.flags.c_contiguous else "F" for name, array in arrays.items()}
+    rows = [(name, array.dtype.str, array.shape, orders[name]) for name, array in arrays.items()]
+    head = json.dumps([about, rows]).encode() + b"\n"
+    rest = b"".join([head, *(array.tobytes("A") for array in arrays.values())])
+    return hashlib.sha256(rest).digest() + rest
+
+
+def unpacked(content: bytes, about: str) -> Arrays:
+    """The arrays of ``packed``; ``ValueError`` where they are not whole, or not those of ``about``."""
+    rest, arrays = content[hashlib.sha256().digest_size :], {}
+    head, _, body = rest.partition(b"\n")
+    if hashlib.sha256(rest).digest() + rest != content or (layout := json.loads(head))[0] != about:
+        raise ValueError(f"expected the arrays of {about}")
+    start = 0
+    for name, kind, shape, order in layout[1]:
+        array = np.ndarray(shape, kind, body, start, order=order).copy("K")
+        arrays[name], start = array, start + array.nbytes
+    return arrays
+
+
+def store(path: Path, content: bytes) -> None:
     """All of it or nothing; nothing where the system refuses."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with unfinished.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
+            unfinished.write_bytes(content)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)

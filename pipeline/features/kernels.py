@@ -16,7 +16,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +25,12 @@ from pipeline import locks
 
 LIBRARIES = ("librosa", "numba", "llvmlite", "numpy", "scipy")
 FOLDER = Path(__file__).parent
+
+
+@cache
+def version(name: str) -> str:
+    """Of a library; a hundredth of a second each."""
+    return metadata.version(name)
 
 
 def compiled(plain: bool) -> bool:

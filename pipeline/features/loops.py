@@ -25,24 +25,12 @@ def gather_chosen(y: np.ndarray, hop: int, wanted: np.ndarray, out: np.ndarray) 
 
 
 @njit(cache=True)
-def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
-    """All frames from the first on."""
-    gather_chosen(y, hop, np.arange(len(out)), out)
-
-
-@njit(cache=True)
-def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
-    """As ``gather_frames``, every frame times ``window``."""
-    n_fft = out.shape[1]
+def windowed(sound: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
+    """Row t of ``out`` (frame, n_fft): the samples from t · hop on, times ``window``, in float64."""
     for t in range(out.shape[0]):
-        start = t * hop - n_fft // 2
-        low = min(max(-start, 0), n_fft)
-        high = max(min(n_fft, len(y) - start), low)
-        out[t, :low] = 0
-        source, target, weights = y[start + low : start + high], out[t, low:high], window[low:high]
+        source, target = sound[t * hop : t * hop + out.shape[1]], out[t]
         for i in range(len(target)):
-            target[i] = source[i] * weights[i]
-        out[t, high:] = 0
+            target[i] = source[i] * window[i]
 
 
 @njit(cache=True)
@@ -79,6 +67,20 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
                 real, imaginary = abs(reals[i]), abs(imaginaries[i])
                 # The largest part keeps what is so small that its square is 0.
                 sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
+
+
+@njit(cache=True)
+def filtered(spectrum: np.ndarray, bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(filter, frame) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (bin, frame)."""
+    taps, filters = bins.shape
+    out = np.zeros((filters, spectrum.shape[1]), np.complex64)
+    for f in range(filters):
+        sums = out[f]
+        for k in range(taps):
+            factor, some = weights[k, f], spectrum[bins[k, f]]
+            for t in range(len(some)):
+                sums[t] += factor * some[t]
+    return out
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})

@@ -8,26 +8,11 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from pipeline.features import banks, definition, steps
+from pipeline.features import banks, definition, fourier, steps
+from pipeline.features.vectors import framed, padded
 
-#: Frames that are transformed at a time, where few windows reach over their edge.
-FRAMES = 48
-
-try:  # torch brings MKL's Fourier transforms, the soonest at hand; scipy's give the same to rounding
-    import torch
-
-    def rfft(frames: np.ndarray) -> np.ndarray:
-        return torch.fft.rfft(torch.from_numpy(frames)).numpy()
-except ImportError:
-    from scipy.fft import rfft  # type: ignore[no-redef]
-
-
-def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """An empty array on a 64-byte boundary: MKL's last bit can depend on where its input lies."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+#: Frames that are transformed at a time, so few that the processor has them still at hand.
+FRAMES = 32
 
 
 def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
@@ -36,18 +21,19 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     Windowed and transformed in float64, as librosa does (its window is float64): bins 80 dB below a frame's
     peak are then right to float32 rounding, and the tuning, a mode, does not hop.
     """
-    count, reach = 1 + len(y) // hop_length, n_fft // 2
-    out = np.empty((count, 1 + reach), np.float32)
-    # Some frames at a time: a megabyte, that the processor has still at hand. The first of them begin in frames before.
-    before = -(-reach // hop_length)
-    rows = max(FRAMES, 8 * before)
-    frames = aligned((before + min(rows, count), n_fft), np.float64)
-    for first in range(0, count, rows):
-        last, lead = min(first + rows, count), min(before, first)
-        part = y[(first - lead) * hop_length : (last - 1) * hop_length + n_fft - reach]
-        some = frames[: last - first + lead]
-        steps.now().gather_windowed(part, hop_length, definition.hann(n_fft)["window"], some)
-        np.abs(rfft(some[lead:]).astype(np.complex64), out=out[first:last])
+    out = np.empty((1 + len(y) // hop_length, 1 + n_fft // 2), np.float32)
+    window, sound = definition.hann(n_fft)["window"], padded(y, hop_length, n_fft, len(out))
+    rows, bins = min(FRAMES, len(out)), out.shape[1]
+    windowed = fourier.scratch("windowed", (rows, n_fft), np.float64)
+    spectrum = fourier.scratch("spectrum", (rows, bins), np.complex128)
+    single = fourier.scratch("single", (rows, bins), np.complex64)
+    for first in range(0, len(out), rows):
+        part = out[first : first + rows]
+        if len(part) < rows:
+            windowed, spectrum, single = (some[: len(part)] for some in (windowed, spectrum, single))
+        steps.now().windowed(sound[first * hop_length :], hop_length, window, windowed)
+        np.copyto(single, fourier.rfft(windowed, spectrum), casting="same_kind")
+        np.abs(single, out=part)
     return out
 
 
@@ -93,12 +79,14 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
     total = np.zeros((count, len(plan.lengths) // len(plan.octaves)), dtype=np.float32)
     bank = plan.octaves[0].bank
     parts = np.zeros((len(bank), count, max(block.weights.shape[1] for block in bank)), np.float32)
-    frames = np.empty((0, 0), np.float32)
     for y, octave in zip(signals, plan.octaves):
-        if frames.shape[1] != octave.n_fft:  # else memory that the processor still has at hand
-            frames = aligned((count, octave.n_fft), np.float32)
-        steps.now().gather_frames(y, octave.hop, frames)
-        spectrum = rfft(frames).view(np.float32)
+        frames = framed(y, octave.hop, octave.n_fft, count)
+        if frames.strides[0] % fourier.BOUNDARY:
+            apart = fourier.scratch("frames", frames.shape, np.float32)
+            np.copyto(apart, frames)
+            frames = apart
+        shape = count, 1 + octave.n_fft // 2
+        spectrum = fourier.rfft(frames, fourier.scratch("spectrum", shape, np.complex64)).view(np.float32)
         for block, part in zip(octave.bank, parts):
             np.matmul(spectrum[:, block.rows], block.weights, out=part[:, : block.weights.shape[1]])
         steps.now().add_magnitudes(total, parts)
@@ -108,10 +96,9 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
 def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndarray) -> np.ndarray:
     """Frames ``wanted`` of ``abs(librosa.cqt)``, bit for bit (on x86): (bin, frame) float32.
 
-    librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters.
+    librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters. numpy's transform
+    is scipy's, bit for bit, and scipy takes half a second to import.
     """
-    import scipy.fft  # slow to import: a finished stage does without
-
     parts = []
     for y, octave in zip(signals, plan.octaves):
         # Past a clip's end the short windows see zeros only.
@@ -121,8 +108,8 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
         chosen = wanted[live]
         frames = np.empty((len(chosen), octave.n_fft), dtype=np.float64)
         steps.now().gather_chosen(y, octave.hop, chosen, frames)
-        spectrum = scipy.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
-        part = octave.basis.dot(spectrum)
+        spectrum = np.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
+        part = steps.now().filtered(spectrum, octave.filters.bins, octave.filters.scaled(octave.scale))
         if len(chosen) < len(wanted):
             whole = np.zeros((len(part), len(wanted)), dtype=part.dtype)
             whole[:, live] = part

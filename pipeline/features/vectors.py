@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.features import fourier
 
-def framed(y: np.ndarray, hop: int, n_fft: int, count: int, dtype: np.dtype | None = None) -> np.ndarray:
-    """(count, n_fft), a view: ``y`` (as ``dtype``) between zeros, row t centred on sample t · hop."""
+
+def padded(y: np.ndarray, hop: int, n_fft: int, count: int) -> np.ndarray:
+    """This thread's scratch: ``y`` between zeros, so that frame t, centred on sample t · hop, begins at t · hop; float32."""
     half = n_fft // 2
-    padded = np.zeros(max((count - 1) * hop + n_fft, half + len(y)), dtype or y.dtype)
-    padded[half : half + len(y)] = y
-    return np.ndarray((count, n_fft), padded.dtype, padded, strides=(hop * padded.itemsize, padded.itemsize))
+    out = fourier.scratch("padded", (max((count - 1) * hop + n_fft, half + len(y)),), np.float32)
+    out[:half], out[half : half + len(y)], out[half + len(y) :] = 0, y, 0
+    return out
+
+
+def overlapping(sound: np.ndarray, hop: int, n_fft: int, count: int) -> np.ndarray:
+    """(count, n_fft), a view: row t begins at sample t · hop."""
+    return np.ndarray((count, n_fft), sound.dtype, sound, strides=(hop * sound.itemsize, sound.itemsize))
+
+
+def framed(y: np.ndarray, hop: int, n_fft: int, count: int) -> np.ndarray:
+    """(count, n_fft), a view of this thread's scratch: ``y`` between zeros, row t centred on sample t · hop."""
+    return overlapping(padded(y, hop, n_fft, count), hop, n_fft, count)
+
+
+def windowed(sound: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
+    """Row t of ``out`` (frame, n_fft): the samples from t · hop on, times ``window``, in float64."""
+    np.multiply(overlapping(sound, hop, out.shape[1], len(out)), window, out=out)
 
 
 def gather_chosen(y: np.ndarray, hop: int, wanted: np.ndarray, out: np.ndarray) -> None:
     """Row k of ``out`` (frame, n_fft): ``y`` between zeros, centred on sample wanted[k] · hop."""
     out[...] = framed(y, hop, out.shape[1], int(wanted.max(initial=0)) + 1)[wanted]
-
-
-def gather_frames(y: np.ndarray, hop: int, out: np.ndarray) -> None:
-    """All frames from the first on."""
-    out[...] = framed(y, hop, out.shape[1], len(out))
-
-
-def gather_windowed(y: np.ndarray, hop: int, window: np.ndarray, out: np.ndarray) -> None:
-    """As ``gather_frames``, every frame times ``window``."""
-    # The sound in the products' own type first: a sample stands in several frames.
-    frames = framed(y, hop, out.shape[1], len(out), np.result_type(y, window))
-    try:
-        import torch  # the fast path has it for its transforms: the same products in half the time
-    except ImportError:
-        np.multiply(frames, window, out=out)
-    else:
-        torch.mul(torch.from_numpy(frames), torch.from_numpy(window), out=torch.from_numpy(out))
 
 
 def sounding(y: np.ndarray) -> tuple[int, int]:
@@ -68,6 +68,18 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
         stop = start + filters * len(some)
         total[:, start:stop] += largest.transpose(1, 0, 2).reshape(len(total), -1)
         start = stop
+
+
+def filtered(spectrum: np.ndarray, bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(filter, frame) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (bin, frame).
+
+    As scipy's product with a sparse matrix: one tap is added after the other, and no product is fused with a sum.
+    """
+    some, factors = spectrum[bins], weights[..., np.newaxis]
+    out = np.empty(some.shape[1:], np.complex64)
+    np.add.reduce(factors.real * some.real - factors.imag * some.imag, axis=0, out=out.real)
+    np.add.reduce(factors.real * some.imag + factors.imag * some.real, axis=0, out=out.imag)
+    return out
 
 
 def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:

@@ -137,22 +137,29 @@ def test_what_librosa_gave_is_read_again_bit_for_bit(tmp_path: Path, monkeypatch
     again = bank(3, 0.1)
     assert asked == [(3, 0.1)] and all(first[name].tobytes() == again[name].tobytes() for name in "ab")
     assert bank(3, 0.2)["a"][0, 0] == np.float32(0.2) and len(asked) == 2
-    path = next((tmp_path / "kept").glob("bank-3-0.1.npz"))
+    path = next((tmp_path / "kept").glob("bank-3-0.1.arrays"))
     content = bytearray(path.read_bytes())
     content[content.index(np.float32(0.1).tobytes())] ^= 1
-    for damaged in (bytes(content), content[:40], b""):
+    whole, foreign = path.read_bytes(), path.with_name("bank-3-0.2.arrays").read_bytes()
+    for damaged in (bytes(content), content[:40], b"", whole[:-1], whole + b"0", foreign):
         path.write_bytes(damaged)
         bank.cache_clear()  # type: ignore[attr-defined]
         assert (bank(3, 0.1)["a"] == np.float32(0.1)).all()
-    assert len(asked) == 5
-    monkeypatch.setattr(definition, "folder", lambda: path / "no-folder")
+        assert path.read_bytes() == whole, "written again"
+    assert len(asked) == 8 and {file.suffix for file in path.parent.iterdir()} == {".arrays"}
+    path.parent.rename(tmp_path / "newer")
+    monkeypatch.setattr(definition, "folder", lambda: tmp_path / "newer")
     bank.cache_clear()  # type: ignore[attr-defined]
-    assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 6
+    assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 9, "a folder of other versions, copied"
+    no_folder = tmp_path / "newer" / path.name / "no-folder"
+    monkeypatch.setattr(definition, "folder", lambda: no_folder)
+    bank.cache_clear()  # type: ignore[attr-defined]
+    assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 10
 
 
 @pytest.mark.slow
-def test_a_second_process_computes_without_librosa_scipy_and_numba() -> None:
-    """Each of them takes most of a second to import."""
+def test_a_second_process_computes_without_librosa_scipy_numba_and_torch() -> None:
+    """Each of them takes most of a second to import, torch two."""
     code = """
 import sys, numpy as np
 from pipeline import features
@@ -160,7 +167,7 @@ from pipeline.config import FeatureSpec
 features.compile_kernels()
 for pitch in (0.1, 0.1012, 0.1035):  # tunings of their own
     features.extract(np.sin(np.arange(44100) * pitch).astype(np.float32), FeatureSpec(seconds=2.0))
-print(*sorted({"librosa", "scipy", "numba"} & set(sys.modules)))
+print(*sorted({"librosa", "scipy", "numba", "torch"} & set(sys.modules)))
 """
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -36,19 +36,29 @@ def power(frames: int = 40, bins: int = 513) -> np.ndarray:
     return np.square(np.random.default_rng(bins).standard_normal((frames, bins)).round(1)).astype(np.float32)
 
 
+def places(taps: int) -> np.ndarray:
+    """(tap, filter) of 30 bins."""
+    return np.sort(np.random.default_rng(taps).permuted(np.tile(np.arange(30), (9, 1)), axis=1)[:, :taps]).T
+
+
 def calls(name: str) -> list[tuple]:
     """Arguments for a step: odd sizes, hops that do not divide, sounds shorter than a window, none at all."""
     lengths, hops, windows = (1, 7, 1000, 4096), (3, 64, 500), (16, 256)
     sizes = [(n, hop, size) for n in lengths for hop in hops for size in windows]
     rows = [(y := noise(n), hop, np.empty((1 + len(y) // hop, size), np.float32)) for n, hop, size in sizes]
     spectra = [(power(40, bins), np.full(40, level, np.float32)) for bins in (65, 513) for level in (0, 0.5, 9)]
-    places = [vectors.candidates(values, floors, 3, values.shape[1] - 4) for values, floors in spectra]
-    peaks_of = [vectors.peaks(values, floors, place) for (values, floors), place in zip(spectra, places)]
+    candidates = [vectors.candidates(values, floors, 3, values.shape[1] - 4) for values, floors in spectra]
+    peaks_of = [vectors.peaks(values, floors, place) for (values, floors), place in zip(spectra, candidates)]
     return {
         "gather_chosen": [(y, hop, np.arange(len(out))[::2], out[::2].copy()) for y, hop, out in rows],
-        "gather_frames": rows,
-        "gather_windowed": [
-            (y, hop, np.hanning(out.shape[1]), np.empty(out.shape, np.float64)) for y, hop, out in rows
+        "windowed": [
+            (vectors.padded(y, hop, *out.T.shape).copy(), hop, np.hanning(out.shape[1]), np.empty(out.shape))
+            for y, hop, out in rows
+        ],
+        "filtered": [
+            (noise(30, 2 * frames).view(np.complex64), places(taps), noise(taps, 18).view(np.complex64))
+            for taps in (1, 2, 13, 30)
+            for frames in (1, 5, 64)
         ],
         "sounding": [(y,) for y in (np.zeros(5, np.float32), np.ones(1, np.float32), *(noise(n) for n in lengths))],
         "divided": [(noise(n), np.sqrt(0.5)) for n in lengths],
@@ -57,7 +67,7 @@ def calls(name: str) -> list[tuple]:
         ],
         "add_peaks": [(np.ones(len(out), np.float32), y, hop, out.shape[1]) for y, hop, out in rows],
         "candidates": [(values, floors, 3, values.shape[1] - 4) for values, floors in spectra],
-        "peaks": [(values, floors, place) for (values, floors), place in zip(spectra, places)],
+        "peaks": [(values, floors, place) for (values, floors), place in zip(spectra, candidates)],
         "frequencies": [(*peaks, least, 22050.0, 1024) for peaks in peaks_of for least in (0.0, 0.7, 99.0)],
         "mode": [(np.float32(40) * noise(n), tuning.EDGES) for n in lengths]
         + [(np.array([0.5, 0.49, 1.5, -0.5, 7.0, 7.01, 7.01, 7.005], np.float32), tuning.EDGES)],
@@ -125,7 +135,6 @@ def test_frames_that_are_transformed_some_at_a_time_are_all_of_them(
 ) -> None:
     monkeypatch.setattr(transforms, "FRAMES", 7)
     y = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
-    frames = transforms.aligned((1 + samples // hop, n_fft), np.float64)
-    vectors.gather_windowed(y, hop, definition.hann(n_fft)["window"], frames)
-    whole = np.abs(transforms.rfft(frames).astype(np.complex64))
+    frames = vectors.framed(y, hop, n_fft, 1 + samples // hop) * definition.hann(n_fft)["window"]
+    whole = np.abs(np.fft.rfft(frames).astype(np.complex64))
     np.testing.assert_array_equal(transforms.magnitudes(y, n_fft=n_fft, hop_length=hop), whole)

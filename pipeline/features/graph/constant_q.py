@@ -110,7 +110,8 @@ class OctaveSum(nn.Module):
 def kernel(plan: banks.ConstantQ, place: int) -> np.ndarray:
     """(2 · filters, n_fft) of an octave: the real parts of its filters in time, then their imaginary parts."""
     octave = plan.octaves[place]
-    scaled = octave.basis.toarray()
+    scaled = octave.filters.dense.copy()
+    scaled *= octave.scale
     stop = len(plan.lengths) - len(scaled) * place
     lengths = plan.lengths[stop - len(scaled) : stop]
     bins = np.arange(octave.n_fft // 2 + 1)[octave.band]
