@@ -83,11 +83,16 @@ class Filters:
         taps = int((self.dense != 0).sum(axis=1).max())
         return np.ascontiguousarray(np.argsort(self.dense == 0, axis=1, kind="stable")[:, :taps].T)
 
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(tap, filter) complex64, of ``bins``."""
+        return np.ascontiguousarray(np.take_along_axis(self.dense, self.bins.T, axis=1).T)
+
     def scaled(self, scale: np.float64) -> np.ndarray:
-        """(tap, filter) complex64: the weights of ``bins``. Few clips need them, and kept for every octave they take a megabyte a tuning."""
-        weights = np.take_along_axis(self.dense, self.bins.T, axis=1).T.copy()
-        weights *= scale
-        return weights
+        """``weights`` as librosa multiplies by them. Few clips need them, and kept for every octave they take a megabyte a tuning."""
+        scaled = self.weights.copy()
+        scaled *= scale
+        return scaled
 
 
 @dataclass(frozen=True)

@@ -71,15 +71,14 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
 
 @njit(cache=True)
 def filtered(spectrum: np.ndarray, bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(filter, frame) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (bin, frame)."""
+    """(frame, filter) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (frame, bin)."""
     taps, filters = bins.shape
-    out = np.zeros((filters, spectrum.shape[1]), np.complex64)
-    for f in range(filters):
-        sums = out[f]
+    out = np.zeros((spectrum.shape[0], filters), np.complex64)
+    for t in range(len(out)):
+        sums, some = out[t], spectrum[t]
         for k in range(taps):
-            factor, some = weights[k, f], spectrum[bins[k, f]]
-            for t in range(len(some)):
-                sums[t] += factor * some[t]
+            for f in range(filters):
+                sums[f] += weights[k, f] * some[bins[k, f]]
     return out
 
 

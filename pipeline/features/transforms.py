@@ -5,6 +5,8 @@ Frames are rows here (frame, bin), the other way round than librosa's, so that a
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import soxr
 
@@ -15,6 +17,16 @@ from pipeline.features.vectors import framed, padded
 FRAMES = 32
 
 
+class Own(threading.local):
+    """What a thread keeps from sound to sound."""
+
+    def __init__(self) -> None:
+        self.halvers: dict[int, soxr.ResampleStream] = {}
+
+
+own = Own()
+
+
 def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     """``abs(librosa.stft(y))``: (frame, 1 + n_fft // 2) float32, bit for bit (on x86).
 
@@ -22,13 +34,15 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     peak are then right to float32 rounding, and the tuning, a mode, does not hop.
     """
     out = np.empty((1 + len(y) // hop_length, 1 + n_fft // 2), np.float32)
-    window, sound = definition.hann(n_fft)["window"], padded(y, hop_length, n_fft, len(out))
-    rows, bins = min(FRAMES, len(out)), out.shape[1]
+    sounding = sounding_frames(y, hop_length, n_fft, len(out))
+    out[sounding:] = 0
+    window, sound = definition.hann(n_fft)["window"], padded(y, hop_length, n_fft, sounding)
+    rows, bins = max(1, min(FRAMES, sounding)), out.shape[1]
     windowed = fourier.scratch("windowed", (rows, n_fft), np.float64)
     spectrum = fourier.scratch("spectrum", (rows, bins), np.complex128)
     single = fourier.scratch("single", (rows, bins), np.complex64)
-    for first in range(0, len(out), rows):
-        part = out[first : first + rows]
+    for first in range(0, sounding, rows):
+        part = out[first : min(first + rows, sounding)]
         if len(part) < rows:
             windowed, spectrum, single = (some[: len(part)] for some in (windowed, spectrum, single))
         steps.now().windowed(sound[first * hop_length :], hop_length, window, windowed)
@@ -37,10 +51,26 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
     return out
 
 
+def sounding_frames(y: np.ndarray, hop: int, n_fft: int, count: int) -> int:
+    """How many of ``count`` frames there are up to the last one that has a sample other than 0: a clip filled up with zeros needs no
+    transforms of them."""
+    last = len(y) if len(y) and y[-1] else steps.now().sounding(y)[1]
+    return min(count, 1 + (last - 1 + n_fft // 2) // hop) if last else 0
+
+
+def halver(factor: int) -> soxr.ResampleStream:
+    """This thread's: ``soxr.resample`` builds one for each sound."""
+    if factor not in own.halvers:
+        own.halvers[factor] = soxr.ResampleStream(factor, 1, 1, dtype="float32", quality="HQ")
+    return own.halvers[factor]
+
+
 def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
     """``librosa.resample(y, orig_sr=factor, target_sr=1, res_type="soxr_hq", scale=True)``."""
     ratio = 1.0 / factor
-    shorter = soxr.resample(y, factor, 1, quality="soxr_hq")
+    stream = halver(factor)
+    stream.clear()
+    shorter = stream.resample_chunk(y, last=True)
     size = int(np.ceil(len(y) * ratio))
     if len(shorter) != size:
         shorter = np.pad(shorter[:size], (0, max(0, size - len(shorter))))
@@ -80,13 +110,16 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
     bank = plan.octaves[0].bank
     parts = np.zeros((len(bank), count, max(block.weights.shape[1] for block in bank)), np.float32)
     for y, octave in zip(signals, plan.octaves):
-        frames = framed(y, octave.hop, octave.n_fft, count)
+        sounding = sounding_frames(y, octave.hop, octave.n_fft, count)
+        frames = framed(y, octave.hop, octave.n_fft, sounding)
         if frames.strides[0] % fourier.BOUNDARY:
             apart = fourier.scratch("frames", frames.shape, np.float32)
             np.copyto(apart, frames)
             frames = apart
-        shape = count, 1 + octave.n_fft // 2
-        spectrum = fourier.rfft(frames, fourier.scratch("spectrum", shape, np.complex64)).view(np.float32)
+        transformed = fourier.scratch("spectrum", (count, 1 + octave.n_fft // 2), np.complex64)
+        fourier.rfft(frames, transformed[:sounding])
+        transformed[sounding:] = 0
+        spectrum = transformed.view(np.float32)
         for block, part in zip(octave.bank, parts):
             np.matmul(spectrum[:, block.rows], block.weights, out=part[:, : block.weights.shape[1]])
         steps.now().add_magnitudes(total, parts)
@@ -108,8 +141,8 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
         chosen = wanted[live]
         frames = np.empty((len(chosen), octave.n_fft), dtype=np.float64)
         steps.now().gather_chosen(y, octave.hop, chosen, frames)
-        spectrum = np.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
-        part = steps.now().filtered(spectrum, octave.filters.bins, octave.filters.scaled(octave.scale))
+        spectrum = np.fft.rfft(frames)[:, octave.band].astype(np.complex64)
+        part = steps.now().filtered(spectrum, octave.filters.bins, octave.filters.scaled(octave.scale)).T
         if len(chosen) < len(wanted):
             whole = np.zeros((len(part), len(wanted)), dtype=part.dtype)
             whole[:, live] = part

@@ -38,9 +38,10 @@ def gather_chosen(y: np.ndarray, hop: int, wanted: np.ndarray, out: np.ndarray) 
 def sounding(y: np.ndarray) -> tuple[int, int]:
     """First sample other than 0, and one past the last; equal where there is none."""
     sounds = y != 0
-    if not sounds.any():
+    first = int(sounds.argmax()) if len(y) else 0
+    if not len(y) or not sounds[first]:
         return len(y), len(y)
-    return int(sounds.argmax()), len(y) - int(sounds[::-1].argmax())
+    return first, len(y) - int(sounds[::-1].argmax())
 
 
 def divided(y: np.ndarray, by: float) -> np.ndarray:
@@ -58,35 +59,35 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
         filters = min(width, total.shape[1] - start)
         if not len(some):
             continue
-        real, imaginary = np.abs(some[..., :filters]), np.abs(some[..., filters : 2 * filters])
-        largest = np.maximum(real, imaginary)
-        real *= real
-        imaginary *= imaginary
-        real += imaginary
+        sizes, squares = np.abs(some), some * some
+        largest = np.maximum(sizes[..., :filters], sizes[..., filters : 2 * filters])
+        power = squares[..., :filters] + squares[..., filters : 2 * filters]
         # The largest part keeps what is so small that its square is 0.
-        np.maximum(np.sqrt(real, out=real), largest, out=largest)
+        np.maximum(np.sqrt(power, out=power), largest, out=largest)
         stop = start + filters * len(some)
         total[:, start:stop] += largest.transpose(1, 0, 2).reshape(len(total), -1)
         start = stop
 
 
 def filtered(spectrum: np.ndarray, bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(filter, frame) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (bin, frame).
+    """(frame, filter) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (frame, bin).
 
     As scipy's product with a sparse matrix: one tap is added after the other, and no product is fused with a sum.
     """
-    some, factors = spectrum[bins], weights[..., np.newaxis]
-    out = np.empty(some.shape[1:], np.complex64)
-    np.add.reduce(factors.real * some.real - factors.imag * some.imag, axis=0, out=out.real)
-    np.add.reduce(factors.real * some.imag + factors.imag * some.real, axis=0, out=out.imag)
+    real, imaginary = (np.ascontiguousarray(part)[:, bins] for part in (spectrum.real, spectrum.imag))
+    by_real, by_imaginary = np.ascontiguousarray(weights.real), np.ascontiguousarray(weights.imag)
+    out = np.empty((len(spectrum), bins.shape[1]), np.complex64)
+    np.add.reduce(by_real * real - by_imaginary * imaginary, axis=1, out=out.real)
+    np.add.reduce(by_real * imaginary + by_imaginary * real, axis=1, out=out.imag)
     return out
 
 
 def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
     """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
     count = -(-len(y) // hop)
-    padded = np.zeros(count * hop, np.float32)
+    padded = fourier.scratch("peaks", (count * hop,), np.float32)
     np.abs(y, out=padded[: len(y)])
+    padded[len(y) :] = 0
     reach = -(-(n_fft // 2) // hop)
     blocks = padded.reshape(count, hop).max(axis=1, initial=0)
     total += framed(blocks, 1, 2 * reach, len(total)).max(axis=1)
@@ -108,12 +109,14 @@ def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple
 
     As ``librosa.piptrack``, operation for operation: the parabola in float64, the rest in float32.
     """
-    flat = spectrum.ravel()
-    before, here, after = flat.take(places - 1), flat.take(places), flat.take(places + 1)
-    counts = np.diff(places.searchsorted(spectrum.shape[1] * np.arange(len(spectrum) + 1)))
-    true = (here > floors.repeat(counts)) & (here > before) & (here >= after)
-    bins = places - (spectrum.shape[1] * np.arange(len(spectrum))).repeat(counts)
-    bins, before, here, after = bins[true], before[true], here[true], after[true]
+    flat, (frames, width) = spectrum.ravel(), spectrum.shape
+    counts = np.diff(places.searchsorted(width * np.arange(frames + 1)))
+    here = flat.take(places)
+    loud = np.flatnonzero(here > floors.repeat(counts))  # a few of them
+    places, here, rows = places[loud], here[loud], np.arange(frames, dtype=np.int32).repeat(counts)[loud]
+    before, after = flat.take(places - 1), flat.take(places + 1)
+    true = (here > before) & (here >= after)
+    bins, before, here, after = (places - width * rows)[true], before[true], here[true], after[true]
     curvature = (after + before).astype(np.float64) - 2.0 * here.astype(np.float64)
     difference = after - before
     slope = difference.astype(np.float64) / 2.0
@@ -137,7 +140,9 @@ def mode(places: np.ndarray, edges: np.ndarray) -> int:
     """
     residual = places - np.floor(places)
     residual -= residual >= np.float32(0.5)
-    last = len(edges) - 2
-    # One more than the bin; below the first edge is none.
-    above = edges.searchsorted(residual.astype(np.float64), side="right")
-    return int(np.bincount(np.clip(above, 1, last + 1), minlength=last + 2)[1:].argmax())
+    wide, last = residual.astype(np.float64), len(edges) - 2
+    # By division, and then by the edges themselves: rounding may lie one bin beside them.
+    bins = np.clip(((wide - edges[0]) * (last + 1)).astype(np.int64), 0, last)
+    bins -= (bins > 0) & (wide < edges[bins])
+    bins += (bins < last) & (wide >= edges[bins + 1])
+    return int(np.bincount(bins, minlength=last + 1).argmax())

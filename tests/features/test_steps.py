@@ -56,7 +56,7 @@ def calls(name: str) -> list[tuple]:
             for y, hop, out in rows
         ],
         "filtered": [
-            (noise(30, 2 * frames).view(np.complex64), places(taps), noise(taps, 18).view(np.complex64))
+            (noise(frames, 60).view(np.complex64), places(taps), noise(taps, 18).view(np.complex64))
             for taps in (1, 2, 13, 30)
             for frames in (1, 5, 64)
         ],
