@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from pipeline.features import definition
+from pipeline.features import definition, sparse
 from pipeline.features.definition import KEPT
 
 
@@ -78,21 +78,9 @@ class Filters:
     """(filter, bin) complex64, on the octave's ``band``."""
 
     @cached_property
-    def bins(self) -> np.ndarray:
-        """(tap, filter): the bins where a filter is not 0, from the lowest up; shorter filters end with some where they are 0."""
-        taps = int((self.dense != 0).sum(axis=1).max())
-        return np.ascontiguousarray(np.argsort(self.dense == 0, axis=1, kind="stable")[:, :taps].T)
-
-    @cached_property
-    def weights(self) -> np.ndarray:
-        """(tap, filter) complex64, of ``bins``."""
-        return np.ascontiguousarray(np.take_along_axis(self.dense, self.bins.T, axis=1).T)
-
-    def scaled(self, scale: np.float64) -> np.ndarray:
-        """``weights`` as librosa multiplies by them. Few clips need them, and kept for every octave they take a megabyte a tuning."""
-        scaled = self.weights.copy()
-        scaled *= scale
-        return scaled
+    def rows(self) -> sparse.Rows:
+        """The same without zeros; few clips need it, and a scaled copy for every octave would be a megabyte a tuning."""
+        return sparse.rows_of(self.dense)
 
 
 @dataclass(frozen=True)

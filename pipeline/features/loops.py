@@ -69,19 +69,6 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
                 sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
-@njit(cache=True)
-def filtered(spectrum: np.ndarray, bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(frame, filter) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (frame, bin)."""
-    taps, filters = bins.shape
-    out = np.zeros((spectrum.shape[0], filters), np.complex64)
-    for t in range(len(out)):
-        sums, some = out[t], spectrum[t]
-        for k in range(taps):
-            for f in range(filters):
-                sums[f] += weights[k, f] * some[bins[k, f]]
-    return out
-
-
 @njit(cache=True, fastmath={"nnan", "nsz"})
 def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
     """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""

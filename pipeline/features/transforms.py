@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import soxr
 
-from pipeline.features import banks, definition, fourier, steps
+from pipeline.features import banks, definition, fourier, sparse, steps
 from pipeline.features.vectors import framed, padded
 
 #: Frames that are transformed at a time, so few that the processor has them still at hand.
@@ -141,8 +141,8 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
         chosen = wanted[live]
         frames = np.empty((len(chosen), octave.n_fft), dtype=np.float64)
         steps.now().gather_chosen(y, octave.hop, chosen, frames)
-        spectrum = np.fft.rfft(frames)[:, octave.band].astype(np.complex64)
-        part = steps.now().filtered(spectrum, octave.filters.bins, octave.filters.scaled(octave.scale)).T
+        spectrum = np.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
+        part = sparse.product(octave.filters.rows, octave.scale, spectrum)
         if len(chosen) < len(wanted):
             whole = np.zeros((len(part), len(wanted)), dtype=part.dtype)
             whole[:, live] = part

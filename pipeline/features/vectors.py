@@ -69,19 +69,6 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
         start = stop
 
 
-def filtered(spectrum: np.ndarray, bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(frame, filter) complex64: each filter's ``weights`` (tap, filter) times its ``bins`` of ``spectrum`` (frame, bin).
-
-    As scipy's product with a sparse matrix: one tap is added after the other, and no product is fused with a sum.
-    """
-    real, imaginary = (np.ascontiguousarray(part)[:, bins] for part in (spectrum.real, spectrum.imag))
-    by_real, by_imaginary = np.ascontiguousarray(weights.real), np.ascontiguousarray(weights.imag)
-    out = np.empty((len(spectrum), bins.shape[1]), np.complex64)
-    np.add.reduce(by_real * real - by_imaginary * imaginary, axis=1, out=out.real)
-    np.add.reduce(by_real * imaginary + by_imaginary * real, axis=1, out=out.imag)
-    return out
-
-
 def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
     """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
     count = -(-len(y) // hop)

@@ -1,4 +1,5 @@
-"""Fourier transforms without torch's import: torch's bits, from any thread, and torch's or scipy's function where MKL is not there."""
+"""Fourier transforms without torch's import and sparse products without scipy.sparse's: the same bits, from any thread, and the
+libraries' own functions where theirs cannot be had so."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.sparse
 import torch
 
-from pipeline.features import fourier
+from pipeline.features import fourier, sparse
 from pipeline.features.vectors import overlapping
 
 
@@ -84,3 +86,19 @@ def test_scratch_is_the_threads_own_and_no_more_than_it_keeps(monkeypatch: pytes
     monkeypatch.setattr(fourier, "KEPT_BYTES", 100)
     large = fourier.scratch("of a test", (99,), np.float64)
     assert large.shape == (99,) and len(fourier.own.arrays["of a test"]) < 200
+
+
+@pytest.mark.parametrize("frames", [1, 3, 64])
+def test_sparse_products_are_scipys_bit_for_bit_with_its_loop_from_either_place(frames: int, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    draws = np.random.default_rng(frames)
+    dense = draws.standard_normal((9, 60)).astype(np.float32).view(np.complex64)
+    dense[draws.random(dense.shape) < 0.6] = 0
+    dense[4] = 0
+    x = draws.standard_normal((30, 2 * frames)).astype(np.float32).view(np.complex64)
+    scaled = scipy.sparse.csr_matrix(dense)
+    scaled.data *= np.sqrt(2.0)
+    uncached = sparse.loop.__wrapped__
+    for suffixes in (sparse.importlib.machinery.EXTENSION_SUFFIXES, []):
+        monkeypatch.setattr(sparse.importlib.machinery, "EXTENSION_SUFFIXES", suffixes)
+        monkeypatch.setattr(sparse, "loop", uncached)
+        np.testing.assert_array_equal(sparse.product(sparse.rows_of(dense), np.sqrt(2.0), x), scaled @ x)

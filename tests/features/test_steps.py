@@ -36,11 +36,6 @@ def power(frames: int = 40, bins: int = 513) -> np.ndarray:
     return np.square(np.random.default_rng(bins).standard_normal((frames, bins)).round(1)).astype(np.float32)
 
 
-def places(taps: int) -> np.ndarray:
-    """(tap, filter) of 30 bins."""
-    return np.sort(np.random.default_rng(taps).permuted(np.tile(np.arange(30), (9, 1)), axis=1)[:, :taps]).T
-
-
 def calls(name: str) -> list[tuple]:
     """Arguments for a step: odd sizes, hops that do not divide, sounds shorter than a window, none at all."""
     lengths, hops, windows = (1, 7, 1000, 4096), (3, 64, 500), (16, 256)
@@ -54,11 +49,6 @@ def calls(name: str) -> list[tuple]:
         "windowed": [
             (vectors.padded(y, hop, *out.T.shape).copy(), hop, np.hanning(out.shape[1]), np.empty(out.shape))
             for y, hop, out in rows
-        ],
-        "filtered": [
-            (noise(frames, 60).view(np.complex64), places(taps), noise(taps, 18).view(np.complex64))
-            for taps in (1, 2, 13, 30)
-            for frames in (1, 5, 64)
         ],
         "sounding": [(y,) for y in (np.zeros(5, np.float32), np.ones(1, np.float32), *(noise(n) for n in lengths))],
         "divided": [(noise(n), np.sqrt(0.5)) for n in lengths],
@@ -78,7 +68,7 @@ def test_both_ways_have_the_same_steps() -> None:
     for name in FUNCTIONS:
         compiled = inspect.signature(getattr(loops, name).py_func)
         assert inspect.signature(getattr(vectors, name)) == compiled, name
-    assert len(FUNCTIONS) == 11
+    assert len(FUNCTIONS) == 10
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
