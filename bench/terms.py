@@ -73,6 +73,7 @@ def pack_of(mix: str, runs: int, samples: Tensor, labels: Tensor, teacher: Store
     rows = np.arange(ROWS)
     each = [Run(fold, 0, LossMix.parse(mix), Task(rows, rows[:BATCH])) for fold in range(runs)]
     settings = TrainSettings(model=student_of(mix), batch=BATCH, lr=1e-4, clip_norm=1.0)
+    each[0].mix.require(settings)
     unit = [packing.unit_statistics(samples)] * runs
     return packed(samples, labels, each, settings, CLASSES, teacher, "loop", unit)
 

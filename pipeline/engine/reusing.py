@@ -66,4 +66,4 @@ def require_layer(student: str, teacher: str, shape: Sequence[int], classes: int
             f"{where} is a {teacher}, which has {what}; expected a teacher such as resnet18, or other terms"
         )
     if models.reuses(student):
-        partner(shapes(models.network(student, shape, classes)), theirs, f"{where}, a {teacher},")
+        partner(shapes(models.network(student, shape, classes)), theirs, f"{where.partition(': ')[2]}, a {teacher}")

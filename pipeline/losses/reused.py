@@ -66,9 +66,9 @@ def partner(student: Shapes, teacher: Shapes, whose: str = "the teacher") -> str
     last = max(stages, key=lambda name: int(name[3:]), default="")
     name = last if len(projected) == 3 else "embedding"
     if not name or teacher[name] != projected:
-        there = f"its {name} is {teacher[name]}" if name else "it has no map"
+        there = f"whose {name} is {teacher[name]}" if name else "which has no map"
         raise InputError(
-            f"the student projects to {projected}, where {whose} has what its output layer reads: {there}; expected a teacher such as resnet18, "
-            "or a student with another projector (cnn2-reuse: the map of a resnet18; cnn2-reuse-hidden: 256 numbers)"
+            f"the student projects to {projected}, for the output layer of {whose}, {there}; expected a teacher such as resnet18, or a student "
+            "with another projector (cnn2-reuse: the map of a resnet18; cnn2-reuse-hidden: 256 numbers)"
         )
     return name

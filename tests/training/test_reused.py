@@ -160,7 +160,7 @@ def test_a_student_alone_can_teach_and_be_read_back(data: Any) -> None:
             MIX,
             "cnn2-reuse",
             "large",
-            r"projects to \(64, 1, 2\), .*map4 is \(256, 1, 2\); expected a teacher such as resnet18",
+            r"projects to \(64, 1, 2\), .*whose map4 is \(256, 1, 2\); expected a teacher such as resnet18",
         ),
         (MIX, "cnn2-reuse-hidden", "cnn2", r"projects to \(256,\)|reads 32 numbers, and its embedding has 128"),
         ("reuse", "cnn2", "cnn2", "reads 32 numbers, and its embedding has 128"),
