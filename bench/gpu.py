@@ -4,10 +4,10 @@
 
 Needs torch (2.11 or newer), numpy, tqdm and click; no librosa, soundfile, corpus or network: the features are made up, of
 full size, on the device. In order of worth: equality with the CPU, run-steps per second by layout, Table 3 of full
-size, kill and resume, the floor, ResNet-56, a profile, torch's settings. Every part has its share of the time, and one
+size, kill and resume, the floor, ResNet-56, a profile, torch's settings, the features as a torch module. Every part has its share of the time, and one
 that fails costs only itself: its error is in the file, which is written anew after each part.
-``--rehearse`` runs all of it small, on the CPU where there is no card. ``--banks`` writes the filter banks (which need
-librosa) for a machine without it, and ends.
+``--rehearse`` runs all of it small, on the CPU where there is no card. ``--banks`` writes the filter banks of the features (which
+need librosa) to a file that is not there yet, and ends; on a machine without librosa it reads them from there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 import click
 import torch
 
-from bench import gpu_equality, gpu_rates, gpu_resume, gpu_training
+from bench import gpu_equality, gpu_frontend, gpu_rates, gpu_resume, gpu_training
 from bench.gpu_packs import SMALL, Clock, Sizes, free, named_error
 
 Report = dict[str, Any]
@@ -45,7 +45,9 @@ SHARES = {
 }
 
 
-def parts(size: Sizes, device: torch.device, report: Report, folder: Path) -> dict[str, Callable[[Clock], Report]]:
+def parts(
+    size: Sizes, device: torch.device, report: Report, folder: Path, banks: Path | None
+) -> dict[str, Callable[[Clock], Report]]:
     """The parts in order of worth, each as a function of its time."""
     return {
         "equality": lambda clock: gpu_equality.compare(size, device, clock),
@@ -56,7 +58,7 @@ def parts(size: Sizes, device: torch.device, report: Report, folder: Path) -> di
         "profile": lambda clock: gpu_rates.profile(size, device, clock),
         "resnet56": lambda clock: gpu_training.resnet56(size, device, clock),
         "settings": lambda clock: gpu_rates.settings_of_torch(size, device, clock),
-        "frontend": lambda clock: {"error": "not yet: features are computed on the CPU only"},
+        "frontend": lambda clock: gpu_frontend.frontend(size, device, clock, banks),
     }
 
 
@@ -99,7 +101,14 @@ def give_up(report: Report, out: Path | None) -> None:
     os._exit(3)
 
 
-def measure(size: Sizes, device: torch.device, minutes: float, out: Path | None, only: tuple[str, ...]) -> Report:
+def measure(
+    size: Sizes,
+    device: torch.device,
+    minutes: float,
+    out: Path | None,
+    only: tuple[str, ...],
+    banks: Path | None = None,
+) -> Report:
     """Run the parts and print a table of each; returns all figures."""
     clock = Clock(60 * minutes)
     report: Report = {"machine": machine(device, size is SMALL)}
@@ -109,7 +118,7 @@ def measure(size: Sizes, device: torch.device, minutes: float, out: Path | None,
     guard.start()
     print(*(f"{key} {value}" for key, value in report["machine"].items()), sep=", ", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for name, part in parts(size, device, report, Path(folder)).items():
+        for name, part in parts(size, device, report, Path(folder), banks).items():
             if only and name not in only:
                 continue
             begun = time.monotonic()
@@ -157,35 +166,19 @@ def plain(value: Any) -> str:
     return str(value)
 
 
-def write_banks(path: Path) -> None:
-    """The filter banks of the default features, with tuning 0, as arrays of one .npz file."""
-    import numpy as np
-
-    from pipeline.config import FeatureSpec
-    from pipeline.features import banks
-
-    spec = FeatureSpec()
-    arrays = {
-        "dct": banks.dct(spec.bins, spec.bins),
-        "chroma": banks.chroma(spec.sr, spec.n_fft, spec.bins, 0.0),
-        "fold": banks.fold(spec.bins_per_octave, spec.bins),
-        "smoothing": banks.smoothing(spec.frames),
-    }
-    mel = np.zeros((spec.bins, 1 + spec.n_fft // 2), np.float32)
-    for block in banks.mel(spec.sr, spec.n_fft, spec.bins):
-        mel[block.columns, block.rows] = block.weights.T
-    np.savez(path, allow_pickle=False, mel=mel, **arrays)
-
-
 @click.command(help=__doc__)
 @click.option("--minutes", default=8.0, show_default=True, type=click.FloatRange(0.2), help="Ends by then.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file, one entry for each part.")
 @click.option("--rehearse", is_flag=True, help="All of it small, on the CPU where there is no card.")
 @click.option("--only", default="", help="Parts to run, with commas between.")
-@click.option("--banks", type=click.Path(path_type=Path), help="Write the filter banks there, and end.")
+@click.option(
+    "--banks",
+    type=click.Path(path_type=Path),
+    help="Filter banks of the front-end: read; where there is no such file, written, and that is all.",
+)
 def main(minutes: float, out: Path | None, rehearse: bool, only: str, banks: Path | None) -> None:
-    if banks is not None:
-        write_banks(banks)
+    if banks is not None and not banks.is_file():
+        gpu_frontend.write(banks)
         return
     wanted = tuple(filter(None, only.split(",")))
     if unknown := set(wanted) - set(SHARES):
@@ -196,7 +189,7 @@ def main(minutes: float, out: Path | None, rehearse: bool, only: str, banks: Pat
     if device.type == "cpu":
         torch.set_num_threads(1)  # so small are the operations of a rehearsal
     torch.backends.cuda.matmul.allow_tf32 = False
-    measure(SMALL if rehearse else Sizes(), device, minutes, out, wanted)
+    measure(SMALL if rehearse else Sizes(), device, minutes, out, wanted, banks)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
     python -m bench.scale [--clips 1000,10000,100000] [--folder PLACE]
     python -m bench.scale training --clips 60000 [--steps 200 | --epoch] [--rounds 5] [--network cnn2|resnet18] [--folder PLACE]
+    python -m bench.scale cluster [--clips 2000] [--hollow] [--folder PLACE]
 
 Growth: made-up corpora in UrbanSound8K's layout, ten folds, of files that are nothing but names, each number of clips in a process of
-its own; seconds and bytes of anonymous memory (RssAnon) that each part adds, per clip. Expected: both do not grow with the number of
+its own; seconds of CPU and bytes of anonymous memory (RssAnon) that each part adds, per clip. Expected: both do not grow with the number of
 clips (nothing is quadratic), and what is kept is below 2 kB per clip. The features behind them are of two bins and frames: they cost
 nothing, all that is said of the clips is there.
 
 Training: made-up features of the published size (138 kB per clip; 60,000 clips are 8.3 GB in PLACE, removed at the end), fold 1 held out, a
 run of each network. Steps from memory and from the files take turns in one process, so that both meet the same machine; the most
 anonymous memory is that of processes which have one of the two alone. ``--epoch``: whole epochs in place of some steps.
+
+Cluster: half-second clips of noise, through two dask workers of this machine: what they cost the process that hands them over, and its
+scheduler. ``--hollow`` leaves the work out, so that 100,000 clips take a minute. Expected: a few tasks at a time, whatever the number.
 """
 
 from __future__ import annotations
@@ -106,9 +110,9 @@ def grown(folder: Path, clips: int) -> dict[str, tuple[float, float]]:
     kept: list[Any] = []
 
     def timed(name: str, take: Callable[[], Any]) -> Any:
-        before, begun = anonymous(), time.perf_counter()
+        before, begun = anonymous(), time.process_time()
         kept.append(take())
-        parts[name] = (time.perf_counter() - begun) / clips, (anonymous() - before) / clips
+        parts[name] = (time.process_time() - begun) / clips, (anonymous() - before) / clips
         return kept[-1]
 
     settings = Settings(features=SMALL)
@@ -151,16 +155,24 @@ def growth(counts: list[int], place: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("growth", "training"), default="growth")
+    parser.add_argument("what", nargs="?", choices=("growth", "training", "cluster"), default="growth")
     parser.add_argument("--clips", default="", help="numbers of clips (training: one)")
     parser.add_argument("--folder", type=Path, help="where made-up files lie meanwhile")
     parser.add_argument("--network", choices=("cnn2", "resnet18"), help="training: one of the two alone")
     parser.add_argument("--steps", type=int, default=50, help="training: of each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epoch", action="store_true", help="training: a whole epoch from the files, and from memory")
+    parser.add_argument(
+        "--hollow", action="store_true", help="cluster: tasks without their work, of sounds that are not there"
+    )
     options = parser.parse_args()
     if options.what == "growth":
         growth([int(count) for count in (options.clips or "1000,10000,100000").split(",")], options.folder)
+        return
+    if options.what == "cluster":
+        from bench import scale_cluster
+
+        scale_cluster.measure(int(options.clips or 2000), options.hollow, options.folder)
         return
     from bench import scale_training
 

@@ -58,9 +58,9 @@ def packed_run(paths: list[Path], network: str, kind: str) -> tuple[Pack, Run, d
     settings, took = TrainSettings(model=network, lr=1e-3), {}
 
     def timed(name: str, take: Callable[[], Any]) -> Any:
-        begun = time.perf_counter()
+        begun = time.process_time()
         value = take()
-        took[name] = time.perf_counter() - begun
+        took[name] = time.process_time() - begun
         return value
 
     data = timed("opening", lambda: cache.load(paths, kind))
@@ -78,12 +78,12 @@ def packed_run(paths: list[Path], network: str, kind: str) -> tuple[Pack, Run, d
 
 def taken(pack: Pack, count: int) -> float:
     """Seconds of so many steps, those that come next, round and round through the epoch."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(count):
         read_ahead(pack.samples, pack.tables.rows, int(pack.counter))
         step(pack, False)
         pack.counter.remainder_(len(pack.tables.rows))
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def alone(folder: str, network: str, kind: str, steps: int, epoch: bool) -> None:
@@ -94,10 +94,10 @@ def alone(folder: str, network: str, kind: str, steps: int, epoch: bool) -> None
         pack, run, took = packed_run(paths, network, kind)
         count = len(pack.tables.rows) if epoch else steps
         took["a step"] = taken(pack, count) / count
-        begun = time.perf_counter()
+        begun = time.process_time()
         rows: Tensor = held_out_rows([run], torch.device("cpu"))[:, : None if epoch else 64 * 8]
         held_out_logits(pack, rows, [0])
-        took["a test clip"] = (time.perf_counter() - begun) / rows.shape[1]
+        took["a test clip"] = (time.process_time() - begun) / rows.shape[1]
     print(json.dumps({"bytes": most[0], "steps": count, **took}))
 
 
@@ -120,10 +120,10 @@ def in_turns(paths: list[Path], network: str, steps: int, rounds: int) -> list[f
 def measure(options: argparse.Namespace, clips: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="scale-", dir=options.folder))
     try:
-        begun = time.perf_counter()
+        begun = time.process_time()
         paths = write_features(folder, "made-up", FeatureSpec(), clips)
         size = sum(path.stat().st_size for path in paths) / 1e9
-        print(f"{clips:,} clips: {size:.2f} GB, written in {time.perf_counter() - begun:.0f} s", flush=True)
+        print(f"{clips:,} clips: {size:.2f} GB, written in {time.process_time() - begun:.0f} s", flush=True)
         for network in [options.network] if options.network else MIXES:
             for kind in KINDS[::-1]:
                 code = "import sys; from bench import scale_training as s; s.alone(*sys.argv[1:4], int(sys.argv[4]), sys.argv[5] == 'True')"

@@ -41,7 +41,7 @@ def load(paths: Iterable[Path], features_in: str = "auto") -> Data:
     paths = [Path(path) for path in paths]
     if not paths:
         raise InputError("no feature files given; expected one per fold: make features (audio-rkd features)")
-    headers = [reading.read_header(path) for path in paths]
+    headers, hashes = read_headers(paths)
     first = headers[0]
     for path, header in zip(paths, headers, strict=True):
         for name in ("corpus", "dataset", "synthetic", "classes", "label_sets", "spec"):
@@ -57,17 +57,28 @@ def load(paths: Iterable[Path], features_in: str = "auto") -> Data:
     for fold in folds:
         if folds.count(fold) > 1:
             raise InputError(f"{part_name(fold)} is given twice: {', '.join(map(str, paths))}")
-    return of_headers(headers, features_of(paths, headers, features_in))
+    return of_headers(headers, hashes, features_of(paths, headers, features_in))
 
 
 def described(paths: Iterable[Path]) -> Data:
     """``load`` without the features: all else of the clips, and how many views they have; features (clip, view, 0)."""
-    headers = [reading.read_header(Path(path)) for path in paths]
-    return of_headers(headers, np.empty((sum(len(h.clips) for h in headers), headers[0].shape[1], 0), np.float32))
+    headers, hashes = read_headers(map(Path, paths))
+    features = np.empty((sum(len(h.clips) for h in headers), headers[0].shape[1], 0), np.float32)
+    return of_headers(headers, hashes, features)
 
 
-def of_headers(headers: Sequence[Header], features: np.ndarray | OnDisk) -> Data:
-    """What the headers of files say of their clips, one after another, beside these features."""
+def read_headers(paths: Iterable[Path]) -> tuple[list[Header], tuple[str, ...]]:
+    """The headers of files without what they say of the clips' own files (more than half of their memory), and the SHA-256 of those."""
+    headers: list[Header] = []
+    hashes: list[str] = []
+    for header in map(reading.read_header, paths):
+        hashes += (file.sha256 for file in header.files)
+        headers.append(dataclasses.replace(header, files=()))
+    return headers, tuple(hashes)
+
+
+def of_headers(headers: Sequence[Header], hashes: tuple[str, ...], features: np.ndarray | OnDisk) -> Data:
+    """What the headers of files say of their clips, one after another, beside these features, and the SHA-256 of the clips' files."""
     first, folds = headers[0], [header.fold for header in headers]
     return Data(
         features=features,
@@ -81,7 +92,7 @@ def of_headers(headers: Sequence[Header], features: np.ndarray | OnDisk) -> Data
         spec=first.spec,
         skipped={h.fold: len(h.skipped) for h in headers},
         digests={h.fold: h.digest for h in headers},
-        hashes=joined(tuple(file.sha256 for file in h.files) for h in headers),
+        hashes=hashes,
         label_sets=first.label_sets,
     )
 

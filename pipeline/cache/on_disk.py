@@ -8,6 +8,7 @@ costs; but where a file is cut short or a disk fails, reading is an error that c
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,9 @@ class OnDisk:
         self.shape: tuple[int, ...] = (count, *headers[0].shape[1:])
         self.firsts = np.array([part.first for part in self.parts])
         self.row_bytes = 4 * int(np.prod(self.shape[2:]))
+        self.lock = threading.Lock()
+        self.unseen = sum(int(np.count_nonzero(~part.sound)) for part in self.parts)
+        """Clips that were not compared with their SHA-256 yet."""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -88,9 +92,11 @@ class OnDisk:
         rows = self.numbers(rows)
         self.check(rows // self.shape[1])
         values = np.empty((len(rows), *self.shape[2:]), np.float32)
+        content, parts = bytes_of(values), {}
         for part, start, stop, place in self.stretches(rows):
-            read_into(part, values[start:stop], place)
-        for part in {id(part): part for part in self.parts_of(rows)}.values():
+            read_into(part, content[start * self.row_bytes : stop * self.row_bytes], place)
+            parts[part.first] = part
+        for part in parts.values():
             require_unchanged(part)
         return values
 
@@ -103,6 +109,8 @@ class OnDisk:
 
     def check(self, clips: np.ndarray) -> None:
         """``InputError`` where some of the clips are not what was written; each is read and compared once."""
+        if not self.unseen:
+            return
         numbers = np.unique(clips)
         places = np.searchsorted(self.firsts, numbers, side="right") - 1
         for at in np.unique(places):
@@ -117,7 +125,7 @@ class OnDisk:
 
         def is_sound(clip: int) -> bool:
             values = np.empty(self.shape[1:], np.float32)
-            read_into(part, values, part.place + clip * self.shape[1] * self.row_bytes)
+            read_into(part, bytes_of(values), part.place + clip * self.shape[1] * self.row_bytes)
             return clip_digest(values) == part.header.clip_digests[clip]
 
         with ThreadPoolExecutor(min(checking.HASHERS, len(clips))) as pool:
@@ -127,7 +135,9 @@ class OnDisk:
             named = tuple(part.header.clips[clip] for clip, right in zip(clips, sound) if not right)
             whole = reading.check(part.path).damaged  # all of them, in the words in which they are told elsewhere
             raise InputError(f"{part.path}: {checking.words(whole or named)}; {checking.remedy(part.path)}")
-        part.sound[clips] = True
+        with self.lock:  # threads may compare the same ones
+            self.unseen -= int(np.count_nonzero(~part.sound[clips]))
+            part.sound[clips] = True
         if part.sound.all() and written_at(part.path.stat()) == part.state:
             checking.noted(part.path, checking.state(part.path), part.header, ())
 
@@ -137,20 +147,18 @@ class OnDisk:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.shape[0] * self.shape[1]}")
         return rows
 
-    def parts_of(self, rows: np.ndarray) -> list[Part]:
-        """The file that each row is in."""
-        return [self.parts[at] for at in np.searchsorted(self.firsts, rows // self.shape[1], side="right") - 1]
-
     def stretches(self, rows: np.ndarray) -> Iterator[tuple[Part, int, int, int]]:
         """Rows that lie behind each other in a file: the file, places of the first and behind the last in ``rows``, and in the file."""
-        parts = self.parts_of(rows)
-        start = 0
-        for stop in range(1, len(rows) + 1):
-            if stop < len(rows) and rows[stop] == rows[stop - 1] + 1 and parts[stop] is parts[start]:
-                continue
-            row = int(rows[start]) - parts[start].first * self.shape[1]
-            yield parts[start], start, stop, parts[start].place + row * self.row_bytes
-            start = stop
+        if not len(rows):
+            return
+        places = self.firsts.searchsorted(rows // self.shape[1], side="right") - 1
+        ends = np.flatnonzero((rows[1:] != rows[:-1] + 1) | (places[1:] != places[:-1])) + 1
+        starts = np.append(0, ends)
+        for start, stop, at, row in zip(
+            starts.tolist(), [*ends.tolist(), len(rows)], places[starts].tolist(), rows[starts].tolist()
+        ):
+            part = self.parts[at]
+            yield part, start, stop, part.place + (row - part.first * self.shape[1]) * self.row_bytes
 
 
 def part_of(path: Path, header: Header, first: int) -> Part:
@@ -193,9 +201,13 @@ def require_unchanged(part: Part) -> None:
         )
 
 
-def read_into(part: Part, values: np.ndarray, place: int) -> None:
-    """Fill an array from a place in the file."""
-    left = values.reshape(-1).view(np.uint8).data
+def bytes_of(values: np.ndarray) -> memoryview:
+    """What lies in an array."""
+    return values.reshape(-1).view(np.uint8).data
+
+
+def read_into(part: Part, left: memoryview, place: int) -> None:
+    """Fill bytes from a place in the file."""
     while len(left):
         try:
             count = os.preadv(part.descriptor, [left], place)

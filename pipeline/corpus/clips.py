@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import InputError
 from pipeline.label_sets import BETWEEN, LabelSets
@@ -37,6 +38,22 @@ class Clip:
     """Length by the annotation, where there is one."""
     start: float | None = None
     """Where it begins in its file, in seconds; None of a clip that is a file."""
+
+
+class AsText:
+    """A field whose path is kept as text, a quarter of a path's memory, and is a path again when it is asked for."""
+
+    def __init__(self, slot: Any) -> None:
+        self.slot = slot
+
+    def __get__(self, clip: Clip | None, _: type[Clip]) -> Any:
+        return self if clip is None else Path(self.slot.__get__(clip))
+
+    def __set__(self, clip: Clip, path: Path) -> None:
+        self.slot.__set__(clip, os.fspath(path))
+
+
+Clip.path = AsText(Clip.path)  # type: ignore[assignment, misc]
 
 
 @dataclass(frozen=True)
@@ -133,11 +150,16 @@ def checked(
             raise InputError(
                 f"{listing}: clip {clip.name!r}: {wrong}; mend the table, or what reads it (pipeline/corpus)"
             )
-    there = {parent: file_names(parent) for parent in {clip.path.parent for clip in clips}}
-    clips = [
-        clip if clip.path.name in there[clip.path.parent] else replace(clip, path=on_disk(clip.path)) for clip in clips
-    ]
-    missing = [clip.path for clip in clips if clip.path.name not in there[clip.path.parent]]
+    there: dict[str, set[str]] = {}
+
+    def is_there(clip: Clip) -> bool:
+        folder, name = os.path.split(clip.path)
+        if folder not in there:
+            there[folder] = file_names(Path(folder))
+        return name in there[folder]
+
+    clips = [clip if is_there(clip) else replace(clip, path=on_disk(clip.path)) for clip in clips]
+    missing = [clip.path for clip in clips if not is_there(clip)]
     if missing:
         raise InputError(
             f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "

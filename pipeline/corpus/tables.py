@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.config import InputError
@@ -45,10 +46,24 @@ class Row(dict[str, str]):
         return self[column]
 
 
-def table(path: Path, *columns: str, unique: str) -> list[Row]:
-    """Rows of a CSV file, values stripped; every one has ``columns``, not empty, and its own value of ``unique``."""
-    rows: list[Row] = []
-    seen: dict[str, str] = {}
+def table(path: Path, *columns: str, unique: str) -> Iterator[Row]:
+    """Rows of a CSV file, values stripped; every one has ``columns``, not empty, and its own value of ``unique``.
+
+    All of it is looked at before the first row is given. It is read a second time for that, so that no more than a row is in memory.
+    """
+    seen: dict[str, int] = {}
+    for line, row in rows_of(path, columns):
+        if row[unique] in seen:
+            raise InputError(
+                f"{row.where}: {unique} = {row[unique]!r} a second time; expected each clip once, "
+                f"and it is in line {seen[row[unique]]} already: remove one of the rows"
+            )
+        seen[row[unique]] = line
+    return (row for _, row in rows_of(path, columns))
+
+
+def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    """The rows and their lines, without a look at those above."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path}: no regular file; expected a table of the clips: move it away")
     try:
@@ -72,18 +87,11 @@ def table(path: Path, *columns: str, unique: str) -> list[Row]:
                         f"{row.where}: {f'no {empty[0]}' if empty else f'{len(cells)} values'}; expected "
                         f"{len(header)} values: {', '.join(header)}"
                     )
-                if row[unique] in seen:
-                    raise InputError(
-                        f"{row.where}: {unique} = {row[unique]!r} a second time; expected each clip once, "
-                        f"and it is in {seen[row[unique]]} already: remove one of the rows"
-                    )
-                seen[row[unique]] = f"line {reader.line_num}"
-                rows.append(row)
+                yield reader.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a table of comma-separated values in UTF-8 ({error}); fetch it again") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a table of the clips that can be read") from None
-    return rows
 
 
 def first_file(root: Path, *names: str) -> Path:

@@ -140,10 +140,12 @@ def clips_of(data: cache.Data, data_set: DataSet, learned: tuple[int, ...] | Non
 def of_corpus(corpus: Corpus, settings: Settings) -> Source:
     """The cached features of a corpus of sounds."""
     files = feature_files(corpus, settings)
-    headers = [cache.read_header(path) for path in files]
     data_set = DataSet(corpus.name, corpus.dataset, corpus.synthetic, tuple(corpus.all_folds))
-    digests = {str(header.fold): header.digest for header in headers}
-    return Source(files, data_set, digests, headers[0].classes, headers[0].label_sets)
+    digests, about = {}, []
+    for header in map(cache.read_header, files):  # one at a time: of many clips they are large
+        digests[str(header.fold)] = header.digest
+        about.append((header.classes, header.label_sets))
+    return Source(files, data_set, digests, *about[0])
 
 
 def of_archive(archive: Archive) -> Source:

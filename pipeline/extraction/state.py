@@ -68,7 +68,7 @@ def plan(corpus: Corpus, spec: FeatureSpec, root: Path, fold: int, *, plain: boo
         there, out = set(fold_plan.rows) | set(kept_parts), {failure.clip for failure in fold_plan.failed}
         fold_plan.jobs = [
             # Not Path.resolve, which raises of a link that leads to itself; reading it costs that clip alone.
-            Job(c.name, Path(os.path.realpath(c.path)), files[c.name], keys[c.name], c.start or 0.0)
+            Job(c.name, os.path.realpath(c.path), files[c.name], keys[c.name], c.start or 0.0)
             for c in clips
             if keys[c.name] not in there and c.name not in out
         ]

@@ -35,12 +35,12 @@ tasks_begun = count(1)
 AHEAD = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class Job:
-    """A clip to compute: its name, its absolute path, its file as it stood, and the key of the result."""
+    """A clip to compute: its name, its absolute path (as text, a quarter of a path's memory), its file as it stood, and the key of the result."""
 
     clip: str
-    path: Path
+    path: str
     file: File
     key: str
     start: float = 0.0
@@ -84,7 +84,7 @@ def compute(task: Task) -> Done:
             os._exit(1)  # Whoever wanted this was killed.
         try:
             arrays_of_clip = views(job, task.spec, task.plain) if job.key not in ready else ready[job.key]
-            hashes.append(job.file.sha256 or sha256(job.path))
+            hashes.append(job.file.sha256 or sha256(Path(job.path)))
             arrays.append(arrays_of_clip)
             keys.append(job.key)
         except audio.ClipError as error:
@@ -182,7 +182,7 @@ def in_cluster(tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Itera
     """The tasks' outcomes from dask workers, whoever is there at the time; they see the same files."""
     from pipeline.processes import cluster  # dask: an extra
 
-    paths = [tasks[0].parts, tasks[0].jobs[0].path]
+    paths = [tasks[0].parts, Path(tasks[0].jobs[0].path)]
     elsewhere = ((replace(task, parent=0),) for task in tasks)
     with cluster.connected(jobs, scheduler, paths) as workers:
         yield workers.results(compute, elsewhere, lambda there: AHEAD * sum(there.values()))

@@ -18,10 +18,10 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from pipeline import places, plugins
+from pipeline import plugins
 from pipeline.config import InputError
 from pipeline.extras import install_line
-from pipeline.processes import probe, shadowing
+from pipeline.processes import probe, shadowing, standing
 from pipeline.signals import ctrl_c_held_back
 
 #: A scheduler that does not answer for this long is not there.
@@ -83,18 +83,20 @@ class Cluster:
     def results(
         self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], room: Callable[[Workers], int]
     ) -> Iterator[Any]:
-        """``function(*task)`` of each task, computed by workers, as they are done.
+        """``function(*task)`` of each task, computed by workers as if they stood here, as they are done.
 
         At most ``room(workers)`` tasks are under way at a time, so that workers who come later get their share.
         """
         from distributed import wait  # dask: an extra
+        from distributed.protocol import pickle
 
-        rest = iter(tasks)
+        rest, here = iter(tasks), standing.here()
         waiting: list[Any] = []
         while True:
             free = room(self.workers()) - len(waiting)
             waiting += [
-                self.client.submit(function, *task, pure=False) for task in itertools.islice(rest, max(0, free))
+                self.client.submit(standing.work, here, pickle.dumps((function, task)), pure=False)
+                for task in itertools.islice(rest, max(0, free))
             ]
             if not waiting:
                 return
@@ -156,8 +158,8 @@ class Cluster:
 def worker_code(token: str, paths: list[str]) -> str:
     """``probe.probe`` and its call as one expression."""
     source = Path(probe.__file__).read_text(encoding="utf-8")
-    variables = {name: os.environ.get(name, "") for name in (places.VARIABLE, plugins.VARIABLE)}
-    sent = (token, paths, PACKAGES, variables)
+    place = standing.here()
+    sent = (token, paths, PACKAGES, place.variables, place.folder)
     return f"(lambda space: (exec({source!r}, space), space['probe'](*{sent!r}))[1])({{}})"
 
 
@@ -166,8 +168,8 @@ def fault(answer: Mapping[str, Any]) -> str:
     folder = f"stands in {answer['folder']}"
     if "broken" in answer:
         return f"{folder} and cannot import the project ({answer['broken']})"
-    if not answer["same_folder"]:
-        return f"{folder}, another folder"
+    if not (answer["same_folder"] or answer["sees_folder"]):
+        return f"{folder}, another folder, and does not see {Path.cwd()}"
     here = probe.probe("", [], PACKAGES)["versions"]
     if other := [f"{k} {v}, here {here[k]}" for k, v in answer["versions"].items() if v != here[k]]:
         return f"{folder} and has other versions ({', '.join(other)})"
@@ -178,7 +180,7 @@ def fault(answer: Mapping[str, Any]) -> str:
 
 @contextmanager
 def token_file() -> Iterator[str]:
-    """Name of a new file in the working folder: who sees it stands there too. Empty where none can be written."""
+    """Name of a new file in the working folder: who sees it sees that folder. Empty where none can be written."""
     with ExitStack() as stack:
         name = ""
         with suppress(OSError):

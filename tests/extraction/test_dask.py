@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -111,6 +112,7 @@ OWN = probe.probe("", [], cluster.PACKAGES)
     [
         ({}, ""),
         ({"same_folder": False, "folder": "/home"}, "stands in /home, another folder"),
+        ({"same_folder": False, "sees_folder": True, "folder": "/home"}, ""),
         ({"broken": "ModuleNotFoundError: No module named 'pipeline'"}, "cannot import the project"),
         ({"versions": OWN["versions"] | {"librosa": "0.9.1"}}, "other versions (librosa 0.9.1, here "),
         ({"versions": OWN["versions"] | {"audio-rkd": "9"}}, "other versions (audio-rkd 9, here "),
@@ -137,15 +139,20 @@ def test_a_worker_without_the_project_answers_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_commands_say_which_folder_workers_must_be_started_in(tmp_path: Path) -> None:
+def test_commands_say_how_workers_must_be_started(tmp_path: Path) -> None:
     write_corpus(tmp_path / "tiny")
     corpus = ("--dataset", "urbansound8k", "--data", "tiny", *QUICK)
     assert audio_rkd(tmp_path, "features", "--jobs", "1", *corpus).returncode == 0
-    dask = [Path(sys.executable).with_name("dask")]
+    dask, elsewhere = Path(sys.executable).with_name("dask"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "pipeline.py").write_text("raise ImportError('no such project')")
     with LocalCluster(n_workers=0, dashboard_address=None) as local:
         address = local.scheduler_address
         worker = subprocess.Popen(
-            [*dask, "worker", address, "--nthreads", "1", "--no-dashboard"], cwd="/", stderr=subprocess.DEVNULL
+            [dask, "worker", address, "--nthreads", "1", "--no-dashboard"],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(elsewhere)},
+            stderr=subprocess.DEVNULL,
         )
         try:
             local.wait_for_workers(1, timeout=60)
@@ -159,7 +166,8 @@ def test_commands_say_which_folder_workers_must_be_started_in(tmp_path: Path) ->
                 assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
                 line = done.stderr.splitlines()[-1]
                 assert line.startswith(f"error: 1 of 1 dask workers at {address} ")
-                assert f"stands in /, another folder; start workers in {tmp_path}: " in line or "cannot import" in line
+                assert f"stands in {elsewhere} and cannot import the project (ImportError: no such project)" in line
+                assert f"; start workers in {tmp_path}: " in line
         finally:
             worker.terminate()
             worker.wait(30)

@@ -1,0 +1,73 @@
+"""Where a command stands: its folder, and what it sets in the environment. Work that it hands to others is done as if they stood there.
+
+Relative paths, records and digests then mean the same in a worker that was started in another folder, and one that a cluster started
+anew in place of a lost one needs no preparing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline import places, plugins
+
+VARIABLES = (places.VARIABLE, plugins.VARIABLE)
+
+
+class Place(NamedTuple):
+    """The working folder, absolute, and what ``VARIABLES`` are there; "" of one that is not set."""
+
+    folder: str
+    values: tuple[str, ...]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return dict(zip(VARIABLES, self.values))
+
+
+#: Of this process: the place where work is done at the moment, once for each that is under way.
+under_way: list[Place] = []
+turn = threading.Condition()
+
+
+def here() -> Place:
+    return Place(str(Path.cwd()), tuple(os.environ.get(name, "") for name in VARIABLES))
+
+
+def work(place: Place, pickled: bytes) -> Any:
+    """``function(*values)`` of the ``pickled`` pair, in that place. They are unpickled there: they may name plugins."""
+    from distributed.protocol import pickle  # dask: an extra
+
+    with at(place):
+        function, values = pickle.loads(pickled)
+        return function(*values)
+
+
+@contextmanager
+def at(place: Place) -> Iterator[None]:
+    """While the block runs this process stands there; work for another place waits, for a process stands in one alone."""
+    with turn:
+        turn.wait_for(lambda: not under_way or under_way[0] == place)
+        if not under_way:
+            go(place)
+        under_way.append(place)
+    try:
+        yield
+    finally:
+        with turn:
+            under_way.remove(place)
+            turn.notify_all()
+
+
+def go(place: Place) -> None:
+    """Stand there. A folder that is not seen under this name is the one where this process stands, by a name of its own: it was asked."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not os.path.samefile(place.folder, "."):  # noqa: PTH121
+            os.chdir(place.folder)
+    if place.variables != here().variables:
+        os.environ.update(place.variables)
+        plugins.refresh()
