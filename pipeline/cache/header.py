@@ -35,7 +35,7 @@ def header_of(file: h5py.File) -> Header:
         spec=config.build(FeatureSpec, json.loads(attrs["spec"]), str(file.filename)),
         clips=texts(file["clip"]),
         labels=tuple(file["label"][()].tolist()),
-        sources=texts(file["source"]),
+        sources=shared(texts(file["source"])),
         files=files_of(file["file"]),
         skipped=tuple(
             Failure(*values)
@@ -116,6 +116,12 @@ def plain(value: Any) -> Any:
 
 def texts(dataset: h5py.Dataset) -> tuple[str, ...]:
     return tuple(dataset.asstr()[()].tolist())
+
+
+def shared(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The same, with one text for all that are equal."""
+    each = dict(zip(values, values))
+    return tuple(each[value] for value in values)
 
 
 def files_of(group: h5py.Group) -> tuple[File, ...]:

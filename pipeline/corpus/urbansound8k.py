@@ -43,7 +43,8 @@ def urbansound8k(root: Path) -> Corpus:
             f"no folder audio/fold1 … audio/fold10 (nor fold1 … fold10) in {root}; "
             "expected at least one fold's clips there: unpack the data set again"
         )
-    clips = []
+    clips: list[Clip] = []
+    sources: dict[str, str] = {}  # one text for all clips of a recording
     for row in table(
         path, "slice_file_name", "fsID", "start", "end", "fold", "classID", "class", unique="slice_file_name"
     ):
@@ -56,5 +57,7 @@ def urbansound8k(root: Path) -> Corpus:
             raise row.error("end", f"more than start = {row['start']}, which is 0 or more")
         folder = folders[fold]
         if folder is not None:
-            clips.append(Clip(name, folder / name, fold, label, str(row.whole("fsID", 0)), round(end - start, 6)))
+            source = str(row.whole("fsID", 0))
+            source = sources.setdefault(source, source)
+            clips.append(Clip(name, folder / name, fold, label, source, round(end - start, 6)))
     return checked(root, "urbansound8k", URBANSOUND8K, folds, SECONDS, clips, path)
