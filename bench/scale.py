@@ -79,7 +79,7 @@ def name_of(fold: int, i: int) -> str:
     return f"{fold}{i // 4:07}-{i % len(CLASSES)}-0-{i}.wav"
 
 
-def write_corpus(root: Path, clips: int) -> None:
+def write_corpus(root: Path, clips: int, seconds: float = 4.0) -> None:
     """Files that are nothing but names, of one inode for each 60,000, and their table."""
     rows: list[list[Any]] = []
     for fold, count in enumerate(fold_sizes(clips), 1):
@@ -89,7 +89,16 @@ def write_corpus(root: Path, clips: int) -> None:
         for i in range(count):
             os.link(first, root / "audio" / f"fold{fold}" / name_of(fold, i))
             rows.append(
-                [name_of(fold, i), f"{fold}{i // 4:07}", 0, 4.0, 1, fold, i % len(CLASSES), CLASSES[i % len(CLASSES)]]
+                [
+                    name_of(fold, i),
+                    f"{fold}{i // 4:07}",
+                    0,
+                    seconds,
+                    1,
+                    fold,
+                    i % len(CLASSES),
+                    CLASSES[i % len(CLASSES)],
+                ]
             )
     (root / "metadata").mkdir()
     with (root / "metadata" / "UrbanSound8K.csv").open("w", newline="") as file:

@@ -43,7 +43,7 @@ def write_sounds(root: Path, clips: int) -> None:
     """The corpus of names, each a half-second of noise of its own."""
     import soundfile
 
-    write_corpus(root, clips)
+    write_corpus(root, clips, SPEC.seconds)
     noise = np.random.default_rng(0).standard_normal(2 * SPEC.samples + clips).astype(np.float32) / 10
     for number, path in enumerate(sorted(root.rglob("*.wav"))):
         path.unlink()  # of a common inode
@@ -52,11 +52,11 @@ def write_sounds(root: Path, clips: int) -> None:
 
 @contextmanager
 def watched(scheduler: Any) -> Iterator[dict[str, int]]:
-    """The most tasks that the scheduler knew at a time, and the most anonymous memory here, looked at a hundred times a second."""
+    """The most tasks that the scheduler knew at a time, and the most anonymous memory here, looked at twenty times a second."""
     most, over = {"tasks": 0, "bytes": anonymous()}, threading.Event()
 
     def look() -> None:
-        while not over.wait(0.01):
+        while not over.wait(0.05):
             most["tasks"] = max(most["tasks"], len(scheduler.tasks))
             most["bytes"] = max(most["bytes"], anonymous())
 
@@ -70,11 +70,15 @@ def watched(scheduler: Any) -> Iterator[dict[str, int]]:
 
 
 def handed_over(clips: int, address: str, _: Path) -> int:
+    done, grown = 0, [anonymous()]
     with cluster.connected(-1, address, []) as connection:
         tasks = tasks_of_names(clips)
-        return sum(
-            one.clips for one in connection.results(hollow, tasks, lambda there: workers.AHEAD * sum(there.values()))
-        )
+        for one in connection.results(hollow, tasks, lambda there: workers.AHEAD * sum(there.values())):
+            done += one.clips
+            if done >= len(grown) * clips / 4:
+                grown.append(anonymous())
+    print("memory by quarters, in MB:", *(f"{size / 1e6:.1f}" for size in grown))
+    return done
 
 
 def extracted(clips: int, address: str, folder: Path) -> int:

@@ -30,7 +30,7 @@ SCHEDULER_SECONDS = 10
 #: A cluster that has no worker for this long, or whose workers do not answer, has none.
 WORKER_SECONDS = 40
 
-#: How often the workers are counted while nothing is done.
+#: How often the workers are counted.
 LOOK_SECONDS = 1
 
 #: Libraries whose versions must be the same here and there: numbers, or the talk with the scheduler, depend on them.
@@ -92,8 +92,13 @@ class Cluster:
 
         rest, here = iter(tasks), standing.here()
         waiting: list[Any] = []
+        workers, looked = self.workers(), time.monotonic()
         while True:
-            free = room(self.workers()) - len(waiting)
+            if (
+                time.monotonic() - looked >= LOOK_SECONDS
+            ):  # not for each task: that is an answer of the scheduler's each time
+                workers, looked = self.workers(), time.monotonic()
+            free = room(workers) - len(waiting)
             waiting += [
                 self.client.submit(standing.work, here, pickle.dumps((function, task)), pure=False)
                 for task in itertools.islice(rest, max(0, free))
