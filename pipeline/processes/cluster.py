@@ -33,6 +33,9 @@ WORKER_SECONDS = 40
 #: How often the workers are counted.
 LOOK_SECONDS = 1
 
+#: The client's last messages that dask keeps, with the tasks in them; a thousand by itself.
+KEPT_MESSAGES = 50
+
 #: Libraries whose versions must be the same here and there: numbers, or the talk with the scheduler, depend on them.
 PACKAGES = ["numpy", "librosa", "soxr", "torch", "dask", "distributed"]
 
@@ -201,7 +204,8 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
     """
 
     try:
-        from dask.distributed import Client, LocalCluster  # dask: an extra
+        from dask import config  # an extra
+        from dask.distributed import Client, LocalCluster
     except ImportError:
         raise InputError(
             f"--backend dask needs dask.distributed, which is not installed; install it: {install_line('dask')}"
@@ -216,6 +220,7 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
                 address = LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None)
                 stack.enter_context(address)
                 stack.push(partial(kill_nannies, address))
+        stack.enter_context(config.set({"distributed.admin.low-level-log-length": KEPT_MESSAGES}))
         try:
             client = Client(address, timeout=SCHEDULER_SECONDS, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
