@@ -150,16 +150,7 @@ def checked(
             raise InputError(
                 f"{listing}: clip {clip.name!r}: {wrong}; mend the table, or what reads it (pipeline/corpus)"
             )
-    there: dict[str, set[str]] = {}
-
-    def is_there(clip: Clip) -> bool:
-        folder, name = os.path.split(clip.path)
-        if folder not in there:
-            there[folder] = file_names(Path(folder))
-        return name in there[folder]
-
-    clips = [clip if is_there(clip) else replace(clip, path=on_disk(clip.path)) for clip in clips]
-    missing = [clip.path for clip in clips if not is_there(clip)]
+    clips, missing = spelled_as_there(clips)
     if missing:
         raise InputError(
             f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
@@ -179,6 +170,20 @@ def checked(
         listing=listing,
         label_sets=label_sets,
     )
+
+
+def spelled_as_there(clips: Iterable[Clip]) -> tuple[list[Clip], list[Path]]:
+    """The clips with their paths as the disk spells them, and the paths of those whose files are not there."""
+    there: dict[str, set[str]] = {}
+
+    def is_there(clip: Clip) -> bool:
+        folder, name = os.path.split(clip.path)
+        if folder not in there:
+            there[folder] = file_names(Path(folder))
+        return name in there[folder]
+
+    spelled = [clip if is_there(clip) else replace(clip, path=on_disk(clip.path)) for clip in clips]
+    return spelled, [clip.path for clip in spelled if not is_there(clip)]
 
 
 def slug(name: str) -> str:
