@@ -465,6 +465,7 @@ class Table(str):
 
 
 def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monkeypatch) -> None:
+    from pipeline.corpus import opening
     from pipeline.report import status as data
 
     root = clips_of(tmp_path / "Farm", ["a/1.wav", "a/2.wav", "b/1.wav", "b/2.wav"])
@@ -474,7 +475,7 @@ def test_every_command_says_that_a_recording_is_in_several_folds(tmp_path, monke
         [["a/1.wav", 1, "x"], ["a/2.wav", 2, "x"], ["b/1.wav", 1, "y"], ["b/2.wav", 2, "z"]],
     )
     monkeypatch.chdir(tmp_path)
-    _, note = data.open_or_make("folder", root)
+    _, note = opening.open_or_make("folder", root)
     assert note.count("\n") == 0 and "1 recording is in several folds" in note and "x in 1 and 2" in note
     for command in ("teacher", "distill"):  # there are no features yet
         done = CliRunner().invoke(cli.main, [command, "--dataset", "folder", "--data", str(root)])
