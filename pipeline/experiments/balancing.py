@@ -21,7 +21,7 @@ from pipeline.experiments.steps import Experiment, Step
 from pipeline.losses import LossMix, Term
 from pipeline.losses.mix import BASES
 from pipeline.losses.schedule import Ramp
-from pipeline.runs.experiments import note_time, note_weight, noted_times, noted_weight
+from pipeline.runs.experiments import lost_weights, note_time, note_weight, noted_times, noted_weight
 from pipeline.runs.planned import PlannedRun
 
 
@@ -37,6 +37,8 @@ def balanced(
     steps = [step for step in experiment.steps.values() if step.balance]
     if not steps:
         return experiment
+    if line := lost_weights(root, source.name, steps[0].experiment):
+        say(line)
     planner = Planner(experiment, settings, source.name, trust=trust)
     fold = min({*map(int, source.digests)} - {UNLABELLED})
     planned = {step.name: planner.run(step, 0, fold, (step.seeds or (0,))[0])[1] for step in steps}

@@ -80,6 +80,10 @@ def search(path: Path, out: Checked) -> None:
     if path.name == record.SEARCH:
         out.add("searches", path.stat().st_size)
         record.read_about(path)
+        trials, chosen = path.with_name(record.TRIALS), list(path.parents[1].glob(f"*-{path.parent.name}.toml"))
+        if chosen and not trials.is_file():
+            lost = f"no such file, and {chosen[0].name}, which was chosen by it, is there (it was lost)"
+            out.finding(trials, lost, "the same search writes it again, to the same trials")
         return
     record.require_there(path.with_name(record.SEARCH))
     record.read(path)

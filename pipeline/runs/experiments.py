@@ -77,6 +77,14 @@ def note_weight(root: Path, corpus: str, experiment: str, key: str, term: str, w
     add(place(root, corpus, experiment) / WEIGHTS, "weights", key, {"term": term, "weight": weight})
 
 
+def lost_weights(root: Path, corpus: str, experiment: str) -> str:
+    """The line on the measured weights that an experiment which was trained before lacks; "" where they are there, or nothing tells."""
+    path = place(root, corpus, experiment) / WEIGHTS
+    if path.is_file() or not path.with_name(NOTE).is_file():
+        return ""
+    return f"{path}: no such file, and {NOTE} is there (it was lost, or no weight was measured before); weights are measured again"
+
+
 def noted_weight(root: Path, corpus: str, experiment: str, key: str) -> float | None:
     """The weight that was kept under ``key``; None without one. ``InputError`` for a damaged note."""
     path = place(root, corpus, experiment) / WEIGHTS

@@ -67,6 +67,10 @@ def read(path: Path) -> list[Measured]:
     if not path.is_file():
         return []
     *lines, cut_off = path.read_bytes().split(b"\n")
+    if not lines and not cut_off:
+        raise Damaged(
+            f"{path}: damaged (no line in it); remove the folder {path.parent} and search again, to the same trials"
+        )
     search = digest_of(path.with_name(SEARCH))
     return [
         parsed(path, number, line, search) for number, line in enumerate([*lines, *([cut_off] if cut_off else [])], 1)

@@ -65,6 +65,13 @@ def test_the_weight_is_measured_once_and_is_part_of_the_mix(world: Path, monkeyp
     notes.write_text('{"weights": {"' + next(iter(json.loads(before)["weights"])) + '": {"weight": "heavy"}}}')
     refused = audio_rkd(world, "experiment", *CALL)
     assert refused.returncode == 1 and "weights.json" in refused.stderr and len(refused.stderr.splitlines()) < 4
+    notes.unlink()
+    monkeypatch.undo()
+    measured = audio_rkd(world, "experiment", *CALL)
+    assert f"{notes.relative_to(world)}: no such file, and experiment.json is there" in measured.stderr
+    assert (
+        "nothing to do" in measured.stderr and json.loads(notes.read_text())["weights"] == json.loads(before)["weights"]
+    )
     notes.write_bytes(before)
 
 

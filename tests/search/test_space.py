@@ -187,6 +187,14 @@ def test_a_record_of_another_search_and_a_space_that_is_gone_or_damaged_are_refu
         record.read(ours / record.TRIALS)
     (ours / record.TRIALS).write_bytes(record.written(measured))  # as earlier versions wrote it
     assert record.read(ours / record.TRIALS) == measured
+    (ours / record.TRIALS).write_bytes(b"")
+    with pytest.raises(InputError, match="no line in it"):
+        record.read(ours / record.TRIALS)
+    (ours / record.TRIALS).unlink()
+    assert checked(ours) == []  # it may have been killed before the first
+    (tmp_path / "quick-fold1.toml").touch()
+    assert [one.problem[:12] for one in checked(ours)] == ["no such file"]
+    (ours / record.TRIALS).write_bytes(record.written(measured))
     about = ours / record.SEARCH
     about.write_text(about.read_text().replace('"held out": 1', '"held out": 3'))
     assert [one.problem[:7] for one in checked(ours)] == ["damaged"] * 2
