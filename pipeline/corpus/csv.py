@@ -25,7 +25,7 @@ PLACES = ()
 IS_TABLE = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one per clip
 class Entry:
     """A row of the table."""
 

@@ -16,7 +16,7 @@ from pipeline.corpus import marks
 PUBLISHED_NAMES = (re.compile(r"(\d+)-\d+-\d+-\d+"), re.compile(r"\d-(\d+)-[A-Z]-\d+"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there is one per clip
 class Cut:
     """A clip's name taken apart."""
 
