@@ -138,6 +138,36 @@ def test_a_search_that_was_stopped_goes_on_with_the_same_trials(
     assert not fitted
 
 
+@pytest.mark.slow
+def test_trials_whose_checkpoints_are_gone_begin_anew_and_say_so(
+    source: Source, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = search_of(source)
+    searching.searched(search, 1, HOW)
+    assert "begin" not in capsys.readouterr().err
+    clean = (search.place(1) / record.TRIALS).read_bytes()
+    keep = record.keep
+    for rung, words in (
+        (0, "no checkpoint of the search that has begun"),
+        (1, ".pt: no such file (it was lost); a trial of"),
+    ):
+        Path("runs").rename(f"before{rung}")
+
+        def stop(folder: Path, measured: list[record.Measured], last: int = rung) -> None:
+            if measured[-1].rung == last:
+                raise KeyboardInterrupt
+            keep(folder, measured)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(record, "keep", stop)
+            searching.searched(search, 1, HOW)
+        for path in (search.place(1) / ".checkpoints").glob("*.pt"):
+            path.unlink()
+        capsys.readouterr()
+        searching.searched(search, 1, HOW)
+        assert words in capsys.readouterr().err and (search.place(1) / record.TRIALS).read_bytes() == clean
+
+
 def test_a_record_of_other_trials_data_or_versions_is_refused(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     def scores(trials: dict[int, searching.Trial], *_: Any, **__: Any) -> dict[int, list[searching.Score]]:
         return {n: [searching.Score(run.folder, 0.1 * (n % 7)) for run in trial.runs] for n, trial in trials.items()}
