@@ -139,7 +139,8 @@ def read_result(folder: Path) -> dict[str, Any]:
         raise damaged(path, f"status {result['status']!r}: expected one of {', '.join(STATUSES)}")
     for key in ("map", "best_map") if result.get("map") is not None else ("accuracy", "best_accuracy"):
         value = result.get(key)
-        if value is None and result["status"] != "trained":
+        by_window = key.startswith("best") and result.get("test_windows")  # so are epochs: none is the best of files
+        if value is None and (by_window or result["status"] != "trained"):
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise damaged(path, f"{key} = {value!r}: expected a number in [0, 1]")

@@ -357,6 +357,18 @@ def test_records_of_earlier_versions_are_read(tmp_path):
     assert runs.read(tmp_path).result.stopped and not runs.read(tmp_path).result.counts
 
 
+@pytest.mark.parametrize("score", ["accuracy", "map"])
+def test_a_trained_run_on_windows_has_no_best_epoch_of_files(tmp_path, score):
+    """Epochs are tested by windows, so none is the best of files; without windows a trained run lacks nothing."""
+    scores = {"accuracy": None, "best_accuracy": None, score: 0.5}
+    runs.write_finished(tmp_path / "windows", **record(**scores, test_windows=9))
+    result = runs.read(tmp_path / "windows").result
+    assert (result.trained, result.score, result.best_score, result.test_windows) == (True, 0.5, None, 9)
+    runs.write_finished(tmp_path / "whole", **record(**scores))
+    with pytest.raises(InputError, match=f"damaged .best_{score} = None"):
+        runs.read(tmp_path / "whole")
+
+
 def test_a_run_that_has_begun_has_no_result_yet(tmp_path):
     runs.write_finished(tmp_path, **record())
     (tmp_path / "result.json").unlink()
