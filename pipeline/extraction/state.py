@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline import cache
@@ -103,6 +103,7 @@ def compare(
         return
     context = parts.key_context(old.spec, old.versions, old.plain)
     known = [*zip(old.clips, old.files, strict=True), *((skip.clip, skip.file) for skip in old.skipped)]
+    take_times_of_same_contents(fold_plan, corpus, dict(known), parts.key_context(spec, libraries, plain), deep)
     theirs = {name: parts.clip_key(name, file, context, deep) for name, file in known}
     # What librosa's own functions computed also serves where the fast way was asked for, as long as it is whole.
     context = parts.key_context(spec, libraries, plain or old.plain)
@@ -122,6 +123,42 @@ def compare(
             fold_plan.hashes[theirs[name]] = old.files[row].sha256
     if changes := changed(old, libraries, plain):
         fold_plan.note = f"computed again: {', '.join(changes)}"
+
+
+def take_times_of_same_contents(
+    fold_plan: Plan, corpus: Corpus, known: dict[str, File], context: str, deep: bool
+) -> None:
+    """Note of sounds that have only another time than the file says, as those of a copy do, that nothing of them changed.
+
+    What is of the same size is read: SHA-256 decides.
+    """
+    if deep:  # The keys are of the contents already.
+        return
+    now = fold_plan.files
+    touched = {
+        name: corpus.root / file.path
+        for name, file in known.items()
+        if file.sha256 and name in now and differs_in_time_alone(now[name], file)
+    }
+    paths = sorted(set(touched.values()))  # windows of one file are several clips
+    with ThreadPoolExecutor() as pool:
+        contents = dict(zip(paths, pool.map(content, paths), strict=True))
+    for name, path in touched.items():
+        if contents[path] == known[name].sha256:
+            now[name] = replace(now[name], mtime_ns=known[name].mtime_ns)
+            fold_plan.keys[name] = parts.clip_key(name, now[name], context, deep)
+
+
+def differs_in_time_alone(now: File, then: File) -> bool:
+    return now.mtime_ns != then.mtime_ns and now == replace(then, mtime_ns=now.mtime_ns, sha256="")
+
+
+def content(path: Path) -> str:
+    """SHA-256 of a file; "" where it cannot be read."""
+    try:
+        return sha256(path)
+    except OSError:
+        return ""
 
 
 def damaged_clips(fold_plan: Plan, old: Header, deep: bool) -> tuple[str, ...]:

@@ -81,12 +81,31 @@ def test_content_that_changed_under_the_same_size_and_time_is_found_by_deep(root
     assert computed == [clip.name]
 
 
-def test_a_clip_that_was_only_touched_is_computed_again_but_not_by_deep(root: Path, computed: list[str]) -> None:
+def test_clips_that_were_only_touched_or_copied_serve_by_their_contents(root: Path, computed: list[str]) -> None:
     extract(root)
     clip = root / "audio" / "fold2" / "200-0-0-0.wav"
     os.utime(clip, ns=(1, 1))
+    computed.clear()
     assert counts(extract(root, deep=True)) == [(0, 5, 0), (0, 5, 0)]
+    assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
+    content = bytearray(clip.read_bytes())
+    content[-1] ^= 1
+    clip.write_bytes(content)  # of the same size: its time alone asks for a look
     assert counts(extract(root)) == [(0, 5, 0), (1, 4, 0)]
+    assert computed == [clip.name]
+
+
+def test_all_sounds_of_another_machine_and_one_that_is_another(root: Path, computed: list[str], tmp_path: Path) -> None:
+    extract(root)
+    other = root / "audio" / "fold1" / "101-3-0-3.wav"
+    write_clip(other, 99, 0.3)
+    for clip in (root / "audio").rglob("*.wav"):
+        os.utime(clip, ns=(7, 7))
+    computed.clear()
+    assert counts(extract(root)) == [(1, 4, 0), (0, 5, 0)]
+    assert computed == [other.name]
+    extract(root, tmp_path / "fresh")
+    same(tmp_path / "cache", tmp_path / "fresh")
 
 
 def test_added_removed_and_relabelled_clips(root: Path, computed: list[str]) -> None:
