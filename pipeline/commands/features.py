@@ -31,7 +31,11 @@ SMALLEST = {"cnn2": 4, "cnn2_cosine": 4, "tiny": 8, "small": 8, "large": 8}
 @click.option("--folds", type=Numbers(), help="Only these folds; default: all there are.")
 @click.option("--jobs", type=JOBS, default=-1, help="Processes; -1: one per core.")
 @click.option("--plain", is_flag=True, help="librosa's public functions one by one: the slow reference.")
-@click.option("--deep", is_flag=True, help="Compare all clips by SHA-256, also those of the same size and time, and check all features.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Compare all clips by SHA-256, also those of the same size and time, and check all features.",
+)
 @click.option("--compress", is_flag=True, help="gzip the features (for archives; slower to read).")
 @click.option(
     "--on-error",
