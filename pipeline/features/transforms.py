@@ -68,9 +68,12 @@ def halver(factor: int) -> soxr.ResampleStream:
 def halved(y: np.ndarray, factor: int = 2) -> np.ndarray:
     """``librosa.resample(y, orig_sr=factor, target_sr=1, res_type="soxr_hq", scale=True)``."""
     ratio = 1.0 / factor
-    stream = halver(factor)
-    stream.clear()
-    shorter = stream.resample_chunk(y, last=True)
+    if hasattr(soxr.ResampleStream, "clear"):
+        stream = halver(factor)
+        stream.clear()
+        shorter = stream.resample_chunk(y, last=True)
+    else:  # soxr 0.3, whose streams serve one sound
+        shorter = soxr.resample(y, factor, 1, quality="soxr_hq")
     size = int(np.ceil(len(y) * ratio))
     if len(shorter) != size:
         shorter = np.pad(shorter[:size], (0, max(0, size - len(shorter))))
@@ -126,12 +129,19 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
     return total
 
 
+def scipys_rfft(frames: np.ndarray) -> np.ndarray:
+    """``scipy.fft.rfft``, bit for bit: since numpy 2 its transform is the same, and scipy takes half a second to import."""
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        return np.fft.rfft(frames)  # type: ignore[no-any-return]
+    import scipy.fft
+
+    return scipy.fft.rfft(frames)  # type: ignore[no-any-return]
+
+
 def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndarray) -> np.ndarray:
     """Frames ``wanted`` of ``abs(librosa.cqt)``, bit for bit (on x86): (bin, frame) float32.
 
-    librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters. numpy's transform
-    is scipy's, bit for bit, and scipy takes half a second to import.
-    """
+    librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters."""
     parts = []
     for y, octave in zip(signals, plan.octaves):
         # Past a clip's end the short windows see zeros only.
@@ -141,7 +151,7 @@ def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndar
         chosen = wanted[live]
         frames = np.empty((len(chosen), octave.n_fft), dtype=np.float64)
         steps.now().gather_chosen(y, octave.hop, chosen, frames)
-        spectrum = np.fft.rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
+        spectrum = scipys_rfft(frames)[:, octave.band].T.astype(np.complex64, order="C")
         part = sparse.product(octave.filters.rows, octave.scale, spectrum)
         if len(chosen) < len(wanted):
             whole = np.zeros((len(part), len(wanted)), dtype=part.dtype)

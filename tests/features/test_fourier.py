@@ -13,7 +13,7 @@ import scipy.fft
 import scipy.sparse
 import torch
 
-from pipeline.features import fourier, sparse
+from pipeline.features import fourier, sparse, transforms
 from pipeline.features.vectors import overlapping
 
 
@@ -102,3 +102,15 @@ def test_sparse_products_are_scipys_bit_for_bit_with_its_loop_from_either_place(
         monkeypatch.setattr(sparse.importlib.machinery, "EXTENSION_SUFFIXES", suffixes)
         monkeypatch.setattr(sparse, "loop", uncached)
         np.testing.assert_array_equal(sparse.product(sparse.rows_of(dense), np.sqrt(2.0), x), scaled @ x)
+
+
+def test_the_oldest_numpy_and_soxr_that_are_taken_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy 1 has other transforms than scipy, and soxr 0.3 streams that cannot be used twice."""
+    y, frames = sound(5001, np.float32), sound(1024, np.float64).reshape(2, 512)
+    halves, spectrum = transforms.halved(y), transforms.scipys_rfft(frames)
+    np.testing.assert_array_equal(spectrum, scipy.fft.rfft(frames))
+    monkeypatch.setattr(np, "__version__", "1.26.4")
+    monkeypatch.setattr(np.fft, "rfft", None)
+    monkeypatch.setattr(transforms.soxr, "ResampleStream", object)
+    np.testing.assert_array_equal(transforms.halved(y), halves)
+    np.testing.assert_array_equal(transforms.scipys_rfft(frames), spectrum)
