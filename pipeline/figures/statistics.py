@@ -237,14 +237,15 @@ def with_stopped(
     baseline: Mapping[Cell, float],
     stopped: Collection[Cell],
     baseline_stopped: Collection[Cell],
-    chance: float,
+    chance: float | Mapping[Cell, float],
 ) -> float | None:
-    """The difference of the folds' means with runs that stopped counted at ``chance``; None where no pair has one.
+    """The difference of the folds' means with runs that stopped counted at ``chance``, of all or of each; None where no pair has one.
 
     ``stopped`` and ``baseline_stopped``: the cells whose run has no value because it stopped.
     """
-    ours = {**values, **dict.fromkeys(stopped, chance)}
-    theirs = {**baseline, **dict.fromkeys(baseline_stopped, chance)}
+    each = chance if isinstance(chance, Mapping) else dict.fromkeys({*stopped, *baseline_stopped}, chance)
+    ours = {**values, **{cell: each[cell] for cell in stopped}}
+    theirs = {**baseline, **{cell: each[cell] for cell in baseline_stopped}}
     differences = paired(ours, theirs)
     if not differences.keys() & {*stopped, *baseline_stopped}:
         return None

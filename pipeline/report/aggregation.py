@@ -128,7 +128,7 @@ def compared(row: Row, members: Sequence[Record], baseline: Sequence[Record]) ->
     return replace(
         row,
         comparison=recordings.beside(compared_runs(members, baseline), *voters),
-        with_stopped=statistics.with_stopped(ours, theirs, gone, gone_there, chance(members[0])),
+        with_stopped=statistics.with_stopped(ours, theirs, gone, gone_there, chances([*members, *baseline])),
         baseline_stopped=len(gone_there & {cell(r) for r in members}),
     )
 
@@ -143,6 +143,11 @@ def chance(record: Record) -> float:
     if record.result.chance is not None:
         return 100 * record.result.chance
     return 100 / max(1, len(record.classes))
+
+
+def chances(records: Iterable[Record]) -> dict[Cell, float]:
+    """The same of each: that of clips with several labels is its fold's own."""
+    return {cell(record): chance(record) for record in records}
 
 
 def bare_row(key: Key, records: Sequence[Record], *, is_baseline: bool) -> Row:

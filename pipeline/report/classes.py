@@ -68,7 +68,7 @@ SEVERAL_COLUMNS = (
 def several_rows_of(records: Iterable[Record]) -> list[OfLabel]:
     """``rows_of`` of clips with several labels."""
     rows = []
-    for (mix, digest), members in grouped(record for record in records if record.several_labels).items():
+    for (mix, digest, _), members in grouped(record for record in records if record.several_labels).items():
         told = [one for record in members if (one := spared(partial(runs.read_predictions, record.folder)))]
         told = [one for one in told if one.labels.ndim == 2 and np.isfinite(one.logits).all()]
         if not told:
@@ -81,19 +81,20 @@ def several_rows_of(records: Iterable[Record]) -> list[OfLabel]:
     return rows
 
 
-def grouped(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
-    """The runs that answer at all, by mix and settings."""
-    groups: dict[tuple[str, str], list[Record]] = {}
+def grouped(records: Iterable[Record]) -> dict[tuple[str, str, tuple[str, ...]], list[Record]]:
+    """The runs that answer at all, by mix, settings and classes: a corpus may have others by now."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Record]] = {}
     for record in records:
         if record.classes and not record.result.failed and not record.result.outputs_untrained:
-            groups.setdefault((record.row_mix or f"{record.role} {record.model}", record.digest), []).append(record)
+            key = (record.row_mix or f"{record.role} {record.model}", record.digest, record.classes)
+            groups.setdefault(key, []).append(record)
     return groups
 
 
 def rows_of(records: Iterable[Record]) -> list[OfClass]:
     """Of the runs that answer at all, by mix and settings; those of one row together, each clip once per run."""
     groups = grouped(record for record in records if not record.several_labels)
-    return [row for key, members in groups.items() for row in of_group(*key, members)]
+    return [row for (mix, digest, _), members in groups.items() for row in of_group(mix, digest, members)]
 
 
 def of_group(mix: str, digest: str, members: Sequence[Record]) -> list[OfClass]:

@@ -25,7 +25,7 @@ from pipeline.report.aggregation import (
     STAMP,
     at_chance,
     cell,
-    chance,
+    chances,
     counted,
     key_of,
     measure,
@@ -182,14 +182,14 @@ def paired_lines(a: Side, b: Side) -> list[str]:
     left, right = (percents(counted(one.records), "score") for one in (a, b))
     first, comparison = a.records[0], paired(a, b)
     gone, gone_left = ({cell(r) for r in one.records if stopped(r)} for one in (b, a))
-    filled = statistics.with_stopped(right, left, gone, gone_left, chance(first))
+    filled = statistics.with_stopped(right, left, gone, gone_left, chances([*a.records, *b.records]))
     lines = [
         f"{letter}: {measure(first.several_labels)} {number(s.mean)} % (sd over folds {number(s.sd_folds)}, over seeds {number(s.sd_seeds)}, n {s.n})"
         for letter, s in (("A", left and statistics.spread(left)), ("B", right and statistics.spread(right)))
         if s
     ]
     lines += (
-        [f"No fold and seed in which both have an {measure(first.several_labels)}, so no difference."]
+        [f"No fold and seed in which both have {measure(first.several_labels)} figures, so no difference."]
         if comparison is None
         else judged(comparison)
     )

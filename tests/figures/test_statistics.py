@@ -172,6 +172,8 @@ def test_of_one_test_set_the_trainings_are_the_units():
 def test_runs_that_stopped_stand_at_chance_beside():
     ours, theirs = {(1, 0): 80.0, (2, 0): 70.0}, {(1, 0): 60.0, (2, 0): 60.0, (2, 1): 50.0}
     assert statistics.with_stopped(ours, theirs, {(2, 1)}, set(), 10.0) == pytest.approx((20 + (10 - 40) / 2) / 2)
+    each = {(1, 1): 99.0, (2, 1): 30.0}  # of clips with several labels it is each fold's own
+    assert statistics.with_stopped(ours, theirs, {(2, 1)}, set(), each) == pytest.approx((20 + (10 - 20) / 2) / 2)
     assert statistics.with_stopped(ours, theirs, set(), set(), 10.0) is None
     assert statistics.with_stopped(ours, theirs, {(9, 9)}, set(), 10.0) is None  # the baseline has no such run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,25 @@ def test_a_class_that_nobody_was_given_has_no_precision(tmp_path: Path) -> None:
     silent = told._replace(logits=np.tile([1.0, 0.0], (len(told.labels), 1)))
     rows = _with(silent, record)
     assert rows[1].precision is None and rows[1].recall == 0 and rows[0].recall == 100
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_runs_of_other_classes_are_rows_of_their_own(tmp_path: Path, several: bool) -> None:
+    """A corpus that gained a class, or classes drawn for each seed: no figure is of clips of two classes, and none is lost."""
+    record = runs.read(write_run(tmp_path, 5))
+    names = (("a", "b"), ("a", "b", "c"), ("c", "b"))
+    records = [replace(record, folder=Path(" ".join(one)), classes=one, several_labels=several) for one in names]
+
+    def told(folder: Path) -> runs.Predictions:
+        logits = np.eye(len(folder.name.split()))
+        labels = logits.astype(np.int64) if several else np.arange(len(logits))
+        return runs.Predictions(np.array([f"clip{i}" for i in range(len(logits))]), labels, logits, np.array([]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "read_predictions", told)
+        rows = classes.several_rows_of(records) if several else classes.rows_of(records)
+    assert [(row.label, row.clips) for row in rows] == [(label, 1) for one in names for label in one]
+    assert all((row.average_precision if several else row.f1) == 100 for row in rows)
 
 
 def _with(told: runs.Predictions, record: runs.Record) -> list[classes.OfClass]:
