@@ -56,4 +56,4 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]), sys.argv[2:])
     except Exception as error:  # onnxruntime has a class of its own for each of its reasons
         line = (str(error) or type(error).__name__).splitlines()[0]
-        sys.exit(f"error: {line}; expected PCM WAV, and {sys.argv[1]} with its proof.json and student-sound.onnx whole")
+        sys.exit(f"error: {line}; expected PCM WAV files, {sys.argv[1]} with proof.json and student-sound.onnx whole")

@@ -14,6 +14,7 @@ from pipeline.losses import LossMix, Term, library
 from pipeline.losses.adapting import adapter
 from pipeline.losses.mixed import mixed_loss
 from pipeline.losses.needs import accepted, needs_of
+from pipeline.losses.reused import asks_head
 from pipeline.losses.signature import options
 from pipeline.models import Outputs
 
@@ -35,12 +36,19 @@ KEPT = {
     "similarity": 6 * 3 * 6,  # of the last map
     "factor": PAIRED,
     "flow": 4 * 5 * 11 + 5 * 5 * 11,  # both at the size of the smaller
+    "reuse": 6 * 3 * 6,  # the last map after its ReLU, as the teacher's output layer reads it
     "review": 4 * 10 * 22 + 5 * 5 * 11,
     "variational": PAIRED,
 }
 
 #: The option with which a term that compares vectors else compares maps.
-OF_MAPS = {"similarity": "@layer=maps"}
+OF_MAPS = {"similarity": "@layer=maps", "reuse": "@form=simkd"}
+
+#: What a student projects to, for the term that compares that.
+PROJECTED = {"reuse": {"projected": TEACHER["map4"]}}
+
+#: What else of a teacher tells a term which of its outputs is meant.
+BESIDE = {"reuse": ("embedding",)}
 
 
 def outputs(shapes: dict[str, tuple[int, ...]], seed: int) -> Outputs:
@@ -56,7 +64,8 @@ def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None
     chosen = f"@stages={stages}" if "stages" in options(name) else OF_MAPS[name]
     mix = LossMix.parse(f"{name}{chosen},soft:0")
     (term,) = mix.terms
-    student, teacher = outputs(STUDENT, 1), outputs(TEACHER, 2)
+    shapes = STUDENT | PROJECTED.get(name, {})
+    student, teacher = outputs(shapes, 1), outputs(TEACHER, 2)
     plain: dict[str, Any] = {"maps": student.maps}
     students = dict(student)
     if (module := adapter(term, "a", STUDENT, TEACHER)) is not None:
@@ -65,23 +74,25 @@ def test_a_reduction_gives_the_value_of_the_maps(name: str, stages: str) -> None
         students |= {f"adapted {term.key} {stage}": value for stage, value in plain["adapted"].items()}
     draws = torch.rand(2, 3, library.draws(name, 3), generator=torch.Generator().manual_seed(3))
     constants: dict[str, Tensor] = {}
-    if (measured := library.constant(name, "constants", None)) is not None:
+    measured = None if asks_head(name) else library.constant(name, "constants", None)
+    if measured is not None:
         more = accepted(measured, {"student": STUDENT, **term.arguments})
         of_runs = [
             measured(Outputs({key: value[run] for key, value in teacher.items()}), None, **more) for run in range(2)
         ]
         constants = {key: torch.stack([one[key] for one in of_runs]) for key in of_runs[0]}
-    kept = needs_of([mix], STUDENT).keep(teacher)
+    kept = needs_of([mix], shapes).keep(teacher)
     assert kept and all(key.startswith(f"reduced {name}") for key in kept)
     if stages == "all":
         assert sum(value[0, 0].numel() for value in kept.values()) == KEPT[name]
     asks = accepted(measured, term.arguments) if measured is not None else {}
     key = Term(name, 1.0, tuple(sorted(asks.items()))).key
     given = {**kept, **{f"constants {key} {stage}": value for stage, value in constants.items()}}
-    total, _ = mixed_loss([mix, mix])(Outputs(students), Outputs(given), torch.zeros(2, 3), {term.key: draws})
+    others = {output: torch.zeros(2, 3, 5) for output in BESIDE.get(name, ())}
+    total, _ = mixed_loss([mix, mix])(Outputs(students), Outputs(given | others), torch.zeros(2, 3), {term.key: draws})
     expected = losses.load(name)(
-        SimpleNamespace(**plain, draws=draws),
-        SimpleNamespace(maps=teacher.maps, constants=constants),
+        SimpleNamespace(**plain, **{output: student[output] for output in PROJECTED.get(name, ())}, draws=draws),
+        SimpleNamespace(maps=teacher.maps, constants=constants, **others),
         None,
         **term.arguments,
     )

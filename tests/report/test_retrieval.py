@@ -114,7 +114,7 @@ def opened(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The command's corpus is the tiny one, and the working folder its place."""
     clip = Clip("101.wav", place / "data" / "fold1" / "101.wav", 1, 0, "101", None)
     corpus = Corpus(shipped.CORPUS, "folder", place / "data", shipped.CLASSES, (1, 2), (1, 2), 0.5, (clip,), False)
-    monkeypatch.setattr(places, "open_or_make", lambda dataset, data: (corpus, ""))
+    monkeypatch.setattr(places, "opened", lambda dataset, data: corpus)
     monkeypatch.chdir(place)
     return place
 
