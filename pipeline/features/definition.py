@@ -57,7 +57,7 @@ def kept(function: Callable[P, Arrays]) -> Callable[P, Arrays]:
 
 def packed(arrays: Arrays, about: str) -> bytes:
     """SHA-256 of the rest, a line of JSON (``about``; name, type, shape and order of each array), the arrays."""
-    orders = {name: "C" if array.flags.c_contiguous else "F" for name, array in arrays.items()}
+    orders = {name: "F" if array.flags.fnc else "C" for name, array in arrays.items()}
     rows = [(name, array.dtype.str, array.shape, orders[name]) for name, array in arrays.items()]
     head = json.dumps([about, rows]).encode() + b"\n"
     rest = b"".join([head, *(array.tobytes("A") for array in arrays.values())])

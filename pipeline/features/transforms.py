@@ -141,7 +141,8 @@ def scipys_rfft(frames: np.ndarray) -> np.ndarray:
 def constant_q(signals: list[np.ndarray], plan: banks.ConstantQ, wanted: np.ndarray) -> np.ndarray:
     """Frames ``wanted`` of ``abs(librosa.cqt)``, bit for bit (on x86): (bin, frame) float32.
 
-    librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters."""
+    librosa's own arithmetic (float64 transforms, sparse complex64 products), on the frames where it matters.
+    """
     parts = []
     for y, octave in zip(signals, plan.octaves):
         # Past a clip's end the short windows see zeros only.

@@ -33,6 +33,9 @@ class Place(NamedTuple):
 under_way: list[Place] = []
 turn = threading.Condition()
 
+#: Where this process was started, once it went elsewhere.
+started: list[str] = []
+
 
 def here() -> Place:
     return Place(str(Path.cwd()), tuple(os.environ.get(name, "") for name in VARIABLES))
@@ -64,9 +67,16 @@ def at(place: Place) -> Iterator[None]:
 
 
 def go(place: Place) -> None:
-    """Stand there. A folder that is not seen under this name is the one where this process stands, by a name of its own: it was asked."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if not os.path.samefile(place.folder, "."):  # noqa: PTH121
+    """Stand there. A folder that is not seen under this name is the one where this process was started, by a name of its own: it was asked."""
+    if not started:
+        with suppress(FileNotFoundError):  # it is gone: who was asked there sees the command's by its name
+            started.append(os.getcwd())  # noqa: PTH109
+    try:
+        there = os.path.samefile(place.folder, ".")  # noqa: PTH121
+    except (FileNotFoundError, NotADirectoryError):
+        os.chdir(started[0] if started else ".")
+    else:
+        if not there:
             os.chdir(place.folder)
     if place.variables != here().variables:
         os.environ.update(place.variables)

@@ -157,6 +157,13 @@ def test_what_librosa_gave_is_read_again_bit_for_bit(tmp_path: Path, monkeypatch
     assert (bank(3, 0.1)["a"] == np.float32(0.1)).all() and len(asked) == 10
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_that_lie_in_no_order_are_kept_too(order: str) -> None:
+    """A newer librosa may give views."""
+    array = np.array(np.arange(24.0).reshape(4, 6), order=order)[::2, 1:5]  # type: ignore[call-overload]
+    np.testing.assert_array_equal(definition.unpacked(definition.packed({"a": array}, "x"), "x")["a"], array)
+
+
 @pytest.mark.slow
 def test_a_second_process_computes_without_librosa_scipy_numba_and_torch() -> None:
     """Each of them takes most of a second to import, torch two."""

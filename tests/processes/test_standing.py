@@ -19,6 +19,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in VARIABLES:
         monkeypatch.setenv(name, "")
+    monkeypatch.setattr(standing, "started", [])
 
 
 def stands() -> tuple[str, list[str]]:
@@ -33,6 +34,15 @@ def test_a_worker_goes_where_the_command_stands(tmp_path: Path) -> None:
 
 
 def test_a_folder_by_a_name_that_is_not_seen_here_is_the_one_it_stands_in(tmp_path: Path) -> None:
+    with standing.at(Place("/no/such/mount", ("", ""))):
+        assert stands() == (str(tmp_path), ["", ""])
+
+
+def test_after_work_elsewhere_a_name_that_is_not_seen_is_still_the_folder_it_was_started_in(tmp_path: Path) -> None:
+    """Else one command's relative paths were written to in another command's folder."""
+    (tmp_path / "there").mkdir()
+    with standing.at(Place(str(tmp_path / "there"), ("", ""))):
+        assert stands() == (str(tmp_path / "there"), ["", ""])
     with standing.at(Place("/no/such/mount", ("", ""))):
         assert stands() == (str(tmp_path), ["", ""])
 
