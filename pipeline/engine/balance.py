@@ -9,10 +9,11 @@ from typing import Any
 
 from pipeline import training
 from pipeline.engine import packs, subsets
+from pipeline.engine.augmented import augmentation
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.source import Source
 from pipeline.images import samples as images
-from pipeline.losses import LossMix, Term
+from pipeline.losses import LossMix, Term, views
 from pipeline.losses.mixable import taught_live
 from pipeline.runs.planned import PlannedRun
 from pipeline.training.balance import gradient_norm, step_seconds
@@ -52,11 +53,12 @@ def first_pack(run: PlannedRun, mix: LossMix, source: Source) -> Pack:
     # A few batches need no arrays of all rows, and arrays drop nothing behind stages.
     dropping = run.network.teacher_dropout and not before_output(run.network)
     hears = run.network.mixup and taught_live(mix)
-    live = bool(dropping or hears or packs.needs_of_pack(planned).large) and not packs.with_files(planned.runs)
-    planned = dataclasses.replace(planned, live=live)
+    live = dropping or hears or views.two(mix) or packs.needs_of_pack(planned).large
+    planned = dataclasses.replace(planned, live=bool(live) and not packs.with_files(planned.runs))
     data, values, labels = packs.load(planned)
     teaching = packs.teaching_of(planned)
     each = chosen_pools(values, packs.trainings(planned.runs, data), planned.network, teaching)
     statistics = training.standardisation(values, each, images.standardised_per(data))
     count = subsets.count(planned.network, data.classes)
-    return training.packed(values, labels, each, planned.network, count, teaching, "loop", statistics)
+    augment = augmentation(planned.network, data, values.device) if views.two(mix) else None
+    return training.packed(values, labels, each, planned.network, count, teaching, "loop", statistics, augment)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pipeline import models
-from pipeline.losses.learner import Inputs
 from pipeline.losses.mixing import mixed_inputs
 from pipeline.training.step import Pack, batch, mixing_of, step, taught, threads, with_noise
+from pipeline.training.two_views import both_views
 
 
 def gradient_norm(pack: Pack, steps: int) -> float:
@@ -27,20 +27,30 @@ def gradient_norm(pack: Pack, steps: int) -> float:
     def keep(_runs: slice, gradients: Tensor) -> None:
         norms.append(gradients[0, :size].double().norm())
 
+    def pull(number: int) -> None:
+        tables = pack.tables
+        rows, keys = tables.rows[number], None if tables.keys is None else tables.keys[number]
+        labels = pack.truth(rows) if tables.labels is None else tables.labels[number]
+        mixing = mixing_of(pack, torch.tensor([number], device=rows.device))
+
+        def inputs(runs: slice) -> Tensor:
+            x = mixed_inputs(batch(pack, rows[runs], None), mixing, runs)
+            if not pack.loss.two_views:
+                return x
+            changes = None if tables.draws is None else tables.draws[number][runs]
+            return torch.cat([x, batch(pack, rows[runs], changes, runs)])
+
+        teacher = taught(pack, rows, inputs, keys=keys)
+        outputs = pack.learner.forward(lambda runs: with_noise(pack, inputs(runs), runs, keys), None, teacher)
+        draws = {key: table[number] for key, table in pack.draws.items()}
+        first, second = both_views(pack.loss, outputs, teacher)
+        total, _ = pack.loss(*first, labels, draws, mixing, pack.remembered(rows), second)
+        gradients = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
+        pack.learner.backward(dict(zip(outputs, gradients)), keep)
+
     with threads(pack.learner.layout, 1):
         for number in range(min(steps, len(pack.tables.rows))):
-            tables = pack.tables
-            rows, keys = tables.rows[number], None if tables.keys is None else tables.keys[number]
-            labels = pack.truth(rows) if tables.labels is None else tables.labels[number]
-            mixing = mixing_of(pack, torch.tensor([number], device=rows.device))
-            inputs: Inputs = lambda runs: mixed_inputs(batch(pack, rows[runs], None), mixing, runs)  # noqa: B023 (called here)
-            seen: Inputs = lambda runs: with_noise(pack, inputs(runs), runs, keys)  # noqa: B023 (called here)
-            teacher = taught(pack, rows, inputs, keys=keys)
-            outputs = pack.learner.forward(seen, None, teacher)
-            draws = {key: table[number] for key, table in pack.draws.items()}
-            total, _ = pack.loss(outputs, teacher, labels, draws, mixing, pack.remembered(rows))
-            gradients = torch.autograd.grad(total.sum(), list(outputs.values()), allow_unused=True)
-            pack.learner.backward(dict(zip(outputs, gradients)), keep)
+            pull(number)
     return float(torch.stack(norms).mean())
 
 

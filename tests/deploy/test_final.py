@@ -12,11 +12,13 @@ import soundfile
 import torch
 
 from pipeline import audio, cache, features, runs
+from pipeline.corpus.clips import Clip, Corpus
+from pipeline.deploy.final import shipping
 from pipeline.figures import refusing
 from pipeline.models import saved
 from pipeline.report import check as checking
 from pipeline.runs import refusal as refusals
-from tests import shipped
+from tests import recipes, shipped
 from tests.tiny import QUICK, invoke, write_corpus
 
 MIX = ("--losses", "ce:0.3,hinton:0.7@T=2")
@@ -38,6 +40,15 @@ def test_a_threshold_refuses_at_most_the_share_and_is_honest_across_folds() -> N
     assert refusing.refused_elsewhere({1: scores}) is None
     with pytest.raises(ValueError, match="no clip"):
         refusing.threshold(np.zeros(0))
+
+
+def test_the_one_file_is_proven_on_clips_that_have_features(tmp_path: Path) -> None:
+    """A clip that was left out (``features --on-error skip``) cannot be heard here either, and keeps no file from being shipped."""
+    source = recipes.source(tmp_path)
+    names = [name for path in source.files for name in cache.read_header(path).clips]  # type: ignore[union-attr]
+    clips = [Clip(name, tmp_path / name, 1, 0, name, None) for name in ("0-left-out.wav", *names, "3-left-out.wav")]
+    corpus = Corpus("tiny", "folder", tmp_path, source.classes, (1, 2), (1, 2), 0.2, tuple(clips), False)
+    assert shipping.spread_clips(corpus, source) == [(tmp_path / name, 0.0) for name in names]
 
 
 @pytest.mark.slow

@@ -346,6 +346,20 @@ def test_a_weight_is_measured_with_noise_and_hidden_labels(
         assert noisy != balance.norms(plain, LossMix.parse("ce"), term, source)
 
 
+def test_a_term_of_two_views_pulls_with_both(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the second view is as the first, twice as strongly; and the time of its step is measured too."""
+    monkeypatch.setattr(balance, "BATCHES", 2)
+    monkeypatch.setattr(balance, "STEPS", 1)
+    changed = dataclasses.replace(SETTINGS.student, augment="shift")
+    run = planned(1, "soft,angle@views=2", settings=dataclasses.replace(SETTINGS, student=changed))
+    base, (one, both) = LossMix.parse("soft"), LossMix.parse("angle,angle@views=2,soft:0").terms[:2]
+    moved = balance.norms(run, base, both, source)[1]
+    monkeypatch.setattr(balance, "augmentation", lambda *_: lambda x, draws, means: x)
+    pulls = [balance.norms(run, base, term, source)[1] for term in (one, both)]
+    assert pulls[1] == pytest.approx(2 * pulls[0], rel=1e-4) and moved != pytest.approx(pulls[1], rel=1e-4)
+    assert all(seconds > 0 for seconds in balance.step_times(run, [base, run.mix], source))
+
+
 def test_a_student_is_compared_with_the_very_mean_that_teaches_it(source: Source) -> None:
     folders = [teacher(1, seed=seed).folder for seed in (0, 1)]
     each = [runs.read_predictions(folder).logits.astype(float) for folder in folders]

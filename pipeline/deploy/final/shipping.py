@@ -84,7 +84,7 @@ def final(
     refusals.write(folder, refusal)
     figures = expected(held_out)
     contents, proof = shipped(network, settings.features, source)
-    files, proof["one_file"] = from_sound(contents, folder, corpus)
+    files, proof["one_file"] = from_sound(contents, folder, corpus, source)
     contents |= files
     proof |= about(record, corpus, figures) | {"parameters": models.parameters(network)}
     contents |= {
@@ -166,21 +166,24 @@ def shipped(network: Network, spec: FeatureSpec, source: Source) -> tuple[dict[s
 
 
 def from_sound(
-    students: Mapping[str, bytes], folder: Path, corpus: Corpus
+    students: Mapping[str, bytes], folder: Path, corpus: Corpus, source: Source
 ) -> tuple[Mapping[str, bytes], dict[str, Any]]:
     """The student of ``folder`` from samples to class in one file, and its proof, or why there is none."""
     from pipeline.deploy.one_file import forms, making  # onnx: an extra
 
     member = prediction.checkpoint(folder)
     of_kind = {False: students[FLOAT], True: students[INT8]}
-    whole = making.proven_on(forms(member.spec, (), False), of_kind, member, lambda: spread_clips(corpus))
+    whole = making.proven_on(forms(member.spec, (), False), of_kind, member, lambda: spread_clips(corpus, source))
     return whole.files, making.entry(whole)
 
 
-def spread_clips(corpus: Corpus) -> list[tuple[Path, float]]:
-    """Files of ``SOUNDS`` clips, evenly over all, and where in each its clip begins, in seconds."""
-    places_of_clips = np.linspace(0, len(corpus.clips) - 1, min(SOUNDS, len(corpus.clips))).round().astype(int)
-    return [(corpus.clips[place].path, corpus.clips[place].start or 0.0) for place in places_of_clips]
+def spread_clips(corpus: Corpus, source: Source) -> list[tuple[Path, float]]:
+    """Files of ``SOUNDS`` clips, evenly over all that have features, and where in each its clip begins, in seconds."""
+    assert isinstance(source.files, tuple)  # of sounds
+    there = {name for path in source.files for name in cache.read_header(path).clips}
+    clips = [clip for clip in corpus.clips if clip.name in there]
+    places_of_clips = np.linspace(0, len(clips) - 1, min(SOUNDS, len(clips))).round().astype(int)
+    return [(clips[place].path, clips[place].start or 0.0) for place in places_of_clips]
 
 
 def training_samples(source: Source, count: int) -> np.ndarray:

@@ -63,7 +63,7 @@ def proven_on(
         models = {form: model.SerializeToString() for form, model in built(wanted, students, member).items()}
         proven = proof.proven(models, export.session(students[False]), member, paths, begins)
     except ClipError as error:
-        return OneFile(refused=f"no proof without the held-out sounds: {error}")
+        return OneFile(refused=f"no proof without the sounds of its clips: {error}")
     except InputError as error:
         return OneFile(refused=str(error))
     return OneFile({form.file(member.spec): model for form, model in models.items()}, proven)
