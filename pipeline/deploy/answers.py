@@ -42,10 +42,11 @@ def same_sets(logits: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int, dash: str = "–") -> str:
-    """A line for the sound; of several windows a line for each below it."""
+    """A line for the sound; of several windows a line for each below it. Where clips have several labels all classes that are there are
+    named, however many ``top`` asks for."""
 
     def line(head: str, probabilities: np.ndarray) -> str:
-        ranked = top_classes(probabilities, classes, top)
+        ranked = top_classes(probabilities, classes, len(classes) if prediction.several else top)
         none = prediction.refused(probabilities)
         if prediction.several:
             none = ranked[0][1] < PRESENT

@@ -202,7 +202,7 @@ def result_of(
     """The figures of the last epoch's outputs (clips, classes) on the held-out clips."""
     history = trained.history
     score = "map" if record.several_labels else "accuracy"
-    best = max(history, key=lambda epoch: epoch[score], default={score: None, "epoch": None})
+    best = evaluation.best_epoch(history, score)
     untested = run.fold == NO_FOLD and not len(labels)
     if untested:
         best, figures = {score: None, "epoch": None}, Result("all folds")

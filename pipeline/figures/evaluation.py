@@ -7,6 +7,9 @@ they are NaN. All sums run in float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from pipeline import label_sets
@@ -165,6 +168,12 @@ def of_several_labels(logits: np.ndarray, targets: np.ndarray) -> Result:
         nll=float(costs.mean()) if costs.size else float("nan"),
         test_clips=len(targets),
     )
+
+
+def best_epoch(history: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
+    """The record of the epoch with the highest score, the first of equals; one whose outputs overflowed has none, and is never it."""
+    finite = [epoch for epoch in history if np.isfinite(epoch[score])]
+    return max(finite, key=lambda epoch: epoch[score], default={score: None, "epoch": None})
 
 
 def _matrix(logits: np.ndarray) -> np.ndarray:

@@ -33,6 +33,10 @@ def test_an_answer_is_every_class_that_is_there_or_none() -> None:
     lines = answers.as_text("a.wav", HEARD, CLASSES, 3, "-").splitlines()
     assert "dog" in lines[0] and "rain" in lines[0] and "bell" not in lines[0] and answers.NONE not in lines[0]
     assert "dog" in lines[1] and "rain" not in lines[1]
+    assert (
+        answers.as_text("a.wav", HEARD, CLASSES, 1).splitlines()
+        == answers.as_text("a.wav", HEARD, CLASSES, 3).splitlines()
+    )
     silent = Prediction(2.0, ((0, 2),), np.full((1, 1, 3), -2.0, np.float32), several=True)
     assert f"{answers.NONE}; at most" in answers.as_text("a.wav", silent, CLASSES, 3)
     told = json.loads(answers.as_json("a.wav", HEARD, CLASSES, 3))

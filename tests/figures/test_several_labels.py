@@ -50,3 +50,9 @@ def test_windows_of_a_file_are_the_mean_of_their_sigmoids() -> None:
     probability = 1 / (1 + np.exp(-whole.logits.astype(float)))
     assert probability[0].tolist() == pytest.approx([(1 / (1 + np.exp(-3)) + 1 / (1 + np.exp(1))) / 2, 0.5], rel=1e-5)
     assert whole.logits[1].tolist() == [0.5, 1] and whole.labels.tolist() == [[1, 0], [0, 1]]
+
+
+def test_an_epoch_without_a_score_is_never_the_best() -> None:
+    history = [{"epoch": epoch, "map": score} for epoch, score in enumerate([np.nan, 0.5, 0.75, 0.75, np.nan], 1)]
+    assert evaluation.best_epoch(history, "map")["epoch"] == 3
+    assert evaluation.best_epoch(history[:1], "map") == {"map": None, "epoch": None}
