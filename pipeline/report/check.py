@@ -82,13 +82,18 @@ def check(paths: Sequence[Path]) -> Checked:
             raise InputError(
                 f"{place}: no such file or folder; expected a cache, a run, an export, or a folder of them"
             )
-        before = dict(out.counts)
+        before = dict(out.counts), len(out.findings)
         if named_teacher_file(place):
             out.attempt(place, partial(teacher_file, place, out))
             continue
         for folder, names in folders(place):
             look_into(folder, names, out)
-        if out.counts == before and place not in (places.cache(), places.runs(), places.finals(), places.exports()):
+        if (out.counts, len(out.findings)) == before and place not in (
+            places.cache(),
+            places.runs(),
+            places.finals(),
+            places.exports(),
+        ):
             raise InputError(f"{place}: no features, run or export in it; expected a folder that audio-rkd wrote")
     return out
 

@@ -40,6 +40,8 @@ def look_into(folder: Path, out: Checked) -> None:
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise Damaged(f"{folder / PROOF}: damaged (not JSON: {error}); {again}") from None
     if not digests and seal.CONTENT not in proof:
+        if "bytes" not in proof:  # all exports have had it
+            raise Damaged(f"{folder / PROOF}: damaged (no bytes, no sha256); {again}")
         out.unchecked.append(str(folder))
         return
     if proof.get(seal.CONTENT) != seal.content_of(proof):

@@ -71,16 +71,24 @@ def read(path: Path) -> list[Measured]:
         raise Damaged(
             f"{path}: damaged (no line in it); remove the folder {path.parent} and search again, to the same trials"
         )
-    search = digest_of(path.with_name(SEARCH))
-    return [
-        parsed(path, number, line, search) for number, line in enumerate([*lines, *([cut_off] if cut_off else [])], 1)
-    ]
+    search, measured = digest_of(path.with_name(SEARCH)), dict[tuple[int, int], Measured]()
+    for number, line in enumerate([*lines, *([cut_off] if cut_off else [])], 1):
+        one = parsed(path, number, line, search)
+        if (one.trial, one.rung) in measured:
+            raise damaged(path, number, f"trial {one.trial} at rung {one.rung} is there twice")
+        measured[one.trial, one.rung] = one
+    return list(measured.values())
+
+
+def damaged(path: Path, number: int, reason: object) -> Damaged:
+    return Damaged(
+        f"{path}: line {number} is damaged ({reason}); remove the folder {path.parent} and search again, to the same trials"
+    )
 
 
 def digest_of(path: Path) -> str:
     """Of what ``search.json`` says; "" where there is none."""
-    about = read_about(path) if path.is_file() else None
-    return content_digest(about, CONTENT)[:DIGITS] if isinstance(about, dict) else ""
+    return content_digest(read_about(path), CONTENT)[:DIGITS] if path.is_file() else ""
 
 
 def parsed(path: Path, number: int, line: bytes, search: str) -> Measured:
@@ -93,9 +101,7 @@ def parsed(path: Path, number: int, line: bytes, search: str) -> Measured:
             raise ValueError(f"it is of another search, {theirs}, than {SEARCH} beside it, {search}")
         return Measured(**{**values, "failures": tuple(values["failures"])})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Damaged(
-            f"{path}: line {number} is damaged ({error}); remove the folder {path.parent} and search again, to the same trials"
-        ) from None
+        raise damaged(path, number, error) from None
 
 
 def begin(folder: Path, about: Mapping[str, Any]) -> None:
@@ -106,8 +112,7 @@ def begin(folder: Path, about: Mapping[str, Any]) -> None:
         before = read_about(path)
         now = json.loads(json_bytes(about))
         if before != now:
-            keys = before.keys() | now.keys() if isinstance(before, dict) else set()
-            changed = sorted(key for key in keys if before.get(key) != now.get(key))
+            changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
             raise InputError(
                 f"{path}: {', '.join(changed) or 'all of it'}: not as at its beginning; trials of different data or versions are "
                 f"not mixed: remove the folder {folder} and search again"
@@ -125,12 +130,12 @@ def require_there(path: Path) -> None:
         )
 
 
-def read_about(path: Path) -> Any:
+def read_about(path: Path) -> dict[str, Any]:
     """What ``search.json`` says; ``InputError`` where it is damaged."""
     try:
         values = as_signed(json.loads(path.read_text(encoding="utf-8")), CONTENT)
-        return {key: value for key, value in values.items() if key != CONTENT} if isinstance(values, dict) else values
-    except (ValueError, RecursionError) as error:
+        return {key: value for key, value in values.items() if key != CONTENT}
+    except (ValueError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path}: damaged ({error}); remove the folder {path.parent} and search again") from None
 
 

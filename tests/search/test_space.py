@@ -187,6 +187,9 @@ def test_a_record_of_another_search_and_a_space_that_is_gone_or_damaged_are_refu
         record.read(ours / record.TRIALS)
     (ours / record.TRIALS).write_bytes(record.written(measured))  # as earlier versions wrote it
     assert record.read(ours / record.TRIALS) == measured
+    (ours / record.TRIALS).write_bytes(2 * record.written(measured))
+    with pytest.raises(InputError, match=r"line 2 is damaged \(trial 0 at rung 0 is there twice\)"):
+        record.read(ours / record.TRIALS)
     (ours / record.TRIALS).write_bytes(b"")
     with pytest.raises(InputError, match="no line in it"):
         record.read(ours / record.TRIALS)
@@ -198,11 +201,14 @@ def test_a_record_of_another_search_and_a_space_that_is_gone_or_damaged_are_refu
     about = ours / record.SEARCH
     about.write_text(about.read_text().replace('"held out": 1', '"held out": 3'))
     assert [one.problem[:7] for one in checked(ours)] == ["damaged"] * 2
+    about.write_text("[]")
+    assert [one.problem[:7] for one in checked(ours)] == ["damaged"] * 2
     about.unlink()
     with pytest.raises(InputError, match=r"search.json: no such file, and trials.jsonl is there \(it was lost\)"):
         record.begin(ours, {"held out": 1, "seeds": (0,)})
     (finding,) = checked(ours)
     assert "remove the folder" in finding.remedy and checked(theirs) == []
+    assert check.check([ours]).findings == [finding]
 
 
 def checked(folder: Path) -> list[check.Finding]:
