@@ -111,12 +111,15 @@ def require_known_folds(file: TeacherFile, clips: Clips) -> None:
 
 
 def classes_told(file: TeacherFile, classes: tuple[str, ...], learned: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of a corpus' classes that a file tells apart: in the order of its students where these learn the same, else in its own.
+    """Those of a corpus' classes that a file tells apart: in the order of its students where these learn the same, in the corpus' where
+    it has them all, else in its own.
 
     Of a file without logits, which names none, they are the students'.
     """
     named = tuple(name for name in file.classes if name in classes)
-    return learned if "logits" not in file.outputs or set(named) == set(learned) else named
+    if "logits" not in file.outputs or set(named) == set(learned):
+        return learned
+    return classes if set(named) == set(classes) else named
 
 
 def columns(file: TeacherFile, clips: Clips) -> list[int]:

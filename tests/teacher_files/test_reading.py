@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import pickle
@@ -81,6 +82,16 @@ def test_rows_in_any_order_and_classes_in_any_order_are_the_same_teacher(tmp_pat
     )
     checked(path)
     assert np.array_equal(fitting.outputs(read(path), 1, CLIPS)["logits"][8:], LOGITS.reshape(24, 3)[8:])
+
+
+def test_columns_of_all_classes_lie_as_the_corpus_has_them_for_students_of_some(tmp_path: Path) -> None:
+    """So two files with columns in another order each are of the same classes, and can teach together."""
+    changed = {"logits": LOGITS[..., [2, 0, 1]], "classes": np.array(["c", "a", "b"])}
+    file, some = read(written(tmp_path / "t.npz", **changed)), (1, 0)
+    labels = np.tile([0, 1, 0, 1], 3)
+    clips = dataclasses.replace(CLIPS, labels=labels, learned=some)
+    assert fitting.classes_told(file, CLASSES, clips.learned_classes) == CLASSES
+    assert np.array_equal(fitting.outputs(file, 1, clips)["logits"][8:], LOGITS.reshape(24, 3)[8:])
 
 
 def test_the_clean_view_alone_teaches_both(tmp_path: Path) -> None:
