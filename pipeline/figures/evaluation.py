@@ -160,7 +160,8 @@ def of_several_labels(logits: np.ndarray, targets: np.ndarray) -> Result:
         raise ValueError(f"targets {targets.shape} for logits {logits.shape}: expected equal shapes")
     score, share = label_sets.mean_average_precision(targets, logits), label_sets.prevalence(targets)
     wide = logits.astype(np.float64)
-    costs = np.logaddexp(0.0, -wide) * targets + np.logaddexp(0.0, wide) * (1 - targets)
+    with np.errstate(invalid="ignore"):  # a run that stopped
+        costs = np.logaddexp(0.0, -wide) * targets + np.logaddexp(0.0, wide) * (1 - targets)
     return Result(
         status="trained" if score > share else "did not train",
         map=score,

@@ -63,7 +63,8 @@ def mean_of_sigmoids(logits: np.ndarray, places: Sequence[Sequence[int]]) -> np.
     for rows in places:
         values = logits[list(rows)].astype(np.float64)
         if len(rows) > 1:
-            yes, no = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * values), axis=0) for sign in (-1, 1))
-            values = (yes - no)[None]
+            with np.errstate(invalid="ignore"):  # a run that stopped
+                yes, no = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * values), axis=0) for sign in (-1, 1))
+                values = (yes - no)[None]
         means.append(values[0])
     return np.array(means).astype(np.float32)

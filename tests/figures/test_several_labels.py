@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,14 @@ def test_an_epoch_without_a_score_is_never_the_best() -> None:
     history = [{"epoch": epoch, "map": score} for epoch, score in enumerate([np.nan, 0.5, 0.75, 0.75, np.nan], 1)]
     assert evaluation.best_epoch(history, "map")["epoch"] == 3
     assert evaluation.best_epoch(history[:1], "map") == {"map": None, "epoch": None}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_run_that_stopped_has_no_figures_and_no_warning(value: float) -> None:
+    names = np.array([f"{clip}.wav@0000{second}.000s" for clip in "ab" for second in (0, 4)])
+    logits, targets = np.full((4, 2), value, np.float32), np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = by_clip(Predictions(names, targets, logits, names))
+        for told in (evaluation.summary(logits, targets), evaluation.summary(whole.logits, whole.labels)):
+            assert np.isnan(told.map) and told.chance == 0.5 and told.status == "did not train"
