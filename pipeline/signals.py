@@ -6,6 +6,7 @@ its children. A child is ended by its parent, so it only remembers that it was a
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -29,9 +30,9 @@ SAY_SECONDS = 0.6
 #: The signals that came since the command began: number and time.
 received: list[tuple[int, float]] = []
 
-#: What the command does when it is asked to stop, the innermost ``ending`` last; and the timer of the line that says so.
+#: What the command does when it is asked to stop, the innermost ``ending`` last; and the lines that say so and are still to come.
 endings: list[str] = []
-timers: list[Any] = []
+to_come: list[str] = []
 
 
 def in_main_thread() -> bool:
@@ -64,8 +65,6 @@ def interrupt(number: int, frame: FrameType | None = None) -> None:
 @contextmanager
 def ending(words: str) -> Iterator[None]:
     """While the block runs ``words`` say what a stop has to wait for, to whoever still waits after ``SAY_SECONDS``."""
-    import threading  # noqa: F401 (here and not where a signal comes, in the midst of anything)
-
     endings.append(words)
     try:
         yield
@@ -75,14 +74,18 @@ def ending(words: str) -> Iterator[None]:
 
 def say_soon() -> None:
     """Say what still goes on, where the command has not ended ``SAY_SECONDS`` from now."""
-    threading: Any = sys.modules.get("threading")
-    if threading is None or not endings:
+    if not endings:
         return
-    line = f"stopping: {endings[-1]}; a second Ctrl-C ends at once"
-    timer = threading.Timer(SAY_SECONDS, say, [line])
-    timer.daemon = True
-    timers.append(timer)
-    timer.start()
+    to_come.append(f"stopping: {endings[-1]}; a second Ctrl-C ends at once")
+    # Not threading: what the signal interrupted may be in the midst of starting a thread, and hold its lock.
+    with suppress(RuntimeError):  # no more threads are to be had
+        _thread.start_new_thread(say_later, (to_come[-1],))
+
+
+def say_later(line: str) -> None:
+    time.sleep(SAY_SECONDS)
+    if line in to_come:
+        say(line)
 
 
 def say(line: str) -> None:
@@ -92,8 +95,7 @@ def say(line: str) -> None:
 
 def say_no_more() -> None:
     """The command has ended, or says so itself."""
-    while timers:
-        timers.pop().cancel()
+    to_come.clear()
 
 
 def say_nothing(quiet: bool) -> None:
