@@ -183,7 +183,7 @@ def test_a_record_of_other_trials_data_or_versions_is_refused(source: Source, mo
     with pytest.raises(InputError, match="other trials than this space and seed give"):
         searching.searched(search, 1, HOW)
     record.keep(search.place(1), [*first, first[-1]])
-    with pytest.raises(InputError, match="other trials than this space and seed give"):
+    with pytest.raises(InputError, match="is there twice"):
         searching.searched(search, 1, HOW)
     record.keep(search.place(1), first)
     changed = dataclasses.replace(search, source=dataclasses.replace(source, digests={**source.digests, "2": "other"}))
