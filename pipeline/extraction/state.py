@@ -142,7 +142,7 @@ def take_times_of_same_contents(
     }
     paths = sorted(set(touched.values()))  # windows of one file are several clips
     with ThreadPoolExecutor() as pool:
-        contents = dict(zip(paths, pool.map(content, paths), strict=True))
+        contents = dict(zip(paths, pool.map(sha256, paths), strict=True))
     for name, path in touched.items():
         if contents[path] == known[name].sha256:
             now[name] = replace(now[name], mtime_ns=known[name].mtime_ns)
@@ -151,14 +151,6 @@ def take_times_of_same_contents(
 
 def differs_in_time_alone(now: File, then: File) -> bool:
     return now.mtime_ns != then.mtime_ns and now == replace(then, mtime_ns=now.mtime_ns, sha256="")
-
-
-def content(path: Path) -> str:
-    """SHA-256 of a file; "" where it cannot be read."""
-    try:
-        return sha256(path)
-    except OSError:
-        return ""
 
 
 def damaged_clips(fold_plan: Plan, old: Header, deep: bool) -> tuple[str, ...]:
