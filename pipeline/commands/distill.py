@@ -123,7 +123,7 @@ def distill(
     corpus = opened_corpus(dataset, data)
     require_folds(how["folds"] or (), corpus.folds, corpus.root)  # before a teacher's outputs are computed
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
-    files = given_files(teachers, model, corpus, settings, how["trust"])
+    files = given_files(teachers, model, corpus, settings, how["trust"], how["folds"] or ())
     with logged(log, corpus.name):
         stages.train_students(corpus, settings, mixes, files=files, teacher_seeds=teacher_seeds or (), **how)
 
@@ -195,20 +195,29 @@ def require_one_kind(
 
 
 def given_files(
-    teachers: tuple[Path, ...], model: OfModel, corpus: Corpus, settings: config.Settings, trust: bool
+    teachers: tuple[Path, ...],
+    model: OfModel,
+    corpus: Corpus,
+    settings: config.Settings,
+    trust: bool,
+    folds: Sequence[int],
 ) -> tuple[Path, ...]:
-    """The teacher files that are named, and that of an ONNX model, which is made where it is not there yet."""
+    """The teacher files that are named, and that of an ONNX model, which is made where it is not there yet.
+
+    ``folds``: those to hold out; none: all that are there.
+    """
     from pipeline.experiments import file_teachers  # h5py
 
     files = file_teachers.files_alone(teachers)
     if model.path is None:
         return files
-    from pipeline.deploy import onnx_teacher
+    from pipeline.deploy import onnx_asked, onnx_teacher
     from pipeline.engine.missing import say
-    from pipeline.engine.source import of_corpus
+    from pipeline.engine.source import of_corpus, wanted_folds
 
     clips = of_corpus(corpus, settings).clips
-    asked = onnx_teacher.Asked(model.path, model.rate, model.labels, folds_of(model.trained_on), trust)
+    alone = () if files else tuple(wanted_folds(corpus, folds))
+    asked = onnx_asked.Asked(model.path, model.rate, model.labels, folds_of(model.trained_on), trust, alone)
     return (*files, onnx_teacher.teacher_file(asked, corpus, clips, settings.features, places.cache(), say))
 
 

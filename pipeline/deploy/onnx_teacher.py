@@ -9,9 +9,7 @@ the same. Probabilities become logits: log p where they sum to 1, log p − log(
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,18 @@ from pipeline.audio import ClipError, changing
 from pipeline.audio.reading import read_sound
 from pipeline.config import FeatureSpec, InputError, digest
 from pipeline.corpus import Corpus
-from pipeline.extras import install_line
-from pipeline.files import sha256
+from pipeline.deploy.onnx_asked import (
+    Asked,
+    contents,
+    input_of,
+    labels_of,
+    opened,
+    rate_of,
+    require_each_class_once,
+    require_room,
+    require_unseen,
+    trained_on_of,
+)
 from pipeline.locks import locked
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read
@@ -39,18 +47,6 @@ ROUNDING = 1e-3
 TOLD = 500
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a user says of a model beside its metadata."""
-
-    path: Path
-    rate: int | None = None
-    labels: Path | None = None
-    trained_on: tuple[int, ...] | None = None
-    trust: bool = False
-    """Whether it teaches though nothing says what it was trained on."""
-
-
 def teacher_file(
     asked: Asked, corpus: Corpus, clips: Clips, spec: FeatureSpec, cache: Path, say: Callable[[str], None]
 ) -> Path:
@@ -63,13 +59,16 @@ def teacher_file(
     rate = rate_of(asked, metadata)
     length, rank = input_of(session, asked.path)
     samples = length or round(rate * corpus.seconds)
+    require_room(asked.path, samples, len(spec.view_names))
     labels, trained_on = labels_of(asked, metadata), trained_on_of(asked, metadata)
+    require_each_class_once(asked.path, labels, clips.classes)
     if trained_on is None and not asked.trust:  # before hours of listening
         raise InputError(
             f"{asked.path} does not say which folds of this corpus it was trained on; expected --teacher-trained-on, for example "
             "none or 2,3, or --trust-teacher: every table then says so"
         )
-    about = [sha256(asked.path), rate, samples, labels, trained_on, spec.noise_std, spec.noise_seed, spec.view_names]
+    require_unseen(asked, trained_on or [], corpus)
+    about = [*contents(asked.path), rate, samples, labels, trained_on, spec.noise_std, spec.noise_seed, spec.view_names]
     key = digest(*about, clips.classes, sorted((int(fold), of) for fold, of in clips.digests.items()))
     target = cache / corpus.name / FOLDER / f"{asked.path.stem}-{key}.npz"
     with locked(target, f"{target}"):
@@ -97,78 +96,6 @@ def teacher_file(
         }
         write(target, arrays)
     return target
-
-
-def opened(path: Path) -> Any:
-    """An onnxruntime session on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError(f"--teacher-onnx needs the package onnxruntime; {install_line('export')}") from None
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected an ONNX model")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has its own for each kind of damage
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: onnxruntime cannot read it ({reason[:160]}); expected an ONNX model") from None
-
-
-def rate_of(asked: Asked, metadata: Mapping[str, str]) -> int:
-    """Samples per second that the model takes: as asked, else as its metadata says."""
-    rate = metadata.get("sample_rate", "")
-    if asked.rate:
-        return asked.rate
-    if rate.strip().isdecimal() and 1000 <= int(rate) <= 768_000:
-        return int(rate)
-    raise InputError(
-        f"{asked.path} does not say which rate its samples have (metadata sample_rate: {rate or 'none'}); expected "
-        "--teacher-rate, for example --teacher-rate 32000"
-    )
-
-
-def input_of(session: Any, path: Path) -> tuple[int, int]:
-    """Samples that the one input takes (0: any number), and how many axes it has."""
-    inputs = session.get_inputs()
-    shown = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not 1 <= len(inputs[0].shape) <= 3:
-        raise InputError(f"{path} takes {shown}; expected one input of float32 samples: (n,), (1, n) or (1, 1, n)")
-    *front, last = inputs[0].shape
-    if any(isinstance(size, int) and size != 1 for size in front):
-        raise InputError(f"{path} takes {shown}; expected one clip at a time, (1, n), or any number of them")
-    return (last if isinstance(last, int) else 0), len(inputs[0].shape)
-
-
-def labels_of(asked: Asked, metadata: Mapping[str, str]) -> list[str]:
-    """The names of its classes, in the order of its outputs; [] where nothing says."""
-    text = metadata.get("classes", "")
-    if asked.labels:
-        try:
-            text = asked.labels.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{asked.labels}: cannot be read ({error}); expected text, a class a line") from None
-    try:
-        names = json.loads(text)
-    except (ValueError, RecursionError):
-        names = [line.strip() for line in text.splitlines() if line.strip()]
-    return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def trained_on_of(asked: Asked, metadata: Mapping[str, str]) -> list[int] | None:
-    """The folds of this corpus that it has seen; None where nothing says."""
-    if asked.trained_on is not None:
-        return sorted(asked.trained_on)
-    if "trained_on" not in metadata:
-        return None
-    try:
-        folds = json.loads(metadata["trained_on"])
-        return sorted(int(fold) for fold in folds)
-    except (ValueError, TypeError, RecursionError):
-        raise InputError(
-            f"{asked.path}: metadata trained_on = {metadata['trained_on']!r}; expected a JSON list of folds, for example [1, 2]"
-        ) from None
 
 
 def answered(
@@ -201,7 +128,7 @@ def answered(
                 reason = " ".join(str(error).split())
                 raise InputError(f"the model cannot take {samples} samples of {clip} ({reason[:160]})") from None
             for output, values in zip(outputs, told):
-                answers[output].append(averaged(output, values))
+                answers[output].append(averaged(f"output {output!r} of {clip}", values))
         if done % TOLD == 0:
             say(f"  {done} of {len(clips.names)} clips")
     whole = {}
@@ -213,13 +140,13 @@ def answered(
 
 
 def averaged(output: str, values: Any) -> np.ndarray:
-    """(…, D) → (D,) float32, the mean over all other axes."""
+    """(…, D) → (D,) float32, the mean over all other axes. ``output``: what a message calls it."""
     values = np.asarray(values)
     if values.dtype.kind != "f" or values.ndim < 1 or not values.size:
-        raise InputError(f"output {output!r} is {values.dtype} {values.shape}; expected floating point numbers (…, D)")
+        raise InputError(f"{output} is {values.dtype} {values.shape}; expected floating point numbers (…, D)")
     mean = values.reshape(-1, values.shape[-1]).mean(0, dtype=np.float64)
     if not np.isfinite(mean).all():
-        raise InputError(f"output {output!r} is not finite; expected finite numbers")
+        raise InputError(f"{output} is not finite; expected finite numbers")
     return mean.astype(np.float32)
 
 

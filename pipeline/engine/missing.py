@@ -42,6 +42,11 @@ class Level:
     runs: tuple[PlannedRun, ...]
 
 
+def any_finished(levels: Iterable[Level]) -> bool:
+    """Whether any run is there to be a row: of what was refused, none is."""
+    return any(runs.finished(run.folder) for level in levels for run in level.runs)
+
+
 def in_homes(name: str, planned: Iterable[PlannedRun]) -> list[Level]:
     """Runs as a level for each folder that they lie in; each run once."""
     by_home: dict[Path, dict[Path, PlannedRun]] = {}

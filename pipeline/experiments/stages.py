@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import places, runs
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus
-from pipeline.engine.missing import Level, train
+from pipeline.engine.missing import Level, any_finished, train
 from pipeline.engine.source import of_corpus, wanted_folds
 from pipeline.experiments import cross_fitting
 from pipeline.experiments.planning import plan
@@ -78,7 +78,7 @@ def train_students(
     try:
         train(levels, of_corpus(corpus, settings), **how)
     finally:
-        if named:
+        if named and any_finished(levels):  # what is refused leaves nothing
             named_rows = {f"{mix} from {named}": folders for mix, folders in rows.items()}
             note_rows(places.runs(), corpus.name, experiment.name, named_rows)
 

@@ -53,7 +53,8 @@ def train(
     try:
         missing.train(whole, search.source, **how)
     finally:
-        note(places.runs(), search.source.name, experiment_of(search), rows)
+        if missing.any_finished(whole):  # what is refused leaves nothing
+            note(places.runs(), search.source.name, experiment_of(search), rows)
 
 
 def levels(

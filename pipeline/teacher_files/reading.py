@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.cache.reading import opened_unchecked
 from pipeline.errors import Damaged, InputError
 from pipeline.files import Stamp, damaged_part, stamp
+from pipeline.processes.memory import free_memory
 from pipeline.teacher_files import shapes
 from pipeline.teacher_files.schema import (
     CHECKSUM,
@@ -29,6 +30,9 @@ from pipeline.teacher_files.schema import (
 )
 
 EXPECTED = "expected an npz or HDF5 file with arrays clip, logits or embedding, and trained_on (docs/teachers.md)"
+
+#: Bytes of a text of no fixed length, as Python has it.
+TEXT = 64
 
 #: Attributes of an HDF5 file that stand for arrays.
 ATTRIBUTES = ("classes", "trained_on", "fold", "data", "view")
@@ -72,6 +76,8 @@ def arrays_of_npz(path: Path) -> dict[str, np.ndarray]:
     """Name → array. Pickled arrays are refused unread."""
     if not zipfile.is_zipfile(path):
         raise InputError(f"{path}: no npz file (a zip archive of arrays); {EXPECTED}")
+    with zipfile.ZipFile(path) as parts:
+        require_room(path, sum(part.file_size for part in parts.infolist()))
     if part := damaged_part(path):  # numpy itself may stop before the checksum
         raise ValueError(f"{part} has another checksum")
     arrays = {}
@@ -99,11 +105,9 @@ def arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
     """
     arrays: dict[str, np.ndarray] = {}
     with opened_unchecked(path) as file:
-        for name in [*(key for key in file if key != "maps"), *(f"maps/{key}" for key in file.get("maps", ()))]:
-            require_known(name, path)
-            dataset = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
-            if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-                raise InputError(f"{path}: {name} is no dataset of this file itself; {EXPECTED}")
+        datasets = datasets_of(file, path)
+        require_room(path, sum(bytes_of(dataset) for dataset in datasets.values()))
+        for name, dataset in datasets.items():
             arrays[name] = values_of(dataset, path, name)
         checksum = file.attrs.get(CHECKSUM)
         if checksum is not None and checksum != arrays_digest(arrays):
@@ -115,6 +119,35 @@ def arrays_of_hdf5(path: Path) -> dict[str, np.ndarray]:
             if name in file.attrs and name not in arrays:
                 arrays[name] = np.asarray(file.attrs[name])
     return arrays
+
+
+def datasets_of(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+    """Name → dataset, unread. ``InputError`` for what lies in another file, or in this one by another name: no link is followed."""
+    own = {name: file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None for name in file}
+    if "maps" in own:
+        if not isinstance(maps := own.pop("maps"), h5py.Group):
+            raise InputError(f"{path}: maps is no group of this file itself; {EXPECTED}")
+        hard = {key: isinstance(maps.get(key, getlink=True), h5py.HardLink) for key in maps}
+        own |= {f"maps/{key}": maps[key] if hard[key] else None for key in hard}
+    for name, dataset in own.items():
+        require_known(name, path)
+        if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+            raise InputError(f"{path}: {name} is no dataset of this file itself; {EXPECTED}")
+    return own
+
+
+def bytes_of(dataset: h5py.Dataset) -> int:
+    """What an array takes in memory, about."""
+    return (dataset.size or 0) * (TEXT if dataset.dtype.hasobject else dataset.dtype.itemsize)
+
+
+def require_room(path: Path, size: int) -> None:
+    """``InputError`` for arrays of more bytes than there is memory for: a file may be small and claim them all the same."""
+    if size > (free := free_memory()):
+        raise InputError(
+            f"{path}: its arrays take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; expected a file of fewer clips or "
+            "outputs: of the terms' own alone, or in float32"
+        )
 
 
 def values_of(dataset: h5py.Dataset, path: Path, name: str) -> np.ndarray:

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.audio import noise, read_clip
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Corpus, open_corpus
-from pipeline.deploy.onnx_teacher import Asked, as_logits, teacher_file
+from pipeline.deploy.onnx_asked import Asked
+from pipeline.deploy.onnx_teacher import as_logits, teacher_file
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.choosing import of_fold
 from pipeline.teacher_files.fitting import Clips
