@@ -98,7 +98,7 @@ $(call uses,ban,$(cells_vars) GENERATIONS LOSSES TEACHER ARGS)
 $(call uses,table4,PRESET SET $(how_vars) GENERATIONS LOSSES ARGS)
 $(call uses,experiment,NAME $(cells_vars) ARGS)
 $(call uses,strong small tiny,$(cells_vars) LOSSES RATES ARGS)
-$(call uses,final,$(settings_vars) DEVICE JOBS LOSSES ARGS)
+$(call uses,final,$(settings_vars) DEVICE JOBS LOSSES RATES ARGS)
 $(call uses,report retrieval,$(corpus_vars) LOSSES ARGS)
 $(call uses,compare,A B ARGS)
 $(call uses,ensemble follow few-shot,RUN ARGS)
@@ -146,7 +146,7 @@ call-strong = $(call call_shipped,strong)
 call-small = $(call call_shipped,small)
 call-tiny = $(call call_shipped,tiny)
 call-final = distill $(call shipped_how,$(or $(usual_preset),small)) $(MIXES)$(newline)final $(CORPUS) --preset $(call quoted,$(or $(PRESET),$(usual_preset),small)) $(SETS) $(MIXES) \
-  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(RATES) $(ARGS)
 call-web = web $(RUN) $(CORPUS) $(ARGS)
 export AUDIO_RKD_GOALS = $(foreach goal,$(MAKECMDGOALS),$(call-$(goal))$(newline))
 
@@ -282,7 +282,7 @@ final: $(READY) ## A student to ship: held-out runs first, then one of all folds
 	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS))
 	$(CLI) teacher $(CELLS)
 	$(CLI) distill $(CELLS) $(MIXES)
-	$(CLI) final $(SETTINGS) $(MIXES) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(call extra,final)
+	$(CLI) final $(SETTINGS) $(MIXES) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(RATES) $(call extra,final)
 
 ## Looking at what there is
 .PHONY: report
@@ -357,7 +357,8 @@ export: $(READY) ## A run as ONNX, float and int8; of PRESET=device one file fro
 .PHONY: web
 web: PRESET := $(if $(RUN),,$(or $(PRESET),device))
 web: RATES = --rate 44100 --rate 48000
-web: export ## A page that hears (files, microphone, examples), for a server and as one HTML file; needs npm once (PRESET=device, or RUN=)
+# A student of all folds was exported by final, with the rates that it was asked for.
+web: $(if $(filter finals/%,$(RUN))$(findstring /finals/,$(RUN)),$(READY),export) ## A page that hears (files, microphone, examples), for a server and as one HTML file; needs npm once (PRESET=device, or RUN=)
 	$(CLI) web $(RUN) $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(call extra,web)
 
 .PHONY: cost

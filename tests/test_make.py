@@ -328,3 +328,15 @@ def test_final_is_parsed_before_the_trainings(fresh: Path) -> None:
     told = run_make(fresh, "final", "LOSSES=ce", "ARGS=--unhaerd", "-s").stdout.splitlines()
     assert [line.split()[0] for line in told if line.strip()] == ["distill", "final"]
     assert shlex.split(told[1]) == ["final", "--preset", "small", "--losses", "ce", "--unhaerd"]
+
+
+def test_rates_reach_final_and_a_final_student_is_not_exported_again(fresh: Path) -> None:
+    """Of ``web``: the runs of all folds are exported by ``final`` alone."""
+    lines = [
+        " ".join(line.split()) for line in run_make(fresh, "-n", "final", "RATES=--rate 44100").stdout.splitlines()
+    ]
+    assert lines[-1].endswith("--losses 'ce:0.3,hinton:0.7@T=2' --rate 44100") and "cli.py final" in lines[-1]
+    for run, exported in (("finals/c/a/fold0-seed0", 0), ("/b/finals/c/fold0-seed0", 0), ("runs/finals-of-mine/a", 1)):
+        lines = run_make(fresh, "-n", "web", f"RUN={run}").stdout.splitlines()
+        assert sum("cli.py export" in line for line in lines) == exported, run
+        assert lines[-1].split()[1:4] == ["cli.py", "web", run]

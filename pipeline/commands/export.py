@@ -8,7 +8,7 @@ import click
 
 from pipeline import places
 from pipeline.commands.chosen import run_to_export
-from pipeline.commands.options import chosen_corpus_options, preset_of_runs_option
+from pipeline.commands.options import chosen_corpus_options, one_file_options, preset_of_runs_option
 from pipeline.commands.types import PATH, Whole
 from pipeline.config import InputError
 
@@ -27,16 +27,7 @@ EXAMPLES = ("export", "export RUN", "export --dataset esc50", "export RUN --rate
     default=400,
     help="Samples of the training folds that fix the scales of int8.",
 )
-@click.option(
-    "--rate",
-    "rates",
-    type=Whole(1000, 768_000, "no recorder takes more samples per second"),
-    multiple=True,
-    help="One file from sound to class also for samples at this rate, for example 44100; may be given again.",
-)
-@click.option(
-    "--half", is_flag=True, help="One file from sound to class also with its banks in float16: two thirds of the size."
-)
+@one_file_options
 def export(
     run: Path | None,
     dataset: str,

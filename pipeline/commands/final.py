@@ -19,13 +19,18 @@ from pipeline.commands.options import (
     jobs_option,
     json_option,
     minutes_option,
+    one_file_options,
     set_option,
 )
 from pipeline.commands.types import Whole
 
 SECTION = "Using a run"
 ORDER = 42.5
-EXAMPLES = ("final", "final --preset tiny --losses ce:0.3,hinton:0.7@T=2")
+EXAMPLES = (
+    "final",
+    "final --preset tiny --losses ce:0.3,hinton:0.7@T=2",
+    "final --rate 44100 --rate 48000",
+)
 
 
 def one_mix(_context: click.Context, _option: click.Parameter, mixes: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,6 +61,7 @@ def one_mix(_context: click.Context, _option: click.Parameter, mixes: tuple[str,
     default=True,
     help="Also train, for three classes in turn, a teacher and a student without the class, to see how many of its clips are refused.",
 )
+@one_file_options
 @device_option
 @jobs_option
 @minutes_option
@@ -68,6 +74,8 @@ def final(
     losses: tuple[str, ...],
     seed: int,
     unheard: bool,
+    rates: tuple[int, ...],
+    half: bool,
     as_json: bool,
     **how: Any,
 ) -> None:
@@ -88,7 +96,14 @@ def final(
     command = " ".join(
         ["make distill", *(f"{name}={shlex.quote(str(value))}" for name, value in given.items() if value)]
     )
-    options: dict[str, Any] = {"seed": seed, "classes_left_out": unheard, "command": command, "how": how}
+    options: dict[str, Any] = {
+        "seed": seed,
+        "classes_left_out": unheard,
+        "rates": rates,
+        "half": half,
+        "command": command,
+        "how": how,
+    }
     done = shipping.final(corpus, settings, mix, places.exports(), **options)
     if as_json:
         told = {"run": str(done.run), "export": str(done.export), "expected": asdict(done.expected)}

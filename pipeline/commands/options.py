@@ -235,6 +235,22 @@ pack_options = together(
 )
 training_options = together(settings_options, folds_option, pack_options)
 
+#: Forms of the one file from sound to class.
+one_file_options = together(
+    click.option(
+        "--rate",
+        "rates",
+        type=Whole(1000, 768_000, "no recorder takes more samples per second"),
+        multiple=True,
+        help="One file from sound to class also for samples at this rate, for example 44100; may be given again.",
+    ),
+    click.option(
+        "--half",
+        is_flag=True,
+        help="One file from sound to class also with its banks in float16: two thirds of the size.",
+    ),
+)
+
 #: Where CIFAR-100 is and how it is split: ``OF_IMAGES``.
 archive_options = together(
     click.option(

@@ -84,7 +84,8 @@ def write(
         from pipeline.figures.embeddings import remembered  # h5py and joblib: --no-page does without
         from pipeline.report import page as pages
 
-        path = pages.write(runs, reports, name, mixes=wanted, embeddings=remembered, audio=audio, whole=whole)
+        also: dict[str, Any] = {"audio": audio, "whole": whole, "finals_root": places.finals()}
+        path = pages.write(runs, reports, name, mixes=wanted, embeddings=remembered, **also)
         data["page"] = str(shown / path.relative_to(reports))
         if not as_json:
             click.echo(f"page: {data['page']}")

@@ -21,6 +21,9 @@ from pipeline.report import page
 from pipeline.report.columns import accuracy_table
 from pipeline.report.page import gathering, naming, pictures
 from pipeline.report.table import NONE
+from pipeline.runs import damage
+from pipeline.runs import refusal as refusals
+from pipeline.runs.refusal import Refusal
 from tests.pages import (
     CLASSES,
     CLIPS,
@@ -246,6 +249,38 @@ def test_what_ran_is_on_it(written_page):
     row = next(row for row in rows if row[0].endswith("soft:1 (baseline)") and len(row) == 11)
     assert row[1:10] == ("6", "1–3", "0, 1", "12", "cpu", "loop", "2", "6", "60.0")
     assert row[10] == "2026-01-01 00:00 to 2026-01-03 00:00 UTC"
+
+
+def test_thresholds_of_students_that_are_shipped(tmp_path, undrawn):
+    """Of students of all folds alone, of the corpus and the mixes asked for; a damaged one is left out and told."""
+    write_run(tmp_path / "runs", None, 1, 0)
+    write_run(tmp_path / "runs", "soft", 1, 0)
+    detects = {
+        "hiss & <b>": {"refused": 0.3256, "clips": 20},
+        "siren, never heard": {"refused": 1, "clips": 7, "auroc": 0.8125},
+    }
+    finals = {mix: write_run(tmp_path / "finals", mix, 0, 0) for mix in ("soft", "angle,area")}
+    for threshold, folder in zip((0.25125, 0.5), finals.values()):
+        weights = str(runs.read_result(folder).get("weights") or "")
+        refusals.write(folder, Refusal(threshold, 0.05, 1234, 0.0625, weights, detects))
+    write_run(tmp_path / "finals", "ce", 1, 0)  # trained without a class, to see how many of its clips are refused
+    whole = {"embeddings": None, "finals_root": tmp_path / "finals"}
+    text = page.write(tmp_path / "runs", tmp_path / "reports", "mini", **whole).read_text()
+    shown = Page(text)
+    assert shown.ids.count("shipped") == 1 and ("a", "#shipped") in shown.references
+    assert text.count("is none of these.") == 2 and "is below 0.2512 is" in text and "is below 0.5000 is" in text
+    assert "at most 5% of the 1,234 held-out clips" in text and "it refuses 6.2 % of a fold" in text
+    for cells in (["hiss & <b>", "20", "32.6", NONE], ["siren, never heard", "7", "100.0", "0.812"]):
+        assert shown.rows.count(cells) == 2, shown.rows[-6:]
+    some = page.write(tmp_path / "runs", tmp_path / "reports", "mini", mixes=["angle,area"], **whole).read_text()
+    assert "is below 0.5000 is" in some and "is below 0.2512 is" not in some
+    path = finals["soft"] / refusals.NAME
+    path.write_bytes(path.read_bytes()[:-9])
+    text = page.write(tmp_path / "runs", tmp_path / "reports", "mini", **whole).read_text()
+    assert "is below 0.5000 is" in text and "is below 0.2512 is" not in text
+    assert [line.split(": damaged")[0] for line in damage.told()] == [str(path)]
+    without = page.write(tmp_path / "runs", tmp_path / "reports", "mini", embeddings=None).read_text()
+    assert "none of these" not in without and "#shipped" not in without
 
 
 def test_without_matplotlib_the_line_that_installs_it(tmp_path):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -36,6 +36,9 @@ from pipeline.runs.refusal import Refusal
 from pipeline.runs.weights import read_weights
 from pipeline.train_settings import NO_FOLD
 
+if TYPE_CHECKING:
+    from pipeline.deploy.one_file import Form
+
 GOLDEN, VECTORS, CARD = "golden.wav", "golden.npz", "CARD.md"
 
 #: Training clips on whose sounds the one file is compared with ``predict``.
@@ -64,14 +67,18 @@ def final(
     *,
     seed: int,
     classes_left_out: bool,
+    rates: Sequence[int] = (),
+    half: bool = False,
     command: str,
     how: Mapping[str, Any],
 ) -> Final:
-    """Train on all folds what is missing, and ship it. ``command`` trains the held-out runs.
+    """Train on all folds what is missing, and ship it. ``command`` trains the held-out runs; ``rates``, ``half``: forms of the one file, as of ``export``.
 
-    Raises ``InputError``, before anything is trained, without the extra for ONNX, features, or held-out runs of the same settings.
+    Raises ``InputError``, before anything is trained, without the extra for ONNX, features, or held-out runs of the same settings, and
+    for forms that cannot be.
     """
     export.require_extra()
+    wanted = forms_of(settings.features, rates, half)
     source = of_corpus(corpus, settings)
     levels = training.levels_of(corpus, settings, mix, NO_FOLD, seed)
     held_out = held_out_runs(levels[-1].runs[-1], source, places.runs(), command)
@@ -84,7 +91,7 @@ def final(
     refusals.write(folder, refusal)
     figures = expected(held_out)
     contents, proof = shipped(network, settings.features, source)
-    files, proof["one_file"] = from_sound(contents, folder, corpus, source)
+    files, proof["one_file"] = from_sound(contents, folder, corpus, source, wanted)
     contents |= files
     proof |= about(record, corpus, figures) | {"parameters": models.parameters(network)}
     contents |= {
@@ -165,15 +172,27 @@ def shipped(network: Network, spec: FeatureSpec, source: Source) -> tuple[dict[s
     return contents | {GOLDEN: golden, VECTORS: packed.getvalue()}, proof
 
 
+def forms_of(spec: FeatureSpec, rates: Sequence[int], half: bool) -> list[Form]:
+    """The forms asked for; ``InputError`` for a rate that cannot be resampled, and where others than the usual are of features that cannot
+    be one file."""
+    from pipeline.deploy.one_file import forms, unsuited  # onnx: an extra
+
+    wanted = forms(spec, rates, half)
+    if (rates or half) and (reason := unsuited(spec)):
+        asked = " ".join([*(f"--rate {rate}" for rate in rates), *(["--half"] if half else [])])
+        raise InputError(f"{asked}: {reason}")
+    return wanted
+
+
 def from_sound(
-    students: Mapping[str, bytes], folder: Path, corpus: Corpus, source: Source
+    students: Mapping[str, bytes], folder: Path, corpus: Corpus, source: Source, wanted: Sequence[Form]
 ) -> tuple[Mapping[str, bytes], dict[str, Any]]:
     """The student of ``folder`` from samples to class in one file, and its proof, or why there is none."""
-    from pipeline.deploy.one_file import forms, making  # onnx: an extra
+    from pipeline.deploy.one_file import making  # onnx: an extra
 
     member = prediction.checkpoint(folder)
     of_kind = {False: students[FLOAT], True: students[INT8]}
-    whole = making.proven_on(forms(member.spec, (), False), of_kind, member, lambda: spread_clips(corpus, source))
+    whole = making.proven_on(wanted, of_kind, member, lambda: spread_clips(corpus, source))
     return whole.files, making.entry(whole)
 
 

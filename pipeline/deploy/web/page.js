@@ -49,7 +49,7 @@ async function load() {
 function session(rate) {
   if (!models[rate]) {
     const known = Object.keys(models).map((each) => `${each} Hz`).join(", ");
-    throw new Error(`a sound of ${rate} Hz, and this page is for ${known}; export with --rate ${rate} and write the page again`);
+    throw new Error(`a sound of ${rate} Hz, and this page is for ${known}; audio-rkd ${about.heard ? "final" : "export"} --rate ${rate}, then write the page again`);
   }
   sessions[rate] ||= readySession(models[rate]);
   return sessions[rate];

@@ -15,6 +15,7 @@ from pipeline.report.page import (
     naming,
     pictures,
     ran,
+    shipping,
 )
 from pipeline.report.page.gathering import (
     Confused,
@@ -23,6 +24,7 @@ from pipeline.report.page.gathering import (
     Sounds,
 )
 from pipeline.report.page.pictures import Embeddings, Gallery
+from pipeline.report.page.shipping import Shipped
 from pipeline.report.page.style import style
 from pipeline.report.plots import Picture
 from pipeline.report.plots.picture import STAMP
@@ -42,12 +44,13 @@ def page(
     sounds: Sounds,
     explained: Sequence[Explained] = (),
     measured: Sequence[Kept] = (),
+    shipped: Sequence[Shipped] = (),
 ) -> str:
     """The whole document; draws and saves its pictures on the way."""
     body = [f"<header><h1>{escape(paper.title)}</h1>"]
     if gallery.look.synthetic:
         body.append(f'<p class="banner">{escape(BANNER)}</p>')
-    body.append(contents(tables, explained, measured))
+    body.append(contents(tables, explained, measured, shipped))
     body.append("</header><main>")
     for index, section in enumerate(paper.sections, 1):
         body.append(f'<section id="table{index}"><h2>{escape(section.title)}</h2>')
@@ -61,6 +64,7 @@ def page(
         body += what_ran(table, index)
         body.append("</section>")
     body += [measuring.section(one, index, gallery) for index, one in enumerate(measured, 1)]
+    body.append(shipping.section(shipped))
     body += [listening.section(one, index, gallery) for index, one in enumerate(explained, 1)]
     body.append('<section id="notes"><h2>Notes</h2><ul>')
     body += [f"<li>{escape(note)}</li>" for note in paper.notes]
@@ -76,7 +80,12 @@ def head(title: str) -> str:
     )
 
 
-def contents(tables: Sequence[Runs], explained: Sequence[Explained] = (), measured: Sequence[Kept] = ()) -> str:
+def contents(
+    tables: Sequence[Runs],
+    explained: Sequence[Explained] = (),
+    measured: Sequence[Kept] = (),
+    shipped: Sequence[Shipped] = (),
+) -> str:
     """Links to a page's parts; of several tables a line each, which says what it is of."""
     lines = []
     for index, name in enumerate(naming.labels(tables), 1):
@@ -87,6 +96,7 @@ def contents(tables: Sequence[Runs], explained: Sequence[Explained] = (), measur
     lines += [
         f'<div><a href="#measured{i}">{escape(measuring.title(one))}</a></div>' for i, one in enumerate(measured, 1)
     ]
+    lines += [f'<div><a href="#{shipping.ID}">{escape(shipping.TITLE)}</a></div>'] if shipped else []
     lines += [f'<div><a href="#explained{i}">What networks listen to</a></div>' for i in range(1, len(explained) + 1)]
     files = "".join(f'<a href="table.{end}">table.{end}</a>' for end in ("md", "csv", "tex"))
     return f'<nav>{"".join(lines)}<div><a href="#notes">Notes</a>{files}</div></nav>'
