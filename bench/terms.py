@@ -147,6 +147,18 @@ def line(text: str, teacher: Stored, measure: Callable[[str], list[Cost]], secon
     )
 
 
+def every_term() -> list[str]:
+    """Every loss, and behind it its other published forms."""
+    return [
+        text
+        for name in losses.names()
+        for text in (
+            name,
+            *(term.key for mix in library.forms(name) for term in LossMix.parse(mix).terms if term.name == name),
+        )
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("terms", nargs="*", help="for example hint attention@form=paper; default: every loss")
@@ -174,7 +186,7 @@ def main() -> None:
     plain = [min(seconds_per_step(pack, seconds) for _ in range(rounds)) for pack in bases.values()]
     print(f"  {BASE:24} {'':17}" + "".join(f"  {1e3 * each:8.2f} {'':17}" for each in plain), flush=True)
     begun = time.perf_counter()
-    for text in options.terms or [name for name in losses.names() if name != "soft"]:
+    for text in options.terms or [name for name in every_term() if name != "soft"]:
         print(line(text, teacher, measure, seconds, samples), flush=True)
     print(f"{time.perf_counter() - begun:.0f} s")
 

@@ -30,7 +30,7 @@ A ``[[step]]`` is a training that fans out over folds and seeds::
 ``each.mix = ["soft", "angle"]`` makes one step per value (of any field); a step that names these by what they are called together
 means the one that has the same values of the fields that both spread over, for example of ``each.classes``; ``each.term = "all"`` one per loss, in its published
 combination (``MIX`` of its file; where that is a chain, the recipe that it names), or beside ``soft`` where the step has
-``balance``; "vectors" and "single" are those that several teachers can teach, and those that ask for one; a list, or ``{of = "all", without = ["hint"]}``, some of
+``balance``; "forms" the other methods that are a loss with other options; "vectors" and "single" are those that several teachers can teach, and those that ask for one; a list, or ``{of = "all", without = ["hint"]}``, some of
 them. ``apart = 3``: only if the term's weight is more than so many times the measured one of a step with ``balance``, or less than such a part. Beside the steps: ``include = ["NAME"]`` has the steps of other experiments under ``NAME/STEP``; ``title``; ``preset``
 and ``dataset`` in place of the defaults.
 

@@ -53,7 +53,7 @@ def balanced(
         mix = with_weight(step.mix, weight)
         name = f"{step.label}-{mix.slug}"
         changed[name] = dataclasses.replace(step, name=name, mix=mix, balance=False)
-        measured[parts(step.mix)[1].name] = weight
+        measured[parts(step.mix)[1].key] = weight
     for step in [one for one in changed.values() if one.apart]:
         if near := near_measured(step, measured):
             del changed[step.name]
@@ -115,9 +115,10 @@ def near_measured(step: Step, measured: dict[str, float]) -> str:
     measured. A ramp counts by its larger end."""
     near = []
     for term in step.mix.terms:
-        if term.name in measured and term.name not in BASES:
+        weight = measured.get(term.key, measured.get(term.name))  # of this form of it, else of the loss as it is
+        if weight is not None and term.name not in BASES:
             ramp = term.weight
-            weight, own = measured[term.name], max(ramp.first, ramp.last) if isinstance(ramp, Ramp) else ramp
+            own = max(ramp.first, ramp.last) if isinstance(ramp, Ramp) else ramp
             if max(own / weight, weight / own) > step.apart:
                 return ""
             near.append(f"{own:g} is within {step.apart:g} times the measured {weight:g} of {term.name}")

@@ -1,6 +1,6 @@
 """``each.term``: a step for every loss there is, or for some of them, in its published combination or beside soft targets.
 
-"all"; "vectors", those that several teachers at once can teach, for they read no more of these than embeddings and outputs; "single", those
+"all"; "forms", methods that are a loss with other options (``FORMS`` of its file); "vectors", those that several teachers at once can teach, for they read no more of these than embeddings and outputs; "single", those
 that ask for one teacher: its maps, its output layer; or a list of losses. A table ``{of = "all", without = ["hint"]}`` leaves some out.
 
 What one training with one teacher cannot be is the recipe that its file names (``RECIPE``), included under the recipe's name.
@@ -12,14 +12,20 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline import losses
+from pipeline import losses, models
 from pipeline.config import InputError
 from pipeline.experiments.steps import Step
-from pipeline.losses.library import constant, network, require, teacher_reads
+from pipeline.losses.library import constant, forms, network, require, teacher_reads
 from pipeline.losses.reused import asks_head
 
 #: Which losses ``each.term`` can mean by a word.
-WORDS = ("all", "vectors", "single")
+FORMS = "forms"
+WORDS = ("all", "vectors", "single", FORMS)
+
+#: Why a form has no weight beside ``BASE``.
+REUSED = (
+    "its network answers by its teacher's output layer, which soft alone does not give it: nothing to balance against"
+)
 
 #: What the weight of a term is balanced against.
 BASE = "soft"
@@ -42,15 +48,43 @@ def terms_of(value: Any, where: str = "") -> tuple[str, ...]:
         )
     for name in itertools.chain(*lists):
         require(str(name))
-    wanted = (
-        named
-        if isinstance(named, list)
-        else [name for name in known if named == "all" or single(name) == (named == "single")]
-    )
+    wanted = named if isinstance(named, list) else [name for name in known if is_meant(name, named)]
     kept = tuple(dict.fromkeys(name for name in wanted if name not in left_out))
     if not kept:
         raise InputError(f"{where}: each.term = {value!r}: no loss is left; expected one at least")
     return kept
+
+
+def is_meant(name: str, word: str) -> bool:
+    """Whether a loss is one of those that a word means."""
+    if word == FORMS:
+        return bool(forms(name))
+    return word == "all" or single(name) == (word == "single")
+
+
+def of_forms(value: Any) -> bool:
+    """Whether ``each.term`` means other forms of losses, and not the losses themselves."""
+    return (value.get("of") if isinstance(value, Mapping) else value) == FORMS
+
+
+def mixes_of_forms(beside_base: bool, terms: Sequence[str]) -> list[str]:
+    """``mixes`` of the losses' other forms."""
+    each = [(name, mix) for name in terms for mix in forms(name)]
+    if not beside_base:
+        return [mix for _, mix in each]
+    return [
+        f"{BASE}:1,{term.key.replace('@', ':1@', 1)}" for name, mix in each if not reuses(term := term_of(name, mix))
+    ]
+
+
+def term_of(name: str, mix: str) -> losses.Term:
+    """The term of a loss in a mix."""
+    return next(term for term in losses.LossMix.parse(mix).terms if term.name == name)
+
+
+def reuses(term: losses.Term) -> bool:
+    """Whether the network that a term needs answers by the teacher's output layer, which ``BASE`` alone cannot give it."""
+    return bool(models.reuses(network(term.name, term.arguments)))
 
 
 def single(name: str) -> bool:
@@ -119,5 +153,9 @@ def of_every_term(table: Mapping[str, Any]) -> tuple[str, ...]:
 
 def untrained(table: Mapping[str, Any]) -> dict[str, str]:
     """Of one table ``[[step]]``: row of the report → why it is not trained."""
+    each = table.get("each", {})
+    if isinstance(each, Mapping) and of_forms(each.get("term")):
+        terms = [term_of(name, mix) for name in of_every_term(table) for mix in forms(name)]
+        return {f"{table.get('name')}-{one.key}": REUSED for one in terms if table.get("balance") and reuses(one)}
     reasons = {name: chained(name, bool(table.get("balance"))) for name in of_every_term(table) if not recipe(name)}
     return {f"{table.get('name')}-{name}": f"needs a chain: {why}" for name, why in reasons.items() if why}

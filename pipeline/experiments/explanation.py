@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import class_subsets, config, label_sets, models, runs
@@ -27,6 +28,9 @@ IMAGES, IMAGE, IMAGE_CLASSES = "cifar100", (3, 32, 32), 100
 
 #: Of a step with ``balance``.
 WEIGHED = "the term's is measured when its teacher is there: both gradients at the first weights get the same norm"
+
+#: Settings of a step that ``about`` has lines or words of their own for.
+SAID = ("epochs", "batch", "lr", "model", "freeze", "keep", "teacher_epoch", "views", "teacher_seed")
 
 #: Files of finished runs that the time of an epoch is taken from.
 MEASURED = 50
@@ -53,6 +57,7 @@ def explained(
     name = corpus.name if corpus else "CORPUS"
     there = corpus.folds if corpus else PUBLISHED[dataset].folds if dataset in PUBLISHED else held_out
     planner = planner_of(experiment, settings, name, folds=held_out, seeds=seeds, trust=True, all_folds=tuple(there))
+    depth = len({level for level, _ in planner.planned.values()})
     levels, rows = planner.levels(), planner.results(held_out, seeds)
     planned = [run for level in levels for run in level.runs]
     title = f": {experiment.title}" if experiment.title else ""
@@ -63,7 +68,7 @@ def explained(
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
-    sizes = f"{number(len(planned), 'run')}, {epochs:,} epochs, in {number(len(levels), 'level')}"
+    sizes = f"{number(len(planned), 'run')}, {epochs:,} epochs, in {number(depth, 'level')}"
     finished = (
         f"{len(planned) - len(left)} of them are finished and are"
         if len(left) < len(planned)
@@ -105,11 +110,18 @@ def about(step: Step, network: TrainSettings, weights: int, count: int, features
             else []
         ),
         *without_labels(step, network),
+        *changed(step),
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
         *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
         f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}"
         + (", one view of each clip in an epoch" if network.views == "random" else ""),
     ]
+
+
+def changed(step: Step) -> list[str]:
+    """A line of the step's own settings that no other line says: they may be all that tells it from another."""
+    own = [f"{name} = {value}" for name, value in step.settings if name not in SAID]
+    return [f"    with     {'; '.join(own)}"] if own else []
 
 
 def require_trainable(planned: Sequence[PlannedRun]) -> None:
@@ -136,7 +148,7 @@ def drawn(experiment: Experiment) -> list[str]:
     """What learns from what, as a tree: below each step those that it teaches, that start from it, or whose base it is."""
     below: dict[str, list[tuple[str, Step]]] = {name: [] for name in experiment.steps}
     for step in experiment.steps.values():
-        for parent, word in step.parents.items():
+        for parent, word in drawn_parents(step).items():
             below[parent].append((word, step))
     lines: list[str] = []
     shown: set[str] = set()
@@ -151,11 +163,17 @@ def drawn(experiment: Experiment) -> list[str]:
                 branch(step.name, indent + ("   " if end else "│  "))
 
     for step in experiment.steps.values():
-        if not step.parents:
+        if step.name not in shown and not drawn_parents(step):
+            shown.add(step.peer)  # both are one line
             lines.append(f"  {step.name}{repeated(step)}")
             shown.add(step.name)
             branch(step.name, "  ")
     return lines
+
+
+def drawn_parents(step: Step) -> dict[str, str]:
+    """``Step.parents``, but for a teacher that the step's mix does not read: nothing is learned from it."""
+    return (step if step.mix.needs_teacher else replace(step, teachers=())).parents
 
 
 def repeated(step: Step) -> str:

@@ -33,10 +33,11 @@ def each(table: Mapping[str, Any], where: str, others: Mapping[str, Step]) -> li
         )
     lists = dict(lists)
     if every := "term" in lists:
-        terms = every_term.terms_of(lists.pop("term"), where)
+        terms = every_term.terms_of(meant := lists.pop("term"), where)
         if "mix" in lists:
             raise InputError(f"{where}: each.term: expected one step per loss, and no each.mix beside it")
-        lists["mix"] = every_term.mixes(bool(given.get("balance")), terms)
+        mixes = every_term.mixes_of_forms if every_term.of_forms(meant) else every_term.mixes
+        lists["mix"] = mixes(bool(given.get("balance")), terms)
         if not lists["mix"]:
             raise InputError(f"{where}: each.term: {', '.join(terms)} need a chain of trainings; expected other losses")
     for field, values in lists.items():

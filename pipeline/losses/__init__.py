@@ -55,6 +55,8 @@ by importing it, where it is written out. All else is optional:
   (``mixup``) it is mixed from the costs against both targets. Any other loss that reads labels is refused then (``labels: Tensor |
   None`` says that it does without), and of one that reads the teacher the teacher hears the mixtures. ``rows`` then says by how much
   each clip counts.
+- ``FORMS``: published combination of the term with other options → whose, for methods that are a form of it: rows of their own in
+  the experiment of all terms.
 - ``MIX``: the published combination as text; ``NETWORK`` (or a table by an option's words) and ``SAMPLER``: the student's network that it needs, and how its
   published combination draws its batches, for the experiment of all terms; ``NOTE``: one more line of ``--explain``.
 - ``LABELS``: "several" where the loss is right for clips with several labels each, "one" where it needs one. Without it: several

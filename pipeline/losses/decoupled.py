@@ -33,6 +33,7 @@ READS = ("logits",)
 TEACHER = ("logits",)
 WEIGHT = 1.0
 MIX = "ce:1,decoupled:1@warm=20"
+FORMS = {"ce:1,decoupled:1@T=1@form=nkd": "Yang et al. 2023 (ICCV), NKD, as their code"}
 CLASSES = 3  # of two classes there is one wrong one, of which nothing is known
 WITH = {"alpha": ("form=dkd",), "beta": ("form=dkd",), "gamma": ("form=nkd",)}
 NOTE = (

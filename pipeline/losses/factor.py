@@ -8,7 +8,8 @@ F̂ = F over its length, all channels and cells of a clip;  L = mean |F̂_s − 
 Maps are after their ReLU, at their common size. Kim, Park and Kwak 2018 (NeurIPS), whose code is that, 5 epochs and weight 500; torchdistill's has no
 floor of a length. RepDistiller and its copies take the mean of F² over channels first, as attention does, with weight 200: another term.
 They train the paraphraser for 30 epochs on the square (``reconstruction`` = l2, ``epochs`` = 30), and normalise in the translator. Here its
-optimizer is Adam at 10⁻³, 64 rows a step, on maps over their mean size. It is trained anew for every pack of runs, always to the same.
+optimizer is Adam at 10⁻³, 64 rows a step, on maps over their mean size. It is trained once a teacher in a process, and to the
+same each time.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ FORMULA = (
     "P = softmax(z / T)"
 )
 SOURCE = (
-    "Jin et al. 2023 (CVPR), the equation, on one view; their code trains less of it; the factors 64 / B and (64 / B)^2, "
+    "Jin et al. 2023 (CVPR), the equation, on one view or, with views = 2, on both; their code trains less of it; the factors 64 / B and (64 / B)^2, "
     "1 at the authors' batch, are this project's"
 )
 READS = ("logits",)

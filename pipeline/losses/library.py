@@ -110,6 +110,12 @@ def network(name: str, options: Mapping[str, Any]) -> str:
     return str(by_option(name, "NETWORK", "", options))
 
 
+def forms(name: str) -> dict[str, str]:
+    """Published combinations of a loss with other options → whose they are: ``FORMS`` of its file; none where it says nothing."""
+    told: dict[str, str] = constant(name, "FORMS", {})
+    return told
+
+
 def fewest(name: str) -> int:
     """The fewest clips of a batch that a loss can learn from: ``ROWS`` of its file, else 1."""
     rows = constant(name, "ROWS", 1)

@@ -2,10 +2,13 @@
 
 A paraphraser is trained on the frozen teacher before any student, on the maps of its training rows: it is drawn from a fixed seed and
 goes through the rows in their order, on one thread of a CPU and with cuDNN's deterministic kernels, so that it is the same each time.
+A process keeps those that it trained, by the content of the maps: students of other seeds and mixes in later packs have the same.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -26,6 +29,9 @@ LEAST = 1e-6
 
 #: On a CPU convolutions are half as fast again with channels last.
 FAST = torch.channels_last
+
+#: How many trained encoders a process keeps: some 32,000 numbers each for a ResNet-18.
+KEPT = 64
 
 Batches = Callable[[], Iterator[Tensor]]
 """Maps (rows, K, H, W), some rows after the other, anew at each call."""
@@ -58,11 +64,33 @@ def factors(channels: int, share: float) -> int:
     return max(1, int(share * channels))
 
 
+_trained: OrderedDict[tuple[object, ...], dict[str, Tensor]] = OrderedDict()
+
+
 def trained(name: str, batches: Batches, share: float, epochs: int, power: int) -> dict[str, Tensor]:
-    """The weights of an encoder that is trained with its decoder: a parameter's name → tensor, detached.
+    """The weights of an encoder that is trained with its decoder: a parameter's name → tensor, detached; not to be written into.
 
     ``name`` decides the first weights; ``power`` 1: the mean of |rec − t| is trained on, 2: of its square.
     """
+    key = (name, content(batches), share, epochs, power)
+    weights = _trained.pop(key, None) or train(name, batches, share, epochs, power)
+    _trained[key] = weights  # the latest that was asked for
+    while len(_trained) > KEPT:
+        _trained.popitem(last=False)
+    return dict(weights)
+
+
+def content(batches: Batches) -> str:
+    """SHA-256 of all maps, with the device that they are on: its kernels' bits are its own."""
+    state = hashlib.sha256()
+    for maps in batches():
+        state.update(f"{maps.device} {maps.dtype} {tuple(maps.shape)}".encode())
+        state.update(maps.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def train(name: str, batches: Batches, share: float, epochs: int, power: int) -> dict[str, Tensor]:
+    """As ``trained``, anew."""
     first = next(batches())
     scale, channels = first.abs().mean().clamp_min(LEAST), first.shape[-3]
     with torch.random.fork_rng(devices=[]):

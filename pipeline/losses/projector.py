@@ -35,6 +35,7 @@ READS = ("hidden",)
 TEACHER = ("embedding",)
 WEIGHT = 25.0
 MIX = "ce:1,projector:25"
+FORMS = {"ce:1,hinton:1@T=1,projector:2@form=log": "Miles and Mikolajczyk 2024 (AAAI), as their code"}
 WITH = {"q": ("form=cosine",)}
 NOTE = "form = log was published with the weight 2 beside hinton:1@T=1"
 

@@ -40,6 +40,7 @@ NETWORK = {"srrl": "", "simkd": "cnn2_reuse"}
 ADAPTS = ("form=srrl",)
 WEIGHT = 1.0
 MIX = "ce:1,hinton:1@T=4,reuse:1"
+FORMS = {"reuse:1@form=simkd,soft:0": "Chen et al. 2022 (CVPR), SimKD, as their code"}
 
 
 class Reused(nn.Module):

@@ -86,6 +86,42 @@ def test_what_learns_from_what_is_drawn() -> None:
         assert [step for step in experiment.steps if step not in text] == []
 
 
+def told(name: str, folds: tuple[int, ...] = (1, 2), seeds: tuple[int, ...] = (0,)) -> list[str]:
+    """What ``--explain`` prints, line by line."""
+    how = {"folds": folds, "seeds": seeds, "dataset": "urbansound8k", "root": Path("none")}
+    return explanation.explained(reading.read(name), config.read("default"), None, **how).splitlines()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "totals"),
+    [
+        ("fitnets", "In all 6 runs, 100 epochs, in 3 levels"),  # 2 × (20 + 10 + 20), each behind the other
+        ("assistant", "In all 8 runs, 160 epochs, in 3 levels"),  # the assistant and the direct student at once
+        ("early-teacher", "In all 16 runs, 290 epochs, in 2 levels"),  # 2 × (20 + 20 + 5 + 5 × 20)
+        ("snapshot", "In all 8 runs, 40 epochs, in 4 levels"),
+        ("virtual", "In all 2 runs, 40 epochs, in 1 level"),
+        ("survey", "In all 60 runs, 1,050 epochs, in 5 levels"),  # tolerant: a first one and four generations
+    ],
+)
+def test_runs_epochs_and_levels_are_counted(name: str, totals: str) -> None:
+    assert any(line.startswith(f"{totals}: 2 folds, 1 seed.") for line in told(name))
+
+
+def test_what_tells_steps_apart_is_said() -> None:
+    """Settings that only one of them has, and no teacher where a mix reads none."""
+    assert "    with     label_smoothing = 0.1" in told("smooth-teacher")
+    patient = told("patient")
+    assert patient.count("    with     augment = shift,mask,gain; mixup = 0.4; schedule = cosine") == 2
+    assert patient.count("    with     schedule = cosine") == 1
+    assert not any(line.startswith("    with") for line in told("assistant"))
+    terms = told("terms")
+    taught = [line.split()[-1] for line in terms if "─ teaches" in line]
+    assert "published-ce1" not in taught and "  published-ce1" in terms and "published-hinton1+soft1" in taught
+    for name, line in zip(terms, terms[2:]):
+        if line.startswith("    learns   from no teacher"):
+            assert name.partition(":")[0] not in taught, name
+
+
 def test_an_assistant_and_its_base_answer_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the teacher's own output layer, on what both make of its embedding, over the held-out clips."""
     monkeypatch.chdir(tmp_path)

@@ -11,7 +11,7 @@ from pipeline.config import InputError
 from pipeline.experiments import every_term, planning, reading
 from pipeline.experiments.balancing import near_measured
 from pipeline.experiments.steps import Step
-from pipeline.losses import LossMix
+from pipeline.losses import LossMix, library
 
 
 def test_every_loss_is_a_vector_term_or_asks_for_a_single_teacher() -> None:
@@ -41,6 +41,25 @@ def test_the_table_has_every_term_once_beside_soft_and_the_named_ones_of_three_s
     assert experiment.preset == "strong" and planning.network_of(balanced[0], settings) == settings.student
     published = [step for step in experiment.steps.values() if step.apart]
     assert {step.apart for step in published} == {3.0} and all(not step.balance for step in published)
+
+
+def test_other_forms_of_a_term_are_rows_of_their_own() -> None:
+    """As published, and beside soft with the options alone; in the network that a form needs, where soft can stand in it alone."""
+    experiment = reading.read("terms")
+    published = {str(step.mix): step for step in experiment.steps.values() if step.label == "published form"}
+    balanced = {str(step.mix) for step in experiment.steps.values() if step.label == "balanced form"}
+    assert set(published) == {str(LossMix.parse(mix)) for name in losses.names() for mix in library.forms(name)}
+    assert balanced == {
+        "decoupled:1@T=1@form=nkd,soft:1",
+        "hinton:1@T=2@logits=standard,soft:1",
+        "hinton:1@T=2@weigh=wsld,soft:1",
+        "hinton:1@T=learned,soft:1",
+        "projector:1@form=log,soft:1",
+    }
+    assert planning.network_of(published["reuse:1@form=simkd,soft:0"], config.read("default")).model == "cnn2_reuse"
+    (row, why) = next((row, why) for row, why in experiment.untrained.items() if "simkd" in row)
+    assert row == "balanced form-reuse@form=simkd" and "soft alone does not give it" in why
+    assert every_term.terms_of("forms") == ("decoupled", "hinton", "projector", "reuse")
 
 
 def step_of(mix: str, apart: float = 3.0) -> Step:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pipeline.commands.distill import distill
 from pipeline.config import Settings
 from pipeline.losses import LossMix
 from tests.tiny import ROOT
@@ -30,6 +31,8 @@ def test_every_row_names_a_mix_or_a_setting() -> None:
         if ours.startswith("`--set "):
             setting = ours.strip("`").split()[1].partition("=")[0]
             assert hasattr(Settings().student, setting.removeprefix("student.")), setting
+        elif ours.startswith("`--"):
+            assert ours.strip("`").split()[0] in {option for one in distill.params for option in one.opts}, ours
         elif ours != "–":
             LossMix.parse(ours.strip("`"))
             assert factor, theirs

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pipeline import losses, models
 from pipeline.config import InputError
-from pipeline.losses import LossMix, Outputs
+from pipeline.losses import LossMix, Outputs, paraphrasing
 from pipeline.losses.adapting import shapes
 from pipeline.losses.factor import constants, difference
 from pipeline.losses.flow import products
@@ -283,8 +283,9 @@ def test_the_weights_of_the_adapters_of_cnn2_from_resnet18(name: str) -> None:
 # The paraphraser.
 
 
-def test_the_paraphraser_learns_to_give_the_map_again() -> None:
+def test_the_paraphraser_learns_to_give_the_map_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer training leaves less; what it is drawn from and the scale of the maps do not matter; part after part as at once."""
+    monkeypatch.setattr(paraphrasing, "KEPT", 0)  # each is trained
     maps_of_rows = outputs({"map1": (4, 5, 8)}, 64, 8)["map1"].relu()
     kept = {
         epochs: constants(Outputs(map1=maps_of_rows), None, student={"map1": (2, 5, 8)}, epochs=epochs)
@@ -308,6 +309,37 @@ def test_the_paraphraser_learns_to_give_the_map_again() -> None:
         for layer, shape in ((0, (4, 4, 3, 3)), (2, (2, 4, 3, 3)), (4, (2, 2, 3, 3)))
         for part in ("weight", "bias")
     }
+
+
+def test_a_paraphraser_is_trained_once_a_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of the same content, whichever arrays they lie in; another map, option or precision is another one."""
+    trained: list[str] = []
+    train = paraphrasing.train
+    monkeypatch.setattr(paraphrasing, "train", lambda name, *more: trained.append(name) or train(name, *more))
+    monkeypatch.setattr(paraphrasing, "_trained", type(paraphrasing._trained)())
+    maps_of_rows = outputs({"map1": (4, 5, 8)}, 64, 8)["map1"].relu()
+
+    def asked(rows: torch.Tensor = maps_of_rows, **options: Any) -> dict[str, torch.Tensor]:
+        return constants(Outputs(map1=rows), None, student={"map1": (2, 5, 8)}, **{"epochs": 1, **options})
+
+    first = asked()
+    first["map1 0.bias"] = torch.zeros(4)  # what one pack is given is its own mapping
+    assert trained == ["map1"]
+    again = asked(maps_of_rows.clone(memory_format=torch.channels_last))
+    assert trained == ["map1"] and again.keys() == first.keys() and again["map1 0.bias"].any()
+    changed = maps_of_rows.clone()
+    changed[-1, -1, -1, -1] += 1e-3
+    for count, weights in enumerate(
+        (asked(changed), asked(k=0.25), asked(reconstruction="l2"), asked(maps_of_rows.float()), asked(epochs=2)), 2
+    ):
+        assert not all(
+            (one := weights[name]).shape == value.shape and one.dtype == value.dtype and torch.equal(one, value)
+            for name, value in again.items()
+        ), count
+    assert len(trained) == 6
+    monkeypatch.setattr(paraphrasing, "KEPT", 1)
+    asked(), asked(), asked(k=0.25), asked()
+    assert len(trained) == 8
 
 
 def test_every_run_has_its_own_paraphraser() -> None:

@@ -18,7 +18,7 @@ def outputs(names: tuple[str, ...] | None) -> str:
 
 
 def test_every_term_has_its_row() -> None:
-    rows = table()
+    rows = {name: row for name, row in table().items() if "@" not in name}
     assert tuple(rows) == losses.names()
     for name, (_, _, reads, taught, published, source) in rows.items():
         mix = library.constant(name, "MIX", "")
@@ -26,6 +26,23 @@ def test_every_term_has_its_row() -> None:
         assert (reads, taught) == (outputs(library.reads(name, {})), outputs(library.teacher_reads(name))), name
         assert published == f"`{mix}`" + (f" ({chain})" if chain else ""), name
         assert source == library.constant(name, "SOURCE", "").split(";")[0], name
+
+
+def test_every_other_published_form_of_a_term_has_its_row() -> None:
+    """Behind the loss's own, by the options that make it another method."""
+    names = [*table()]
+    rows = {name: row for name, row in table().items() if "@" in name}
+    forms = {mix: (name, source) for name in losses.names() for mix, source in library.forms(name).items()}
+    assert {row[4].strip("`") for row in rows.values()} == set(forms) and len(rows) == len(forms)
+    for key, (_, _, reads, taught, published, source) in rows.items():
+        name, whose = forms[published.strip("`")]
+        (term,) = (term for term in LossMix.parse(published.strip("`")).terms if term.name == name)
+        assert key.split("@")[0] == name and set(key.split("@")) <= set(term.key.split("@")), key
+        assert (reads, taught) == (
+            outputs(library.reads(name, term.arguments)),
+            outputs(library.teacher_reads(name, term.arguments)),
+        ), key
+        assert source == whose and name in names[: names.index(key)] and names[names.index(key) - 1].startswith(name)
 
 
 def test_the_published_mix_of_a_file_has_its_term() -> None:
