@@ -24,8 +24,20 @@ BETWEEN = ";"
 #: The commands that take clips with several labels; any other refuses them.
 COMMANDS = (
     *("archive", "check", "data", "demo", "doctor", "prune", "settings", "verify"),  # these look at files alone
-    *("features", "teacher", "distill", "rerun", "predict", "export"),
-    *("compare", "follow", "report", "runs", "status"),
+    *(
+        "features",
+        "teacher",
+        "distill",
+        "rerun",
+        "predict",
+        "export",
+        "final",
+        "search",
+        "experiment",
+        "ban",
+        "inspect",
+    ),
+    *("compare", "follow", "report", "runs", "status", "noise", "cost", "ensemble", "teacher-file", "web", "calibrate"),
 )
 
 #: The settings of a training that clips with several labels leave at this value, and why.
@@ -65,6 +77,17 @@ def require(where: object) -> None:
         )
 
 
+def measure(several: bool) -> str:
+    """What is said of runs on clips of one label, or of ``several``."""
+    return "mean average precision" if several else "accuracy"
+
+
+def named(classes: Sequence[str], label_sets: LabelSets) -> tuple[str, ...]:
+    """By label what it is called: a class, or several with semicolons between."""
+    names = (f"{BETWEEN} ".join(classes[number] for number in numbers) for numbers in label_sets)
+    return tuple(names) if label_sets else tuple(classes)
+
+
 def multi_hot(label_sets: Sequence[Sequence[int]], classes: int) -> np.ndarray:
     """(sets, classes) float32: 1 for each class of a set."""
     import numpy as np  # the command line starts without it
@@ -95,6 +118,23 @@ def mean_average_precision(targets: np.ndarray, scores: np.ndarray) -> float:
     """Mean of ``average_precisions`` over the classes that some clip has; NaN where one of these is, or there is none."""
     there = targets.sum(0) > 0
     return float(average_precisions(targets, scores)[there].mean()) if there.any() else float("nan")
+
+
+def mean_log_odds(logits: np.ndarray) -> np.ndarray:
+    """log p − log (1 − p), p the mean over the first axis of σ(logits): (members, ...) → (...) float64, so that a sigmoid gives p back.
+
+    A single member keeps its logits.
+    """
+    import numpy as np
+
+    values = logits.astype(np.float64)
+    if len(values) == 1:
+        only: np.ndarray = values[0]
+        return only
+    with np.errstate(invalid="ignore"):  # a run that stopped
+        yes, no = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * values), axis=0) for sign in (-1, 1))
+    odds: np.ndarray = yes - no
+    return odds
 
 
 def prevalence(targets: np.ndarray) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline import config
 from pipeline.config import FeatureSpec
 from pipeline.corpus.clips import UNLABELLED
-from pipeline.label_sets import LabelSets, multi_hot
+from pipeline.label_sets import LabelSets, multi_hot, named
 
 if TYPE_CHECKING:
     from pipeline.cache.on_disk import OnDisk
@@ -85,6 +85,12 @@ class Header:
     """Of each clip, where long files are several; else none."""
     label_sets: LabelSets = ()
     """By label the numbers of its classes, where clips have several labels; else none."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Of each clip what it is called: a class, several with semicolons between, or "without a label"."""
+        names = named(self.classes, self.label_sets)
+        return tuple(names[label] if label >= 0 else "without a label" for label in self.labels)
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pipeline import commands, config, working_folder
 from pipeline.commands import defaults
 from pipeline.config import InputError, Settings
+
+if TYPE_CHECKING:
+    from pipeline.search.space import Space
 
 #: Calls without the program's name, a line each.
 VARIABLE = "AUDIO_RKD_GOALS"
@@ -40,19 +44,20 @@ def check_call(name: str, words: Sequence[str]) -> None:
     usual = defaults.of_command(name, working_folder.defaults())
     with command.make_context(f"audio-rkd {name}", list(words), default_map=usual) as context:
         params = context.params
+    space = None
     if name == "search" and params["space"]:
         from pipeline.search import space as spaces
 
-        wanted = spaces.read(params["space"], params["losses"], params["trials"])
-        params = {**params, "preset": params["preset"] or wanted.preset}
+        space = spaces.read(params["space"], params["losses"], params["trials"])
+        params = {**params, "preset": params["preset"] or space.preset}
     if "overrides" in params:
-        check_training(name, params)
-    else:
-        check_several(name, params)
+        check_training(name, params, space)
+    elif params.get("dataset") in ("auto", "csv") and params.get("data") and (corpus := at_hand(params)):
+        require_command(name, corpus)
 
 
-def check_training(name: str, params: Mapping[str, Any]) -> None:
-    """Settings, mixes, networks and folds of a command that trains."""
+def check_training(name: str, params: Mapping[str, Any], space: Space | None = None) -> None:
+    """Settings, mixes, networks and folds of a command that trains. ``space``: what is searched."""
     preset = params["preset"] or PRESETS.get(name, "default") or working_folder.preset()
     images = params["dataset"] == "cifar100"
     settings = config.read("cifar-paper" if images and not params["preset"] else preset, params["overrides"])
@@ -66,7 +71,9 @@ def check_training(name: str, params: Mapping[str, Any]) -> None:
             wanted_folds(corpus, params["folds"])
     if name != "search":
         check_mixes(name, params, settings, len(corpus.classes) if corpus else None)
-    check_several(name, params, settings)
+    if corpus and corpus.label_sets:
+        require_command(name, corpus)
+        check_several(name, params, settings, space, corpus.name)
 
 
 def at_hand(params: Mapping[str, Any]) -> Any:
@@ -79,20 +86,38 @@ def at_hand(params: Mapping[str, Any]) -> Any:
         return None
 
 
-def check_several(name: str, params: Mapping[str, Any], settings: Settings | None = None) -> None:
-    """``InputError`` where a command, a mix or a student's setting does not take the clips asked for, as they have several labels."""
-    corpus = at_hand(params) if params.get("dataset") in ("auto", "csv") and params.get("data") else None
-    if not corpus or not corpus.label_sets:
-        return
-    from pipeline import label_sets
+def require_command(name: str, corpus: Any) -> None:
+    """``InputError`` where a command does not take clips with several labels, and the corpus' have them."""
+    if corpus.label_sets:
+        from pipeline import label_sets
+
+        with label_sets.commanded(name):
+            label_sets.require(corpus.listing)
+
+
+def check_several(name: str, params: Mapping[str, Any], settings: Settings, space: Space | None, where: str) -> None:
+    """``InputError`` where a mix, or a setting of a network, does not take clips with several labels. ``where``: their corpus."""
     from pipeline.losses import LossMix
     from pipeline.losses.several import require_several
 
-    with label_sets.commanded(name):
-        label_sets.require(corpus.listing)
-    for text in params.get("losses", ()):
-        if settings:
-            require_several(LossMix.parse(text), settings.student, "student", corpus.name)
+    require_several(LossMix.parse("ce"), settings.teacher, "teacher", where)
+    if space:
+        from pipeline.search.planning import require_several_taken
+
+        return require_several_taken(space, settings, where)
+    read = LossMix.parse
+    if name == "ban":
+        from pipeline.experiments.generations import chain_mix
+
+        read = partial(chain_mix, several=True)
+    if name == "final":
+        from pipeline.commands.final import require_heard
+
+        require_heard(params["unheard"], where)
+    role = params.get("model") or "student"
+    for text in params.get("losses", ()) if name != "search" else ():
+        require_several(read(text), getattr(settings, role), role, where)
+    return None
 
 
 def check_mixes(name: str, params: Mapping[str, Any], settings: Settings, classes: int | None) -> None:

@@ -110,6 +110,7 @@ def ban(
     else:
         refuse_archive_options()
         corpus = opened_corpus(dataset, data)
+        mixes = [chains.chain_mix(text, several=bool(corpus.label_sets)) for text in losses]
         settings = chains.chain_settings(config.for_corpus(settings, corpus.seconds), model)
         held_out = wanted_folds(corpus, folds)  # before features are asked for
         source = chains.of_corpus(corpus, settings)

@@ -114,7 +114,8 @@ def distill(
     if explain:
         from pipeline.report import paper  # scipy: training does without
 
-        pair = pair_of(dataset, data, config.read(preset, with_teacher(overrides, teacher_epoch)), how["folds"] or ())
+        settings = config.read(preset, with_teacher(overrides, teacher_epoch))
+        pair = pair_of(dataset, data, settings, how["folds"] or (), mixes)
         texts = [mix.explain(paper.percent(paper.TABLE3, str(mix)), pair) for mix in mixes]
         show_mixes(mixes, texts, as_json)
         return
@@ -147,22 +148,31 @@ def show_mixes(mixes: Sequence[LossMix], texts: Sequence[str], as_json: bool) ->
     return click.echo(as_text({"mixes": told}))
 
 
-def pair_of(dataset: str, data: Path | None, settings: config.Settings, folds: Sequence[int]) -> Pair:
+def pair_of(
+    dataset: str, data: Path | None, settings: config.Settings, folds: Sequence[int], mixes: Sequence[LossMix]
+) -> Pair:
     """The networks of ``settings`` on the features of a corpus, as far as it is at hand, else of a published one of its name.
 
-    ``InputError`` for ``folds`` that it does not have.
+    ``InputError`` for ``folds`` that it does not have, and ``mixes`` that cannot be learned from its clips.
     """
     from pipeline.corpus.published import PUBLISHED
     from pipeline.losses.explanation import Pair
+    from pipeline.losses.several import require_several
 
     corpus = corpus_at_hand(dataset, data) if data or dataset not in ("folder", "csv") else None
+    for mix in mixes:
+        if corpus:
+            mix.require_classes(len(corpus.classes))
+        if corpus and corpus.label_sets:
+            require_several(mix, settings.student, "student", corpus.name)
     published = PUBLISHED.get(dataset)
     if there := corpus.folds if corpus else published.folds if published else ():
         require_folds(folds, there, corpus.root if corpus else f"the data set {dataset}")
     if seconds := corpus.seconds if corpus else published.seconds if published else None:
         settings = config.for_corpus(settings, seconds)
     classes = len(corpus.classes if corpus else published.classes if published else ()) or Pair.classes
-    return Pair(settings.student.model, settings.teacher.model, settings.features.shape, classes)
+    several = bool(corpus and corpus.label_sets)
+    return Pair(settings.student.model, settings.teacher.model, settings.features.shape, classes, several)
 
 
 class OfModel(NamedTuple):

@@ -30,6 +30,7 @@ from pipeline.commands.types import DataSet
 from pipeline.config import InputError, Settings
 
 if TYPE_CHECKING:
+    from pipeline.corpus import Corpus
     from pipeline.engine.source import Source
     from pipeline.experiments.steps import Experiment
 
@@ -89,7 +90,7 @@ def experiment(
     require_fitting(dataset, data, folds, of_images)
     if explain:
         there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
-        wanted = changing.runnable(wanted, settings, there.classes) if there else wanted
+        wanted = fitting(wanted, settings, there) if there else wanted
         text = explanation.explained(
             wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=places.runs()
         )
@@ -97,8 +98,17 @@ def experiment(
         click.echo(as_text(plan) if as_json else text)
         return
     settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
-    wanted = changing.runnable(wanted, settings, source.classes)
+    wanted = fitting(wanted, settings, source)
     train_and_print(wanted, settings, source, {"folds": held_out, "seeds": seeds, "trust": trust}, log, how)
+
+
+def fitting(wanted: Experiment, settings: Settings, data: Corpus | Source) -> Experiment:
+    """The rows that data of these classes can give; ``InputError`` for a step that does not take clips with several labels, as these have."""
+    from pipeline.experiments import changing, several
+
+    if data.label_sets:
+        several.require_steps(wanted, settings, data.name)
+    return changing.runnable(wanted, settings, data.classes)
 
 
 def train_and_print(

@@ -23,6 +23,7 @@ from pipeline.commands.options import (
     set_option,
 )
 from pipeline.commands.types import Whole
+from pipeline.config import InputError
 
 SECTION = "Using a run"
 ORDER = 42.5
@@ -38,6 +39,14 @@ def one_mix(_context: click.Context, _option: click.Parameter, mixes: tuple[str,
     if len(mixes) > 1:
         raise click.UsageError(f"--losses {' '.join(mixes)}: one student is shipped; expected one mix")
     return mixes
+
+
+def require_heard(unheard: bool | None, corpus: str) -> None:
+    """``InputError`` where a training without a class is asked for on clips with several labels."""
+    if unheard:
+        raise InputError(
+            f"--unheard: a class is left out with its clips, and those of {corpus} have several classes each; expected --no-unheard"
+        )
 
 
 @click.command()
@@ -58,8 +67,9 @@ def one_mix(_context: click.Context, _option: click.Parameter, mixes: tuple[str,
 )
 @click.option(
     "--unheard/--no-unheard",
-    default=True,
-    help="Also train, for three classes in turn, a teacher and a student without the class, to see how many of its clips are refused.",
+    default=None,
+    help="Also train, for three classes in turn, a teacher and a student without the class, to see how many of its clips are refused.  "
+    "[default: unheard; not of clips with several labels]",
 )
 @one_file_options
 @device_option
@@ -73,7 +83,7 @@ def final(
     overrides: tuple[str, ...],
     losses: tuple[str, ...],
     seed: int,
-    unheard: bool,
+    unheard: bool | None,
     rates: tuple[int, ...],
     half: bool,
     as_json: bool,
@@ -88,8 +98,11 @@ def final(
 
     mix = LossMix.parse(losses[0])
     corpus = opened_corpus(dataset, data)
+    if corpus.label_sets:
+        require_heard(unheard, corpus.name)
     settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
-    from pipeline.deploy.final import shipping  # torch
+    from pipeline.deploy.final import shipping, telling  # torch
+    from pipeline.runs.refusal import Refusal
 
     named = {} if dataset == "auto" else {"DATASET": dataset}
     given = {"PRESET": preset, **named, "DATA": data, "LOSSES": losses[0], "SET": " ".join(overrides)}
@@ -98,7 +111,7 @@ def final(
     )
     options: dict[str, Any] = {
         "seed": seed,
-        "classes_left_out": unheard,
+        "classes_left_out": unheard is not False,
         "rates": rates,
         "half": half,
         "command": command,
@@ -106,7 +119,8 @@ def final(
     }
     done = shipping.final(corpus, settings, mix, places.exports(), **options)
     if as_json:
-        told = {"run": str(done.run), "export": str(done.export), "expected": asdict(done.expected)}
-        click.echo(json.dumps({**told, "refusal": asdict(done.refusal), "proof": done.proof}, indent=2))
+        told = {"run": str(done.run), "export": str(done.export), "expected": done.expected.told()}
+        refusal = {"refusal": asdict(done.none)} if isinstance(done.none, Refusal) else {}
+        click.echo(json.dumps({**told, **refusal, "proof": done.proof}, indent=2))
     else:
-        click.echo(shipping.text(done))
+        click.echo(telling.text(done))

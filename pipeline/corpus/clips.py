@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import InputError
-from pipeline.label_sets import BETWEEN, LabelSets
+from pipeline.label_sets import LabelSets, named
 from pipeline.spelling import on_disk
 
 #: In place of a label: none. In place of a fold: of the clips without a label, which are in none that is tested.
@@ -86,8 +86,7 @@ class Corpus:
     @property
     def label_names(self) -> tuple[str, ...]:
         """By label what it is called: a class, or several."""
-        names = [f"{BETWEEN} ".join(self.classes[number] for number in numbers) for numbers in self.label_sets]
-        return tuple(names) or self.classes
+        return named(self.classes, self.label_sets)
 
     @property
     def own(self) -> bool:

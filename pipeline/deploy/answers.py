@@ -32,12 +32,17 @@ def top_classes(probabilities: np.ndarray, classes: Sequence[str], top: int) -> 
     return [(classes[i], float(probabilities[i])) for i in order]
 
 
-def same_sets(logits: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(clips,) bool: whether both (clips, classes) find the same classes, those of ``PRESENT`` and more by a sigmoid."""
+def found(logits: np.ndarray) -> np.ndarray:
+    """(clips, classes) bool: the classes of ``PRESENT`` and more by a sigmoid."""
     import numpy as np  # an answer that is text alone does without
 
-    limit = np.log(PRESENT) - np.log1p(-PRESENT)
-    same: np.ndarray = ((logits >= limit) == (others >= limit)).all(axis=1)
+    there: np.ndarray = logits >= np.log(PRESENT) - np.log1p(-PRESENT)
+    return there
+
+
+def same_sets(logits: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(clips,) bool: whether both (clips, classes) find the same classes."""
+    same: np.ndarray = (found(logits) == found(others)).all(axis=1)
     return same
 
 
@@ -64,13 +69,13 @@ def as_text(name: str, prediction: Prediction, classes: Sequence[str], top: int,
 
 def as_csv(name: str, prediction: Prediction, classes: Sequence[str], top: int) -> str:
     """``COLUMNS`` of every window and class shown, a line for each, and of a window that is refused one of rank 0 before them: names with
-    line breaks as text shows them."""
+    line breaks as text shows them. Where clips have several labels all classes are shown, and no class of ``PRESENT`` is a refusal."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for (start, end), values in zip(prediction.times, prediction.probabilities):
-        if prediction.refused(values):
+        if prediction.refused(values) or (prediction.several and values.max() < PRESENT):
             writer.writerow([inert(one_line(name)), f"{start:.3f}", f"{end:.3f}", 0, NONE, ""])
-        for rank, (label, p) in enumerate(top_classes(values, classes, top), 1):
+        for rank, (label, p) in enumerate(top_classes(values, classes, len(classes) if prediction.several else top), 1):
             writer.writerow(
                 [inert(one_line(name)), f"{start:.3f}", f"{end:.3f}", rank, inert(one_line(label)), f"{p:.6f}"]
             )

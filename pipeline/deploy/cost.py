@@ -45,6 +45,8 @@ class Cost:
     """Which are computed: ``FeatureSpec.use``."""
     left_out: tuple[str, ...] = ()
     """What has no row, and the command that gives it one."""
+    several: bool = False
+    """Whether clips have several labels: accuracies are mean average precisions then."""
 
 
 def measured(
@@ -91,6 +93,7 @@ def measured(
         synthetic=bool(student.synthetic),
         features=str(spec.use),
         left_out=tuple(left_out),
+        several=student.several_labels,
     )
 
 
@@ -133,12 +136,17 @@ def verdict(cost: Cost) -> str:
 
 def conditions(cost: Cost) -> dict[str, Any]:
     """What all rows were measured under."""
-    return {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out")}
+    return {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out", "several")}
+
+
+def key_of(field: str, cost: Cost) -> str:
+    """What a field of a row is called in files."""
+    return "map" if cost.several and field == "accuracy" else field
 
 
 def data_columns(cost: Cost) -> list[Column]:
     """Those of ``cost.csv``: every field of a row, and what all rows share."""
-    numbers = [Column(each.name, of(each.name), digits=FULL) for each in dataclasses.fields(Row)]
+    numbers = [Column(key_of(each.name, cost), of(each.name), digits=FULL) for each in dataclasses.fields(Row)]
     return numbers + [Column(key, constant(value), digits=FULL) for key, value in conditions(cost).items()]
 
 
@@ -162,8 +170,8 @@ def columns(cost: Cost) -> list[Column]:
         Column("", of("p90_ms"), "p90", "ms", digits(3)),
         Column("", of("feature_ms"), "Features\nms a clip", format=digits(2)),
         Column("", of("real_time_factor"), "Real-time\nfactor", format=digits(5)),
-        Column("", of("accuracy"), "Accuracy", "%", digits(2)),
-        Column("", of("measured_on"), "Accuracy of", prose=True),
+        Column("", of("accuracy"), "mAP" if cost.several else "Accuracy", "%", digits(2)),
+        Column("", of("measured_on"), f"{'mAP' if cost.several else 'Accuracy'} of", prose=True),
     ]
 
 
@@ -199,7 +207,7 @@ def document(cost: Cost) -> Document:
 def report(cost: Cost, reports_root: Path) -> str:
     """Write ``reports_root/<corpus>/cost.md``, ``.csv`` and ``.json``; the result is the text to print."""
     folder, paper = reports_root / cost.corpus, document(cost)
-    rows = [dataclasses.asdict(row) for row in cost.rows]
+    rows = [{key_of(key, cost): value for key, value in dataclasses.asdict(row).items()} for row in cost.rows]
     runs.write_atomic(
         folder / "cost.json",
         runs.json_bytes({**conditions(cost), "verdict": verdict(cost), "left_out": cost.left_out, "rows": rows}),

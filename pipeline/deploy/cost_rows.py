@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import models
 from pipeline.deploy import export, latency
-from pipeline.deploy.kin import mean_accuracy, name_of
+from pipeline.deploy.kin import mean_score, name_of
 from pipeline.models.saved import network_of
 from pipeline.report.paper import PARAMETERS
 from pipeline.runs import Record
@@ -35,7 +35,7 @@ class Row:
     """Of a call of the network, for a whole batch; of one file from sound to class the features are in it."""
     p90_ms: float
     accuracy: float | None
-    """In percent; None where no run trained."""
+    """In percent; None where no run trained. Of clips with several labels the mean average precision (``Cost.several``)."""
     measured_on: str
     """What ``accuracy`` is the mean of."""
     real_time_factor: float
@@ -58,14 +58,15 @@ def rows_of(
     """A run's network in torch, and in ONNX float and int8 of its export."""
     payload = read_weights(record.folder)
     network = network_of(payload)
-    accuracy, measured_on = mean_accuracy(record, records)
+    accuracy, measured_on = mean_score(record, records)
+    measure = "map" if record.several_labels else "accuracy"
     file = record.folder / "model.pt"
     # Form, file, accuracy, what that is of, times of a call.
     forms = [("torch", file, accuracy, measured_on, latency.torch_times(network, batch, threads, repeats))]
     if exported:
         folder, proof = exported
         for form, name, key in (("ONNX", export.FLOAT, "float"), ("ONNX int8", export.INT8, "int8")):
-            percent, fold = 100 * proof[f"accuracy_{key}"], f"fold {record.fold} alone"
+            percent, fold = 100 * proof[f"{measure}_{key}"], f"fold {record.fold} alone"
             times = latency.onnx_times(folder / name, network.shape, batch, threads, repeats)
             forms.append((form, folder / name, percent, fold, times))
     counted, macs = models.parameters(network), latency.multiply_adds(network)
@@ -120,7 +121,7 @@ def one_file_row(
         median_ms=median,
         p90_ms=p90,
         accuracy=None,
-        measured_on=f"fold {record.fold}: same class as predict on {100 * same:.1f} % of {sum(counts.values())} clips",
+        measured_on=f"fold {record.fold}: same {entry.get('compared', 'class')} as predict on {100 * same:.1f} % of {sum(counts.values())} clips",
         real_time_factor=median / batch / 1000 / seconds,
         feature_share=None,
         feature_ms=None,

@@ -1,4 +1,5 @@
-"""``noise``: the accuracy of finished runs on the clean clips of their held-out folds with white noise added.
+"""``noise``: the accuracy of finished runs on the clean clips of their held-out folds with white noise added; of clips with several
+labels the mean average precision.
 
 A clip's noise is that of its noisy view (``audio.noise``), as strong as a signal-to-noise ratio says: 10 log₁₀ of the mean square of
 the sound, what fills it up left out, over the noise's. It is the same at every ratio but for its strength. A silent clip gets none.
@@ -24,6 +25,7 @@ from pipeline.corpus import Clip, Corpus
 from pipeline.deploy.prediction import clean
 from pipeline.engine.records import model_of, read_model
 from pipeline.figures import evaluation
+from pipeline.label_sets import mean_average_precision, measure
 from pipeline.models import Network
 from pipeline.progress import progress
 from pipeline.report import votes
@@ -42,21 +44,20 @@ CSV = "noise.csv"
 
 @dataclass
 class Heard:
-    """One run, and how many clips of its held-out fold it names rightly: as they are, and at each ratio. Where clips are windows of
-    files, how many files, by the mean over their windows, as in every report."""
+    """One run, and the share of clips of its held-out fold that it names rightly, in percent: as they are, and at each ratio. Where
+    clips are windows of files, of the files, by the mean over their windows, as in every report."""
 
     record: Record
     network: Network
-    right: dict[float, int] = field(default_factory=dict)
-    clips: int = 0
+    percents: dict[float, float] = field(default_factory=dict)
 
-    def count(self, told: Predictions, level: float) -> None:
+    def measure(self, told: Predictions, level: float) -> None:
         whole = by_clip(told)
-        self.right[level] = int((evaluation.predicted(whole.logits) == whole.labels).sum())
-        self.clips = len(whole.labels)
-
-    def accuracy(self, level: float) -> float:
-        return 100 * self.right[level] / self.clips
+        if self.record.several_labels:
+            self.percents[level] = 100 * mean_average_precision(whole.labels, whole.logits)
+        else:
+            right = int((evaluation.predicted(whole.logits) == whole.labels).sum())
+            self.percents[level] = 100 * right / len(whole.labels)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Row:
     runs: int
     clean: float
     noisy: tuple[float, ...]
-    """Accuracies in percent, means over the folds' means, one for each ratio."""
+    """Accuracies, or mean average precisions, in percent, means over the folds' means, one for each ratio."""
 
 
 def noisy(sound: np.ndarray, name: str, spec: FeatureSpec, levels: Sequence[float]) -> np.ndarray:
@@ -98,9 +99,9 @@ def heard(records: Sequence[Record], corpus: Corpus, levels: Sequence[float]) ->
                 tell(len(block))
             for one, own in zip(group, logits):
                 told = runs.read_rows(one.record.folder)
-                one.count(told, math.inf)
+                one.measure(told, math.inf)
                 for level, in_noise in zip(levels, own):
-                    one.count(told._replace(logits=in_noise), level)
+                    one.measure(told._replace(logits=in_noise), level)
     return each
 
 
@@ -134,7 +135,7 @@ def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
         wrong = [
             name
             for name, label in zip(names, told.labels)
-            if name not in by_name or corpus.classes[by_name[name].label] != classes[label]
+            if name not in by_name or names_of(by_name[name], corpus) != own_names(label, classes)
         ]
         if wrong or names != first:
             those = (
@@ -146,6 +147,18 @@ def clips_of(group: Sequence[Heard], corpus: Corpus) -> list[Clip]:
                 f"{one.record.folder} was tested on {those}; expected the corpus as it was, and runs that it tested alike"
             )
     return [by_name[name] for name in first]
+
+
+def names_of(clip: Clip, corpus: Corpus) -> set[str]:
+    """The classes of a clip."""
+    return {
+        corpus.classes[number] for number in (corpus.label_sets[clip.label] if corpus.label_sets else (clip.label,))
+    }
+
+
+def own_names(label: np.ndarray, classes: Sequence[str]) -> set[str]:
+    """The classes of a row of a run's predictions: a number, or 1 for each class that a clip has."""
+    return {classes[number] for number in (np.flatnonzero(label).tolist() if label.ndim else (int(label),))}
 
 
 def answers(group: Sequence[Heard], clips: Sequence[Clip], spec: FeatureSpec, levels: Sequence[float]) -> np.ndarray:
@@ -172,7 +185,7 @@ def rows(each: Sequence[Heard], levels: Sequence[float]) -> list[Row]:
 
     def mean(group: Sequence[Heard], level: float) -> float:
         folds = {one.record.fold for one in group}
-        by_fold = [[one.accuracy(level) for one in group if one.record.fold == fold] for fold in sorted(folds)]
+        by_fold = [[one.percents[level] for one in group if one.record.fold == fold] for fold in sorted(folds)]
         return float(np.mean([np.mean(fold) for fold in by_fold]))
 
     return [
@@ -194,7 +207,7 @@ def settings_of(record: Record) -> str:
     return "/".join(record.folder.parent.parts[-3 if record.is_generation else -2 :])
 
 
-def noisy_accuracy(place: int, row: Row) -> float:
+def in_noise(place: int, row: Row) -> float:
     return row.noisy[place]
 
 
@@ -207,7 +220,7 @@ def table_of(each: Sequence[Heard], levels: Sequence[float]) -> Table:
     ]
     for place, level in enumerate(levels):
         name = f"{level:g} dB".replace("-", "−")
-        columns.append(Column(f"snr_{level:g}_percent", partial(noisy_accuracy, place), name, "%", number))
+        columns.append(Column(f"snr_{level:g}_percent", partial(in_noise, place), name, "%", number))
     return Table.build("", columns, rows(each, levels))
 
 
@@ -230,8 +243,6 @@ def report(records: Sequence[Record], corpus: Corpus, levels: Sequence[float], r
     target.parent.mkdir(parents=True, exist_ok=True)
     runs.write_atomic(target, table.csv().encode())
     stamp = f"{STAMP} " if any(record.synthetic for record in records) else ""
-    title = (
-        f"{stamp}{corpus.name}: accuracy on held-out clips in white noise, by signal-to-noise ratio; means over folds"
-    )
+    title = f"{stamp}{corpus.name}: {measure(records[0].several_labels)} on held-out clips in white noise, by signal-to-noise ratio; means over folds"
     notes = trusted_teachers(records)
     return of_table("\n".join([title, "", *padded(table), *notes, f"table: {target}", ""]), title, table, notes)

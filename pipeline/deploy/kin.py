@@ -41,10 +41,11 @@ def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
     return min(teachers, key=lambda r: (r.fold != student.fold, r.seed), default=None)
 
 
-def mean_accuracy(record: Record, records: Sequence[Record]) -> tuple[float | None, str]:
-    """Percent, the mean of the folds' means over the siblings that trained; and what it is the mean of."""
+def mean_score(record: Record, records: Sequence[Record]) -> tuple[float | None, str]:
+    """Percent, the mean of the folds' means over the siblings that trained, of accuracy or, of clips with several labels, the mean
+    average precision; and what it is the mean of."""
     group = siblings(record, records)
-    values = percents([r for r in group if r.result.trained], "accuracy")
+    values = percents([r for r in group if r.result.trained], "score")
     if not values:
         return None, f"none of {len(group)} runs trained"
     spread = statistics.spread(values)

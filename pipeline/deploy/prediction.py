@@ -93,10 +93,10 @@ class Prediction:
     def probabilities(self) -> np.ndarray:
         """(windows, classes) float64: the softmax of each run, at its temperature, averaged over the runs; of ``several`` the sigmoids."""
         values = self.logits.astype(np.float64)
-        if self.several:
-            return np.exp(-np.logaddexp(0.0, -values)).mean(0)
         if self.temperatures:
             values /= np.reshape(self.temperatures, (-1, 1, 1))
+        if self.several:
+            return np.exp(-np.logaddexp(0.0, -values)).mean(0)
         values = np.exp(values - values.max(-1, keepdims=True))
         return (values / values.sum(-1, keepdims=True)).mean(0)
 

@@ -19,6 +19,7 @@ from pipeline.engine import subsets
 from pipeline.engine.outputs import teacher_of
 from pipeline.engine.records import payload_of
 from pipeline.figures import evaluation
+from pipeline.label_sets import mean_average_precision
 from pipeline.losses import Term, library
 from pipeline.models import Network, Outputs, saved
 from pipeline.models.based import Based
@@ -30,18 +31,20 @@ from pipeline.training.inference import CHUNK
 
 
 def judged(run: PlannedRun, record: Record, data: cache.Data, trained: Trained) -> Trained:
-    """``trained``, and among its terms' figures the held-out accuracy of both networks together, for a run that has a base."""
-    if run.base is None or trained.failure or data.label_sets:
+    """``trained``, and among its terms' figures the held-out accuracy (mean average precision) of both networks together, for a run
+    that has a base."""
+    if run.base is None or trained.failure:
         return trained
     test, labels = subsets.held_out(run, data)
     logits = logits_together(run, payload_of(record, data, trained), data, test)
     if logits is None:
         return trained
     key = learned(run).key
-    accuracy = evaluation.accuracy(logits, labels)
-    return replace(
-        trained, terms={**trained.terms, key: {**trained.terms.get(key, {}), "accuracy with its base": accuracy}}
-    )
+    if data.label_sets:
+        figure = {"mean average precision with its base": mean_average_precision(labels, logits)}
+    else:
+        figure = {"accuracy with its base": evaluation.accuracy(logits, labels)}
+    return replace(trained, terms={**trained.terms, key: {**trained.terms.get(key, {}), **figure}})
 
 
 def learned(run: PlannedRun) -> Term:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import losses
-from pipeline.config import Settings
+from pipeline.config import InputError, Settings
 from pipeline.engine.missing import train as train_levels
 from pipeline.engine.source import Source, of_archive, of_corpus
 from pipeline.experiments.planning import plan
@@ -30,18 +30,28 @@ __all__ = ["Source", "chain_mix", "chain_settings", "of_archive", "of_corpus", "
 #: The terms that every student of a chain has: labels and teacher's outputs.
 BASE = ("ce", "soft")
 
+#: The same of clips with several labels, of which no softmax shares one probability out.
+OF_SEVERAL = ("ce",)
+
 #: For a chain without relational terms, the baseline.
 NONE = "none"
 
 
-def chain_mix(text: str) -> LossMix:
+def chain_mix(text: str, several: bool = False) -> LossMix:
     """``angle,area`` → labels, teacher's outputs, and these; weights that are not given are each loss's default.
 
     ``none`` is the chain without relational terms. Default weights are 20 for relational terms, 1 for the others,
-    as in the paper's second experiment.
+    as in the paper's second experiment. ``several``: of clips with several labels, whose students learn from labels and relations alone;
+    ``InputError`` for ``none``, which would leave them nothing of their teacher.
     """
-    text = BASE[0] if text.strip() == NONE else text
-    return LossMix.parse(",".join([text, *(name for name in BASE if name not in losses.named(text))]))
+    if several and text.strip() == NONE:
+        raise InputError(
+            f"--losses {NONE}: on clips with several labels nothing would be learned from the generation before (soft needs one label a clip); "
+            "expected terms on relations, for example --losses angle"
+        )
+    base = OF_SEVERAL if several else BASE
+    text = base[0] if text.strip() == NONE else text
+    return LossMix.parse(",".join([text, *(name for name in base if name not in losses.named(text))]))
 
 
 def chain_settings(settings: Settings, model: str) -> Settings:

@@ -3,6 +3,7 @@
 Conventions. The ensemble's answer is the mean of its members' class probabilities (Furlanello et al. 2018, BAN's
 ensemble; Cho et al. 2023, section 4.3.1), kept as its logarithm, so that a softmax gives the mean back. For the
 relations its embedding is the members' embeddings side by side, each of length 1, so that none outweighs the others.
+Where clips have several labels the mean is that of each class' sigmoid, kept as its log odds, so that a sigmoid gives it back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.figures import evaluation
+from pipeline.label_sets import mean_log_odds
 from pipeline.runs import Predictions
 
 
@@ -26,7 +28,7 @@ def mean_log_probabilities(logits: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def ensemble(folders: Sequence[Path], *, rows: bool = False) -> Predictions:
-    """The kept predictions of finished runs as one; ``logits`` are the log of the mean probabilities. ``rows``: of windows, not files.
+    """The kept predictions of finished runs as one; ``logits`` are the log of the mean probabilities, or their log odds. ``rows``: of windows, not files.
 
     Raises ``InputError`` without runs, and for runs of another fold, other clips, labels or classes than the first's.
     """
@@ -47,4 +49,6 @@ def ensemble(folders: Sequence[Path], *, rows: bool = False) -> Predictions:
                 f"{folder} was tested on other clips, labels or classes than {folders[0]}; expected runs of "
                 "one corpus in one state"
             )
-    return first._replace(logits=mean_log_probabilities([member.logits for member in members]).astype(np.float32))
+    each = [member.logits for member in members]
+    together = mean_log_probabilities(each) if first.labels.ndim == 1 else mean_log_odds(np.stack(each))
+    return first._replace(logits=together.astype(np.float32))

@@ -69,7 +69,9 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of −log p(label), in nats; not bounded by 1."""
+    """Mean of −log p(label), in nats; not bounded by 1. Of targets (clips, classes) the binary cross-entropy, mean over both."""
+    if np.ndim(labels) == 2:
+        return binary_cross_entropy(logits, labels)
     labels = _labels(logits, labels)
     if not len(labels):
         return float("nan")
@@ -80,18 +82,23 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int
     """Σ_b (clips in b / clips) · |accuracy in b − mean confidence in b| (Guo et al. 2017, eq. 3).
 
     Confidence is the largest softmax probability; the bins are ((b−1)/bins, b/bins], b = 1 … bins.
+
+    Of clips with several labels, ``labels`` (clips, classes), each class of each clip is one answer by itself: its confidence is the
+    sigmoid, and a hit is that the clip has the class.
     """
-    labels = _labels(logits, labels)
-    if not len(labels):
+    if np.ndim(labels) == 2:
+        hits = _targets(logits, labels).reshape(-1).astype(np.float64)
+        confidence = sigmoid(logits).reshape(-1)
+    else:
+        labels = _labels(logits, labels)
+        confidence = np.exp(log_softmax(logits).max(axis=1)) if len(labels) else np.empty(0)
+        hits = (predicted(logits) == labels).astype(np.float64) if len(labels) else confidence
+    if not len(hits) or not np.isfinite(confidence).all():
         return float("nan")
-    confidence = np.exp(log_softmax(logits).max(axis=1))
-    if not np.isfinite(confidence).all():
-        return float("nan")
-    hits = (predicted(logits) == labels).astype(np.float64)
     place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     # |mean hits − mean confidence| times the bin's share is |Σ hits − Σ confidence| / clips.
     gaps = np.bincount(place, weights=hits - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    return float(np.abs(gaps).sum() / len(hits))
 
 
 def agreement(logits: np.ndarray, teacher_logits: np.ndarray) -> float:
@@ -155,20 +162,28 @@ def of_several_labels(logits: np.ndarray, targets: np.ndarray) -> Result:
 
     "did not train" is a mean average precision of no more than ``chance``, without a test: clips are no independent trials of it.
     """
-    logits = _matrix(logits)
-    if targets.shape != logits.shape:
-        raise ValueError(f"targets {targets.shape} for logits {logits.shape}: expected equal shapes")
+    targets = _targets(logits, targets)
     score, share = label_sets.mean_average_precision(targets, logits), label_sets.prevalence(targets)
-    wide = logits.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # a run that stopped
-        costs = np.logaddexp(0.0, -wide) * targets + np.logaddexp(0.0, wide) * (1 - targets)
     return Result(
         status="trained" if score > share else "did not train",
         map=score,
         chance=share,
-        nll=float(costs.mean()) if costs.size else float("nan"),
+        nll=binary_cross_entropy(logits, targets),
         test_clips=len(targets),
     )
+
+
+def binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Mean over clips and classes of −t log σ(z) − (1 − t) log σ(−z), in nats, by targets (clips, classes) of 0 and 1."""
+    targets, wide = _targets(logits, targets), _matrix(logits).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a run that stopped
+        costs = np.logaddexp(0.0, -wide) * targets + np.logaddexp(0.0, wide) * (1 - targets)
+    return float(costs.mean()) if costs.size else float("nan")
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """(clips, classes) float64: each class by itself, as clips with several labels have them."""
+    return np.exp(-np.logaddexp(0.0, -_matrix(logits).astype(np.float64)))
 
 
 def best_epoch(history: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:
@@ -181,6 +196,12 @@ def _matrix(logits: np.ndarray) -> np.ndarray:
     if np.ndim(logits) != 2:
         raise ValueError(f"logits of shape {np.shape(logits)}: expected (clips, classes)")
     return np.asarray(logits)
+
+
+def _targets(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    if np.shape(targets) != _matrix(logits).shape:
+        raise ValueError(f"targets {np.shape(targets)} for logits {np.shape(logits)}: expected equal shapes")
+    return np.asarray(targets)
 
 
 def _labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from torch import Tensor
 from pipeline.losses import Outputs, log_probabilities
 
 FORMULA = "mean over the batch of -log softmax(z_s)[label]"
+FORMULA_OF_SEVERAL = "mean over the batch and the classes of -[t log sigmoid(z_s) + (1 - t) log sigmoid(-z_s)], t = 1 where the clip has the class"
 SOURCE = "standard; the base term of plain training (not in the area paper's total loss)"
 READS = ("logits",)
 TEACHER = ()

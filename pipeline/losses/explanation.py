@@ -35,6 +35,8 @@ class Pair:
     shape: tuple[int, int, int] = (5, 20, 173)
     """(feature, bin, frame)."""
     classes: int = 10
+    several: bool = False
+    """Whether clips have several labels each."""
 
     def __str__(self) -> str:
         return f"{self.student} from {self.teacher}, at {self.shape}"
@@ -60,7 +62,7 @@ def explained(mix: LossMix, published: float | None = None, pair: Pair | None = 
             settings.pop(key, None)
         lines += [
             f"{term.key}: weight {in_words(term.weight)} ({origin})",
-            f"    formula  {constant(term.name, 'FORMULA', summary(term.name))}",
+            f"    formula  {formula(term.name, pair.several)}",
             f"    reads    student's {listed(student)}; "
             + (f"teacher's {listed(teacher)}" if teacher != () else "no teacher"),
         ]
@@ -84,6 +86,12 @@ def explained(mix: LossMix, published: float | None = None, pair: Pair | None = 
     if not mix.names_classes:
         lines.append("No term on the outputs: the student names classes by chance; make retrieval measures its space.")
     return "\n".join(lines)
+
+
+def formula(name: str, several: bool) -> str:
+    """As the loss's file has it, of clips with several labels where it has that."""
+    usual = str(constant(name, "FORMULA", summary(name)))
+    return str(constant(name, "FORMULA_OF_SEVERAL", usual)) if several else usual
 
 
 def what_counts(term: Term) -> list[str]:

@@ -16,7 +16,6 @@ from pipeline.report.calibration import calibrated
 from pipeline.report.row import STAMP as STAMP
 from pipeline.report.row import Key as Key
 from pipeline.report.row import Row as Row
-from pipeline.report.row import measure as measure
 from pipeline.runs import Record
 
 BASELINE = "soft"

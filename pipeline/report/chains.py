@@ -1,6 +1,6 @@
 """Born-again chains: the runs of each generation, the ensemble of all, and their paired differences.
 
-Conventions. Accuracies are in percent of the held-out fold's clean clips (or the test images), last epoch. The
+Conventions. Accuracies, of clips with several labels mean average precisions, are in percent of the held-out fold's clean clips (or the test images), last epoch. The
 ensemble is that of generations 1 to G of one chain (a mix, fold and seed): mean of their class probabilities, from
 their kept predictions. Differences are paired over fold × seed and judged over folds (of images, which have one test
 set, over trainings): to the chain without relational terms, the baseline, at the same stage; and to the first teacher,
@@ -18,6 +18,7 @@ from pathlib import Path
 from pipeline import runs
 from pipeline.figures import ensembles, evaluation, statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
+from pipeline.label_sets import mean_average_precision
 from pipeline.report import paper, recordings
 from pipeline.report.aggregation import (
     STAMP,
@@ -171,7 +172,7 @@ def chain(mix: str, records: Sequence[Record], size: int) -> Chain:
         if all(generation in folders for generation in wanted):
             voters = [folders[generation] for generation in wanted]
             of_mix.folders.setdefault(ENSEMBLE, {})[at] = voters
-            of_mix.ensemble[at] = ensemble_accuracy(voters)
+            of_mix.ensemble[at] = ensemble_score(voters)
     return of_mix
 
 
@@ -194,7 +195,7 @@ def first(into: Chain, at: Cell, record: Record) -> None:
     for folder in folders:
         note(into, FIRST, at, runs.read(folder).result.status)
     into.folders.setdefault(FIRST, {})[at] = folders
-    into.stages.setdefault(FIRST, {})[at] = ensemble_accuracy(folders)
+    into.stages.setdefault(FIRST, {})[at] = ensemble_score(folders)
 
 
 def ensemble_notes(group: Group, of_mix: Chain) -> str:
@@ -203,8 +204,10 @@ def ensemble_notes(group: Group, of_mix: Chain) -> str:
     return listed(remarks, "; ")
 
 
-def ensemble_accuracy(folders: Sequence[Path]) -> float:
+def ensemble_score(folders: Sequence[Path]) -> float:
     together = ensembles.ensemble(folders)
+    if together.labels.ndim == 2:
+        return 100 * mean_average_precision(together.labels, together.logits)
     return 100 * evaluation.accuracy(together.logits, together.labels)
 
 

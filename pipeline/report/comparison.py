@@ -19,6 +19,7 @@ from pipeline import runs
 from pipeline.config import InputError
 from pipeline.figures import evaluation, statistics
 from pipeline.figures.statistics import Cell
+from pipeline.label_sets import measure
 from pipeline.losses import LossMix
 from pipeline.report import recordings
 from pipeline.report.aggregation import (
@@ -28,7 +29,6 @@ from pipeline.report.aggregation import (
     chances,
     counted,
     key_of,
-    measure,
     percents,
     ratio,
     stopped,

@@ -11,7 +11,7 @@ from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.report import few_shot, kept, noise_levels, other_classes, recalls
-from pipeline.report.aggregation import BASELINE, STAMP, Key, Row, bare_row, compared, key_of
+from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Key, Row, bare_row, compared, key_of
 from pipeline.report.columns import CSV, comparison_table
 from pipeline.report.document import tables
 from pipeline.report.table import Column, Document, Section, Table, number, of
@@ -105,8 +105,9 @@ def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
 
 
 def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
-    """The students of soft targets alone with the same network, features and data, of one table; none of several tables."""
-    mix = str(losses.LossMix.parse(BASELINE))
+    """The students of soft targets alone, of clips with several labels those of labels alone, with the same network, features and
+    data, of one table; none of several tables."""
+    mix = str(losses.LossMix.parse(OF_SEVERAL if record.several_labels else BASELINE))
     if record.is_student and record.row_mix == mix:
         return []
     alike = [

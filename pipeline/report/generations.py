@@ -32,7 +32,7 @@ from pipeline.report.table import (
     p_value,
     signed,
 )
-from pipeline.report.wording import ends, provenance, runs_counted, tested, trusted_teachers
+from pipeline.report.wording import SEVERAL_LABELS, ends, provenance, runs_counted, tested, trusted_teachers
 
 __all__ = ["groups", "report", "table4"]
 
@@ -189,15 +189,18 @@ def paper_table(group: Group) -> Table:
 
 
 def notes(chains_of_corpus: Sequence[Group]) -> list[str]:
+    several = any(one.first.several_labels for one in chains_of_corpus)
+    baseline = "" if several else f"Baseline: the chain without relational terms, {BASELINE}, at the same stage. "
     lines = [
         "Every student of a chain teaches the next one of its fold and seed; the first teacher is generation 0. Ensemble: "
         "the mean of the students' class probabilities, from their kept predictions.",
-        f"Baseline: the chain without relational terms, {BASELINE}, at the same stage. Differences in percentage points, "
-        "with the 95 % interval. p (Holm): adjusted for the number of mixes, ensembles only; single generations have no "
-        "adjusted p, and no claim rests on them.",
+        f"{baseline}Differences in percentage points, with the 95 % interval. p (Holm): adjusted for the number of mixes, ensembles "
+        "only; single generations have no adjusted p, and no claim rests on them.",
         "Mean: of the folds' means over seeds, last epoch. Runs that stopped, for something was not finite, have no figure, "
         "and their chain no ensemble; those no better than chance count, and are named in the notes.",
     ]
+    if several:
+        lines.append(f"{SEVERAL_LABELS} There is no chain without relational terms: soft needs one label a clip.")
     for unit in dict.fromkeys(one.unit for one in chains_of_corpus):
         lines += tested([test for one in chains_of_corpus if one.unit == unit for test in tests_of(one.lines)])
     if any(one.ratio == 0 for one in chains_of_corpus):

@@ -25,7 +25,7 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
 
     ``tree``: dataset → shape, type, axes, unit, description. ``scales``: axis → first, last, n, unit.
     ``values``: feature → unit, call, min, mean, max, sd (of the finite values of all views), zeros (share of
-    values exactly 0), nonfinite (their number). ``classes``: name → clips. ``InputError`` for a file that is missing, damaged,
+    values exactly 0), nonfinite (their number). ``classes``: name → clips that have it. ``InputError`` for a file that is missing, damaged,
     foreign, or not what its digests say. ``verify``: though it was checked before.
     """
     header = cache.read_header(path)
@@ -35,8 +35,9 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
     values = statistics(cache.feature_blocks(path), names)
     with cache.opened(path) as file:
         tree, scales = datasets(file), axes(file)
-    labels = np.array(header.labels, dtype=int)
-    counts = np.bincount(labels[labels >= 0], minlength=len(header.classes)).tolist()
+    own = [header.label_sets[label] if header.label_sets else (label,) for label in header.labels if label >= 0]
+    numbers = np.array([number for each in own for number in each], dtype=int)
+    counts = np.bincount(numbers, minlength=len(header.classes)).tolist()
     about = zip(header.units, header.calls, strict=True)
     return {
         "path": str(path),
@@ -54,6 +55,7 @@ def inspect_fold(path: Path, *, verify: bool = False) -> dict[str, Any]:
             name: {"unit": unit, "call": call, **values[name]} for name, (unit, call) in zip(names, about, strict=True)
         },
         "classes": dict(zip(header.classes, counts, strict=True)),
+        **({"several_labels": True} if header.label_sets else {}),
         "spec": vars(header.spec).copy(),
         "row_of_c": {name: row_of_c(name, header.spec.bins) for name in names if name.startswith("chroma")},
         "versions": header.versions,
@@ -188,7 +190,8 @@ def clip_words(info: dict[str, Any]) -> list[str]:
     """Clips by class, or that none has a label."""
     if info["fold"] == UNLABELLED:
         return [f"without a label {info['clips']}"]
-    return [f"{name} {count}" for name, count in info["classes"].items()]
+    several = ["several labels each"] if info.get("several_labels") else []
+    return [*several, *(f"{name} {count}" for name, count in info["classes"].items())]
 
 
 def tree_lines(tree: dict[str, dict[str, Any]]) -> list[str]:

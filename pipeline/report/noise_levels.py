@@ -1,4 +1,4 @@
-"""How accurate students stay with noise on their inputs, for experiments of which some were trained with it.
+"""How accurate, or how high in mean average precision, students stay with noise on their inputs, for experiments of which some were trained with it.
 
 The student sees x + σ · std · ε, std the deviation of each input over its training rows, ε Gaussian: as in training (Arani, Sarfraz and
 Zonooz, WACV 2021), here on the held-out fold's clean clips, with the same ε for every row and level. What was measured is kept in a CSV
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import cache, places
+from pipeline import cache, label_sets, places
 from pipeline.errors import Damaged, InputError
 from pipeline.files import write_atomic
 from pipeline.report.table import Column, Section, Table, number
@@ -29,12 +29,12 @@ from pipeline.runs.weights import read_weights
 
 LEVELS = (0.0, 0.05, 0.1, 0.2, 0.5)
 
-#: Weights of a run → its accuracy at each level, in [0, 1].
+#: Weights of a run → its accuracy, or mean average precision, at each level, in [0, 1].
 Measured = dict[str, tuple[float, ...]]
 
 KEY, CHECKSUM = "weights", "crc32"
 TITLE = (
-    "Accuracy with Gaussian noise on the inputs, of this share of each input's deviation over the training rows; the same noise for "
+    "{} with Gaussian noise on the inputs, of this share of each input's deviation over the training rows; the same noise for "
     "every row, %, mean over the runs."
 )
 
@@ -53,7 +53,7 @@ def section(rows: Mapping[str, Sequence[Record]], kept_in: Path) -> tuple[Sectio
     for name, members in rows.items():
         for record in members:
             weights = record.result.weights
-            if weights and record.result.accuracy is not None and weights not in measured:
+            if weights and record.result.score is not None and weights not in measured:
                 accuracies = before.get(weights) or spared(partial(at_levels, record))
                 measured |= {weights: accuracies} if accuracies else {}
         each = [measured[record.result.weights] for record in members if record.result.weights in measured]
@@ -69,7 +69,9 @@ def section(rows: Mapping[str, Sequence[Record]], kept_in: Path) -> tuple[Sectio
         for place, level in enumerate(LEVELS)
     ]
     columns.append(Column("n", lambda line: line[2], "n", format=str))
-    return (Section("noise on the inputs", (Table.build(TITLE, columns, lines),)),)
+    measured_as = label_sets.measure(any(record.several_labels for members in rows.values() for record in members))
+    title = TITLE.format(measured_as.capitalize())
+    return (Section("noise on the inputs", (Table.build(title, columns, lines),)),)
 
 
 def level_of(line: tuple[str, list[float], int], place: int) -> float:
@@ -82,7 +84,7 @@ def trained_with(record: Record) -> float:
 
 
 def at_levels(record: Record) -> tuple[float, ...]:
-    """A run's accuracy at each level, on the clean clips of its held-out fold; () where its features are gone or others now.
+    """A run's accuracy, or mean average precision, at each level, on the clean clips of its held-out fold; () where its features are gone or others now.
 
     ``Damaged`` where they cannot be read, or its weights are not what was written.
     """
@@ -103,6 +105,8 @@ def at_levels(record: Record) -> tuple[float, ...]:
     from pipeline.models import saved
 
     rows, own = of_fold(record, header)
+    if header.label_sets:
+        own = data.targets[own]
     clean, names = torch.from_numpy(data.features[rows, 0]), np.array([header.clips[row] for row in rows])
     network = saved.network_of(read_weights(record.folder))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(record.fold)) * network.std
@@ -112,6 +116,8 @@ def at_levels(record: Record) -> tuple[float, ...]:
             for level in LEVELS
         ]
     files = [by_clip(Predictions(names, own, logits, names)) for logits in told]
+    if header.label_sets:
+        return tuple(label_sets.mean_average_precision(one.labels, one.logits) for one in files)
     return tuple(int((one.logits.argmax(-1) == one.labels).sum()) / len(one.labels) for one in files)
 
 

@@ -67,7 +67,7 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
 
     Runs whose features are gone or changed are left out; of damaged ones the command's end tells.
     """
-    named = [(name, record) for name, members in by_name.items() for record in members]
+    named = [(name, record) for name, members in by_name.items() for record in members if not record.several_labels]
     spaces = [record for _, record in named if record.result.outputs_untrained]
     if not any(not samplers.episode_of(record.trained_by.sampler) for record in spaces):
         return ()

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.figures.statistics import Cell, Comparison, Spread
+from pipeline.label_sets import measure
 from pipeline.report.calibration import Calibrated
 from pipeline.runs.record import OfRole
 
 STAMP = "SYNTHETIC"
-
-
-def measure(several: bool) -> str:
-    """What is said of runs on clips of one label, or of ``several``."""
-    return "mean average precision" if several else "accuracy"
 
 
 @dataclass(frozen=True)

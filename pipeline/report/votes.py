@@ -25,12 +25,13 @@ class Vote:
     fold: int
     members: int
     clips: int
-    accuracy: float
-    macro_f1: float
-    ece: float
+    score: float
+    """Accuracy; of clips with several labels the mean average precision, and none of the figures that are of one label."""
+    macro_f1: float | None
+    ece: float | None
     mean_of_members: float
     best_member: float
-    """The highest accuracy of a member: the held-out fold chose it."""
+    """The highest score of a member: the held-out fold chose it."""
     auroc: float | None
     """How well knowledge uncertainty tells wrong answers from right ones, in percent; 50 is chance."""
 
@@ -64,7 +65,15 @@ def records(paths: Iterable[Path]) -> list[Record]:
 
 
 def votes(members_of_all: Sequence[Record]) -> list[Vote]:
-    """One ensemble for each fold: the mean of its runs' class probabilities (``ensembles.ensemble``)."""
+    """One ensemble for each fold: the mean of its runs' class probabilities (``ensembles.ensemble``).
+
+    Raises ``InputError`` for runs on clips of one label beside runs on clips with several.
+    """
+    if len({record.several_labels for record in members_of_all}) > 1:
+        one, other = (next(r.folder for r in members_of_all if r.several_labels is kind) for kind in (False, True))
+        raise InputError(
+            f"{one} is of clips of one label, {other} of clips with several; runs that vote together need the same"
+        )
     by_fold: dict[int, list[Record]] = {}
     for record in members_of_all:
         by_fold.setdefault(record.fold, []).append(record)
@@ -73,17 +82,19 @@ def votes(members_of_all: Sequence[Record]) -> list[Vote]:
         together = ensembles.ensemble([record.folder for record in members])
         result = evaluation.summary(together.logits, together.labels)
         each = [record.result.percent for record in members if record.result.percent is not None]
+        several = together.labels.ndim == 2
+        wrong = None if several else evaluation.predicted(together.logits) != together.labels
         out.append(
             Vote(
                 fold,
                 len(members),
                 len(together.labels),
-                100 * (result.accuracy or 0.0),
-                100 * (result.macro_f1 or 0.0),
-                100 * (result.ece or 0.0),
+                100 * (result.score or 0.0),
+                None if several else 100 * (result.macro_f1 or 0.0),
+                None if several else 100 * (result.ece or 0.0),
                 float(np.mean(each)),
                 max(each),
-                auroc_of_knowledge(members, evaluation.predicted(together.logits) != together.labels),
+                None if wrong is None else auroc_of_knowledge(members, wrong),
             )
         )
     return out
@@ -105,14 +116,14 @@ def auroc_of_knowledge(members: Sequence[Record], wrong: np.ndarray) -> float | 
     return None if np.isnan(area) else 100 * area
 
 
-#: The first four are counts, the others percent.
-COLUMNS = (
+COUNTS = (
     Column("fold", of("fold"), "fold"),
     Column("runs", of("members"), "runs"),
     Column("clips", of("clips"), "clips"),
-    Column("accuracy_percent", of("accuracy"), "ensemble", "%", number),
-    Column("macro_f1_percent", of("macro_f1"), "macro-F1", "%", number),
-    Column("ece_percent", of("ece"), "ECE", "%", number),
+)
+
+#: In percent.
+OF_RUNS = (
     Column("mean_of_runs_percent", of("mean_of_members"), "mean of\nits runs %", format=number),
     Column(
         "best_run_percent_optimistic",
@@ -121,18 +132,29 @@ COLUMNS = (
         format=number,
         prose=True,
     ),
+)
+COLUMNS = (
+    *COUNTS,
+    Column("accuracy_percent", of("score"), "ensemble", "%", number),
+    Column("macro_f1_percent", of("macro_f1"), "macro-F1", "%", number),
+    Column("ece_percent", of("ece"), "ECE", "%", number),
+    *OF_RUNS,
     Column("auroc_of_knowledge_percent", of("auroc"), "AUROC of\nknowledge %", format=number),
 )
+
+SEVERAL = (*COUNTS, Column("map_percent", of("score"), "ensemble", "%", number), *OF_RUNS)
 
 
 def text(records: Sequence[Record]) -> str:
     """A line per fold and, over several, their mean."""
-    by_fold = Table.build("", COLUMNS, votes(records))
+    several = records[0].several_labels
+    by_fold = Table.build("", SEVERAL if several else COLUMNS, votes(records))
     rows = by_fold.rows
     if len(rows) > 1:
-        rows += (("mean", "", "", *map(mean, zip(*(row[3:] for row in rows)))),)
+        rows += (("mean", "", "", *map(mean, zip(*(row[len(COUNTS) :] for row in rows)))),)
     stamp = f"{STAMP} " if any(record.synthetic for record in records) else ""
-    title = f"{stamp}{records[0].corpus}: mean of class probabilities, held-out clips, last epoch"
+    of_what = "mean average precision of the " if several else ""
+    title = f"{stamp}{records[0].corpus}: {of_what}mean of class probabilities, held-out clips, last epoch"
     notes = trusted_teachers(records)
     return of_table("\n".join([title, "", *padded(replace(by_fold, rows=rows)), *notes]), title, by_fold, notes)
 

@@ -61,7 +61,7 @@ def remarks(row: Row) -> list[str]:
     if row.outputs_untrained:
         texts.append(
             f"no term on the outputs, which name classes by chance ({number(row.all_runs)}, {row.outputs_untrained} of "
-            f"{row.runs} runs); retrieval measures the embedding"
+            f"{row.runs} runs)" + ("" if row.several else "; retrieval measures the embedding")
         )
     if row.failures:
         texts.append(

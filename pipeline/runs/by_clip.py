@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.corpus.windows import clip_of
+from pipeline.label_sets import mean_log_odds
 from pipeline.runs.folder import Predictions, read_rows
 
 
@@ -58,13 +59,5 @@ def mean_of_windows(logits: np.ndarray, places: Sequence[Sequence[int]]) -> np.n
 
 
 def mean_of_sigmoids(logits: np.ndarray, places: Sequence[Sequence[int]]) -> np.ndarray:
-    """``mean_of_windows`` of classes each by itself: log p − log (1 − p), p the mean over a file's windows of σ(logits)."""
-    means = []
-    for rows in places:
-        values = logits[list(rows)].astype(np.float64)
-        if len(rows) > 1:
-            with np.errstate(invalid="ignore"):  # a run that stopped
-                yes, no = (np.logaddexp.reduce(-np.logaddexp(0.0, sign * values), axis=0) for sign in (-1, 1))
-                values = (yes - no)[None]
-        means.append(values[0])
-    return np.array(means).astype(np.float32)
+    """``mean_of_windows`` of classes each by itself, as log odds."""
+    return np.array([mean_log_odds(logits[list(rows)]) for rows in places]).astype(np.float32)

@@ -44,7 +44,10 @@ def lost_in(folder: Path) -> str:
     one may be about to be written."""
     if (folder / NAME).is_file() or not files.finished(folder) or files.read_result(folder)["status"] != "all folds":
         return ""
-    if files.read_config(folder)["role"] != STUDENT or any(map(lost.is_training, folder.parents[:4])):
+    config = files.read_config(folder)
+    if config["role"] != STUDENT or config.get("several_labels"):  # of several labels there is none
+        return ""
+    if any(map(lost.is_training, folder.parents[:4])):
         return ""
     return (
         f"{folder / NAME}: no such file, and this is a student of all folds (it was lost, or make final was stopped): no answer is "

@@ -46,8 +46,8 @@ def write_preset(search: Search, held_out: int | None, measured: list[Measured])
     if held_out is not None and is_optimistic(search, held_out):
         never += f" But preset {search.settings.preset} was chosen by it, so what it reaches there is optimistic."
     lines = [
-        f"# Chosen by audio-rkd search {search.space.name}, trial {best.trial + 1} of {search.space.trials}, by the accuracy on folds {on}:",
-        f"# {100 * (best.accuracy or 0):.1f} %.{never}{optimistic}",
+        f"# Chosen by audio-rkd search {search.space.name}, trial {best.trial + 1} of {search.space.trials}, by the {search.measure} on folds {on}:",
+        f"# {100 * (best.score or 0):.1f} %.{never}{optimistic}",
         *([] if search.space.network == "teacher" else [f'# With it: LOSSES="{mix}".']),
         f"chosen = {{corpus = {json.dumps(by.corpus)}, folds = [{', '.join(map(str, by.folds))}]}}",
         *tables_of(settings),
@@ -85,7 +85,7 @@ def lines(search: Search, held_out: int | None, measured: list[Measured]) -> lis
         by = f"from preset {search.settings.preset}, which was chosen by this fold too: optimistic"
     folds = ", ".join(f"{100 * value:.1f} % on {fold}" for fold, value in best.folds.items())
     return [
-        f"{where}: trial {best.trial + 1} of {search.space.trials}, {100 * (best.accuracy or 0):.1f} % ({folds}); {by}",
+        f"{where}: trial {best.trial + 1} of {search.space.trials}, {searching.percent(search, best)} ({folds}); {by}",
         f"    {searching.in_words(best.values)}",
         f"    {preset_file(search, held_out)}",
     ]

@@ -16,7 +16,9 @@ def explained(search: Search, held_out: Sequence[int | None]) -> str:
     space = search.space
     rungs = halving.shares(search.epochs, space.halving, space.least_epochs)
     lines = [f"search {space.name}{f': {space.title}' if space.title else ''}"]
-    lines.append(f"from preset {search.settings.preset}, the {space.network}'s accuracy, sampler {space.sampler}")
+    lines.append(
+        f"from preset {search.settings.preset}, the {space.network}'s {search.measure}, sampler {space.sampler}"
+    )
     lines += [f"  {parameter.name:24} {parameter}" for parameter in space.parameters]
     if space.network == "student":
         lines.append(f"losses {'; '.join(space.losses)}")

@@ -20,7 +20,9 @@ from pipeline.experiments import planning, steps
 from pipeline.experiments.pairs import of_pair
 from pipeline.experiments.reading import variant
 from pipeline.images.archive import Archive
+from pipeline.label_sets import measure
 from pipeline.losses import LossMix
+from pipeline.losses.several import require_several
 from pipeline.runs import STEP
 from pipeline.runs.planned import PlannedRun
 from pipeline.search.space import Space, Value
@@ -55,6 +57,16 @@ class Search:
         return places.runs() / self.source.name / f"search-{self.name}"
 
     @property
+    def several(self) -> bool:
+        """Whether clips have several labels each."""
+        return bool(self.source.label_sets)
+
+    @property
+    def measure(self) -> str:
+        """What is maximised."""
+        return measure(self.several)
+
+    @property
     def epochs(self) -> int:
         return getattr(self.settings, self.space.network).epochs  # type: ignore[no-any-return]
 
@@ -84,6 +96,20 @@ def require(search: Search, held_out: Sequence[int | None]) -> None:
                 f"{search.source.name}{without} has {len(inner)} fold: a search trains on some and validates on another; expected "
                 f"{2 if fold is None else 3} folds at least"
             )
+    if search.several:
+        require_several_taken(search.space, search.settings, search.source.name)
+
+
+def require_several_taken(space: Space, settings: Settings, where: str) -> None:
+    """``InputError`` where a mix of the space needs one label a clip, or a setting that all trials have; ``where``: the corpus of clips
+    with several, for the line."""
+    if space.network == "teacher":
+        require_several(steps.LABELS, settings.teacher, "teacher", where)
+        return
+    lowest = {parameter.name: parameter.ends[0] for parameter in space.parameters}
+    for text in space.losses:
+        mix = LossMix.parse(space.mix_of({**lowest, "losses": text}))
+        require_several(mix, settings.student, "student", where)
 
 
 def require_values(space: Space, settings: Settings) -> None:

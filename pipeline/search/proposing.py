@@ -63,12 +63,12 @@ def distribution(parameter: Parameter, optuna: Any) -> Any:
 def known(measured: Sequence[Measured], distributions: Mapping[str, Any], optuna: Any) -> Any:
     """A trial as optuna's: complete, stopped early, or refused."""
     last, states = measured[-1], optuna.trial.TrialState
-    values = {one.epochs: one.accuracy for one in measured if one.accuracy is not None}
+    values = {one.epochs: one.score for one in measured if one.score is not None}
     state = states.FAIL if last.refused else states.COMPLETE if last.whole else states.PRUNED
     return optuna.trial.create_trial(
         state=state,
         params=dict(last.values),
         distributions=dict(distributions),
         intermediate_values={} if last.refused else values,
-        **({"value": last.accuracy} if last.whole else {}),
+        **({"value": last.score} if last.whole else {}),
     )

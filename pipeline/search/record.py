@@ -49,12 +49,25 @@ class Measured:
     refused: str = ""
     """Why its values do not go together: nothing was trained."""
     goes_on: bool = False
+    map: float | None = None
+    """Of clips with several labels, in place of ``accuracy``: the mean average precision."""
+
+    @property
+    def score(self) -> float | None:
+        """By which trials are told apart."""
+        return self.accuracy if self.map is None else self.map
 
 
 def written(measured: Sequence[Measured], search: str = "") -> bytes:
     """Lines. ``search``: the digest of the search that they are of."""
     of = {OF: search} if search else {}
-    return b"".join(line_of({**dataclasses.asdict(one), **of}) for one in measured)
+    return b"".join(line_of({**values_of(one), **of}) for one in measured)
+
+
+def values_of(one: Measured) -> dict[str, Any]:
+    """What a line says: of clips with several labels ``map``, of others ``accuracy``."""
+    left_out = "map" if one.map is None else "accuracy"
+    return {name: value for name, value in dataclasses.asdict(one).items() if name != left_out}
 
 
 def line_of(values: Mapping[str, Any]) -> bytes:

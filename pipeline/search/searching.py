@@ -72,7 +72,9 @@ def about(search: Search, held_out: int | None) -> dict[str, Any]:
         versions["optuna"] = proposing.library().__version__
     digests, parts = search.source.digests, (*search.inner(held_out), UNLABELLED)
     data = {str(part): digests[str(part)] for part in parts if str(part) in digests}
+    objective = {"objective": search.measure} if search.several else {}
     return {
+        **objective,
         "space": asdict(search.space),
         "preset": search.settings.preset,
         "held out": held_out,
@@ -114,7 +116,7 @@ def rung_of(
             continue
         taught_by += before
         epochs = halving.epochs_at(share, runs[0].network.epochs)
-        planned[number] = Trial(settings, mix, tuple(runs), epochs, share == 1)
+        planned[number] = Trial(settings, mix, tuple(runs), epochs, share == 1, search.several)
     teachers.train(taught_by)
     folder = search.place(held_out)
     together = search.space.halving == 1
@@ -136,10 +138,10 @@ def rung_of(
 
 
 def mean_of(trial: Trial, scores: Sequence[Score]) -> dict[int, float]:
-    """Inner fold → mean accuracy over seeds."""
+    """Inner fold → mean over seeds."""
     by_fold: dict[int, list[float]] = {}
     for run, score in zip(trial.runs, scores):
-        by_fold.setdefault(run.fold, []).append(score.accuracy)
+        by_fold.setdefault(run.fold, []).append(score.value)
     return {fold: float(np.mean(values)) for fold, values in by_fold.items()}
 
 
@@ -152,6 +154,7 @@ def measured_of(
     scores: Sequence[Score],
     is_among_best: bool,
 ) -> Measured:
+    mean = float(np.mean(list(folds.values())))
     return Measured(
         number,
         rung,
@@ -159,10 +162,11 @@ def measured_of(
         trial.whole,
         values,
         str(trial.mix),
-        float(np.mean(list(folds.values()))),
-        {str(fold): accuracy for fold, accuracy in folds.items()},
+        None if trial.several else mean,
+        {str(fold): value for fold, value in folds.items()},
         tuple(score.failure for score in scores if score.failure),
         goes_on=is_among_best and not trial.whole,
+        map=mean if trial.several else None,
     )
 
 
@@ -188,17 +192,22 @@ def other_trials(path: Path) -> InputError:
 
 def told(search: Search, measured: Sequence[Measured], held_out: int | None) -> str:
     """A line of progress: how far, how many, and the best of them."""
-    tried = [one for one in measured if one.accuracy is not None]
+    tried = [one for one in measured if one.score is not None]
     where = "all folds" if held_out is None else f"without fold {held_out}"
     first, last = measured[0].trial + 1, measured[-1].trial + 1
     refused = f", {len(measured) - len(tried)} refused" if len(tried) < len(measured) else ""
     if not tried:
         return f"{search.space.name}, {where}: trials {first} to {last}: all refused: {measured[0].refused}"
-    best = max(tried, key=lambda one: one.accuracy or 0.0)
+    best = max(tried, key=lambda one: one.score or 0.0)
     return (
         f"{search.space.name}, {where}: {explanation.number(len(measured), 'trial')} ({first} to {last} of {search.space.trials}) up to epoch {best.epochs}"
-        f"{refused}; best {100 * (best.accuracy or 0):.1f} %, trial {best.trial + 1}: {in_words(best.values)}"
+        f"{refused}; best {percent(search, best)}, trial {best.trial + 1}: {in_words(best.values)}"
     )
+
+
+def percent(search: Search, one: Measured) -> str:
+    """ "61.3 %", of clips with several labels "mAP 61.3 %"."""
+    return f"{'mAP ' if search.several else ''}{100 * (one.score or 0):.1f} %"
 
 
 def in_words(values: Mapping[str, Value]) -> str:
@@ -206,9 +215,9 @@ def in_words(values: Mapping[str, Value]) -> str:
 
 
 def best_of(measured: Sequence[Measured]) -> Measured:
-    """The most accurate trial of those that were trained to their end; of equals the first. ``InputError`` where there is none."""
-    whole = [one for one in measured if one.whole and one.accuracy is not None]
+    """The best trial of those that were trained to their end; of equals the first. ``InputError`` where there is none."""
+    whole = [one for one in measured if one.whole and one.score is not None]
     if not whole:
         reason = next((one.refused for one in measured if one.refused), "none was trained")
         raise InputError(f"no trial was trained to its end: {reason}; expected values that go together")
-    return max(whole, key=lambda one: (one.accuracy or 0.0, -one.trial))
+    return max(whole, key=lambda one: (one.score or 0.0, -one.trial))

@@ -1,8 +1,9 @@
-"""The trainings of one rung: packs that go on from where they were left, and how accurate each run is there."""
+"""The trainings of one rung: packs that go on from where they were left, and how well each run does there."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,13 +32,15 @@ class Trial(NamedTuple):
     runs: tuple[PlannedRun, ...]
     epochs: int
     whole: bool
+    several: bool = False
 
 
 class Score(NamedTuple):
-    """Of one run: the accuracy behind its epoch, 0 of a run that failed, and how it failed."""
+    """Of one run: the accuracy behind its epoch, of clips with several labels the mean average precision; 0 of a run that failed, and
+    how it failed."""
 
     folder: Path
-    accuracy: float
+    value: float
     failure: str = ""
 
 
@@ -49,7 +52,7 @@ class Batch(NamedTuple):
     checkpoint: Path
 
 
-def accuracies(pack: PlannedPack, say: Callable[[str], None]) -> list[Score]:
+def values_of(pack: PlannedPack, say: Callable[[str], None]) -> list[Score]:
     """Each run of a pack, trained up to ``pack.until``. In halves where they do not fit into the device's memory."""
     if pack.threads:
         torch.set_num_threads(pack.threads)
@@ -69,11 +72,20 @@ def accuracies(pack: PlannedPack, say: Callable[[str], None]) -> list[Score]:
         return [
             Score(run.folder, 0.0, f"fold {run.fold}, seed {run.seed}: {one.failure}")
             if one.failure
-            else Score(run.folder, one.history[pack.until - 1]["accuracy"])
+            else score_of(run, one.history[pack.until - 1])
             for run, one in zip(planned, trained)
         ]
 
     return packing.in_halves(some, pack.runs, say)
+
+
+def score_of(run: PlannedRun, epoch: Mapping[str, Any]) -> Score:
+    """Of the record of an epoch; outputs that overflowed have no mean average precision."""
+    if "map" not in epoch:
+        return Score(run.folder, epoch["accuracy"])
+    if math.isnan(epoch["map"]):
+        return Score(run.folder, 0.0, f"fold {run.fold}, seed {run.seed}: the outputs are not finite")
+    return Score(run.folder, epoch["map"])
 
 
 def batches(trials: Mapping[int, Trial], folder: Path, device: str, together: bool) -> list[Batch]:
@@ -143,9 +155,9 @@ def scores(
         space = room.room(pack, processes)
         waiting.append(dataclasses.replace(pack, live=space is not None and space.live))
     if processes == 1:
-        each = [one for pack in waiting for one in accuracies(pack, missing.say)]
+        each = [one for pack in waiting for one in values_of(pack, missing.say)]
     else:
-        each = schedule.in_processes(waiting, processes, accuracies)
+        each = schedule.in_processes(waiting, processes, values_of)
     by_folder = {score.folder: score for score in each}
     return {number: [by_folder[run.folder] for run in trial.runs] for number, trial in trials.items()}
 

@@ -75,10 +75,13 @@ def test_what_is_right_is_passed_over_and_read_once(toy: Path, monkeypatch: pyte
         ("distill {} --losses hinton", "needs one label a clip"),
         ("distill {} --losses angle", "soft of mix angle:50,soft:1: it needs one label a clip"),
         ("distill {} --losses ce --set student.sampler=classes:2", "student.sampler = 'classes:2'"),
-        ("search strong {}", "search takes clips of one label"),
-        ("noise {}", "noise takes clips of one label"),
-        ("web {}", "web takes clips of one label"),
-        ("final {}", "final takes clips of one label"),
+        ("distill {} --losses ce --set teacher.label_noise=0.1", "teacher.label_noise = 0.1"),
+        ("search strong {}", "hinton@T=1 of mix"),
+        ("ban {} --losses hinton", "hinton of mix ce:1,hinton:1: it needs one label a clip"),
+        ("ban {} --losses none", "nothing would be learned from the generation before"),
+        ("table3 {}", "table3 takes clips of one label"),
+        ("final {}", "hinton@T=2 of mix"),
+        ("final {} --losses ce --unheard", "--unheard: a class is left out with its clips"),
     ],
 )
 def test_clips_of_several_labels_are_refused_in_the_first_step(

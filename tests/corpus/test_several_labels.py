@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from cli import main
 from pipeline import cache, commands
 from pipeline.cache.schema import content_digest
 from pipeline.config import FeatureSpec, InputError
@@ -123,6 +125,35 @@ def test_files_of_features_say_what_a_label_is(tmp_path: Path) -> None:
         cache.load(paths)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("distill", "--losses", "hinton,ce", "--explain"), "hinton of mix ce:1,hinton:1: it needs one label a clip"),
+        (("experiment", "self", "--explain"), "experiment self: step student: hinton@T=6 of mix"),
+        (("ban", "--losses", "none"), "nothing would be learned from the generation before"),
+        (("final", "--unheard"), "--unheard: a class is left out with its clips"),
+    ],
+)
+def test_what_needs_one_label_is_a_line_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = write_corpus(tmp_path / "tones")
+    done = CliRunner().invoke(main, [*arguments, "--dataset", "csv", "--data", str(table)])
+    assert done.exit_code == 1 and words in done.stderr.splitlines()[-1], done.output
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "cache").exists()
+
+
+def test_a_mix_that_takes_them_is_explained_with_its_own_formula(tmp_path: Path) -> None:
+    table = write_corpus(tmp_path / "tones")
+    text = (
+        CliRunner()
+        .invoke(main, ["distill", "--explain", "--losses", "ce", "--dataset", "csv", "--data", str(table)])
+        .output
+    )
+    assert "log sigmoid" in text and "softmax" not in text
+
+
 def opens_a_corpus(command: str) -> bool:
     return "data" in {parameter.name for parameter in commands.load(command).params}
 
@@ -131,8 +162,7 @@ def opens_a_corpus(command: str) -> bool:
 def test_other_commands_refuse_it_in_a_line(tmp_path: Path, command: str) -> None:
     """Those that open a corpus do so at once; others when they meet a run of such clips (tests/test_several_labels.py)."""
     table = write_corpus(tmp_path / "tones")
-    needed = {"search": ("strong",), "experiment": ("fitnets",)}.get(command, ())
-    done = audio_rkd(tmp_path, command, *needed, "--dataset", "csv", "--data", str(table))
+    done = audio_rkd(tmp_path, command, "--dataset", "csv", "--data", str(table))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "clips with several labels each" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "runs").exists() and not (tmp_path / "cache").exists()

@@ -130,7 +130,7 @@ def test_students_of_other_teachers_and_generations_are_rows_of_their_own(world:
         dataclasses.replace(student, role=runs.GENERATION, generation=1, folder=second),
     ]
     each = [
-        in_noise.Heard(record, network, {np.inf: right, 0.0: right}, 4) for record, right in zip(records, (2, 4, 1, 0))
+        in_noise.Heard(record, network, {np.inf: share, 0.0: share}) for record, share in zip(records, (50, 100, 25, 0))
     ]
     rows = in_noise.rows(each, (0.0,))
     assert [(row.runs, row.clean) for row in rows] == [(2, 75.0), (1, 25.0), (1, 0.0)]
@@ -143,7 +143,7 @@ def test_of_long_recordings_files_are_counted_by_the_mean_over_their_windows(wor
     one = in_noise.Heard(runs.read(world.student), prediction.checkpoint(world.student).network)
     for first, right in ((0.1, 2), (3.0, 1)):
         logits = np.array([[0.0, first], [0.0, first], [6.0, 0.0], [0.0, 1.0]], np.float32)
-        one.count(runs.Predictions(names, np.array([0, 0, 0, 1]), logits, names), 0.0)
+        one.measure(runs.Predictions(names, np.array([0, 0, 0, 1]), logits, names), 0.0)
         means = np.exp(logits[:3] - np.log(np.exp(logits[:3]).sum(1, keepdims=True))).mean(0)
         assert bool(means.argmax() == 0) is (right == 2)
-        assert (one.right[0.0], one.clips, one.accuracy(0.0)) == (right, 2, 50.0 * right)
+        assert one.percents[0.0] == 50.0 * right

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.deploy import answers, segments
+from pipeline.deploy.final.present import of_class
 from pipeline.deploy.graph import ACTIVATION, INPUT, OPSET, OUTPUT, SIGMOID
 from pipeline.deploy.prediction import Prediction
 
@@ -46,8 +47,23 @@ def test_an_answer_is_every_class_that_is_there_or_none() -> None:
         ["rain"],
     ]
     assert {one["class"]: one["probability"] for one in told["top"]} == pytest.approx(dict(zip(CLASSES, mean)))
-    rows = list(csv.reader(io.StringIO(answers.as_csv("a.wav", HEARD, CLASSES, 3))))
-    assert len(rows) == 9 and rows[3][4] == "dog"
+    rows = list(csv.reader(io.StringIO(answers.as_csv("a.wav", HEARD, CLASSES, 1))))
+    assert len(rows) == 9 and rows[3][4] == "dog"  # every class of each window, however many --top asks for
+    (refused, *rows) = csv.reader(io.StringIO(answers.as_csv("a.wav", silent, CLASSES, 3)))
+    assert refused[3:5] == ["0", answers.NONE] and len(rows) == 3
+
+
+def test_a_temperature_divides_before_the_sigmoid() -> None:
+    cooled = Prediction(4.0, HEARD.times, HEARD.logits, (2.0, 4.0), several=True)
+    expected = (sigmoid(LOGITS[0] / 2) + sigmoid(LOGITS[1] / 4)) / 2
+    assert cooled.probabilities == pytest.approx(expected)
+
+
+def test_what_is_found_is_counted_class_by_class() -> None:
+    has, there = np.array([True, True, True, False, False]), np.array([True, False, True, True, False])
+    assert of_class(has, there) == {"clips": 3, "found": 2 / 3, "right": 2 / 3}
+    assert of_class(has, ~has) == {"clips": 3, "found": 0.0, "right": 0.0}
+    assert of_class(np.zeros(5, bool), np.zeros(5, bool)) == {"clips": 0, "found": None, "right": None}
 
 
 def test_events_of_different_classes_overlap() -> None:

@@ -146,7 +146,7 @@ def test_the_command_lets_the_runs_of_each_fold_vote(tmp_path: Path) -> None:
     assert [(vote.fold, vote.members) for vote in by_fold] == [(1, 2), (2, 1)]
     kept = [runs.read_predictions(folder) for folder in folders]
     mean = np.mean([[probabilities(row) for row in one.logits.tolist()] for one in kept[:2]], axis=0)
-    assert by_fold[0].accuracy == pytest.approx(100 * np.mean(mean.argmax(1) == kept[0].labels))
+    assert by_fold[0].score == pytest.approx(100 * np.mean(mean.argmax(1) == kept[0].labels))
     recorded = [100 * runs.read_result(folder)["accuracy"] for folder in folders]
     assert by_fold[0].mean_of_members == pytest.approx(np.mean(recorded[:2]))
     assert by_fold[0].best_member == max(recorded[:2]) and by_fold[1].clips == len(kept[2].labels)

@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from pipeline.figures import evaluation
-from pipeline.label_sets import average_precisions, mean_average_precision, prevalence
+from pipeline.figures import calibration, evaluation
+from pipeline.label_sets import average_precisions, mean_average_precision, mean_log_odds, prevalence
 from pipeline.runs import Predictions, by_clip
 
 #: Clips from the highest score down: class 0 is in the first, third and last of five; class 1 in the second; class 2 in none.
@@ -52,6 +52,39 @@ def test_windows_of_a_file_are_the_mean_of_their_sigmoids() -> None:
     probability = 1 / (1 + np.exp(-whole.logits.astype(float)))
     assert probability[0].tolist() == pytest.approx([(1 / (1 + np.exp(-3)) + 1 / (1 + np.exp(1))) / 2, 0.5], rel=1e-5)
     assert whole.logits[1].tolist() == [0.5, 1] and whole.labels.tolist() == [[1, 0], [0, 1]]
+
+
+def test_runs_that_vote_are_the_mean_of_their_sigmoids() -> None:
+    members = np.array([[[3.0, -800, 0.5]], [[-1.0, 800, 2.5]]])
+    odds = mean_log_odds(members)
+    expected = [
+        (1 / (1 + np.exp(-3)) + 1 / (1 + np.exp(1))) / 2,
+        0.5,
+        (1 / (1 + np.exp(-0.5)) + 1 / (1 + np.exp(-2.5))) / 2,
+    ]
+    assert (1 / (1 + np.exp(-odds)))[0].tolist() == pytest.approx(expected)
+    assert np.array_equal(mean_log_odds(members[:1]), members[0])
+
+
+def test_calibration_is_of_each_class_by_itself() -> None:
+    """Every pair of clip and class is one answer: bins by a plain loop."""
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, (40, 3))
+    targets = (random.random((40, 3)) < 1 / (1 + np.exp(-logits / 2))).astype(int)
+    pairs = [(1 / (1 + np.exp(-z)), t) for z, t in zip(logits.reshape(-1), targets.reshape(-1))]
+    error = 0.0
+    for low in np.arange(15) / 15:
+        inside = [(p, t) for p, t in pairs if low < p <= low + 1 / 15]
+        if inside:
+            error += len(inside) / len(pairs) * abs(np.mean([t for _, t in inside]) - np.mean([p for p, _ in inside]))
+    assert evaluation.expected_calibration_error(logits, targets) == pytest.approx(error)
+    fitted = calibration.temperature(logits, targets)
+    losses = {
+        t: evaluation.negative_log_likelihood(logits / t, targets) for t in (fitted / 1.02, fitted, fitted * 1.02)
+    }
+    assert min(losses, key=losses.__getitem__) == fitted and 1.3 < fitted < 3
+    expected = -np.mean([t * np.log(p) + (1 - t) * np.log(1 - p) for p, t in pairs])
+    assert evaluation.negative_log_likelihood(logits, targets) == pytest.approx(expected)
 
 
 def test_an_epoch_without_a_score_is_never_the_best() -> None:

@@ -81,7 +81,7 @@ def test_damaged_features_cost_the_table_of_noise_alone(tmp_path: Path, monkeypa
         corpus="tiny",
         settings=SETTINGS,
         fold=1,
-        result=SimpleNamespace(weights="aa", accuracy=0.5),
+        result=SimpleNamespace(weights="aa", score=0.5),
     )
     monkeypatch.setattr(noise_levels, "trained_with", lambda record: 0.3)
     assert noise_levels.section({"row": [record]}, tmp_path / "noise.csv") == ()

@@ -8,8 +8,10 @@ from typing import Any
 
 from pipeline.config import Settings
 from pipeline.corpus import Corpus
-from pipeline.deploy.answers import NONE
+from pipeline.deploy.answers import NONE, PRESENT
 from pipeline.deploy.final.expected import Expected
+from pipeline.deploy.final.present import Present
+from pipeline.label_sets import measure
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import markdown_cell, number
 from pipeline.runs import Record
@@ -26,18 +28,23 @@ OWN = "not known to this program: the sounds are your own, and so is the questio
 
 
 def card(
-    record: Record, corpus: Corpus, settings: Settings, expected: Expected, refusal: Refusal, proof: Mapping[str, Any]
+    record: Record,
+    corpus: Corpus,
+    settings: Settings,
+    expected: Expected,
+    none: Refusal | Present,
+    proof: Mapping[str, Any],
 ) -> str:
-    """All of it."""
+    """All of it. ``none``: what is none of the classes."""
     stamp = f"**{STAMP}: trained on made-up sounds; it knows nothing of real ones.**\n\n" if record.synthetic else ""
     parts = [
         f"# {markdown_cell(record.model)}: {markdown_cell(corpus.name)}, {len(corpus.classes)} classes\n\n{stamp}"
         f"A student of {proof['parameters']:,} weights, taught by a {record.settings.teacher.model} under `{record.mix_text}`, both trained on all "
-        f"{len(corpus.folds)} folds. Files: `model.onnx`, `model.int8.onnx`, `labels.json`, `features.json`, `refusal.json`, `proof.json`; golden vectors "
+        f"{len(corpus.folds)} folds. Files: `model.onnx`, `model.int8.onnx`, `labels.json`, `features.json`, {'' if record.several_labels else '`refusal.json`, '}`proof.json`; golden vectors "
         f"`golden.wav` and `golden.npz`{from_sound(proof)}.",
         data(corpus),
-        figures(expected, refusal),
-        proven(proof),
+        figures(expected, none),
+        proven(proof, record.several_labels),
         limits(corpus, settings),
         f"## Licence of the data\n\n{LICENCES.get(corpus.dataset, OWN)}.",
         settings_table(settings),
@@ -51,20 +58,31 @@ def from_sound(proof: Mapping[str, Any]) -> str:
 
 
 def data(corpus: Corpus) -> str:
-    counts = Counter(clip.label for clip in corpus.clips)
+    own = corpus.label_sets or [(label,) for label in range(len(corpus.classes))]
+    counts = Counter(number for clip in corpus.clips for number in own[clip.label])
     recordings = len({clip.source for clip in corpus.clips})
     rows = "\n".join(f"| {markdown_cell(name)} | {counts[label]} |" for label, name in enumerate(corpus.classes))
     kind = "windows of long files" if corpus.windows else "clips"
+    several = ", several classes each" if corpus.label_sets else ""
     return (
         f"## Data and classes\n\n{len(corpus.clips):,} {kind} of {recordings:,} recordings, folds {', '.join(map(str, corpus.folds))} of "
-        f"{markdown_cell(corpus.name)} ({corpus.dataset}); {kind} of {corpus.seconds:g} s.\n\n| class | {kind} |\n| :--- | ---: |\n{rows}"
+        f"{markdown_cell(corpus.name)} ({corpus.dataset}); {kind} of {corpus.seconds:g} s{several}.\n\n| class | {kind} |\n| :--- | ---: |\n{rows}"
     )
 
 
-def figures(expected: Expected, refusal: Refusal) -> str:
+def figures(expected: Expected, none: Refusal | Present) -> str:
     low, high = expected.low, expected.high
     within = f", 95 % interval {number(low)} to {number(high)}" if low is not None and high is not None else ""
     balanced = f" Balanced accuracy {number(expected.balanced)} %." if expected.balanced is not None else ""
+    return (
+        f"## Figures\n\nExpected {measure(expected.several)}: {number(expected.score)} %{within}.{balanced} That is the mean of {expected.runs} runs of the same settings on "
+        f"{expected.folds} held-out {'fold' if expected.folds == 1 else 'folds'}, trained on fewer clips than this student. It was never measured on this "
+        f"student: it has heard all of the clips.\n\n{at_threshold(none) if isinstance(none, Refusal) else at_half(none)}"
+    )
+
+
+def at_threshold(refusal: Refusal) -> str:
+    """Of a student that names one class: what is below its threshold."""
     rows = "\n".join(
         f"| {markdown_cell(kind)} | {told['clips']:g} | {100 * told['refused']:.1f} | "
         f"{'' if 'auroc' not in told else format(told['auroc'], '.3f')} |"
@@ -76,9 +94,6 @@ def figures(expected: Expected, refusal: Refusal) -> str:
         else ""
     )
     return (
-        f"## Figures\n\nExpected accuracy: {number(expected.accuracy)} %{within}.{balanced} That is the mean of {expected.runs} runs of the same settings on "
-        f"{expected.folds} held-out {'fold' if expected.folds == 1 else 'folds'}, trained on fewer clips than this student. It was never measured on this "
-        "student: it has heard all of the clips.\n\n"
         f"*{NONE}*: an answer whose largest probability is below {refusal.threshold:.4f} is refused; so are at most {refusal.share:.0%} of the "
         f"{refusal.clips:,} held-out clips of known classes.{elsewhere} What it refuses of what is none of the classes:\n\n"
         f"| sound | clips | refused, % | AUROC |\n| :--- | ---: | ---: | ---: |\n{rows}\n\n"
@@ -87,19 +102,50 @@ def figures(expected: Expected, refusal: Refusal) -> str:
     )
 
 
-def proven(proof: Mapping[str, Any]) -> str:
+def at_half(present: Present) -> str:
+    """Of a student of clips with several labels: what is found at ``PRESENT``."""
+    rows = "\n".join(
+        f"| {markdown_cell(name)} | {told['clips']} | {share(told['found'])} | {share(told['right'])} |"
+        for name, told in present.classes.items()
+    )
+    quiet = "\n".join(
+        f"| {markdown_cell(kind)} | {told['clips']:g} | {100 * told['refused']:.1f} |"
+        for kind, told in present.nothing.items()
+    )
+    return (
+        f"A class is there from a probability of {PRESENT:g} on, each by itself; no threshold was chosen. Of the held-out runs' answers:\n\n"
+        f"| class | clips with it | of these found, % | of what is found right, % |\n| :--- | ---: | ---: | ---: |\n{rows}\n\n"
+        f"*{NONE}*: no class is there. So answered is {100 * present.none:.1f} % of the {present.clips:,} held-out clips, each of which has a "
+        f"class, and of what is none of the classes:\n\n| sound | clips | *{NONE}*, % |\n| :--- | ---: | ---: |\n{quiet}\n\n"
+        "Noise and made-up sounds: by this student. Made-up sounds imitate classes of UrbanSound8K."
+    )
+
+
+def share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def proven(proof: Mapping[str, Any], several: bool) -> str:
+    same = "finds the same classes" if several else "names the same class"
     return (
         f"## Proof\n\nOn {proof['compared_samples']} of its training samples the logits of torch and ONNX differ by at most {proof['worst_logit_difference']:.1e}, those of "
-        f"int8 by {proof['worst_logit_difference_int8']:.2g}; int8 names the same class on {100 * proof['agreement_int8']:.1f} %. Outputs are compared, never "
+        f"int8 by {proof['worst_logit_difference_int8']:.2g}; int8 {same} on {100 * proof['agreement_int8']:.1f} %. Outputs are compared, never "
         "accuracy. Whoever runs it elsewhere compares with the golden vectors: `golden.wav` gives `features`, and these `logits`, of `golden.npz`."
     )
 
 
 def limits(corpus: Corpus, settings: Settings) -> str:
+    several = bool(corpus.label_sets)
+    names = (
+        "says of each by itself whether it is there; which of them go together it learned from its clips"
+        if several
+        else "names one of them, or none; several at once it cannot say"
+    )
+    sure = "sigmoid" if several else "softmax"
     return (
-        f"## Limits\n\n- It knows {len(corpus.classes)} classes and names one of them, or none; several at once it cannot say.\n"
+        f"## Limits\n\n- It knows {len(corpus.classes)} classes and {names}.\n"
         f"- It hears {settings.features.seconds:g} s at {settings.features.sr} Hz; other microphones, rooms and levels than those of the data were not tested.\n"
-        "- A softmax is sure of much that it never heard: the table above says how much is refused, not that the rest is right."
+        f"- A {sure} is sure of much that it never heard: the table above says how much is refused, not that the rest is right."
     )
 
 

@@ -1,4 +1,4 @@
-"""What accuracy to expect of a student that was trained on all folds: that of held-out runs of the same settings."""
+"""What accuracy (of clips with several labels: mean average precision) to expect of a student that was trained on all folds: that of held-out runs of the same settings."""
 
 from __future__ import annotations
 
@@ -21,14 +21,26 @@ from pipeline.runs.planned import PlannedRun
 class Expected:
     """Percent, of the clean clips of held-out folds."""
 
-    accuracy: float
+    score: float
+    """Accuracy; of clips with several labels the mean average precision."""
     low: float | None
     """Ends of the 95 % interval over folds, corrected for overlapping training sets; None of a single fold."""
     high: float | None
     runs: int
     folds: int
     balanced: float | None
-    """Balanced accuracy, mean over the folds' means."""
+    """Balanced accuracy, mean over the folds' means; None where none is kept."""
+    several: bool = False
+    """Whether clips have several labels."""
+
+    def told(self) -> dict[str, float | int | None]:
+        """For files."""
+        interval = {"low": self.low, "high": self.high, "runs": self.runs, "folds": self.folds}
+        return (
+            {"map": self.score, **interval}
+            if self.several
+            else {"accuracy": self.score, **interval, "balanced": self.balanced}
+        )
 
 
 def held_out_runs(student: PlannedRun, source: Source, root: Path, command: str) -> list[Record]:
@@ -59,8 +71,7 @@ def held_out_runs(student: PlannedRun, source: Source, root: Path, command: str)
 
 
 def expected(records: Sequence[Record]) -> Expected:
-    accuracies = percents(records, "accuracy")
-    means = list(statistics.by_fold(accuracies).values())
+    means = list(statistics.by_fold(percents(records, "score")).values())
     test = statistics.corrected_t_test(means, ratio(records[0]))
     balanced = percents(records, "balanced_accuracy")
     return Expected(
@@ -70,4 +81,5 @@ def expected(records: Sequence[Record]) -> Expected:
         len(records),
         len(means),
         float(np.mean(list(statistics.by_fold(balanced).values()))) if balanced else None,
+        records[0].several_labels,
     )

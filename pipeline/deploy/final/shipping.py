@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,14 @@ from pipeline import audio, cache, features, models, places, runs
 from pipeline.config import FeatureSpec, InputError, Settings
 from pipeline.corpus import Corpus, made_up
 from pipeline.corpus.clips import UNLABELLED
-from pipeline.deploy import export, prediction
+from pipeline.deploy import calibrated, export, prediction
+from pipeline.deploy.answers import same_sets
 from pipeline.deploy.choosing import PROOF, final_name, signed
 from pipeline.deploy.export import FLOAT, INT8, TOLERANCE
-from pipeline.deploy.final import training, unknown
+from pipeline.deploy.final import present, training, unknown
 from pipeline.deploy.final.card import card
 from pipeline.deploy.final.expected import Expected, expected, held_out_runs
+from pipeline.deploy.final.present import Present
 from pipeline.deploy.graph import graph
 from pipeline.deploy.int8 import quantised
 from pipeline.engine.source import Source, of_corpus
@@ -55,7 +57,8 @@ class Final:
     run: Path
     export: Path
     expected: Expected
-    refusal: Refusal
+    none: Refusal | Present
+    """What is none of the classes: below its threshold; of clips with several labels that in which none is found."""
     proof: Mapping[str, Any]
 
 
@@ -75,46 +78,59 @@ def final(
     """Train on all folds what is missing, and ship it. ``command`` trains the held-out runs; ``rates``, ``half``: forms of the one file, as of ``export``.
 
     Raises ``InputError``, before anything is trained, without the extra for ONNX, features, or held-out runs of the same settings, and
-    for forms that cannot be.
+    for forms that cannot be, and a mix or settings that do not take the corpus' clips.
     """
     export.require_extra()
     wanted = forms_of(settings.features, rates, half)
     source = of_corpus(corpus, settings)
     levels = training.levels_of(corpus, settings, mix, NO_FOLD, seed)
     held_out = held_out_runs(levels[-1].runs[-1], source, places.runs(), command)
-    by_fold = unknown.scores_by_fold(held_out)
+    for record in held_out:
+        runs.read_predictions(record.folder)  # damage is told before hours of training
     folder = training.trained(levels, source, how)
-    unheard = unknown.without_classes(corpus, settings, mix, source, seed, how) if classes_left_out else {}
     payload, record = read_weights(folder), runs.read(folder)
     network = network_of(payload)
-    refusal = refusal_of(network, settings.features, by_fold, record.result.weights, unheard)
-    refusals.write(folder, refusal)
+    none: Refusal | Present
+    if corpus.label_sets:
+        none = present.of(held_out, record.classes, network, settings.features)
+    else:
+        left_out = unknown.without_classes(corpus, settings, mix, source, seed, how) if classes_left_out else {}
+        none = refusal_of(network, settings.features, held_out, record.result.weights, left_out)
+        refusals.write(folder, none)
     figures = expected(held_out)
-    contents, proof = shipped(network, settings.features, source)
+    contents, proof = shipped(network, settings.features, source, record.several_labels)
     files, proof["one_file"] = from_sound(contents, folder, corpus, source, wanted)
     contents |= files
     proof |= about(record, corpus, figures) | {"parameters": models.parameters(network)}
     contents |= {
-        "labels.json": json_bytes(list(payload["classes"])),
+        "labels.json": labels(record),
         "features.json": json_bytes(export.described(payload, settings.features)),
-        refusals.NAME: (folder / refusals.NAME).read_bytes(),
-        CARD: card(record, corpus, settings, figures, refusal, proof).encode(),
+        CARD: card(record, corpus, settings, figures, none, proof).encode(),
+        **({refusals.NAME: (folder / refusals.NAME).read_bytes()} if isinstance(none, Refusal) else {}),
     }
-    proof = signed(proof, contents)
-    contents[PROOF] = json_bytes(proof)
+    proof |= {"present": none.told()} if isinstance(none, Present) else {}
+    contents[PROOF] = json_bytes(proof := signed(proof, contents))
     target = exports_root / corpus.name / final_name(record)
     export.write_folder(target, contents)
-    return Final(folder, target, figures, refusal, proof)
+    return Final(folder, target, figures, none, proof)
+
+
+def labels(record: Record) -> bytes:
+    """``labels.json``: the classes; of clips with several labels also how their probabilities are made, as an export has it."""
+    return (
+        calibrated.labels(record.classes, record, None) if record.several_labels else json_bytes(list(record.classes))
+    )
 
 
 def refusal_of(
     network: Network,
     spec: FeatureSpec,
-    by_fold: Mapping[int, np.ndarray],
+    held_out: Sequence[Record],
     weights: str,
     unheard: unknown.Detected,
 ) -> Refusal:
-    """The threshold by the held-out clips of each fold, and what it does. ``unheard``: to classes never heard."""
+    """The threshold by the clips of the ``held_out`` runs, fold by fold, and what it does. ``unheard``: to classes never heard."""
+    by_fold = unknown.scores_by_fold(held_out)
     limit = refusing.threshold(np.concatenate(list(by_fold.values())))
     return Refusal(
         limit,
@@ -139,16 +155,21 @@ def about(record: Record, corpus: Corpus, figures: Expected) -> dict[str, Any]:
         "seed": record.seed,
         "settings": record.digest,
         "weights": record.result.weights,
-        "expected": asdict(figures),
+        "expected": figures.told(),
         "versions": export.versions(),
     }
 
 
-def shipped(network: Network, spec: FeatureSpec, source: Source) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """ONNX in float and int8 with golden vectors; and how far their outputs lie apart. ``InputError`` where ONNX says something else."""
+def shipped(
+    network: Network, spec: FeatureSpec, source: Source, several: bool
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """ONNX in float and int8 with golden vectors; and how far their outputs lie apart. ``InputError`` where ONNX says something else.
+
+    ``several``: of clips with several labels.
+    """
     samples = training_samples(source, SAMPLES)
     model = graph(network)
-    contents = {FLOAT: model.SerializeToString(), INT8: quantised(model, samples)}
+    contents = calibrated.marked({FLOAT: model.SerializeToString(), INT8: quantised(model, samples)}, None, several)
     golden, vectors = golden_vectors(network, spec)
     compared = np.concatenate([samples, vectors["features"]])
     logits = export.torch_logits(network, compared)
@@ -166,7 +187,9 @@ def shipped(network: Network, spec: FeatureSpec, source: Source) -> tuple[dict[s
         "worst_logit_difference": worst,
         "tolerance": TOLERANCE,
         "worst_logit_difference_int8": float(np.abs(integers - floats).max()),
-        "agreement_int8": evaluation.agreement(integers, floats),
+        "agreement_int8": float(same_sets(integers, floats).mean())
+        if several
+        else evaluation.agreement(integers, floats),
         "bytes": {name: len(content) for name, content in contents.items()},
     }
     return contents | {GOLDEN: golden, VECTORS: packed.getvalue()}, proof
@@ -230,26 +253,3 @@ def golden_vectors(network: Network, spec: FeatureSpec) -> tuple[bytes, dict[str
     with torch.no_grad():
         assert network(torch.from_numpy(values)).logits.isfinite().all()
     return buffer.getvalue(), {"features": values}
-
-
-def text(done: Final) -> str:
-    """For a terminal."""
-    from pipeline.deploy.one_file import making  # onnx: an extra
-
-    told, refusal, proof = done.expected, done.refusal, done.proof
-    within = "" if told.low is None else f", 95 % interval {told.low:.2f} to {told.high:.2f}"
-    lines = [
-        f"student     {done.run}, trained on all folds",
-        f"folder      {done.export}",
-        f"expected    {told.accuracy:.2f} %{within}: {told.runs} runs on {told.folds} held-out folds, trained on fewer clips",
-        f"difference  {proof['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
-        f"int8        the same class as float on {100 * proof['agreement_int8']:.2f} % of {proof['compared_samples']} samples",
-        f"refused     below {refusal.threshold:.4f}: at most {refusal.share:.0%} of {refusal.clips} held-out clips of known classes",
-    ]
-    lines += [
-        f"            {100 * t['refused']:5.1f} % of {t['clips']:g} {kind}" for kind, t in refusal.detects.items()
-    ]
-    lines += making.lines(proof[making.ENTRY], "of its own clips: outputs are compared, never accuracy")
-    if proof["synthetic"]:
-        lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
-    return "\n".join(lines)

@@ -15,6 +15,7 @@ from pipeline.engine.source import Source
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import variant
 from pipeline.losses import LossMix
+from pipeline.losses.several import require_several
 from pipeline.runs.planned import PlannedRun
 from pipeline.train_settings import NO_FOLD
 
@@ -26,6 +27,8 @@ def levels_of(corpus: Corpus, settings: Settings, mix: LossMix, fold: int, seed:
     if NO_FOLD in corpus.folds:
         raise InputError(f"{corpus.name} has a fold {NO_FOLD}, which stands for none here; expected folds from 1 on")
     mix.require(settings.student, "student")
+    if corpus.label_sets:
+        require_several(mix, settings.student, "student", corpus.name)
     experiment = variant("student", "student", mix=None, each={"mix": [str(mix)]})
     levels, _ = plan(experiment, settings, corpus.name, folds=[fold], seeds=[seed])
     return [Level(f"final {level.name}", tuple(map(moved, level.runs))) for level in levels]

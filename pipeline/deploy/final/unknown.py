@@ -36,10 +36,15 @@ Detected = dict[str, dict[str, float]]
 
 
 @torch.no_grad()
-def scores_of(network: Network, values: np.ndarray, names: Sequence[str] = (), chunk: int = 32) -> np.ndarray:
-    """(clips,) largest probabilities of features (clips, features, bins, frames); of files where ``names`` are windows of them."""
+def logits_of(network: Network, values: np.ndarray, chunk: int = 32) -> np.ndarray:
+    """(clips, classes) float32 of features (clips, features, bins, frames)."""
     parts = torch.from_numpy(np.ascontiguousarray(values)).split(chunk)
-    logits = torch.cat([network(part).logits for part in parts]).numpy()
+    return torch.cat([network(part).logits for part in parts]).numpy()
+
+
+def scores_of(network: Network, values: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
+    """(clips,) largest probabilities of features (clips, features, bins, frames); of files where ``names`` are windows of them."""
+    logits = logits_of(network, values)
     if names:
         told = np.array(names)
         logits = runs.by_clip(runs.Predictions(told, np.zeros(len(told), np.int64), logits, told)).logits
@@ -61,6 +66,11 @@ def sounds(spec: FeatureSpec) -> dict[str, np.ndarray]:
     return {kind: np.stack(clips) for kind, clips in each.items()}
 
 
+def clean(spec: FeatureSpec) -> FeatureSpec:
+    """The settings of clean clips."""
+    return replace(spec, noise_std=0.0)
+
+
 def fitted(sound: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """(samples,) float32 of a sound at the recipes' rate: resampled, cut or repeated, within full scale."""
     return np.resize(soxr.resample(sound, SR, spec.sr), spec.samples).clip(-1, 1).astype(np.float32)
@@ -70,7 +80,7 @@ def of_sounds(network: Network, spec: FeatureSpec, limit: float) -> Detected:
     """What a network with a threshold refuses of noise and made-up sounds."""
     detected: Detected = {}
     for kind, clips in sounds(spec).items():
-        scores = scores_of(network, features.extract(clips, replace(spec, noise_std=0.0)))
+        scores = scores_of(network, features.extract(clips, clean(spec)))
         detected[kind] = {"refused": refusing.refused(scores, limit), "clips": len(scores)}
     return detected
 

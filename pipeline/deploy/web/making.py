@@ -22,7 +22,7 @@ from pipeline.cache import Header
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.deploy import calibrated, export, prediction
-from pipeline.deploy.answers import NONE
+from pipeline.deploy.answers import NONE, PRESENT
 from pipeline.deploy.choosing import PROOF, existing, run_folder, signed
 from pipeline.deploy.graph import INPUT
 from pipeline.deploy.one_file import NAME, making, proof
@@ -161,7 +161,7 @@ def answered(
         examples.append(
             Example(
                 header.clips[place],
-                member.classes[known[1][index]],
+                header.label_names[place] if member.several else member.classes[known[1][index]],
                 file.getvalue(),
                 tuple(answer.logits[0, 0].tolist()),
                 tuple(answer.probabilities.mean(axis=0).tolist()),
@@ -198,7 +198,8 @@ def described(
         "network": member.name,
         "fold": fold,
         "heard": fold != held_out,
-        "threshold": member.threshold,
+        "threshold": PRESENT if member.several else member.threshold,
+        "several": member.several,
         "none": NONE,
         "version": __version__,
         "seconds": spec.seconds,

@@ -102,11 +102,15 @@ async function soundAnswer({ samples, rate }, show = true) {
 const ranked = (probabilities) => probabilities.map((p, i) => [p, about.classes[i]]).sort((a, b) => b[0] - a[0]);
 /** Whether an answer is none of the classes: its largest probability is below the threshold of a student that has one. */
 const isNone = (probabilities) => about.threshold !== null && Math.max(...probabilities) < about.threshold;
+/** How many of the ranked classes are there, where each is by itself. */
+const countPresent = (probabilities) => (about.several ? probabilities.filter((p) => p >= about.threshold).length : 0);
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
 
 function showAnswer(probabilities, answer, count = 1, all = 1) {
-  const items = ranked(probabilities).slice(0, SHOWN).map(([p, name]) => {
+  const shown = Math.max(SHOWN, countPresent(probabilities));
+  const items = ranked(probabilities).slice(0, shown).map(([p, name]) => {
     const item = document.createElement("li");
+    if (about.several && p < about.threshold) item.className = "absent";
     item.style.setProperty("--share", `${100 * p}%`);
     item.append(spanOf(name), spanOf(percent(p)));
     return item;
@@ -212,8 +216,9 @@ function exampleRow(example, sound, url) {
 }
 
 function firstOf(probabilities) {
-  const [[p, name]] = ranked(probabilities);
-  return [isNone(probabilities) ? about.none : name, percent(p)];
+  const order = ranked(probabilities);
+  const names = order.slice(0, countPresent(probabilities) || 1).map(([, name]) => name);
+  return [isNone(probabilities) ? about.none : names.join("; "), percent(order[0][0])];
 }
 
 /** Every example through the page; what it says beside what Python said. */
@@ -237,7 +242,7 @@ async function compareExamples() {
   const same = results.filter((result) => result.same).length;
   const worst = Math.max(0, ...results.map((result) => result.difference));
   element("agreement").textContent =
-    `The same class on ${same} of ${results.length}; logits differ by at most ${worst.toExponential(0)}.`;
+    `The same ${about.several ? "classes" : "class"} on ${same} of ${results.length}; logits differ by at most ${worst.toExponential(0)}.`;
   element("agreement").classList.toggle("other", same < results.length);
   return results;
 }
@@ -253,7 +258,8 @@ function describe() {
   element("examples-about").textContent =
     `${about.examples.length} clips of fold ${about.fold}, which this network was ${about.heard ? "trained on, as on all" : "not trained on"}, ` +
     `at ${about.rate} Hz and 16 bits.` +
-    (about.threshold === null ? "" : ` An answer below ${percent(about.threshold)} is "${about.none}".`);
+    (about.several ? ` A class is there from ${percent(about.threshold)} on, each by itself; without any it is "${about.none}".` :
+     about.threshold === null ? "" : ` An answer below ${percent(about.threshold)} is "${about.none}".`);
 }
 
 function connect() {

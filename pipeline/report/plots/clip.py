@@ -78,7 +78,7 @@ def clip_figure(header: cache.Header, index: int, features: np.ndarray, times: n
     length = header.files[index].seconds
     annotated = f", annotated {length:.2f} s" if length else ""
     figure.suptitle(
-        f"{header.clips[index]}: {header.classes[header.labels[index]]}, fold {header.fold} of "
+        f"{header.clips[index]}: {header.label_names[index]}, fold {header.fold} of "
         f"{header.corpus}{' (SYNTHETIC)' if header.synthetic else ''}{annotated}",
         fontsize=13,
     )

@@ -1,0 +1,76 @@
+"""A search on clips with several labels maximises the mean average precision, and its record says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import config
+from pipeline.config import InputError
+from pipeline.engine.source import Source
+from pipeline.losses import LossMix
+from pipeline.runs import DataSet
+from pipeline.runs.planned import PlannedRun
+from pipeline.search import proposing, record, searching, space
+from pipeline.search.planning import Search, require_several_taken
+from pipeline.search.record import Measured
+from pipeline.search.training import Trial, score_of
+
+SETTINGS = config.read("default", ())
+
+
+def run() -> PlannedRun:
+    return PlannedRun("search", "student", "student", "clips", SETTINGS, 2, 0, LossMix.parse("ce"), ())
+
+
+def test_a_trial_is_its_mean_average_precision() -> None:
+    scores = [score_of(run(), {"map": value}) for value in (0.25, 0.75)]
+    assert [score.value for score in scores] == [0.25, 0.75]
+    lost = score_of(run(), {"map": float("nan")})
+    assert lost.value == 0.0 and "not finite" in lost.failure
+    assert score_of(run(), {"accuracy": 0.5, "loss": 1.0}).value == 0.5
+    trial = Trial(SETTINGS, LossMix.parse("ce"), (), 8, True, several=True)
+    one = searching.measured_of(0, 1, trial, {"student.lr": 0.1}, {2: 0.25, 3: 0.75}, scores, False)
+    assert (one.map, one.accuracy, one.score) == (0.5, None, 0.5)
+    assert searching.best_of([Measured(1, 1, 8, True, {}, "ce:1", map=0.4), one]) is one
+
+
+def test_the_record_says_which_figure_it_is(tmp_path: Path) -> None:
+    path = tmp_path / record.TRIALS
+    several, single = Measured(0, 0, 2, True, {}, "ce:1", map=0.5), Measured(0, 0, 2, True, {}, "ce:1", 0.5)
+    for one, there, absent in ((several, "map", "accuracy"), (single, "accuracy", "map")):
+        path.write_bytes(record.written([one]))
+        line = json.loads(path.read_text())
+        assert line[there] == 0.5 and absent not in line
+        assert record.read(path) == [one]
+
+
+def test_the_record_of_a_search_names_its_objective() -> None:
+    source = Source((), DataSet("clips", "csv", False, (1, 2, 3)), {}, ("a", "b"), ((0,), (0, 1)))
+    wanted = Search(space.read("rates", ["ce"]), SETTINGS, source, (1, 2, 3), (0,))
+    assert searching.about(wanted, 1)["objective"] == "mean average precision"
+    one_label = Search(wanted.space, SETTINGS, Source((), source.data_set, {}, ("a", "b")), (1, 2, 3), (0,))
+    assert "objective" not in searching.about(one_label, 1) and one_label.measure == "accuracy"
+
+
+def test_a_space_whose_mix_needs_one_label_is_refused() -> None:
+    with pytest.raises(InputError, match=r"hinton.* needs one label a clip, and the clips of clips have several"):
+        require_several_taken(space.read("strong"), SETTINGS, "clips")
+    require_several_taken(space.read("strong", ["ce", "angle:20,ce:1"]), SETTINGS, "clips")
+
+
+def test_what_is_proposed_goes_by_it() -> None:
+    """The same proposals as of accuracies of these values, behind the first trials, which are drawn at random."""
+    pytest.importorskip("optuna")
+    wanted = space.read("strong", ["ce"])
+    tried = proposing.proposals(wanted, 0, [], range(12))
+    values = [0.1 + 0.05 * place for place in range(12)]
+    by_map, by_accuracy = (
+        [Measured(n, 0, 2, True, of, "ce:1", **{name: value}) for n, (of, value) in enumerate(zip(tried, values))]  # type: ignore[arg-type]
+        for name in ("map", "accuracy")
+    )
+    after = proposing.proposals(wanted, 0, by_map, range(12, 14))
+    assert after == proposing.proposals(wanted, 0, by_accuracy, range(12, 14))
+    assert after != proposing.proposals(wanted, 0, by_accuracy[::-1], range(12, 14))
