@@ -23,7 +23,7 @@ SETTINGS = (*QUICK, "--set", "student.epochs=8", "--set", "student.lr=0.02", "--
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained teacher and students of three mixes, and their report."""
     where = tmp_path_factory.mktemp("several")
-    write_corpus(where / "tones", folds=3, repeats=2)
+    write_corpus(where / "tones", folds=2, repeats=2)
     spec = SETTINGS[4:8]
     for command, *more in (
         ("features", *spec),
@@ -67,7 +67,7 @@ def test_tables_page_and_lists_name_it(place: Path) -> None:
     by_mix = {row["mix"]: row for row in rows}
     figures = [100 * r.result.map for r in runs.find(place / "runs", "clips") if r.row_mix == "ce:1"]  # type: ignore[operator]
     assert float(by_mix["ce:1"]["mean_percent"]) == pytest.approx(np.mean(figures))
-    assert by_mix["ce:1"]["baseline"] == "baseline" and by_mix["angle:20,ce:1"]["folds_compared"] == "3"
+    assert by_mix["ce:1"]["baseline"] == "baseline" and by_mix["angle:20,ce:1"]["folds_compared"] == "2"
     assert {row["measure"] for row in rows} == {"mean average precision"}
     by_class = list(csv.DictReader((folder / "classes.csv").open()))
     assert {row["class"] for row in by_class} == set(TONES) and all(
@@ -83,7 +83,7 @@ def test_tables_page_and_lists_name_it(place: Path) -> None:
     assert "A: mean average precision" in compared and "McNemar" not in compared
     both = [str(folder) for folder in sorted((place / "runs" / "clips").rglob("student-*/*/fold1-seed0"))]
     assert "it is no mean over clips" in ran(place, "compare", *both).stdout
-    assert "angle:20,ce:1 × 3, ce:1 × 3, teacher × 3" in ran(place, "status", *CORPUS).stdout
+    assert "angle:20,ce:1 × 2, ce:1 × 2, teacher × 2" in ran(place, "status", *CORPUS).stdout
 
 
 @pytest.mark.slow
@@ -133,11 +133,16 @@ def test_noise_inspect_and_votes_have_mean_average_precisions(place: Path) -> No
     assert noisy["rows"][0]["clean_percent"] == pytest.approx(100 * runs.read(both[0]).result.map)  # type: ignore[operator]
     assert noisy["rows"][0]["snr_100_percent"] == pytest.approx(noisy["rows"][0]["clean_percent"], abs=1e-6)
     seen = json.loads(ran(place, "inspect", *CORPUS, *SETTINGS[4:8], "--json").stdout)
-    assert seen["classes"] == {"bass": 6, "flute": 6, "whistle": 6} and seen["several_labels"]
+    assert seen["classes"] == {"bass": 8, "flute": 6, "whistle": 6} and seen["several_labels"]
 
 
 @pytest.mark.slow
-def test_a_temperature_is_fitted_on_other_folds(place: Path) -> None:
+def test_a_temperature_is_fitted_on_other_folds(tmp_path: Path) -> None:
+    place = tmp_path
+    write_corpus(place / "tones", folds=3)
+    ran(place, "features", *CORPUS, *SETTINGS[4:8])
+    ran(place, "teacher", *CORPUS, *SETTINGS, "--folds", "1")
+    ran(place, "distill", *CORPUS, *SETTINGS, "--folds", "1", "--losses", "ce")
     run = a_run(place)
     ran(place, "calibrate", str(run))
     fitted = json.loads((run / "calibration.json").read_text())
@@ -147,7 +152,6 @@ def test_a_temperature_is_fitted_on_other_folds(place: Path) -> None:
     probability = 1 / (1 + np.exp(-logits.astype(float) / fitted["temperature"]))
     loss = -np.mean(targets * np.log(probability) + (1 - targets) * np.log(1 - probability))
     assert fitted["nll_after"] == pytest.approx(loss)
-    (run / "calibration.json").unlink()
 
 
 @pytest.mark.slow
@@ -166,7 +170,7 @@ def test_generations_and_experiments_learn_from_relations(place: Path) -> None:
     rows = list(csv.DictReader((place / "reports/clips/ban.csv").open()))
     (folder,) = (place / "runs/clips").glob("ban-*/angle20+ce1")
     each = []
-    for fold in (1, 2, 3):
+    for fold in (1, 2):
         members = [runs.read_predictions(folder / f"gen{number}" / f"fold{fold}-seed0") for number in (1, 2)]
         mean = np.mean([1 / (1 + np.exp(-one.logits.astype(float))) for one in members], axis=0)
         each.append(100 * mean_average_precision(members[0].labels, mean))
@@ -195,7 +199,7 @@ def test_a_final_student_is_expected_to_reach_what_held_out_runs_did(place: Path
     assert not (export / "refusal.json").exists() and not list(Path(place / told["run"]).glob("refusal.json"))
     assert json.loads((export / "labels.json").read_text())["activation"] == "sigmoid"
     card = (export / "CARD.md").read_text()
-    assert "Expected mean average precision" in card and "accuracy:" not in card and "| bass | 18 |" in card
+    assert "Expected mean average precision" in card and "accuracy:" not in card and "| bass | 16 |" in card
     answer = ran(place, "predict", told["run"], "tones/sounds/clip0.wav")
     assert "was lost" not in answer.stderr
 
