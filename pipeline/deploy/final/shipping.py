@@ -90,9 +90,8 @@ def final(
     folder = training.trained(levels, source, how)
     payload, record = read_weights(folder), runs.read(folder)
     network = network_of(payload)
-    none: Refusal | Present
     if corpus.label_sets:
-        none = present.of(held_out, record.classes, network, settings.features)
+        none: Refusal | Present = present.of(held_out, record.classes, network, settings.features)
     else:
         left_out = unknown.without_classes(corpus, settings, mix, source, seed, how) if classes_left_out else {}
         none = refusal_of(network, settings.features, held_out, record.result.weights, left_out)
@@ -100,15 +99,15 @@ def final(
     figures = expected(held_out)
     contents, proof = shipped(network, settings.features, source, record.several_labels)
     files, proof["one_file"] = from_sound(contents, folder, corpus, source, wanted)
-    contents |= files
-    proof |= about(record, corpus, figures) | {"parameters": models.parameters(network)}
+    present_told = {"present": none.told()} if isinstance(none, Present) else {}
+    proof |= about(record, corpus, figures) | {"parameters": models.parameters(network)} | present_told
     contents |= {
+        **files,
         "labels.json": labels(record),
         "features.json": json_bytes(export.described(payload, settings.features)),
         CARD: card(record, corpus, settings, figures, none, proof).encode(),
         **({refusals.NAME: (folder / refusals.NAME).read_bytes()} if isinstance(none, Refusal) else {}),
     }
-    proof |= {"present": none.told()} if isinstance(none, Present) else {}
     contents[PROOF] = json_bytes(proof := signed(proof, contents))
     target = exports_root / corpus.name / final_name(record)
     export.write_folder(target, contents)
