@@ -27,8 +27,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,25 @@ def anonymous() -> int:
     """Bytes of this process' memory that are no file's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+@contextmanager
+def watched(figures: Mapping[str, Callable[[], int]], seconds: float) -> Iterator[dict[str, int]]:
+    """The most that each figure is meanwhile, looked at every so many seconds, at the beginning too."""
+    most, over = {name: figure() for name, figure in figures.items()}, threading.Event()
+
+    def look() -> None:
+        while not over.wait(seconds):
+            for name, figure in figures.items():
+                most[name] = max(most[name], figure())
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        thread.join()
 
 
 def fold_sizes(clips: int) -> list[int]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bench.scale import FOLDS, anonymous, fold_sizes, name_of, write_corpus
+from bench.scale import FOLDS, anonymous, fold_sizes, name_of, watched, write_corpus
 from pipeline.cache import File
 from pipeline.config import FeatureSpec
 from pipeline.corpus import open_corpus
@@ -50,25 +47,6 @@ def write_sounds(root: Path, clips: int) -> None:
         soundfile.write(path, noise[number : number + SPEC.samples], int(SPEC.sr))
 
 
-@contextmanager
-def watched(scheduler: Any) -> Iterator[dict[str, int]]:
-    """The most tasks that the scheduler knew at a time, and the most anonymous memory here, looked at twenty times a second."""
-    most, over = {"tasks": 0, "bytes": anonymous()}, threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.05):
-            most["tasks"] = max(most["tasks"], len(scheduler.tasks))
-            most["bytes"] = max(most["bytes"], anonymous())
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield most
-    finally:
-        over.set()
-        thread.join()
-
-
 def handed_over(clips: int, address: str, _: Path) -> int:
     done, grown = 0, [anonymous()]
     with cluster.connected(-1, address, []) as connection:
@@ -98,7 +76,7 @@ def measure(clips: int, is_hollow: bool, place: Path | None) -> None:
             with cluster.connected(-1, there.scheduler_address, []) as connection:
                 list(connection.results(hollow, tasks_of_names(FOLDS * workers.TASK_CLIPS), len))  # what is loaded once
             before, begun = anonymous(), time.process_time()
-            with watched(there.scheduler) as most:
+            with watched({"tasks": lambda: len(there.scheduler.tasks), "bytes": anonymous}, 0.05) as most:
                 done = (handed_over if is_hollow else extracted)(clips, there.scheduler_address, folder)
             seconds = time.process_time() - begun
         print(

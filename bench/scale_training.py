@@ -8,10 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.scale import ROOT, anonymous, write_features
+from bench.scale import ROOT, anonymous, watched, write_features
 from pipeline import cache, training
 from pipeline.config import FeatureSpec, TrainSettings
 from pipeline.engine import packs, tasks
@@ -33,24 +31,6 @@ from pipeline.training.step import Pack, step, threads
 #: Networks and their mixes: the settings are the published ones.
 MIXES = {"resnet18": "ce", "cnn2": "angle,area"}
 KINDS = ("memory", "files")
-
-
-@contextmanager
-def most_anonymous() -> Iterator[list[int]]:
-    """The most bytes of anonymous memory meanwhile, looked at a hundred times a second."""
-    most, over = [anonymous()], threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.01):
-            most[0] = max(most[0], anonymous())
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield most
-    finally:
-        over.set()
-        thread.join()
 
 
 def packed_run(paths: list[Path], network: str, kind: str) -> tuple[Pack, Run, dict[str, float]]:
@@ -90,7 +70,7 @@ def alone(folder: str, network: str, kind: str, steps: int, epoch: bool) -> None
     """In a process of its own: one of the two ways, and what it takes, as JSON."""
     torch.set_num_threads(1)
     paths = sorted(Path(folder).rglob("fold*.h5"), key=lambda path: int(path.stem[4:]))
-    with most_anonymous() as most, threads("loop", 1):
+    with watched({"bytes": anonymous}, 0.01) as most, threads("loop", 1):
         pack, run, took = packed_run(paths, network, kind)
         count = len(pack.tables.rows) if epoch else steps
         took["a step"] = taken(pack, count) / count
@@ -98,7 +78,7 @@ def alone(folder: str, network: str, kind: str, steps: int, epoch: bool) -> None
         rows: Tensor = held_out_rows([run], torch.device("cpu"))[:, : None if epoch else 64 * 8]
         held_out_logits(pack, rows, [0])
         took["a test clip"] = (time.process_time() - begun) / rows.shape[1]
-    print(json.dumps({"bytes": most[0], "steps": count, **took}))
+    print(json.dumps({**most, "steps": count, **took}))
 
 
 def in_turns(paths: list[Path], network: str, steps: int, rounds: int) -> list[float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline import models, runs
 from pipeline.engine import reusing, subsets
 from pipeline.engine.source import Source
+from pipeline.images.cifar import SHAPE as IMAGE
 from pipeline.listed import modules
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
@@ -18,9 +19,6 @@ from pipeline.teacher_files.reading import read as read_file
 if TYPE_CHECKING:
     from pipeline.losses import LossMix
     from pipeline.losses.adapting import Shapes
-
-#: Of images, whose features no settings describe.
-IMAGE = (3, 32, 32)
 
 
 def check(missing: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], source: Source) -> None:

@@ -9,6 +9,7 @@ from pipeline import models, runs
 from pipeline.config import FeatureSpec, InputError
 from pipeline.engine import subsets
 from pipeline.engine.source import Source
+from pipeline.images.cifar import SHAPE as IMAGE
 from pipeline.losses.reused import asks_head, partner
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
@@ -37,7 +38,7 @@ def check(missing: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], sou
         return
     spec = source.spec(missing[0].settings)
     for (student, teacher_model, classes), where in asked.items():
-        require_layer(student, teacher_model, spec.shape if spec else (3, 32, 32), classes, where)
+        require_layer(student, teacher_model, spec.shape if spec else IMAGE, classes, where)
 
 
 def network_of(teacher: Path, planned: Mapping[Path, PlannedRun]) -> tuple[str, FeatureSpec | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline import models, runs
 from pipeline.engine.source import Source
+from pipeline.images.cifar import SHAPE as IMAGE
 from pipeline.runs.planned import PlannedRun
 
 #: Multiplications that take as long as the rest of a step does per clip, on a CPU.
@@ -71,7 +72,7 @@ def cost_of(run: PlannedRun, source: Source) -> float:
     """What an epoch costs beside those of other networks: multiplications of a clip's way through it, and a share that none has
     less than, of what a step does besides."""
     spec = source.spec(run.settings)
-    return OVERHEAD + multiplications(run.network.model, spec.shape if spec else (3, 32, 32), len(source.classes))
+    return OVERHEAD + multiplications(run.network.model, spec.shape if spec else IMAGE, len(source.classes))
 
 
 @functools.lru_cache(maxsize=64)

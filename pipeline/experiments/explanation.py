@@ -17,6 +17,7 @@ from pipeline.experiments.own_features import settings_of
 from pipeline.experiments.planning import network_of, planner_of
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
 from pipeline.feature_settings import ALL
+from pipeline.images.cifar import SHAPE as IMAGE
 from pipeline.listed import modules
 from pipeline.losses.unlabelled import asked
 from pipeline.runs import Record
@@ -24,7 +25,7 @@ from pipeline.runs.planned import PlannedRun
 
 #: Where there is neither a corpus at hand nor a published one of its name: ten folds and ten classes, as UrbanSound8K has.
 CLASSES, FOLDS = 10, 10
-IMAGES, IMAGE, IMAGE_CLASSES = "cifar100", (3, 32, 32), 100
+IMAGES, IMAGE_CLASSES = "cifar100", 100
 
 #: Of a step with ``balance``.
 WEIGHED = "the term's is measured when its teacher is there: both gradients at the first weights get the same norm"

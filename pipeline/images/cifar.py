@@ -33,6 +33,7 @@ FILES = {
 #: No file of the archive is larger (bytes); the largest, train, has 155 million.
 LIMIT = 256 << 20
 
+#: Of an image: what networks see where no settings describe features.
 SHAPE = (3, 32, 32)
 
 
