@@ -103,7 +103,7 @@ def floor(spec: FeatureSpec, kind: type) -> Callable[[np.ndarray], None]:
     octaves = [(octave, ready((spec.frames, octave.n_fft), np.float32)) for octave in plan.octaves]
     power = np.square(ready((spec.frames, 1 + spec.n_fft // 2), np.float32))
     mels = banks.mel(spec.sr, spec.n_fft, 128) + banks.mel(spec.sr, spec.n_fft, spec.bins)
-    chroma = banks.chroma(spec.sr, spec.n_fft, spec.bins, 0.0)
+    chroma = banks.lifted_chroma(spec.sr, spec.n_fft, spec.bins, 0.0)
 
     def once(y: np.ndarray) -> None:
         torch.fft.rfft(torch.from_numpy(frames))

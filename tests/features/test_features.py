@@ -11,6 +11,7 @@ comparable, not even librosa's own in float32 and float64: frames at the -80 dB 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import platform
 import subprocess
@@ -23,8 +24,11 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from pipeline import bounds
+from pipeline.audio.reading import read_clip
 from pipeline.config import FEATURES, FeatureSpec, InputError
-from pipeline.features import UNITS, describe, extract
+from pipeline.features import LARGEST, UNITS, banks, describe, extract, fast, transforms
+from pipeline.features.fast import TINY
 from tests.sounds import beyond_the_bands, sounds
 
 SPEC = FeatureSpec()
@@ -222,6 +226,33 @@ def test_clips_are_computed_each_on_its_own() -> None:
     for plain in (False, True):
         alone = np.stack([extract(y, SPEC, plain=plain) for y in batch])
         np.testing.assert_array_equal(extract(batch, SPEC, plain=plain), alone)
+
+
+def test_a_lifted_bank_gives_the_plain_products_bits(mini: Path) -> None:
+    """The chromagrams' bell curves end in subnormal numbers, by which processors multiply a hundred times as long."""
+    clips = [*sounds(SPEC).values(), read_clip(min(mini.rglob("*.wav")), sr=SPEC.sr, samples=SPEC.samples)]
+    plainly = []
+    for tuning in (-0.5, 0.0):
+        filters = (SPEC.sr, SPEC.n_fft, SPEC.bins, tuning)
+        bank, lifted = banks.chroma(*filters), banks.lifted_chroma(*filters)
+        assert 0 < bank[bank > 0].min() < TINY <= lifted[lifted > 0].min()
+        for y, level in itertools.product(clips, (1.0, 1e-20)):
+            power = np.square(
+                transforms.magnitudes((level * y[: SPEC.sr]).astype(np.float32), n_fft=2048, hop_length=512)
+            )
+            np.testing.assert_array_equal(fast.pitch_classes(power, filters), power @ bank)
+            plainly.append(not np.array_equal(power @ lifted / banks.LIFT, power @ bank))
+    assert 0 < sum(plainly) < len(plainly) / 2, "some, such as a constant's, are of dust alone"
+
+
+def test_the_loudest_sound_fits_a_lifted_bank() -> None:
+    spec = dataclasses.replace(SPEC, seconds=0.2, use="chroma_stft", tuning=0.0)
+    values = extract(np.full(spec.samples, LARGEST, np.float32), spec)
+    assert np.isfinite(values).all() and values.max() == 1
+    # Parseval: all of a frame's power is at most that of n_fft samples times n_fft, and no weight is above 1.
+    longest = bounds.MOST["n_fft"][0]
+    assert float(banks.LIFT) * (longest * LARGEST) ** 2 < np.finfo(np.float32).max
+    assert banks.chroma(SPEC.sr, SPEC.n_fft, SPEC.bins, 0.0).max() <= 1
 
 
 def test_cens_of_fewer_rows_is_padded_with_zeros() -> None:
