@@ -73,7 +73,7 @@ def same(one: Path, other: Path) -> None:
 
 def only_folds(where: Path) -> bool:
     """Nothing is left but the folds' files, and the notes of their checks: no lock, no part, no half-written file."""
-    names = {path.name for path in where.rglob("*") if path.is_file()} - {"checks.json"}
+    names = {path.name for path in where.rglob("*") if path.is_file()} - {"checks.json", "times.json"}
     return all(name.startswith("fold") and name.endswith(".h5") for name in names)
 
 

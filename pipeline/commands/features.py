@@ -60,12 +60,17 @@ def features(
 ) -> None:
     """Stage one: every clip, its noisy copy and what features.views asks for, as stacked LibROSA features; one HDF5 file per fold."""
     from pipeline import cache  # h5py: --help does without
-    from pipeline.corpus import unused
+    from pipeline.corpus import storing, unused
     from pipeline.extraction import stage
 
-    corpus = opened_corpus(dataset, data)
-    settings = config.for_corpus(config.read(preset, overrides), corpus.seconds)
+    settings = config.read(preset, overrides)
+    with storing.later() as to_store:  # of a command that is refused nothing is kept
+        corpus = opened_corpus(dataset, data)
+    settings = config.for_corpus(settings, corpus.seconds)
     require_trainable(settings)
+    stage.check(corpus, settings.features, folds, how)
+    for store in to_store:
+        store()
     if line := unused.left_unused(corpus):
         click.echo(f"note: {goals.here(line)}", err=True)
     paths = [cache.fold_path(places.cache(), corpus.name, settings.features, part) for part in folds or corpus.parts]

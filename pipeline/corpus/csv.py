@@ -6,12 +6,13 @@ import os
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import corpus_toml, pool, table_files, windows
+from pipeline.corpus import corpus_toml, pool, storing, table_files, windows
 from pipeline.corpus.clips import Clip, Corpus, checked, slug
-from pipeline.corpus.folder import LOOKING, assigned_folds, assigned_sources, store_folds, tell
+from pipeline.corpus.folder import LOOKING, assigned_folds, assigned_sources, store_and_tell
 from pipeline.corpus.tables import Row, table
 from pipeline.files import active
 from pipeline.label_sets import BETWEEN
@@ -199,8 +200,9 @@ def placed(place: Path, keys: dict[str, Entry], *, store: bool) -> tuple[dict[st
     folds = assigned_folds({key: entry.label for key, entry in keys.items()}, groups, known)
     sources = {key: entry.recording or groups[key] for key, entry in keys.items()}
     if store and not LOOKING.get() and (new := [key for key in folds if key not in known]):
-        store_folds(path, {keys[key].name: (folds[key], sources[key]) for key in new})
-        tell(path, folds, sources, len(new), rule="by the column recording" if stated else "by their names")
+        added = {keys[key].name: (folds[key], sources[key]) for key in new}
+        rule = "by the column recording" if stated else "by their names"
+        storing.store(partial(store_and_tell, path, added, folds, sources, rule=rule))
     return folds, sources
 
 

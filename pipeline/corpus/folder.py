@@ -11,10 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pipeline.config import InputError
-from pipeline.corpus import corpus_toml, files, leaks, pool, removed, windows
+from pipeline.corpus import corpus_toml, files, leaks, pool, removed, storing, windows
 from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
@@ -61,8 +62,7 @@ def folder(root: Path, *, store: bool = True) -> Corpus:
     sources = assigned_sources(root, paths, known, stated)
     folds = assigned_folds({name: class_of(name) for name in paths}, sources, known)
     if store and (new := {name: (fold, sources[name]) for name, fold in folds.items() if name not in known}):
-        store_folds(path, new)
-        tell(path, folds, sources, len(new))
+        storing.store(partial(store_and_tell, path, new, folds, sources))
     classes = tuple(sorted({class_of(name) for name in paths}))
     clips = [
         Clip(name, paths[name], fold, classes.index(class_of(name)), sources[name], None)
@@ -217,6 +217,14 @@ def assigned_folds(classes: dict[str, str], sources: dict[str, str], known: dict
         counts.update({(fold, c): n for c, n in class_counts.items()})
         totals[fold] += len(names)
     return folds
+
+
+def store_and_tell(
+    path: Path, new: dict[str, tuple[int, str]], folds: dict[str, int], sources: dict[str, str], **how: str
+) -> None:
+    """``store_folds`` and ``tell``."""
+    store_folds(path, new)
+    tell(path, folds, sources, len(new), **how)
 
 
 def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:

@@ -22,7 +22,8 @@ from pipeline import cache, features
 from pipeline.cache import Failure, checking
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import UNLABELLED, Corpus, leaks, part_name
-from pipeline.extraction import workers
+from pipeline.extraction import times, workers
+from pipeline.extraction.arguments import check as check
 from pipeline.extraction.assembly import assemble
 from pipeline.extraction.failures import failed_text, refusals, write_failures
 from pipeline.extraction.state import Plan, clean, left_behind, plan
@@ -30,9 +31,6 @@ from pipeline.extraction.workers import Task
 from pipeline.locks import locked
 from pipeline.progress import progress as shown_progress
 from pipeline.spelling import one_line
-
-BACKENDS = ("loky", "dask", "sequential")
-ON_ERROR = ("finish", "skip")
 
 
 class ExtractionFailed(InputError):
@@ -124,13 +122,14 @@ def extract_corpus(
     A report for each fold. ``InputError`` for wrong arguments, a disk that is full or read-only, a fold that
     another process is at. ``KeyboardInterrupt`` says how to go on.
     """
-    check_arguments(jobs, backend, on_error, scheduler)
-    check_settings(corpus, spec, plain)
-    wanted = chosen_folds(corpus, folds)
+    how = {"jobs": jobs, "backend": backend, "on_error": on_error, "scheduler": scheduler, "plain": plain}
+    wanted = check(corpus, spec, folds, how)
     start = time.monotonic()
 
     def planned(fold: int) -> Plan:
-        return plan(corpus, spec, Path(cache_root), fold, plain=plain, deep=deep, compress=compress)
+        made = plan(corpus, spec, Path(cache_root), fold, plain=plain, deep=deep, compress=compress)
+        times.keep(made.path.parent, made.same)
+        return made
 
     plans = {fold: planned(fold) for fold in wanted}
     reports: dict[int, FoldReport] = {}
@@ -170,37 +169,6 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
             # Who holds the lock is at work on other folds; a cache that is read-only may stay as it is.
             with suppress(InputError, OSError), locked(plans[fold].path, part_name(fold)):
                 clean(plans[fold])
-
-
-def check_settings(corpus: Corpus, spec: FeatureSpec, plain: bool) -> None:
-    if plain and spec.engine != "librosa":
-        raise InputError(
-            f"--plain: takes librosa's functions one by one, and features.engine = {spec.engine!r}; expected one of the two"
-        )
-    if spec.backgrounds or spec.rooms:
-        from pipeline.extraction import own_recordings  # soundfile: a finished stage does without
-
-        own_recordings.check(corpus, spec)
-
-
-def check_arguments(jobs: int, backend: str, on_error: str, scheduler: str | None) -> None:
-    if jobs == 0:
-        raise InputError("jobs = 0: expected a number of processes, or -1 for one per core")
-    for name, value, allowed in (("backend", backend, BACKENDS), ("on-error", on_error, ON_ERROR)):
-        if value not in allowed:
-            raise InputError(f"--{name} {value}: expected one of {', '.join(allowed)}")
-    if scheduler and backend != "dask":
-        raise InputError(f"--scheduler {scheduler}: only --backend dask has a scheduler")
-
-
-def chosen_folds(corpus: Corpus, folds: Iterable[int] | None) -> tuple[int, ...]:
-    wanted = corpus.parts if folds is None else tuple(folds)
-    for fold in wanted:
-        if fold not in corpus.parts:
-            raise InputError(f"fold {fold}: {corpus.name} has the folds {', '.join(map(str, corpus.folds))}")
-    if not wanted:
-        raise InputError(f"{corpus.name} has no folds in {corpus.root}, or none was asked for")
-    return tuple(dict.fromkeys(wanted))
 
 
 def concluded(

@@ -13,7 +13,7 @@ from pipeline import cache
 from pipeline.cache import Failure, File, Header, checking
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Clip, Corpus, part_name
-from pipeline.extraction import parts
+from pipeline.extraction import parts, times
 from pipeline.extraction.workers import Job
 from pipeline.files import sha256
 from pipeline.locks import lock_of
@@ -42,6 +42,8 @@ class Plan:
     damaged: list[Path] = field(default_factory=list)
     """Parts that ``clean`` is to delete."""
     note: str = ""
+    same: list[File] = field(default_factory=list)
+    """Sounds of another time that hold what the file says, by their SHA-256, with their time of now: for ``times`` to note."""
 
     def leave(self) -> None:
         """Take a file that is there, and as wanted, as it is; nothing is tried again."""
@@ -130,27 +132,34 @@ def take_times_of_same_contents(
 ) -> None:
     """Note of sounds that have only another time than the file says, as those of a copy do, that nothing of them changed.
 
-    What is of the same size is read: SHA-256 decides.
+    What is of the same size is read, where it was not before as it stands (``times``): SHA-256 decides.
     """
-    if deep:  # The keys are of the contents already.
-        return
     now = fold_plan.files
-    touched = {
-        name: corpus.root / file.path
+    if deep:  # The keys are of the contents already.
+        fold_plan.same += [now[name] for name, file in known.items() if name in now and touched(now[name], file, deep)]
+        return
+    like = {
+        name: replace(now[name], sha256=file.sha256)
         for name, file in known.items()
-        if file.sha256 and name in now and differs_in_time_alone(now[name], file)
+        if file.sha256 and name in now and touched(now[name], file)
     }
-    paths = sorted(set(touched.values()))  # windows of one file are several clips
+    read_before = times.read(fold_plan.path.parent)
+    # Windows of one file are several clips.
+    unread = sorted({file.path for file in like.values() if times.seen(file) not in read_before})
     with ThreadPoolExecutor() as pool:
-        contents = dict(zip(paths, pool.map(sha256, paths), strict=True))
-    for name, path in touched.items():
-        if contents[path] == known[name].sha256:
+        contents = dict(zip(unread, pool.map(lambda path: sha256(corpus.root / path), unread), strict=True))
+    for name, file in like.items():
+        if contents.get(file.path, file.sha256) == file.sha256:
+            fold_plan.same.append(file)
             now[name] = replace(now[name], mtime_ns=known[name].mtime_ns)
             fold_plan.keys[name] = parts.clip_key(name, now[name], context, deep)
 
 
-def differs_in_time_alone(now: File, then: File) -> bool:
-    return now.mtime_ns != then.mtime_ns and now == replace(then, mtime_ns=now.mtime_ns, sha256="")
+def touched(now: File, then: File, deep: bool = False) -> bool:
+    """Whether a file differs in its time alone; ``deep``: its contents were looked at."""
+    return now.mtime_ns != then.mtime_ns and now == replace(
+        then, mtime_ns=now.mtime_ns, sha256=then.sha256 if deep else ""
+    )
 
 
 def damaged_clips(fold_plan: Plan, old: Header, deep: bool) -> tuple[str, ...]:

@@ -87,6 +87,8 @@ def search(path: Path, out: Checked) -> None:
         return
     record.require_there(path.with_name(record.SEARCH))
     record.read(path)
+    if gone := record.lost(path):
+        out.finding(path, record.lost_words(gone), "the same search measures these trials again and says so")
 
 
 def archive(path: Path, out: Checked) -> None:

@@ -1,7 +1,8 @@
 """The record of a search: ``search.json``, what is searched, and ``trials.jsonl``, a line for each trial and rung.
 
 Both are written whole, never in part. ``search.json`` has the SHA-256 of what it says. Every line of trials says by its first digits of
-which search it is, and ends with the CRC-32 of what stands before it. Those of earlier versions say less, and are read as far as that goes.
+which search it is, and how many lines there are, and ends with the CRC-32 of what stands before it. Those of earlier versions say less,
+and are read as far as that goes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ SEARCH, TRIALS, CHECKSUM = "search.json", "trials.jsonl", "crc32"
 
 #: Of a line: the first digits of the digest of its search.
 OF, DIGITS = "search", 12
+
+#: Of a line: how many there were when it was written.
+COUNT = "lines"
 
 #: Of ``search.json``: the SHA-256 of what it says.
 CONTENT = "content"
@@ -60,7 +64,7 @@ class Measured:
 
 def written(measured: Sequence[Measured], search: str = "") -> bytes:
     """Lines. ``search``: the digest of the search that they are of."""
-    of = {OF: search} if search else {}
+    of = {OF: search, COUNT: len(measured)} if search else {}
     return b"".join(line_of({**values_of(one), **of}) for one in measured)
 
 
@@ -93,6 +97,16 @@ def read(path: Path) -> list[Measured]:
     return list(measured.values())
 
 
+def lost(path: Path) -> int:
+    """How many whole lines are gone from the end of a record that can be read; 0 of one of before lines said how many there are."""
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return max(0, max((int(json.loads(line).get(COUNT, 0)) for line in lines), default=0) - len(lines))
+
+
+def lost_words(count: int) -> str:
+    return f"its last {'line is' if count == 1 else f'{count} lines are'} lost"
+
+
 def damaged(path: Path, number: int, reason: object) -> Damaged:
     return Damaged(
         f"{path}: line {number} is damaged ({reason}); remove the folder {path.parent} and search again, to the same trials"
@@ -112,6 +126,7 @@ def parsed(path: Path, number: int, line: bytes, search: str) -> Measured:
             raise ValueError("it is not as it was written")
         if (theirs := values.pop(OF, search)) != search and search:
             raise ValueError(f"it is of another search, {theirs}, than {SEARCH} beside it, {search}")
+        values.pop(COUNT, None)
         return Measured(**{**values, "failures": tuple(values["failures"])})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(path, number, error) from None

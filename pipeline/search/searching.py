@@ -38,6 +38,8 @@ def searched(search: Search, held_out: int | None, how: Mapping[str, Any]) -> li
         begun = (folder / record.SEARCH).is_file()
         record.begin(folder, about(search, held_out))
         measured = record.read(folder / TRIALS)
+        if gone := record.lost(folder / TRIALS):
+            say(f"{folder / TRIALS}: {record.lost_words(gone)}: measured again, to the same trials")
         teachers = Teachers(search.source, how)
         rungs = halving.shares(search.epochs, search.space.halving, search.space.least_epochs)
         place = 0
@@ -46,6 +48,8 @@ def searched(search: Search, held_out: int | None, how: Mapping[str, Any]) -> li
             trials = dict(zip(numbers, values))
             for rung, share in enumerate(rungs):
                 known = measured[place : place + len(trials)]
+                if gone and len(known) < len(trials):  # what is left of a rung is measured again with the rest of it
+                    measured, known = measured[:place], []
                 if known:
                     require_same(folder / TRIALS, known, trials, rung)
                 else:

@@ -122,3 +122,22 @@ def test_folds_that_there_are_not_are_refused(tmp_path: Path, call: tuple[str, .
     *notes, last = done.stderr.splitlines()
     assert done.returncode == 1 and last.startswith("error: ") and "1001" in last and "2" in last.partition("1001")[2]
     assert not list(tmp_path.glob("cache/*/f*")) and not done.stdout, notes
+
+
+@pytest.mark.parametrize("which", [OWN, TABLE])
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        (("--folds", "9"), "fold 9: "),
+        (("--preset", "nowhere"), "nowhere"),
+        (("--set", "features.bins=2"), "features.bins = 2"),
+        (("--scheduler", "tcp://nowhere:1"), "only --backend dask has a scheduler"),
+    ],
+)
+def test_features_that_are_refused_store_no_folds(
+    which: tuple[str, ...], refused: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    before = state(write(tmp_path))
+    done = audio_rkd(tmp_path, "features", *which, *refused)
+    assert done.returncode == 1 and words in done.stderr and "clips put into folds" not in done.stderr
+    assert state(tmp_path) == before

@@ -24,6 +24,7 @@ from pipeline import features, models
 from pipeline.commands import export as command
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, prediction
+from pipeline.deploy.final import shipping
 from pipeline.deploy.one_file import Form, forms, graph, making, proof, unsuited
 from pipeline.training.normalisation import normalisation
 from tests import shipped
@@ -236,6 +237,17 @@ def test_a_file_that_says_something_else_is_not_written(world, tmp_path: Path, m
     folder, proven = export.export(world.run, world.root / "cache", tmp_path / "exports", data=world.data)
     assert "of the held-out clips another class than predict" in proven["one_file"]["refused"]
     assert not list(folder.glob("student-sound*"))
+
+
+def test_a_final_students_clips_are_its_own(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds out none."""
+    students = {name: (world.folder / name).read_bytes() for name in (export.FLOAT, export.INT8)}
+    clips = [(path, 0.0) for path in sorted(world.data.rglob("*.wav"))[:3]]
+    spec = prediction.checkpoint(world.run).spec
+    monkeypatch.setattr(proof, "AGREEMENT", 1.1)
+    monkeypatch.setattr(shipping, "spread_clips", lambda *_: clips)
+    files, entry = shipping.from_sound(students, world.run, None, None, forms(spec, (), False))
+    assert not files and "% of the student's own clips another class than predict" in entry["refused"]
 
 
 def test_a_preset_chooses_among_its_runs(world) -> None:

@@ -22,7 +22,7 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.engine import outputs, packs
 from pipeline.engine.source import Source
 from pipeline.losses import LossMix
-from pipeline.report import experiments
+from pipeline.report import check, experiments
 from pipeline.search import choice, explanation, nested, planning, record, searching, space
 from pipeline.search.planning import Search
 from tests.chains import SPEC, write_source
@@ -72,6 +72,27 @@ def test_the_held_out_fold_is_never_read(source: Source, monkeypatch: pytest.Mon
         poisoned(patch, 2)
         assert searching.searched(search, 1, HOW) != measured
     outputs.loaded.cache_clear()
+
+
+def test_lines_lost_from_the_end_are_measured_again_and_said(
+    source: Source, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the last rung, and of the first one, of which some are left."""
+    search = search_of(source)
+    measured = searching.searched(search, 3, HOW)
+    path = search.place(3) / record.TRIALS
+    whole = path.read_bytes()
+    assert "lost" not in capsys.readouterr().err and record.lost(path) == 0
+    for left, words in ((6, "its last line is lost"), (2, "its last 5 lines are lost")):
+        path.write_bytes(b"".join(whole.splitlines(keepends=True)[:left]))
+        asked = check.Checked()
+        check.look_into(path.parent, [path.name], asked)
+        assert [finding.problem for finding in asked.findings] == [words]
+        assert searching.searched(search, 3, HOW) == measured and path.read_bytes() == whole
+        said = capsys.readouterr().err.splitlines()
+        assert f"{path}: {words}: measured again, to the same trials" in said
+    path.write_bytes(record.written(measured))  # as earlier versions wrote it
+    assert record.lost(path) == 0 and record.read(path) == measured
 
 
 def test_losers_are_stopped_and_the_others_get_the_bits_of_a_training_alone(source: Source) -> None:

@@ -214,7 +214,7 @@ def from_sound(
 
     member = prediction.checkpoint(folder)
     of_kind = {False: students[FLOAT], True: students[INT8]}
-    whole = making.proven_on(wanted, of_kind, member, lambda: spread_clips(corpus, source))
+    whole = making.proven_on(wanted, of_kind, member, lambda: spread_clips(corpus, source), "student's own")
     return whole.files, making.entry(whole)
 
 

@@ -54,14 +54,15 @@ def proven_on(
     students: Mapping[bool, bytes],
     member: Checkpoint,
     sounds: Callable[[], Sequence[tuple[Path, float]]],
+    whose: str = "held-out",
 ) -> OneFile:
-    """The same, proven on ``sounds``: files, and where in each the clip begins, in seconds."""
+    """The same, proven on ``sounds``: files, and where in each the clip begins, in seconds. ``whose``: these clips, in words."""
     if reason := unsuited(member.spec):
         return OneFile(refused=reason)
     try:
         paths, begins = zip(*sounds())
         models = {form: model.SerializeToString() for form, model in built(wanted, students, member).items()}
-        proven = proof.proven(models, export.session(students[False]), member, paths, begins)
+        proven = proof.proven(models, export.session(students[False]), member, paths, begins, whose)
     except ClipError as error:
         return OneFile(refused=f"no proof without the sounds of its clips: {error}")
     except InputError as error:

@@ -1,4 +1,4 @@
-"""What the one-file forms say of the held-out fold's sounds, beside what ``predict`` says; their times and memory."""
+"""What the one-file forms say of the sounds of clips, held-out ones or a final student's own, beside what ``predict`` says; their times and memory."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ def proven(
     member: Checkpoint,
     paths: Sequence[Path],
     starts: Sequence[float],
+    whose: str = "held-out",
 ) -> dict[str, Any]:
     """The proof of all forms on sound files, each from where its clip begins, in seconds: by form logits and classes against ``predict``, bytes, CPU ms, MiB.
 
     ``student``: the exported student, for the times of Python's features with it. Whole clips are those that fill the clip
     length, short ones are filled up with zeros. Where a form has another rate, the files are first resampled to it, and
-    ``predict`` is asked about soxr's resampling of that. Raises ``InputError`` where a float32 form gives other classes.
+    ``predict`` is asked about soxr's resampling of that. ``whose``: the clips, in words. Raises ``InputError`` where a float32 form gives other classes.
     """
     spec = member.spec
     files: dict[str, Any] = {}
@@ -67,7 +68,7 @@ def proven(
                 for answer in answers.values():
                     answer.ask(sound)
             for form, answer in answers.items():
-                compared = answer.compared(np.array(expected), whole, form, member.several)
+                compared = answer.compared(np.array(expected), whole, form, member.several, whose)
                 peak = peak_memory(answer.model, round(spec.seconds * rate))
                 files[form.file(spec)] = {"rate": rate, **compared, "peak_mib": peak}
     counts = {"whole": int(whole.sum()), "short": int((~whole).sum())}
@@ -88,7 +89,9 @@ class Answers:
 
         self.milliseconds.append(thread_ms(run))
 
-    def compared(self, expected: np.ndarray, whole: np.ndarray, form: Form, several: bool) -> dict[str, Any]:
+    def compared(
+        self, expected: np.ndarray, whole: np.ndarray, form: Form, several: bool, whose: str = "held-out"
+    ) -> dict[str, Any]:
         """Against logits (clips, classes); ``whole`` (clips,): which fill the clip length. ``several``: equal are sets of classes."""
         logits = np.array(self.logits)
         worst, equal = np.abs(logits - expected).max(axis=1), logits.argmax(axis=1) == expected.argmax(axis=1)
@@ -96,7 +99,7 @@ class Answers:
             equal = same_sets(logits, expected)
         if form.exact and not equal.mean() >= AGREEMENT:
             raise InputError(
-                f"at {form.rate} Hz it gives {100 * (1 - equal.mean()):.1f} % of the held-out clips another class than predict; "
+                f"at {form.rate} Hz it gives {100 * (1 - equal.mean()):.1f} % of the {whose} clips another class than predict; "
                 f"expected at most {100 * (1 - AGREEMENT):.0f} %: please report it with torch's and onnx's versions"
             )
         groups = {name: rows for name, rows in (("whole", whole), ("short", ~whole)) if rows.any()}
