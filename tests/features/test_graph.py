@@ -60,8 +60,10 @@ def assert_equal_to_plain(y: np.ndarray, spec: FeatureSpec = SPEC, names: tuple[
 
 #: In these a frame 80 to 100 dB below the clip's loudest is nothing but what rounding leaves of an earlier sound or of
 #: frequencies outside of the seven octaves: chroma_cqt scales it to 1, and no other arithmetic gives librosa's values.
-#: Feature → what the difference may be then; the bands of the spectrum are right to float32 at 80 dB below a frame's peak.
-DUST = {"constant": {"sounding": 1e-2}, "hard cut": {"chroma_cens": 2e-2}}
+#: Feature → what the difference may be then; the bands of the spectrum are right to float32 at 80 dB below a frame's peak. How much it is
+#: depends on the processor: of the constant sound 0.006 (and 0.015 in CENS) by AVX-512 kernels with AMX, 0.029 by AVX2 (and 2e-7).
+CONSTANT = {"sounding": 5e-2, "chroma_cqt": 5e-2, "chroma_cens": 2e-2}
+DUST = {"constant": CONSTANT, "hard cut": {"chroma_cens": 2e-2}}
 
 
 @pytest.mark.parametrize("name", sounds(FeatureSpec(seconds=0.1)))
@@ -142,8 +144,9 @@ def test_every_clip_of_a_batch_is_computed_on_its_own() -> None:
         together = MODULE(torch.from_numpy(batch)).numpy()
     for values, y in zip(together, batch):
         alone = computed(MODULE, y)
-        np.testing.assert_allclose(values, alone, atol=2e-4)
-        np.testing.assert_allclose(values[2:], alone[2:], atol=2e-6)
+        # Kernels sum in another order in a batch: MFCC of 1,086 dB differed by 1.4e-3 with AVX2, chroma_cqt by 3.4e-6.
+        for one, other, limit in zip(values, alone, (5e-3, 1e-3, 1e-5, 1e-5, 1e-5)):
+            np.testing.assert_allclose(one, other, rtol=0, atol=limit)
 
 
 @pytest.mark.parametrize("n_fft", [2048, 1024, 4096, 30, 2 * 127, 2])
