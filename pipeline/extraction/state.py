@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -42,7 +43,9 @@ class Plan:
     damaged: list[Path] = field(default_factory=list)
     """Parts that ``clean`` is to delete."""
     note: str = ""
-    same: list[File] = field(default_factory=list)
+    changed: dict[str, int] = field(default_factory=dict)
+    """Path → when anything of the sound's file changed (``times.settled``)."""
+    same: list[times.Seen] = field(default_factory=list)
     """Sounds of another time that hold what the file says, by their SHA-256, with their time of now: for ``times`` to note."""
 
     def leave(self) -> None:
@@ -57,12 +60,13 @@ class Plan:
 def plan(corpus: Corpus, spec: FeatureSpec, root: Path, fold: int, *, plain: bool, deep: bool, compress: bool) -> Plan:
     """What is there for a fold and what is missing; touches nothing."""
     clips = corpus.fold_clips(fold)
-    files = {clip.name: file for clip, file in zip(clips, seen_files(corpus, clips, deep), strict=True)}
+    seen = seen_files(corpus, clips, deep)
+    files = {clip.name: file for clip, (file, _) in zip(clips, seen, strict=True)}
     libraries = parts.versions()
     path = cache.fold_path(root, corpus.name, spec, fold)
     context = parts.key_context(spec, libraries, plain)
     keys = {name: parts.clip_key(name, file, context, deep) for name, file in files.items()}
-    fold_plan = Plan(fold, path, clips, files, keys)
+    fold_plan = Plan(fold, path, clips, files, keys, changed={file.path: changed for file, changed in seen})
     if path.is_file():
         compare(fold_plan, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
     if not fold_plan.finished:
@@ -134,9 +138,10 @@ def take_times_of_same_contents(
 
     What is of the same size is read, where it was not before as it stands (``times``): SHA-256 decides.
     """
-    now = fold_plan.files
+    now, changed = fold_plan.files, fold_plan.changed
     if deep:  # The keys are of the contents already.
-        fold_plan.same += [now[name] for name, file in known.items() if name in now and touched(now[name], file, deep)]
+        alike = (now[name] for name, file in known.items() if name in now and touched(now[name], file, deep))
+        fold_plan.same += [times.seen(file, changed[file.path]) for file in alike]
         return
     like = {
         name: replace(now[name], sha256=file.sha256)
@@ -145,12 +150,13 @@ def take_times_of_same_contents(
     }
     read_before = times.read(fold_plan.path.parent)
     # Windows of one file are several clips.
-    unread = sorted({file.path for file in like.values() if times.seen(file) not in read_before})
+    stamps = {name: times.seen(file, changed[file.path]) for name, file in like.items()}
+    unread = sorted({like[name].path for name, stamp in stamps.items() if stamp not in read_before})
     with ThreadPoolExecutor() as pool:
         contents = dict(zip(unread, pool.map(lambda path: sha256(corpus.root / path), unread), strict=True))
     for name, file in like.items():
         if contents.get(file.path, file.sha256) == file.sha256:
-            fold_plan.same.append(file)
+            fold_plan.same.append(stamps[name])
             now[name] = replace(now[name], mtime_ns=known[name].mtime_ns)
             fold_plan.keys[name] = parts.clip_key(name, now[name], context, deep)
 
@@ -218,17 +224,18 @@ def given_now(clips: Iterable[Clip], skipped: tuple[Failure, ...]) -> frozenset[
     return frozenset(c.name for c in clips if c.name in refused and audio.given_now(c.path, refused[c.name]))
 
 
-def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[File]:
-    """The clips' files as they stand now; a missing one has size −1, and fails when it is read."""
+def seen_files(corpus: Corpus, clips: Iterable[Clip], deep: bool) -> list[tuple[File, int]]:
+    """The clips' files as they stand now, and ``times.settled`` of each; a missing one has size −1, and fails when it is read."""
+    before = time.time_ns()
 
-    def seen(clip: Clip) -> File:
+    def seen(clip: Clip) -> tuple[File, int]:
         relative = os.path.relpath(clip.path, corpus.root)
         try:
             state = clip.path.stat()
         except OSError:
-            return File(relative, -1, -1, "", clip.seconds)
+            return File(relative, -1, -1, "", clip.seconds), times.UNSETTLED
         content = sha256(clip.path) if deep else ""
-        return File(relative, state.st_size, state.st_mtime_ns, content, clip.seconds)
+        return File(relative, state.st_size, state.st_mtime_ns, content, clip.seconds), times.settled(state, before)
 
     if not deep:
         return [seen(clip) for clip in clips]

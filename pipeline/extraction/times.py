@@ -1,13 +1,14 @@
 """Sounds of another time that have the contents a fold's file says: noted beside it, so that they are read once and not each time.
 
 The file itself keeps the times that it was written with. A note is written whole; of two processes that write at once the later one
-counts, and what it lacks is read once more.
+counts, and what it lacks is read once more. It also says when anything of the sound's file changed (``st_ctime``), which nobody can
+set: a sound whose contents were exchanged and whose time was put back is read again.
 """
 
 from __future__ import annotations
 
 import json
-import time
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +21,11 @@ NOTES = "times.json"
 #: In ns: a sound may change again, and to the same size, within the tick of the clock in which it was touched; FAT's is two seconds.
 JUST_NOW = 2_000_000_000
 
-#: Path from the corpus' folder, size, time of change in ns, SHA-256.
-Seen = tuple[str, int, int, str]
+#: Of a sound that changed just now.
+UNSETTLED = -1
+
+#: Path from the corpus' folder, size, time of change in ns, time of any change in ns, SHA-256.
+Seen = tuple[str, int, int, int, str]
 
 
 def read(folder: Path) -> frozenset[Seen]:
@@ -29,23 +33,29 @@ def read(folder: Path) -> frozenset[Seen]:
     try:
         notes = as_signed(json.loads((folder / NOTES).read_bytes()))
         rows = notes["seen"] if notes["content"] else ()  # what is not signed is none of ours
-        return frozenset((str(path), int(size), int(when), str(digest)) for path, size, when, digest in rows)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        noted = [(str(path), int(size), int(when), int(changed), str(sha)) for path, size, when, changed, sha in rows]
+        return frozenset(one for one in noted if one[3] != UNSETTLED)
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return frozenset()
 
 
-def keep(folder: Path, files: Iterable[File]) -> None:
-    """Note that ``files``, with their SHA-256, were read as they stand now; nothing where that cannot be written."""
-    now = time.time_ns()
-    new = {seen(file) for file in files if not 0 <= now - file.mtime_ns < JUST_NOW}
-    before = read(folder)
-    if new <= before:
+def keep(folder: Path, seen: Iterable[Seen]) -> None:
+    """Note sounds that were read; nothing where that cannot be written, and none that is ``UNSETTLED``."""
+    new = {one for one in seen if one[3] != UNSETTLED}
+    if not new or new <= (before := read(folder)):
         return
     paths = {one[0] for one in new}
     rows = sorted(new | {one for one in before if one[0] not in paths})
-    with suppress(OSError):
+    with suppress(OSError, UnicodeError):  # names that are no text
         write_atomic(folder / NOTES, json_bytes(signed({"seen": rows}), indent=None))
 
 
-def seen(file: File) -> Seen:
-    return file.path, file.size, file.mtime_ns, file.sha256
+def settled(state: os.stat_result, now: int) -> int:
+    """When anything of a file changed, in ns; ``UNSETTLED`` where that is not ``JUST_NOW`` before ``now``, a time before it was looked at."""
+    last = max(state.st_ctime_ns, state.st_mtime_ns)
+    return state.st_ctime_ns if last <= now - JUST_NOW else UNSETTLED
+
+
+def seen(file: File, changed: int) -> Seen:
+    """``changed``: what ``settled`` says of it."""
+    return file.path, file.size, file.mtime_ns, changed, file.sha256

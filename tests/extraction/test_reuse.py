@@ -17,7 +17,7 @@ import pytest
 from pipeline import cache
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus
-from pipeline.extraction import parts, times, workers
+from pipeline.extraction import parts, workers
 from pipeline.extraction import state as planning
 from tests.extracting import (
     SPEC,
@@ -93,47 +93,6 @@ def test_clips_that_were_only_touched_or_copied_serve_by_their_contents(root: Pa
     clip.write_bytes(content)  # of the same size: its time alone asks for a look
     assert counts(extract(root)) == [(0, 5, 0), (1, 4, 0)]
     assert computed == [clip.name]
-
-
-def test_sounds_that_were_touched_are_read_once(
-    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = extract(root)
-    folder, read = first[0].path.parent, list[str]()
-    clips = sorted((root / "audio").rglob("*.wav"))
-    for clip in clips:
-        os.utime(clip, ns=(1, 1))
-    content = planning.sha256
-    monkeypatch.setattr(planning, "sha256", lambda path: read.append(path.name) or content(path))
-    expected = [(0, 5, 0), (0, 5, 0)]
-    assert counts(extract(root)) == expected and sorted(read) == [clip.name for clip in clips]
-    read.clear()
-    assert counts(extract(root)) == expected and not read
-    os.utime(clips[0], ns=(2, 2))  # touched once more
-    assert counts(extract(root)) == expected and read == [clips[0].name]
-    changed = bytearray(clips[0].read_bytes())
-    changed[-1] ^= 1
-    clips[0].write_bytes(changed)
-    os.utime(clips[0], ns=(3, 3))
-    read.clear()
-    assert counts(extract(root)) == [(1, 4, 0), (0, 5, 0)] and set(read) == {clips[0].name}
-    notes = (folder / times.NOTES).read_bytes()
-    for damaged in (b"", b"[]", notes.replace(b'"seen"', b'"been"'), notes.replace(b"100-1-0-1.wav", b"100-1-0-9.wav")):
-        read.clear()
-        (folder / times.NOTES).write_bytes(damaged)
-        assert counts(extract(root)) == expected and len(read) == 9, "what is not as it was written says nothing"
-        assert len(times.read(folder)) == 9
-    read.clear()
-    (folder / times.NOTES).unlink()
-    assert counts(extract(root, deep=True)) == expected and read
-    read.clear()
-    assert counts(extract(root)) == expected and not read
-    clip = clips[-1]
-    os.utime(clip)  # it may change again in the same tick of the clock
-    monkeypatch.setattr(times, "JUST_NOW", 10**15)
-    extract(root)
-    read.clear()
-    assert counts(extract(root)) == expected and read == [clip.name]
 
 
 def test_all_sounds_of_another_machine_and_one_that_is_another(root: Path, computed: list[str], tmp_path: Path) -> None:
