@@ -17,6 +17,8 @@ MADV_COLLAPSE = 25
 #: So many bytes of addresses are asked for, to lie in large pages; what is never written to takes no memory.
 ASKED = 1 << 31
 
+OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+
 
 @functools.cache
 def keep_freed() -> None:
@@ -33,7 +35,8 @@ def keep_freed() -> None:
         import resource  # not on every system
 
         limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-        if set(limits) == {resource.RLIM_INFINITY}:  # under one addresses are scarce, and others need them
+        # Under one addresses are scarce, and others need them; so do other processes where the system counts them.
+        if set(limits) == {resource.RLIM_INFINITY} and not counted():
             in_large_pages(libc, ASKED)
 
 
@@ -49,14 +52,24 @@ def in_large_pages(libc: ctypes.CDLL, size: int) -> None:
     libc.madvise(start, stop - start, mmap.MADV_HUGEPAGE)
     libc.free(block)  # the heap keeps it: the next tensors lie in it
     # What the imports left free lies before it, and is taken first.
-    if (begun := heap_start()) and begun < start:
+    first, end = beginning()
+    if first < min(start, end):
         for advice in (mmap.MADV_HUGEPAGE, MADV_COLLAPSE):
-            libc.madvise(begun, start - begun, advice)
+            libc.madvise(first, min(start, end) - first, advice)
 
 
-def heap_start() -> int:
-    """The first address of the heap; 0 where the system does not tell."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        if line.endswith("[heap]"):
-            return int(line.partition("-")[0], 16)
-    return 0
+def beginning() -> tuple[int, int]:
+    """Where the heap begins, and where what lies in one piece from there ends; (0, 0) where the system does not tell."""
+    for line in Path("/proc/self/maps").read_bytes().splitlines():  # names of files are any bytes
+        if line.endswith(b"[heap]"):
+            first, end = (int(address, 16) for address in line.split()[0].split(b"-"))
+            return first, end
+    return 0, 0
+
+
+def counted() -> bool:
+    """Whether Linux refuses addresses that it has no memory for, also those that are never written to (``vm.overcommit_memory`` 2)."""
+    try:
+        return OVERCOMMIT.read_bytes().strip() == b"2"
+    except OSError:
+        return False
