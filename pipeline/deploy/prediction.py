@@ -29,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 from pipeline import audio, features
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import sounds
+from pipeline.label_sets import sigmoid
 from pipeline.models import Network
 from pipeline.models.saved import network_of, require_classes, sound_features
 from pipeline.runs import calibration
@@ -96,7 +97,7 @@ class Prediction:
         if self.temperatures:
             values /= np.reshape(self.temperatures, (-1, 1, 1))
         if self.several:
-            return np.exp(-np.logaddexp(0.0, -values)).mean(0)
+            return sigmoid(values).mean(0)
         values = np.exp(values - values.max(-1, keepdims=True))
         return (values / values.sum(-1, keepdims=True)).mean(0)
 

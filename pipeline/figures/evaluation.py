@@ -88,7 +88,7 @@ def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int
     """
     if np.ndim(labels) == 2:
         hits = _targets(logits, labels).reshape(-1).astype(np.float64)
-        confidence = sigmoid(logits).reshape(-1)
+        confidence = label_sets.sigmoid(logits).reshape(-1)
     else:
         labels = _labels(logits, labels)
         confidence = np.exp(log_softmax(logits).max(axis=1)) if len(labels) else np.empty(0)
@@ -179,11 +179,6 @@ def binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):  # a run that stopped
         costs = np.logaddexp(0.0, -wide) * targets + np.logaddexp(0.0, wide) * (1 - targets)
     return float(costs.mean()) if costs.size else float("nan")
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """(clips, classes) float64: each class by itself, as clips with several labels have them."""
-    return np.exp(-np.logaddexp(0.0, -_matrix(logits).astype(np.float64)))
 
 
 def best_epoch(history: Sequence[dict[str, Any]], score: str) -> dict[str, Any]:

@@ -139,6 +139,30 @@ def test_the_page_compares_what_it_loads_with_what_was_written() -> None:
     )
 
 
+@pytest.mark.skipif(NODE is None, reason="no node here")
+def test_several_classes_are_the_same_in_whichever_order() -> None:
+    """Of two classes as sure as each other the last digits of float32 decide which stands first."""
+    page = (Path(making.__file__).parent / "page.js").read_text()
+    parts = [
+        re.search(rf"^(?:const|function) {name}\b.*?^(?=\n|/\*\*|const|function)", page, re.DOTALL | re.MULTILINE)
+        for name in ("ranked", "isNone", "countPresent", "percent", "isSame", "firstOf")
+    ]
+    functions = "\n".join(part[0] for part in parts if part)
+    said = {}
+    for several, threshold in ((True, 0.5), (False, None), (False, 0.8)):
+        about = {"classes": ["a", "b", "c"], "several": several, "threshold": threshold, "none": "none"}
+        answers = [[0.9, 0.90001, 0.2], [0.90001, 0.9, 0.2], [0.9, 0.4, 0.3], [0.4, 0.3, 0.2], [0.3, 0.4, 0.2]]
+        script = f"""
+        const about = {json.dumps(about)}, answers = {json.dumps(answers)};
+        {functions}
+        console.log(JSON.stringify([[0, 1], [0, 2], [3, 4], [0, 0]].map(([i, j]) => isSame(answers[i], answers[j]))));
+        """
+        done = subprocess.run([str(NODE), "-e", script], capture_output=True, text=True, check=True)
+        said[several, threshold] = json.loads(done.stdout)
+    assert said[True, 0.5] == [True, False, True, True]
+    assert said[False, None] == [False, False, False, True] and said[False, 0.8] == [False, False, True, True]
+
+
 def test_examples_are_of_all_classes_in_turn() -> None:
     assert making.in_turn([2, 2, 0, 1, 0, 2], 4) == [2, 3, 0, 4]
     assert making.in_turn([1, 1], 9) == [0, 1] and making.in_turn([1, 1], 0) == []

@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 import pytest
 
+from pipeline.deploy.prediction import Prediction
 from pipeline.figures import calibration, evaluation
-from pipeline.label_sets import average_precisions, mean_average_precision, mean_log_odds, prevalence
+from pipeline.label_sets import average_precisions, mean_average_precision, mean_log_odds, prevalence, sigmoid
 from pipeline.runs import Predictions, by_clip
 
 #: Clips from the highest score down: class 0 is in the first, third and last of five; class 1 in the second; class 2 in none.
@@ -64,6 +65,16 @@ def test_runs_that_vote_are_the_mean_of_their_sigmoids() -> None:
     ]
     assert (1 / (1 + np.exp(-odds)))[0].tolist() == pytest.approx(expected)
     assert np.array_equal(mean_log_odds(members[:1]), members[0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_sigmoids_neither_overflow_nor_warn() -> None:
+    """Nor of the outputs of a run that stopped, whose figures are NaN."""
+    assert sigmoid(np.array([-1e30, -800, 0, 800, np.inf], np.float32)).tolist() == [0, 0, 0.5, 1, 1]
+    stopped = np.array([[np.nan, 0.0]], np.float32)
+    assert np.isnan(evaluation.expected_calibration_error(stopped, np.array([[1, 0]])))
+    heard = Prediction(1.0, ((0, 1),), stopped[None], (0.05,), several=True)
+    assert np.isnan(heard.probabilities[0, 0]) and heard.probabilities[0, 1] == 0.5
 
 
 def test_calibration_is_of_each_class_by_itself() -> None:

@@ -215,6 +215,12 @@ function exampleRow(example, sound, url) {
   return row;
 }
 
+/** Whether two answers name the same classes, in whichever order: of classes that are there alike the last digits decide it. */
+const isSame = (one, other) => {
+  const sets = [one, other].map((p) => (about.several ? p.map((value) => value >= about.threshold) : [firstOf(p)[0]]));
+  return sets[0].every((value, i) => value === sets[1][i]);
+};
+
 function firstOf(probabilities) {
   const order = ranked(probabilities);
   const names = order.slice(0, countPresent(probabilities) || 1).map(([, name]) => name);
@@ -231,7 +237,7 @@ async function compareExamples() {
     element("examples").append(row);
     const { probabilities, logits, ms } = await soundAnswer(sound, !results.length);
     const [name, share] = firstOf(probabilities);
-    const same = name === firstOf(example.probabilities)[0];
+    const same = isSame(probabilities, example.probabilities);
     const cell = row.querySelector(".page");
     cell.firstChild.textContent = name;
     cell.classList.add(same ? "same" : "other");
