@@ -36,9 +36,15 @@ CLIPS = 9  # a fold
 
 
 def write_source(
-    root: Path, spec: FeatureSpec = SPEC, *, clips_of: tuple[int, ...] = (1, 2, 3), classes: str = "abc"
+    root: Path,
+    spec: FeatureSpec = SPEC,
+    *,
+    clips_of: tuple[int, ...] = (1, 2, 3),
+    classes: str = "abc",
+    label_sets: tuple[tuple[int, ...], ...] = (),
 ) -> Source:
-    """Features of three folds in ``root/cache``: noise, with a mean by class. ``clips_of``: whose clips a fold has."""
+    """Features of three folds in ``root/cache``: noise, with a mean by label. ``clips_of``: whose clips a fold has; ``label_sets``: the
+    classes of the three labels, where clips have several."""
     files = []
     for fold, first_clip in enumerate(clips_of, 1):
         labels = tuple(i % 3 for i in range(CLIPS))
@@ -56,6 +62,7 @@ def write_source(
             tuple(cache.File(name, 1, 0) for name in names),
             units=("1",) * 5,
             calls=("",) * 5,
+            label_sets=label_sets,
         )
         values = np.random.default_rng(first_clip).standard_normal(header.shape) + 0.6 * np.reshape(
             labels, (-1, 1, 1, 1, 1)
@@ -64,7 +71,7 @@ def write_source(
         cache.write_fold(files[-1], header, [values.astype(np.float32)])
     data_set = runs.DataSet("tiny", "folder", synthetic=True, all_folds=(1, 2, 3))
     digests = {str(h.fold): h.digest for h in map(cache.read_header, files)}
-    return Source(tuple(files), data_set, digests, tuple(classes))
+    return Source(tuple(files), data_set, digests, tuple(classes), label_sets)
 
 
 def go(

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline import config
 from pipeline.config import InputError
+from pipeline.engine import missing, outputs
 from pipeline.engine.source import Source
+from pipeline.experiments import planning
+from pipeline.experiments.reading import variant
 from pipeline.losses import LossMix
-from pipeline.runs import DataSet
+from pipeline.runs import DataSet, calibration
 from pipeline.runs.planned import PlannedRun
-from pipeline.search import proposing, record, searching, space
+from pipeline.search import calibrating, proposing, record, searching, space
 from pipeline.search.planning import Search, require_several_taken
 from pipeline.search.record import Measured
 from pipeline.search.training import Trial, score_of
+from tests.chains import SETTINGS as TINY
+from tests.chains import write_source
+from tests.poison import poisoned
 
 SETTINGS = config.read("default", ())
+
+HOW = {"device": "cpu", "jobs": 1, "checkpoint_minutes": 5.0}
 
 
 def run() -> PlannedRun:
@@ -74,3 +83,44 @@ def test_what_is_proposed_goes_by_it() -> None:
     after = proposing.proposals(wanted, 0, by_map, range(12, 14))
     assert after == proposing.proposals(wanted, 0, by_accuracy, range(12, 14))
     assert after != proposing.proposals(wanted, 0, by_accuracy[::-1], range(12, 14))
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    monkeypatch.chdir(tmp_path)
+    outputs.loaded.cache_clear()
+    outputs.taught.cache_clear()
+    return write_source(tmp_path, label_sets=((0,), (1,), (0, 2)))
+
+
+@pytest.mark.slow
+def test_neither_a_search_nor_a_temperature_reads_the_held_out_fold(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("two.toml").write_text(
+        'losses = ["ce:1", "angle:1,ce:1"]\ntrials = 2\nsampler = "grid"\nhalving = 2\nleast_epochs = 1\n'
+    )
+    search = Search(space.read("two.toml"), TINY, source, (1, 2, 3), (0,))
+    levels, _ = planning.plan(variant("student", "student", mix="angle:1,ce:1"), TINY, "tiny", folds=(1,), seeds=(0,))
+    missing.train(levels, source, device="cpu", jobs=1)
+    student = levels[-1].runs[-1].folder
+
+    def gone_through() -> tuple[bytes, bytes]:
+        """The search's trials and the run's temperature, each of them anew."""
+        searching.searched(search, 1, HOW)
+        calibrating.calibrated(student, HOW)
+        kept = (search.place(1) / record.TRIALS).read_bytes(), (student / calibration.NAME).read_bytes()
+        for path in [search.folder, *Path("runs/tiny").glob("experiment-c*")]:
+            shutil.rmtree(path)
+        return kept
+
+    clean = gone_through()
+    assert json.loads(clean[0].splitlines()[-1])["map"] > 0
+    with monkeypatch.context() as patch:
+        poisoned(patch, 1)
+        assert gone_through() == clean
+        # What is above could pass if nothing were read at all.
+        poisoned(patch, 2)
+        searching.searched(search, 1, HOW)
+        assert (search.place(1) / record.TRIALS).read_bytes() != clean[0]
+    outputs.loaded.cache_clear()
