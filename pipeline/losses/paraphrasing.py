@@ -81,10 +81,11 @@ def trained(name: str, batches: Batches, share: float, epochs: int, power: int) 
 
 
 def content(batches: Batches) -> str:
-    """SHA-256 of all maps, with the device that they are on: its kernels' bits are its own."""
+    """SHA-256 of all maps, with the device that they are on and how they lie in memory: sums go through them in that order, and the
+    last bits of a paraphraser are those of these sums."""
     state = hashlib.sha256()
     for maps in batches():
-        state.update(f"{maps.device} {maps.dtype} {tuple(maps.shape)}".encode())
+        state.update(f"{maps.device} {maps.dtype} {tuple(maps.shape)} {maps.stride()}".encode())
         state.update(maps.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return state.hexdigest()
 

@@ -325,7 +325,7 @@ def test_a_paraphraser_is_trained_once_a_teacher(monkeypatch: pytest.MonkeyPatch
     first = asked()
     first["map1 0.bias"] = torch.zeros(4)  # what one pack is given is its own mapping
     assert trained == ["map1"]
-    again = asked(maps_of_rows.clone(memory_format=torch.channels_last))
+    again = asked(maps_of_rows.clone())
     assert trained == ["map1"] and again.keys() == first.keys() and again["map1 0.bias"].any()
     changed = maps_of_rows.clone()
     changed[-1, -1, -1, -1] += 1e-3
@@ -340,6 +340,29 @@ def test_a_paraphraser_is_trained_once_a_teacher(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(paraphrasing, "KEPT", 1)
     asked(), asked(), asked(k=0.25), asked()
     assert len(trained) == 8
+
+
+def test_a_paraphraser_has_the_bits_that_it_has_alone_whichever_was_trained_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sums go through maps as they lie in memory, so that channels last are another one in the last bits."""
+    maps_of_rows = torch.randn(256, 4, 5, 8, generator=torch.Generator().manual_seed(2)).relu()
+    laid = [maps_of_rows, maps_of_rows.contiguous(memory_format=torch.channels_last)]
+
+    def asked(number: int) -> dict[str, torch.Tensor]:
+        return constants(Outputs(map1=laid[number]), None, student={"map1": (2, 5, 8)}, epochs=1)
+
+    monkeypatch.setattr(paraphrasing, "_trained", type(paraphrasing._trained)())
+    alone = []
+    for number in (0, 1):
+        paraphrasing._trained.clear()
+        alone.append(asked(number))
+    assert not all(torch.equal(alone[0][name], value) for name, value in alone[1].items())
+    for order in ((0, 1, 0), (1, 0, 1)):
+        paraphrasing._trained.clear()
+        for number in order:
+            kept = asked(number)
+            assert all(torch.equal(kept[name], value) for name, value in alone[number].items()), order
 
 
 def test_every_run_has_its_own_paraphraser() -> None:
