@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from pipeline.extras import install_line
 from pipeline.files import sha256
 from pipeline.processes.memory import free_memory
 
-#: In the bytes of a model: the name of a file beside it that holds weights.
-ELSEWHERE = re.compile(rb"\n\x08location\x12([\x01-\x7f])", re.DOTALL)
+#: In the bytes of a model: how long the name of a file beside it is that holds weights, in one or two groups of 7 bits. The name follows.
+ELSEWHERE = re.compile(rb"\n\x08location\x12([\x01-\x7f]|[\x80-\xff][\x01-\x7f])", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,12 @@ def opened(path: Path) -> Any:
 def contents(path: Path) -> list[str]:
     """SHA-256 of a model's file, and of those beside it that hold weights of it."""
     whole = path.read_bytes()
-    names = {whole[found.end() : found.end() + found[1][0]] for found in ELSEWHERE.finditer(whole)}
-    beside = [path.parent / name.decode("utf-8", "replace") for name in sorted(names) if b"\0" not in name]
-    return [sha256(path), *(sha256(file) for file in beside if file.is_file())]
+    names = {
+        whole[found.end() : found.end() + sum((byte & 127) << 7 * place for place, byte in enumerate(found[1]))]
+        for found in ELSEWHERE.finditer(whole)
+    }
+    beside = [os.path.join(path.parent, os.fsdecode(name)) for name in sorted(names) if b"\0" not in name]
+    return [sha256(path), *(sha256(Path(file)) for file in beside if os.path.isfile(file))]
 
 
 def rate_of(asked: Asked, metadata: Mapping[str, str]) -> int:
@@ -63,10 +67,10 @@ def rate_of(asked: Asked, metadata: Mapping[str, str]) -> int:
     rate = metadata.get("sample_rate", "")
     if asked.rate:
         return asked.rate
-    if rate.strip().isdecimal() and 1000 <= int(rate) <= 768_000:
+    if len(rate) < 20 and rate.strip().isdecimal() and 1000 <= int(rate) <= 768_000:
         return int(rate)
     raise InputError(
-        f"{asked.path} does not say which rate its samples have (metadata sample_rate: {rate or 'none'}); expected "
+        f"{asked.path} does not say which rate its samples have (metadata sample_rate: {rate[:80] or 'none'}); expected "
         "--teacher-rate, for example --teacher-rate 32000"
     )
 

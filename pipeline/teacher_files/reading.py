@@ -31,6 +31,8 @@ from pipeline.teacher_files.schema import (
 
 EXPECTED = "expected an npz or HDF5 file with arrays clip, logits or embedding, and trained_on (docs/teachers.md)"
 
+PLAIN = "expected plain numbers or text: numpy.array(..., dtype=float) or dtype=str"
+
 #: Bytes of a text of no fixed length, as Python has it.
 TEXT = 64
 
@@ -89,7 +91,9 @@ def arrays_of_npz(path: Path) -> dict[str, np.ndarray]:
             try:
                 values = archive[name]
             except ValueError as error:
-                if "pickle" not in str(error):
+                if "max_header_size" in str(error):  # which numpy calls unsafe too, and names pickling beside it
+                    raise InputError(f"{path}: {name} has a header of more than 10,000 bytes; {PLAIN}") from None
+                if "Object arrays" not in str(error):
                     raise
                 raise pickled(path, name) from None
             if not isinstance(values, np.ndarray):
@@ -160,8 +164,7 @@ def values_of(dataset: h5py.Dataset, path: Path, name: str) -> np.ndarray:
 
 def pickled(path: Path, name: str) -> InputError:
     return InputError(
-        f"{path}: {name} holds Python objects, which are never unpickled; expected plain numbers or text: "
-        "numpy.array(..., dtype=float) or dtype=str"
+        f"{path}: {name} holds Python objects, which are never unpickled; {PLAIN}"
     )
 
 

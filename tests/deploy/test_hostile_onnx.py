@@ -93,7 +93,7 @@ def test_what_its_metadata_says(corpus: Corpus, clips: Clips, tmp_path: Path) ->
     double = json.dumps([*CLASSES[:9], CLASSES[0]])
     line = refused(Asked(saved(tmp_path / "m.onnx", classes=double)), corpus, clips, tmp_path / "cache")
     assert "class 'air_conditioner' is there twice" in line
-    for rate in ("-8000", "8e3", "0", "NaN", "９０００ Hz"):
+    for rate in ("-8000", "8e3", "0", "NaN", "9" * 5000, "９０００ Hz"):
         line = refused(Asked(saved(tmp_path / "m.onnx", sample_rate=rate)), corpus, clips, tmp_path / "cache")
         assert "does not say which rate" in line
 
@@ -137,3 +137,17 @@ def test_weights_that_lie_beside_a_model_are_part_of_it(corpus: Corpus, clips: C
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(InputError, match="onnxruntime cannot read it"):
         teacher_file(Asked(path), corpus, clips, SPEC, tmp_path / "cache", print)
+
+
+def test_weights_of_a_long_name_count_too(tmp_path: Path) -> None:
+    """A name of more than 127 bytes has its length in two bytes of the model."""
+    weight = numpy_helper.from_array(np.arange(2000, dtype=np.float32), "w")
+    path = saved(tmp_path / "m.onnx", [helper.make_node("Mul", ["x", "w"], ["y"])], weights=[weight])
+    place = f"{'é' * 60}/{'weights' * 20}.bin"
+    (tmp_path / place).parent.mkdir()
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=place, size_threshold=0)
+    assert (tmp_path / place).is_file() and len(place.encode()) > 255
+    first = onnx_asked.contents(path)
+    (tmp_path / place).write_bytes(np.ones(2000, np.float32).tobytes())
+    second = onnx_asked.contents(path)
+    assert len(first) == len(second) == 2 and first[0] == second[0] and first[1] != second[1]

@@ -153,6 +153,20 @@ def test_members_of_an_archive_that_are_no_arrays_are_one_line_and_run_nothing(t
     assert not mark.exists() and not (tmp_path.parents[1] / "evil.npy").exists()
 
 
+def test_what_is_refused_is_said_by_its_own_name(tmp_path: Path) -> None:
+    """A long header is no Python object: numpy's message names pickling beside it."""
+    long = np.zeros(12, [(f"field {i}", "<f4") for i in range(1000)])
+    cases = {
+        "logits": (long, "logits has a header of more than 10,000 bytes; expected plain numbers or text"),
+        "hidden": (np.array([None] * 12), "hidden holds Python objects, which are never unpickled"),
+    }
+    for name, (values, message) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **{**arrays(), name: values})
+        with pytest.raises(InputError) as refused:
+            read(tmp_path / f"{name}.npz")
+        assert message in str(refused.value) and ("pickle" in str(refused.value)) == (name == "hidden")
+
+
 SEEN = {
     "its own": np.array([1]),
     "among others": np.array([3, 1, 2], np.int8),
