@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,21 @@ def final_name(record: Record) -> str:
     return named_in_path(f"final-{folder_name(record)}", 20)
 
 
+def how_to_export(record: Record) -> str:
+    """The command that exports a run: of a student of all folds the one that trained it, which then has nothing left to train."""
+    if record.fold != NO_FOLD:
+        return f"audio-rkd export {record.folder}"
+    named = {"--preset": record.preset, "--losses": record.mix_text, "--seeds": str(record.seed)}
+    return " ".join(["audio-rkd final", *(f"{option} {shlex.quote(value)}" for option, value in named.items())])
+
+
 def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] | None:
     """The export of this very run (by the hash of its ``model.pt``), or None."""
     of_all_folds = record.fold == NO_FOLD
     folder = exports_root / record.corpus / (final_name(record) if of_all_folds else folder_name(record))
     score = "map" if record.several_labels else "accuracy"
     figures = ("weights",) if of_all_folds else ("model_sha256", f"{score}_float", f"{score}_int8")
-    again = "audio-rkd final" if of_all_folds else f"audio-rkd export {record.folder}"
+    again = how_to_export(record)
     if not (folder / PROOF).is_file():
         if (folder / "model.onnx").is_file():
             raise InputError(

@@ -19,7 +19,7 @@ PROOF = "proof.json"
 MODEL, PAGE = "model.onnx", "student-sound.html"
 
 #: What to do about an export, and about its page.
-AGAIN = "make the export again: audio-rkd export, and the run's folder"
+AGAIN = "make the export again: audio-rkd export, and the run's folder (of a student of all folds: audio-rkd final)"
 PAGE_AGAIN = "make the page again: audio-rkd web, and the run's folder"
 
 

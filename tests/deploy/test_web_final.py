@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import types
 from pathlib import Path
 
@@ -12,14 +13,16 @@ import pytest
 import soundfile
 
 from pipeline import config, features, runs
+from pipeline.commands.final import final as final_command
 from pipeline.config import InputError
-from pipeline.deploy import prediction
+from pipeline.deploy import choosing, prediction
 from pipeline.deploy.final import shipping
 from pipeline.deploy.one_file import proof
 from pipeline.deploy.web import making, runtime
 from pipeline.runs import refusal as refusals
 from tests import shipped
 from tests.browsing import BROWSER, probed
+from tests.pages import write_run
 from tests.tiny import invoke
 
 RATES = (22050, 44100, 48000)
@@ -49,6 +52,30 @@ def test_forms_that_cannot_be_are_refused_before_anything_is_trained() -> None:
     assert files == {f"student-sound{rate}{kind}.onnx" for rate in ("", ".44100") for kind in ("", ".int8")}
     with pytest.raises(InputError, match="22051"):
         shipping.forms_of(small, (22051,), False)
+
+
+def test_what_is_not_exported_names_the_command_and_the_rates_of_a_microphone(tmp_path: Path) -> None:
+    """Of a student of all folds ``final``, with its preset, mix and seed: ``export`` refuses such a run."""
+    final = runs.read(write_run(tmp_path / "finals", "ce:0.3,hinton:0.7@T=2", 0, 1))
+    held_out = runs.read(write_run(tmp_path / "runs", "soft", 1, 0))
+    for record, command in (
+        (final, rf"audio-rkd final --preset {final.preset} --losses ce:0.3,hinton:0.7@T=2 --seeds 1"),
+        (held_out, rf"audio-rkd export {held_out.folder}"),
+    ):
+        with pytest.raises(InputError, match=rf"export it first: {command} --rate 44100 --rate 48000"):
+            making.exported(tmp_path / "exports", record)
+        assert choosing.how_to_export(record) == command
+        place = tmp_path / "exports" / record.corpus
+        place /= choosing.final_name(record) if record is final else choosing.folder_name(record)
+        place.mkdir(parents=True)
+        (place / "model.onnx").touch()
+        with pytest.raises(InputError, match=rf"make the export again: {command}$"):
+            choosing.existing(tmp_path / "exports", record)
+        with pytest.raises(InputError, match=rf"export the run again: {command}$"):
+            making.page_models(place, command)
+    words = shlex.split(choosing.how_to_export(final))[2:]  # the command itself takes them
+    params = final_command.make_context("final", [*words, "--rate", "44100"]).params
+    assert (params["losses"], params["seed"], params["rates"]) == ((final.mix_text,), 1, (44100,))
 
 
 @pytest.fixture(scope="module")

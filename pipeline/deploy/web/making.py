@@ -23,7 +23,7 @@ from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.deploy import calibrated, export, prediction
 from pipeline.deploy.answers import NONE, PRESENT
-from pipeline.deploy.choosing import PROOF, existing, run_folder, signed
+from pipeline.deploy.choosing import PROOF, existing, how_to_export, run_folder, signed
 from pipeline.deploy.graph import INPUT
 from pipeline.deploy.one_file import NAME, making, proof
 from pipeline.deploy.prediction import Checkpoint
@@ -77,7 +77,7 @@ def write(
     folder, proven = exported(exports_root, record)
     member = calibrated.as_exported(prediction.checkpoint(source), proven)
     spec = config.build(FeatureSpec, read_weights(source)["features"], str(source))
-    models = page_models(folder)
+    models = page_models(folder, how_to_export(record))
     shown = record.fold if record.fold != NO_FOLD else min(set(record.data) - {UNLABELLED})
     fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, shown))
     clips = answered(member, fold, making.sound_files(fold, data), examples, of_fold(record, fold))
@@ -105,9 +105,9 @@ def exported(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]]:
     """The export of a run, and its proof. ``InputError`` where it is not there, or has no one file."""
     there = existing(exports_root, record)
     if there is None:
-        of_all_folds = record.fold == NO_FOLD
-        how = "audio-rkd final" if of_all_folds else f"audio-rkd export {record.folder} --rate 44100 --rate 48000"
-        raise InputError(f"{record.folder}: not in {exports_root}/; export it first: {how}")
+        how = f"{how_to_export(record)} --rate 44100 --rate 48000"
+        corpus = ", with the corpus and --set of its training" if record.fold == NO_FOLD else ""
+        raise InputError(f"{record.folder}: not in {exports_root}/; export it first: {how}{corpus}")
     folder, proven = there
     if reason := proven.get(making.ENTRY, {}).get(
         "refused", "" if making.ENTRY in proven else "exported by an earlier version"
@@ -116,8 +116,8 @@ def exported(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]]:
     return there
 
 
-def page_models(folder: Path) -> dict[int, bytes]:
-    """Rate → the float32 file of an export, which here gives its features too, to be looked at."""
+def page_models(folder: Path, again: str) -> dict[int, bytes]:
+    """Rate → the float32 file of an export, which here gives its features too, to be looked at. ``again``: the command that exports it."""
     models = {}
     for path in sorted(folder.glob(f"{NAME}*.onnx")):
         if path.name.removesuffix(".onnx").endswith((".half", ".int8")):
@@ -125,13 +125,13 @@ def page_models(folder: Path) -> dict[int, bytes]:
         model = onnx.load(path)
         if not any(INPUT in node.output for node in model.graph.node):
             raise InputError(
-                f"{path}: written by an earlier version, without its features by name; export the run again"
+                f"{path}: written by an earlier version, without its features by name; export the run again: {again}"
             )
         model.graph.output.append(onnx.helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, None))
         rate = next(int(one.value) for one in model.metadata_props if one.key == "rate")
         models[rate] = model.SerializeToString()
     if not models:
-        raise InputError(f"{folder}: no {NAME}.onnx in it; export the run again: audio-rkd export")
+        raise InputError(f"{folder}: no {NAME}.onnx in it; export the run again: {again}")
     return models
 
 
