@@ -34,6 +34,7 @@ ENOUGH = 0.03
 #: Layers that stay in floating point, in the order in which they are tried. The output layer is a thousandth of the work and the most
 #: of the error: its 8 bits are those of the logits. The first convolution reads what spreads most. Where the second one has few channels
 #: (8 to 16 in ``tiny``), 7 bits of its weights are too few: with it 2.4 points of accuracy of one student were lost, without it none.
+#: That was seen on a held-out fold (docs/students.md), so figures of that fold are optimistic.
 PLAIN, OUTPUT_LAYER, ENDS = "none", "output layer", "first convolution and output layer"
 ENDS_AND_SECOND = "first two convolutions and output layer"
 WAYS = (PLAIN, OUTPUT_LAYER, ENDS, ENDS_AND_SECOND)

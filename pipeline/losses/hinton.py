@@ -64,7 +64,7 @@ WEIGHT = 1.0
 MIX = "hinton:1,soft:1"
 FORMS = {
     "ce:0.1,hinton:9@T=2@logits=standard": "Sun et al. 2024 (CVPR), as their code",
-    "ce:0.1,hinton:0.9@T=learned": "Li et al. 2023 (AAAI), CTKD, as their code; the weights from memory",
+    "ce:0.1,hinton:0.9@T=learned": "Li et al. 2023 (AAAI), CTKD, as their code",
     "ce:1,hinton:2.5@T=2@weigh=wsld": "Zhou et al. 2021 (ICLR), as their code",
 }
 MIXES = True
