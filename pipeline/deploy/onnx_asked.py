@@ -58,8 +58,16 @@ def contents(path: Path) -> list[str]:
         whole[found.end() : found.end() + sum((byte & 127) << 7 * place for place, byte in enumerate(found[1]))]
         for found in ELSEWHERE.finditer(whole)
     }
-    beside = [os.path.join(path.parent, os.fsdecode(name)) for name in sorted(names) if b"\0" not in name]
-    return [sha256(path), *(sha256(Path(file)) for file in beside if os.path.isfile(file))]
+    beside = [path.parent / os.fsdecode(name) for name in sorted(names) if b"\0" not in name]
+    return [sha256(path), *(sha256(file) for file in beside if is_file(file))]
+
+
+def is_file(path: Path) -> bool:
+    """As ``Path.is_file``; no for a name that no file can have: among weights any bytes may look like one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def rate_of(asked: Asked, metadata: Mapping[str, str]) -> int:

@@ -163,9 +163,7 @@ def values_of(dataset: h5py.Dataset, path: Path, name: str) -> np.ndarray:
 
 
 def pickled(path: Path, name: str) -> InputError:
-    return InputError(
-        f"{path}: {name} holds Python objects, which are never unpickled; {PLAIN}"
-    )
+    return InputError(f"{path}: {name} holds Python objects, which are never unpickled; {PLAIN}")
 
 
 def require_known(name: str, path: Path) -> None:
