@@ -225,7 +225,7 @@ def test_predict_answers_with_every_class(place: Path) -> None:
 def test_export_proves_sets_of_classes(place: Path) -> None:
     pytest.importorskip("onnxruntime")
     ran(place, "export", str(a_run(place)), *CORPUS)
-    (folder,) = (place / "exports" / "clips").iterdir()
+    (folder,) = [one for one in (place / "exports" / "clips").iterdir() if not one.name.startswith("final-")]
     proof = json.loads((folder / "proof.json").read_text())
     assert proof["map_float"] == pytest.approx(runs.read(a_run(place)).result.map)
     assert not [key for key in proof if key.startswith("accuracy")] and 0 <= proof["agreement_int8"] <= 1

@@ -36,7 +36,7 @@ def test_rows_of_an_experiment_with_noise_have_their_accuracy_at_each_level(
     missing.train(levels, source, **HOW, checkpoint_minutes=5)
     note_rows(Path("runs"), "tiny", "noisy", rows)
     text = experiments.report(Path("runs"), Path("reports"), "tiny", "noisy")
-    assert noise_levels.TITLE[:40] in text.replace("\n", " ")
+    assert noise_levels.TITLE.format("Accuracy")[:40] in text.replace("\n", " ")
     kept = noise_levels.kept(Path("reports/tiny/experiment-noisy-noise.csv"))
     records = runs.find(Path("runs"), "tiny")
     assert kept.keys() == {record.result.weights for record in records} and len(records) == 4

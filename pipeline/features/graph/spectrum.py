@@ -44,7 +44,7 @@ class Spectral(nn.Module):
         columns = {
             "mfcc": lambda: definition.mel(spec.sr, spec.n_fft, MFCC_MELS)["bank"].T,
             "melspectrogram": lambda: definition.mel(spec.sr, spec.n_fft, spec.bins)["bank"].T,
-            CHROMA: lambda: banks.chroma(spec.sr, spec.n_fft, spec.bins, float(spec.tuning)),
+            CHROMA: lambda: without_subnormals(banks.chroma(spec.sr, spec.n_fft, spec.bins, float(spec.tuning))),
         }
         parts = {name: columns[name]() for name in names}
         if self.floor and CHROMA in names:
@@ -76,6 +76,11 @@ class Spectral(nn.Module):
             silent = amplitude < self.floor * amplitude.amax(dim=1, keepdim=True)
             pitches = torch.where(silent, torch.zeros_like(pitches), pitches)
         return over(pitches, pitches.amax(dim=2, keepdim=True))
+
+
+def without_subnormals(bank: np.ndarray) -> np.ndarray:
+    """Zeros for weights below float32's normal numbers, by which some processors multiply a hundred times as long: the ends of bell curves."""
+    return np.where(np.abs(bank) < np.finfo(np.float32).tiny, np.float32(0), bank)
 
 
 class Power(nn.Module):
