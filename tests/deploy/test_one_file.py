@@ -377,7 +377,11 @@ def test_two_hundred_real_clips_and_students_of_three_folds(mini: Path) -> None:
             run = session(model)
             logits = np.concatenate([logits_of(run, sound) for sound in sounds])
             worst = np.abs(logits - expected).max(axis=1)
-            assert (logits.argmax(1) == expected.argmax(1)).all(), (fold, half)
+            first, second = np.sort(expected, axis=1)[:, :-3:-1].T
+            # With float16 banks not of clips at a tie: one of 200 is at 1.1e-4 where training sums as on an AMX processor.
+            told_apart = first - second > (1e-3 if half else 0)
+            assert (logits.argmax(1) == expected.argmax(1))[told_apart].all(), (fold, half)
+            assert told_apart.sum() >= 198
             assert worst[:60].max() < limit and worst[60:].max() < (0.1 if half else 1e-4), (fold, half, worst.max())
     for rate, limit in ((44100, 1e-4), (48000, 1e-3)):
         model, smaller = (
