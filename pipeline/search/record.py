@@ -100,7 +100,7 @@ def read(path: Path) -> list[Measured]:
 def lost(path: Path) -> int:
     """How many whole lines are gone from the end of a record that can be read; 0 of one of before lines said how many there are."""
     lines = path.read_bytes().splitlines() if path.is_file() else []
-    return max(0, max((int(json.loads(line).get(COUNT, 0)) for line in lines), default=0) - len(lines))
+    return max(0, max((json.loads(line).get(COUNT, 0) for line in lines), default=0) - len(lines))
 
 
 def lost_words(count: int) -> str:
@@ -126,7 +126,8 @@ def parsed(path: Path, number: int, line: bytes, search: str) -> Measured:
             raise ValueError("it is not as it was written")
         if (theirs := values.pop(OF, search)) != search and search:
             raise ValueError(f"it is of another search, {theirs}, than {SEARCH} beside it, {search}")
-        values.pop(COUNT, None)
+        if type(count := values.pop(COUNT, 0)) is not int:
+            raise ValueError(f"{COUNT} = {count!r}: expected a whole number")
         return Measured(**{**values, "failures": tuple(values["failures"])})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise damaged(path, number, error) from None
