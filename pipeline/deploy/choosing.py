@@ -17,9 +17,9 @@ from pipeline.losses import LossMix
 from pipeline.report.aggregation import at_chance, counted
 from pipeline.runs import Record, seal
 from pipeline.runs.folder import read_json
+from pipeline.runs.held_out import of_all_folds
 from pipeline.runs.paths import named_in_path
 from pipeline.runs.weights import read_weights
-from pipeline.train_settings import NO_FOLD
 
 PROOF = "proof.json"
 
@@ -72,7 +72,7 @@ def final_name(record: Record) -> str:
 
 def how_to_export(record: Record) -> str:
     """The command that exports a run: of a student of all folds the one that trained it, which then has nothing left to train."""
-    if record.fold != NO_FOLD:
+    if not of_all_folds(record):
         return f"audio-rkd export {record.folder}"
     named = {"--preset": record.preset, "--losses": record.mix_text, "--seeds": str(record.seed)}
     return " ".join(["audio-rkd final", *(f"{option} {shlex.quote(value)}" for option, value in named.items())])
@@ -80,10 +80,10 @@ def how_to_export(record: Record) -> str:
 
 def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] | None:
     """The export of this very run (by the hash of its ``model.pt``), or None."""
-    of_all_folds = record.fold == NO_FOLD
-    folder = exports_root / record.corpus / (final_name(record) if of_all_folds else folder_name(record))
+    whole = of_all_folds(record)
+    folder = exports_root / record.corpus / (final_name(record) if whole else folder_name(record))
     score = "map" if record.several_labels else "accuracy"
-    figures = ("weights",) if of_all_folds else ("model_sha256", f"{score}_float", f"{score}_int8")
+    figures = ("weights",) if whole else ("model_sha256", f"{score}_float", f"{score}_int8")
     again = how_to_export(record)
     if not (folder / PROOF).is_file():
         if (folder / "model.onnx").is_file():
@@ -99,7 +99,7 @@ def existing(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]] 
         raise InputError(f"{folder / PROOF}: it does not say what was written; make the export again: {again}")
     if wrong := differing(folder, proof.get("sha256") or {}):
         raise InputError(f"{folder / wrong[0]}: not the file that proof.json names; make the export again: {again}")
-    if of_all_folds:
+    if whole:
         return (folder, proof) if proof["weights"] == record.result.weights else None
     same = proof["model_sha256"] == hashlib.sha256((record.folder / "model.pt").read_bytes()).hexdigest()
     return (folder, proof) if same else None

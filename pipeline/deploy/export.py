@@ -35,6 +35,7 @@ from pipeline.extras import install_line
 from pipeline.models import Network
 from pipeline.models.saved import network_of, require_classes, sound_features
 from pipeline.runs import Record
+from pipeline.runs.held_out import require_held_out
 from pipeline.runs.weights import read_weights
 
 if TYPE_CHECKING:
@@ -136,8 +137,7 @@ def export(
 
     ``calibration``: samples of the training folds that fix int8's scales. ``rates``, ``half``: which forms of the one file are
     wanted beside those at the features' own rate in float32; ``data``: the corpus' folder where it is not in its usual place. Raises ``InputError`` for a missing
-    extra, run or cache, for features other than the run's, for a rate that cannot be resampled, and where the proof fails. A run
-    that cannot be one file is exported all the same; its proof says why.
+    extra, run or cache, a run of all folds, other features than the run's, a rate that cannot be resampled, and where the proof fails; not for a run that cannot be one file.
     """
     require_extra()
     from pipeline.deploy.one_file import forms, making  # onnx: an extra
@@ -146,6 +146,7 @@ def export(
     file = run if run.is_file() else source / "model.pt"
     payload = require_classes(read_weights(file), source)
     record = dataclasses.replace(runs.read(source), fold=payload["fold"])  # what the weights held out
+    require_held_out(record)
     spec = sound_features(payload, file)
     wanted = forms(spec, rates, half)
     sounds = held_out(record, spec, cache_root, calibration)

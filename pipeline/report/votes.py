@@ -16,6 +16,7 @@ from pipeline.report.table import Column, Table, number, of, padded
 from pipeline.report.told import of_table
 from pipeline.report.wording import trusted_teachers
 from pipeline.runs import Record
+from pipeline.runs.held_out import require_held_out
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Vote:
 def records(paths: Iterable[Path]) -> list[Record]:
     """The finished runs in ``paths``, each a run folder or a folder of runs, once each.
 
-    Raises ``InputError`` for a path without one, for a run that failed, and for runs of several corpora.
+    Raises ``InputError`` for a path without one, for a run that failed or is of all folds, and for runs of several corpora.
     """
     by_folder: dict[Path, Record] = {}
     for path in paths:
@@ -51,6 +52,7 @@ def records(paths: Iterable[Path]) -> list[Record]:
             )
         by_folder |= {record.folder.resolve(): record for record in here}
     for record in by_folder.values():
+        require_held_out(record)
         first = next(iter(by_folder.values()))
         if record.result.failed:
             raise InputError(

@@ -112,6 +112,9 @@ def test_a_final_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     again = invoke(*asked, "--json")
     assert json.loads(again.stdout)["proof"]["sha256"] == told["proof"]["sha256"]
     predicted_with_a_threshold(run)
+    for command in ("export", "noise", "ensemble", "explain"):
+        refused = invoke(command, str(run))
+        assert refused.exit_code == 1 and "was trained on all folds, and no clip is held out" in refused.stderr, command
 
 
 def predicted_with_a_threshold(run: Path) -> None:

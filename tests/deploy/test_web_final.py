@@ -19,6 +19,8 @@ from pipeline.deploy import choosing, prediction
 from pipeline.deploy.final import shipping
 from pipeline.deploy.one_file import proof
 from pipeline.deploy.web import making, runtime
+from pipeline.report import votes
+from pipeline.report.explaining import clips
 from pipeline.runs import refusal as refusals
 from tests import shipped
 from tests.browsing import BROWSER, probed
@@ -56,8 +58,8 @@ def test_forms_that_cannot_be_are_refused_before_anything_is_trained() -> None:
 
 def test_what_is_not_exported_names_the_command_and_the_rates_of_a_microphone(tmp_path: Path) -> None:
     """Of a student of all folds ``final``, with its preset, mix and seed: ``export`` refuses such a run."""
-    final = runs.read(write_run(tmp_path / "finals", "ce:0.3,hinton:0.7@T=2", 0, 1))
-    held_out = runs.read(write_run(tmp_path / "runs", "soft", 1, 0))
+    final = runs.read(write_run(tmp_path / "finals", "ce:0.3,hinton:0.7@T=2", 0, 1, result={"status": "all folds"}))
+    held_out = runs.read(write_run(tmp_path / "runs", "soft", 0, 0))  # of a corpus that has a fold 0
     for record, command in (
         (final, rf"audio-rkd final --preset {final.preset} --losses ce:0.3,hinton:0.7@T=2 --seeds 1"),
         (held_out, rf"audio-rkd export {held_out.folder}"),
@@ -76,6 +78,17 @@ def test_what_is_not_exported_names_the_command_and_the_rates_of_a_microphone(tm
     words = shlex.split(choosing.how_to_export(final))[2:]  # the command itself takes them
     params = final_command.make_context("final", [*words, "--rate", "44100"]).params
     assert (params["losses"], params["seed"], params["rates"]) == ((final.mix_text,), 1, (44100,))
+
+
+def test_what_measures_on_held_out_clips_refuses_a_student_of_all_folds(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "finals", "soft", 0, 0, result={"status": "all folds"})
+    for measured in (
+        lambda: votes.records([folder]),  # of ensemble and noise
+        lambda: clips.chosen(runs.read(folder), tmp_path / "cache", 3),  # of explain
+    ):
+        with pytest.raises(InputError, match="was trained on all folds, and no clip is held out"):
+            measured()
+    assert votes.records([write_run(tmp_path / "runs", "soft", 0, 0)])  # of a corpus that has a fold 0
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,9 @@ from pipeline.deploy.prediction import Checkpoint
 from pipeline.deploy.web import runtime
 from pipeline.files import json_bytes
 from pipeline.runs import Record
+from pipeline.runs.held_out import of_all_folds
 from pipeline.runs.own_clips import of_fold
 from pipeline.runs.weights import read_weights
-from pipeline.train_settings import NO_FOLD
 
 #: Of the folder, and of the file that holds all.
 INDEX, WHOLE = "index.html", f"{NAME}.html"
@@ -78,7 +78,7 @@ def write(
     member = calibrated.as_exported(prediction.checkpoint(source), proven)
     spec = config.build(FeatureSpec, read_weights(source)["features"], str(source))
     models = page_models(folder, how_to_export(record))
-    shown = record.fold if record.fold != NO_FOLD else min(set(record.data) - {UNLABELLED})
+    shown = min(set(record.data) - {UNLABELLED}) if of_all_folds(record) else record.fold
     fold = cache.read_header(cache.fold_path(cache_root, record.corpus, spec, shown))
     clips = answered(member, fold, making.sound_files(fold, data), examples, of_fold(record, fold))
     parts = runtime.runtime(exports_root / f".{runtime.PACKAGE}-{runtime.VERSION}", say)
@@ -106,7 +106,7 @@ def exported(exports_root: Path, record: Record) -> tuple[Path, dict[str, Any]]:
     there = existing(exports_root, record)
     if there is None:
         how = f"{how_to_export(record)} --rate 44100 --rate 48000"
-        corpus = ", with the corpus and --set of its training" if record.fold == NO_FOLD else ""
+        corpus = ", with the corpus and --set of its training" if of_all_folds(record) else ""
         raise InputError(f"{record.folder}: not in {exports_root}/; export it first: {how}{corpus}")
     folder, proven = there
     if reason := proven.get(making.ENTRY, {}).get(

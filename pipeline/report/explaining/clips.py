@@ -13,6 +13,7 @@ from pipeline.config import InputError
 from pipeline.figures.explained import foreground
 from pipeline.report.explaining.listeners import PLANE
 from pipeline.runs import Record
+from pipeline.runs.held_out import require_held_out
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def chosen(record: Record, cache_root: Path, count: int) -> Clips:
 
     ``InputError`` where the features are gone, damaged or others than the run was tested on, and where no clip has an event.
     """
+    require_held_out(record)
     spec = record.settings.features
     path = cache.fold_path(cache_root, record.corpus, spec, record.fold)
     fold = cache.read_fold(path, record.trained_by.features_in)
