@@ -259,7 +259,8 @@ def test_thresholds_of_students_that_are_shipped(tmp_path, undrawn):
         "hiss & <b>": {"refused": 0.3256, "clips": 20},
         "siren, never heard": {"refused": 1, "clips": 7, "auroc": 0.8125},
     }
-    finals = {mix: write_run(tmp_path / "finals", mix, 0, 0) for mix in ("soft", "angle,area")}
+    status = {"status": "all folds"}
+    finals = {mix: write_run(tmp_path / "finals", mix, 0, 0, result=status) for mix in ("soft", "angle,area")}
     for threshold, folder in zip((0.25125, 0.5), finals.values()):
         weights = str(runs.read_result(folder).get("weights") or "")
         refusals.write(folder, Refusal(threshold, 0.05, 1234, 0.0625, weights, detects))

@@ -14,8 +14,8 @@ from pipeline.report.table import Column, Table, number
 from pipeline.runs import Record
 from pipeline.runs import refusal as refusals
 from pipeline.runs.damage import spared
+from pipeline.runs.held_out import of_all_folds
 from pipeline.runs.refusal import Refusal
-from pipeline.train_settings import NO_FOLD
 
 #: The element that the page's links lead to.
 ID = "shipped"
@@ -39,7 +39,7 @@ class Shipped:
 def shipped(finals_root: Path, corpus: str, mixes: Iterable[str] | None = None) -> list[Shipped]:
     """Those of a corpus that have a threshold, of some ``mixes`` or of all; damaged ones are left out, and told at the command's end."""
     wanted = None if mixes is None else {str(losses.LossMix.parse(mix)) for mix in mixes}
-    records = [one for one in runs.find(finals_root, corpus, spare=True) if one.is_student and one.fold == NO_FOLD]
+    records = [one for one in runs.find(finals_root, corpus, spare=True) if one.is_student and of_all_folds(one)]
     return [
         Shipped(record, refusal)
         for record in records
