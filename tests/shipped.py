@@ -40,6 +40,16 @@ def sound(label: int, index: int, samples: int = SPEC.samples) -> np.ndarray:
     return (wave + 0.003 * random.standard_normal(samples)).astype(np.float32)
 
 
+def write_folder(root: Path) -> None:
+    """A corpus ``folder``: six sounds of half a second in a folder of each class."""
+    for label, name in enumerate(CLASSES):
+        for number in range(6):
+            path = root / name / f"{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, sound(label, number), SPEC.sr)
+    (root / "corpus.toml").write_text(f"seconds = {SPEC.seconds}\n")
+
+
 def write_corpus(root: Path, spec: FeatureSpec = SPEC) -> list[Path]:
     """WAVs in ``data/``, and the features of two folds in ``cache/``; the folds' files."""
     paths = []

@@ -104,7 +104,8 @@ def check_several(name: str, params: Mapping[str, Any], settings: Settings, spac
     if space:
         from pipeline.search.planning import require_several_taken
 
-        return require_several_taken(space, settings, where)
+        require_several_taken(space, settings, where)
+        return
     read = LossMix.parse
     if name == "ban":
         from pipeline.experiments.generations import chain_mix
@@ -117,7 +118,6 @@ def check_several(name: str, params: Mapping[str, Any], settings: Settings, spac
     role = params.get("model") or "student"
     for text in params.get("losses", ()) if name != "search" else ():
         require_several(read(text), getattr(settings, role), role, where)
-    return None
 
 
 def check_mixes(name: str, params: Mapping[str, Any], settings: Settings, classes: int | None) -> None:

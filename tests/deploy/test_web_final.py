@@ -101,12 +101,7 @@ def world(tmp_path_factory):
             runtime.runtime(Path("exports") / f".{runtime.PACKAGE}-{runtime.VERSION}", lambda line: None)
         except InputError as error:
             pytest.skip(f"no onnxruntime-web: {error}")
-        for label, name in enumerate(("low", "high", "hiss")):
-            for number in range(6):
-                path = Path("sounds") / name / f"{number}.wav"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(path, shipped.sound(label, number), shipped.SPEC.sr)
-        Path("sounds/corpus.toml").write_text("seconds = 0.5\n")
+        shipped.write_folder(Path("sounds"))
         assert invoke("features", *CORPUS, "--backend", "sequential").exit_code == 0
         assert invoke("teacher", *CORPUS, "--jobs", "1").exit_code == 0
         assert invoke("distill", *CORPUS, *MIX, "--jobs", "1").exit_code == 0
