@@ -214,6 +214,31 @@ def first_asks(ask: Callable[[], None]) -> Iterator[None]:
         restore()
 
 
+#: Thread → what asks the work in it to stop, and the threads that were asked: where others than the main one work, as in a dask worker.
+asks: dict[int, Callable[[], None]] = {}
+asked: set[int] = set()
+
+
+def ask_thread(number: int) -> None:
+    """Ask the work in a thread to stop, what of it is under way and what is to come until ``asked`` is told otherwise."""
+    asked.add(number)
+    if ask := asks.get(number):
+        ask()
+
+
+@contextmanager
+def thread_asks(ask: Callable[[], None]) -> Iterator[None]:
+    """While the block runs in this thread, ``ask`` is called where the thread was, or is, asked to stop."""
+    number = _thread.get_ident()
+    asks[number] = ask
+    if number in asked:
+        ask()
+    try:
+        yield
+    finally:
+        asks.pop(number, None)
+
+
 @contextmanager
 def held_back() -> Iterator[None]:
     """Processes that are started meanwhile never see ``STOPS``; the one that starts them sees them at the end."""

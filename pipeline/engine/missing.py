@@ -25,8 +25,8 @@ from pipeline.teacher_files import is_teacher_file
 #: Failed runs that a message names.
 SHOWN = 5
 
-#: What a stop waits for, by where packs are trained: workers of a cluster are ended in the midst of a step.
-ENDING = {"local": "the step ends, and the epoch so far is kept", "dask": "workers end, and what they kept last stays"}
+#: What a stop waits for.
+ENDING = "the step ends, and the epoch so far is kept"
 
 
 class RunsFailed(InputError):
@@ -82,7 +82,7 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         for home in dict.fromkeys(run.home for run in taught):
             part = Level(level.name, tuple(run for run in taught if run.home == home))
             whole = whole_of(len(planned), every, source)
-            with foot(whole.far, sys.stderr), signals.ending(ENDING[how.get("backend", "local")]):
+            with foot(whole.far, sys.stderr), signals.ending(ENDING):
                 count, lines = train_level(part, source, command=whole, **how)
             trained, failures = trained + count, failures + lines
     if failures:

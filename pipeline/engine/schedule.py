@@ -271,4 +271,5 @@ def in_cluster(
         )
         say(f"{len(whole)} packs on {count} dask workers, device {place}")
         # One pack per worker at a time.
-        return sorted(line for lines in workers.results(train_here, ((w, 0) for w in whole), len) for line in lines)
+        tasks = ((one, 0) for one in whole)
+        return sorted(line for lines in workers.results(train_here, tasks, len, stops=True) for line in lines)

@@ -18,10 +18,10 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
+from pipeline import plugins, signals
 from pipeline.config import InputError
 from pipeline.extras import install_line
-from pipeline.processes import probe, shadowing, standing
+from pipeline.processes import probe, shadowing, sharing, standing
 from pipeline.signals import ctrl_c_held_back
 
 #: A scheduler that does not answer for this long is not there.
@@ -51,6 +51,7 @@ class Cluster:
     def __init__(self, client: Any, address: str, paths: Sequence[str]) -> None:
         self.client, self.address, self.paths = client, address, list(paths)
         self.asked: set[str] = set()
+        self.command = sharing.command_name()
 
     def workers(self) -> Workers:
         """Those there are now, at least one. ``InputError`` where there is none for a while, or one cannot do the work."""
@@ -84,16 +85,34 @@ class Cluster:
             )
 
     def results(
-        self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], room: Callable[[Workers], int]
+        self,
+        function: Callable[..., Any],
+        tasks: Iterable[tuple[Any, ...]],
+        room: Callable[[Workers], int],
+        *,
+        stops: bool = False,
     ) -> Iterator[Any]:
         """``function(*task)`` of each task, computed by workers as if they stood here, as they are done.
 
-        At most ``room(workers)`` tasks are under way at a time, so that workers who come later get their share.
+        At most ``room(workers)`` tasks are under way at a time, so that workers who come later get their share. ``stops``: a
+        command that is asked to stop asks the workers to keep how far they came, and waits for that.
         """
+        try:
+            yield from self.as_they_come(function, tasks, room)
+        except BaseException as error:
+            if stops and (isinstance(error, KeyboardInterrupt) or signals.received):
+                sharing.stop(self.command, self.of_workers)
+            raise
+
+    def as_they_come(
+        self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], room: Callable[[Workers], int]
+    ) -> Iterator[Any]:
+        """``results``, where nothing stops it."""
         from distributed import wait  # dask: an extra
         from distributed.protocol import pickle
 
         rest, here = iter(tasks), standing.here()
+        watch = sharing.Watch(self.command, self.address, self.of_workers)
         waiting: list[Any] = []
         workers, looked = self.workers(), time.monotonic()
         while True:
@@ -103,7 +122,7 @@ class Cluster:
                 workers, looked = self.workers(), time.monotonic()
             free = room(workers) - len(waiting)
             waiting += [
-                self.client.submit(standing.work, here, pickle.dumps((function, task)), pure=False)
+                self.client.submit(standing.work, here, pickle.dumps((function, task)), self.command, pure=False)
                 for task in itertools.islice(rest, max(0, free))
             ]
             if not waiting:
@@ -112,6 +131,7 @@ class Cluster:
                 self.ask(wait, waiting, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
             done = [future for future in waiting if future.done()]
             waiting = [future for future in waiting if future not in done]
+            watch.look(bool(done))
             yield from map(self.result, done)
 
     def one(self, function: Callable[..., Any], *task: Any) -> Any:
@@ -122,7 +142,10 @@ class Cluster:
         from distributed import KilledWorker  # dask: an extra
 
         try:
-            return future.result()
+            value = future.result()
+            if isinstance(value, standing.Stopped):
+                raise KeyboardInterrupt(value.words)
+            return value
         except CancelledError:
             raise self.gone("its connection broke") from None
         except KilledWorker:
@@ -134,6 +157,12 @@ class Cluster:
             raise InputError(
                 f"a dask worker at {self.address} cannot import what the work needs ({error}); {self.start()}; {KEPT}"
             ) from None
+
+    def of_workers(self, name: str, *values: str) -> list[Any]:
+        """What the function ``name`` of ``standing`` answers in each worker; not of one that is gone meanwhile."""
+        text = f"__import__('pipeline.processes.standing', fromlist=['x']).{name}(*{values!r})"
+        replies = self.ask(self.client.sync, self.client._run, eval, text, on_error="ignore")
+        return list(replies.values())
 
     def ask(self, question: Callable[..., Any], *values: Any, **options: Any) -> Any:
         """An answer of the scheduler; ``InputError`` where it is gone or silent."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import places, plugins
+from pipeline import places, plugins, signals
 
 VARIABLES = (places.VARIABLE, plugins.VARIABLE)
 
@@ -41,13 +41,65 @@ def here() -> Place:
     return Place(str(Path.cwd()), tuple(os.environ.get(name, "") for name in VARIABLES))
 
 
-def work(place: Place, pickled: bytes) -> Any:
-    """``function(*values)`` of the ``pickled`` pair, in that place. They are unpickled there: they may name plugins."""
+class Stopped(NamedTuple):
+    """What comes of work that was asked to stop: a ``KeyboardInterrupt`` would end dask's worker."""
+
+    words: str
+
+
+#: Command → the threads that are at its work; and the commands that were stopped.
+at_work: dict[str, set[int]] = {}
+stopped: set[str] = set()
+
+
+def work(place: Place, pickled: bytes, command: str = "") -> Any:
+    """``function(*values)`` of the ``pickled`` pair, in that place. They are unpickled there: they may name plugins.
+
+    ``Stopped`` where its ``command`` was asked to stop, before or meanwhile.
+    """
     from distributed.protocol import pickle  # dask: an extra
 
-    with at(place):
-        function, values = pickle.loads(pickled)
-        return function(*values)
+    number = threading.get_ident()
+    with at(place), working(command, number):
+        if command in stopped:
+            return Stopped("")
+        try:
+            function, values = pickle.loads(pickled)
+            return function(*values)
+        except KeyboardInterrupt as stop:
+            return Stopped(str(stop))
+
+
+@contextmanager
+def working(command: str, number: int) -> Iterator[None]:
+    """While the block runs this thread is at the work of a command."""
+    with turn:
+        signals.asked.discard(number)
+        at_work.setdefault(command, set()).add(number)
+    try:
+        yield
+    finally:
+        with turn:
+            signals.asked.discard(number)
+            at_work[command].discard(number)
+            if not at_work[command]:
+                at_work.pop(command)
+
+
+def stop(command: str) -> int:
+    """Ask what is done for a command to end and to keep how far it came; how many threads are still at it."""
+    with turn:
+        stopped.add(command)
+        threads = list(at_work.get(command, ()))
+        for number in threads:
+            signals.ask_thread(number)
+    return len(threads)
+
+
+def busy() -> list[tuple[str, str]]:
+    """The commands whose work is done in this process at the moment, and the folder where it stands for them."""
+    with turn:
+        return [(command, under_way[0].folder) for command in at_work if under_way]
 
 
 @contextmanager

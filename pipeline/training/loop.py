@@ -243,9 +243,10 @@ class Loop:
 
     @contextlib.contextmanager
     def ctrl_c(self) -> Iterator[None]:
-        """The first Ctrl-C (or SIGTERM, SIGHUP) lets the step end, the second one does not."""
+        """The first Ctrl-C (or SIGTERM, SIGHUP) lets the step end, the second one does not; so does whoever asks this thread."""
         if threading.current_thread() is not threading.main_thread():
-            yield
+            with signals.thread_asks(self.stop.set):
+                yield
             return
 
         if signals.received:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from pipeline import runs
+from pipeline.processes import standing
 from tests.tiny import QUICK, ROOT, audio_rkd, write_corpus
 
 pytest.importorskip("distributed", reason="the extra dask is not installed")
@@ -77,3 +78,45 @@ def test_a_killed_workers_pack_is_taken_up_by_another(tmp_path: Path, monkeypatc
     for name, state in expected.items():
         assert all(torch.equal(tensor, weights[name][key]) for key, tensor in state.items())
     assert all(runs.read_result(path.parent)["status"] for path in (away / "runs").rglob("result.json"))
+
+
+@pytest.mark.slow
+def test_a_stopped_command_asks_its_workers_to_keep_how_far_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the next checkpoint would be due; what waits for another command's work says so meanwhile."""
+    from dask.distributed import Client, LocalCluster
+    from distributed.protocol import pickle
+
+    home, away = tmp_path / "home", tmp_path / "away"
+    write_corpus(home / "tiny")
+    for command in (("features", "--jobs", "1"), ("teacher",)):
+        done = audio_rkd(home, *command, *CORPUS, *QUICK)
+        assert done.returncode == 0, done.stderr
+    shutil.copytree(home, away)
+    distill = (*DISTILL[:-1], "60")
+    assert audio_rkd(home, *distill, "--jobs", "1").returncode == 0
+    monkeypatch.chdir(away)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+        on_it = (*distill, "--backend", "dask", "--scheduler", cluster.scheduler_address)
+        program = [sys.executable, str(ROOT / "cli.py"), *on_it]
+        with Client(cluster.scheduler_address) as client:
+            other = standing.Place(str(tmp_path), ("", ""))
+            theirs = client.submit(standing.work, other, pickle.dumps((time.sleep, (45,))), "theirs", pure=False)
+            process = subprocess.Popen(program, cwd=away, stderr=subprocess.PIPE, text=True)
+            theirs.result()
+        deadline = time.monotonic() + 120
+        while not list((away / "runs").rglob("metrics.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 143, errors
+        assert f"do the work of another command, which stands in {tmp_path};" in errors
+        assert list((away / "runs").rglob("pack-*.pt")), errors
+        done = audio_rkd(away, *on_it)
+        assert done.returncode == 0 and "from its checkpoint" in done.stderr + done.stdout, done.stderr
+    expected, weights = states(home), states(away)
+    assert expected.keys() == weights.keys() and len(weights) == 3
+    for name, state in expected.items():
+        assert all(torch.equal(tensor, weights[name][key]) for key, tensor in state.items())

@@ -9,7 +9,9 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import training
+from pipeline import signals, training
 from pipeline.training import Run, checkpoint
 from tests.trainings import MIXES, QUICK, assert_equal, every_checkpoint, fit, made_up, run_of, without_seconds
 
@@ -219,6 +221,25 @@ def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: P
     for one, other in zip(expected, trained):
         assert_equal(one, other)
     assert without_seconds(trained[0].history) == without_seconds(expected[0].history)
+
+
+def test_a_thread_that_is_asked_to_stop_keeps_its_step(data: Any, tmp_path: Path) -> None:
+    """As a dask worker's, which no signal reaches."""
+    path = tmp_path / "pack.pt"
+
+    def ask(r: int, record: dict[str, Any]) -> None:
+        if record["epoch"] == 2:
+            signals.ask_thread(threading.get_ident())
+
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(fit, data, runs(), SETTINGS, checkpoint=path, checkpoint_seconds=3600.0, on_epoch=ask)
+        with pytest.raises(training.Interrupted, match=r"3 runs at epoch 3 of 4, step 1, kept in .*pack.pt"):
+            stopped.result()
+        signals.asked.clear()
+        trained = pool.submit(fit, data, runs(), SETTINGS, checkpoint=path).result()
+    assert not signals.asks
+    for one, other in zip(fit(data, runs(), SETTINGS), trained):
+        assert_equal(one, other)
 
 
 def test_ctrl_c_without_a_checkpoint_path(data: Any) -> None:
