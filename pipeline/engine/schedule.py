@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -240,7 +241,8 @@ def train_here(pack: PlannedPack, threads: int, train: Callable[..., list[Any]] 
     from pipeline.engine.missing import say
 
     with ALONE:
-        if signals.received:  # a pack that was handed over before its process was asked to stop
+        # A pack that was handed over, or waited here, before its process or thread was asked to stop.
+        if signals.received or threading.get_ident() in signals.asked:
             raise KeyboardInterrupt
         return train(dataclasses.replace(pack, threads=threads), say)
 
@@ -272,4 +274,5 @@ def in_cluster(
         say(f"{len(whole)} packs on {count} dask workers, device {place}")
         # One pack per worker at a time.
         tasks = ((one, 0) for one in whole)
-        return sorted(line for lines in workers.results(train_here, tasks, len, stops=True) for line in lines)
+        with contextlib.closing(workers.results(train_here, tasks, len, stops=True)) as trained:
+            return sorted(line for lines in trained for line in lines)

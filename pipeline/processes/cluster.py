@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -91,7 +91,7 @@ class Cluster:
         room: Callable[[Workers], int],
         *,
         stops: bool = False,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """``function(*task)`` of each task, computed by workers as if they stood here, as they are done.
 
         At most ``room(workers)`` tasks are under way at a time, so that workers who come later get their share. ``stops``: a
@@ -159,10 +159,8 @@ class Cluster:
             ) from None
 
     def of_workers(self, name: str, *values: str) -> list[Any]:
-        """What the function ``name`` of ``standing`` answers in each worker; not of one that is gone meanwhile."""
-        text = f"__import__('pipeline.processes.standing', fromlist=['x']).{name}(*{values!r})"
-        replies = self.ask(self.client.sync, self.client._run, eval, text, on_error="ignore")
-        return list(replies.values())
+        """``sharing.answers`` of the workers that there are."""
+        return list(self.ask(self.client.sync, sharing.answers, self.client, name, *values))
 
     def ask(self, question: Callable[..., Any], *values: Any, **options: Any) -> Any:
         """An answer of the scheduler; ``InputError`` where it is gone or silent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -21,13 +22,34 @@ STOP_SECONDS = 60
 #: How often they are asked meanwhile.
 LOOK_SECONDS = 0.2
 
-#: A function of ``standing`` in each worker, with its arguments → worker's answers.
+#: A worker that does not answer for so long is left alone: it is held, or its machine is.
+ANSWER_SECONDS = 8
+
+#: A function of ``standing`` in each worker, with its arguments → workers' answers, ``None`` of those that are silent.
 Ask = Callable[..., list[Any]]
 
 
 def command_name() -> str:
     """Of this command, and of no other one at the cluster."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
+
+
+async def answers(client: Any, name: str, *values: str) -> list[Any]:
+    """What the function ``name`` of ``standing`` answers in each worker; ``None`` of one that is silent. One that is gone has no part.
+
+    Each is asked by itself: of several at once dask waits for the slowest, without a limit.
+    """
+    text = f"__import__('pipeline.processes.standing', fromlist=['x']).{name}(*{values!r})"
+
+    async def one(worker: str) -> list[Any]:
+        asked = client._run(eval, text, workers=[worker], on_error="ignore")
+        try:
+            return list((await asyncio.wait_for(asked, ANSWER_SECONDS)).values())
+        except TimeoutError:
+            return [None]
+
+    each = await asyncio.gather(*map(one, await client.scheduler.ncores()))
+    return [answer for some in each for answer in some]
 
 
 class Watch:
@@ -45,8 +67,9 @@ class Watch:
         if now - self.heard < SILENT_SECONDS:
             return
         self.heard = now
-        busy = {(command, folder) for answer in self.ask("busy") for command, folder in answer}
-        if self.command in {command for command, _ in busy}:
+        answers = [answer for answer in self.ask("busy") if answer is not None]
+        busy = {(command, folder) for answer in answers for command, folder in answer}
+        if not answers or self.command in {command for command, _ in busy}:
             return
         self.told = True
         folders = " and ".join(sorted({folder for _, folder in busy}))
@@ -58,8 +81,15 @@ class Watch:
 
 
 def stop(command: str, ask: Ask) -> None:
-    """Ask the workers to end the steps of a command and to keep them; returns when they have, or after ``STOP_SECONDS``."""
+    """Ask the workers to end the steps of a command and to keep them; returns when they have, or after ``STOP_SECONDS``.
+
+    A line says of how many it is not known that they have.
+    """
     deadline = time.monotonic() + STOP_SECONDS
     with suppress(InputError):  # the cluster is gone as well
-        while any(ask("stop", command)) and time.monotonic() < deadline:
+        while any(answers := ask("stop", command)) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
+        if late := sum(answer is None or answer > 0 for answer in answers):
+            say(
+                f"{late} of {len(answers)} dask workers did not say that their step has ended; of their packs stays what was kept last"
+            )

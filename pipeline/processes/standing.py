@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,9 @@ class Stopped(NamedTuple):
     words: str
 
 
+#: How often work asks whether anybody still waits for it, in seconds.
+LOOK_SECONDS = 1
+
 #: Command → the threads that are at its work; and the commands that were stopped.
 at_work: dict[str, set[int]] = {}
 stopped: set[str] = set()
@@ -55,7 +58,7 @@ stopped: set[str] = set()
 def work(place: Place, pickled: bytes, command: str = "") -> Any:
     """``function(*values)`` of the ``pickled`` pair, in that place. They are unpickled there: they may name plugins.
 
-    ``Stopped`` where its ``command`` was asked to stop, before or meanwhile.
+    ``Stopped`` where its ``command`` was asked to stop, before or meanwhile, or is gone without a word.
     """
     from distributed.protocol import pickle  # dask: an extra
 
@@ -72,18 +75,42 @@ def work(place: Place, pickled: bytes, command: str = "") -> Any:
 
 @contextmanager
 def working(command: str, number: int) -> Iterator[None]:
-    """While the block runs this thread is at the work of a command."""
+    """While the block runs this thread is at the work of a command, and is asked to stop where nobody waits for it any more."""
+    ended, given_up = threading.Event(), when_given_up()
     with turn:
         signals.asked.discard(number)
         at_work.setdefault(command, set()).add(number)
+
+    def watch() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            with turn:
+                if not ended.is_set() and given_up():
+                    signals.ask_thread(number)
+                    return
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
         with turn:
+            ended.set()
             signals.asked.discard(number)
             at_work[command].discard(number)
             if not at_work[command]:
                 at_work.pop(command)
+
+
+def when_given_up() -> Callable[[], bool]:
+    """Whether dask wants what this thread is at no more: the command was killed, say. It does not end what has begun, which would
+    then train on beside the same command, given again."""
+    from distributed import get_worker  # dask: an extra
+
+    try:
+        worker = get_worker()
+        key = worker.get_current_task()
+    except (ValueError, KeyError):  # in no worker
+        return lambda: False
+    return lambda: (task := worker.state.tasks.get(key)) is None or task.state == "cancelled"
 
 
 def stop(command: str) -> int:
