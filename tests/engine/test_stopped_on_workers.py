@@ -21,7 +21,7 @@ pytest.importorskip("distributed", reason="the extra dask is not installed")
 
 CORPUS = ("--dataset", "urbansound8k", "--data", "tiny", "--preset", "demo", *QUICK)
 #: Two packs; the next checkpoint would be due long behind the end.
-TWO_PACKS = ("--set", "student.epochs=30", "--seeds", "0-1", "--pack", "3", "--checkpoint-minutes", "60")
+TWO_PACKS = ("--set", "student.epochs=100", "--seeds", "0-1", "--pack", "3", "--checkpoint-minutes", "60")
 DISTILL = ("distill", "--losses", "angle,soft", *CORPUS, *TWO_PACKS)
 
 
@@ -32,10 +32,10 @@ def kept(place: Path) -> dict[str, tuple[int, int]]:
     return {name: (done["epoch"], done["done"]) for name, done in progress.items()}
 
 
-def epochs(place: Path) -> list[int]:
-    """Of each student that has begun."""
+def records(place: Path) -> list[list[str]]:
+    """Of each student that has begun, a line for each epoch, with its seconds: no two trainings have the same."""
     files = sorted((place / "runs" / "tiny").glob("student-*/*/*/metrics.jsonl"))
-    return [len(path.read_text().splitlines()) for path in files]
+    return [path.read_text().splitlines() for path in files]
 
 
 def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
@@ -67,20 +67,24 @@ def test_workers_keep_their_step_where_the_command_is_stopped_or_killed_and_a_he
         cluster.wait_for_workers(2, timeout=120)
         on_it = (*DISTILL, "--backend", "dask", "--scheduler", cluster.scheduler_address)
 
-        def begin(least: int) -> subprocess.Popen[str]:
+        def begin() -> subprocess.Popen[str]:
+            """The command, once each student has two more epochs than there were."""
+            were = [len(lines) for lines in records(away)] or [0] * 6
             program = [sys.executable, str(ROOT / "cli.py"), *on_it]
             process = subprocess.Popen(program, cwd=away, stderr=subprocess.PIPE, text=True)
-            wait_for(lambda: len(epochs(away)) == 6 and min(epochs(away)) >= least, process)
+            wait_for(
+                lambda: len(now := records(away)) == 6 and all(len(a) >= b + 2 for a, b in zip(now, were)), process
+            )
             return process
 
-        killed = begin(2)
+        killed = begin()
         killed.kill()
         killed.communicate()
         wait_for(lambda: len(list((away / "runs").rglob("pack-*.pt"))) == 2)
         before = kept(away)
-        assert all(1 <= whole < 30 and steps > 0 for whole, steps in before.values()), before
+        assert all(1 <= whole < 100 and steps > 0 for whole, steps in before.values()), before
 
-        process = begin(max(whole for whole, _ in before.values()) + 2)
+        process = begin()
         first.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
@@ -90,10 +94,13 @@ def test_workers_keep_their_step_where_the_command_is_stopped_or_killed_and_a_he
         assert len(later) == 1, "the other one kept how far it came"
         first.send_signal(signal.SIGCONT)
         wait_for(lambda: all(far > before[name] for name, far in kept(away).items()))
-        assert all(whole < 30 for whole, _ in kept(away).values())
+        assert all(whole < 100 for whole, _ in kept(away).values())
 
+        were = records(away)
         done = audio_rkd(away, *on_it)
         assert done.returncode == 0, done.stderr
+    for first_lines, lines in zip(were, records(away), strict=True):
+        assert lines[: len(first_lines)] == first_lines and len(lines) == 100, "it went on, and did not begin anew"
     expected, learned = weights(home), weights(away)
     assert expected.keys() == learned.keys() and len(expected) == 3 + 6
     for name, state in expected.items():
