@@ -51,8 +51,6 @@ SETTINGS = {
     "unlabelled_per_class": (0, "it sorts clips by their one class"),
 }
 
-NOT_OF_API = "clips with several labels each, and the Python API takes clips of one label; expected a corpus, or a run, of one label a clip"
-
 #: Names of the command that runs; "" where none does.
 COMMAND: ContextVar[str] = ContextVar("command", default="")
 

@@ -25,15 +25,19 @@ def blocks() -> list[str]:
 
 
 def write_sounds(where: Path) -> None:
-    """A folder of two classes with eight short recordings each, and a sound of three seconds."""
-    time = np.arange(8000) / 8000
+    """A folder of two classes with eight short recordings each, a table of them in which every other has two labels, and a sound of
+    six seconds."""
+    time, rows = np.arange(8000) / 8000, ["path,label,fold"]
     for label, pitch in (("low", 250), ("high", 1500)):
         (where / "my-sounds" / label).mkdir(parents=True)
         for number in range(8):
             rng = np.random.default_rng((pitch, number))
             sound = 0.3 * np.sin(2 * np.pi * pitch * (1 + 0.1 * rng.random()) * time) + 0.05 * rng.standard_normal(8000)
             soundfile.write(where / "my-sounds" / label / f"{label}{number}.wav", sound, 8000)
+            rows.append(f"my-sounds/{label}/{label}{number}.wav,{label}{';quiet' * (number % 2)},{1 + number // 4}")
     (where / "my-sounds" / "corpus.toml").write_text("seconds = 1.0\n")
+    (where / "corpus.toml").write_text("seconds = 1.0\n")
+    (where / "clips.csv").write_text("\n".join(rows) + "\n")
     soundfile.write(where / "a.wav", np.tile(sound, 6), 8000)
 
 
@@ -68,6 +72,9 @@ def test_the_blocks_run_and_say_what_they_say(tmp_path: Path) -> None:
         "epoch 3: loss",
         "was trained on all but fold 1, so on the clips of fold 2",
         "(2, ",
+        "True ('high', 'low', 'quiet') [1 0 0]",
+        "mAP ",
+        "it needs one label a clip, and the clips of clips have several",
     ):
         assert words in told, told
 

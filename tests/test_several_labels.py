@@ -93,14 +93,38 @@ def test_a_run_is_repeated_to_the_bit(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_python_api_refuses_its_arrays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_api_has_the_weights_and_figures_of_the_commands(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import audio_rkd as rkd
-    from pipeline.config import InputError
 
     monkeypatch.chdir(place)
-    changes = [text for text in SETTINGS if "=" in text]
-    with pytest.raises(InputError, match="Python API takes clips of one label"):
-        rkd.fold(rkd.corpus("csv", "tones/clips.csv"), rkd.settings("default", *changes), 1)
+    how = rkd.settings("default", *(text for text in SETTINGS if "=" in text))
+    fold = rkd.fold(rkd.corpus("csv", "tones/clips.csv"), how, 1)
+    names = [set(SETS[int(clip[11:-4]) % len(SETS)]) for clip in fold.test_clips]
+    assert [{list(TONES)[i] for i in np.flatnonzero(row)} for row in fold.test_labels] == names
+    assert fold.train_labels.shape == (24, 3) and fold.train_labels[0].tolist() == fold.train_labels[1].tolist()
+    (of_teacher,) = (place / "runs/clips").glob("teacher-*/fold1-seed0")
+    (of_student,) = (place / "runs/clips").glob("student-*/angle20+ce1/fold1-seed0")
+    teacher = rkd.fit(fold, "ce", how.teacher)
+    assert teacher.weights == runs.read(of_teacher).result.weights
+    epochs: list[dict[str, float]] = []
+    student = rkd.fit(fold, "angle:20,ce:1", how.student, teacher=teacher, on_epoch=epochs.append)
+    assert student.weights == runs.read(of_student).result.weights
+    assert epochs[-1]["map"] == runs.read(of_student).result.map and "accuracy" not in epochs[-1]
+    for model in (student, of_student, rkd.load(rkd.save(student, "student.pt"))):
+        figures = rkd.evaluate(model, fold, teacher=of_teacher)
+        told = runs.read(of_student).result
+        assert (figures.status, figures.map, figures.nll) == (told.status, told.map, told.nll)
+        assert (figures.accuracy, figures.agreement) == (None, None) and figures.chance == told.chance
+    heard = rkd.predict([student, teacher], "tones/sounds/clip0.wav")
+    assert heard.several and heard.probabilities == pytest.approx(
+        (1 / (1 + np.exp(-heard.logits.astype(float)))).mean(0)
+    )
+    with pytest.raises(
+        rkd.InputError, match="soft of mix soft:1: it needs one label a clip, and the clips of clips have several"
+    ):
+        rkd.fit(fold, "soft", how.student, teacher=teacher)
 
 
 @pytest.mark.slow

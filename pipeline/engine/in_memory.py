@@ -21,21 +21,20 @@ from pipeline.engine.arrays import Fold, OfArrays, array_of
 from pipeline.engine.augmented import augmentation
 from pipeline.engine.model import Model
 from pipeline.engine.outputs import samples
-from pipeline.engine.records import figures_of, payload_of
+from pipeline.engine.records import payload_of
 from pipeline.images import samples as images
 from pipeline.losses import LossMix
 from pipeline.losses.adapting import needs_with
 from pipeline.losses.mixable import taught_live
 from pipeline.losses.needs import MEMBERS, Needs
+from pipeline.losses.several import require_several
 from pipeline.models import Outputs
 from pipeline.models.saved import network_of
 from pipeline.runs import Record, Result
 from pipeline.runs.record import UNFINISHED
-from pipeline.train_settings import NO_FOLD
 from pipeline.training import Live, Run, Stored, Task, inference
 from pipeline.training.dropout import before_output, output_layers
 from pipeline.training.members import as_one, side_by_side
-from pipeline.training.task import places_in
 
 #: Who teaches: models, or what any program says of the training rows, by name.
 Teacher = Sequence[Model] | Mapping[str, np.ndarray]
@@ -56,6 +55,8 @@ def fit(
     require(fold, mix, settings, seed, device)
     role = "student" if len(teacher) else "teacher"
     mix.require(settings)
+    if fold.several_labels:
+        require_several(mix, settings, where=fold.data.corpus)
     count = subsets.count(settings, fold.classes)
     samplers.check_classes(settings.sampler, settings.batch, count, "settings")
     task = tasks.task(fold.data, fold.number, seed, settings)
@@ -124,6 +125,7 @@ def record_of(
         result=Result(UNFINISHED),
         classes=classes,
         shape=fold.shape,
+        several_labels=fold.several_labels,
     )
 
 
@@ -217,6 +219,12 @@ def require_same_data(fold: Fold, model: Model, name: str) -> None:
             f"the {name} ({model}) was trained on other features, of shape {tuple(model.payload['shape'])}, than the fold's "
             f"{fold.shape}; expected the same settings of features"
         )
+    kinds = ("one label", "several labels")
+    if (several := bool(model.payload.get("several_labels"))) != fold.several_labels:
+        raise InputError(
+            f"the {name} ({model}) learned clips of {kinds[several]} each, and the fold's have {kinds[fold.several_labels]}; "
+            "expected one that learned such clips"
+        )
     now = {int(part): digest for part, digest in fold.data.digests.items()}
     if model.data is not None and dict(model.data) != now:
         raise InputError(
@@ -257,36 +265,3 @@ def of_fold(fold: Fold, run: Run, mix: LossMix, teacher: Mapping[str, np.ndarray
     if "logits" in whole and whole["logits"].shape[2:] != (len(fold.classes),):
         raise InputError(f"teacher['logits'] {np.shape(teacher['logits'])}: expected ({rows}, {len(fold.classes)})")
     return Stored(whole).to(device)
-
-
-def evaluated(model: Model, fold: Fold, teacher: Model | None = None) -> Result:
-    """Figures of a model on the clean clips of its held-out fold; see ``audio_rkd.evaluate``."""
-    if not isinstance(fold, Fold):
-        raise InputError(f"fold = {fold!r:.80}: expected fold(…) or fold_of(…)")
-    for one, name in ((model, "model"), (teacher, "teacher")):
-        if one is not None and one.fold != fold.number:
-            seen = "all folds" if one.fold == NO_FOLD else f"all but fold {one.fold}"
-            raise InputError(
-                f"the {name} ({one}) was trained on {seen}, so on the clips of fold {fold.number}; expected the fold that it has not seen"
-            )
-        if one is not None:
-            require_same_data(fold, one, name)
-    if unknown := [name for name in model.classes if name not in fold.classes]:
-        raise InputError(
-            f"the model ({model}) has a class {unknown[0]!r} that the fold has not: {subsets.shown(fold.classes)}"
-        )
-    if teacher is not None and teacher.classes != model.classes:
-        raise InputError(
-            f"model and teacher have other classes ({subsets.shown(model.classes)}; {subsets.shown(teacher.classes)})"
-        )
-    own = [fold.classes.index(name) for name in model.classes]
-    labels = places_in(fold.test_labels, own)
-    inputs, names = torch.from_numpy(fold.test[labels >= 0]), np.array(fold.test_clips)[labels >= 0]
-    answers = [logits_of(one, inputs) for one in (model, teacher) if one is not None]
-    return figures_of(names, labels[labels >= 0], answers[0], answers[1] if teacher is not None else None)
-
-
-def logits_of(model: Model, inputs: Tensor) -> np.ndarray:
-    """(rows, classes) float32 of inputs (rows, C, H, W)."""
-    with training.tuned(inputs.device, tf32=False):
-        return training.outputs(model.network, inputs, np.arange(len(inputs)), ("logits",)).logits.numpy()
