@@ -123,11 +123,13 @@ def pack_of(pack: Pack) -> dict[str, Any]:
 
 def result_of(result: Result) -> dict[str, Any]:
     """A result as ``result.json`` has it; ``reading.result_of`` is the way back."""
+    several = result.chance is not None  # a run that stopped has no figure, and says of which name
+    later = [name for name in LATER if not (several and name == "map")]
     names = [
         field.name
         for field in dataclasses.fields(Result)
         if field.name not in ("terms", "finished", "overflowed")
-        and (field.name not in LATER or getattr(result, field.name) is not None)
+        and (field.name not in later or getattr(result, field.name) is not None)
     ]
     terms = {"terms": {key: dict(figures) for key, figures in result.terms.items()}} if result.terms else {}
     finished = {"finished": result.finished} if result.finished else {}

@@ -28,8 +28,8 @@ OF, DIGITS = "search", 12
 #: Of a line: how many there were when it was written.
 COUNT = "lines"
 
-#: Of ``search.json``: the SHA-256 of what it says.
-CONTENT = "content"
+#: Of ``search.json``: the SHA-256 of what it says; and what is maximised, where that is no accuracy: clips have several labels.
+CONTENT, OBJECTIVE = "content", "objective"
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class Measured:
         return self.accuracy if self.map is None else self.map
 
 
-def written(measured: Sequence[Measured], search: str = "") -> bytes:
-    """Lines. ``search``: the digest of the search that they are of."""
+def written(measured: Sequence[Measured], search: str = "", several: bool = False) -> bytes:
+    """Lines. ``search``: the digest of the search that they are of; ``several``: whether it is of clips with several labels."""
     of = {OF: search, COUNT: len(measured)} if search else {}
-    return b"".join(line_of({**values_of(one), **of}) for one in measured)
+    return b"".join(line_of({**values_of(one, several), **of}) for one in measured)
 
 
-def values_of(one: Measured) -> dict[str, Any]:
-    """What a line says: of clips with several labels ``map``, of others ``accuracy``."""
-    left_out = "map" if one.map is None else "accuracy"
+def values_of(one: Measured, several: bool = False) -> dict[str, Any]:
+    """What a line says: of clips with ``several`` labels ``map``, of others ``accuracy``; null of a trial that is refused."""
+    left_out = "accuracy" if several or one.map is not None else "map"
     return {name: value for name, value in dataclasses.asdict(one).items() if name != left_out}
 
 
@@ -169,4 +169,5 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def keep(folder: Path, measured: Sequence[Measured]) -> None:
-    write_atomic(folder / TRIALS, written(measured, digest_of(folder / SEARCH)))
+    several = OBJECTIVE in read_about(folder / SEARCH)
+    write_atomic(folder / TRIALS, written(measured, digest_of(folder / SEARCH), several))

@@ -76,7 +76,7 @@ def about(search: Search, held_out: int | None) -> dict[str, Any]:
         versions["optuna"] = proposing.library().__version__
     digests, parts = search.source.digests, (*search.inner(held_out), UNLABELLED)
     data = {str(part): digests[str(part)] for part in parts if str(part) in digests}
-    objective = {"objective": search.measure} if search.several else {}
+    objective = {record.OBJECTIVE: search.measure} if search.several else {}
     return {
         **objective,
         "space": asdict(search.space),

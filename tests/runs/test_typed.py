@@ -77,3 +77,10 @@ def test_a_record_comes_back_as_it_was_written(
     result = Result("trained", 0.5, 0.75, 3, 4, 100, 116538, 0.5, 0.25, 1.5, 0.75, 12.5, 4, "", "2026-01-01", "ab")
     runs.write_atomic(tmp_path / "result.json", runs.json_bytes(runs.result_of(result)))
     assert runs.read(tmp_path).result == result
+
+
+def test_a_run_that_stopped_names_the_figure_that_it_lacks() -> None:
+    stopped = Result("failed", chance=0.4, nll=0.5, failure="not finite")
+    kept = runs.result_of(stopped)
+    assert kept["map"] is None and runs.reading.result_of(kept) == stopped
+    assert "map" not in runs.result_of(Result("failed", failure="not finite"))

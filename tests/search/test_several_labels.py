@@ -56,6 +56,26 @@ def test_the_record_says_which_figure_it_is(tmp_path: Path) -> None:
         assert record.read(path) == [one]
 
 
+def test_a_refused_trial_has_no_figure_of_the_search_s_own_name(tmp_path: Path) -> None:
+    path, refused = tmp_path / record.TRIALS, Measured(0, 0, 0, False, {}, "", refused="they do not go together")
+    measured = [refused, Measured(1, 0, 2, True, {}, "ce:1", map=0.5)]
+    record.begin(tmp_path, {record.OBJECTIVE: "mean average precision"})
+    for _ in range(2):  # the second writing is of what the first one says
+        record.keep(tmp_path, measured)
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        assert [line["map"] for line in lines] == [None, 0.5] and not any("accuracy" in line for line in lines)
+        assert record.read(path) == measured
+    path.write_bytes(
+        record.written([refused], record.digest_of(tmp_path / record.SEARCH))
+    )  # as earlier versions wrote it
+    assert json.loads(path.read_bytes())["accuracy"] is None and record.read(path) == [refused]
+    path.unlink()
+    (tmp_path / record.SEARCH).unlink()
+    record.begin(tmp_path, {})
+    record.keep(tmp_path, [refused])
+    assert json.loads(path.read_bytes())["accuracy"] is None and "map" not in json.loads(path.read_bytes())
+
+
 def test_the_record_of_a_search_names_its_objective() -> None:
     source = Source((), DataSet("clips", "csv", False, (1, 2, 3)), {}, ("a", "b"), ((0,), (0, 1)))
     wanted = Search(space.read("rates", ["ce"]), SETTINGS, source, (1, 2, 3), (0,))
