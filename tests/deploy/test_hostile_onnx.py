@@ -14,12 +14,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus import Corpus, open_corpus
+from pipeline.corpus import Corpus
 from pipeline.deploy import onnx_asked
 from pipeline.deploy.onnx_asked import Asked
 from pipeline.deploy.onnx_teacher import teacher_file
 from pipeline.teacher_files.fitting import Clips
-from tests.tiny import CLASSES, write_corpus
+from tests.tiny import CLASSES
 
 SPEC = FeatureSpec()
 FLOAT = TensorProto.FLOAT
@@ -43,17 +43,6 @@ def saved(
     helper.set_model_props(written, {**KNOWN, **metadata})
     onnx.save(written, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return open_corpus("urbansound8k", write_corpus(tmp_path_factory.mktemp("onnx") / "toy", folds=(1, 2), clips=2))
-
-
-@pytest.fixture
-def clips(corpus: Corpus) -> Clips:
-    names, folds = tuple(clip.name for clip in corpus.clips), np.array([clip.fold for clip in corpus.clips])
-    return Clips(names, folds, 2, corpus.classes, {1: "x", 2: "y"}, corpus.all_folds)
 
 
 def refused(asked: Asked, corpus: Corpus, clips: Clips, cache: Path) -> str:

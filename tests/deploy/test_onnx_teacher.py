@@ -13,14 +13,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.audio import noise, read_clip
 from pipeline.config import FeatureSpec, InputError
-from pipeline.corpus import Corpus, open_corpus
+from pipeline.corpus import Corpus
 from pipeline.deploy.onnx_asked import Asked
 from pipeline.deploy.onnx_teacher import as_logits, teacher_file
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.choosing import of_fold
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read
-from tests.tiny import CLASSES, write_corpus
+from tests.tiny import CLASSES
 
 SPEC = FeatureSpec()
 WEIGHTS = np.random.default_rng(0).standard_normal((2, 11)).astype(np.float32)
@@ -54,18 +54,6 @@ def model(path: Path, shape: list[Any], outputs: dict[str, str], **metadata: str
     helper.set_model_props(written, metadata)
     onnx.save(written, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return open_corpus("urbansound8k", write_corpus(tmp_path_factory.mktemp("onnx") / "toy", folds=(1, 2), clips=2))
-
-
-@pytest.fixture
-def clips(corpus: Corpus) -> Clips:
-    names = tuple(clip.name for clip in corpus.clips)
-    folds = np.array([clip.fold for clip in corpus.clips])
-    return Clips(names, folds, 2, corpus.classes, {1: "x", 2: "y"}, corpus.all_folds)
 
 
 def views(corpus: Corpus, clip: int, rate: int, samples: int) -> list[np.ndarray]:

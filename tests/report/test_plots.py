@@ -169,7 +169,7 @@ def test_a_picture_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
 
 
 def test_files_and_the_picture_in_a_page(tmp_path):
-    figure = plots.recall_pairs(
+    figure = plots.class_pairs(
         "r",
         np.array([0.5, np.nan]),
         np.array([1.0, np.nan]),
@@ -177,6 +177,10 @@ def test_files_and_the_picture_in_a_page(tmp_path):
         ("a<b", "c"),
         "",
         plots.Look(synthetic=True),
+    )
+    assert (figure.title, figure.caption) == (
+        "Recall by class",
+        "Share of each class' held-out clips that are found, teacher against student. ",
     )
     text = plots.save(figure, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"r.svg", "r.png", "r.csv"}

@@ -136,7 +136,7 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
     clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))
     over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
-    return [plots.recall_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
+    return [plots.class_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
 
 
 def by_label(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Picture]:
@@ -149,7 +149,7 @@ def by_label(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     clips = np.sum([labels.sum(0) for labels in sets.values()], axis=0)
     classes = gathering.class_names(entry, len(clips))
     over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
-    return [plots.precision_pairs(f"precision-{entry.slug}", theirs, ours, clips, classes, over, look)]
+    return [plots.class_pairs(f"precision-{entry.slug}", theirs, ours, clips, classes, over, look, "average precision")]
 
 
 def shown_fold(table: Runs) -> int | None:

@@ -8,7 +8,7 @@ it is changed.
 
 from __future__ import annotations
 
-from pipeline.report.plots.classes import confusion_matrix, precision_pairs, recall_pairs
+from pipeline.report.plots.classes import class_pairs, confusion_matrix
 from pipeline.report.plots.curves import accuracy_curves, term_curves
 from pipeline.report.plots.embeddings import projection, scatter
 from pipeline.report.plots.folds import difference_points, fold_points
@@ -26,6 +26,7 @@ __all__ = [
     "Look",
     "Picture",
     "accuracy_curves",
+    "class_pairs",
     "confusion_matrix",
     "difference_points",
     "fold_points",
@@ -33,9 +34,7 @@ __all__ = [
     "interval_points",
     "kept",
     "overlap_lines",
-    "precision_pairs",
     "projection",
-    "recall_pairs",
     "require_matplotlib",
     "save",
     "scatter",

@@ -70,7 +70,14 @@ def draw_confusion_matrix(counts: np.ndarray, classes: Sequence[str], look: Look
     return Drawing(figure, ("label", "predicted", "clips", "share_of_label"), rows)
 
 
-def recall_pairs(
+#: What the two marks of a class are → the caption.
+PAIRS = {
+    "recall": "Share of each class' held-out clips that are found",
+    "average precision": "Average precision of each class on the held-out clips",
+}
+
+
+def class_pairs(
     name: str,
     teacher: np.ndarray,
     student: np.ndarray,
@@ -78,29 +85,19 @@ def recall_pairs(
     classes: Sequence[str],
     over: str,
     look: Look,
+    figure_of: str = "recall",
 ) -> Picture:
-    """Share of each class' clips that are found, (classes,) in [0, 1] or NaN; ``clips``: how many there are."""
-    caption = f"Share of each class' held-out clips that are found, teacher against student. {over}"
-    inputs = (teacher, student, clips, tuple(classes), look)
-    return Picture(name, "Recall by class", caption, draw_recall_pairs, inputs)
+    """One of ``PAIRS`` of each class, (classes,) in [0, 1] or NaN; ``clips``: how many there are. ``over``: of which runs."""
+    caption = f"{PAIRS[figure_of]}, teacher against student. {over}"
+    inputs = (teacher, student, clips, tuple(classes), look, *([] if figure_of == "recall" else [figure_of]))
+    return Picture(name, titled(figure_of), caption, draw_class_pairs, inputs)
 
 
-def precision_pairs(
-    name: str,
-    teacher: np.ndarray,
-    student: np.ndarray,
-    clips: np.ndarray,
-    classes: Sequence[str],
-    over: str,
-    look: Look,
-) -> Picture:
-    """The average precision of each class, (classes,) in [0, 1] or NaN; ``clips``: how many have it."""
-    caption = f"Average precision of each class on the held-out clips, teacher against student. {over}"
-    inputs = (teacher, student, clips, tuple(classes), look, "average precision")
-    return Picture(name, "Average precision by class", caption, draw_recall_pairs, inputs)
+def titled(figure_of: str) -> str:
+    return f"{figure_of.capitalize()} by class"
 
 
-def draw_recall_pairs(
+def draw_class_pairs(
     teacher: np.ndarray,
     student: np.ndarray,
     clips: np.ndarray,
@@ -108,8 +105,7 @@ def draw_recall_pairs(
     look: Look,
     figure_of: str = "recall",
 ) -> Drawing:
-    title = f"{figure_of[0].upper()}{figure_of[1:]} by class"
-    figure, axes = figure_with_axes(title, look, f"{figure_of}, %", height=1.3 + 0.24 * len(classes))
+    figure, axes = figure_with_axes(titled(figure_of), look, f"{figure_of}, %", height=1.3 + 0.24 * len(classes))
     places = np.arange(len(classes))
     low, high = 100 * np.fmin(teacher, student), 100 * np.fmax(teacher, student)
     axes.hlines(places, low, high, color=LIGHT["muted"], linewidth=1.4)
