@@ -139,8 +139,7 @@ def fold(corpus: Corpus, settings: Settings, number: int) -> Fold:
     Its arrays: ``train`` (rows, feature, bin, frame) float32, all views (clean, noisy, …) of the other folds' clips behind each
     other, with ``train_labels`` (rows,) int64 and ``train_clips``; ``test`` (clips, feature, bin, frame), the clean view of the
     held-out fold's, with ``test_labels`` and ``test_clips``; ``classes``, names in the order of the labels. Raw: networks
-    standardise by themselves, fitted on the training rows. Where clips have several labels each (``several_labels``), labels are
-    (rows, classes) int64, 1 for each class of a clip.
+    standardise by themselves, fitted on the training rows. Of several labels a clip (``several_labels``) labels are (rows, classes), 0 or 1.
 
     ``InputError`` where the fold or its features are not there, and for files that are not what was written.
     """
@@ -164,8 +163,7 @@ def fold_of(
     number: int = 1,
     name: str = "arrays",
 ) -> Fold:
-    """Arrays of any program as a ``Fold``: inputs (rows, channel, bin, frame) of any numbers, labels (rows,) from 0 on, or of
-    several labels a clip (rows, classes) of 0 and 1.
+    """Arrays of any program as a ``Fold``: inputs (rows, channel, bin, frame) of any numbers, labels (rows,) from 0 on, or (rows, classes) 0 and 1.
 
     ``classes``: names in the order of the labels, by default their numbers. ``number`` stands for the held-out fold, ``name`` for the
     corpus; first weights are of (seed, ``number``). Recordings that ``train`` and ``test`` share make figures too good, unseen here.
@@ -217,8 +215,8 @@ def loss(name: str, student: Outputs, teacher: Outputs | None, labels: Tensor, *
     """One term of a mix on one batch, for a training loop of one's own: a scalar, or one value per run.
 
     ``student`` and ``teacher``: what networks say of the batch, with ``embedding`` (…, B, D) and ``logits`` (…, B, classes);
-    ``labels`` (…, B) int64, or of clips with several labels each (…, B, classes) of 0 and 1, of which ``ce`` is the binary
-    cross-entropy; leading axes are runs, and are kept. Nothing flows into the teacher. ``options``: of the term, such as ``T=4.0``.
+    ``labels`` (…, B) int64, or (…, B, classes) of 0 and 1 (``ce``: the binary cross-entropy); leading axes are runs, and are kept.
+    Nothing flows into the teacher. ``options``: of the term, such as ``T=4.0``.
 
     ``InputError`` for an unknown name, labels of another shape or kind, and no teacher where the term reads one.
     """
@@ -242,8 +240,8 @@ def fit(
     ``settings``: ``settings(…).teacher`` or ``.student``. ``teacher``: a ``Model`` of the same fold, a run's folder or ``model.pt``;
     several are an ensemble; or what any program says of ``fold.train``, name → array (rows, …) in its order: ``logits``
     (rows, classes), ``embedding`` (rows, D). A mix that reads no teacher ("ce") needs none. ``on_epoch`` is given each epoch's record,
-    as ``metrics.jsonl`` has it: epoch (from 1), lr, loss, terms, train_accuracy, accuracy (of the held-out clips), test_loss, seconds;
-    of clips with several labels each map in place of both accuracies.
+    as ``metrics.jsonl`` has it: epoch (from 1), lr, loss, terms, train_accuracy, accuracy (of the held-out clips; of several labels map in
+    place of both), test_loss, seconds.
 
     Its ``weights`` are the digest in ``result.json`` of ``audio-rkd teacher`` and ``distill`` with the same settings, fold, seed
     and teacher. ``InputError``, before anything is trained, for a teacher that has seen the held-out clips or says nothing of these inputs, and
@@ -260,8 +258,7 @@ def evaluate(model: Model | Place, fold: Fold, *, teacher: Model | Place | None 
 
     Of windows of long files the figures are of the files, and ``window_accuracy`` of the windows. ``teacher``: also ``agreement``, the
     share of clips that both name alike. ``status``: "trained", or "did not train" where it is no better than chance (binomial test).
-    Where clips have several labels each: ``map``, the mean average precision, ``chance`` (a map of no more "did not train") and ``nll``,
-    the binary cross-entropy; the others are None.
+    Of several labels a clip: ``map``, ``chance`` (no more "did not train") and ``nll``, the binary cross-entropy; the others are None.
 
     ``InputError`` for a model that was trained on the fold's clips, and one of another corpus, other features or clips.
     """
