@@ -103,12 +103,12 @@ def experiment(
 
 
 def fitting(wanted: Experiment, settings: Settings, data: Corpus | Source) -> Experiment:
-    """The rows that data of these classes can give; ``InputError`` for a step that does not take clips with several labels, as these have."""
+    """The rows that data of these classes can give, in batches that they fill; ``InputError`` for a step that does not take clips with several labels, as these have."""
     from pipeline.experiments import changing, several
 
     if data.label_sets:
         several.require_steps(wanted, settings, data.name)
-    return changing.runnable(wanted, settings, data.classes)
+    return changing.runnable(changing.fitted(wanted, settings, data.classes), settings, data.classes)
 
 
 def train_and_print(
@@ -123,6 +123,8 @@ def train_and_print(
     wanted = balancing.balanced(wanted, settings, source, places.runs(), trust=asked["trust"], **how)
     levels, rows = planning.plan(wanted, settings, source.name, all_folds=source.folds, **asked)
     cross_fitting.say_price_of(levels, source.name)
+    for line in wanted.notes:
+        say(f"note: {line}")
     for row, reason in wanted.untrained.items():
         say(f"not trained: {row}: {reason}")
     note = partial(note_rows, places.runs(), source.name, wanted.name, rows, wanted.untrained)

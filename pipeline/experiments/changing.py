@@ -53,7 +53,8 @@ def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
         require_possible(steps[name], " ".join(wheres))
     for step in steps.values() if overrides else ():
         require_parents(step, steps, f"experiment {experiment.name}")
-    return replace(experiment, steps=steps)
+    asked = {(step, where.partition("=")[0].rpartition(".")[2].strip()) for step in places for where in places[step]}
+    return replace(experiment, steps=steps, asked=frozenset(asked))
 
 
 def called(step: Step) -> str:
@@ -74,6 +75,31 @@ def require_possible(step: Step, where: str) -> None:
     """``InputError`` for settings of a step that no training can have; ``where``: what made them so."""
     settings = dict(step.settings)
     config.build(TrainSettings, settings if "epochs" in settings else settings | {"keep": ""}, where)
+
+
+def fitted(experiment: Experiment, settings: Settings, classes: Sequence[str] | int) -> Experiment:
+    """The experiment with batches that data of these (or of so many) classes can fill: where a step's file states a batch of whole
+    classes, ``classes:m``, and there are fewer, the batch is m clips of each. Its ``notes`` say so."""
+    names = tuple(map(str, range(classes))) if isinstance(classes, int) else classes
+    steps, changes = dict(experiment.steps), dict[tuple[int, int, int, int], list[str]]()
+    for step in experiment.steps.values():
+        own = dict(step.settings)
+        if not {"batch", "sampler"} <= own.keys() or (step.name, "batch") in experiment.asked:
+            continue
+        each, batch = samplers.clips_of_class(str(own["sampler"])), int(own["batch"])
+        try:
+            count = len(class_subsets.names(network_of(step, settings).classes, names, seed=0))
+        except InputError:
+            continue  # said where it is trained
+        if each and batch // each > count:
+            steps[step.name] = with_field(step, "batch", each * count, f"step {step.name}")
+            changes.setdefault((each * count, batch, each, count), []).append(called(step))
+    notes = [
+        f"batch = {less} in place of {batch} in {', '.join(dict.fromkeys(of))}: {each} clips of each class of a batch, and there are {count} "
+        f"classes (--set step.{of[0]}.batch=… sets another)"
+        for (less, batch, each, count), of in changes.items()
+    ]
+    return replace(experiment, steps=steps, notes=(*experiment.notes, *notes))
 
 
 def runnable(experiment: Experiment, settings: Settings, classes: Sequence[str] | int) -> Experiment:

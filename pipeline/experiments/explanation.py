@@ -80,6 +80,7 @@ def explained(
         lines.append(f"Of these {number(len(crossed), 'teacher')}, one per pair of folds, for what is cross-fitted.")
     lines.append(time_of(planned_epochs(left), root, corpus.name if corpus else ""))
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
+    lines += [f"Note: {line}." for line in experiment.notes]
     lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]
     return "\n".join(lines)
 

@@ -87,6 +87,10 @@ class Experiment:
     dataset: str | None = None
     untrained: dict[str, str] = field(default_factory=dict)
     """Rows of the report that no single training gives → why."""
+    asked: frozenset[tuple[str, str]] = frozenset()
+    """(step, setting) that whoever runs it named: no data change them."""
+    notes: tuple[str, ...] = ()
+    """What data of few classes changed, a line each."""
 
     @property
     def last(self) -> tuple[Step, ...]:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import cli
 from pipeline import config
 from pipeline.config import InputError
-from pipeline.experiments.changing import changed, runnable, split
+from pipeline.experiments.changing import changed, fitted, runnable, split
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read
 
@@ -75,6 +75,31 @@ def test_rows_that_few_classes_cannot_give_are_left_out_alone() -> None:
     assert runnable(remedied, SETTINGS, 3) == remedied
     for name in ("tolerant", "metric"):  # nothing is left: its error is said by whoever trains
         assert runnable(read(name), SETTINGS, 3) == read(name)
+
+
+def test_a_batch_of_whole_classes_follows_data_that_have_fewer() -> None:
+    experiment = read("metric-learning")
+    four = fitted(experiment, SETTINGS, 4)
+    batches = {name: dict(step.settings)["batch"] for name, step in four.steps.items()}
+    assert {batches.pop(name) for name in list(batches) if "half" in name} == {16}  # two classes of eight clips
+    assert set(batches.values()) == {20}  # four of five
+    assert runnable(four, SETTINGS, 4) is four and four.untrained == {}
+    assert [note.partition(":")[0] for note in four.notes] == [
+        "batch = 20 in place of 40 in triplets, generation, student",
+        "batch = 16 in place of 40 in triplets on half, half",
+    ]
+    assert fitted(experiment, SETTINGS, 10) == experiment and fitted(read("terms"), SETTINGS, 4) == read("terms")
+    eight = fitted(experiment, SETTINGS, 8)
+    assert {dict(step.settings)["batch"] for step in eight.steps.values()} == {40, 32} and len(eight.notes) == 1
+    set_by_hand = fitted(changed(experiment, ["step.student.batch=10", "step.half.sampler=classes:4"]), SETTINGS, 4)
+    of_student = {
+        dict(step.settings)["batch"] for name, step in set_by_hand.steps.items() if name.startswith("student")
+    }
+    assert of_student == {10} and {
+        dict(step.settings)["batch"] for name, step in set_by_hand.steps.items() if name.startswith("half")
+    } == {8}
+    too_large = fitted(changed(experiment, ["step.triplets.batch=40"]), SETTINGS, 4)
+    assert dict(too_large.steps["triplets"].settings)["batch"] == 40  # it is refused where it is trained
 
 
 def test_what_is_left_out_keeps_no_row_of_a_teacher_that_nobody_needs() -> None:
