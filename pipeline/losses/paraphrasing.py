@@ -2,7 +2,7 @@
 
 A paraphraser is trained on the frozen teacher before any student, on the maps of its training rows: it is drawn from a fixed seed and
 goes through the rows in their order, on one thread of a CPU and with cuDNN's deterministic kernels, so that it is the same each time.
-A process keeps those that it trained, by the content of the maps: students of other seeds and mixes in later packs have the same.
+A process keeps the latest that it trained, by the content of the maps: students of other seeds and mixes in later packs have the same.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ LEAST = 1e-6
 #: On a CPU convolutions are half as fast again with channels last.
 FAST = torch.channels_last
 
-#: How many trained encoders a process keeps: some 32,000 numbers each for a ResNet-18.
-KEPT = 64
+#: Bytes of trained encoders that a process keeps, whatever the last one takes: 65 kB each of this project's ResNet-18 (32 channels), 16 MB of
+#: 512 channels.
+KEPT = 64 * 2**20
 
 Batches = Callable[[], Iterator[Tensor]]
 """Maps (rows, K, H, W), some rows after the other, anew at each call."""
@@ -75,7 +76,7 @@ def trained(name: str, batches: Batches, share: float, epochs: int, power: int) 
     key = (name, content(batches), share, epochs, power)
     weights = _trained.pop(key, None) or train(name, batches, share, epochs, power)
     _trained[key] = weights  # the latest that was asked for
-    while len(_trained) > KEPT:
+    while len(_trained) > 1 and sum(value.nbytes for each in _trained.values() for value in each.values()) > KEPT:
         _trained.popitem(last=False)
     return dict(weights)
 
@@ -93,7 +94,7 @@ def content(batches: Batches) -> str:
 def train(name: str, batches: Batches, share: float, epochs: int, power: int) -> dict[str, Tensor]:
     """As ``trained``, anew."""
     first = next(batches())
-    scale, channels = first.abs().mean().clamp_min(LEAST), first.shape[-3]
+    channels = first.shape[-3]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeded(f"paraphraser/{name}").initial_seed())
         halves = encoder(channels, factors(channels, share)), decoder(factors(channels, share), channels)
@@ -101,6 +102,7 @@ def train(name: str, batches: Batches, share: float, epochs: int, power: int) ->
     network.to(memory_format=FAST)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     with torch.enable_grad(), repeatable(first.device):
+        scale = first.abs().mean().clamp_min(LEAST)
         for _ in range(epochs):
             for maps in (
                 part.contiguous(memory_format=FAST) for rows in batches() for part in (rows / scale).split(BATCH)

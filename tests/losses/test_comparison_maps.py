@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline.losses.adapting import shapes
 from pipeline.losses.factor import constants, difference
 from pipeline.losses.flow import products
 from pipeline.losses.needs import Arrays
-from pipeline.losses.paraphrasing import encoded, encoder
+from pipeline.losses.paraphrasing import decoder, encoded, encoder, factors
 from pipeline.losses.review import at_all_sizes, fused
 from pipeline.losses.stages import nearest
 from pipeline.losses.variational import FIRST, LEAST, Predictor
@@ -283,9 +283,17 @@ def test_the_weights_of_the_adapters_of_cnn2_from_resnet18(name: str) -> None:
 # The paraphraser.
 
 
+def test_the_paraphraser_of_a_resnet18_has_32_400_weights() -> None:
+    """At its third stage, the partner of the last of ``cnn2``: K = 32, k = 0.5."""
+    halves = encoder(32, factors(32, 0.5)), decoder(factors(32, 0.5), 32)
+    assert sum(models.parameters(half) for half in halves) == 32_400
+    x = torch.rand(2, 32, 3, 5)
+    assert halves[1](halves[0](x)).shape == x.shape and halves[0](x).shape == (2, 16, 3, 5)
+
+
 def test_the_paraphraser_learns_to_give_the_map_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer training leaves less; what it is drawn from and the scale of the maps do not matter; part after part as at once."""
-    monkeypatch.setattr(paraphrasing, "KEPT", 0)  # each is trained
+    monkeypatch.setattr(paraphrasing, "content", lambda batches: object())  # each is trained
     maps_of_rows = outputs({"map1": (4, 5, 8)}, 64, 8)["map1"].relu()
     kept = {
         epochs: constants(Outputs(map1=maps_of_rows), None, student={"map1": (2, 5, 8)}, epochs=epochs)
@@ -337,9 +345,42 @@ def test_a_paraphraser_is_trained_once_a_teacher(monkeypatch: pytest.MonkeyPatch
             for name, value in again.items()
         ), count
     assert len(trained) == 6
-    monkeypatch.setattr(paraphrasing, "KEPT", 1)
+    kept = paraphrasing._trained
+    assert len(kept) == 6
+    sizes = [sum(value.nbytes for value in weights.values()) for weights in kept.values()]
+    monkeypatch.setattr(paraphrasing, "KEPT", sum(sizes[-2:]))
+    asked(epochs=2)  # the last one: of the others the next to last stays
+    assert [sum(value.nbytes for value in weights.values()) for weights in kept.values()] == sizes[-2:]
+    monkeypatch.setattr(paraphrasing, "KEPT", 1)  # the last one is kept however large
     asked(), asked(), asked(k=0.25), asked()
-    assert len(trained) == 8
+    assert len(trained) == 9 and len(kept) == 1
+
+
+def on_cores(count: int, function: Callable[[], Any]) -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        return function()
+    finally:
+        assert torch.get_num_threads() == count
+        torch.set_num_threads(before)
+
+
+def test_a_paraphraser_does_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch sums 10⁵ numbers otherwise on each number of them, and the scale of the maps is such a sum."""
+    monkeypatch.setattr(paraphrasing, "content", lambda batches: object())  # each is trained
+    for seed in range(50):  # such that their mean differs, which it does of most
+        rows = torch.randn(64, 8, 9, 31, generator=torch.Generator().manual_seed(seed)).relu()
+        if len({on_cores(count, lambda: rows.abs().mean().item()) for count in (1, 2, 3, 4)}) > 1:  # noqa: B023
+            break
+    else:
+        pytest.fail("no sum of this processor depends on the number of cores: the test tries nothing")
+    alone, *others = (
+        on_cores(count, lambda: paraphrasing.trained("map1", lambda: iter((rows,)), 0.25, 1, 1))
+        for count in (1, 2, 3, 4)
+    )
+    for weights in others:
+        assert all(torch.equal(weights[name], value) for name, value in alone.items())
 
 
 def test_a_paraphraser_has_the_bits_that_it_has_alone_whichever_was_trained_before(
