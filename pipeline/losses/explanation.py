@@ -74,7 +74,8 @@ def explained(mix: LossMix, published: float | None = None, pair: Pair | None = 
         lines.append(f"    source   {constant(term.name, 'SOURCE', 'a file of this project')}")
         if usual := constant(term.name, "MIX", None):
             needed = f", with {chain}" if (chain := constant(term.name, "CHAIN", None)) else ""
-            lines.append(f"    mix      {usual} is the published combination{needed}")
+            found = f" (experiment {recipe})" if (recipe := constant(term.name, "RECIPE", None)) else ""
+            lines.append(f"    mix      {usual} is the published combination{needed}{found}")
         if note := constant(term.name, "NOTE", None):
             lines.append(f"    note     {note}")
     if not mix.has_base:

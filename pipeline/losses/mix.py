@@ -189,9 +189,11 @@ class LossMix:
             taught = teacher_reads(term.name, dict(term.options)) or ()
             given = "members" in taught or (based and "base" in taught)  # members the engine counts
             if not constant(term.name, "ALONE", True) and not given:
+                recipe = constant(term.name, "RECIPE", "")
                 raise InputError(
                     f"{term.name} of mix {self} cannot be trained by itself with one teacher; "
-                    f"expected {constant(term.name, 'CHAIN', 'another training before it')}: choose other terms"
+                    f"expected {constant(term.name, 'CHAIN', 'another training before it')}: "
+                    + (f"run experiment {recipe}, or choose other terms" if recipe else "choose other terms")
                 )
             if batch < (rows := fewest(term.name)):
                 remedy = f", for example --set {setting}={max(rows, 8)}" if "." in setting else ""

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pipeline import cache, config, experiments, runs
 from pipeline.engine.missing import train
 from pipeline.experiments import explanation, files, planning, reading
 from pipeline.models import saved
+from pipeline.report import paper
 from pipeline.training import optimizer
 from tests import chains, recipes
 from tests.tiny import ROOT
@@ -25,12 +27,24 @@ from tests.tiny import ROOT
 FOLDER = Path(experiments.__file__).parent
 
 
-@pytest.mark.parametrize("name", [*recipes.names(), "survey"])
+@pytest.mark.parametrize("name", sorted({*files.names()} - {"student", "teacher"}))
 def test_the_first_lines_say_what_whose_and_with_what_to_compare(name: str) -> None:
     lines = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines()
     about = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
     assert len(about) >= 2 and any(word in " ".join(about).lower() for word in ("published", "figures")), name
-    assert reading.read(name).title
+    title = files.contents(FOLDER / f"{name}.toml")["title"]
+    assert title and (name.startswith("terms") or reading.read(name).title == title)  # every term: read below
+
+
+@pytest.mark.parametrize(("name", "table"), [("table3", paper.TABLE3), ("table4", paper.TABLE4)])
+def test_the_papers_tables_name_its_figures(name: str, table: tuple[paper.Published, ...]) -> None:
+    """In their first lines, in the order of the file's mixes."""
+    line = next(line for line in (FOLDER / f"{name}.toml").read_text().splitlines() if line.startswith("# Published"))
+    experiment, first = reading.read(name), table[0].percent
+    by_mix = {row.mix: row.percent for row in table[1:]}
+    mixes = [str(step.mix) for step in experiment.last if str(step.mix) in by_mix]
+    assert [float(each) for each in re.findall(r"\d\d\.\d\d", line)] == [first, *(by_mix[mix] for mix in mixes)]
+    assert len(mixes) == len(by_mix) == 8
 
 
 def test_a_recipe_has_its_row() -> None:

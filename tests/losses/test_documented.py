@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pipeline import losses
+from pipeline.config import InputError
+from pipeline.experiments import reading
 from pipeline.losses import LossMix, library
 from tests.tiny import ROOT
 
@@ -22,9 +26,9 @@ def test_every_term_has_its_row() -> None:
     assert tuple(rows) == losses.names()
     for name, (_, _, reads, taught, published, source) in rows.items():
         mix = library.constant(name, "MIX", "")
-        chain = library.constant(name, "CHAIN", "")
+        chain, recipe = (library.constant(name, word, "") for word in ("CHAIN", "RECIPE"))
         assert (reads, taught) == (outputs(library.reads(name, {})), outputs(library.teacher_reads(name))), name
-        assert published == f"`{mix}`" + (f" ({chain})" if chain else ""), name
+        assert published == f"`{mix}`" + (f" ({chain}: recipe `{recipe}`)" if chain else ""), name
         assert source == library.constant(name, "SOURCE", "").split(";")[0], name
 
 
@@ -48,3 +52,20 @@ def test_every_other_published_form_of_a_term_has_its_row() -> None:
 def test_the_published_mix_of_a_file_has_its_term() -> None:
     for name in losses.names():
         assert name in {term.name for term in LossMix.parse(library.constant(name, "MIX", "")).terms}
+
+
+def test_a_chain_is_found_by_the_name_of_its_recipe() -> None:
+    """In the docs' list of recipes, in ``--explain``, among the rows of ``experiment terms``, and in the refusal of a term alone."""
+    chains = {
+        name: library.constant(name, "RECIPE", "") for name in losses.names() if library.constant(name, "CHAIN", "")
+    }
+    recipes = (ROOT / "docs" / "recipes.md").read_text()
+    rows = reading.read("terms")
+    assert chains["boundary"] == "boundary-first" and len(chains) == 5
+    for name, recipe in chains.items():
+        assert f"`{recipe}`" in recipes
+        mix = LossMix.parse(library.constant(name, "MIX", ""))
+        assert f"(experiment {recipe})" in mix.explain()
+        assert [step.name for step in rows.last if step.name.startswith(f"{recipe}/")], (name, recipe)
+    with pytest.raises(InputError, match="whose misses it learns: run experiment residual, or choose other terms"):
+        LossMix.parse("residual,soft:0").require_batch(8)
