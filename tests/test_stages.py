@@ -320,6 +320,63 @@ def test_kill_and_again_is_as_if_never_stopped(place: Path, tmp_path: Path, jobs
         assert all(torch.equal(tensor, states(other)[name]) for name, tensor in states(folder).items())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("augment", ["none", "shift"], ids=["stored", "running"])
+def test_a_student_of_factors_is_killed_three_times(place: Path, tmp_path: Path, augment: str) -> None:
+    """``kill -9`` while the second fold's paraphraser is trained, and twice later; where teachers run in every step, too."""
+    words = [
+        "distill",
+        "--losses",
+        "ce,factor",
+        "--folds",
+        "1,2",
+        *CORPUS,
+        *QUICK,
+        "--set",
+        f"student.augment={augment}",
+    ]
+    words += ["--set", "student.epochs=20", "--jobs", "1", "--pack", "2", "--checkpoint-minutes", "0.0005"]
+    command = [sys.executable, str(ROOT / "cli.py"), *words]
+    whole, cut = copied(place, tmp_path / "whole"), copied(place, tmp_path / "cut")
+    assert subprocess.run(command, cwd=whole, capture_output=True).returncode == 0
+    code = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv.pop(1)); import cli, torch; from pipeline.losses import paraphrasing; "
+        "train, step, begun = paraphrasing.train, torch.optim.Adam.step, []; "
+        "paraphrasing.train = lambda *given: (begun.append(0), train(*given))[1]; "
+        "torch.optim.Adam.step = lambda self, *more: os.kill(os.getpid(), signal.SIGKILL) if len(begun) == 2 else step(self, *more); "
+        "cli.main()"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(ROOT), *words], cwd=cut, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not list((cut / "runs").rglob("pack-*.pt"))
+    for _ in range(2):
+        told = tmp_path / "told"
+        with told.open("w") as stderr:
+            process = subprocess.Popen(command, cwd=cut, stderr=stderr)
+        before = {path: path.stat().st_mtime_ns for path in (cut / "runs").rglob("pack-*.pt")}
+        deadline = time.monotonic() + 120
+        while not [
+            path
+            for path in (cut / "runs").rglob("pack-*.pt")
+            if path.exists() and before.get(path) != path.stat().st_mtime_ns
+        ]:
+            assert process.poll() is None and time.monotonic() < deadline, told.read_text()
+            time.sleep(0.005)
+        assert process.poll() is None, "it ended before it could be killed"
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL and ("going on from" in told.read_text()) == bool(before)
+    done = subprocess.run(command, cwd=cut, capture_output=True, text=True)
+    assert done.returncode == 0 and "going on from" in done.stderr, done.stderr
+    new = [folder for folder in folders(whole, "student") if "factor" in folder.parent.name]
+    assert len(new) == 2
+    for folder in new:
+        other = cut / folder.relative_to(whole)
+        assert metrics(folder) == metrics(other)
+        assert runs.read_result(folder)["weights"] == runs.read_result(other)["weights"]
+        kept = [torch.load(where / "model.pt", weights_only=True)["adapters"] for where in (folder, other)]
+        assert kept[0] and all(torch.equal(tensor, kept[1][name]) for name, tensor in kept[0].items())
+
+
 def workers(parent: int) -> list[int]:
     """The training processes that a process has started, by Linux' table of processes."""
     collected = []

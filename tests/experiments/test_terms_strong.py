@@ -25,7 +25,7 @@ def test_every_loss_is_a_vector_term_or_asks_for_a_single_teacher() -> None:
 
 def test_the_table_has_every_term_once_beside_soft_and_the_named_ones_of_three_seeds() -> None:
     experiment = reading.read("terms-strong")
-    balanced = [step for step in experiment.steps.values() if step.balance]
+    balanced = [step for step in experiment.steps.values() if step.balance and step.label != "balanced form"]
     terms = [term.name for step in balanced for term in step.mix.terms if term.name != "soft"]
     assert len(terms) == len(set(terms)) and set(losses.names()) - set(terms) == {"soft"}
     named = [step for step in balanced if step.seeds == (0, 1, 2)]
@@ -41,6 +41,14 @@ def test_the_table_has_every_term_once_beside_soft_and_the_named_ones_of_three_s
     assert experiment.preset == "strong" and planning.network_of(balanced[0], settings) == settings.student
     published = [step for step in experiment.steps.values() if step.apart]
     assert {step.apart for step in published} == {3.0} and all(not step.balance for step in published)
+    of_forms = [
+        {str(one.mix) for one in experiment.last if one.label == f"{kind} form"} for kind in ("balanced", "published")
+    ]
+    forms = {mix for name in losses.names() for mix in library.forms(name)} - {"reuse:1@form=simkd,soft:0"}
+    assert of_forms[1] == {str(LossMix.parse(mix)) for mix in forms} and len(of_forms[0]) == len(forms) == 5
+    for step in experiment.steps.values():
+        if step.label.endswith(" form"):
+            assert step.teachers == ("teachers",) and step.seeds == (0,)
 
 
 def test_other_forms_of_a_term_are_rows_of_their_own() -> None:
