@@ -32,6 +32,8 @@ TITLES = {
     ),
 }
 
+UNANSWERED = "No Recall@K of held-out folds: none of these has two recordings of one class, and a clip is sought among those of other recordings."
+
 
 @dataclass
 class Row:
@@ -75,13 +77,20 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
     own = {record.folder for _, record in named}
     teachers = [(f"{one.step or one.mix_text} (teacher)", one) for one in others.values() if one.folder not in own]
     rows: dict[str, dict[tuple[str, str], Row]] = {kind: {} for kind in TITLES}
+    heard = 0  # runs whose files could be read
     for name, record in (*teachers, *named):
         if record.result.failed or record.is_of_images:
             continue
-        for kind, metric, values in spared(partial(measured, record)) or ():
+        found = spared(partial(measured, record))
+        heard += found is not None
+        for kind, metric, values in found or ():
             rows[kind].setdefault((name, metric), Row(name, metric)).each.append(values)
     titles = {kind: " ".join([title, *of_windows([record for _, record in named])]) for kind, title in TITLES.items()}
+    if heard and not rows["folds"]:
+        titles["classes"] = f"{UNANSWERED} {titles['classes'] if rows['classes'] else ''}".strip()
     tables = [Table.build(titles[kind], COLUMNS, of_kind.values()) for kind, of_kind in rows.items() if of_kind]
+    if heard and not tables:
+        tables = [Table.build(UNANSWERED, COLUMNS[:1], ())]
     return (Section("retrieval", tuple(tables)),) if tables else ()
 
 

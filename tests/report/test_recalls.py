@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline import cache, losses, runs
 from pipeline.engine import packs
 from pipeline.engine.missing import train
 from pipeline.engine.records import model_of, read_model
+from pipeline.errors import Damaged
 from pipeline.experiments import files, planning, reading
 from pipeline.losses import Outputs
 from pipeline.report import experiments, few_shot, recalls
@@ -68,6 +70,32 @@ def test_the_report_has_recalls_of_folds_and_of_unseen_classes(trained: Path, mo
     assert kinds["classes", "euclidean"] == pytest.approx(np.mean(right))
     refused = invoke("predict", str(record.folder), "nothing.wav")
     assert refused.exit_code == 1 and "has an embedding in place of the classes and names none" in refused.stderr
+
+
+@pytest.mark.parametrize("of_classes", [True, False])
+def test_why_there_are_no_recalls_of_folds_is_said(of_classes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = SimpleNamespace(outputs_untrained=True, failed=False)
+    record: Any = SimpleNamespace(
+        several_labels=False,
+        result=result,
+        trained_by=SimpleNamespace(sampler="classes:4"),
+        teachers=(),
+        folder=Path("run"),
+        is_of_images=False,
+    )
+    monkeypatch.setattr(recalls, "of_windows", lambda records: [])
+    told = [("classes", "cosine", [0.5, 0.5, 0.75, 1.0])] if of_classes else []
+    monkeypatch.setattr(recalls, "measured", lambda record: told)
+    (section,) = recalls.section({"half": [record]})
+    (table,) = section.tables
+    assert table.caption.startswith(recalls.UNANSWERED) and len(table.rows) == of_classes
+    assert ("no run of the chain saw" in table.caption) == of_classes
+
+    def gone(record: object) -> None:
+        raise Damaged("features are gone")
+
+    monkeypatch.setattr(recalls, "measured", gone)
+    assert recalls.section({"half": [record]}) == ()
 
 
 @pytest.mark.parametrize("name", ["distance", "angle"])
