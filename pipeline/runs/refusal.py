@@ -33,10 +33,13 @@ class Refusal:
     """Digest of the weights of the run that it is for."""
     detects: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """What is none of the classes → "refused", its share, and "clips"."""
+    windows: float | None = None
+    """Where clips are windows of files: the share of the known classes' windows that it refuses, each by itself."""
 
 
 def write(folder: Path, refusal: Refusal) -> None:
-    write_atomic(folder / NAME, json_bytes(signed({"schema": files.SCHEMA, **asdict(refusal)})))
+    values = {key: value for key, value in asdict(refusal).items() if not (key == "windows" and value is None)}
+    write_atomic(folder / NAME, json_bytes(signed({"schema": files.SCHEMA, **values})))
 
 
 def lost_in(folder: Path) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ import soundfile
 import torch
 
 from pipeline import audio, cache, features, runs
+from pipeline.config import FeatureSpec
 from pipeline.corpus.clips import Clip, Corpus
-from pipeline.deploy.final import shipping
+from pipeline.corpus.windows import clip_of
+from pipeline.deploy.final import shipping, unknown
 from pipeline.figures import refusing
+from pipeline.figures.evaluation import log_softmax
 from pipeline.models import saved
 from pipeline.report import check as checking
 from pipeline.runs import refusal as refusals
@@ -117,6 +122,44 @@ def test_a_final_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert refused.exit_code == 1 and "was trained on all folds, and no clip is held out" in refused.stderr, command
 
 
+def test_noise_is_as_long_as_a_file_is_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unknown, "NOISES", 2)
+    monkeypatch.setattr(unknown, "RECIPES", unknown.RECIPES[:1])
+    spec = FeatureSpec(seconds=0.5)
+    alone, whole = unknown.sounds(spec), unknown.sounds(spec, 3)
+    for kind, (clips, names) in whole.items():
+        count = len(alone[kind][0])
+        assert clips.shape == (3 * count, spec.samples) and len(names) == 3 * count
+        assert {clip_of(name) for name in names} == {clip_of(name) for name in alone[kind][1]}
+        assert np.array_equal(clips[::3], alone[kind][0]) and not np.array_equal(clips[0], clips[1])
+    logits = np.array([[3.0, 0.0], [-1.0, 0.0], [0.5, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]], np.float32)
+    shares = torch.softmax(torch.from_numpy(logits).double(), 1).reshape(2, 3, 2).mean(1).numpy()
+    assert np.exp(log_softmax(unknown.of_files(logits, whole["white noise"][1][:6]))) == pytest.approx(shares, abs=1e-6)
+    by_sigmoid = (1 / (1 + np.exp(-logits.astype(float)))).reshape(2, 3, 2).mean(1)
+    kept = unknown.of_files(logits, whole["white noise"][1][:6], several=True)
+    assert 1 / (1 + np.exp(-kept)) == pytest.approx(by_sigmoid, abs=1e-6)
+
+
+def test_a_class_never_heard_is_asked_of_all_folds_but_for_recordings_that_were_heard(tmp_path: Path) -> None:
+    spec, paths = FeatureSpec(bins=8, bins_per_octave=24, seconds=0.25), []
+    # Fold 1 is held out: its recording "both" was heard in no training; that of fold 2 was, with another class.
+    for fold, own in {
+        1: ((0, "both"), (1, "both"), (1, "c")),
+        2: ((0, "a"), (0, "mixed"), (1, "mixed")),
+    }.items():
+        clips = tuple(f"{fold}-{place}" for place in range(len(own)))
+        labels, sources = zip(*own)
+        files = tuple(cache.File(name, 1, 1) for name in clips)
+        about = ("toy", "folder", False, fold, ("bell", "dog"), spec, clips, labels, sources, files)
+        header = cache.Header(*about, units=("1",) * 5, calls=("",) * 5)
+        paths.append(cache.fold_path(tmp_path, "toy", spec, fold))
+        cache.write_fold(paths[-1], header, [np.full(header.shape, fold, np.float32)])
+    source: Any = SimpleNamespace(files=tuple(paths))
+    values, names = unknown.clips_of(SimpleNamespace(fold=1), source, 0)  # type: ignore[arg-type]
+    assert names == ["1-0", "2-0"] and values[:, 0, 0, 0].tolist() == [1.0, 2.0]
+    assert unknown.clips_of(SimpleNamespace(fold=1), source, 1)[1] == ["1-1", "1-2"]  # type: ignore[arg-type]
+
+
 def predicted_with_a_threshold(run: Path) -> None:
     sound = str(next(Path("data").rglob("*.wav")))
     path = run / refusals.NAME
@@ -155,13 +198,13 @@ def test_classes_that_a_student_never_heard(tmp_path: Path, monkeypatch: pytest.
         (record,) = students
         assert len(record.classes) == 2 and record.fold == unheard[f"{name}, never heard"]["fold"]
         known = runs.read_predictions(record.folder)
-        path = cache.fold_path(Path("cache"), record.corpus, record.settings.features, record.fold)
-        fold = cache.read_fold(path)
-        clips = [i for i, label in enumerate(fold.header.labels) if fold.header.classes[label] == name]
-        assert clips and not {fold.header.clips[i] for i in clips} & set(known.clips)
+        first = cache.fold_path(Path("cache"), record.corpus, record.settings.features, 1)
+        data = cache.load(sorted(first.parent.glob("fold*.h5")))
+        clips = [i for i, label in enumerate(data.labels) if data.classes[label] == name]
+        assert len(clips) > 1 and not {data.clips[i] for i in clips} & set(known.clips)
         network = saved.network_of(saved.read_payload(record.folder))
         with torch.no_grad():
-            logits = [network(torch.from_numpy(fold.features[i : i + 1, 0])).logits for i in clips]
+            logits = [network(torch.from_numpy(data.features[i : i + 1, 0])).logits for i in clips]
         largest = [float(torch.softmax(one.double(), 1).max()) for one in logits]
         limit = refusing.threshold(refusing.surest(known.logits))
         refused = sum(one < limit for one in largest) / len(clips)

@@ -93,12 +93,18 @@ def at_threshold(refusal: Refusal) -> str:
         if refusal.refused_elsewhere is not None
         else ""
     )
+    windows = (
+        f" These are files, whose probabilities are the mean over their windows, and so are the sounds below; of the windows by themselves it "
+        f"refuses {100 * refusal.windows:.1f} %."
+        if refusal.windows is not None
+        else ""
+    )
     return (
         f"*{NONE}*: an answer whose largest probability is below {refusal.threshold:.4f} is refused; so are at most {refusal.share:.0%} of the "
-        f"{refusal.clips:,} held-out clips of known classes.{elsewhere} What it refuses of what is none of the classes:\n\n"
+        f"{refusal.clips:,} held-out clips of known classes.{windows}{elsewhere} What it refuses of what is none of the classes:\n\n"
         f"| sound | clips | refused, % | AUROC |\n| :--- | ---: | ---: | ---: |\n{rows}\n\n"
         "Noise and made-up sounds: by this student. Made-up sounds imitate classes of UrbanSound8K. A class never heard: by a student of the same settings that was "
-        "trained without it, on held-out clips."
+        "trained without it, on all clips of it."
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline import features, runs
 from pipeline.config import FeatureSpec
 from pipeline.deploy.answers import PRESENT, found
-from pipeline.deploy.final.unknown import Detected, clean, logits_of, sounds
+from pipeline.deploy.final.unknown import Detected, clean, logits_of, of_files, sounds, windows_of
 from pipeline.models import Network
 from pipeline.runs import Record
 
@@ -44,9 +44,10 @@ def of(records: Sequence[Record], classes: Sequence[str], network: Network, spec
     has = np.asarray(np.concatenate([one.labels for one in each]), bool)
     there = np.asarray(found(np.concatenate([one.logits for one in each])))
     silent = {}
-    for kind, clips in sounds(spec).items():
-        heard = found(logits_of(network, features.extract(clips, clean(spec)))).any(axis=1)
-        silent[kind] = {"refused": float(1 - heard.mean()), "clips": float(len(clips))}
+    for kind, (clips, names) in sounds(spec, windows := windows_of(records)).items():
+        logits = logits_of(network, features.extract(clips, clean(spec)))
+        heard = np.asarray(found(of_files(logits, names if windows > 1 else (), several=True))).any(axis=1)
+        silent[kind] = {"refused": float(1 - heard.mean()), "clips": float(heard.size)}
     by_class = {name: of_class(has[:, place], there[:, place]) for place, name in enumerate(classes)}
     return Present(float(1 - there.any(1).mean()), len(there), by_class, silent)
 

@@ -137,7 +137,8 @@ def refusal_of(
         sum(map(len, by_fold.values())),
         refusing.refused_elsewhere(by_fold),
         weights,
-        {**unknown.of_sounds(network, spec, limit), **unheard},
+        {**unknown.of_sounds(network, spec, limit, unknown.windows_of(held_out)), **unheard},
+        unknown.windows_refused(held_out, limit),
     )
 
 

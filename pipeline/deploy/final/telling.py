@@ -38,6 +38,8 @@ def none_of_these(none: Refusal | Present) -> list[str]:
         detects: Mapping[str, Mapping[str, float]] = none.nothing
     else:
         first = f"refused     below {none.threshold:.4f}: at most {none.share:.0%} of {none.clips} held-out clips of known classes"
+        if none.windows is not None:
+            first += f", {100 * none.windows:.1f} % of their windows by themselves"
         detects = none.detects
     return [
         first,
