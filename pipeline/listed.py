@@ -18,7 +18,10 @@ AS_TEXT = ("keep", "freeze", "milestones", "teacher_epoch", "classes")
 def as_text(setting: str, value: Any) -> Any:
     """A number or a list as the text that such a setting is kept as; any other value as it is."""
     items = value if isinstance(value, list) and setting != "teacher_epoch" else [value]
-    plain = all(type(item) is int for item in items) or (isinstance(value, list) and all(type(i) is str for i in items))
+    words = isinstance(value, list) and all(
+        type(item) is str and item for item in items
+    )  # [""] would be "", which lists none
+    plain = words or all(type(item) is int for item in items)
     return ",".join(map(str, items)) if setting in AS_TEXT and items and plain else value
 
 

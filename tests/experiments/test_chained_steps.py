@@ -115,6 +115,8 @@ RESIDUAL = SECOND.replace("ce,soft", "residual,soft:0")
         ),
         (SECOND + "freeze = [1]\n", "freeze = '1': expected different names of modules"),
         (SECOND + "freeze = []\n", "freeze = []: expected a list"),
+        (SECOND + 'freeze = [""]\n', "freeze = ['']: expected a list"),
+        (SECOND + 'keep = [""]\n', "keep = ['']: expected a list"),
         (SECOND + 'freeze = ["a b"]\n', "expected different names of modules"),
         (SECOND + "keep = [0]\n", "keep = '0': expected different epochs from 1"),
         (SECOND + "keep = [1.5]\n", "keep = [1.5]: expected a list, for example [5, 10]"),

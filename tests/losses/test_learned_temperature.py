@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from pipeline import losses, models
 from pipeline.config import InputError
 from pipeline.losses import LossMix, adapters, hinton, mixed_loss
 from pipeline.losses.signature import options
+from pipeline.training.sampling import order
 from tests.losses.worked import Z_S, Z_T, divergence, near, outputs, softmax
-from tests.trainings import QUICK, assert_alone_and_resumed_are_equal, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, SHAPE, assert_alone_and_resumed_are_equal, fit, made_up, run_of
 
 TERM = "hinton:1@T=learned"
 
@@ -117,3 +120,37 @@ def test_theta_climbs_the_loss() -> None:
     assert [theta.item() for theta in module.parameters()] == [1]
     before, gradient, _ = of_theta(1.0, -1.0)
     assert of_theta(1.0 - 0.5 * gradient)[0] > before
+
+
+def test_a_plain_loop_gives_the_same_student_and_temperature() -> None:
+    """SGD of torch on the student's weights and θ, rate, momentum and decay alike; θ's gradient times λ of the epoch, the term's weight warm."""
+    samples, labels, taught = made_up()
+    settings = dataclasses.replace(QUICK, epochs=3, weight_decay=0.002)
+    run = run_of("ce:0.5,hinton:3@T=learned@warm=2,soft:0")
+    trained = fit((samples, labels, taught), [run], settings)[0]
+    network = models.network("cnn2", SHAPE, CLASSES, seed=run.weights_seed, fold=1).train()
+    for name in ("mean", "std"):
+        getattr(network, name).copy_(trained.state[name].reshape(getattr(network, name).shape))
+    theta = torch.ones(1, requires_grad=True)
+    how = {"lr": settings.lr, "momentum": 0.9, "nesterov": True, "weight_decay": 0.002}
+    optimizer = torch.optim.SGD([*network.parameters(), theta], **how)
+    for epoch in range(3):
+        turned = 0.5 * (math.cos(math.pi * min(epoch + 1, 10) / 10) + 1) - 1
+        for batch in torch.from_numpy(order(run, epoch))[:40].split(8):
+            said, target = network(samples[batch]).logits, taught.outputs["logits"][0, batch]
+            T = 1 + 20 * theta.sigmoid()
+            divergence = F.kl_div((said / T).log_softmax(-1), (target / T).softmax(-1), reduction="batchmean")
+            loss = 0.5 * F.cross_entropy(said, labels[batch]) + 3 * min((epoch + 1) / 2, 1) * T**2 * divergence
+            optimizer.zero_grad()
+            loss.sum().backward()
+            assert theta.grad is not None
+            theta.grad *= turned
+            optimizer.step()
+    torch.testing.assert_close(
+        trained.adapters["hinton@T=learned@warm=2 theta"].reshape(1), theta.detach(), rtol=0, atol=5e-6
+    )
+    for name, value in network.named_parameters():
+        torch.testing.assert_close(
+            trained.state[name.removeprefix("body.")].reshape(value.shape), value.detach(), rtol=1e-3, atol=2e-5
+        )
+    assert abs(theta.item() - 1) > 1e-3
