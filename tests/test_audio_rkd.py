@@ -230,6 +230,16 @@ def test_who_has_seen_the_held_out_clips_neither_teaches_nor_is_evaluated(there:
             call()
 
 
+def test_a_corpus_with_a_fold_0_of_its_own_holds_it_out_as_any_other(there: Path, teacher: Any) -> None:
+    """A model of fold 0 is of all folds only where there is no such fold."""
+    of_0 = dataclasses.replace(teacher, payload={**teacher.payload, "fold": 0})
+    whole = fold(2)
+    for digests, words in ((whole.data.digests, "all folds"), ({**whole.data.digests, 0: "x"}, "all but fold 0")):
+        one = dataclasses.replace(whole, data=dataclasses.replace(whole.data, digests=digests))
+        with pytest.raises(rkd.InputError, match=f"was trained on {words}, so on the clips of fold 2"):
+            rkd.evaluate(of_0, one)
+
+
 def test_windows_of_a_long_file_are_evaluated_as_one(there: Path) -> None:
     from pipeline.corpus.windows import name_of
 

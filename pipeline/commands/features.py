@@ -69,15 +69,18 @@ def features(
     settings = config.for_corpus(settings, corpus.seconds)
     require_trainable(settings)
     stage.check(corpus, settings.features, folds, how)
-    for store in to_store:
-        store()
+
+    def stored() -> None:
+        for store in to_store:
+            store()
+
     if line := unused.left_unused(corpus):
         click.echo(f"note: {goals.here(line)}", err=True)
     paths = [cache.fold_path(places.cache(), corpus.name, settings.features, part) for part in folds or corpus.parts]
     if how["deep"] and (there := [path for path in paths if path.is_file()]):
         doors.check(there, stop=False)  # what is damaged is computed again
     with signals.ending("clips that are begun are finished and kept"):
-        stage.run(corpus, settings.features, places.cache(), folds=folds, **how)
+        stage.run(corpus, settings.features, places.cache(), folds=folds, unrefused=stored, **how)
 
 
 def require_trainable(settings: Settings) -> None:

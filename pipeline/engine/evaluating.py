@@ -24,7 +24,9 @@ def evaluated(model: Model, fold: Fold, teacher: Model | None = None) -> Result:
         raise InputError(f"fold = {fold!r:.80}: expected fold(…) or fold_of(…)")
     for one, name in ((model, "model"), (teacher, "teacher")):
         if one is not None and one.fold != fold.number:
-            seen = "all folds" if one.fold == NO_FOLD else f"all but fold {one.fold}"
+            # A corpus of one's own may have a fold 0, which its models hold out as any other.
+            folds = {NO_FOLD} - {int(part) for part in fold.data.digests}
+            seen = "all folds" if one.fold in folds else f"all but fold {one.fold}"
             raise InputError(
                 f"the {name} ({one}) was trained on {seen}, so on the clips of fold {fold.number}; expected the fold that it has not seen"
             )

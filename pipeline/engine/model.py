@@ -35,7 +35,7 @@ class Model:
 
     @property
     def fold(self) -> int:
-        """The fold that it was not trained on; 0: trained on all."""
+        """The fold that it was not trained on; 0 of a corpus without a fold 0: trained on all."""
         return int(self.payload["fold"])
 
     @property

@@ -111,13 +111,15 @@ def extract_corpus(
     backend: str = "loky",
     scheduler: str | None = None,
     progress: TextIO | None = None,
+    unrefused: Callable[[], object] = bool,
 ) -> list[FoldReport]:
     """Write the features of a corpus' folds below ``cache_root``, computing only what is not there yet.
 
     ``jobs`` processes (−1: one per core); ``plain``: librosa's public functions one by one; ``deep``: compare
     clips by SHA-256; ``compress``: gzip; ``backend`` loky, dask (with the ``scheduler`` at an address) or
     sequential: all give the same arrays bit for bit. ``on_error`` "finish": a fold with a failed clip is not
-    written, its other clips are computed and kept; "skip": it is written without them, and says so.
+    written, its other clips are computed and kept; "skip": it is written without them, and says so. ``unrefused`` is called once
+    nothing is left that may be refused before a clip is heard.
 
     A report for each fold. ``InputError`` for wrong arguments, a disk that is full or read-only, a fold that
     another process is at. ``KeyboardInterrupt`` says how to go on.
@@ -143,6 +145,7 @@ def extract_corpus(
     with ExitStack() as stack:
         stack.enter_context(refusals(folder))
         lock_unfinished(plans, planned, stack)
+        unrefused()
         workplace: dict[str, Any] = {"jobs": jobs, "backend": backend, "scheduler": scheduler}
         work(list(plans.values()), spec, finish, plain=plain, stream=progress, **workplace)
         write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})

@@ -98,13 +98,13 @@ def read(path: Path) -> list[Measured]:
 
 
 def lost(path: Path) -> int:
-    """How many whole lines are gone from the end of a record that can be read; 0 of one of before lines said how many there are."""
+    """How many whole lines are gone from a record that can be read; 0 of one of before lines said how many there are."""
     lines = path.read_bytes().splitlines() if path.is_file() else []
     return max(0, max((json.loads(line).get(COUNT, 0) for line in lines), default=0) - len(lines))
 
 
 def lost_words(count: int) -> str:
-    return f"its last {'line is' if count == 1 else f'{count} lines are'} lost"
+    return "a line of it is lost" if count == 1 else f"{count} lines of it are lost"
 
 
 def damaged(path: Path, number: int, reason: object) -> Damaged:

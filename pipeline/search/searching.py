@@ -48,7 +48,8 @@ def searched(search: Search, held_out: int | None, how: Mapping[str, Any]) -> li
             trials = dict(zip(numbers, values))
             for rung, share in enumerate(rungs):
                 known = measured[place : place + len(trials)]
-                if gone and len(known) < len(trials):  # what is left of a rung is measured again with the rest of it
+                if gone and [(one.trial, one.rung) for one in known] != [(number, rung) for number in trials]:
+                    # What is left of a rung is measured again with the rest of it, and so is all that came after.
                     measured, known = measured[:place], []
                 if known:
                     require_same(folder / TRIALS, known, trials, rung)

@@ -141,3 +141,31 @@ def test_features_that_are_refused_store_no_folds(
     done = audio_rkd(tmp_path, "features", *which, *refused)
     assert done.returncode == 1 and words in done.stderr and "clips put into folds" not in done.stderr
     assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("which", [OWN, TABLE])
+def test_features_that_are_refused_for_the_clips_store_no_folds(which: tuple[str, ...], tmp_path: Path) -> None:
+    """The same bytes under two labels; a data set in place of another one, whose features are there."""
+    write(tmp_path)
+    small = ("features", *which, "--backend", "sequential", "--set", "features.use=mfcc")
+    wrong = tmp_path / "toy" / "high" / "wrong.wav"
+    shutil.copy(min((tmp_path / "toy" / "low").iterdir()), wrong)
+    table = (tmp_path / "clips.csv").read_text()
+    (tmp_path / "clips.csv").write_text(f"{table}toy/high/wrong.wav,high\n")
+    before = state(tmp_path)
+    done = audio_rkd(tmp_path, *small)
+    assert done.returncode == 1 and "the same bytes under the labels" in done.stderr
+    assert state(tmp_path) == before and "clips put into folds" not in done.stderr
+    wrong.unlink()
+    (tmp_path / "clips.csv").write_text(table)
+    done = audio_rkd(tmp_path, *small)
+    (folds,) = tmp_path.rglob("*folds.csv")
+    assert done.returncode == 0 and "clips put into folds" in done.stderr
+    folds.unlink()
+    for path in sorted((tmp_path / "toy").rglob("*.wav")):
+        path.rename(path.with_name(f"other-{path.name}"))
+    (tmp_path / "clips.csv").write_text(table.replace("low/", "low/other-").replace("high/", "high/other-"))
+    before = state(tmp_path)
+    done = audio_rkd(tmp_path, *small)
+    assert done.returncode == 1 and "is of another data set" in done.stderr
+    assert state(tmp_path) == before and "clips put into folds" not in done.stderr

@@ -74,17 +74,16 @@ def test_the_held_out_fold_is_never_read(source: Source, monkeypatch: pytest.Mon
     outputs.loaded.cache_clear()
 
 
-def test_lines_lost_from_the_end_are_measured_again_and_said(
-    source: Source, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of the last rung, and of the first one, of which some are left."""
+def test_lost_lines_are_measured_again_and_said(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the last rung, of the first one, of which some are left, and from the middle and the beginning."""
     search = search_of(source)
     measured = searching.searched(search, 3, HOW)
     path = search.place(3) / record.TRIALS
     whole = path.read_bytes()
     assert "lost" not in capsys.readouterr().err and record.lost(path) == 0
-    for left, words in ((6, "its last line is lost"), (2, "its last 5 lines are lost")):
-        path.write_bytes(b"".join(whole.splitlines(keepends=True)[:left]))
+    one, five = "a line of it is lost", "5 lines of it are lost"
+    for left, words in ((range(6), one), (range(2), five), ((0, 1, 2, 4, 5, 6), one), ((3, 5), five)):
+        path.write_bytes(b"".join(whole.splitlines(keepends=True)[line] for line in left))
         asked = check.Checked()
         check.look_into(path.parent, [path.name], asked)
         assert [finding.problem for finding in asked.findings] == [words]
