@@ -115,17 +115,16 @@ def extract_corpus(
 ) -> list[FoldReport]:
     """Write the features of a corpus' folds below ``cache_root``, computing only what is not there yet.
 
-    ``jobs`` processes (−1: one per core); ``plain``: librosa's public functions one by one; ``deep``: compare
-    clips by SHA-256; ``compress``: gzip; ``backend`` loky, dask (with the ``scheduler`` at an address) or
-    sequential: all give the same arrays bit for bit. ``on_error`` "finish": a fold with a failed clip is not
-    written, its other clips are computed and kept; "skip": it is written without them, and says so. ``unrefused`` is called once
-    nothing is left that may be refused before a clip is heard.
+    ``jobs`` processes (−1: one per core); ``plain``: librosa's public functions one by one; ``deep``: compare clips by SHA-256;
+    ``compress``: gzip; ``backend`` loky, dask (with the ``scheduler`` at an address) or sequential: all give the same arrays bit
+    for bit. ``on_error`` "finish": a fold with a failed clip is not written, its other clips are computed and kept; "skip": it is
+    written without them, and says so. ``unrefused`` is called before the first clip is heard, once nothing is refused.
 
-    A report for each fold. ``InputError`` for wrong arguments, a disk that is full or read-only, a fold that
-    another process is at. ``KeyboardInterrupt`` says how to go on.
+    A report for each fold. ``InputError`` for wrong arguments, a disk that is full or read-only, a fold that another process is
+    at. ``KeyboardInterrupt`` says how to go on.
     """
-    how = {"jobs": jobs, "backend": backend, "on_error": on_error, "scheduler": scheduler, "plain": plain}
-    wanted = check(corpus, spec, folds, how)
+    workplace: dict[str, Any] = {"jobs": jobs, "backend": backend, "scheduler": scheduler}
+    wanted = check(corpus, spec, folds, {**workplace, "on_error": on_error, "plain": plain})
     start = time.monotonic()
 
     def planned(fold: int) -> Plan:
@@ -142,11 +141,9 @@ def extract_corpus(
         reports[fold_plan.fold] = report_of(fold_plan, written, time.monotonic() - start)
 
     folder = plans[wanted[0]].path.parent
-    with ExitStack() as stack:
-        stack.enter_context(refusals(folder))
+    with refusals(folder), ExitStack() as stack:
         lock_unfinished(plans, planned, stack)
         unrefused()
-        workplace: dict[str, Any] = {"jobs": jobs, "backend": backend, "scheduler": scheduler}
         work(list(plans.values()), spec, finish, plain=plain, stream=progress, **workplace)
         write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})
     return [reports[fold] for fold in wanted]

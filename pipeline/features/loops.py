@@ -1,6 +1,7 @@
 """The innermost steps of the fast path, compiled by numba: what ``vectors`` says of each, bit for bit, and sooner.
 
-To load them takes a second: see ``steps``.
+To load them takes a second: see ``steps``. What ends in ``_into`` takes all its memory from who calls it, so that ``machine`` can
+keep it as code that needs no numba.
 """
 
 from __future__ import annotations
@@ -44,12 +45,17 @@ def sounding(y: np.ndarray) -> tuple[int, int]:
     return first, last
 
 
+@njit(cache=True, error_model="numpy")
+def divided_into(y: np.ndarray, by: float, out: np.ndarray) -> None:
+    for i in range(len(y)):
+        out[i] = y[i] / by
+
+
 @njit(cache=True)
 def divided(y: np.ndarray, by: float) -> np.ndarray:
     """``y / by`` in float64, rounded once to float32, as numpy divides in place."""
     out = np.empty(len(y), np.float32)
-    for i in range(len(y)):
-        out[i] = y[i] / by
+    divided_into(y, by, out)
     return out
 
 
@@ -69,11 +75,9 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
                 sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
-@njit(cache=True, fastmath={"nnan", "nsz"})
-def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
-    """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
-    count = (len(y) + hop - 1) // hop
-    blocks = np.zeros(count, np.float32)
+@njit(cache=True, fastmath={"nnan", "nsz"}, error_model="numpy")
+def add_peaks_into(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int, blocks: np.ndarray) -> None:
+    count = len(blocks)
     for b in range(count):
         largest = np.float32(0.0)
         for sample in y[b * hop : (b + 1) * hop]:
@@ -88,12 +92,17 @@ def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
 
 
 @njit(cache=True)
-def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Positions (flat) of bins at or above both neighbours and their frame's floor, found without a branch."""
+def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
+    """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
+    add_peaks_into(total, y, hop, n_fft, np.empty((len(y) + hop - 1) // hop, np.float32))
+
+
+@njit(cache=True)
+def candidates_into(
+    power: np.ndarray, floors: np.ndarray, low: int, high: int, positions: np.ndarray, mask: np.ndarray
+) -> int:
     frames, bins = power.shape
     width = high - low
-    positions = np.empty(frames * width + 1, np.int32)
-    mask = np.empty(width, np.uint8)
     count = 0
     for t in range(frames):
         floor = floors[t]
@@ -104,20 +113,26 @@ def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np
         for i in range(width):
             positions[count] = t * bins + low + i
             count += mask[i]
-    return positions[:count]
+    return count
 
 
 @njit(cache=True)
-def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bin, shift (fraction of a bin) and height of the peaks among ``places``, parabolically interpolated.
+def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Positions (flat) of bins at or above both neighbours and their frame's floor, found without a branch."""
+    positions = np.empty(power.shape[0] * (high - low) + 1, np.int32)
+    return positions[: candidates_into(power, floors, low, high, positions, np.empty(high - low, np.uint8))]
 
-    As ``librosa.piptrack``, operation for operation: the parabola in float64, the rest in float32.
-    """
-    bins = spectrum.shape[1]
-    flat = spectrum.ravel()
-    where = np.empty(len(places), np.int32)
-    shifts = np.empty(len(places), np.float32)
-    heights = np.empty(len(places), np.float32)
+
+@njit(cache=True, error_model="numpy")
+def peaks_into(
+    flat: np.ndarray,
+    bins: int,
+    floors: np.ndarray,
+    places: np.ndarray,
+    where: np.ndarray,
+    shifts: np.ndarray,
+    heights: np.ndarray,
+) -> int:
     count = 0
     for place in places:
         before, here, after = flat[place - 1], flat[place], flat[place + 1]
@@ -133,7 +148,37 @@ def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple
             shifts[count] = shift
             heights[count] = here + np.float32(0.5) * average * shift
             count += 1
+    return count
+
+
+@njit(cache=True)
+def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bin, shift (fraction of a bin) and height of the peaks among ``places``, parabolically interpolated.
+
+    As ``librosa.piptrack``, operation for operation: the parabola in float64, the rest in float32.
+    """
+    where = np.empty(len(places), np.int32)
+    shifts = np.empty(len(places), np.float32)
+    heights = np.empty(len(places), np.float32)
+    count = peaks_into(spectrum.ravel(), spectrum.shape[1], floors, places, where, shifts, heights)
     return where[:count], shifts[:count], heights[:count]
+
+
+@njit(cache=True, error_model="numpy")
+def frequencies_into(
+    where: np.ndarray,
+    shifts: np.ndarray,
+    heights: np.ndarray,
+    least: float,
+    sr: float,
+    n_fft: int,
+    hertz: np.ndarray,
+) -> int:
+    count = 0
+    for i in range(len(where)):
+        hertz[count] = (where[i] + np.float64(shifts[i])) * sr / n_fft
+        count += heights[i] >= least
+    return count
 
 
 @njit(cache=True)
@@ -142,21 +187,13 @@ def frequencies(
 ) -> np.ndarray:
     """Frequencies (Hz, float32) of the peaks of height ``least`` or more."""
     hertz = np.empty(len(where), np.float32)
-    count = 0
-    for i in range(len(where)):
-        hertz[count] = (where[i] + np.float64(shifts[i])) * sr / n_fft
-        count += heights[i] >= least
-    return hertz[:count]
+    return hertz[: frequencies_into(where, shifts, heights, least, sr, n_fft, hertz)]
 
 
 @njit(cache=True)
-def mode(places: np.ndarray, edges: np.ndarray) -> int:
-    """The fullest bin of a histogram of distances to the nearest whole number, the first of equals.
-
-    ``numpy.histogram``'s counts to the last one: bins are half open, but the last one is closed.
-    """
+def mode_into(places: np.ndarray, edges: np.ndarray, counts: np.ndarray) -> int:
     last = len(edges) - 2
-    counts = np.zeros(last + 1, np.int64)
+    counts[:] = 0
     for place in places:
         residual = place - np.floor(place)
         if residual >= np.float32(0.5):
@@ -168,4 +205,17 @@ def mode(places: np.ndarray, edges: np.ndarray) -> int:
         while bin_ < last and wide >= edges[bin_ + 1]:
             bin_ += 1
         counts[bin_] += 1
-    return int(np.argmax(counts))
+    fullest = 0
+    for i in range(len(counts)):
+        if counts[i] > counts[fullest]:
+            fullest = i
+    return fullest
+
+
+@njit(cache=True)
+def mode(places: np.ndarray, edges: np.ndarray) -> int:
+    """The fullest bin of a histogram of distances to the nearest whole number, the first of equals.
+
+    ``numpy.histogram``'s counts to the last one: bins are half open, but the last one is closed.
+    """
+    return mode_into(places, edges, np.empty(len(edges) - 1, np.int64))

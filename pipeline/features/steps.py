@@ -1,7 +1,8 @@
-"""Which way the innermost steps of the fast path are computed: ``vectors`` (numpy) or ``loops`` (numba).
+"""Which way the innermost steps of the fast path are computed: ``vectors`` (numpy), ``machine`` or ``loops`` (numba).
 
-Both give the same bits. numba and its compiled functions take a second and 120 MB to load, and save 2 ms a clip: worth it
-for a stage of thousands, not for ``predict``, which is mostly asked about few and keeps its memory small.
+All give the same bits. numba and its compiled functions take a second and 120 MB to load, and save 2 ms a clip: worth it
+for a stage of thousands, not for ``predict``, which is mostly asked about few and keeps its memory small. It takes the machine code
+that numba left, without numba, where that is there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from pipeline.features import vectors
+from pipeline.features import machine, vectors
 
 chosen: list[ModuleType] = [vectors]
 
@@ -19,6 +20,12 @@ def load() -> None:
     compiled = importlib.import_module("pipeline.features.loops")
     if not importlib.import_module("numba").config.DISABLE_JIT:
         chosen[0] = compiled
+
+
+def load_machine_code() -> None:
+    """From here on the machine code of the compiled functions is taken, where it is kept: a thirtieth of a second."""
+    if machine.functions():
+        chosen[0] = machine
 
 
 def now() -> ModuleType:

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import platform
 from pathlib import Path
+from types import ModuleType
 
 import numba
 import numpy as np
@@ -14,10 +15,10 @@ import pytest
 from pipeline import features
 from pipeline.config import FeatureSpec
 from pipeline.extraction import workers
-from pipeline.features import definition, loops, steps, transforms, tuning, vectors
+from pipeline.features import definition, kernels, loops, machine, steps, transforms, tuning, vectors
 from tests.sounds import sounds
 
-FUNCTIONS = sorted(name for name, value in vars(loops).items() if hasattr(value, "signatures"))
+FUNCTIONS = sorted(name for name, value in vars(loops).items() if hasattr(value, "signatures") and "_into" not in name)
 SPEC = FeatureSpec()
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="compilers may contract products and sums here"
@@ -45,7 +46,7 @@ def calls(name: str) -> list[tuple]:
     candidates = [vectors.candidates(values, floors, 3, values.shape[1] - 4) for values, floors in spectra]
     peaks_of = [vectors.peaks(values, floors, place) for (values, floors), place in zip(spectra, candidates)]
     return {
-        "gather_chosen": [(y, hop, np.arange(len(out))[::2], out[::2].copy()) for y, hop, out in rows],
+        "gather_chosen": [(y, hop, np.arange(len(out))[::2].copy(), np.empty(out[::2].shape)) for y, hop, out in rows],
         "windowed": [
             (vectors.padded(y, hop, *out.T.shape).copy(), hop, np.hanning(out.shape[1]), np.empty(out.shape))
             for y, hop, out in rows
@@ -68,31 +69,47 @@ def test_both_ways_have_the_same_steps() -> None:
     for name in FUNCTIONS:
         compiled = inspect.signature(getattr(loops, name).py_func)
         assert inspect.signature(getattr(vectors, name)) == compiled, name
-    assert len(FUNCTIONS) == 10
+        assert inspect.signature(getattr(machine, name)) == compiled, name
+    assert len(FUNCTIONS) == 10 and sorted(machine.KINDS) == FUNCTIONS
+
+
+@pytest.fixture
+def ways() -> tuple[ModuleType, ...]:
+    """All ways of computing that there are here."""
+    return (vectors, loops, machine) if machine.functions() else (vectors, loops)
+
+
+@pytest.mark.skipif(not machine.SUPPORTED, reason="its code is kept where both ways are known to give the same bits")
+def test_the_machine_code_of_the_steps_is_kept() -> None:
+    """By what compiled the kernels, which ``conftest`` had done; else all tests of it below would try nothing."""
+    assert sorted(machine.functions()) == FUNCTIONS
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_steps_give_the_same_bits(name: str) -> None:
+def test_the_steps_give_the_same_bits(name: str, ways: tuple[ModuleType, ...]) -> None:
     """What they return, and what they write into their arguments."""
     for arguments in calls(name):
         results = []
-        for module in (vectors, loops):
+        for module in ways:
             copies = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
             returned = getattr(module, name)(*copies)
             parts = returned if isinstance(returned, tuple) else (returned,)
             results.append([np.asarray(part).tobytes() for part in (*parts, *copies)])
-        assert results[0] == results[1], [np.shape(value) for value in arguments]
+        assert all(one == results[0] for one in results), [np.shape(value) for value in arguments]
 
 
 @pytest.mark.parametrize("changes", [{}, {"hop_length": 255, "n_fft": 1000}, {"sr": 16000, "hop_length": 200}])
-def test_features_are_the_same_bits_either_way(changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_the_same_bits_either_way(
+    changes: dict, ways: tuple[ModuleType, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = FeatureSpec(seconds=1.0, **changes)
     clips = np.stack([y.astype(np.float32) for y in sounds(spec).values()][:: 3 if changes else 1])
-    both = []
-    for module in (vectors, loops):
+    values = []
+    for module in ways:
         monkeypatch.setattr(steps, "chosen", [module])
-        both.append(features.extract(clips, spec))
-    np.testing.assert_array_equal(*both)
+        values.append(features.extract(clips, spec))
+    for one in values[1:]:
+        np.testing.assert_array_equal(values[0], one)
 
 
 def test_a_worker_with_many_tasks_loads_the_compiled_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,6 +133,33 @@ def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
     steps.load()
     assert steps.now() is loops
+
+
+@pytest.mark.skipif(not machine.SUPPORTED, reason="no machine code is kept here")
+def test_machine_code_that_is_gone_or_damaged_leaves_numpy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = machine.path().read_bytes()
+    path = tmp_path / machine.path().name
+    monkeypatch.setattr(kernels, "stamp_path", lambda plain: path.with_suffix(""))
+    try:
+        foreign = definition.packed({"sounding _Z8sounding": np.zeros(9, np.uint8)}, "another")
+        for content in (None, whole[:-1], whole[:99] + b"x" + whole[100:], foreign, whole):
+            if content is not None:
+                path.write_bytes(content)
+            machine.functions.cache_clear()
+            monkeypatch.setattr(steps, "chosen", [vectors])
+            steps.load_machine_code()
+            assert steps.now() is (machine if content is whole else vectors)
+            assert path.exists() == (content is whole), "so that it is made anew"
+    finally:
+        machine.functions.cache_clear()
+
+
+@pytest.mark.skipif(not machine.SUPPORTED, reason="no machine code is kept here")
+def test_machine_code_reads_no_other_memory_than_it_was_made_for() -> None:
+    y = np.ones(8, np.float32)
+    for wrong in (y.astype(np.float64), y[::2], y.astype(">f4")):
+        with pytest.raises(TypeError, match=r"^sounding: .*; expected float32 without gaps$"):
+            machine.sounding(wrong)
 
 
 @pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (1024, 300), (512, 64), (1024, 3000), (401, 160), (1, 7)])
