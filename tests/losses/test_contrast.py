@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +12,18 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline import losses, models
 from pipeline.config import InputError
 from pipeline.losses import LossMix, adapters, contrast
 from pipeline.losses.counted import uniform_of
 from pipeline.losses.mixed import Memory
+from pipeline.training.draws import draws_tables
+from pipeline.training.memory import recollection
+from pipeline.training.sampling import order
 from tests.losses.worked import Array, cosines, near, sines, unit
-from tests.trainings import QUICK, assert_alone_and_resumed_are_equal, fit, made_up, run_of
+from tests.trainings import CLASSES, QUICK, SHAPE, assert_alone_and_resumed_are_equal, fit, made_up, run_of
 
 
 def units(rows: Array) -> Array:
@@ -285,3 +290,64 @@ def test_what_is_remembered_asks_for_scores_while_z_is_not_known(monkeypatch: py
         told.append(contrast.remember(student, None, torch.tensor([0, 1]), K=3, tau=0.5))
     assert len(asked) == 1 and told[1]["normaliser"][0] > 0
     assert torch.equal(told[0]["student"], told[1]["student"]) and torch.equal(told[0]["teacher"], told[1]["teacher"])
+
+
+def test_a_plain_loop_gives_the_same_student_layers_and_memory() -> None:
+    """Two epochs by torch's SGD: both layers learn, rows of other classes in their order, Z of the first batch, rows written after the step."""
+    samples, labels, taught = made_up()
+    settings, run, key, K = (
+        dataclasses.replace(QUICK, weight_decay=0.0),
+        run_of("ce,contrast:0.1@K=5"),
+        "contrast@K=5",
+        5,
+    )
+    trained = fit((samples, labels, taught), [run], settings)[0]
+    network = models.network("cnn2", SHAPE, CLASSES, seed=run.weights_seed, fold=1).train()
+    for name in ("mean", "std"):
+        getattr(network, name).copy_(trained.state[name].reshape(getattr(network, name).shape))
+    shapes = {"embedding": (12,), "logits": (CLASSES,)}
+    layers: Any = adapters([run.mix], [(run.weights_seed, 1)], [network], shapes)[0][key]
+    own = np.unique(run.task.rows)
+    first = recollection([run], network, labels, CLASSES)
+    assert first is not None
+    M = {side: first.arrays[f"{key} {side}"][0].double() for side in ("student", "teacher")}
+    Z: list[float] = []
+    others = {
+        y: sorted((n for n, row in enumerate(own) if labels[row] != y), key=lambda n: (labels[own[n]], n))
+        for y in range(CLASSES)
+    }
+    optimizer = torch.optim.SGD([*network.parameters(), *layers.parameters()], lr=0.01, momentum=0.9, nesterov=True)
+    for epoch in range(2):
+        draws = draws_tables([run], {key: (0,)}, 8, epoch, [False], torch.device("cpu"))[key][:, 0, :, 0]
+        for step, batch in enumerate(torch.from_numpy(order(run, epoch))[:40].split(8)):
+            said, places = network(samples[batch]), np.searchsorted(own, batch.numpy())
+            views = {
+                "student": F.normalize(layers.of_student(said.hidden).double()),
+                "teacher": F.normalize(layers.of_teacher(taught.outputs["embedding"][0, batch]).double()),
+            }
+            u = uniform_of(draws[step], K).tolist()
+            rows = [
+                [n, *(others[int(labels[row])][int(x * len(others[int(labels[row])]))] for x in some)]
+                for n, row, some in zip(places, batch, u)
+            ]
+            loss, c = F.cross_entropy(said.logits, labels[batch]).double(), K / len(own)
+            for number, (mine, remembered) in enumerate((("student", "teacher"), ("teacher", "student"))):
+                e = torch.stack([(M[remembered][some] @ v / 0.07).exp() for v, some in zip(views[mine], rows)])
+                Z += [len(own) * e.mean().item()] if len(Z) == number else []
+                p = e / Z[number]
+                each = (p[:, 0] / (p[:, 0] + c + 1e-7)).log() + (c / (p[:, 1:] + c + 1e-7)).log().sum(1)
+                loss = loss - 0.1 * each.mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            for side, view in views.items():
+                for n, v in zip(places, view.detach()):
+                    M[side][n] = F.normalize(0.5 * M[side][n] + 0.5 * v, dim=0)
+    for name, value in network.named_parameters():
+        torch.testing.assert_close(
+            trained.state[name.removeprefix("body.")].reshape(value.shape), value.detach(), rtol=1e-3, atol=5e-5
+        )
+    for name, value in layers.named_parameters():
+        torch.testing.assert_close(
+            trained.adapters[f"{key} {name}"].reshape(value.shape), value.detach(), rtol=1e-3, atol=5e-5
+        )
