@@ -25,13 +25,15 @@ TOLERANCE = 1e-2
 
 
 def remembered(folder: Path, cache_root: Path | None = None) -> Embeddings:
-    """``held_out``, without torch where run and features are as they were when it was computed before."""
+    """``held_out``, without torch where run and features are as they were when it was computed before, or the features are gone."""
     cache_root = cache_root or places.cache()
+    record = runs.read(folder)
+    if record.is_of_images:
+        return held_out(folder, cache_root)
+    header = cache.read_header(cache.fold_path(cache_root, record.corpus, record.settings.features, record.fold))
     try:
-        record = runs.read(folder)
-        header = cache.read_header(cache.fold_path(cache_root, record.corpus, record.settings.features, record.fold))
         state = (*(files.sha256(folder / name) for name in READ), header.digest)
-    except (InputError, OSError):
+    except OSError:
         return held_out(folder, cache_root)  # says what is wrong
     key = hashlib.sha256(repr(state).encode()).hexdigest()
     path = cache_root / record.corpus / KEPT / f"{key[:16]}.npz"

@@ -194,7 +194,7 @@ class Record(OfRole):
     @property
     def mix_text(self) -> str:
         """The mix as this version writes it; as recorded where one of its losses is gone since."""
-        return str(self.mix or self.recorded_mix)
+        return text_of(self.recorded_mix)
 
     @property
     def row_mix(self) -> str:
@@ -227,3 +227,9 @@ def parsed(mix: str) -> LossMix | None:
         return LossMix.parse(mix)
     except InputError:
         return None
+
+
+@functools.cache
+def text_of(mix: str) -> str:
+    """A mix as this version writes it; as it stands where one of its losses is gone since."""
+    return str(parsed(mix) or mix)

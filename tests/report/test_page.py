@@ -230,6 +230,7 @@ def test_confused_clips_by_hand():
     ]
     assert (mistaken[0].p_label, mistaken[0].p_taken) == (pytest.approx(0.25), pytest.approx(0.6))
     assert gathering.confused({(1, 0): first, (1, 1): second}, most=1) == mistaken[:1]
+    assert gathering.confused({}) == []
 
 
 def test_players_name_files_that_are_there(written_page):

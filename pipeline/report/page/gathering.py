@@ -206,24 +206,34 @@ class Confused:
 
 def confused(predictions: Mapping[Cell, Predictions], most: int = CLIPS_SHOWN) -> list[Confused]:
     """The clips that some run got wrong, those with the smallest mean probability of their label first."""
-    probabilities: dict[str, list[np.ndarray]] = {}
-    labels: dict[str, int] = {}
-    for of_fold in predictions.values():
-        softmax = np.exp(evaluation.log_softmax(of_fold.logits))
-        for clip, label, row in zip(of_fold.clips.tolist(), of_fold.labels.tolist(), softmax):
-            labels[clip] = label
-            probabilities.setdefault(clip, []).append(row)
-    mistaken = []
-    for clip, values in probabilities.items():
-        label, rows = labels[clip], np.stack(values)
-        mean = rows.mean(0)
-        others = mean.copy()
-        others[label] = -1.0
-        taken = int(others.argmax())
-        wrong = int((rows.argmax(1) != label).sum())
-        if wrong:
-            mistaken.append(Confused(clip, label, taken, float(mean[label]), float(mean[taken]), wrong, len(rows)))
-    return sorted(mistaken, key=lambda confusion: (confusion.p_label, confusion.clip))[:most]
+    each = list(predictions.values())
+    if not each:
+        return []
+    softmax = np.exp(evaluation.log_softmax(np.concatenate([one.logits for one in each])))
+    clips, places = np.unique(np.concatenate([one.clips for one in each]), return_inverse=True)
+    labels = np.zeros(len(clips), np.int64)
+    labels[places] = np.concatenate([one.labels for one in each])
+    runs_of = np.bincount(places, minlength=len(clips))
+    wrong = np.bincount(places[softmax.argmax(1) != labels[places]], minlength=len(clips))
+    means = np.zeros((len(clips), softmax.shape[1]))
+    np.add.at(means, places, softmax)
+    means /= runs_of[:, None]
+    others = means.copy()
+    others[np.arange(len(clips)), labels] = -1.0
+    taken = others.argmax(1)
+    mistaken = [
+        Confused(
+            str(clips[place]),
+            int(labels[place]),
+            int(taken[place]),
+            float(means[place, labels[place]]),
+            float(means[place, taken[place]]),
+            int(wrong[place]),
+            int(runs_of[place]),
+        )
+        for place in np.flatnonzero(wrong)
+    ]
+    return sorted(mistaken, key=lambda one: (np.isnan(one.p_label), one.p_label, one.clip))[:most]
 
 
 @dataclass(frozen=True)
