@@ -31,13 +31,14 @@ COMMANDS = (
     ("experiment", "gaps", "--dataset", "tones", "--data", "tiny", *SETS, "--folds", "1,2"),
 )
 
+#: Not in this project: a test looks for what the text of a file imports.
+PARTS = "pipeline.models._parts"
+
 #: The network and the corpus take what others may share from a file beside theirs.
 WITH_HELPERS = {
     **FILES,
     "models/_parts.py": "WIDTH = 4\n",
-    "models/conv1.py": NETWORK.replace(
-        "from torch import nn\n", "from torch import nn\n\nfrom pipeline.models._parts import WIDTH\n"
-    )
+    "models/conv1.py": NETWORK.replace("from torch import nn\n", f"from torch import nn\n\nfrom {PARTS} import WIDTH\n")
     .replace("shape[0], 4,", "shape[0], WIDTH,")
     .replace("Linear(4,", "Linear(WIDTH,"),
     "corpus/_where.py": "from pipeline.corpus.urbansound8k import urbansound8k\n",
