@@ -21,6 +21,7 @@ from pipeline.cache import Failure, File
 from pipeline.config import FeatureSpec, InputError
 from pipeline.extraction import parts
 from pipeline.files import sha256
+from pipeline.processes import heap
 from pipeline.processes.variables import numba_is_strict
 
 #: Clips per task: enough to hide the cost of a task, few enough to lose little and to end together.
@@ -75,7 +76,7 @@ def compute(task: Task) -> Done:
     from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
     warm(task.plain)
-    if next(tasks_begun) == COMPILED_FROM and not task.plain:
+    if next(tasks_begun) >= COMPILED_FROM and not task.plain:
         importlib.import_module("pipeline.features.steps").load()
     keys, hashes, arrays, failures = [], [], [], []
     ready = views_at_once(task) if task.spec.engine == "torch" else {}
@@ -115,9 +116,11 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
 def samples(job: Job, spec: FeatureSpec) -> np.ndarray:
     """(view, sample) of a clip: clean, with noise, and changed. ``ClipError`` for a bad file."""
     from pipeline.audio import changing, reading  # soundfile: a finished stage does without
+    from pipeline.features import steps  # numpy
 
     sound = reading.read_sound(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds, start=job.start)
-    return changing.views(sound, job.clip, spec, rate=spec.sr, samples=spec.samples, short=spec.short)
+    how: dict[str, Any] = {"rate": spec.sr, "samples": spec.samples, "short": spec.short}
+    return changing.views(sound, job.clip, spec, **how, draw=steps.standard_normal)
 
 
 def views_at_once(task: Task) -> dict[str, np.ndarray]:
@@ -149,6 +152,7 @@ def warm(plain: bool) -> None:
     numba_is_strict()
     features.compile_kernels(plain=plain, quiet=True)
     one_thread()
+    heap.keep_small()
 
 
 def one_thread() -> None:

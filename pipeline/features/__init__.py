@@ -158,6 +158,7 @@ def compile_kernels(*, plain: bool = False, quiet: bool = False) -> None:
         if not plain:
             steps.load()
             machine.keep()
+            steps.standard_normal(np.random.SFC64(0), 1)
             importlib.import_module("pipeline.features.fast").keep_filters(FeatureSpec())
         extract(cut, FeatureSpec(), plain=plain)
         kernels.stamp(plain)

@@ -8,8 +8,13 @@ that numba left, without numba, where that is there.
 from __future__ import annotations
 
 import importlib
+import platform
+from functools import cache
 from types import ModuleType
 
+import numpy as np
+
+from pipeline.audio.reading import numpys_normal
 from pipeline.features import machine, vectors
 
 chosen: list[ModuleType] = [vectors]
@@ -31,3 +36,24 @@ def load_machine_code() -> None:
 def now() -> ModuleType:
     """The module of the functions to call."""
     return chosen[0]
+
+
+def standard_normal(bits: np.random.SFC64, count: int) -> np.ndarray:
+    """As ``reading.numpys_normal``, compiled where numba is loaded and gives the same."""
+    if now() not in (vectors, machine):
+        normal = importlib.import_module("pipeline.features.normal")
+        if draws_as_numpy(normal):
+            drawn: np.ndarray = normal.standard_normal(bits.state["state"]["state"], count)
+            if len(drawn) == count:
+                return drawn
+    return numpys_normal(bits, count)
+
+
+@cache
+def draws_as_numpy(normal: ModuleType) -> bool:
+    """Whether a module draws what numpy of this version does; elsewhere than on x86 numpy's compiler may contract products and sums,
+    and one number of some hundred millions would be another.
+    """
+    bits = np.random.SFC64(0)
+    alike = np.array_equal(normal.standard_normal(bits.state["state"]["state"], 9999), numpys_normal(bits, 9999))
+    return alike and platform.machine() in ("x86_64", "AMD64")

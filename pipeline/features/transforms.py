@@ -6,6 +6,7 @@ Frames are rows here (frame, bin), the other way round than librosa's, so that a
 from __future__ import annotations
 
 import threading
+from functools import cache
 
 import numpy as np
 import soxr
@@ -129,9 +130,15 @@ def octave_sum(signals: list[np.ndarray], plan: banks.ConstantQ, count: int) -> 
     return total
 
 
+@cache
+def since_2(version: str) -> bool:
+    """Of numpy's versions; to read one takes as long as the transform of a frame."""
+    return bool(np.lib.NumpyVersion(version) >= "2.0.0")
+
+
 def scipys_rfft(frames: np.ndarray) -> np.ndarray:
     """``scipy.fft.rfft``, bit for bit: since numpy 2 its transform is the same, and scipy takes half a second to import."""
-    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+    if since_2(np.__version__):
         return np.fft.rfft(frames)  # type: ignore[no-any-return]
     import scipy.fft
 

@@ -29,7 +29,7 @@ def median(values: np.ndarray) -> np.floating:
     """``numpy.median`` of a vector, without its checks."""
     half = len(values) // 2
     ordered = np.partition(values, half)
-    return ordered[half] if len(values) % 2 else np.mean([ordered[:half].max(), ordered[half]])
+    return ordered[half] if len(values) % 2 else (ordered[:half].max() + ordered[half]) / values.dtype.type(2)
 
 
 def octaves(pitches: np.ndarray) -> np.ndarray:

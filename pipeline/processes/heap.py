@@ -9,7 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 #: glibc's options (malloc.h).
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -3, -4, -8
+
+#: Bytes of an array from which on ``keep_small`` leaves it to the system, and bytes of freed ones that it keeps: more than a clip's.
+SMALL, KEPT = 1 << 22, 1 << 24
 
 #: Linux: put what is in small pages into large ones now (since 6.1; an older one refuses it, which does no harm).
 MADV_COLLAPSE = 25
@@ -38,6 +41,16 @@ def keep_freed() -> None:
         # Under one addresses are scarce, and others need them; so do other processes where the system counts them.
         if set(limits) == {resource.RLIM_INFINITY} and not counted():
             in_large_pages(libc, ASKED)
+
+
+@functools.cache
+def keep_small() -> None:
+    """Have the freed arrays of a clip kept for the next one, where the C library can (glibc): else the system clears the pages of half
+    of them anew for every clip. What is large goes back at once, as before. No number depends on it."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in ((M_MMAP_THRESHOLD, SMALL), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, SMALL)):
+            libc.mallopt(option, value)
 
 
 def in_large_pages(libc: ctypes.CDLL, size: int) -> None:

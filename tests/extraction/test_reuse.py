@@ -17,7 +17,7 @@ import pytest
 from pipeline import cache
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus
-from pipeline.extraction import parts, workers
+from pipeline.extraction import assembly, parts, workers
 from pipeline.extraction import state as planning
 from tests.extracting import (
     SPEC,
@@ -264,3 +264,13 @@ def test_a_part_damaged_since_it_was_found_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"damaged .*; the same command again") as caught:
         parts.part_features(path)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_that_follow_each_other_in_a_file_are_written_as_one_piece() -> None:
+    a, b = Path("a"), Path("b")
+    rows = [(a, 0), (a, 1), (a, 3), (b, 4), (None, 5), (None, 6), (None, 2), (b, 4), (b, 3), (b, 4), (a, 5)]
+    found = list(assembly.pieces(rows))
+    assert [(path, row) for path, first, stop in found for row in range(first, stop)] == rows
+    assert [stop - first for _, first, stop in found] == [2, 1, 1, 2, 1, 1, 2, 1]
+    assert list(assembly.pieces([])) == []
+    assert list(assembly.pieces([(None, 0)])) == [(None, 0, 1)]

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from pipeline import features
+from pipeline.audio import reading
 from pipeline.config import FeatureSpec
 from pipeline.extraction import workers
-from pipeline.features import definition, kernels, loops, machine, steps, transforms, tuning, vectors
+from pipeline.features import definition, kernels, loops, machine, normal, steps, transforms, tuning, vectors
 from tests.sounds import sounds
 
 FUNCTIONS = sorted(name for name, value in vars(loops).items() if hasattr(value, "signatures") and "_into" not in name)
@@ -122,6 +123,28 @@ def test_a_worker_with_many_tasks_loads_the_compiled_steps(monkeypatch: pytest.M
             workers.compute(workers.Task(1, (), tmp_path, SPEC, plain, 0))
             kinds.append(steps.now())
     assert kinds == [vectors] * (workers.COMPILED_FROM - 1) + [loops]
+
+
+def test_noise_is_numpys_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the rare numbers of the two ends, beyond 3.654, of which there are some hundred here; and a count of none."""
+    for module in (vectors, loops):
+        monkeypatch.setattr(steps, "chosen", [module])
+        for seed, count in ((0, 1_000_000), (1, 7), (2, 0)):
+            expected = np.random.Generator(np.random.SFC64(seed)).standard_normal(count, np.float32)
+            np.testing.assert_array_equal(steps.standard_normal(np.random.SFC64(seed), count), expected)
+    assert steps.draws_as_numpy(normal)
+    assert (np.abs(np.random.Generator(np.random.SFC64(0)).standard_normal(1_000_000, np.float32)) > 3.6542).sum() > 100
+
+
+def test_what_draws_other_numbers_than_numpy_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy may change how it draws, or numba where its tables are."""
+    steps.draws_as_numpy.cache_clear()
+    monkeypatch.setattr(steps, "chosen", [loops])
+    for drawn in (lambda state, count: np.zeros(count, np.float32), lambda state, count: np.zeros(0, np.float32)):
+        monkeypatch.setattr(normal, "standard_normal", drawn)
+        got = steps.standard_normal(np.random.SFC64(3), 50)
+        np.testing.assert_array_equal(got, reading.numpys_normal(np.random.SFC64(3), 50))
+        steps.draws_as_numpy.cache_clear()
 
 
 def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyPatch) -> None:

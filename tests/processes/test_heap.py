@@ -84,3 +84,26 @@ def test_where_addresses_are_counted_none_are_asked_for(mode: int, tmp_path: Pat
     assert faults < 100
     if LARGE.is_file() and "[never]" not in LARGE.read_text():
         assert ("hg" in flags) == (mode == 1)
+
+
+#: Faults of writing to arrays as large as a clip's for the second time, and to one as large as a long sound.
+SMALL = """
+import json, resource
+import numpy as np
+from pipeline.processes import heap
+heap.keep_small()
+def faults(count, size):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    some = [np.ones(size, np.uint8) for _ in range(count)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(5, 1 << 20), faults(1, 1 << 25)
+print(json.dumps([faults(5, 1 << 20), faults(1, 1 << 25)]))
+"""
+
+
+@pytest.mark.skipif(not has_glibc(), reason="the C library is another")
+def test_the_arrays_of_a_clip_are_kept_and_large_ones_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", SMALL], capture_output=True, text=True, check=True)
+    small, large = json.loads(done.stdout)
+    assert small < 100  # 1,280 pages of 4 kB if they were given back
+    assert large > 10  # at least its 16 pages of 2 MB are new
