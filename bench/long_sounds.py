@@ -116,8 +116,7 @@ def turns(run: Path, sound: Path, rounds: int) -> np.ndarray:
     for _ in range(rounds + 1):
         steps.load()
         view = sum(timed(lambda: features.extract(pair, spec)) for pair in pairs) / (2 * CLIPS)  # noqa: B023
-        steps.chosen[0] = vectors
-        steps.load_machine_code()  # as ``predict``, which does without numba
+        steps.chosen[0] = vectors  # as ``predict``, which does without numba
         start, wall = time.process_time(), time.perf_counter()
         windows = len(prediction.predict_file(members, sound).times)
         seconds.append([view, (time.process_time() - start) / windows, (time.perf_counter() - wall) / windows])

@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 
 from pipeline.audio import surroundings
-from pipeline.audio.reading import Draw, filled, noise, numpys_normal
+from pipeline.audio.reading import filled, noise
 from pipeline.config import FeatureSpec
 
 #: Slowest and fastest copy; all between are equally likely on a scale of octaves, for one is as far from 1 as the other.
@@ -77,24 +77,15 @@ def between(low: float, high: float, share: float) -> float:
     return low * math.exp(share * math.log(high / low))
 
 
-def views(
-    sound: np.ndarray,
-    name: str,
-    spec: FeatureSpec,
-    *,
-    rate: int,
-    samples: int,
-    short: str,
-    draw: Draw = numpys_normal,
-) -> np.ndarray:
+def views(sound: np.ndarray, name: str, spec: FeatureSpec, *, rate: int, samples: int, short: str) -> np.ndarray:
     """(view, samples) float32 of the clip ``name``, in the order of ``spec.view_names``.
 
     ``sound`` (n,) at ``rate`` Hz, as ``reading.read_sound`` gives it: what is beyond ``samples`` is cut before a copy is made.
-    ``short``: how what is too short is filled up; ``draw``: what noise is drawn by (``reading.noise``).
+    ``short``: how what is too short is filled up.
     """
     each = np.empty((len(spec.view_names), samples), np.float32)
     each[0] = filled(sound, samples, short)
-    hiss = noise(name, samples, std=spec.noise_std, seed=spec.noise_seed, draw=draw)
+    hiss = noise(name, samples, std=spec.noise_std, seed=spec.noise_seed)
     np.add(each[0], hiss, out=each[1])
     for number in range(1, spec.views + 1):
         how = change(name, number, spec)

@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,6 @@ from pipeline.audio import decoding, media
 from pipeline.audio.decoding import PIPE
 from pipeline.config import LOUDEST, InputError
 from pipeline.extras import is_installed
-
-#: A generator's fresh bits and a count → so many numbers, float32, from the standard normal distribution.
-Draw = Callable[[np.random.SFC64, int], np.ndarray]
 
 #: Read beyond the clip's end, where the file goes on: the resampling filter looks ahead less than this.
 LOOKAHEAD_SECONDS = 0.25
@@ -140,21 +137,15 @@ def mono(frames: np.ndarray) -> np.ndarray:
     return frames.mean(axis=1)
 
 
-def numpys_normal(bits: np.random.SFC64, count: int) -> np.ndarray:
-    """(count,) float32 from the standard normal distribution."""
-    return np.random.Generator(bits).standard_normal(count, np.float32)
-
-
-def noise(name: str, samples: int, *, std: float, seed: int, draw: Draw = numpys_normal) -> np.ndarray:
+def noise(name: str, samples: int, *, std: float, seed: int) -> np.ndarray:
     """(samples,) float32 white Gaussian noise of standard deviation ``std`` (full scale is 1.0).
 
-    It depends on the clip's ``name`` and on ``seed``, not on order, process or backend; ``std`` only scales it. ``draw`` gives the
-    numbers of ``numpys_normal``, maybe sooner.
+    It depends on the clip's ``name`` and on ``seed``, not on order, process or backend; ``std`` only scales it.
     """
     if std == 0:
         return np.zeros(samples, dtype=np.float32)
     key = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    values = draw(np.random.SFC64(int.from_bytes(key[:16])), samples)
+    values = np.random.Generator(np.random.SFC64(int.from_bytes(key[:16]))).standard_normal(samples, np.float32)
     values *= np.float32(std)
     return values
 

@@ -94,7 +94,6 @@ def predict(
     prediction.one_thread()
     prediction.share_memory()
     features.compile_kernels()
-    features.steps.load_machine_code()
     warn(folders, any(member.synthetic for member in members))
     chosen = "json" if as_json else "csv" if as_csv else "text"
     if segments:

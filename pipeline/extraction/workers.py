@@ -116,11 +116,9 @@ def views(job: Job, spec: FeatureSpec, plain: bool) -> np.ndarray:
 def samples(job: Job, spec: FeatureSpec) -> np.ndarray:
     """(view, sample) of a clip: clean, with noise, and changed. ``ClipError`` for a bad file."""
     from pipeline.audio import changing, reading  # soundfile: a finished stage does without
-    from pipeline.features import steps  # numpy
 
     sound = reading.read_sound(job.path, sr=spec.sr, samples=spec.samples, seconds=job.file.seconds, start=job.start)
-    how: dict[str, Any] = {"rate": spec.sr, "samples": spec.samples, "short": spec.short}
-    return changing.views(sound, job.clip, spec, **how, draw=steps.standard_normal)
+    return changing.views(sound, job.clip, spec, rate=spec.sr, samples=spec.samples, short=spec.short)
 
 
 def views_at_once(task: Task) -> dict[str, np.ndarray]:

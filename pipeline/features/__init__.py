@@ -26,7 +26,7 @@ from pipeline.config import (
     FeatureSpec,
     InputError,
 )
-from pipeline.features import kernels, machine, steps
+from pipeline.features import kernels, steps
 
 #: Samples, at the default settings, that go through every kernel.
 KERNEL_SAMPLES = 44100
@@ -157,8 +157,6 @@ def compile_kernels(*, plain: bool = False, quiet: bool = False) -> None:
         cut[KERNEL_SAMPLES // 2 :] = 0
         if not plain:
             steps.load()
-            machine.keep()
-            steps.standard_normal(np.random.SFC64(0), 1)
             importlib.import_module("pipeline.features.fast").keep_filters(FeatureSpec())
         extract(cut, FeatureSpec(), plain=plain)
         kernels.stamp(plain)

@@ -90,11 +90,8 @@ def mkl() -> ctypes.CDLL | None:
 
 
 def address(array: np.ndarray) -> int:
-    """As ``array.ctypes.data``, in a fifth of the time where it may be written and has no gaps."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-    except (TypeError, ValueError, BufferError):  # an empty one too
-        return int(array.__array_interface__["data"][0])
+    """As ``array.ctypes.data``, in a fifth of the time."""
+    return int(array.__array_interface__["data"][0])
 
 
 def aligned(shape: tuple[int, ...], dtype: type) -> np.ndarray:

@@ -26,9 +26,6 @@ from pipeline import locks
 LIBRARIES = ("librosa", "numba", "llvmlite", "numpy", "scipy")
 FOLDER = Path(__file__).parent
 
-#: How the name ends of what ``machine`` keeps beside the stamp.
-CODE = ".code"
-
 
 @cache
 def version(name: str) -> str:
@@ -50,7 +47,6 @@ def stamp(plain: bool) -> None:
     files = index_files()
     if not files:
         return
-    files += [code for code in [stamp_path(plain).with_suffix(CODE)] if code.is_file()]
     with suppress(OSError):
         path = stamp_path(plain)
         path.parent.mkdir(exist_ok=True)

@@ -1,7 +1,6 @@
 """The innermost steps of the fast path, compiled by numba: what ``vectors`` says of each, bit for bit, and sooner.
 
-To load them takes a second: see ``steps``. What ends in ``_into`` takes all its memory from who calls it, so that ``machine`` can
-keep it as code that needs no numba.
+To load them takes a second: see ``steps``.
 """
 
 from __future__ import annotations
@@ -45,17 +44,12 @@ def sounding(y: np.ndarray) -> tuple[int, int]:
     return first, last
 
 
-@njit(cache=True, error_model="numpy")
-def divided_into(y: np.ndarray, by: float, out: np.ndarray) -> None:
-    for i in range(len(y)):
-        out[i] = y[i] / by
-
-
 @njit(cache=True)
 def divided(y: np.ndarray, by: float) -> np.ndarray:
     """``y / by`` in float64, rounded once to float32, as numpy divides in place."""
     out = np.empty(len(y), np.float32)
-    divided_into(y, by, out)
+    for i in range(len(y)):
+        out[i] = y[i] / by
     return out
 
 
@@ -75,9 +69,11 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
                 sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
-@njit(cache=True, fastmath={"nnan", "nsz"}, error_model="numpy")
-def add_peaks_into(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int, blocks: np.ndarray) -> None:
-    count = len(blocks)
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
+    """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
+    count = (len(y) + hop - 1) // hop
+    blocks = np.zeros(count, np.float32)
     for b in range(count):
         largest = np.float32(0.0)
         for sample in y[b * hop : (b + 1) * hop]:
@@ -92,17 +88,12 @@ def add_peaks_into(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int, block
 
 
 @njit(cache=True)
-def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
-    """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
-    add_peaks_into(total, y, hop, n_fft, np.empty((len(y) + hop - 1) // hop, np.float32))
-
-
-@njit(cache=True)
-def candidates_into(
-    power: np.ndarray, floors: np.ndarray, low: int, high: int, positions: np.ndarray, mask: np.ndarray
-) -> int:
+def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Positions (flat) of bins at or above both neighbours and their frame's floor, found without a branch."""
     frames, bins = power.shape
     width = high - low
+    positions = np.empty(frames * width + 1, np.int32)
+    mask = np.empty(width, np.uint8)
     count = 0
     for t in range(frames):
         floor = floors[t]
@@ -113,26 +104,20 @@ def candidates_into(
         for i in range(width):
             positions[count] = t * bins + low + i
             count += mask[i]
-    return count
+    return positions[:count]
 
 
 @njit(cache=True)
-def candidates(power: np.ndarray, floors: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Positions (flat) of bins at or above both neighbours and their frame's floor, found without a branch."""
-    positions = np.empty(power.shape[0] * (high - low) + 1, np.int32)
-    return positions[: candidates_into(power, floors, low, high, positions, np.empty(high - low, np.uint8))]
+def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bin, shift (fraction of a bin) and height of the peaks among ``places``, parabolically interpolated.
 
-
-@njit(cache=True, error_model="numpy")
-def peaks_into(
-    flat: np.ndarray,
-    bins: int,
-    floors: np.ndarray,
-    places: np.ndarray,
-    where: np.ndarray,
-    shifts: np.ndarray,
-    heights: np.ndarray,
-) -> int:
+    As ``librosa.piptrack``, operation for operation: the parabola in float64, the rest in float32.
+    """
+    bins = spectrum.shape[1]
+    flat = spectrum.ravel()
+    where = np.empty(len(places), np.int32)
+    shifts = np.empty(len(places), np.float32)
+    heights = np.empty(len(places), np.float32)
     count = 0
     for place in places:
         before, here, after = flat[place - 1], flat[place], flat[place + 1]
@@ -148,37 +133,7 @@ def peaks_into(
             shifts[count] = shift
             heights[count] = here + np.float32(0.5) * average * shift
             count += 1
-    return count
-
-
-@njit(cache=True)
-def peaks(spectrum: np.ndarray, floors: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bin, shift (fraction of a bin) and height of the peaks among ``places``, parabolically interpolated.
-
-    As ``librosa.piptrack``, operation for operation: the parabola in float64, the rest in float32.
-    """
-    where = np.empty(len(places), np.int32)
-    shifts = np.empty(len(places), np.float32)
-    heights = np.empty(len(places), np.float32)
-    count = peaks_into(spectrum.ravel(), spectrum.shape[1], floors, places, where, shifts, heights)
     return where[:count], shifts[:count], heights[:count]
-
-
-@njit(cache=True, error_model="numpy")
-def frequencies_into(
-    where: np.ndarray,
-    shifts: np.ndarray,
-    heights: np.ndarray,
-    least: float,
-    sr: float,
-    n_fft: int,
-    hertz: np.ndarray,
-) -> int:
-    count = 0
-    for i in range(len(where)):
-        hertz[count] = (where[i] + np.float64(shifts[i])) * sr / n_fft
-        count += heights[i] >= least
-    return count
 
 
 @njit(cache=True)
@@ -187,13 +142,21 @@ def frequencies(
 ) -> np.ndarray:
     """Frequencies (Hz, float32) of the peaks of height ``least`` or more."""
     hertz = np.empty(len(where), np.float32)
-    return hertz[: frequencies_into(where, shifts, heights, least, sr, n_fft, hertz)]
+    count = 0
+    for i in range(len(where)):
+        hertz[count] = (where[i] + np.float64(shifts[i])) * sr / n_fft
+        count += heights[i] >= least
+    return hertz[:count]
 
 
 @njit(cache=True)
-def mode_into(places: np.ndarray, edges: np.ndarray, counts: np.ndarray) -> int:
+def mode(places: np.ndarray, edges: np.ndarray) -> int:
+    """The fullest bin of a histogram of distances to the nearest whole number, the first of equals.
+
+    ``numpy.histogram``'s counts to the last one: bins are half open, but the last one is closed.
+    """
     last = len(edges) - 2
-    counts[:] = 0
+    counts = np.zeros(last + 1, np.int64)
     for place in places:
         residual = place - np.floor(place)
         if residual >= np.float32(0.5):
@@ -205,17 +168,4 @@ def mode_into(places: np.ndarray, edges: np.ndarray, counts: np.ndarray) -> int:
         while bin_ < last and wide >= edges[bin_ + 1]:
             bin_ += 1
         counts[bin_] += 1
-    fullest = 0
-    for i in range(len(counts)):
-        if counts[i] > counts[fullest]:
-            fullest = i
-    return fullest
-
-
-@njit(cache=True)
-def mode(places: np.ndarray, edges: np.ndarray) -> int:
-    """The fullest bin of a histogram of distances to the nearest whole number, the first of equals.
-
-    ``numpy.histogram``'s counts to the last one: bins are half open, but the last one is closed.
-    """
-    return mode_into(places, edges, np.empty(len(edges) - 1, np.int64))
+    return int(np.argmax(counts))

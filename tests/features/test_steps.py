@@ -6,20 +6,18 @@ import inspect
 import itertools
 import platform
 from pathlib import Path
-from types import ModuleType
 
 import numba
 import numpy as np
 import pytest
 
 from pipeline import features
-from pipeline.audio import reading
 from pipeline.config import FeatureSpec
 from pipeline.extraction import workers
-from pipeline.features import definition, kernels, loops, machine, normal, steps, transforms, tuning, vectors
+from pipeline.features import definition, loops, steps, transforms, tuning, vectors
 from tests.sounds import sounds
 
-FUNCTIONS = sorted(name for name, value in vars(loops).items() if hasattr(value, "signatures") and "_into" not in name)
+FUNCTIONS = sorted(name for name, value in vars(loops).items() if hasattr(value, "signatures"))
 SPEC = FeatureSpec()
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="compilers may contract products and sums here"
@@ -47,7 +45,7 @@ def calls(name: str) -> list[tuple]:
     candidates = [vectors.candidates(values, floors, 3, values.shape[1] - 4) for values, floors in spectra]
     peaks_of = [vectors.peaks(values, floors, place) for (values, floors), place in zip(spectra, candidates)]
     return {
-        "gather_chosen": [(y, hop, np.arange(len(out))[::2].copy(), np.empty(out[::2].shape)) for y, hop, out in rows],
+        "gather_chosen": [(y, hop, np.arange(len(out))[::2], out[::2].copy()) for y, hop, out in rows],
         "windowed": [
             (vectors.padded(y, hop, *out.T.shape).copy(), hop, np.hanning(out.shape[1]), np.empty(out.shape))
             for y, hop, out in rows
@@ -70,47 +68,31 @@ def test_both_ways_have_the_same_steps() -> None:
     for name in FUNCTIONS:
         compiled = inspect.signature(getattr(loops, name).py_func)
         assert inspect.signature(getattr(vectors, name)) == compiled, name
-        assert inspect.signature(getattr(machine, name)) == compiled, name
-    assert len(FUNCTIONS) == 10 and sorted(machine.KINDS) == FUNCTIONS
-
-
-@pytest.fixture
-def ways() -> tuple[ModuleType, ...]:
-    """All ways of computing that there are here."""
-    return (vectors, loops, machine) if machine.functions() else (vectors, loops)
-
-
-@pytest.mark.skipif(not machine.SUPPORTED, reason="its code is kept where both ways are known to give the same bits")
-def test_the_machine_code_of_the_steps_is_kept() -> None:
-    """By what compiled the kernels, which ``conftest`` had done; else all tests of it below would try nothing."""
-    assert sorted(machine.functions()) == FUNCTIONS
+    assert len(FUNCTIONS) == 10
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_steps_give_the_same_bits(name: str, ways: tuple[ModuleType, ...]) -> None:
+def test_the_steps_give_the_same_bits(name: str) -> None:
     """What they return, and what they write into their arguments."""
     for arguments in calls(name):
         results = []
-        for module in ways:
+        for module in (vectors, loops):
             copies = [value.copy() if isinstance(value, np.ndarray) else value for value in arguments]
             returned = getattr(module, name)(*copies)
             parts = returned if isinstance(returned, tuple) else (returned,)
             results.append([np.asarray(part).tobytes() for part in (*parts, *copies)])
-        assert all(one == results[0] for one in results), [np.shape(value) for value in arguments]
+        assert results[0] == results[1], [np.shape(value) for value in arguments]
 
 
 @pytest.mark.parametrize("changes", [{}, {"hop_length": 255, "n_fft": 1000}, {"sr": 16000, "hop_length": 200}])
-def test_features_are_the_same_bits_either_way(
-    changes: dict, ways: tuple[ModuleType, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_features_are_the_same_bits_either_way(changes: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = FeatureSpec(seconds=1.0, **changes)
     clips = np.stack([y.astype(np.float32) for y in sounds(spec).values()][:: 3 if changes else 1])
-    values = []
-    for module in ways:
+    both = []
+    for module in (vectors, loops):
         monkeypatch.setattr(steps, "chosen", [module])
-        values.append(features.extract(clips, spec))
-    for one in values[1:]:
-        np.testing.assert_array_equal(values[0], one)
+        both.append(features.extract(clips, spec))
+    np.testing.assert_array_equal(*both)
 
 
 def test_a_worker_with_many_tasks_loads_the_compiled_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -125,28 +107,6 @@ def test_a_worker_with_many_tasks_loads_the_compiled_steps(monkeypatch: pytest.M
     assert kinds == [vectors] * (workers.COMPILED_FROM - 1) + [loops]
 
 
-def test_noise_is_numpys_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also the rare numbers of the two ends, beyond 3.654, of which there are some hundred here; and a count of none."""
-    for module in (vectors, loops):
-        monkeypatch.setattr(steps, "chosen", [module])
-        for seed, count in ((0, 1_000_000), (1, 7), (2, 0)):
-            expected = np.random.Generator(np.random.SFC64(seed)).standard_normal(count, np.float32)
-            np.testing.assert_array_equal(steps.standard_normal(np.random.SFC64(seed), count), expected)
-    assert steps.draws_as_numpy(normal)
-    assert (np.abs(np.random.Generator(np.random.SFC64(0)).standard_normal(1_000_000, np.float32)) > 3.6542).sum() > 100
-
-
-def test_what_draws_other_numbers_than_numpy_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """numpy may change how it draws, or numba where its tables are."""
-    steps.draws_as_numpy.cache_clear()
-    monkeypatch.setattr(steps, "chosen", [loops])
-    for drawn in (lambda state, count: np.zeros(count, np.float32), lambda state, count: np.zeros(0, np.float32)):
-        monkeypatch.setattr(normal, "standard_normal", drawn)
-        got = steps.standard_normal(np.random.SFC64(3), 50)
-        np.testing.assert_array_equal(got, reading.numpys_normal(np.random.SFC64(3), 50))
-        steps.draws_as_numpy.cache_clear()
-
-
 def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     """NUMBA_DISABLE_JIT: the loops would be Python's, slow, and a count in uint8 would run over."""
     monkeypatch.setattr(steps, "chosen", [vectors])
@@ -156,33 +116,6 @@ def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 0)
     steps.load()
     assert steps.now() is loops
-
-
-@pytest.mark.skipif(not machine.SUPPORTED, reason="no machine code is kept here")
-def test_machine_code_that_is_gone_or_damaged_leaves_numpy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = machine.path().read_bytes()
-    path = tmp_path / machine.path().name
-    monkeypatch.setattr(kernels, "stamp_path", lambda plain: path.with_suffix(""))
-    try:
-        foreign = definition.packed({"sounding _Z8sounding": np.zeros(9, np.uint8)}, "another")
-        for content in (None, whole[:-1], whole[:99] + b"x" + whole[100:], foreign, whole):
-            if content is not None:
-                path.write_bytes(content)
-            machine.functions.cache_clear()
-            monkeypatch.setattr(steps, "chosen", [vectors])
-            steps.load_machine_code()
-            assert steps.now() is (machine if content is whole else vectors)
-            assert path.exists() == (content is whole), "so that it is made anew"
-    finally:
-        machine.functions.cache_clear()
-
-
-@pytest.mark.skipif(not machine.SUPPORTED, reason="no machine code is kept here")
-def test_machine_code_reads_no_other_memory_than_it_was_made_for() -> None:
-    y = np.ones(8, np.float32)
-    for wrong in (y.astype(np.float64), y[::2], y.astype(">f4")):
-        with pytest.raises(TypeError, match=r"^sounding: .*; expected float32 without gaps$"):
-            machine.sounding(wrong)
 
 
 @pytest.mark.parametrize(("n_fft", "hop"), [(2048, 512), (1024, 300), (512, 64), (1024, 3000), (401, 160), (1, 7)])
