@@ -169,5 +169,6 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def keep(folder: Path, measured: Sequence[Measured]) -> None:
-    several = OBJECTIVE in read_about(folder / SEARCH)
+    """Write the lines, for the search whose ``search.json`` lies in ``folder``; without one they say of no search."""
+    several = (folder / SEARCH).is_file() and OBJECTIVE in read_about(folder / SEARCH)
     write_atomic(folder / TRIALS, written(measured, digest_of(folder / SEARCH), several))
