@@ -13,11 +13,13 @@ in Nagel et al. 2019, "Data-free quantization".) Scales, zero points and operato
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pipeline.deploy.graph import INPUT
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 #: Largest integer of a weight: 7 of the 8 bits.
 LARGEST = 64
 
-#: Clips and places of their maps that stand for all, and clips per step.
+#: Clips and (up to twice as many) places of their maps that stand for all, and clips per step.
 CLIPS, PLACES, BATCH = 100, 1 << 16, 20
 
 #: Layers with more inputs a row than this stay as onnxruntime rounded them: so many errors cancel out, and the matrix of the inputs'
@@ -61,7 +63,9 @@ def rounded(integers: onnx.ModelProto, exact: onnx.ModelProto, features: np.ndar
     """``integers`` with other weights and biases in place of its own; ``exact``: the model that it was made of.
 
     ``features``: (n, feature, bin, frame) raw, of training clips. Layers are taken in their order, each with what the ones before
-    it now say. What is no 2-D convolution of one group and no ``Gemm`` of rows of weights stays as it is.
+    it now say. What has no bias, or is neither a 2-D convolution of one group nor a ``Gemm`` of rows of weights, stays as it is; so do
+    weights that several layers share: what is best for the last of them is wrong for the others. On one thread: the same bytes on any
+    number of cores, and products so small cost ten times the CPU time where threads wait for each other.
     """
     import onnx  # an extra
     from onnx import numpy_helper
@@ -70,12 +74,13 @@ def rounded(integers: onnx.ModelProto, exact: onnx.ModelProto, features: np.ndar
     result.CopyFrom(integers)
     tensors = {one.name: one for one in result.graph.initializer}
     few = features[:: -(-len(features) // CLIPS)]
-    for layer in layers(integers, exact):
-        before = zip(maps(result, layer.inputs[0], few), maps(exact, layer.inputs[1], few), strict=True)
-        weights, bias = solved(layer, before, len(few))
-        tensors[layer.weights].CopyFrom(numpy_helper.from_array(weights.astype(np.int8), layer.weights))
-        steps = np.clip(np.round(bias / layer.bias_scale), -(2**31), 2**31 - 1)
-        tensors[layer.bias].CopyFrom(numpy_helper.from_array(steps.astype(np.int32), layer.bias))
+    with threadpool_limits(1):
+        for layer in layers(integers, exact):
+            before = zip(maps(result, layer.inputs[0], few), maps(exact, layer.inputs[1], few), strict=True)
+            weights, bias = solved(layer, before, len(few))
+            tensors[layer.weights].CopyFrom(numpy_helper.from_array(weights.astype(np.int8), layer.weights))
+            steps = np.clip(np.round(bias / layer.bias_scale), -(2**31), 2**31 - 1)
+            tensors[layer.bias].CopyFrom(numpy_helper.from_array(steps.astype(np.int32), layer.bias))
     return result
 
 
@@ -87,6 +92,7 @@ def layers(integers: onnx.ModelProto, exact: onnx.ModelProto) -> Iterator[Layer]
     floats = {one.name: numpy_helper.to_array(one) for one in exact.graph.initializer}
     before = {node.output[0]: node for node in integers.graph.node if node.op_type == "DequantizeLinear"}
     same = {node.name: node for node in exact.graph.node}
+    readers = Counter(name for node in exact.graph.node for name in node.input)
     for node in integers.graph.node:
         if (
             node.op_type not in ("Conv", "Gemm")
@@ -109,7 +115,7 @@ def layers(integers: onnx.ModelProto, exact: onnx.ModelProto) -> Iterator[Layer]
             bias_scale=values[stored[2].input[1]].astype(np.float64),
             exact_bias=floats[twin.input[2]].astype(np.float64),
         )
-        if understood(layer):
+        if understood(layer) and readers[twin.input[1]] == 1:
             yield layer
 
 
@@ -149,7 +155,7 @@ def up_to(model: onnx.ModelProto, name: str) -> onnxruntime.InferenceSession:
 
 
 def columns(layer: Layer, values: np.ndarray, clips: int) -> np.ndarray:
-    """(inputs a row + 1, places): what each weight of a row is multiplied with, and ones for the bias; of all ``clips`` at most ``PLACES``."""
+    """(inputs a row + 1, places): what each weight of a row is multiplied with, and ones for the bias; of all ``clips`` about ``PLACES``."""
     if layer.kind == "Gemm":
         read = values.T
     else:

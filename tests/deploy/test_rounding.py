@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline import models
 from pipeline.deploy import int8, rounding
@@ -147,3 +148,81 @@ def test_what_is_not_understood_stays_as_it_was(quantised, monkeypatch: pytest.M
     odd += [layer(square[0, 0], np.zeros(3), kind="Gemm", transB=1, alpha=0.5)]
     monkeypatch.setattr(rounding, "WIDEST", 1000)
     assert not any(map(rounding.understood, odd)) and rounding.understood(layer(square, np.zeros(4), group=1))
+
+
+def test_sums_are_of_one_thread_on_any_number_of_cores(quantised, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact, integers, calibration, _ = quantised
+    threads, plain = [], rounding.solved
+
+    def solved(*of: object) -> tuple[np.ndarray, np.ndarray]:
+        threads.append(max(one["num_threads"] for one in threadpool_info()))
+        return plain(*of)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rounding, "solved", solved)
+    with threadpool_limits(2):
+        results = [rounding.rounded(integers, exact, calibration).SerializeToString() for _ in range(2)]
+        assert max(one["num_threads"] for one in threadpool_info()) == 2
+    assert threads == [1] * 8 and results[0] == results[1]
+
+
+class Again(torch.nn.Module):
+    """A network of a plugin that goes through one convolution three times."""
+
+    shape = (2, 12, 20)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again = torch.nn.Conv2d(2, 8, 3, padding=1), torch.nn.Conv2d(8, 8, 3, padding=1)
+        self.last = torch.nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> models.Outputs:
+        x = self.first(x).relu()
+        for _ in range(3):
+            x = self.again(x).relu()
+        return models.Outputs(logits=self.last(x.mean((2, 3))))
+
+
+def test_weights_that_layers_share_stay_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    values, names = RANDOM(4).standard_normal((8, 2, 12, 20)).astype(np.float32), []
+    plain = rounding.solved
+    monkeypatch.setattr(rounding, "solved", lambda one, *of: names.append(one.weights) or plain(one, *of))
+    int8.quantised_by(int8.PLAIN, graph(Again().eval()), values)
+    assert names == ["network.first.weight_quantized", "network.last.weight_quantized"]
+
+
+@pytest.mark.parametrize("kind", ["dead", "constant", "one clip", "far from zero", "one input"])
+def test_odd_inputs_are_rounded_near_the_nearest_step_at_worst(kind: str) -> None:
+    random, count = RANDOM(5), 1 if kind == "one input" else 12
+    read = np.abs(random.standard_normal((200, count))).astype(np.float32)
+    if kind == "dead":
+        read[:, ::2] = 0
+    elif kind == "constant":
+        read[:] = 0.7
+    elif kind == "one clip":
+        read = read[:1]
+    elif kind == "far from zero":
+        read += 1000
+    exact = random.standard_normal((4, count)).astype(np.float32)
+    exact[1] = 0
+    one = layer(exact, np.zeros(4), kind="Gemm", transB=1)
+    steps, bias = rounding.solved(one, iter([(read, read)]), len(read))
+    said = read.astype(np.float64) @ exact.T
+    missed, plain = (0.1 * read @ own.T + move - said for own, move in ((steps, bias), (np.round(exact / 0.1), 0)))
+    assert (steps[1] == 0).all() and bias[1] == pytest.approx(0, abs=1e-6)
+    assert np.sqrt(np.square(missed).mean()) <= np.sqrt(np.square(plain).mean()) + 1e-3
+
+
+def test_the_target_is_the_least_of_both_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T by numpy's least squares of the places and, beside them, of what stays as it was."""
+    random, targets = RANDOM(6), []
+    theirs = inputs(5, 300).T.astype(np.float32)
+    ours = theirs + 0.1 * random.standard_normal(theirs.shape).astype(np.float32)
+    exact, bias = random.standard_normal((3, 5)).astype(np.float32), random.standard_normal(3)
+    plain = rounding.nearest
+    monkeypatch.setattr(rounding, "nearest", lambda target, *of: targets.append(target) or plain(target, *of))
+    rounding.solved(layer(exact, bias, kind="Gemm", transB=1), iter([(ours, theirs)]), 300)
+    root = np.sqrt(rounding.DAMPING * np.square(ours.astype(np.float64)).sum(0).mean())
+    stacked = np.vstack([np.column_stack([ours, np.ones(300)]), root * np.eye(5, 6)])
+    wanted = np.vstack([theirs @ exact.T + bias, root * exact.T])
+    np.testing.assert_allclose(targets[0], np.linalg.lstsq(stacked, wanted, rcond=None)[0].T, atol=1e-4)
