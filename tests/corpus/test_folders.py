@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import os
 import random
+import tracemalloc
 import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -397,6 +398,21 @@ def noise_files(root: Path, names: list[str]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(root / name, np.random.default_rng(n).normal(0, 0.1, 400), 8000)
     return root
+
+
+def test_looking_for_copies_keeps_little_of_files_of_one_size(tmp_path) -> None:
+    """A data set of equal clips: 4 kB of each were kept at once, 0.4 GB of 100,000."""
+    paths = {}
+    for i in range(2000):
+        path = tmp_path / f"{i}.raw"
+        path.write_bytes(i.to_bytes(4) * 1100)
+        paths[path] = path.name
+    tracemalloc.start()
+    try:
+        assert leaks.same_bytes(paths) == []
+        assert tracemalloc.get_traced_memory()[1] < 2000 * 1000
+    finally:
+        tracemalloc.stop()
 
 
 def test_files_of_the_same_bytes_are_in_one_fold(tmp_path, capsys) -> None:
