@@ -218,7 +218,7 @@ def loss(name: str, student: Outputs, teacher: Outputs | None, labels: Tensor, *
     ``labels`` (…, B) int64, or (…, B, classes) of 0 and 1 (``ce``: the binary cross-entropy); leading axes are runs, and are kept.
     Nothing flows into the teacher. ``options``: of the term, such as ``T=4.0``.
 
-    ``InputError`` for an unknown name, labels of another shape or kind, and no teacher where the term reads one.
+    ``InputError`` for an unknown name, labels of another shape or kind, a teacher of other rows, and none where the term reads one.
     """
     from pipeline.losses import direct
 
@@ -239,9 +239,8 @@ def fit(
 
     ``settings``: ``settings(…).teacher`` or ``.student``. ``teacher``: a ``Model`` of the same fold, a run's folder or ``model.pt``;
     several are an ensemble; or what any program says of ``fold.train``, name → array (rows, …) in its order: ``logits``
-    (rows, classes), ``embedding`` (rows, D). A mix that reads no teacher ("ce") needs none. ``on_epoch`` is given each epoch's record,
-    as ``metrics.jsonl`` has it: epoch (from 1), lr, loss, terms, train_accuracy, accuracy (of the held-out clips; of several labels map in
-    place of both), test_loss, seconds.
+    (rows, classes), ``embedding`` (rows, D). A mix that reads no teacher ("ce") needs none. ``on_epoch`` is given each epoch's record, as in
+    ``metrics.jsonl``: epoch (from 1), lr, loss, terms, train_accuracy, accuracy (held-out clips; of several labels ``map`` for both), test_loss, seconds.
 
     Its ``weights`` are the digest in ``result.json`` of ``audio-rkd teacher`` and ``distill`` with the same settings, fold, seed
     and teacher. ``InputError``, before anything is trained, for a teacher that has seen the held-out clips or says nothing of these inputs, and
@@ -258,7 +257,7 @@ def evaluate(model: Model | Place, fold: Fold, *, teacher: Model | Place | None 
 
     Of windows of long files the figures are of the files, and ``window_accuracy`` of the windows. ``teacher``: also ``agreement``, the
     share of clips that both name alike. ``status``: "trained", or "did not train" where it is no better than chance (binomial test).
-    Of several labels a clip: ``map``, ``chance`` (no more "did not train") and ``nll``, the binary cross-entropy; the others are None.
+    Of several labels a clip: ``map`` (nan where no held-out clip has a class), ``chance`` (no more "did not train") and ``nll`` (binary); the others are None.
 
     ``InputError`` for a model that was trained on the fold's clips, and one of another corpus, other features or clips.
     """

@@ -45,6 +45,12 @@ def test_arrays_of_several_labels_are_given_back_trained_and_tested() -> None:
     assert teacher.history[-1]["map"] == figures.map and "train_accuracy" not in teacher.history[-1]
 
 
+def test_where_no_held_out_clip_has_a_class_there_is_no_mean_average_precision() -> None:
+    one = fold(test_labels=0 * LABELS)
+    figures = rkd.evaluate(rkd.fit(one, "ce", quick()), one)
+    assert np.isnan([figures.map, figures.chance]).all() and np.isfinite(figures.nll)
+
+
 def embeddings(model: Any, values: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return model.network(torch.from_numpy(values)).embedding.numpy()  # type: ignore[no-any-return]
@@ -102,6 +108,18 @@ WRONG: dict[str, Any] = {
     ),
     r"angle reads embedding of a teacher, and none is given": lambda: rkd.loss(
         "angle", outputs(), None, torch.from_numpy(LABELS)
+    ),
+    r"student: dict; expected what a network says, or Outputs": lambda: rkd.loss(
+        "ce",
+        dict(outputs()),
+        None,
+        torch.from_numpy(LABELS),  # type: ignore[arg-type]
+    ),
+    r"teacher: Tensor; expected what a network says": lambda: rkd.loss(
+        "angle", outputs(), outputs().embedding, torch.from_numpy(LABELS)
+    ),
+    r"embedding of 8 rows by the student, of 1 by the teacher; expected both of one batch": lambda: rkd.loss(
+        "hint", outputs(), rkd.Outputs({name: told[:1] for name, told in outputs().items()}), torch.from_numpy(LABELS)
     ),
     r"soft of mix soft:1: it needs one label a clip, and the clips of arrays": lambda: rkd.fit(fold(), "soft", quick()),
     r"label_noise = 0.1: the clips of arrays have several": lambda: rkd.fit(fold(), "ce", quick(label_noise=0.1)),

@@ -22,12 +22,29 @@ def one_batch(name: str, student: Outputs, teacher: Outputs | None, labels: Tens
         raise InputError(
             f"{name} reads {', '.join(read)} of a teacher, and none is given; expected what one says of the batch"
         )
-    logits = getattr(student, "logits", None)
+    require_one_batch(student, teacher)
+    logits = student.get("logits")
     if labels is not None and logits is not None:
         labels, more = as_terms_take_them(Term(name, 1.0, words), tuple(logits.shape), labels)
         options |= more
     value: Tensor = function(student, teacher, labels, **options)
     return value
+
+
+def require_one_batch(student: Outputs, teacher: Outputs | None) -> None:
+    """``InputError`` for what no network says, and where student and teacher say it of other batches: one row of a teacher would stand for all."""
+    for told, side in ((student, "student"), (teacher, "teacher")):
+        if not isinstance(told, Outputs) and (told is not None or side == "student"):
+            raise InputError(
+                f"{side}: {type(told).__name__}; expected what a network says, or Outputs(embedding=…, logits=…)"
+            )
+    for name in ("embedding", "logits"):
+        if teacher is not None and name in student and name in teacher:
+            ours, theirs = (told[name].shape[-2] for told in (student, teacher))
+            if ours != theirs:
+                raise InputError(
+                    f"{name} of {ours} rows by the student, of {theirs} by the teacher; expected both of one batch"
+                )
 
 
 def as_terms_take_them(term: Term, shape: tuple[int, ...], labels: Any) -> tuple[Tensor, dict[str, Tensor]]:
