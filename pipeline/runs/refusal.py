@@ -36,6 +36,23 @@ class Refusal:
     windows: float | None = None
     """Where clips are windows of files: the share of the known classes' windows that it refuses, each by itself."""
 
+    @property
+    def kind(self) -> str:
+        """What ``clips`` counts, in words."""
+        return "clips" if self.windows is None else "files"
+
+    @property
+    def what_it_costs(self) -> str:
+        """What it refuses of known classes, in sentences."""
+        text = (
+            f"So are at most {self.share:.0%} of the {self.clips:,} answers to held-out {self.kind} of known classes."
+        )
+        if self.windows is not None:
+            text += f" A file's probabilities are the mean over its windows; of windows by themselves it refuses {100 * self.windows:.1f} %."
+        if self.refused_elsewhere is not None:
+            text += f" Set by the other folds it refuses {100 * self.refused_elsewhere:.1f} % of a fold's {self.kind}."
+        return text
+
 
 def write(folder: Path, refusal: Refusal) -> None:
     values = {key: value for key, value in asdict(refusal).items() if not (key == "windows" and value is None)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +16,20 @@ import torch
 
 from pipeline import audio, cache, features, runs
 from pipeline.config import FeatureSpec
-from pipeline.corpus.clips import Clip, Corpus
+from pipeline.corpus.clips import UNLABELLED, Clip, Corpus
 from pipeline.corpus.windows import clip_of
 from pipeline.deploy.final import shipping, unknown
+from pipeline.deploy.final.card import at_half, at_threshold
+from pipeline.deploy.final.expected import Expected
+from pipeline.deploy.final.present import Present
+from pipeline.deploy.final.telling import none_of_these
 from pipeline.figures import refusing
 from pipeline.figures.evaluation import log_softmax
 from pipeline.models import saved
 from pipeline.report import check as checking
+from pipeline.report.page.shipping import threshold_text
 from pipeline.runs import refusal as refusals
+from pipeline.runs.refusal import Refusal
 from tests import recipes, shipped
 from tests.tiny import QUICK, invoke, write_corpus
 
@@ -142,10 +149,12 @@ def test_noise_is_as_long_as_a_file_is_in_windows(monkeypatch: pytest.MonkeyPatc
 
 def test_a_class_never_heard_is_asked_of_all_folds_but_for_recordings_that_were_heard(tmp_path: Path) -> None:
     spec, paths = FeatureSpec(bins=8, bins_per_octave=24, seconds=0.25), []
-    # Fold 1 is held out: its recording "both" was heard in no training; that of fold 2 was, with another class.
+    # Fold 1 is held out: its recording "both" was heard in no training; that of fold 2 was, with another class. Of clips without a
+    # label those of fold 1's recordings are in no training either.
     for fold, own in {
         1: ((0, "both"), (1, "both"), (1, "c")),
         2: ((0, "a"), (0, "mixed"), (1, "mixed")),
+        UNLABELLED: ((-1, "a"), (-1, "both")),
     }.items():
         clips = tuple(f"{fold}-{place}" for place in range(len(own)))
         labels, sources = zip(*own)
@@ -158,6 +167,7 @@ def test_a_class_never_heard_is_asked_of_all_folds_but_for_recordings_that_were_
     values, names = unknown.clips_of(SimpleNamespace(fold=1), source, 0)  # type: ignore[arg-type]
     assert names == ["1-0", "2-0"] and values[:, 0, 0, 0].tolist() == [1.0, 2.0]
     assert unknown.clips_of(SimpleNamespace(fold=1), source, 1)[1] == ["1-1", "1-2"]  # type: ignore[arg-type]
+    assert unknown.clips_of(SimpleNamespace(fold=1), source, 0, pool=True)[1] == ["1-0"]  # type: ignore[arg-type]
 
 
 def predicted_with_a_threshold(run: Path) -> None:
@@ -212,3 +222,20 @@ def test_classes_that_a_student_never_heard(tmp_path: Path, monkeypatch: pytest.
         assert unheard[f"{name}, never heard"]["clips"] == len(clips)
     card = (Path(told["export"]) / "CARD.md").read_text()
     assert "hiss, never heard" in card and "the sounds are your own" in card
+
+
+def test_figures_of_files_are_told_as_such_and_no_share_goes_beyond_all() -> None:
+    detects = {"white noise": {"refused": 0.5, "clips": 20}}
+    few = Expected(96.0, 85.5, 106.5, 2, 2, None)
+    assert few.within == ", 95 % interval 85.50 to 100.00" and few.told()["high"] == 106.5
+    assert replace(few, low=-3.0).within == ", 95 % interval 0.00 to 100.00" and replace(few, low=None).within == ""
+    of_clips = Refusal(0.4, 0.05, 1234, 0.0625, "", detects)
+    of_files = replace(of_clips, windows=0.125)
+    for refusal, kind, other in ((of_clips, "clips", "files"), (of_files, "files", "clips")):
+        for text in (at_threshold(refusal), threshold_text(refusal), *none_of_these(refusal)[:1]):
+            assert f"held-out {kind} of known classes" in text and other not in text, text
+        assert f"| sound | {kind} |" in at_threshold(refusal) and f"6.2 % of a fold's {kind}" in at_threshold(refusal)
+    assert "of windows by themselves it refuses 12.5 %" in threshold_text(of_files)
+    several = Present(0.25, 30, {"bell": {"clips": 30, "found": 0.5, "right": None}}, detects, "files")
+    assert "| class | files with it |" in at_half(several) and "clips" not in at_half(several)
+    assert "30 answers to held-out files" in none_of_these(several)[0]

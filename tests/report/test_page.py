@@ -271,7 +271,7 @@ def test_thresholds_of_students_that_are_shipped(tmp_path, undrawn):
     shown = Page(text)
     assert shown.ids.count("shipped") == 1 and ("a", "#shipped") in shown.references
     assert text.count("is none of these.") == 2 and "is below 0.2512 is" in text and "is below 0.5000 is" in text
-    assert "at most 5% of the 1,234 held-out clips" in text and "it refuses 6.2 % of a fold" in text
+    assert "at most 5% of the 1,234 answers to held-out clips" in text and "it refuses 6.2 % of a fold" in text
     for cells in (["hiss & <b>", "20", "32.6", NONE], ["siren, never heard", "7", "100.0", "0.812"]):
         assert shown.rows.count(cells) == 2, shown.rows[-6:]
     some = page.write(tmp_path / "runs", tmp_path / "reports", "mini", mixes=["angle,area"], **whole).read_text()

@@ -71,11 +71,9 @@ def data(corpus: Corpus) -> str:
 
 
 def figures(expected: Expected, none: Refusal | Present) -> str:
-    low, high = expected.low, expected.high
-    within = f", 95 % interval {number(low)} to {number(high)}" if low is not None and high is not None else ""
     balanced = f" Balanced accuracy {number(expected.balanced)} %." if expected.balanced is not None else ""
     return (
-        f"## Figures\n\nExpected {measure(expected.several)}: {number(expected.score)} %{within}.{balanced} That is the mean of {expected.runs} runs of the same settings on "
+        f"## Figures\n\nExpected {measure(expected.several)}: {number(expected.score)} %{expected.within}.{balanced} That is the mean of {expected.runs} runs of the same settings on "
         f"{expected.folds} held-out {'fold' if expected.folds == 1 else 'folds'}, trained on fewer clips than this student. It was never measured on this "
         f"student: it has heard all of the clips.\n\n{at_threshold(none) if isinstance(none, Refusal) else at_half(none)}"
     )
@@ -88,23 +86,12 @@ def at_threshold(refusal: Refusal) -> str:
         f"{'' if 'auroc' not in told else format(told['auroc'], '.3f')} |"
         for kind, told in refusal.detects.items()
     )
-    elsewhere = (
-        f" Set by the other folds it refuses {100 * refusal.refused_elsewhere:.1f} % of a fold's clips."
-        if refusal.refused_elsewhere is not None
-        else ""
-    )
-    windows = (
-        f" These are files, whose probabilities are the mean over their windows, and so are the sounds below; of the windows by themselves it "
-        f"refuses {100 * refusal.windows:.1f} %."
-        if refusal.windows is not None
-        else ""
-    )
     return (
-        f"*{NONE}*: an answer whose largest probability is below {refusal.threshold:.4f} is refused; so are at most {refusal.share:.0%} of the "
-        f"{refusal.clips:,} held-out clips of known classes.{windows}{elsewhere} What it refuses of what is none of the classes:\n\n"
-        f"| sound | clips | refused, % | AUROC |\n| :--- | ---: | ---: | ---: |\n{rows}\n\n"
+        f"*{NONE}*: an answer whose largest probability is below {refusal.threshold:.4f} is refused. {refusal.what_it_costs} "
+        "What it refuses of what is none of the classes:\n\n"
+        f"| sound | {refusal.kind} | refused, % | AUROC |\n| :--- | ---: | ---: | ---: |\n{rows}\n\n"
         "Noise and made-up sounds: by this student. Made-up sounds imitate classes of UrbanSound8K. A class never heard: by a student of the same settings that was "
-        "trained without it, on all clips of it."
+        f"trained without it, on all {refusal.kind} of it."
     )
 
 
@@ -120,9 +107,9 @@ def at_half(present: Present) -> str:
     )
     return (
         f"A class is there from a probability of {PRESENT:g} on, each by itself; no threshold was chosen. Of the held-out runs' answers:\n\n"
-        f"| class | clips with it | of these found, % | of what is found right, % |\n| :--- | ---: | ---: | ---: |\n{rows}\n\n"
-        f"*{NONE}*: no class is there. So answered is {100 * present.none:.1f} % of the {present.clips:,} held-out clips, each of which has a "
-        f"class, and of what is none of the classes:\n\n| sound | clips | *{NONE}*, % |\n| :--- | ---: | ---: |\n{quiet}\n\n"
+        f"| class | {present.kind} with it | of these found, % | of what is found right, % |\n| :--- | ---: | ---: | ---: |\n{rows}\n\n"
+        f"*{NONE}*: no class is there. So answered is {100 * present.none:.1f} % of the {present.clips:,} answers to held-out {present.kind}, each of which has a "
+        f"class, and of what is none of the classes:\n\n| sound | {present.kind} | *{NONE}*, % |\n| :--- | ---: | ---: |\n{quiet}\n\n"
         "Noise and made-up sounds: by this student. Made-up sounds imitate classes of UrbanSound8K."
     )
 

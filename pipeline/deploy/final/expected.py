@@ -24,7 +24,7 @@ class Expected:
     score: float
     """Accuracy; of clips with several labels the mean average precision."""
     low: float | None
-    """Ends of the 95 % interval over folds, corrected for overlapping training sets; None of a single fold."""
+    """Ends of the 95 % interval over folds, corrected for overlapping training sets, not cut at 0 and 100; None of a single fold."""
     high: float | None
     runs: int
     folds: int
@@ -32,6 +32,13 @@ class Expected:
     """Balanced accuracy, mean over the folds' means; None where none is kept."""
     several: bool = False
     """Whether clips have several labels."""
+
+    @property
+    def within(self) -> str:
+        """The interval in words, "" where there is none. It ends at 0 and 100 %: of few folds Student's t goes beyond what a share can be."""
+        if self.low is None or self.high is None:
+            return ""
+        return f", 95 % interval {max(self.low, 0.0):.2f} to {min(self.high, 100.0):.2f}"
 
     def told(self) -> dict[str, float | int | None]:
         """For files."""

@@ -31,6 +31,8 @@ class Present:
     it is found that have it; None of none."""
     nothing: Detected
     """Kind of sound → share in which no class is found, "refused", and "clips"."""
+    kind: str = "clips"
+    """What "clips" counts: "files" where clips are windows of files."""
 
     def told(self) -> dict[str, Any]:
         """For files."""
@@ -49,7 +51,7 @@ def of(records: Sequence[Record], classes: Sequence[str], network: Network, spec
         heard = np.asarray(found(of_files(logits, names if windows > 1 else (), several=True))).any(axis=1)
         silent[kind] = {"refused": float(1 - heard.mean()), "clips": float(heard.size)}
     by_class = {name: of_class(has[:, place], there[:, place]) for place, name in enumerate(classes)}
-    return Present(float(1 - there.any(1).mean()), len(there), by_class, silent)
+    return Present(float(1 - there.any(1).mean()), len(there), by_class, silent, "files" if windows > 1 else "clips")
 
 
 def of_class(has: np.ndarray, there: np.ndarray) -> dict[str, float | None]:

@@ -16,11 +16,10 @@ def text(done: Final) -> str:
     from pipeline.deploy.one_file import making  # onnx: an extra
 
     told, proof = done.expected, done.proof
-    within = "" if told.low is None else f", 95 % interval {told.low:.2f} to {told.high:.2f}"
     lines = [
         f"student     {done.run}, trained on all folds",
         f"folder      {done.export}",
-        f"expected    {'mAP ' if told.several else ''}{told.score:.2f} %{within}: {told.runs} runs on {told.folds} held-out folds, trained on fewer clips",
+        f"expected    {'mAP ' if told.several else ''}{told.score:.2f} %{told.within}: {told.runs} runs on {told.folds} held-out folds, trained on fewer clips",
         f"difference  {proof['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
         f"int8        the same {'classes' if told.several else 'class'} as float on {100 * proof['agreement_int8']:.2f} % of {proof['compared_samples']} samples",
         *none_of_these(done.none),
@@ -34,10 +33,10 @@ def text(done: Final) -> str:
 def none_of_these(none: Refusal | Present) -> list[str]:
     """What is none of the classes."""
     if isinstance(none, Present):
-        first = f"present     from {PRESENT:g} on, each class by itself; no class in {100 * none.none:.1f} % of {none.clips} held-out clips, and in"
+        first = f"present     from {PRESENT:g} on, each class by itself; no class in {100 * none.none:.1f} % of {none.clips} answers to held-out {none.kind}, and in"
         detects: Mapping[str, Mapping[str, float]] = none.nothing
     else:
-        first = f"refused     below {none.threshold:.4f}: at most {none.share:.0%} of {none.clips} held-out clips of known classes"
+        first = f"refused     below {none.threshold:.4f}: at most {none.share:.0%} of {none.clips} answers to held-out {none.kind} of known classes"
         if none.windows is not None:
             first += f", {100 * none.windows:.1f} % of their windows by themselves"
         detects = none.detects

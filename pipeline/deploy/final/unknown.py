@@ -19,6 +19,7 @@ from pipeline.deploy.final import training
 from pipeline.engine.source import Source
 from pipeline.figures import refusing, uncertainty
 from pipeline.losses import LossMix
+from pipeline.losses.unlabelled import learns_unlabelled
 from pipeline.models import Network
 from pipeline.models.saved import network_of
 from pipeline.runs import Record
@@ -130,7 +131,7 @@ def without_classes(
         folder = training.trained(training.levels_of(corpus, fewer, mix, fold, seed), source, how)
         known = refusing.surest(runs.read_predictions(folder).logits)
         record = runs.read(folder)
-        clips, names = clips_of(record, source, label)
+        clips, names = clips_of(record, source, label, learns_unlabelled(mix))
         if not names:
             continue
         unseen = scores_of(network_of(read_weights(folder)), clips, names)
@@ -145,18 +146,19 @@ def without_classes(
     return detected
 
 
-def clips_of(record: Record, source: Source, label: int) -> tuple[np.ndarray, list[str]]:
+def clips_of(record: Record, source: Source, label: int, pool: bool = False) -> tuple[np.ndarray, list[str]]:
     """(clips, features, bins, frames), the clean clips of a class that a run was trained without, of all folds; and their names.
 
-    Recordings of which it has heard clips of another class are left out.
+    Recordings of which it has heard other clips are left out: of another class or, where it learns from the ``pool`` of them, without a label.
     """
     assert isinstance(source.files, tuple)  # of sounds
     headers = [cache.read_header(path) for path in source.files]
+    held_out = {recording for header in headers if header.fold == record.fold for recording in header.sources}
     heard = {
         recording
         for header in headers
         for recording, own in zip(header.sources, header.labels)
-        if own not in (label, -1) and header.fold != record.fold
+        if header.fold != record.fold and own != label and (own >= 0 or (pool and recording not in held_out))
     }
     values, names = [np.empty((0, *headers[0].shape[2:]), np.float32)], list[str]()
     for path, header in zip(source.files, headers):

@@ -65,22 +65,14 @@ def section(students: Sequence[Shipped]) -> str:
 
 
 def threshold_text(refusal: Refusal) -> str:
-    elsewhere = (
-        ""
-        if refusal.refused_elsewhere is None
-        else f" Set by the other folds it refuses {100 * refusal.refused_elsewhere:.1f} % of a fold's clips."
-    )
-    return (
-        f"An answer whose largest probability is below {refusal.threshold:.4f} is none of these. So are at most {refusal.share:.0%} of the "
-        f"{refusal.clips:,} held-out clips of known classes.{elsewhere}"
-    )
+    return f"An answer whose largest probability is below {refusal.threshold:.4f} is none of these. {refusal.what_it_costs}"
 
 
 def refused_table(refusal: Refusal) -> Table:
     """A row for each kind of sound that is none of the classes."""
     columns = (
         Column("", lambda item: item[0], "Sound"),
-        Column("", lambda item: int(item[1]["clips"]), "Clips"),
+        Column("", lambda item: int(item[1]["clips"]), refusal.kind.capitalize()),
         Column("", lambda item: 100 * item[1]["refused"], "Refused", "%", lambda value: number(value, ".1f")),
         Column("", lambda item: item[1].get("auroc"), "AUROC", format=lambda value: number(value, ".3f")),
     )
