@@ -1,4 +1,5 @@
-"""How messages name the next command: ``make features DATASET=esc50`` in a clone, ``audio-rkd features --dataset esc50`` where there is no Makefile.
+"""How messages name the next command: ``make features DATASET=esc50`` in a clone, ``audio-rkd features --dataset esc50`` where there is no Makefile,
+or where ``audio-rkd`` itself was typed: it may be called from any folder, and the Makefile is in one.
 
 Messages are written for make, whose goals are the commands; ``here`` is what they say where this runs.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from pathlib import Path
 
 #: Variables of make → options; "" is an argument without one.
@@ -47,9 +49,14 @@ def in_clone() -> bool:
     return (Path(__file__).parents[1] / "Makefile").is_file()
 
 
+def typed() -> bool:
+    """Whether the installed command was called by its name, not ``cli.py``, as make calls it."""
+    return Path(sys.argv[0]).name == "audio-rkd"
+
+
 def here(text: str) -> str:
     """A message as it is said where this runs."""
-    return text if in_clone() else without_make(text)
+    return text if in_clone() and not typed() else without_make(text)
 
 
 def without_make(text: str) -> str:

@@ -29,10 +29,15 @@ def opened_corpus(dataset: str, data: Path | None) -> Corpus:
     return corpus
 
 
-def existing_corpus(dataset: str, data: Path | None) -> Corpus:
-    """The corpus asked for, looked at only: nothing is written."""
+def existing_corpus(dataset: str, data: Path | None, of_runs: str = "") -> Corpus:
+    """The corpus asked for, looked at only: nothing is written. ``of_runs``: that of the runs that were named, if any."""
     name, root = opening.chosen(dataset, data)
     if not is_there(name, root):
+        if data is None and of_runs not in ("", name):
+            raise InputError(
+                f"the runs are of {of_runs}, and nothing is in {root}; expected the corpus that they were tested on: "
+                "--dataset and --data"
+            )
         if name != "synthetic":
             raise opening.absent(name, root)
         raise InputError(f"no corpus in {root} yet, and no features; expected those of an earlier step: make features")

@@ -59,11 +59,10 @@ def noise(paths: tuple[Path, ...], dataset: str, data: Path | None, snr: tuple[f
     Each RUN is a run folder or a folder of runs; without any all runs of the corpus are asked. The clips are read from the corpus and their features computed on the
     fly; nothing is trained, and no cache is needed or written.
     """
-    from pipeline.deploy import in_noise  # torch: --help does without
+    from pipeline.deploy import in_noise  # torch, both: --help does without
+    from pipeline.report import votes
 
-    corpus = existing_corpus(dataset, data)
-    show(
-        in_noise.report(in_noise.records_of(paths, places.runs(), corpus), corpus, snr, places.reports()),
-        as_json,
-        nl=False,
-    )
+    named = votes.records(paths)
+    corpus = existing_corpus(dataset, data, named[0].corpus if named else "")
+    records = named or in_noise.of_corpus(places.runs(), corpus)
+    show(in_noise.report(records, corpus, snr, places.reports()), as_json, nl=False)

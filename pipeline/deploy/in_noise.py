@@ -28,7 +28,6 @@ from pipeline.figures import evaluation
 from pipeline.label_sets import mean_average_precision, measure
 from pipeline.models import Network
 from pipeline.progress import progress
-from pipeline.report import votes
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
 from pipeline.report.told import of_table
@@ -224,10 +223,8 @@ def table_of(each: Sequence[Heard], levels: Sequence[float]) -> Table:
     return Table.build("", columns, rows(each, levels))
 
 
-def records_of(paths: Sequence[Path], root: Path, corpus: Corpus) -> list[Record]:
-    """The finished runs in ``paths``, as ``votes.records``; without any those of the corpus below ``root`` that did not fail."""
-    if paths:
-        return votes.records(paths)
+def of_corpus(root: Path, corpus: Corpus) -> list[Record]:
+    """The finished runs of the corpus below ``root`` that did not fail; ``InputError`` where there is none."""
     records = [record for record in runs.find(root, corpus.name) if not record.result.failed]
     if not records:
         raise InputError(

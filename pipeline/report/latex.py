@@ -125,6 +125,7 @@ def bare(table: Table) -> list[str]:
 
 
 def tabular(table: Table) -> list[str]:
+    table = table.without_empty()
     kinds = [r"p{55mm}" if column.prose else "l" if table.left(at) else "r" for at, column in enumerate(table.shown)]
     heads = [
         rf"\shortstack[{kind[0].replace('p', 'l')}]{{{header(column.header)}}}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,15 @@ def test_commands_on_runs(tmp_path: Path) -> None:
 def test_messages_outside_a_clone(text: str, expected: str) -> None:
     assert goals.without_make(text) == expected
     assert goals.here(text) == text, "this is a clone"
+
+
+def test_whoever_types_the_command_is_told_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for program, expected in (
+        ("/anywhere/bin/audio-rkd", "audio-rkd features --data my"),
+        ("cli.py", "make features DATA=my"),
+    ):
+        monkeypatch.setattr(sys, "argv", [program, "status"])
+        assert goals.here("make features DATA=my") == expected
 
 
 def test_no_message_names_make_outside_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,6 +116,7 @@ def test_a_final_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         "trained on fewer clips",
         "CC BY-NC 3.0",
         "never measured on this",
+        "of its training samples and on `golden.wav`, which it never heard",
         "none of these",
         "| air\\_conditioner | 9 |",
     ):

@@ -20,7 +20,9 @@ from pipeline.commands.noise import Decibels
 from pipeline.config import InputError
 from pipeline.corpus import Clip, Corpus
 from pipeline.deploy import in_noise, prediction
+from pipeline.report import votes
 from tests.shipped import CLASSES, CLIPS, SPEC, world
+from tests.tiny import audio_rkd
 
 #: A fixture.
 __all__ = ["world"]
@@ -69,7 +71,7 @@ def test_a_run_is_asked_about_its_held_out_clips_in_noise(
             with torch.no_grad():
                 right += int(member.network(x).logits.argmax()) == clip.label
         expected[level] = 100 * right / CLIPS
-    text = in_noise.report(in_noise.records_of([world.student], tmp_path, corpus), corpus, LEVELS, tmp_path)
+    text = in_noise.report(votes.records([world.student]), corpus, LEVELS, tmp_path)
     with (tmp_path / "tiny" / "noise.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert [float(row[f"snr_{level:g}_percent"]) for level in LEVELS] == pytest.approx(list(expected.values()))
@@ -99,6 +101,15 @@ def test_what_was_not_tested_on_this_corpus_is_one_line(
         assert "\n" not in str(caught.value)
 
 
+def test_runs_without_their_corpus_are_told_of_it_and_not_to_make_another(
+    world: types.SimpleNamespace, tmp_path: Path
+) -> None:
+    done = audio_rkd(tmp_path, "noise", str(world.student))
+    assert done.returncode == 1 and "make features" not in done.stderr
+    assert "the runs are of tiny, and nothing is in data/synthetic" in done.stderr
+    assert done.stderr.endswith("expected the corpus that they were tested on: --dataset and --data\n")
+
+
 @pytest.mark.parametrize("value", ["", "loud", "nan", "inf", "1,,x", "1e9", "20,20", ",".join(map(str, range(60)))])
 def test_ratios_that_are_none(value: str) -> None:
     done = CliRunner().invoke(cli.main, ["noise", "nowhere", "--dataset", "esc50", f"--snr={value}"])
@@ -111,10 +122,10 @@ def test_ratios_that_are_none(value: str) -> None:
 def test_without_a_run_all_of_the_corpus_are_asked(
     world: types.SimpleNamespace, corpus: Corpus, tmp_path: Path
 ) -> None:
-    folders = {record.folder for record in in_noise.records_of((), world.root / "runs", corpus)}
+    folders = {record.folder for record in in_noise.of_corpus(world.root / "runs", corpus)}
     assert folders == {world.student, world.teacher}
     with pytest.raises(InputError, match="no finished run there; expected some: make distill"):
-        in_noise.records_of((), tmp_path, corpus)
+        in_noise.of_corpus(tmp_path, corpus)
 
 
 def test_students_of_other_teachers_and_generations_are_rows_of_their_own(world: types.SimpleNamespace) -> None:

@@ -19,7 +19,7 @@ from pipeline.config import InputError, Settings
 from pipeline.figures import bootstrap
 from pipeline.report import experiments, paper
 from pipeline.report.html import table_html
-from pipeline.report.latex import latex, latex_text
+from pipeline.report.latex import latex, latex_text, tables
 from pipeline.report.table import (
     NONE,
     Column,
@@ -587,6 +587,14 @@ def test_latex_is_ascii_balanced_and_escaped():
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
     assert not any(line.startswith("[") for line in text.splitlines())
     assert "\\item [" not in text  # it would be a label, not a note
+
+
+def test_latex_leaves_out_columns_in_which_nothing_stands():
+    columns = ("mix", "mean", "published", "notes")
+    table = Table.of_texts("c", columns, (("a", "1", "–", ""), ("b", "–", "", "late")))
+    text = tables(Document("t", (Section("s", (table,)),), ()))
+    assert r"\shortstack[r]{mean}" in text and "published" not in text
+    assert [line for line in text.splitlines() if line.startswith("{}")] == [r"{}a & 1 &  \\", r"{}b & -- & late \\"]
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
