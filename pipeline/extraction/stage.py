@@ -143,8 +143,7 @@ def extract_corpus(
     folder = plans[wanted[0]].path.parent
     with refusals(folder), ExitStack() as stack:
         lock_unfinished(plans, planned, stack)
-        unrefused()
-        work(list(plans.values()), spec, finish, plain=plain, stream=progress, **workplace)
+        work(list(plans.values()), spec, finish, unrefused, plain=plain, stream=progress, **workplace)
         write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})
     return [reports[fold] for fold in wanted]
 
@@ -214,6 +213,7 @@ def work(
     plans: list[Plan],
     spec: FeatureSpec,
     finish: Callable[[Plan], None],
+    unrefused: Callable[[], object],
     *,
     jobs: int,
     plain: bool,
@@ -221,17 +221,17 @@ def work(
     scheduler: str | None,
     stream: TextIO | None,
 ) -> None:
-    """Compute all the plans' missing clips; ``finish`` a fold as soon as its clips are there."""
-    for fold_plan in plans:
-        if not fold_plan.jobs:
-            finish(fold_plan)
-    tasks = [task for fold_plan in plans for task in tasks_of(fold_plan, spec, plain)]
-    if not tasks:
-        return
-    by_fold = {fold_plan.fold: fold_plan for fold_plan in plans}
+    """Compute all the plans' missing clips; ``finish`` a fold as soon as its clips are there, ``unrefused`` once there are workers."""
     for fold_plan in plans:
         if fold_plan.jobs:
             fold_plan.parts.mkdir(parents=True, exist_ok=True)
+        else:
+            finish(fold_plan)
+    tasks = [task for fold_plan in plans for task in tasks_of(fold_plan, spec, plain)]
+    if not tasks:
+        unrefused()
+        return
+    by_fold = {fold_plan.fold: fold_plan for fold_plan in plans}
     if stream and (note := features.kernels_note(plain=plain)):
         print(note, file=stream, flush=True)
     total, done = sum(len(fold_plan.jobs) for fold_plan in plans), 0
@@ -240,15 +240,14 @@ def work(
             workers.results(tasks, jobs, backend, scheduler) as outcomes,
             shown_progress("features", total, "clip", stream) as tell,
         ):
+            unrefused()
             for outcome in outcomes:
                 fold_plan = by_fold[outcome.fold]
                 if outcome.part and not outcome.part.is_file():
                     if backend != "dask":  # somebody took the folder away
                         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(outcome.part))
-                    raise InputError(
-                        f"a worker wrote {outcome.part}, which is not seen here; the cache has to be "
-                        "in a folder that all workers share"
-                    )
+                    remedy = "the cache has to be in a folder that all workers share"
+                    raise InputError(f"a worker wrote {outcome.part}, which is not seen here; {remedy}")
                 fold_plan.failed += outcome.failures
                 fold_plan.left -= outcome.clips
                 done += outcome.clips

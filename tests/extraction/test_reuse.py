@@ -42,6 +42,13 @@ def test_finished_work_is_left_alone(root: Path, computed: list[str], monkeypatc
     assert len(computed) == 10
 
 
+def test_what_waits_for_the_last_refusal_comes_before_the_first_clip(root: Path, computed: list[str]) -> None:
+    called: list[int] = []
+    for _ in range(2):  # where nothing is to be computed, too
+        extract(root, unrefused=lambda: called.append(len(computed)))
+    assert called == [0, 10] and len(computed) == 10
+
+
 def test_another_data_set_in_a_folder_of_the_same_name_is_refused(root: Path, computed: list[str]) -> None:
     extract(root)
     before = {path: path.read_bytes() for path in (root.parent / "cache").rglob("*.h5")}
