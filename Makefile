@@ -385,6 +385,7 @@ bench: $(READY_DEV) ## Benchmarks: features, extraction, training, terms
 	$(VENV)/bin/python -m bench.features
 	$(VENV)/bin/python -m bench.extraction
 	$(VENV)/bin/python -m bench.training
+	$(VENV)/bin/python -m bench.training_processes
 	$(VENV)/bin/python -m bench.terms
 
 .PHONY: reference
