@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from pipeline import audio, cache, features, runs
-from pipeline.config import FeatureSpec
+from pipeline.config import FeatureSpec, Settings
 from pipeline.corpus.clips import UNLABELLED, Clip, Corpus
 from pipeline.corpus.windows import clip_of
 from pipeline.deploy.final import shipping, unknown
@@ -25,6 +25,7 @@ from pipeline.deploy.final.present import Present
 from pipeline.deploy.final.telling import none_of_these
 from pipeline.figures import refusing
 from pipeline.figures.evaluation import log_softmax
+from pipeline.losses import LossMix
 from pipeline.models import saved
 from pipeline.report import check as checking
 from pipeline.report.page.shipping import threshold_text
@@ -165,10 +166,23 @@ def test_a_class_never_heard_is_asked_of_all_folds_but_for_recordings_that_were_
         paths.append(cache.fold_path(tmp_path, "toy", spec, fold))
         cache.write_fold(paths[-1], header, [np.full(header.shape, fold, np.float32)])
     source: Any = SimpleNamespace(files=tuple(paths))
-    values, names = unknown.clips_of(SimpleNamespace(fold=1), source, 0)  # type: ignore[arg-type]
+    values, names = unknown.clips_of(1, source, 0)
     assert names == ["1-0", "2-0"] and values[:, 0, 0, 0].tolist() == [1.0, 2.0]
-    assert unknown.clips_of(SimpleNamespace(fold=1), source, 1)[1] == ["1-1", "1-2"]  # type: ignore[arg-type]
-    assert unknown.clips_of(SimpleNamespace(fold=1), source, 0, pool=True)[1] == ["1-0"]  # type: ignore[arg-type]
+    assert unknown.clips_of(1, source, 1)[1] == ["1-1", "1-2"]
+    assert unknown.clips_of(1, source, 0, pool=True)[1] == ["1-0"]
+
+
+def test_a_class_all_of_whose_recordings_are_heard_is_told_and_costs_no_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(unknown, "clips_of", lambda *asked: (np.empty((0, 5, 20, 9), np.float32), []))
+    monkeypatch.setattr(unknown.training, "trained", lambda *asked: pytest.fail("a student was trained"))
+    clips = tuple(SimpleNamespace(fold=1, label=label) for label in range(3))
+    corpus: Any = SimpleNamespace(clips=clips, classes=("bell", "dog", "rain"))
+    none: Any = None
+    assert unknown.without_classes(corpus, Settings(), LossMix.parse("soft"), none, 0, {}) == {}
+    told = capsys.readouterr().err
+    assert told.count("other clips of all its recordings are heard") == 3 and "note: dog is not tried" in told
 
 
 def predicted_with_a_threshold(run: Path) -> None:

@@ -22,6 +22,7 @@ from pipeline.losses import LossMix
 from pipeline.losses.unlabelled import learns_unlabelled
 from pipeline.models import Network
 from pipeline.models.saved import network_of
+from pipeline.progress import say
 from pipeline.runs import Record
 from pipeline.runs.weights import read_weights
 
@@ -122,6 +123,11 @@ def without_classes(
     detected: Detected = {}
     for label in left_out_classes(corpus):
         fold = next(clip.fold for clip in corpus.clips if clip.label == label)
+        clips, names = clips_of(fold, source, label, learns_unlabelled(mix))
+        if not names:  # a student would have nothing to answer
+            name = corpus.classes[label]
+            say(f"note: {name} is not tried as a class never heard: other clips of all its recordings are heard")
+            continue
         kept = ",".join(str(other) for other in range(len(corpus.classes)) if other != label)
         fewer = replace(
             settings,
@@ -130,10 +136,6 @@ def without_classes(
         )
         folder = training.trained(training.levels_of(corpus, fewer, mix, fold, seed), source, how)
         known = refusing.surest(runs.read_predictions(folder).logits)
-        record = runs.read(folder)
-        clips, names = clips_of(record, source, label, learns_unlabelled(mix))
-        if not names:
-            continue
         unseen = scores_of(network_of(read_weights(folder)), clips, names)
         limit = refusing.threshold(known)
         both, is_unseen = np.concatenate([known, unseen]), np.arange(len(known) + len(unseen)) >= len(known)
@@ -146,19 +148,20 @@ def without_classes(
     return detected
 
 
-def clips_of(record: Record, source: Source, label: int, pool: bool = False) -> tuple[np.ndarray, list[str]]:
+def clips_of(held: int, source: Source, label: int, pool: bool = False) -> tuple[np.ndarray, list[str]]:
     """(clips, features, bins, frames), the clean clips of a class that a run was trained without, of all folds; and their names.
 
-    Recordings of which it has heard other clips are left out: of another class or, where it learns from the ``pool`` of them, without a label.
+    ``held``: the fold that it holds out. Recordings of which it has heard other clips are left out: of another class or, where it
+    learns from the ``pool`` of them, without a label.
     """
     assert isinstance(source.files, tuple)  # of sounds
     headers = [cache.read_header(path) for path in source.files]
-    held_out = {recording for header in headers if header.fold == record.fold for recording in header.sources}
+    held_out = {recording for header in headers if header.fold == held for recording in header.sources}
     heard = {
         recording
         for header in headers
         for recording, own in zip(header.sources, header.labels)
-        if header.fold != record.fold and own != label and (own >= 0 or (pool and recording not in held_out))
+        if header.fold != held and own != label and (own >= 0 or (pool and recording not in held_out))
     }
     values, names = [np.empty((0, *headers[0].shape[2:]), np.float32)], list[str]()
     for path, header in zip(source.files, headers):
