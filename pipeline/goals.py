@@ -51,7 +51,7 @@ def in_clone() -> bool:
 
 def typed() -> bool:
     """Whether the installed command was called by its name, not ``cli.py``, as make calls it."""
-    return Path(sys.argv[0]).name == "audio-rkd"
+    return Path(sys.argv[0]).stem == "audio-rkd"  # audio-rkd.exe on Windows
 
 
 def here(text: str) -> str:

@@ -101,9 +101,8 @@ def chroma_stft(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
 def pitch_classes(power: np.ndarray, filters: tuple[int, int, int, float]) -> np.ndarray:
     """``power @ banks.chroma(*filters)``, bit for bit, in a tenth of the time on processors that are slow with subnormal numbers."""
     chroma: np.ndarray = power @ banks.lifted_chroma(*filters)
-    if (
-        (chroma > 0) & (chroma < DUST * banks.LIFT)
-    ).any():  # where what the plain product loses among subnormal numbers shows
+    # Where what the plain product loses among subnormal numbers would show.
+    if ((chroma > 0) & (chroma < DUST * banks.LIFT)).any():
         return power @ banks.chroma(*filters)  # type: ignore[no-any-return]
     chroma /= banks.LIFT
     return chroma

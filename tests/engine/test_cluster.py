@@ -40,16 +40,22 @@ def states(place: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {path.parent.name: torch.load(path, weights_only=True)["state"] for path in files}
 
 
-@pytest.mark.slow
-def test_a_killed_workers_pack_is_taken_up_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dask.distributed import LocalCluster
-
-    home, away = tmp_path / "home", tmp_path / "away"
+def two_homes(place: Path) -> tuple[Path, Path]:
+    """Folders with the same corpus, features and teacher."""
+    home, away = place / "home", place / "away"
     write_corpus(home / "tiny")
     for command in (("features", "--jobs", "1"), ("teacher",)):
         done = audio_rkd(home, *command, *CORPUS, *QUICK)
         assert done.returncode == 0, done.stderr
     shutil.copytree(home, away)
+    return home, away
+
+
+@pytest.mark.slow
+def test_a_killed_workers_pack_is_taken_up_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dask.distributed import LocalCluster
+
+    home, away = two_homes(tmp_path)
     assert audio_rkd(home, *DISTILL, "--jobs", "1").returncode == 0
     # The workers see the same files because they are started in the same folder.
     monkeypatch.chdir(away)
@@ -88,12 +94,7 @@ def test_a_stopped_command_asks_its_workers_to_keep_how_far_they_came(
     from dask.distributed import Client, LocalCluster
     from distributed.protocol import pickle
 
-    home, away = tmp_path / "home", tmp_path / "away"
-    write_corpus(home / "tiny")
-    for command in (("features", "--jobs", "1"), ("teacher",)):
-        done = audio_rkd(home, *command, *CORPUS, *QUICK)
-        assert done.returncode == 0, done.stderr
-    shutil.copytree(home, away)
+    home, away = two_homes(tmp_path)
     distill = (*DISTILL[:-1], "60")
     assert audio_rkd(home, *distill, "--jobs", "1").returncode == 0
     monkeypatch.chdir(away)
