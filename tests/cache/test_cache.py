@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from pipeline.config import (
     FeatureSpec,
     InputError,
 )
+from tests.cache.changed import wait_a_tick
 
 SPEC = FeatureSpec(seconds=0.5, bins=12, bins_per_octave=36)
 
@@ -300,7 +300,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_not_called_damaged(
     def then_replaced(where: Path) -> Header:
         before = header_first(where)
         write(tmp_path, header(), seed=1)
-        time.sleep(0.06)  # behind a tick of the clock a check is kept
+        wait_a_tick()  # behind a tick of the clock a check is kept
         return before
 
     with monkeypatch.context() as patch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from pipeline import cache
 from pipeline.cache import checking
 from pipeline.config import InputError
 from pipeline.teacher_files.writing import write
-from tests.cache.changed import flip, made_old
+from tests.cache.changed import flip, made_old, wait_a_tick
 from tests.extracting import counts, extract
 from tests.tiny import invoke
 
@@ -26,7 +25,7 @@ Flip = Callable[[Path, int], None]
 @pytest.fixture
 def paths(root: Path, computed: list[str]) -> list[Path]:
     files = [report.path for report in extract(root)]
-    time.sleep(0.06)  # what is written within a tick of the clock is never taken as checked
+    wait_a_tick()  # what is written within a tick of the clock is never taken as checked
     return files
 
 
@@ -66,7 +65,7 @@ def test_an_old_file_is_checked_once_and_gets_digests_by_clip(
     before = cache.read_fold(paths[0])
     made_old(paths[0])
     assert not cache.read_header(paths[0]).clip_digests and cache.load(paths).digests[1] == before.header.digest
-    time.sleep(0.06)
+    wait_a_tick()
     computed.clear()
     if damaged:
         flip(paths[0], 2)
@@ -121,7 +120,7 @@ def test_deep_is_a_check_of_the_wanted_folds_read_once(
     assert invoke(*stage).stdout.count("features: ") == 1
     (folder,) = (tmp_path / "cache" / "toy").glob("f*")
     (folder / "mine.h5").write_bytes(b"of a user")
-    time.sleep(0.06)
+    wait_a_tick()
     digests: list[int] = []
     clip_digest = checking.clip_digest
     monkeypatch.setattr(checking, "clip_digest", lambda features: digests.append(1) or clip_digest(features))

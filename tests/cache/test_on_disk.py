@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,14 @@ import pytest
 from pipeline import cache
 from pipeline.cache import checking, loading
 from pipeline.config import InputError
-from tests.cache.changed import flip, made_old
+from tests.cache.changed import flip, made_old, wait_a_tick
 from tests.extracting import extract, write_corpus
 
 
 @pytest.fixture
 def paths(root: Path, computed: list[str]) -> list[Path]:
     files = [report.path for report in extract(root)]
-    time.sleep(0.06)  # what is written within a tick of the clock is never taken as checked
+    wait_a_tick()  # what is written within a tick of the clock is never taken as checked
     return files
 
 
@@ -28,7 +27,7 @@ def paths(root: Path, computed: list[str]) -> list[Path]:
 def unchanged(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Folds of real features, which tests only read."""
     files = [report.path for report in extract(write_corpus(tmp_path_factory.mktemp("unchanged") / "toy"))]
-    time.sleep(0.06)
+    wait_a_tick()
     return files
 
 
@@ -94,6 +93,7 @@ def test_compressed_features_are_refused_with_what_to_do(root: Path, computed: l
 
 def test_damage_is_met_when_a_clip_is_first_read_and_names_all_of_the_file(paths: list[Path]) -> None:
     flip(paths[1], 1, 3)
+    wait_a_tick()
     there = cache.load(paths, "files")
     assert there.features[:6].shape[0] == 6  # whole clips are read
     with pytest.raises(InputError) as caught:
@@ -107,7 +107,7 @@ def test_damage_is_met_when_a_clip_is_first_read_and_names_all_of_the_file(paths
 
 def test_an_old_file_is_checked_when_it_is_opened(paths: list[Path]) -> None:
     made_old(paths[0])
-    time.sleep(0.06)
+    wait_a_tick()
     assert np.array_equal(cache.load(paths, "files").features[:], cache.load(paths, "memory").features)
     flip(paths[0], 2)
     with pytest.raises(InputError, match="are not what was written"):
