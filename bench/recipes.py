@@ -8,7 +8,7 @@ and curves of that fold are compared bit for bit. The fold's own teachers, ``sof
 fall into a recipe's own steps. ``record.jsonl`` has a line for all that ended: stop at any time, the same command goes on.
 
 Left out: ``teacher`` and ``student`` (the stages themselves), ``table3`` and ``table4`` (the paper's tables; the latter is of images),
-``terms`` (docs/terms.md), and ``survey``, whose recipes are all here one by one.
+``terms`` and ``terms-strong`` (docs/terms.md), and ``survey``, whose recipes are all here one by one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pipeline.corpus import Corpus, open_corpus
 from pipeline.experiments import files, planning, reading
 from pipeline.runs.planned import PlannedRun
 
-LEFT_OUT = ("teacher", "student", "table3", "table4", "terms", "survey")
+LEFT_OUT = ("teacher", "student", "table3", "table4", "terms", "terms-strong", "survey")
 
 #: Few epochs, so that all of it ends within an hour; a recipe's own numbers of epochs stay.
 SHORT = ("teacher.epochs=4", "teacher.step_epochs=3", "student.epochs=5", "student.step_epochs=4")
