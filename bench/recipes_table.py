@@ -57,9 +57,13 @@ def baselines(place: Path, corpus: str) -> list[dict[str, Any]]:
     """The fold's own teacher, the student on labels alone, and ``soft``, of the report."""
     names = {"": "the fold's own teacher", str(LossMix.parse("ce")): "student on labels alone"}
     names[str(LossMix.parse("soft"))] = "`soft`, the baseline"
-    lines = table(place / "reports" / corpus / "table.csv")
-    of_mix = {line["mix"]: line for line in lines if line["role"] in ("teacher", "student")}
-    return [figures(name, of_mix[mix]) for mix, name in names.items() if mix in of_mix]
+    lines = [one for one in table(place / "reports" / corpus / "table.csv") if one["role"] in ("teacher", "student")]
+    by_settings: dict[str, dict[str, dict[str, str]]] = {}
+    for line in lines:
+        by_settings.setdefault(line["settings"], {})[line["mix"]] = line
+    # A recipe's teachers and students of other settings have the same mixes: only the preset's own are all three in one place.
+    whole = [of_mix for of_mix in by_settings.values() if set(names) <= set(of_mix)]
+    return [figures(name, of_mix[mix]) for of_mix in whole[:1] for mix, name in names.items()]
 
 
 def in_words(ended: Mapping[str, Any]) -> str:

@@ -55,3 +55,21 @@ def test_a_row_says_how_often_it_was_killed_and_what_differs() -> None:
     assert recipes_table.bits(same) == "yes (4 runs)"
     assert recipes_table.bits(same | {"kills": ["a"]}) == "yes (4 runs, after 1 kill)"
     assert recipes_table.bits(same | {"different": ["x/model.pt"]}) == "**no** (x/model.pt)"
+
+
+def test_what_stands_beside_is_of_the_presets_own_teacher_whatever_recipes_trained(tmp_path: Path) -> None:
+    """A recipe's generation on labels is a teacher too, and ``soft`` is taught by a smoothed one."""
+    (tmp_path / "reports" / "toy").mkdir(parents=True)
+    lines = [
+        "settings,role,mix,model,n,at_chance,mean_percent,sd_folds",
+        "own,teacher,,resnet18,3,0,28.0,1.0",
+        "own,student,soft:1,cnn2,3,0,29.0,1.0",
+        "own,student,ce:1,cnn2,3,0,53.0,1.0",
+        "smooth,teacher,,resnet18,3,0,35.0,1.0",
+        "smooth,student,soft:1,cnn2,3,0,37.0,1.0",
+        "self,teacher,,cnn2,3,0,53.0,1.0",
+        "self,student,ce:1,cnn2,3,0,54.0,1.0",
+    ]
+    (tmp_path / "reports" / "toy" / "table.csv").write_text("\n".join(lines) + "\n")
+    beside = recipes_table.baselines(tmp_path, "toy")
+    assert [(row["model"], row["mean_percent"]) for row in beside] == [("resnet18", 28), ("cnn2", 53), ("cnn2", 29)]
