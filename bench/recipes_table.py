@@ -131,7 +131,7 @@ def caption(recorded: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
         f"{', '.join(map(str, folds))}; seed 0; last epoch. Settings: `--preset {about['preset']} {sets}`"
         + (f"; {', '.join(with_settings)}" if with_settings else "")
         + (f". Steps of {', '.join(fixed)} have numbers of epochs of their own" if fixed else "")
-        + ". **So few clips and epochs rank nothing**: the figures show that each recipe trains.",
+        + ". **So few clips and epochs rank nothing**: the figures show that each recipe runs to its end; a row near chance learned nothing in them.",
         "",
         f"Each recipe's command was killed (`kill -9` of the whole process group) at three random moments, {kills} kills in all, and gone on with; of the "
         f"first held-out fold, weights, predictions and curves of all its runs were then compared with those of an undisturbed run. Minutes: of the killed "
