@@ -127,7 +127,7 @@ def caption(recorded: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any])
     ]
     sets = " ".join(f"--set {word}" for word in about["set"])
     lines = [
-        f"Measured by `python -m bench.recipes` on {corpus.name}, {clips:,} clips of folds {', '.join(map(str, corpus.folds))}; held out one by one: "
+        f"Measured by `python -m bench.recipes --data FOLDER --work DIR` on {corpus.name}, {clips:,} clips of folds {', '.join(map(str, corpus.folds))}; held out one by one: "
         f"{', '.join(map(str, folds))}; seed 0; last epoch. Settings: `--preset {about['preset']} {sets}`"
         + (f"; {', '.join(with_settings)}" if with_settings else "")
         + (f". Steps of {', '.join(fixed)} have numbers of epochs of their own" if fixed else "")
