@@ -29,7 +29,7 @@ from pipeline.corpus.windows import clip_of
 from pipeline.deploy import calibrated
 from pipeline.deploy.choosing import PROOF, best_student, chosen, digest_of, existing, folder_name, run_folder, signed
 from pipeline.deploy.graph import INPUT, OUTPUT, Logits, graph
-from pipeline.deploy.int8 import quantised
+from pipeline.deploy.int8 import quantised, way_of
 from pipeline.deploy.proving import HeldOut, held_out, of_files, scores
 from pipeline.extras import install_line
 from pipeline.models import Network
@@ -119,6 +119,7 @@ def proof(network: Network, models: dict[str, bytes], data: HeldOut) -> dict[str
         "tolerance": TOLERANCE,
         **scores(expected, floats, integers, data),
         "worst_logit_difference_int8": float(np.abs(integers - floats).max()),
+        "int8_in_float": way_of(models[INT8]),
         "bytes": {name: len(content) for name, content in models.items()},
     }
 
@@ -247,6 +248,8 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
         f"measured    on the {proof['held_out_clips']} clean clips{windows} of held-out fold {proof['fold']}; int8 calibrated with "
         f"{proof['calibration_clips']} samples of the other folds",
     ]
+    if way := proof.get("int8_in_float"):  # proofs made before do not say it
+        lines[4] += f"; in floating point: {way}"
     if proof["synthetic"]:
         lines.insert(0, "SYNTHETIC (made-up sounds: these figures say nothing about real ones)")
     proven_by = "held-out windows" if windows else "held-out clips"

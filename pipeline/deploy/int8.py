@@ -1,7 +1,8 @@
 """ONNX in floating point → ONNX in 8-bit integers, by onnxruntime's static quantisation.
 
 Weights get one scale per channel, activations one per tensor, fixed from the values that calibration clips give
-(Jacob et al. 2018); then weights and biases are rounded so that each layer says what it said before (``rounding``). The standardisation of the input stays in floating point: raw MFCC reach hundreds, chroma 1,
+(Jacob et al. 2018); then weights and biases are rounded so that each layer says what it said before (``rounding``). Where 8 bits are
+too few for the maps, weights alone are integers (``weights_alone``). The standardisation of the input stays in floating point: raw MFCC reach hundreds, chroma 1,
 and one scale for both would leave the chroma two steps.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from pipeline.deploy.graph import INPUT, OUTPUT
 from pipeline.deploy.rounding import rounded
+from pipeline.deploy.weights_alone import weights_alone
 
 if TYPE_CHECKING:
     import onnx
@@ -28,20 +30,25 @@ QUANTISED = ("Conv", "Gemm", "MatMul", "MaxPool", "Relu", "Add", "Flatten", "Res
 BATCH = 32
 
 #: Root mean square difference of the logits to those in floating point, over their spread, that is near enough: at 0.008 one held-out
-#: clip in 100 gets another class (docs/students.md). Classes of calibration clips say nothing: the network has learned these, and is
-#: sure of them.
-ENOUGH = 0.01
+#: clip in 100 gets another class, all of them between two classes as good as tied (docs/students.md), so that of 250 clips half a
+#: point's difference is chance; at half of it, seldom. Classes of calibration clips say nothing: the network has learned these, and is sure of them.
+ENOUGH = 0.004
 
 #: Layers that stay in floating point, in the order in which they are tried. The output layer is a thousandth of the work and much
 #: of the error: its 8 bits are those of the logits; the sum of pooled vectors before it is not rounded then either. The first
-#: convolution reads what spreads most, decibels. What is left is the 8 bits of the maps between layers: the fewer of them, the less.
+#: convolution reads what spreads most, decibels. What is left is the 8 bits of the maps between layers: the fewer of them, the less;
+#: at last none (``weights_alone``).
 PLAIN, OUTPUT_LAYER, ENDS = "none", "output layer", "first convolution and output layer"
 ENDS_AND_SECOND = "first two convolutions and output layer"
-WAYS = (PLAIN, OUTPUT_LAYER, ENDS, ENDS_AND_SECOND)
+WEIGHTS_ALONE = "all maps"
+WAYS = (PLAIN, OUTPUT_LAYER, ENDS, ENDS_AND_SECOND, WEIGHTS_ALONE)
+
+#: In the metadata of an int8 file: which of ``WAYS`` it is.
+IN_FLOAT = "in_float"
 
 
 def quantised(model: onnx.ModelProto, features: np.ndarray) -> bytes:
-    """The model with weights and activations in int8 (QDQ form), calibrated on raw ``features`` (n, feature, bin, frame).
+    """The model with weights and, where that is near enough, activations in int8 (QDQ form), calibrated on raw ``features`` (n, feature, bin, frame).
 
     The first of ``WAYS`` whose logits of these clips are near ``ENOUGH`` to those in floating point, else the nearest. The clips are of
     the training folds: nothing is chosen by the held-out one.
@@ -71,7 +78,7 @@ def logits(model: bytes, features: np.ndarray) -> np.ndarray:
 
 
 def quantised_by(way: str, model: onnx.ModelProto, features: np.ndarray) -> bytes:
-    """One of ``WAYS``. Weights use 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow."""
+    """One of ``WAYS``. Weights beside integer maps use 7 of the 8 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow."""
     import onnx  # an extra
     from onnxruntime import quantization  # an extra
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -93,6 +100,8 @@ def quantised_by(way: str, model: onnx.ModelProto, features: np.ndarray) -> byte
             copy = onnx.ModelProto.FromString(model.SerializeToString())  # what is given is moved out to a file
             # Fuses every convolution with its batch norm, so that the two are one integer operator.
             quant_pre_process(copy, str(prepared), skip_symbolic_shape=True)
+            if way == WEIGHTS_ALONE:
+                return told(weights_alone(onnx.load(prepared), features), way)
             quantization.quantize_static(
                 str(prepared),
                 str(result),
@@ -105,9 +114,21 @@ def quantised_by(way: str, model: onnx.ModelProto, features: np.ndarray) -> byte
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_exclude=in_float(way, onnx.load(prepared)),
             )
-            return rounded(onnx.load(result), onnx.load(prepared), features).SerializeToString()
+            return told(rounded(onnx.load(result), onnx.load(prepared), features), way)
     finally:
         root.setLevel(level)
+
+
+def told(model: onnx.ModelProto, way: str) -> bytes:
+    model.metadata_props.add(key=IN_FLOAT, value=way)
+    return model.SerializeToString()
+
+
+def way_of(content: bytes) -> str:
+    """Which of ``WAYS`` an int8 file is."""
+    import onnx  # an extra
+
+    return next(one.value for one in onnx.ModelProto.FromString(content).metadata_props if one.key == IN_FLOAT)
 
 
 def in_float(way: str, model: onnx.ModelProto) -> list[str]:

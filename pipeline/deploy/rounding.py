@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-#: Largest integer of a weight: 7 of the 8 bits.
-LARGEST = 64
+#: Largest integer of a weight, of 7 of the 8 bits and of all of them.
+LARGEST, ALL_BITS = 64, 127
 
 #: Clips and (up to twice as many) places of their maps that stand for all, and clips per step.
 CLIPS, PLACES, BATCH = 100, 1 << 16, 20
@@ -55,12 +55,15 @@ class Layer:
     exact: np.ndarray
     """Weights in floating point, (rows, …)."""
     bias: str
-    bias_scale: np.ndarray
+    bias_scale: np.ndarray | None
+    """Steps of the bias, (rows,); None where it is in floating point."""
     exact_bias: np.ndarray
 
 
-def rounded(integers: onnx.ModelProto, exact: onnx.ModelProto, features: np.ndarray) -> onnx.ModelProto:
-    """``integers`` with other weights and biases in place of its own; ``exact``: the model that it was made of.
+def rounded(
+    integers: onnx.ModelProto, exact: onnx.ModelProto, features: np.ndarray, largest: int = LARGEST
+) -> onnx.ModelProto:
+    """``integers`` with other weights, at most ``largest``, and biases in place of its own; ``exact``: the model that it was made of.
 
     ``features``: (n, feature, bin, frame) raw, of training clips. Layers are taken in their order, each with what the ones before
     it now say. What has no bias, or is neither a 2-D convolution of one group nor a ``Gemm`` of rows of weights, stays as it is; so do
@@ -77,10 +80,12 @@ def rounded(integers: onnx.ModelProto, exact: onnx.ModelProto, features: np.ndar
     with threadpool_limits(1):
         for layer in layers(integers, exact):
             before = zip(maps(result, layer.inputs[0], few), maps(exact, layer.inputs[1], few), strict=True)
-            weights, bias = solved(layer, before, len(few))
+            weights, bias = solved(layer, before, len(few), largest)
             tensors[layer.weights].CopyFrom(numpy_helper.from_array(weights.astype(np.int8), layer.weights))
-            steps = np.clip(np.round(bias / layer.bias_scale), -(2**31), 2**31 - 1)
-            tensors[layer.bias].CopyFrom(numpy_helper.from_array(steps.astype(np.int32), layer.bias))
+            stored = bias.astype(np.float32)
+            if layer.bias_scale is not None:
+                stored = np.clip(np.round(bias / layer.bias_scale), -(2**31), 2**31 - 1).astype(np.int32)
+            tensors[layer.bias].CopyFrom(numpy_helper.from_array(stored, layer.bias))
     return result
 
 
@@ -94,28 +99,25 @@ def layers(integers: onnx.ModelProto, exact: onnx.ModelProto) -> Iterator[Layer]
     same = {node.name: node for node in exact.graph.node}
     readers = Counter(name for node in exact.graph.node for name in node.input)
     for node in integers.graph.node:
-        if (
-            node.op_type not in ("Conv", "Gemm")
-            or len(node.input) != 3
-            or not all(name in before for name in node.input)
-        ):
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) != 3 or node.input[1] not in before:
             continue
         twin = same[node.name]
-        stored = [before[name] for name in node.input]
-        if not all(one.input[0] in values for one in stored[1:]) or not all(name in floats for name in twin.input[1:]):
+        weights = before[node.input[1]].input
+        bias = before[node.input[2]].input if node.input[2] in before else node.input[2:]
+        if not {weights[0], bias[0]} <= set(values) or not set(twin.input[1:]) <= set(floats):
             continue
         layer = Layer(
             kind=node.op_type,
             attributes={one.name: helper.get_attribute_value(one) for one in node.attribute},
             inputs=(node.input[0], twin.input[0]),
-            weights=stored[1].input[0],
-            scale=values[stored[1].input[1]].astype(np.float64),
+            weights=weights[0],
+            scale=values[weights[1]].astype(np.float64),
             exact=floats[twin.input[1]],
-            bias=stored[2].input[0],
-            bias_scale=values[stored[2].input[1]].astype(np.float64),
+            bias=bias[0],
+            bias_scale=values[bias[1]].astype(np.float64) if len(bias) > 1 else None,
             exact_bias=floats[twin.input[2]].astype(np.float64),
         )
-        if understood(layer) and readers[twin.input[1]] == 1:
+        if understood(layer) and readers[twin.input[1]] == 1 and (len(bias) > 1 or readers[twin.input[2]] == 1):
             yield layer
 
 
@@ -175,7 +177,9 @@ def columns(layer: Layer, values: np.ndarray, clips: int) -> np.ndarray:
     return np.concatenate([read, np.ones((1, read.shape[1]), np.float32)])
 
 
-def solved(layer: Layer, before: Iterator[tuple[np.ndarray, np.ndarray]], clips: int) -> tuple[np.ndarray, np.ndarray]:
+def solved(
+    layer: Layer, before: Iterator[tuple[np.ndarray, np.ndarray]], clips: int, largest: int = LARGEST
+) -> tuple[np.ndarray, np.ndarray]:
     """Integers of the weights, shaped as these, and the bias (rows,) float64.
 
     ``before``: what the layer reads in integers (dequantised) and in floating point, batch by batch, of ``clips`` clips.
@@ -191,18 +195,18 @@ def solved(layer: Layer, before: Iterator[tuple[np.ndarray, np.ndarray]], clips:
     means = wanted @ crossed[:, -1]
     regular = products + np.diag(damped)
     target = np.linalg.solve(regular, (wanted @ crossed + wanted * damped).T).T
-    steps = nearest(target, regular, layer.scale)
+    steps = nearest(target, regular, layer.scale, largest)
     bias = (means - (steps * layer.scale[:, None]) @ products[:-1, -1]) / products[-1, -1]
     return steps.reshape(layer.exact.shape), bias
 
 
-def nearest(target: np.ndarray, products: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def nearest(target: np.ndarray, products: np.ndarray, scale: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     """Integers (rows, n) near ``target`` (rows, n + 1) where inputs have ``products`` (n + 1, n + 1); the last column is the bias, which is not rounded."""
     left = target.copy()
     upper = np.linalg.cholesky(np.linalg.inv(products)).T
     steps = np.empty((len(left), left.shape[1] - 1))
     for place in range(steps.shape[1]):
-        steps[:, place] = np.clip(np.round(left[:, place] / scale), -LARGEST, LARGEST)
+        steps[:, place] = np.clip(np.round(left[:, place] / scale), -largest, largest)
         missed = (left[:, place] - steps[:, place] * scale) / upper[place, place]
         left[:, place:] -= missed[:, None] * upper[place, place:]
     return steps

@@ -28,7 +28,7 @@ from pipeline import (
 from pipeline.commands import chosen as choosing
 from pipeline.commands import export as command
 from pipeline.config import InputError
-from pipeline.deploy import export
+from pipeline.deploy import export, int8
 from pipeline.deploy.graph import graph
 from pipeline.figures import evaluation
 from pipeline.runs import calibration
@@ -124,9 +124,11 @@ def test_the_proof_can_be_checked(world, exported):
     assert proof["agreement_int8"] > 0.7 and proof["worst_logit_difference_int8"] > 0
 
 
-def test_int8_computes_in_integers_but_standardises_in_float(exported):
+@pytest.mark.parametrize("way", [int8.PLAIN, int8.WEIGHTS_ALONE])
+def test_int8_computes_in_integers_but_standardises_in_float(world, exported, way):
     folder, proof = exported
-    model = onnx.load(folder / "model.int8.onnx").graph
+    content = int8.quantised_by(way, onnx.load(folder / "model.onnx"), held_out(world)[0])
+    model = onnx.load_from_string(content).graph
     weights = {t.name: numpy_helper.to_array(t) for t in model.initializer}
     sizes = {kind: sum(w.size for w in weights.values() if w.dtype == kind) for kind in (np.int8, np.float32)}
     convolved = 5 * 32 * 9 + 32 * 16 * 9 + 16 * 5 * 5 * 32 + 32 * 3
@@ -135,8 +137,14 @@ def test_int8_computes_in_integers_but_standardises_in_float(exported):
     for kind in ("Sub", "Div"):
         (node,) = (node for node in model.node if node.op_type == kind)
         assert maker.get(node.input[0]) != "DequantizeLinear"
-    assert all(maker[node.input[0]] == "DequantizeLinear" for node in model.node if node.op_type in ("Conv", "Gemm"))
-    assert proof["bytes"]["model.int8.onnx"] < 0.5 * proof["bytes"]["model.onnx"]
+    layers = [node for node in model.node if node.op_type in ("Conv", "Gemm")]
+    kinds = ("DequantizeLinear", "DequantizeLinear") if way == int8.PLAIN else ("Div", "Mul")
+    assert (maker[layers[0].input[0]], maker[layers[0].input[1]]) == kinds
+    integer_maps = [maker[node.input[0]] == "DequantizeLinear" for node in layers]
+    assert len(layers) == 4 and integer_maps == [way == int8.PLAIN] * 4
+    assert len(content) < 0.5 * proof["bytes"]["model.onnx"] > proof["bytes"]["model.int8.onnx"]
+    assert proof["int8_in_float"] == int8.way_of((folder / "model.int8.onnx").read_bytes())
+    assert f"; in floating point: {proof['int8_in_float']}" in export.text(folder, proof)
 
 
 def test_the_teacher_too(world):

@@ -110,4 +110,5 @@ def test_int8_takes_the_first_way_that_is_near_enough_else_the_nearest(monkeypat
     assert model.SerializeToString() == before  # what was given is as it was
     kinds = {way: [node.op_type for node in onnx.load_from_string(each[way]).graph.node] for way in int8.WAYS}
     counts = [kinds[way].count("DequantizeLinear") for way in int8.WAYS]
-    assert counts[0] > counts[1] > counts[2] > counts[3]
+    assert counts[0] > counts[1] > counts[2] > counts[3] > counts[4] == 0
+    assert [int8.way_of(content) for content in each.values()] == list(int8.WAYS)

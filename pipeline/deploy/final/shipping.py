@@ -25,7 +25,7 @@ from pipeline.deploy.final.card import card
 from pipeline.deploy.final.expected import Expected, expected, held_out_runs
 from pipeline.deploy.final.present import Present
 from pipeline.deploy.graph import graph
-from pipeline.deploy.int8 import quantised
+from pipeline.deploy.int8 import quantised, way_of
 from pipeline.engine.source import Source, of_corpus
 from pipeline.figures import evaluation, refusing
 from pipeline.files import json_bytes
@@ -190,6 +190,7 @@ def shipped(
         "agreement_int8": float(same_sets(integers, floats).mean())
         if several
         else evaluation.agreement(integers, floats),
+        "int8_in_float": way_of(contents[INT8]),
         "bytes": {name: len(content) for name, content in contents.items()},
     }
     return contents | {GOLDEN: golden, VECTORS: packed.getvalue()}, proof
