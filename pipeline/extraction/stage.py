@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -127,12 +128,12 @@ def extract_corpus(
     wanted = check(corpus, spec, folds, {**workplace, "on_error": on_error, "plain": plain})
     start = time.monotonic()
 
-    def planned(fold: int) -> Plan:
-        made = plan(corpus, spec, Path(cache_root), fold, plain=plain, deep=deep, compress=compress)
+    def planned(fold: int, locked: bool = True) -> Plan:
+        made = plan(corpus, spec, Path(cache_root), fold, plain=plain, deep=deep, compress=compress, locked=locked)
         times.keep(made.path.parent, made.same)
         return made
 
-    plans = {fold: planned(fold) for fold in wanted}
+    plans = {fold: planned(fold, locked=False) for fold in wanted}
     reports: dict[int, FoldReport] = {}
 
     def finish(fold_plan: Plan) -> None:
@@ -227,7 +228,7 @@ def work(
             fold_plan.parts.mkdir(parents=True, exist_ok=True)
         else:
             finish(fold_plan)
-    tasks = [task for fold_plan in plans for task in tasks_of(fold_plan, spec, plain)]
+    tasks = list(tasks_of(plans, spec, plain))
     if not tasks:
         unrefused()
         return
@@ -260,7 +261,13 @@ def work(
         ) from None
 
 
-def tasks_of(fold_plan: Plan, spec: FeatureSpec, plain: bool) -> Iterator[Task]:
-    for start in range(0, len(fold_plan.jobs), workers.TASK_CLIPS):
-        jobs = tuple(fold_plan.jobs[start : start + workers.TASK_CLIPS])
-        yield Task(fold_plan.fold, jobs, fold_plan.parts.resolve(), spec, plain, os.getpid())
+def tasks_of(plans: Iterable[Plan], spec: FeatureSpec, plain: bool) -> Iterator[Task]:
+    """All that is to compute, in turn: tasks of ``TASK_CLIPS``, and small ones at the end, so that no process waits long for another."""
+    left = sum(len(fold_plan.jobs) for fold_plan in plans)
+    # The last bits of a batch depend on its size.
+    small = workers.TASK_CLIPS if spec.engine == "torch" else min(workers.SMALL_TASK, workers.TASK_CLIPS)
+    for fold_plan in plans:
+        missing, folder = iter(fold_plan.jobs), fold_plan.parts.resolve()
+        while jobs := tuple(islice(missing, workers.TASK_CLIPS if left > workers.LAST_CLIPS else small)):
+            left -= len(jobs)
+            yield Task(fold_plan.fold, jobs, folder, spec, plain, os.getpid())

@@ -57,13 +57,28 @@ class Plan:
         return self.path.with_name(f"{self.path.name}.parts")
 
 
-def plan(corpus: Corpus, spec: FeatureSpec, root: Path, fold: int, *, plain: bool, deep: bool, compress: bool) -> Plan:
-    """What is there for a fold and what is missing; touches nothing."""
+def plan(
+    corpus: Corpus,
+    spec: FeatureSpec,
+    root: Path,
+    fold: int,
+    *,
+    plain: bool,
+    deep: bool,
+    compress: bool,
+    locked: bool = True,
+) -> Plan:
+    """What is there for a fold and what is missing; touches nothing.
+
+    Not ``locked``: whether the fold is finished, and no more of one without a file. It is planned again under its lock.
+    """
     clips = corpus.fold_clips(fold)
+    path = cache.fold_path(root, corpus.name, spec, fold)
+    if not locked and not path.is_file():
+        return Plan(fold, path, clips, {}, {})
     seen = seen_files(corpus, clips, deep)
     files = {clip.name: file for clip, (file, _) in zip(clips, seen, strict=True)}
     libraries = parts.versions()
-    path = cache.fold_path(root, corpus.name, spec, fold)
     context = parts.key_context(spec, libraries, plain)
     keys = {name: parts.clip_key(name, file, context, deep) for name, file in files.items()}
     fold_plan = Plan(fold, path, clips, files, keys, changed={file.path: changed for file, changed in seen})

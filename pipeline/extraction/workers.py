@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,13 @@ from pipeline.processes.variables import numba_is_strict
 #: Clips per task: enough to hide the cost of a task, few enough to lose little and to end together.
 TASK_CLIPS = 16
 
-#: The task of a worker from which on it takes the compiled steps of the features (``steps``): before, loading costs more.
-COMPILED_FROM = 8
+#: So many clips at the end are computed in tasks of ``SMALL_TASK``: no process works long when the others have nothing left.
+LAST_CLIPS, SMALL_TASK = 64, 4
 
-tasks_begun = count(1)
+#: Clips after which a worker takes the compiled steps of the features (``steps``): before, loading costs more.
+COMPILED_AFTER = 112
+
+clips_begun = [0]
 
 #: Tasks that are under way for each thread of a cluster: one that is computed, one that waits for it.
 AHEAD = 2
@@ -76,8 +78,9 @@ def compute(task: Task) -> Done:
     from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
     warm(task.plain)
-    if next(tasks_begun) >= COMPILED_FROM and not task.plain:
+    if clips_begun[0] >= COMPILED_AFTER and not task.plain:
         importlib.import_module("pipeline.features.steps").load()
+    clips_begun[0] += len(task.jobs)
     keys, hashes, arrays, failures = [], [], [], []
     ready = views_at_once(task) if task.spec.engine == "torch" else {}
     for job in task.jobs:

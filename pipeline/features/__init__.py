@@ -63,7 +63,8 @@ def extract(samples: np.ndarray, spec: FeatureSpec, *, plain: bool = False) -> n
         )
     check(spec)
     clips = np.ascontiguousarray(samples.reshape(-1, samples.shape[-1]), dtype=np.float32)
-    if not (largest := np.abs(clips).max(initial=0)) <= LARGEST:
+    largest = max(clips.max(initial=0), -clips.min(initial=0))  # both are NaN where any sample is
+    if not largest <= LARGEST:
         raise InputError(
             f"samples of up to {largest:g}: expected finite numbers in units of full scale, up to {LARGEST:g}"
         )

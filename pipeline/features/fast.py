@@ -132,9 +132,10 @@ def cqt_chromagrams(y: np.ndarray, plan: banks.ConstantQ, spec: FeatureSpec) -> 
     doubtful &= level > 0
     over_zero = np.maximum(loudness, TINY)
     share, uncertain = narrow / over_zero, np.float32(ROUNDING) * level / over_zero
+    near = np.zeros(share.shape, bool)
     for step in CENS_STEPS if "chroma_cens" in spec.names else ():
-        near = np.abs(share - np.float32(step)) < np.float32(NEAR * step) + uncertain
-        doubtful |= near.any(axis=1, keepdims=True) & (loudness >= edge - reach)
+        near |= np.abs(share - np.float32(step)) < np.float32(NEAR * step) + uncertain
+    doubtful |= near.any(axis=1, keepdims=True) & (loudness >= edge - reach)
     again = np.flatnonzero(doubtful)
     if len(again):
         # Whole and in librosa's layout: the order in which a matrix product adds depends on the place.

@@ -69,22 +69,26 @@ def add_magnitudes(total: np.ndarray, parts: np.ndarray) -> None:
                 sums[i] += max(np.sqrt(real * real + imaginary * imaginary), max(real, imaginary))
 
 
-@njit(cache=True, fastmath={"nnan", "nsz"})
+@njit(cache=True)
 def add_peaks(total: np.ndarray, y: np.ndarray, hop: int, n_fft: int) -> None:
     """total[t] += the largest |y| in the window of frame t: n_fft samples (or up to a hop more at either end) around t · hop."""
+    # Without their signs, finite floats and their bits as whole numbers are in the same order, and only of these are maxima vectorised.
+    bits, unsigned = y.view(np.int32), np.int32(0x7FFFFFFF)
     count = (len(y) + hop - 1) // hop
-    blocks = np.zeros(count, np.float32)
+    blocks = np.zeros(count, np.int32)
     for b in range(count):
-        largest = np.float32(0.0)
-        for sample in y[b * hop : (b + 1) * hop]:
-            largest = max(largest, abs(sample))
+        largest = np.int32(0)
+        for sample in bits[b * hop : (b + 1) * hop]:
+            largest = max(largest, sample & unsigned)
         blocks[b] = largest
     reach = (n_fft // 2 + hop - 1) // hop
+    peaks = np.zeros(len(total), np.int32)
     for t in range(len(total)):
-        largest = np.float32(0.0)
+        largest = np.int32(0)
         for block in blocks[min(max(t - reach, 0), count) : min(t + reach, count)]:
             largest = max(largest, block)
-        total[t] += largest
+        peaks[t] = largest
+    total += peaks.view(np.float32)
 
 
 @njit(cache=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import platform
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline import features
+from pipeline.cache import File
 from pipeline.config import FeatureSpec
 from pipeline.extraction import workers
 from pipeline.features import definition, loops, steps, transforms, tuning, vectors
@@ -95,16 +95,18 @@ def test_features_are_the_same_bits_either_way(changes: dict, monkeypatch: pytes
     np.testing.assert_array_equal(*both)
 
 
-def test_a_worker_with_many_tasks_loads_the_compiled_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_worker_with_many_clips_loads_the_compiled_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(steps, "chosen", [vectors])
-    monkeypatch.setattr(workers, "tasks_begun", itertools.count(1))
+    monkeypatch.setattr(workers, "clips_begun", [0])
+    monkeypatch.setattr(workers, "COMPILED_AFTER", 6)
     monkeypatch.setattr(workers, "warm", lambda plain: None)
+    missing = workers.Job("a", str(tmp_path / "a.wav"), File("a.wav", 0, 0, "", 1.0), "key")
     kinds = []
-    for plain in (True, False):
-        for _ in range(workers.COMPILED_FROM // 2):
-            workers.compute(workers.Task(1, (), tmp_path, SPEC, plain, 0))
-            kinds.append(steps.now())
-    assert kinds == [vectors] * (workers.COMPILED_FROM - 1) + [loops]
+    for plain, clips in ((False, 4), (False, 1), (True, 1), (True, 1), (False, 1)):
+        done = workers.compute(workers.Task(1, (missing,) * clips, tmp_path, SPEC, plain, 0))
+        assert len(done.failures) == clips
+        kinds.append(steps.now())
+    assert kinds == [vectors] * 4 + [loops], "small tasks count for as little as they are"
 
 
 def test_where_numba_compiles_nothing_numpy_computes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,42 @@
+"""What stage one looks at before it computes, and in what portions it computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipeline.extraction import parts, stage
+from pipeline.extraction import state as planning
+from tests.extracting import SPEC, counts, extract
+
+
+def test_what_is_not_there_yet_is_looked_at_once_and_parts_are_read_once(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, read = [], []
+    seen, found = planning.seen_files, parts.found_parts
+    monkeypatch.setattr(
+        planning, "seen_files", lambda corpus, clips, deep: looked.append(clips[0].fold) or seen(corpus, clips, deep)
+    )
+    monkeypatch.setattr(parts, "found_parts", lambda folder, *, check: read.append(check) or found(folder, check=check))
+    assert counts(extract(root)) == [(5, 0, 0), (5, 0, 0)]
+    assert looked == [1, 2], "planned under the lock alone"
+    assert read == [True, True, False, False], "checked before, and listed for each fold's file"
+    extract(root)
+    assert looked == [1, 2, 1, 2] and len(read) == 4 and len(computed) == 10
+
+
+def test_the_last_clips_are_computed_in_small_tasks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = [
+        planning.Plan(fold, root / f"fold{fold}.h5", (), {}, {}, jobs=list(range(n))) for fold, n in ((1, 100), (2, 50))
+    ]
+    tasks = list(stage.tasks_of(plans, SPEC, plain=False))
+    sizes = [(task.fold, len(task.jobs)) for task in tasks]
+    # 150 in all: 96 and then, with 54 left and fewer than 64, small ones; a fold's last task holds what is left of it.
+    assert sizes == [(1, 16)] * 6 + [(1, 4)] + [(2, 4)] * 12 + [(2, 2)]
+    for fold_plan in plans:
+        assert [job for task in tasks if task.fold == fold_plan.fold for job in task.jobs] == fold_plan.jobs
+    batches = stage.tasks_of(plans, dataclasses.replace(SPEC, engine="torch", tuning=0.0, floor=1e-5), plain=False)
+    assert [len(task.jobs) for task in batches] == [16] * 6 + [4] + [16] * 3 + [2], "bits of a batch depend on its size"
