@@ -2,9 +2,10 @@
 
     python -m bench.long_sounds [--minutes 120] [--run RUN] [--rounds 5]
 
-Each in a process of its own, as a user starts it: one clip, and a sound of some minutes (16 bits, 44.1 kHz, stereo).
-Before them, in this process and taking turns so that both meet the same machine: CPU time of a view, as ``bench.features``
-takes it, and of a window of two minutes of that sound, all that ``predict`` does behind the start.
+Each as a user starts it: one clip, and a sound of some minutes (16 bits, 44.1 kHz, stereo). Memory is that of the command's
+process at its peak and, beside it, what its second process shares with no other.
+Before them, in this process and taking turns so that all meet the same machine: a view, as ``bench.features`` takes it, and
+a window of two minutes of that sound, all that ``predict`` does behind the start, in one process and in two.
 Expected: at most 100 MB more at the peak for two hours than for a clip; a window at most 1.15 x a view, and 40 minutes, less
 the time of the clip, at most 1.15 x the windows x the view; the clip in under 3 s. The network is a fresh ``cnn2`` with the
 published input unless RUN names another.
@@ -15,11 +16,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +38,9 @@ from pipeline.features import steps, vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44100
+
+#: Between two looks at the memory of a second process.
+LOOK_SECONDS = 0.2
 
 #: Of ``bench.features`` that are timed, and that the sounds are made of.
 CLIPS = 24
@@ -80,47 +86,72 @@ def write_sound(path: Path, seconds: float) -> None:
                 break
 
 
-def predicted(run: Path, sound: Path) -> tuple[float, float, float, int]:
-    """Wall seconds, CPU seconds, MB at the peak and windows of a process that predicts ``sound``."""
+def predicted(run: Path, sound: Path, folder: Path) -> tuple[float, float, float, int]:
+    """Wall seconds, CPU seconds, MB at the peak and windows of a command that predicts ``sound``, its second process included."""
     # The peak of this program alone: getrusage's begins with that of the process which starts it.
     code = (
         "import sys; from cli import main\n"
         "try: main()\n"
         "finally: print(*(w.split()[1] for w in open('/proc/self/status') if 'VmHWM' in w), file=sys.stderr)"
     )
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code, "predict", str(run), str(sound), "--json"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, int(done.stderr.split()[-1]) / 1024, len(json.loads(done.stdout)["windows"])
+    command = [sys.executable, "-c", code, "predict", str(run), str(sound), "--json"]
+    before, start, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0
+    with (folder / "out").open("w+") as out, (folder / "errors").open("w+") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=errors)
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_SECONDS)
+        wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        out.seek(0), errors.seek(0)
+        lines = errors.read().splitlines()
+        if process.returncode:
+            sys.exit("\n".join(lines))
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return wall, cpu, max(peak, int(lines[-1])) / 1024, len(json.load(out)["windows"])
+
+
+def memory(process: int) -> int:
+    """kB of a process at its peak so far, and what its children now share with no other: at least what all of them take together."""
+    with suppress(OSError, KeyError):  # one ended meanwhile
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        own = sum(value for pid in children for row, value in rows(f"/proc/{pid}/smaps_rollup") if "Private_" in row)
+        return own + dict(rows(f"/proc/{process}/status"))["VmHWM:"]
+    return 0
+
+
+def rows(path: str) -> list[tuple[str, int]]:
+    """Those of a file of the system that give a size: name, kB."""
+    words = (line.split() for line in Path(path).read_text().splitlines())
+    return [(row[0], int(row[1])) for row in words if row[-1:] == ["kB"]]
 
 
 def turns(run: Path, sound: Path, rounds: int) -> np.ndarray:
-    """(rounds, 3): CPU seconds of a view, CPU and wall seconds of a window of ``sound`` in ``predict_file``, means of a turn.
+    """(rounds, 5): CPU seconds of a view, CPU and wall seconds of a window of ``sound`` in one process and in two, means of a turn.
 
     Not the least of each: under load a short piece of work finds a quiet moment sooner than a long one.
     """
     spec = FeatureSpec()
+    torch.set_num_threads(1)
     members = prediction.ensemble([run])
-    prediction.one_thread()
-    prediction.share_memory()
     features.warm_up(spec)
     pairs = [views(y, spec) for y in synthetic(CLIPS, spec)]
     seconds = []
     for _ in range(rounds + 1):
         steps.load()
-        view = sum(timed(lambda: features.extract(pair, spec)) for pair in pairs) / (2 * CLIPS)  # noqa: B023
+        row = [sum(timed(lambda: features.extract(pair, spec)) for pair in pairs) / (2 * CLIPS)]  # noqa: B023
         steps.chosen[0] = vectors  # as ``predict``, which does without numba
-        start, wall = time.process_time(), time.perf_counter()
-        windows = len(prediction.predict_file(members, sound).times)
-        seconds.append([view, (time.process_time() - start) / windows, (time.perf_counter() - wall) / windows])
+        for two in (False, True):
+            start, wall = cpu_seconds(), time.perf_counter()
+            windows = len(prediction.predict_file(members, sound, two=two).times)
+            row += [(cpu_seconds() - start) / windows, (time.perf_counter() - wall) / windows]
+        seconds.append(row)
     return np.array(seconds[1:])  # the first builds filters
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it waited for."""
+    return sum(os.times()[:4])
 
 
 def main() -> None:
@@ -138,25 +169,27 @@ def main() -> None:
         sound = Path(name) / "sound.wav"
         write_sound(sound, 120)
         seconds = turns(run, sound, arguments.rounds)
-        view, cpu, wall = np.median(seconds, axis=0).tolist()
-        over, wall_over = np.median(seconds[:, 1:] / seconds[:, :1], axis=0).tolist()
+        view = float(np.median(seconds[:, 0]))
         print(f"medians of {arguments.rounds} turns: a view {1e3 * view:.2f} ms of CPU time")
-        print(
-            f"a window {1e3 * cpu:.2f} ms of CPU time, {over:.2f} x the view of its turn; {1e3 * wall:.2f} ms of wall "
-            f"time in {prediction.threads()} threads, {wall_over:.2f} x"
-        )
+        for name, part in (("one process", seconds[:, 1:3]), ("two processes", seconds[:, 3:])):
+            cpu, wall = (1e3 * np.median(part, axis=0)).tolist()
+            over = np.median(part / seconds[:, :1], axis=0).tolist()
+            print(
+                f"a window in {name}: {cpu:.2f} ms of CPU time, {over[0]:.2f} x the view of its turn; "
+                f"{wall:.2f} ms of wall time, {over[1]:.2f} x"
+            )
         if arguments.minutes:
-            processes(run, sound, arguments.minutes, view)
+            commands(run, sound, arguments.minutes, view)
 
 
-def processes(run: Path, sound: Path, minutes: float, view: float) -> None:
+def commands(run: Path, sound: Path, minutes: float, view: float) -> None:
     """Print what a clip and ``minutes`` of sound cost, written to ``sound``."""
     measured = []
     for length in (4 / 60, minutes):
         write_sound(sound, 60 * length)
-        measured.append(predicted(run, sound))
+        measured.append(predicted(run, sound, sound.parent))
         wall, cpu, peak, windows = measured[-1]
-        print(f"{length:8.2f} min {windows:6} windows {wall:8.1f} s wall {cpu:8.1f} s CPU {peak:7.0f} MB")
+        print(f"{length:8.2f} min {windows:6} windows {wall:8.2f} s wall {cpu:8.2f} s CPU {peak:7.0f} MB")
     clip, long = measured
     whole, beyond = ([(long[kind] - part * clip[kind]) / (long[3] * view) for kind in (0, 1)] for part in (0, 1))
     print(f"the long sound over windows x view: wall {whole[0]:.2f} x, CPU {whole[1]:.2f} x")

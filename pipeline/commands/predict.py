@@ -91,8 +91,6 @@ def predict(
 
     members = prediction.ensemble(folders, calibrated)
     require_sounds(sounds)
-    prediction.one_thread()
-    prediction.share_memory()
     features.compile_kernels()
     warn(folders, any(member.synthetic for member in members))
     chosen = "json" if as_json else "csv" if as_csv else "text"
@@ -245,9 +243,9 @@ def predicted(
 
     try:
         if str(path) == STDIN:
-            answer = prediction.predict_stream(members, sys.stdin.buffer, STDIN)
+            answer = prediction.predict_stream(members, sys.stdin.buffer, STDIN, two=True)
         else:
-            answer = prediction.predict_file(members, path, count)
+            answer = prediction.predict_file(members, path, count, two=True)
     except InputError as error:
         say(one_line(f"error: {error}"), err=True)
         return False

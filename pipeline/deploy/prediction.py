@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import os
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,21 +29,19 @@ from pipeline.deploy import sounds
 from pipeline.label_sets import sigmoid
 from pipeline.models import Network
 from pipeline.models.saved import network_of, require_classes, sound_features
+from pipeline.processes import second
 from pipeline.runs import calibration
 from pipeline.runs import refusal as refusals
 from pipeline.runs.weights import read_weights
 
-#: Windows of a long sound that a thread computes in turn, and that a network may hear at once: more gain nothing.
+#: Windows of a long sound that are computed in turn, and that a network may hear at once: more gain nothing.
 GROUP = 4
 
 #: Groups after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
 TRIMMED = 8
 
-#: glibc's option (malloc.h): how many pools of memory the threads have.
-M_ARENA_MAX = -8
-
-#: Threads that each compute a group, at most; a window takes none of its own.
-THREADS = 4
+#: Groups of a long sound behind which a second process is forked: a short one would not gain what that takes.
+ALONE = 3
 
 
 @dataclass(frozen=True)
@@ -165,22 +160,15 @@ def clean(spec: FeatureSpec) -> FeatureSpec:
     return dataclasses.replace(spec, noise_std=0.0, noise_seed=0, views=0, backgrounds="", rooms="")
 
 
-def one_thread() -> None:
-    """Compute a window in one thread from here on: its transforms are so small that more only wait for each other."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread meanwhile: transforms and maps are so small that more only wait for each other. And a fork loses them."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    features.blas().limit(limits=1, user_api="blas")
-
-
-def threads() -> int:
-    """Windows that are computed at a time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(THREADS, cores)
-
-
-def share_memory() -> None:
-    """Have all threads take memory from one pool, where the C library can: each pool keeps 20 MB of what was freed in it."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def release_memory() -> None:
@@ -233,57 +221,59 @@ def logits_of(network: Network, values: torch.Tensor) -> torch.Tensor:
 
 
 def predict(
-    members: Sequence[Checkpoint], blocks: Iterable[np.ndarray], tell: Callable[[int], object] = int
+    members: Sequence[Checkpoint], blocks: Iterable[np.ndarray], tell: Callable[[int], object] = int, two: bool = False
 ) -> Prediction:
     """What the members (one, or an ``ensemble``) say of a sound: blocks (n,) of float32 in full scale, at their rate.
 
-    The windows are computed ``GROUP`` by ``GROUP`` (see ``logits``) in ``threads()`` threads while the sound is read, so
-    that its length costs no memory. ``tell`` is given how many windows more are done.
+    The windows are computed ``GROUP`` by ``GROUP`` (see ``logits``) while the sound is read, so that its length costs no memory.
+    ``two``: in two processes, where there may be (``second``) and the sound is long. ``tell`` is given how many windows more are
+    done.
     """
     spec = members[0].spec
-    places: list[int] = []
-    values: list[np.ndarray] = []
-    waiting: deque[Future[np.ndarray]] = deque()
-    heard, windows = 0, sounds.windows(blocks, spec)
-    with ThreadPoolExecutor(most := threads()) as pool:
-        try:
-            while group := list(islice(windows, GROUP)):
-                starts, parts, lengths = zip(*group)
-                places += starts
-                heard = lengths[-1]
-                waiting.append(pool.submit(logits, members, np.stack(parts)))
-                # Read ahead so far that no thread has to wait for the reader, and no further.
-                if len(waiting) > most:
-                    values.append(waiting.popleft().result())
-                    tell(GROUP)
-                if len(places) % (TRIMMED * GROUP) == 0:
-                    release_memory()
-            values += [future.result() for future in waiting]
-        finally:
-            for future in waiting:  # after an error or Ctrl-C nobody wants them
-                future.cancel()
+    windows, places, heard, rounds = sounds.windows(blocks, spec), list[int](), 0, count(1)
+
+    def groups() -> Iterator[np.ndarray]:
+        nonlocal heard
+        while group := list(islice(windows, GROUP)):
+            starts, parts, lengths = zip(*group)
+            places.extend(starts)
+            heard = lengths[-1]
+            yield np.stack(parts)
+
+    def compute(clips: np.ndarray) -> np.ndarray:
+        if next(rounds) % TRIMMED == 0:
+            release_memory()
+        return logits(members, clips)
+
+    values = {}
+    alone = ALONE if two and second.possible() else None
+    with one_thread(), closing(second.shared(compute, groups(), (GROUP, spec.samples), alone)) as answers:
+        for number, answer in answers:
+            values[number] = answer
+            tell(answer.shape[1])
     seconds = heard / spec.sr
     times = tuple((start / spec.sr, min((start + spec.samples) / spec.sr, seconds)) for start in places)
     temperatures = tuple(member.temperature for member in members)
     scaled = any(one != 1 for one in temperatures)
     limit = members[0].threshold if len(members) == 1 and not scaled else None
-    return Prediction(
-        seconds, times, np.concatenate(values, axis=1), temperatures if scaled else (), limit, members[0].several
-    )
+    whole = np.concatenate([values[number] for number in range(len(values))], axis=1)
+    return Prediction(seconds, times, whole, temperatures if scaled else (), limit, members[0].several)
 
 
-def predict_file(members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int) -> Prediction:
+def predict_file(
+    members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int, two: bool = False
+) -> Prediction:
     """``predict`` of a sound file; raises ``audio.ClipError`` for what stage one refuses."""
-    return predict(members, sounds.sound_blocks(path, members[0].spec.sr), tell)
+    return predict(members, sounds.sound_blocks(path, members[0].spec.sr), tell, two)
 
 
-def predict_stream(members: Sequence[Checkpoint], stream: IO[bytes], name: str = "-") -> Prediction:
+def predict_stream(members: Sequence[Checkpoint], stream: IO[bytes], name: str = "-", two: bool = False) -> Prediction:
     """``predict_file`` of a whole WAV (or another format with a header) from a pipe, which errors call ``name``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "standard-input"
         with path.open("wb") as file:
             shutil.copyfileobj(stream, file)
         try:
-            return predict_file(members, path)
+            return predict_file(members, path, two=two)
         except audio.ClipError as error:
             raise audio.ClipError(name, error.reason, error.expected, error.found) from None

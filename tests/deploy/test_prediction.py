@@ -25,6 +25,7 @@ from pipeline import features, models, runs
 from pipeline.commands.predict import predict
 from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import prediction, sounds
+from pipeline.processes import second
 from tests import shipped
 from tests.shipped import (
     CLASSES,
@@ -350,7 +351,7 @@ def test_the_microphone_is_heard_in_overlapping_windows(world, monkeypatch):
         command(world.student, "--microphone")
 
 
-def test_windows_come_in_turn_whichever_thread_was_first(world, monkeypatch):
+def test_windows_come_in_turn_whichever_process_was_first(world, monkeypatch):
     """Also the last ones, which do not fill a round."""
     members = prediction.ensemble([world.student])
     spec = members[0].spec
@@ -362,11 +363,13 @@ def test_windows_come_in_turn_whichever_thread_was_first(world, monkeypatch):
         return slow(members, clips)
 
     monkeypatch.setattr(prediction, "logits", uneven)
-    monkeypatch.setattr(prediction, "TRIMMED", 4)
+    monkeypatch.setattr(prediction, "ALONE", 1)
+    monkeypatch.setattr(second, "possible", lambda: sys.platform == "linux")
     answers = []
-    for count in (1, 3):
-        monkeypatch.setattr(prediction, "threads", lambda count=count: count)
-        answers.append(prediction.predict(members, np.array_split(sound, 7)))
+    for two in (False, True):
+        told = []
+        answers.append(prediction.predict(members, np.array_split(sound, 7), told.append, two))
+        assert sum(told) == len(answers[-1].times)
     one, several = answers
     assert one.logits.shape[1] > 12 and one.times == several.times
     np.testing.assert_array_equal(one.logits, several.logits)
