@@ -35,6 +35,7 @@ from pipeline import features, models
 from pipeline.config import FeatureSpec
 from pipeline.deploy import prediction
 from pipeline.features import steps, vectors
+from pipeline.processes import heap
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 44100
@@ -132,7 +133,7 @@ def turns(run: Path, sound: Path, rounds: int) -> np.ndarray:
     Not the least of each: under load a short piece of work finds a quiet moment sooner than a long one.
     """
     spec = FeatureSpec()
-    torch.set_num_threads(1)
+    heap.keep_small(*prediction.HEAP)
     members = prediction.ensemble([run])
     features.warm_up(spec)
     pairs = [views(y, spec) for y in synthetic(CLIPS, spec)]

@@ -88,9 +88,11 @@ def predict(
         raise click.UsageError(f"no sounds; expected files, folders or - behind {folders[-1]}, or --microphone")
     from pipeline import features  # numpy, and below torch: --help does without
     from pipeline.deploy import prediction
+    from pipeline.processes import heap
 
     members = prediction.ensemble(folders, calibrated)
     require_sounds(sounds)
+    heap.keep_small(*prediction.HEAP)
     features.compile_kernels()
     warn(folders, any(member.synthetic for member in members))
     chosen = "json" if as_json else "csv" if as_csv else "text"

@@ -6,15 +6,14 @@ class names. How a sound is read and cut into windows stands in ``sounds``.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count, islice
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,8 +36,8 @@ from pipeline.runs.weights import read_weights
 #: Windows of a long sound that are computed in turn, and that a network may hear at once: more gain nothing.
 GROUP = 4
 
-#: Groups after which freed memory is given back: often enough for a small peak, seldom enough to cost nothing.
-TRIMMED = 8
+#: Of ``heap.keep_small``: less than a worker of stage one keeps, for two processes of a long sound may take 100 MB more than a clip.
+HEAP = 1 << 20, 1 << 22
 
 #: Groups of a long sound behind which a second process is forked: a short one would not gain what that takes.
 ALONE = 3
@@ -171,12 +170,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def release_memory() -> None:
-    """Give freed memory back to the system, where its C library can: it comes to lie in many pieces."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
 class LinearByRows(TorchFunctionMode):
     """A linear layer of several rows adds in another order than one of a single row; here each row is a single one."""
 
@@ -230,7 +223,7 @@ def predict(
     done.
     """
     spec = members[0].spec
-    windows, places, heard, rounds = sounds.windows(blocks, spec), list[int](), 0, count(1)
+    windows, places, heard = sounds.windows(blocks, spec), list[int](), 0
 
     def groups() -> Iterator[np.ndarray]:
         nonlocal heard
@@ -240,14 +233,10 @@ def predict(
             heard = lengths[-1]
             yield np.stack(parts)
 
-    def compute(clips: np.ndarray) -> np.ndarray:
-        if next(rounds) % TRIMMED == 0:
-            release_memory()
-        return logits(members, clips)
-
     values = {}
     alone = ALONE if two and second.possible() else None
-    with one_thread(), closing(second.shared(compute, groups(), (GROUP, spec.samples), alone)) as answers:
+    work = second.shared(partial(logits, members), groups(), (GROUP, spec.samples), alone)
+    with one_thread(), closing(work) as answers:
         for number, answer in answers:
             values[number] = answer
             tell(answer.shape[1])

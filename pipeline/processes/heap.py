@@ -44,12 +44,13 @@ def keep_freed() -> None:
 
 
 @functools.cache
-def keep_small() -> None:
+def keep_small(small: int = SMALL, kept: int = KEPT) -> None:
     """Have the freed arrays of a clip kept for the next one, where the C library can (glibc): else the system clears the pages of half
-    of them anew for every clip. What is large goes back at once, as before. No number depends on it."""
+    of them anew for every clip. What has ``small`` bytes or more goes back at once, as before, and so does what is free beyond
+    ``kept`` bytes. No number depends on it."""
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in ((M_MMAP_THRESHOLD, SMALL), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, SMALL)):
+        for option, value in ((M_MMAP_THRESHOLD, small), (M_TRIM_THRESHOLD, kept), (M_TOP_PAD, small)):
             libc.mallopt(option, value)
 
 
