@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import os
@@ -154,6 +155,13 @@ def warm(plain: bool) -> None:
     features.compile_kernels(plain=plain, quiet=True)
     one_thread()
     heap.keep_small()
+    keep_modules()
+
+
+@cache
+def keep_modules() -> None:
+    """Once: what was imported is no garbage. Where psutil is missing, loky looks through all of it every second, for 0.014 s."""
+    gc.freeze()
 
 
 def one_thread() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,10 @@ def test_the_last_clips_are_computed_in_small_tasks(root: Path, monkeypatch: pyt
         assert [job for task in tasks if task.fold == fold_plan.fold for job in task.jobs] == fold_plan.jobs
     batches = stage.tasks_of(plans, dataclasses.replace(SPEC, engine="torch", tuning=0.0, floor=1e-5), plain=False)
     assert [len(task.jobs) for task in batches] == [16] * 6 + [4] + [16] * 3 + [2], "bits of a batch depend on its size"
+
+
+def test_what_a_worker_imported_is_not_looked_through_for_garbage() -> None:
+    """In a process of its own: what is kept here would be kept for all other tests."""
+    code = "import gc; from pipeline.extraction import workers; workers.warm(True); print(gc.get_freeze_count(), len(gc.get_objects()))"
+    kept, looked_at = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert kept > 10 * looked_at
