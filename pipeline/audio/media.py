@@ -111,7 +111,8 @@ def package(path: Path) -> Any:
     try:
         import av
     except ImportError:
-        raise MediaError(NEEDED, f"it installed: {media_remedy(path.name)}", "no PyAV") from None
+        # The commands stand last, so that they can be copied.
+        raise MediaError(NEEDED, "PyAV", f"none; install it: {media_remedy(path.name)}") from None
     return av
 
 

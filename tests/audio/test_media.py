@@ -323,6 +323,7 @@ def test_without_the_extra_a_line_says_how_to_get_it(tmp_path, without) -> None:
         with pytest.raises(ClipError, match=REMEDY.format(name="'my film.m4a'")) as caught:
             read()
         assert caught.value.reason == audio.NEEDED and "\n" not in str(caught.value)
+        assert str(caught.value).endswith("; or convert it: ffmpeg -i 'my film.m4a' -vn 'my film.wav'"), "to be copied"
     assert decoding.seconds_stated(path) == 0 and not audio.given_now(path, audio.NEEDED)
     with pytest.raises(InputError, match=r"a folder without sound files.*media.*ffmpeg"):
         sounds.sound_files(tmp_path)
