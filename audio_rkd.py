@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__ as __version__
 from pipeline.errors import InputError as InputError
+from pipeline.plurals import many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,7 +128,7 @@ def compute_features(corpus: Corpus, settings: Settings, *, folds: Sequence[int]
     if failed := [failure for report in reports for failure in report.failed]:
         first = failed[0]
         raise InputError(
-            f"{len(failed)} of {sum(report.clips for report in reports)} clips failed, {first.clip} the first of them: {first.reason}; "
+            f"{len(failed)} of {many(sum(report.clips for report in reports), 'clip')} failed, {first.clip} the first of them: {first.reason}; "
             "the others are kept. Repair or replace them and call it again, or leave them out: audio-rkd features --on-error skip"
         )
     return reports[0].path.parent

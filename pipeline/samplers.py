@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.errors import InputError
+from pipeline.plurals import many
 
 SHUFFLE = "shuffle"
 CLASSES = "classes"
@@ -96,7 +97,7 @@ def check(sampler: str, batch: int) -> None:
         )
     if kind == EPISODE and batch != (whole := episode(sampler)).batch:
         raise InputError(
-            f"sampler = {sampler!r} and batch = {batch}: an episode of {whole.way} classes with {whole.shot} + {whole.query} clips each "
+            f"sampler = {sampler!r} and batch = {batch}: an episode of {whole.way} classes with {whole.shot} + {many(whole.query, 'clip')} each "
             f"takes {whole.batch}; expected batch = {whole.batch}"
         )
     if kind == UNLABELLED and batch % (1 + number):
@@ -105,7 +106,7 @@ def check(sampler: str, batch: int) -> None:
         others = [f"'unlabelled:{min(fitting, key=lambda each: abs(each - number))}'"] if fitting else []
         others.append(f"a batch that {share} divides, for example {share * max(1, round(batch / share))}")
         raise InputError(
-            f"sampler = {sampler!r}: a batch of {batch} does not hold {number} clips without a label for each with one; "
+            f"sampler = {sampler!r}: a batch of {batch} does not hold {many(number, 'clip')} without a label for each with one; "
             f"expected {', or '.join(others)}"
         )
 
@@ -123,6 +124,6 @@ def check_classes(sampler: str, batch: int, classes: int, where: str) -> None:
             number for number in range(each, batch + 1) if batch % number == 0 and batch // number <= classes
         )
         raise InputError(
-            f"{where}: sampler = {sampler!r}: a batch of {batch} holds {batch // each} classes of {each} clips, and there are "
+            f"{where}: sampler = {sampler!r}: a batch of {batch} holds {many(batch // each, 'class')} of {many(each, 'clip')}, and there are "
             f"{classes}; expected 'classes:{fitting}', or a batch of at most {each * classes}"
         )

@@ -60,6 +60,7 @@ ROWS = (
     "pipeline.listed",
     "pipeline.errors",
     "pipeline.system",
+    "pipeline.plurals",
     "pipeline.goals",
     "pipeline",
 )

@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.cache.schema import Header, clip_digest, content_digest
 from pipeline.config import InputError
 from pipeline.files import as_signed, json_bytes, signed, write_atomic
+from pipeline.plurals import many
 
 NOTES = "checks.json"
 
@@ -154,7 +155,11 @@ def told(paths: Iterable[Path]) -> str:
     if not known:
         return "contents not checked since they were written: audio-rkd check"
     oldest = min(known, key=lambda check: check.time)
-    left = f"; {len(checks) - len(known)} of {len(checks)} folds not since they were written" if None in checks else ""
+    left = (
+        f"; {len(checks) - len(known)} of {many(len(checks), 'fold')} not since they were written"
+        if None in checks
+        else ""
+    )
     damaged = sum(bool(check.damaged) for check in known)
     bad = f"; {damaged} of them damaged" if damaged else ""
     return f"contents last checked {oldest.time} ({oldest.how}){left}{bad}"

@@ -11,6 +11,7 @@ from pipeline.commands.chosen import runs_of
 from pipeline.commands.defaults import is_given
 from pipeline.commands.options import corpus_options
 from pipeline.commands.types import PATH
+from pipeline.plurals import many
 
 SECTION = "Looking at what there is"
 ORDER = 39.4
@@ -41,4 +42,4 @@ def archive(folders: tuple[Path, ...], dataset: str, data: Path | None, output: 
     archives.write(output, records, root, weights=weights)
     size = output.stat().st_size / 1e6
     kept = "" if weights else ", without weights"
-    click.echo(f"{output}: {len(records)} runs{kept}, {size:.1f} MB; audio-rkd report {output} reads it")
+    click.echo(f"{output}: {many(len(records), 'run')}{kept}, {size:.1f} MB; audio-rkd report {output} reads it")

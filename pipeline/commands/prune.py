@@ -8,6 +8,7 @@ import click
 
 from pipeline import places
 from pipeline.commands.options import corpus_option, json_option
+from pipeline.plurals import many
 
 SECTION = "Looking at what there is"
 ORDER = 39.5
@@ -53,7 +54,12 @@ def prune(corpus: str | None, kinds: tuple[str, ...], dry_run: bool, as_json: bo
         done = "would be removed" if dry_run else "removed"
         lines = [f"{done}: {one.path} ({pruning.bytes_text(one.bytes)}; used by {one.use})" for one in chosen]
         click.echo(
-            "\n".join([*lines, f"{done}: {len(chosen)} things, {pruning.bytes_text(sum(one.bytes for one in chosen))}"])
+            "\n".join(
+                [
+                    *lines,
+                    f"{done}: {many(len(chosen), 'thing')}, {pruning.bytes_text(sum(one.bytes for one in chosen))}",
+                ]
+            )
         )
     else:
         click.echo(pruning.text(items))

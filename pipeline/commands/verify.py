@@ -18,6 +18,7 @@ from pipeline.commands.options import (
 from pipeline.commands.showing import as_text
 from pipeline.config import InputError
 from pipeline.corpus import opening
+from pipeline.plurals import many
 
 SECTION = "The stages"
 ORDER = 22
@@ -76,13 +77,13 @@ def removed_rows(dataset: str, data: Path | None) -> list[str]:
         raise opening.absent(name, root)
     if name == "csv":
         rows = removed.without(root, csv.lost(root))
-        return [*(f"-        {row}" for row in rows), f"fixed    {root}: {len(rows)} rows removed"]
+        return [*(f"-        {row}" for row in rows), f"fixed    {root}: {many(len(rows), 'row')} removed"]
     table, is_lost = removed.lost_rows(root)
     rows = []
     if table.is_file():
         tables.table(table, "file", unique="file")  # what is wrong with it is told before anything is removed
         rows = removed.remove_rows(table, "file", is_lost)
-    return [*(f"-        {row}" for row in rows), f"fixed    {table}: {len(rows)} rows removed"]
+    return [*(f"-        {row}" for row in rows), f"fixed    {table}: {many(len(rows), 'row')} removed"]
 
 
 def checks_of(name: str, root: Path) -> list[str]:

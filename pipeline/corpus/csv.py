@@ -17,6 +17,7 @@ from pipeline.corpus.tables import Row, table
 from pipeline.files import active
 from pipeline.label_sets import BETWEEN
 from pipeline.label_sets import require as require_several_taken
+from pipeline.plurals import many, plural
 from pipeline.spelling import on_disk, same
 
 #: Nowhere by itself: it is where the user says.
@@ -66,9 +67,9 @@ def csv(place: Path, *, store: bool = True, problems: list[str] | None = None) -
         require_several_taken(place)
     names = sorted({entry.labels for entry in labelled})  # by label, those of a single class too
     if len(classes) < 2:
-        refused = f"; {len(problems)} rows are refused, the first: {problems[0]}" if problems else ""
+        refused = f"; {many(len(problems), 'row is', 'rows are')} refused, the first: {problems[0]}" if problems else ""
         raise InputError(
-            f"{place} has clips of {len(classes)} classes; expected two at least in its column label{refused}"
+            f"{place} has clips of {many(len(classes), 'class')}; expected two at least in its column label{refused}"
         )
     keys = {entry.key: entry for entry in labelled}
     folds, sources = placed(place, keys, store=store)
@@ -126,7 +127,11 @@ def read(place: Path, problems: list[str] | None) -> list[Entry]:
             continue
         entries[entry.name] = entry
     if bad and problems is None:
-        more = f" (and {len(bad) - 1} more rows: audio-rkd verify names them)" if len(bad) > 1 else ""
+        more = (
+            f" (and {many(len(bad) - 1, 'more row')}: audio-rkd verify names {plural(len(bad) - 1, 'it', 'them')})"
+            if len(bad) > 1
+            else ""
+        )
         raise InputError(f"{bad[0]}{more}")
     if problems is not None:
         problems += bad

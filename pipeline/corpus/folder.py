@@ -20,6 +20,7 @@ from pipeline.corpus.clips import Clip, Corpus, checked
 from pipeline.corpus.naming import beginnings, class_of, recordings
 from pipeline.corpus.tables import table
 from pipeline.files import active, inert
+from pipeline.plurals import many, plural
 from pipeline.spelling import on_disk
 
 #: Nowhere by itself: it is where the user says.
@@ -87,7 +88,7 @@ def class_files(root: Path) -> dict[str, Path]:
             add_files(root, place, paths)
     if len(classes := {class_of(name) for name in paths}) < 2:
         raise InputError(
-            f"{root} has {len(classes)} folders with sound files ({files.formats()}); expected "
+            f"{root} has {many(len(classes), 'folder')} with sound files ({files.formats()}); expected "
             "at least two, one per class: CLASS/CLIP.wav"
         )
     return paths
@@ -181,7 +182,7 @@ def tell(path: Path, folds: dict[str, int], sources: dict[str, str], new: int, *
     """A line of what was assigned, on standard error: names can only be guessed from."""
     counts = ", ".join(f"{fold}: {n}" for fold, n in sorted(Counter(folds.values()).items()))
     print(
-        f"{path}: {new} clips put into folds; now {len(folds)} clips of {len(set(sources.values()))} recordings, "
+        f"{path}: {many(new, 'clip')} put into folds; now {many(len(folds), 'clip')} of {many(len(set(sources.values())), 'recording')}, "
         f"{rule}, clips in folds {counts}. Edit it if clips of one recording are in several folds.",
         file=sys.stderr,
         flush=True,
@@ -245,7 +246,7 @@ def store_folds(path: Path, new: dict[str, tuple[int, str]]) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise InputError(
-            f"the folds of {len(new)} clips cannot be stored in {path} ({error.strerror}); expected a "
+            f"the {plural(len(new), 'fold')} of {many(len(new), 'clip')} cannot be stored in {path} ({error.strerror}); expected a "
             f"folder that can be written: make one of links with 'cp -rs {path.parent.resolve()} "
             "FOLDER' and name that one"
         ) from None

@@ -12,6 +12,7 @@ from pipeline.corpus import files
 from pipeline.corpus.clips import Clip, Corpus
 from pipeline.corpus.naming import recordings
 from pipeline.corpus.windows import whole
+from pipeline.plurals import many
 
 #: Bytes from the middle of a file that are compared before all of it is read.
 SAMPLE = 4096
@@ -57,14 +58,10 @@ def warning(corpus: Corpus) -> str:
         return ""
     source, folds = next(iter(recordings.items()))
     return (
-        f"{corpus.name}: {counted(len(recordings), 'recording is', 'recordings are')} in several folds, so that accuracy is "
+        f"{corpus.name}: {many(len(recordings), 'recording is', 'recordings are')} in several folds, so that accuracy is "
         f"in part that of clips heard in training: {source} in {' and '.join(map(str, folds))}"
         f"{', and others' if len(recordings) > 1 else ''}; {remedy}"
     )
-
-
-def counted(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
 
 
 def same_bytes(paths: Mapping[Path, str]) -> list[list[str]]:
@@ -162,10 +159,10 @@ def told(corpus: Corpus) -> list[str]:
             )
         names = " and ".join(clip.name for clip in groups[0])
         lines.append(
-            f"{corpus.name}: {counted(len(faults), 'clip is', 'clips are')} there more than once, in several folds, such "
+            f"{corpus.name}: {many(len(faults), 'clip is', 'clips are')} there more than once, in several folds, such "
             f"as {faults[0]}: accuracy is in part that of clips heard in training"
             if faults
-            else f"{corpus.name}: {counted(len(groups), 'clip is', 'clips are')} there more than once (the same bytes), such as "
+            else f"{corpus.name}: {many(len(groups), 'clip is', 'clips are')} there more than once (the same bytes), such as "
             f"{names}; in one fold each"
         )
     if not corpus.own:
@@ -174,7 +171,7 @@ def told(corpus: Corpus) -> list[str]:
         return [*lines, *([pooled(corpus)] if corpus.unlabelled else []), *in_one_fold(corpus)]
     if absent := files.left_out(corpus.root, {clip.path for clip in (*corpus.clips, *corpus.unlabelled)}):
         lines.append(
-            f"{corpus.name}: {counted(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "
+            f"{corpus.name}: {many(len(absent), 'file that looks like a sound is', 'files that look like sounds are')} "
             f"left out, such as {absent[0].relative_to(corpus.root)}: make verify names them"
             f"{files.remedy([path.name for path in absent])}"
         )
@@ -189,18 +186,18 @@ def windowed(corpus: Corpus) -> list[str]:
     if not corpus.windows:
         return []
     clips, files = (len(one.clips) + len(one.unlabelled) for one in (corpus, whole(corpus)))
-    return [f"{corpus.name}: {clips} windows of {corpus.seconds:g} s in {counted(files, 'file', 'files')}"]
+    return [f"{corpus.name}: {many(clips, 'window')} of {corpus.seconds:g} s in {many(files, 'file', 'files')}"]
 
 
 def pooled(corpus: Corpus) -> str:
     """A line on the clips without a label: how many, and how many are taken for pieces of recordings that have clips with one."""
     known = {clip.source for clip in corpus.clips}
     shared = [clip for clip in corpus.unlabelled if clip.source in known]
-    line = f"{corpus.name}: {counted(len(corpus.unlabelled), 'clip', 'clips')} without a label, in no fold"
+    line = f"{corpus.name}: {many(len(corpus.unlabelled), 'clip', 'clips')} without a label, in no fold"
     if not shared:
         return f"{line}; by their names none is of a recording that has clips with one"
     return (
-        f"{line}; {counted(len(shared), 'is', 'are')} taken for pieces of recordings that have clips with one, such as "
+        f"{line}; {many(len(shared), 'is', 'are')} taken for pieces of recordings that have clips with one, such as "
         f"{shared[0].name} of {shared[0].source}, and left out where that is held out"
     )
 
@@ -223,7 +220,7 @@ def examples(corpus: Corpus, alike: Collection[str] = ()) -> list[str]:
     chosen = sorted(of_class.values(), key=lambda source: -len(groups[source]))
     shown = "; ".join(example(sorted(groups[source])) for source in [*chosen, *rest][:3])
     return [
-        f"{corpus.name}: folds rest on names alone, {len(corpus.clips)} clips of {len(groups)} recordings. Taken for one "
+        f"{corpus.name}: folds rest on names alone, {many(len(corpus.clips), 'clip')} of {many(len(groups), 'recording')}. Taken for one "
         f"recording each: {shown}. Where that is wrong, edit source and fold in {corpus.root / 'folds.csv'}"
     ]
 

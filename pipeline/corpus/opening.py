@@ -79,8 +79,8 @@ def synthetic_note(dataset: str, name: str, root: Path) -> str:
     """The line of figures that are of the synthetic corpus; "" of another."""
     if name != "synthetic":
         return ""
-    advice = "" if dataset == "synthetic" else " No data set in data/UrbanSound8K (make data, or DATA=folder):"
-    return f"SYNTHETIC corpus {root}.{advice} figures of it say nothing about real sounds."
+    absent = "" if dataset == "synthetic" else ". No data set in data/UrbanSound8K (make data, or DATA=folder)"
+    return f"SYNTHETIC corpus {root}{absent}: figures of it say nothing about real sounds."
 
 
 def opened(dataset: str, root: Path, problems: list[str] | None = None) -> Corpus:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.config import InputError
 from pipeline.corpus.tables import Row
+from pipeline.plurals import many
 
 #: What may stand between values, the likeliest first.
 DELIMITERS = ",;\t|"
@@ -52,7 +53,7 @@ class TableFile:
             row.where, row.start, row.end = f"{self.path}, line {start + 1}", start, end
             if any(cells[len(self.header) :]):
                 problems.append(
-                    f"{row.where}: {len(cells)} values; expected {len(self.header)}: {', '.join(self.header)}; put a value "
+                    f"{row.where}: {many(len(cells), 'value')}; expected {len(self.header)}: {', '.join(self.header)}; put a value "
                     f"that holds {self.delimiter!r} in quotation marks"
                 )
                 continue

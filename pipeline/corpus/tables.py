@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.config import InputError
+from pipeline.plurals import many
 
 
 class Row(dict[str, str]):
@@ -84,7 +85,7 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
                 empty = [column for column in columns if not row.get(column)]
                 if empty or len(cells) > len(header):
                     raise InputError(
-                        f"{row.where}: {f'no {empty[0]}' if empty else f'{len(cells)} values'}; expected "
+                        f"{row.where}: {f'no {empty[0]}' if empty else many(len(cells), 'value')}; expected "
                         f"{len(header)} values: {', '.join(header)}"
                     )
                 yield reader.line_num, row

@@ -23,6 +23,7 @@ from pipeline.corpus.tables import Row, first_file, first_folder
 from pipeline.corpus.urbansound8k import SECONDS
 from pipeline.extras import media_remedy
 from pipeline.label_sets import BETWEEN
+from pipeline.plurals import many
 from pipeline.spelling import on_disk, one_line
 
 #: Largest difference between a file's and its annotated length, in seconds. The published ones differ by
@@ -76,7 +77,7 @@ class Verification:
         """The report: counts, whole or partial, and a line for each problem."""
         unit = "images" if self.dataset == "cifar100" else "clips"
         lengths = f", {self.seconds / 60:.1f} minutes" if self.seconds else ""
-        report = [f"{self.dataset} in {self.root}: {self.clips} {unit}, {len(self.classes)} classes{lengths}"]
+        report = [f"{self.dataset} in {self.root}: {self.clips} {unit}, {many(len(self.classes), 'class')}{lengths}"]
         if self.folds:
             report.append("folds    " + ", ".join(f"{k}: {n}" for k, n in sorted(self.folds.items())))
         each = ", ".join(f"{label}: {count}" for label, count in sorted(self.classes.items()))
@@ -88,11 +89,11 @@ class Verification:
         elif self.published is not None:
             report.append(f"whole    all {self.published} published {unit}")
         if self.unlabelled:
-            report.append(f"besides  {self.unlabelled} clips without a label, in no fold")
+            report.append(f"besides  {many(self.unlabelled, 'clip')} without a label, in no fold")
         report += [f"unused   {self.unused}"] if self.unused else []
         report += [f"note     {note}" for note in self.notes]
         report += [f"problem  {problem}" for problem in self.problems]
-        report.append(f"{len(self.problems)} problem{'s' * (len(self.problems) != 1)}")
+        report.append(many(len(self.problems), "problem"))
         # Names of files may be bytes that are no text.
         return [one_line(line.encode("utf-8", "backslashreplace").decode()) for line in report]
 
@@ -207,9 +208,9 @@ def counted(rows: list[Annotated], published: Published) -> Iterator[str]:
 def beyond(kind: str, counts: Counter[str], expected: dict[str, int]) -> Iterator[str]:
     for key, n in sorted(counts.items()):
         if key not in expected:
-            yield f"{kind} {key}: {n} clips annotated, expected no such {kind}"
+            yield f"{kind} {key}: {many(n, 'clip')} annotated, expected no such {kind}"
         elif n > expected[key]:
-            yield f"{kind} {key}: {n} clips annotated, expected {expected[key]}"
+            yield f"{kind} {key}: {many(n, 'clip')} annotated, expected {expected[key]}"
 
 
 def leaking(corpus: Corpus, notes: list[str]) -> Iterator[str]:

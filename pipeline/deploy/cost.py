@@ -21,6 +21,7 @@ from pipeline.deploy.cost_rows import Row, rows_of
 from pipeline.deploy.kin import name_of, runs_beside, teacher_of
 from pipeline.feature_settings import ALL
 from pipeline.models.saved import sound_features
+from pipeline.plurals import many
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
 from pipeline.runs import Record
 from pipeline.runs.weights import read_weights
@@ -177,8 +178,8 @@ def columns(cost: Cost) -> list[Column]:
 
 def document(cost: Cost) -> Document:
     stamp = "SYNTHETIC " if cost.synthetic else ""
-    clips = "1 clip" if cost.batch == 1 else f"{cost.batch} clips"
-    threads = "1 thread" if cost.threads == 1 else f"{cost.threads} threads"
+    clips = many(cost.batch, "clip")
+    threads = many(cost.threads, "thread")
     caption = f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}."
     computed = "librosa's five" if cost.features == ALL else f"librosa's {cost.features.replace(',', ', ')}"
     notes = [

@@ -34,6 +34,7 @@ from pipeline.deploy.proving import HeldOut, held_out, of_files, scores
 from pipeline.extras import install_line
 from pipeline.models import Network
 from pipeline.models.saved import network_of, require_classes, sound_features
+from pipeline.plurals import many
 from pipeline.runs import Record
 from pipeline.runs.held_out import require_held_out
 from pipeline.runs.weights import read_weights
@@ -233,7 +234,7 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
 
     sizes, windows = proof["bytes"], ""
     if count := proof.get("held_out_windows"):
-        windows = f", the mean of {count} windows (agreement is of these),"
+        windows = f", the mean of {many(count, 'window')} (agreement is of these),"
     percents = {
         name: f"{100 * proof[name]:.2f} %" for name in proof if name.startswith(("accuracy", "map_", "agreement"))
     }
@@ -245,8 +246,8 @@ def text(folder: Path, proof: dict[str, Any]) -> str:
         f"float       {sizes[FLOAT]:>9,} bytes  {measure} {percents[f'{key}_float']}",
         f"int8        {sizes[INT8]:>9,} bytes  {measure} {percents[f'{key}_int8']}, "
         f"same {same} as float on {percents['agreement_int8']}",
-        f"measured    on the {proof['held_out_clips']} clean clips{windows} of held-out fold {proof['fold']}; int8 calibrated with "
-        f"{proof['calibration_clips']} samples of the other folds",
+        f"measured    on the {many(proof['held_out_clips'], 'clean clip')}{windows} of held-out fold {proof['fold']}; int8 calibrated with "
+        f"{many(proof['calibration_clips'], 'sample')} of the other folds",
     ]
     if way := proof.get("int8_in_float"):  # proofs made before do not say it
         lines[4] += f"; in floating point: {way}"

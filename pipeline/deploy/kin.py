@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pipeline import runs
 from pipeline.figures import statistics
+from pipeline.plurals import many
 from pipeline.report.aggregation import percents
 from pipeline.runs import Record
 
@@ -47,10 +48,10 @@ def mean_score(record: Record, records: Sequence[Record]) -> tuple[float | None,
     group = siblings(record, records)
     values = percents([r for r in group if r.result.trained], "score")
     if not values:
-        return None, f"none of {len(group)} runs trained"
+        return None, f"none of {many(len(group), 'run')} trained"
     spread = statistics.spread(values)
     folds = f"{len(spread.folds)} of {len(record.all_folds)} folds"
-    return spread.mean, f"{spread.n} {'run' if spread.n == 1 else 'runs'}, {folds}"
+    return spread.mean, f"{many(spread.n, 'run')}, {folds}"
 
 
 def runs_beside(record: Record) -> list[Record]:

@@ -32,6 +32,7 @@ from pipeline.deploy.onnx_asked import (
     trained_on_of,
 )
 from pipeline.locks import locked
+from pipeline.plurals import many
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read
 from pipeline.teacher_files.schema import FOLDER
@@ -80,7 +81,7 @@ def teacher_file(
             except InputError as error:
                 say(f"{error.args[0].partition('; ')[0]}: they are asked for again")
         say(
-            f"{asked.path}: {len(clips.names)} clips, {len(spec.view_names)} views each, {samples} samples at {rate} Hz → {target}"
+            f"{asked.path}: {many(len(clips.names), 'clip')}, {many(len(spec.view_names), 'view')} each, {many(samples, 'sample')} at {rate} Hz → {target}"
         )
         answers = answered(session, rank, corpus, clips, spec, rate, samples, say)
         outputs, notes = named(answers, labels, clips.classes, asked.path)

@@ -20,6 +20,7 @@ import numpy as np
 
 from pipeline.deploy.prediction import Prediction
 from pipeline.files import inert
+from pipeline.plurals import many
 from pipeline.spelling import one_line
 
 #: Least probability of an event's class, where neither the user nor the run's "none of these" says another.
@@ -81,7 +82,7 @@ def merged_pieces(best: np.ndarray, edges: np.ndarray, values: np.ndarray, class
 def as_text(name: str, heard: Sequence[Event], dash: str = "–") -> str:
     """The sound's name, and a line for each event below it."""
     lines = [f"  {one.start:8.2f}{dash}{one.end:.2f} s  {one.label} {100 * one.score:.1f} %" for one in heard]
-    return "\n".join(map(one_line, [f"{name}  ({len(heard)} event{'s' * (len(heard) != 1)})", *lines]))
+    return "\n".join(map(one_line, [f"{name}  ({many(len(heard), 'event')})", *lines]))
 
 
 def as_csv(name: str, heard: Sequence[Event]) -> str:

@@ -12,6 +12,7 @@ from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine import subsets
 from pipeline.engine.source import Source
 from pipeline.images.archive import Archive
+from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
 
 
@@ -32,7 +33,7 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
             fewer = network.batch // needed * (1 << max(0, samples.bit_length() - 1))
             setting = f"{'teacher' if run.is_teacher else 'student'}.batch"
             raise InputError(
-                f"{setting} = {network.batch}: fold {run.fold} trains on {samples} samples of {count} clips, no whole "
+                f"{setting} = {network.batch}: fold {run.fold} trains on {many(samples, 'sample')} of {many(count, 'clip')}, no whole "
                 f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
                 + (f", or --set step.STEP.batch={max(1, fewer)} where a step has its own" if run.is_step else "")
             )

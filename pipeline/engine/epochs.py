@@ -12,6 +12,7 @@ import numpy as np
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.engine.whole import Whole
+from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
 
 #: Epochs that are shorter are not all told, so that a log can be read: of each so many seconds the last.
@@ -84,8 +85,9 @@ def left(times: Sequence[tuple[int, float]], epochs: int) -> str:
 def about(planned: Sequence[PlannedRun]) -> str:
     """Which network, how many runs, and of which folds and seeds."""
     folds, seeds = (sorted({getattr(run, name) for run in planned}) for name in ("fold", "seed"))
-    many = f"{len(planned)} run{'s' * (len(planned) != 1)}"
-    return f"{planned[0].network.model}  {many}  {counted('fold', folds)}  {counted('seed', seeds)}"
+    return (
+        f"{planned[0].network.model}  {many(len(planned), 'run')}  {counted('fold', folds)}  {counted('seed', seeds)}"
+    )
 
 
 def counted(noun: str, numbers: Sequence[int]) -> str:

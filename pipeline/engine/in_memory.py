@@ -30,6 +30,7 @@ from pipeline.losses.needs import MEMBERS, Needs
 from pipeline.losses.several import require_several
 from pipeline.models import Outputs
 from pipeline.models.saved import network_of
+from pipeline.plurals import many
 from pipeline.runs import Record, Result
 from pipeline.runs.record import UNFINISHED
 from pipeline.training import Live, Run, Stored, Task, inference
@@ -137,7 +138,7 @@ def require_batch(fold: Fold, task: Task, settings: TrainSettings) -> None:
     needed = samplers.labelled_of(settings.sampler, settings.batch) or settings.batch
     if there < needed:
         raise InputError(
-            f"batch = {settings.batch}: fold {fold.number} trains on {there} samples, no whole batch; expected a smaller one"
+            f"batch = {settings.batch}: fold {fold.number} trains on {many(there, 'sample')}, no whole batch; expected a smaller one"
         )
 
 

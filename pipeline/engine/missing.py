@@ -17,6 +17,7 @@ from pipeline.engine.whole import whole_of
 from pipeline.locks import locked
 from pipeline.losses import library
 from pipeline.losses.unlabelled import require_unlabelled
+from pipeline.plurals import many
 from pipeline.progress import foot, say
 from pipeline.runs import Record, weights
 from pipeline.runs.planned import PlannedRun
@@ -124,7 +125,7 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
     """Train the missing runs of a level that have one home: how many there were, and a line for each that failed."""
     home, name = level.runs[0].home, level.name
     missing = missing_runs(level.runs, source)
-    finished = f"{name}: {len(level.runs) - len(missing)} of {len(level.runs)} runs finished in {home}"
+    finished = f"{name}: {len(level.runs) - len(missing)} of {many(len(level.runs), 'run')} finished in {home}"
     if not missing:
         say(f"{finished}; nothing to do")
         return 0, []
@@ -149,7 +150,7 @@ def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0
             say=say,
             **{"pack": None, "layout": None, "jobs": 0, **how},
         )
-    say(f"{name}: {len(missing)} runs in {time.monotonic() - started:.0f} s, in {home}")
+    say(f"{name}: {many(len(missing), 'run')} in {time.monotonic() - started:.0f} s, in {home}")
     return len(missing), failures
 
 
@@ -220,7 +221,7 @@ def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 def failed(failures: Sequence[str], trained: int) -> str:
     more = [f"and {len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
-    first = f"{len(failures)} of {trained} runs stopped; the others are kept"
+    first = f"{len(failures)} of {many(trained, 'run')} stopped; the others are kept"
     return "\n       ".join([first, *failures[:SHOWN], *more])
 
 

@@ -16,6 +16,7 @@ from pipeline.corpus.clips import part_names
 from pipeline.images.archive import Archive, archive_of
 from pipeline.locks import locked
 from pipeline.losses import LossMix
+from pipeline.plurals import many
 from pipeline.runs import Record
 from pipeline.runs.folder import lost_epochs
 from pipeline.runs.planned import Files, PlannedRun
@@ -226,7 +227,11 @@ def outcome(old: Path, new: Path) -> tuple[bool, list[str]]:
     before, after = metrics(old), [record for record in metrics(new) if record["epoch"] not in lost]
     if not any(MOVED in record for record in before):  # a run of before it was kept
         after = [{key: value for key, value in record.items() if key not in (FIRST, MOVED)} for record in after]
-    beside = f" ({len(lost)} others are lost from metrics.jsonl since, and not compared)" if lost else ""
+    beside = (
+        f" ({many(len(lost), 'other is', 'others are')} lost from metrics.jsonl since, and not compared)"
+        if lost
+        else ""
+    )
     shorter = min(len(before), len(after))
     first = next((i for i in range(shorter) if before[i] != after[i]), None if len(before) == len(after) else shorter)
     checks = [(first is None, f"epochs: {len(after)}{beside}", "" if first is None else f"from epoch {first + 1} on")]

@@ -13,6 +13,7 @@ from pipeline.config import InputError
 from pipeline.engine import packs
 from pipeline.engine.packs import PlannedPack
 from pipeline.losses.needs import Needs
+from pipeline.plurals import many
 from pipeline.teacher_files import is_teacher_file
 from pipeline.teacher_files.reading import read as read_file
 from pipeline.training import Stored, packing
@@ -52,7 +53,7 @@ class Room:
             return "the teachers run in every step, on the inputs as they are mixed"
         if self.relabelled:
             return "the teachers run in every step, for the labels that are known of clips are each run's own"
-        wanted = f"{gigabytes(self.each * teachers)} of what is read of {teachers} teachers"
+        wanted = f"{gigabytes(self.each * teachers)} of what is read of {many(teachers, 'teacher')}"
         if self.live:
             return f"the teachers run in every step: {wanted} is more than the {gigabytes(self.free)} there are for it"
         return f"{wanted}, stored"

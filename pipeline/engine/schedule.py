@@ -33,6 +33,7 @@ from pipeline.engine.whole import Whole
 from pipeline.images.archive import Archive
 from pipeline.losses import views
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
+from pipeline.plurals import many
 from pipeline.processes import cluster, shadowing
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.signals import ctrl_c_held_back
@@ -271,7 +272,7 @@ def in_cluster(
         whole = workers.one(
             packed, with_peers(planned), partial(make, device=place), checkpoints, pack, layout, count, print
         )
-        say(f"{len(whole)} packs on {count} dask workers, device {place}")
+        say(f"{many(len(whole), 'pack')} on {many(count, 'dask worker')}, device {place}")
         # One pack per worker at a time.
         tasks = ((one, 0) for one in whole)
         with contextlib.closing(workers.results(train_here, tasks, len, stops=True)) as trained:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline import cache, class_subsets, samplers
 from pipeline.config import InputError, TrainSettings
+from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
 from pipeline.training import Task
 from pipeline.training.sampling import wrong_labels
@@ -94,7 +95,7 @@ def task(data: cache.Data, fold: int, seed: int, network: TrainSettings, without
         out = hidden(data, clips, network.unlabelled, seed)
         if not out.any():
             raise InputError(
-                f"fold {fold}: unlabelled = {network.unlabelled:g} hides no recording of {len(clips)} clips, for each class keeps "
+                f"fold {fold}: unlabelled = {network.unlabelled:g} hides no recording of {many(len(clips), 'clip')}, for each class keeps "
                 "one at least; expected more of it, or a corpus of more recordings"
             )
         pool = np.concatenate([pool, apart(data, clips[out], fold)])

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.config import InputError
 from pipeline.experiments.steps import PREVIOUS, Step
 from pipeline.listed import LAST
+from pipeline.plurals import many
 from pipeline.runs import STEP
 from pipeline.runs.planned import CROSSED, PlannedRun
 
@@ -37,7 +38,7 @@ def with_others(like: PlannedRun, fold: int, folds: Sequence[int]) -> list[Plann
 def require_folds(folds: Sequence[int], asked: str) -> None:
     """``InputError`` for too few of them. ``asked``: what asks for pairs, for the message."""
     if len(folds) < FEWEST_FOLDS:
-        count = f"{len(folds)} fold{'' if len(folds) == 1 else 's'}"
+        count = many(len(folds), "fold")
         raise InputError(
             f"{asked} with {count}: a teacher without two of them has nothing to learn from; expected three at least"
         )

@@ -67,7 +67,8 @@ def failed_text(root: Path, failures: Mapping[int, tuple[Failure, ...]], folder:
         for fold, _, path, reason, expected, found in rows[:SHOWN]
     ]
     more = f"{len(rows) - SHOWN} more; " if len(rows) > SHOWN else ""
-    return "\n".join([*lines, f"{more}all {len(rows)} failed clips are listed in {folder / 'failures.csv'}"])
+    listed = "it is listed" if len(rows) == 1 else f"all {len(rows)} failed clips are listed"
+    return "\n".join([*lines, f"{more}{listed} in {folder / 'failures.csv'}"])
 
 
 @contextmanager

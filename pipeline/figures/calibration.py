@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from pipeline.config import InputError
+from pipeline.plurals import many
 
 #: The temperatures among which one is looked for: beyond them a network is sure of all, or knows nothing.
 LEAST, MOST = 0.05, 20.0
@@ -29,7 +30,7 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     values = np.asarray(logits, np.float64)
     if not len(values) or not np.isfinite(values).all():
         raise InputError(
-            f"{len(values)} clips of logits, not all finite: a temperature needs finite ones; expected a run that trained"
+            f"{many(len(values), 'clip')} of logits, not all finite: a temperature needs finite ones; expected a run that trained"
         )
     several = np.ndim(labels) == 2
     right = (values * labels).mean(axis=1) if several else values[np.arange(len(values)), labels]

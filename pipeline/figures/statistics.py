@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.figures.bootstrap import Interval
+from pipeline.plurals import many
 
 Cell = tuple[int, int]
 """(fold, seed)."""
@@ -104,7 +105,7 @@ class Comparison:
         """ "no claim: n = 3 folds" where units are too few for a p; "" otherwise."""
         if self.units >= FEWEST:
             return ""
-        return f"no claim: n = {self.units} {self.unit}{'' if self.units == 1 else 's'}"
+        return f"no claim: n = {many(self.units, self.unit)}"
 
 
 def by_fold(values: Mapping[Cell, float]) -> dict[int, float]:

@@ -28,6 +28,7 @@ from pipeline.losses.spaces import require_space
 from pipeline.losses.text import BASES, Written, parts, read_term
 from pipeline.losses.unlabelled import require_use
 from pipeline.losses.views import require_views
+from pipeline.plurals import many
 
 if TYPE_CHECKING:
     from pipeline.losses.explanation import Pair
@@ -215,7 +216,7 @@ class LossMix:
             if classes < needed:
                 requirement = f"{option} = {needed}" if option else f"at least {needed} classes"
                 raise InputError(
-                    f"{term.name} of mix {self} needs {requirement}, and there are {classes} classes; expected "
+                    f"{term.name} of mix {self} needs {requirement}, and there are {many(classes, 'class')}; expected "
                     + (f"{option} up to {classes}, for example {term.name}@{option}={classes}" if option else "more")
                 )
 

@@ -13,6 +13,7 @@ from pipeline.models.dropout import Dropout
 from pipeline.models.first_weights import draw_he, draw_uniform
 from pipeline.models.outputs import Outputs
 from pipeline.models.residual import batch_norm
+from pipeline.plurals import many
 
 
 class PooledCNN(nn.Module):
@@ -30,7 +31,7 @@ class PooledCNN(nn.Module):
         if min(height, width) < least:
             halved = len(widths) - 1
             raise InputError(
-                f"{name}: input of {height} × {width}; expected at least {least} × {least} (it is halved {halved} times)"
+                f"{name}: input of {height} × {width}; expected at least {least} × {least} (it is halved {many(halved, 'time')})"
             )
         channels = (inputs, *widths)
         self.stages = nn.ModuleList(

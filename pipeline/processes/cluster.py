@@ -21,6 +21,7 @@ from typing import Any
 from pipeline import plugins, signals
 from pipeline.config import InputError
 from pipeline.extras import install_line
+from pipeline.plurals import many
 from pipeline.processes import probe, shadowing, sharing, standing
 from pipeline.signals import ctrl_c_held_back
 
@@ -80,7 +81,7 @@ class Cluster:
         if faults:
             worker, reason = next(iter(faults.items()))
             raise InputError(
-                f"{len(faults)} of {count} dask workers at {self.address} cannot do this: {worker} {reason}; "
+                f"{len(faults)} of {many(count, 'dask worker')} at {self.address} cannot do this: {worker} {reason}; "
                 f"{self.start()}; {KEPT}"
             )
 
@@ -177,7 +178,7 @@ class Cluster:
     def gone(self, reason: str) -> InputError:
         return InputError(
             f"the dask scheduler at {self.address}, or its way to a worker, is gone ({reason[:200]}), with "
-            f"{len(self.asked)} workers; start it again, and {self.start()}; {KEPT}"
+            f"{many(len(self.asked), 'worker')}; start it again, and {self.start()}; {KEPT}"
         )
 
     def start(self) -> str:

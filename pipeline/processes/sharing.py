@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from pipeline.config import InputError
+from pipeline.plurals import many
 from pipeline.progress import say
 
 #: Work of which nothing was heard for so long is asked for: whether any worker is at it.
@@ -91,5 +92,5 @@ def stop(command: str, ask: Ask) -> None:
             time.sleep(LOOK_SECONDS)
         if late := sum(answer is None or answer > 0 for answer in answers):
             say(
-                f"{late} of {len(answers)} dask workers did not say that their step has ended; of their packs stays what was kept last"
+                f"{late} of {many(len(answers), 'dask worker')} did not say that their step has ended; of their packs stays what was kept last"
             )

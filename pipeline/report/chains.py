@@ -19,6 +19,7 @@ from pipeline import runs
 from pipeline.figures import ensembles, evaluation, statistics
 from pipeline.figures.statistics import Cell, Comparison, Spread
 from pipeline.label_sets import mean_average_precision
+from pipeline.plurals import many
 from pipeline.report import paper, recordings
 from pipeline.report.aggregation import (
     STAMP,
@@ -92,11 +93,13 @@ class Group:
     @property
     def settings(self) -> str:
         settings = self.first.settings.student
-        drops = f"epochs {settings.milestones}" if settings.milestones else f"every {settings.step_epochs} epochs"
+        drops = (
+            f"epochs {settings.milestones}" if settings.milestones else f"every {many(settings.step_epochs, 'epoch')}"
+        )
         schedule = f"× {settings.gamma:g} at {drops}" if settings.schedule == "step" else settings.schedule
         schedule = schedule.replace("at every", "every")
         return (
-            f"{settings.model}, preset {self.first.preset}: {settings.epochs} epochs, batch {settings.batch}, learning "
+            f"{settings.model}, preset {self.first.preset}: {many(settings.epochs, 'epoch')}, batch {settings.batch}, learning "
             f"rate {settings.lr:g} {schedule}, augmentation {settings.augment}"
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import places
 from pipeline.errors import InputError
+from pipeline.plurals import many, plural
 from pipeline.report import beside, proofs
 from pipeline.report.proofs import PROOF
 from pipeline.runs import seal
@@ -231,9 +232,7 @@ def metrics(folder: Path, epochs: int, out: Checked) -> None:
     from pipeline.runs.folder import lost_epochs
 
     if lost := lost_epochs(folder, epochs):
-        problem = (
-            f"{len(lost)} of {epochs} epochs are lost ({', '.join(map(str, lost[:5]))}{' …' if len(lost) > 5 else ''})"
-        )
+        problem = f"{len(lost)} of {many(epochs, 'epoch')} {plural(len(lost), 'is', 'are')} lost ({', '.join(map(str, lost[:5]))}{' …' if len(lost) > 5 else ''})"
         out.finding(
             folder / seal.METRICS,
             problem,
@@ -254,7 +253,7 @@ def as_json(out: Checked) -> dict[str, Any]:
 def text(out: Checked, seconds: float) -> str:
     """A line for each finding, and one on all."""
     counts = ", ".join(f"{count} {kind}" for kind, count in out.counts.items()) or "nothing there yet"
-    end = f"{len(out.findings)} finding{'s' * (len(out.findings) != 1)}" if out.findings else "all as it was written"
+    end = many(len(out.findings), "finding") if out.findings else "all as it was written"
     old = (
         f"; {len(out.unchecked)} made before identities or without checksums, checked as far as they go"
         if out.unchecked

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.losses import LossMix
+from pipeline.plurals import many
 from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Row
 from pipeline.report.table import Column, Table, counted, interval, joined, number, of, p_value, signed
 from pipeline.report.wording import comparison_remarks, ends, remarks, runs_counted
@@ -146,7 +147,5 @@ def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
     several = any(row.several for row in rows)
     baseline = other or f"the baseline {LossMix.parse(OF_SEVERAL if several else BASELINE)}"
     shown, tried = len(tests), max((row.compared_mixes for row in rows), default=0)
-    count = f"{tried} {'mix' if tried == 1 else 'mixes'} compared to it in all" + (
-        f", {shown} shown" if shown < tried else ""
-    )
+    count = f"{many(tried, 'mix')} compared to it in all" + (f", {shown} shown" if shown < tried else "")
     return Table.build(f"Paired difference to {baseline}, percentage points; {count}.", columns, compared)

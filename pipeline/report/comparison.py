@@ -21,6 +21,7 @@ from pipeline.figures import evaluation, statistics
 from pipeline.figures.statistics import Cell
 from pipeline.label_sets import measure
 from pipeline.losses import LossMix
+from pipeline.plurals import many, plural
 from pipeline.report import recordings
 from pipeline.report.aggregation import (
     STAMP,
@@ -166,10 +167,8 @@ def count(one: Side) -> str:
         (gone, "stopped (not counted)"),
         (silent, "without a term on the outputs (not counted)"),
     ]
-    text = (
-        f"{len(cells)} run{'' if len(cells) == 1 else 's'}, folds {spaced(k for k, _ in cells)}, seeds "
-        f"{spaced(s for _, s in cells)}"
-    )
+    folds, seeds = ({place[i] for place in cells} for i in (0, 1))
+    text = f"{many(len(cells), 'run')}, {plural(len(folds), 'fold')} {spaced(folds)}, {plural(len(seeds), 'seed')} {spaced(seeds)}"
     return "; ".join([text, *(f"{n} {words}" for n, words in parts if n)])
 
 
@@ -202,7 +201,7 @@ def judged(comparison: statistics.Comparison) -> list[str]:
     """The difference of the folds' means, its interval, and p or why there is none."""
     lines = [
         f"B less A: {signed(comparison.difference)} points, 95 % interval {interval((comparison.low, comparison.high))} over "
-        f"{comparison.unit}s to come; {counted_of(comparison.units, comparison.unit)}, {counted_of(comparison.n, 'pair')} of fold and seed "
+        f"{comparison.unit}s to come; {many(comparison.units, comparison.unit)}, {many(comparison.n, 'pair')} of fold and seed "
         f"(sd over {comparison.unit}s {number(comparison.sd_units)}, over pairs {number(comparison.sd_pairs)})"
     ]
     if comparison.low is None:
@@ -228,10 +227,6 @@ def judged(comparison: statistics.Comparison) -> list[str]:
     ]
 
 
-def counted_of(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
-
-
 def clip_lines(a: Record, b: Record) -> list[str]:
     """Two runs that were tested on the same clips, clip by clip."""
     left, right = runs.read_predictions(a.folder), runs.read_predictions(b.folder)
@@ -248,11 +243,11 @@ def clip_lines(a: Record, b: Record) -> list[str]:
     gained, lost = int(np.sum(hit_b & ~hit_a)), int(np.sum(hit_a & ~hit_b))
     difference, low, high = by_recording(hit_b.astype(float) - hit_a, left.sources)
     lines = [
-        f"A: accuracy {number(100 * float(hit_a.mean()))} %, B: {number(100 * float(hit_b.mean()))} % of {len(hit_a)} clips, "
+        f"A: accuracy {number(100 * float(hit_a.mean()))} %, B: {number(100 * float(hit_b.mean()))} % of {many(len(hit_a), 'clip')}, "
         f"fold {a.fold}",
         f"B less A: {signed(100 * difference)} points, 95 % interval "
-        f"{interval((low and 100 * low, high and 100 * high))}, by {len(set(left.sources))} recordings",
-        f"Right in B alone {gained}, in A alone {lost}, the same class said {int(np.sum(classes[0] == classes[1]))} times; "
+        f"{interval((low and 100 * low, high and 100 * high))}, by {many(len(set(left.sources)), 'recording')}",
+        f"Right in B alone {gained}, in A alone {lost}, the same class said {many(int(np.sum(classes[0] == classes[1])), 'time')}; "
         f"McNemar's exact p {p_value(statistics.mcnemar(gained, lost))} (clips taken for independent: too small where recordings "
         "have several)",
         "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",
@@ -265,7 +260,7 @@ def score_lines(a: Record, b: Record) -> list[str]:
     first, second = (record.result.percent for record in (a, b))
     difference = None if first is None or second is None else second - first
     return [
-        f"A: {measure(True)} {number(first)} %, B: {number(second)} % of {a.result.test_clips} clips, fold {a.fold}",
+        f"A: {measure(True)} {number(first)} %, B: {number(second)} % of {many(a.result.test_clips, 'clip')}, fold {a.fold}",
         f"B less A: {signed(difference)} points; no interval and no test of one fold: it is no mean over clips",
         "One fold and one training each: this says nothing of other folds and seeds. Compare groups of runs for that.",
     ]

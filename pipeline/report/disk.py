@@ -18,6 +18,7 @@ from pipeline import locks, places, runs
 from pipeline.cache.schema import FILE_NAMES, fold_path
 from pipeline.engine import notes
 from pipeline.errors import InputError
+from pipeline.plurals import many
 from pipeline.report import uses
 from pipeline.report.check import UNFINISHED
 from pipeline.runs import Record
@@ -90,7 +91,7 @@ def of_corpus(cache: Path, home: Path, runs_root: Path, name: str) -> Iterator[I
             "unfinished",
             home,
             sum(map(size, unfinished)),
-            f"{len(unfinished)} checkpoints to go on from: the command that was stopped",
+            f"{many(len(unfinished), 'checkpoint')} to go on from: the command that was stopped",
         )
     yield from hidden(home, held)
     yield from leftovers([cache, home])
@@ -206,7 +207,7 @@ def of_features(
         elif any(path.suffix == ".parts" for path in folder.iterdir()):
             use = "unfinished: make features goes on"
         elif folder in users:
-            use = f"{users[folder]} run{'s' * (users[folder] > 1)}"
+            use = many(users[folder], "run")
         elif other := next((path.name for path in folder.iterdir() if not of_extraction(path)), ""):
             use = f"not known: {other} in it is no features'"
         elif unread:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.plurals import many
 from pipeline.report.aggregation import STAMP, Row
 from pipeline.report.columns import accuracy_table, calibration_table, comparison_table
 from pipeline.report.table import Document, Section
@@ -48,11 +49,11 @@ def document(
         notes.append("The tables differ in settings or in data: figures of one do not compare with another's.")
     if unfinished:
         names = listed(["/".join(folder.parts[-2:]) for folder in unfinished])
-        count = f"{len(unfinished)} {'run' if len(unfinished) == 1 else 'runs'}"
+        count = many(len(unfinished), "run")
         notes.append(f"Unfinished, not in the table: {count} ({names}).")
     if born:
         notes.append(
-            f"Not in these tables: {born} born-again {'run' if born == 1 else 'runs'}. Their own table is ban.md beside "
+            f"Not in these tables: {many(born, 'born-again run')}. Their own table is ban.md beside "
             "this one (Table 4: table4.md), made by make ban (make table4) with the options of their training; what is "
             "finished is not trained again."
         )

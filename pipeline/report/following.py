@@ -15,6 +15,7 @@ from typing import Any
 from pipeline import runs
 from pipeline.config import InputError
 from pipeline.engine.epochs import figures
+from pipeline.plurals import many
 from pipeline.report.tensorboard import TensorBoardLog, hidden
 from pipeline.report.told import Told
 from pipeline.runs.lost import is_trained
@@ -121,7 +122,7 @@ def told(states: Sequence[Seen], finished: int) -> Told:
     low, high = min(s.epoch for s in states), max(s.epoch for s in states)
     epochs = max(s.epochs for s in states)
     parts = [
-        f"{stamp}{len(states)} run{'s' * (len(states) > 1)}",
+        f"{stamp}{many(len(states), 'run')}",
         f"epoch {low}{f'–{high}' if high > low else ''} of {epochs}",
     ]
     alive = [s for s in states if not s.stale]
@@ -159,7 +160,7 @@ def mixes(states: Sequence[Seen]) -> list[str]:
     for state in states:
         if state.last and "terms" in state.last:
             by_mix.setdefault(state.about, []).append(state.last)
-    return [f"  {about}  {len(lines)} run{'s' * (len(lines) > 1)}  {figures(lines)}" for about, lines in by_mix.items()]
+    return [f"  {about}  {many(len(lines), 'run')}  {figures(lines)}" for about, lines in by_mix.items()]
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from pipeline import cache
 from pipeline.cache import checking
 from pipeline.config import FEATURES, InputError
 from pipeline.corpus.clips import UNLABELLED, part_name
+from pipeline.plurals import many
 from pipeline.spelling import one_line
 
 WIDTH = 110
@@ -163,8 +164,8 @@ def fold_text(info: dict[str, Any]) -> str:
     checked = {True: ", features, labels and clip names are as written", None: ""}[info["verified"]]
     lines = [
         f"{info['path']}   {info['bytes'] / 1e6:.1f} MB, {'gzip' if info['compressed'] else 'uncompressed'}{checked}",
-        f"{info['corpus']}{synthetic} {part_name(info['fold'])}: {info['clips']} clips of {info['recordings']} recordings, "
-        f"{len(info['classes'])} classes, {len(info['skipped'])} clips skipped; {how}",
+        f"{info['corpus']}{synthetic} {part_name(info['fold'])}: {many(info['clips'], 'clip')} of {many(info['recordings'], 'recording')}, "
+        f"{many(len(info['classes']), 'class')}, {many(len(info['skipped']), 'clip')} skipped; {how}",
         "",
         *tree_lines(info["tree"]),
         "",

@@ -10,6 +10,7 @@ from pipeline import runs
 from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED, require_folds
 from pipeline.losses import LossMix
+from pipeline.plurals import many
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Table, number, of, padded
 from pipeline.report.wording import listed as named
@@ -105,7 +106,7 @@ def listing_text(listed: Table, width: int | None = None) -> str:
     count = len(listed.rows)
     lines = padded(listed) if count else []
     start = next((line.index("folder") for line in lines if "folder" in line), 0)
-    return "\n".join([*(fitted(line, start, width) for line in lines), f"{count} run{'' if count == 1 else 's'}"])
+    return "\n".join([*(fitted(line, start, width) for line in lines), many(count, "run")])
 
 
 def fitted(line: str, start: int, width: int | None) -> str:

@@ -27,6 +27,7 @@ from pipeline.figures import recall as retrieval
 from pipeline.figures.recall import KS, METRICS
 from pipeline.figures.statistics import Cell
 from pipeline.losses import LossMix
+from pipeline.plurals import many
 from pipeline.report.aggregation import (
     STAMP,
     by_table,
@@ -157,7 +158,7 @@ def report(
     left_out = [r for r in records if stopped(r)]
     notes += [*of_windows(good), *trusted_teachers(good), *taught_by_others(good)]
     if left_out:
-        notes.append(f"Left out, for they stopped (not finite): {len(left_out)} of {len(records)} runs.")
+        notes.append(f"Left out, for they stopped (not finite): {len(left_out)} of {many(len(records), 'run')}.")
     synthetic = any(r.synthetic for r in good)
     if synthetic:
         notes.append(f"{STAMP}: made-up sounds of the built-in corpus; these figures say nothing about real sounds.")

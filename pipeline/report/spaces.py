@@ -12,6 +12,7 @@ from pipeline.figures import bootstrap, statistics
 from pipeline.figures.recall import KS, METRICS
 from pipeline.figures.statistics import Cell, Comparison
 from pipeline.losses import LossMix
+from pipeline.plurals import many
 from pipeline.report import paper
 from pipeline.report.aggregation import BASELINE, STAMP, Key
 from pipeline.report.table import FULL, Column, Table, interval, joined, number, of, p_value, signed
@@ -123,7 +124,7 @@ class Line:
         return joined(
             [
                 self.test.no_claim if self.test else "",
-                f"{here} {'run' if here == 1 else 'runs'} stopped: not counted" if here else "",
+                f"{many(here, 'run')} stopped: not counted" if here else "",
                 f"{there} of the baseline stopped: not counted" if there and self.test else "",
             ]
         )

@@ -18,6 +18,7 @@ from pipeline.corpus.opening import (
     looked_at,
     opened,
 )
+from pipeline.plurals import many, plural
 from pipeline.report.told import Told
 
 if TYPE_CHECKING:
@@ -116,10 +117,10 @@ def status(dataset: str, data: Path | None, settings: Settings) -> Told:
     cached = [path for path in paths if path.is_file()]
     records = runs.find(places.runs(), corpus.name, spare=True)
     counts = by_kind(records)
-    without = f"{len(corpus.unlabelled)} clips without a label, " if corpus.unlabelled else ""
+    without = f"{many(len(corpus.unlabelled), 'clip')} without a label, " if corpus.unlabelled else ""
     lines = [
-        f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {len(corpus.clips)} clips, "
-        f"{len(corpus.classes)} classes, folds {' '.join(map(str, corpus.folds))}, {without}in {root}",
+        f"corpus    {corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {many(len(corpus.clips), 'clip')}, "
+        f"{many(len(corpus.classes), 'class')}, {plural(len(corpus.folds), 'fold')} {' '.join(map(str, corpus.folds))}, {without}in {root}",
         f"features  {len(cached)} of {len(paths)} {'files' if without else 'folds'} in {paths[0].parent}",
         "runs      " + (", ".join(counted_text(kind, counts[kind]) for kind in sorted(counts)) or "none finished yet"),
     ]

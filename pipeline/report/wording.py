@@ -9,6 +9,7 @@ from pipeline import runs
 from pipeline.figures.bootstrap import Interval
 from pipeline.figures.evaluation import ALPHA
 from pipeline.figures.statistics import FEWEST, Comparison, Spread
+from pipeline.plurals import many, plural
 from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Row
 from pipeline.report.table import number, signed
 from pipeline.runs import Record
@@ -57,15 +58,15 @@ def remarks(row: Row) -> list[str]:
     texts = [row.partial] if row.partial else []
     if row.at_chance:
         names = listed([f"fold{fold}-seed{seed}" for fold, seed in row.at_chance])
-        texts.append(f"{len(row.at_chance)} of {row.runs} runs no better than chance ({names}): counted")
+        texts.append(f"{len(row.at_chance)} of {many(row.runs, 'run')} no better than chance ({names}): counted")
     if row.outputs_untrained:
         texts.append(
             f"no term on the outputs, which name classes by chance ({number(row.all_runs)}, {row.outputs_untrained} of "
-            f"{row.runs} runs)" + ("" if row.several else "; retrieval measures the embedding")
+            f"{many(row.runs, 'run')})" + ("" if row.several else "; retrieval measures the embedding")
         )
     if row.failures:
         texts.append(
-            f"{len(row.failures)} of {row.runs} runs stopped ({listed(row.failures, '; ')}): not counted; mean with them "
+            f"{len(row.failures)} of {many(row.runs, 'run')} stopped ({listed(row.failures, '; ')}): not counted; mean with them "
             f"at chance {number(row.all_runs)}"
         )
     if row.best_teacher:
@@ -80,7 +81,7 @@ def remarks(row: Row) -> list[str]:
     if row.trusted:
         texts.append("its teacher does not say what it was trained on: trusted")
     if row.skipped:
-        texts.append(f"{row.skipped} {'clip' if row.skipped == 1 else 'clips'} skipped")
+        texts.append(f"{many(row.skipped, 'clip')} skipped")
     return texts
 
 
@@ -205,7 +206,7 @@ def provenance(records: Sequence[Record]) -> list[str]:
     times = sorted(str(record.result.finished) for record in records if record.result.finished)
     when = f"; finished {times[0]} to {times[-1]}" if times else ""
     return [
-        f"Made by {len(records)} finished runs{when}.",
+        f"Made by {many(len(records), 'finished run')}{when}.",
         *(f"Versions: {text}." for text in sorted(versions)),
         *of_some_classes(records),
         *taught_by_others(records),
@@ -220,7 +221,7 @@ def of_some_classes(records: Sequence[Record]) -> list[str]:
         if text := record.trained_by.classes:
             counts[text, len(record.classes)] = counts.get((text, len(record.classes)), 0) + 1
     return [
-        f"Trained and tested on {classes} classes alone (classes = {text!r}): {count} of {len(records)} runs; chance is "
+        f"Trained and tested on {classes} classes alone (classes = {text!r}): {count} of {many(len(records), 'run')}; chance is "
         f"{100 / max(1, classes):.1f} % there, and accuracies of other classes say nothing beside them."
         for (text, classes), count in sorted(counts.items())
     ]
@@ -236,7 +237,7 @@ def trusted_teachers(records: Sequence[Record]) -> list[str]:
     names = ["/".join(record.folder.parts[-2:]) for record in records if record.trusted]
     if not names:
         return []
-    return [f"{TRUSTED}: {len(names)} of {len(records)} runs ({listed(names)}). {TOO_GOOD}"]
+    return [f"{TRUSTED}: {len(names)} of {many(len(records), 'run')} ({listed(names)}). {TOO_GOOD}"]
 
 
 def taught_by_others(records: Sequence[Record]) -> list[str]:
@@ -245,7 +246,7 @@ def taught_by_others(records: Sequence[Record]) -> list[str]:
     if not names:
         return []
     return [
-        f"Their teachers were trained again since, with other weights, or are files that were changed: {len(names)} of {len(records)} runs "
+        f"Their teachers were trained again since, with other weights, or are files that were changed: {len(names)} of {many(len(records), 'run')} "
         f"({listed(names)}); remove these and train again."
     ]
 
@@ -264,6 +265,6 @@ def lost_lines(records: Sequence[Record]) -> list[str]:
     if not names:
         return []
     return [
-        f"Lost lines of metrics.jsonl: {len(names)} of {len(records)} runs lack epochs ({listed(names)}); their results are whole, "
+        f"Lost lines of metrics.jsonl: {len(names)} of {many(len(records), 'run')} {plural(len(names), 'lacks', 'lack')} epochs ({listed(names)}); their results are whole, "
         "their curves are not (audio-rkd check)."
     ]

@@ -26,6 +26,7 @@ from pipeline.experiments.reading import read, variant
 from pipeline.figures import calibration as figures
 from pipeline.figures import evaluation
 from pipeline.losses import LossMix
+from pipeline.plurals import many
 from pipeline.runs import Record
 from pipeline.runs import calibration as files
 from pipeline.runs.calibration import Calibration
@@ -136,6 +137,6 @@ def lines(folder: Path, calibration: Calibration) -> Sequence[str]:
     end = f"the end of {figures.LEAST:g} to {figures.MOST:g}, " if at_end else ""
     return [
         f"{folder}",
-        f"    temperature {calibration.temperature:.3f}, {end}fitted on {calibration.clips} clips{windows} of folds {folds}",
+        f"    temperature {calibration.temperature:.3f}, {end}fitted on {many(calibration.clips, 'clip')}{windows} of folds {folds}",
         f"    calibration error on the held-out fold: {before:.1f} % before, {after:.1f} % after",
     ]

@@ -16,6 +16,7 @@ import numpy as np
 from pipeline.cache.reading import opened_unchecked
 from pipeline.errors import Damaged, InputError
 from pipeline.files import Stamp, damaged_part, stamp
+from pipeline.plurals import many
 from pipeline.processes.memory import free_memory
 from pipeline.teacher_files import shapes
 from pipeline.teacher_files.schema import (
@@ -233,7 +234,7 @@ def classes_of(arrays: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]
         if "logits" in given:
             raise InputError(
                 f"{path}: logits without classes: which column is which class is not known; expected an array classes, "
-                f"{given['logits'].shape[-1]} names in the order of the columns"
+                f"{many(given['logits'].shape[-1], 'name')} in the order of the columns"
             )
         return ()
     classes = texts(arrays["classes"], "classes", path)
@@ -241,7 +242,7 @@ def classes_of(arrays: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray]
         raise InputError(f"{path}: class {double[0]!r} is there twice; expected each name once")
     if "logits" in given and given["logits"].shape[-1] != len(classes):
         raise InputError(
-            f"{path}: logits of {given['logits'].shape[-1]} columns and {len(classes)} classes; expected a name for each column"
+            f"{path}: logits of {many(given['logits'].shape[-1], 'column')} and {many(len(classes), 'class')}; expected a name for each column"
         )
     return tuple(classes)
 
@@ -254,7 +255,9 @@ def clip_folds(
         return ()
     folds = integers(arrays["clip_fold"], "clip_fold", path, (1,))
     if len(folds) != len(clips):
-        raise InputError(f"{path}: clip_fold of {len(folds)} clips, clip of {len(clips)}; expected one fold per clip")
+        raise InputError(
+            f"{path}: clip_fold of {many(len(folds), 'clip')}, clip of {len(clips)}; expected one fold per clip"
+        )
     return tuple(np.repeat(folds, max(1, layout.views_of_clip)).tolist())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import InputError, view_name
+from pipeline.plurals import many
 from pipeline.teacher_files.schema import FILLER, MAP, VECTORS
 
 #: Names of clips that a message shows.
@@ -52,10 +53,12 @@ def layout(
     if (several or folds is not None) and teachers == 0:
         raise InputError(f"{path}: an axis of teachers without any; expected at least one row in trained_on")
     if folds is not None and len(folds) != teachers:
-        raise InputError(f"{path}: fold names {len(folds)} folds, trained_on {teachers} teachers; expected as many")
+        raise InputError(
+            f"{path}: fold names {many(len(folds), 'fold')}, trained_on {many(teachers, 'teacher')}; expected as many"
+        )
     if folds is not None and trained_on is not None and not several:
         raise InputError(
-            f"{path}: fold names {len(folds)} teachers and trained_on is one list; expected a row of trained_on for each"
+            f"{path}: fold names {many(len(folds), 'teacher')} and trained_on is one list; expected a row of trained_on for each"
         )
     behind = outputs[vectors[0]].ndim - bool(teachers)
     axes = Layout(teachers, len(views) if views is not None and behind == 3 else 0)
@@ -66,7 +69,7 @@ def layout(
         raise InputError(f"{path}: a view is there twice; expected clean, noisy and changed ones, each once")
     if not axes.views_of_clip and views is not None and len(views) != clips:
         raise InputError(
-            f"{path}: {len(views)} views for {clips} rows of {vectors[0]} {outputs[vectors[0]].shape}; expected a view for each "
+            f"{path}: {many(len(views), 'view')} for {many(clips, 'row')} of {vectors[0]} {outputs[vectors[0]].shape}; expected a view for each "
             "row, or an axis of views behind the clips"
         )
     return axes

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pipeline.config import InputError
+from pipeline.plurals import many
 from pipeline.samplers import Episode
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def enough(fold: int, task: Task, labels: np.ndarray, episode: Episode) -> tuple
 
 def too_few(where: str, fitting: int, episode: Episode) -> str:
     return (
-        f"{where}: {fitting} classes have recordings for {episode.shot} clips that are shown and {episode.query} of others that are asked "
+        f"{where}: {many(fitting, 'class has', 'classes have')} recordings for {many(episode.shot, 'clip that is', 'clips that are')} shown and {episode.query} of others that are asked "
         f"for; expected {episode.way}, or smaller episodes, for example sampler = 'episode:{max(2, fitting)},1,1'"
     )
 

@@ -25,6 +25,7 @@ from pipeline.losses.unlabelled import require_unlabelled
 from pipeline.models import Network
 from pipeline.models.freezing import require_modules
 from pipeline.models.outputs import VECTORS, lacking
+from pipeline.plurals import many
 from pipeline.training import checkpoint as files
 from pipeline.training import from_files
 from pipeline.training.draws import draws_tables
@@ -126,7 +127,7 @@ def check(
         run.mix.require(settings, based=True)  # what teachers say is looked at below
         if (settings.views == "random") != (run.task.views > 1):
             raise InputError(
-                f"fold {run.fold}: views = {settings.views!r} and a task of {run.task.views} views of each clip in an epoch; expected "
+                f"fold {run.fold}: views = {settings.views!r} and a task of {many(run.task.views, 'view')} of each clip in an epoch; expected "
                 "'random' for several, 'all' for one"
             )
         if settings.mixup and isinstance(teaching, Stored) and taught_live(run.mix):
@@ -177,7 +178,9 @@ def require_classes(run: Run, labels: Tensor, classes: int) -> None:
     if own is None:
         return
     if len(own) != classes:
-        raise InputError(f"fold {run.fold}: a task of {len(own)} classes, and networks of {classes}; expected as many")
+        raise InputError(
+            f"fold {run.fold}: a task of {many(len(own), 'class')}, and networks of {classes}; expected as many"
+        )
     if (run.task.places(labels.cpu().numpy()[run.task.test]) < 0).any():
         raise InputError(f"fold {run.fold}: a test row of no class of its task; expected rows of {own} alone")
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from pipeline import signals
 from pipeline.config import TrainSettings
 from pipeline.listed import kept_epochs
+from pipeline.plurals import many
 from pipeline.training import checkpoint as files
 from pipeline.training import inference, optimizer, peers
 from pipeline.training.draws import draws_tables
@@ -260,7 +261,7 @@ class Loop:
         if self.stop.is_set():
             where = f"epoch {self.progress.epoch + 1} of {self.settings.epochs}, step {self.progress.done}"
             kept = f"kept in {self.path}: the same command goes on from there" if self.path else "not kept"
-            raise Interrupted(f"{len(self.runs)} runs at {where}, {kept}")
+            raise Interrupted(f"{many(len(self.runs), 'run')} at {where}, {kept}")
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything on the device that a step changes or an epoch keeps."""

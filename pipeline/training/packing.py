@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.learner import Inputs
+from pipeline.plurals import many
 from pipeline.processes.memory import free_memory as free_of_machine
 from pipeline.training.fit import packed
 from pipeline.training.from_files import FromFiles
@@ -90,7 +91,7 @@ class Choice:
 
     def __str__(self) -> str:
         speed = f", {self.run_steps_per_second:.0f} run-steps/s measured" if self.run_steps_per_second else ", as asked"
-        return f"packs of {self.pack} runs in layout {self.layout} on {self.device}{speed}"
+        return f"packs of {many(self.pack, 'run')} in layout {self.layout} on {self.device}{speed}"
 
 
 def choose(
@@ -117,7 +118,7 @@ def choose(
     if not runs:
         raise InputError("no runs to pack; expected at least one")
     if pack is not None and pack < 1:
-        raise InputError(f"a pack of {pack} runs; expected at least 1")
+        raise InputError(f"a pack of {many(pack, 'run')}; expected at least 1")
     memory = memory or budget(samples)
     seconds = MEASURED_SECONDS if seconds is None else seconds
     try:

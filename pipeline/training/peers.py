@@ -15,6 +15,7 @@ from pipeline.config import InputError
 from pipeline.losses.learner import Learner
 from pipeline.losses.needs import Needs, teacher_reads
 from pipeline.models import Outputs
+from pipeline.plurals import many
 from pipeline.training.task import Run
 
 
@@ -57,7 +58,7 @@ def places(runs: Sequence[Run]) -> list[int]:
         others = [at for at, other in enumerate(runs) if at != place and (other.cohort, *other.batches()) == key]
         if not run.cohort or len(others) != 1 or runs[others[0]].member == run.member:
             raise InputError(
-                f"fold {run.fold}, seed {run.seed}: {len(others)} runs beside it of the cohort {run.cohort!r} and the same batches; expected "
+                f"fold {run.fold}, seed {run.seed}: {many(len(others), 'run')} beside it of the cohort {run.cohort!r} and the same batches; expected "
                 "one other member in the same pack: students that learn from each other are trained in pairs"
             )
         together.append(others[0])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.needs import Needs
+from pipeline.plurals import many
 from pipeline.training.live import Live
 from pipeline.training.step import Teaching
 from pipeline.training.task import Run
@@ -56,7 +57,7 @@ def chosen_pools(
             if not len(kept):
                 unsure[key] = (
                     f"fold {run.fold}: unlabelled_threshold = {settings.unlabelled_threshold:g} leaves none of "
-                    f"{len(clips)} clips without a label: its teacher is sure of none above {probabilities.max():.3f}; expected "
+                    f"{many(len(clips), 'clip')} without a label: its teacher is sure of none above {probabilities.max():.3f}; expected "
                     "less than that"
                 )
         if key in unsure:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline import samplers
 from pipeline.config import InputError, TrainSettings
+from pipeline.plurals import many
 from pipeline.training import episodes, optimizer
 from pipeline.training.mixing_tables import how_mixed
 from pipeline.training.randomness import generator, seed_of
@@ -75,7 +76,7 @@ class Sampling:
         if not count // each:
             those = f"{each} with a label" if each < batch else f"{batch}"
             raise InputError(
-                f"fold {run.fold}: {count} training samples; expected at least one batch "
+                f"fold {run.fold}: {many(count, 'training sample')}; expected at least one batch "
                 f"of {those}: a smaller batch, for example --set student.batch=8 (of a teacher teacher.batch=8)"
             )
         return count // each

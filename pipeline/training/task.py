@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.config import InputError
 from pipeline.losses import LossMix
 from pipeline.losses.unlabelled import learns_unlabelled
+from pipeline.plurals import many
 from pipeline.training.sampling import Sampling
 
 #: Between the first weights of one student and the next of a cohort.
@@ -59,7 +60,7 @@ class Task:
     def __post_init__(self) -> None:
         if self.recordings is not None and (not len(self.recordings) or len(self.train) % len(self.recordings)):
             raise InputError(
-                f"{len(self.train)} training rows and recordings of {len(self.recordings)} clips; expected as many rows of each clip"
+                f"{many(len(self.train), 'training row')} and recordings of {many(len(self.recordings), 'clip')}; expected as many rows of each clip"
             )
         if self.classes is not None and (len(set(self.classes)) < max(1, len(self.classes)) or min(self.classes) < 0):
             raise InputError(f"a task of the classes {self.classes}; expected different numbers of classes, or None")
@@ -67,10 +68,12 @@ class Task:
             raise InputError("a task with no unlabelled rows; expected some, or None")
         if self.views < 1 or len(self.train) % self.views:
             raise InputError(
-                f"{len(self.train)} training rows and {self.views} views of each clip; expected whole clips"
+                f"{many(len(self.train), 'training row')} and {many(self.views, 'view')} of each clip; expected whole clips"
             )
         if self.labels is not None and self.labels.shape != self.train.shape:
-            raise InputError(f"{len(self.labels)} labels of {len(self.train)} training rows; expected one for each")
+            raise InputError(
+                f"{many(len(self.labels), 'label')} of {many(len(self.train), 'training row')}; expected one for each"
+            )
 
     @cached_property
     def rows(self) -> np.ndarray:

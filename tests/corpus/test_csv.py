@@ -214,7 +214,7 @@ def test_verify_names_every_bad_row_and_fix_removes_those_without_a_file(place: 
     assert done.exit_code == 1 and len(problems) == 2 and "line 14: path = 'sounds/gone.wav'" in problems[0]
     assert "line 16" in problems[1] and "12 clips, 2 classes" in done.stdout
     done = invoke(*asked, "--fix")
-    assert "-        sounds/gone.wav,bark,1," in done.stdout and "1 rows removed" in done.stdout
+    assert "-        sounds/gone.wav,bark,1," in done.stdout and "1 row removed" in done.stdout
     assert table.read_text(encoding="utf-8") == "\ufeff" + before + "sounds/barkx_1.wav,moo,1,r\n"
     table.write_text(before)
     done = invoke(*asked)

@@ -60,7 +60,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (
             "proto,soft:0",
             ("--set", "student.sampler=episode:2,1,3", "--set", "student.batch=8"),
-            "fold 1: 0 classes have recordings for 1 clips that are shown and 3 of others that are asked for; expected 2",
+            "fold 1: 0 classes have recordings for 1 clip that is shown and 3 of others that are asked for; expected 2",
         ),
         ("soft", ("--set", "student.model=resnet81"), "no model 'resnet81'; expected one of cnn2"),
         ("soft", ("--set", "student.model=../cnn2"), "no model '../cnn2'; expected one of cnn2"),

@@ -178,7 +178,7 @@ def test_packs_are_smaller_where_fewer_teachers_fit(source: Source, monkeypatch:
     make = lambda **fields: packs.PlannedPack(files=source.files, data_set=source.data_set, device="cpu", **fields)
     whole = schedule.packed(students, make, Path("c"), None, "loop", 1, lines.append)
     assert [len(pack.runs) for pack in whole] == [1, 1] and not any(pack.live for pack in whole)
-    assert "of what is read of 1 teachers, stored" in lines[0]
+    assert "of what is read of 1 teacher, stored" in lines[0]
 
 
 def test_the_runs_of_a_pack_have_what_its_arrays_leave(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -353,7 +353,7 @@ def test_a_student_of_a_teacher_of_another_assignment_is_refused(tmp_path: Path)
 
 def test_a_chain_ends_with_a_run_that_failed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wild = dataclasses.replace(NETWORK, lr=1000, epochs=1)
-    with pytest.raises(InputError, match="1 of 1 runs stopped"):
+    with pytest.raises(InputError, match="1 of 1 run stopped"):
         go(tmp_path, settings=dataclasses.replace(SETTINGS, teacher=wild, student=wild))
     go(tmp_path, settings=dataclasses.replace(SETTINGS, teacher=wild, student=wild))
     told = capfd.readouterr().err

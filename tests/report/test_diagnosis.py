@@ -48,7 +48,7 @@ def test_all_well(place: Path) -> None:
     assert code == 0, [f for f in report["findings"] if not f["ok"]]
     texts = {f["subject"]: f["text"] for f in report["findings"]}
     assert "urbansound8k: 4 clips, 10 classes, 2 folds" in texts["corpus"]
-    assert "1 folds, 0 clips" in texts["cache"] and "finished × 1" in texts["runs"]
+    assert "1 fold, 0 clips" in texts["cache"] and "finished × 1" in texts["runs"]
     assert {"WAV", "FLAC", "OGG"} <= set(texts["soundfile"].replace(",", "").split())
     assert report["next"] == "make features"
     assert invoke("doctor").stdout.rstrip().endswith("all well")

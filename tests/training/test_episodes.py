@@ -145,7 +145,7 @@ def test_samplers_that_are_none_are_refused(sampler: str, batch: int, message: s
 def test_too_few_recordings_are_said() -> None:
     _, labels, _ = data()
     task = Task(np.arange(48), np.arange(48, 60), recordings=np.array([clip % 3 for clip in range(24)]))
-    with pytest.raises(InputError, match="fold 1: 0 classes have recordings for 1 clips"):
+    with pytest.raises(InputError, match="fold 1: 0 classes have recordings for 1 clip that is"):
         Sampling("episode:2,1,3").batches(Run(1, 0, LossMix.parse("proto:1,soft:0"), task), labels, 8, 0)
     unknown = Run(1, 0, LossMix.parse("proto:1,soft:0"), Task(np.arange(48), np.arange(48, 60)))
     with pytest.raises(InputError, match="whose recordings are not known"):

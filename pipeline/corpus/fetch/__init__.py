@@ -27,6 +27,7 @@ from pipeline.corpus.fetch.sources import (
     source,
 )
 from pipeline.corpus.fetch.unpack import BadArchive, unpack
+from pipeline.plurals import many
 
 __all__ = ["SOURCES", "BadArchive", "Source", "fetch", "notice", "obtain", "source"]
 
@@ -149,4 +150,4 @@ def check_files(folder: Path, source: Source) -> None:
             raise BadArchive(f"{source.filename}: {name} in it has MD5 {digest}, expected {expected}")
     clips = len(list(folder.glob("audio/*.wav")))
     if source.clips and clips != source.clips:
-        raise BadArchive(f"{source.filename}: {clips} clips in it, expected {source.clips}")
+        raise BadArchive(f"{source.filename}: {many(clips, 'clip')} in it, expected {source.clips}")

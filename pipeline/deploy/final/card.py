@@ -12,6 +12,7 @@ from pipeline.deploy.answers import NONE, PRESENT
 from pipeline.deploy.final.expected import Expected
 from pipeline.deploy.final.present import Present
 from pipeline.label_sets import measure
+from pipeline.plurals import many, plural
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import markdown_cell, number
 from pipeline.runs import Record
@@ -65,7 +66,7 @@ def data(corpus: Corpus) -> str:
     kind = "windows of long files" if corpus.windows else "clips"
     several = ", several classes each" if corpus.label_sets else ""
     return (
-        f"## Data and classes\n\n{len(corpus.clips):,} {kind} of {recordings:,} recordings, folds {', '.join(map(str, corpus.folds))} of "
+        f"## Data and classes\n\n{len(corpus.clips):,} {kind} of {recordings:,} {plural(recordings, 'recording')}, folds {', '.join(map(str, corpus.folds))} of "
         f"{markdown_cell(corpus.name)} ({corpus.dataset}); {kind} of {corpus.seconds:g} s{several}.\n\n| class | {kind} |\n| :--- | ---: |\n{rows}"
     )
 
@@ -73,8 +74,8 @@ def data(corpus: Corpus) -> str:
 def figures(expected: Expected, none: Refusal | Present) -> str:
     balanced = f" Balanced accuracy {number(expected.balanced)} %." if expected.balanced is not None else ""
     return (
-        f"## Figures\n\nExpected {measure(expected.several)}: {number(expected.score)} %{expected.within}.{balanced} That is the mean of {expected.runs} runs of the same settings on "
-        f"{expected.folds} held-out {'fold' if expected.folds == 1 else 'folds'}, trained on fewer clips than this student. It was never measured on this "
+        f"## Figures\n\nExpected {measure(expected.several)}: {number(expected.score)} %{expected.within}.{balanced} That is the mean of {many(expected.runs, 'run')} of the same settings on "
+        f"{many(expected.folds, 'held-out fold')}, trained on fewer clips than this student. It was never measured on this "
         f"student: it has heard all of the clips.\n\n{at_threshold(none) if isinstance(none, Refusal) else at_half(none)}"
     )
 

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from pipeline.config import InputError
 from pipeline.extras import install_line
+from pipeline.plurals import many
 
 EXTRAS = {
     "plots": "matplotlib",
@@ -31,7 +32,9 @@ FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 def python() -> str:
     if sys.version_info < (3, 11):  # noqa: UP036 (run from a folder, no installer has looked)
         raise InputError(f"Python {platform.python_version()}; expected 3.11 or newer")
-    return f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return (
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {many(os.cpu_count() or 1, 'core')}"
+    )
 
 
 def packages() -> str:

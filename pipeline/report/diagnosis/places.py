@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline import locks
 from pipeline.config import InputError
+from pipeline.plurals import many
 from pipeline.report.diagnosis.finding import SETUP, Finding, examined
 
 #: Below this much room, in bytes, a training cannot be counted on to save what it made.
@@ -98,8 +99,8 @@ def corpora(roots: Mapping[str, Path], named: str = "") -> list[Finding]:
             corpus = opening.opened(name, root)
             stamp = "SYNTHETIC " if corpus.synthetic else ""
             return (
-                f"{stamp}{corpus.name}: {len(corpus.clips)} clips, {len(corpus.classes)} classes, "
-                f"{len(corpus.folds)} folds, in {root}"
+                f"{stamp}{corpus.name}: {many(len(corpus.clips), 'clip')}, {many(len(corpus.classes), 'class')}, "
+                f"{many(len(corpus.folds), 'fold')}, in {root}"
             )
 
         of_user = f"expected {name} in its own layout there; make verify DATASET={name} DATA={root} says more"
@@ -133,7 +134,7 @@ def cached_folds(folder: Path) -> list[Finding]:
             broken.append(Finding("cache", str(error), "remove the file that is named, and make features again"))
         else:
             size, whole = size + path.stat().st_size, whole + path.name.startswith("fold")
-    summary = Finding("cache", f"{folder}: {whole} folds, {clips} clips, {size / 1e6:.0f} MB")
+    summary = Finding("cache", f"{folder}: {many(whole, 'fold')}, {many(clips, 'clip')}, {size / 1e6:.0f} MB")
     return [summary, *broken] if whole else broken
 
 

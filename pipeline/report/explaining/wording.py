@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.figures import statistics
 from pipeline.figures.explained.foreground import BLOCK, LEAST, MARGIN, MARGINS
+from pipeline.plurals import many
 from pipeline.report.aggregation import STAMP
 from pipeline.report.explaining.listeners import DISTILLED, KINDS
 from pipeline.report.explaining.results import FIGURES, Explained, Heard, values
@@ -127,7 +128,7 @@ def findings(explained: Explained) -> list[str]:
                 where = higher if set(signs) == {1.0} else lower if set(signs) == {-1.0} else unsure
                 where.append(f"{NAMES[figure][0]} ({NAMES[figure][2]})")
         folds = max(told["folds"] for by_figure in by_margin.values() for told in by_figure.values())
-        claim = "" if folds >= statistics.FEWEST else f" No claim: n = {folds} {'fold' if folds == 1 else 'folds'}."
+        claim = "" if folds >= statistics.FEWEST else f" No claim: n = {many(folds, 'fold')}."
         parts = [("higher", higher), ("lower", lower), ("one way or the other with the margin", unsure)]
         summary = "; ".join(f"{how}: {', '.join(names)}" for how, names in parts if names)
         lines.append(f"{row} beside the same network on labels alone: {summary}.{claim}")

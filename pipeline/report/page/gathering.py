@@ -16,6 +16,7 @@ import numpy as np
 from pipeline import label_sets, report, runs
 from pipeline.figures import evaluation
 from pipeline.figures.statistics import Cell
+from pipeline.plurals import many, plural
 from pipeline.report.aggregation import (
     STAMP,
     by_table,
@@ -138,13 +139,9 @@ def members(row: report.Row, records: Iterable[Record]) -> tuple[Record, ...]:
 def runs_text(cells: Sequence[Cell]) -> str:
     folds, seeds = ({place for place, _ in cells}, {place for _, place in cells})
     return (
-        f"{len(cells)} {plural('run', len(cells))}: {plural('fold', len(folds))} {listed(folds)}, "
-        f"{plural('seed', len(seeds))} {listed(seeds)}."
+        f"{many(len(cells), 'run')}: {plural(len(folds), 'fold')} {listed(folds)}, "
+        f"{plural(len(seeds), 'seed')} {listed(seeds)}."
     )
-
-
-def plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
 
 
 def listed(numbers: Iterable[int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from pipeline.plurals import many, plural
 from pipeline.report.explaining.results import Explained
 from pipeline.report.html import table_html
 from pipeline.report.kept import Kept
@@ -142,7 +143,7 @@ def mixes(table: Runs, index: int, gallery: Gallery, embeddings: Embeddings | No
 
 def standing(entry: Entry) -> str:
     """A mix' mean and runs in a few words; where it has no mean, why."""
-    row, count = entry.row, f"{len(entry.records)} {gathering.plural('run', len(entry.records))}"
+    row, count = entry.row, f"{many(len(entry.records), 'run')}"
     if row.spread:
         return f"{number(row.spread.mean)} %, {count}"
     if row.outputs_untrained:
@@ -208,7 +209,7 @@ def clip_row(confusion: Confused, classes: Sequence[str], sounds: Sounds) -> str
         ("Label", escape(classes[confusion.label])),
         ("Taken for", escape(classes[confusion.taken_for])),
         ("Probability: label, taken for", f"{confusion.p_label:.2f}, {confusion.p_taken:.2f}"),
-        ("Wrong in", f"{confusion.wrong} of {confusion.runs} {gathering.plural('run', confusion.runs)}"),
+        ("Wrong in", f"{confusion.wrong} of {confusion.runs} {plural(confusion.runs, 'run')}"),
         ("", sound),
     )
     return (

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import Damaged, InputError
 from pipeline.figures import statistics
+from pipeline.plurals import many, plural
 from pipeline.processes import loky
 from pipeline.report import plots
 from pipeline.report.aggregation import cell
@@ -85,7 +86,7 @@ def drawings(missing: Sequence[tuple[Picture, Path]]) -> list[str]:
     """``plots.save`` of each, in processes where they are many."""
     import joblib  # slow to import: a page whose pictures are there does without
 
-    print(f"drawing {len(missing)} picture{'s' * (len(missing) != 1)} …", file=sys.stderr, flush=True)
+    print(f"drawing {many(len(missing), 'picture')} …", file=sys.stderr, flush=True)
     jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
     if jobs == 1:
         return [plots.save(*one) for one in missing]
@@ -135,7 +136,7 @@ def by_class(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     # Several seeds of a fold hold out the same clips.
     sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
     clips = np.bincount(np.concatenate(list(sets.values())), minlength=len(classes))
-    over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
+    over = f"{plural(len(common), 'Fold')} {gathering.listed(common)}, all seeds."
     return [plots.class_pairs(f"recall-{entry.slug}", theirs, ours, clips, classes, over, look), matrix]
 
 
@@ -148,7 +149,7 @@ def by_label(entry: Entry, teacher: Entry | None, look: plots.Look) -> list[Pict
     sets = {fold: p.labels for (fold, _), p in entry.predictions.items() if fold in common}
     clips = np.sum([labels.sum(0) for labels in sets.values()], axis=0)
     classes = gathering.class_names(entry, len(clips))
-    over = f"{gathering.plural('Fold', len(common))} {gathering.listed(common)}, all seeds."
+    over = f"{plural(len(common), 'Fold')} {gathering.listed(common)}, all seeds."
     return [plots.class_pairs(f"precision-{entry.slug}", theirs, ours, clips, classes, over, look, "average precision")]
 
 

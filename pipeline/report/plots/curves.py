@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipeline.figures.statistics import Cell
+from pipeline.plurals import many
 from pipeline.report.plots.picture import (
     DASHES,
     LIGHT,
@@ -82,7 +83,7 @@ def epoch_axis(axes: Axes) -> None:
 
 
 def counted(histories: Histories) -> str:
-    return f"{len(histories)} {'run' if len(histories) == 1 else 'runs'}"
+    return many(len(histories), "run")
 
 
 def wide_range(low: np.ndarray, high: np.ndarray) -> bool:
