@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +30,7 @@ from pipeline.extraction.failures import failed_text, refusals, write_failures
 from pipeline.extraction.state import Plan, clean, left_behind, plan
 from pipeline.extraction.workers import Task
 from pipeline.locks import locked
+from pipeline.plurals import many
 from pipeline.progress import progress as shown_progress
 from pipeline.spelling import one_line
 
@@ -80,7 +81,7 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
         print(failed_text(corpus.root, failures, folder))
     if not all(report.written for report in reports):
         raise ExtractionFailed(
-            f"{failed} of {sum(r.clips for r in reports)} clips failed; the others are kept. Repair or replace them "
+            f"{failed} of {many(sum(r.clips for r in reports), 'clip')} failed; the others are kept. Repair or replace them "
             "and give the same command again, or leave them out with --on-error skip",
             reports,
         )
@@ -95,7 +96,9 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
     beside = " and a folder without labels" if folds < len(reports) else ""
     if all(report.finished for report in reports):
         print(f"features: {checking.told(report.path for report in reports)}")
-    print(f"features: {clips} clips in {folds} folds{beside}{left_out}: {work_done}; {seconds:.1f} s; {folder}")
+    print(
+        f"features: {many(clips, 'clip')} in {many(folds, 'fold')}{beside}{left_out}: {work_done}; {seconds:.1f} s; {folder}"
+    )
 
 
 def extract_corpus(
@@ -144,6 +147,7 @@ def extract_corpus(
     folder = plans[wanted[0]].path.parent
     with refusals(folder), ExitStack() as stack:
         lock_unfinished(plans, planned, stack)
+        stack.callback(remove_empty, plans)
         work(list(plans.values()), spec, finish, unrefused, plain=plain, stream=progress, **workplace)
         write_failures(folder, corpus.root, {fold: report.failed for fold, report in reports.items()})
     return [reports[fold] for fold in wanted]
@@ -187,6 +191,14 @@ def concluded(
     else:
         assemble(fold_plan, corpus, spec, plain=plain, compress=compress)
     return True
+
+
+def remove_empty(plans: Mapping[int, Plan]) -> None:
+    """Remove the folders of parts in which there is nothing: made so that workers can be asked whether they see them, and refused."""
+    for fold_plan in plans.values():
+        if fold_plan.jobs:
+            with suppress(OSError):  # parts are in it, or it is gone
+                fold_plan.parts.rmdir()
 
 
 def sorted_failures(failures: Iterable[Failure]) -> tuple[Failure, ...]:

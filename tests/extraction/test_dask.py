@@ -104,6 +104,20 @@ def test_stage_one_on_a_cluster_is_computed_by_its_workers(root: Path, computed:
     assert len(computed) == 10
 
 
+def test_a_refused_cluster_leaves_no_empty_folders(root: Path, computed: list[str]) -> None:
+    """Workers are asked whether they see the folders of parts; those that stay empty go again, what is in one stays."""
+    folder = extract(root, jobs=1)[0].path.parent
+    for path in folder.glob("*.h5"):
+        path.unlink()
+    kept = folder / "fold2.h5.parts" / "of a person"
+    kept.parent.mkdir()
+    kept.touch()
+    before, heard = sorted(folder.rglob("*")), len(computed)
+    with threads(0) as local, pytest.raises(InputError, match="has 0 workers"):
+        extract(root, backend="dask", scheduler=local.scheduler_address)
+    assert sorted(folder.rglob("*")) == before and kept in before and len(computed) == heard
+
+
 OWN = probe.probe("", [], cluster.PACKAGES)
 
 
@@ -165,7 +179,7 @@ def test_commands_say_how_workers_must_be_started(tmp_path: Path) -> None:
                 done = audio_rkd(tmp_path, *command, *corpus, "--backend", "dask", "--scheduler", address)
                 assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
                 line = done.stderr.splitlines()[-1]
-                assert line.startswith(f"error: 1 of 1 dask workers at {address} ")
+                assert line.startswith(f"error: 1 of 1 dask worker at {address} ")
                 assert f"stands in {elsewhere} and cannot import the project (ImportError: no such project)" in line
                 assert f"; start workers in {tmp_path}: " in line
         finally:
