@@ -14,7 +14,8 @@ from typing import Any
 from pipeline import places, runs
 from pipeline.engine.missing import Level, say
 from pipeline.experiments import pairs
-from pipeline.experiments.explanation import number, planned_epochs, time_of
+from pipeline.experiments.explanation import number
+from pipeline.experiments.times import planned_epochs, time_of
 from pipeline.runs import STEP
 from pipeline.runs.planned import PlannedRun
 

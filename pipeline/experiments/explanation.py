@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline import class_subsets, config, label_sets, models, runs
+from pipeline import class_subsets, config, models, runs
 from pipeline.config import Settings, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.corpus.clips import require_folds
@@ -16,11 +16,12 @@ from pipeline.engine.source import wanted_folds
 from pipeline.experiments.own_features import settings_of
 from pipeline.experiments.planning import network_of, planner_of
 from pipeline.experiments.steps import PREVIOUS, Experiment, Step
+from pipeline.experiments.times import planned_epochs, time_of
 from pipeline.feature_settings import ALL
 from pipeline.images.cifar import SHAPE as IMAGE
 from pipeline.listed import modules
 from pipeline.losses.unlabelled import asked
-from pipeline.runs import Record
+from pipeline.plurals import many, plural
 from pipeline.runs.planned import PlannedRun
 
 #: Where there is neither a corpus at hand nor a published one of its name: ten folds and ten classes, as UrbanSound8K has.
@@ -32,9 +33,6 @@ WEIGHED = "the term's is measured when its teacher is there: both gradients at t
 
 #: Settings of a step that ``about`` has lines or words of their own for.
 SAID = ("epochs", "batch", "lr", "model", "freeze", "keep", "teacher_epoch", "views", "teacher_seed")
-
-#: Files of finished runs that the time of an epoch is taken from.
-MEASURED = 50
 
 
 def explained(
@@ -69,7 +67,7 @@ def explained(
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
-    sizes = f"{number(len(planned), 'run')}, {epochs:,} epochs, in {number(depth, 'level')}"
+    sizes = f"{number(len(planned), 'run')}, {number(epochs, 'epoch')}, in {number(depth, 'level')}"
     finished = (
         f"{len(planned) - len(left)} of them are finished and are"
         if len(left) < len(planned)
@@ -99,7 +97,8 @@ def of_step(step: Step, settings: Settings, classes: Sequence[str], of_images: b
 def about(step: Step, network: TrainSettings, weights: int, count: int, features: list[str]) -> list[str]:
     """A step in lines. ``weights``: of its network; ``count``: its runs; ``features``: said where they are its own."""
     return [
-        f"{step.name}: {network.model}, {weights:,} weights" + (f", {step.rounds} rounds" if step.rounds else ""),
+        f"{step.name}: {network.model}, {weights:,} weights"
+        + (f", {many(step.rounds, 'round')}" if step.rounds else ""),
         f"    mix      {step.mix}",
         f"    learns   {lessons(step)}",
         *(f"    {line.replace(':', '', 1)}" for line in features if step.features),
@@ -115,7 +114,7 @@ def about(step: Step, network: TrainSettings, weights: int, count: int, features
         *changed(step),
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
         *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
-        f"    trained  {number(count, 'run')} of {network.epochs} epochs, batch {network.batch}, learning rate {network.lr:g}"
+        f"    trained  {number(count, 'run')} of {many(network.epochs, 'epoch')}, batch {network.batch}, learning rate {network.lr:g}"
         + (", one view of each clip in an epoch" if network.views == "random" else ""),
     ]
 
@@ -248,40 +247,4 @@ def in_rounds(step: Step, name: str) -> str:
 
 
 def number(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def planned_epochs(planned: Sequence[PlannedRun]) -> dict[str, int]:
-    """Network → epochs of all its runs."""
-    epochs: dict[str, int] = {}
-    for run in planned:
-        epochs[run.network.model] = epochs.get(run.network.model, 0) + run.network.epochs
-    return epochs
-
-
-def time_of(epochs: dict[str, int], root: Path, corpus: str = "") -> str:
-    """How long that takes, by what finished runs took, first of all those of the same corpus; or that nothing was measured."""
-    if not epochs:
-        return "Time: none; all is finished."
-    with label_sets.commanded(""):  # of any kind of clips: their times alone are read
-        records = runs.find(root) if root.is_dir() else []
-    alike = [record for record in records if record.corpus == corpus]
-    rates: dict[str, float] = {}
-    for record in [*alike[-MEASURED:], *records[-MEASURED:]]:
-        if rate := rate_of(record):
-            rates.setdefault(record.model, rate)
-    if unknown := sorted(epochs.keys() - rates.keys()):
-        return f"Time: not known; no finished run of {', '.join(unknown)} in {root} to go by."
-    minutes = sum(rates[model] * count for model, count in epochs.items()) / 60
-    where = (
-        "of this corpus" if {record.model for record in alike} >= epochs.keys() else "of whatever corpus and machine"
-    )
-    return f"Time: about {number(max(1, round(minutes)), 'minute')}, as finished runs in {root} took, {where}."
-
-
-def rate_of(record: Record) -> float | None:
-    """Seconds of an epoch of one run: its pack's, shared among its runs."""
-    result = record.result
-    if not result.seconds or not result.runs_in_pack or not result.epochs:
-        return None
-    return result.seconds / result.runs_in_pack / result.epochs
+    return f"{count:,} {plural(count, word)}"
