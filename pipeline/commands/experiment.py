@@ -90,7 +90,7 @@ def experiment(
     require_fitting(dataset, data, folds, of_images)
     if explain:
         there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
-        wanted = fitting(wanted, settings, there) if there else wanted
+        wanted = fitting(wanted, config.for_corpus(settings, there.seconds), there) if there else wanted
         text = explanation.explained(
             wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=places.runs()
         )
@@ -103,12 +103,14 @@ def experiment(
 
 
 def fitting(wanted: Experiment, settings: Settings, data: Corpus | Source) -> Experiment:
-    """The rows that data of these classes can give, in batches that they fill; ``InputError`` for a step that does not take clips with several labels, as these have."""
+    """The rows that these networks, and data of these classes, can give, in batches that they fill; ``InputError`` for a step that does not take clips with several labels, as these have."""
     from pipeline.experiments import changing, several
+    from pipeline.images.cifar import SHAPE as IMAGE
 
     if data.label_sets:
         several.require_steps(wanted, settings, data.name)
-    return changing.runnable(changing.fitted(wanted, settings, data.classes), settings, data.classes)
+    shape = settings.features.shape if data.name != IMAGES else IMAGE
+    return changing.runnable(changing.fitted(wanted, settings, data.classes), settings, data.classes, shape)
 
 
 def train_and_print(

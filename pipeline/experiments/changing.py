@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pipeline import class_subsets, config, samplers
 from pipeline.config import InputError, Settings, TrainSettings
+from pipeline.experiments import adapters
 from pipeline.experiments.planning import network_of
 from pipeline.experiments.reading import SETTINGS, mix_of, setting_of
 from pipeline.experiments.steps import Experiment, Step, require_known, require_parents
@@ -102,8 +103,11 @@ def fitted(experiment: Experiment, settings: Settings, classes: Sequence[str] | 
     return replace(experiment, steps=steps, notes=(*experiment.notes, *notes))
 
 
-def runnable(experiment: Experiment, settings: Settings, classes: Sequence[str] | int) -> Experiment:
-    """The experiment without the rows that data of these (or of so many) classes cannot give, which are among its ``untrained`` then.
+def runnable(
+    experiment: Experiment, settings: Settings, classes: Sequence[str] | int, shape: tuple[int, ...] | None = None
+) -> Experiment:
+    """The experiment without the rows that these networks, or data of these (or of so many) classes, cannot give: they are among its
+    ``untrained`` then. ``shape``: of a clip; without it the networks are not looked at.
 
     Where no row is left, what is wrong is left to whoever trains: it is said there.
     """
@@ -115,6 +119,8 @@ def runnable(experiment: Experiment, settings: Settings, classes: Sequence[str] 
             count = len(class_subsets.names(network.classes, names, seed=0))
             step.mix.require_classes(count)
             samplers.check_classes(network.sampler, network.batch, count, f"step {step.name}")
+            if shape is not None:
+                adapters.require_small(step, experiment, settings, names, shape)
         except InputError as error:
             unfit[step.name] = str(error)
     if not unfit:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import cli
 from pipeline import config
 from pipeline.config import InputError
+from pipeline.experiments import adapters
 from pipeline.experiments.changing import changed, fitted, runnable, split
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read
@@ -75,6 +76,23 @@ def test_rows_that_few_classes_cannot_give_are_left_out_alone() -> None:
     assert runnable(remedied, SETTINGS, 3) == remedied
     for name in ("tolerant", "metric"):  # nothing is left: its error is said by whoever trains
         assert runnable(read(name), SETTINGS, 3) == read(name)
+
+
+def test_a_row_whose_adapter_is_larger_than_its_student_is_left_out_alone() -> None:
+    """Only where the student is small, and only that row: attention has no adapter, and other rows' are smaller."""
+    experiment, shape = read("metric-learning"), SETTINGS.features.shape
+    assert runnable(experiment, SETTINGS, 10, shape) is experiment
+    tiny = config.read("default", ["student.model=tiny"])
+    left = runnable(experiment, tiny, 10, shape)
+    ((row, why),) = left.untrained.items()
+    assert "student+128" in row and "hint" in row and row.startswith("metric-learning/student-")
+    assert why.startswith("hint@layer=embedding: its adapter would have 32,768 weights, and the student tiny+128 has ")
+    assert why.endswith("expected no more than the student: compare a narrower layer, for example @layer=hidden")
+    gone = experiment.steps.keys() - left.steps.keys()
+    assert gone == {row.removeprefix("metric-learning/")}
+    with pytest.raises(InputError, match="its adapter would have 32,768 weights"):  # as whoever trains it refuses it
+        step = experiment.steps[gone.pop()]
+        adapters.require_small(step, experiment, tiny, [*"abcdefghij"], shape)
 
 
 def test_a_batch_of_whole_classes_follows_data_that_have_fewer() -> None:
