@@ -8,6 +8,7 @@ import click
 
 from pipeline.commands.defaults import is_given
 from pipeline.commands.options import json_option, preset_option, set_option
+from pipeline.plurals import many
 
 SECTION = "Looking at what there is"
 ORDER = 30
@@ -17,7 +18,12 @@ EXAMPLES = ("settings", "settings --preset strong", "settings --diff default str
 @click.command()
 @preset_option
 @set_option("student.lr=0.002")
-@click.option("--diff", nargs=2, metavar="A B", help="What differs: presets, TOML files, or folders of runs.")
+@click.option(
+    "--diff",
+    nargs=2,
+    metavar="A B",
+    help="What differs: presets, TOML files, and runs: their folders, or that of a mix.",
+)
 @json_option
 def settings(preset: str, overrides: tuple[str, ...], diff: tuple[str, str] | None, as_json: bool) -> None:
     """Every setting of a preset as a TOML file: what it does, its value, its unit and where it is from.
@@ -36,7 +42,9 @@ def settings(preset: str, overrides: tuple[str, ...], diff: tuple[str, str] | No
         else:
             width = max((len(key) for key, _, _ in differing), default=0)
             told = [f"{key:{width}}  {words.toml_value(a)} → {words.toml_value(b)}" for key, a, b in differing]
-            click.echo("\n".join([f"{diff[0]} → {diff[1]}: {len(told)} settings differ", *told]))
+            click.echo(
+                "\n".join([f"{diff[0]} → {diff[1]}: {many(len(told), 'setting differs', 'settings differ')}", *told])
+            )
     elif as_json:
         keys = ("table", "key", "value", "unit", "origin", "words")
         click.echo(

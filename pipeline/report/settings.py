@@ -160,16 +160,22 @@ def as_toml(preset: str, overrides: tuple[str, ...] = ()) -> str:
 
 
 def of_name_or_run(text: str) -> tuple[str, Settings]:
-    """The settings of a preset's name, its TOML file, or a run's folder, and what to call them."""
-    if (folder := Path(text)).is_dir():
-        from pipeline import runs  # presets alone do without
+    """The settings of a preset's name, its TOML file, a run's folder, or one of runs that all have the same, and what to call them."""
+    if not (folder := Path(text)).is_dir():
+        return text, read(text)
+    from pipeline import runs  # presets alone do without
 
-        if not runs.finished(folder):
-            raise InputError(
-                f"{text}: no finished run; expected the folder of one, fold1-seed0, or the name of a preset"
-            )
-        return text, runs.read(folder).settings
-    return text, read(text)
+    records = runs.find(folder)
+    if not records:
+        raise InputError(
+            f"{text}: no finished run; expected the folder of one, fold1-seed0, of a mix's runs, or the name of a preset"
+        )
+    first = records[0].settings
+    if other := next((r for r in records if any(getattr(r.settings, t) != getattr(first, t) for t in KINDS)), None):
+        raise InputError(
+            f"{text}: its runs have several settings, {records[0].folder} and {other.folder} others; expected one of these folders"
+        )
+    return text, first
 
 
 def differences(first: str, second: str) -> list[tuple[str, Any, Any]]:

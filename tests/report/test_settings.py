@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import config, presets
 from pipeline.report.settings import commented, lines
+from tests.recorded import write_run
 from tests.tiny import invoke
 
 
@@ -47,11 +48,28 @@ def test_a_comment_begins_behind_the_value() -> None:
 def test_what_differs_between_presets(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('extends = "paper"\n[student]\nlr = 0.5\n')
     done = invoke("settings", "--diff", "paper", str(tmp_path / "mine.toml"))
-    assert done.stdout.splitlines()[0].endswith("1 settings differ")
+    assert done.stdout.splitlines()[0].endswith("1 setting differs")
     assert done.stdout.splitlines()[1].split() == ["student.lr", "0.1", "→", "0.5"]
     rows = json.loads(invoke("settings", "--diff", "default", "strong", "--json").stdout)["differences"]
     assert {"setting": "teacher.batch", "a": 8, "b": 64} in rows
     assert invoke("settings", "--diff", "demo", "demo").stdout.endswith("0 settings differ\n")
+
+
+def test_a_folder_of_runs_is_taken_as_a_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one run or several, as long as all have the same settings."""
+    monkeypatch.chdir(tmp_path)
+    run = write_run(tmp_path, 8, lr=0.5)
+    alone = invoke("settings", "--diff", str(run), "default").stdout.splitlines()
+    of_mix = invoke("settings", "--diff", str(run.parent), "default")
+    assert of_mix.exit_code == 0 and of_mix.stdout.splitlines()[1:] == alone[1:]
+    assert len(alone) == 4 and alone[-1].split() == ["student.lr", "0.5", "→", "0.002"]
+    write_run(tmp_path, 8, fold=2, lr=0.5)
+    assert invoke("settings", "--diff", str(run.parent), str(run)).stdout.endswith("0 settings differ\n")
+    other = write_run(tmp_path, 8, lr=0.25)
+    done = invoke("settings", "--diff", "runs", "default")
+    line = done.stderr.splitlines()[-1]
+    assert done.exit_code == 1 and line.startswith("error: runs: its runs have several settings, ")
+    assert str(other.relative_to(tmp_path)) in line and str(run.relative_to(tmp_path)) in line
 
 
 @pytest.mark.parametrize(
