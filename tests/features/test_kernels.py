@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,17 @@ def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
-def waiting(action: object) -> threading.Thread:
+def waiting(action: object, monkeypatch: pytest.MonkeyPatch) -> threading.Thread:
+    """A thread that has found the lock taken, and has said so if it is to."""
+    found, held = threading.Event(), kernels.locks.held
+
+    def watched(lock: Path, busy: Callable[[str], None], **how: bool) -> object:
+        return held(lock, lambda holder: (busy(holder), found.set()), **how)  # type: ignore[arg-type, return-value]
+
+    monkeypatch.setattr(kernels.locks, "held", watched)
     thread = threading.Thread(target=action)  # type: ignore[arg-type]
     thread.start()
-    time.sleep(0.3)
+    assert found.wait(60)
     return thread
 
 
@@ -51,7 +58,7 @@ def test_who_has_to_wait_says_for_whom_and_looks_again(
         line = features.kernels_note()
         assert line.startswith(f"waiting for process {os.getpid()} on ")
         assert line.endswith(", which compiles librosa's kernels: once on this machine, about 20 s")
-        thread = waiting(lambda: features.warm_up(SPEC, quiet=quiet))
+        thread = waiting(lambda: features.warm_up(SPEC, quiet=quiet), monkeypatch)
         assert thread.is_alive()
         collected.append(False)  # by the process that holds the lock
     thread.join(60)

@@ -162,17 +162,18 @@ torch.set_num_threads(2)
 from tests import trainings
 from tests.training import test_checkpoint
 data = trainings.made_up()
-slow = lambda r, record: (print(record["epoch"], flush=True), time.sleep(0.05))
+slow = lambda r, record: (print(record["epoch"], flush=True), time.sleep(float(sys.argv[2])))
 trainings.fit(data, test_checkpoint.runs(), test_checkpoint.SETTINGS, on_epoch=slow,
                   checkpoint=Path(sys.argv[1]), checkpoint_seconds=0.0)
 print("finished", flush=True)
 """
 
 
-def start(path: Path) -> subprocess.Popen[str]:
+def start(path: Path, pause: float = 0.05) -> subprocess.Popen[str]:
+    """A training that rests for ``pause`` seconds behind each epoch."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(path)],
+        [sys.executable, "-c", SCRIPT, str(path), str(pause)],
         cwd=ROOT,
         env=environment,
         text=True,
@@ -207,7 +208,7 @@ def test_kill_9_at_any_moment_loses_nothing(data: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_finishes_the_step_and_says_how_far_it_got(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "pack.pt"
-    process = start(path)
+    process = start(path, pause=1)  # long enough for a machine that is busy
     wait_for(path, process, 0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
