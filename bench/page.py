@@ -2,7 +2,8 @@
 
 Runs are made up in a folder of their own: ``ROWS`` mixes (36: about 150 pictures) on ten folds, and their teacher. ``audio-rkd report`` is started
 once, which draws all pictures, and then three times, when nothing changed: CPU time (user and system, in seconds) of the fastest of these, and its
-wall time. ``--profile`` prints where the time of one more goes.
+wall time. ``--embeddings``: the features are at hand, and of each row the embeddings are kept, as a first report leaves them: a t-SNE a row more.
+``--profile`` prints where the time of one more goes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 from pipeline.losses import names
 
@@ -34,6 +37,29 @@ def mixes(count: int) -> list[str]:
     pairs = [f"{one},{other}" for place, one in enumerate(single) for other in single[place + 1 :]]
     weights = [f"{one}:{weight}" for weight in (5, 10, 30) for one in single]
     return ["soft", *single, *pairs, *weights][:count]
+
+
+def keep_embeddings(folder: Path) -> None:
+    """Made-up features of the fold that is shown, and the embeddings of its runs, as a first report leaves them."""
+    from pipeline import cache, runs
+    from pipeline.config import Settings
+    from pipeline.figures import embeddings
+    from tests.pages import CLASSES, fold_clips, made_up_embeddings
+
+    fold, spec = FOLDS[0], Settings().features
+    names, labels = fold_clips(fold)
+    files = tuple(cache.File(name, 1, 0) for name in names)
+    of_clips = tuple(names), tuple(map(int, labels)), tuple(names), files
+    header = cache.Header(
+        "mini", "folder", False, fold, tuple(CLASSES), spec, *of_clips, units=("1",) * 5, calls=("",) * 5
+    )
+    cache.write_fold(
+        cache.fold_path(folder / "cache", "mini", spec, fold), header, [np.zeros(header.shape, np.float32)]
+    )
+    embeddings.held_out = lambda run, root: made_up_embeddings(run)
+    for record in runs.find(folder / "runs"):
+        if record.fold == fold:
+            embeddings.remembered(record.folder, folder / "cache")
 
 
 def report(folder: Path) -> tuple[float, float]:
@@ -57,6 +83,7 @@ def report(folder: Path) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rows", nargs="?", type=int, default=36)
+    parser.add_argument("--embeddings", action="store_true")
     parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args()
     from tests.pages import write_run, write_sounds
@@ -68,6 +95,8 @@ def main() -> None:
             write_run(folder / "runs", None, fold, 0, folds=10, skill=2.2)
             for mix in mixes(asked.rows):
                 write_run(folder / "runs", mix, fold, 0, folds=10)
+        if asked.embeddings:
+            keep_embeddings(folder)
         first = report(folder)
         pictures = len([*folder.rglob("reports/**/*.svg")])
         again = min(report(folder) for _ in range(AGAIN))
