@@ -138,9 +138,9 @@ def test_a_term_of_one_label_trains_nothing(place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["explain", "few-shot"])
+@pytest.mark.parametrize("command", ["explain", "few-shot", "retrieval"])
 def test_commands_of_one_label_refuse_its_runs(place: Path, command: str) -> None:
-    done = audio_rkd(place, command, str(a_run(place)))
+    done = audio_rkd(place, command, *(CORPUS if command == "retrieval" else [str(a_run(place))]))
     assert done.returncode == 1 and "clips with several labels each" in done.stderr.splitlines()[-1], done.stderr
 
 
