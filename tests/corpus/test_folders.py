@@ -677,7 +677,7 @@ def test_folders_without_two_classes_or_without_sounds(tmp_path) -> None:
     with pytest.raises(InputError, match="has 0 folders with sound files"):
         open_corpus("folder", tmp_path)
     clips_of(tmp_path, ["a/1.wav"])
-    with pytest.raises(InputError, match=r"has 1 folders with sound files .*; expected at least two"):
+    with pytest.raises(InputError, match=r"has 1 folder with sound files .*; expected at least two"):
         open_corpus("folder", tmp_path)
     clips_of(tmp_path, ["b/readme.txt"])
     with pytest.raises(InputError, match=r"b holds no sound file; expected \.wav"):
