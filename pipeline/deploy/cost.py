@@ -192,7 +192,8 @@ def document(cost: Cost) -> Document:
     ]
     if any(row.name.endswith("int8") for row in cost.rows):
         notes.append(
-            "int8 saves bytes everywhere, time only on processors with products of 8-bit integers (VNNI, NEON)."
+            "int8 saves bytes everywhere. Time it can save where it has integer maps, and only on processors with products of 8-bit "
+            "integers (VNNI, NEON); not where weights alone are integers, as proof.json says by int8_in_float: all maps."
         )
     if any(row.feature_ms is None for row in cost.rows):
         notes.append("One file: from sound to class without Python; its times are of the features too.")

@@ -96,6 +96,7 @@ def test_exported_forms_have_rows_while_they_are_of_this_run(world, tmp_path, mo
     ]
     int8 = rows["student cnn2, ONNX int8"]
     assert int8.bytes == (folder / "model.int8.onnx").stat().st_size < rows["student cnn2, ONNX"].bytes
+    assert "not where weights alone are integers" in text(cost.document(measured(tmp_path, student)))
     assert int8.accuracy == pytest.approx(100 * proof["accuracy_int8"]) and int8.measured_on == "fold 1 alone"
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)

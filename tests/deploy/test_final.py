@@ -18,7 +18,7 @@ from pipeline import audio, cache, features, runs
 from pipeline.config import FeatureSpec, Settings
 from pipeline.corpus.clips import UNLABELLED, Clip, Corpus
 from pipeline.corpus.windows import clip_of
-from pipeline.deploy.final import shipping, unknown
+from pipeline.deploy.final import shipping, telling, unknown
 from pipeline.deploy.final.card import at_half, at_threshold
 from pipeline.deploy.final.expected import Expected
 from pipeline.deploy.final.present import Present
@@ -254,3 +254,17 @@ def test_figures_of_files_are_told_as_such_and_no_share_goes_beyond_all() -> Non
     several = Present(0.25, 30, {"bell": {"clips": 30, "found": 0.5, "right": None}}, detects, "files")
     assert "| class | files with it |" in at_half(several) and "clips" not in at_half(several)
     assert "30 answers to held-out files" in none_of_these(several)[0]
+
+
+def test_what_int8_keeps_in_floating_point_is_told() -> None:
+    """Not of a proof that was written before it was known."""
+    proof = {"worst_logit_difference": 1e-6, "agreement_int8": 1.0, "compared_samples": 40, "synthetic": False}
+    about = {"run": "run", "export": "export", "expected": Expected(96.0, 85.5, 99.0, 2, 2, None)}
+    before = proof | {"one_file": {"refused": "no sound"}}
+    for shown, end in (
+        (before, "40 samples"),
+        (before | {"int8_in_float": "all maps"}, "; in floating point: all maps"),
+    ):
+        done: Any = SimpleNamespace(**about, proof=shown, none=Refusal(0.4, 0.05, 1234, 0.0625, ""))
+        (line,) = (one for one in telling.text(done).splitlines() if one.startswith("int8 "))
+        assert line.endswith(end)

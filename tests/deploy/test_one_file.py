@@ -68,6 +68,7 @@ def test_what_is_written(world) -> None:
         model = onnx.load(world.folder / name)
         about = {one.key: one.value for one in model.metadata_props}
         assert json.loads(about["classes"]) == list(shipped.CLASSES) and about["version"] == pipeline.__version__
+        assert about.get("in_float") == (world.proof["int8_in_float"] if "int8" in name else None)
         assert about["rate"] == "22050" and about["seconds"] == "0.5"
         assert about["synthetic"] == "false" and about["corpus"] == "tiny"
         assert [value.name for value in model.graph.input] == ["samples"]

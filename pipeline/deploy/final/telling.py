@@ -17,12 +17,13 @@ def text(done: Final) -> str:
     from pipeline.deploy.one_file import making  # onnx: an extra
 
     told, proof = done.expected, done.proof
+    stayed = f"; in floating point: {way}" if (way := proof.get("int8_in_float")) else ""  # older ones do not say it
     lines = [
         f"student     {done.run}, trained on all folds",
         f"folder      {done.export}",
         f"expected    {'mAP ' if told.several else ''}{told.score:.2f} %{told.within}: {many(told.runs, 'run')} on {many(told.folds, 'held-out fold')}, trained on fewer clips",
         f"difference  {proof['worst_logit_difference']:.1e} worst logit, torch against ONNX (allowed: {TOLERANCE:.0e})",
-        f"int8        the same {'classes' if told.several else 'class'} as float on {100 * proof['agreement_int8']:.2f} % of {many(proof['compared_samples'], 'sample')}",
+        f"int8        the same {'classes' if told.several else 'class'} as float on {100 * proof['agreement_int8']:.2f} % of {many(proof['compared_samples'], 'sample')}{stayed}",
         *none_of_these(done.none),
     ]
     lines += making.lines(proof[making.ENTRY], "of its own clips: outputs are compared, never accuracy")

@@ -17,6 +17,7 @@ from pipeline.corpus import is_table, opening
 from pipeline.deploy import export
 from pipeline.deploy.answers import PRESENT
 from pipeline.deploy.graph import ACTIVATION, SIGMOID, TEMPERATURE
+from pipeline.deploy.int8 import IN_FLOAT
 from pipeline.deploy.one_file import Form, graph, proof, unsuited
 from pipeline.deploy.prediction import Checkpoint
 from pipeline.spelling import on_disk
@@ -88,7 +89,14 @@ def built(wanted: Sequence[Form], students: Mapping[bool, bytes], member: Checkp
         (rate, half): graph.front(member.spec, rate, half=half)
         for rate, half in dict.fromkeys((form.rate, form.half) for form in wanted)
     }
-    return {form: graph.joined(fronts[form.rate, form.half], parsed[form.int8], form, about) for form in wanted}
+    stayed = {
+        int8: {one.key: one.value for one in model.metadata_props if one.key == IN_FLOAT}
+        for int8, model in parsed.items()
+    }
+    return {
+        form: graph.joined(fronts[form.rate, form.half], parsed[form.int8], form, about | stayed[form.int8])
+        for form in wanted
+    }
 
 
 def sound_files(header: Header, data: Path | None) -> list[Path]:
