@@ -90,7 +90,8 @@ def experiment(
     require_fitting(dataset, data, folds, of_images)
     if explain:
         there = None if dataset == IMAGES else corpus_at_hand(dataset, data)
-        wanted = fitting(wanted, config.for_corpus(settings, there.seconds), there) if there else wanted
+        classes = explanation.task_of(there, dataset, folds)[2]
+        wanted = fitting(wanted, explanation.of_clips(settings, there, dataset), classes, there, dataset == IMAGES)
         text = explanation.explained(
             wanted, settings, there, folds=folds, seeds=seeds, dataset=dataset, root=places.runs()
         )
@@ -98,19 +99,24 @@ def experiment(
         click.echo(as_text(plan) if as_json else text)
         return
     settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
-    wanted = fitting(wanted, settings, source)
+    wanted = fitting(wanted, settings, source.classes, source, dataset == IMAGES)
     train_and_print(wanted, settings, source, {"folds": held_out, "seeds": seeds, "trust": trust}, log, how)
 
 
-def fitting(wanted: Experiment, settings: Settings, data: Corpus | Source) -> Experiment:
-    """The rows that these networks, and data of these classes, can give, in batches that they fill; ``InputError`` for a step that does not take clips with several labels, as these have."""
+def fitting(
+    wanted: Experiment, settings: Settings, classes: Sequence[str], data: Corpus | Source | None, of_images: bool
+) -> Experiment:
+    """The rows that these networks, and data of these ``classes``, can give, in batches that they fill. ``data``: None where it is not at hand.
+
+    ``InputError`` for a step that does not take clips with several labels, as these have.
+    """
     from pipeline.experiments import changing, several
     from pipeline.images.cifar import SHAPE as IMAGE
 
-    if data.label_sets:
+    if data is not None and data.label_sets:
         several.require_steps(wanted, settings, data.name)
-    shape = settings.features.shape if data.name != IMAGES else IMAGE
-    return changing.runnable(changing.fitted(wanted, settings, data.classes), settings, data.classes, shape)
+    shape = IMAGE if of_images else settings.features.shape
+    return changing.runnable(changing.fitted(wanted, settings, classes), settings, classes, shape)
 
 
 def train_and_print(
@@ -122,13 +128,14 @@ def train_and_print(
     from pipeline.report import experiments as tables
     from pipeline.runs.experiments import NOTE, note_rows, place
 
+    say_left_out(wanted.untrained)  # before anything trains: weights are measured behind teachers
+    known = wanted.untrained
     wanted = balancing.balanced(wanted, settings, source, places.runs(), trust=asked["trust"], **how)
     levels, rows = planning.plan(wanted, settings, source.name, all_folds=source.folds, **asked)
     cross_fitting.say_price_of(levels, source.name)
     for line in wanted.notes:
         say(f"note: {line}")
-    for row, reason in wanted.untrained.items():
-        say(f"not trained: {row}: {reason}")
+    say_left_out({row: why for row, why in wanted.untrained.items() if row not in known})
     note = partial(note_rows, places.runs(), source.name, wanted.name, rows, wanted.untrained)
     failed: RunsFailed | None = None
     with logged(log, source.name):
@@ -147,6 +154,14 @@ def train_and_print(
     click.echo(tables.report(places.runs(), places.reports(), source.name, wanted.name))
     if failed:
         raise failed
+
+
+def say_left_out(rows: Mapping[str, str]) -> None:
+    """``rows``: of an experiment, and why each is not trained."""
+    from pipeline.engine.missing import say
+
+    for row, reason in rows.items():
+        say(f"not trained: {row}: {reason}")
 
 
 def list_them(titles: Mapping[str, str], as_json: bool) -> None:

@@ -36,9 +36,7 @@ class EpochLog:
         """A line within the first epoch."""
         mixes = ", ".join(dict.fromkeys(str(run.mix) for run in self.runs))
         epochs = self.runs[0].network.epochs
-        self.say(
-            f"  {about(self.runs)}: {mixes}; training, {epochs} epochs{'' if epochs > 1 else ' (one)'}{self.far()}"
-        )
+        self.say(f"  {about(self.runs)}: {mixes}; training, {many(epochs, 'epoch')}{self.far()}")
 
     def keep(self, index: int, record: dict[str, Any]) -> None:
         folder, epoch = self.runs[index].folder, record["epoch"]

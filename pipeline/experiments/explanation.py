@@ -49,8 +49,7 @@ def explained(
 
     Raises ``InputError`` as ``wanted_folds``, and where the settings ask for another clip length than the corpus'.
     """
-    if seconds := corpus.seconds if corpus else PUBLISHED[dataset].seconds if dataset in PUBLISHED else None:
-        settings = config.for_corpus(settings, seconds)
+    settings = of_clips(settings, corpus, dataset)
     held_out, source, classes = task_of(corpus, dataset, folds)
     shape = IMAGE if dataset == IMAGES else settings.features.shape
     name = corpus.name if corpus else "CORPUS"
@@ -81,6 +80,13 @@ def explained(
     lines += [f"Note: {line}." for line in experiment.notes]
     lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]
     return "\n".join(lines)
+
+
+def of_clips(settings: Settings, corpus: Corpus | None, dataset: str) -> Settings:
+    """``settings`` with the clip length of the corpus, or of the one that is published as ``dataset``."""
+    if seconds := corpus.seconds if corpus else PUBLISHED[dataset].seconds if dataset in PUBLISHED else None:
+        return config.for_corpus(settings, seconds)
+    return settings
 
 
 def of_step(step: Step, settings: Settings, classes: Sequence[str], of_images: bool, count: int) -> list[str]:

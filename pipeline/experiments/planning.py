@@ -283,8 +283,12 @@ class Planner:
     def results(self, folds: Sequence[int], seeds: Sequence[int]) -> dict[str, list[Path]]:
         """See ``plan``."""
         rows: dict[str, list[Path]] = {}
+        inside = (
+            f"{self.experiment.name}/"  # also of a row whose neighbours are left out, which other networks may train
+        )
+        left_out = any(row.startswith(inside) for row in self.experiment.untrained)
         for step in (last := self.experiment.last):
-            name = self.experiment.name if len(last) == 1 else f"{self.experiment.name}/{step.name}"
+            name = self.experiment.name if len(last) == 1 and not left_out else f"{inside}{step.name}"
             each = [
                 self.planned[step.name, step.rounds, fold, seed][1].alike
                 for fold in folds

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 import cli
 from pipeline import config
+from pipeline.commands import experiment as command
 from pipeline.config import InputError
-from pipeline.experiments import adapters
+from pipeline.experiments import adapters, balancing
 from pipeline.experiments.changing import changed, fitted, runnable, split
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read
@@ -70,7 +73,7 @@ def test_rows_that_few_classes_cannot_give_are_left_out_alone() -> None:
     gone = {step.name for step in survey.last} - {step.name for step in left.last}
     assert gone == {"tolerant/generation"} and not any("tolerant" in name for name in left.steps)
     rows = plan(left, SETTINGS, "own", folds=(1,), seeds=(0,))[1]
-    assert len(rows) == len(survey.last) - 1
+    assert len(rows) == len(survey.last) - 1 and set(rows) <= {f"survey/{step.name}" for step in survey.last}
     assert runnable(survey, SETTINGS, 10) == survey
     remedied = changed(survey, ["step.tolerant/generation 0.mix=ce:0.9,tolerance:0.1@K=3"])
     assert runnable(remedied, SETTINGS, 3) == remedied
@@ -93,6 +96,60 @@ def test_a_row_whose_adapter_is_larger_than_its_student_is_left_out_alone() -> N
     with pytest.raises(InputError, match="its adapter would have 32,768 weights"):  # as whoever trains it refuses it
         step = experiment.steps[gone.pop()]
         adapters.require_small(step, experiment, tiny, [*"abcdefghij"], shape)
+
+
+CHAIN = """
+[[step]]
+name = "base"
+mix = "ce"
+network = "teacher"
+[[step]]
+name = "hinted"
+mix = "soft:0,angle:1,hint:1@layer=embedding"
+teacher = "base"
+network = "student+128"
+[[step]]
+name = "after"
+mix = "soft:0,angle:1"
+teacher = "hinted"
+[[step]]
+name = "plain"
+mix = "soft"
+teacher = "base"
+"""
+
+
+def test_without_the_data_explain_leaves_out_what_would_not_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain behind such a step is left out too, and its neighbour keeps the name that it has beside it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(CHAIN)
+
+    def lines(*options: str) -> list[str]:
+        done = CliRunner().invoke(cli.main, ["experiment", "mine.toml", "--explain", *options])
+        assert done.exit_code == 0, done.stderr
+        return done.stdout.splitlines()
+
+    for dataset, folds in (("urbansound8k", 10), ("cifar100", 1)):
+        whole, left = lines("--dataset", dataset), lines("--dataset", dataset, "--set", "student.model=tiny")
+        assert "Rows of the report: mine/after, mine/plain." in whole and f"In all {4 * folds} runs" in "".join(whole)
+        assert "Row of the report: mine/plain." in left and f"In all {2 * folds} runs" in "".join(left)
+        (why,) = (line for line in left if line.startswith("Not trained: "))
+        assert why.startswith("Not trained: mine/after: hinted: hint@layer=embedding: its adapter would have 32,768 ")
+
+
+def test_what_is_left_out_is_said_before_teachers_are_trained_for_weights(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def balanced(*_args: object, **_how: object) -> None:
+        assert "not trained: survey/a: too large\n" in capsys.readouterr().err
+        raise InputError("looked")
+
+    monkeypatch.setattr(balancing, "balanced", balanced)
+    left = replace(read("survey"), untrained={"survey/a": "too large"})
+    with pytest.raises(InputError, match="looked"):
+        command.train_and_print(left, SETTINGS, SimpleNamespace(name="own"), {"trust": False}, None, {})
 
 
 def test_a_batch_of_whole_classes_follows_data_that_have_fewer() -> None:
