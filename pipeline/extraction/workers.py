@@ -79,6 +79,8 @@ def compute(task: Task) -> Done:
     from pipeline.audio import reading as audio  # soundfile: a finished stage does without
 
     warm(task.plain)
+    if task.parent == os.getppid():  # not in a process of the caller's, who may have garbage
+        keep_modules()
     if clips_begun[0] >= COMPILED_AFTER and not task.plain:
         importlib.import_module("pipeline.features.steps").load()
     clips_begun[0] += len(task.jobs)
@@ -155,12 +157,11 @@ def warm(plain: bool) -> None:
     features.compile_kernels(plain=plain, quiet=True)
     one_thread()
     heap.keep_small()
-    keep_modules()
 
 
 @cache
 def keep_modules() -> None:
-    """Once: what was imported is no garbage. Where psutil is missing, loky looks through all of it every second, for 0.014 s."""
+    """Once a worker: what was imported is no garbage. Where psutil is missing, loky looks through all of it every second, for 0.014 s."""
     gc.freeze()
 
 

@@ -44,8 +44,15 @@ def test_the_last_clips_are_computed_in_small_tasks(root: Path, monkeypatch: pyt
     assert [len(task.jobs) for task in batches] == [16] * 6 + [4] + [16] * 3 + [2], "bits of a batch depend on its size"
 
 
-def test_what_a_worker_imported_is_not_looked_through_for_garbage() -> None:
-    """In a process of its own: what is kept here would be kept for all other tests."""
-    code = "import gc; from pipeline.extraction import workers; workers.warm(True); print(gc.get_freeze_count(), len(gc.get_objects()))"
-    kept, looked_at = map(int, subprocess.check_output([sys.executable, "-c", code], text=True).split())
+def test_what_a_worker_imported_is_not_looked_through_for_garbage_and_what_a_caller_has_is() -> None:
+    """In a process of its own: what is kept here would be kept for all other tests. A task without clips, as of a worker and of one's own."""
+    code = (
+        "import gc, os; from pathlib import Path; from pipeline.extraction import workers; from tests.extracting import SPEC\n"
+        "for parent in (os.getpid(), 0, os.getppid()):\n"
+        "    workers.compute(workers.Task(1, (), Path(), SPEC, True, parent))\n"
+        "    print(gc.get_freeze_count(), len(gc.get_objects()))"
+    )
+    told = subprocess.check_output([sys.executable, "-c", code], text=True).splitlines()
+    (here, _), (on_a_cluster, _), (kept, looked_at) = (map(int, line.split()) for line in told)
+    assert here == on_a_cluster == 0
     assert kept > 10 * looked_at
