@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
-from types import TracebackType
 
 import numpy as np
 
@@ -49,8 +48,10 @@ def shared(
     with ExitStack() as stack:
         for number, group in enumerate(groups):
             if number == alone:
-                with suppress(OSError):  # no room for another process: this one does all
-                    helper = stack.enter_context(Second(compute, shape))
+                # It never sees a signal to stop, and this one not before the stack ends it. No room for it: this one does all.
+                with suppress(OSError), signals.held_back():
+                    helper = Second(compute, shape)
+                    stack.callback(helper.close)
             if not (helper and helper.takes(number, group)):
                 yield number, compute(group)
             if helper:
@@ -72,11 +73,9 @@ class Second:
         self.line, theirs = multiprocessing.Pipe()
         everything = compute, self.slots, theirs, self.line
         self.process = multiprocessing.get_context("fork").Process(target=work, args=everything, daemon=True)
-        # It never sees a signal to stop: whoever stops this process ends it.
-        with signals.held_back(), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # of forks beside threads: those of numpy's products sleep
+        with warnings.catch_warnings():
+            # It is of forks beside threads: those of numpy's products sleep.
+            warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
         theirs.close()
 
@@ -113,12 +112,8 @@ class Second:
             number, group = self.waiting.popleft()
             yield number, self.compute(group)
 
-    def __enter__(self) -> Second:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End it, whatever it does."""
         self.line.close()
         self.process.kill()
         self.process.join()

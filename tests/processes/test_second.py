@@ -121,6 +121,20 @@ def test_it_ends_when_the_groups_break_off_and_when_nobody_wants_the_rest() -> N
     assert not multiprocessing.active_children()
 
 
+def test_a_signal_that_comes_while_it_is_forked_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = multiprocessing.get_context("fork").Process
+    start = process.start
+
+    def interrupted(self: multiprocessing.Process) -> None:
+        start(self)
+        os.kill(HERE, signal.SIGINT)
+
+    monkeypatch.setattr(process, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), closing(second.shared(who_and_what, iter(GROUPS), (2, 3), 2)) as done:
+        list(done)
+    assert not multiprocessing.active_children()
+
+
 def test_where_none_can_be_forked_this_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(self: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
