@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -39,8 +40,11 @@ GROUP = 4
 #: Of ``heap.keep_small``: less than a worker of stage one keeps, for two processes of a long sound may take 100 MB more than a clip.
 HEAP = 1 << 20, 1 << 22
 
-#: Groups of a long sound behind which a second process is forked: a short one would not gain what that takes.
-ALONE = 3
+#: Groups of a long sound behind which a second process is forked: that takes the time of a dozen windows, which a minute would not gain.
+ALONE = 8
+
+#: Of ``one_thread``: how many compute now, and torch's threads before the first of them.
+computing, threads_before, counting = [0], [0], threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -161,13 +165,23 @@ def clean(spec: FeatureSpec) -> FeatureSpec:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute in one thread meanwhile: transforms and maps are so small that more only wait for each other. And a fork loses them."""
-    before = torch.get_num_threads()
+    """Compute in one thread meanwhile: transforms and maps are so small that more only wait for each other. And a fork loses them.
+
+    The number is this thread's, and that with which others of the caller's begin: of those that compute at once each gives back what
+    the first one found.
+    """
+    found = torch.get_num_threads()  # asked in any case: only then this thread has a number of its own
+    with counting:
+        if not computing[0]:
+            threads_before[0] = found
+        computing[0] += 1
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with counting:
+            computing[0] -= 1
+            torch.set_num_threads(threads_before[0])
 
 
 class LinearByRows(TorchFunctionMode):

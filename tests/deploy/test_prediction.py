@@ -10,8 +10,10 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -375,6 +377,41 @@ def test_windows_come_in_turn_whichever_process_was_first(world, monkeypatch):
     np.testing.assert_array_equal(one.logits, several.logits)
     whole = [slow(members, sound[round(a * spec.sr) :][None, : spec.samples]) for a, _ in one.times]
     np.testing.assert_array_equal(one.logits, np.concatenate(whole, axis=1))
+
+
+def test_torch_has_its_threads_again_behind_predictions_that_overlap(world):
+    """The first one ends, by an error, while the second one still hears. So have threads that begin later."""
+    members = prediction.ensemble([world.student])
+    sound, before, seen = np.zeros(members[0].spec.samples, np.float32), torch.get_num_threads(), []
+    begun, joined, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def first():
+        begun.set()
+        yield sound
+        assert joined.wait(60)
+        raise OSError("in the middle")
+
+    def second():
+        joined.set()
+        yield sound
+        assert ended.wait(60)
+        seen.append(torch.get_num_threads())
+
+    try:
+        torch.set_num_threads(5)
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(prediction.predict, members, first())
+            assert begun.wait(60)
+            other = pool.submit(prediction.predict, members, second())
+            with pytest.raises(OSError, match="in the middle"):
+                one.result()
+            ended.set()
+            other.result()
+        with ThreadPoolExecutor(1) as pool:
+            later = pool.submit(torch.get_num_threads).result()
+        assert (seen, torch.get_num_threads(), later) == ([1], 5, 5)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(("name", "spec"), [("cnn2", FeatureSpec()), ("cnn2", SPEC), ("resnet18", SPEC)])
