@@ -40,8 +40,11 @@ GROUP = 4
 #: Of ``heap.keep_small``: less than a worker of stage one keeps, for two processes of a long sound may take 100 MB more than a clip.
 HEAP = 1 << 20, 1 << 22
 
-#: Groups of a long sound behind which a second process is forked: that takes the time of a dozen windows, which a minute would not gain.
-ALONE = 8
+#: Groups of a long sound behind which a second process is forked, which then has what they made ready.
+ALONE = 3
+
+#: Windows of a file from which on it is long: the fork takes the time of a dozen, which a minute would not gain.
+LONG = 40
 
 #: Of ``one_thread``: how many compute now, and torch's threads before the first of them.
 computing, threads_before, counting = [0], [0], threading.Lock()
@@ -266,8 +269,11 @@ def predict(
 def predict_file(
     members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int, two: bool = False
 ) -> Prediction:
-    """``predict`` of a sound file; raises ``audio.ClipError`` for what stage one refuses."""
-    return predict(members, sounds.sound_blocks(path, members[0].spec.sr), tell, two)
+    """``predict`` of a sound file, in two processes where it is ``LONG``, or has no length in its header; raises ``audio.ClipError`` for
+    what stage one refuses."""
+    spec = members[0].spec
+    two = two and not 1 < sounds.window_count(path, spec) < LONG
+    return predict(members, sounds.sound_blocks(path, spec.sr), tell, two)
 
 
 def predict_stream(members: Sequence[Checkpoint], stream: IO[bytes], name: str = "-", two: bool = False) -> Prediction:

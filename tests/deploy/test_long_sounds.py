@@ -40,16 +40,22 @@ def write_sound(path: Path, windows: int, **how: str) -> Path:
     return path
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[second.Second]:
+    """The second processes that there were, on any machine."""
+    monkeypatch.setattr(second, "possible", lambda: True)
+    forked: list[second.Second] = []
+    real = second.Second
+    monkeypatch.setattr(second, "Second", lambda *how: forked.append(real(*how)) or forked[-1])
+    return forked
+
+
 @pytest.mark.parametrize(("name", "spec"), [("cnn2", FeatureSpec(seconds=1)), ("cnn2", SPEC), ("resnet18", SPEC)])
 def test_two_processes_give_the_bits_of_one(
     world: Any, monkeypatch: pytest.MonkeyPatch, name: str, spec: FeatureSpec
 ) -> None:
     """Of networks that hear four windows at once, and of those that hear one; of several that vote."""
     monkeypatch.setattr(prediction, "ALONE", 1)
-    monkeypatch.setattr(second, "possible", lambda: True)
-    forked = []
-    real = second.Second
-    monkeypatch.setattr(second, "Second", lambda *how: forked.append(real(*how)) or forked[-1])
+    forked = counted(monkeypatch)
     (member,) = prediction.ensemble([world.student])
     members = [
         dataclasses.replace(member, network=models.network(name, spec.shape, len(CLASSES)).eval(), spec=spec)
@@ -66,7 +72,8 @@ def test_a_sound_that_is_cut_in_the_middle_has_the_same_line(
     world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found when all that is there has been heard: a second process is at work."""
-    monkeypatch.setattr(second, "possible", lambda: True)
+    monkeypatch.setattr(prediction, "LONG", 0)
+    forked = counted(monkeypatch)
     members = prediction.ensemble([world.student])
     path = write_sound(tmp_path / "cut.wav", 40)
     os.truncate(path, path.stat().st_size * 3 // 4)
@@ -76,7 +83,26 @@ def test_a_sound_that_is_cut_in_the_middle_has_the_same_line(
         with pytest.raises(ClipError, match=r"cut\.wav: cut off; expected 10\.") as error:
             prediction.predict_file(members, path, told[two].append, two)
         lines.append(str(error.value))
-    assert lines[0] == lines[1] and sum(told[False]) > 20
+    assert lines[0] == lines[1] and sum(told[False]) > 20 and len(forked) == 1
+
+
+def test_a_file_of_half_a_minute_or_a_minute_is_computed_by_one_process(
+    world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork would take longer; what gives no length may be long."""
+    forked = counted(monkeypatch)
+    members = prediction.ensemble([world.student])
+    short, long = (write_sound(tmp_path / f"{windows}.wav", windows) for windows in (30, 40))
+    assert prediction.ALONE * prediction.GROUP < len(prediction.predict_file(members, short, two=True).times) < 40
+    with short.open("rb") as file:
+        prediction.predict_stream(members, file, two=True)
+    assert not forked
+    with long.open("rb") as file:
+        prediction.predict_stream(members, file, two=True)
+    assert len(forked) == 1
+    monkeypatch.setattr(prediction.sounds, "window_count", lambda *_: 1)
+    prediction.predict_file(members, short, two=True)
+    assert len(forked) == 2
 
 
 def started(run: Path, *paths: Path | str, **how: Any) -> subprocess.Popen[str]:
