@@ -103,6 +103,8 @@ def test_int8_takes_the_first_way_that_is_near_enough_else_the_nearest(monkeypat
     each = {way: int8.quantised_by(way, model, values) for way in int8.WAYS}
     errors = {way: np.square(int8.logits(content, values) - expected).mean() for way, content in each.items()}
     assert errors[int8.OUTPUT_LAYER] < errors[int8.PLAIN]  # the logits are no longer rounded to 8 bits
+    assert int8.chosen_way(model, values) == int8.WEIGHTS_ALONE  # 24 clips do not tell the ranges of maps
+    monkeypatch.setattr(int8, "FEWEST", 2)
     for enough, way in ((np.inf, int8.PLAIN), (-1.0, min(errors, key=errors.__getitem__))):
         monkeypatch.setattr(int8, "ENOUGH", enough)
         chosen = int8.logits(int8.quantised(model, values), values)

@@ -128,3 +128,29 @@ def test_a_bias_of_two_layers_and_a_row_of_zeros(monkeypatch: pytest.MonkeyPatch
         missed = np.abs(stored[f"{name}_quantized"] * stored[f"{name}_scale"] - exact)
         assert (missed <= 0.5001 * stored[f"{name}_scale"]).all() and missed.max() > 0
     assert [one.weights for one in rounding.layers(weights_alone.by_nearest(model), model)] == []
+
+
+def test_the_way_is_chosen_by_clips_that_it_was_not_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up ways that are exact on their own clips, and integer maps wrong on all others."""
+    fitted: list[tuple[str, set[int]]] = []
+
+    def made_by(way: str, _model: object, clips: np.ndarray) -> bytes:
+        fitted.append((way, set(clips[:, 0].astype(int))))
+        return str(len(fitted) - 1).encode()
+
+    def said(content: bytes, clips: np.ndarray) -> np.ndarray:
+        exact = RANDOM(0).standard_normal((1000, 4))[clips[:, 0].astype(int)]
+        way, own = fitted[int(content)] if content else ("", set())
+        new = np.array([way not in ("", int8.WEIGHTS_ALONE) and one not in own for one in clips[:, 0].astype(int)])
+        return exact + 0.1 * new[:, None]
+
+    monkeypatch.setattr(int8, "quantised_by", made_by)
+    monkeypatch.setattr(int8, "logits", said)
+    model = onnx.ModelProto()  # whose bytes are none
+    for count in (int8.FEWEST, 400):
+        fitted.clear()
+        clips = np.arange(count, dtype=np.float32)[:, None]
+        int8.quantised(model, clips)
+        assert [way for way, _ in fitted] == [*int8.WAYS, int8.WEIGHTS_ALONE]
+        assert fitted[-1][1] == set(range(count)) and all(len(own) == count // 2 for _, own in fitted[:-1])
+    assert int8.chosen_way(model, clips[: int8.FEWEST - 1]) == int8.WEIGHTS_ALONE
