@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.plurals import many, plural
+from pipeline.report.check import Checked, text
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
-    ("count", "words", "text"),
+    ("count", "words", "said"),
     [
         (0, ("run",), "0 runs"),
         (1, ("run",), "1 run"),
@@ -26,8 +27,17 @@ ROOT = Path(__file__).resolve().parents[1]
         (3, ("clip that is", "clips that are"), "3 clips that are"),
     ],
 )
-def test_one_is_one(count, words, text) -> None:
-    assert many(count, *words) == text and text == f"{count} {plural(count, *words)}"
+def test_one_is_one(count, words, said) -> None:
+    assert many(count, *words) == said and said == f"{count} {plural(count, *words)}"
+
+
+def test_check_counts_one_of_each_kind() -> None:
+    out = Checked()
+    for kind in ("searches", "notes of experiments", "unfinished runs"):
+        out.add(kind)
+    assert text(out, 0.0).startswith("1 search, 1 note of an experiment, 1 unfinished run, 0 MB")
+    out.add("searches")
+    assert text(out, 0.0).startswith("2 searches, ")
 
 
 def test_no_message_counts_by_itself() -> None:

@@ -250,9 +250,16 @@ def as_json(out: Checked) -> dict[str, Any]:
     }
 
 
+#: What is counted, of one, where it is not the word without its "s".
+ONE = {"searches": "search", "notes of experiments": "note of an experiment"}
+
+
 def text(out: Checked, seconds: float) -> str:
     """A line for each finding, and one on all."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in out.counts.items()) or "nothing there yet"
+    counts = (
+        ", ".join(many(count, ONE.get(kind, kind.removesuffix("s")), kind) for kind, count in out.counts.items())
+        or "nothing there yet"
+    )
     end = many(len(out.findings), "finding") if out.findings else "all as it was written"
     old = (
         f"; {len(out.unchecked)} made before identities or without checksums, checked as far as they go"

@@ -44,7 +44,10 @@ def note_rows(
     rows: Mapping[str, Sequence[Path]],
     untrained: Mapping[str, str] | None = None,
 ) -> None:
-    """Add ``rows`` to those that are noted of an experiment. ``untrained``: rows that are not trained → why, as of now."""
+    """Add ``rows`` to those that are noted of an experiment. ``untrained``: rows that are not trained → why, as of now.
+
+    One that is noted under a name that it no longer has goes out: of two rows, the one beside a row that was left out had the experiment's.
+    """
     note(
         root,
         corpus,
@@ -59,12 +62,21 @@ def note(
 ) -> None:
     """``note_rows`` of entries one by one."""
     path = place(root, corpus, experiment) / NOTE
-    kept = dict.fromkeys([*(read_note(path) if path.is_file() else ()), *new])
+    there = [row for row in read_note(path) if not renamed(row, experiment, new)] if path.is_file() else []
+    kept = dict.fromkeys([*there, *new])
     entries = [
         {"row": row.name, "folder": places.recorded(row.folder), **({} if row.fold is None else {"fold": row.fold})}
         for row in kept
     ]
     write(path, {"schema": files.SCHEMA, "experiment": experiment, "rows": entries, "untrained": dict(untrained or {})})
+
+
+def renamed(row: NotedRow, experiment: str, new: Sequence[NotedRow]) -> bool:
+    """Whether a row that was noted as the experiment's only one is among ``new`` as one of several."""
+    inside = f"{experiment}/"
+    return row.name == experiment and any(
+        other.name.startswith(inside) and (other.folder, other.fold) == (row.folder, row.fold) for other in new
+    )
 
 
 def noted_untrained(root: Path, corpus: str, experiment: str) -> dict[str, str]:

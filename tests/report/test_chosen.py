@@ -12,7 +12,7 @@ from pipeline import config, report, runs
 from pipeline.config import InputError
 from pipeline.report.html import table_html
 from pipeline.report.wording import footnotes, remarks
-from pipeline.runs.experiments import NotedRow, note, noted_rows
+from pipeline.runs.experiments import NotedRow, note, note_rows, noted_rows
 from tests import recorded
 
 
@@ -39,6 +39,19 @@ def test_only_where_a_fold_chose_them_itself(tmp_path: Path, corpus: str, folds:
     assert row.optimistic == (len({1, 2, 3} & set(folds)) if words else 0)
     assert [text for text in remarks(row) if "optimistic" in text] == ([words] if words else [])
     assert any(text.startswith("Optimistic: the settings") for text in footnotes([row])) == bool(words)
+
+
+def test_a_row_is_noted_under_its_last_name_alone(tmp_path: Path) -> None:
+    """The only row that was left of several was noted as the experiment itself; another folder's name is its own."""
+    root = tmp_path / "runs"
+    first, second = root / "tiny" / "student-1" / "ce1", root / "tiny" / "student-2" / "ce1"
+    note_rows(root, "tiny", "mine", {"mine": [first]})
+    note_rows(root, "tiny", "mine", {"mine/after": [second], "mine/plain": [first]})
+    both = [NotedRow("mine/after", second), NotedRow("mine/plain", first)]
+    assert noted_rows(root, "tiny") == both
+    note_rows(root, "tiny", "mine", {"mine": [root / "tiny" / "student-3" / "ce1"]})
+    note_rows(root, "tiny", "mine", {"mine/plain": [first]})
+    assert [row.name for row in noted_rows(root, "tiny")] == ["mine/after", "mine/plain", "mine"]
 
 
 def test_a_nested_row_has_each_folds_own_runs_alone(tmp_path: Path) -> None:
