@@ -54,15 +54,18 @@ def test_a_teacher_of_one_seed_stands_beside_each_seed() -> None:
     }
 
 
-@pytest.mark.slow
-def test_small_and_tiny_cost_less_than_the_papers_student() -> None:
-    """CPU time of one thread, in one run: half and a third in Python, and 0.7 and 0.5 of it as one file. With room for a busy machine."""
-    times = sound_to_class.of_presets(("default", "device", "small", "tiny"), 15)
-    python = {name: times[name, "Python"].least / times["default", "Python"].least for name in ("small", "tiny")}
-    one_file = {name: times[name, "one file"].least / times["device", "one file"].least for name in ("small", "tiny")}
-    assert python["small"] <= 0.6 and python["tiny"] <= 0.45
-    assert one_file["small"] <= 0.7 and one_file["tiny"] <= 0.5
-    assert times["device", "one file"].least <= 1.5 * times["device", "Python"].least
+def test_shares_are_of_the_papers_student_and_of_the_same_student_in_python() -> None:
+    """What it costs on this machine is for ``python -m bench.sound_to_class`` to say: no test can hold a time."""
+    python, one_file = sound_to_class.PYTHON, sound_to_class.ONE_FILE
+    medians = {("default", python): 6.0, ("device", python): 5.0, ("device", one_file): 8.0, ("small", one_file): 2.0}
+    times = {key: sound_to_class.Times(value, value / 2) for key, value in medians.items()}
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in sound_to_class.table(times).splitlines()]
+    assert [line[4:] for line in cells[2:]] == [
+        ["1.00", "–", "–"],
+        ["0.83", "–", "–"],
+        ["1.00", "1.60", "1.5 of Python"],
+        ["0.25", "–", "0.7"],
+    ]
 
 
 @pytest.mark.slow
