@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -48,10 +48,11 @@ def shared(
     with ExitStack() as stack:
         for number, group in enumerate(groups):
             if number == alone:
-                # It never sees a signal to stop, and this one not before the stack ends it. No room for it: this one does all.
-                with suppress(OSError), signals.held_back():
-                    helper = Second(compute, shape)
-                    stack.callback(helper.close)
+                # A signal to stop may come at any moment of its start, by another thread: the stack ends it all the same.
+                with suppress(OSError):  # no room for it: this one does all
+                    forked = stack.enter_context(closing(Second(compute, shape)))
+                    forked.start()
+                    helper = forked
             if not (helper and helper.takes(number, group)):
                 yield number, compute(group)
             if helper:
@@ -70,14 +71,17 @@ class Second:
         self.slots = np.frombuffer(memory, np.float32).reshape(AHEAD, *shape)
         self.given, self.alive = 0, True
         self.waiting: deque[tuple[int, np.ndarray]] = deque()
-        self.line, theirs = multiprocessing.Pipe()
-        everything = compute, self.slots, theirs, self.line
+        self.line, self.theirs = multiprocessing.Pipe()
+        everything = compute, self.slots, self.theirs, self.line
         self.process = multiprocessing.get_context("fork").Process(target=work, args=everything, daemon=True)
-        with warnings.catch_warnings():
+
+    def start(self) -> None:
+        """Fork it. It never sees a signal to stop: whoever stops this process ends it."""
+        with signals.held_back(), warnings.catch_warnings():
             # It is of forks beside threads: those of numpy's products sleep.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
-        theirs.close()
+        self.theirs.close()
 
     def takes(self, number: int, group: np.ndarray) -> bool:
         """Give it a group, if it has room for one."""
@@ -113,10 +117,12 @@ class Second:
             yield number, self.compute(group)
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """End it, whatever it does; one that was forked and not yet known ends with the line."""
         self.line.close()
-        self.process.kill()
-        self.process.join()
+        self.theirs.close()
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
 
 
 def work(compute: Compute, slots: np.ndarray, line: Connection, parents: Connection) -> None:
