@@ -144,7 +144,7 @@ def turns(run: Path, sound: Path, rounds: int) -> np.ndarray:
         steps.chosen[0] = vectors  # as ``predict``, which does without numba
         for two in (False, True):
             start, wall = cpu_seconds(), time.perf_counter()
-            windows = len(prediction.predict_file(members, sound, two=two).times)
+            windows = len(prediction.predict_file(members, sound, two_processes=two).times)
             row += [(cpu_seconds() - start) / windows, (time.perf_counter() - wall) / windows]
         seconds.append(row)
     return np.array(seconds[1:])  # the first builds filters

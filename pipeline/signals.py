@@ -241,7 +241,11 @@ def thread_asks(ask: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Processes that are started meanwhile never see ``STOPS``; the one that starts them sees them at the end."""
+    """Processes that are started meanwhile never see ``STOPS``; the one that starts them sees them at the end.
+
+    Or at once, where it has other threads (libraries' too): the system gives a signal to any thread that lets it through, and Python
+    raises what comes of it in the main one. What has to be undone is to be undone whenever it comes.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield

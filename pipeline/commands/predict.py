@@ -245,9 +245,9 @@ def predicted(
 
     try:
         if str(path) == STDIN:
-            answer = prediction.predict_stream(members, sys.stdin.buffer, STDIN, two=True)
+            answer = prediction.predict_stream(members, sys.stdin.buffer, STDIN, two_processes=True)
         else:
-            answer = prediction.predict_file(members, path, count, two=True)
+            answer = prediction.predict_file(members, path, count, two_processes=True)
     except InputError as error:
         say(one_line(f"error: {error}"), err=True)
         return False

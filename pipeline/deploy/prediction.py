@@ -231,12 +231,15 @@ def logits_of(network: Network, values: torch.Tensor) -> torch.Tensor:
 
 
 def predict(
-    members: Sequence[Checkpoint], blocks: Iterable[np.ndarray], tell: Callable[[int], object] = int, two: bool = False
+    members: Sequence[Checkpoint],
+    blocks: Iterable[np.ndarray],
+    tell: Callable[[int], object] = int,
+    two_processes: bool = False,
 ) -> Prediction:
     """What the members (one, or an ``ensemble``) say of a sound: blocks (n,) of float32 in full scale, at their rate.
 
     The windows are computed ``GROUP`` by ``GROUP`` (see ``logits``) while the sound is read, so that its length costs no memory.
-    ``two``: in two processes, where there may be (``second``) and the sound is long. ``tell`` is given how many windows more are
+    ``two_processes``: where there may be (``second``) and the sound is long. ``tell`` is given how many windows more are
     done.
     """
     spec = members[0].spec
@@ -251,7 +254,7 @@ def predict(
             yield np.stack(parts)
 
     values = {}
-    alone = ALONE if two and second.possible() else None
+    alone = ALONE if two_processes and second.possible() else None
     work = second.shared(partial(logits, members), groups(), (GROUP, spec.samples), alone)
     with one_thread(), closing(work) as answers:
         for number, answer in answers:
@@ -267,22 +270,24 @@ def predict(
 
 
 def predict_file(
-    members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int, two: bool = False
+    members: Sequence[Checkpoint], path: Path, tell: Callable[[int], object] = int, two_processes: bool = False
 ) -> Prediction:
     """``predict`` of a sound file, in two processes where it is ``LONG``, or has no length in its header; raises ``audio.ClipError`` for
     what stage one refuses."""
     spec = members[0].spec
-    two = two and not 1 < sounds.window_count(path, spec) < LONG
-    return predict(members, sounds.sound_blocks(path, spec.sr), tell, two)
+    two_processes = two_processes and not 1 < sounds.window_count(path, spec) < LONG
+    return predict(members, sounds.sound_blocks(path, spec.sr), tell, two_processes)
 
 
-def predict_stream(members: Sequence[Checkpoint], stream: IO[bytes], name: str = "-", two: bool = False) -> Prediction:
+def predict_stream(
+    members: Sequence[Checkpoint], stream: IO[bytes], name: str = "-", two_processes: bool = False
+) -> Prediction:
     """``predict_file`` of a whole WAV (or another format with a header) from a pipe, which errors call ``name``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "standard-input"
         with path.open("wb") as file:
             shutil.copyfileobj(stream, file)
         try:
-            return predict_file(members, path, two=two)
+            return predict_file(members, path, two_processes=two_processes)
         except audio.ClipError as error:
             raise audio.ClipError(name, error.reason, error.expected, error.found) from None

@@ -283,9 +283,8 @@ class Planner:
     def results(self, folds: Sequence[int], seeds: Sequence[int]) -> dict[str, list[Path]]:
         """See ``plan``."""
         rows: dict[str, list[Path]] = {}
-        inside = (
-            f"{self.experiment.name}/"  # also of a row whose neighbours are left out, which other networks may train
-        )
+        inside = f"{self.experiment.name}/"
+        # A row alone is named as the experiment, but not where its neighbours are left out: with other networks they may be trained.
         left_out = any(row.startswith(inside) for row in self.experiment.untrained)
         for step in (last := self.experiment.last):
             name = self.experiment.name if len(last) == 1 and not left_out else f"{inside}{step.name}"

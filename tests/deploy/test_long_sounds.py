@@ -62,7 +62,7 @@ def test_two_processes_give_the_bits_of_one(
         for _ in range(2)
     ]
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, 9 * spec.samples + 2000).astype(np.float32)
-    one, two = (prediction.predict(members, [sound], two=two) for two in (False, True))
+    one, two = (prediction.predict(members, [sound], two_processes=two) for two in (False, True))
     assert len(forked) == 1 and forked[0].given and forked[0].alive is False and not forked[0].waiting
     assert one.logits.shape == (2, 18, len(CLASSES)) and one.times == two.times
     np.testing.assert_array_equal(one.logits, two.logits)
@@ -93,15 +93,19 @@ def test_a_file_of_half_a_minute_or_a_minute_is_computed_by_one_process(
     forked = counted(monkeypatch)
     members = prediction.ensemble([world.student])
     short, long = (write_sound(tmp_path / f"{windows}.wav", windows) for windows in (30, 40))
-    assert prediction.ALONE * prediction.GROUP < len(prediction.predict_file(members, short, two=True).times) < 40
+    assert (
+        prediction.ALONE * prediction.GROUP
+        < len(prediction.predict_file(members, short, two_processes=True).times)
+        < 40
+    )
     with short.open("rb") as file:
-        prediction.predict_stream(members, file, two=True)
+        prediction.predict_stream(members, file, two_processes=True)
     assert not forked
     with long.open("rb") as file:
-        prediction.predict_stream(members, file, two=True)
+        prediction.predict_stream(members, file, two_processes=True)
     assert len(forked) == 1
     monkeypatch.setattr(prediction.sounds, "window_count", lambda *_: 1)
-    prediction.predict_file(members, short, two=True)
+    prediction.predict_file(members, short, two_processes=True)
     assert len(forked) == 2
 
 
