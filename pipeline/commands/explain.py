@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline import places
-from pipeline.commands.options import json_option
+from pipeline.commands.options import jobs_option, json_option
 from pipeline.commands.types import PATH, Whole
 
 SECTION = "Looking at what there is"
@@ -25,15 +25,16 @@ EXAMPLES = ("explain RUN", "explain runs/CORPUS/student-cnn2-default-1a2b3c4d/an
     help="Held-out clips that each network of a fold hears.",
 )
 @click.option("--layer", default="embedding", help="Which output is to stay as it is: embedding, hidden, map1, map2 …")
-@click.option("--steps", type=Whole(4, 100_000, "it has settled long before"), default=200, help="Steps of the search.")
+@click.option("--steps", type=Whole(4, 100_000, "it has settled long before"), default=50, help="Steps of the search.")
 @click.option(
     "--copies",
     type=Whole(1, 10_000, "they are held in memory at once"),
     default=16,
     help="Noisy copies of a clip per step.",
 )
+@jobs_option
 @json_option
-def explain(paths: tuple[Path, ...], clips: int, layer: str, steps: int, copies: int, as_json: bool) -> None:
+def explain(paths: tuple[Path, ...], clips: int, layer: str, steps: int, copies: int, jobs: int, as_json: bool) -> None:
     """What networks listen to: how much noise each part of a clip bears before a network's answer changes.
 
     Each RUN is a run folder or a folder of runs. A distilled student is measured beside its teacher and beside the same network on
@@ -46,7 +47,7 @@ def explain(paths: tuple[Path, ...], clips: int, layer: str, steps: int, copies:
 
     search = USUAL._replace(steps=steps, copies=copies)
     explained, text = comparing.explain(
-        paths, places.cache(), places.reports(), clips=clips, layer=layer, search=search
+        paths, places.cache(), places.reports(), clips=clips, layer=layer, search=search, jobs=jobs
     )
     if as_json:
         told = results.as_json(explained)

@@ -186,6 +186,63 @@ def test_noise_goes_where_it_disturbs_least() -> None:
     assert discarded.tensors_up_to(network, "embedding") == ["weights"]
 
 
+def test_the_search_is_the_loop_that_it_is_written_as() -> None:
+    """Plain loops: Newton's step of an error that is known, the total held within the bounds, the mean of the last three quarters."""
+    a = [[3.0, 0.5, 0.01], [40.0, -1.0, 1.0]]
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    search = discarded.Search(steps=9)
+
+    def error(log_sigma: Tensor, _: int) -> Tensor:
+        return (torch.tensor(a) * (2 * log_sigma).exp() * mask).sum()
+
+    found = discarded.sought(error, mask, search)
+    there = [(b, t) for b, t in np.ndindex(2, 3) if mask[b, t]]
+    x, summed = dict.fromkeys(there, -2.8 - concepts.UNIT), dict.fromkeys(there, 0.0)
+    for step in range(9):
+        g = {at: 2 * a[at[0]][at[1]] * math.exp(2 * x[at]) for at in there}
+        inside = [g[at] for at in there if math.log(0.001) < x[at] < 0]
+        mean = max(1e-12, sum(inside) / len(inside))
+        x = {at: x[at] - 0.4 / 2 * (min(3.0, max(-1.0, g[at] / mean)) - 1) for at in there}
+        for _ in range(8):
+            shift = -2.8 - concepts.UNIT - sum(x.values()) / len(x)
+            x = {at: min(0.0, max(math.log(0.001), x[at] + shift)) for at in there}
+        if step >= 9 - 6:
+            summed = {at: summed[at] + x[at] / 6 for at in there}
+    assert [found[at].item() for at in there] == pytest.approx([summed[at] for at in there], abs=1e-5)
+
+
+def test_where_the_error_is_not_linear_noise_costs_the_same_in_every_block_too() -> None:
+    """E = Σ a_i s_i / (1 + s_i / c), s = σ²: at the answer all g_i are one, and a block at a bound would go beyond it."""
+    random = torch.Generator().manual_seed(3)
+    a, c = torch.exp(torch.randn(20, 22, generator=random)), 0.03
+    a[0, 0], a[0, 1] = 0.0, 1e9  # bears anything; bears nothing
+    mask = torch.ones(20, 22, dtype=torch.bool)
+
+    def error(log_sigma: Tensor, _: int) -> Tensor:
+        square = (2 * log_sigma).exp()
+        return (a * square / (1 + square / c)).sum()
+
+    log_sigma = discarded.sought(error, mask, discarded.Search(steps=400)).requires_grad_()
+    (gradient,) = torch.autograd.grad(error(log_sigma, 0), log_sigma)
+    log_sigma = log_sigma.detach()
+    inside = (log_sigma < -0.01) & (log_sigma > math.log(0.001) + 0.01)
+    assert inside.sum() > 400 and not inside[0, :2].any()
+    middle = gradient[inside].mean()
+    assert (gradient[inside] / middle - 1).abs().max() < 0.01
+    assert gradient[0, 0] < middle < gradient[0, 1]
+    assert (log_sigma[0, 0].item(), log_sigma[0, 1].item()) == (
+        pytest.approx(0, abs=1e-2),
+        pytest.approx(math.log(0.001), abs=1e-2),
+    )
+    assert log_sigma.mean().item() == pytest.approx(-2.8 - concepts.UNIT, abs=1e-3)
+
+
+def test_a_network_that_does_not_move_at_some_noise_gives_numbers() -> None:
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    still = discarded.sought(lambda log_sigma, _: 0 * log_sigma.sum(), mask, discarded.Search(steps=5))
+    assert still.flatten().tolist() == pytest.approx([-2.8 - concepts.UNIT] * 6)
+
+
 def test_padding_stays_as_it_is_and_has_no_part_in_the_total() -> None:
     network, a = linear()
     mask = np.ones((1, 3, 3), dtype=bool)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from pipeline import cache, runs
 from pipeline.engine.missing import train
@@ -120,6 +123,40 @@ def test_what_was_measured_is_kept_and_what_is_damaged_is_measured_again(
     assert results.kept(Path("reports"), "tiny") == []
     done = invoke("explain", run, *QUICKLY)
     assert done.exit_code == 1 and "no finished run there" in done.stderr
+
+
+def test_in_several_processes_the_numbers_are_the_same(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(world[0], tmp_path / "root", symlinks=True))
+    monkeypatch.chdir(root)
+    folder = Path("cache/tiny") / measuring.KEPT
+    told = []
+    for jobs in ("1", "2"):
+        shutil.rmtree(folder, ignore_errors=True)
+        done = invoke("explain", str(world[1]), *QUICKLY, "--jobs", jobs)
+        assert done.exit_code == 0, done.output
+        words = "1 process" if jobs == "1" else "2 processes"
+        assert f"6 states of weights to measure, 3 clips each, in {words}" in done.stderr
+        arrays = {path.name: dict(np.load(path)) for path in sorted(folder.iterdir())}
+        told.append((done.stdout, arrays))
+    (one, first), (two, second) = told
+    assert one == two and list(first) == list(second) and len(first) == 6
+    for name in first:
+        for part in ("key", "entropies", "error"):
+            assert np.array_equal(first[name][part], second[name][part])
+
+    @contextmanager
+    def killed(*_: Any) -> Iterator[Iterator[Any]]:
+        raise TerminatedWorkerError("SIGKILL(-9)")
+        yield
+
+    sorted(folder.iterdir())[0].unlink()
+    sorted(folder.iterdir())[0].unlink()
+    monkeypatch.setattr(measuring.loky, "results", killed)
+    done = invoke("explain", str(world[1]), *QUICKLY, "--jobs", "2")
+    assert done.exit_code == 1 and "2 states of weights to measure (4 are kept)" in done.stderr
+    assert "a process that measured was killed" in done.stderr and "the same command goes on" in done.stderr
 
 
 def test_what_cannot_be_explained_is_one_line(world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,12 @@ from pipeline.figures.explained import concepts
 from pipeline.figures.explained.discarded import USUAL, Discarded, Search
 from pipeline.figures.explained.foreground import LEAST, MARGIN, MARGINS
 from pipeline.files import json_bytes
-from pipeline.progress import progress
 from pipeline.report import plots, votes
 from pipeline.report.aggregation import ratio
 from pipeline.report.explaining import listeners, measuring, pictures, results, wording
 from pipeline.report.explaining.clips import Clips, chosen
 from pipeline.report.explaining.listeners import DISTILLED, LABELS, Compared, Listener
 from pipeline.report.explaining.results import FIGURES, Explained, Heard, values
-from pipeline.runs import Record
 
 #: Clips that are drawn.
 DRAWN = 3
@@ -38,15 +35,17 @@ def explain(
     clips: int = 10,
     layer: str = "embedding",
     search: Search = USUAL,
+    jobs: int = 0,
 ) -> tuple[Explained, str]:
     """Measure, write JSON and pictures below ``reports_root/CORPUS``, and what is printed. Goes on where an earlier call was stopped.
+    ``jobs``: as ``measuring.measured``.
 
     Raises ``InputError``, one line, before anything is measured for runs that are missing, damaged, failed, of images or of several
     corpora, without a mel-spectrogram, of features that are gone or were changed, and where no clip has an event.
     """
     plots.require_matplotlib()
     compared = listeners.compared(votes.records(paths))
-    explained = measured(compared, cache_root, clips, layer, search)
+    explained = measured(compared, cache_root, clips, layer, search, jobs)
     folder = reports_root / explained.corpus
     figures = folder / results.FOLDER / f"{explained.name}.json"
     runs.write_atomic(figures, json_bytes(results.as_json(explained)))
@@ -58,36 +57,36 @@ def explain(
     return explained, "\n".join([wording.text(explained).rstrip(), "", *files, f"figures: {figures}", ""])
 
 
-def measured(compared: Sequence[Compared], cache_root: Path, count: int, layer: str, search: Search) -> Explained:
+def measured(
+    compared: Sequence[Compared], cache_root: Path, count: int, layer: str, search: Search, jobs: int
+) -> Explained:
     """All that ``explain`` says. ``InputError`` as ``listeners``, ``clips`` and ``measuring``; what was measured before is not again."""
     first = compared[0].listeners[0].record
     by_fold = {one.fold: chosen(one.listeners[0].record, cache_root, count) for one in compared}
-    states = sum(
-        states_of(listener.record) * len(by_fold[one.fold].names) for one in compared for listener in one.listeners
-    )
+    asked = [
+        [measuring.states_of(each.record, by_fold[one.fold], layer, search, cache_root) for each in one.listeners]
+        for one in compared
+    ]
+    let_go = measuring.measured([state for one in asked for states, _ in one for state in states], jobs)
     heard: list[Heard] = []
     drawn: dict[str, Any] = {}
     notes = [note for one in compared for note in one.notes]
-    with progress("explain", states, "clip", sys.stderr) as tell:
-        for one in compared:
-            clips = by_fold[one.fold]
-            each = [
-                measuring.entropies(listener.record, clips, layer, search, cache_root, tell)
-                for listener in one.listeners
-            ]
-            moving = np.all([list(by_epoch.values())[-1].error > 0 for by_epoch, _ in each], axis=0)
-            if not moving.any():
-                raise InputError(
-                    f"fold {one.fold}: no clip moves the output {layer} of every network after its last epoch; expected another --layer"
-                )
-            if not moving.all():
-                notes.append(
-                    f"Fold {one.fold}, seed {one.seed}: {np.sum(~moving)} of {len(moving)} clips do not move the output of some network "
-                    "at all, and are left out."
-                )
-            for listener, (by_epoch, moved) in zip(one.listeners, each):
-                heard.append(figures_of(listener, clips, by_epoch, moved, moving))
-            drawn = drawn or drawing(clips, one.listeners, each, moving)
+    for one, networks in zip(compared, asked):
+        clips = by_fold[one.fold]
+        each = [({state.epoch: let_go[state.key] for state in states}, moved) for states, moved in networks]
+        moving = np.all([list(by_epoch.values())[-1].error > 0 for by_epoch, _ in each], axis=0)
+        if not moving.any():
+            raise InputError(
+                f"fold {one.fold}: no clip moves the output {layer} of every network after its last epoch; expected another --layer"
+            )
+        if not moving.all():
+            notes.append(
+                f"Fold {one.fold}, seed {one.seed}: {np.sum(~moving)} of {len(moving)} clips do not move the output of some network "
+                "at all, and are left out."
+            )
+        for listener, (by_epoch, moved) in zip(one.listeners, each):
+            heard.append(figures_of(listener, clips, by_epoch, moved, moving))
+        drawn = drawn or drawing(clips, one.listeners, each, moving)
     return Explained(
         corpus=first.corpus,
         synthetic=first.synthetic,
@@ -102,12 +101,6 @@ def measured(compared: Sequence[Compared], cache_root: Path, count: int, layer: 
         drawn=drawn,
         notes=tuple(dict.fromkeys(notes)),
     )
-
-
-def states_of(record: Record) -> int:
-    """How many states of its weights are measured."""
-    kept = {int(epoch) for epoch in record.trained_by.keep.split(",") if epoch}
-    return len({*kept, record.result.epochs})
 
 
 def figures_of(

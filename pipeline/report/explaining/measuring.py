@@ -1,9 +1,12 @@
-"""H of a network's last and kept epochs over some clips; each state of the weights is kept in the cache when it is measured."""
+"""H of networks' last and kept epochs over some clips; each state of the weights is kept in the cache as soon as it is measured."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,14 @@ import numpy as np
 import torch
 
 from pipeline import files, runs
+from pipeline.config import InputError
 from pipeline.figures.explained import concepts
 from pipeline.figures.explained.discarded import Discarded, Search, discarded, tensors_up_to
 from pipeline.listed import LAST
 from pipeline.models import saved
+from pipeline.plurals import many
+from pipeline.processes import heap, loky
+from pipeline.progress import progress, say
 from pipeline.report.explaining.clips import Clips
 from pipeline.runs import Record
 from pipeline.runs.weights import read_weights
@@ -23,8 +30,26 @@ from pipeline.training.movement import FIRST, MOVED
 #: In the cache of a corpus: a file for each state of weights, clips and search.
 KEPT = "explained"
 
-#: Raised whenever the same weights and clips give other numbers.
-VERSION = 1
+#: Raised whenever the same weights and clips give other numbers. 2: σ is sought by Newton's step, not by Adam.
+VERSION = 2
+
+#: Of the passes of noisy copies through a network that are still to come: a further process is started for so many, some 20 s of the smallest.
+PASSES_A_PROCESS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The weights of a run at one epoch, and where that is kept which they let go of some clips."""
+
+    run: Path
+    epoch: int
+    name: str
+    """Of the epoch, in ``model.pt``."""
+    clips: Clips
+    layer: str
+    search: Search
+    path: Path
+    key: str
 
 
 def epochs_of(payload: dict[str, Any], record: Record) -> dict[int, str]:
@@ -33,34 +58,89 @@ def epochs_of(payload: dict[str, Any], record: Record) -> dict[int, str]:
     return dict(sorted({**kept, record.result.epochs: LAST}.items()))
 
 
-def entropies(
-    record: Record, clips: Clips, layer: str, search: Search, cache_root: Path, tell: Callable[[int], None]
-) -> tuple[dict[int, Discarded], np.ndarray | None]:
-    """Epoch → what the network lets go of the clips; and how far the weights had moved at each of these epochs (None: not recorded).
+def states_of(
+    record: Record, clips: Clips, layer: str, search: Search, cache_root: Path
+) -> tuple[list[State], np.ndarray | None]:
+    """What is to be measured of a run, epoch by epoch; and how far the weights had moved at each of these epochs (None: not recorded).
 
     ``InputError`` for weights that are damaged or not the run's, and an output that the network has not.
     """
     payload = read_weights(record.folder)
-    epochs = epochs_of(payload, record)
-    told = {}
-    for epoch, name in epochs.items():
-        state = saved.state_of(payload, name)
-        weights = saved.weights_digest({"state": state, "best_state": {}})
-        network = saved.network_of(payload, name)
-        names = tensors_up_to(network, layer)
+    states = []
+    for epoch, name in epochs_of(payload, record).items():
+        weights = saved.weights_digest({"state": saved.state_of(payload, name), "best_state": {}})
         key = key_of(weights, record.model, clips, layer, search)
         path = cache_root / record.corpus / KEPT / f"{key[:16]}.npz"
-        told[epoch] = kept(path, key) or fresh(path, key, network, clips, layer, search)
-        tell(len(clips.names))
-    return told, moved(record, list(epochs), names)
+        states.append(State(record.folder, epoch, name, clips, layer, search, path, key))
+    names = tensors_up_to(saved.network_of(payload), layer)
+    return states, moved(record, [state.epoch for state in states], names)
 
 
-def fresh(path: Path, key: str, network: saved.Network, clips: Clips, layer: str, search: Search) -> Discarded:
-    values = torch.from_numpy(clips.values)
-    let_go = discarded(network, values, clips.names, clips.plane, clips.counting, layer, search)
-    parts: dict[str, Any] = {"entropies": let_go.entropies, "error": let_go.error}
-    files.write_atomic(path, lambda file: np.savez(file, key=np.array(key), **parts))
+def measured(states: Sequence[State], jobs: int = 0) -> dict[str, Discarded]:
+    """Key → what a state of weights lets go: as it was kept, else measured now, in processes where that is long (``jobs``; 0: up to
+    one a core). The numbers do not depend on how many: each has one thread."""
+    let_go = {state.key: there for state in states if (there := kept(state.path, state.key))}
+    missing = list({state.key: state for state in states if state.key not in let_go}.values())
+    if not missing:
+        return let_go
+    count = processes(missing, jobs)
+    say(
+        f"explain: {many(len(missing), 'state')} of weights to measure"
+        + (f" ({len(let_go)} are kept)" if let_go else "")
+        + f", {many(len(missing[0].clips.names), 'clip')} each, in {many(count, 'process')}"
+    )
+    total = sum(len(state.clips.names) for state in missing)
+    with progress("explain", total, "clip", sys.stderr) as tell, outcomes(missing, count) as done:
+        for key, found in done:
+            let_go[key] = found
+            tell(len(found.error))
     return let_go
+
+
+def processes(missing: Sequence[State], jobs: int) -> int:
+    passes = sum(len(state.clips.names) * state.search.steps * state.search.copies for state in missing)
+    count = jobs or 1 + passes // PASSES_A_PROCESS
+    if count > 1 and not jobs:
+        import joblib  # slow to import: what is kept does without
+
+        count = min(count, joblib.cpu_count())
+    return min(count, len(missing))
+
+
+@contextmanager
+def outcomes(missing: Sequence[State], count: int) -> Iterator[Iterator[tuple[str, Discarded]]]:
+    """``fresh`` of each, as they are done."""
+    if count == 1:
+        yield map(fresh, missing)
+        return
+    from joblib import delayed
+
+    try:
+        with loky.results((delayed(fresh)(state) for state in missing), count, "generator_unordered") as done:
+            yield done
+    except Exception as error:
+        if type(error).__name__ != "TerminatedWorkerError":
+            raise
+        raise InputError(
+            "a process that measured was killed (by the system for want of memory, or by hand); what was finished is kept, and the same "
+            "command goes on; --jobs 1 takes less memory"
+        ) from None
+
+
+def fresh(state: State) -> tuple[str, Discarded]:
+    """Measured now, by one thread, and kept."""
+    threads, clips = torch.get_num_threads(), state.clips
+    heap.keep_freed()
+    torch.set_num_threads(1)
+    try:
+        network = saved.network_of(read_weights(state.run), state.name)
+        values = torch.from_numpy(clips.values)
+        let_go = discarded(network, values, clips.names, clips.plane, clips.counting, state.layer, state.search)
+    finally:
+        torch.set_num_threads(threads)
+    parts: dict[str, Any] = {"entropies": let_go.entropies, "error": let_go.error}
+    files.write_atomic(state.path, lambda file: np.savez(file, key=np.array(state.key), **parts))
+    return state.key, let_go
 
 
 def key_of(weights: str, model: str, clips: Clips, layer: str, search: Search) -> str:
