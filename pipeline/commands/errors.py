@@ -7,6 +7,8 @@ import errno
 import io
 import os
 import re
+import select
+import signal
 import sys
 import tempfile
 import traceback
@@ -20,6 +22,9 @@ from pipeline import signals
 from pipeline.config import InputError
 from pipeline.processes.variables import OF_LLVM, numba_is_strict, refused_by_llvm
 from pipeline.spelling import one_line
+
+#: The exit code of what nobody reads any more: the one that a shell gives to programs that SIGPIPE ends.
+UNREAD = 128 + signal.SIGPIPE
 
 #: How many messages there are, in ``Context.meta``: "quiet", "verbose", or nothing.
 LEVEL = "pipeline.commands.level"
@@ -237,7 +242,7 @@ def tell_where(error: Exception) -> None:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Bad input is one line and exit code 1; a signal to stop is 128 and its number; a closed pipe is silence."""
+    """Bad input is one line and exit code 1; a signal to stop is 128 and its number; so ends, in silence, what nobody reads any more."""
     try:
         yield
     except (click.ClickException, click.Abort, click.exceptions.Exit):
@@ -247,11 +252,26 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:
         if signals.received:  # whatever the signal broke
             stopped(error if isinstance(error, InputError) else None)
-        if isinstance(error, BrokenPipeError) and error.filename is None:  # click knows what to do
-            raise
+        if isinstance(error, OSError) and unread() and isinstance(error, BrokenPipeError):
+            sys.exit(UNREAD)
         tell(f"error: {line(error)}")
         tell_where(error)
         sys.exit(1)
+
+
+def unread() -> bool:
+    """Whether who read standard output or error is gone (``| head``). What cannot be written there is dropped."""
+    gone = False
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # streams of a caller's own may have no number
+            state = select.poll()
+            state.register(stream.fileno(), 0)
+            gone |= bool(state.poll(0))  # asked for nothing, it tells only that nobody is there
+            try:
+                stream.flush()
+            except OSError:  # also of a full disk: the interpreter would try again when it ends, with words of its own
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return gone
 
 
 def stopped(stop: BaseException | None) -> None:

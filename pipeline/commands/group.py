@@ -46,7 +46,10 @@ class Group(click.Group):
                 stream.reconfigure(errors="spelled")
         with signals.stoppable(), clear_errors():
             check_variables()
-            return super().main(*args, **kwargs)
+            try:
+                return super().main(*args, **kwargs)
+            finally:
+                sys.stdout.flush()  # not when the interpreter ends, which says in its own words what fails then
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with clear_errors():  # here too: click would take Ctrl-C for its own

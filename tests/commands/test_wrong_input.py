@@ -18,6 +18,7 @@ import torch
 from click.testing import Result
 
 import cli
+from pipeline.commands.errors import clear_errors
 from pipeline.images.cifar import ARCHIVE
 from tests import shipped
 from tests.recorded import reseal
@@ -399,6 +400,38 @@ def test_an_extra_that_is_not_installed(
         assert files(mine) == before
 
 
+@pytest.mark.parametrize(
+    ("target", "unbuffered", "code", "said"),
+    [("gone", "", 141, ""), ("gone", "1", 141, ""), ("/dev/full", "", 1, "No space left on device")],
+)
+def test_what_cannot_be_written_ends_once(target: str, unbuffered: str, code: int, said: str) -> None:
+    """As SIGPIPE ends other tools; neither a second line by the interpreter nor its exit code 120."""
+    if target == "gone":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(target, os.O_WRONLY)
+    try:
+        done = subprocess.run(
+            [sys.executable, "cli.py", "settings"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == code
+    assert said in done.stderr and len(done.stderr.splitlines()) == bool(said)
+
+
+def test_a_pipe_to_a_process_that_died_is_no_reader_that_is_gone(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, clear_errors():
+        raise BrokenPipeError(32, "Broken pipe")
+    assert end.value.code == 1 and "Broken pipe" in capfd.readouterr().err
+
+
 #: Each command in a process of its own that has all libraries already, with a reader that is gone before it writes.
 PIPES = """
 import os, sys
@@ -439,6 +472,9 @@ def test_a_reader_that_is_gone(mine: Path) -> None:
         f"report {' '.join(SOUNDS[:4])} --no-page",
         f"verify {' '.join(SOUNDS[:4])}",
         "distill --explain",
+        f"features {' '.join(SOUNDS)}",
+        "experiment",
+        "settings",
     ]
     done = subprocess.run(
         [sys.executable, "-c", PIPES],
@@ -449,7 +485,7 @@ def test_a_reader_that_is_gone(mine: Path) -> None:
         timeout=300,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert done.returncode == 0 and done.stdout.splitlines() == [f"1 {line}" for line in lines], done.stdout
+    assert done.returncode == 0 and done.stdout.splitlines() == [f"141 {line}" for line in lines], done.stdout
     read = ["runs/sounds/student-x/ce1/fold1-seed0"] * 3 + ["run"] + ["runs/sounds/student-x/ce1/fold1-seed0"]
     note = "note: {} was made before identities; not checked (docs/reliability.md)"
     assert done.stderr.splitlines() == [note.format(folder) for folder in read]
