@@ -37,6 +37,8 @@ class Spectrum:
     sr: int
     n_fft: int
     hop_length: int
+    power_alone: bool = False
+    """Nobody asks for the magnitude: it is squared in its place, while the processor has it at hand."""
 
     @cached_property
     def magnitude(self) -> np.ndarray:
@@ -44,6 +46,8 @@ class Spectrum:
 
     @cached_property
     def power(self) -> np.ndarray:
+        if self.power_alone:
+            return transforms.magnitudes(self.y, n_fft=self.n_fft, hop_length=self.hop_length, squared=True)
         return np.square(self.magnitude)
 
     @cached_property
@@ -60,13 +64,14 @@ class Spectrum:
         return steps.now().candidates(self.power, floors, low, high)
 
 
-def spectrum_of(y: np.ndarray, *, sr: int, n_fft: int, hop_length: int) -> Spectrum:
-    return Spectrum(y, sr, n_fft, hop_length)
+def spectrum_of(y: np.ndarray, *, sr: int, n_fft: int, hop_length: int, power_alone: bool = False) -> Spectrum:
+    return Spectrum(y, sr, n_fft, hop_length, power_alone)
 
 
 def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """The features of one clip, (n,) float32 → (features in use, bins, 1 + n // hop_length) float32."""
-    spectrum = spectrum_of(y, sr=spec.sr, n_fft=spec.n_fft, hop_length=spec.hop_length)
+    tuned = spec.tuning == "estimate" and any(name.startswith("chroma") for name in spec.names)  # by the magnitude
+    spectrum = spectrum_of(y, sr=spec.sr, n_fft=spec.n_fft, hop_length=spec.hop_length, power_alone=not tuned)
     makers = {"mfcc": mfcc, "melspectrogram": melspectrogram, "chroma_stft": chroma_stft}
     planes = {name: makers[name](spectrum, spec) for name in spec.names if name in makers}
     if len(planes) < len(spec.names):
@@ -190,7 +195,8 @@ def product(x: np.ndarray, bank: tuple[banks.Block, ...]) -> np.ndarray:
 
 def decibels(power: np.ndarray) -> np.ndarray:
     """``librosa.power_to_db(power)``: re 1, at least -100 dB and at most 80 dB below the largest."""
-    level = np.log(np.maximum(power, np.float32(1e-10)))
+    level = np.maximum(power, np.float32(1e-10))
+    np.log(level, out=level)
     level *= np.float32(10.0 / np.log(10.0))
     return np.maximum(level, level.max() - np.float32(80.0), out=level)
 

@@ -28,8 +28,8 @@ class Own(threading.local):
 own = Own()
 
 
-def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
-    """``abs(librosa.stft(y))``: (frame, 1 + n_fft // 2) float32, bit for bit (on x86).
+def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int, squared: bool = False) -> np.ndarray:
+    """``abs(librosa.stft(y))``: (frame, 1 + n_fft // 2) float32, bit for bit (on x86); ``squared``: the power, in the same memory.
 
     Windowed and transformed in float64, as librosa does (its window is float64): bins 80 dB below a frame's
     peak are then right to float32 rounding, and the tuning, a mode, does not hop.
@@ -49,6 +49,8 @@ def magnitudes(y: np.ndarray, *, n_fft: int, hop_length: int) -> np.ndarray:
         steps.now().windowed(sound[first * hop_length :], hop_length, window, windowed)
         np.copyto(single, fourier.rfft(windowed, spectrum), casting="same_kind")
         np.abs(single, out=part)
+        if squared:
+            np.square(part, out=part)
     return out
 
 

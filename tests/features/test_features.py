@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from pipeline import bounds
+from pipeline import bounds, features
 from pipeline.audio.reading import read_clip
 from pipeline.config import FEATURES, FeatureSpec, InputError
 from pipeline.features import LARGEST, UNITS, banks, describe, extract, fast, transforms
@@ -205,7 +205,6 @@ def test_tunings_are_librosas(mini: Path) -> None:
     import librosa
 
     from pipeline.audio.reading import read_clip
-    from pipeline.features import fast
 
     for path in sorted(mini.rglob("*.wav"))[5::90]:
         y = read_clip(path, sr=SPEC.sr, samples=SPEC.samples)
@@ -261,6 +260,30 @@ def test_cens_of_fewer_rows_is_padded_with_zeros() -> None:
         cens = extract(sounds(spec)["chirp"], spec, plain=plain)[4]
         assert not cens[12:].any()
         np.testing.assert_allclose(np.linalg.norm(cens, axis=0), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("use", ["melspectrogram", "mfcc,chroma_cqt", "chroma_stft", "mfcc,melspectrogram,chroma_stft"])
+@pytest.mark.parametrize("tuning", ["estimate", 0.1])
+def test_a_feature_has_the_same_bits_whatever_is_beside_it(use: str, tuning: float | str) -> None:
+    """The power comes of the magnitude where a tuning needs that, and else by itself."""
+    whole = dataclasses.replace(SPEC, seconds=1.0, tuning=tuning)
+    y = np.concatenate([sounds(SPEC)["noisy square"][: whole.samples // 2], np.zeros(whole.samples // 2, np.float32)])
+    few, every = dataclasses.replace(whole, use=use), dict(zip(whole.names, extract(y, whole)))
+    for name, values in zip(few.names, extract(y, few)):
+        np.testing.assert_array_equal(values, every[name])
+
+
+def test_products_have_one_thread_and_the_caller_as_many_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    y, seen = sounds(SPEC)["noisy square"][: SPEC.sr], []
+    number = lambda: [library.num_threads for library in features.blas().lib_controllers]
+    monkeypatch.setattr(fast, "stacked", lambda clip, spec: seen.append(number()) or 1 / 0)
+    with threadpool_limits(2):
+        before = number()
+        with pytest.raises(ZeroDivisionError):
+            extract(y, SPEC)
+        assert number() == before
+    assert set(before) == {2} and set(seen[0]) == {1}
 
 
 def test_values_do_not_depend_on_threads() -> None:

@@ -130,3 +130,5 @@ def test_frames_that_are_transformed_some_at_a_time_are_all_of_them(
     frames = vectors.framed(y, hop, n_fft, 1 + samples // hop) * definition.hann(n_fft)["window"]
     whole = np.abs(np.fft.rfft(frames).astype(np.complex64))
     np.testing.assert_array_equal(transforms.magnitudes(y, n_fft=n_fft, hop_length=hop), whole)
+    power = transforms.magnitudes(y, n_fft=n_fft, hop_length=hop, squared=True)
+    np.testing.assert_array_equal(power, whole * whole)
