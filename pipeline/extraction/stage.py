@@ -27,7 +27,7 @@ from pipeline.extraction import times, workers
 from pipeline.extraction.arguments import check as check
 from pipeline.extraction.assembly import assemble
 from pipeline.extraction.failures import failed_text, refusals, write_failures
-from pipeline.extraction.state import Plan, clean, left_behind, plan
+from pipeline.extraction.state import Plan, clean, complete, left_behind, plan
 from pipeline.extraction.workers import Task
 from pipeline.locks import locked
 from pipeline.plurals import many
@@ -154,7 +154,7 @@ def extract_corpus(
 
 
 def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stack: ExitStack) -> None:
-    """Lock the unfinished folds until ``stack`` ends and plan them anew; tidy up beside all of them."""
+    """Lock the unfinished folds until ``stack`` ends and plan what is missing; tidy up beside all of them."""
     unfinished = [fold for fold, fold_plan in plans.items() if not fold_plan.finished]
     for fold in unfinished:
         try:
@@ -164,7 +164,8 @@ def lock_unfinished(plans: dict[int, Plan], planned: Callable[[int], Plan], stac
                 raise
             plans[fold].leave()  # A cache that is read-only serves all the same.
             continue
-        plans[fold] = planned(fold)  # Another process may just have finished it.
+        if not complete(plans[fold]):
+            plans[fold] = planned(fold)  # Another process may just have finished it.
         clean(plans[fold])
     for fold in plans.keys() - set(unfinished):
         with suppress(InputError, OSError):  # of before there were digests by clip; others stay as they are

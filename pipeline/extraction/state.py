@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Plan:
     files: dict[str, File]
     keys: dict[str, str]
     finished: bool = False
+    stood: checking.State | None = None  # the fold's file, where there was one, as it was looked at
     skipped: tuple[Failure, ...] = ()
     """Of a file that is as wanted."""
     retried: frozenset[str] = frozenset()
@@ -70,7 +72,7 @@ def plan(
 ) -> Plan:
     """What is there for a fold and what is missing; touches nothing.
 
-    Not ``locked``: whether the fold is finished, and no more of one without a file. It is planned again under its lock.
+    Not ``locked``: whether the fold is finished, and no more. What is not is planned under its lock, or goes on by ``complete``.
     """
     clips = corpus.fold_clips(fold)
     path = cache.fold_path(root, corpus.name, spec, fold)
@@ -83,18 +85,34 @@ def plan(
     keys = {name: parts.clip_key(name, file, context, deep) for name, file in files.items()}
     fold_plan = Plan(fold, path, clips, files, keys, changed={file.path: changed for file, changed in seen})
     if path.is_file():
+        fold_plan.stood = checking.state(path)
         compare(fold_plan, corpus, spec, libraries, plain=plain, deep=deep, compress=compress)
-    if not fold_plan.finished:
-        kept_parts, fold_plan.damaged = parts.found_parts(fold_plan.parts, check=True)
-        there, out = set(fold_plan.rows) | set(kept_parts), {failure.clip for failure in fold_plan.failed}
-        fold_plan.jobs = [
-            # Not Path.resolve, which raises of a link that leads to itself; reading it costs that clip alone.
-            Job(c.name, os.path.realpath(c.path), files[c.name], keys[c.name], c.start or 0.0)
-            for c in clips
-            if keys[c.name] not in there and c.name not in out
-        ]
-        fold_plan.left = len(fold_plan.jobs)
+    if locked and not fold_plan.finished:
+        look_for_parts(fold_plan)
     return fold_plan
+
+
+def complete(fold_plan: Plan) -> bool:
+    """Whether a plan that was made without the lock still holds under it; then what is missing is in it too."""
+    with suppress(OSError):
+        if fold_plan.stood and fold_plan.stood == checking.state(fold_plan.path):
+            look_for_parts(fold_plan)
+            return True
+    return False
+
+
+def look_for_parts(fold_plan: Plan) -> None:
+    """Note what is missing: what is neither in the fold's file, as it was compared, nor in a part."""
+    kept_parts, fold_plan.damaged = parts.found_parts(fold_plan.parts, check=True)
+    there, out = set(fold_plan.rows) | set(kept_parts), {failure.clip for failure in fold_plan.failed}
+    keys = fold_plan.keys
+    fold_plan.jobs = [
+        # Not Path.resolve, which raises of a link that leads to itself; reading it costs that clip alone.
+        Job(c.name, os.path.realpath(c.path), fold_plan.files[c.name], keys[c.name], c.start or 0.0)
+        for c in fold_plan.clips
+        if keys[c.name] not in there and c.name not in out
+    ]
+    fold_plan.left = len(fold_plan.jobs)
 
 
 def compare(

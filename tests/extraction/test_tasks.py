@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,33 @@ def test_what_is_not_there_yet_is_looked_at_once_and_parts_are_read_once(
     assert read == [True, True, False, False], "checked before, and listed for each fold's file"
     extract(root)
     assert looked == [1, 2, 1, 2] and len(read) == 4 and len(computed) == 10
+
+
+def test_an_unfinished_fold_with_a_file_is_looked_at_once(
+    root: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found before the lock holds under it, unless the file is another by then."""
+    extract(root)
+    clip = min((root / "audio" / "fold1").glob("*.wav"))
+    looked, seen, locked = [], planning.seen_files, stage.locked
+    monkeypatch.setattr(
+        planning, "seen_files", lambda corpus, clips, deep: looked.append(clips[0].fold) or seen(corpus, clips, deep)
+    )
+    os.utime(clip, ns=(5, 5))
+    clip.write_bytes(clip.read_bytes()[:-100] + bytes(100))
+    assert counts(extract(root)) == [(1, 4, 0), (0, 5, 0)]
+    assert looked == [1, 2] and len(computed) == 11
+
+    def another_is_sooner(path: Path, what: str) -> AbstractContextManager[object]:
+        monkeypatch.setattr(stage, "locked", locked)
+        assert counts(extract(root, folds=[1])) == [(1, 4, 0)]
+        return locked(path, what)
+
+    clip.write_bytes(clip.read_bytes()[:-200] + bytes(200))
+    monkeypatch.setattr(stage, "locked", another_is_sooner)
+    looked.clear()
+    assert counts(extract(root)) == [(0, 5, 0), (0, 5, 0)]
+    assert looked == [1, 2, 1, 1] and len(computed) == 12
 
 
 def test_the_last_clips_are_computed_in_small_tasks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
