@@ -26,7 +26,7 @@ from pipeline.plurals import many
 
 NOTES = "checks.json"
 
-#: Threads that compute digests: a GB in a second on any two cores.
+#: Threads that compute digests: a GB in a second on any two cores. More than a container may use at a time cost nothing.
 HASHERS = min(4, os.cpu_count() or 1)
 
 #: In ns, how long ago a file must have been touched for its time of change to tell it from a later state.

@@ -254,7 +254,7 @@ def predict(
             yield np.stack(parts)
 
     values = {}
-    alone = ALONE if two_processes and second.possible() else None
+    alone = ALONE if two_processes else None
     work = second.shared(partial(logits, members), groups(), (GROUP, spec.samples), alone)
     with one_thread(), closing(work) as answers:
         for number, answer in answers:

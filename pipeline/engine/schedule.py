@@ -34,7 +34,7 @@ from pipeline.images.archive import Archive
 from pipeline.losses import views
 from pipeline.losses.needs import MEMBERS, needs_of, stage_names
 from pipeline.plurals import many
-from pipeline.processes import cluster, shadowing
+from pipeline.processes import cluster, cores, shadowing
 from pipeline.runs.planned import Files, PlannedRun
 from pipeline.signals import ctrl_c_held_back
 from pipeline.training import packing
@@ -90,11 +90,16 @@ def train_all(
         return in_cluster(planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say)
     place = chosen_device(device)
     make = partial(make, device=place)
-    processes = min(jobs or torch.get_num_threads(), len(planned)) if place == "cpu" else 1
+    processes = processes_of(jobs, len(planned), place)
     whole = packed(with_peers(planned), make, checkpoints, pack, layout, processes, say)
     if processes == 1 or len(whole) == 1:
         return [line for one in whole for line in packs.train(one, say)]
     return in_processes(whole, processes)
+
+
+def processes_of(jobs: int, most: int, place: str) -> int:
+    """How many are trained in at a time: ``jobs``, or on a CPU one per core, but no more than ``most``; one on a GPU."""
+    return min(jobs or cores.of_torch(), most) if place == "cpu" else 1
 
 
 def packed(
@@ -189,7 +194,7 @@ def in_processes(
     for path in () if isinstance(files := whole[0].files, Archive) else files:
         require_whole(path)  # here once, not in each process
     processes = min(processes, len(whole))
-    share = max(1, torch.get_num_threads() // processes)
+    share = max(1, cores.of_torch() // processes)
     context = multiprocessing.get_context("spawn")
     initial = os.getpid(), checking.checked
     with ctrl_c_held_back(resource_tracker):  # the pool's locks start the tracker, which SIGHUP would end

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from pipeline import plugins, signals
 from pipeline.config import InputError
 from pipeline.extras import install_line
 from pipeline.plurals import many
-from pipeline.processes import probe, shadowing, sharing, standing
+from pipeline.processes import cores, probe, shadowing, sharing, standing
 from pipeline.signals import ctrl_c_held_back
 
 #: A scheduler that does not answer for this long is not there.
@@ -242,7 +241,7 @@ def connected(jobs: int, scheduler: str | None, paths: Iterable[Path]) -> Iterat
         stack.enter_context(silence())
         address: Any = scheduler
         if scheduler is None:
-            count = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
+            count = jobs if jobs > 0 else max(1, cores.usable() + 1 + jobs)
             stack.enter_context(shadowing.OwnFolderHidden())
             with ctrl_c_held_back(resource_tracker):
                 address = LocalCluster(n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None)

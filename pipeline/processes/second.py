@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from pipeline import signals
+from pipeline.processes import cores
 
 Compute = Callable[[np.ndarray], np.ndarray]
 
@@ -32,8 +33,8 @@ PATIENCE = 60.0
 
 
 def possible() -> bool:
-    """Whether a program with large libraries may be forked here (Linux), and has a second core."""
-    return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+    """Whether a program with large libraries may be forked here (Linux), and may use a second core."""
+    return sys.platform == "linux" and cores.usable() > 1
 
 
 def shared(
@@ -41,13 +42,13 @@ def shared(
 ) -> Generator[tuple[int, np.ndarray], None, None]:
     """Number and ``compute(group)`` of each group (shape[0] or fewer, *shape[1:]) float32, as they are done; two processes share them.
 
-    ``alone``: groups that are computed before the second process is forked, which then has all that they made ready; None for no
-    second one. To be closed (``contextlib.closing``): the process ends with it. Errors of ``compute`` arise here, whoever computed.
+    ``alone``: groups that are computed before the second process is forked, where that is ``possible``, which then has all that they made
+    ready; None for no second one. To be closed (``contextlib.closing``): the process ends with it. Errors of ``compute`` arise here, whoever computed.
     """
     helper = None
     with ExitStack() as stack:
         for number, group in enumerate(groups):
-            if number == alone:
+            if number == alone and possible():
                 # A signal to stop may come at any moment of its start, by another thread: the stack ends it all the same.
                 with suppress(OSError):  # no room for it: this one does all
                     forked = stack.enter_context(closing(Second(compute, shape)))

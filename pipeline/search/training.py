@@ -139,7 +139,7 @@ def scores(
     """Trial → its runs' scores at its epochs. ``together``: as ``batches``."""
     place = schedule.chosen_device(device)
     whole = batches(trials, folder, place, together)
-    processes = min(jobs or torch.get_num_threads(), len(whole)) if place == "cpu" else 1
+    processes = schedule.processes_of(jobs, len(whole), place)
     waiting = []
     for batch in whole:
         pack = PlannedPack(

@@ -17,6 +17,7 @@ from torch import Tensor
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.learner import Inputs
 from pipeline.plurals import many
+from pipeline.processes import cores
 from pipeline.processes.memory import free_memory as free_of_machine
 from pipeline.training.fit import packed
 from pipeline.training.from_files import FromFiles
@@ -149,7 +150,7 @@ def chosen(
     memory: Budget,
 ) -> Choice:
     """``choose`` where the memory suffices."""
-    device, cores = samples.device, torch.get_num_threads()
+    device, at_once = samples.device, cores.of_torch()
     pack = None if pack is None else whole_units(min(pack, len(runs)), runs)
 
     def pack_of(kind: str, count: int) -> Pack:
@@ -162,11 +163,11 @@ def chosen(
     most = whole_units(min(len(runs), LARGEST[device.type], memory.runs(each)), runs)
     if pack is not None and layout is not None and not measure:
         return Choice(str(device), pack, layout, 0.0, each)
-    few = 2 * cores if device.type == "cpu" else 10
+    few = 2 * at_once if device.type == "cpu" else 10
     counts = (
         [pack]
         if pack
-        else sorted({whole_units(min(size, most), runs) for size in (few, cores, 30, LARGEST[device.type])})
+        else sorted({whole_units(min(size, most), runs) for size in (few, at_once, 30, LARGEST[device.type])})
     )
     with tuned(device, settings.tf32):
         speeds = {count: speed(pack_of(kind, count), seconds / 4) for count in counts}

@@ -15,7 +15,7 @@ from pipeline.losses.learner import Inputs, Learner
 from pipeline.losses.mixed import Memory, MixedLoss
 from pipeline.losses.mixing import Mixing, mixed_inputs
 from pipeline.models import Outputs
-from pipeline.processes import heap
+from pipeline.processes import cores, heap
 from pipeline.training import optimizer
 from pipeline.training.draws import normal
 from pipeline.training.dropout import INPUT
@@ -280,14 +280,14 @@ def threads(layout: str, runs: int) -> Iterator[ThreadPoolExecutor | None]:
     if layout != "loop":
         yield None
         return
-    cores = torch.get_num_threads()
+    before, count = torch.get_num_threads(), min(runs, cores.of_torch())
     torch.set_num_threads(1)
     heap.keep_freed()
     try:
-        if min(runs, cores) < 2:
+        if count < 2:
             yield None
             return
-        with ThreadPoolExecutor(min(runs, cores), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
-        torch.set_num_threads(cores)
+        torch.set_num_threads(before)

@@ -14,11 +14,17 @@ import numpy as np
 import pytest
 
 from pipeline.processes import second
+from pipeline.processes.second import possible
 
 GROUPS = [np.full((2 - number // 9, 3), number, np.float32) for number in range(10)]  # the last one has one row
 HERE = os.getpid()
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
+
+
+@pytest.fixture(autouse=True)
+def a_second_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second, "possible", lambda: True)
 
 
 def who_and_what(group: np.ndarray) -> np.ndarray:
@@ -144,10 +150,17 @@ def test_where_none_can_be_forked_this_one_does_all(monkeypatch: pytest.MonkeyPa
 
 
 def test_it_needs_linux_and_two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5})
-    assert second.possible()
+    assert possible()
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
-    assert not second.possible()
+    assert not possible()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5})
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert not second.possible()
+    assert not possible()
+
+
+def test_without_a_second_core_this_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second, "possible", lambda: False)
+    assert check(answers(who_and_what)) == {HERE}

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from pipeline.config import InputError
 from pipeline.extras import install_line
 from pipeline.plurals import many
+from pipeline.processes import cores
 
 EXTRAS = {
     "plots": "matplotlib",
@@ -32,9 +33,9 @@ FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 def python() -> str:
     if sys.version_info < (3, 11):  # noqa: UP036 (run from a folder, no installer has looked)
         raise InputError(f"Python {platform.python_version()}; expected 3.11 or newer")
-    return (
-        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {many(os.cpu_count() or 1, 'core')}"
-    )
+    there, usable = os.cpu_count() or 1, cores.usable()
+    held = f", {usable} of them for this process" if usable < there else ""
+    return f"{platform.python_version()} on {platform.system()} {platform.machine()}, {many(there, 'core')}{held}"
 
 
 def packages() -> str:
