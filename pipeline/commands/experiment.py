@@ -36,7 +36,12 @@ if TYPE_CHECKING:
 
 SECTION = "The stages"
 ORDER = 29
-EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml --folds 1,2 --seeds 0-2")
+EXAMPLES = (
+    "experiment",
+    "experiment table3 --explain",
+    "experiment mine.toml --folds 1,2 --seeds 0-2",
+    "experiment metric-learning --only generation --only '*+16-*' --explain",
+)
 
 
 @click.command()
@@ -49,6 +54,12 @@ EXAMPLES = ("experiment", "experiment table3 --explain", "experiment mine.toml -
 )
 @set_option("student.lr=0.002, of a step step.student.batch=16")
 @folds_option
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ROW",
+    help="Of the rows that --explain names these alone; * stands for any letters; may be repeated.",
+)
 @click.option("--explain", is_flag=True, help="Print the steps, what each learns from and costs; train nothing.")
 @json_option
 @trust_option
@@ -61,6 +72,7 @@ def experiment(
     preset: str | None,
     overrides: tuple[str, ...],
     folds: tuple[int, ...] | None,
+    only: tuple[str, ...],
     explain: bool,
     as_json: bool,
     trust: bool,
@@ -80,7 +92,7 @@ def experiment(
     wanted = reading.read(name)
     of_tables, of_steps = changing.split(overrides)
     settings = config.read(preset or wanted.preset or working_folder.preset(), of_tables)
-    wanted = changing.changed(wanted, of_steps)
+    wanted = asked(wanted, of_steps, only)
     if wanted.dataset and (dataset == "auto" or not is_given("dataset")):
         if dataset not in ("auto", wanted.dataset) and not is_given("data"):
             data = None  # of the data set that the working folder names
@@ -101,6 +113,13 @@ def experiment(
     settings, source, held_out = trained_on(settings, dataset, data, folds, of_images)
     wanted = fitting(wanted, settings, source.classes, source, dataset == IMAGES)
     train_and_print(wanted, settings, source, {"folds": held_out, "seeds": seeds, "trust": trust}, log, how)
+
+
+def asked(wanted: Experiment, of_steps: Sequence[str], only: Sequence[str]) -> Experiment:
+    """With changes of steps, and of its rows those ``only``."""
+    from pipeline.experiments import changing, choosing
+
+    return choosing.only(changing.changed(wanted, of_steps), only)
 
 
 def fitting(

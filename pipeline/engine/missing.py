@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,9 @@ from pipeline.teacher_files import is_teacher_file
 
 #: Failed runs that a message names.
 SHOWN = 5
+
+#: Folders that are trained together at most: each is locked meanwhile, by a file that is held open.
+TOGETHER = 64
 
 #: What a stop waits for.
 ENDING = "the step ends, and the epoch so far is kept"
@@ -78,14 +82,12 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         noted = [note for run in missing for note in teachers.other_labels(run, planned)]
         for note in dict.fromkeys([*noted, *several.absent(missing, source)]):
             say(note)
-    for level, source in zip(levels, sources):
-        taught = with_teachers(level.runs)
-        for home in dict.fromkeys(run.home for run in taught):
-            part = Level(level.name, tuple(run for run in taught if run.home == home))
-            whole = whole_of(len(planned), every, source)
-            with foot(whole.far, sys.stderr), signals.ending(ENDING):
-                count, lines = train_level(part, source, command=whole, **how)
-            trained, failures = trained + count, failures + lines
+    for stage, source in stages(levels, sources):
+        homes = [home for level in stage for home in in_homes(level.name, with_teachers(level.runs))]
+        whole = whole_of(len(planned), every, source)
+        with foot(whole.far, sys.stderr), signals.ending(ENDING):
+            count, lines = train_homes(homes, source, command=whole, **how)
+        trained, failures = trained + count, failures + lines
     if failures:
         raise RunsFailed(failed(failures, trained))
 
@@ -121,37 +123,70 @@ def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun
         teachers.require_same_labels(run, planned)
 
 
-def train_level(level: Level, source: Source, *, checkpoint_minutes: float = 5.0, **how: Any) -> tuple[int, list[str]]:
-    """Train the missing runs of a level that have one home: how many there were, and a line for each that failed."""
+def stages(levels: Sequence[Level], sources: Sequence[Source]) -> list[tuple[list[Level], Source]]:
+    """Levels behind each other that are trained together, on the same features: none learns from another, and each has folders of its
+    own. So no process waits for the last runs of one folder where those of the next could begin."""
+    found: list[tuple[list[Level], Source]] = []
+    for level, source in zip(levels, sources):
+        before = [run for other in (found[-1][0] if found else ()) for run in other.runs]
+        folders, homes = {run.folder for run in before}, {run.home for run in before}
+        apart = any(run.home in homes or folders & {*run.parents} for run in level.runs)
+        alike = bool(before) and before[0].settings.features == level.runs[0].settings.features
+        if alike and not apart and len(homes) < TOGETHER:
+            found[-1][0].append(level)
+        else:
+            found.append(([level], source))
+    return found
+
+
+def train_homes(
+    homes: Sequence[Level], source: Source, *, checkpoint_minutes: float = 5.0, **how: Any
+) -> tuple[int, list[str]]:
+    """Train the missing runs of levels that have one home each: how many there were, and a line for each that failed."""
+    parts = [part for level in homes if (part := Level(level.name, tuple(told_missing(level, source)))).runs]
+    if not parts:
+        return 0, []
+    # torch comes here and not at the top, so that a finished stage answers at once.
+    from pipeline.engine import schedule
+
+    every = [run for part in parts for run in part.runs]
+    with contextlib.ExitStack() as locks:
+        for part in parts:
+            home = part.runs[0].home
+            locks.enter_context(locked(home / "training", f"{home}"))
+            for line in (*stopped.lost(home / ".checkpoints", part.runs), *stopped.given_up(part.runs)):
+                say(line)
+        started = time.monotonic()
+        failures = schedule.train_all(
+            every,
+            source,
+            checkpoint_seconds=60 * checkpoint_minutes,
+            say=say,
+            **{"pack": None, "layout": None, "jobs": 0, **how},
+        )
+    first = every[0].home
+    where = f"{first}" if len(parts) == 1 else f"{len(parts)} folders of {first.parent}"
+    names = ", ".join(dict.fromkeys(part.name for part in parts))
+    say(f"{names}: {many(len(every), 'run')} in {time.monotonic() - started:.0f} s, in {where}")
+    return len(every), failures
+
+
+def told_missing(level: Level, source: Source) -> list[PlannedRun]:
+    """The missing runs of a level of one home; how many there are is said, and what is to be known of them."""
     home, name = level.runs[0].home, level.name
     missing = missing_runs(level.runs, source)
     finished = f"{name}: {len(level.runs) - len(missing)} of {many(len(level.runs), 'run')} finished in {home}"
-    if not missing:
-        say(f"{finished}; nothing to do")
-        return 0, []
-    say(f"{finished}; {len(missing)} to train with preset {missing[0].settings.preset}")
+    say(
+        f"{finished}; {len(missing)} to train with preset {missing[0].settings.preset}"
+        if missing
+        else f"{finished}; nothing to do"
+    )
     for role, network in dict.fromkeys((role_of(run), run.network) for run in missing):
         if note := departure(network, role):
             say(note)
     for note in dict.fromkeys(note for run in missing for note in (*unclipped(run), *teachers.untold(run))):
         say(note)
-    # torch comes here and not at the top, so that a finished stage answers at once.
-    from pipeline.engine import schedule
-
-    with locked(home / "training", f"{home}"):
-        for line in (*stopped.lost(home / ".checkpoints", missing), *stopped.given_up(missing)):
-            say(line)
-        started = time.monotonic()
-        failures = schedule.train_all(
-            missing,
-            source,
-            checkpoints=home / ".checkpoints",
-            checkpoint_seconds=60 * checkpoint_minutes,
-            say=say,
-            **{"pack": None, "layout": None, "jobs": 0, **how},
-        )
-    say(f"{name}: {many(len(missing), 'run')} in {time.monotonic() - started:.0f} s, in {home}")
-    return len(missing), failures
+    return missing
 
 
 def missing_runs(planned: Sequence[PlannedRun], source: Source) -> list[PlannedRun]:

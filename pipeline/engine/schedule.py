@@ -63,7 +63,6 @@ def train_all(
     pack: int | None,
     layout: str | None,
     jobs: int,
-    checkpoints: Path,
     checkpoint_seconds: float,
     say: Callable[[str], None],
     backend: str = "local",
@@ -87,11 +86,11 @@ def train_all(
     }
     make = partial(PlannedPack, **common, command=command)
     if backend == "dask":
-        return in_cluster(planned, source.files, make, checkpoints, pack, layout, device, jobs, scheduler, say)
+        return in_cluster(planned, source.files, make, pack, layout, device, jobs, scheduler, say)
     place = chosen_device(device)
     make = partial(make, device=place)
     processes = processes_of(jobs, len(planned), place)
-    whole = packed(with_peers(planned), make, checkpoints, pack, layout, processes, say)
+    whole = packed_in_homes(planned, make, pack, layout, processes, say)
     if processes == 1 or len(whole) == 1:
         return [line for one in whole for line in packs.train(one, say)]
     return in_processes(whole, processes)
@@ -100,6 +99,22 @@ def train_all(
 def processes_of(jobs: int, most: int, place: str) -> int:
     """How many are trained in at a time: ``jobs``, or on a CPU one per core, but no more than ``most``; one on a GPU."""
     return min(jobs or cores.of_torch(), most) if place == "cpu" else 1
+
+
+def packed_in_homes(
+    planned: Sequence[PlannedRun],
+    make: Callable[..., PlannedPack],
+    pack: int | None,
+    layout: str | None,
+    processes: int,
+    say: Callable[[str], None],
+) -> list[PlannedPack]:
+    """``packed`` of each folder's runs, which has its own checkpoints; the longest packs first, so that the last ones end together."""
+    whole = []
+    for home in dict.fromkeys(run.home for run in planned):
+        own = with_peers([run for run in planned if run.home == home])
+        whole += packed(own, make, home / ".checkpoints", pack, layout, processes, say)
+    return sorted(whole, key=lambda one: one.command.cost_of(one.runs) if one.command else 0.0, reverse=True)
 
 
 def packed(
@@ -117,8 +132,9 @@ def packed(
     for alike in groups([run for run in planned if run not in taken]):
         space = room.room(make(runs=tuple(alike), layout="loop", checkpoint=Path()), processes, pack)
         most = space.teachers if space and space.teachers else len(alike)
-        choice = choose(alike[:most], make, pack, layout, space, processes)
-        size = min(choice.pack, -(-len(alike) // processes))
+        share = -(-len(alike) // processes)
+        choice = choose(alike[:most], make, pack, layout, space, processes, share)
+        size = min(choice.pack, share)
         measured = {"run_steps_per_second": choice.run_steps_per_second, "measured": choice.measured}
         new = [
             make(
@@ -165,8 +181,9 @@ def choose(
     layout: str | None,
     space: Room | None = None,
     processes: int = 1,
+    share: int | None = None,
 ) -> packing.Choice:
-    """Pack size and layout, from a short measurement on the runs' own data; ``processes`` packs are trained at a time."""
+    """Pack size and layout, by a short measurement on the runs' own data: for ``processes`` packs at a time of at most ``share`` runs."""
     make = partial(make, layout="loop", checkpoint=Path(), live=space is not None and space.live)
     data, values, labels = packs.load(make(runs=tuple(planned)))
     few = make(runs=tuple(planned[: packing.LARGEST[values.device.type]]))  # whole cohorts: it is even
@@ -182,8 +199,9 @@ def choose(
         else packs.teaching_of(few),
         pack=pack,
         layout=layout,
-        measure=space is not None,
+        measure=space is not None and pack is not None,
         memory=space.beside(memory, most_teachers([few])) if space else memory,
+        most=share,
     )
 
 
@@ -257,7 +275,6 @@ def in_cluster(
     planned: Sequence[PlannedRun],
     files: Files,
     make: Callable[..., PlannedPack],
-    checkpoints: Path,
     pack: int | None,
     layout: str | None,
     device: str,
@@ -274,9 +291,7 @@ def in_cluster(
     with cluster.connected(1 if one_gpu else jobs or -1, scheduler, paths) as workers:
         place = workers.one(chosen_device, device)
         count = len(workers.workers())
-        whole = workers.one(
-            packed, with_peers(planned), partial(make, device=place), checkpoints, pack, layout, count, print
-        )
+        whole = workers.one(packed_in_homes, planned, partial(make, device=place), pack, layout, count, print)
         say(f"{many(len(whole), 'pack')} on {many(count, 'dask worker')}, device {place}")
         # One pack per worker at a time.
         tasks = ((one, 0) for one in whole)

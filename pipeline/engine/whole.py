@@ -34,6 +34,11 @@ class Whole:
     share: float = field(default=0.0, compare=False)
     """Of what the command trains, done then, in [0, 1], by cost."""
 
+    def cost_of(self, planned: Sequence[PlannedRun]) -> float:
+        """What some of the runs cost, all epochs counted; 0 of those that it does not train."""
+        costs = {folder: epochs * cost for folder, epochs, cost in self.missing}
+        return sum(costs.get(run.folder, 0.0) for run in planned)
+
     def far(self) -> tuple[float, str]:
         """The share that is done, and ``told``: for a bar."""
         words = self.told()

@@ -285,7 +285,7 @@ class Planner:
         rows: dict[str, list[Path]] = {}
         inside = f"{self.experiment.name}/"
         # A row alone is named as the experiment, but not where its neighbours are left out: with other networks they may be trained.
-        left_out = any(row.startswith(inside) for row in self.experiment.untrained)
+        left_out = self.experiment.part or any(row.startswith(inside) for row in self.experiment.untrained)
         for step in (last := self.experiment.last):
             name = self.experiment.name if len(last) == 1 and not left_out else f"{inside}{step.name}"
             each = [

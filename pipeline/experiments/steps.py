@@ -90,7 +90,9 @@ class Experiment:
     asked: frozenset[tuple[str, str]] = frozenset()
     """(step, setting) that whoever runs it named: no data change them."""
     notes: tuple[str, ...] = ()
-    """What data of few classes changed, a line each."""
+    """What data of few classes changed, and how many rows were left out, a line each."""
+    part: bool = False
+    """Whether whoever runs it left rows out."""
 
     @property
     def last(self) -> tuple[Step, ...]:

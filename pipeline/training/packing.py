@@ -44,6 +44,9 @@ SHARE = 0.6
 #: Runs of a pack at most: more save nothing, and lose more on a failure.
 LARGEST = {"cpu": 32, "cuda": 120}
 
+#: Up to so many runs on a CPU a larger pack was never slower by as much as decides (docs/packing.md): none is timed.
+FEW = 4
+
 #: For how long pack sizes are timed.
 MEASURED_SECONDS = 4.0
 
@@ -80,10 +83,12 @@ class Choice:
     pack: int
     layout: str
     run_steps_per_second: float
-    """Of the chosen pack size and layout; 0 where nothing was measured because both were given."""
+    """Of the chosen pack size and layout; 0 where nothing was measured: both were given, or so few runs are to lie in a pack."""
     bytes_per_run: int
     measured: dict[str, float] = field(default_factory=dict)
     """"layout × runs" → run-steps per second."""
+    asked: bool = False
+    """Whether both were given."""
 
     @property
     def memory(self) -> str:
@@ -91,7 +96,8 @@ class Choice:
         return f"{self.pack * self.bytes_per_run / 1e9:.2f} GB of memory"
 
     def __str__(self) -> str:
-        speed = f", {self.run_steps_per_second:.0f} run-steps/s measured" if self.run_steps_per_second else ", as asked"
+        speed = f", {self.run_steps_per_second:.0f} run-steps/s measured" if self.run_steps_per_second else ""
+        speed = ", as asked" if self.asked else speed
         return f"packs of {many(self.pack, 'run')} in layout {self.layout} on {self.device}{speed}"
 
 
@@ -108,13 +114,15 @@ def choose(
     seconds: float | None = None,
     measure: bool = False,
     memory: Budget | None = None,
+    most: int | None = None,
 ) -> Choice:
     """Pack size and layout for ``runs`` (which share ``settings``) on the device of ``samples``.
 
     ``pack`` and ``layout`` where given are kept. Otherwise the layout is ``loop`` on a CPU (the others only when asked
     for), and ``vmap`` on a GPU; then pack sizes that ``memory`` (by default ``budget`` of one process) allows are timed, all
-    within about ``seconds`` (by default ``MEASURED_SECONDS``), and the most runs within 5 % of the fastest are taken.
-    ``measure``: time it even where both are given. Reads only rows that the runs train on, and changes nothing.
+    within about ``seconds`` (by default ``MEASURED_SECONDS``), and the most runs within 5 % of the fastest are taken. ``most``: runs
+    that a pack is to have at most, so that each process has some; up to ``FEW`` on a CPU nothing is timed.
+    ``measure``: time it even where both are given, or few are wanted. Reads only rows that the runs train on, and changes nothing.
     """
     if not runs:
         raise InputError("no runs to pack; expected at least one")
@@ -123,7 +131,10 @@ def choose(
     memory = memory or budget(samples)
     seconds = MEASURED_SECONDS if seconds is None else seconds
     try:
-        return chosen(samples, labels, runs, settings, classes, teaching, pack, layout, seconds, measure, memory)
+        wanted = len(runs) if most is None else whole_units(most, runs)
+        return chosen(
+            samples, labels, runs, settings, classes, teaching, pack, layout, seconds, measure, memory, wanted
+        )
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -132,8 +143,9 @@ def choose(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     fewer = runs[: whole_units(len(runs) // 2, runs)]  # their number bounds the pack
-    more: dict[str, Any] = {"pack": pack, "layout": layout, "seconds": seconds, "measure": measure, "memory": memory}
-    return choose(samples, labels, fewer, settings, classes=classes, teaching=teaching, **more)
+    again = measure or pack is None  # what did not fit is tried, not assumed
+    more: dict[str, Any] = {"pack": pack, "layout": layout, "seconds": seconds, "measure": again, "memory": memory}
+    return choose(samples, labels, fewer, settings, classes=classes, teaching=teaching, most=most, **more)
 
 
 def chosen(
@@ -148,6 +160,7 @@ def chosen(
     seconds: float,
     measure: bool,
     memory: Budget,
+    wanted: int,
 ) -> Choice:
     """``choose`` where the memory suffices."""
     device, at_once = samples.device, cores.of_torch()
@@ -160,9 +173,11 @@ def chosen(
     # On a CPU the bits must not depend on a stopwatch: only ``loop`` gives the same ones in packs of any size.
     kind = layout or ("loop" if device.type == "cpu" else "vmap")
     each = bytes_per_run(pack_of(kind, runs[0].unit if kind == "loop" else min(2, len(runs))))
-    most = whole_units(min(len(runs), LARGEST[device.type], memory.runs(each)), runs)
+    most = whole_units(min(len(runs), wanted, LARGEST[device.type], memory.runs(each)), runs)
     if pack is not None and layout is not None and not measure:
-        return Choice(str(device), pack, layout, 0.0, each)
+        return Choice(str(device), pack, layout, 0.0, each, asked=True)
+    if pack is None and most <= FEW and device.type == "cpu" and not measure:
+        return Choice(str(device), most, kind, 0.0, each)
     few = 2 * at_once if device.type == "cpu" else 10
     counts = (
         [pack]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from pipeline.config import InputError, TrainSettings
 from pipeline.figures import few_shot
 from pipeline.losses import LossMix, Outputs
 from pipeline.samplers import EPISODES, Episode
-from pipeline.training import Run, Task, episodes
+from pipeline.training import Run, Task, episodes, inference
 from pipeline.training.sampling import Sampling
-from tests.trainings import QUICK, SHAPE, assert_alone_and_resumed_are_equal
+from tests.trainings import QUICK, SHAPE, assert_alone_and_resumed_are_equal, assert_equal
 
 EPISODE = Episode(2, 2, 3)
 
@@ -224,3 +225,20 @@ def test_a_network_with_a_space_has_no_logits() -> None:
     for wrong in ("cnn2+", "cnn2+0", "cnn2+x", "cnn2+1000000", "cnn3+4"):
         with pytest.raises(InputError):
             training.fit(samples, labels, [run_of()], TrainSettings(model=wrong, epochs=1), classes=3)
+
+
+def test_a_space_is_asked_about_held_out_clips_once_and_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records, best epoch and every bit of the logits, their signs too, as where it is asked behind every epoch."""
+    samples, labels, _ = data()
+    settings = TrainSettings(model="cnn2+5", epochs=3, batch=8)
+    asked: list[int] = []
+    held_out = inference.held_out_logits
+    monkeypatch.setattr(inference, "held_out_logits", lambda *given: asked.append(1) or held_out(*given))
+    once = training.fit(samples, labels, [run_of()], settings, classes=3)
+    assert len(asked) == 1
+    monkeypatch.setattr("pipeline.training.loop.models", SimpleNamespace(width_of=lambda name: 0))
+    always = training.fit(samples, labels, [run_of()], settings, classes=3)
+    assert len(asked) == 1 + 3
+    for mine, theirs in zip(once, always):
+        assert_equal(mine, theirs)
+        assert mine.logits.tobytes() == theirs.logits.tobytes() and mine.best_epoch == theirs.best_epoch == 1

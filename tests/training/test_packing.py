@@ -159,3 +159,21 @@ def test_packs_change_no_number(data: Any) -> None:
     assert sizes == [1, 2, 1, 1, 2]
     for one, other in zip(fit(data, runs, settings), trained):
         assert_equal(one, other)
+
+
+def test_packs_of_few_runs_are_chosen_without_a_clock(data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as a process is to have; more than that, what is to be timed, and what did not fit are timed as before."""
+    samples, labels, teacher = data
+    timed: list[int] = []
+    monkeypatch.setattr(packing, "speed", lambda pack, seconds: timed.append(pack.learner.runs) or 1.0)
+    ask = lambda count, **how: packing.choose(
+        samples, labels, seeds(count), QUICK, classes=CLASSES, teaching=teacher, **how
+    )
+    choice = ask(6, most=3)
+    assert (choice.pack, choice.layout, choice.measured, timed) == (3, "loop", {}, [])
+    assert str(choice) == "packs of 3 runs in layout loop on cpu"
+    assert ask(4).pack == 4 and ask(2, most=3).pack == 2 and not timed
+    assert str(ask(6, pack=2, layout="loop")).endswith(" on cpu, as asked") and not timed
+    assert ask(6, most=5).pack == 5 and timed[-1] == 5 and max(timed) == 5
+    timed.clear()
+    assert ask(6, most=3, measure=True).pack == 3 and timed[-1] == 3
