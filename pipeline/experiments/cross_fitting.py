@@ -50,7 +50,7 @@ def say_price(teachers: Level, corpus: str) -> None:
     """What the teachers of pairs cost, before they are trained."""
     left = [run for run in teachers.runs if not runs.finished(run.folder)]
     there = f", {len(teachers.runs) - len(left)} of them finished" if len(left) < len(teachers.runs) else ""
-    time = time_of(planned_epochs(left), places.runs(), corpus)
+    time = time_of(planned_epochs(left), places.runs(), corpus, [left])
     say(f"cross-fitted: {number(len(teachers.runs), 'teacher')}, one per pair of folds{there}. {time}")
 
 

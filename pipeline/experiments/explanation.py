@@ -75,7 +75,8 @@ def explained(
     lines.append(f"In all {sizes}: {fan}. {finished} not trained again.")
     if crossed := [run for run in planned if run.without is not None]:
         lines.append(f"Of these {number(len(crossed), 'teacher')}, one per pair of folds, for what is cross-fitted.")
-    lines.append(time_of(planned_epochs(left), root, corpus.name if corpus else ""))
+    waits = [[run for run in level.runs if not runs.finished(run.folder)] for level in levels]
+    lines.append(time_of(planned_epochs(left), root, corpus.name if corpus else "", waits))
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
     lines += [f"Note: {line}." for line in experiment.notes]
     lines += [f"Not trained: {row}: {why}." for row, why in experiment.untrained.items()]

@@ -15,7 +15,7 @@ from pipeline.features import banks, definition, fourier, sparse, steps
 from pipeline.features.vectors import framed, padded
 
 #: Frames that are transformed at a time, so few that the processor has them still at hand.
-FRAMES = 32
+FRAMES = 16
 
 
 class Own(threading.local):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,6 +50,26 @@ def test_known_seconds_give_the_minutes_of_a_plain_calculation(tmp_path: Path, m
         "Time: not known; no finished run of resnet18 "
     )
     assert times.time_of({}, root, "tiny") == "Time: none; all is finished."
+
+
+def test_runs_that_are_fewer_than_processes_take_as_long_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four processes: no run is shared among them, and levels wait for each other."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    root = tmp_path / "runs"
+    took(write_run(tmp_path, 8), 600.0, epochs=10, pack=2, threads=1)  # 30 s an epoch of a run
+
+    def of(*levels: int) -> int:
+        network = SimpleNamespace(model="cnn2", epochs=40)
+        runs_of = [[SimpleNamespace(network=network)] * count for count in levels]
+        return minutes(times.time_of({"cnn2": 40 * sum(levels)}, root, "tiny", runs_of))
+
+    each = 40 * 30 / 60
+    assert [of(count) for count in (1, 3, 4, 5, 8, 9)] == [each, each, each, 2 * each, 2 * each, 3 * each]
+    assert of(1, 8) == each + 2 * each
+    took(write_run(tmp_path, 8), 600.0, epochs=10, pack=2, threads=2)  # both at once: 60 s each, in two processes
+    assert of(1) == 40 * 60 / 60 and of(8) == 8 * 40 * 15 / 60
 
 
 def test_many_runs_of_one_network_hide_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
