@@ -4,37 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench import sound_to_class
+from bench.student_rows import Row
+from bench.student_world import World
 from pipeline import models, places
-from pipeline.config import InputError
-from pipeline.corpus import Corpus
 from pipeline.deploy import export, latency
 from pipeline.deploy.graph import graph
 from pipeline.deploy.int8 import quantised
 from pipeline.figures import statistics
 from pipeline.figures.statistics import Cell
 from pipeline.models.saved import network_of, sound_features
+from pipeline.plurals import many
 from pipeline.report import recordings
 from pipeline.report.aggregation import cell, counted, percents, ratio
-from pipeline.report.table import NONE, Table, interval, number, signed
+from pipeline.report.table import NONE, interval, number, signed
 from pipeline.report.table import counted as with_commas
 from pipeline.runs import Record
 from pipeline.runs.weights import read_weights
 
 CAPTION = "Preset: chosen on these folds or from the study, optimistic."
-BEGIN, END = "<!-- bench.students: begin -->", "<!-- bench.students: end -->"
+FIGURES = ("accuracy, %", "SD of folds", "SD of seeds", "n")
 HEAD = (
-    *("student", "accuracy, %", "SD of folds", "SD of seeds", "n", "training, min a run", "weights", "multiply-adds"),
+    *("student", *FIGURES, "training, min a run", "weights", "multiply-adds"),
     *("sound to class, ms CPU", "the same as one file", "int8 less float, points"),
 )
-PAIRED = ("difference, points", "mean", "95 % over folds", "95 % over recordings", "pairs")
+INTERVALS = ("95 % over folds", "95 % over recordings", "pairs")
+PAIRED = ("difference, points", "mean", *INTERVALS, "asked for")
 NOTES = """Accuracy: of the last epoch on the held-out fold's clean clips, the mean of the folds' means; SD of folds: of these means; SD of seeds:
-of the seeds' means over all folds. A teacher has one seed, which all students of its fold share. Training: wall time of a pack shared
+of the seeds' means over all folds. A teacher has the seeds that teach, which all students of its fold share. Training: wall time of a pack shared
 among its runs, without features. Sound to class: features and network of a clip of {seconds:g} s on one thread, CPU time, median of calls in
 turn (`python -m bench.sound_to_class`); Python's features with the ONNX student, and one file where the features allow it. int8: of the
 ONNX student, mean over the runs, each on its held-out fold. Differences: by fold, seeds averaged first; the interval over folds is that
@@ -43,78 +44,100 @@ neither is a claim about others."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A difference: ``row`` less ``other``."""
-
-    row: str
-    other: str
-
-
-@dataclass(frozen=True)
 class Costs:
-    """Of a row: ms from sound to class in Python and in one file, and what int8 loses."""
+    """Of a row: ms from sound to class in Python and in one file, and what int8 loses; of teachers, which are not shipped, it is not asked."""
 
     python: float
     one_file: float | None
-    int8: float
+    int8: float | None
 
 
-def text(
-    rows: Mapping[str, Sequence[Record]], asked: Sequence[Asked], lacking: Sequence[str], corpus: Corpus, *, costs: bool
-) -> str:
-    """Markdown. ``lacking``: rows with missing runs; ``costs``: whether times and int8 are measured now."""
-    measured = costs_of(rows) if costs else {}
-    stamp = "SYNTHETIC: made-up sounds; these figures say nothing about real ones.\n\n" if corpus.synthetic else ""
-    caption = f"{CAPTION} {corpus.name}, {len(corpus.clips):,} clips, folds {', '.join(map(str, corpus.folds))}, on {latency.processor()}."
-    first = Table.of_texts("", HEAD, [line(name, records, measured.get(name)) for name, records in rows.items()])
-    second = Table.of_texts("", PAIRED, [difference(one, rows) for one in asked])
-    left = f"Not all trained yet: {'; '.join(lacking)}.\n\n" if lacking else ""
-    notes = NOTES.format(seconds=corpus.seconds)
-    parts = [f"{stamp}**{caption}**", markdown(first), *([markdown(second)] if asked else []), f"{left}{notes}"]
-    return "\n\n".join(parts) + "\n"
+def text(world: World, rows: Sequence[Row], pairs: Sequence[tuple[str, str, float | None]], *, costs: bool) -> str:
+    """Markdown of part ``presets``. ``pairs``: the differences; ``costs``: whether times and int8 are measured now."""
+    records = {row.name: world.records(row) for row in rows}
+    measured = costs_of({name: there for name, there in records.items() if there}) if costs else {}
+    first = markdown(HEAD, [line(name, there, measured.get(name)) for name, there in records.items()])
+    lines = [
+        (f"{row} − {other}", *difference(records[row], records[other]), asked_for(points))
+        for row, other, points in pairs
+    ]
+    notes = NOTES.format(seconds=world.corpus.seconds)
+    return joined(world, CAPTION, first, markdown(PAIRED, lines), *lacking(world, rows), notes)
 
 
-def markdown(table: Table) -> str:
-    lines = [[column.header for column in table.columns], ["---", *["---:"] * (len(table.columns) - 1)]]
-    return "\n".join(f"| {' | '.join(map(str, each))} |" for each in [*lines, *table.rows])
+def joined(world: World, caption: str, *parts: str) -> str:
+    """Paragraphs below what they are of."""
+    corpus = world.corpus
+    stamp = ["SYNTHETIC: made-up sounds; these figures say nothing about real ones."] if corpus.synthetic else []
+    folds = ", ".join(map(str, world.folds))
+    first = f"**{caption} {corpus.name}, {len(corpus.clips):,} clips, folds {folds}, on {latency.processor()}.**"
+    return "\n\n".join([*stamp, first, *parts]) + "\n"
+
+
+def lacking(world: World, rows: Sequence[Row]) -> list[str]:
+    """A line that says which rows have missing runs; nothing where none has."""
+    left = [f"{row.name} ({many(len(missing), 'run')})" for row in rows if (missing := world.missing(row))]
+    return [f"Not all trained yet: {'; '.join(left)}."] if left else []
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [[*head], ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(each)} |" for each in lines)
+
+
+def asked_for(points: float | None) -> str:
+    """What was asked of a difference: 0 of one that is above."""
+    return NONE if points is None else f"at least {signed(points)}" if points else "above 0"
+
+
+def figures(records: Sequence[Record]) -> tuple[str, ...]:
+    """The cells of ``FIGURES``."""
+    values = percents(counted(records), "accuracy")
+    if not values:
+        return (NONE, NONE, NONE, f"0 ({len(records)} stopped)" if records else NONE)
+    spread = statistics.spread(values)
+    stopped = f" ({len(records) - len(values)} stopped)" if len(values) < len(records) else ""
+    return (number(spread.mean), number(spread.sd_folds), number(spread.sd_seeds), f"{len(values)}{stopped}")
+
+
+def minutes(records: Sequence[Record]) -> str:
+    """Wall time of a run, its share of its pack's."""
+    results = [record.result for record in records]
+    each = [one.seconds / one.runs_in_pack / 60 for one in results if one.seconds and one.runs_in_pack]
+    return number(float(np.mean(each)) if each else None)
 
 
 def line(name: str, records: Sequence[Record], costs: Costs | None) -> tuple[str, ...]:
     """A row's cells."""
-    values = percents(counted(records), "accuracy")
-    spread = statistics.spread(values) if values else None
-    results = [record.result for record in records]
-    minutes = [one.seconds / one.runs_in_pack / 60 for one in results if one.seconds and one.runs_in_pack]
-    network = models.network(records[0].model, records[0].shape, len(records[0].classes))
-    stopped = f" ({len(records) - len(values)} stopped)" if len(values) < len(records) else ""
+    size = (NONE, NONE)
+    if records:
+        network = models.network(records[0].model, records[0].shape, len(records[0].classes))
+        size = (with_commas(records[0].result.parameters), with_commas(latency.multiply_adds(network)))
     return (
         name,
-        number(spread.mean if spread else None),
-        number(spread.sd_folds if spread else None),
-        number(spread.sd_seeds if spread else None),
-        f"{len(values)}{stopped}",
-        number(float(np.mean(minutes)) if minutes else None),
-        with_commas(results[0].parameters),
-        with_commas(latency.multiply_adds(network)),
+        *figures(records),
+        minutes(records),
+        *size,
         number(costs.python if costs else None),
         number(costs.one_file if costs else None),
         signed(costs.int8 if costs else None),
     )
 
 
-def difference(asked: Asked, rows: Mapping[str, Sequence[Record]]) -> tuple[str, ...]:
-    """A row less another with both intervals; a teacher, of one seed, is beside each of the students' seeds."""
-    ours, theirs = (counted(rows[name]) for name in (asked.row, asked.other))
+def difference(records: Sequence[Record], other: Sequence[Record]) -> tuple[str, ...]:
+    """The mean and the cells of ``INTERVALS`` of runs less others, by fold and seed; a teacher of one seed is beside each of the students'."""
+    ours, theirs = counted(records), counted(other)
+    if not ours or not theirs:
+        return (NONE,) * 4
     values, base = (percents(side, "accuracy") for side in (ours, theirs))
     voters, base_voters = ({cell(record): [record.folder] for record in side} for side in (ours, theirs))
-    if theirs and theirs[0].is_teacher:
+    if theirs[0].is_teacher and not ours[0].is_teacher:
         base, base_voters = beside(base, values), beside(base_voters, values)
-    name = f"{asked.row} − {asked.other}"
-    if not (compared := statistics.comparison(values, base, ratio(ours[0])) if ours else None):
-        return (name, *[NONE] * 4)
+    if not (compared := statistics.comparison(values, base, ratio(ours[0]))):
+        return (NONE,) * 4
     drawn = recordings.interval(voters, base_voters)
     folds = interval((compared.low, compared.high))
-    return (name, signed(compared.difference), folds, interval((drawn.low, drawn.high)), str(compared.n))
+    return (signed(compared.difference), folds, interval((drawn.low, drawn.high)), str(compared.n))
 
 
 def beside(one: Mapping[Cell, Any], cells: Mapping[Cell, object]) -> dict[Cell, Any]:
@@ -138,9 +161,9 @@ def costs_of(rows: Mapping[str, Sequence[Record]]) -> dict[str, Costs]:
         python, one_file = (
             times.get((*kinds[name], form)) for form in (sound_to_class.PYTHON, sound_to_class.ONE_FILE)
         )
-        lost = [int8_difference(record) for record in counted(records)]
+        lost = [int8_difference(record) for record in counted(records) if not record.is_teacher]
         one = one_file.median if one_file else None
-        costs[name] = Costs(python.median, one, float(np.mean(lost)) if lost else float("nan"))
+        costs[name] = Costs(python.median, one, float(np.mean(lost)) if lost else None)
     return costs
 
 
@@ -153,18 +176,3 @@ def int8_difference(record: Record) -> float:
     contents = {export.FLOAT: model.SerializeToString(), export.INT8: quantised(model, data.calibration)}
     proven = export.proof(network, contents, data)
     return 100 * (proven["accuracy_int8"] - proven["accuracy_float"])
-
-
-def placed(table: str, file: Path) -> str:
-    """``file`` with the table in place of what stands between its two marks; the table with marks alone where it has none."""
-    block = f"{BEGIN}\n{table}{END}\n"
-    old = file.read_text() if file.exists() else ""
-    before, begin, rest = old.partition(BEGIN)
-    if not begin:
-        if old.strip():
-            raise InputError(f"{file}: has text and no {BEGIN}; expected that mark and {END} where the table belongs")
-        return f"# Students\n\n{block}"
-    _, end, after = rest.partition(END)
-    if not end:
-        raise InputError(f"{file}: {BEGIN} and no {END}; expected both where the table belongs")
-    return before + block + after.removeprefix("\n")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache as remembered
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from pipeline import cache, places, training
+from bench import student_nested
+from bench.student_rows import Part, Row
+from bench.student_world import World, unfinished
+from pipeline import training
 from pipeline.config import FeatureSpec, TrainSettings
 from pipeline.corpus import Corpus
 from pipeline.deploy import latency
 from pipeline.losses import LossMix
+from pipeline.processes.cores import usable
 from pipeline.runs.planned import PlannedRun
 
 #: Of a measurement: at least so many steps, and so many rows.
@@ -24,30 +28,56 @@ STEPS, ROWS = 2, 64
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a row still costs, in CPU seconds."""
+    """What a part still costs, in CPU seconds."""
 
     name: str
     runs: int
+    """That are missing, teachers among them."""
+    shared: int
+    """Runs of its rows that are those of an earlier row too, of this part or another."""
     features: float
     training: float
+    search: float = 0.0
+    """Of trials."""
 
     @property
     def seconds(self) -> float:
-        return self.features + self.training
+        return self.features + self.training + self.search
 
     @staticmethod
-    def lines(rows: Sequence[Estimate]) -> list[str]:
-        """For people: each row and all, on as many cores as there are."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        total = sum(row.seconds for row in rows)
-        each = [f"  {row.name}: {row.runs} runs, {row.seconds / 60 / cores:.1f} min" for row in rows]
+    def lines(parts: Sequence[Estimate]) -> list[str]:
+        """For people: each part and all, on as many cores as there are."""
+        cores = usable()
+        total = sum(part.seconds for part in parts)
+        each = [
+            f"  {part.name}: {part.runs} runs, {part.seconds / 60 / cores:.1f} min"
+            + (f", {part.search / 60 / cores:.1f} of them trials" if part.search else "")
+            + (f" ({part.shared} runs shared with earlier rows)" if part.shared else "")
+            for part in parts
+        ]
         return [*each, f"estimated: {total / 60 / cores:.0f} min on {cores} quiet cores ({total / 60:.0f} min of one)"]
 
 
+@dataclass
+class Known:
+    """What earlier rows trained or extracted already."""
+
+    counted: set[Path] = field(default_factory=set)
+    """Missing runs whose time is in the sum."""
+    seen: set[Path] = field(default_factory=set)
+    """Runs of rows."""
+    extracted: set[FeatureSpec] = field(default_factory=set)
+
+    def new(self, missing: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """Those that are not counted yet; they are from now on."""
+        left = [run for run in missing if run.folder not in self.counted]
+        self.counted |= {run.folder for run in left}
+        return left
+
+
 @remembered
-def step_seconds(network: TrainSettings, shape: tuple[int, ...], classes: int) -> float:
+def seconds_of_step(network: TrainSettings, shape: tuple[int, ...], classes: int) -> float:
     """CPU seconds of one step, of labels alone: what a training of several steps takes longer than one of a single step."""
-    plain = replace(network, epochs=1, augment="none", mixup=0.0, views="all", keep="", warmup_epochs=0.0, freeze="")
     steps = max(STEPS, ROWS // network.batch)
 
     def seconds(count: int) -> float:
@@ -55,12 +85,18 @@ def step_seconds(network: TrainSettings, shape: tuple[int, ...], classes: int) -
         samples = torch.randn(rows + 8, *shape, generator=torch.Generator().manual_seed(0))
         run = training.Run(1, 0, LossMix.parse("ce"), training.Task(np.arange(rows), np.arange(rows, rows + 8)))
         start = time.process_time()
-        training.fit(samples, torch.arange(rows + 8) % classes, [run], plain, classes=classes, say=lambda _: None)
+        training.fit(samples, torch.arange(rows + 8) % classes, [run], network, classes=classes, say=lambda _: None)
         return time.process_time() - start
 
     with latency.torch_threads(1):
         seconds(1)  # what is done once a process
         return max(0.0, seconds(1 + steps) - seconds(1)) / steps
+
+
+def step_seconds(network: TrainSettings, shape: tuple[int, ...], classes: int) -> float:
+    """Of what the time of a step depends on; measured once for all rows that have it in common."""
+    like = {name: getattr(network, name) for name in ("model", "batch", "optimizer", "precision", "average")}
+    return seconds_of_step(TrainSettings(**like, lr=1e-4, epochs=1), shape, classes)
 
 
 @remembered
@@ -69,22 +105,73 @@ def feature_seconds(spec: FeatureSpec) -> float:
     return latency.feature_times(spec, 5)[0] / 1000
 
 
-def estimated(name: str, missing: Sequence[PlannedRun], corpus: Corpus, extracted: set[FeatureSpec]) -> Estimate:
-    """Of a row's missing runs: steps of all epochs, and features that are not there yet; their spec goes into ``extracted``."""
-    clips = {fold: len(corpus.fold_clips(fold)) for fold in corpus.folds}
-    spec = missing[0].settings.features
-    there = all(cache.fold_path(places.cache(), corpus.name, spec, fold).is_file() for fold in corpus.folds)
-    features = 0.0 if there or spec in extracted else len(spec.view_names) * len(corpus.clips) * feature_seconds(spec)
-    extracted.add(spec)
-    total = 0.0
-    for run in missing:
-        network = run.network
-        views = 1 if network.views == "random" else len(spec.view_names)
-        rows = views * sum(count for fold, count in clips.items() if fold != run.fold)
-        step = step_seconds(network, spec.shape, len(corpus.classes))
-        if network.augment != "none" and run.mix.needs_teacher:  # it runs in every step: a third of a step of training
-            step += (
-                step_seconds(replace(run.settings.teacher, batch=network.batch), spec.shape, len(corpus.classes)) / 3
-            )
-        total += network.epochs * (rows // network.batch) * step
-    return Estimate(name, len(missing), features, total)
+def epoch_seconds(run: PlannedRun, corpus: Corpus, share: float = 1.0) -> float:
+    """CPU seconds of an epoch of a run, on a share of its clips."""
+    network, spec = run.network, run.settings.features
+    views = 1 if network.views == "random" else len(spec.view_names)
+    left_out = (run.fold, run.without)
+    rows = share * views * sum(len(corpus.fold_clips(fold)) for fold in corpus.folds if fold not in left_out)
+    step = step_seconds(network, spec.shape, len(corpus.classes))
+    if run.changed_inputs and run.mix.needs_teacher:  # they run in every step
+        step += heard_seconds(run, network.batch, corpus)
+    return rows // network.batch * step
+
+
+def heard_seconds(run: PlannedRun, batch: int, corpus: Corpus) -> float:
+    """CPU seconds in which a run's teachers hear a batch: a third of a step of training."""
+    teacher = TrainSettings(model=run.settings.teacher.model, batch=batch)
+    return len(run.teachers) * step_seconds(teacher, run.settings.features.shape, len(corpus.classes)) / 3
+
+
+def stored_seconds(missing: Sequence[PlannedRun], corpus: Corpus) -> float:
+    """CPU seconds in which the teachers of a row's runs say what is stored of them: once for a fold, of all views of its clips."""
+    seconds = 0.0
+    for run in {run.fold: run for run in missing if run.mix.needs_teacher and not run.changed_inputs}.values():
+        clips = sum(len(corpus.fold_clips(fold)) for fold in corpus.folds if fold != run.fold)
+        seconds += clips * len(run.settings.features.view_names) / ROWS * heard_seconds(run, ROWS, corpus)
+    return seconds
+
+
+def feature_time(spec: FeatureSpec, world: World, known: Known) -> float:
+    """CPU seconds of all clips' features; 0 where they are stored, or an earlier row has them."""
+    if spec in known.extracted or world.has_features(spec):
+        return 0.0
+    known.extracted.add(spec)
+    return len(spec.view_names) * len(world.corpus.clips) * feature_seconds(spec)
+
+
+def estimated(part: Part, world: World, known: Known) -> Estimate:
+    """What is missing of a part; what counts for it goes into ``known``."""
+    count = shared = 0
+    features = seconds = 0.0
+    for row in world.trained(part):
+        planned = {run.folder for run in world.planned(row)}
+        shared += len(planned & known.seen)
+        known.seen |= planned
+        missing = known.new([*world.untaught(row), *world.missing(row)])
+        if missing:
+            features += feature_time(missing[0].settings.features, world, known)
+        count += len(missing)
+        seconds += sum(run.network.epochs * epoch_seconds(run, world.corpus, row.share) for run in missing)
+        seconds += stored_seconds(missing, world.corpus)
+    search = searched(part.space, world, known) if part.space else (0, 0.0, 0.0)
+    return Estimate(part.name, count + search[0], shared, features, seconds + search[1], search[2])
+
+
+def searched(space: str, world: World, known: Known) -> tuple[int, float, float]:
+    """Of a search: the runs that come of it and its teachers, their seconds, and those of its trials, by the space's middle."""
+    search = student_nested.search_of(space, world)
+    runs, seconds, trials = 0, 0.0, 0.0
+    for held_out in student_nested.held_out(world):
+        teachers, students = student_nested.middle(search, held_out)
+        for run in known.new(unfinished(teachers)):
+            runs += 1
+            seconds += run.network.epochs * epoch_seconds(run, world.corpus)
+        each = sum(epoch_seconds(run, world.corpus) for run in students)
+        trials += student_nested.epochs_left(search, held_out) * each
+    row = Row("", search.settings.preset, search.space.losses[0].format(taught=1, T=2))
+    like: Mapping[int, PlannedRun] = {run.fold: run for run in world.planned(row)}
+    for fold, _ in student_nested.unfinished_cells(space, search, world):
+        runs += 1
+        seconds += like[fold].network.epochs * epoch_seconds(like[fold], world.corpus)
+    return runs, seconds, trials

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import sound_to_class, student_table, students
+from bench import sound_to_class, student_document, student_rows, student_table, students
 from pipeline import config, runs
 from pipeline.config import InputError
 from tests.tiny import ROOT, audio_rkd, write_corpus
@@ -26,7 +26,7 @@ SMALLER = tuple(
 
 def test_tiny_is_small_with_another_student() -> None:
     """Else its row of the table would be of other settings than the preset's."""
-    of_small, of_tiny = config.read("small", students.TINY), config.read("tiny")
+    of_small, of_tiny = config.read("small", student_rows.TINY), config.read("tiny")
     assert (of_small.features, of_small.teacher, of_small.student) == (
         of_tiny.features,
         of_tiny.teacher,
@@ -35,13 +35,17 @@ def test_tiny_is_small_with_another_student() -> None:
 
 
 def test_a_file_of_text_keeps_it(tmp_path: Path) -> None:
+    """And each part has its own place there."""
     file = tmp_path / "students.md"
-    file.write_text(first := student_table.placed("one\n", file))
+    file.write_text(first := student_document.placed("one\n", file, "presets"))
     file.write_text(f"before\n{first}after\n")
-    assert student_table.placed("two\n", file) == f"before\n{first}after\n".replace("one", "two")
+    file.write_text(student_document.placed("beside\n", file, "table3"))
+    whole = file.read_text()
+    assert student_document.placed("two\n", file, "presets") == whole.replace("one", "two")
+    assert student_document.placed("two\n", file, "table3") == whole.replace("beside", "two")
     file.write_text("prose alone\n")
     with pytest.raises(InputError, match="expected that mark"):
-        student_table.placed("three\n", file)
+        student_document.placed("three\n", file, "presets")
 
 
 def test_a_teacher_of_one_seed_stands_beside_each_seed() -> None:
@@ -73,7 +77,7 @@ def test_the_rows_are_the_runs_that_were_trained(tmp_path: Path, monkeypatch: py
     write_corpus(tmp_path / "us")
     commands: list[str] = []
 
-    def in_this_process(words: list[str]) -> int:
+    def in_this_process(words: list[str], held: int | None = None) -> int:
         commands.append(words[0])
         return audio_rkd(tmp_path, *words).returncode
 
@@ -83,7 +87,7 @@ def test_the_rows_are_the_runs_that_were_trained(tmp_path: Path, monkeypatch: py
     for _ in range(2):
         students.main(chosen)
         text = Path("students.md").read_text()
-    assert commands == ["features", "teacher", "features", "distill", "features", "distill"]
+    assert commands == ["features", "teacher", "distill", "distill"]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     rows = {line[0]: line for line in lines}
     finished = [record for record in runs.find(Path("runs"), "us") if record.model == "tiny"]

@@ -1,0 +1,33 @@
+"""Where the tables of ``bench.students`` stand: each part's between its own two marks of a Markdown file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.config import InputError
+
+MARK = "<!-- bench.students "
+
+
+def marks(part: str) -> tuple[str, str]:
+    return f"{MARK}{part}: begin -->", f"{MARK}{part}: end -->"
+
+
+def placed(table: str, file: Path, part: str) -> str:
+    """``file`` with the table in place of what stands between the part's two marks.
+
+    A file with marks of other parts alone gets it at its end; one that is not there, or empty, becomes the table with its marks.
+    ``InputError`` for text without any mark, and for a beginning without an end.
+    """
+    begins, ends = marks(part)
+    block = f"{begins}\n{table}{ends}\n"
+    old = file.read_text(encoding="utf-8") if file.exists() else ""
+    before, begin, rest = old.partition(begins)
+    if not begin:
+        if old.strip() and MARK not in old:
+            raise InputError(f"{file}: has text and no {begins}; expected that mark and {ends} where the table belongs")
+        return f"{old.rstrip()}\n\n{block}" if old.strip() else f"# Students\n\n{block}"
+    _, end, after = rest.partition(ends)
+    if not end:
+        raise InputError(f"{file}: {begins} and no {ends}; expected both where the table belongs")
+    return before + block + after.removeprefix("\n")
