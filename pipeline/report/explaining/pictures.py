@@ -15,7 +15,7 @@ def of_explained(explained: Explained) -> list[Picture]:
     several = [
         (one.row, one.epochs, one.by_epoch)
         for one in explained.heard
-        if one.fold == first.fold and len(one.epochs) > 1 and one.by_epoch["n_fg"]
+        if (one.fold, one.seed) == (first.fold, first.seed) and len(one.epochs) > 1 and one.by_epoch["n_fg"]
     ]
     unique = list({row: (row, epochs, counts) for row, epochs, counts in several}.values())
     return [*drawn, concept_curves("concepts", unique, look)] if unique else drawn

@@ -42,8 +42,8 @@ LIMITS = (
     "What they cannot say: that a network is right for the right reason, or that a block made it decide; noise changes blocks one by "
     "one, not sounds. A stationary sound (an engine, an air conditioner) has next to no foreground and is left out: the method speaks of events.",
     "Only mel bands are disturbed, not the other features that a network reads. Published (Cheng et al. 2020, on images, shallow networks "
-    "excepted): N_fg, λ and ρ higher and N_bg, D_mean and D_var lower of a distilled network than of one on labels. The student here is shallower "
-    "still, so this is a question, not a promise. One fold and one seed rank nothing.",
+    "excepted): N_fg, λ and ρ higher and N_bg, D_mean and D_var lower of a distilled network than of one on labels. cnn2 is shallower "
+    "than those, so this is a question, not a promise. One fold and one seed rank nothing.",
 )
 
 

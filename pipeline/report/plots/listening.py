@@ -175,14 +175,19 @@ def concept_curves(
 ) -> Picture:
     """(network, its kept epochs, "n_fg" and "n_bg" at each) → how many concepts there were at which epoch."""
     caption = (
-        "Concepts per clip at the kept epochs, mean over the clips: full lines in the sound, dotted ones in the background. Foreground "
-        "from 10 dB above the floor."
+        "Concepts per clip at the kept epochs, mean over the clips of the first fold and seed: full lines in the sound, dotted ones in the "
+        "background. Foreground from 10 dB above the floor."
     )
     return Picture(name, "Concepts during training", caption, draw_curves, (tuple(counts), look))
 
 
 def draw_curves(counts: Sequence[tuple[str, Sequence[int], Mapping[str, Sequence[float]]]], look: Look) -> Drawing:
-    figure, axes = figure_with_axes("Concepts during training", look, "epoch", "concepts per clip", height=3.6)
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = figure_with_axes(
+        "Concepts during training", look, "epoch", "concepts per clip (dotted: in the background)", height=3.6
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     lines: list[tuple[object, ...]] = []
     for index, (row, epochs, values) in enumerate(counts):
         for key, dashes in (("n_fg", "-"), ("n_bg", ":")):
