@@ -243,14 +243,24 @@ def thread_asks(ask: Callable[[], None]) -> Iterator[None]:
 def held_back() -> Iterator[None]:
     """Processes that are started meanwhile never see ``STOPS``; the one that starts them sees them at the end.
 
-    Or at once, where it has other threads (libraries' too): the system gives a signal to any thread that lets it through, and Python
-    raises what comes of it in the main one. What has to be undone is to be undone whenever it comes.
+    A mask holds for one thread; the system gives a signal to any other that lets it through (libraries' too), and Python raises what
+    comes of it in the main one: so there the handlers only note it, too.
     """
+    late: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOPS} if in_main_thread() else {}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    for number, handler in handlers.items():
+        if callable(handler):  # what is ignored stays so, also in the processes
+            signal.signal(number, lambda number, _: late.append(number))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for number in dict.fromkeys(late):
+            signal.raise_signal(number)
 
 
 def seen_by_child() -> None:

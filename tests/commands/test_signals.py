@@ -37,6 +37,22 @@ if __name__ == "__main__":
             sys.exit(signals.exit_code())
 """
 
+STARTS = """
+import os, sys, threading, time
+from pipeline import signals
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+with signals.stoppable():
+    try:
+        with signals.held_back():
+            os.kill(os.getpid(), int(sys.argv[1]))
+            time.sleep(0.1)
+            print("started whole", flush=True)
+        print("not stopped", flush=True)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+        os._exit(signals.exit_code())
+"""
+
 IMPORTS = """
 import time
 from pipeline import signals
@@ -178,3 +194,12 @@ def test_workers_that_start_do_not_see_ctrl_c(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in errors and errors.splitlines()[-1].startswith("stopped")
     wait_for_end(process.pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_is_whole_though_another_thread_lets_the_signal_through(number: signal.Signals) -> None:
+    """Half a start left a child without its task, which printed a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARTS, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "started whole\nstopped\n", "")
