@@ -259,8 +259,8 @@ def held_back() -> Iterator[None]:
         for number, handler in handlers.items():
             if callable(handler):
                 signal.signal(number, handler)
-        for number in dict.fromkeys(late):
-            signal.raise_signal(number)
+        for came in dict.fromkeys(late):
+            signal.raise_signal(came)
 
 
 def seen_by_child() -> None:
