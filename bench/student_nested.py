@@ -55,7 +55,7 @@ def seeds(name: str, world: World) -> tuple[int, ...]:
 def sets(space: spaces.Space, world: World) -> list[str]:
     """The settings of all rows, without those that the space varies."""
     varied = {parameter.name for parameter in space.parameters}
-    return [each for each in world.sets if each.partition("=")[0] not in varied]
+    return [each for each in world.sets if each.partition("=")[0].replace(" ", "") not in varied]
 
 
 def search_of(name: str, world: World) -> Search:

@@ -58,6 +58,14 @@ def write(world: World, part: Part, to: Path, *, costs: bool) -> str:
     return text
 
 
+def require(world: World, parts: Sequence[Part], to: Path) -> None:
+    """``InputError`` for what would end the program after hours: a file that takes no table, trials of no number."""
+    for part in parts:
+        placed("", to, part.name)
+        if part.space:
+            student_nested.search_of(part.space, world)
+
+
 def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="urbansound8k")
@@ -110,6 +118,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for line in Estimate.lines([estimated(part, world, known) for part in parts]):
             print(line, flush=True)
         return
+    require(world, parts, chosen.to)
     failed: list[str] = []
     lock = nullcontext(None) if chosen.table else alone(places.runs() / world.corpus.name / ".students.lock")
     with lock as held:

@@ -121,6 +121,8 @@ def test_the_order_is_compared_with_the_published_one() -> None:
     text = student_parts.in_order(rows, [1.0, 2.0, 3.0])
     assert "order: +1.00 (" in text and "seed by seed +1.00, −1.00." in text
     assert "order: –" in student_parts.in_order({**rows, "d": []}, [1.0, 2.0, 3.0, 4.0])
+    alike = student_parts.in_order({name: of_accuracies([50, 50]) for name in "abc"}, [1.0, 2.0, 3.0])
+    assert "order: – (p – " in alike and "seed by seed –, –." in alike and "nan" not in alike
 
 
 def test_what_is_left_of_a_search(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -143,6 +145,8 @@ def test_a_search_takes_the_settings_that_it_does_not_vary(world: World) -> None
     changed = World(world.corpus, None, world.folds, world.seeds, ("student.batch=4", "student.epochs=6"), trials=3)
     search = student_nested.search_of("strong", changed)
     assert (search.settings.student.epochs, search.settings.student.batch, search.space.trials) == (6, 16, 3)
+    spaced = World(world.corpus, None, world.folds, world.seeds, ("student.batch = 4", "student.epochs=6"), trials=3)
+    assert student_nested.sets(search.space, spaced) == ["student.epochs=6"]  # as the command line reads it
     words = student_nested.commands("strong", search, changed)[-1]
     assert words[-2:] == ["--seeds", "0,1,2,3,4"] and "student.epochs=6" in words and "student.batch=4" not in words
 

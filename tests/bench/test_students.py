@@ -48,6 +48,41 @@ def test_a_file_of_text_keeps_it(tmp_path: Path) -> None:
         student_document.placed("three\n", file, "presets")
 
 
+def test_marks_that_would_cost_another_table_are_refused(tmp_path: Path) -> None:
+    """And so is what is no text: a part is trained for hours before its table is written."""
+    file = tmp_path / "students.md"
+    (begin, end), (other, other_end) = student_document.marks("presets"), student_document.marks("table3")
+    for text in (
+        f"{begin}\n{other}\ndear\n{other_end}\n{end}\n",  # its end was moved behind another part
+        f"{begin}\n{end}\n{begin}\n{end}\n",
+        f"{end}\n{begin}\n",
+        f"{begin}\n",
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match="expected"):
+            student_document.placed("three\n", file, "presets")
+    file.write_bytes(b"\xff\xfe")
+    for wrong in (file, tmp_path):
+        with pytest.raises(InputError, match="expected a Markdown file"):
+            student_document.placed("three\n", wrong, "presets")
+    for part in student_rows.PARTS:
+        assert "three\n" in student_document.placed("three\n", ROOT / "docs" / "students.md", part.name)
+
+
+def test_what_would_end_it_after_hours_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "us", folds=(1, 2))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(students, "called", lambda *_: pytest.fail("trained"))
+    Path("prose.md").write_text("prose\n")
+    with pytest.raises(InputError, match="expected that mark"):
+        students.main(["--data", "us", "--only", "table3", "--to", "prose.md"])
+    with pytest.raises(InputError, match="trials = 0"):  # of the second part
+        students.main(["--data", "us", "--only", "table3,nested-small", "--trials", "0"])
+    assert not Path("runs").exists()
+
+
 def test_a_teacher_of_one_seed_stands_beside_each_seed() -> None:
     cells = {(1, 0): 50.0, (1, 1): 60.0, (2, 0): 40.0, (2, 1): 44.0}
     assert student_table.beside({(1, 0): 55.0, (2, 0): 41.0}, cells) == {

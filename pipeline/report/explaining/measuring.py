@@ -21,6 +21,7 @@ from pipeline.listed import LAST
 from pipeline.models import saved
 from pipeline.plurals import many
 from pipeline.processes import heap, loky
+from pipeline.processes.cores import usable
 from pipeline.progress import progress, say
 from pipeline.report.explaining.clips import Clips
 from pipeline.runs import Record
@@ -101,9 +102,7 @@ def processes(missing: Sequence[State], jobs: int) -> int:
     passes = sum(len(state.clips.names) * state.search.steps * state.search.copies for state in missing)
     count = jobs or 1 + passes // PASSES_A_PROCESS
     if count > 1 and not jobs:
-        import joblib  # slow to import: what is kept does without
-
-        count = min(count, joblib.cpu_count())
+        count = min(count, usable())
     return min(count, len(missing))
 
 

@@ -17,6 +17,7 @@ from pipeline.errors import Damaged, InputError
 from pipeline.figures import statistics
 from pipeline.plurals import many, plural
 from pipeline.processes import loky
+from pipeline.processes.cores import usable
 from pipeline.report import plots
 from pipeline.report.aggregation import cell
 from pipeline.report.page import gathering
@@ -87,7 +88,7 @@ def drawings(missing: Sequence[tuple[Picture, Path]]) -> list[str]:
     import joblib  # slow to import: a page whose pictures are there does without
 
     print(f"drawing {many(len(missing), 'picture')} …", file=sys.stderr, flush=True)
-    jobs = min(joblib.cpu_count(), 1 + len(missing) // PICTURES_A_PROCESS)
+    jobs = min(usable(), 1 + len(missing) // PICTURES_A_PROCESS)
     if jobs == 1:
         return [plots.save(*one) for one in missing]
     with loky.results((joblib.delayed(plots.save)(*one) for one in missing), jobs) as drawn:
