@@ -155,7 +155,7 @@ def train_and_print(
     for line in wanted.notes:
         say(f"note: {line}")
     say_left_out({row: why for row, why in wanted.untrained.items() if row not in known})
-    note = partial(note_rows, places.runs(), source.name, wanted.name, rows, wanted.untrained)
+    note = partial(note_rows, places.runs(), source.name, wanted.name, rows, wanted.untrained, part=wanted.part)
     failed: RunsFailed | None = None
     with logged(log, source.name):
         try:

@@ -124,18 +124,24 @@ def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun
 
 
 def stages(levels: Sequence[Level], sources: Sequence[Source]) -> list[tuple[list[Level], Source]]:
+    """The levels that are trained ``together``, and their source."""
+    source_of = dict(zip(map(id, levels), sources))
+    return [(stage, source_of[id(stage[0])]) for stage in together(levels)]
+
+
+def together(levels: Sequence[Level]) -> list[list[Level]]:
     """Levels behind each other that are trained together, on the same features: none learns from another, and each has folders of its
     own. So no process waits for the last runs of one folder where those of the next could begin."""
-    found: list[tuple[list[Level], Source]] = []
-    for level, source in zip(levels, sources):
-        before = [run for other in (found[-1][0] if found else ()) for run in other.runs]
+    found: list[list[Level]] = []
+    for level in levels:
+        before = [run for other in (found[-1] if found else ()) for run in other.runs]
         folders, homes = {run.folder for run in before}, {run.home for run in before}
         apart = any(run.home in homes or folders & {*run.parents} for run in level.runs)
         alike = bool(before) and before[0].settings.features == level.runs[0].settings.features
         if alike and not apart and len(homes) < TOGETHER:
-            found[-1][0].append(level)
+            found[-1].append(level)
         else:
-            found.append(([level], source))
+            found.append([level])
     return found
 
 
@@ -154,7 +160,9 @@ def train_homes(
         for part in parts:
             home = part.runs[0].home
             locks.enter_context(locked(home / "training", f"{home}"))
-            for line in (*stopped.lost(home / ".checkpoints", part.runs), *stopped.given_up(part.runs)):
+        for part in parts:  # once nobody else is at any of them
+            checkpoints = part.runs[0].home / ".checkpoints"
+            for line in (*stopped.lost(checkpoints, part.runs), *stopped.given_up(part.runs)):
                 say(line)
         started = time.monotonic()
         failures = schedule.train_all(

@@ -16,6 +16,7 @@ from pipeline.config import Settings, digest
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine.missing import Level, say, train
 from pipeline.engine.source import Source
+from pipeline.experiments.changing import ancestors
 from pipeline.experiments.planning import Planner
 from pipeline.experiments.steps import Experiment, Step
 from pipeline.losses import LossMix, Term
@@ -32,7 +33,7 @@ def balanced(
 
     ``trust``: as ``plan`` takes it.
 
-    A step whose term has no gradient becomes a row that says so.
+    A step whose term has no gradient becomes a row that says so. Those ``weighed`` are measured, and are gone then.
     """
     steps = [step for step in experiment.steps.values() if step.balance]
     if not steps:
@@ -47,18 +48,24 @@ def balanced(
     for step in steps:
         del changed[step.name]
         weight = weight_of(step, planned[step.name], source, root)
+        if weight is None and step.name in experiment.weighed:
+            continue
         if weight is None:
             untrained[step.name] = "no weight makes its gradient as strong: it is 0 or not finite at the first weights"
             continue
-        mix = with_weight(step.mix, weight)
-        name = f"{step.label}-{mix.slug}"
-        changed[name] = dataclasses.replace(step, name=name, mix=mix, balance=False)
         measured[parts(step.mix)[1].key] = weight
+        if step.name not in experiment.weighed:
+            mix = with_weight(step.mix, weight)
+            name = f"{step.label}-{mix.slug}"
+            changed[name] = dataclasses.replace(step, name=name, mix=mix, balance=False)
     for step in [one for one in changed.values() if one.apart]:
         if near := near_measured(step, measured):
             del changed[step.name]
             untrained[step.name] = near
-    weighted = dataclasses.replace(experiment, steps=changed, untrained=untrained)
+    rows = [step for step in changed.values() if step in experiment.last or step.name not in experiment.steps]
+    weighted = dataclasses.replace(experiment, steps=changed, untrained=untrained, weighed=frozenset())
+    kept = ancestors(rows, weighted)  # who taught only what is not trained is no row in its place
+    weighted = dataclasses.replace(weighted, steps={name: step for name, step in changed.items() if name in kept})
     time_steps(weighted, next(iter(planned.values())), settings, source, root, trust)
     return weighted
 

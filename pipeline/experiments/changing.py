@@ -125,13 +125,15 @@ def runnable(
             unfit[step.name] = str(error)
     if not unfit:
         return experiment
-    reasons = {step.name: reason for step in experiment.last if (reason := why(step, experiment, unfit))}
-    kept = ancestors([step for step in experiment.last if step.name not in reasons], experiment)
-    if not kept:
+    rows, measured = experiment.last, [experiment.steps[name] for name in experiment.weighed]
+    reasons = {step.name: reason for step in (*rows, *measured) if (reason := why(step, experiment, unfit))}
+    if all(step.name in reasons for step in rows):
         return experiment
-    left_out = {f"{experiment.name}/{name}": reason for name, reason in reasons.items()}
+    kept = ancestors([step for step in (*rows, *measured) if step.name not in reasons], experiment)
+    left_out = {f"{experiment.name}/{step.name}": reasons[step.name] for step in rows if step.name in reasons}
     steps = {name: step for name, step in experiment.steps.items() if name in kept}
-    return replace(experiment, steps=steps, untrained={**experiment.untrained, **left_out})
+    untrained = {**experiment.untrained, **left_out}
+    return replace(experiment, steps=steps, untrained=untrained, weighed=experiment.weighed & kept)
 
 
 def why(step: Step, experiment: Experiment, unfit: dict[str, str]) -> str:
@@ -141,12 +143,12 @@ def why(step: Step, experiment: Experiment, unfit: dict[str, str]) -> str:
 
 
 def ancestors(steps: Sequence[Step], experiment: Experiment) -> set[str]:
-    """The names of steps, and of all that go before them."""
+    """The names of steps, of all that go before them, and of those that learn with one of these."""
     names: set[str] = set()
     waiting = list(steps)
     while waiting:
         step = waiting.pop()
         if step.name not in names:
             names.add(step.name)
-            waiting += [experiment.steps[parent] for parent in step.parents]
+            waiting += [experiment.steps[other] for other in (*step.parents, step.peer) if other]
     return names

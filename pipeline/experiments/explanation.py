@@ -12,6 +12,7 @@ from pipeline.corpus import Corpus
 from pipeline.corpus.clips import require_folds
 from pipeline.corpus.published import PUBLISHED
 from pipeline.engine import teachers
+from pipeline.engine.missing import together
 from pipeline.engine.source import wanted_folds
 from pipeline.experiments.own_features import settings_of
 from pipeline.experiments.planning import network_of, planner_of
@@ -75,7 +76,8 @@ def explained(
     lines.append(f"In all {sizes}: {fan}. {finished} not trained again.")
     if crossed := [run for run in planned if run.without is not None]:
         lines.append(f"Of these {number(len(crossed), 'teacher')}, one per pair of folds, for what is cross-fitted.")
-    waits = [[run for run in level.runs if not runs.finished(run.folder)] for level in levels]
+    stages = [[run for level in stage for run in level.runs] for stage in together(levels)]
+    waits = [[run for run in stage if not runs.finished(run.folder)] for stage in stages]
     lines.append(time_of(planned_epochs(left), root, corpus.name if corpus else "", waits))
     lines.append(f"{'Row' if len(rows) == 1 else 'Rows'} of the report: {', '.join(rows)}.")
     lines += [f"Note: {line}." for line in experiment.notes]
@@ -122,7 +124,9 @@ def about(step: Step, network: TrainSettings, weights: int, count: int, features
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
         *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
         f"    trained  {number(count, 'run')} of {many(network.epochs, 'epoch')}, batch {network.batch}, learning rate {network.lr:g}"
-        + (", one view of each clip in an epoch" if network.views == "random" else ""),
+        + (", one view of each clip in an epoch" if network.views == "random" else "")
+        if count or not step.balance
+        else "    trained  not here: its weight alone is asked for, by which others are trained",
     ]
 
 

@@ -93,12 +93,14 @@ class Experiment:
     """What data of few classes changed, and how many rows were left out, a line each."""
     part: bool = False
     """Whether whoever runs it left rows out."""
+    weighed: frozenset[str] = frozenset()
+    """Steps with ``balance`` that are left out but for their measured weights, by which others are trained or not (``apart``)."""
 
     @property
     def last(self) -> tuple[Step, ...]:
         """The steps that go before no other: the experiment's results."""
         parents = {name for step in self.steps.values() for name in step.parents}
-        return tuple(step for step in self.steps.values() if step.name not in parents)
+        return tuple(step for step in self.steps.values() if step.name not in {*parents, *self.weighed})
 
 
 def before_in_any_round(step: Step, name: str | None) -> tuple[str, ...]:

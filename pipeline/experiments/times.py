@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline import label_sets, runs
 from pipeline.plurals import many
+from pipeline.processes import cores
 from pipeline.runs import Record
 from pipeline.runs.planned import PlannedRun
 
@@ -88,12 +89,13 @@ def rate_of(record: Record) -> Rate | None:
         return None
     each = result.seconds / result.runs_in_pack / result.epochs
     threads = (record.pack.threads if record.pack.device == "cpu" else None) or 1
-    return Rate(each / processes(record), each * min(threads, result.runs_in_pack))
+    at_once = min(
+        threads, cores.of_torch(), result.runs_in_pack
+    )  # torch knows of no container, and its threads are on record
+    return Rate(each / processes(record), each * at_once)
 
 
 def processes(record: Record) -> int:
     """How many were at work where a run was trained on a CPU: each has its share of the threads that a command has here."""
-    import torch  # what finds no run does without
-
     threads = record.pack.threads if record.pack.device == "cpu" else None
-    return max(1, torch.get_num_threads() // threads) if threads else 1
+    return max(1, cores.of_torch() // threads) if threads else 1

@@ -43,18 +43,18 @@ def note_rows(
     experiment: str,
     rows: Mapping[str, Sequence[Path]],
     untrained: Mapping[str, str] | None = None,
+    *,
+    part: bool = False,
 ) -> None:
-    """Add ``rows`` to those that are noted of an experiment. ``untrained``: rows that are not trained → why, as of now.
+    """Add ``rows`` to those that are noted of an experiment. ``untrained``: rows that are not trained → why, as of now; where whoever
+    trained left rows out (``part``), beside what is noted of these.
 
     One that is noted under a name that it no longer has goes out: of two rows, the one beside a row that was left out had the experiment's.
     """
-    note(
-        root,
-        corpus,
-        experiment,
-        [NotedRow(name, folder) for name, folders in rows.items() for folder in folders],
-        untrained,
-    )
+    there = noted_untrained(root, corpus, experiment) if part else {}
+    others = {name: why for name, why in there.items() if not {name, f"{experiment}/{name}"} & rows.keys()}
+    new = [NotedRow(name, folder) for name, folders in rows.items() for folder in folders]
+    note(root, corpus, experiment, new, {**others, **(untrained or {})})
 
 
 def note(

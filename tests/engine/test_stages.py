@@ -42,6 +42,9 @@ def test_levels_are_together_up_to_the_first_that_learns_from_one_of_them() -> N
     assert stages([a], [run("a", fold=2)]) == [["0"], ["1"]]  # one folder, one lock
     assert stages([a], [run("b", bins=40)]) == [["0"], ["1"]]  # other features
     assert stages() == []
+    assert missing.stages(levels := [Level("a", (a,)), Level("b", (b,))], sources := [object(), object()]) == [  # type: ignore[arg-type]
+        (levels, sources[0])
+    ]
     many = [[run(f"{number}")] for number in range(missing.TOGETHER + 1)]  # each lock is an open file
     assert [len(stage) for stage in stages(*many)] == [missing.TOGETHER, 1]
 

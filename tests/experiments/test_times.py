@@ -12,6 +12,7 @@ import torch
 
 from pipeline import runs
 from pipeline.experiments import times
+from pipeline.processes import cores
 from tests.recorded import reseal, write_run
 from tests.tiny import QUICK, invoke, write_corpus
 
@@ -26,6 +27,11 @@ def took(folder: Path, seconds: float, *, epochs: int, pack: int = 1, threads: i
     reseal(folder)
 
 
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(cores, "usable", lambda: 4)
+
+
 def minutes(text: str) -> int:
     found = re.search(r"Time: about (\d+) minutes?, as finished runs in", text)
     assert found, text
@@ -34,7 +40,7 @@ def minutes(text: str) -> int:
 
 def test_known_seconds_give_the_minutes_of_a_plain_calculation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pack's seconds are shared among its runs, and on a CPU among the processes that were at work at once."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    four_cores(monkeypatch)
     root = tmp_path / "runs"
     took(write_run(tmp_path, 8), 600.0, epochs=10, pack=2, threads=1)  # 30 s an epoch of a run, four processes: 7.5 s
     assert minutes(times.time_of({"cnn2": 400}, root, "tiny")) == 400 * 7.5 / 60
@@ -56,7 +62,7 @@ def test_runs_that_are_fewer_than_processes_take_as_long_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four processes: no run is shared among them, and levels wait for each other."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    four_cores(monkeypatch)
     root = tmp_path / "runs"
     took(write_run(tmp_path, 8), 600.0, epochs=10, pack=2, threads=1)  # 30 s an epoch of a run
 
@@ -70,6 +76,10 @@ def test_runs_that_are_fewer_than_processes_take_as_long_as_one(
     assert of(1, 8) == each + 2 * each
     took(write_run(tmp_path, 8), 600.0, epochs=10, pack=2, threads=2)  # both at once: 60 s each, in two processes
     assert of(1) == 40 * 60 / 60 and of(8) == 8 * 40 * 15 / 60
+    monkeypatch.setattr(
+        cores, "usable", lambda: 1
+    )  # a container's: what torch calls two threads was one, one process at a time
+    assert of(1) == 40 * 30 / 60 and of(8) == 8 * 40 * 30 / 60
 
 
 def test_many_runs_of_one_network_hide_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
