@@ -1,7 +1,8 @@
 """What is in the files that the project writes, and digests of it: for ``bench.pins``.
 
 Masked in texts: dates with a time (DATE, also as LaTeX), durations (TIME), the commit. Left out of JSON: the keys of ``WALL_CLOCK``; of
-HDF5: modification times and versions; whole: environment.json, which is only about the machine.
+HDF5: modification times and versions; and the seals, digests of files that hold such times, whose other contents are compared one by
+one. Whole: environment.json, which is only about the machine, and checks.json, of when files were looked at.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ WALL_CLOCK = {
     "run_steps_per_second",
     "measured",
     "versions",
+    # Seals: ``content`` and ``lines`` of a result, the digest of a feature file's header.
+    "content",
+    "lines",
+    "environment.json",
+    "header_digest",
 }
 MASKS = (
     (r"\d{4}(-|\{-\})\d\d(-|\{-\})\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?", "DATE"),
@@ -31,6 +37,7 @@ MASKS = (
     (r"\bcommit [0-9a-f]{7,40}\b( \(changed\)|\+)?", "COMMIT"),
 )
 FOLDERS = ("cache", "runs", "resumed", "reports", "exports", "said")
+MACHINES = ("environment.json", "checks.json")
 SUFFIXES = (".h5", ".npz", ".pt", ".onnx", ".json", ".jsonl", ".md", ".csv", ".tex", ".txt")
 
 
@@ -113,7 +120,7 @@ def pins_of(work: Path) -> dict[str, dict[str, str]]:
     return {
         str(path.relative_to(work)): digests(contents(path))
         for path in paths
-        if path.suffix in SUFFIXES and path.name != "environment.json" and ".again" not in path.parts
+        if path.suffix in SUFFIXES and path.name not in MACHINES and ".again" not in path.parts
     }
 
 

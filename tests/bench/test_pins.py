@@ -19,7 +19,9 @@ def write(work: Path, weight: float = 1.0, name: str = "conv.weight", seconds: f
     weights = torch.full((2, 3), weight)
     torch.save({"format": 1, "state": {name: weights}}, folder / "model.pt")
     np.savez(folder / "predictions.npz", logits=np.arange(6, dtype=np.float32), clips=np.array(["a", "b"]))
-    (folder / "result.json").write_text(json.dumps({"accuracy": 0.5, "seconds": seconds}))
+    seal = {"content": f"of all, {seconds}", "files": {"model.pt": "same", "environment.json": f"{seconds}"}}
+    (folder / "result.json").write_text(json.dumps({"accuracy": 0.5, "seconds": seconds, **seal}))
+    (folder / "checks.json").write_text(json.dumps({"state": seconds}))
     (folder / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "loss": weight, "seconds": seconds}) + "\n")
     (folder / "environment.json").write_text(json.dumps({"cpus": seconds}))
     (work / "said").mkdir()
