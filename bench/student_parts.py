@@ -77,7 +77,9 @@ def table3(part: Part, world: World, costs: bool) -> str:
     ]
     head = ("row", "published, %", *FIGURES, "less soft, points", *INTERVALS)
     order = in_order({row.name: records[row.name] for row in part.rows if row is not teacher}, published[1:])
-    return joined(world, f"{part.title}. {OPTIMISTIC}", markdown(head, lines), *lacking(world, part.rows), order)
+    return joined(
+        world, f"{part.title}. {OPTIMISTIC}", markdown(head, lines), *lacking(world, part.rows), order, ONE_TEACHER
+    )
 
 
 def in_order(rows: Mapping[str, Sequence[Record]], published: Sequence[float | None]) -> str:
@@ -216,6 +218,7 @@ def searched(part: Part, world: World, costs: bool) -> str:
     return joined(world, f"{part.title}.", *tables, *lines, *lacking(world, part.rows), about)
 
 
+ONE_TEACHER = "All students of a fold learn from one of its teachers; the teachers' row is of all their seeds."
 LESS = "Less the first row: by fold, seeds averaged first; intervals as in the presets' table; three seeds, and as many comparisons as rows: no claim of one of them."
 ON_TOP = f"Does a term help when the teachers are good? Each with the weight of its file, {OPTIMISTIC.lower()} {LESS}"
 

@@ -25,7 +25,12 @@ EXAMPLES = ("explain RUN", "explain runs/CORPUS/student-cnn2-default-1a2b3c4d/an
     help="Held-out clips that each network of a fold hears.",
 )
 @click.option("--layer", default="embedding", help="Which output is to stay as it is: embedding, hidden, map1, map2 …")
-@click.option("--steps", type=Whole(4, 100_000, "it has settled long before"), default=50, help="Steps of the search.")
+@click.option(
+    "--steps",
+    type=Whole(4, 100_000, "it has settled long before"),
+    default=50,
+    help="Steps of the search, which settles in 24.",
+)
 @click.option(
     "--copies",
     type=Whole(1, 10_000, "they are held in memory at once"),

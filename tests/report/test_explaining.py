@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from pipeline.engine.missing import train
 from pipeline.figures.explained import discarded, foreground
 from pipeline.models import saved
 from pipeline.report import page
-from pipeline.report.explaining import measuring, results
+from pipeline.report.explaining import measuring, results, wording
 from pipeline.runs import damage
 from tests import recipes
 from tests.tiny import invoke
@@ -157,6 +158,31 @@ def test_in_several_processes_the_numbers_are_the_same(
     done = invoke("explain", str(world[1]), *QUICKLY, "--jobs", "2")
     assert done.exit_code == 1 and "2 states of weights to measure (4 are kept)" in done.stderr
     assert "a process that measured was killed" in done.stderr and "the same command goes on" in done.stderr
+
+
+def test_a_figure_is_higher_where_it_is_at_every_margin() -> None:
+    """No difference is not one way or the other, and what two of three margins say is not held."""
+    each = {
+        "n_fg": (1, 2, 3),
+        "n_bg": (-1, -2, -3),
+        "share": (0, 0, 0),
+        "d_mean": (0, 0, 1),
+        "d_var": (1, 1),
+        "stable": (1, -1, 1),
+    }
+    told = {
+        margin: {name: {"difference": float(of[i]), "folds": 6} for name, of in each.items() if i < len(of)}
+        for i, margin in enumerate(("6", "10", "15"))
+    }
+    student = SimpleNamespace(row="student", kind=wording.DISTILLED)
+    (line,) = wording.findings(cast(results.Explained, SimpleNamespace(heard=[student], differences={"student": told})))
+    said = {
+        how: names.count(" (")
+        for how, _, names in (part.partition(": ") for part in line.partition(": ")[2].split("; "))
+    }
+    assert (
+        said == {"higher": 1, "lower": 1, "the same": 1, "not the same way at each margin": 3} and "claim" not in line
+    )
 
 
 def test_what_cannot_be_explained_is_one_line(world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

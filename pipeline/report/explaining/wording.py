@@ -26,6 +26,10 @@ NAMES = {
     "stable": ("ρ", "", "share of all concepts in the sound that ever were which are there at the end"),
 }
 
+#: Signs of a figure's differences at the margins → how it is said; any others are ``UNSURE``.
+WAYS = {frozenset({1.0}): "higher", frozenset({-1.0}): "lower", frozenset({0.0}): "the same"}
+UNSURE = "not the same way at each margin"
+
 MEANING = (
     "A block (one mel band by eight frames) is a concept of a network where it lets the clip be changed less than in the background on average: "
     "noise is spread so that it disturbs the network's output least, the same total of noise for every network, and H says in nats how much "
@@ -119,18 +123,15 @@ def findings(explained: Explained) -> list[str]:
         by_margin = explained.differences.get(row)
         if not by_margin:
             continue
-        higher: list[str] = []
-        lower: list[str] = []
-        unsure: list[str] = []
+        ways: dict[str, list[str]] = {how: [] for how in (*WAYS.values(), UNSURE)}
         for figure in FIGURES:
-            signs = [np.sign(told[figure]["difference"]) for told in by_margin.values() if figure in told]
+            signs = [float(np.sign(told[figure]["difference"])) for told in by_margin.values() if figure in told]
             if signs:
-                where = higher if set(signs) == {1.0} else lower if set(signs) == {-1.0} else unsure
-                where.append(f"{NAMES[figure][0]} ({NAMES[figure][2]})")
+                how = WAYS.get(frozenset(signs), UNSURE) if len(signs) == len(MARGINS) else UNSURE
+                ways[how].append(f"{NAMES[figure][0]} ({NAMES[figure][2]})")
         folds = max(told["folds"] for by_figure in by_margin.values() for told in by_figure.values())
         claim = "" if folds >= statistics.FEWEST else f" No claim: n = {many(folds, 'fold')}."
-        parts = [("higher", higher), ("lower", lower), ("one way or the other with the margin", unsure)]
-        summary = "; ".join(f"{how}: {', '.join(names)}" for how, names in parts if names)
+        summary = "; ".join(f"{how}: {', '.join(names)}" for how, names in ways.items() if names)
         lines.append(f"{row} beside the same network on labels alone: {summary}.{claim}")
     return lines
 
