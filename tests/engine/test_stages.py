@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import Settings
+from pipeline.config import InputError, Settings
 from pipeline.engine import missing, schedule
 from pipeline.engine.missing import Level
 from pipeline.engine.packs import PlannedPack
 from pipeline.engine.source import Source
 from pipeline.engine.whole import Whole
+from pipeline.locks import locked
 from pipeline.losses import LossMix
 from pipeline.runs.planned import PlannedRun
 
@@ -91,3 +92,16 @@ def test_folders_that_wait_for_nobody_are_trained_in_one_go(
     assert "a: 1 of 2 runs finished" in told and "c: 2 of 2 runs finished" in told and "nothing to do" in told
     assert f"a, b: 3 runs in 0 s, in 2 folders of {tmp_path}" in told
     assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_where_somebody_is_at_one_of_the_folders_nothing_of_the_others_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = [Level(name, (run(f"{tmp_path}/{name}"),)) for name in ("a", "b")]
+    touched: list[str] = []
+    monkeypatch.setattr(missing, "missing_runs", lambda some, source: [*some])
+    monkeypatch.setattr(missing.stopped, "given_up", lambda some: touched.append(some[0].home.name) or iter(()))
+    source = Source((), None, {}, ("x",), ())  # type: ignore[arg-type]
+    with locked(tmp_path / "b" / "training", "b"), pytest.raises(InputError, match=r"/b is being written by process"):
+        missing.train_homes(levels, source)
+    assert not touched and not list(tmp_path.rglob("*.lock"))
