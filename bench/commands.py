@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import signal
@@ -12,8 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from click import BadParameter
+
+from pipeline.commands.types import Numbers
+
 #: Of a shell: ended by Ctrl-C.
 STOPPED = 130
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """(1, 2, 3) of "1-3", as the command line reads it; for argparse, which says what is none."""
+    try:
+        return tuple(Numbers().convert(text, None, None))
+    except BadParameter as error:
+        raise argparse.ArgumentTypeError(error.message) from None
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import killed, recipes_table
+from bench.commands import numbers
 from pipeline import config
-from pipeline.commands.types import Numbers
 from pipeline.config import InputError, Settings
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.experiments import files, planning, reading
@@ -227,10 +227,6 @@ def finish(bench: Bench) -> None:
     print(text)
     if bench.chosen.to:
         recipes_table.put(bench.chosen.to, text)
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    return tuple(Numbers().convert(text, None, None))
 
 
 def main() -> None:

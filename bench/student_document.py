@@ -43,4 +43,5 @@ def content_of(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8") if file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: {error}; expected a Markdown file that the tables are written into") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{file}: {reason}; expected a Markdown file that the tables are written into") from None

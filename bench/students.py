@@ -17,13 +17,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from bench import student_nested, student_parts
-from bench.commands import alone, called
+from bench.commands import alone, called, numbers
 from bench.student_document import placed
 from bench.student_rows import PARTS, PRESETS, Part
 from bench.student_times import Estimate, Known, estimated
 from bench.student_world import World
 from pipeline import places
-from pipeline.commands.types import Numbers
 from pipeline.config import InputError
 from pipeline.corpus import open_corpus, opening
 from pipeline.engine.source import wanted_folds
@@ -70,9 +69,12 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="urbansound8k")
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--folds", default="", help="for example 1-3; default: all there are")
+    parser.add_argument("--folds", type=numbers, default=(), help="for example 1-3; default: all there are")
     parser.add_argument(
-        "--seeds", default="0 1 2 3 4", help="by which strong and soft are compared; other rows take the first three"
+        "--seeds",
+        type=numbers,
+        default="0 1 2 3 4",
+        help="by which strong and soft are compared; other rows take the first three",
     )
     parser.add_argument(
         "--set", action="append", default=[], help="a setting of all rows, for example student.epochs=2"
@@ -104,9 +106,8 @@ def world_of(chosen: argparse.Namespace, students: tuple[str, ...]) -> World:
     """``InputError`` for folds that are not there."""
     _, root = opening.chosen(chosen.dataset, chosen.data)
     corpus = open_corpus(chosen.dataset, root)
-    folds, seeds = (Numbers().convert(text, None, None) if text else () for text in (chosen.folds, chosen.seeds))
     sets = tuple(chosen.set)
-    return World(corpus, chosen.data, wanted_folds(corpus, folds), seeds or (0,), sets, chosen.trials, students)
+    return World(corpus, chosen.data, wanted_folds(corpus, chosen.folds), chosen.seeds, sets, chosen.trials, students)
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -70,7 +70,7 @@ def test_marks_that_would_cost_another_table_are_refused(tmp_path: Path) -> None
 
 
 def test_what_would_end_it_after_hours_is_refused_before_anything_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_corpus(tmp_path / "us", folds=(1, 2))
     monkeypatch.chdir(tmp_path)
@@ -78,6 +78,10 @@ def test_what_would_end_it_after_hours_is_refused_before_anything_is_trained(
     Path("prose.md").write_text("prose\n")
     with pytest.raises(InputError, match="expected that mark"):
         students.main(["--data", "us", "--only", "table3", "--to", "prose.md"])
+    for wrong in ("x", "0,0"):
+        with pytest.raises(SystemExit):
+            students.main(["--data", "us", "--only", "table3", "--seeds", wrong])
+        assert f"--seeds: '{wrong}'" in capsys.readouterr().err
     with pytest.raises(InputError, match="trials = 0"):  # of the second part
         students.main(["--data", "us", "--only", "table3,nested-small", "--trials", "0"])
     assert not Path("runs").exists()
