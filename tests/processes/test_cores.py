@@ -23,6 +23,8 @@ def container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    # Else eight would stay behind, and of more threads than cores torch ended a later test: "corrupted size vs. prev_size".
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     monkeypatch.setattr(os.path, "exists", lambda path: path == limit or there(path))
     monkeypatch.setattr(context, "open", lambda path: io.StringIO("100000 100000\n"), raising=False)
 
