@@ -50,7 +50,10 @@ def test_levels_are_together_up_to_the_first_that_learns_from_one_of_them() -> N
     assert [len(stage) for stage in stages(*many)] == [missing.TOGETHER, 1]
 
 
-def test_each_folder_has_its_own_checkpoints_and_the_longest_pack_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_folder_has_its_own_checkpoints_and_what_was_begun_comes_first_then_the_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     planned = [run(place, fold) for place in ("a", "b") for fold in (1, 2, 3)]
     asked: list[tuple[set[Path], Path]] = []
 
@@ -67,6 +70,10 @@ def test_each_folder_has_its_own_checkpoints_and_the_longest_pack_comes_first(mo
     assert [whole.cost_of(pack.runs) for pack in packs] == [200, 100, 40, 20]
     without = schedule.packed_in_homes(planned, partial(make, command=None), None, None, 2, print)
     assert [len(pack.runs) for pack in without] == [1, 2, 1, 2]  # as they come
+    Path("a").mkdir()
+    Path("a/.checkpoints").touch()
+    packs = schedule.packed_in_homes(planned, make, None, None, 2, print)
+    assert [whole.cost_of(pack.runs) for pack in packs] == [40, 20, 200, 100]
 
 
 def test_folders_that_wait_for_nobody_are_trained_in_one_go(
