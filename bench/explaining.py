@@ -61,6 +61,11 @@ def linear(bins: int = 20, frames: int = 173, outputs: int = 256, unlike: float 
     return Network("linear", Linear(weights.flatten(1)), (2, bins, frames), outputs), (held + concepts.UNIT).numpy()
 
 
+def objective(error: Tensor, first_error: Tensor, entropies: Tensor, weight: float) -> Tensor:
+    """Cheng et al. 2020: error / δ² − λ · mean H, one value per clip: errors (clips,), H (clips, ...)."""
+    return error / first_error - weight * entropies.flatten(1).mean(1)
+
+
 def by_adam(network: Network, x: Tensor, clip: str, plane: int, mask: Tensor) -> np.ndarray:
     """The old way: Adam on ln σ, each gradient's mean taken away, the total restored, and the mean of the last quarter of the steps."""
     network = network.eval().requires_grad_(False)
@@ -73,7 +78,7 @@ def by_adam(network: Network, x: Tensor, clip: str, plane: int, mask: Tensor) ->
     settled, last = torch.zeros(mask.shape), STEPS // 4
     for step in range(STEPS):
         entropies = (log_sigma + concepts.UNIT)[mask][None]
-        loss = discarded.objective(error(log_sigma, step)[None], first_error[None], entropies, WEIGHT).sum()
+        loss = objective(error(log_sigma, step)[None], first_error[None], entropies, WEIGHT).sum()
         (gradient,) = torch.autograd.grad(loss, log_sigma)
         log_sigma.grad = torch.where(mask, gradient - gradient[mask].mean(), 0)
         optimizer.step()

@@ -252,7 +252,8 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:
         if signals.received:  # whatever the signal broke
             stopped(error if isinstance(error, InputError) else None)
-        if isinstance(error, OSError) and unread() and isinstance(error, BrokenPipeError):
+        nobody_reads = isinstance(error, OSError) and unread()
+        if nobody_reads and isinstance(error, BrokenPipeError):  # else it is of a pipe of our own, to a worker
             sys.exit(UNREAD)
         tell(f"error: {line(error)}")
         tell_where(error)

@@ -125,8 +125,11 @@ def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun
 
 def stages(levels: Sequence[Level], sources: Sequence[Source]) -> list[tuple[list[Level], Source]]:
     """The levels that are trained ``together``, and their source."""
-    source_of = dict(zip(map(id, levels), sources))
-    return [(stage, source_of[id(stage[0])]) for stage in together(levels)]
+    found, first = [], 0
+    for stage in together(levels):
+        found.append((stage, sources[first]))
+        first += len(stage)
+    return found
 
 
 def together(levels: Sequence[Level]) -> list[list[Level]]:

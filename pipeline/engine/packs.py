@@ -68,6 +68,11 @@ class PlannedPack:
         return self.runs[0].network
 
     @property
+    def turn(self) -> tuple[bool, float]:
+        """By which packs are sorted: those that were begun, then the longest, so that the last ones end together."""
+        return not self.checkpoint.exists(), -self.command.cost_of(self.runs) if self.command else 0.0
+
+    @property
     def note(self) -> Path:
         """Beside the checkpoint: which runs it is of, their layout, and how that was chosen."""
         return self.checkpoint.with_suffix(".json")

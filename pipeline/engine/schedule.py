@@ -109,13 +109,12 @@ def packed_in_homes(
     processes: int,
     say: Callable[[str], None],
 ) -> list[PlannedPack]:
-    """``packed`` of each folder's runs, which has its own checkpoints: those that were begun, then the longest, so that the last end together."""
+    """``packed`` of each folder's runs, which has its own checkpoints, by their ``turn``."""
     whole = []
     for home in dict.fromkeys(run.home for run in planned):
         own = with_peers([run for run in planned if run.home == home])
         whole += packed(own, make, home / ".checkpoints", pack, layout, processes, say)
-    cost = [-one.command.cost_of(one.runs) if one.command else 0.0 for one in whole]
-    return [whole[i] for i in sorted(range(len(whole)), key=lambda i: (not whole[i].checkpoint.exists(), cost[i]))]
+    return sorted(whole, key=lambda one: one.turn)
 
 
 def packed(

@@ -89,9 +89,8 @@ def rate_of(record: Record) -> Rate | None:
         return None
     each = result.seconds / result.runs_in_pack / result.epochs
     threads = (record.pack.threads if record.pack.device == "cpu" else None) or 1
-    at_once = min(
-        threads, cores.of_torch(), result.runs_in_pack
-    )  # torch knows of no container, and its threads are on record
+    # Torch's threads are on record, and it knows of no container.
+    at_once = min(threads, cores.of_torch(), result.runs_in_pack)
     return Rate(each / processes(record), each * at_once)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bench.explaining import objective
 from pipeline import models
 from pipeline.config import FeatureSpec, InputError
 from pipeline.figures.explained import concepts, discarded, foreground
@@ -23,7 +24,7 @@ def test_the_worked_values() -> None:
         assert concepts.entropy(sigma) == pytest.approx(value, abs=1e-10)
     assert math.exp(-2.8 - concepts.UNIT) == pytest.approx(0.0147142549, abs=1e-10)
     h = torch.tensor([[-2.9, -2.7]], dtype=torch.float64)
-    value = discarded.objective(torch.tensor([0.04]), torch.tensor([0.02]), h, 7.0)
+    value = objective(torch.tensor([0.04]), torch.tensor([0.02]), h, 7.0)
     assert value.item() == pytest.approx(21.6)
 
 

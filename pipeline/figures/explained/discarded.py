@@ -64,11 +64,6 @@ class Discarded(NamedTuple):
     """δ² (clips,) float64; 0: the output does not move at all, and H means nothing."""
 
 
-def objective(error: Tensor, first_error: Tensor, entropies: Tensor, weight: float) -> Tensor:
-    """error / δ² − λ · mean H, one value per clip: errors (clips,), H (clips, ...)."""
-    return error / first_error - weight * entropies.flatten(1).mean(1)
-
-
 def spread(sigma: Tensor, frames: int, block: int = BLOCK) -> Tensor:
     """(clips, bins, blocks) → (clips, bins, frames): each block's value in all its frames, the last one's in fewer."""
     return sigma.repeat_interleave(block, -1)[..., :frames]
@@ -160,10 +155,8 @@ def sought(error: Callable[[Tensor, int], Tensor], mask: Tensor, search: Search)
         log_sigma.requires_grad_()
         (gradient,) = torch.autograd.grad(error(log_sigma, step), log_sigma)
         inside = mask & (log_sigma > math.log(search.least)) & (log_sigma < math.log(search.most))
-        mean = (
-            gradient[inside if inside.any() else mask].mean().clamp(min=1e-12)
-        )  # 0: the output does not move at this σ
-        ratio = (gradient / mean).clamp(*BOUNDS)
+        mean = gradient[inside if inside.any() else mask].mean()
+        ratio = (gradient / mean.clamp(min=1e-12)).clamp(*BOUNDS)  # 0: the output does not move at this σ
         log_sigma = held(log_sigma.detach() - search.rate / 2 * (ratio - 1), mask, search)
         if step >= search.steps - last:
             settled += log_sigma / last

@@ -20,13 +20,14 @@ from pipeline.figures.explained.discarded import Discarded, Search, discarded, t
 from pipeline.listed import LAST
 from pipeline.models import saved
 from pipeline.plurals import many
-from pipeline.processes import heap, loky
+from pipeline.processes import loky
 from pipeline.processes.cores import usable
 from pipeline.progress import progress, say
 from pipeline.report.explaining.clips import Clips
 from pipeline.runs import Record
 from pipeline.runs.weights import read_weights
 from pipeline.training.movement import FIRST, MOVED
+from pipeline.training.step import threads
 
 #: In the cache of a corpus: a file for each state of weights, clips and search.
 KEPT = "explained"
@@ -128,15 +129,11 @@ def outcomes(missing: Sequence[State], count: int) -> Iterator[Iterator[tuple[st
 
 def fresh(state: State) -> tuple[str, Discarded]:
     """Measured now, by one thread, and kept."""
-    threads, clips = torch.get_num_threads(), state.clips
-    heap.keep_freed()
-    torch.set_num_threads(1)
-    try:
+    clips = state.clips
+    with threads("loop", 1):
         network = saved.network_of(read_weights(state.run), state.name)
         values = torch.from_numpy(clips.values)
         let_go = discarded(network, values, clips.names, clips.plane, clips.counting, state.layer, state.search)
-    finally:
-        torch.set_num_threads(threads)
     parts: dict[str, Any] = {"entropies": let_go.entropies, "error": let_go.error}
     files.write_atomic(state.path, lambda file: np.savez(file, key=np.array(state.key), **parts))
     return state.key, let_go
