@@ -43,10 +43,13 @@ class PooledCNN(nn.Module):
     def forward(self, x: Tensor) -> Outputs:
         maps: dict[str, Tensor] = {}
         for number, stage in enumerate(self.stages, 1):
-            if number > 1:
-                x = F.max_pool2d(x, 2)
-            maps[f"map{number}"] = stage(x)
-            x = F.relu(maps[f"map{number}"])
+            maps[f"map{number}"] = x = stage(x)
+            if number == len(self.stages):
+                x = F.relu(x)
+            elif self.training:  # a quarter of the values, and the same bits; exported networks fuse ReLU and convolution
+                x = F.relu(F.max_pool2d(x, 2))
+            else:
+                x = F.max_pool2d(F.relu(x), 2)
         frames = x.mean(-2)
         embedding = frames.mean(-1) + frames.amax(-1)
         return Outputs(embedding=embedding, hidden=embedding, logits=self.linear(self.dropout(embedding)), **maps)

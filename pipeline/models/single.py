@@ -41,7 +41,8 @@ class Network(nn.Module):
 def standardised(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(B, C, H, W) with mean 0 and variance 1 per channel and bin, in the type of ``mean``; channels last on a CPU."""
     x = (x - mean) / std  # bfloat16 samples become float32 here
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+    # A copy, for one channel is both formats at once, and convolutions would go by its strides.
+    return x.clone(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 def typed(outputs: Outputs, dtype: torch.dtype) -> Outputs:
