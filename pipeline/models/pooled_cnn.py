@@ -46,7 +46,9 @@ class PooledCNN(nn.Module):
             maps[f"map{number}"] = x = stage(x)
             if number == len(self.stages):
                 x = F.relu(x)
-            elif self.training:  # a quarter of the values, and the same bits; exported networks fuse ReLU and convolution
+            elif (
+                self.training
+            ):  # the same bits, ReLU of a quarter of the values; exported files join it to convolutions
                 x = F.relu(F.max_pool2d(x, 2))
             else:
                 x = F.max_pool2d(F.relu(x), 2)
