@@ -46,9 +46,8 @@ class PooledCNN(nn.Module):
             maps[f"map{number}"] = x = stage(x)
             if number == len(self.stages):
                 x = F.relu(x)
-            elif (
-                self.training
-            ):  # the same bits, ReLU of a quarter of the values; exported files join it to convolutions
+            elif self.training:
+                # The same bits, and ReLU of a quarter of the values. Exported files join ReLU and convolution.
                 x = F.relu(F.max_pool2d(x, 2))
             else:
                 x = F.max_pool2d(F.relu(x), 2)
