@@ -13,12 +13,14 @@ from pipeline.report.wording import comparison_remarks, ends, remarks, runs_coun
 
 NAME = Column("", of("name"), "Model / mix")
 
+SETTINGS = Column("settings", of("key.digest"), "Settings")
+
 #: Which runs a row is of.
 IDENTITY = (
     Column("corpus", of("corpus")),
     Column("synthetic", lambda row: STAMP if row.synthetic else ""),
     Column("preset", of("key.preset")),
-    Column("settings", of("key.digest")),
+    SETTINGS,
     Column("data", of("key.data")),
     Column("role", of("role")),
     Column("model", of("model")),
@@ -104,7 +106,7 @@ def data_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
 
 
 def accuracy_table(rows: Sequence[Row]) -> Table:
-    """All rows; with the balanced accuracy where it was kept."""
+    """All rows; with the balanced accuracy where it was kept, and the settings where they are of several."""
     notes = Column("", lambda row: joined(remarks(row)), "Notes", prose=True)
     balanced = [BALANCED] if any(row.balanced is not None for row in rows) else []  # earlier versions did not keep it
     windows = [WINDOWS] if any(row.windows is not None for row in rows) else []
@@ -122,6 +124,8 @@ def accuracy_table(rows: Sequence[Row]) -> Table:
         TO_PUBLISHED,
         notes,
     )
+    if len({row.key.digest for row in rows}) > 1:
+        columns = (NAME, SETTINGS, *columns[1:])
     figure = rows[0].measure
     return Table.build(
         f"{figure[0].upper()}{figure[1:]} on the held-out fold's clean clips, last epoch.", columns, rows

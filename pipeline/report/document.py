@@ -14,10 +14,12 @@ from pipeline.runs import Record
 
 
 def section(rows: Sequence[Row], kind: str = "") -> Section:
-    """The rows of one table. ``kind``: of what, in front of its title."""
+    """The rows of one table, of several settings where they have names of their own. ``kind``: of what, in front of its title."""
     key, synthetic = rows[0].key, any(row.synthetic for row in rows)
     models = ", ".join(f"{role} {model}" for role, model in dict.fromkeys((row.role, row.model) for row in rows))
-    title = f"{kind}preset {key.preset}, settings {key.digest}, data {key.data}: {models}"
+    one_settings = len({row.key for row in rows}) == 1
+    settings = f"settings {key.digest}, " if one_settings else ""
+    title = f"{kind}preset {key.preset}, {settings}data {key.data}: {models}"
     tables = [accuracy_table(rows)]
     if any(row.comparison or row.with_stopped is not None for row in rows):
         tables.append(comparison_table(rows))
@@ -32,6 +34,19 @@ def tables(rows: Sequence[Row], kind: str = "") -> tuple[Section, ...]:
     return tuple(section([row for row in rows if row.key == key], kind) for key in keys)
 
 
+def by_data(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each preset and data."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.key.preset, row.key.data), []).append(row)
+    return list(groups.values())
+
+
+def experiment_tables(rows: Sequence[Row]) -> tuple[Section, ...]:
+    """A section for each preset and data: what an experiment's rows are called says which settings they have."""
+    return tuple(section(group, "experiments: ") for group in by_data(rows))
+
+
 def document(
     rows: Sequence[Row],
     records: Sequence[Record],
@@ -42,7 +57,7 @@ def document(
 ) -> Document:
     """The rows as sections, one per table, with footnotes; ``missing``: mixes asked for that have no run; ``born``: how
     many born-again runs there are, which have a table of their own; ``experiments``: their rows, behind the others."""
-    sections = (*tables(rows), *tables(experiments, "experiments: "))
+    sections = (*tables(rows), *experiment_tables(experiments))
     every = [*rows, *experiments]
     notes = [*footnotes(every)]
     if len({row.key for row in every}) > 1:

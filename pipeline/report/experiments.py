@@ -11,9 +11,9 @@ from pipeline import losses, runs
 from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.report import few_shot, kept, noise_levels, other_classes, recalls
-from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Key, Row, bare_row, compared, key_of
+from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Row, bare_row, compared, key_of
 from pipeline.report.columns import CSV, comparison_table
-from pipeline.report.document import tables
+from pipeline.report.document import by_data, experiment_tables
 from pipeline.report.table import Column, Document, Section, Table, number, of
 from pipeline.report.wording import footnotes, provenance
 from pipeline.runs import Record
@@ -22,20 +22,28 @@ from pipeline.runs.experiments import NotedRow, noted_rows, noted_times, noted_u
 #: The mix of labels alone.
 LABELS = str(losses.LossMix.parse("ce"))
 
-#: (a run of a row, all runs) → those that the row is compared to.
-Other = Callable[[Record, Sequence[Record]], list[Record]]
+#: What an experiment calls its row of labels alone.
+LABELS_ROW = "labels"
+
+#: (a run of a row, all runs, the folder of the experiment's own row of that kind) → those that the row is compared to.
+Other = Callable[[Record, Sequence[Record], Path | None], list[Record]]
 
 COLUMNS = (Column("experiment", of("label")), *CSV)
 
 
-def rows(records: Sequence[Record], noted: Sequence[NotedRow], other_of: Other | None = None) -> list[Row]:
+def rows(
+    records: Sequence[Record], noted: Sequence[NotedRow], other_of: Other | None = None, called: str = BASELINE
+) -> list[Row]:
     """The rows of what is noted, of those with finished runs. p (Holm) is adjusted for all of them that are of one table.
 
-    ``other_of``: (a run of the row, all runs) → the runs that the row is compared to; default ``baseline_of``.
+    ``other_of``: which runs a row is compared to; default ``baseline_of``. ``called``: the name of the experiment's own row of that
+    kind, where it has one.
     """
     other_of = other_of or baseline_of
-    by_key: dict[Key, list[Row]] = {}
+    own = own_rows(noted, called)
+    by_table: dict[tuple[str, str], list[Row]] = {}
     for (name, _), entries in grouped(noted).items():
+        of_kind = own.get(experiment_of(name))
         members = [record for record in records for entry in entries if is_of(record, entry)]
         if not members:
             continue
@@ -46,21 +54,36 @@ def rows(records: Sequence[Record], noted: Sequence[NotedRow], other_of: Other |
                 key, preset=f"{name.partition(' ')[0]}, one per held-out fold", digest=", ".join(digests(members))
             )
         row = replace(bare_row(key, members, is_baseline=False), label=name, nested=nested)
-        baseline = other_of(members[0], records)
+        baseline = other_of(members[0], records, of_kind)
         if nested:  # each fold's own
-            baseline = [other for record in members for other in other_of(record, records) if other.cell == record.cell]
+            baseline = [
+                other for record in members for other in other_of(record, records, of_kind) if other.cell == record.cell
+            ]
         if baseline:
             other = key_of(baseline[0]).digest
             same = other == key.digest or (is_labels_alone(baseline[0]) and trained_alike(members[0], baseline[0]))
             row = replace(compared(row, members, baseline), baseline_settings="" if same else other)
-        by_key.setdefault(key, []).append(row)
+        by_table.setdefault((key.preset, key.data), []).append(row)
     adjusted_rows: list[Row] = []
-    for table in by_key.values():
+    for table in by_table.values():
         tests = [row.comparison for row in table]
         adjusted = statistics.holm([test.p if test else None for test in tests])
         tried = sum(test is not None for test in tests)
         adjusted_rows += [replace(row, p_holm=p, compared_mixes=tried) for row, p in zip(table, adjusted)]
     return adjusted_rows
+
+
+def experiment_of(row_name: str) -> str:
+    return row_name.partition("/")[0]
+
+
+def own_rows(noted: Sequence[NotedRow], called: str) -> dict[str, Path]:
+    """Experiment → the folder of its row of that name, of those that have one."""
+    return {
+        experiment_of(entry.name): entry.folder
+        for entry in noted
+        if entry.name == f"{experiment_of(entry.name)}/{called}"
+    }
 
 
 def grouped(noted: Sequence[NotedRow]) -> dict[tuple[str, Path | None], list[NotedRow]]:
@@ -104,11 +127,11 @@ def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
     return (Section("beside these rows", tuple(measured)),) if measured else ()
 
 
-def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
+def baseline_of(record: Record, records: Sequence[Record], own: Path | None = None) -> list[Record]:
     """The students of soft targets alone, of clips with several labels those of labels alone, with the same network, features and
-    data, of one table; none of several tables."""
+    data: those in the folder ``own`` where some are there, else those of one table; none of several tables."""
     mix = str(losses.LossMix.parse(OF_SEVERAL if record.several_labels else BASELINE))
-    if record.is_student and record.row_mix == mix:
+    if record.folder.parent == own or (own is None and record.is_student and record.row_mix == mix):
         return []
     alike = [
         other
@@ -119,13 +142,14 @@ def baseline_of(record: Record, records: Sequence[Record]) -> list[Record]:
         and other.recorded_settings["features"] == record.recorded_settings["features"]
         and of_same_classes(other, record)
     ]
+    of_experiment = [other for other in alike if other.folder.parent == own]
     same_settings = [other for other in alike if record.is_student and other.digest == record.digest]
-    return same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
+    return of_experiment or same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
 
 
-def labels_of(record: Record, records: Sequence[Record]) -> list[Record]:
+def labels_of(record: Record, records: Sequence[Record], own: Path | None = None) -> list[Record]:
     """The runs of the same network on labels alone, with the same features and data, of one folder: trained as the run itself was,
-    else those of the only settings that there are."""
+    else those in the folder ``own``, else those of the only settings that there are."""
     if is_labels_alone(record):
         return []
     by_folder: dict[Path, list[Record]] = {}
@@ -138,9 +162,11 @@ def labels_of(record: Record, records: Sequence[Record]) -> list[Record]:
         ):
             by_folder.setdefault(other.folder.parent, []).append(other)
     same_settings = [alike for alike in by_folder.values() if trained_alike(record, alike[0])]
-    return (
-        max(same_settings, key=len) if same_settings else next(iter(by_folder.values())) if len(by_folder) == 1 else []
-    )
+    if same_settings:
+        return max(same_settings, key=len)
+    if own in by_folder:
+        return by_folder[own]
+    return next(iter(by_folder.values())) if len(by_folder) == 1 else []
 
 
 def of_same_classes(one: Record, other: Record) -> bool:
@@ -160,12 +186,11 @@ def trained_alike(record: Record, other: Record) -> bool:
 
 def beside_labels(records: Sequence[Record], noted: Sequence[NotedRow]) -> tuple[Section, ...]:
     """The rows once more, compared to their network on labels alone, where there are several that have that."""
-    against = [row for row in rows(records, noted, labels_of) if row.comparison]
+    against = [row for row in rows(records, noted, labels_of, LABELS_ROW) if row.comparison]
     if len(against) < 2:
         return ()
-    keys = dict.fromkeys(row.key for row in against)
-    compared_rows = [comparison_table([row for row in against if row.key == key], "labels alone") for key in keys]
-    return (Section("beside the same network on labels alone", tuple(compared_rows)),) if compared_rows else ()
+    compared_rows = tuple(comparison_table(table, "labels alone") for table in by_data(against))
+    return (Section("beside the same network on labels alone", compared_rows),)
 
 
 def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
@@ -191,7 +216,7 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     paper = Document(
         f"{stamp}{corpus}: experiment {experiment}",
         (
-            *tables(shown, "experiments: "),
+            *experiment_tables(shown),
             *measured,
             *beside_labels(records, noted),
             *noisy,
