@@ -20,6 +20,7 @@ from pipeline.digests import completed as completed
 from pipeline.digests import digest as digest
 from pipeline.digests import identifying as identifying
 from pipeline.errors import InputError as InputError
+from pipeline.feature_settings import EVERY_FEATURE as EVERY_FEATURE
 from pipeline.feature_settings import FEATURES as FEATURES
 from pipeline.feature_settings import LOUDEST as LOUDEST
 from pipeline.feature_settings import VIEWS as VIEWS

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pipeline.bounds import LARGEST_VIEW, check_most
 from pipeline.errors import InputError
 
-#: The features there are; those in use are stacked in this order, on axis ``feature``.
+#: The paper's features; those in use are stacked in this order, on axis ``feature``.
 FEATURES = ("mfcc", "melspectrogram", "chroma_stft", "chroma_cqt", "chroma_cens")
 
-#: ``use`` of all of them.
+#: These, and behind them what is there only by its name.
+EVERY_FEATURE = (*FEATURES, "pcen")
+
+#: ``use`` of the paper's five.
 ALL = "all"
 
 #: The views that every clip has, in the order of axis ``view``; changed copies come behind them.
@@ -66,7 +69,8 @@ class FeatureSpec:
     rooms: str = ""
     """A folder of room responses: half of the changed copies are heard in one. Kept likewise."""
     use: str | list[str] = ALL
-    """Which of ``FEATURES``: "all", or names with commas (or a list), in any order; kept as text, in the order of ``FEATURES``."""
+    """Which features: "all", the five of ``FEATURES``, or names of ``EVERY_FEATURE`` with commas (or a list), in any order; kept as
+    text, in that order."""
 
     engine: str = "librosa"
     """What computes: "librosa", its numbers on the CPU; or "torch", the same to float32 on a GPU where there is one (of a fixed
@@ -193,13 +197,13 @@ def view_index(name: str) -> int | None:
 def chosen(use: object) -> str:
     """``use`` as it is kept. ``InputError`` for a name that is no feature, one that is there twice, and none."""
     words = use.replace(" ", "").split(",") if isinstance(use, str) else use
-    expected = f"expected 'all' or some of {', '.join(FEATURES)}, each once"
+    expected = f"expected 'all' or some of {', '.join(EVERY_FEATURE)}, each once"
     if not isinstance(words, list | tuple) or not words:
         raise InputError(f"features.use = {use!r}: {expected}")
     if tuple(words) == (ALL,):
         return ALL
-    if wrong := [word for place, word in enumerate(words) if word not in FEATURES or word in words[:place]]:
+    if wrong := [word for place, word in enumerate(words) if word not in EVERY_FEATURE or word in words[:place]]:
         raise InputError(
-            f"features.use = {use!r}: {wrong[0]!r} is {'there twice' if wrong[0] in FEATURES else 'none'}; {expected}"
+            f"features.use = {use!r}: {wrong[0]!r} is {'there twice' if wrong[0] in EVERY_FEATURE else 'none'}; {expected}"
         )
-    return ALL if len(words) == len(FEATURES) else ",".join(name for name in FEATURES if name in words)
+    return ALL if set(words) == set(FEATURES) else ",".join(name for name in EVERY_FEATURE if name in words)

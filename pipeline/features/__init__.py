@@ -42,6 +42,7 @@ UNITS = {
     "chroma_stft": "1 (largest of a frame is 1)",
     "chroma_cqt": "1 (largest of a frame is 1)",
     "chroma_cens": "1 (Euclidean norm of a frame is 1)",
+    "pcen": "1 (0 in silence, about 0.5 where a band is steady)",
 }
 
 
@@ -114,7 +115,7 @@ def check(spec: FeatureSpec) -> None:
         raise InputError(f"features.n_fft = {spec.n_fft}: expected an even number, for example {spec.n_fft + 1}")
     if spec.bins > 128 and "mfcc" in spec.names:
         raise InputError(f"features.bins = {spec.bins}: expected at most 128, the mel bands of the MFCC")
-    if spec.engine == "torch" and {"mfcc", "melspectrogram", "chroma_stft"} & set(spec.names):
+    if spec.engine == "torch" and {"mfcc", "melspectrogram", "chroma_stft", "pcen"} & set(spec.names):
         from pipeline.features.graph.spectrum import check_framing  # torch: a finished stage does without
 
         check_framing(spec)
@@ -131,6 +132,7 @@ def check(spec: FeatureSpec) -> None:
 
 def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
     """Feature → {"call": the librosa call in words, "unit": of its values}; JSON-able, for readers of files."""
+    from pipeline.features.pcen import share
     from pipeline.features.plain import FLOORED, calls  # librosa: a finished stage does without
 
     def text(name: str, arguments: dict[str, object]) -> str:
@@ -140,6 +142,9 @@ def describe(spec: FeatureSpec) -> dict[str, dict[str, str]]:
             call += f" of C = abs(librosa.cqt(y)), 0 in frames whose sum is below {spec.floor:g} of the clip's largest"
         if spec.floor and name == "chroma_stft":
             call += f", 0 in frames whose windowed samples have less than {spec.floor:g}² of the energy of the clip's largest"
+        if name == "pcen":
+            mel = f"2**31 * {call.replace('librosa.feature.pcen', 'librosa.feature.melspectrogram')}"
+            return f"librosa.pcen(S, sr={spec.sr}, hop_length={spec.hop_length}, b=b, zi=(1 - b) * S[:, :1]) of S = {mel}, b = {share(spec):.6g}"
         return f"librosa.power_to_db({call})" if name == "melspectrogram" else call
 
     return {name: {"call": text(name, arguments), "unit": UNITS[name]} for name, arguments in calls(spec).items()}

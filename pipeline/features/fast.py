@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.config import FeatureSpec
-from pipeline.features import banks, definition, silence, steps, transforms, tuning
+from pipeline.features import banks, definition, pcen, silence, steps, transforms, tuning
 
 MFCC_MELS = 128  # librosa.feature.melspectrogram's default, which librosa.feature.mfcc takes
 CQT_N_FFT = 2048  # librosa.estimate_tuning's default, which librosa.cqt takes; its hop is a quarter
@@ -72,7 +72,12 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """The features of one clip, (n,) float32 → (features in use, bins, 1 + n // hop_length) float32."""
     tuned = spec.tuning == "estimate" and any(name.startswith("chroma") for name in spec.names)  # by the magnitude
     spectrum = spectrum_of(y, sr=spec.sr, n_fft=spec.n_fft, hop_length=spec.hop_length, power_alone=not tuned)
-    makers = {"mfcc": mfcc, "melspectrogram": melspectrogram, "chroma_stft": chroma_stft}
+    makers = {
+        "mfcc": mfcc,
+        "melspectrogram": melspectrogram,
+        "chroma_stft": chroma_stft,
+        "pcen": energy_normalised,
+    }
     planes = {name: makers[name](spectrum, spec) for name in spec.names if name in makers}
     if len(planes) < len(spec.names):
         plan = banks.constant_q(spec.sr, spec.hop_length, spec.bins_per_octave, cqt_tuning(y, spectrum, spec))
@@ -95,6 +100,10 @@ def mfcc(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
 
 def melspectrogram(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
     return decibels(product(spectrum.power, banks.mel(spec.sr, spec.n_fft, spec.bins)))
+
+
+def energy_normalised(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
+    return pcen.pcen(product(spectrum.power, banks.mel(spec.sr, spec.n_fft, spec.bins)), spec)
 
 
 def chroma_stft(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The plain path: librosa's public functions, one by one. Slow, and the oracle of the fast path.
 
-Whatever these calls return is the definition of the five features.
+Whatever these calls return is the definition of the features.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import FeatureSpec
-from pipeline.features import definition, silence
+from pipeline.features import definition, pcen, silence
 
 #: Features of the constant-Q transform, in which ``floor`` says what silence is.
 FLOORED = ("chroma_cqt", "chroma_cens")
 
 
 def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
-    """Name of a feature in use → keyword arguments of ``librosa.feature.<name>`` for one clip ``y``."""
+    """Name of a feature in use → keyword arguments of ``librosa.feature.<name>`` for one clip ``y``; of pcen, of its melspectrogram."""
     tuning = None if spec.tuning == "estimate" else float(spec.tuning)
     stft = {"sr": spec.sr, "n_fft": spec.n_fft, "hop_length": spec.hop_length}
     cqt = {
@@ -33,6 +33,7 @@ def calls(spec: FeatureSpec) -> dict[str, dict[str, Any]]:
         "chroma_stft": {"n_chroma": spec.bins, "tuning": tuning} | stft,
         "chroma_cqt": {"n_chroma": spec.bins} | cqt,
         "chroma_cens": {"n_chroma": spec.cens_bins} | cqt,
+        "pcen": {"n_mels": spec.bins} | stft,
     }
     return {name: every[name] for name in spec.names}
 
@@ -78,12 +79,23 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
         floored = {"C": constant_q(y, spec)} if spec.floor and set(FLOORED) & set(spec.names) else {"y": y}
         for plane, (name, arguments) in zip(out, calls(spec).items()):
             source = floored if name in FLOORED else {"y": y}
-            values = getattr(librosa.feature, name)(**source, **arguments)
+            values = getattr(librosa.feature, "melspectrogram" if name == "pcen" else name)(**source, **arguments)
             if name == "melspectrogram":
                 values = librosa.power_to_db(values)
+            elif name == "pcen":
+                values = energy_normalised(values, spec)
             # The early down-sampling of the constant-Q transform can round up to one more frame.
             values = values[:, : plane.shape[1]]
             plane[: len(values)] = values
             if name == "chroma_stft":
                 plane[:, silence.silent_frames(y, spec)] = 0
     return out
+
+
+def energy_normalised(mel: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """``librosa.pcen`` of mel power (band, frame) of samples in units of full scale, from the first frame's level on."""
+    import librosa  # slow to import: --help and a finished stage do without
+
+    power, b = pcen.SCALE * mel, pcen.share(spec)
+    values: np.ndarray = librosa.pcen(power, sr=spec.sr, hop_length=spec.hop_length, b=b, zi=(1 - b) * power[:, :1])
+    return values

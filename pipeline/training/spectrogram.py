@@ -60,7 +60,7 @@ def covered(draws: Tensor, size: int, share: float) -> Tensor:
 
 
 def gain_levels(names: Sequence[str], bins: int) -> Tensor:
-    """(C, bins, 1) float32: what a gain of 1 dB adds to the rows of the features ``names``; chromagrams are relative."""
+    """(C, bins, 1) float32: what a gain of 1 dB adds to the rows of the features ``names``; chromagrams and PCEN are relative."""
     levels = torch.zeros(len(names), bins, 1)
     for channel, name in enumerate(names):
         if name == "melspectrogram":

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline import features
-from pipeline.config import FEATURES, FeatureSpec, InputError
+from pipeline.config import EVERY_FEATURE, FeatureSpec, InputError
 from pipeline.features.graph.constant_q import CONSTANT_Q, Chromagrams
 from pipeline.features.graph.spectrum import SPECTRAL, Spectral, check_framing
 
@@ -55,11 +55,11 @@ def check(spec: FeatureSpec, names: Sequence[str] | None = None) -> None:
     """``InputError`` for what ``Features`` cannot compute."""
     names = spec.names if names is None else names
     features.check(spec)
-    if unknown := [name for name in names if name not in FEATURES]:
-        raise InputError(f"feature {unknown[0]!r}: expected some of {', '.join(FEATURES)}")
+    if unknown := [name for name in names if name not in EVERY_FEATURE]:
+        raise InputError(f"feature {unknown[0]!r}: expected some of {', '.join(EVERY_FEATURE)}")
     if not names or len(set(names)) < len(names):
         raise InputError(f"features {', '.join(names) or 'none'}: expected at least one, and none twice")
-    if spec.tuning == "estimate" and set(names) - {"mfcc", "melspectrogram"}:
+    if spec.tuning == "estimate" and set(names) - {"mfcc", "melspectrogram", "pcen"}:
         raise InputError(
             "features.tuning = 'estimate': expected a number, 0.0 for example: the graph's banks are of one tuning for all clips"
         )

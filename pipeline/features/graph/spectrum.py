@@ -1,4 +1,4 @@
-"""MFCC, mel-spectrogram and chroma_stft: a short-time Fourier transform of two small products, then all banks in one.
+"""MFCC, mel-spectrogram, chroma_stft and PCEN: a short-time Fourier transform of two small products, then all banks in one.
 
 The transform of N = N1 · N2 samples is that of Cooley and Tukey (1965), one step: with n = N2 · n1 + n2 and k = k1 + N1 · k2,
 
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config import FeatureSpec, InputError
-from pipeline.features import banks, definition
+from pipeline.features import banks, definition, pcen
 from pipeline.features.fast import MFCC_MELS, TINY
 from pipeline.features.graph.tables import Table, constant
 
 #: Features of the spectrum.
-SPECTRAL = ("mfcc", "melspectrogram", "chroma_stft")
+SPECTRAL = ("mfcc", "melspectrogram", "chroma_stft", "pcen")
 
 CHROMA = "chroma_stft"
 
@@ -44,6 +44,7 @@ class Spectral(nn.Module):
         columns = {
             "mfcc": lambda: definition.mel(spec.sr, spec.n_fft, MFCC_MELS)["bank"].T,
             "melspectrogram": lambda: definition.mel(spec.sr, spec.n_fft, spec.bins)["bank"].T,
+            "pcen": lambda: definition.mel(spec.sr, spec.n_fft, spec.bins)["bank"].T,
             CHROMA: lambda: without_subnormals(banks.chroma(spec.sr, spec.n_fft, spec.bins, float(spec.tuning))),
         }
         parts = {name: columns[name]() for name in names}
@@ -53,6 +54,7 @@ class Spectral(nn.Module):
         bank = np.concatenate(list(parts.values()), axis=1)
         order = places(spec.n_fft)
         self.bank = Table(np.where(order[:, None] < 0, 0, bank[order]), half=half)
+        self.normalised = EnergyNormalised(spec) if "pcen" in names else None
         self.dct = Table(banks.dct(MFCC_MELS, spec.bins), half=half) if "mfcc" in names else None
 
     def forward(self, samples: Tensor) -> dict[str, Tensor]:
@@ -65,6 +67,8 @@ class Spectral(nn.Module):
                 planes[name] = self.chroma(part, energy)
             elif self.dct is not None and name == "mfcc":
                 planes[name] = decibels(part) @ self.dct()
+            elif self.normalised is not None and name == "pcen":
+                planes[name] = self.normalised(part)
             else:
                 planes[name] = decibels(part)
         return {name: plane.transpose(1, 2) for name, plane in planes.items()}
@@ -131,6 +135,26 @@ class Power(nn.Module):
         pieces = sound.reshape(-1, needed // piece, piece)
         last = (self.frames - 1) * step + 1
         return torch.cat([pieces[:, first : first + last : step] for first in range(count)], dim=2)
+
+
+class EnergyNormalised(nn.Module):
+    """Mel power (batch, frame, band) → PCEN (``pipeline.features.pcen``); its average over the past is one product."""
+
+    averages: Tensor
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        super().__init__()
+        b, frames = pcen.share(spec), np.arange(spec.frames)
+        ages = frames[:, None] - frames
+        weights = np.where(ages >= 0, b * (1 - b) ** np.maximum(ages, 0), 0.0)
+        weights[:, 0] = (1 - b) ** frames  # as if the first frame had gone on before
+        self.register_buffer("averages", constant(without_subnormals(weights.astype(np.float32))))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        power = pcen.SCALE * mel
+        smooth = self.averages @ power
+        gain = torch.exp(-pcen.GAIN * torch.log(smooth + pcen.EPSILON))
+        return torch.sqrt(power * gain + pcen.BIAS) - math.sqrt(pcen.BIAS)
 
 
 def factors(n_fft: int) -> tuple[int, int]:

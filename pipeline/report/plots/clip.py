@@ -106,6 +106,7 @@ ROW_NAMES = {
     "chroma_stft": "pitch class",
     "chroma_cqt": "pitch class",
     "chroma_cens": "pitch class",
+    "pcen": "mel band",
 }
 
 
