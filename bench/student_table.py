@@ -125,14 +125,15 @@ def line(name: str, records: Sequence[Record], costs: Costs | None) -> tuple[str
 
 
 def difference(records: Sequence[Record], other: Sequence[Record]) -> tuple[str, ...]:
-    """The mean and the cells of ``INTERVALS`` of runs less others, by fold and seed; a teacher of one seed is beside each of the students'."""
+    """The mean and the cells of ``INTERVALS`` of runs less others, by fold and seed; of a teacher and a student each run is beside each."""
     ours, theirs = counted(records), counted(other)
     if not ours or not theirs:
         return (NONE,) * 4
     values, base = (percents(side, "accuracy") for side in (ours, theirs))
     voters, base_voters = ({cell(record): [record.folder] for record in side} for side in (ours, theirs))
-    if theirs[0].is_teacher and not ours[0].is_teacher:
-        base, base_voters = beside(base, values), beside(base_voters, values)
+    if theirs[0].is_teacher != ours[0].is_teacher:
+        values, base = each_beside_each(values, base)
+        voters, base_voters = each_beside_each(voters, base_voters)
     if not (compared := statistics.comparison(values, base, ratio(ours[0]))):
         return (NONE,) * 4
     drawn = recordings.interval(voters, base_voters)
@@ -140,10 +141,15 @@ def difference(records: Sequence[Record], other: Sequence[Record]) -> tuple[str,
     return (signed(compared.difference), folds, interval((drawn.low, drawn.high)), str(compared.n))
 
 
-def beside(one: Mapping[Cell, Any], cells: Mapping[Cell, object]) -> dict[Cell, Any]:
-    """What a fold's only seed has, for every seed of it."""
-    of_fold = {fold: value for (fold, _), value in one.items()}
-    return {at: of_fold[at[0]] for at in cells if at[0] in of_fold}
+def each_beside_each(ours: Mapping[Cell, Any], theirs: Mapping[Cell, Any]) -> tuple[dict[Cell, Any], dict[Cell, Any]]:
+    """Both sides with all pairs of a fold's runs, numbered in place of seeds: a teacher's seed is not that of the student beside it.
+    The mean of their differences is the difference of the means."""
+    pairs = [(one, other) for one in ours for other in theirs if one[0] == other[0]]
+    cells = [(one[0], place) for place, (one, _) in enumerate(pairs)]
+    return (
+        {cell: ours[one] for cell, (one, _) in zip(cells, pairs)},
+        {cell: theirs[other] for cell, (_, other) in zip(cells, pairs)},
+    )
 
 
 def costs_of(rows: Mapping[str, Sequence[Record]]) -> dict[str, Costs]:

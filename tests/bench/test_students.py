@@ -9,12 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from bench import sound_to_class, student_document, student_rows, student_table, students
 from pipeline import config, runs
 from pipeline.config import InputError
+from pipeline.figures import bootstrap, statistics
+from pipeline.report import recordings
+from pipeline.report.table import interval, signed
 from tests.tiny import ROOT, audio_rkd, write_corpus
 
 SMALLER = tuple(
@@ -87,14 +93,52 @@ def test_what_would_end_it_after_hours_is_refused_before_anything_is_trained(
     assert not Path("runs").exists()
 
 
-def test_a_teacher_of_one_seed_stands_beside_each_seed() -> None:
-    cells = {(1, 0): 50.0, (1, 1): 60.0, (2, 0): 40.0, (2, 1): 44.0}
-    assert student_table.beside({(1, 0): 55.0, (2, 0): 41.0}, cells) == {
-        (1, 0): 55.0,
-        (1, 1): 55.0,
-        (2, 0): 41.0,
-        (2, 1): 41.0,
-    }
+@pytest.mark.parametrize("teachers", [1, 3])
+@pytest.mark.parametrize("turned", [False, True], ids=["student less teacher", "teacher less student"])
+def test_a_teacher_and_a_student_differ_by_the_means_of_all_their_seeds(
+    teachers: int, turned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by those of one seed, nor of seeds of one number alone: a plain loop over folds, seeds and clips."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 30)
+    clips, sources = (
+        np.array([f"{place}.wav" for place in range(30)]),
+        np.array([f"{place // 2}" for place in range(30)]),
+    )
+    told: dict[Path, runs.Predictions] = {}
+
+    def run(role: str, fold: int, seed: int) -> Any:
+        folder = Path(f"{role}/fold{fold}-seed{seed}")
+        told[folder] = runs.Predictions(clips, labels, rng.normal(size=(30, 3)), sources)
+        right = float((told[folder].logits.argmax(1) == labels).mean())
+        data = dict.fromkeys(("1", "2", "3"))
+        result = SimpleNamespace(counts=True, accuracy=right)
+        return SimpleNamespace(
+            fold=fold, seed=seed, folder=folder, is_teacher=role == "teacher", data=data, result=result
+        )
+
+    sides = [
+        [run(role, fold, seed) for fold in (1, 2, 3) for seed in range(count)]
+        for role, count in (("student", 2), ("teacher", teachers))
+    ]
+    if turned:
+        sides.reverse()
+    monkeypatch.setattr(recordings, "predictions", lambda folders: told[folders[0]])
+    shown = student_table.difference(*sides)
+    means, hits = [], {}
+    for fold in (1, 2, 3):
+        own = [[told[one.folder] for one in side if one.fold == fold] for side in sides]
+        right = [np.mean([one.logits.argmax(1) == labels for one in side], axis=0) for side in own]
+        hits[fold] = 100 * (right[0] - right[1])
+        means.append(hits[fold].mean())
+    drawn = bootstrap.by_recording(hits, dict.fromkeys(hits, sources))
+    test = statistics.corrected_t_test(means, 1 / 2)
+    assert shown == (
+        signed(np.mean(means)),
+        interval((test.low, test.high)),
+        interval((drawn.low, drawn.high)),
+        str(3 * 2 * teachers),
+    )
 
 
 def test_shares_are_of_the_papers_student_and_of_the_same_student_in_python() -> None:
