@@ -69,8 +69,9 @@ class PlannedPack:
 
     @property
     def turn(self) -> tuple[bool, float]:
-        """By which packs are sorted: those that were begun, then the longest, so that the last ones end together."""
-        return not self.checkpoint.exists(), -self.command.cost_of(self.runs) if self.command else 0.0
+        """By which packs are sorted: those that were begun, then the others, each the longest first, so that the last ones end together."""
+        begun = self.checkpoint.exists()
+        return not begun, -self.command.cost_of(self.runs, begun=begun) if self.command else 0.0
 
     @property
     def note(self) -> Path:

@@ -34,10 +34,15 @@ class Whole:
     share: float = field(default=0.0, compare=False)
     """Of what the command trains, done then, in [0, 1], by cost."""
 
-    def cost_of(self, planned: Sequence[PlannedRun]) -> float:
-        """What some of the runs cost, all epochs counted; 0 of those that it does not train."""
-        costs = {folder: epochs * cost for folder, epochs, cost in self.missing}
-        return sum(costs.get(run.folder, 0.0) for run in planned)
+    def cost_of(self, planned: Sequence[PlannedRun], *, begun: bool = False) -> float:
+        """What some of the runs cost: all epochs, or those that are left where they go on from a checkpoint (``begun``); 0 of those
+        that it does not train."""
+        asked = {run.folder for run in planned}
+        return sum(
+            cost * (epochs - (min(epochs, epochs_of(folder)) if begun else 0))
+            for folder, epochs, cost in self.missing
+            if folder in asked
+        )
 
     def far(self) -> tuple[float, str]:
         """The share that is done, and ``told``: for a bar."""
@@ -58,7 +63,7 @@ class Whole:
         self.begun = self.begun or (now, done)
         since = done - self.begun[1]
         self.share = done / (done + rest) if done + rest else 1.0
-        words = f"runs {ended} of {self.total}"
+        words = f"runs {ended:,} of {self.total:,}"
         if since > 0 and rest > 0:
             words += f", about {duration(rest * (now - self.begun[0]) / since)} left"
         self.looked = now, words if self.total > 1 else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def test_levels_are_together_up_to_the_first_that_learns_from_one_of_them() -> N
     assert [len(stage) for stage in stages(*many)] == [missing.TOGETHER, 1]
 
 
-def test_each_folder_has_its_own_checkpoints_and_what_was_begun_comes_first_then_the_longest(
+def test_each_folder_has_its_own_checkpoints_and_what_was_begun_comes_first_each_the_longest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,6 +76,21 @@ def test_each_folder_has_its_own_checkpoints_and_what_was_begun_comes_first_then
     Path("a/.checkpoints").touch()
     packs = schedule.packed_in_homes(planned, make, None, None, 2, print)
     assert [whole.cost_of(pack.runs) for pack in packs] == [40, 20, 200, 100]
+    Path("b").mkdir()
+    Path("b/.checkpoints").touch()
+    for folder, epochs in ((planned[4].folder, 19), (planned[5].folder, 18)):  # of 5 an epoch, one and two are left
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text("{}\n" * epochs)
+    packs = schedule.packed_in_homes(planned, make, None, None, 2, print)
+    assert [whole.cost_of(pack.runs, begun=True) for pack in packs] == [100, 40, 20, 15]
+    assert [pack.runs[0].home.name for pack in packs] == ["b", "a", "a", "b"]
+    for checkpoints in (
+        Path("a/.checkpoints"),
+        Path("b/.checkpoints"),
+    ):  # lost: what is on record of epochs is trained again
+        checkpoints.unlink()
+    packs = schedule.packed_in_homes(planned, make, None, None, 2, print)
+    assert [whole.cost_of(pack.runs) for pack in packs] == [200, 100, 40, 20]
 
 
 def test_folders_that_wait_for_nobody_are_trained_in_one_go(
@@ -109,6 +126,12 @@ def test_where_somebody_is_at_one_of_the_folders_nothing_of_the_others_is_touche
     monkeypatch.setattr(missing, "missing_runs", lambda some, source: [*some])
     monkeypatch.setattr(missing.stopped, "given_up", lambda some: touched.append(some[0].home.name) or iter(()))
     source = Source((), None, {}, ("x",), ())  # type: ignore[arg-type]
-    with locked(tmp_path / "b" / "training", "b"), pytest.raises(InputError, match=r"/b is being written by process"):
+    with locked(tmp_path / "b" / "training", "b"), pytest.raises(InputError) as refused:
         missing.train_homes(levels, source)
+    lock = re.escape(str(tmp_path / "b" / ".training.lock"))
+    assert re.fullmatch(
+        rf".*/b is being written by process {os.getpid()} on \S+ since [-\d]+ [:\d]+( \(.+\))?; wait for it, or stop it, "
+        rf"then the same command again \({lock}\)",
+        str(refused.value),
+    )
     assert not touched and not list(tmp_path.rglob("*.lock"))
