@@ -1,7 +1,6 @@
-"""How files are written: in full or not at all, one process at a time, with their digests.
+"""How files are written: in full or not at all, with their digests; one process at a time is for ``pipeline.locks`` to see to.
 
 - ``write_atomic``: under another name, synced, renamed;
-- ``locked``: a lock beside the file that the system gives back when its holder ends, however it ends;
 - ``sha256`` of a file's content, ``stamp`` of its state.
 """
 

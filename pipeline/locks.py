@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -41,11 +42,12 @@ def locked(path: Path, subject: str) -> Iterator[None]:
 
     def refuse(holder: str) -> None:
         raise InputError(
-            f"{subject} is being written by {holder}; wait for it, or stop it, then the same command again ({path})"
+            f"{subject} is being written by {holder}; wait for it, or stop it, then the same command again ({lock})"
         )
 
+    lock = lock_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with held(lock_of(path), refuse):
+    with held(lock, refuse):
         yield
 
 
@@ -83,9 +85,16 @@ def signature() -> str:
 
 def sign(descriptor: int) -> None:
     """Write into a lock who holds it."""
-    text = f"{signature()} since {datetime.now():%F %T}"
+    words = called(sys.argv)
+    text = f"{signature()} since {datetime.now():%F %T}" + (f" ({words})" if words else "")
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    os.pwrite(descriptor, text.encode(errors="replace"), 0)
+
+
+def called(argv: Sequence[str]) -> str:
+    """A command up to its first option, in one short line: "audio-rkd experiment survey"."""
+    words = itertools.takewhile(lambda word: not word.startswith("-"), argv[1:])
+    return " ".join(" ".join([Path(argv[0]).name, *words]).split())[:80]
 
 
 def holder_of(lock: Path) -> str:

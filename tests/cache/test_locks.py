@@ -6,6 +6,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -171,20 +173,29 @@ def test_a_system_call_that_refuses_all_locks(tmp_path: Path, reason: int = errn
 
 def test_the_lock_says_who_holds_it_and_goes_with_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "fold1.h5"
-    code = (
+    program = tmp_path / "apart" / "program.py"
+    program.parent.mkdir()
+    program.write_text(
         "import os, sys; from pathlib import Path; from pipeline.locks import locked\n"
-        "with locked(Path(sys.argv[1]), 'fold 1'): print('held', flush=True); sys.stdin.read(1); os._exit(1)"
+        "with locked(Path(sys.argv[-1]), 'fold 1'): print('held', flush=True); sys.stdin.read(1); os._exit(1)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, program, "experiment", "sur\nvey", "--data", path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout and process.stdout.readline() == "held\n"
-    with (
-        pytest.raises(InputError, match=f"fold 1 is being written by process {process.pid} on "),
-        locked(path, "fold 1"),
-    ):
+    with pytest.raises(InputError) as refused, locked(path, "fold 1"):
         pass
+    assert re.fullmatch(
+        rf"fold 1 is being written by process {process.pid} on \S+ since [-\d]+ [:\d]+ \(program\.py experiment sur vey\); "
+        rf"wait for it, or stop it, then the same command again \({re.escape(str(locks.lock_of(path)))}\)",
+        str(refused.value),
+    )
     process.communicate("x")
+    shutil.rmtree(program.parent)
     assert locks.lock_of(path).exists(), "left by a process that was killed"
     with locked(path, "fold 1"):
         assert locks.holder_now(locks.lock_of(path)).startswith(f"process {os.getpid()} ")
