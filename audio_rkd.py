@@ -128,7 +128,7 @@ def compute_features(corpus: Corpus, settings: Settings, *, folds: Sequence[int]
     if failed := [failure for report in reports for failure in report.failed]:
         first = failed[0]
         raise InputError(
-            f"{len(failed)} of {many(sum(report.clips for report in reports), 'clip')} failed, {first.clip} the first of them: {first.reason}; "
+            f"{len(failed):,} of {many(sum(report.clips for report in reports), 'clip')} failed, {first.clip} the first of them: {first.reason}; "
             "the others are kept. Repair or replace them and call it again, or leave them out: audio-rkd features --on-error skip"
         )
     return reports[0].path.parent

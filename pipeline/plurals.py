@@ -6,8 +6,8 @@ import re
 
 
 def many(count: int, one: str, several: str = "") -> str:
-    """ "1 class", "12 classes"; ``several`` where the rule of ``plural`` is not enough: ``many(n, "clip is", "clips are")``."""
-    return f"{count} {plural(count, one, several)}"
+    """ "1 class", "8,732 classes"; ``several`` where the rule of ``plural`` is not enough: ``many(n, "clip is", "clips are")``."""
+    return f"{count:,} {plural(count, one, several)}"
 
 
 def plural(count: int, one: str, several: str = "") -> str:

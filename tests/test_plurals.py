@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
     [
         (0, ("run",), "0 runs"),
         (1, ("run",), "1 run"),
-        (8732, ("clip",), "8732 clips"),
+        (8732, ("clip",), "8,732 clips"),
         (1, ("class",), "1 class"),
         (2, ("class",), "2 classes"),
         (2, ("mix",), "2 mixes"),
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
     ],
 )
 def test_one_is_one(count, words, said) -> None:
-    assert many(count, *words) == said and said == f"{count} {plural(count, *words)}"
+    assert many(count, *words) == said and said == f"{count:,} {plural(count, *words)}"
 
 
 def test_check_counts_one_of_each_kind() -> None:

@@ -19,7 +19,7 @@ def told(lengths: Iterable[float], clip_seconds: float) -> str:
         return ""
     unused, total = sum(length - clip_seconds for length in longer), sum(lengths)
     return (
-        f"{len(longer)} of {many(len(lengths), 'file')} {plural(len(longer), 'is', 'are')} longer than a clip ({clip_seconds:g} s): of {amount(total)} {amount(unused)} "
+        f"{len(longer):,} of {many(len(lengths), 'file')} {plural(len(longer), 'is', 'are')} longer than a clip ({clip_seconds:g} s): of {amount(total)} {amount(unused)} "
         f"({100 * unused / total:.0f} %) are left unused, for only the beginning of each is heard; cut them into pieces "
         "(windows = true in corpus.toml, or --windows; or NAME_01.wav, NAME_02.wav: one recording, one fold), or raise seconds there"
     )

@@ -186,9 +186,9 @@ def told_missing(level: Level, source: Source) -> list[PlannedRun]:
     """The missing runs of a level of one home; how many there are is said, and what is to be known of them."""
     home, name = level.runs[0].home, level.name
     missing = missing_runs(level.runs, source)
-    finished = f"{name}: {len(level.runs) - len(missing)} of {many(len(level.runs), 'run')} finished in {home}"
+    finished = f"{name}: {len(level.runs) - len(missing):,} of {many(len(level.runs), 'run')} finished in {home}"
     say(
-        f"{finished}; {len(missing)} to train with preset {missing[0].settings.preset}"
+        f"{finished}; {len(missing):,} to train with preset {missing[0].settings.preset}"
         if missing
         else f"{finished}; nothing to do"
     )
@@ -267,7 +267,7 @@ def with_teachers(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 def failed(failures: Sequence[str], trained: int) -> str:
     more = [f"and {len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
-    first = f"{len(failures)} of {many(trained, 'run')} stopped; the others are kept"
+    first = f"{len(failures):,} of {many(trained, 'run')} stopped; the others are kept"
     return "\n       ".join([first, *failures[:SHOWN], *more])
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from pipeline import places, runs
 from pipeline.engine.missing import Level, say
 from pipeline.experiments import pairs
-from pipeline.experiments.explanation import number
 from pipeline.experiments.times import planned_epochs, time_of
+from pipeline.plurals import many
 from pipeline.runs import STEP
 from pipeline.runs.planned import PlannedRun
 
@@ -51,7 +51,7 @@ def say_price(teachers: Level, corpus: str) -> None:
     left = [run for run in teachers.runs if not runs.finished(run.folder)]
     there = f", {len(teachers.runs) - len(left)} of them finished" if len(left) < len(teachers.runs) else ""
     time = time_of(planned_epochs(left), places.runs(), corpus, [left])
-    say(f"cross-fitted: {number(len(teachers.runs), 'teacher')}, one per pair of folds{there}. {time}")
+    say(f"cross-fitted: {many(len(teachers.runs), 'teacher')}, one per pair of folds{there}. {time}")
 
 
 def say_price_of(levels: Sequence[Level], corpus: str) -> None:

@@ -22,7 +22,7 @@ from pipeline.feature_settings import ALL
 from pipeline.images.cifar import SHAPE as IMAGE
 from pipeline.listed import modules
 from pipeline.losses.unlabelled import asked
-from pipeline.plurals import many, plural
+from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
 
 #: Where there is neither a corpus at hand nor a published one of its name: ten folds and ten classes, as UrbanSound8K has.
@@ -66,16 +66,16 @@ def explained(
         lines += of_step(step, settings, classes, dataset == IMAGES, len(planner.of_step(step.name)))
     left = [run for run in planned if not runs.finished(run.folder)]
     epochs = sum(run.network.epochs for run in planned)
-    fan = f"{number(len(held_out), 'fold')}{source}, {number(len(seeds), 'seed')}"
-    sizes = f"{number(len(planned), 'run')}, {number(epochs, 'epoch')}, in {number(depth, 'level')}"
+    fan = f"{many(len(held_out), 'fold')}{source}, {many(len(seeds), 'seed')}"
+    sizes = f"{many(len(planned), 'run')}, {many(epochs, 'epoch')}, in {many(depth, 'level')}"
     finished = (
-        f"{len(planned) - len(left)} of them are finished and are"
+        f"{len(planned) - len(left):,} of them are finished and are"
         if len(left) < len(planned)
         else "What is finished is"
     )
     lines.append(f"In all {sizes}: {fan}. {finished} not trained again.")
     if crossed := [run for run in planned if run.without is not None]:
-        lines.append(f"Of these {number(len(crossed), 'teacher')}, one per pair of folds, for what is cross-fitted.")
+        lines.append(f"Of these {many(len(crossed), 'teacher')}, one per pair of folds, for what is cross-fitted.")
     stages = [[run for level in stage for run in level.runs] for stage in together(levels)]
     waits = [[run for run in stage if not runs.finished(run.folder)] for stage in stages]
     lines.append(time_of(planned_epochs(left), root, corpus.name if corpus else "", waits))
@@ -123,7 +123,7 @@ def about(step: Step, network: TrainSettings, weights: int, count: int, features
         *changed(step),
         *([f"    frozen   {network.freeze}"] if network.freeze else []),
         *([f"    keeps    the weights of epochs {network.keep}"] if network.keep else []),
-        f"    trained  {number(count, 'run')} of {many(network.epochs, 'epoch')}, batch {network.batch}, learning rate {network.lr:g}"
+        f"    trained  {many(count, 'run')} of {many(network.epochs, 'epoch')}, batch {network.batch}, learning rate {network.lr:g}"
         + (", one view of each clip in an epoch" if network.views == "random" else "")
         if count or not step.balance
         else "    trained  not here: its weight alone is asked for, by which others are trained",
@@ -255,7 +255,3 @@ def listed(step: Step) -> str:
 def in_rounds(step: Step, name: str) -> str:
     """The name of a step, or what ``PREVIOUS`` is in its rounds."""
     return f"its round before (the first: {step.before})" if name == PREVIOUS else name
-
-
-def number(count: int, word: str) -> str:
-    return f"{count:,} {plural(count, word)}"

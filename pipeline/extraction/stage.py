@@ -81,7 +81,7 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
         print(failed_text(corpus.root, failures, folder))
     if not all(report.written for report in reports):
         raise ExtractionFailed(
-            f"{failed} of {many(sum(r.clips for r in reports), 'clip')} failed; the others are kept. Repair or replace them "
+            f"{failed:,} of {many(sum(r.clips for r in reports), 'clip')} failed; the others are kept. Repair or replace them "
             "and give the same command again, or leave them out with --on-error skip",
             reports,
         )

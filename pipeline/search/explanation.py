@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import places, runs
-from pipeline.experiments.explanation import number
 from pipeline.experiments.times import time_of
 from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
@@ -40,9 +39,9 @@ def explained(search: Search, held_out: Sequence[int | None]) -> str:
         before_epochs = [0, *(end for _, end in reached)]
         epochs += students * sum(count * (end - start) for (count, end), start in zip(reached, before_epochs))
     left = [run for run in teachers.values() if not runs.finished(run.folder)]
-    lines.append(f"In all {number(trainings, 'training')}, {number(epochs, 'epoch')}.")
+    lines.append(f"In all {many(trainings, 'training')}, {many(epochs, 'epoch')}.")
     if teachers:
-        lines.append(f"Before them {number(len(teachers), 'teacher')}, {len(left)} of them to train.")
+        lines.append(f"Before them {many(len(teachers), 'teacher')}, {len(left)} of them to train.")
     by_model: dict[str, int] = {getattr(search.settings, space.network).model: epochs}
     for run in left:
         by_model[run.network.model] = by_model.get(run.network.model, 0) + run.network.epochs
@@ -56,9 +55,9 @@ def stages(search: Search, rungs: Sequence[float]) -> list[str]:
     ends = ", ".join(str(halving.epochs_at(share, search.epochs)) for share in rungs)
     if len(rungs) == 1:
         return [
-            f"{number(space.trials, 'trial')}, {len(parts[0])} proposed at once, each of {many(search.epochs, 'epoch')}"
+            f"{many(space.trials, 'trial')}, {len(parts[0])} proposed at once, each of {many(search.epochs, 'epoch')}"
         ]
     return [
-        f"{number(space.trials, 'trial')} in brackets of {len(parts[0])}, up to epochs {ends}: at each of these one in "
+        f"{many(space.trials, 'trial')} in brackets of {len(parts[0])}, up to epochs {ends}: at each of these one in "
         f"{space.halving} goes on, the others are stopped",
     ]

@@ -17,8 +17,8 @@ import numpy as np
 from pipeline.config import InputError
 from pipeline.corpus.clips import UNLABELLED
 from pipeline.engine.missing import say
-from pipeline.experiments import explanation
 from pipeline.locks import locked
+from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
 from pipeline.search import halving, planning, proposing, record, training
 from pipeline.search.planning import Search
@@ -205,7 +205,7 @@ def told(search: Search, measured: Sequence[Measured], held_out: int | None) -> 
         return f"{search.space.name}, {where}: trials {first} to {last}: all refused: {measured[0].refused}"
     best = max(tried, key=lambda one: one.score or 0.0)
     return (
-        f"{search.space.name}, {where}: {explanation.number(len(measured), 'trial')} ({first} to {last} of {search.space.trials}) up to epoch {best.epochs}"
+        f"{search.space.name}, {where}: {many(len(measured), 'trial')} ({first} to {last} of {search.space.trials}) up to epoch {best.epochs}"
         f"{refused}; best {percent(search, best)}, trial {best.trial + 1}: {in_words(best.values)}"
     )
 
