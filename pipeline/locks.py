@@ -92,9 +92,9 @@ def sign(descriptor: int) -> None:
 
 
 def called(argv: Sequence[str]) -> str:
-    """A command up to its first option, in one short line: "audio-rkd experiment survey"."""
-    words = itertools.takewhile(lambda word: not word.startswith("-"), argv[1:])
-    return " ".join(" ".join([Path(argv[0]).name, *words]).split())[:80]
+    """A command up to its first option, in one short line: "audio-rkd experiment survey"; "" of ``python -c`` and of workers."""
+    words = itertools.takewhile(lambda word: not word.startswith("-"), [Path(argv[0]).name, *argv[1:]])
+    return " ".join(" ".join(words).split())[:80]
 
 
 def holder_of(lock: Path) -> str:

@@ -194,6 +194,7 @@ def test_the_lock_says_who_holds_it_and_goes_with_its_holder(tmp_path: Path) -> 
         rf"wait for it, or stop it, then the same command again \({re.escape(str(locks.lock_of(path)))}\)",
         str(refused.value),
     )
+    assert locks.called(["-c", "code"]) == ""  # a worker, of which this says nothing
     process.communicate("x")
     shutil.rmtree(program.parent)
     assert locks.lock_of(path).exists(), "left by a process that was killed"
