@@ -189,7 +189,8 @@ def list_them(titles: Mapping[str, str], as_json: bool) -> None:
     if as_json:
         named = [{"name": name, "title": title} for name, title in titles.items()]
         return click.echo(as_text({"experiments": named}))
-    return click.echo("\n".join(f"{known:14} {title}".rstrip() for known, title in titles.items()))
+    width = max(map(len, titles))
+    return click.echo("\n".join(f"{known:{width}} {title}".rstrip() for known, title in titles.items()))
 
 
 def trained_on(

@@ -23,6 +23,7 @@ from pipeline.feature_settings import ALL
 from pipeline.models.saved import sound_features
 from pipeline.plurals import many
 from pipeline.report.table import FULL, Column, Document, Section, Table, counted, number, of
+from pipeline.report.wording import trusted_teachers
 from pipeline.runs import Record
 from pipeline.runs.weights import read_weights
 
@@ -46,6 +47,8 @@ class Cost:
     """Which are computed: ``FeatureSpec.use``."""
     left_out: tuple[str, ...] = ()
     """What has no row, and the command that gives it one."""
+    trusted: tuple[str, ...] = ()
+    """A line where its teacher does not say what it was trained on."""
     several: bool = False
     """Whether clips have several labels: accuracies are mean average precisions then."""
 
@@ -94,6 +97,7 @@ def measured(
         synthetic=bool(student.synthetic),
         features=str(spec.use),
         left_out=tuple(left_out),
+        trusted=tuple(trusted_teachers([student])),
         several=student.several_labels,
     )
 
@@ -137,7 +141,7 @@ def verdict(cost: Cost) -> str:
 
 def conditions(cost: Cost) -> dict[str, Any]:
     """What all rows were measured under."""
-    return {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out", "several")}
+    return {k: v for k, v in dataclasses.asdict(cost).items() if k not in ("rows", "left_out", "trusted", "several")}
 
 
 def key_of(field: str, cost: Cost) -> str:
@@ -185,6 +189,7 @@ def document(cost: Cost) -> Document:
     notes = [
         verdict(cost),
         *cost.left_out,
+        *cost.trusted,
         f"Features: {computed} of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
         "ms), from samples in memory. Real-time factor: (features + network) / clip length.",
         "Multiply-adds: convolutions and linear layers. Published: Cho et al. 2023, for (5, 20, 173) and ten classes.",

@@ -3,8 +3,9 @@
 The model takes samples, float32: (n,), (1, n) or (1, 1, n), of a fixed n or of any. What its metadata says counts, under these keys:
 ``sample_rate`` (in Hz), ``classes`` (JSON, or a name a line), ``trained_on`` (JSON: folds of this corpus that it has seen, []
 where it has seen none). Outputs (…, D) are averaged over all axes but the last, for example over frames. The one that is as wide
-as there are classes is logits, of the corpus' classes alone; the embedding is the one called so, else the widest other one, else
-the same. Probabilities become logits: log p where they sum to 1, log p − log(1 − p) where they do not.
+as there are classes (of several the first, one called ``embedding`` last) is logits, of the corpus' classes alone; the embedding is
+the one called so, else the widest other one, else the same. Probabilities become logits: log p where they sum to 1,
+log p − log(1 − p) where they do not.
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ def named(
     answers: Mapping[str, np.ndarray], labels: Sequence[str], classes: Sequence[str], path: Path
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The outputs as embedding and, where the classes match by name, logits (clips, views, C); and lines on what was taken."""
-    fitting = [name for name, values in answers.items() if len(labels) == values.shape[-1]]
+    wide = [name for name, values in answers.items() if len(labels) == values.shape[-1]]
+    fitting = sorted(wide, key=lambda name: name == "embedding")  # an embedding may be as wide as there are classes
     missing = [name for name in classes if name not in labels]
     others = sorted((name for name in answers if name not in fitting[:1]), key=lambda name: answers[name].shape[-1])
     embedding = "embedding" if "embedding" in answers else others[-1] if others else next(iter(answers))

@@ -23,7 +23,7 @@ from pipeline.runs.planned import PlannedRun
 def levels(teachers: Sequence[PlannedRun], students: Sequence[PlannedRun], folds: Sequence[int]) -> list[Level]:
     """The teachers of pairs, and the students of them, from those of whole folds. ``folds``: all that the corpus has here.
 
-    Raises ``InputError`` for fewer than three folds, and for the epoch of a teacher that its test fold chose.
+    Raises ``InputError`` for fewer than three folds, for the epoch of a teacher that its test fold chose, and for hidden labels.
     """
     pairs.require_folds(folds, "--cross-fitted")
     by_folder = {run.folder: run for run in teachers}
@@ -31,6 +31,7 @@ def levels(teachers: Sequence[PlannedRun], students: Sequence[PlannedRun], folds
     crossed = []
     for student in students:
         pairs.require_epoch(student.network.teacher_epoch, "--cross-fitted")
+        pairs.require_labels(student.network.unlabelled, "--cross-fitted")
         if not student.teachers:
             crossed.append(student)
             continue

@@ -52,6 +52,16 @@ def require_epoch(teacher_epoch: str, asked: str) -> None:
         )
 
 
+def require_labels(unlabelled: float, asked: str) -> None:
+    """``InputError`` for hidden labels: how many of a class are hidden goes by the clips that are trained on, so that a teacher without
+    another fold learns some that are hidden from its student."""
+    if unlabelled:
+        raise InputError(
+            f"{asked} with unlabelled = {unlabelled:g}: a teacher of two folds learns labels that are hidden from its student; expected "
+            "unlabelled = 0, or no cross-fitting"
+        )
+
+
 def require_alone(step: Step, steps: Mapping[str, Step], where: str) -> None:
     """``InputError`` where a cross-fitted step is not taught by one step on labels alone, of one seed."""
     teacher = steps.get(step.teachers[0]) if len(step.teachers) == 1 and step.teachers[0] != PREVIOUS else None

@@ -53,7 +53,8 @@ def check(experiment: Experiment, settings: Settings) -> None:
         if step.cross_fitted:
             pairs.require_alone(step, experiment.steps, where)
             pairs.require_epoch(network.teacher_epoch, f"{where}: cross_fitted")
-        require_teacher_of_epoch(step, where)
+            pairs.require_labels(network.unlabelled, f"{where}: cross_fitted")
+        require_teacher_of_epoch(step, network.teacher_epoch, where)
         table = step.network if step.network in ("teacher", "student") else ""
         step.mix.require(network, table, based=step.base is not None)
         own_features.check(step, experiment.steps, network, settings)

@@ -152,9 +152,11 @@ def require_parents(step: Step, steps: Mapping[str, Step], where: str) -> None:
     require_base(step, steps, where)
 
 
-def require_teacher_of_epoch(step: Step, where: str) -> None:
-    """``InputError`` for the epoch of a teacher that is none, or a file."""
-    if not step.teachers and (epoch := dict(step.settings).get("teacher_epoch", LAST)) != LAST:
+def require_teacher_of_epoch(step: Step, asked: str, where: str) -> None:
+    """``InputError`` for the epoch of a teacher that is none, or a file. ``asked``: which one the step's network is to learn from, by the
+    step or its table; a table's is of steps that have a teacher."""
+    epoch = asked if step.files else dict(step.settings).get("teacher_epoch", LAST)
+    if not step.teachers and epoch != LAST:
         reason = "a file has no epochs" if step.files else "it has no teacher"
         raise InputError(
             f"{where}: teacher_epoch = {epoch}: {reason}; expected a step that teaches, or no teacher_epoch"

@@ -23,7 +23,7 @@ from pipeline.files import write_atomic
 from pipeline.report.aggregation import STAMP
 from pipeline.report.table import Column, Section, Table, number, of, padded
 from pipeline.report.told import of_table
-from pipeline.report.wording import of_windows
+from pipeline.report.wording import of_windows, trusted_teachers
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
 from pipeline.samplers import Episode
@@ -210,7 +210,11 @@ def rows_of(
         for episode, shares in measured(record, wanted, count, layer, notes).items():
             key = key_of(record)
             rows.setdefault((*key, episode), Row(key[0], episode)).shares.append(shares)
-    return sorted(rows.values(), key=lambda row: row.episode), [*of_windows(records), *notes]
+    return sorted(rows.values(), key=lambda row: row.episode), [
+        *of_windows(records),
+        *trusted_teachers(records),
+        *notes,
+    ]
 
 
 def all_classes(record: Record) -> tuple[str, ...]:

@@ -82,6 +82,16 @@ def test_the_table_agrees_with_itself_and_with_the_files(world):
     assert student.parameters == 5 * 32 * 9 + 32 + 32 * 16 * 9 + 16 + 16 * 5 * 5 * 32 + 32 + 32 * 3 + 3
 
 
+def test_a_trusted_teacher_is_said_below_the_table(world, tmp_path):
+    for name in ("cache", "runs"):
+        shutil.copytree(world.root / name, tmp_path / name)
+    student = tmp_path / world.student.relative_to(world.root)
+    assert "--trust-teacher" not in text(cost.document(measured(tmp_path, student)))
+    about = json.loads((student / "config.json").read_text())
+    (student / "config.json").write_text(json.dumps({**about, "trusted": True}))
+    assert "does not say which folds it was trained on" in text(cost.document(measured(tmp_path, student)))
+
+
 def test_exported_forms_have_rows_while_they_are_of_this_run(world, tmp_path, monkeypatch):
     for name in ("cache", "runs"):
         shutil.copytree(world.root / name, tmp_path / name)

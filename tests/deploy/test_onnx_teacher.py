@@ -15,7 +15,7 @@ from pipeline.audio import noise, read_clip
 from pipeline.config import FeatureSpec, InputError
 from pipeline.corpus import Corpus
 from pipeline.deploy.onnx_asked import Asked
-from pipeline.deploy.onnx_teacher import as_logits, teacher_file
+from pipeline.deploy.onnx_teacher import as_logits, named, teacher_file
 from pipeline.teacher_files import fitting
 from pipeline.teacher_files.choosing import of_fold
 from pipeline.teacher_files.fitting import Clips
@@ -110,10 +110,10 @@ def test_any_shape_of_samples_and_probabilities_without_names(
     )
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
-    named = teacher_file(Asked(path, 8000, labels, trust=True), corpus, clips, SPEC, tmp_path / "cache", told.append)
-    assert named != file and any("log p of its probabilities" in line for line in told)
+    by_name = teacher_file(Asked(path, 8000, labels, trust=True), corpus, clips, SPEC, tmp_path / "cache", told.append)
+    assert by_name != file and any("log p of its probabilities" in line for line in told)
     p = np.exp(scores - np.log(np.exp(scores).sum()))
-    np.testing.assert_allclose(read(named).outputs["logits"][0, 2], np.log(p)[:10][::-1], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(read(by_name).outputs["logits"][0, 2], np.log(p)[:10][::-1], rtol=1e-3, atol=1e-4)
 
 
 def test_probabilities_become_logits_and_logits_stay() -> None:
@@ -122,6 +122,18 @@ def test_probabilities_become_logits_and_logits_stay() -> None:
     each = np.array([[0.9, 0.8], [0.5, 0.0]], np.float32)
     np.testing.assert_allclose(as_logits(each)[0][:, 0], np.log([9.0, 1.0]), atol=1e-5)
     assert as_logits(np.array([[-1.0, 3.0]]))[1] == "as they are"
+
+
+@pytest.mark.parametrize("order", [("embedding", "scores"), ("scores", "embedding"), ("embedding", "scores", "wide")])
+def test_an_embedding_as_wide_as_there_are_classes_is_no_logits(order: tuple[str, ...]) -> None:
+    """Whichever of the two the model names first; alone it is both."""
+    widths = {"embedding": 3, "scores": 3, "wide": 8}
+    answers = {name: np.full((2, 2, widths[name]), place + 2.0, np.float32) for place, name in enumerate(order)}
+    outputs, notes = named(answers, ["b", "a", "c"], ["a", "b", "c"], Path("m.onnx"))
+    assert outputs["logits"] is not outputs["embedding"] is answers["embedding"]
+    assert np.array_equal(outputs["logits"], answers["scores"]) and "logits: output 'scores', 3 of its 3" in notes[1]
+    alone, _ = named({"embedding": answers["embedding"]}, ["b", "a", "c"], ["a", "b", "c"], Path("m.onnx"))
+    assert np.array_equal(alone["logits"], answers["embedding"])
 
 
 def test_models_that_are_none_or_take_no_samples_are_one_line(corpus: Corpus, clips: Clips, tmp_path: Path) -> None:

@@ -113,6 +113,16 @@ def test_files_that_cannot_teach_are_refused_when_it_is_planned(source: Source, 
         levels_of(path)
 
 
+def test_an_epoch_that_a_file_does_not_have_is_refused_wherever_it_is_said(source: Source) -> None:
+    """Of the student's table too, where it would be dropped without a word; beside the fold's own teacher it counts."""
+    best = dataclasses.replace(SETTINGS, student=dataclasses.replace(SETTINGS.student, teacher_epoch="best"))
+    how = {"folds": (1,), "seeds": (0,)}
+    assert plan(variant("student", "student", mix="soft"), best, "tiny", **how)[0]
+    of_a_file = variant("student", "student", mix="soft", teacher=["set/of1.npz"])
+    with pytest.raises(InputError, match="teacher_epoch = best: a file has no epochs"):
+        plan(of_a_file, best, "tiny", **how)
+
+
 def test_a_chain_begins_with_files(source: Source) -> None:
     files = file_teachers.named([Path("set")])
     how = {"generations": 2, "folds": (1, 2), "seeds": (0,), **GO}
@@ -253,6 +263,13 @@ def test_what_cannot_be_cross_fitted_is_refused_before_training(source: Source) 
         assert not levels[1].runs[0].folder.exists()
     with pytest.raises(InputError, match="teacher_epoch = best"):
         students("soft", teacher_epoch="best")
+    with pytest.raises(InputError, match=r"--cross-fitted with unlabelled = 0\.5: .* learns labels that are hidden"):
+        students("soft", unlabelled=0.5)
+    step = recipe(
+        '[[step]]\nname = "apart"\nmix = "soft"\nteacher = "teacher"\ncross_fitted = true\nunlabelled = 0.5\n'
+    )
+    with pytest.raises(InputError, match=r"step apart: cross_fitted with unlabelled = 0\.5"):
+        plan(read(str(step)), SETTINGS, "tiny", folds=(1, 2), seeds=(0,), all_folds=(1, 2, 3))
     with pytest.raises(InputError, match="with 2 folds: a teacher without two of them"):
         cross_fitting.levels([], [], (1, 2))
 

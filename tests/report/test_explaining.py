@@ -20,7 +20,7 @@ from pipeline import cache, runs
 from pipeline.engine.missing import train
 from pipeline.figures.explained import discarded, foreground
 from pipeline.models import saved
-from pipeline.report import page
+from pipeline.report import page, votes
 from pipeline.report.explaining import measuring, results, wording
 from pipeline.runs import damage
 from tests import recipes
@@ -192,3 +192,13 @@ def test_what_cannot_be_explained_is_one_line(world: tuple[Path, Path], monkeypa
     monkeypatch.setattr(foreground, "LEAST", 2.0)
     done = invoke("explain", str(world[1]), *QUICKLY)
     assert done.exit_code == 1 and "no clip has an event" in done.stderr
+
+
+def test_a_trusted_teacher_is_said_below_the_tables(world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    root, run = world
+    monkeypatch.chdir(root)
+    records = votes.records
+    monkeypatch.setattr(
+        votes, "records", lambda paths: [dataclasses.replace(one, trusted=True) for one in records(paths)]
+    )
+    assert any("does not say which folds it was trained on" in note for note in explained(str(run))["notes"])

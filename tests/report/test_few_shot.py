@@ -122,3 +122,14 @@ def test_a_run_that_cannot_be_measured_costs_the_report_nothing_else(
     names = [few_shot.key_of(record)[0] for record in (one, *generations)]
     assert names[1:] == [f"{names[0]}, generation 1", f"{names[0]}, generation 2"]
     damage.told()
+
+
+def test_a_trusted_teacher_is_said_below_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.recorded import write_run
+
+    record = dataclasses.replace(runs.read(write_run(tmp_path, 5)), trusted=True)
+    monkeypatch.setattr(few_shot, "all_classes", lambda record: ("a", "b", "c", "d"))
+    monkeypatch.setattr(few_shot, "measured", lambda *about: {Episode(2, 1, 3): np.array([0.5, 1.0])})
+    rows, notes = few_shot.rows_of([record], way=2)
+    assert len(rows) == 1 and any("does not say which folds it was trained on" in note for note in notes)
+    assert few_shot.rows_of([dataclasses.replace(record, trusted=False)], way=2)[1] == []

@@ -22,6 +22,7 @@ from pipeline.report.explaining import listeners, measuring, pictures, results, 
 from pipeline.report.explaining.clips import Clips, chosen
 from pipeline.report.explaining.listeners import DISTILLED, LABELS, Compared, Listener
 from pipeline.report.explaining.results import FIGURES, Explained, Heard, values
+from pipeline.report.wording import trusted_teachers
 
 #: Clips that are drawn.
 DRAWN = 3
@@ -70,7 +71,8 @@ def measured(
     let_go = measuring.measured([state for one in asked for states, _ in one for state in states], jobs)
     heard: list[Heard] = []
     drawn: dict[str, Any] = {}
-    notes = [note for one in compared for note in one.notes]
+    records = [each.record for one in compared for each in one.listeners]
+    notes = [*(note for one in compared for note in one.notes), *trusted_teachers(records)]
     for one, networks in zip(compared, asked):
         clips = by_fold[one.fold]
         each = [({state.epoch: let_go[state.key] for state in states}, moved) for states, moved in networks]
