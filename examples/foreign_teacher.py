@@ -47,7 +47,7 @@ def onnx(model: Path, rate: int, sounds: Path, target: Path) -> None:
     paths = sorted(sounds.rglob("*.wav"))
     x = [librosa.load(path, sr=rate)[0][None] for path in paths]  # (1, samples)
     embedding = [session.run(None, {session.get_inputs()[0].name: one})[0][0] for one in x]
-    clips = [path.name for path in paths]  # of DATASET=folder: CLASS/clip.wav; the clean view alone
+    clips = [path.name for path in paths]  # DATASET=folder: path.relative_to(sounds).as_posix(); clean views
     np.savez(target, clip=clips, embedding=np.array(embedding, np.float32), trained_on=np.array([], int))
 
 

@@ -68,11 +68,9 @@ def explained(
     epochs = sum(run.network.epochs for run in planned)
     fan = f"{many(len(held_out), 'fold')}{source}, {many(len(seeds), 'seed')}"
     sizes = f"{many(len(planned), 'run')}, {many(epochs, 'epoch')}, in {many(depth, 'level')}"
-    finished = (
-        f"{len(planned) - len(left):,} of them are finished and are"
-        if len(left) < len(planned)
-        else "What is finished is"
-    )
+    done = len(planned) - len(left)
+    verb = "is" if done == 1 else "are"
+    finished = f"{done:,} of them {verb} finished and {verb}" if done else "What is finished is"
     lines.append(f"In all {sizes}: {fan}. {finished} not trained again.")
     if crossed := [run for run in planned if run.without is not None]:
         lines.append(f"Of these {many(len(crossed), 'teacher')}, one per pair of folds, for what is cross-fitted.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.deploy.test_onnx_teacher import model
 from tests.tiny import QUICK, ROOT, audio_rkd, invoke, write_corpus
 
 CORPUS = ("--dataset", "urbansound8k", "--data", "toy", *QUICK)
@@ -42,6 +43,11 @@ def test_foreign_teachers_from_file_to_report(tmp_path: Path) -> None:
     (features,) = (tmp_path / "cache" / "toy").glob("f8-*")
     example = [sys.executable, str(ROOT / "examples" / "foreign_teacher.py"), "svc", str(features), "svc.npz"]
     subprocess.run(example, cwd=tmp_path, check=True, timeout=120)
+    foreign = model(tmp_path / "m.onnx", [1, "n"], {"embedding": "", "scores": ""})
+    example = [*example[:2], "onnx", str(foreign), "8000", "toy", "onnx.npz"]
+    subprocess.run(example, cwd=tmp_path, check=True, timeout=120)
+    angle = ("distill", *CORPUS, "--losses", "angle,soft:0", "--folds", "1", "--teacher", "onnx.npz")
+    assert audio_rkd(tmp_path, *angle).returncode == 0
     arrays = dict(np.load(tmp_path / "svc.npz"))
     first = {name: values for name, values in arrays.items() if name not in ("trained_on", "fold")}
     np.savez(tmp_path / "untold.npz", **{**first, "logits": first["logits"][0]})

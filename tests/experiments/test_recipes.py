@@ -121,6 +121,14 @@ def test_runs_epochs_and_levels_are_counted(name: str, totals: str) -> None:
     assert any(line.startswith(f"{totals}: 2 folds, 1 seed.") for line in told(name))
 
 
+@pytest.mark.parametrize(
+    ("folds", "words"), [("1", "1 of them is finished and is"), ("12", "2 of them are finished and are")]
+)
+def test_what_is_finished_is_counted(folds: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explanation.runs, "finished", lambda folder: folder.name[len("fold")] in folds)
+    assert any(line.endswith(f"{words} not trained again.") for line in told("virtual"))
+
+
 def test_what_tells_steps_apart_is_said() -> None:
     """Settings that only one of them has, and no teacher where a mix reads none."""
     assert "    with     label_smoothing = 0.1" in told("smooth-teacher")
