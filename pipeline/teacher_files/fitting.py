@@ -79,12 +79,28 @@ def check(file: TeacherFile, fold: int, clips: Clips) -> None:
             f"{listed(missing)}; expected all of them, by the corpus' names"
         )
     for name, values in file.outputs.items():
-        finite = np.isfinite(in_float32(values[teacher][places[rows]])).reshape(len(rows), -1).all(1)
+        said = values[teacher][places[rows]]
+        finite = np.isfinite(in_float32(said)).reshape(len(rows), -1).all(1)
         if bad := [clips.named(row) for row in rows[~finite]]:
-            remedy = "; log p of a probability of 0 is -inf: take log(max(p, 1e-12))" if name == "logits" else ""
             raise InputError(
-                f"{file.path}: {name} of {listed(bad)} not finite in float32; expected finite numbers{remedy}"
+                f"{file.path}: {name} of {listed(bad)} not finite in float32; expected finite numbers{remedy(name, said)}"
             )
+
+
+def remedy(name: str, said: np.ndarray) -> str:
+    """What to do about numbers of an output that are not finite in float32, by what they are; "" where they do not tell, as NaN."""
+    if np.isnan(said).any():
+        return ""
+    if np.isfinite(said).all():
+        return "; float32 ends at 3.4e38: write smaller numbers"
+    if not np.isposinf(said).any() and name == "logits":
+        return "; log p of a probability of 0 is -inf: take log(max(p, 1e-12))"
+    odds = (
+        ", or log(p / (1 - p)) of a probability of 0 or 1: keep p between 1e-7 and 1 - 1e-7" if name == "logits" else ""
+    )
+    return (
+        f"; an infinite number is one that was too large for its type (float16 ends at 65504): compute in float32{odds}"
+    )
 
 
 def require_known_folds(file: TeacherFile, clips: Clips) -> None:

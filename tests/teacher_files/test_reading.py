@@ -188,6 +188,28 @@ def test_what_does_not_fit_is_refused_in_one_line_that_names_it(tmp_path: Path, 
         assert re.search(message, line), line
 
 
+ODDS = "keep p between 1e-7"
+NOT_FINITE = {  # name, value, and of what the remedy speaks
+    "-inf": ("logits", -np.inf, ["take log(max(p, 1e-12))"], [ODDS, "float16"]),
+    "+inf": ("logits", np.inf, ["float16 ends at 65504", ODDS], ["max(p"]),
+    "too large": ("logits", 1e39, ["float32 ends at 3.4e38"], ["max(p", ODDS, "float16"]),
+    "nan": ("logits", np.nan, [], ["max(p", ODDS, "float16"]),
+    "of an embedding": ("embedding", -np.inf, ["float16 ends at 65504"], ["max(p", ODDS]),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_FINITE)
+def test_what_is_not_finite_has_the_remedy_of_its_kind(tmp_path: Path, kind: str) -> None:
+    name, value, said, unsaid = NOT_FINITE[kind]
+    values = arrays()[name].astype(np.float64)
+    values[..., 1] = value
+    path = written(tmp_path / "file.npz", **{name: values})
+    with pytest.raises(InputError, match=f"{name} of .* not finite in float32; expected finite numbers") as caught:
+        checked(path)
+    assert all(words in str(caught.value) for words in said)
+    assert not any(words in str(caught.value) for words in unsaid)
+
+
 def test_what_the_held_out_fold_holds_is_not_looked_at(tmp_path: Path) -> None:
     """Neither whether it is finite, nor whether it is there."""
     whole = LOGITS.copy()
