@@ -53,6 +53,8 @@ class Seen:
     """What it wrote of its last epoch."""
     several: bool = False
     """Whether its clips have several labels each."""
+    trusted: bool = False
+    """Whether a user vouched for a teacher that does not say what it was trained on."""
 
     @property
     def stale(self) -> bool:
@@ -97,6 +99,7 @@ def seen(folder: Path) -> Seen | None:
         record.mix_text or record.role,
         last or None,
         record.several_labels,
+        record.trusted,
     )
 
 
@@ -109,7 +112,8 @@ def as_data(state: Seen) -> dict[str, object]:
     """One run under way, as ``--json`` has it."""
     about = {"folder": str(state.folder), "epoch": state.epoch, "epochs": state.epochs}
     about["map" if state.several else "accuracy"] = state.accuracy
-    return {**about, "seconds_left": state.left, "silent": state.stale, "synthetic": state.synthetic}
+    said = {"silent": state.stale, "synthetic": state.synthetic, "trusted": state.trusted}
+    return {**about, "seconds_left": state.left, **said}
 
 
 def told(states: Sequence[Seen], finished: int) -> Told:
@@ -133,6 +137,8 @@ def told(states: Sequence[Seen], finished: int) -> Told:
         oldest = max(s.age for s in states if s.stale)
         parts.append(f"{len(states) - len(alive)} silent for {duration(oldest)}: stopped? The same command goes on")
     parts += accuracy([s for s in states if s.accuracy is not None])
+    if trusted := sum(s.trusted for s in states):
+        parts.append("trusted teacher" if trusted == len(states) else f"trusted teacher of {trusted}")
     return Told("\n".join([", ".join(parts) + ended, *mixes(states)]), data)
 
 

@@ -74,6 +74,17 @@ def test_the_line_is_the_runs_last_records(place: Path) -> None:
     )
 
 
+def test_a_trusted_teacher_is_said_beside_the_line(place: Path) -> None:
+    folders = sorted((place / "runs").rglob("fold*-seed0/config.json"))
+    assert "trusted" not in invoke("follow", "--once").stdout
+    for count, path in enumerate(folders[:3], 1):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"trusted": True}))
+        head = invoke("follow", "--once").stdout.split("\n")[0]
+        assert head.endswith(f", trusted teacher{f' of {count}' if count < 3 else ''}; 1 finished")
+    data = json.loads(invoke("follow", "--once", "--json").stdout)
+    assert [run["trusted"] for run in data["runs"]] == [True] * 3
+
+
 def test_of_several_mixes_the_worst_is_named_with_its_own(place: Path) -> None:
     write_epochs(write_run(place, None, fold=1, mix="angle"), [0.1])
     text = invoke("follow", "--once").stdout
