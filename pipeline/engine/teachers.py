@@ -123,9 +123,9 @@ def require_outputs(path: Path, run: PlannedRun) -> None:
         names = ["logits" if name in (MEMBERS, subsets.OWN) else name for name in names]
         stages = ["maps"] if any(name.startswith("map") for name in there) else []
         if missing := [name for name in names if name not in (*there, *stages)]:
+            other = ": no chain is without soft" if run.is_generation and term.name == "soft" else ", or other terms"
             raise InputError(
-                f"{path} has {', '.join(there)}, and {term.key} reads the teacher's {missing[0]}; expected a file that has it, or "
-                "other terms"
+                f"{path} has {', '.join(there)}, and {term.key} reads the teacher's {missing[0]}; expected a file that has it{other}"
             )
         if several and any(name.startswith("map") for name in names):
             raise InputError(

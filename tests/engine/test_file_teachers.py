@@ -164,6 +164,19 @@ def test_terms_that_need_what_the_file_lacks_are_refused_before_training(source:
     assert not run.folder.exists()
 
 
+def test_a_chain_from_embeddings_alone_is_told_that_soft_is_always_in_it(source: Source) -> None:
+    file = read(Path("other.npz"))
+    about = {"clip": np.array(file.clips), "view": np.array(file.views), "trained_on": np.array([2, 3])}
+    write(Path("space-alone.npz"), {**about, "embedding": file.outputs["embedding"][0]})
+    run = student(1, "ce,soft,angle", (Path("space-alone.npz"),))
+    for role, end in (
+        ("step", "or other terms$"),
+        ("generation", "expected a file that has it: no chain is without soft$"),
+    ):
+        with pytest.raises(InputError, match=end):
+            train(source, dataclasses.replace(run, role=role))
+
+
 def test_of_embeddings_alone_relations_learn(source: Source) -> None:
     file = read(Path("other.npz"))
     about = {"clip": np.array(file.clips), "view": np.array(file.views), "trained_on": np.array([2, 3])}
