@@ -83,6 +83,11 @@ def signature() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
+def signature_of(holder: str) -> str:
+    """The ``signature`` in what a lock says of its holder: "process 1 on gpu1" is no beginning of "process 1 on gpu10"."""
+    return holder.partition(" since ")[0]
+
+
 def sign(descriptor: int) -> None:
     """Write into a lock who holds it."""
     words = called(sys.argv)

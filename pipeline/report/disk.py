@@ -246,7 +246,7 @@ def held_locks(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     own = locks.signature()
     for root in roots:
         for lock in root.rglob(".*.lock"):
-            if (holder := locks.holder_now(lock)) and not holder.startswith(own):
+            if (holder := locks.holder_now(lock)) and locks.signature_of(holder) != own:
                 guarded = lock.with_name(lock.name[1:].removesuffix(".lock"))
                 yield (guarded if guarded.exists() else lock.parent), holder
 

@@ -120,11 +120,11 @@ def test_looking_changes_nothing_and_removal_takes_that_alone(place: Path) -> No
 
 
 @contextlib.contextmanager
-def somebody_holds(path: Path) -> Iterator[None]:
+def somebody_holds(path: Path, name: str = "process 1 on another-machine") -> Iterator[None]:
     """A lock as another process has it."""
     lock = locks.lock_of(path)
     with lock.open("w") as file:
-        file.write("process 1 on another-machine since then")
+        file.write(f"{name} since then")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -146,6 +146,19 @@ def test_what_is_locked_is_in_use_and_so_are_the_features_of_who_trains(place: P
         removed = pruning.remove(items, lambda: disk.survey(Path("cache"), Path("runs")), lines.append)
     assert len(removed) == len(items) - 2 and (chain / "forgotten" / "fold1-seed0").is_dir()
     assert len(lines) == 2 and all("another-machine" in line for line in lines)
+
+
+def test_a_process_of_a_machine_whose_name_begins_alike_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "signature", lambda: "process 1 on gpu1")
+    for name, others in (
+        ("gpu10", ["process 1 on gpu10 since then"]),
+        ("gpu1.local", ["process 1 on gpu1.local since then"]),
+        ("gpu1", []),
+    ):
+        with somebody_holds(tmp_path / "training", f"process 1 on {name}"):
+            assert [holder for _, holder in disk.held_locks([tmp_path])] == others
 
 
 def test_a_run_that_is_finished_or_used_since_it_was_looked_at_stays(place: Path) -> None:
