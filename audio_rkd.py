@@ -100,7 +100,7 @@ def features(sound: Place | np.ndarray, spec: FeatureSpec | None = None) -> np.n
     ``sound``: a file of any format and rate, mixed to one channel, resampled to ``spec.sr``, cut or filled up to ``spec.seconds``;
     or samples (n,) or (clips, n), floating-point in units of full scale at ``spec.sr``, which are taken as they are: the result is
     then (feature, bin, 1 + n // hop_length), with clips in front. ``spec``: ``settings(…).features``, by default that of the
-    paper's geometry: five features of 20 bins, of 4 s 173 frames. Units: dB (mfcc, melspectrogram), 0 to 1 (chromagrams).
+    paper's geometry: five features of 20 bins, of 4 s 173 frames. Units: dB (mfcc, melspectrogram), 0 to 1 (chromagrams), 1 (pcen, from 0).
 
     ``InputError`` for a file that is missing, damaged or no sound, for samples that are not finite, and settings that do not fit.
     """

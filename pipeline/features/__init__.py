@@ -1,7 +1,7 @@
 """Samples → stacked librosa features.
 
-Five features a clip, or those that ``spec.use`` names, in the order of ``pipeline.config.FEATURES``: MFCC, mel-spectrogram in
-dB, chromagram of the short-time Fourier transform, chromagram of the constant-Q transform, and CENS. All have ``spec.bins`` rows
+Five features a clip, or those that ``spec.use`` names, in the order of ``pipeline.config.EVERY_FEATURE``: MFCC, mel-spectrogram in
+dB, chromagram of the short-time Fourier transform, chromagram of the constant-Q transform, and CENS; by its name alone PCEN. All have ``spec.bins`` rows
 and one column per hop. Their definition is librosa's (``describe`` gives the calls in words); there are two ways
 to compute them:
 

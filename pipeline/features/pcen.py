@@ -1,6 +1,6 @@
 """Per-channel energy normalisation of mel bands: each band over what it was a moment ago (Wang et al. 2017, as ``librosa.pcen``).
 
-With S the mel power of samples in 32 bits, band f and frame t, and M its average over the past:
+With S 2³¹ times the mel power of samples in units of full scale, band f and frame t, and M its average over the past:
 
     M[f, t] = (1 − b) M[f, t − 1] + b S[f, t]
     PCEN[f, t] = (S[f, t] / (ε + M[f, t])^α + δ)^r − δ^r
@@ -17,7 +17,8 @@ import numpy as np
 
 from pipeline.config import FeatureSpec
 
-#: Full scale of samples in 32 bits, for which α and δ were chosen; squared in the power, once here as in librosa's example.
+#: Full scale of samples in 32 bits, as librosa advises. Its example scales magnitudes so; here it is the power, which full scale would
+#: have squared: S is 2³¹ times smaller than that of samples in 32 bits, of which r and δ notice a factor of 2^(31 × 0.02) = 1.5.
 SCALE = 2.0**31
 
 #: α, δ and ε; r is 1/2, a square root.

@@ -6,14 +6,17 @@ import dataclasses
 import math
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
 from pipeline import config
 from pipeline.config import FEATURES, FeatureSpec
 from pipeline.deploy.one_file import unsuited
+from pipeline.deploy.one_file.graph import SAMPLES, front
 from pipeline.feature_settings import ALL
 from pipeline.features import describe, extract, graph
+from pipeline.features.graph.spectrum import EnergyNormalised
 from pipeline.features.pcen import share
 from pipeline.training.spectrogram import gain_levels
 from tests.sounds import sounds
@@ -85,3 +88,28 @@ def test_it_stands_behind_the_five_and_all_are_the_five() -> None:
     assert FeatureSpec().names == FEATURES and config.digest(FeatureSpec()) == "b37b3e20"
     assert not unsuited(both)
     assert gain_levels(both.names, 64)[:, 0, 0].tolist() == [1.0, 0.0]
+
+
+def test_a_clip_of_minutes_takes_no_square_of_its_frames_in_the_graph() -> None:
+    """In blocks, which hand their average on: the loop's numbers, and in ONNX the module's."""
+    spec = dataclasses.replace(SPEC, seconds=10.0, bins=8, hop_length=64, n_fft=256)
+    module = graph.Features(spec)
+    assert spec.frames == 3446
+    assert sum(buffer.numel() for buffer in module.buffers()) < spec.frames**2 / 20
+    rng = np.random.default_rng(0)
+    y = (rng.normal(0, 0.1, spec.samples) * np.repeat([1e-3, 1.0, 0.0, 0.1, 1e-3], spec.samples // 5)).astype(
+        np.float32
+    )
+    values = module(torch.from_numpy(y)[None]).numpy()
+    np.testing.assert_allclose(values[0, 0], looped(y, spec), rtol=0, atol=3e-4)
+    session = onnxruntime.InferenceSession(front(spec, spec.sr, half=False).SerializeToString())
+    np.testing.assert_allclose(session.run(None, {SAMPLES: y[None]})[0], values, rtol=0, atol=3e-4)
+    longest = EnergyNormalised(dataclasses.replace(SPEC, seconds=600.0, bins=1))
+    assert sum(buffer.numel() for buffer in longest.buffers()) < 100_000
+    power = torch.from_numpy(rng.random((2, longest.frames, 1)).astype(np.float32) ** 8)
+    b, last = share(SPEC), power[:, 0].double()
+    averages = longest.averages(power)
+    for t in range(longest.frames):
+        last = (1 - b) * last + b * power[:, t]
+        if t % 997 == 0 or t == longest.frames - 1:
+            np.testing.assert_allclose(averages[:, t].numpy(), last.numpy(), rtol=2e-5)

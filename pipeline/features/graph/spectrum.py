@@ -34,6 +34,9 @@ ENERGY = "energy"
 #: A frame is put together from at most so many pieces of the clip.
 PIECES = 256
 
+#: Frames of a block of PCEN's average, at least: all of a clip of 5 s at the usual hop.
+BLOCK = 256
+
 
 class Spectral(nn.Module):
     """Samples (batch, sample) → feature → (batch, row, frame), of the features ``names`` of the spectrum."""
@@ -138,23 +141,48 @@ class Power(nn.Module):
 
 
 class EnergyNormalised(nn.Module):
-    """Mel power (batch, frame, band) → PCEN (``pipeline.features.pcen``); its average over the past is one product."""
+    """Mel power (batch, frame, band) → PCEN (``pipeline.features.pcen``).
 
-    averages: Tensor
+    Its average over the past is a product in each block of frames, and one over the blocks, of what each hands on. One product over
+    all frames would take the square of their number: gigabytes of a clip of minutes.
+    """
+
+    within: Tensor
+    onward: Tensor
+    fading: Tensor
 
     def __init__(self, spec: FeatureSpec) -> None:
         super().__init__()
-        b, frames = pcen.share(spec), np.arange(spec.frames)
-        ages = frames[:, None] - frames
-        weights = np.where(ages >= 0, b * (1 - b) ** np.maximum(ages, 0), 0.0)
-        weights[:, 0] = (1 - b) ** frames  # as if the first frame had gone on before
-        self.register_buffer("averages", constant(without_subnormals(weights.astype(np.float32))))
+        left, self.frames = 1 - pcen.share(spec), spec.frames
+        self.length = min(self.frames, max(BLOCK, math.isqrt(self.frames - 1) + 1))
+        self.blocks = -(-self.frames // self.length)
+        self.register_buffer("within", constant(pcen.share(spec) * decaying(left, self.length)))
+        self.register_buffer("onward", constant(decaying(left**self.length, self.blocks)))
+        self.register_buffer("fading", constant(left ** np.arange(1, self.length + 1)[:, None]))
 
     def forward(self, mel: Tensor) -> Tensor:
         power = pcen.SCALE * mel
-        smooth = self.averages @ power
+        smooth = self.averages(power)
         gain = torch.exp(-pcen.GAIN * torch.log(smooth + pcen.EPSILON))
         return torch.sqrt(power * gain + pcen.BIAS) - math.sqrt(pcen.BIAS)
+
+    def averages(self, power: Tensor) -> Tensor:
+        """M (batch, frame, band); before the first frame it was that frame's level, as if it had gone on before."""
+        bands = power.shape[2]
+        filled = functional.pad(power, (0, 0, 0, self.blocks * self.length - self.frames))
+        own = self.within @ filled.reshape(-1, self.blocks, self.length, bands)
+        handed = torch.cat(
+            [power[:, :1], own[:, :-1, -1]], dim=1
+        )  # what each block is given, but for what came earlier
+        smooth = own + self.fading * (self.onward @ handed)[:, :, None]
+        return smooth.reshape(-1, self.blocks * self.length, bands)[:, : self.frames]
+
+
+def decaying(left: float, count: int) -> np.ndarray:
+    """(count, count): ``left`` to the power of the age of column j in row i, 0 where j is still to come, and where float32 has no
+    normal number."""
+    ages = np.subtract.outer(np.arange(count), np.arange(count))
+    return without_subnormals(np.where(ages >= 0, left ** np.maximum(ages, 0.0), 0.0).astype(np.float32))
 
 
 def factors(n_fft: int) -> tuple[int, int]:
