@@ -135,8 +135,13 @@ def accuracy_table(rows: Sequence[Row]) -> Table:
 def calibration_table(rows: Sequence[Row]) -> Table:
     """Of the rows with calibrated runs."""
     title = "Calibration on the held-out fold, before and after temperatures that were fitted without it; classes do not change."
-    columns = (NAME, CALIBRATED, TEMPERATURE, ECE_BEFORE, ECE_AFTER, NLL_BEFORE, NLL_AFTER)
+    columns = (NAME, *told_apart(rows), CALIBRATED, TEMPERATURE, ECE_BEFORE, ECE_AFTER, NLL_BEFORE, NLL_AFTER)
     return Table.build(title, columns, [row for row in rows if row.calibration])
+
+
+def told_apart(rows: Sequence[Row]) -> list[Column]:
+    """The settings, where rows of one name have several: an experiment's, of calls with other settings."""
+    return [SETTINGS] if len({row.name for row in rows}) < len(rows) else []
 
 
 def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
@@ -145,7 +150,17 @@ def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
     tests = [row.comparison for row in compared if row.comparison]
     few, enough = any(one.no_claim for one in tests), any(not one.no_claim for one in tests)
     difference = replace(DIFFERENCE, name=f"Difference\nto {other}") if other else DIFFERENCE
-    columns = [NAME, difference, INTERVAL, *([RECORDINGS] if few else []), FOLDS, PAIRS, SD_UNITS, SD_PAIRS]
+    columns = [
+        NAME,
+        *told_apart(rows),
+        difference,
+        INTERVAL,
+        *([RECORDINGS] if few else []),
+        FOLDS,
+        PAIRS,
+        SD_UNITS,
+        SD_PAIRS,
+    ]
     columns += [P, P_HOLM, P_WILCOXON] if enough else []
     columns.append(Column("", lambda row: joined(comparison_remarks(row)), "Notes", prose=True))
     several = any(row.several for row in rows)

@@ -60,7 +60,7 @@ def document(
     sections = (*tables(rows), *experiment_tables(experiments))
     every = [*rows, *experiments]
     notes = [*footnotes(every)]
-    if len({row.key for row in every}) > 1:
+    if len(sections) > 1 and len({row.key for row in every}) > 1:
         notes.append("The tables differ in settings or in data: figures of one do not compare with another's.")
     if unfinished:
         names = listed(["/".join(folder.parts[-2:]) for folder in unfinished])

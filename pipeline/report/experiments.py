@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -25,28 +25,28 @@ LABELS = str(losses.LossMix.parse("ce"))
 #: What an experiment calls its row of labels alone.
 LABELS_ROW = "labels"
 
-#: (a run of a row, all runs, the folder of the experiment's own row of that kind) → those that the row is compared to.
-Other = Callable[[Record, Sequence[Record], Path | None], list[Record]]
+#: (a run of a row, all runs, the folders of the experiment's own row of that kind) → those that the row is compared to.
+Other = Callable[[Record, Sequence[Record], Collection[Path]], list[Record]]
 
 COLUMNS = (Column("experiment", of("label")), *CSV)
 
 
 def rows(
-    records: Sequence[Record], noted: Sequence[NotedRow], other_of: Other | None = None, called: str = BASELINE
+    records: Sequence[Record], noted: Sequence[NotedRow], other_of: Other | None = None, called: str = ""
 ) -> list[Row]:
     """The rows of what is noted, of those with finished runs. p (Holm) is adjusted for all of them that are of one table.
 
     ``other_of``: which runs a row is compared to; default ``baseline_of``. ``called``: the name of the experiment's own row of that
-    kind, where it has one.
+    kind, where it has one; default that of ``baseline_of``.
     """
     other_of = other_of or baseline_of
-    own = own_rows(noted, called)
     by_table: dict[tuple[str, str], list[Row]] = {}
     for (name, _), entries in grouped(noted).items():
-        of_kind = own.get(experiment_of(name))
         members = [record for record in records for entry in entries if is_of(record, entry)]
         if not members:
             continue
+        baseline_row = LABELS_ROW if members[0].several_labels else BASELINE
+        own = own_folders(noted, experiment_of(name), called or baseline_row)
         nested = entries[0].fold is not None
         key = key_of(members[0])
         if nested:
@@ -54,10 +54,10 @@ def rows(
                 key, preset=f"{name.partition(' ')[0]}, one per held-out fold", digest=", ".join(digests(members))
             )
         row = replace(bare_row(key, members, is_baseline=False), label=name, nested=nested)
-        baseline = other_of(members[0], records, of_kind)
+        baseline = other_of(members[0], records, own)
         if nested:  # each fold's own
             baseline = [
-                other for record in members for other in other_of(record, records, of_kind) if other.cell == record.cell
+                other for record in members for other in other_of(record, records, own) if other.cell == record.cell
             ]
         if baseline:
             other = key_of(baseline[0]).digest
@@ -77,13 +77,9 @@ def experiment_of(row_name: str) -> str:
     return row_name.partition("/")[0]
 
 
-def own_rows(noted: Sequence[NotedRow], called: str) -> dict[str, Path]:
-    """Experiment → the folder of its row of that name, of those that have one."""
-    return {
-        experiment_of(entry.name): entry.folder
-        for entry in noted
-        if entry.name == f"{experiment_of(entry.name)}/{called}"
-    }
+def own_folders(noted: Sequence[NotedRow], experiment: str, called: str) -> set[Path]:
+    """The folders of an experiment's row of that name: one for each call with other settings."""
+    return {entry.folder for entry in noted if entry.name == f"{experiment}/{called}"}
 
 
 def grouped(noted: Sequence[NotedRow]) -> dict[tuple[str, Path | None], list[NotedRow]]:
@@ -92,6 +88,18 @@ def grouped(noted: Sequence[NotedRow]) -> dict[tuple[str, Path | None], list[Not
     for entry in noted:
         groups.setdefault((entry.name, entry.folder if entry.fold is None else None), []).append(entry)
     return groups
+
+
+def runs_by_name(records: Sequence[Record], noted: Sequence[NotedRow]) -> dict[str, list[Record]]:
+    """The runs of each row; of rows of one name, which calls with other settings leave, with the digest of these behind it."""
+    groups = grouped(noted)
+    names = [name for name, _ in groups]
+    found: dict[str, list[Record]] = {}
+    for (name, _), entries in groups.items():
+        members = [record for record in records for entry in entries if is_of(record, entry)]
+        of_call = f" ({members[0].digest})" if members and names.count(name) > 1 else ""
+        found[name + of_call] = [*found.get(name + of_call, []), *members]
+    return found
 
 
 def is_of(record: Record, entry: NotedRow) -> bool:
@@ -127,46 +135,64 @@ def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
     return (Section("beside these rows", tuple(measured)),) if measured else ()
 
 
-def baseline_of(record: Record, records: Sequence[Record], own: Path | None = None) -> list[Record]:
+def baseline_of(record: Record, records: Sequence[Record], own: Collection[Path] = ()) -> list[Record]:
     """The students of soft targets alone, of clips with several labels those of labels alone, with the same network, features and
-    data: those in the folder ``own`` where some are there, else those of one table; none of several tables."""
+    data: those in the folders ``own`` where some are there, else those of one table; none of several tables.
+
+    Such a student itself, of a row that is called otherwise, is compared to those in ``own`` alone.
+    """
     mix = str(losses.LossMix.parse(OF_SEVERAL if record.several_labels else BASELINE))
-    if record.folder.parent == own or (own is None and record.is_student and record.row_mix == mix):
-        return []
-    alike = [
-        other
-        for other in records
-        if other.is_student
-        and other.row_mix == mix
-        and (other.preset, other.model, other.data_digest) == (record.preset, record.model, record.data_digest)
-        and other.recorded_settings["features"] == record.recorded_settings["features"]
-        and of_same_classes(other, record)
-    ]
-    of_experiment = [other for other in alike if other.folder.parent == own]
+    alike = [other for other in records if other.is_student and other.row_mix == mix and comparable(record, other)]
+    ours = nearest(record, [other for other in alike if other.folder.parent in own])
+    if record.is_student and record.row_mix == mix:
+        return [] if record.folder.parent in own else ours
     same_settings = [other for other in alike if record.is_student and other.digest == record.digest]
-    return of_experiment or same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
+    return ours or same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
 
 
-def labels_of(record: Record, records: Sequence[Record], own: Path | None = None) -> list[Record]:
+def labels_of(record: Record, records: Sequence[Record], own: Collection[Path] = ()) -> list[Record]:
     """The runs of the same network on labels alone, with the same features and data, of one folder: trained as the run itself was,
-    else those in the folder ``own``, else those of the only settings that there are."""
+    else those in one of the folders ``own``, else those of the only settings that there are."""
     if is_labels_alone(record):
         return []
     by_folder: dict[Path, list[Record]] = {}
     for other in records:
-        if (
-            is_labels_alone(other)
-            and (other.preset, other.model, other.data_digest) == (record.preset, record.model, record.data_digest)
-            and other.recorded_settings["features"] == record.recorded_settings["features"]
-            and of_same_classes(other, record)
-        ):
+        if is_labels_alone(other) and comparable(record, other):
             by_folder.setdefault(other.folder.parent, []).append(other)
     same_settings = [alike for alike in by_folder.values() if trained_alike(record, alike[0])]
     if same_settings:
-        return max(same_settings, key=len)
-    if own in by_folder:
-        return by_folder[own]
-    return next(iter(by_folder.values())) if len(by_folder) == 1 else []
+        return max(same_settings, key=lambda alike: (alike[0].folder.parent in own, len(alike)))
+    ours = nearest(record, [other for folder in own for other in by_folder.get(folder, [])])
+    return ours or (next(iter(by_folder.values())) if len(by_folder) == 1 else [])
+
+
+def comparable(one: Record, other: Record) -> bool:
+    """Whether two runs are of the same network, features, data and classes."""
+    return (
+        (other.preset, other.model, other.data_digest) == (one.preset, one.model, one.data_digest)
+        and other.recorded_settings["features"] == one.recorded_settings["features"]
+        and of_same_classes(other, one)
+    )
+
+
+def nearest(record: Record, others: Sequence[Record]) -> list[Record]:
+    """Those of one folder: of several, which calls with other settings leave, that with the fewest settings other than the record's;
+    none where two are equally near."""
+    folders: dict[Path, list[Record]] = {}
+    for other in others:
+        folders.setdefault(other.folder.parent, []).append(other)
+    apart = {folder: settings_apart(record, runs_there[0]) for folder, runs_there in folders.items()}
+    least = [folder for folder, count in apart.items() if count == min(apart.values())]
+    return folders[least[0]] if len(least) == 1 else []
+
+
+def settings_apart(one: Record, other: Record) -> int:
+    """How many settings of two runs are not the same."""
+    return sum(
+        dict(other.recorded_settings[table]).get(name) != value
+        for table in ("features", "teacher", "student")
+        for name, value in dict(one.recorded_settings[table]).items()
+    )
 
 
 def of_same_classes(one: Record, other: Record) -> bool:
@@ -205,10 +231,7 @@ def report(root: Path, reports: Path, corpus: str, experiment: str) -> str:
     stamp = f"{STAMP}: " if any(row.synthetic for row in shown) else ""
     folders = {row.folder for row in noted}
     members = [record for record in records if record.folder.parent in folders]
-    by_name = {
-        name: [record for record in records for entry in entries if is_of(record, entry)]
-        for (name, _), entries in grouped(noted).items()
-    }
+    by_name = runs_by_name(records, noted)
     noisy = noise_levels.section(by_name, reports / corpus / f"experiment-{experiment}-noise.csv")
     every = [record for row in by_name.values() for record in row]
     measured = (*few_shot.section(every), *recalls.section(by_name), *other_classes.section(every))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -102,3 +103,85 @@ def test_without_a_row_of_its_own_soft_targets_of_several_settings_are_no_baseli
         recorded.write_run(tmp_path, 5, mix="soft:1", lr=rate)
     (row,) = experiments.rows(runs.find(tmp_path / "runs"), [NotedRow("mine", ours.parent)])
     assert row.comparison is None
+
+
+def test_a_row_called_soft_of_another_mix_is_a_row_like_any_other(tmp_path: Path) -> None:
+    """It is no baseline, and what is one is not compared to itself."""
+    named = recorded.write_run(tmp_path, 8, mix="hinton:1", lr=0.02)
+    plain = recorded.write_run(tmp_path, 5, mix="soft:1", lr=0.02)
+    entries = [NotedRow("mine/soft", named.parent), NotedRow("mine/plain", plain.parent)]
+    by_name = {row.label: row for row in experiments.rows(runs.find(tmp_path / "runs"), entries)}
+    compared = by_name["mine/soft"].comparison
+    assert compared is not None and compared.difference == pytest.approx(30.0)
+    assert by_name["mine/plain"].comparison is None
+
+
+def test_soft_targets_of_other_features_are_not_compared_to_themselves(tmp_path: Path) -> None:
+    soft, other = (recorded.write_run(tmp_path, 5, mix="soft:1", lr=rate) for rate in (0.01, 0.02))
+    path = other / "config.json"
+    about = json.loads(path.read_text())
+    about["settings"]["features"]["use"] = "pcen"
+    path.write_text(json.dumps(about))
+    entries = [NotedRow("mine/soft", soft.parent), NotedRow("mine/on pcen", other.parent)]
+    for row in experiments.rows(runs.find(tmp_path / "runs"), entries):
+        assert row.comparison is None
+
+
+def test_an_experiment_of_two_calls_compares_each_row_to_the_baseline_of_its_call(tmp_path: Path) -> None:
+    """A short try and the whole, each with a row of settings of its own: names alone do not tell them apart."""
+    hits = {0.01: (5, 9), 0.02: (3, 4)}
+    entries = []
+    for rate, (of_soft, of_slow) in hits.items():
+        for name, mix, right in (("soft", "soft:1", of_soft), ("slow", "angle:9,soft:1", of_slow)):
+            folder = recorded.write_run(tmp_path, right, mix=mix, lr=rate)
+            path = folder / "config.json"
+            about = json.loads(path.read_text())
+            if name == "slow":
+                about["settings"]["student"]["momentum"] = 0.5
+                path.write_text(json.dumps(about))
+            entries.append(NotedRow(f"mine/{name}", folder.parent))
+    note(tmp_path / "runs", "tiny", "mine", entries)
+    found = experiments.rows(runs.find(tmp_path / "runs"), entries)
+    differences = {(row.label, row.spread.mean): row.comparison for row in found if row.spread}
+    assert differences["mine/soft", 50.0] is None and differences["mine/soft", 30.0] is None
+    for mean, expected in ((90.0, 40.0), (40.0, 10.0)):
+        test = differences["mine/slow", mean]
+        assert test is not None and test.difference == pytest.approx(expected)
+    text = experiments.report(tmp_path / "runs", tmp_path / "reports", "tiny", "mine")
+    of_comparison = text.partition("Paired difference")[2]
+    assert all(row.key.digest in of_comparison for row in found if row.label == "mine/slow")
+    by_name = experiments.runs_by_name(runs.find(tmp_path / "runs"), entries)
+    assert len(by_name) == 4 and all(len(members) == 1 for members in by_name.values())
+
+
+def test_of_two_own_rows_equally_near_none_is_the_baseline(tmp_path: Path) -> None:
+    slow = recorded.write_run(tmp_path, 5, mix="angle:9,soft:1", lr=0.03)
+    both = [recorded.write_run(tmp_path, 5, mix="soft:1", lr=rate) for rate in (0.01, 0.02)]
+    records = runs.find(tmp_path / "runs")
+    (only,) = [record for record in records if record.folder == slow]
+    assert experiments.baseline_of(only, records, {folder.parent for folder in both}) == []
+    one = {both[0].parent}
+    assert [record.folder for record in experiments.baseline_of(only, records, one)] == both[:1]
+
+
+def test_of_several_labels_the_own_row_is_that_of_labels(tmp_path: Path) -> None:
+    labels, slow = recorded.write_run(tmp_path, 5, mix="ce:1"), recorded.write_run(tmp_path, 8, mix="angle:9", lr=0.02)
+    recorded.write_run(tmp_path, 2, mix="ce:1", lr=0.5)  # of nobody's row
+    entries = [NotedRow("mine/labels", labels.parent), NotedRow("mine/slow", slow.parent)]
+    records = [dataclasses.replace(record, several_labels=True) for record in runs.find(tmp_path / "runs")]
+    by_name = {row.label: row.comparison for row in experiments.rows(records, entries)}
+    compared = by_name["mine/slow"]
+    assert compared is not None and compared.difference == pytest.approx(30.0)
+    assert by_name["mine/labels"] is None
+
+
+def test_a_report_of_one_table_of_several_settings_does_not_say_that_tables_differ(tmp_path: Path) -> None:
+    entries = []
+    for name, rate in (("a", 0.01), ("b", 0.02)):
+        folder = recorded.write_run(tmp_path, 5, mix="angle:9", lr=rate)
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "role": "step"}))
+        entries.append(NotedRow(f"mine/{name}", folder.parent))
+    note(tmp_path / "runs", "tiny", "mine", entries)
+    paper = report.contents(tmp_path / "runs", "tiny").document
+    assert len(paper.sections) == 1 and not any("The tables differ" in text for text in paper.notes)
