@@ -120,7 +120,8 @@ def exports_of(student: Record, teacher: Record | None, exports_root: Path) -> t
             f"make export RUN={student.folder}"
         )
     if teacher is None:
-        left_out.append("Left out: a teacher, for none of this run's settings lies among the runs beside it.")
+        which = "it has none that is a run" if student.is_step else "none of this run's settings lies"
+        left_out.append(f"Left out: a teacher, for {which} among the runs beside it.")
     return exports, left_out
 
 

@@ -12,28 +12,32 @@ from pipeline.runs import Record
 
 
 def siblings(record: Record, records: Sequence[Record]) -> list[Record]:
-    """The runs of the same network, settings, mix and generation, itself among them."""
+    """The runs of the same network, settings, mix, generation and teachers, itself among them."""
 
     def kind(run: Record) -> tuple[object, ...]:
-        # The chains of one set of first teachers lie in one folder.
-        chain = run.folder.resolve().parent.parent.parent if run.is_generation else None
-        return run.digest, run.role, run.recorded_mix, run.generation, chain
+        # The chains of one set of first teachers lie in one folder, and so do the steps of an experiment that the same ones taught.
+        folder = run.folder.resolve()
+        place = folder.parents[2] if run.is_generation else folder.parent if run.is_step else None
+        return run.digest, run.role, run.recorded_mix, run.generation, place
 
     alike = [r for r in records if kind(r) == kind(record)]
     return alike if any(r.folder.resolve() == record.folder.resolve() for r in alike) else [*alike, record]
 
 
 def name_of(record: Record) -> str:
-    """ "student cnn2", "generation 2 cnn2"."""
-    born = f" {record.generation}" if record.is_generation else ""
+    """ "student cnn2", "generation 2 cnn2", "step distilled cnn2": a step's teacher may be a step, too."""
+    born = f" {record.generation}" if record.is_generation else f" {record.step}" if record.is_step else ""
     return f"{record.role}{born} {record.model}"
 
 
 def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
     """A teacher of the same settings, of the student's own fold where there is one; None where there is nrun.
 
-    A born-again run's is the one at the beginning of its chain, where that is a teacher.
+    A born-again run's is the one at the beginning of its chain, where that is a teacher; a step's the first of its own.
     """
+    if student.is_step:
+        own = {folder.parts[-3:] for folder in student.teachers}
+        return next((r for r in records if r.folder.parts[-3:] in own), None)
     if student.is_generation:
         lineage = {folder.parts[-3:] for folder in student.lineage}
         return next((r for r in records if r.is_teacher and r.folder.parts[-3:] in lineage), None)

@@ -12,6 +12,7 @@ from pipeline.config import InputError
 from pipeline.figures import statistics
 from pipeline.report import few_shot, kept, noise_levels, other_classes, recalls
 from pipeline.report.aggregation import BASELINE, OF_SEVERAL, STAMP, Row, bare_row, compared, key_of
+from pipeline.report.alike import digest_of, kind_of
 from pipeline.report.columns import CSV, comparison_table
 from pipeline.report.document import by_data, experiment_tables
 from pipeline.report.table import Column, Document, Section, Table, number, of
@@ -91,14 +92,17 @@ def grouped(noted: Sequence[NotedRow]) -> dict[tuple[str, Path | None], list[Not
 
 
 def runs_by_name(records: Sequence[Record], noted: Sequence[NotedRow]) -> dict[str, list[Record]]:
-    """The runs of each row; of rows of one name, which calls with other settings leave, with the digest of these behind it."""
+    """The runs of each row; of rows of one name, which calls with other settings leave, with the digest of these behind it, and of
+    calls with other teachers with that of their folder too."""
     groups = grouped(noted)
     names = [name for name, _ in groups]
     found: dict[str, list[Record]] = {}
     for (name, _), entries in groups.items():
         members = [record for record in records for entry in entries if is_of(record, entry)]
-        of_call = f" ({members[0].digest})" if members and names.count(name) > 1 else ""
-        found[name + of_call] = [*found.get(name + of_call, []), *members]
+        told = f"{name} ({members[0].digest})" if members and names.count(name) > 1 else name
+        if members and (others := found.get(told)) and kind_of(others[0]) != kind_of(members[0]):  # other teachers
+            told = f"{name} ({members[0].digest}, {digest_of(members[0])})"
+        found[told] = [*found.get(told, []), *members]
     return found
 
 

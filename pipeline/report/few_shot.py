@@ -7,20 +7,20 @@ network may have heard a part. All runs of the same unseen classes are asked abo
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from pipeline import cache, config, runs, samplers
+from pipeline import cache, runs, samplers
 from pipeline.config import InputError
 from pipeline.errors import Damaged
 from pipeline.figures import few_shot as figures
 from pipeline.files import write_atomic
 from pipeline.report.aggregation import STAMP
+from pipeline.report.alike import kind_of, told_apart
 from pipeline.report.table import Column, Section, Table, number, of, padded
 from pipeline.report.told import of_table
 from pipeline.report.wording import of_windows, trusted_teachers
@@ -46,7 +46,7 @@ CAPTION = (
 
 @dataclass
 class Row:
-    """Runs that differ in fold, seed and drawn classes alone, on episodes of one kind."""
+    """Runs that differ in fold, seed and drawn classes alone, as do those that taught them, on episodes of one kind."""
 
     name: str
     episode: Episode
@@ -178,13 +178,11 @@ def measured(
     return shares
 
 
-def key_of(record: Record) -> tuple[str, str, str]:
-    """What runs of one row have in common: name, how batches were drawn, and the digest of all other settings."""
-    own = record.trained_by
-    parts = replace(own, classes=re.sub(r"@\d+$", "", own.classes))
+def key_of(record: Record) -> tuple[str, str]:
+    """What runs of one row have in common: name and ``kind_of``."""
     name = record.mix_text + ("" if record.teachers else " (teacher)") + f", {record.model}"
     name += f", generation {record.generation}" if record.is_generation else ""
-    return name, own.sampler, config.digest(record.settings.features, parts)
+    return name, kind_of(record)
 
 
 def rows_of(
@@ -199,7 +197,8 @@ def rows_of(
     """The rows of finished runs, teachers first, and notes on what is left out. ``InputError`` as ``unseen``.
 
     ``queries``: 0, as many of ``QUERIES`` as there are recordings for."""
-    rows: dict[tuple[object, ...], Row] = {}
+    rows: dict[tuple[Episode, tuple[str, str]], Row] = {}
+    firsts: dict[Episode, dict[tuple[str, str], Record]] = {}
     notes: dict[str, None] = {}
     for record in sorted(records, key=lambda record: (bool(record.teachers), record.folder)):
         if record.result.failed:
@@ -207,9 +206,15 @@ def rows_of(
             continue
         several = (queries,) if queries else QUERIES
         wanted = asked(record, way, shots, several, len(unseen(record, all_classes(record))))
+        key = key_of(record)
         for episode, shares in measured(record, wanted, count, layer, notes).items():
-            key = key_of(record)
-            rows.setdefault((*key, episode), Row(key[0], episode)).shares.append(shares)
+            firsts.setdefault(episode, {}).setdefault(key, record)
+            rows.setdefault((episode, key), Row(key[0], episode)).shares.append(shares)
+    for episode, of_kinds in firsts.items():
+        names, lines = told_apart(of_kinds)
+        notes |= dict.fromkeys(lines)
+        for key, name in names.items():
+            rows[episode, key].name = name
     return sorted(rows.values(), key=lambda row: row.episode), [
         *of_windows(records),
         *trusted_teachers(records),

@@ -6,14 +6,15 @@ Accuracy is of the student's own outputs among its own classes, as its result ha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
 
 import numpy as np
 
-from pipeline import config, runs
+from pipeline import runs
 from pipeline.figures import other_classes as figures
+from pipeline.report.alike import kind_of, told_apart
 from pipeline.report.class_means import measured
 from pipeline.report.table import Column, Section, Table, number, of
 from pipeline.report.wording import of_windows
@@ -41,7 +42,7 @@ CAPTIONS = {
 
 @dataclass
 class Row:
-    """Runs that differ in fold, seed and which classes alone."""
+    """Runs that differ in fold, seed and which classes alone, as do those that they go back to."""
 
     method: str
     overlap: float | None
@@ -110,12 +111,12 @@ def section(members: Sequence[Record]) -> tuple[Section, ...]:
     """
     if not any(TERMS & terms_of(record) for record in members):
         return ()
-    rows = rows_of(everybody(members))
+    rows, unlike = rows_of(everybody(members))
     ncm, both = (of_windows(members, what) for what in ("these figures are", "NCM, harmonic mean and AUC are"))
     overlaps = sorted({row.overlap_percent for row in rows if row.overlap_percent is not None}, reverse=True)
     tables = [
         by_overlap(CAPTIONS["accuracy"], "Method", rows, overlaps, lambda row: row.accuracy, lambda row: row.method),
-        Table.build(" ".join([CAPTIONS["details"], *both]), DETAILS, rows),
+        Table.build(" ".join([CAPTIONS["details"], *both, *unlike]), DETAILS, rows),
     ]
     tuples = sorted((row for row in rows if row.negatives is not None), key=lambda row: row.negatives or np.inf)
     if tuples:
@@ -175,9 +176,11 @@ def everybody(members: Sequence[Record]) -> list[Record]:
     return sorted(whole.values(), key=lambda record: (record.folder not in taught_by, bool(record.start)))
 
 
-def rows_of(records: Sequence[Record]) -> list[Row]:
-    """The rows of finished runs, in their order, those of one method by falling overlap."""
-    rows: dict[tuple[object, ...], Row] = {}
+def rows_of(records: Sequence[Record]) -> tuple[list[Row], list[str]]:
+    """The rows of finished runs, in their order, those of one method by falling overlap; and a line on each of those that others are
+    called like."""
+    rows: dict[tuple[tuple[str, str], float | None], Row] = {}
+    firsts: dict[tuple[str, str], Record] = {}
     known = known_by_others(records)
     for record in records:
         if record.result.failed or record.is_of_images:
@@ -190,15 +193,18 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
         if measured_run is None:
             continue
         name = method(record) + (" (teacher)" if teaches else "")
-        parts = replace(record.trained_by, classes="")
-        key = (name, config.digest(record.settings.features, parts), share)
-        row = rows.setdefault(key, Row(name, share, negatives_of(record)))
+        key = (name, kind_of(record, lambda one: len(one.classes)))
+        firsts.setdefault(key, record)
+        row = rows.setdefault((key, share), Row(name, share, negatives_of(record)))
         row.each.append(measured_run)
         if record.result.counts and record.result.percent is not None:
             row.accuracies.append(record.result.percent)
-    places = {key: place for place, key in enumerate(dict.fromkeys(key[:2] for key in rows))}
-    ordered = sorted(rows.items(), key=lambda item: (places[item[0][:2]], -(item[1].overlap or 0)))
-    return [row for _, row in ordered]
+    names, unlike = told_apart(firsts)
+    for (key, _), row in rows.items():
+        row.method = names[key]
+    places = {key: place for place, key in enumerate(firsts)}
+    ordered = sorted(rows.items(), key=lambda item: (places[item[0][0]], -(item[1].overlap or 0)))
+    return [row for _, row in ordered], unlike
 
 
 def method(record: Record) -> str:

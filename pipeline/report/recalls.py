@@ -18,6 +18,7 @@ from pipeline.errors import Damaged
 from pipeline.figures import recall as figures
 from pipeline.figures.recall import KS, METRICS
 from pipeline.report import few_shot
+from pipeline.report.alike import kind_of, told_apart
 from pipeline.report.table import Column, Section, Table, number, of
 from pipeline.report.wording import of_windows
 from pipeline.runs import Record
@@ -75,7 +76,16 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
         return ()
     others = teachers_of([record for _, record in named])
     own = {record.folder for _, record in named}
-    teachers = [(f"{one.step or one.mix_text} (teacher)", one) for one in others.values() if one.folder not in own]
+    keyed = [
+        ((f"{one.step or one.mix_text} (teacher)", kind_of(one)), one)
+        for one in others.values()
+        if one.folder not in own
+    ]
+    firsts: dict[tuple[str, str], Record] = {}
+    for key, one in keyed:
+        firsts.setdefault(key, one)
+    names, unlike = told_apart(firsts)
+    teachers = [(names[key], one) for key, one in keyed]
     rows: dict[str, dict[tuple[str, str], Row]] = {kind: {} for kind in TITLES}
     heard = 0  # runs whose files could be read
     for name, record in (*teachers, *named):
@@ -85,7 +95,8 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
         heard += found is not None
         for kind, metric, values in found or ():
             rows[kind].setdefault((name, metric), Row(name, metric)).each.append(values)
-    titles = {kind: " ".join([title, *of_windows([record for _, record in named])]) for kind, title in TITLES.items()}
+    about = [*of_windows([record for _, record in named]), *unlike]
+    titles = {kind: " ".join([title, *about]) for kind, title in TITLES.items()}
     if heard and not rows["folds"]:
         titles["classes"] = f"{UNANSWERED} {titles['classes'] if rows['classes'] else ''}".strip()
     tables = [Table.build(titles[kind], COLUMNS, of_kind.values()) for kind, of_kind in rows.items() if of_kind]

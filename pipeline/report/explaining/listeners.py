@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline import runs
 from pipeline.config import InputError
+from pipeline.report.alike import digest_of
 from pipeline.report.experiments import is_labels_alone, labels_of
 from pipeline.runs import Record
 from pipeline.teacher_files import is_teacher_file
@@ -29,8 +30,9 @@ class Listener:
 
     @property
     def row(self) -> str:
-        """Networks of several folds and seeds with one text are one row."""
-        model, settings = self.record.model, self.record.digest[:8]
+        """Networks of several folds and seeds with one text are one row. The digest is of the settings, or, where the settings alone do not
+        say who taught, that of the runs' folder."""
+        model, settings = self.record.model, digest_of(self.record)
         if self.kind == TEACHER:
             return f"teacher {model} ({settings})"
         if self.kind == LABELS:
