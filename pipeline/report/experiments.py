@@ -62,7 +62,9 @@ def rows(
             ]
         if baseline:
             other = key_of(baseline[0]).digest
-            same = other == key.digest or (is_labels_alone(baseline[0]) and trained_alike(members[0], baseline[0]))
+            same = settings_apart(members[0], baseline[0]) == 0 or (
+                is_labels_alone(baseline[0]) and trained_alike(members[0], baseline[0])
+            )
             row = replace(compared(row, members, baseline), baseline_settings="" if same else other)
         by_table.setdefault((key.preset, key.data), []).append(row)
     adjusted_rows: list[Row] = []
@@ -141,17 +143,21 @@ def besides(root: Path, corpus: str, experiment: str) -> tuple[Section, ...]:
 
 def baseline_of(record: Record, records: Sequence[Record], own: Collection[Path] = ()) -> list[Record]:
     """The students of soft targets alone, of clips with several labels those of labels alone, with the same network, features and
-    data: those in the folders ``own`` where some are there, else those of one table; none of several tables.
+    data: those in the folders ``own`` where some are there, whoever taught them, else those of stage three of one table; none of
+    several tables.
 
     Such a student itself, of a row that is called otherwise, is compared to those in ``own`` alone.
     """
     mix = str(losses.LossMix.parse(OF_SEVERAL if record.several_labels else BASELINE))
-    alike = [other for other in records if other.is_student and other.row_mix == mix and comparable(record, other)]
+    alike = [other for other in records if is_alone(other, mix) and comparable(record, other)]
+    if is_alone(record, mix) and record.folder.parent in own:
+        return []
     ours = nearest(record, [other for other in alike if other.folder.parent in own])
     if record.is_student and record.row_mix == mix:
-        return [] if record.folder.parent in own else ours
-    same_settings = [other for other in alike if record.is_student and other.digest == record.digest]
-    return ours or same_settings or (alike if len({other.digest for other in alike}) == 1 else [])
+        return ours
+    staged = [other for other in alike if other.is_student]
+    same_settings = [other for other in staged if record.is_student and other.digest == record.digest]
+    return ours or same_settings or (staged if len({other.digest for other in staged}) == 1 else [])
 
 
 def labels_of(record: Record, records: Sequence[Record], own: Collection[Path] = ()) -> list[Record]:
@@ -191,12 +197,16 @@ def nearest(record: Record, others: Sequence[Record]) -> list[Record]:
 
 
 def settings_apart(one: Record, other: Record) -> int:
-    """How many settings of two runs are not the same."""
-    return sum(
-        dict(other.recorded_settings[table]).get(name) != value
-        for table in ("features", "teacher", "student")
-        for name, value in dict(one.recorded_settings[table]).items()
-    )
+    """How many settings of two networks' training are not the same, and of their teacher's where both name one."""
+    pairs = [(training(one), training(other))]
+    if not (one.is_teacher or other.is_teacher):
+        pairs.append((dict(one.recorded_settings["teacher"]), dict(other.recorded_settings["teacher"])))
+    return sum(ours.get(name) != theirs.get(name) for ours, theirs in pairs for name in ours.keys() | theirs.keys())
+
+
+def training(record: Record) -> dict[str, object]:
+    """The settings that a run's network was trained with."""
+    return dict(record.recorded_settings["teacher" if record.is_teacher else "student"])
 
 
 def of_same_classes(one: Record, other: Record) -> bool:
@@ -205,13 +215,17 @@ def of_same_classes(one: Record, other: Record) -> bool:
 
 
 def is_labels_alone(record: Record) -> bool:
-    return record.mix_text == LABELS and not (record.start or record.base)
+    return is_alone(record, LABELS)
+
+
+def is_alone(record: Record, mix: str) -> bool:
+    """Whether a run's network learned by ``mix`` from its first weights on, and all of what it says: no other run's misses."""
+    return record.mix_text == mix and not (record.start or record.base)
 
 
 def trained_alike(record: Record, other: Record) -> bool:
     """Whether the networks of two runs were trained with the same settings."""
-    one, two = (run.recorded_settings["teacher" if run.is_teacher else "student"] for run in (record, other))
-    return dict(one) == dict(two)
+    return training(record) == training(other)
 
 
 def beside_labels(records: Sequence[Record], noted: Sequence[NotedRow]) -> tuple[Section, ...]:

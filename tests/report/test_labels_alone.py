@@ -154,6 +154,42 @@ def test_an_experiment_of_two_calls_compares_each_row_to_the_baseline_of_its_cal
     assert len(by_name) == 4 and all(len(members) == 1 for members in by_name.values())
 
 
+def as_role(folder: Path, role: str) -> None:
+    """As if the run had been a step of that role: one on labels alone is kept as a teacher, with a teacher's settings."""
+    path = folder / "config.json"
+    about = json.loads(path.read_text())
+    settings = about["settings"]
+    trained = {"teacher": settings["student"], "student": {**settings["student"], "epochs": 1000}}
+    path.write_text(json.dumps({**about, "role": role, "settings": settings | (trained if role == "teacher" else {})}))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_own_baseline_may_be_taught_by_a_step_and_labels_be_kept_as_a_teacher(tmp_path: Path, several: bool) -> None:
+    """The rows of an experiment whose teacher is a step of its own, called twice."""
+    hits = {0.01: (5, 6, 9), 0.02: (3, 2, 4)}
+    entries = []
+    for rate, each in hits.items():
+        for (name, mix), right in zip((("soft", "soft:1"), ("labels", "ce:1"), ("slow", "angle:9")), each, strict=True):
+            folder = recorded.write_run(tmp_path, right, mix=mix, lr=rate)
+            as_role(folder, "teacher" if name == "labels" else "step")
+            entries.append(NotedRow(f"mine/{name}", folder.parent))
+    records = [dataclasses.replace(record, several_labels=several) for record in runs.find(tmp_path / "runs")]
+    found = {(row.label, row.spread.mean): row for row in experiments.rows(records, entries) if row.spread}
+    labels = {
+        (row.label, row.spread.mean): row
+        for row in experiments.rows(records, entries, experiments.labels_of, "labels")
+        if row.spread
+    }
+    for of_soft, of_labels, of_slow in hits.values():
+        row = found["mine/slow", 10.0 * of_slow]
+        baseline = of_labels if several else of_soft
+        assert row.comparison is not None and row.comparison.difference == pytest.approx(10 * (of_slow - baseline))
+        assert row.baseline_settings == ""  # the same, whatever its role
+        assert found["mine/labels" if several else "mine/soft", 10.0 * baseline].comparison is None
+        compared = labels["mine/slow", 10.0 * of_slow].comparison
+        assert compared is not None and compared.difference == pytest.approx(10 * (of_slow - of_labels))
+
+
 def test_of_two_own_rows_equally_near_none_is_the_baseline(tmp_path: Path) -> None:
     slow = recorded.write_run(tmp_path, 5, mix="angle:9,soft:1", lr=0.03)
     both = [recorded.write_run(tmp_path, 5, mix="soft:1", lr=rate) for rate in (0.01, 0.02)]
