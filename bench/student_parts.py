@@ -220,6 +220,7 @@ def searched(part: Part, world: World, costs: bool) -> str:
 
 ONE_TEACHER = "All students of a fold learn from one of its teachers; the teachers' row is of all their seeds."
 LESS = "Less the first row: by fold, seeds averaged first; intervals as in the presets' table; three seeds, and as many comparisons as rows: no claim of one of them."
+SEEN = "That pcen may be the better choice was seen on these folds before."
 ON_TOP = f"Does a term help when the teachers are good? Each with the weight of its file, {OPTIMISTIC.lower()} {LESS}"
 
 #: Part → its text.
@@ -227,6 +228,7 @@ TEXTS: dict[str, Callable[[Part, World, bool], str]] = {
     "presets": presets,
     "nested-strong": searched,
     "nested-small": searched,
+    "inputs": against("what small hears", f"{SEEN} {LESS}"),
     "without-strong": against("strong without", LESS),
     "table3": table3,
     "on-top": against("on top of labels and outputs", ON_TOP),

@@ -157,6 +157,18 @@ WITHOUT_SMALL = (
     left_out(SMALL, "nothing, with gradients clipped to 1 added", "student.clip_norm=1"),
 )
 
+PCEN, BOTH = 'features.use="pcen"', 'features.use="melspectrogram,pcen"'
+
+#: Of 64 bands each; a student's teacher hears what it hears.
+INPUTS = (
+    left_out(SMALL_LABELS, "mel bands in dB, labels alone"),
+    left_out(SMALL_LABELS, "pcen, labels alone", PCEN),
+    left_out(SMALL_LABELS, "both, labels alone", BOTH),
+    left_out(SMALL, "pcen, distilled", PCEN),
+    left_out(SMALL, "both, distilled", BOTH),
+    left_out(SMALL, "mel bands in dB, distilled"),
+)
+
 #: Table 3 by one teacher of strong, as the paper has it by one of its own.
 TABLE3 = tuple(Row(one.name, "strong", one.mix) for one in paper.TABLE3[1:])
 
@@ -220,6 +232,7 @@ PARTS = (
     Part("presets", "Students by the presets", PRESETS),
     Part("nested-strong", "Strong, settings by search", (STRONG_TEACHER, SOFT, RESNET), space="strong"),
     Part("nested-small", "Small, settings by search", (SMALL_LABELS, SOFT), space="small"),
+    Part("inputs", "What small hears", INPUTS),
     Part("without-strong", "Strong without one ingredient", WITHOUT_STRONG),
     Part("table3", "Table 3 with the strong teacher", (STRONG_TEACHER, *TABLE3)),
     Part("on-top", "Terms on top of a good teacher", ON_TOP),
