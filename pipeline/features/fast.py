@@ -7,7 +7,7 @@ tuning) comes from librosa; see ``banks``, ``tuning`` and ``transforms``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -39,6 +39,8 @@ class Spectrum:
     hop_length: int
     power_alone: bool = False
     """Nobody asks for the magnitude: it is squared in its place, while the processor has it at hand."""
+    bands: dict[int, np.ndarray] = field(default_factory=dict)
+    """What ``mel`` gave."""
 
     @cached_property
     def magnitude(self) -> np.ndarray:
@@ -49,6 +51,12 @@ class Spectrum:
         if self.power_alone:
             return transforms.magnitudes(self.y, n_fft=self.n_fft, hop_length=self.hop_length, squared=True)
         return np.square(self.magnitude)
+
+    def mel(self, count: int) -> np.ndarray:
+        """Power in so many mel bands, (frame, band): computed once for all features that ask; not to be written to."""
+        if count not in self.bands:
+            self.bands[count] = product(self.power, banks.mel(self.sr, self.n_fft, count))
+        return self.bands[count]
 
     @cached_property
     def largest(self) -> np.ndarray:
@@ -94,16 +102,16 @@ def stacked(y: np.ndarray, spec: FeatureSpec) -> np.ndarray:
 
 def mfcc(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
     """(frame, row), as the other features."""
-    levels = decibels(product(spectrum.power, banks.mel(spec.sr, spec.n_fft, MFCC_MELS)))
+    levels = decibels(spectrum.mel(MFCC_MELS))
     return levels @ banks.dct(MFCC_MELS, spec.bins)
 
 
 def melspectrogram(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
-    return decibels(product(spectrum.power, banks.mel(spec.sr, spec.n_fft, spec.bins)))
+    return decibels(spectrum.mel(spec.bins))
 
 
 def energy_normalised(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:
-    return pcen.pcen(product(spectrum.power, banks.mel(spec.sr, spec.n_fft, spec.bins)), spec)
+    return pcen.pcen(spectrum.mel(spec.bins), spec)
 
 
 def chroma_stft(spectrum: Spectrum, spec: FeatureSpec) -> np.ndarray:

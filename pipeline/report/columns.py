@@ -135,11 +135,11 @@ def accuracy_table(rows: Sequence[Row]) -> Table:
 def calibration_table(rows: Sequence[Row]) -> Table:
     """Of the rows with calibrated runs."""
     title = "Calibration on the held-out fold, before and after temperatures that were fitted without it; classes do not change."
-    columns = (NAME, *told_apart(rows), CALIBRATED, TEMPERATURE, ECE_BEFORE, ECE_AFTER, NLL_BEFORE, NLL_AFTER)
+    columns = (NAME, *settings_column(rows), CALIBRATED, TEMPERATURE, ECE_BEFORE, ECE_AFTER, NLL_BEFORE, NLL_AFTER)
     return Table.build(title, columns, [row for row in rows if row.calibration])
 
 
-def told_apart(rows: Sequence[Row]) -> list[Column]:
+def settings_column(rows: Sequence[Row]) -> list[Column]:
     """The settings, where rows of one name have several: an experiment's, of calls with other settings."""
     return [SETTINGS] if len({row.name for row in rows}) < len(rows) else []
 
@@ -152,7 +152,7 @@ def comparison_table(rows: Sequence[Row], other: str = "") -> Table:
     difference = replace(DIFFERENCE, name=f"Difference\nto {other}") if other else DIFFERENCE
     columns = [
         NAME,
-        *told_apart(rows),
+        *settings_column(rows),
         difference,
         INTERVAL,
         *([RECORDINGS] if few else []),

@@ -219,7 +219,7 @@ def is_labels_alone(record: Record) -> bool:
 
 
 def is_alone(record: Record, mix: str) -> bool:
-    """Whether a run's network learned by ``mix`` from its first weights on, and all of what it says: no other run's misses."""
+    """Whether a run learned by ``mix`` and nothing else: it starts from no other run, and makes up for what no other missed (``base``)."""
     return record.mix_text == mix and not (record.start or record.base)
 
 

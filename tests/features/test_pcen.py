@@ -83,6 +83,9 @@ def test_it_stands_behind_the_five_and_all_are_the_five() -> None:
     both = dataclasses.replace(SPEC, use="melspectrogram,pcen")
     np.testing.assert_array_equal(extract(y, both)[1], extract(y, SPEC)[0])
     np.testing.assert_array_equal(extract(y, both)[0], extract(y, dataclasses.replace(both, use="melspectrogram"))[0])
+    module = graph.Features(both)
+    assert module.spectral is not None and module.spectral.widths == {"melspectrogram": 64}  # one bank for the two
+    np.testing.assert_allclose(module(torch.from_numpy(y)[None]).numpy()[0, 1], extract(y, both)[1], rtol=0, atol=1e-4)
     six = config.read("default", [f"features.use={','.join(FEATURES)},pcen"]).features
     assert six.names == (*FEATURES, "pcen") and six.use != ALL
     assert FeatureSpec().names == FEATURES and config.digest(FeatureSpec()) == "b37b3e20"

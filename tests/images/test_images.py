@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import random
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import cli
+from bench import killed
 from pipeline import (
     config,
     losses,
@@ -287,3 +290,22 @@ def test_runs_standardised_by_channel_and_row_are_read_as_they_are(tmp_path: Pat
     done = CliRunner().invoke(cli.main, ["predict", str(tmp_path / "model.pt"), str(sound)])
     assert done.exit_code == 1 and done.stderr.count("\n") == 1
     assert "model.pt: trained on images (cifar100, RGB / 255), not on sounds; expected a run on a corpus" in done.stderr
+
+
+@pytest.mark.slow
+def test_table_4_killed_at_random_moments_comes_out_the_same(archive: Path, tmp_path: Path) -> None:
+    """kill -9 of the process group at three moments; the same command goes on to the weights, predictions and curves of one without a stop."""
+    epochs, mixes, seeds, generations = 20, 2, 2, 3
+    words = ["table4", "--archive", str(archive), *SMALL, "--set", f"teacher.epochs={epochs}"]
+    words += ["--generations", str(generations), "--losses", "none", "--losses", "angle", "--seeds", "0 1"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for place in (whole, stopped):
+        place.mkdir()
+    subprocess.run(killed.command(*words), cwd=whole, check=True, capture_output=True)
+    folders = [path.parent.relative_to(whole) for path in whole.rglob("result.json")]
+    assert len(folders) == seeds * (1 + mixes * generations)
+    there = [stopped / folder for folder in folders]
+    kills = list(killed.run(words, stopped, there, epochs * len(folders), 3, str(random.random())))
+    assert kills and kills[0]["epochs"] < epochs * len(folders)
+    subprocess.run(killed.command(*words), cwd=stopped, check=True, capture_output=True)
+    assert killed.differing(whole, stopped, folders) == []

@@ -50,7 +50,9 @@ class Spectral(nn.Module):
             "pcen": lambda: definition.mel(spec.sr, spec.n_fft, spec.bins)["bank"].T,
             CHROMA: lambda: without_subnormals(banks.chroma(spec.sr, spec.n_fft, spec.bins, float(spec.tuning))),
         }
-        parts = {name: columns[name]() for name in names}
+        # PCEN is of the very bands that the mel-spectrogram is of.
+        self.bands = "melspectrogram" if "melspectrogram" in names else "pcen"
+        parts = {name: columns[name]() for name in names if name != "pcen" or name == self.bands}
         if self.floor and CHROMA in names:
             parts[ENERGY] = whole_spectrum(spec.n_fft)
         self.widths = {name: part.shape[1] for name, part in parts.items()}
@@ -65,14 +67,14 @@ class Spectral(nn.Module):
         parts = dict(zip(self.widths, products))
         energy = parts.pop(ENERGY, None)
         planes: dict[str, Tensor] = {}
+        if self.normalised is not None:
+            planes["pcen"] = self.normalised(parts[self.bands])
         for name, part in parts.items():
             if name == CHROMA:
                 planes[name] = self.chroma(part, energy)
             elif self.dct is not None and name == "mfcc":
                 planes[name] = decibels(part) @ self.dct()
-            elif self.normalised is not None and name == "pcen":
-                planes[name] = self.normalised(part)
-            else:
+            elif name == "melspectrogram":
                 planes[name] = decibels(part)
         return {name: plane.transpose(1, 2) for name, plane in planes.items()}
 
