@@ -152,7 +152,7 @@ def baseline_of(record: Record, records: Sequence[Record], own: Collection[Path]
     alike = [other for other in records if is_alone(other, mix) and comparable(record, other)]
     if is_alone(record, mix) and record.folder.parent in own:
         return []
-    ours = nearest(record, [other for other in alike if other.folder.parent in own])
+    ours = nearest(record, [other for other in alike if other.folder.parent in own], records)
     if record.is_student and record.row_mix == mix:
         return ours
     staged = [other for other in alike if other.is_student]
@@ -172,7 +172,7 @@ def labels_of(record: Record, records: Sequence[Record], own: Collection[Path] =
     same_settings = [alike for alike in by_folder.values() if trained_alike(record, alike[0])]
     if same_settings:
         return max(same_settings, key=lambda alike: (alike[0].folder.parent in own, len(alike)))
-    ours = nearest(record, [other for folder in own for other in by_folder.get(folder, [])])
+    ours = nearest(record, [other for folder in own for other in by_folder.get(folder, [])], records)
     return ours or (next(iter(by_folder.values())) if len(by_folder) == 1 else [])
 
 
@@ -185,14 +185,18 @@ def comparable(one: Record, other: Record) -> bool:
     )
 
 
-def nearest(record: Record, others: Sequence[Record]) -> list[Record]:
-    """Those of one folder: of several, which calls with other settings leave, that with the fewest settings other than the record's;
-    none where two are equally near."""
+def nearest(record: Record, others: Sequence[Record], records: Sequence[Record]) -> list[Record]:
+    """Those of one folder: of several, which calls with other settings leave, that with the fewest settings other than the record's, of
+    these that with the most folds and seeds which the runs beside the record have; none where two are equally near."""
+    cells = {beside.cell for beside in records if beside.folder.parent == record.folder.parent}
     folders: dict[Path, list[Record]] = {}
     for other in others:
         folders.setdefault(other.folder.parent, []).append(other)
-    apart = {folder: settings_apart(record, runs_there[0]) for folder, runs_there in folders.items()}
-    least = [folder for folder, count in apart.items() if count == min(apart.values())]
+    apart = {
+        folder: (settings_apart(record, there[0]), -len(cells & {one.cell for one in there}))
+        for folder, there in folders.items()
+    }
+    least = [folder for folder, far in apart.items() if far == min(apart.values())]
     return folders[least[0]] if len(least) == 1 else []
 
 

@@ -200,6 +200,20 @@ def test_of_two_own_rows_equally_near_none_is_the_baseline(tmp_path: Path) -> No
     assert [record.folder for record in experiments.baseline_of(only, records, one)] == both[:1]
 
 
+@pytest.mark.parametrize(("mix", "of"), [("soft:1", experiments.baseline_of), ("ce:1", experiments.labels_of)])
+def test_of_two_own_rows_equally_near_the_one_of_more_of_the_rows_folds_and_seeds_is_the_baseline(
+    tmp_path: Path, mix: str, of: experiments.Other
+) -> None:
+    """A row that two calls have in common, for its step says all that they differ in, stays beside the whole one."""
+    slow = [recorded.write_run(tmp_path, 5, fold=fold, mix="angle:9,soft:1", lr=0.03) for fold in (1, 2)]
+    whole = [recorded.write_run(tmp_path, 5, fold=fold, mix=mix, lr=0.01) for fold in (1, 2)]
+    part = [recorded.write_run(tmp_path, 5, fold=fold, mix=mix, lr=0.02) for fold in (2, 3, 4)]
+    records = runs.find(tmp_path / "runs")
+    for record in (record for record in records if record.folder in slow):
+        compared = of(record, records, {whole[0].parent, part[0].parent})
+        assert sorted(one.folder for one in compared) == whole
+
+
 def test_of_several_labels_the_own_row_is_that_of_labels(tmp_path: Path) -> None:
     labels, slow = recorded.write_run(tmp_path, 5, mix="ce:1"), recorded.write_run(tmp_path, 8, mix="angle:9", lr=0.02)
     recorded.write_run(tmp_path, 2, mix="ce:1", lr=0.5)  # of nobody's row
