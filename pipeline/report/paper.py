@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.feature_settings import ALL
 from pipeline.losses.mix import TABLE3_MIXES, LossMix
 
 if TYPE_CHECKING:
@@ -76,10 +77,11 @@ def percent(table: tuple[Published, ...], mix: str) -> float | None:
 
 
 def of_run(run: Record) -> float | None:
-    """Table 3's figure for a teacher's or student's data set, network and mix; None where there is none."""
+    """Table 3's figure for a teacher's or student's data set, network and mix; None where there is none, and for a run of some of the
+    classes, of other features than the paper's five, or without a share of the labels."""
     network = NETWORKS[0] if run.is_teacher else NETWORKS[1]
-    other = run.synthetic or run.dataset != DATASET or run.model != network or bool(run.trained_by.classes)
-    if other or not run.is_teacher_or_student:
+    other = run.synthetic or run.dataset != DATASET or run.model != network or run.settings.features.use != ALL
+    if other or run.trained_by.classes or run.trained_by.unlabelled or not run.is_teacher_or_student:
         return None
     return percent(TABLE3, run.row_mix)
 

@@ -366,6 +366,18 @@ def test_published_figures_are_of_urbansound8k_and_the_papers_networks(tmp_path)
     assert [row.published for name in "ab" for row in report.rows(runs.find(tmp_path / name))] == [None, None]
 
 
+@pytest.mark.parametrize("mix", [None, "soft"])
+def test_published_figures_are_of_the_papers_five_features_and_of_all_labels(tmp_path, mix):
+    changes = {"all": [], "pcen": ["features.use=pcen"], "six": [f"features.use={','.join(config.FEATURES)},pcen"]}
+    changes["hidden"] = [f"{'student' if mix else 'teacher'}.unlabelled=0.5"]
+    for name, sets in changes.items():
+        put(tmp_path / name, mix, [[0.5]], settings=config.read("default", sets))
+    rows = {name: report.rows(runs.find(tmp_path / name))[0] for name in changes}
+    assert rows["all"].published is not None and rows["all"].difference_to_published is not None
+    others = [rows[name] for name in ("pcen", "six", "hidden")]
+    assert [(row.published, row.difference_to_published) for row in others] == [(None, None)] * 3
+
+
 def test_runs_at_chance_are_named_and_counted(root, tmp_path):
     put(root, "area:7", [[None, 0.50], [0.60, 0.70], [0.40, 0.50]])
     put(
