@@ -36,7 +36,7 @@ from pipeline.locks import locked
 from pipeline.plurals import many
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read
-from pipeline.teacher_files.schema import FOLDER
+from pipeline.teacher_files.schema import FOLDER, TeacherFile
 from pipeline.teacher_files.writing import write
 
 #: The least probability whose logarithm is taken.
@@ -74,13 +74,8 @@ def teacher_file(
     key = digest(*about, clips.classes, sorted((int(fold), of) for fold, of in clips.digests.items()))
     target = cache / corpus.name / FOLDER / f"{asked.path.stem}-{key}.npz"
     with locked(target, f"{target}"):
-        if target.is_file():
-            try:
-                read(target)
-                say(f"{asked.path}: its answers are in {target}")
-                return target
-            except InputError as error:
-                say(f"{error.args[0].partition('; ')[0]}: they are asked for again")
+        if is_kept(target, asked.path, session, rank, samples, labels, say):
+            return target
         say(
             f"{asked.path}: {many(len(clips.names), 'clip')}, {many(len(spec.view_names), 'view')} each, {many(samples, 'sample')} at {rate} Hz → {target}"
         )
@@ -132,13 +127,51 @@ def answered(
             for output, values in zip(outputs, told):
                 answers[output].append(averaged(f"output {output!r} of {clip}", values))
         if done % TOLD == 0:
-            say(f"  {done} of {len(clips.names)} clips")
+            say(f"  {done:,} of {many(len(clips.names), 'clip')}")
     whole = {}
     for output, each in answers.items():
         if len({one.shape for one in each}) != 1:
             raise InputError(f"output {output!r} changes its width from clip to clip; expected one width")
         whole[output] = np.stack(each).reshape(len(clips.names), len(spec.view_names), -1)
     return whole
+
+
+def is_kept(
+    target: Path,
+    model: Path,
+    session: Any,
+    rank: int,
+    samples: int,
+    labels: Sequence[str],
+    say: Callable[[str], None],
+) -> bool:
+    """Whether the answers of a model are there as this version takes them; what is there is said."""
+    if not target.is_file():
+        return False
+    try:
+        file = read(target)
+    except InputError as error:
+        say(f"{error.args[0].partition('; ')[0]}: they are asked for again")
+        return False
+    if took_embedding_for_logits(file, session, rank, samples, labels):
+        say(f"{target} has logits of the output 'embedding', as earlier versions took them: they are asked for again")
+        return False
+    say(f"{model}: its answers are in {target}")
+    return True
+
+
+def took_embedding_for_logits(file: TeacherFile, session: Any, rank: int, samples: int, labels: Sequence[str]) -> bool:
+    """Whether the logits of a kept file are those of an output ``embedding``, and another output is as wide as there are classes."""
+    if "logits" not in file.outputs or file.outputs["embedding"].shape[-1] != len(labels):
+        return False
+    columns = [list(labels).index(name) for name in file.classes]
+    if not np.array_equal(file.outputs["logits"], as_logits(file.outputs["embedding"])[0][..., columns]):
+        return False
+    silence = np.zeros((1,) * (rank - 1) + (samples,), np.float32)
+    answers = session.run(None, {session.get_inputs()[0].name: silence})
+    names = [output.name for output in session.get_outputs()]
+    wide = [name for name, values in zip(names, answers) if np.shape(values)[-1:] == (len(labels),)]
+    return "embedding" in wide and len(wide) > 1
 
 
 def averaged(output: str, values: Any) -> np.ndarray:

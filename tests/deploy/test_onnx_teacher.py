@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline.teacher_files import fitting
 from pipeline.teacher_files.choosing import of_fold
 from pipeline.teacher_files.fitting import Clips
 from pipeline.teacher_files.reading import read
+from pipeline.teacher_files.writing import write
 from tests.tiny import CLASSES
 
 SPEC = FeatureSpec()
@@ -134,6 +136,38 @@ def test_an_embedding_as_wide_as_there_are_classes_is_no_logits(order: tuple[str
     assert np.array_equal(outputs["logits"], answers["scores"]) and "logits: output 'scores', 3 of its 3" in notes[1]
     alone, _ = named({"embedding": answers["embedding"]}, ["b", "a", "c"], ["a", "b", "c"], Path("m.onnx"))
     assert np.array_equal(alone["logits"], answers["embedding"])
+
+
+@pytest.mark.parametrize("outputs", ["embedding, scores", "scores, embedding", "embedding, other", "embedding"])
+def test_kept_answers_whose_logits_are_an_embedding_are_asked_for_again(
+    corpus: Corpus, clips: Clips, tmp_path: Path, outputs: str
+) -> None:
+    """As earlier versions took the first output that is wide enough; where it is the only one, it is both, and stays."""
+    names = outputs.split(", ")
+    node = [helper.make_node("ReduceMax", ["x"], ["peak"], keepdims=1)]
+    node += [helper.make_node("Mul", ["peak", f"w_{name}"], [name]) for name in names]
+    weights = {
+        f"w_{name}": WEIGHTS[:1, : 3 if name == "other" else 11] * (place + 1) for place, name in enumerate(names)
+    }
+    free = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "wide"]) for name in names]
+    sound = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, "n"])
+    constants = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(node, "made", [sound], free, constants)
+    path = tmp_path / "m.onnx"
+    written = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(written, {"sample_rate": "8000", "classes": json.dumps(LABELS), "trained_on": "[]"})
+    onnx.save(written, path)
+    told: list[str] = []
+    again = functools.partial(teacher_file, Asked(path), corpus, clips, SPEC, tmp_path / "cache", told.append)
+    file = again()
+    whole, kept = file.read_bytes(), dict(np.load(file))
+    columns = [LABELS.index(name) for name in kept["classes"]]
+    write(file, {**kept, "logits": as_logits(kept["embedding"])[0][..., columns]})
+    told.clear()
+    assert again() == file and file.read_bytes() == whole
+    assert ("asked for again" in told[0]) == ("scores" in names), told
+    told.clear()
+    assert again() == file and told == [f"{path}: its answers are in {file}"]
 
 
 def test_models_that_are_none_or_take_no_samples_are_one_line(corpus: Corpus, clips: Clips, tmp_path: Path) -> None:
