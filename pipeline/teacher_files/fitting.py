@@ -75,7 +75,7 @@ def check(file: TeacherFile, fold: int, clips: Clips) -> None:
     places = file.rows_of(clips.names, clips.views)
     if missing := [clips.named(row) for row in rows[places[rows] < 0]]:
         raise InputError(
-            f"{file.path}: {len(missing)} of {len(rows)} clips and views that train beside fold {fold} are missing: "
+            f"{file.path}: {len(missing):,} of {len(rows):,} clips and views that train beside fold {fold} are missing: "
             f"{listed(missing)}; expected all of them, by the corpus' names"
         )
     for name, values in file.outputs.items():
@@ -122,7 +122,8 @@ def require_known_folds(file: TeacherFile, clips: Clips) -> None:
     if changed:
         raise InputError(
             f"{file.path} is of other features of fold {numbers(sorted(changed))} (clips were added, removed, moved or changed "
-            "since, or it is of other settings); expected one of this corpus as it is: write it again"
+            "since, or it is of other settings); expected one of this corpus as it is: write it again, of runs on other features with "
+            "audio-rkd teacher-file --other-features"
         )
 
 

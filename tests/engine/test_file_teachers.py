@@ -230,7 +230,10 @@ def test_the_mean_of_logits_is_another_teacher_than_the_mean_of_probabilities(so
 def test_a_teacher_of_other_features_teaches_by_clip_and_view(source: Source) -> None:
     spec = dataclasses.replace(SETTINGS.features, use="melspectrogram,chroma_stft")
     settings, other = dataclasses.replace(SETTINGS, features=spec), write_source(Path(), spec)
-    with pytest.raises(InputError, match=r"one\.npz is of other features of fold"):
+    with pytest.raises(
+        InputError,
+        match=r"one\.npz is of other features of fold .*: write it again, .* audio-rkd teacher-file --other-features$",
+    ):
         train(other, student(1, "soft", (Path("one.npz"),), settings))
     write_from_runs([teacher(1).folder], Path("free.npz"), other_features=True)
     run = student(1, "soft,angle", (Path("free.npz"),), settings)
