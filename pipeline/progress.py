@@ -101,7 +101,7 @@ def lines(stage: str, total: int, unit: str, stream: TextIO) -> Callable[[int], 
             first, start = done, now
         if now - last >= SECONDS_A_LINE and done < total:
             last = now
-            line = f"{stage}: {done} of {total} {unit}s"
+            line = f"{stage}: {done:,} of {total:,} {unit}s"
             if done > first:
                 rate = (done - first) / (now - start)
                 minutes, seconds = divmod(round((total - done) / rate), 60)

@@ -152,7 +152,7 @@ def checked(
     clips, missing = spelled_as_there(clips)
     if missing:
         raise InputError(
-            f"{listing} lists {len(missing)} of {len(clips)} clips that are not there, the first "
+            f"{listing} lists {len(missing):,} of {len(clips):,} clips that are not there, the first "
             f"{missing[0]}: fetch the data set again, or remove the rows"
         )
     name = slug(Path(os.path.abspath(root)).name)  # noqa: PTH100

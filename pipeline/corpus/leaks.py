@@ -229,7 +229,7 @@ def example(names: list[str]) -> str:
     return (
         names[0]
         if len(names) == 1
-        else f"{names[0]}{', …,' if len(names) > 2 else ' and'} {names[-1]} ({len(names)} clips)"
+        else f"{names[0]}{', …,' if len(names) > 2 else ' and'} {names[-1]} ({len(names):,} clips)"
     )
 
 

@@ -22,7 +22,7 @@ def note(table: Path, names: Sequence[str], rows: int) -> str:
     """A line for clips that left the corpus, ``names`` of the ``rows`` of a table."""
     first = ", ".join(map(repr, names[:NAMED])) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
     return (
-        f"{table} lists {len(names)} of {rows} clips that are not there any more ({first}): left out; put them back, or remove "
+        f"{table} lists {len(names):,} of {rows:,} clips that are not there any more ({first}): left out; put them back, or remove "
         f"{'the row' if len(names) == 1 else 'the rows'}: audio-rkd verify --fix"
     )
 
@@ -34,7 +34,7 @@ def require_not_renamed(table: Path, lost: Sequence[str], there: Iterable[str], 
     for name in lost:
         if other := new.get(class_of(name)):
             raise InputError(
-                f"{table} lists {len(lost)} of {len(lost) + sum(one in listed for one in there)} clips that are not there as CLASS/CLIP.wav, the "
+                f"{table} lists {len(lost):,} of {len(lost) + sum(one in listed for one in there):,} clips that are not there as CLASS/CLIP.wav, the "
                 f"first {name!r}, and {other!r} is there and not listed: if it was renamed, put its name into the row, so that it "
                 "keeps its fold; else put the file back, or remove the rows: audio-rkd verify --fix"
             )

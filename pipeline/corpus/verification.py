@@ -77,17 +77,17 @@ class Verification:
         """The report: counts, whole or partial, and a line for each problem."""
         unit = "images" if self.dataset == "cifar100" else "clips"
         lengths = f", {self.seconds / 60:.1f} minutes" if self.seconds else ""
-        report = [f"{self.dataset} in {self.root}: {self.clips} {unit}, {many(len(self.classes), 'class')}{lengths}"]
+        report = [f"{self.dataset} in {self.root}: {self.clips:,} {unit}, {many(len(self.classes), 'class')}{lengths}"]
         if self.folds:
             report.append("folds    " + ", ".join(f"{k}: {n}" for k, n in sorted(self.folds.items())))
         each = ", ".join(f"{label}: {count}" for label, count in sorted(self.classes.items()))
         alike = set(self.classes.values())
-        report.append(f"classes  {min(alike)} {unit} each" if len(alike) == 1 else f"classes  {each}")
+        report.append(f"classes  {min(alike):,} {unit} each" if len(alike) == 1 else f"classes  {each}")
         if self.partial:
             absent = f", without folds {' '.join(map(str, self.missing_folds))}" if self.missing_folds else ""
-            report.append(f"partial  {self.clips} of the {self.published} published {unit}{absent}")
+            report.append(f"partial  {self.clips:,} of the {self.published:,} published {unit}{absent}")
         elif self.published is not None:
-            report.append(f"whole    all {self.published} published {unit}")
+            report.append(f"whole    all {self.published:,} published {unit}")
         if self.unlabelled:
             report.append(f"besides  {many(self.unlabelled, 'clip')} without a label, in no fold")
         report += [f"unused   {self.unused}"] if self.unused else []

@@ -121,7 +121,7 @@ def one_file_row(
         median_ms=median,
         p90_ms=p90,
         accuracy=None,
-        measured_on=f"fold {record.fold}: same {entry.get('compared', 'class')} as predict on {100 * same:.1f} % of {sum(counts.values())} clips",
+        measured_on=f"fold {record.fold}: same {entry.get('compared', 'class')} as predict on {100 * same:.1f} % of {sum(counts.values()):,} clips",
         real_time_factor=median / batch / 1000 / seconds,
         feature_share=None,
         feature_ms=None,

@@ -60,7 +60,7 @@ def write_from_runs(
     size = target.stat().st_size / 1e6
     held = ", ".join(str(record.fold) for record in records)
     names = ", ".join(each[0])
-    return [f"{target}: {names} of {len(data.clips)} clips, held-out fold {held}; {size:.1f} MB"]
+    return [f"{target}: {names} of {len(data.clips):,} clips, held-out fold {held}; {size:.1f} MB"]
 
 
 def in_folders(places: Sequence[Path]) -> list[Path]:

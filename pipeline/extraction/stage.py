@@ -87,10 +87,10 @@ def run(corpus: Corpus, spec: FeatureSpec, root: Path, *, on_error: str = "finis
         )
     computed = sum(report.computed for report in reports)
     clips = sum(report.clips - len(report.failed) for report in reports)
-    work_done = f"{computed} computed, {clips - computed} reused"
+    work_done = f"{computed:,} computed, {clips - computed:,} reused"
     if all(report.finished for report in reports):
         work_done = "finished already, nothing to compute"
-    left_out = f", {failed} SKIPPED" if failed else ""
+    left_out = f", {failed:,} SKIPPED" if failed else ""
     left_out += f", {len(spec.view_names)} views each" if spec.views else ""
     folds = sum(report.fold != UNLABELLED for report in reports)
     beside = " and a folder without labels" if folds < len(reports) else ""
@@ -270,7 +270,7 @@ def work(
                     finish(fold_plan)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"{done} of {total} clips are done and kept; the same command goes on from there"
+            f"{done:,} of {total:,} clips are done and kept; the same command goes on from there"
         ) from None
 
 

@@ -120,7 +120,7 @@ KINDS = (
         216,
         (2,),
         "audio/1-1000-A-0.wav",
-        "partial  100 of the 2000 published clips",
+        "partial  100 of the 2,000 published clips",
     ),
     Kind(
         "esc10",

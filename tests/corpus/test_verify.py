@@ -67,7 +67,7 @@ def test_a_sound_part(urban: Path) -> None:
     assert verification.folds == {1: 4, 2: 4} and verification.classes == {"air_conditioner": 4, "car_horn": 4}
     assert verification.seconds == pytest.approx(4.0) and verification.missing_folds == tuple(range(3, 11))
     text = "\n".join(verification.lines())
-    assert "8 of the 8732 published clips, without folds 3 4 5 6 7 8 9 10" in text and text.endswith("\n0 problems")
+    assert "8 of the 8,732 published clips, without folds 3 4 5 6 7 8 9 10" in text and text.endswith("\n0 problems")
 
 
 def test_the_real_mini_set_is_a_sound_part(mini: Path) -> None:

@@ -418,7 +418,7 @@ def test_a_log_gets_at_most_two_lines_a_minute(monkeypatch: pytest.MonkeyPatch) 
         tell(1)
     printed = stream.getvalue().splitlines()
     assert len(printed) == 9, "300 seconds"
-    assert printed[0] == "features: 100 of 1000 clips, 3.3 per second, 4 min 30 s left"
+    assert printed[0] == "features: 100 of 1,000 clips, 3.3 per second, 4 min 30 s left"
 
 
 def test_the_rate_leaves_out_what_came_before_the_first_clips(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def measured(
             )
         if not moving.all():
             notes.append(
-                f"Fold {one.fold}, seed {one.seed}: {np.sum(~moving)} of {len(moving)} clips do not move the output of some network "
+                f"Fold {one.fold}, seed {one.seed}: {np.sum(~moving):,} of {len(moving):,} clips do not move the output of some network "
                 "at all, and are left out."
             )
         for listener, (by_epoch, moved) in zip(one.listeners, each):
