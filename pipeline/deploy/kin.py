@@ -31,7 +31,7 @@ def name_of(record: Record) -> str:
 
 
 def teacher_of(student: Record, records: Sequence[Record]) -> Record | None:
-    """A teacher of the same settings, of the student's own fold where there is one; None where there is nrun.
+    """A teacher of the same settings, of the student's own fold where there is one; None where there is none.
 
     A born-again run's is the one at the beginning of its chain, where that is a teacher; a step's the first of its own.
     """
@@ -59,7 +59,7 @@ def mean_score(record: Record, records: Sequence[Record]) -> tuple[float | None,
 
 
 def runs_beside(record: Record) -> list[Record]:
-    """The finished runs of the corpus that ``record`` lies among, wherever that is; itself alone where it lies alrun."""
+    """The finished runs of the corpus that ``record`` lies among, wherever that is; itself alone where it lies alone."""
     corpus = record.corpus
     root = next((folder for folder in record.folder.resolve().parents if folder.name == corpus), None)
     return runs.find(root.parent, corpus) if root else []

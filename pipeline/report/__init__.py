@@ -2,8 +2,9 @@
 
 Conventions. Accuracies are in percent and their differences in percentage points. A row averages all finished
 runs, also those no better than chance, which are named beside it; only runs that stopped, because something was not
-finite, are out, and the figures with them at chance stand beside it. A table holds runs of one preset, one
-digest of the settings and one state of the features, so figures that do not compare never stand together.
+finite, are out, and the figures with them at chance stand beside it. A table of teachers and students holds runs of one
+preset, one digest of the settings and one state of the features; one of an experiment's rows those of one preset and one state of
+the features, with their settings beside each where they are of several.
 
 Begin with ``aggregation`` (runs → rows: every mix that was trained is one), then ``columns`` and ``document``. Published figures
 of the paper: ``paper``. The page: ``page``; pictures: ``plots``; other commands: ``comparison``, ``listing``, ``status``,

@@ -14,7 +14,7 @@ STAMP = "SYNTHETIC"
 
 @dataclass(frozen=True)
 class Key:
-    """What all rows of one table share."""
+    """What all rows of one table share; rows of experiments may have settings of their own."""
 
     preset: str
     digest: str
