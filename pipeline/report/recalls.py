@@ -12,15 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import runs, samplers
+from pipeline import losses, runs, samplers
 from pipeline.config import InputError
 from pipeline.errors import Damaged
 from pipeline.figures import recall as figures
+from pipeline.figures import statistics
 from pipeline.figures.recall import KS, METRICS
+from pipeline.figures.statistics import Cell, Comparison
 from pipeline.report import few_shot
+from pipeline.report.aggregation import ratio
 from pipeline.report.alike import kind_of, told_apart
-from pipeline.report.table import Column, Section, Table, number, of
-from pipeline.report.wording import of_windows
+from pipeline.report.table import Column, Section, Table, interval, number, of, signed
+from pipeline.report.wording import ends, of_windows
 from pipeline.runs import Record
 from pipeline.runs.damage import spared
 from pipeline.teacher_files import is_teacher_file
@@ -33,6 +36,14 @@ TITLES = {
     ),
 }
 
+COMPARED = (
+    "Behind them R@1 less that of the same network by triplets alone, trained with the same settings: paired by fold and seed, with the 95 % "
+    "interval over folds to come."
+)
+
+#: What distilled spaces are compared to.
+TRIPLETS = str(losses.LossMix.parse("triplet:1,soft:0"))
+
 UNANSWERED = "No Recall@K of held-out folds: none of these has two recordings of one class, and a clip is sought among those of other recordings."
 
 
@@ -42,15 +53,25 @@ class Row:
 
     name: str
     metric: str
-    each: list[list[float]] = field(default_factory=list)
-    """Of each run Recall@K in [0, 1], in the order of ``KS``."""
+    first: Record
+    """One of the runs."""
+    each: list[tuple[Cell, list[float]]] = field(default_factory=list)
+    """Of each run (fold, seed), and Recall@K in [0, 1], in the order of ``KS``."""
+    test: Comparison | None = None
+    """R@1 in percent, less that of triplets alone."""
 
     @property
     def runs(self) -> int:
         return len(self.each)
 
     def at(self, place: int) -> float:
-        return float(100 * np.mean([values[place] for values in self.each]))
+        return float(100 * np.mean([values[place] for _, values in self.each]))
+
+    @property
+    def by_cell(self) -> dict[Cell, float]:
+        """(fold, seed) → R@1 in percent; where there are several runs, of drawn classes, their mean."""
+        cells = dict.fromkeys(cell for cell, _ in self.each)
+        return {cell: float(100 * np.mean([values[0] for at, values in self.each if at == cell])) for cell in cells}
 
 
 def at(row: Row, place: int) -> float:
@@ -61,6 +82,11 @@ COLUMNS = (
     Column("row", of("name"), "Row"),
     Column("metric", of("metric"), "metric"),
     *(Column(f"recall_{k}_percent", partial(at, place=place), f"R@{k}", "%", number) for place, k in enumerate(KS)),
+    Column("recall_1_less_triplets", of("test.difference"), "R@1 less\ntriplets", format=signed),
+    Column("ci95_low", of("test.low")),
+    Column("ci95_high", of("test.high")),
+    Column("", lambda row: ends(row.test), "95 %\ninterval", format=interval),
+    Column("folds_compared", of("test.units"), "folds"),
     Column("runs", of("runs"), "runs"),
 )
 
@@ -94,8 +120,9 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
         found = spared(partial(measured, record))
         heard += found is not None
         for kind, metric, values in found or ():
-            rows[kind].setdefault((name, metric), Row(name, metric)).each.append(values)
-    about = [*of_windows([record for _, record in named]), *unlike]
+            rows[kind].setdefault((name, metric), Row(name, metric, record)).each.append((record.cell, values))
+    compared = [compare(list(of_kind.values())) for of_kind in rows.values()]
+    about = [*([COMPARED] if any(compared) else []), *of_windows([record for _, record in named]), *unlike]
     titles = {kind: " ".join([title, *about]) for kind, title in TITLES.items()}
     if heard and not rows["folds"]:
         titles["classes"] = f"{UNANSWERED} {titles['classes'] if rows['classes'] else ''}".strip()
@@ -103,6 +130,26 @@ def section(by_name: Mapping[str, Sequence[Record]]) -> tuple[Section, ...]:
     if heard and not tables:
         tables = [Table.build(UNANSWERED, COLUMNS[:1], ())]
     return (Section("retrieval", tuple(tables)),) if tables else ()
+
+
+def compare(rows: Sequence[Row]) -> bool:
+    """Give each row that has such a one its difference to triplets alone; whether any has."""
+    alone = [row for row in rows if row.first.mix_text == TRIPLETS]
+    for row in rows:
+        one = row.first
+        fitting = [other for other in alone if other.metric == row.metric and trained_alike(other.first, one)]
+        if len(fitting) == 1 and row not in alone:
+            row.test = statistics.comparison(row.by_cell, fitting[0].by_cell, ratio(one))
+    return any(row.test for row in rows)
+
+
+def trained_alike(one: Record, other: Record) -> bool:
+    """Whether two networks are the same, and were trained with the same settings on the same clips."""
+    return (one.trained_by, one.settings.features, one.data_digest) == (
+        other.trained_by,
+        other.settings.features,
+        other.data_digest,
+    )
 
 
 def teachers_of(records: Sequence[Record]) -> dict[Path, Record]:

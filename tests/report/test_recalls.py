@@ -79,6 +79,10 @@ def test_why_there_are_no_recalls_of_folds_is_said(of_classes: bool, monkeypatch
         several_labels=False,
         result=result,
         trained_by=SimpleNamespace(sampler="classes:4"),
+        settings=SimpleNamespace(features=None),
+        data_digest="",
+        mix_text=recalls.TRIPLETS,
+        cell=(1, 0),
         teachers=(),
         folder=Path("run"),
         is_of_images=False,
@@ -96,6 +100,53 @@ def test_why_there_are_no_recalls_of_folds_is_said(of_classes: bool, monkeypatch
 
     monkeypatch.setattr(recalls, "measured", gone)
     assert recalls.section({"half": [record]}) == ()
+
+
+def test_recall_at_one_is_compared_to_the_same_network_by_triplets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paired by fold; the interval is the corrected t-test's, by hand. Another network has nobody to be compared to."""
+    shares = {
+        recalls.TRIPLETS: (0.5, 0.25, 0.75),
+        "distance:1,angle:2,soft:0": (0.625, 0.5, 0.75),
+        "wide": (0.5, 0.5, 0.5),
+    }
+    every: dict[str, Any] = {
+        mix: [
+            SimpleNamespace(
+                several_labels=False,
+                result=SimpleNamespace(outputs_untrained=True, failed=False),
+                trained_by=SimpleNamespace(sampler="classes:4", model="cnn2+64" if mix == "wide" else "cnn2+16"),
+                settings=SimpleNamespace(features=None),
+                data_digest="",
+                data=dict.fromkeys("123", ""),
+                mix_text=mix,
+                cell=(fold, 0),
+                share=share,
+                teachers=(),
+                folder=Path(mix, str(fold)),
+                is_of_images=False,
+            )
+            for fold, share in enumerate(of_folds, 1)
+        ]
+        for mix, of_folds in shares.items()
+    }
+    monkeypatch.setattr(recalls, "of_windows", lambda records: [])
+    monkeypatch.setattr(recalls, "measured", lambda record: [("folds", "cosine", [record.share, 1.0, 1.0, 1.0])])
+    (section,) = recalls.section(every)
+    (table,) = section.tables
+    assert recalls.COMPARED in table.caption
+    rows = {row["row"]: row for row in table.records()}
+    alone, taught, wide = (rows[name] for name in shares)
+    for row in (alone, wide):
+        assert row["recall_1_less_triplets"] is None and row["ci95_low"] is None
+    apart = [12.5, 25.0, 0.0]
+    variance = sum((one - 12.5) ** 2 for one in apart) / 2
+    half = (
+        4.302652729911275 * (variance * (1 / 3 + 1 / 2)) ** 0.5
+    )  # t of 2 degrees of freedom; a fold is tested, two train
+    assert taught["recall_1_less_triplets"] == pytest.approx(12.5) and taught["folds_compared"] == 3
+    assert (taught["ci95_low"], taught["ci95_high"]) == pytest.approx((12.5 - half, 12.5 + half))
+    assert f"[−{half - 12.5:.2f}, +{12.5 + half:.2f}]" in table.cells[1]
+    assert recalls.COMPARED not in recalls.section({"wide": every["wide"]})[0].tables[0].caption
 
 
 @pytest.mark.parametrize("name", ["distance", "angle"])
