@@ -16,10 +16,11 @@ from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
 
 
-def check(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` where a batch takes more than all samples that a run trains on, and where too few recordings make episodes."""
+def check(planned: Sequence[PlannedRun], source: Source) -> list[str]:
+    """``InputError`` where a batch takes more than all samples that a run trains on, and where too few recordings make episodes; else
+    a line on each class that is in no episode."""
     if isinstance(source.files, Archive):
-        return  # of images there are tens of thousands, and they would have to be read to be counted
+        return []  # of images there are tens of thousands, and they would have to be read to be counted
     clips, labels = source.clips, np.concatenate([cache.read_header(path).labels for path in source.files])
     for run in planned:
         network, left_out = run.network, (run.fold, run.fold if run.without is None else run.without)
@@ -37,13 +38,14 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"batch; expected a smaller one, for example --set {setting}={max(1, fewer)}"
                 + (f", or --set step.STEP.batch={max(1, fewer)} where a step has its own" if run.is_step else "")
             )
-    require_recordings([run for run in planned if samplers.episode_of(run.network.sampler)], source)
+    return require_recordings([run for run in planned if samplers.episode_of(run.network.sampler)], source)
 
 
-def require_recordings(planned: Sequence[PlannedRun], source: Source) -> None:
-    """``InputError`` where fewer classes than an episode has have recordings for both of its sides, in the folds that a run trains on."""
+def require_recordings(planned: Sequence[PlannedRun], source: Source) -> list[str]:
+    """``InputError`` where fewer classes than an episode has have recordings for both of its sides, in the folds that a run trains on;
+    a line where some classes have not."""
     if not planned:
-        return
+        return []
     # torch comes here and not at the top, so that a finished stage answers at once.
     from pipeline.engine import tasks
     from pipeline.training import episodes
@@ -51,14 +53,21 @@ def require_recordings(planned: Sequence[PlannedRun], source: Source) -> None:
     data = cache.described(source.files)  # type: ignore[arg-type]
     labels = data.labels.repeat(data.features.shape[1])
     looked_at: set[tuple[int, str]] = set()
+    lines: dict[str, None] = {}
     for run, task in zip(planned, tasks.tasks(planned, data)):
         episode = samplers.episode(run.network.sampler)
-        if (key := (id(task), run.network.sampler)) not in looked_at:
-            looked_at.add(key)
-            try:
-                episodes.enough(run.fold, task, labels, episode)
-            except InputError as error:
-                how = (
-                    "; of a step: --set step.STEP.sampler=… and --set step.STEP.batch=…, which is way · (shot + query)"
-                )
-                raise InputError(f"{error}{how if run.is_step else ''}") from None
+        if (key := (id(task), run.network.sampler)) in looked_at:
+            continue
+        looked_at.add(key)
+        try:
+            of_clips, recordings = episodes.enough(run.fold, task, labels, episode)
+        except InputError as error:
+            how = "; of a step: --set step.STEP.sampler=… and --set step.STEP.batch=…, which is way · (shot + query)"
+            raise InputError(f"{error}{how if run.is_step else ''}") from None
+        fitting = episodes.fitting_classes(of_clips, recordings, episode)
+        if out := [name for place, name in enumerate(subsets.names(run, source.classes)) if place not in fitting]:
+            lines[
+                f"fold {run.fold}: in no episode it trains on, for too few recordings for {episode.shot} + {episode.query} clips: "
+                f"{', '.join(out)}"
+            ] = None
+    return list(lines)

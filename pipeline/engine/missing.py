@@ -77,9 +77,9 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
         check(level.runs, planned, source)
         every += (missing := missing_runs(level.runs, source))
         teachers.require_whole(missing, {run.folder for each in levels for run in each.runs})
-        batches.check(missing, source)
+        noted = batches.check(missing, source)
         networks.check(missing, planned, source)
-        noted = [note for run in missing for note in teachers.other_labels(run, planned)]
+        noted += [note for run in missing for note in teachers.other_labels(run, planned)]
         for note in dict.fromkeys([*noted, *several.absent(missing, source)]):
             say(note)
     for stage, source in stages(levels, sources):

@@ -13,7 +13,7 @@ import pytest
 from pipeline import cache, class_subsets, runs
 from pipeline.config import InputError, TrainSettings
 from pipeline.config import read as read_settings
-from pipeline.engine import subsets, tasks
+from pipeline.engine import batches, subsets, tasks
 from pipeline.engine.missing import Level, train
 from pipeline.engine.source import Source
 from pipeline.experiments import planning, reading
@@ -142,6 +142,23 @@ def test_a_start_of_other_classes_is_refused(untrained: tuple[Path, Source], mon
     monkeypatch.setattr(subsets.cache, "read_header", lambda path: dataclasses.replace(read(path), labels=(0, 1) * 6))
     with pytest.raises(InputError, match=r"classes = '4,5' \(e, f\): none has a clip"):
         train(planned(steps([4, 5], [0, 1], "distance,soft:0"))[0], source, **recipes.HOW)
+
+
+def test_a_class_of_too_few_recordings_for_episodes_is_said(
+    untrained: tuple[Path, Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fold 2 has two clips of each class; those of f become one recording, which cannot stand on both sides."""
+    source = untrained[1]
+    tables = steps([1, 3, 5], [5, 3, 1, 0], "proto:1,soft:0", sampler="episode:3,1,1", batch=6)
+    del tables["step"][1]["teacher"]
+    runs_there = [run for level in planned(tables)[0] for run in level.runs]
+    assert batches.check(runs_there, source) == []
+    there = cache.described(source.files)
+    of_one = tuple("one" if NAMES[label] == "f" else name for name, label in zip(there.sources, there.labels))
+    monkeypatch.setattr(batches.cache, "described", lambda files: dataclasses.replace(there, sources=of_one))
+    assert batches.check(runs_there, source) == [
+        "fold 1: in no episode it trains on, for too few recordings for 1 + 1 clips: f"
+    ]
 
 
 def unlike(*mixes: str, network: str = "student") -> dict[str, Any]:
