@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import runs
+from pipeline import models, runs
 from pipeline.config import InputError
 from pipeline.engine.whole import Whole
 from pipeline.plurals import many
@@ -104,14 +104,15 @@ def epoch_lines(records: Sequence[tuple[PlannedRun, dict[str, Any]]], remaining:
         by_mix.setdefault(str(run.mix), []).append(record)
     planned = [run for run, _ in records]
     head = f"  {about(planned)}  epoch {records[-1][1]['epoch']}/{planned[0].network.epochs}"
-    each = [f"{mix}  {figures(members)}" for mix, members in by_mix.items()]
+    names_classes = not models.width_of(planned[0].network.model)  # of a space outputs are zeros
+    each = [f"{mix}  {figures(members, names_classes)}" for mix, members in by_mix.items()]
     if len(each) == 1:
         return [f"{head}  {each[0]}{remaining}{far}"]
     return [f"{head}{remaining}{far}", *(f"    {line}" for line in each)]
 
 
-def figures(records: Sequence[dict[str, Any]]) -> str:
-    """Accuracy, the worst of several, and loss = its terms, weighted and raw, of runs of one mix."""
+def figures(records: Sequence[dict[str, Any]], names_classes: bool = True) -> str:
+    """Accuracy, the worst of several (of networks that name classes), and loss = its terms, weighted and raw, of runs of one mix."""
     measure, score = ("mAP", "map") if "map" in records[0] else ("accuracy", "accuracy")
     scores = [record[score] for record in records]
     terms: dict[str, list[tuple[float, float]]] = {}
@@ -124,5 +125,5 @@ def figures(records: Sequence[dict[str, Any]]) -> str:
     ]
     worst = f" worst {min(scores):.3f}" if len(scores) > 1 else ""
     loss = np.mean([record["loss"] for record in records])
-    tested = "" if np.isnan(scores).all() else f"{measure} {np.mean(scores):.3f}{worst}  "
+    tested = "" if np.isnan(scores).all() or not names_classes else f"{measure} {np.mean(scores):.3f}{worst}  "
     return f"{tested}loss {loss:.4g} = {' + '.join(parts)}"

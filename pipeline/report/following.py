@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import runs
+from pipeline import models, runs
 from pipeline.config import InputError
 from pipeline.engine.epochs import figures
 from pipeline.plurals import many
@@ -91,7 +91,7 @@ def seen(folder: Path) -> Seen | None:
         folder,
         epoch,
         epochs,
-        last.get("map" if record.several_labels else "accuracy"),
+        None if models.width_of(record.model) else last.get("map" if record.several_labels else "accuracy"),
         statistics.median(took) * (epochs - epoch) if took else None,
         max(0.0, time.time() - written),
         record.synthetic,

@@ -45,6 +45,15 @@ def test_each_mix_has_its_own_figures(tmp_path: Path) -> None:
     assert ce == "    ce:1  accuracy 0.600 worst 0.500  loss 40 = ce 40 (raw 40)"
 
 
+def test_a_space_in_place_of_the_classes_has_no_accuracy(tmp_path: Path) -> None:
+    """Its outputs are zeros, which name the first class alone."""
+    run = planned(tmp_path, "proto:1,soft:0", 1)
+    space = dataclasses.replace(run.settings.student, model="cnn2+16")
+    run = dataclasses.replace(run, settings=dataclasses.replace(run.settings, student=space))
+    (line,) = epochs.epoch_lines([(run, record(1, 0.2, 1.5, "proto"))], "")
+    assert "accuracy" not in line and line.endswith("proto:1,soft:0  loss 1.5 = proto 1.5 (raw 1.5)"), line
+
+
 def test_a_single_mix_stands_in_one_line_and_short_epochs_are_not_all_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
