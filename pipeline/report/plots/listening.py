@@ -81,9 +81,10 @@ def draw_listening(drawn: Mapping[str, Any], look: Look) -> Drawing:
     legend = [
         Patch(facecolor=colour(SOUND), label="needed, in the sound"),
         Patch(facecolor=colour(BEHIND), label="needed, in the background"),
+        Patch(facecolor=LIGHT["paper"], edgecolor=LIGHT["ink"], label="outlined: what we call the sound"),
     ]
     figure.legend(
-        handles=legend, loc="outside lower center", ncols=2, fontsize=8, frameon=False, labelcolor=LIGHT["ink"]
+        handles=legend, loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor=LIGHT["ink"]
     )
     header = ("network", "clip", "band", "block", "nats_below_background", "foreground", "concept")
     return Drawing(figure, header, lines)
