@@ -20,7 +20,7 @@ from pipeline.experiments import files, planning, reading
 #: What needs other data than sounds of a corpus, or trains what another file does: the stages, tables, and all of them at once.
 NOT_SMALL = (
     *("student", "teacher", "table3", "table4", "terms", "survey", "fewshot", "fewshot-3way", "metric-learning"),
-    *("refilled-esc50", "terms-strong"),
+    *("fewshot-esc50", "refilled-esc50", "terms-strong"),
 )
 
 SPEC = FeatureSpec(seconds=0.2, bins=12, bins_per_octave=36)

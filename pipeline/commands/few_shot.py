@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import places
+from pipeline import class_subsets, places
 from pipeline.commands.options import json_option
 from pipeline.commands.showing import show
 from pipeline.commands.types import PATH, Whole
@@ -16,6 +16,7 @@ ORDER = 38
 EXAMPLES = (
     "few-shot runs/CORPUS/experiment-fewshot",
     "few-shot RUN --way 3 --shot 1 --shot 5 --episodes 1000",
+    "few-shot RUN --classes 80%:100%@1",
 )
 
 
@@ -36,6 +37,11 @@ EXAMPLES = (
     type=Whole(1, 1000, "more say nothing new"),
     help="Clips that are asked for of each; default: 15, or fewer where there are too few recordings.",
 )
+@click.option(
+    "--classes",
+    default="",
+    help="Of the classes that they never saw, these alone: names, numbers, or a part of a drawn order such as 80%:100%@1.",
+)
 @click.option("--episodes", type=Whole(2, 100_000, "more say nothing new"), default=600, help="How many are drawn.")
 @click.option("--layer", type=click.Choice(["embedding", "hidden"]), default="embedding", help="What is compared.")
 @json_option
@@ -44,6 +50,7 @@ def few_shot(
     way: int | None,
     shots: tuple[int, ...],
     query: int | None,
+    classes: str,
     episodes: int,
     layer: str,
     as_json: bool,
@@ -58,6 +65,7 @@ def few_shot(
         "way": way or 0,
         "shots": list(dict.fromkeys(shots)),
         "queries": query or 0,
+        "only": class_subsets.parsed(classes),
         "count": episodes,
         "layer": layer,
     }

@@ -26,7 +26,7 @@ def split(overrides: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
     """The experiment with ``step.STEP.KEY=VALUE`` for each of ``overrides``: a step's mix, or a training setting of its own.
 
-    STEP is a step's name, or what its file calls several, the steps of one ``each``. What is changed is looked at together, since some
+    STEP is a step's name, or what its file calls several, the steps of one ``each``, but for what these differ in. What is changed is looked at together, since some
     settings go with others (``sampler``, ``batch``). Raises ``InputError``, one line.
     """
     steps, places = dict(experiment.steps), dict[str, list[str]]()
@@ -42,9 +42,10 @@ def changed(experiment: Experiment, overrides: Sequence[str]) -> Experiment:
             names = list(dict.fromkeys(called(step) for step in steps.values()))
             raise InputError(f"{where}: no step {name!r}{suggestion(name, names)}; expected one of {', '.join(names)}")
         pair = {step.peer for step in alike} == {step.name for step in alike}
-        if key == "mix" and len(alike) > 1 and not pair:
+        own = {dict(experiment.steps[step.name].settings).get(key) for step in alike}
+        if len(alike) > 1 and not pair and (key == "mix" or len(own) > 1):
             raise InputError(
-                f"{where}: {name} is {len(alike)} steps, and would be one mix twice; expected one of "
+                f"{where}: {name} is {len(alike)} steps, and would be one {key if key == 'mix' else 'training'} twice; expected one of "
                 f"{', '.join(step.name for step in alike)}"
             )
         steps |= {step.name: with_field(step, key, config.value_of(text), where) for step in alike}

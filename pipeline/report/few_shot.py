@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline import cache, runs, samplers
+from pipeline import cache, class_subsets, runs, samplers
 from pipeline.config import InputError
 from pipeline.errors import Damaged
 from pipeline.figures import few_shot as figures
@@ -39,8 +40,9 @@ CSV = "few-shot.csv"
 TITLE = "few-shot"
 
 CAPTION = (
-    "Accuracy on classes that were never trained on, by the nearest mean of a few examples. ±: 1.96 · sd / √episodes of one run, mean "
-    "over runs; SD: over runs, which differ in fold, seed and classes. The same episodes for every row."
+    "Accuracy on classes that were never trained on, by the nearest mean of a few examples. ±: half of the 95 % interval of one run over its "
+    "episodes, 1.96 · sd / √episodes, mean over runs; SD: over runs, which differ in fold, seed and classes. The same episodes for all "
+    "runs that the same classes are unseen for."
 )
 
 
@@ -107,6 +109,18 @@ def unseen(record: Record, classes: Sequence[str]) -> tuple[str, ...]:
     return others
 
 
+def asked_about(record: Record, classes: Sequence[str], only: str) -> tuple[str, ...]:
+    """Of the ``unseen`` classes those that ``only`` names, as the setting ``classes`` does; "": all. ``InputError`` where one was seen."""
+    others = unseen(record, classes)
+    wanted = class_subsets.names(only, classes, record.seed)
+    if only and (seen := [name for name in wanted if name not in others]):
+        raise InputError(
+            f"--classes {only}: {record.folder} or one that it goes back to trained on {', '.join(seen)}; expected some of "
+            f"{', '.join(others)}"
+        )
+    return tuple(name for name in others if name in wanted)
+
+
 def pool_of(data: cache.Data, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clips of ``classes`` whose recordings have no clip of another class: their places, labels and recordings, (clips,) each."""
     from pipeline.engine.tasks import numbered  # torch
@@ -137,7 +151,12 @@ def asked(
 
 
 def measured(
-    record: Record, episodes: Sequence[tuple[Episode, ...]], count: int, layer: str, notes: dict[str, None]
+    record: Record,
+    episodes: Sequence[tuple[Episode, ...]],
+    count: int,
+    layer: str,
+    notes: dict[str, None],
+    only: str = "",
 ) -> dict[Episode, np.ndarray]:
     """Episodes → the accuracies (count,) of a run's embeddings; of those that its unseen classes give. Others are noted."""
     import torch
@@ -151,7 +170,7 @@ def measured(
     if record.is_of_images:
         raise InputError(f"{record.folder} is of images, whose recordings are not known; expected a run on sounds")
     data = loaded(recorded_files(record, None), record.trained_by.features_in)  # type: ignore[arg-type]
-    others = unseen(record, data.classes)
+    others = asked_about(record, data.classes, only)
     clips, labels, recordings = pool_of(data, others)
     values, _ = packs.samples(data, torch.device("cpu"))
     rows = clips * data.features.shape[1]
@@ -193,10 +212,11 @@ def rows_of(
     queries: int = 0,
     count: int = EPISODES,
     layer: str = "embedding",
+    only: str = "",
 ) -> tuple[list[Row], list[str]]:
-    """The rows of finished runs, teachers first, and notes on what is left out. ``InputError`` as ``unseen``.
+    """The rows of finished runs, teachers first, and notes on what is left out. ``InputError`` as ``asked_about``.
 
-    ``queries``: 0, as many of ``QUERIES`` as there are recordings for."""
+    ``queries``: 0, as many of ``QUERIES`` as there are recordings for; ``only``: of the unseen classes these."""
     rows: dict[tuple[Episode, tuple[str, str]], Row] = {}
     firsts: dict[Episode, dict[tuple[str, str], Record]] = {}
     notes: dict[str, None] = {}
@@ -205,9 +225,9 @@ def rows_of(
             notes[f"{record.folder} failed, and is left out."] = None
             continue
         several = (queries,) if queries else QUERIES
-        wanted = asked(record, way, shots, several, len(unseen(record, all_classes(record))))
+        wanted = asked(record, way, shots, several, len(asked_about(record, all_classes(record), only)))
         key = key_of(record)
-        for episode, shares in measured(record, wanted, count, layer, notes).items():
+        for episode, shares in measured(record, wanted, count, layer, notes, only).items():
             firsts.setdefault(episode, {}).setdefault(key, record)
             rows.setdefault((episode, key), Row(key[0], episode)).shares.append(shares)
     for episode, of_kinds in firsts.items():
@@ -244,7 +264,8 @@ def section(members: Sequence[Record]) -> tuple[Section, ...]:
     rows, notes = rows_of([record for record in some if spared(partial(is_measurable, record, left_out))])
     if not rows and not left_out:
         return ()
-    return (Section(TITLE, (Table.build(" ".join([CAPTION, *notes, *left_out]), COLUMNS, rows),)),)
+    caption = " ".join([CAPTION, f"{EPISODES} episodes each.", *notes, *left_out])
+    return (Section(TITLE, (Table.build(caption, COLUMNS, rows),)),)
 
 
 def is_measurable(record: Record, left_out: list[str]) -> bool:
@@ -260,14 +281,12 @@ def is_measurable(record: Record, left_out: list[str]) -> bool:
         return False
 
 
-def report(
-    paths: Sequence[Path], reports: Path, *, way: int, shots: Sequence[int], queries: int, count: int, layer: str
-) -> str:
-    """The table as text; the same as CSV in ``reports``. ``InputError`` for no finished runs, and as ``unseen``."""
+def report(paths: Sequence[Path], reports: Path, *, count: int, layer: str, only: str = "", **how: Any) -> str:
+    """The table as text; the same as CSV in ``reports``. ``how``: as ``rows_of``. ``InputError`` for no finished runs, and as ``asked_about``."""
     from pipeline.report import votes  # scipy: reports of other runs do without
 
     records = votes.records(paths)
-    rows, notes = rows_of(records, way=way, shots=shots, queries=queries, count=count, layer=layer)
+    rows, notes = rows_of(records, count=count, layer=layer, only=only, **how)
     if not rows:
         raise InputError("; ".join(notes) or "no episodes; expected runs of some of the classes")
     table = Table.build("", COLUMNS, rows)
@@ -275,6 +294,6 @@ def report(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, table.csv().encode())
     stamp = f"{STAMP} " if records[0].synthetic else ""
-    title = f"{stamp}{records[0].corpus}: {count} episodes, by the {layer}"
+    title = f"{stamp}{records[0].corpus}: {count} episodes, by the {layer}{f', of the classes {only}' if only else ''}"
     text = "\n".join([title, "", *padded(table), "", CAPTION, *notes, f"table: {target}", ""])
     return of_table(text, title, table, [CAPTION, *notes])

@@ -41,6 +41,18 @@ def test_a_mix_of_an_included_step_is_changed_by_its_full_name() -> None:
     assert changed(read("survey"), []) == read("survey")
 
 
+def test_what_the_steps_of_one_each_differ_in_is_not_made_one_training_several_times() -> None:
+    """Nine steps called classes0_50_1 to _3 would be three trainings, three times each, and count as nine runs."""
+    with pytest.raises(
+        InputError, match=r"1-shot is 12 steps, and would be one training twice; expected one of 1-shot-dist"
+    ):
+        changed(read("fewshot"), ["step.1-shot.classes=0%:60%@1"])
+    one = "1-shot-distance50+proto1+soft0-classes0_50_1"
+    changes = [f"step.{one}.lr=0.1", "step.1-shot.lr=0.2", f"step.{one}.classes=0%:60%@1"]
+    rates = {dict(step.settings)["lr"] for step in changed(read("fewshot"), changes).steps.values()}
+    assert rates == {0.2, 0.001}
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [

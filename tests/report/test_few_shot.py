@@ -86,6 +86,10 @@ def test_measured_on_what_nobody_saw_with_one_set_of_episodes(trained: Path, mon
         "few-shot", "runs/tiny/experiment-fewshot", "--episodes", "30", "--query", "2", "--way", "3", "--shot", "1"
     )
     assert whole.exit_code == 0 and "3-way 1-shot" in whole.output and Path("reports/tiny/few-shot.csv").is_file()
+    two = invoke(
+        "few-shot", "runs/tiny/experiment-fewshot", "--episodes", "9", "--query", "1", "--classes", "50%:84%@1"
+    )
+    assert two.exit_code == 0 and "of the classes 50%:84%@1" in two.output, two.output
     many = invoke("few-shot", "runs/tiny/experiment-fewshot", "--shot", "9")
     assert (
         many.exit_code == 1 and many.stderr.count("\n") == 1 and "0 classes have recordings for 9 clips" in many.stderr
@@ -99,6 +103,26 @@ def test_runs_of_all_classes_have_nothing_unseen(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match="trained on 2 of 3 classes; expected two at least that they never saw"):
         few_shot.unseen(record, ("a", "b", "c"))
     assert few_shot.asked(record, 0, (), (15, 5), 7) == [(Episode(5, shot, 15), Episode(5, shot, 5)) for shot in (1, 5)]
+
+
+def test_some_of_the_unseen_classes_alone(tmp_path: Path) -> None:
+    """As the setting names them, by the run's own seed; one that somebody saw is refused."""
+    from pipeline import class_subsets
+    from tests.recorded import write_run
+
+    names = tuple("abcdefgh")
+    record = runs.read(write_run(tmp_path, 5))
+    seen = set(record.classes)
+    others = few_shot.unseen(record, names)
+    assert few_shot.asked_about(record, names, "") == others == tuple(name for name in names if name not in seen)
+    last, first = others[-1], others[0]
+    assert few_shot.asked_about(record, names, f"{last},{first}") == (first, last)
+    drawn = class_subsets.names("0:3@1", others, record.seed)
+    assert set(few_shot.asked_about(record, others, "0:3@1")) == set(drawn) and len(drawn) == 3
+    with pytest.raises(
+        InputError, match=rf"--classes {record.classes[0]},{last}: .* trained on {record.classes[0]}; expected some of"
+    ):
+        few_shot.asked_about(record, names, f"{record.classes[0]},{last}")
 
 
 def test_a_run_that_cannot_be_measured_costs_the_report_nothing_else(
