@@ -73,20 +73,20 @@ def planned(name: str, settings: Settings = SETTINGS) -> tuple[list[planning.Lev
     return planning.plan(experiment, settings, "tiny", folds=(1,), seeds=(0,))
 
 
-def source(root: Path, clips: int = 12) -> Source:
+def source(root: Path, clips: int = 12, classes: tuple[str, ...] = tuple("abcdef")) -> Source:
     """Features of two folds in ``root/cache``: noise, with a mean by class, of six classes."""
     written = []
     for fold in (1, 2):
-        labels = tuple(i % 6 for i in range(clips))
+        labels = tuple(i % len(classes) for i in range(clips))
         clip_names = tuple(f"{fold}-{i}.wav" for i in range(clips))
         sizes = tuple(cache.File(name, 1, 0) for name in clip_names)
-        about = ("tiny", "folder", True, fold, tuple("abcdef"), SPEC, clip_names, labels, clip_names, sizes)
+        about = ("tiny", "folder", True, fold, classes, SPEC, clip_names, labels, clip_names, sizes)
         header = cache.Header(*about, units=("1",) * 5, calls=("",) * 5)
         values = np.random.default_rng(fold).standard_normal(header.shape) + 0.6 * np.reshape(labels, (-1, 1, 1, 1, 1))
         written.append(cache.fold_path(root / "cache", "tiny", SPEC, fold))
         cache.write_fold(written[-1], header, [values.astype(np.float32)])
     digests = {str(header.fold): header.digest for header in map(cache.read_header, written)}
-    return Source(tuple(written), runs.DataSet("tiny", "folder", True, (1, 2)), digests, tuple("abcdef"))
+    return Source(tuple(written), runs.DataSet("tiny", "folder", True, (1, 2)), digests, classes)
 
 
 def go(root: Path, recipes: Iterable[str], minutes: float = 5.0) -> None:

@@ -96,6 +96,37 @@ def test_measured_on_what_nobody_saw_with_one_set_of_episodes(trained: Path, mon
     )
 
 
+@pytest.mark.slow
+def test_of_fifty_classes_thirty_are_learned_and_ten_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe for ESC-50's layout: what is kept aside is not asked about, and what was trained on cannot be."""
+    tables = files.contents(files.located("fewshot-esc50"))
+    tables["step"] = tables["step"][:2]
+    for table in tables["step"]:
+        table |= {"epochs": 1, "each": {key: values[:1] for key, values in table["each"].items()}}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(samplers, "EPISODES", 2)
+    experiment = reading.parsed(Path("fewshot-esc50.toml"), tables)
+    levels, _ = planning.plan(experiment, recipes.SETTINGS, "tiny", folds=(1,), seeds=(0,))
+    names = tuple(f"class {number:02d}" for number in range(50))
+    train(levels, recipes.source(tmp_path, 400, names), **recipes.HOW)
+    records = runs.find(Path("runs"))
+    assert len(records) == 2 and all(len(record.classes) == 30 for record in records)
+    asked = {part: few_shot.asked_about(records[0], names, part) for part in ("", "60%:80%@1", "80%:100%@1")}
+    assert [len(part) for part in asked.values()] == [20, 10, 10] and not set(asked["60%:80%@1"]) & set(
+        asked["80%:100%@1"]
+    )
+    pools: list[Any] = []
+    pool = few_shot.pool_of
+    monkeypatch.setattr(few_shot, "pool_of", lambda data, classes: pools.append(classes) or pool(data, classes))
+    told, notes = few_shot.rows_of(records, count=5, only="80%:100%@1")
+    assert [row.episode for row in told] == [Episode(5, 1, 15)] * 2 and notes == []
+    assert pools == [asked["80%:100%@1"]] * 2
+    done = invoke("few-shot", "runs", "--classes", "50%:70%@1")
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1 and "trained on class " in done.stderr, done.stderr
+
+
 def test_runs_of_all_classes_have_nothing_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.recorded import write_run
 
