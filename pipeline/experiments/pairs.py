@@ -48,7 +48,7 @@ def require_epoch(teacher_epoch: str, asked: str) -> None:
     """``InputError`` for the epoch of a teacher that its test fold chose."""
     if teacher_epoch != LAST:
         raise InputError(
-            f"{asked} with teacher_epoch = {teacher_epoch}: a teacher of two folds is tested on one of them alone; expected last"
+            f"{asked} with teacher_epoch = {teacher_epoch}: a teacher without two of the folds is tested on one of them alone; expected last"
         )
 
 
@@ -57,7 +57,7 @@ def require_labels(unlabelled: float, asked: str) -> None:
     another fold learns some that are hidden from its student."""
     if unlabelled:
         raise InputError(
-            f"{asked} with unlabelled = {unlabelled:g}: a teacher of two folds learns labels that are hidden from its student; expected "
+            f"{asked} with unlabelled = {unlabelled:g}: a teacher without two of the folds learns labels that are hidden from its student; expected "
             "unlabelled = 0, or no cross-fitting"
         )
 
