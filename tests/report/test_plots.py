@@ -194,3 +194,24 @@ def test_files_and_the_picture_in_a_page(tmp_path):
     assert not re.search(r"#[0-9a-f]{6}\b", element) and "var(--warn)" in element and "a&lt;b" in element
     assert all(name.startswith("p7-") for name in re.findall(r' id="([^"]*)"', element))
     assert len(set(picture.LIGHT.values())) == len(picture.LIGHT)  # else one colour would become another's variable
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_the_legend_of_what_networks_listen_to_is_within_its_picture(clips: int) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from pipeline.report.plots.listening import draw_listening
+
+    drawn = {
+        "clips": [{"name": "a.wav", "class": "siren", "real": 16}] * clips,
+        "frame_seconds": 0.02,
+        "mel": [[[0.0] * 16] * 3] * clips,
+        "foreground": [[[1, 0]] * 3] * clips,
+        "networks": [{"kind": "labels", "row": "cnn2 on labels alone (0)", "depth": [[[0.5, 0.0]] * 3] * clips}],
+    }
+    figure = draw_listening(drawn, plots.Look(synthetic=False)).figure
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (legend,) = figure.legends
+    ends = legend.get_window_extent(canvas.get_renderer())
+    assert len(legend.get_texts()) == 3 and ends.x0 >= 0 and ends.x1 <= figure.bbox.width

@@ -83,8 +83,9 @@ def draw_listening(drawn: Mapping[str, Any], look: Look) -> Drawing:
         Patch(facecolor=colour(BEHIND), label="needed, in the background"),
         Patch(facecolor=LIGHT["paper"], edgecolor=LIGHT["ink"], label="outlined: what we call the sound"),
     ]
+    beside = 3 if columns > 2 else 1  # a picture of fewer clips is too narrow
     figure.legend(
-        handles=legend, loc="outside lower center", ncols=3, fontsize=8, frameon=False, labelcolor=LIGHT["ink"]
+        handles=legend, loc="outside lower center", ncols=beside, fontsize=8, frameon=False, labelcolor=LIGHT["ink"]
     )
     header = ("network", "clip", "band", "block", "nats_below_background", "foreground", "concept")
     return Drawing(figure, header, lines)
