@@ -66,14 +66,15 @@ CORPUS = $(if $(DATASET),--dataset $(call quoted,$(DATASET))) $(if $(DATA),--dat
   $(if $(FIELDS),--columns $(call quoted,$(FIELDS)))
 SETS = $(foreach s,$(call sets_of,$(SET)),--set $(call quoted,$(s)))
 SETTINGS = $(CORPUS) $(if $(PRESET),--preset $(call quoted,$(PRESET))) $(SETS)
-HOW = $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
+WHERE = $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
+HOW = $(if $(SEEDS),--seeds $(call quoted,$(SEEDS))) $(WHERE)
 CELLS = $(SETTINGS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(HOW)
 TAUGHT = $(foreach file,$(TEACHER),$(if $(filter %.onnx,$(file)),--teacher-onnx,--teacher) $(call quoted,$(file)))
 mixes = $(foreach mix,$(call mixes_of,$(1)),--losses $(call quoted,$(mix)))
 MIXES = $(call mixes,$(LOSSES))
 CHAINED = $(if $(GENERATIONS),--generations $(GENERATIONS)) $(MIXES) $(foreach file,$(TEACHER),--teacher $(call quoted,$(file)))
 SEARCHED = $(SETTINGS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(if $(SEEDS),--train --seeds $(call quoted,$(SEEDS))) \
-  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(MIXES)
+  $(WHERE) $(MIXES)
 # The preset of rkd.toml or the environment: of the one goal that would name another where none is given.
 usual_preset = $(or $(AUDIO_RKD_PRESET),$(if $(wildcard rkd.toml),$(shell $(PYTHON) -c 'import tomllib; print(tomllib.load(open("rkd.toml", "rb")).get("preset", ""))' 2>/dev/null)))
 # ARGS goes to the command of the goal that was asked for, not to the steps before it.
@@ -141,12 +142,12 @@ call-search = search $(call quoted,$(SPACE)) $(SEARCHED) $(ARGS)
 call-table3 = table3 $(CELLS) $(ARGS)
 call-ban = ban $(CELLS) $(CHAINED) $(ARGS)
 shipped_how = $(CORPUS) --preset $(call quoted,$(or $(PRESET),$(1))) $(SETS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(HOW)
-call_shipped = distill $(call shipped_how,$(1)) $(MIXES)$(newline)export --preset $(call quoted,$(or $(PRESET),$(1))) $(RATES) $(ARGS)
-call-strong = $(call call_shipped,strong)
+call_shipped = distill $(call shipped_how,$(1)) $(MIXES) $(2)$(newline)export --preset $(call quoted,$(or $(PRESET),$(1))) $(RATES) $(ARGS)
+call-strong = $(call call_shipped,strong,$(TAUGHT_BY_THREE))
 call-small = $(call call_shipped,small)
 call-tiny = $(call call_shipped,tiny)
 call-final = distill $(call shipped_how,$(or $(usual_preset),small)) $(MIXES)$(newline)final $(CORPUS) --preset $(call quoted,$(or $(PRESET),$(usual_preset),small)) $(SETS) $(MIXES) \
-  $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(RATES) $(ARGS)
+  $(WHERE) $(RATES) $(ARGS)
 call-web = web $(RUN) $(CORPUS) $(ARGS)
 export AUDIO_RKD_GOALS = $(foreach goal,$(MAKECMDGOALS),$(call-$(goal))$(newline))
 
@@ -190,12 +191,11 @@ $(READY_DOCS): $(READY)
 setup: $(READY) ## Virtual environment with pinned versions; TORCH=cpu|cuda TORCH_INDEX=address for one build of torch
 	@echo 'Set up in $(VENV). Next: make demo, make doctor, or make for help'
 
-DEMO_HOW = $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS))
 .PHONY: demo
 demo: $(READY) ## Synthetic corpus → features → teacher → two students → report, in minutes
 	$(CLI) features --dataset synthetic --preset demo $(if $(JOBS),--jobs $(JOBS))
-	$(CLI) teacher --dataset synthetic --preset demo --folds '1 2' $(DEMO_HOW)
-	$(CLI) distill --dataset synthetic --preset demo --folds '1 2' --losses soft --losses angle,area $(DEMO_HOW)
+	$(CLI) teacher --dataset synthetic --preset demo --folds '1 2' $(WHERE)
+	$(CLI) distill --dataset synthetic --preset demo --folds '1 2' --losses soft --losses angle,area $(WHERE)
 	$(CLI) report --dataset synthetic
 
 .PHONY: doctor
@@ -255,6 +255,10 @@ strong small tiny final: LOSSES := ce:0.3,hinton:0.7@T=2
 strong: PRESET := strong
 small: PRESET := small
 tiny: PRESET := tiny
+# The teachers of strong: three of a fold, which hear 64 mel bands.
+mel = $(1) features.use=melspectrogram $(1) features.bins=64
+MEL_TEACHERS = $(SETTINGS) $(call mel,--set)
+TAUGHT_BY_THREE = --teacher-seeds 0-2 $(call mel,--teacher-set)
 # All steps stand in the recipe, not among prerequisites: "make small tiny" has some of them twice.
 define shipped
 	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS))
@@ -265,8 +269,13 @@ define shipped
 endef
 
 .PHONY: strong
-strong: $(READY) ## The paper's student and features, taught better
-	$(shipped)
+strong: $(READY) ## The paper's student and features, taught better: by three teachers that hear 64 mel bands
+	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS))
+	$(CLI) features $(MEL_TEACHERS) $(if $(JOBS),--jobs $(JOBS))
+	$(CLI) teacher $(MEL_TEACHERS) $(if $(FOLDS),--folds $(call quoted,$(FOLDS))) $(WHERE) --seeds 0-2
+	$(CLI) distill $(CELLS) $(MIXES) $(TAUGHT_BY_THREE)
+	$(CLI) report $(CORPUS)
+	$(CLI) export $(CORPUS) --preset $(call quoted,$(PRESET)) $(RATES) $(call extra,$@)
 
 .PHONY: small
 small: $(READY) ## Under 100,000 weights on 64 mel bands, and as one file from sound to class
@@ -282,7 +291,7 @@ final: $(READY) ## A student to ship: held-out runs first, then one of all folds
 	$(CLI) features $(SETTINGS) $(if $(JOBS),--jobs $(JOBS))
 	$(CLI) teacher $(CELLS)
 	$(CLI) distill $(CELLS) $(MIXES)
-	$(CLI) final $(SETTINGS) $(MIXES) $(if $(DEVICE),--device $(DEVICE)) $(if $(JOBS),--jobs $(JOBS)) $(RATES) $(call extra,final)
+	$(CLI) final $(SETTINGS) $(MIXES) $(WHERE) $(RATES) $(call extra,final)
 
 ## Looking at what there is
 .PHONY: report

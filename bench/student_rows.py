@@ -33,6 +33,8 @@ class Row:
     """Seeds of the teachers that teach together, of a row of teachers its own; (): the one that all seeds share."""
     most: int = FEW
     """Of the seeds asked for."""
+    heard: tuple[str, ...] = ()
+    """Settings of the features that its teachers hear in place of its own."""
     share: float = 1.0
     """Of the training clips that have their labels; each seed then has a teacher of its own."""
 
@@ -61,15 +63,18 @@ def left_out(base: Row, name: str, *sets: str) -> Row:
 # ``tiny`` is ``small`` with another student, and so needs no teachers of its own.
 TINY = ('student.model="tiny"',)
 
+#: What the teachers of ``strong`` hear (``make strong``).
+MEL = ('features.use="melspectrogram"', "features.bins=64")
+
 #: Named in advance: by which the goals are judged, and what stands beside them.
 SOFT = Row("default, soft", "default", "soft", most=MANY)
 RESNET = Row("resnet18, teacher of default", "default", "")
 SMALL_LABELS = Row("small, labels alone", "small", LABELS)
 SMALL = Row("small, distilled", "small", TAUGHT)
 TINY_TAUGHT = Row("tiny, distilled", "small", TAUGHT, TINY)
-STRONG_TEACHER = Row("large, teacher of strong", "strong", "", teachers=THREE)
-STRONG = Row("strong, three teachers", "strong", TAUGHT, teachers=THREE, most=MANY)
-STRONG_ONE = Row("strong, one teacher", "strong", TAUGHT, most=MANY)
+STRONG_TEACHER = Row("large on 64 mel bands, teacher of strong", "strong", "", MEL, teachers=THREE)
+STRONG = Row("strong, three teachers", "strong", TAUGHT, teachers=THREE, most=MANY, heard=MEL)
+STRONG_ONE = Row("strong, one teacher", "strong", TAUGHT, most=MANY, heard=MEL)
 STRONG_LABELS = Row("strong, labels alone", "strong", LABELS, most=MANY)
 
 #: In the order in which they are trained: what each costs against what it tells.
@@ -110,6 +115,7 @@ WITHOUT_STRONG = (
     left_out(STRONG, "strong as it is, three teachers"),
     left_out(STRONG_LABELS, "teachers (labels alone)"),
     left_out(STRONG_ONE, "several teachers (one)"),
+    replace(left_out(STRONG, "teachers' mel bands (they hear its five features)"), heard=()),
     replace(left_out(STRONG, "labels (teachers alone)"), mix="hinton:0.7@T=2,soft:0"),
     left_out(STRONG, "changed copies (clean and noisy alone)", "features.views=0"),
     left_out(
@@ -170,7 +176,7 @@ INPUTS = (
 )
 
 #: Table 3 by one teacher of strong, as the paper has it by one of its own.
-TABLE3 = tuple(Row(one.name, "strong", one.mix) for one in paper.TABLE3[1:])
+TABLE3 = tuple(Row(one.name, "strong", one.mix, heard=MEL) for one in paper.TABLE3[1:])
 
 #: Named before any was trained: the paper's relations, and four terms of docs/terms.md, with the weights of their files.
 ON_TOP = (

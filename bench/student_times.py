@@ -117,18 +117,19 @@ def epoch_seconds(run: PlannedRun, corpus: Corpus, share: float = 1.0) -> float:
     return rows // network.batch * step
 
 
-def heard_seconds(run: PlannedRun, batch: int, corpus: Corpus) -> float:
-    """CPU seconds in which a run's teachers hear a batch: a third of a step of training."""
+def heard_seconds(run: PlannedRun, batch: int, corpus: Corpus, heard: FeatureSpec | None = None) -> float:
+    """CPU seconds in which a run's teachers hear a batch: a third of a step of training. ``heard``: features that are not the run's."""
     teacher = TrainSettings(model=run.settings.teacher.model, batch=batch)
-    return len(run.teachers) * step_seconds(teacher, run.settings.features.shape, len(corpus.classes)) / 3
+    spec = heard or run.settings.features
+    return len(run.teachers) * step_seconds(teacher, spec.shape, len(corpus.classes)) / 3
 
 
-def stored_seconds(missing: Sequence[PlannedRun], corpus: Corpus) -> float:
+def stored_seconds(missing: Sequence[PlannedRun], corpus: Corpus, heard: FeatureSpec | None = None) -> float:
     """CPU seconds in which the teachers of a row's runs say what is stored of them: once for a fold, of all views of its clips."""
     seconds = 0.0
     for run in {run.fold: run for run in missing if run.mix.needs_teacher and not run.changed_inputs}.values():
         clips = sum(len(corpus.fold_clips(fold)) for fold in corpus.folds if fold != run.fold)
-        seconds += clips * len(run.settings.features.view_names) / ROWS * heard_seconds(run, ROWS, corpus)
+        seconds += clips * len(run.settings.features.view_names) / ROWS * heard_seconds(run, ROWS, corpus, heard)
     return seconds
 
 
@@ -149,11 +150,12 @@ def estimated(part: Part, world: World, known: Known) -> Estimate:
         shared += len(planned & known.seen)
         known.seen |= planned
         missing = known.new([*world.untaught(row), *world.missing(row)])
-        if missing:
-            features += feature_time(missing[0].settings.features, world, known)
+        features += sum(feature_time(run.settings.features, world, known) for run in missing)
         count += len(missing)
         seconds += sum(run.network.epochs * epoch_seconds(run, world.corpus, row.share) for run in missing)
-        seconds += stored_seconds(missing, world.corpus)
+        taught_by = [run for level in world.levels(row)[:-1] for run in level]
+        heard = taught_by[0].settings.features if taught_by else None
+        seconds += stored_seconds(missing, world.corpus, heard)
     search = searched(part.space, world, known) if part.space else (0, 0.0, 0.0)
     return Estimate(part.name, count + search[0], shared, features, seconds + search[1], search[2])
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from bench.student_rows import Part, Row
 from pipeline import cache, config, places, runs
+from pipeline.commands.distill import teacher_features
 from pipeline.config import FeatureSpec, Settings
 from pipeline.corpus import Corpus
 from pipeline.experiments import stages
@@ -37,6 +39,10 @@ class World:
     def settings(self, row: Row) -> Settings:
         return config.for_corpus(config.read(row.preset, (*row.sets, *self.sets)), self.corpus.seconds)
 
+    def heard(self, row: Row) -> dict[str, Any]:
+        """The features of its teachers that are not its own."""
+        return teacher_features(row.preset, (*row.sets, *self.sets), row.heard)
+
     def seeds_of(self, row: Row) -> tuple[int, ...]:
         """Of a row's runs. A teacher has the seed that all students of its fold share, or one of those that teach together."""
         if row.mix:
@@ -49,7 +55,7 @@ class World:
             return self.plans[row]
         step = read("teacher")
         if row.mix:
-            above = stages.ensemble(row.teachers)
+            above = stages.own_teachers(row.teachers, self.heard(row))
             taught_by = {"teacher": stages.TOGETHER} if above else {}
             step = variant("student", "student", *above, mix=None, each={"mix": [row.mix]}, **taught_by)
         levels, _ = plan(step, self.settings(row), self.corpus.name, folds=self.folds, seeds=self.seeds_of(row))
@@ -89,23 +95,31 @@ class World:
 
     def commands(self, row: Row) -> list[list[str]]:
         """The commands that train what is missing of a row: features and teachers where they are, then its own runs."""
-        sets = [word for each in (*row.sets, *self.sets) for word in ("--set", each)]
-        chosen = [*self.where, "--preset", row.preset, *sets]
+        chosen = [*self.where, "--preset", row.preset, *words("--set", (*row.sets, *self.sets))]
+        of_teachers = [*chosen, *words("--set", row.heard)]
         folds = ["--folds", listed(self.folds)]
-        commands = [] if self.has_features(self.settings(row).features) else [["features", *chosen]]
         teachers = self.untaught(row) if row.mix else self.missing(row)
+        heard = dict.fromkeys(run.settings.features for run in teachers)
+        commands = [] if self.has_features(self.settings(row).features) else [["features", *chosen]]
+        if row.heard and not all(map(self.has_features, heard)):
+            commands.append(["features", *of_teachers])
         if teachers:
             seeds = listed(sorted({run.seed for run in teachers}))
-            commands.append(["teacher", *chosen, *folds, "--seeds", seeds])
+            commands.append(["teacher", *of_teachers, *folds, "--seeds", seeds])
         if row.mix:
-            together = ["--teacher-seeds", listed(row.teachers)] if row.teachers else []
+            taught = ["--teacher-seeds", listed(row.teachers)] if row.teachers else []
+            taught += words("--teacher-set", row.heard)
             seeds = listed(self.seeds_of(row))
-            commands.append(["distill", *chosen, *folds, "--seeds", seeds, "--losses", row.mix, *together])
+            commands.append(["distill", *chosen, *folds, "--seeds", seeds, "--losses", row.mix, *taught])
         return commands
 
 
 def unfinished(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
     return [run for run in planned if not runs.finished(run.folder)]
+
+
+def words(option: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (option, value)]
 
 
 def listed(numbers: Sequence[int]) -> str:

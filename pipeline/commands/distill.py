@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from pipeline.commands.chosen import corpus_at_hand, logged, opened_corpus, with
 from pipeline.commands.options import json_option, teacher_epoch_option, training_options, trust_option
 from pipeline.commands.showing import as_text, require_explain
 from pipeline.commands.types import PATH, Numbers, Whole
+from pipeline.config import InputError
 from pipeline.corpus import Corpus
 from pipeline.corpus.clips import require_folds
 
@@ -57,6 +59,14 @@ EXAMPLES = (
     help="The fold's teachers of several seeds, for example 0-2, teach together (make teacher SEEDS=…).",
 )
 @click.option(
+    "--teacher-set",
+    "teacher_overrides",
+    multiple=True,
+    metavar="features.KEY=VALUE",
+    help="What the fold's teachers hear in place of the student's features, for example features.use=melspectrogram (make teacher "
+    "SET=… of the same); may be repeated.",
+)
+@click.option(
     "--cross-fitted",
     is_flag=True,
     help="What is said of a clip comes from a teacher that was not trained on its fold either: one teacher more per pair of folds, "
@@ -98,6 +108,7 @@ def distill(
     log: str | None,
     teachers: tuple[Path, ...],
     teacher_seeds: tuple[int, ...] | None,
+    teacher_overrides: tuple[str, ...],
     teacher_onnx: Path | None,
     teacher_rate: int | None,
     teacher_labels: Path | None,
@@ -107,7 +118,7 @@ def distill(
     """Stage three: students under any mix of losses, each with the teacher of its own held-out fold, or with any other."""
     require_explain(explain, as_json)
     model = OfModel(teacher_onnx, teacher_rate, teacher_labels, teacher_trained_on)
-    require_one_kind(teachers, teacher_seeds, model, teacher_epoch, how["cross_fitted"])
+    require_one_kind(teachers, teacher_seeds, teacher_overrides, model, teacher_epoch, how["cross_fitted"])
     from pipeline.losses import LossMix  # torch: --help does without
 
     mixes = [LossMix.parse(text) for text in losses]
@@ -124,9 +135,24 @@ def distill(
     corpus = opened_corpus(dataset, data)
     require_folds(how["folds"] or (), corpus.folds, corpus.root)  # before a teacher's outputs are computed
     settings = config.for_corpus(config.read(preset, with_teacher(overrides, teacher_epoch)), corpus.seconds)
+    heard = teacher_features(preset, overrides, teacher_overrides)
     files = given_files(teachers, model, corpus, settings, how["trust"], how["folds"] or ())
+    taught: dict[str, Any] = {"files": files, "teacher_seeds": teacher_seeds or (), "teacher_features": heard}
     with logged(log, corpus.name):
-        stages.train_students(corpus, settings, mixes, files=files, teacher_seeds=teacher_seeds or (), **how)
+        stages.train_students(corpus, settings, mixes, **taught, **how)
+
+
+def teacher_features(preset: str, overrides: tuple[str, ...], own: tuple[str, ...]) -> dict[str, Any]:
+    """The features of ``own`` settings, ``features.KEY=VALUE``, that are not the student's. ``InputError`` for other settings."""
+    for override in own:
+        if not override.strip().startswith("features."):
+            raise InputError(
+                f"--teacher-set {override}: expected features.KEY=VALUE; the teacher's own settings are the preset's: --set "
+                "teacher.KEY=VALUE"
+            )
+    student, teacher = (config.read(preset, words).features for words in (overrides, (*overrides, *own)))
+    names = [field.name for field in dataclasses.fields(teacher)]
+    return {name: getattr(teacher, name) for name in names if getattr(teacher, name) != getattr(student, name)}
 
 
 def show_mixes(mixes: Sequence[LossMix], texts: Sequence[str], as_json: bool) -> None:
@@ -185,14 +211,19 @@ class OfModel(NamedTuple):
 
 
 def require_one_kind(
-    teachers: tuple[Path, ...], seeds: tuple[int, ...] | None, model: OfModel, epoch: str | None, crossed: bool
+    teachers: tuple[Path, ...],
+    seeds: tuple[int, ...] | None,
+    heard: tuple[str, ...],
+    model: OfModel,
+    epoch: str | None,
+    crossed: bool,
 ) -> None:
     """``UsageError`` for options of which one would be dropped without a word."""
-    if seeds and (teachers or model.path):
+    if (seeds or heard) and (teachers or model.path):
         raise click.UsageError(
-            "--teacher-seeds are the fold's own teachers; expected it without --teacher and --teacher-onnx"
+            f"--teacher-{'seeds' if seeds else 'set'}: of the fold's own teachers; expected it without --teacher and --teacher-onnx"
         )
-    if crossed and (teachers or model.path or seeds):
+    if crossed and (teachers or model.path or seeds or heard):
         raise click.UsageError("--cross-fitted trains teachers of its own; expected it without another teacher")
     if not model.path and any(value is not None for value in model[1:]):
         raise click.UsageError(

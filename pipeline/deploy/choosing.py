@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import config, runs
+from pipeline import config, places, runs
 from pipeline.config import InputError
 from pipeline.files import differing
 from pipeline.losses import LossMix
@@ -25,8 +25,17 @@ PROOF = "proof.json"
 
 
 def digest_of(record: Record) -> str:
-    """Of a run's settings, and of a born-again run also the runs that it goes back to."""
-    return config.digest(record.digest, *map(str, record.lineage)) if record.is_generation else record.digest
+    """Of a run's settings, and of a born-again run, and one that others than its fold's own teacher taught, also the runs and files
+    that it goes back to."""
+    if record.is_teacher_or_student:
+        return record.digest
+    before = [*record.lineage, *(path for path in record.teachers if path not in record.lineage)]
+    return config.digest(record.digest, *map(places.recorded, before)) if before else record.digest
+
+
+def is_distilled(record: Record) -> bool:
+    """Whether ``distill`` trained it: by the fold's own teacher, by several, by files."""
+    return record.is_student or (record.is_step and record.experiment == "student" and record.without is None)
 
 
 def folder_name(record: Record) -> str:
@@ -43,10 +52,11 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
     than chance), and only those that have as many folds as any. The first fold and seed stand for the mix: choosing
     among folds would choose the easiest clips. One that is no better than chance stands only where all are so.
     """
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        if record.is_student and counted([record]):
-            groups.setdefault((record.digest, record.recorded_mix), []).append(record)
+        if is_distilled(record) and counted([record]):
+            taught_by = record.folder.parent.name if record.is_step else ""
+            groups.setdefault((record.digest, record.recorded_mix, taught_by), []).append(record)
     if not groups:
         where = f" of {corpus}" if corpus else ""
         raise InputError(
@@ -135,7 +145,7 @@ def chosen(run: Path | None, runs_root: Path, corpus: str, preset: str = "") -> 
     if preset:
         name = Path(preset).name.removesuffix(".toml")
         records = [record for record in records if record.preset == name]
-        if not any(record.is_student for record in records):
+        if not any(map(is_distilled, records)):
             config.read(preset)  # whether there is one; runs stay when its file goes
             raise InputError(
                 f"no finished student of preset {name} among the runs of {corpus}; train one: make distill PRESET={preset}"

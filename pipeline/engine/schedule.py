@@ -144,7 +144,7 @@ def packed(
                 measured=measured,
                 live=space is not None and space.live,
             )
-            for members in packing.split(alike, size, len(alike[0].cohort))
+            for members in packing.split(alike, size, len(alike[0].cohort), processes)
         ]
         takes = f", {choice.memory}; {space.told(most_teachers(new))}" if space else ""
         say(f"{choice}{takes}" + (f", {processes} processes" if processes > 1 else ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +42,25 @@ def train_students(
     files: Sequence[Path] = (),
     trust: bool = False,
     teacher_seeds: Sequence[int] = (),
+    teacher_features: Mapping[str, Any] | None = None,
     cross_fitted: bool = False,
     **how: Any,
 ) -> None:
     """A student for each mix, held-out fold and seed; all seeds of a fold share that fold's teacher, which is there.
 
     ``files``: teacher files in its place, each fold's by those whose teacher has not seen it; ``trust``: also by those that do
-    not say. ``teacher_seeds``: the fold's teachers of these seeds, which teach together. ``cross_fitted``: teachers of pairs of
-    folds, which are trained first, see ``cross_fitting``. Each of these is noted as rows of the report.
+    not say. ``teacher_seeds``: the fold's teachers of these seeds, which teach together. ``teacher_features``: what the teachers
+    hear in place of the student's features, as ``features`` of a step. ``cross_fitted``: teachers of pairs of folds, which are
+    trained first, see ``cross_fitting``. Each of these is noted as rows of the report.
     """
     for mix in mixes:
         mix.require(settings.student, "student")
     texts = list(dict.fromkeys(map(str, mixes)))
     other: dict[str, Any] = {"teacher": list(map(str, files))} if files else {}
-    if teacher_seeds:
+    above = own_teachers(teacher_seeds, teacher_features)
+    if above:
         other = {"teacher": TOGETHER}
-    experiment = variant("student", "student", *ensemble(teacher_seeds), mix=None, each={"mix": texts}, **other)
+    experiment = variant("student", "student", *above, mix=None, each={"mix": texts}, **other)
     held_out = wanted_folds(corpus, folds)
     levels, rows = plan(experiment, settings, corpus.name, folds=held_out, seeds=seeds, trust=trust)
     named = ""
@@ -69,11 +72,10 @@ def train_students(
         cross_fitting.say_price(levels[0], corpus.name)
         named = "cross-fitted teachers"
     else:
-        require_finished(levels[-1])
+        require_finished(levels[-1], teacher_features)
         levels = levels[-1:]
-        if files or teacher_seeds:
-            numbers = ", ".join(map(str, teacher_seeds))
-            named = listed([file.name for file in files]) if files else f"teachers of seeds {numbers}"
+        if files or above:
+            named = listed([file.name for file in files]) if files else named_teachers(teacher_seeds, teacher_features)
             rows = by_mix(levels[-1].runs)
     try:
         train(levels, of_corpus(corpus, settings), **how)
@@ -92,20 +94,37 @@ def by_mix(students: Sequence[PlannedRun]) -> dict[str, list[Path]]:
     return rows
 
 
-def require_finished(students: Level) -> None:
+def require_finished(students: Level, teacher_features: Mapping[str, Any] | None = None) -> None:
     """``InputError`` for a student whose teacher is not trained yet."""
+    hears = "".join(f" --set {word}" for word in as_overrides(teacher_features or {}))
+    same = f"'python cli.py teacher{hears}'" if hears else "'make teacher' (or 'python cli.py teacher')"
     for run in students.runs:
         for teacher in run.teachers:
             if not is_teacher_file(teacher) and not runs.finished(teacher):
                 raise InputError(
-                    f"no finished teacher of fold {run.fold} ({teacher}); train it first: 'make teacher' "
-                    "(or 'python cli.py teacher') with the same dataset, settings and folds"
+                    f"no finished teacher of fold {run.fold} ({teacher}); train it first: {same} with the same dataset, settings "
+                    "and folds"
                 )
 
 
-def ensemble(seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """A step of the fold's teachers of several seeds; none of no seeds."""
-    return [{"name": TOGETHER, "network": "teacher", "mix": "ce", "seeds": list(seeds)}] if seeds else []
+def own_teachers(seeds: Sequence[int], features: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """A step of the fold's teachers of several seeds, or on other ``features``, or both; none of neither."""
+    if not (seeds or features):
+        return []
+    step = {"name": TOGETHER, "network": "teacher", "mix": "ce", "features": dict(features or {})}
+    return [step | ({"seeds": list(seeds)} if seeds else {})]
+
+
+def named_teachers(seeds: Sequence[int], features: Mapping[str, Any] | None) -> str:
+    """What rows of the report call them: "teachers of seeds 0, 1 on use=melspectrogram, bins=64"."""
+    who = f"teachers of seeds {', '.join(map(str, seeds))}" if seeds else "teacher"
+    heard = ", ".join(f"{key}={value}" for key, value in (features or {}).items())
+    return f"{who} on {heard}" if heard else who
+
+
+def as_overrides(features: Mapping[str, Any]) -> list[str]:
+    """``features.key=value``, as ``--set`` has them."""
+    return [f"features.{key}={value}" for key, value in features.items()]
 
 
 def train_table3(

@@ -20,11 +20,13 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def split(items: Sequence[T], pack: int, unit: int = 1) -> list[list[T]]:
+def split(items: Sequence[T], pack: int, unit: int = 1, processes: int = 1) -> list[list[T]]:
     """``items`` in order, in as few packs of at most ``pack`` (but one ``unit``) as there must be, of sizes that differ by one
-    unit at most: so many items behind each other stay together."""
+    unit at most: so many items behind each other stay together. Of several ``processes`` each has as many packs, where there are
+    items enough: else all but one would wait for the last."""
     units = len(items) // unit
     packs = -(-units // max(1, pack // unit))
+    packs = min(units, -(-packs // processes) * processes)
     cuts = [units * i // packs * unit for i in range(packs + 1)] if packs else [0]
     return [list(items[a:b]) for a, b in itertools.pairwise(cuts)]
 

@@ -25,7 +25,7 @@ from pipeline.losses import LossMix
 from pipeline.losses.unlabelled import learns_unlabelled
 from pipeline.report import paper
 from pipeline.search import halving, record
-from tests.tiny import write_corpus
+from tests.tiny import ROOT, write_corpus
 
 PARTS_BY_NAME = {part.name: part for part in PARTS}
 
@@ -62,6 +62,31 @@ def test_the_rows_of_table_3_are_the_papers_by_the_teacher_of_strong(world: Worl
     assert [str(LossMix.parse(row.mix)) for row in students_] == [one.mix for one in paper.TABLE3[1:]]
     (first,) = {run.teachers[0] for run in world.planned(students_[0]) if run.fold == 1}
     assert first in folders(world, teacher)
+
+
+@pytest.mark.parametrize("row", [student_rows.STRONG, student_rows.of_share(student_rows.STRONG_ONE, 0.25)])
+def test_the_teachers_of_strong_hear_what_their_row_says(row: Row, world: World) -> None:
+    """And the commands train these very teachers, with their features before."""
+    *_, taught_by = (level for level in world.levels(row)[:-1])
+    assert {run.settings.features.shape for run in taught_by} == {(1, 64, 173)}
+    assert {run.settings.features.views for run in (*taught_by, *world.planned(row))} == {6}
+    of_students, of_teachers, teacher, distill = world.commands(row)
+    assert of_students[0] == of_teachers[0] == "features" and teacher[0] == "teacher"
+    heard = [word for setting in student_rows.MEL for word in ("--set", setting)]
+    assert of_teachers == [*of_students, *heard] and teacher[1 : len(of_teachers)] == of_teachers[1:]
+    assert [word.replace("--set", "--teacher-set") for word in heard] == distill[-4:]
+    assert of_students[1:] == distill[1 : len(of_students)]
+
+
+def test_make_strong_trains_the_row_of_strong() -> None:
+    done = subprocess.run(["make", "-n", "strong"], cwd=ROOT, capture_output=True, text=True, check=True)
+    teacher, distill = (
+        next(line for line in done.stdout.splitlines() if f" {word} " in line) for word in ("teacher", "distill")
+    )
+    bare = [setting.replace('"', "") for setting in student_rows.MEL]
+    assert all(f"--set {setting}" in teacher and f"--teacher-set {setting}" in distill for setting in bare)
+    assert student_rows.THREE == (0, 1, 2) and "--seeds 0-2" in teacher and "--teacher-seeds 0-2" in distill
+    assert student_rows.TAUGHT in distill
 
 
 def test_no_hidden_clip_is_in_a_batch_of_a_share() -> None:

@@ -19,6 +19,8 @@ CORPUS = ("--dataset", "urbansound8k", "--data", "toy", *QUICK)
     ("options", "message"),
     [
         (("--teacher-seeds", "0,1", "--teacher", "a.npz"), "expected it without --teacher"),
+        (("--teacher-set", "features.use=pcen", "--teacher", "a.npz"), "expected it without --teacher"),
+        (("--cross-fitted", "--teacher-set", "features.use=pcen"), "expected it without another teacher"),
         (("--cross-fitted", "--teacher", "a.npz"), "expected it without another teacher"),
         (("--cross-fitted", "--teacher-seeds", "0,1"), "expected it without another teacher"),
         (("--teacher-rate", "8000"), "are of --teacher-onnx"),
@@ -29,6 +31,20 @@ CORPUS = ("--dataset", "urbansound8k", "--data", "toy", *QUICK)
 def test_options_of_which_one_would_be_dropped_are_refused(options: tuple[str, ...], message: str) -> None:
     done = invoke("distill", *options)
     assert done.exit_code == 2 and message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("teacher.epochs=3", "expected features.KEY=VALUE"),
+        ("features.bin=3", "features.bin"),
+        ("features.views=2", "a view would be another sound for each"),
+    ],
+)
+def test_of_the_teachers_own_settings_the_features_alone(tmp_path: Path, given: str, message: str) -> None:
+    write_corpus(tmp_path / "toy")
+    done = audio_rkd(tmp_path, "distill", *CORPUS, "--losses", "hinton", "--teacher-set", given)
+    assert done.returncode == 1 and message in done.stderr and done.stderr.count("error:") == 1, done.stderr
 
 
 @pytest.mark.slow

@@ -252,6 +252,12 @@ def test_the_default_is_the_best_mix_not_the_easiest_fold():
     low = record("a", 1, 0.1, status="did not train")
     assert export.best_student([low]) is low
     assert export.best_student([low, record("a", 2, 0.9)]).folder == Path("a-2-0")
+    # Those that several teachers, or files, taught are students of distill too; those of experiments and pairs are not.
+    taught = dataclasses.replace(record("a", 1, 0.6, role="step"), experiment="student", folder=Path("taught/a-1-0"))
+    others = [dataclasses.replace(taught, experiment="survey"), dataclasses.replace(taught, without=2)]
+    assert export.best_student([*others, taught, record("a", 1, 0.5)]) is taught
+    with pytest.raises(InputError, match="no student with an accuracy"):
+        export.best_student(others)
     with pytest.raises(InputError, match="no student with an accuracy"):
         export.best_student([record("a", 1, None, status="failed")])
 

@@ -9,7 +9,9 @@ import pytest
 
 from pipeline import runs
 from pipeline.config import InputError
+from pipeline.deploy.choosing import chosen
 from pipeline.experiments.reading import read
+from pipeline.runs.experiments import noted_rows
 from tests import tiny
 
 HERE = ("--dataset", "urbansound8k", "--data", "clips", *tiny.QUICK)
@@ -80,6 +82,19 @@ def test_a_teacher_of_other_features_teaches_as_its_file_does(where: Path) -> No
     assert done.returncode == 0, done.stderr
     (other,) = [record for record in runs.find(where / "runs", "clips") if record.experiment == "byfile"]
     assert other.result.weights == student.result.weights
+    # Stage three trains it too.
+    mel = ("--teacher-set", "features.use=melspectrogram", "--teacher-set", "features.bins=16")
+    stage = ("distill", *HERE, "--folds", "1", "--jobs", "1", "--losses", "ce:0.5,hinton:0.5@T=2")
+    done = tiny.audio_rkd(where, *stage, *mel)
+    assert done.returncode == 0, done.stderr
+    (staged,) = [record for record in runs.find(where / "runs", "clips") if record.experiment == "student"]
+    assert staged.result.weights == student.result.weights and staged.teachers == student.teachers
+    row = "ce:0.5,hinton:0.5@T=2 from teacher on bins=16, use=melspectrogram"
+    assert [entry.name for entry in noted_rows(where / "runs", "clips", "student")] == [row]
+    assert chosen(None, where / "runs", "clips", staged.preset)[0] == staged.folder
+    absent = tiny.audio_rkd(where, *stage, *mel[:3], "features.bins=24")
+    assert absent.returncode == 1, absent.stderr
+    assert "'python cli.py teacher --set features.bins=24 --set features.use=melspectrogram'" in absent.stderr
     again = tiny.audio_rkd(where, "rerun", str(student.folder.relative_to(where)))
     assert again.returncode == 0, again.stderr + again.stdout
     # Agreement with an epoch that is not the last is asked of its network, on its own features.

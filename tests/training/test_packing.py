@@ -32,6 +32,18 @@ def test_split(items: int, pack: int, sizes: list[int]) -> None:
     assert [len(part) for part in packs] == sizes
 
 
+@pytest.mark.parametrize(
+    ("items", "pack", "processes", "sizes"),
+    [(9, 4, 2, [2, 2, 2, 3]), (12, 4, 2, [3, 3, 3, 3]), (15, 4, 2, [3, 4, 4, 4]), (3, 4, 4, [1, 1, 1]), (0, 4, 2, [])],
+)
+def test_no_process_waits_for_the_last_pack_of_another(items: int, pack: int, processes: int, sizes: list[int]) -> None:
+    packs = packing.split(range(items), pack, 1, processes)
+    assert [i for part in packs for i in part] == list(range(items))
+    assert [len(part) for part in packs] == sizes
+    of_two = packing.split(range(12), 4, 2, 4)  # two that learn from each other stay together
+    assert [len(part) for part in of_two] == [2, 4, 2, 4]
+
+
 def test_the_choice_is_measured_and_says_so(data: Any) -> None:
     samples, labels, teacher = data
     runs = seeds(5)
