@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.student_rows import FEW, MANY
-from bench.student_world import World, listed
+from bench.student_world import World, listed, words
 from pipeline import config, places, runs
 from pipeline.config import InputError
 from pipeline.engine.source import Source
+from pipeline.experiments.stages import as_overrides
 from pipeline.figures.statistics import Cell
 from pipeline.runs import DataSet, Record
 from pipeline.runs.experiments import noted_rows
@@ -74,11 +75,15 @@ def held_out(world: World) -> list[int | None]:
 
 def commands(name: str, search: Search, world: World) -> list[list[str]]:
     """Features where they are not stored, then the searches and what came out of them: killed, they go on."""
-    changed = [word for each in sets(search.space, world) for word in ("--set", each)]
+    changed = words("--set", sets(search.space, world))
     features = ["features", *world.where, "--preset", search.space.preset, *changed]
+    teachers, _ = middle(search, None)
+    heard = words("--set", as_overrides(dict(search.space.teacher_features)))
+    others = bool(heard) and not all(world.has_features(run.settings.features) for run in teachers)
     trials = ["--trials", str(world.trials)] if world.trials else []
     how = ["--folds", listed(world.folds), "--choose", "both", "--train", "--seeds", listed(seeds(name, world))]
     first = [] if world.has_features(search.settings.features) else [features]
+    first += [[*features, *heard]] if others else []
     return [*first, ["search", name, *world.where, *changed, *trials, *how]]
 
 

@@ -33,11 +33,6 @@ def digest_of(record: Record) -> str:
     return config.digest(record.digest, *map(places.recorded, before)) if before else record.digest
 
 
-def is_distilled(record: Record) -> bool:
-    """Whether ``distill`` trained it: by the fold's own teacher, by several, by files."""
-    return record.is_student or (record.is_step and record.experiment == "student" and record.without is None)
-
-
 def folder_name(record: Record) -> str:
     """``<model>-<mix>-<digest of the settings>[-gen{g}]-fold{k}-seed{s}`` of a run."""
     mix = LossMix.parse(record.recorded_mix or "ce").slug
@@ -54,7 +49,7 @@ def best_student(records: Iterable[Record], corpus: str = "") -> Record:
     """
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        if is_distilled(record) and counted([record]):
+        if record.is_distilled and counted([record]):
             taught_by = record.folder.parent.name if record.is_step else ""
             groups.setdefault((record.digest, record.recorded_mix, taught_by), []).append(record)
     if not groups:
@@ -145,7 +140,7 @@ def chosen(run: Path | None, runs_root: Path, corpus: str, preset: str = "") -> 
     if preset:
         name = Path(preset).name.removesuffix(".toml")
         records = [record for record in records if record.preset == name]
-        if not any(map(is_distilled, records)):
+        if not any(record.is_distilled for record in records):
             config.read(preset)  # whether there is one; runs stay when its file goes
             raise InputError(
                 f"no finished student of preset {name} among the runs of {corpus}; train one: make distill PRESET={preset}"

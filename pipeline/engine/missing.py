@@ -93,15 +93,12 @@ def train(levels: Sequence[Level], source: Source, **how: Any) -> None:
 
 
 def by_features(levels: Sequence[Level], source: Source) -> tuple[list[Level], list[Source]]:
-    """The levels, those of runs with several features as one for each; and the source of each. Others than the first run's are
-    those of steps with ``features`` of their own: the source is then asked for them."""
+    """The levels, those of runs with several features as one for each; and the source of each, which is asked for other features."""
     parts: list[Level] = []
     for level in levels:
         for spec in dict.fromkeys(run.settings.features for run in level.runs):
             parts.append(Level(level.name, tuple(run for run in level.runs if run.settings.features == spec)))
-    specs = [part.runs[0].settings.features for part in parts]
-    several = len(set(specs)) > 1
-    return parts, [source.on(spec) if several else source for spec in specs]
+    return parts, [source.on(part.runs[0].settings.features) for part in parts]
 
 
 def check(runs_of_level: Sequence[PlannedRun], planned: Mapping[Path, PlannedRun], source: Source) -> None:

@@ -33,12 +33,14 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
     Parents that are not finished are left to whoever reads them.
     """
     check_files(planned, source)
-    for folder, fold, without, unlike in dict.fromkeys(
-        (parent, run.fold, run.without, run.unlike) for run in planned for parent in run.parents
+    for folder, fold, without, unlike, spec in dict.fromkeys(
+        (parent, run.fold, run.without, run.unlike, source.spec(run.settings))
+        for run in planned
+        for parent in run.parents
     ):
         if is_teacher_file(folder) or not runs.finished(folder):
             continue
-        record, spec, of = runs.read(folder), source.spec(planned[0].settings), source
+        record, of = runs.read(folder), source
         require_fold(folder, record, fold, without)
         if unlike and spec is not None and record.settings.features != spec:
             spec, of = record.settings.features, source.on(record.settings.features)

@@ -19,15 +19,15 @@ NOT_OWN = "seconds"
 OF_VIEWS = ("noise_std", "noise_seed", "views", "backgrounds", "rooms")
 
 
-def table_of(given: Any, where: str) -> tuple[tuple[str, Any], ...]:
-    """The table ``features`` of a step as it is kept; its values are looked at beside the preset's (``settings_of``)."""
+def table_of(given: Any, where: str, word: str = "features") -> tuple[tuple[str, Any], ...]:
+    """The table ``features`` of a step (``word``: its name) as it is kept; its values are looked at beside the preset's (``settings_of``)."""
     known = [field.name for field in dataclasses.fields(FeatureSpec) if field.name != NOT_OWN]
     if not isinstance(given, dict):
         raise InputError(
-            f"{where}: features = {given!r}: expected a table, for example features = {{use = 'melspectrogram', bins = 64}}"
+            f"{where}: {word} = {given!r}: expected a table, for example {word} = {{use = 'melspectrogram', bins = 64}}"
         )
     if unknown := [key for key in given if key not in known]:
-        raise InputError(f"{where}: features.{unknown[0]}: expected one of {', '.join(known)}")
+        raise InputError(f"{where}: {word}.{unknown[0]}: expected one of {', '.join(known)}")
     return tuple(sorted((key, ",".join(value) if is_names(value) else value) for key, value in given.items()))
 
 

@@ -264,11 +264,11 @@ def network_of(name: Any, where: str) -> str:
     return str(name)
 
 
-def seeds_of(seeds: Any, where: str) -> tuple[int, ...]:
+def seeds_of(seeds: Any, where: str, key: str = "seeds") -> tuple[int, ...]:
     most = SEED[0]
     whole = isinstance(seeds, list) and all(type(seed) is int and 0 <= seed <= most for seed in seeds)
     if not whole or len(set(seeds)) != len(seeds) or len(seeds) > MOST_SEEDS:
         raise InputError(
-            f"{where}: seeds = {seeds!r}: expected a list of different whole numbers, for example [0, 1, 2]"
+            f"{where}: {key} = {seeds!r}: expected a list of different whole numbers, for example [0, 1, 2]"
         )
     return tuple(seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.engine.source import of_corpus, wanted_folds
 from pipeline.experiments import cross_fitting
 from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read, variant
+from pipeline.experiments.steps import Experiment
 from pipeline.losses import LossMix
 from pipeline.runs.experiments import note_rows
 from pipeline.runs.planned import PlannedRun
@@ -55,12 +57,8 @@ def train_students(
     """
     for mix in mixes:
         mix.require(settings.student, "student")
-    texts = list(dict.fromkeys(map(str, mixes)))
-    other: dict[str, Any] = {"teacher": list(map(str, files))} if files else {}
     above = own_teachers(teacher_seeds, teacher_features)
-    if above:
-        other = {"teacher": TOGETHER}
-    experiment = variant("student", "student", *above, mix=None, each={"mix": texts}, **other)
+    experiment = students_of(mixes, above, files)
     held_out = wanted_folds(corpus, folds)
     levels, rows = plan(experiment, settings, corpus.name, folds=held_out, seeds=seeds, trust=trust)
     named = ""
@@ -83,6 +81,15 @@ def train_students(
         if named and any_finished(levels):  # what is refused leaves nothing
             named_rows = {f"{mix} from {named}": folders for mix, folders in rows.items()}
             note_rows(places.runs(), corpus.name, experiment.name, named_rows)
+
+
+def students_of(
+    mixes: Sequence[LossMix], above: Sequence[dict[str, Any]] = (), files: Sequence[Path] = ()
+) -> Experiment:
+    """The students of some mixes as an experiment. ``above``: the step of their teachers (``own_teachers``); ``files``: in its place."""
+    texts = list(dict.fromkeys(map(str, mixes)))
+    taught_by = {"teacher": list(map(str, files))} if files else {"teacher": TOGETHER} if above else {}
+    return variant("student", "student", *above, mix=None, each={"mix": texts}, **taught_by)
 
 
 def by_mix(students: Sequence[PlannedRun]) -> dict[str, list[Path]]:
@@ -120,6 +127,12 @@ def named_teachers(seeds: Sequence[int], features: Mapping[str, Any] | None) -> 
     who = f"teachers of seeds {', '.join(map(str, seeds))}" if seeds else "teacher"
     heard = ", ".join(f"{key}={value}" for key, value in (features or {}).items())
     return f"{who} on {heard}" if heard else who
+
+
+def as_options(seeds: Sequence[int], features: Mapping[str, Any]) -> str:
+    """``distill``'s options for such teachers: "--teacher-seeds 0,1,2 --teacher-set features.bins=64"; "" for the fold's own."""
+    together = [f"--teacher-seeds {','.join(map(str, seeds))}"] if seeds else []
+    return " ".join([*together, *(f"--teacher-set {shlex.quote(word)}" for word in as_overrides(features))])
 
 
 def as_overrides(features: Mapping[str, Any]) -> list[str]:

@@ -202,6 +202,11 @@ class Record(OfRole):
         return "" if self.is_teacher else self.mix_text
 
     @property
+    def is_distilled(self) -> bool:
+        """Whether ``distill`` trained it: by the fold's own teacher, by several of its teachers, by files."""
+        return self.is_student or (self.is_step and self.experiment == STUDENT and self.without is None)
+
+    @property
     def cell(self) -> tuple[int, int]:
         """(fold, seed)."""
         return self.fold, self.seed

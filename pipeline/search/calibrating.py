@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from pipeline.engine import missing, rerun
 from pipeline.engine.source import Source, classes_of
 from pipeline.experiments import planning as experiments
 from pipeline.experiments.pairs import of_pair
-from pipeline.experiments.reading import read, variant
+from pipeline.experiments.reading import read
+from pipeline.experiments.stages import own_teachers, students_of
 from pipeline.figures import calibration as figures
 from pipeline.figures import evaluation
 from pipeline.losses import LossMix
@@ -32,6 +34,7 @@ from pipeline.runs import calibration as files
 from pipeline.runs.calibration import Calibration
 from pipeline.runs.planned import PlannedRun
 from pipeline.search import planning
+from pipeline.teacher_files import is_teacher_file
 
 #: The experiment of the students that are trained for it.
 NAME = "calibration"
@@ -40,7 +43,7 @@ NAME = "calibration"
 def calibrated(folder: Path, how: Mapping[str, Any]) -> Calibration:
     """Fit, and keep in ``calibration.json``, the temperature of a finished run; what it needs is trained where it is missing.
 
-    Raises ``InputError`` for no finished run, one that is neither a teacher nor a student of the stages, and fewer than three folds.
+    Raises ``InputError`` for no finished run, one that neither ``teacher`` nor ``distill`` trained, and fewer than three folds.
     """
     record = of_stages(folder)
     features = rerun.recorded_files(record, None)
@@ -72,7 +75,7 @@ def of_stages(folder: Path) -> Record:
     if not runs.finished(folder):
         raise InputError(f"{folder}: no finished run there; expected one such as runs/CORPUS/student-…/MIX/fold1-seed0")
     record = runs.read(folder)
-    if not record.is_teacher_or_student or record.is_of_images:
+    if not (record.is_teacher or record.is_distilled) or record.is_of_images:
         kind = "images" if record.is_of_images else record.role
         raise InputError(
             f"{folder} is a run of {kind}; expected one of sounds that make teacher or make distill trained"
@@ -95,27 +98,37 @@ def folds_of(record: Record) -> tuple[int, ...]:
 def trainings(record: Record) -> tuple[list[PlannedRun], list[PlannedRun]]:
     """Teachers, and the runs that answer for the run's other folds. ``InputError`` where the run is no run of the stages as they are."""
     mix = LossMix.parse(record.recorded_mix)
-    require_own_teacher(record, mix)
+    require_own_teachers(record, mix)
     if record.is_teacher:
         levels, _ = experiments.plan(
             read("teacher"), record.settings, record.corpus, folds=folds_of(record), seeds=(record.seed,)
         )
         return [], [of_pair(run, run.fold, record.fold) for level in levels for run in level.runs]
-    return planning.without(record.settings, mix, record.corpus, folds_of(record), (record.seed,), record.fold, NAME)
-
-
-def require_own_teacher(record: Record, mix: LossMix) -> None:
-    """``InputError`` for a run that others taught than its fold's own teacher: they are not there without two folds."""
-    experiment = (
-        read("teacher") if record.is_teacher else variant("student", "student", mix=None, each={"mix": [str(mix)]})
+    experiment = students_of([mix], teachers_of(record))
+    return planning.without(
+        experiment, record.settings, record.corpus, folds_of(record), (record.seed,), record.fold, NAME
     )
+
+
+def teachers_of(record: Record) -> list[dict[str, Any]]:
+    """The step of a student's teachers where they are the fold's own of several seeds, or on other features; none of its own alone."""
+    if not record.is_step or record.crossed or any(map(is_teacher_file, record.teachers)):
+        return []
+    taught_by = [runs.read(teacher) for teacher in record.teachers]
+    own, heard = (asdict(one.settings.features) for one in (record, taught_by[0]))
+    return own_teachers([one.seed for one in taught_by], {key: heard[key] for key in heard if heard[key] != own[key]})
+
+
+def require_own_teachers(record: Record, mix: LossMix) -> None:
+    """``InputError`` for a run that others taught than its fold's own teachers: they are not there without two folds."""
+    experiment = read("teacher") if record.is_teacher else students_of([mix], teachers_of(record))
     levels, _ = experiments.plan(experiment, record.settings, record.corpus, folds=[record.fold], seeds=[record.seed])
-    (planned,) = [run for level in levels for run in level.runs if run.is_teacher == record.is_teacher]
+    planned = levels[-1].runs[0]
     places = [[path.parts[-2:] for path in of.teachers] for of in (planned, record)]  # wherever the runs lie now
     if places[0] != places[1] or record.crossed:
         raise InputError(
             f"{record.folder}: taught by {', '.join(map(str, record.teachers)) or 'nobody'}; a temperature needs teachers that saw neither of "
-            "two folds: expected a run of the fold's own teacher"
+            "two folds: expected a run of the fold's own teacher, or teachers"
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline import config
 from pipeline.config import Settings
+from pipeline.experiments.stages import as_options
 from pipeline.files import write_atomic
 from pipeline.losses import LossMix
 from pipeline.presets import Chosen
@@ -45,10 +46,11 @@ def write_preset(search: Search, held_out: int | None, measured: list[Measured])
     never = f" Fold {held_out} was never read." if held_out is not None else ""
     if held_out is not None and is_optimistic(search, held_out):
         never += f" But preset {search.settings.preset} was chosen by it, so what it reaches there is optimistic."
+    options = as_options(search.space.teacher_seeds, dict(search.space.teacher_features))
     lines = [
         f"# Chosen by audio-rkd search {search.space.name}, trial {best.trial + 1} of {search.space.trials}, by the {search.measure} on folds {on}:",
         f"# {100 * (best.score or 0):.1f} %.{never}{optimistic}",
-        *([] if search.space.network == "teacher" else [f'# With it: LOSSES="{mix}".']),
+        *([] if search.space.network == "teacher" else [f'# With it: LOSSES="{mix}"{options and f", {options}"}.']),
         f"chosen = {{corpus = {json.dumps(by.corpus)}, folds = [{', '.join(map(str, by.folds))}]}}",
         *tables_of(settings),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline import places, runs
+from pipeline.experiments.stages import named_teachers
 from pipeline.experiments.times import time_of
 from pipeline.plurals import many
 from pipeline.runs.planned import PlannedRun
@@ -23,6 +24,8 @@ def explained(search: Search, held_out: Sequence[int | None]) -> str:
     lines += [f"  {parameter.name:24} {parameter}" for parameter in space.parameters]
     if space.network == "student":
         lines.append(f"losses {'; '.join(space.losses)}")
+    if space.taught_by:
+        lines.append(f"taught by {named_teachers(space.teacher_seeds, dict(space.teacher_features))}")
     lines += ["", *stages(search, rungs), ""]
     teachers: dict[object, PlannedRun] = {}
     trainings = epochs = 0

@@ -11,8 +11,8 @@ from typing import Any
 from pipeline import places
 from pipeline.engine import missing
 from pipeline.engine.missing import Level
-from pipeline.experiments import planning
-from pipeline.experiments.reading import read, variant
+from pipeline.experiments import planning, stages
+from pipeline.experiments.reading import read
 from pipeline.runs.experiments import NotedRow, note
 from pipeline.runs.planned import PlannedRun
 from pipeline.search import choice
@@ -65,7 +65,7 @@ def levels(
     if search.space.network == "teacher":
         experiment = read("teacher")
     else:
-        experiment = variant("student", "student", mix=None, each={"mix": [str(mix)]})
+        experiment = stages.students_of([mix], search.space.taught_by)
     planned, _ = planning.plan(experiment, settings, search.source.name, folds=folds, seeds=seeds)
     runs = [run for level in planned for run in level.runs]
     teachers = [run for run in runs if run.is_teacher]

@@ -16,9 +16,9 @@ from pipeline.config import InputError, Settings
 from pipeline.engine import batches, missing, networks
 from pipeline.engine.source import Source
 from pipeline.engine.teachers import check as check_teachers
-from pipeline.experiments import planning, steps
+from pipeline.experiments import planning, stages, steps
 from pipeline.experiments.pairs import of_pair
-from pipeline.experiments.reading import variant
+from pipeline.experiments.steps import Experiment
 from pipeline.images.archive import Archive
 from pipeline.label_sets import measure
 from pipeline.losses import LossMix
@@ -49,7 +49,7 @@ class Search:
     @property
     def name(self) -> str:
         """The space's name and a digest of all that the trials follow from but the data."""
-        about = [dataclasses.asdict(self.space), self.settings.features, self.settings.teacher, self.settings.student]
+        about = [self.space.told, self.settings.features, self.settings.teacher, self.settings.student]
         return f"{self.space.name}-{config.digest(*about, list(self.seeds), self.seed)}"
 
     @property
@@ -159,7 +159,8 @@ def trainings(
     """The teachers and the students of a trial, for each validating fold and seed, none of which sees ``held_out``."""
     if search.space.network == "teacher":
         settings = dataclasses.replace(settings, student=settings.teacher)
-    return without(settings, mix, search.source.name, search.validating(held_out), search.seeds, held_out, TRIAL)
+    experiment = stages.students_of([mix], search.space.taught_by)
+    return without(experiment, settings, search.source.name, search.validating(held_out), search.seeds, held_out, TRIAL)
 
 
 def require_data(search: Search, teachers: Sequence[PlannedRun], students: Sequence[PlannedRun]) -> None:
@@ -179,16 +180,16 @@ def require_trainable(search: Search, teachers: Sequence[PlannedRun], students: 
 
 
 def without(
+    experiment: Experiment,
     settings: Settings,
-    mix: LossMix,
     corpus: str,
     folds: Sequence[int],
     seeds: Sequence[int],
     held_out: int | None,
     name: str,
 ) -> tuple[list[PlannedRun], list[PlannedRun]]:
-    """The teachers and the students of ``folds`` that are not trained on ``held_out`` either. ``name``: of the students' experiment."""
-    experiment = variant("student", "student", mix=None, each={"mix": [str(mix)]})
+    """The teachers and the students of ``experiment`` and ``folds`` that are not trained on ``held_out`` either. ``name``: that of the
+    students' own experiment."""
     levels, _ = planning.plan(experiment, settings, corpus, folds=folds, seeds=seeds)
     planned = [run for level in levels for run in level.runs]
     teachers = {run.folder: run for run in planned if run.is_teacher}

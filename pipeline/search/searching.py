@@ -70,8 +70,6 @@ def searched(search: Search, held_out: int | None, how: Mapping[str, Any]) -> li
 
 def about(search: Search, held_out: int | None) -> dict[str, Any]:
     """What ``search.json`` says: what the trials follow from that is no part of the folder's name, and what it is about."""
-    from dataclasses import asdict
-
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
     if search.space.sampler != "grid":
         versions["optuna"] = proposing.library().__version__
@@ -80,7 +78,7 @@ def about(search: Search, held_out: int | None) -> dict[str, Any]:
     objective = {record.OBJECTIVE: search.measure} if search.several else {}
     return {
         **objective,
-        "space": asdict(search.space),
+        "space": search.space.told,
         "preset": search.settings.preset,
         "held out": held_out,
         "validated on": search.validating(held_out),

@@ -8,6 +8,8 @@ trials        how many settings are tried; of a grid all
 sampler       "tpe" (the default), "random", or "grid": each combination of lists once
 halving       of each bracket one in so many goes on from rung to rung; 1: none is stopped early
 least_epochs  of the first rung
+teacher_seeds, teacher_features  who teaches in place of the fold's own teacher, as distill's --teacher-seeds and --teacher-set:
+              [0, 1, 2], {use = "melspectrogram", bins = 64}
 validation    how many of the inner folds validate, in turn from the one behind the held-out one; 0: all
 
 [student] [teacher] [mix]   a setting each: a list of values, or {low = 1e-4, high = 1e-2, log = true}, {low = 10, high = 50, step = 10}
@@ -27,6 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import InputError, TrainSettings
+from pipeline.experiments.own_features import table_of
+from pipeline.experiments.reading import seeds_of
+from pipeline.experiments.stages import own_teachers
 from pipeline.losses.library import suggestion
 
 FOLDER = Path(__file__).parent
@@ -90,7 +95,20 @@ class Space:
     halving: int = 3
     least_epochs: int = 3
     validation: int = 0
+    teacher_seeds: tuple[int, ...] = ()
+    teacher_features: tuple[tuple[str, Any], ...] = ()
     parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As JSON, for its record and its digest; without what was not there in earlier versions, and says nothing."""
+        later = ("teacher_seeds", "teacher_features")
+        return {key: value for key, value in dataclasses.asdict(self).items() if value or key not in later}
+
+    @property
+    def taught_by(self) -> list[dict[str, Any]]:
+        """The step of the teachers, as ``stages.own_teachers``."""
+        return own_teachers(self.teacher_seeds, dict(self.teacher_features))
 
     @property
     def combinations(self) -> int:
@@ -161,6 +179,8 @@ def parsed(path: Path, tables: Mapping[str, Any]) -> Space:
         number = values.get(key, least)
         if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
             raise InputError(f"{path}: {key} = {number!r}: expected a whole number from {least} to {most:,} ({why})")
+    values["teacher_seeds"] = seeds_of(values.get("teacher_seeds", []), str(path), "teacher_seeds")
+    values["teacher_features"] = table_of(values.get("teacher_features", {}), str(path), "teacher_features")
     values["losses"] = losses_of(path, values.get("losses", list(Space.losses)))
     parameters = [parameter for table in TABLES for parameter in parameters_of(path, table, tables.get(table, {}))]
     if len(values["losses"]) > 1:
@@ -258,6 +278,10 @@ def require_fitting(space: Space, path: Path, trials_are_given: bool) -> None:
             raise InputError(f"{path}: trials = {space.trials}: the grid has {space.combinations}; expected no more")
     if space.network == "teacher" and any(not one.name.startswith("teacher.") for one in space.parameters):
         raise InputError(f"{path}: network = 'teacher' learns the labels alone; expected [teacher] alone")
+    if space.network == "teacher" and space.taught_by:
+        raise InputError(
+            f"{path}: network = 'teacher' has no teachers; expected no teacher_seeds, and no teacher_features"
+        )
     known = {one.name.removeprefix("mix.") for one in space.parameters if one.name.startswith("mix.")}
     try:
         named = {

@@ -18,8 +18,10 @@ from pipeline.engine import missing, outputs
 from pipeline.engine.source import Source
 from pipeline.experiments import planning
 from pipeline.experiments.reading import variant
+from pipeline.experiments.stages import own_teachers, students_of
 from pipeline.figures import calibration as figures
 from pipeline.figures import evaluation
+from pipeline.losses import LossMix
 from pipeline.report import check, report
 from pipeline.report.calibration import calibrated
 from pipeline.runs import calibration, damage
@@ -46,6 +48,20 @@ def trained(source: Source, fold: int) -> tuple[Path, Path]:
     missing.train(levels, source, device="cpu", jobs=1)
     teacher, student = (run.folder for level in levels for run in level.runs)
     return teacher, student
+
+
+def test_several_teachers_of_other_features(source: Source, tmp_path: Path) -> None:
+    """Those of pairs of folds are as many, and hear the same."""
+    heard = dataclasses.replace(SETTINGS.features, bins=36)
+    write_source(tmp_path, heard)
+    experiment = students_of([LossMix.parse("ce:1,hinton:1@T=2")], own_teachers((0, 1), {"bins": 36}))
+    levels, _ = planning.plan(experiment, SETTINGS, "tiny", folds=(1,), seeds=(0,))
+    missing.train(levels, source, device="cpu", jobs=1)
+    fitted = calibrating.calibrated(levels[-1].runs[0].folder, HOW)
+    for one in map(runs.read, map(Path, fitted.runs)):
+        taught_by = [runs.read(path) for path in one.teachers]
+        assert [(each.seed, each.fold, each.without) for each in taught_by] == [(0, one.fold, 1), (1, one.fold, 1)]
+        assert {each.settings.features for each in taught_by} == {heard}
 
 
 def test_the_held_out_fold_has_no_part_in_it(source: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -232,6 +232,41 @@ def test_what_is_wrong_with_the_data_ends_the_search(source: Source) -> None:
     assert not (search.place(1) / record.TRIALS).exists()
 
 
+TAUGHT_BY = "teacher_seeds = [0, 1]\nteacher_features = {bins = 36}\n"
+
+
+@pytest.mark.slow
+def test_several_teachers_of_other_features_never_read_the_held_out_fold_either(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = dataclasses.replace(SPEC, bins=36)
+    write_source(tmp_path, heard)
+    search = search_of(source, TAUGHT_BY + SPACE.replace("trials = 4", "trials = 2"))
+    assert search.name != search_of(source, SPACE.replace("trials = 4", "trials = 2")).name
+    assert "taught by teachers of seeds 0, 1 on bins=36" in explanation.explained(search, [1])
+    measured = searching.searched(search, 1, HOW)
+    teachers = runs.find(Path("runs"), "tiny")
+    assert sorted((one.fold, one.without, one.seed) for one in teachers) == [
+        (k, 1, seed) for k in (2, 3) for seed in (0, 1)
+    ]
+    assert {one.settings.features for one in teachers} == {heard}
+    clean = (search.place(1) / record.TRIALS).read_bytes()
+    Path("runs").rename("before")
+    with monkeypatch.context() as patch:
+        poisoned(patch, 1)
+        assert searching.searched(search, 1, HOW) == measured
+        assert (search.place(1) / record.TRIALS).read_bytes() == clean
+    outputs.loaded.cache_clear()
+    outputs.taught.cache_clear()
+    preset = choice.write_preset(search, 1, measured)
+    assert ", --teacher-seeds 0,1 --teacher-set features.bins=36." in preset.read_text()
+    nested.train(search, {1: measured}, (1,), (0,), HOW)
+    (student,) = (one for one in runs.find(Path("runs"), "tiny") if one.is_distilled)
+    assert [one.parts[-1] for one in student.teachers] == ["fold1-seed0", "fold1-seed1"]
+    assert {runs.read(one).settings.features for one in student.teachers} == {heard}
+    assert student.settings.features == SPEC and student.settings.preset == "quick-fold1"
+
+
 @pytest.mark.slow
 def test_nested_and_preset_are_two_figures(source: Source, tmp_path: Path) -> None:
     """Each held-out fold gets what was chosen without it; the preset of all folds is marked optimistic."""

@@ -54,6 +54,8 @@ def test_every_space_of_the_project_varies_settings_that_there_are(name: str) ->
         ("trials = 12", "trials = 0", "trials = 0: expected a whole number from 1"),
         ("trials = 12", "trials = true", "trials = True"),
         ("trials = 12", "halving = 1.5", "halving = 1.5"),
+        ("trials = 12", "teacher_seeds = [0, 0]", r"teacher_seeds = \[0, 0\]: expected a list of different"),
+        ("trials = 12", "teacher_features = {bin = 3}", "teacher_features.bin: expected one of"),
         ("trials = 12", "sampler = 'best'", "expected one of tpe, random, grid"),
         ("trials = 12", "sampler = 'grid'", "a grid has lists alone"),
         ("trials = 12", "network = 'both'", "expected student or teacher"),
