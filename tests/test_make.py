@@ -126,13 +126,19 @@ def test_students_worth_shipping_go_from_features_to_export(fresh: Path) -> None
     done = run_make(fresh, "-n", "small", "strong", "DATASET=esc50", "FOLDS=1 2", "SEEDS=0 1", "ARGS=--half")
     assert done.returncode == 0, done.stderr
     commands = [" ".join(line.split("cli.py ")[1].split()) for line in done.stdout.splitlines() if "cli.py" in line]
-    assert [line.split()[0] for line in commands] == ["features", "teacher", "distill", "report", "export"] * 2
-    for lines, preset in ((commands[:5], "small"), (commands[5:], "strong")):
+    small, strong = commands[:5], commands[5:]
+    assert [line.split()[0] for line in small] == ["features", "teacher", "distill", "report", "export"]
+    # Three teachers of strong hear other features than its student.
+    assert [line.split()[0] for line in strong] == ["features", "features", "teacher", "distill", "report", "export"]
+    for lines, preset in ((small, "small"), (strong, "strong")):
         where = f"--dataset 'esc50' --preset '{preset}'"
-        assert all(where in line for line in (*lines[:3], lines[4]))
-        assert lines[1].endswith("--folds '1 2' --seeds '0 1'")
-        assert lines[2].endswith("--folds '1 2' --seeds '0 1' --losses 'ce:0.3,hinton:0.7@T=2'")
-        assert lines[4].endswith(" --half") and "--half" not in " ".join(lines[:4])
+        assert all(where in line for line in (*lines[:-2], lines[-1]))
+        assert "--folds '1 2' --seeds '0 1' --losses 'ce:0.3,hinton:0.7@T=2'" in lines[-3]
+        assert lines[-1].endswith(" --half") and "--half" not in " ".join(lines[:-1])
+    mel = "--set features.use=melspectrogram --set features.bins=64"
+    assert small[1].endswith("--folds '1 2' --seeds '0 1'") and small[2].endswith("hinton:0.7@T=2'")
+    assert strong[1].endswith(mel) and strong[2].endswith(f"{mel} --folds '1 2' --seeds 0-2")
+    assert strong[3].endswith(f"--teacher-seeds 0-2 {mel.replace('--set', '--teacher-set')}")
     mine = run_make(fresh, "-n", "tiny", "LOSSES=ce soft", "SET=student.epochs=3").stdout
     assert "--preset 'tiny' --set 'student.epochs=3' --losses 'ce' --losses 'soft'" in " ".join(mine.split())
 
