@@ -165,7 +165,7 @@ WITHOUT_SMALL = (
 
 PCEN, BOTH = 'features.use="pcen"', 'features.use="melspectrogram,pcen"'
 
-#: Of 64 bands each; a student's teacher hears what it hears.
+#: Of 64 bands each; a teacher of ``small`` hears what its student hears.
 INPUTS = (
     left_out(SMALL_LABELS, "mel bands in dB, labels alone"),
     left_out(SMALL_LABELS, "pcen, labels alone", PCEN),
@@ -173,6 +173,9 @@ INPUTS = (
     left_out(SMALL, "pcen, distilled", PCEN),
     left_out(SMALL, "both, distilled", BOTH),
     left_out(SMALL, "mel bands in dB, distilled"),
+    left_out(STRONG, "strong, teachers of mel bands in dB"),
+    replace(left_out(STRONG, "strong, teachers of pcen"), heard=(PCEN, MEL[1])),
+    replace(left_out(STRONG, "strong, teachers of both"), heard=(BOTH, MEL[1])),
 )
 
 #: Table 3 by one teacher of strong, as the paper has it by one of its own.
@@ -238,7 +241,7 @@ PARTS = (
     Part("presets", "Students by the presets", PRESETS),
     Part("nested-strong", "Strong, settings by search", (STRONG_TEACHER, SOFT, RESNET), space="strong"),
     Part("nested-small", "Small, settings by search", (SMALL_LABELS, SOFT), space="small"),
-    Part("inputs", "What small hears", INPUTS),
+    Part("inputs", "What small hears, and the teachers of strong", INPUTS),
     Part("without-strong", "Strong without one ingredient", WITHOUT_STRONG),
     Part("table3", "Table 3 with the strong teacher", (STRONG_TEACHER, *TABLE3)),
     Part("on-top", "Terms on top of a good teacher", ON_TOP),
