@@ -112,7 +112,7 @@ def trainings(record: Record) -> tuple[list[PlannedRun], list[PlannedRun]]:
 
 def teachers_of(record: Record) -> list[dict[str, Any]]:
     """The step of a student's teachers where they are the fold's own of several seeds, or on other features; none of its own alone."""
-    if not record.is_step or record.crossed or any(map(is_teacher_file, record.teachers)):
+    if not record.is_step or record.crossed or not record.teachers or any(map(is_teacher_file, record.teachers)):
         return []
     taught_by = [runs.read(teacher) for teacher in record.teachers]
     own, heard = (asdict(one.settings.features) for one in (record, taught_by[0]))
