@@ -68,13 +68,16 @@ class TrainSettings:
     """Type of the features on the device: "float32" or "bfloat16"."""
     augment: str = "none"
     """"none"; of images "crop-flip" (shifted by up to 4 pixels and mirrored); of sounds some of "shift" (in time), "mask" (frames
-    and rows take the mean of their row of the clip) or "blank" (that of the training clips), and "gain", with commas, for example "shift,mask". Anew in every epoch; teachers run on the very inputs."""
+    and rows take the mean of their row of the clip) or "blank" (that of the training clips), and "gain", with commas, for example "shift,mask". Anew in every epoch; what teachers hear then: ``teacher_hears``."""
     teacher_epoch: str = "last"
     """Students only: which weights of the teacher teach: "last", "best" (peeks at the held-out fold), or an epoch it kept."""
     teacher_seed: int = 0
     """Students only: the seed of the teacher that all seeds of a fold share."""
     teacher_average: str = "probabilities"
     """Students only: of several teachers at once, the mean of their "probabilities" or of their "logits" teaches."""
+    teacher_hears: str = "inputs"
+    """Students only: what a teacher is asked about where ``augment`` changes inputs: the very "inputs", so that it runs in every step;
+    or the clips' "views" as they are, once, and stored, as if a shift in time changed no answer."""
     views: str = "all"
     """Which views of a clip an epoch takes: "all", each as a clip of its own; or "random", one of each clip, drawn anew."""
     mixup: float = 0.0
@@ -137,6 +140,7 @@ class TrainSettings:
             "precision": ("float32", "bfloat16"),
             "data": ("float32", "bfloat16"),
             "teacher_average": ("probabilities", "logits"),
+            "teacher_hears": ("inputs", "views"),
             "views": ("all", "random"),
             "optimizer": ("sgd", "adamw"),
             "features_in": ("auto", "memory", "files"),
@@ -170,6 +174,11 @@ class TrainSettings:
         object.__setattr__(self, "freeze", ",".join(sorted(listed.modules(self.freeze))))
         object.__setattr__(self, "augment", augmentations(self.augment))
         object.__setattr__(self, "model", self.model.replace("-", "_"))  # a network's name is its file's
+
+    @property
+    def taught_on_augmented(self) -> bool:
+        """Whether a teacher has to run in every step, for it hears the inputs as they are augmented."""
+        return self.augment != "none" and self.teacher_hears == "inputs"
 
     @property
     def augment_draws(self) -> int:

@@ -59,6 +59,7 @@ def teacher(place: Path) -> Any:
     [
         ("angle@layer=hidden,distance", ("student.teacher_epoch=best",), ()),
         ("hinton", ("student.augment=gain",), ()),
+        ("hinton", ("student.augment=gain", "student.teacher_hears=views"), ()),
         ("hinton", ("student.teacher_dropout=0.2", "student.teacher_dropout_at=output"), ()),
         ("hinton", ("unlabelled=0.4", "student.sampler=unlabelled:1"), ()),
         ("factor,ce", ("student.label_noise_fixed=0.2",), ()),

@@ -134,6 +134,7 @@ NETWORK = {
     "teacher_epoch": "last",
     "teacher_seed": 0,
     "teacher_average": "probabilities",
+    "teacher_hears": "inputs",
     "views": "all",
     "mixup": 0.0,
     "mixstyle": 0.0,

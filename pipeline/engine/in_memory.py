@@ -192,7 +192,7 @@ def in_every_step(mix: LossMix, settings: TrainSettings, needs: Needs) -> bool:
     """Whether inputs or labels change in a way that no array knows, as ``room`` has it."""
     dropped = bool(settings.teacher_dropout) and settings.teacher_dropout_at == "stages"
     relabelled = bool(needs.large and needs.constants and settings.label_noise_fixed)
-    return settings.augment != "none" or (bool(settings.mixup) and taught_live(mix)) or dropped or relabelled
+    return settings.taught_on_augmented or (bool(settings.mixup) and taught_live(mix)) or dropped or relabelled
 
 
 def require_teacher(fold: Fold, mix: LossMix, model: Model, classes: tuple[str, ...]) -> None:

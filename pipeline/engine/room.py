@@ -68,7 +68,7 @@ def room(pack: PlannedPack, processes: int = 1, size: int | None = None) -> Room
     taught_by = packs.teachers_of(pack.runs)
     if not taught_by:
         return None
-    if pack.network.augment != "none":
+    if pack.network.taught_on_augmented:
         return Room(live=True, augmented=True)
     if pack.network.teacher_dropout and pack.network.teacher_dropout_at == "stages":
         return Room(live=True, dropped=True)

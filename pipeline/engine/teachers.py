@@ -80,10 +80,10 @@ def check_files(planned: Sequence[PlannedRun], source: Source) -> None:
         if is_teacher_file(path):
             fitting.check(read_file(path), fold, clips.for_students_of(learned))
     for run in taught:
-        if run.network.augment != "none":
+        if run.network.taught_on_augmented:
             raise InputError(
                 f"augment = {run.network.augment!r}: inputs change in every step, and {run.teachers[0]} holds what its teacher says "
-                "of them as they are; expected augment = 'none', or a run as teacher, which runs in every step"
+                "of them as they are; expected augment = 'none', teacher_hears = 'views', or a run as teacher, which runs in every step"
             )
         if run.hears_mixtures:
             raise InputError(
@@ -148,7 +148,8 @@ def require_logits_alone(planned: Sequence[PlannedRun]) -> None:
     Networks that run in the step are asked together, also those that were trained on the clip.
     """
     for run in planned:
-        for name, none in (("augment", "none"), ("teacher_dropout", 0.0)):
+        augment = {"augment": "none"} if run.network.taught_on_augmented else {}
+        for name, none in {**augment, "teacher_dropout": 0.0}.items():
             if run.crossed and (value := getattr(run.network, name)) != none:
                 raise InputError(
                     f"{name} = {value!r}: cross-fitted outputs are computed once, of each clip by the teacher that has not seen it; "

@@ -87,7 +87,7 @@ def live(step: Step, network: TrainSettings) -> str:
         return f"base = {step.base!r}"
     if step.cross_fitted:
         return "cross_fitted = true"
-    if network.augment != "none":
+    if network.taught_on_augmented:
         return f"augment = {network.augment!r}"
     if network.teacher_dropout and network.teacher_dropout_at == "stages":
         return f"teacher_dropout = {network.teacher_dropout:g}"

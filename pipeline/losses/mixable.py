@@ -31,7 +31,7 @@ def taught_live(mix: LossMix) -> bool:
 
 def live_anyway(how: TrainSettings) -> bool:
     """Whether teachers run in every step whatever the terms: inputs are augmented, or teachers drop values of their stages."""
-    return how.augment != "none" or (how.teacher_dropout > 0 and how.teacher_dropout_at == "stages")
+    return how.taught_on_augmented or (how.teacher_dropout > 0 and how.teacher_dropout_at == "stages")
 
 
 def needs_one_label(term: Term) -> bool:

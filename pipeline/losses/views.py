@@ -37,6 +37,11 @@ def require_views(mix: LossMix, how: TrainSettings, dot: str = "") -> None:
             f"{dot}augment = 'none': {term.key} of mix {mix} is of a clip as it is and as augment changes it; expected for example "
             f"--set {dot or 'student.'}augment=shift,blank, or the term without views=2"
         )
+    if how.teacher_hears == "views" and mix.needs_teacher:
+        raise InputError(
+            f"{dot}teacher_hears = 'views': {term.key} of mix {mix} is of a clip as augment changes it, too, of which nothing is stored; "
+            "expected 'inputs', or the term without views=2"
+        )
     if how.mixup:
         raise InputError(
             f"{dot}mixup = {how.mixup:g}: {term.key} of mix {mix} has two views of each clip, and a mixed input is of two clips; expected "

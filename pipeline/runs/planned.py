@@ -81,7 +81,7 @@ class PlannedRun(OfRole):
     @property
     def changed_inputs(self) -> bool:
         """Whether its teachers have to run in every step, on inputs that no array knows: augmented, or mixed."""
-        return self.network.augment != "none" or self.hears_mixtures
+        return self.network.taught_on_augmented or self.hears_mixtures
 
     @property
     def hears_mixtures(self) -> bool:

@@ -82,6 +82,14 @@ def test_a_teacher_of_other_features_teaches_as_its_file_does(where: Path) -> No
     assert done.returncode == 0, done.stderr
     (other,) = [record for record in runs.find(where / "runs", "clips") if record.experiment == "byfile"]
     assert other.result.weights == student.result.weights
+    # What is stored of it teaches shifted inputs too: its file and the run alike.
+    shifted = "augment = 'shift'\nteacher_hears = 'views'\n"
+    for name, text in (("shifted", TEACHER + LEARNER + shifted), ("shiftedfile", by_file + shifted)):
+        done = experiment(where, name, text, "--folds", "1", "--jobs", "1")
+        assert done.returncode == 0, done.stderr
+    records = runs.find(where / "runs", "clips")
+    by_run, by_its_file = ([one for one in records if one.experiment == name] for name in ("shifted", "shiftedfile"))
+    assert by_run[-1].result.weights == by_its_file[-1].result.weights != student.result.weights
     # Stage three trains it too.
     mel = ("--teacher-set", "features.use=melspectrogram", "--teacher-set", "features.bins=16")
     stage = ("distill", *HERE, "--folds", "1", "--jobs", "1", "--losses", "ce:0.5,hinton:0.5@T=2")
