@@ -138,6 +138,9 @@ WITHOUT_STRONG = (
         *("teacher.mixup=0", "teacher.label_smoothing=0", 'teacher.augment="none"', "teacher.average=0"),
     ),
     left_out(STRONG, "nothing, with gradients clipped to 1 added", "student.clip_norm=1"),
+    left_out(
+        STRONG, "nothing, with inputs shifted in time added", 'student.augment="shift"', 'student.teacher_hears="views"'
+    ),
 )
 
 WITHOUT_SMALL = (

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import InputError, TrainSettings
 from pipeline.losses.library import constant, fewest, reads, teacher_reads
-from pipeline.losses.mixable import require_mixable
+from pipeline.losses.mixable import require_heard, require_mixable
 from pipeline.losses.schedule import Ramp
 from pipeline.losses.signature import EVERY, Value, adapts, options, shown
 from pipeline.losses.spaces import require_space
@@ -180,6 +180,7 @@ class LossMix:
         require_space(self, how, dot)
         require_mixable(self, how, dot)
         require_views(self, how, dot)
+        require_heard(self, how, dot)
 
     def require_batch(self, batch: int, setting: str = "batch", based: bool = False) -> None:
         """``InputError`` where a term learns nothing from ``batch`` clips, or from one teacher without a training before.

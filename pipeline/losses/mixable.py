@@ -34,6 +34,19 @@ def live_anyway(how: TrainSettings) -> bool:
     return how.taught_on_augmented or (how.teacher_dropout > 0 and how.teacher_dropout_at == "stages")
 
 
+def require_heard(mix: LossMix, how: TrainSettings, dot: str = "") -> None:
+    """``InputError`` where a term compares maps with those of a clip that is not augmented: other cells lie beside each other."""
+    if how.augment == "none" or how.teacher_hears == "inputs":
+        return
+    for term in mix.terms:
+        reads = teacher_reads(term.name, dict(term.options))
+        if reads is None or any(name.startswith("map") for name in reads):
+            raise InputError(
+                f"{dot}teacher_hears = 'views': {term.key} of mix {mix} compares maps, and those of an input that {dot}augment = "
+                f"{how.augment!r} changes lie elsewhere than the view's; expected 'inputs', or terms on outputs and embeddings"
+            )
+
+
 def needs_one_label(term: Term) -> bool:
     """Whether a term reads the label of each clip, and has no use for two: by its file, ``labels: Tensor | None`` where it may do
     without, or by an option that corrects teachers where they are wrong."""

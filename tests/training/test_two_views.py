@@ -79,8 +79,18 @@ def test_a_term_that_remembers_writes_the_first_view_alone(data: Any) -> None:
     [
         (
             MIX,
+            {"augment": "shift", "teacher_hears": "views"},
+            "teacher_hears = 'views': .* of which nothing is stored; expected 'inputs'",
+        ),
+        (
+            MIX,
             {"augment": "none"},
             "augment = 'none': ce@views=2 of mix .* for example --set student.augment=shift,blank",
+        ),
+        (
+            "soft,attention",
+            {"augment": "shift", "teacher_hears": "views"},
+            "teacher_hears = 'views': attention of mix .* compares maps, .* lie elsewhere",
         ),
         (
             "soft@views=2",
