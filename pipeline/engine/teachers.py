@@ -51,7 +51,6 @@ def check(planned: Sequence[PlannedRun], source: Source) -> None:
                 f"trained on the same data: remove {folder} and train it again with these features, or name "
                 "another one"
             )
-
     require_logits_alone(planned)
     wanted = {(teacher, run.network.teacher_epoch) for run in planned for teacher in run.teachers}
     for folder, epoch in sorted(wanted):
@@ -143,13 +142,11 @@ def kind(teacher: Path, apart: bool) -> object:
 
 
 def require_logits_alone(planned: Sequence[PlannedRun]) -> None:
-    """``InputError`` where a term of cross-fitted outputs reads more than logits, or these would have to be computed in every step.
-
-    Networks that run in the step are asked together, also those that were trained on the clip.
-    """
+    """``InputError`` where a term of cross-fitted outputs reads more than logits, or these would have to be computed in every step:
+    networks that run in the step are asked together, also those that were trained on the clip."""
     for run in planned:
-        augment = {"augment": "none"} if run.network.taught_on_augmented else {}
-        for name, none in {**augment, "teacher_dropout": 0.0}.items():
+        augment = [("augment", "none")] if run.network.taught_on_augmented else []
+        for name, none in (*augment, ("teacher_dropout", 0.0)):
             if run.crossed and (value := getattr(run.network, name)) != none:
                 raise InputError(
                     f"{name} = {value!r}: cross-fitted outputs are computed once, of each clip by the teacher that has not seen it; "
