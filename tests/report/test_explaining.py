@@ -17,11 +17,12 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from pipeline import cache, runs
+from pipeline.config import InputError
 from pipeline.engine.missing import train
 from pipeline.figures.explained import discarded, foreground
 from pipeline.models import saved
 from pipeline.report import page, votes
-from pipeline.report.explaining import measuring, results, wording
+from pipeline.report.explaining import clips, comparing, measuring, results, wording
 from pipeline.runs import damage
 from tests import recipes
 from tests.tiny import invoke
@@ -89,6 +90,31 @@ def test_the_figures_are_those_of_plain_loops(world: tuple[Path, Path], monkeypa
     difference = told["differences"][distilled["row"]]["10"]["n_fg"]
     assert difference["difference"] == pytest.approx(figures["n_fg"] - told["heard"][2]["figures"]["10"]["n_fg"])
     assert difference["folds"] == 1 and difference["p"] is None and record.result.weights == distilled["weights"]
+
+
+def test_a_run_of_some_classes_hears_clips_of_these_alone(
+    world: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever classes its teacher has; runs of classes apart are not explained together."""
+    monkeypatch.chdir(world[0])
+    record = runs.read(world[1])
+    whole, some = (clips.chosen(record, Path("cache"), 12, told) for told in ((), ("e", "b")))
+    assert set(whole.labels) == set("abcdef") and set(some.labels) == set("be") and some.fold_clips == 4
+    assert [name for name in whole.names if name in some.names] == list(some.names)
+
+    def listener(kind: str, *classes: str) -> Any:
+        return SimpleNamespace(kind=kind, record=SimpleNamespace(classes=classes, folder=Path("run")))
+
+    def told(*each: Any) -> tuple[str, ...]:
+        return comparing.told_by([cast(Any, SimpleNamespace(fold=1, listeners=each))], 1)
+
+    assert told(listener("teacher", "a", "b"), listener("distilled", "c", "b"), listener("labels", "b", "c")) == (
+        "c",
+        "b",
+    )
+    assert told(listener("teacher", "a", "b")) == ("a", "b") and told(listener("labels")) == ()
+    with pytest.raises(InputError, match="fold 1: run, run have no class in common"):
+        told(listener("distilled", "a", "b"), listener("labels", "c", "d"))
 
 
 def test_what_was_measured_is_kept_and_what_is_damaged_is_measured_again(

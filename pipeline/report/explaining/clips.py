@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,8 +57,9 @@ class Clips:
         return np.array([foreground.share(m, r, margin) for m, r in zip(self.mel, self.real)])
 
 
-def chosen(record: Record, cache_root: Path, count: int) -> Clips:
+def chosen(record: Record, cache_root: Path, count: int, told: Collection[str] = ()) -> Clips:
     """``count`` clips of a run's held-out fold that have an event, class by class in turn, in the order of a hash of their names.
+    ``told``: of these classes alone; (): of all.
 
     ``InputError`` where the features are gone, damaged or others than the run was tested on, and where no clip has an event.
     """
@@ -76,7 +78,8 @@ def chosen(record: Record, cache_root: Path, count: int) -> Clips:
     real = [foreground.real_frames(m, spec, seconds) for m, seconds in zip(mel, lengths)]
     events = np.array([foreground.share(m, r) >= foreground.LEAST for m, r in zip(mel, real)])
     classes = [header.classes[label] for label in header.labels]
-    rows = in_turn([i for i in range(len(mel)) if events[i]], classes, header.clips)[:count]
+    names = [name for name in header.classes if name in told or not told]
+    rows = in_turn([i for i in range(len(mel)) if events[i] and classes[i] in names], classes, header.clips)[:count]
     if not rows:
         raise InputError(
             f"fold {record.fold} of {record.corpus}: no clip has an event, {foreground.MARGIN:g} dB above its noise floor in "
@@ -84,7 +87,7 @@ def chosen(record: Record, cache_root: Path, count: int) -> Clips:
         )
     left_out = {
         name: (sum(not e for e, c in zip(events, classes) if c == name), classes.count(name))
-        for name in header.classes
+        for name in names
         if any(not e for e, c in zip(events, classes) if c == name)
     }
     return Clips(
@@ -94,7 +97,7 @@ def chosen(record: Record, cache_root: Path, count: int) -> Clips:
         np.ascontiguousarray(fold.features[rows, 0]),
         plane,
         tuple(real[i] for i in rows),
-        len(mel),
+        sum(name in names for name in classes),
         left_out,
         spec.hop_length / spec.sr,
     )

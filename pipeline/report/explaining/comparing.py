@@ -20,7 +20,7 @@ from pipeline.report import plots, votes
 from pipeline.report.aggregation import ratio
 from pipeline.report.explaining import listeners, measuring, pictures, results, wording
 from pipeline.report.explaining.clips import Clips, chosen
-from pipeline.report.explaining.listeners import DISTILLED, LABELS, Compared, Listener
+from pipeline.report.explaining.listeners import DISTILLED, LABELS, TEACHER, Compared, Listener
 from pipeline.report.explaining.results import FIGURES, Explained, Heard, values
 from pipeline.report.wording import trusted_teachers
 
@@ -63,7 +63,9 @@ def measured(
 ) -> Explained:
     """All that ``explain`` says. ``InputError`` as ``listeners``, ``clips`` and ``measuring``; what was measured before is not again."""
     first = compared[0].listeners[0].record
-    by_fold = {one.fold: chosen(one.listeners[0].record, cache_root, count) for one in compared}
+    by_fold = {
+        one.fold: chosen(one.listeners[0].record, cache_root, count, told_by(compared, one.fold)) for one in compared
+    }
     asked = [
         [measuring.states_of(each.record, by_fold[one.fold], layer, search, cache_root) for each in one.listeners]
         for one in compared
@@ -103,6 +105,22 @@ def measured(
         drawn=drawn,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def told_by(compared: Sequence[Compared], fold: int) -> tuple[str, ...]:
+    """The classes that all networks of a fold, but teachers, tell apart; a teacher may have others. (): all there are.
+
+    ``InputError`` where they have none in common."""
+    there = [each for one in compared if one.fold == fold for each in one.listeners]
+    records = [each.record for each in there if each.kind != TEACHER] or [each.record for each in there]
+    known = [record.classes for record in records if record.classes]
+    shared = tuple(name for name in (known[0] if known else ()) if all(name in classes for classes in known))
+    if known and not shared:
+        raise InputError(
+            f"fold {fold}: {', '.join(str(record.folder) for record in records)} have no class in common; expected runs of the same "
+            "classes: explain them one by one"
+        )
+    return shared
 
 
 def figures_of(
