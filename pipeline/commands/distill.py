@@ -145,12 +145,19 @@ def distill(
 def teacher_features(preset: str, overrides: tuple[str, ...], own: tuple[str, ...]) -> dict[str, Any]:
     """The features of ``own`` settings, ``features.KEY=VALUE``, that are not the student's. ``InputError`` for other settings."""
     for override in own:
-        if not override.strip().startswith("features."):
+        if not override.strip().startswith("features.") or "=" not in override:
             raise InputError(
                 f"--teacher-set {override}: expected features.KEY=VALUE; the teacher's own settings are the preset's: --set "
                 "teacher.KEY=VALUE"
             )
-    student, teacher = (config.read(preset, words).features for words in (overrides, (*overrides, *own)))
+    student = config.read(preset, overrides).features
+    try:
+        teacher = config.read(preset, (*overrides, *own)).features
+    except InputError as error:
+        text = str(error)
+        for override in own:
+            text = text.replace(f"--set {override}", f"--teacher-set {override}")
+        raise InputError(text) from None
     names = [field.name for field in dataclasses.fields(teacher)]
     return {name: getattr(teacher, name) for name in names if getattr(teacher, name) != getattr(student, name)}
 

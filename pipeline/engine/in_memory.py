@@ -162,7 +162,8 @@ def teaching(
     if isinstance(teacher, Mapping):
         if in_every_step(run.mix, settings, needs) or hidden:
             raise InputError(
-                "augment, mixup and teacher_dropout change what a teacher hears, and arrays know nothing of it; expected a model"
+                "augment, mixup and teacher_dropout change what a teacher hears, and arrays know nothing of it; expected a model, or for "
+                "augment teacher_hears = 'views'"
             )
         return of_fold(fold, run, run.mix, teacher, values.device)
     for model in teacher:

@@ -75,9 +75,15 @@ def check(step: Step, steps: Mapping[str, Step], network: TrainSettings, setting
                     "each; expected the same of both"
                 )
     if unlike and (reason := live(step, network)):
+        stored = not live(step, dataclasses.replace(network, teacher_hears="views"))
         raise InputError(
-            f"{where}: {reason}, so its teacher runs in every step, and {unlike[0][1].name} has other features, which are not there "
-            "then; expected a teacher of the same features"
+            f"{where}: {reason}, so its teacher runs in every step, and step {unlike[0][1].name} has other features, which are not there "
+            f"then; expected a teacher of the same features{', or teacher_hears = ' + repr('views') if stored else ''}"
+        )
+    if unlike and network.teacher_dropout and network.teacher_dropout_at == "output":
+        raise InputError(
+            f"{where}: teacher_dropout = {network.teacher_dropout:g} before the output layer of step {unlike[0][1].name}, which has other "
+            "features; expected 0, or a teacher of the same features"
         )
 
 

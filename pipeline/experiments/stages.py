@@ -70,7 +70,7 @@ def train_students(
         cross_fitting.say_price(levels[0], corpus.name)
         named = "cross-fitted teachers"
     else:
-        require_finished(levels[-1], teacher_features)
+        require_finished(levels[-1], teacher_seeds, teacher_features)
         levels = levels[-1:]
         if files or above:
             named = listed([file.name for file in files]) if files else named_teachers(teacher_seeds, teacher_features)
@@ -101,10 +101,14 @@ def by_mix(students: Sequence[PlannedRun]) -> dict[str, list[Path]]:
     return rows
 
 
-def require_finished(students: Level, teacher_features: Mapping[str, Any] | None = None) -> None:
-    """``InputError`` for a student whose teacher is not trained yet."""
-    hears = "".join(f" --set {word}" for word in as_overrides(teacher_features or {}))
-    same = f"'python cli.py teacher{hears}'" if hears else "'make teacher' (or 'python cli.py teacher')"
+def require_finished(
+    students: Level, seeds: Sequence[int] = (), teacher_features: Mapping[str, Any] | None = None
+) -> None:
+    """``InputError`` for a student whose teacher is not trained yet. ``seeds``, ``teacher_features``: of the teachers, where they are not
+    the fold's own one."""
+    own = f" --seeds {','.join(map(str, seeds))}" if seeds else ""
+    own += "".join(f" --set {word}" for word in as_overrides(teacher_features or {}))
+    same = f"'python cli.py teacher{own}'" if own else "'make teacher' (or 'python cli.py teacher')"
     for run in students.runs:
         for teacher in run.teachers:
             if not is_teacher_file(teacher) and not runs.finished(teacher):

@@ -106,6 +106,13 @@ def named(text: str, root: Path, corpus: str | None) -> list[Record]:
         ) from None
     records = [r for r in runs.find(root, corpus) if (r.is_student or r.is_teacher) and r.row_mix == mix]
     if not records:
+        others = dict.fromkeys(
+            r.folder.parent for r in runs.find(root, corpus) if mix and r.is_distilled and r.row_mix == mix
+        )
+        if others:
+            raise InputError(
+                f"{text}: its runs had other teachers than the fold's own one; expected a folder of runs: {listed(list(map(str, others)))}"
+            )
         raise InputError(
             f"no finished run of {mix or text} in {root / (corpus or '')}; 'audio-rkd runs' lists what is there"
         )

@@ -60,11 +60,12 @@ def corpus_with_runs(dataset: str, data: Path | None) -> tuple[str, Corpus | Non
 def reported(corpus: str, records: Iterable[Record]) -> bool:
     """Whether the table was written after the last of the teachers and students finished, and is of as many: clocks go backwards."""
     table = places.reports() / corpus / "table.md"
-    times = [(r.folder / "result.json").stat().st_mtime for r in records if r.is_teacher_or_student]
+    records = [record for record in records if record.is_teacher or record.is_distilled]
+    times = [(record.folder / "result.json").stat().st_mtime for record in records]
     if not table.is_file() or table.stat().st_mtime < max(times, default=0):
         return False
     count = re.search(r"Made by (\d+) finished runs", table.read_text(encoding="utf-8", errors="replace"))
-    return count is None or int(count[1]) >= len(times)
+    return count is None or int(count[1]) >= sum(record.is_teacher_or_student for record in records)
 
 
 def with_finished_runs(root: Path) -> list[str]:
@@ -79,7 +80,7 @@ def by_kind(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Finished runs by what they are: a mix, teacher, or born-again."""
     grouped: dict[str, list[Record]] = {}
     for record in records:
-        kind = record.recorded_mix if record.is_student else "born-again" if record.is_generation else record.role
+        kind = record.recorded_mix if record.is_distilled else "born-again" if record.is_generation else record.role
         grouped.setdefault(kind, []).append(record)
     return grouped
 

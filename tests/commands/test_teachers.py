@@ -37,7 +37,8 @@ def test_options_of_which_one_would_be_dropped_are_refused(options: tuple[str, .
     ("given", "message"),
     [
         ("teacher.epochs=3", "expected features.KEY=VALUE"),
-        ("features.bin=3", "features.bin"),
+        ("features.bin=3", "--teacher-set features.bin=3: unknown key 'bin'"),
+        ("features.bins", "--teacher-set features.bins: expected features.KEY=VALUE"),
         ("features.views=2", "a view would be another sound for each"),
     ],
 )

@@ -103,6 +103,14 @@ def test_a_teacher_of_other_features_teaches_as_its_file_does(where: Path) -> No
     absent = tiny.audio_rkd(where, *stage, *mel[:3], "features.bins=24")
     assert absent.returncode == 1, absent.stderr
     assert "'python cli.py teacher --set features.bins=24 --set features.use=melspectrogram'" in absent.stderr
+    several = tiny.audio_rkd(where, *stage, *mel, "--teacher-seeds", "0,7")
+    assert "'python cli.py teacher --seeds 0,7 --set features.bins=16 --set features.use=" in several.stderr
+    alike = tiny.audio_rkd(where, "compare", "ce:0.5,hinton:0.5@T=2", "ce:0.5,hinton:0.5@T=2")
+    folder = str(staged.folder.parent.relative_to(where))
+    assert alike.returncode == 1 and alike.stderr.rstrip().endswith(f"expected a folder of runs: {folder}"), (
+        alike.stderr
+    )
+    assert "ce:0.5,hinton:0.5@T=2 × 1" in tiny.audio_rkd(where, "status", *HERE).stdout
     again = tiny.audio_rkd(where, "rerun", str(student.folder.relative_to(where)))
     assert again.returncode == 0, again.stderr + again.stdout
     # Agreement with an epoch that is not the last is asked of its network, on its own features.
@@ -120,7 +128,16 @@ def test_a_teacher_of_other_features_teaches_as_its_file_does(where: Path) -> No
     [
         (
             LEARNER + "augment = 'shift'\n",
-            "augment = 'shift', so its teacher runs in every step, and mel has other features",
+            "augment = 'shift', so its teacher runs in every step, and step mel has other features, which are not there then; expected a "
+            "teacher of the same features, or teacher_hears = 'views'\n",
+        ),
+        (
+            LEARNER + "augment = 'shift'\nteacher_dropout = 0.1\n",  # one of two reasons: no remedy
+            "expected a teacher of the same features\n",
+        ),
+        (
+            LEARNER + "teacher_dropout = 0.1\nteacher_dropout_at = 'output'\n",
+            "teacher_dropout = 0.1 before the output layer of step mel, which has other features",
         ),
         (
             LEARNER.replace("hinton:0.5@T=2", "attention:0.5"),

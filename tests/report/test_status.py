@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,8 @@ def test_a_table_of_fewer_runs_is_not_of_all_whatever_the_clock_says(
     for count, whole in ((3, True), (2, False), (4, True)):  # written last, by the clock, all of them
         table.write_text(f"- Made by {count} finished runs; finished …")
         assert reported("tiny", records) is whole
+    # A student of several teachers is in the table too.
+    several = dataclasses.replace(records[0], role="step", experiment="student")
+    os.utime(several.folder / "result.json", (0, table.stat().st_mtime + 60))
+    assert not reported("tiny", [several])
+    assert reported("tiny", [dataclasses.replace(several, experiment="calibration")])
