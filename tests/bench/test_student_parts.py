@@ -85,7 +85,7 @@ def test_make_strong_trains_the_row_of_strong() -> None:
     )
     bare = [setting.replace('"', "") for setting in student_rows.MEL]
     assert all(f"--set {setting}" in teacher and f"--teacher-set {setting}" in distill for setting in bare)
-    assert student_rows.THREE == (0, 1, 2) and "--seeds 0-2" in teacher and "--teacher-seeds 0-2" in distill
+    assert student_rows.TWO == (0, 1) and "--seeds 0-1" in teacher and "--teacher-seeds 0-1" in distill
     assert student_rows.TAUGHT in distill
 
 
