@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import runs
-from pipeline.config import InputError
+from pipeline.config import FeatureSpec, InputError
 from pipeline.deploy import export, latency
 from pipeline.deploy.choosing import run_folder
 from pipeline.deploy.cost_rows import Row, rows_of
@@ -83,7 +83,9 @@ def measured(
     rows: list[Row] = []
     for record in (teacher, student) if teacher else (student,):
         exported = exports.get(record.folder)
-        rows += rows_of(record, records, exported, feature_ms, spec.seconds, batch, threads, repeats)
+        own_ms, other = own_features(record, spec, feature_ms, repeats)
+        left_out += other
+        rows += rows_of(record, records, exported, own_ms, spec.seconds, batch, threads, repeats)
     return Cost(
         rows=tuple(rows),
         feature_median_ms=feature_ms,
@@ -100,6 +102,15 @@ def measured(
         trusted=tuple(trusted_teachers([student])),
         several=student.several_labels,
     )
+
+
+def own_features(record: Record, spec: FeatureSpec, feature_ms: float, repeats: int) -> tuple[float, list[str]]:
+    """ms of a clip's features as a run hears them, and a line where these are not ``spec``, which take ``feature_ms``."""
+    heard = sound_features(read_weights(record.folder), record.folder)
+    if heard == spec:
+        return feature_ms, []
+    own_ms = latency.feature_times(heard, max(5, repeats // 10))[0]
+    return own_ms, [f"The teacher hears other features: {named(str(heard.use))} of a clip take {own_ms:.2f} ms."]
 
 
 def exports_of(student: Record, teacher: Record | None, exports_root: Path) -> tuple[dict[Path, Any], list[str]]:
@@ -122,6 +133,10 @@ def exports_of(student: Record, teacher: Record | None, exports_root: Path) -> t
     if teacher is None:
         which = "it has none that is a run" if student.is_step else "none of this run's settings lies"
         left_out.append(f"Left out: a teacher, for {which} among the runs beside it.")
+    elif len(student.teachers) > 1 and not student.is_generation:
+        left_out.append(
+            f"Left out: {many(len(student.teachers) - 1, 'teacher')} more that taught it together with this one."
+        )
     return exports, left_out
 
 
@@ -181,17 +196,20 @@ def columns(cost: Cost) -> list[Column]:
     ]
 
 
+def named(features: str) -> str:
+    return "librosa's five" if features == ALL else f"librosa's {features.replace(',', ', ')}"
+
+
 def document(cost: Cost) -> Document:
     stamp = "SYNTHETIC " if cost.synthetic else ""
     clips = many(cost.batch, "clip")
     threads = many(cost.threads, "thread")
     caption = f"Latency of a batch of {clips}, {threads}, {cost.repeats} calls, on {cost.processor}."
-    computed = "librosa's five" if cost.features == ALL else f"librosa's {cost.features.replace(',', ', ')}"
     notes = [
         verdict(cost),
         *cost.left_out,
         *cost.trusted,
-        f"Features: {computed} of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
+        f"Features: {named(cost.features)} of a {cost.clip_seconds:g} s clip on one thread, median (p90 {cost.feature_p90_ms:.2f} "
         "ms), from samples in memory. Real-time factor: (features + network) / clip length.",
         "Multiply-adds: convolutions and linear layers. Published: Cho et al. 2023, for (5, 20, 173) and ten classes.",
         "model.pt holds the weights twice (last and best epoch) and all settings; an ONNX file holds one network.",

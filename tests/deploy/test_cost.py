@@ -175,6 +175,26 @@ def test_a_born_again_run_is_measured_beside_its_first_teacher(world, tmp_path):
     assert [row.name for row in costs.rows][1:] == names and cost.verdict(costs).count("generation 2 cnn2") == 1
 
 
+def test_a_teacher_of_other_features_has_their_time(world, tmp_path, monkeypatch):
+    for name in ("cache", "runs"):
+        shutil.copytree(world.root / name, tmp_path / name)
+    teacher, student = (tmp_path / one.relative_to(world.root) for one in (world.teacher, world.student))
+    about = json.loads((student / "config.json").read_text())
+    several = [str(teacher), str(teacher.with_name("fold1-seed1"))]
+    step = {"role": "step", "experiment": "student", "step": "student-ce1", "teacher": several}
+    (student / "config.json").write_text(json.dumps(about | step))
+    monkeypatch.setattr(latency, "feature_times", lambda spec, repeats: (1000 * spec.floor + 1, 0.0))
+    alike = measured(tmp_path, student)
+    assert [row.feature_ms for row in alike.rows] == [1, 1]
+    assert alike.left_out[-1] == "Left out: 1 teacher more that taught it together with this one."
+    payload = torch.load(teacher / "model.pt", weights_only=True)
+    torch.save(payload | {"features": payload["features"] | {"floor": 0.5}}, teacher / "model.pt")
+    costs = measured(tmp_path, student)
+    assert [row.feature_ms for row in costs.rows] == [501, 1] and costs.feature_median_ms == 1
+    assert costs.rows[0].real_time_factor == pytest.approx((501 + costs.rows[0].median_ms) / 1000 / costs.clip_seconds)
+    assert costs.left_out[-1] == "The teacher hears other features: librosa's five of a clip take 501.00 ms."
+
+
 def test_the_verdict_names_who_takes_the_time(world):
     row = measured(world.root).rows[-1]
     common = (1.0, 0.5, 1, 1, 10, "processor", "tiny", False)
