@@ -51,7 +51,6 @@ def test_no_message_counts_by_itself() -> None:
     }
     assert found == {
         "pipeline/corpus/fetch/unpack.py: {len(tops)} files",
-        "pipeline/corpus/leaks.py: {len(names)} clips",
         "pipeline/deploy/final/card.py: {len(corpus.folds)} folds",
         "pipeline/deploy/sounds.py: {len(names)} files",
         "pipeline/engine/arrays.py: {len(values)} rows",
