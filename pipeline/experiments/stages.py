@@ -57,6 +57,8 @@ def train_students(
     """
     for mix in mixes:
         mix.require(settings.student, "student")
+    if teacher_features and tuple(teacher_seeds) == (settings.student.teacher_seed,):
+        teacher_seeds = ()  # the one that teaches without a word: the same runs, and one row
     above = own_teachers(teacher_seeds, teacher_features)
     experiment = students_of(mixes, above, files)
     held_out = wanted_folds(corpus, folds)
@@ -71,6 +73,7 @@ def train_students(
         named = "cross-fitted teachers"
     else:
         require_finished(levels[-1], teacher_seeds, teacher_features)
+        require_same_teachers(levels[-1])
         levels = levels[-1:]
         if files or above:
             named = listed([file.name for file in files]) if files else named_teachers(teacher_seeds, teacher_features)
@@ -115,6 +118,19 @@ def require_finished(
                 raise InputError(
                     f"no finished teacher of fold {run.fold} ({teacher}); train it first: {same} with the same dataset, settings "
                     "and folds"
+                )
+
+
+def require_same_teachers(students: Level) -> None:
+    """``InputError`` where runs of a row had a teacher of another seed: that of a single one is no part of their path."""
+    for alike, run in {run.alike: run for run in students.runs if run.is_step and len(run.teachers) == 1}.items():
+        seed = run.teachers[0].name.partition("-")[2]
+        for there in filter(runs.finished, sorted(alike.glob("fold*-seed*"))):
+            taught_by = runs.read(there).teachers
+            if not is_teacher_file(run.teachers[0]) and [path.name.partition("-")[2] for path in taught_by] != [seed]:
+                raise InputError(
+                    f"{there} was taught by {listed([str(path) for path in taught_by])}, and not by one of {seed}; results of different "
+                    f"teachers are no row: remove {alike}, or keep the seed of its teacher"
                 )
 
 

@@ -105,6 +105,14 @@ def test_a_teacher_of_other_features_teaches_as_its_file_does(where: Path) -> No
     assert "'python cli.py teacher --set features.bins=24 --set features.use=melspectrogram'" in absent.stderr
     several = tiny.audio_rkd(where, *stage, *mel, "--teacher-seeds", "0,7")
     assert "'python cli.py teacher --seeds 0,7 --set features.bins=16 --set features.use=" in several.stderr
+    # Its seed by name is the same row; one of another seed is refused, also for other seeds of students, and is none.
+    named = tiny.audio_rkd(where, *stage, *mel, "--teacher-seeds", "0")
+    assert named.returncode == 0 and "nothing to do" in named.stderr, named.stderr
+    other = tiny.audio_rkd(where, "teacher", *HERE, *MEL, "--folds", "1", "--jobs", "1", "--seeds", "7")
+    assert other.returncode == 0, other.stderr
+    mixed = tiny.audio_rkd(where, *stage, *mel, "--teacher-seeds", "7", "--seeds", "1")
+    assert mixed.returncode == 1 and "and not by one of seed7; results of different teachers are no row" in mixed.stderr
+    assert [entry.name for entry in noted_rows(where / "runs", "clips", "student")] == [row]
     alike = tiny.audio_rkd(where, "compare", "ce:0.5,hinton:0.5@T=2", "ce:0.5,hinton:0.5@T=2")
     folder = str(staged.folder.parent.relative_to(where))
     assert alike.returncode == 1 and alike.stderr.rstrip().endswith(f"expected a folder of runs: {folder}"), (
