@@ -17,6 +17,7 @@ from pipeline.experiments.planning import plan
 from pipeline.experiments.reading import read, variant
 from pipeline.experiments.steps import Experiment
 from pipeline.losses import LossMix
+from pipeline.runs import STUDENT
 from pipeline.runs.experiments import note_rows
 from pipeline.runs.planned import PlannedRun
 from pipeline.teacher_files import is_teacher_file
@@ -60,30 +61,38 @@ def train_students(
     if teacher_features and tuple(teacher_seeds) == (settings.student.teacher_seed,):
         teacher_seeds = ()  # the one that teaches without a word: the same runs, and one row
     above = own_teachers(teacher_seeds, teacher_features)
-    experiment = students_of(mixes, above, files)
-    held_out = wanted_folds(corpus, folds)
-    levels, rows = plan(experiment, settings, corpus.name, folds=held_out, seeds=seeds, trust=trust)
+    about: dict[str, Any] = {"folds": wanted_folds(corpus, folds), "seeds": seeds, "trust": trust}
     named = ""
     if cross_fitted:
-        planned = [run for level in levels for run in level.runs]
-        of_folds = [run for run in planned if run.is_teacher]
-        levels = cross_fitting.levels(of_folds, [run for run in planned if run.is_student], corpus.folds)
-        rows = by_mix(levels[-1].runs)
-        cross_fitting.say_price(levels[0], corpus.name)
-        named = "cross-fitted teachers"
+        named, levels = "cross-fitted teachers", cross_fitted_levels(corpus, settings, mixes, about)
     else:
+        # Who learns from nobody is the same run whoever teaches the others.
+        alone = [mix for mix in mixes if (above or files) and not mix.needs_teacher]
+        taught = [mix for mix in mixes if mix not in alone]
+        every = ([students_of(alone)] if alone else []) + ([students_of(taught, above, files)] if taught else [])
+        levels = [plan(one, settings, corpus.name, **about)[0][-1] for one in every]
         require_finished(levels[-1], teacher_seeds, teacher_features)
         require_same_teachers(levels[-1])
-        levels = levels[-1:]
         if files or above:
             named = listed([file.name for file in files]) if files else named_teachers(teacher_seeds, teacher_features)
-            rows = by_mix(levels[-1].runs)
+    rows = by_mix(levels[-1].runs) if named else {}
     try:
         train(levels, of_corpus(corpus, settings), **how)
     finally:
-        if named and any_finished(levels):  # what is refused leaves nothing
+        if rows and any_finished(levels):  # what is refused leaves nothing
             named_rows = {f"{mix} from {named}": folders for mix, folders in rows.items()}
-            note_rows(places.runs(), corpus.name, experiment.name, named_rows)
+            note_rows(places.runs(), corpus.name, STUDENT, named_rows)
+
+
+def cross_fitted_levels(
+    corpus: Corpus, settings: Settings, mixes: Sequence[LossMix], about: Mapping[str, Any]
+) -> list[Level]:
+    """The teachers of pairs of folds, whose price is said, and their students. ``about``: of ``plan``."""
+    planned = [run for level in plan(students_of(mixes), settings, corpus.name, **about)[0] for run in level.runs]
+    of_folds = [run for run in planned if run.is_teacher]
+    levels = cross_fitting.levels(of_folds, [run for run in planned if run.is_student], corpus.folds)
+    cross_fitting.say_price(levels[0], corpus.name)
+    return levels
 
 
 def students_of(
