@@ -19,7 +19,7 @@ from pipeline import cache, class_subsets, runs, samplers
 from pipeline.config import InputError
 from pipeline.errors import Damaged
 from pipeline.figures import few_shot as figures
-from pipeline.files import write_atomic
+from pipeline.files import Stamp, stamp, write_atomic
 from pipeline.report.aggregation import STAMP
 from pipeline.report.alike import kind_of, told_apart
 from pipeline.report.table import Column, Section, Table, number, of, padded
@@ -135,7 +135,7 @@ def pool_of(data: cache.Data, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
 
 
 @functools.lru_cache(maxsize=2)
-def loaded(files: tuple[Path, ...], features_in: str) -> cache.Data:
+def loaded(files: tuple[Path, ...], features_in: str, _states: tuple[Stamp, ...]) -> cache.Data:
     return cache.load(files, features_in)
 
 
@@ -169,7 +169,8 @@ def measured(
 
     if record.is_of_images:
         raise InputError(f"{record.folder} is of images, whose recordings are not known; expected a run on sounds")
-    data = loaded(recorded_files(record, None), record.trained_by.features_in)  # type: ignore[arg-type]
+    paths: Any = recorded_files(record, None)
+    data = loaded(paths, record.trained_by.features_in, tuple(map(stamp, paths)))
     others = asked_about(record, data.classes, only)
     clips, labels, recordings = pool_of(data, others)
     values, _ = packs.samples(data, torch.device("cpu"))
