@@ -16,7 +16,7 @@ from pipeline import cache, runs
 from pipeline.config import InputError
 from pipeline.errors import Damaged
 from pipeline.figures import other_classes as figures
-from pipeline.report import few_shot
+from pipeline.report.features_of import features_of
 from pipeline.runs import Record
 from pipeline.teacher_files import is_teacher_file
 
@@ -54,10 +54,8 @@ def measured(record: Record, taught: Sequence[str]) -> dict[str, float]:
 
 def data_of(record: Record) -> cache.Data:
     """What a run was trained and tested on. ``Damaged`` where its features are gone or changed."""
-    from pipeline.engine.rerun import recorded_files
-
     try:
-        return few_shot.loaded(recorded_files(record, None), record.trained_by.features_in)  # type: ignore[arg-type]
+        return features_of(record)
     except InputError as error:
         raise Damaged(str(error)) from None
 

@@ -6,7 +6,6 @@ network may have heard a part. All runs of the same unseen classes are asked abo
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,9 +18,10 @@ from pipeline import cache, class_subsets, runs, samplers
 from pipeline.config import InputError
 from pipeline.errors import Damaged
 from pipeline.figures import few_shot as figures
-from pipeline.files import Stamp, stamp, write_atomic
+from pipeline.files import write_atomic
 from pipeline.report.aggregation import STAMP
 from pipeline.report.alike import kind_of, told_apart
+from pipeline.report.features_of import features_of
 from pipeline.report.table import Column, Section, Table, number, of, padded
 from pipeline.report.told import of_table
 from pipeline.report.wording import of_windows, trusted_teachers
@@ -134,11 +134,6 @@ def pool_of(data: cache.Data, classes: Sequence[str]) -> tuple[np.ndarray, np.nd
     return clips, data.labels[clips], recordings[clips]
 
 
-@functools.lru_cache(maxsize=2)
-def loaded(files: tuple[Path, ...], features_in: str, _states: tuple[Stamp, ...]) -> cache.Data:
-    return cache.load(files, features_in)
-
-
 def asked(
     record: Record, way: int, shots: Sequence[int], queries: Sequence[int], classes: int
 ) -> list[tuple[Episode, ...]]:
@@ -164,13 +159,11 @@ def measured(
     from pipeline import training
     from pipeline.engine import packs
     from pipeline.engine.records import model_of, read_model
-    from pipeline.engine.rerun import recorded_files
     from pipeline.training import episodes as drawing
 
     if record.is_of_images:
         raise InputError(f"{record.folder} is of images, whose recordings are not known; expected a run on sounds")
-    paths: Any = recorded_files(record, None)
-    data = loaded(paths, record.trained_by.features_in, tuple(map(stamp, paths)))
+    data = features_of(record)
     others = asked_about(record, data.classes, only)
     clips, labels, recordings = pool_of(data, others)
     values, _ = packs.samples(data, torch.device("cpu"))

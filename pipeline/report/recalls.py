@@ -22,6 +22,7 @@ from pipeline.figures.statistics import Cell, Comparison
 from pipeline.report import few_shot
 from pipeline.report.aggregation import ratio
 from pipeline.report.alike import kind_of, told_apart
+from pipeline.report.features_of import features_of
 from pipeline.report.table import Column, Section, Table, interval, number, of, signed
 from pipeline.report.wording import ends, of_windows
 from pipeline.runs import Record
@@ -173,10 +174,9 @@ def measured(record: Record) -> list[tuple[str, str, list[float]]]:
     from pipeline import training
     from pipeline.engine import packs, subsets
     from pipeline.engine.records import model_of, read_model
-    from pipeline.engine.rerun import recorded_files
 
     try:
-        data = few_shot.loaded(recorded_files(record, None), record.trained_by.features_in)  # type: ignore[arg-type]
+        data = features_of(record)
     except InputError as error:
         raise Damaged(str(error)) from None
     test, labels = subsets.held_out(record, data)
