@@ -256,6 +256,12 @@ def test_several_teachers_of_other_features_never_read_the_held_out_fold_either(
         poisoned(patch, 1)
         assert searching.searched(search, 1, HOW) == measured
         assert (search.place(1) / record.TRIALS).read_bytes() == clean
+        # The poison is in what the teachers hear, too: of a fold that they learn from, it is found.
+        Path("runs").rename("poisoned")
+        poisoned(patch, 2)
+        assert searching.searched(search, 1, HOW) != measured
+    Path("runs").rename("found")
+    Path("poisoned").rename("runs")
     outputs.loaded.cache_clear()
     outputs.taught.cache_clear()
     preset = choice.write_preset(search, 1, measured)
